@@ -1,0 +1,144 @@
+"""What is measured: one entry a kernel.
+
+An entry names its ``op``; every module of :mod:`regkern.bench.peers` with a function of that name takes part. To add a
+kernel, add an entry here and a function of its op's name for regkern and for each rival that can do the same work.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Data = SimpleNamespace  # the arrays and numbers of one problem; every contender works on the same ones
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a problem; ``axis`` is the channel's, where there is one."""
+
+    dims: tuple[int, ...]
+    axis: int = 1
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.dims)
+
+    def __str__(self) -> str:
+        if len(self.dims) == 1:
+            return f"{self.elements:,}"
+        return "×".join(map(str, self.dims)) + (", axis -1" if self.axis == -1 else "")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel in one form of call.
+
+    ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
+    bandwidth is reckoned with. ``extras`` are further NumPy calls that a claim is stated against. ``returns`` says that
+    the result is what the call returns, not what it leaves in ``data.out``.
+    """
+
+    name: str
+    op: str
+    moves: int
+    data: Callable[[Shape, Any], Data]
+    shapes: tuple[Shape, ...] | None = None  # None: vectors of the sizes of the run
+    dtype: str | None = None  # None: the dtype of the run
+    random: bool = False
+    returns: bool = False
+    extras: tuple[str, ...] = ()
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a glob names this kernel, in full or by its function alone."""
+        return fnmatchcase(self.name, pattern) or fnmatchcase(self.name.split()[0], pattern)
+
+
+@functools.lru_cache(maxsize=2)
+def _table(dtype: str) -> Array:
+    return np.random.default_rng(0).standard_normal((1 << 20) + 7).astype(dtype)
+
+
+def normal(shape: Shape, dtype: Any, start: int = 0) -> Array:
+    """Normal numbers, repeating after a million: no branch predictor learns that, and making them takes no time."""
+    return np.resize(_table(np.dtype(dtype).name)[start:], shape.dims)
+
+
+def vector(shape: Shape, dtype: Any) -> Data:
+    """x and an output apart from it. Every number a kernel may want is here, in units that keep the data alive."""
+    x = normal(shape, dtype)
+    return Data(x=x, out=np.empty_like(x), threshold=0.1, shrink=0.01, rate=1e-4, p=0.1, axis=shape.axis)
+
+
+def in_place(shape: Shape, dtype: Any) -> Data:
+    """The output is x. The threshold is so small that 100,000 calls do not turn all data to zero."""
+    d = vector(shape, dtype)
+    d.out, d.threshold = d.x, 1e-6
+    return d
+
+
+def weighted(shape: Shape, dtype: Any) -> Data:
+    d = vector(shape, dtype)
+    d.weights = np.abs(normal(shape, dtype, 1000))
+    return d
+
+
+def only_x(shape: Shape, dtype: Any) -> Data:
+    d = vector(shape, dtype)
+    del d.out
+    return d
+
+
+def training_step(shape: Shape, dtype: Any) -> Data:
+    """Weights, gradient, momentum; the result is the weights."""
+    d = in_place(shape, dtype)
+    d.grad, d.buffer = normal(shape, dtype, 1000), np.zeros_like(d.x)
+    d.lr, d.momentum, d.weight_decay, d.l1 = 1e-4, 0.9, 1e-4, 1e-3
+    return d
+
+
+def channels(shape: Shape, dtype: Any) -> Data:
+    d = vector(shape, dtype)
+    count = shape.dims[shape.axis]
+    d.dy = normal(shape, dtype, 1000)
+    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
+    d.running_mean, d.running_var = np.zeros(count, dtype), np.ones(count, dtype)
+    d.eps = 1e-5
+    return d
+
+
+IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
+NORMALIZED = (
+    Shape((256, 1024)),
+    Shape((32, 256, 14, 14)),
+    Shape((64, 512, 7, 7)),
+    IMAGES,
+    Shape((32, 56, 56, 64), axis=-1),
+)
+
+KERNELS = (
+    Kernel("prox_l1 in place", "soft_threshold", 2, in_place),
+    Kernel("prox_l1 out=", "soft_threshold", 2, vector, extras=("expression", "multiply")),
+    Kernel("prox_l1 weighted", "weighted_soft_threshold", 3, weighted),
+    Kernel("prox_elastic_net", "elastic_net", 2, vector),
+    Kernel("prox_ridge", "ridge", 2, vector),
+    Kernel("l2_decay", "decay", 2, vector),
+    Kernel("l1_norm", "l1_norm", 1, only_x, returns=True),
+    Kernel("squared_l2_norm", "squared_l2_norm", 1, only_x, returns=True),
+    Kernel("sgd_step plain", "sgd", 3, training_step),
+    Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=("copyto",)),
+    Kernel("dropout out=", "dropout", 2, vector, random=True),
+    Kernel("dropout in place", "dropout", 2, in_place, random=True),
+    Kernel("dropout_backward", "dropout_backward", 2, vector, random=True),
+    Kernel("random_bits", "random_bits", 1, only_x, dtype="uint32", random=True, returns=True),
+    Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED),
+    Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED),
+)

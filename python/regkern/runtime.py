@@ -1,0 +1,95 @@
+"""Threads, instruction sets and the build that is running.
+
+Two environment variables are read at import: ``REGKERN_NUM_THREADS`` sets the number of threads and
+``REGKERN_ISA`` forces an instruction set (one of ``show_config(mode="dict")["isas"]``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, overload
+
+from regkern import _core
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call may use, for the whole process.
+
+    Small work stays on the calling thread whatever the setting, and results never depend on it.
+
+    Parameters
+    ----------
+    n : int, >= 1
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> before = rk.get_num_threads()
+    >>> rk.set_num_threads(1)
+    >>> rk.get_num_threads()
+    1
+    >>> rk.set_num_threads(before)
+    """
+    _core.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """How many threads a call from here may use.
+
+    The innermost ``with rk.threads(n)`` of this Python thread, else ``set_num_threads``, else
+    ``REGKERN_NUM_THREADS``, else what OpenMP says (``OMP_NUM_THREADS``, threadpoolctl), bounded by the cores
+    and the CPU quota of this process.
+    """
+    return _core.get_num_threads()
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Within the ``with`` block, calls of this Python thread use up to n threads.
+
+    Parameters
+    ----------
+    n : int, >= 1
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> with rk.threads(1):
+    ...     rk.get_num_threads()
+    1
+    """
+    before = _core.swap_local_threads(n)
+    try:
+        yield
+    finally:
+        _core.swap_local_threads(before)
+
+
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Print version, compiler, flags, instruction set chosen and available, OpenMP runtime and threads.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dict"}, default "stdout"
+        "dict" returns the same facts instead of printing them.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.show_config("dict")["version"] == rk.__version__
+    True
+    """
+    if mode not in ("stdout", "dict"):
+        raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {mode!r}")
+    facts = {"version": _core.__version__, **_core.config()}
+    if mode == "dict":
+        return facts
+    for name, value in facts.items():
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        print(f"{name + ':':<14}{text}")
+    return None
