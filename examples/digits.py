@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -148,34 +149,51 @@ class Network:
         rk, penalty = self.rk, self.recipe
         for layer, name, buffer in self.momenta:
             w, grad = getattr(layer, name), getattr(layer, f"d{name}")
+            sgd = {"lr": lr, "momentum": MOMENTUM, "dampening": MOMENTUM, "buffer": buffer}  # buffer: a running mean
             if name != "W":
-                rk.sgd_step(w, grad, lr=lr, momentum=MOMENTUM, buffer=buffer)
+                rk.sgd_step(w, grad, **sgd)
             elif penalty.l1 and penalty.l2:
-                rk.sgd_step(w, grad, lr=lr, momentum=MOMENTUM, buffer=buffer)
+                rk.sgd_step(w, grad, **sgd)
                 rk.prox_elastic_net(w, lr * penalty.l1, lr * penalty.l2, out=w)
             else:
-                decay, l1 = penalty.l2, penalty.l1
-                rk.sgd_step(
-                    w, grad, lr=lr, momentum=MOMENTUM, buffer=buffer, weight_decay=decay, decoupled=True, l1=l1
-                )
+                rk.sgd_step(w, grad, **sgd, weight_decay=penalty.l2, decoupled=True, l1=penalty.l1)
 
     def masks(self) -> list[Any]:
         """The mask of each dropout layer's last training call."""
         return [layer.mask for layer in self.layers if isinstance(layer, self.rk.Dropout)]
 
 
-@dataclass
-class Run:
-    """One network, one backend, and what was seen of it after each epoch."""
+@dataclass(frozen=True)
+class Digits:
+    """Scans (n, 64) of float32 in [0, 1] and their labels (n,), divided into training and validation."""
 
-    network: Network
-    rng: np.random.Generator
-    seconds: list[float] = field(default_factory=list)
-    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+    train_x: Array
+    train_y: Array
+    validation_x: Array
+    validation_y: Array
+
+
+def read_digits(training_scans: int, seed: int) -> Digits:
+    """scikit-learn's bundled scans, shuffled; the first ``training_scans`` are for training."""
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(y))
+    x, y = (x[order] / 16).astype(np.float32), y[order]
+    return Digits(x[:training_scans], y[:training_scans], x[training_scans:], y[training_scans:])
+
+
+class Run:
+    """One network on one backend, and what was measured after each of its epochs."""
+
+    def __init__(self, sizes: Sequence[int], recipe: Recipe, backend: str, seed: int) -> None:
+        self.rk = BACKENDS[backend]
+        self.rng = np.random.default_rng(seed)
+        self.network = Network(sizes, recipe, self.rk, self.rng)
+        self.seconds: list[float] = []
+        self.history: dict[str, list[float]] = {}
 
     def epoch(self, digits: Digits, batch_size: int, lr: float) -> None:
         """Train once over the training scans, then measure; only the training is timed."""
-        order = self.rng.permutation(len(digits.train_x))
+        order = self.rng.permutation(len(digits.train_y))
         start = time.perf_counter()
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
@@ -183,3 +201,72 @@ class Run:
             self.network.backward(cross_entropy(logits, digits.train_y[batch])[1])
             self.network.step(lr)
         self.seconds.append(time.perf_counter() - start)
+        for part, x, y in (
+            ("train", digits.train_x, digits.train_y),
+            ("validation", digits.validation_x, digits.validation_y),
+        ):
+            logits = self.network.forward(x)
+            self.record(f"{part} loss", cross_entropy(logits, y)[0])
+            self.record(f"{part} accuracy", float((logits.argmax(axis=1) == y).mean()))
+        weights = self.network.weights
+        self.record("zeros", sum(int((w == 0).sum()) for w in weights) / sum(w.size for w in weights))
+        self.record("L1 norm", sum(self.rk.l1_norm(w) for w in weights))
+
+    def record(self, name: str, value: float) -> None:
+        self.history.setdefault(name, []).append(value)
+
+    def last(self, name: str) -> float:
+        return self.history[name][-1]
+
+
+Runs = dict[str, dict[str, Run]]  # by the name of the recipe, then by backend
+
+
+def train(digits: Digits, args: argparse.Namespace, backends: Sequence[str], console: Console) -> Runs:
+    """Train every recipe on every backend; the backends take turns epoch by epoch, so that times compare."""
+    sizes = (digits.train_x.shape[1], *args.hidden, CLASSES)
+    runs: Runs = {recipe.name: {b: Run(sizes, recipe, b, args.seed) for b in backends} for recipe in RECIPES}
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(RECIPES) * args.epochs)
+        for name, by_backend in runs.items():
+            progress.update(task, description=name)
+            for _ in range(args.epochs):
+                for run in by_backend.values():
+                    run.epoch(digits, args.batch_size, args.lr)
+                progress.advance(task)
+    return runs
+
+
+def disagreement(by_backend: dict[str, Run]) -> float:
+    """Largest difference of the backends' loss curves; the masks of the last step must be the same booleans."""
+    native, reference = by_backend["native"], by_backend["reference"]
+    for ours, theirs in zip(native.network.masks(), reference.network.masks(), strict=True):
+        if ours != theirs or not np.array_equal(np.asarray(ours), np.asarray(theirs)):
+            raise RuntimeError(f"the backends drew different masks: {ours} and {theirs}")
+    curves = ("train loss", "validation loss")
+    return max(float(np.abs(np.subtract(native.history[c], reference.history[c])).max()) for c in curves)
+
+
+def show(runs: Runs, backends: Sequence[str], console: Console) -> None:
+    """The table: one row a recipe."""
+    table = Table(title="Handwritten digits, by what regularizes the network")
+    table.add_column("")
+    for heading in ("train\naccuracy", "validation\naccuracy", "validation\nloss", "exact\nzeros", "sum of\n|weights|"):
+        table.add_column(heading, justify="right")
+    for backend in backends:
+        table.add_column(f"ms/epoch\n{backend}", justify="right")
+    both = len(backends) == 2
+    if both:
+        table.add_column("times\nfaster", justify="right")
+        table.add_column("curves\ndiffer by", justify="right")
+    for name, by_backend in runs.items():
+        run = by_backend[backends[0]]
+        seconds = [float(np.median(by_backend[backend].seconds)) for backend in backends]
+        cells = [f"{run.last('train accuracy'):.1%}", f"{run.last('validation accuracy'):.1%}"]
+        cells += [f"{run.last('validation loss'):.3f}", f"{run.last('zeros'):.1%}", f"{run.last('L1 norm'):,.0f}"]
+        cells += [f"{1e3 * s:.1f}" for s in seconds]
+        if both:
+            cells += [f"{seconds[1] / seconds[0]:.1f}", f"{disagreement(by_backend):.0e}"]
+        table.add_row(name, *cells)
+    console.print(table)

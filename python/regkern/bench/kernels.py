@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import regkern as rk
+
 Array = NDArray[Any]
 Data = SimpleNamespace  # the arrays and numbers of one problem; every contender works on the same ones
 
@@ -43,8 +45,8 @@ class Kernel:
     """One kernel in one form of call.
 
     ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
-    bandwidth is reckoned with. ``extras`` are further NumPy calls that a claim is stated against. ``returns`` says that
-    the result is what the call returns, not what it leaves in ``data.out``.
+    bandwidth is reckoned with. ``extras`` are further contenders that a claim is stated against, each a name, a peer and
+    a function of it. ``returns`` says that the result is what the call returns, not what it leaves in ``data.out``.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Kernel:
     dtype: str | None = None  # None: the dtype of the run
     random: bool = False
     returns: bool = False
-    extras: tuple[str, ...] = ()
+    extras: tuple[tuple[str, str, str], ...] = ()
 
     def matches(self, pattern: str) -> bool:
         """Whether a glob names this kernel, in full or by its function alone."""
@@ -91,10 +93,16 @@ def weighted(shape: Shape, dtype: Any) -> Data:
     return d
 
 
-def only_x(shape: Shape, dtype: Any) -> Data:
+def masked(shape: Shape, dtype: Any) -> Data:
+    """The rivals keep the mask that regkern computes again from its seed."""
     d = vector(shape, dtype)
-    del d.out
+    d.seed = 1
+    d.keep = np.asarray(rk.DropoutMask(d.seed, 0, shape.dims, d.p))
     return d
+
+
+def words(shape: Shape, dtype: Any) -> Data:
+    return Data(n=shape.elements, dtype=dtype)
 
 
 def training_step(shape: Shape, dtype: Any) -> Data:
@@ -124,21 +132,26 @@ NORMALIZED = (
     Shape((32, 56, 56, 64), axis=-1),
 )
 
+EXPRESSION = ("expression", "NumPy", "expression")
+MULTIPLY = ("multiply", "NumPy", "multiply")
+COPYTO = ("copyto", "NumPy", "copyto")
+PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
+
 KERNELS = (
     Kernel("prox_l1 in place", "soft_threshold", 2, in_place),
-    Kernel("prox_l1 out=", "soft_threshold", 2, vector, extras=("expression", "multiply")),
+    Kernel("prox_l1 out=", "soft_threshold", 2, vector, extras=(EXPRESSION, MULTIPLY)),
     Kernel("prox_l1 weighted", "weighted_soft_threshold", 3, weighted),
     Kernel("prox_elastic_net", "elastic_net", 2, vector),
     Kernel("prox_ridge", "ridge", 2, vector),
     Kernel("l2_decay", "decay", 2, vector),
-    Kernel("l1_norm", "l1_norm", 1, only_x, returns=True),
-    Kernel("squared_l2_norm", "squared_l2_norm", 1, only_x, returns=True),
+    Kernel("l1_norm", "l1_norm", 1, vector, returns=True),
+    Kernel("squared_l2_norm", "squared_l2_norm", 1, vector, returns=True),
     Kernel("sgd_step plain", "sgd", 3, training_step),
-    Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=("copyto",)),
+    Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
     Kernel("dropout out=", "dropout", 2, vector, random=True),
     Kernel("dropout in place", "dropout", 2, in_place, random=True),
-    Kernel("dropout_backward", "dropout_backward", 2, vector, random=True),
-    Kernel("random_bits", "random_bits", 1, only_x, dtype="uint32", random=True, returns=True),
+    Kernel("dropout_backward", "dropout_backward", 2, masked),
+    Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED),
 )

@@ -1,0 +1,268 @@
+#include "arrays.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+
+namespace regkern::bindings {
+namespace {
+
+std::string head(Arg arg, const std::string& rule) {
+  return std::string(arg.function) + ": " + arg.name + " must " + rule + ", got ";
+}
+
+std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
+
+std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
+
+// Real numbers that are not bool: what float() takes without parsing text.
+double to_double(Arg arg, py::handle value) {
+  PyObject* p = value.ptr();
+  if (PyFloat_CheckExact(p)) return PyFloat_AS_DOUBLE(p);
+  const bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
+  const double v = acceptable ? PyFloat_AsDouble(p) : 0;
+  if (!acceptable || PyErr_Occurred()) {
+    PyErr_Clear();
+    type_error(arg, "be a real number", value);
+  }
+  return v;
+}
+
+constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
+
+std::string dtype_text(const py::array& a) { return py::cast<std::string>(py::str(py::object(a.dtype()))); }
+
+// The half-open range of addresses an array touches.
+std::pair<const char*, const char*> bounds(const Array& a) {
+  const char *low = a.bytes(), *high = low;
+  for (int i = 0; i < a.ndim(); ++i) {
+    const std::ptrdiff_t reach = (a.dim(i) - 1) * a.strides()[i];
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high + (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double))};
+}
+
+bool same_memory(const Array& a, const Array& b) {
+  if (a.bytes() != b.bytes()) return false;
+  for (int i = 0; i < a.ndim(); ++i) {
+    if (a.dim(i) > 1 && a.strides()[i] != b.strides()[i]) return false;
+  }
+  return true;
+}
+
+// Sufficient: sorted by step, every dimension steps over all that the smaller ones reach.
+bool overlaps_itself(const Array& a) {
+  std::array<std::pair<std::ptrdiff_t, std::ptrdiff_t>, kMaxDims> steps;  // step, reach
+  int n = 0;
+  for (int i = 0; i < a.ndim(); ++i) {
+    const std::ptrdiff_t step = std::abs(a.strides()[i]);
+    if (a.dim(i) > 1) steps[n++] = {step, step * (a.dim(i) - 1)};
+  }
+  std::sort(steps.begin(), steps.begin() + n);
+  std::ptrdiff_t reach = a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double);
+  for (int i = 0; i < n; ++i) {
+    if (steps[i].first < reach) return true;
+    reach += steps[i].second;
+  }
+  return false;
+}
+
+}  // namespace
+
+void type_error(Arg arg, const std::string& rule, py::handle got) {
+  throw py::type_error(head(arg, rule) + text(got));
+}
+
+void value_error(Arg arg, const std::string& rule, const std::string& got) {
+  throw py::value_error(head(arg, rule) + got);
+}
+
+double real(Arg arg, py::handle value) { return to_double(arg, value); }
+
+double nonnegative(Arg arg, py::handle value) {
+  const double v = to_double(arg, value);
+  if (!(v >= 0)) value_error(arg, "be >= 0", text(value));
+  return v;
+}
+
+double finite_nonnegative(Arg arg, py::handle value) {
+  const double v = to_double(arg, value);
+  if (!(v >= 0 && std::isfinite(v))) value_error(arg, "be >= 0 and finite", text(value));
+  return v;
+}
+
+double probability(Arg arg, py::handle value) {
+  const double v = to_double(arg, value);
+  if (!(v >= 0 && v <= 1)) value_error(arg, "be in [0, 1]", text(value));
+  return v;
+}
+
+bool flag(Arg arg, py::handle value) {
+  if (value.ptr() == Py_True) return true;
+  if (value.ptr() == Py_False) return false;
+  if (std::string(type_name(value)).starts_with("numpy.bool")) return PyObject_IsTrue(value.ptr()) == 1;
+  type_error(arg, "be True or False", value);
+}
+
+std::int64_t integer(Arg arg, py::handle value) {
+  const auto index = py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    type_error(arg, "be an int", value);
+  }
+  int overflow = 0;
+  const long long v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow != 0) value_error(arg, "fit 64 bits", text(value));
+  return v;
+}
+
+std::uint64_t unsigned64(Arg arg, py::handle value) {
+  const auto index = py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  if (!index) {
+    PyErr_Clear();
+    type_error(arg, "be an int", value);
+  }
+  const unsigned long long v = PyLong_AsUnsignedLongLong(index.ptr());
+  if (PyErr_Occurred()) {
+    PyErr_Clear();
+    value_error(arg, "be in [0, 2**64)", text(value));
+  }
+  return v;
+}
+
+Array input(Arg arg, py::handle value) {
+  const auto& api = py::detail::npy_api::get();
+  Array a;
+  if (Py_TYPE(value.ptr()) == api.PyArray_Type_) {
+    a.object_ = py::reinterpret_borrow<py::object>(value);
+  } else {
+    // Masked arrays would lose their mask without a word.
+    if (type_name(value).find("Masked") != std::string::npos) {
+      throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
+    }
+    try {
+      a.object_ = py::module_::import("numpy").attr("asarray")(value);
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+      throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
+    }
+  }
+  const py::detail::PyArray_Proxy* p = a.proxy();
+  const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(p->descr);
+  const bool native = descriptor->byteorder != '>';
+  if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
+    throw py::type_error(head(arg, native ? "be float32 or float64" : "be in native byte order") +
+                         dtype_text(py::reinterpret_borrow<py::array>(a.object_)));
+  }
+  a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
+  a.size_ = 1;
+  for (int i = 0; i < p->nd; ++i) a.size_ *= static_cast<std::size_t>(a.dim(i));
+  constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  a.dense_ = (p->flags & kDense) == kDense;
+  return a;
+}
+
+Array output(Arg arg, py::handle value) {
+  const auto& api = py::detail::npy_api::get();
+  if (!api.PyArray_Check_(value.ptr())) throw py::type_error(head(arg, "be an ndarray") + type_name(value));
+  Array a = input(arg, value);
+  if (!(a.proxy()->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
+    value_error(arg, "be writable", "a read-only array");
+  }
+  if (!a.dense_ && a.size_ > 1 && overlaps_itself(a)) {
+    value_error(arg, "hold every element in its own memory",
+                "strides " + shape_text(a.ndim(), a.strides()) + " for shape " + shape_text(a.ndim(), a.shape()));
+  }
+  return a;
+}
+
+Array optional_input(Arg arg, py::handle value) { return value.is_none() ? Array() : input(arg, value); }
+Array optional_output(Arg arg, py::handle value) { return value.is_none() ? Array() : output(arg, value); }
+
+Array adopt(py::object array) { return input({"regkern", "result"}, array); }
+
+Array new_like(const Array& like) {
+  const py::dtype dtype = like.dtype() == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
+  const int ndim = like.ndim();
+  std::vector<py::ssize_t> shape(like.shape(), like.shape() + ndim);
+  if (like.dense()) return adopt(py::array(dtype, std::move(shape)));
+  // Keep the order of the axes, without gaps: the result is then walked like the input.
+  std::vector<int> axis(static_cast<std::size_t>(ndim));
+  for (int i = 0; i < ndim; ++i) axis[static_cast<std::size_t>(i)] = i;
+  std::stable_sort(axis.begin(), axis.end(),
+                   [&](int a, int b) { return std::abs(like.strides()[a]) > std::abs(like.strides()[b]); });
+  std::vector<py::ssize_t> strides(static_cast<std::size_t>(ndim));
+  py::ssize_t step = dtype.itemsize();
+  for (auto it = axis.rbegin(); it != axis.rend(); ++it) {
+    strides[static_cast<std::size_t>(*it)] = step;
+    step *= std::max<py::ssize_t>(like.dim(*it), 1);
+  }
+  return adopt(py::array(dtype, std::move(shape), std::move(strides)));
+}
+
+Array new_vector(Dtype dtype, std::size_t n) {
+  const py::dtype type = dtype == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
+  return adopt(py::array(type, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+}
+
+void require_dtype(Arg arg, const Array& array, Dtype dtype) {
+  if (array.dtype() == dtype) return;
+  const char* names[] = {"float32", "float64"};
+  throw py::type_error(head(arg, std::string("be ") + names[dtype == Dtype::kFloat64] + " like the data") +
+                       names[array.dtype() == Dtype::kFloat64]);
+}
+
+void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape) {
+  if (array.ndim() == ndim && std::equal(shape, shape + ndim, array.shape())) return;
+  value_error(arg, "have shape " + shape_text(ndim, shape), shape_text(array.ndim(), array.shape()));
+}
+
+void require_same_shape(Arg arg, const Array& array, const Array& like) {
+  require_shape(arg, array, like.ndim(), like.shape());
+}
+
+void require_vector(Arg arg, const Array& array, std::size_t n) {
+  const auto length = static_cast<std::ptrdiff_t>(n);
+  require_shape(arg, array, 1, &length);
+}
+
+void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other, bool same_allowed) {
+  if (!written || !other || written.size() == 0 || other.size() == 0) return;
+  const auto [low, high] = bounds(written);
+  const auto [other_low, other_high] = bounds(other);
+  if (high <= other_low || other_high <= low) return;
+  if (same_allowed && same_memory(written, other)) return;
+  if (!(written.dense() && other.dense())) {  // bounds meet; only interleaved strides may still be disjoint
+    const py::object shares = py::module_::import("numpy").attr("shares_memory");
+    try {
+      if (!py::cast<bool>(shares(written.object(), other.object(), py::arg("max_work") = 1 << 20))) return;
+    } catch (py::error_already_set&) {  // too hard to decide: refuse
+    }
+  }
+  value_error(arg, std::string("not overlap ") + other_name + (same_allowed ? " unless it is the same array" : ""),
+              "memory they share");
+}
+
+Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like) {
+  if (value.is_none()) return new_like(like);
+  Array out = output(arg, value);
+  require_dtype(arg, out, like.dtype());
+  require_same_shape(arg, out, like);
+  require_disjoint(arg, out, input_name, like, true);
+  return out;
+}
+
+Array dense_vector(const Array& vector) {
+  if (!vector || vector.dense()) return vector;
+  return adopt(py::module_::import("numpy").attr("ascontiguousarray")(vector.object().attr("copy")()));
+}
+
+std::string shape_text(int ndim, const std::ptrdiff_t* shape) {
+  std::string s = "(";
+  for (int i = 0; i < ndim; ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + (ndim == 1 ? ",)" : ")");
+}
+
+}  // namespace regkern::bindings

@@ -1,0 +1,142 @@
+// The gate. What a Python caller hands over is checked here, once, before the GIL is released and before anything is
+// written; behind it nothing can fail. Every message reads `function: argument must rule, got value`.
+
+#ifndef REGKERN_BINDINGS_ARRAYS_H_
+#define REGKERN_BINDINGS_ARRAYS_H_
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+
+#include "regkern/array.h"
+
+namespace regkern::bindings {
+
+namespace py = pybind11;
+
+// Which argument of which function: the head of every message.
+struct Arg {
+  const char* function;
+  const char* name;
+};
+
+[[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
+[[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
+
+// --- numbers ---------------------------------------------------------------------------------------------------
+
+double real(Arg arg, py::handle value);                          // any real number but bool
+double nonnegative(Arg arg, py::handle value);                   // >= 0, may be Inf
+double finite_nonnegative(Arg arg, py::handle value);            // >= 0 and finite
+double probability(Arg arg, py::handle value);                   // in [0, 1]
+bool flag(Arg arg, py::handle value);                            // True or False
+std::int64_t integer(Arg arg, py::handle value);
+std::uint64_t unsigned64(Arg arg, py::handle value);             // int in [0, 2**64)
+
+// --- arrays ----------------------------------------------------------------------------------------------------
+
+enum class Dtype { kFloat32, kFloat64 };
+
+// A float32 or float64 array in native byte order, of any strides and alignment; keeps the Python object alive.
+class Array {
+ public:
+  Array() = default;
+  explicit operator bool() const { return static_cast<bool>(object_); }
+
+  py::object object() const { return object_; }
+  Dtype dtype() const { return dtype_; }
+  std::size_t size() const { return size_; }
+  int ndim() const { return proxy()->nd; }
+  std::ptrdiff_t dim(int i) const { return shape()[i]; }
+  const std::ptrdiff_t* shape() const { return static_cast<const std::ptrdiff_t*>(proxy()->dimensions); }
+  const std::ptrdiff_t* strides() const { return static_cast<const std::ptrdiff_t*>(proxy()->strides); }
+  bool dense() const { return dense_; }
+  char* bytes() const { return proxy()->data; }
+  Extents extents() const { return Extents(ndim(), shape()); }
+
+  template <class T>
+  In<T> in() const {
+    return {reinterpret_cast<const T*>(bytes()), dense_ ? nullptr : strides()};
+  }
+  template <class T>
+  Out<T> out() const {
+    return {reinterpret_cast<T*>(bytes()), dense_ ? nullptr : strides()};
+  }
+  template <class T>
+  InOut<T> in_out() const {
+    return {reinterpret_cast<T*>(bytes()), dense_ ? nullptr : strides()};
+  }
+  template <class T>
+  T* data() const {
+    return reinterpret_cast<T*>(bytes());
+  }
+
+ private:
+  friend Array input(Arg arg, py::handle value);
+  friend Array output(Arg arg, py::handle value);
+  friend Array adopt(py::object array);
+  const py::detail::PyArray_Proxy* proxy() const { return py::detail::array_proxy(object_.ptr()); }
+
+  py::object object_;
+  Dtype dtype_ = Dtype::kFloat32;
+  std::size_t size_ = 0;
+  bool dense_ = false;
+};
+
+// An array to read: an ndarray, or what np.asarray makes of a list or another array-like.
+Array input(Arg arg, py::handle value);
+// An array to write: exactly an ndarray, writable, no element in two places.
+Array output(Arg arg, py::handle value);
+// None → an empty Array, else input().
+Array optional_input(Arg arg, py::handle value);
+Array optional_output(Arg arg, py::handle value);
+// A new array of the shape, dtype and memory order of `like`.
+Array new_like(const Array& like);
+// A new dense vector.
+Array new_vector(Dtype dtype, std::size_t n);
+
+void require_dtype(Arg arg, const Array& array, Dtype dtype);
+void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape);
+void require_same_shape(Arg arg, const Array& array, const Array& like);
+void require_vector(Arg arg, const Array& array, std::size_t n);
+// `written` shares no memory with `other`; `same_allowed`: unless it is the very same memory and strides.
+void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other,
+                      bool same_allowed = false);
+
+// `out` checked against the input it corresponds to, or a new array: what `out=` means everywhere.
+Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like);
+
+// A dense copy of a short vector where it is not dense itself.
+Array dense_vector(const Array& vector);
+
+std::string shape_text(int ndim, const std::ptrdiff_t* shape);
+
+// Calls body with a float or a double, for its type.
+template <class Body>
+void visit(Dtype dtype, Body&& body) {
+  if (dtype == Dtype::kFloat32) {
+    body(float{});
+  } else {
+    body(double{});
+  }
+}
+
+// Releases the GIL for the scope if the work is worth it: below some thousand elements the release costs more than the
+// work and nobody waits that long.
+class Unlocked {
+ public:
+  explicit Unlocked(std::size_t elements) {
+    if (elements > 8192) release_.emplace();
+  }
+
+ private:
+  std::optional<py::gil_scoped_release> release_;
+};
+
+}  // namespace regkern::bindings
+
+#endif  // REGKERN_BINDINGS_ARRAYS_H_

@@ -1,0 +1,15 @@
+// The table of contents of regkern._core.
+
+#include "module.h"
+
+PYBIND11_MODULE(_core, m) {
+  using namespace regkern::bindings;
+  m.doc() = "The compiled part of regkern. The Python modules document and call it.";
+  m.attr("__version__") = REGKERN_VERSION;
+  register_runtime(m);
+  register_prox(m);
+  register_optim(m);
+  register_random(m);
+  register_dropout(m);
+  register_norm(m);
+}

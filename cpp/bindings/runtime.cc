@@ -1,0 +1,68 @@
+#include "regkern/runtime.h"
+
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+
+#include "arrays.h"
+#include "module.h"
+
+namespace regkern::bindings {
+namespace {
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string s;
+  for (const std::string& name : names) s += (s.empty() ? "" : ", ") + name;
+  return s;
+}
+
+constexpr std::int64_t kMostThreads = 4096;
+
+int thread_count(Arg arg, py::handle value, std::int64_t least) {
+  const std::int64_t n = integer(arg, value);
+  if (n < least || n > kMostThreads) value_error(arg, "be in [1, 4096]", std::to_string(n));
+  return static_cast<int>(n);
+}
+
+void choose_isa(Arg arg, const std::string& name) {
+  if (!set_isa(name)) value_error(arg, "be one of " + joined(isas()), "'" + name + "'");
+}
+
+// REGKERN_ISA and REGKERN_NUM_THREADS, at import.
+void read_environment() {
+  if (const char* name = std::getenv("REGKERN_ISA"); name && *name) choose_isa({"regkern", "REGKERN_ISA"}, name);
+  if (const char* text = std::getenv("REGKERN_NUM_THREADS"); text && *text) {
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*end != '\0' || n < 1 || n > kMostThreads) {
+      value_error({"regkern", "REGKERN_NUM_THREADS"}, "be an int in [1, 4096]", std::string("'") + text + "'");
+    }
+    set_num_threads(static_cast<int>(n));
+  }
+}
+
+}  // namespace
+
+void register_runtime(py::module_& m) {
+  m.def("config", [] {
+    py::dict d;
+    d["compiler"] = compiler();
+    d["flags"] = flags();
+    d["highway"] = highway();
+    d["isa"] = isa();
+    d["isas"] = isas();
+    d["isas_built"] = isas_built();
+    d["openmp"] = openmp();
+    d["threads"] = get_num_threads();
+    return d;
+  });
+  m.def("get_num_threads", &get_num_threads);
+  m.def("set_num_threads",
+        [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n, 1)); }, py::arg("n"));
+  m.def("swap_local_threads",
+        [](py::handle n) { return swap_local_threads(thread_count({"threads", "n"}, n, 0)); }, py::arg("n"));
+  m.def("set_isa", [](const std::string& name) { choose_isa({"set_isa", "name"}, name); }, py::arg("name"));
+  read_environment();
+}
+
+}  // namespace regkern::bindings

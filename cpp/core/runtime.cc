@@ -1,0 +1,92 @@
+#include "regkern/runtime.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+
+#include "core/dispatch.h"
+#include "core/streaming.h"
+
+#include <unistd.h>
+
+namespace regkern {
+namespace {
+
+std::string lower_name(int64_t target) {
+  std::string name = hwy::TargetName(target);
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name;
+}
+
+// The single-bit targets in a mask; the lowest bit is the best.
+std::vector<int64_t> targets_in(int64_t mask) {
+  std::vector<int64_t> targets;
+  for (; mask != 0; mask &= mask - 1) targets.push_back(mask & -mask);
+  return targets;
+}
+
+int64_t available_targets() { return hwy::SupportedTargets() & HWY_TARGETS; }
+
+std::vector<std::string> names_of(int64_t mask) {
+  std::vector<std::string> names;
+  for (const int64_t target : targets_in(mask)) names.push_back(lower_name(target));
+  return names;
+}
+
+int64_t& target_in_use() {
+  static int64_t target = targets_in(available_targets()).front();
+  return target;
+}
+
+}  // namespace
+
+hwy::ChosenTarget& chosen_target() {
+  struct Initialized {
+    Initialized() { chosen.Update(target_in_use()); }
+    hwy::ChosenTarget chosen;
+  };
+  static Initialized instance;
+  return instance.chosen;
+}
+
+std::vector<std::string> isas_built() { return names_of(HWY_TARGETS); }
+std::vector<std::string> isas() { return names_of(available_targets()); }
+std::string isa() { return lower_name(target_in_use()); }
+
+bool set_isa(const std::string& name) {
+  for (const int64_t target : targets_in(available_targets())) {
+    if (lower_name(target) != name) continue;
+    target_in_use() = target;
+    chosen_target().Update(target);
+    return true;
+  }
+  return false;
+}
+
+std::string version() { return REGKERN_VERSION; }
+std::string flags() { return REGKERN_FLAGS; }
+
+std::string compiler() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#else
+  return "GCC " __VERSION__;
+#endif
+}
+
+std::string highway() {
+  return std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." + std::to_string(HWY_PATCH);
+}
+
+std::size_t last_level_cache() {
+  static const std::size_t bytes = [] {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    const long size = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (size > 0) return static_cast<std::size_t>(size);
+#endif
+    return std::size_t{32} << 20;
+  }();
+  return bytes;
+}
+
+}  // namespace regkern

@@ -1,0 +1,133 @@
+// What all kernels share: partial vectors, the elementwise loop, and sums over a fixed number of lanes.
+// Compiled once per instruction set; see core/dispatch.h.
+
+#if defined(REGKERN_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_SIMD_INL_H_
+#undef REGKERN_KERNELS_SIMD_INL_H_
+#else
+#define REGKERN_KERNELS_SIMD_INL_H_
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "hwy/highway.h"
+#include "hwy/cache_control.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using Tag = hn::ScalableTag<T>;
+template <class D>
+using V = hn::Vec<D>;
+
+// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer, because masked loads may touch what lies
+// behind the array on some targets.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE V<D> load_partial(D d, const T* p, size_t n) {
+  HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
+  memcpy(buffer, p, n * sizeof(T));
+  return hn::Load(d, buffer);
+}
+
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
+  HWY_ALIGN T buffer[hn::MaxLanes(d)];
+  hn::Store(v, d, buffer);
+  memcpy(p, buffer, n * sizeof(T));
+}
+
+// y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if disjoint)
+// writes around the cache. The rest of a disjoint array is done by one more whole vector that ends at the last
+// element, the rest of an array in place by a partial one: the same op either way.
+template <class D, class Op, class T = hn::TFromD<D>, class... In>
+HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* HWY_RESTRICT y, const In*... x) {
+  const size_t N = hn::Lanes(d);
+  if (n < N) {
+    if (n != 0) store_partial(op(load_partial(d, x, n)...), d, y, n);
+    return;
+  }
+  const bool in_place = ((static_cast<const void*>(x) == static_cast<const void*>(y)) || ...);
+  size_t i = 0;
+  if (stream && !in_place) {
+    hn::StoreU(op(hn::LoadU(d, x)...), d, y);
+    const size_t bytes = N * sizeof(T);
+    i = (bytes - reinterpret_cast<uintptr_t>(y) % bytes) / sizeof(T);
+    for (; i + N <= n; i += N) hn::Stream(op(hn::LoadU(d, x + i)...), d, y + i);
+    hwy::FlushStream();
+  } else {
+    for (; i + 2 * N <= n; i += 2 * N) {
+      const V<D> y0 = op(hn::LoadU(d, x + i)...);
+      const V<D> y1 = op(hn::LoadU(d, x + i + N)...);
+      hn::StoreU(y0, d, y + i);
+      hn::StoreU(y1, d, y + i + N);
+    }
+    if (i + N <= n) {
+      hn::StoreU(op(hn::LoadU(d, x + i)...), d, y + i);
+      i += N;
+    }
+  }
+  if (i == n) return;
+  if (in_place) {
+    store_partial(op(load_partial(d, x + i, n - i)...), d, y + i, n - i);
+  } else {
+    hn::StoreU(op(hn::LoadU(d, x + n - N)...), d, y + n - N);
+  }
+}
+
+// Sums run in kSumLanes lanes of double, whatever the vector width: element i of a row belongs to lane i mod kSumLanes,
+// so every instruction set adds the same numbers in the same order.
+constexpr size_t kSumLanes = 16;
+using D64 = hn::ScalableTag<double>;
+constexpr size_t kSumVectors = kSumLanes / hn::MaxLanes(D64());
+
+HWY_INLINE V<D64> load_double(D64 d, const double* p) { return hn::LoadU(d, p); }
+HWY_INLINE V<D64> load_double(D64 d, const float* p) {
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, D64>(), p));
+}
+
+struct SumLanes {
+  HWY_INLINE SumLanes() {
+    for (auto& v : lanes) v = hn::Zero(D64());
+  }
+  // The lanes, folded in halves.
+  HWY_INLINE double total() const {
+    double s[kSumLanes];
+    for (size_t k = 0; k < kSumVectors; ++k) hn::StoreU(lanes[k], D64(), s + k * hn::MaxLanes(D64()));
+    for (size_t half = kSumLanes / 2; half != 0; half /= 2) {
+      for (size_t i = 0; i < half; ++i) s[i] += s[i + half];
+    }
+    return s[0];
+  }
+  V<D64> lanes[kSumVectors];
+};
+
+// Σ op(x[i]) over n elements; op(0) = 0, so that zeros can fill the last chunk.
+template <class T, class Op>
+HWY_INLINE double sum(const T* x, size_t n, Op op) {
+  const D64 d;
+  SumLanes s;
+  const auto add = [&](const T* p) HWY_ATTR {
+    for (size_t k = 0; k < kSumVectors; ++k) {
+      s.lanes[k] = hn::Add(s.lanes[k], op(load_double(d, p + k * hn::MaxLanes(d))));
+    }
+  };
+  size_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) add(x + i);
+  if (i < n) {
+    T rest[kSumLanes] = {};
+    memcpy(rest, x + i, (n - i) * sizeof(T));
+    add(rest);
+  }
+  return s.total();
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_SIMD_INL_H_

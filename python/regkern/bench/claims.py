@@ -1,0 +1,122 @@
+"""What regkern says of itself, and what this run has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from regkern.bench.kernels import COPYTO, EXPRESSION, IMAGES, MULTIPLY, PUBLIC, Shape
+from regkern.bench.peers import COPY, REGKERN, RIVALS
+from regkern.bench.results import Estimate, Key, Run
+
+LARGE, CACHED, MIDDLE, SMALL = Shape((16_000_000,)), Shape((1_000_000,)), Shape((100_000,)), Shape((1_000,))
+DTYPE = "float32"  # what the claims are stated for
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Time of one contender over another's, at most or at least the target."""
+
+    text: str
+    kernel: str
+    shape: Shape
+    over: Key
+    under: Key
+    at_most: bool
+    target: float
+
+    def contenders(self) -> set[str]:
+        return {self.over[0], self.under[0]}
+
+    def threads(self) -> set[int]:
+        return {self.over[1], self.under[1]}
+
+
+def _costs(kernel: str, shape: Shape, text: str, rival: str, target: float) -> Claim:
+    """regkern takes at most ``target`` times the rival's time."""
+    return Claim(text, kernel, shape, (REGKERN, 1), (rival, 1), True, target)
+
+
+def _beats(kernel: str, shape: Shape, text: str, rival: str, target: float) -> Claim:
+    """regkern is at least ``target`` times as fast as the rival."""
+    return Claim(text, kernel, shape, (rival, 1), (REGKERN, 1), False, target)
+
+
+def _scales(kernel: str, text: str) -> Claim:
+    return Claim(text, kernel, CACHED, (REGKERN, 1), (REGKERN, 2), False, 1.6)
+
+
+STEP = "sgd_step momentum+L1+L2"
+CLAIMS = (
+    _costs("prox_l1 in place", LARGE, "time / np.copyto of the same array", COPY, 1.0),
+    _costs("prox_l1 out=", LARGE, "time / np.copyto", COPY, 1.1),
+    _beats("prox_l1 out=", MIDDLE, "faster than np.sign(x)*np.maximum(np.abs(x)-t, 0)", EXPRESSION[0], 5),
+    _costs("prox_l1 out=", SMALL, "time / np.multiply(x, 2, out=y)", MULTIPLY[0], 2),
+    _costs(STEP, LARGE, "time / np.copyto of w", COPYTO[0], 1.7),
+    _beats(STEP, LARGE, "faster than torch fused SGD, then softshrink in place (out=)", "torch", 4),
+    _beats(STEP, LARGE, "faster than torch fused SGD, then F.softshrink and copy_", PUBLIC[0], 4),
+    _costs("dropout out=", LARGE, "time / np.copyto", COPY, 1.6),
+    _beats("dropout out=", LARGE, "faster than torch.nn.functional.dropout", "torch", 8),
+    _costs("batch_norm", IMAGES, "time / np.copyto", COPY, 2),
+    _beats("batch_norm", IMAGES, "faster than torch native_batch_norm.out, same NCHW array", "torch", 3),
+    _beats("batch_norm_backward", IMAGES, "faster than torch native_batch_norm_backward", "torch", 2),
+    _scales("prox_l1 in place", "2 threads against 1, data in cache"),
+    _scales("dropout out=", "2 threads against 1, data in cache"),
+)
+
+
+def wanted(kernel: str, shape: Shape) -> set[str]:
+    """The contenders that claims about this cell name: these are measured whatever they cost."""
+    claims = (claim for claim in CLAIMS if (claim.kernel, claim.shape) == (kernel, shape))
+    return {name for claim in claims for name in claim.contenders()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what was measured, or why nothing was."""
+
+    claim: Claim
+    measured: Estimate | None
+    why_not: str = ""
+    same_bits: bool | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        if self.measured is None:
+            return None
+        if self.same_bits is False:
+            return False
+        value, target = self.measured.value, self.claim.target
+        return value <= target if self.claim.at_most else value >= target
+
+    def to_json(self) -> dict[str, Any]:
+        claim, measured = self.claim, self.measured
+        return {
+            "kernel": claim.kernel,
+            "shape": list(claim.shape.dims),
+            "claim": claim.text,
+            "bound": "at most" if claim.at_most else "at least",
+            "target": claim.target,
+            "measured": round(measured.value, 4) if measured else None,
+            "spread": round(measured.spread, 4) if measured else None,
+            "holds": self.holds,
+            "same_bits": self.same_bits,
+            "why_not": self.why_not,
+        }
+
+
+def judge(run: Run) -> list[Verdict]:
+    """Every claim against the run; none where the dtype is another."""
+    return [_judge(claim, run) for claim in CLAIMS] if run.dtype == DTYPE else []
+
+
+def _judge(claim: Claim, run: Run) -> Verdict:
+    cell = run.cell(claim.kernel, claim.shape)
+    measured = cell.ratio(claim.over, claim.under) if cell else None
+    if cell is not None and measured is not None:
+        same = cell.same_bits.get(max(claim.threads())) if max(claim.threads()) > 1 else None
+        return Verdict(claim, measured, same_bits=same)
+    for name in RIVALS:
+        if name in run.missing and any(contender.startswith(name) for contender in claim.contenders()):
+            return Verdict(claim, None, run.missing[name])
+    return Verdict(claim, None, "not measured in this run")

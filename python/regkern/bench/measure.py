@@ -1,0 +1,105 @@
+"""How time is taken: all contenders of a cell in turn, round after round.
+
+Whatever else happens on the machine then meets all of them alike, and a ratio is the median of the ratios within
+rounds. A contender that costs more than its share of the cell's time sits out some of the rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+
+Call = Callable[[], Any]
+
+SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
+PAUSE = 0.002  # seconds: an idle OpenMP worker spins about so long, and would take a core from whoever comes next
+
+
+@dataclass
+class Participant:
+    """One contender at one number of threads."""
+
+    call: Call
+    prepare: Call  # sets the number of threads
+    threads: int
+    compiles: bool = False
+    loops: int = 1  # calls a sample
+    cost: float = 0.0  # seconds a sample
+    rounds: dict[int, float] = field(default_factory=dict)  # round → ns a call
+
+
+def _sample(call: Call, loops: int) -> int:
+    clock = time.perf_counter_ns
+    start = clock()
+    for _ in repeat(None, loops):
+        call()
+    return clock() - start
+
+
+def _nothing() -> None:
+    pass
+
+
+def loop_cost() -> float:
+    """ns a call that the timing loop itself takes."""
+    return min(_sample(_nothing, 2000) for _ in range(9)) / 2000
+
+
+def warm_up(p: Participant) -> None:
+    """Fill caches, let compilers work, and find out what a sample costs."""
+    p.prepare()
+    took = _sample(p.call, 1)
+    if p.compiles or took < 250_000_000:  # else: so long a call is no warmer the second time
+        took = _sample(p.call, 1)
+    while took < SAMPLE_NS and p.loops < 1 << 20:
+        # The estimate may be too high by a cold start: approach in steps, and never jump past the aim.
+        p.loops = max(p.loops + 1, min(p.loops * 10, int(1.2 * p.loops * SAMPLE_NS / max(took, 1))))
+        took = _sample(p.call, p.loops)
+    single = took / p.loops / 1e9
+    p.cost = took / 1e9 + (single if p.loops > 1 else 0) + (PAUSE if p.threads > 1 else 0)
+
+
+def share_out(costs: Sequence[float], budget: float, most: int) -> list[int]:
+    """Samples for each participant: as many as its share of the budget buys, from 1 to ``most``.
+
+    What the cheap ones do not need goes to the others.
+    """
+    samples = [0] * len(costs)
+    left = budget
+    cheapest_first = sorted(range(len(costs)), key=costs.__getitem__)
+    for done, i in enumerate(cheapest_first):
+        share = left / (len(costs) - done)
+        samples[i] = max(1, min(most, int(share / max(costs[i], 1e-9))))
+        left -= samples[i] * costs[i]
+    return samples
+
+
+def interleave(
+    participants: Sequence[Participant], budget: float, most: int, overhead: float, after_round: Call = _nothing
+) -> None:
+    """Take samples in turn until each participant has those that the budget, in seconds, allows."""
+    samples = share_out([p.cost for p in participants], budget, most)
+    rounds = max(samples, default=0)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        spinning = False
+        for r in range(rounds):
+            for p, wanted in zip(participants, samples, strict=True):
+                if (r + 1) * wanted // rounds == r * wanted // rounds:
+                    continue  # this one sits out this round
+                p.prepare()
+                if spinning:
+                    time.sleep(PAUSE)
+                if p.loops > 1:
+                    p.call()  # brings the data back into cache, and the workers awake
+                p.rounds[r] = max(_sample(p.call, p.loops) / p.loops - overhead, 0.1)
+                spinning = p.threads > 1
+            after_round()
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,203 @@
+"""NumPy, as one who cares for speed would write it: few passes, outputs and temporaries reused, one thread.
+
+Temporaries have the dtype of the data, statistics and sums too: float32 where regkern uses float64.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from regkern.bench.kernels import Array, Data
+
+Call = Callable[[], Any]
+
+
+@functools.lru_cache(maxsize=1)
+def _room(n_bytes: int) -> tuple[Array, Array]:
+    return np.zeros(n_bytes, np.uint8), np.zeros(n_bytes, np.uint8)
+
+
+def copy_of(n_bytes: int, largest: int) -> Call:
+    """np.copyto that moves as many bytes, half read and half written"""
+    source, target = _room(largest)
+    return partial(np.copyto, target[: n_bytes // 2], source[: n_bytes // 2])
+
+
+def copyto(d: Data) -> Call:
+    """np.copyto of the array that the kernel changes"""
+    return partial(np.copyto, np.empty_like(d.x), d.x)
+
+
+def multiply(d: Data) -> Call:
+    """np.multiply(x, 2, out=y)"""
+    return partial(np.multiply, d.x, 2, out=d.out)
+
+
+def expression(d: Data) -> Call:
+    """np.sign(x) * np.maximum(np.abs(x) - t, 0), fresh temporaries"""
+    x, t = d.x, d.threshold
+    return lambda: np.sign(x) * np.maximum(np.abs(x) - t, 0)
+
+
+def soft_threshold(d: Data) -> Call:
+    """np.clip, np.subtract with out="""
+    x, t, out, near = d.x, d.threshold, d.out, np.empty_like(d.x)
+
+    def call() -> None:
+        np.clip(x, -t, t, out=near)
+        np.subtract(x, near, out=out)
+
+    return call
+
+
+def weighted_soft_threshold(d: Data) -> Call:
+    """np.multiply, minimum, negative, maximum, subtract with out="""
+    x, t, weights, out = d.x, d.threshold, d.weights, d.out
+    bound, near = np.empty_like(x), np.empty_like(x)
+
+    def call() -> None:
+        np.multiply(weights, t, out=bound)
+        np.minimum(x, bound, out=near)
+        np.negative(bound, out=bound)
+        np.maximum(near, bound, out=near)
+        np.subtract(x, near, out=out)
+
+    return call
+
+
+def elastic_net(d: Data) -> Call:
+    """np.clip, subtract, divide with out="""
+    soft, out, divisor = soft_threshold(d), d.out, 1 + d.shrink
+
+    def call() -> None:
+        soft()
+        np.divide(out, divisor, out=out)
+
+    return call
+
+
+def ridge(d: Data) -> Call:
+    """np.divide with out="""
+    return partial(np.divide, d.x, 1 + d.shrink, out=d.out)
+
+
+def decay(d: Data) -> Call:
+    """np.multiply with out=, the factor rounded to the dtype"""
+    return partial(np.multiply, d.x, 1 - d.rate, out=d.out)
+
+
+def l1_norm(d: Data) -> Call:
+    """np.abs with out=, np.add.reduce, summed pairwise in the dtype"""
+    x, size = d.x, d.out
+
+    def call() -> Any:
+        return np.add.reduce(np.abs(x, out=size))
+
+    return call
+
+
+def squared_l2_norm(d: Data) -> Call:
+    """np.dot(x, x), summed in the dtype"""
+    return partial(np.dot, d.x, d.x)
+
+
+def sgd(d: Data) -> Call:
+    """np.multiply, subtract with out="""
+    w, grad, lr, step = d.x, d.grad, d.lr, np.empty_like(d.x)
+
+    def call() -> None:
+        np.multiply(grad, lr, out=step)
+        np.subtract(w, step, out=w)
+
+    return call
+
+
+def sgd_momentum(d: Data) -> Call:
+    """eight in-place passes, the last two the soft threshold"""
+    w, grad, buffer, step = d.x, d.grad, d.buffer, np.empty_like(d.x)
+    lr, momentum, weight_decay, t = d.lr, d.momentum, d.weight_decay, d.lr * d.l1
+
+    def call() -> None:
+        np.multiply(buffer, momentum, out=buffer)
+        np.add(buffer, grad, out=buffer)
+        np.multiply(w, weight_decay, out=step)
+        np.add(buffer, step, out=buffer)
+        np.multiply(buffer, lr, out=step)
+        np.subtract(w, step, out=w)
+        np.clip(w, -t, t, out=step)
+        np.subtract(w, step, out=w)
+
+    return call
+
+
+def dropout(d: Data) -> Call:
+    """Generator(SFC64).random(out=), greater_equal, two multiplies with out=; no mask kept"""
+    x, p, out, scale = d.x, d.p, d.out, 1 / (1 - d.p)
+    rng, uniform, keep = np.random.Generator(np.random.SFC64(1)), np.empty_like(d.x), np.empty(d.x.shape, np.bool_)
+
+    def call() -> None:
+        rng.random(out=uniform, dtype=uniform.dtype)
+        np.greater_equal(uniform, p, out=keep)
+        np.multiply(x, scale, out=out)
+        np.multiply(out, keep, out=out)
+
+    return call
+
+
+def dropout_backward(d: Data) -> Call:
+    """one np.multiply with out= by a mask stored as scaled numbers"""
+    return partial(np.multiply, d.x, d.keep * d.x.dtype.type(1 / (1 - d.p)), out=d.out)
+
+
+def random_bits(d: Data) -> Call:
+    """Generator(SFC64).integers, fresh output"""
+    return partial(np.random.Generator(np.random.SFC64(1)).integers, 0, 1 << 32, d.n, dtype=np.uint32)
+
+
+def batch_norm(d: Data) -> Call:
+    """mean, subtract, einsum, multiply, add with out="""
+    x, out, axis = d.x, d.out, d.axis % d.x.ndim
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    wide = tuple(-1 if i == axis else 1 for i in range(x.ndim))
+    letters = "abcdefgh"[: x.ndim]
+    squares, n = f"{letters},{letters}->{letters[axis]}", x.size // x.shape[axis]
+
+    def call() -> None:
+        mean = x.mean(axis=others)
+        np.subtract(x, mean.reshape(wide), out=out)
+        var = np.einsum(squares, out, out) / n
+        np.multiply(out, (d.gamma / np.sqrt(var + d.eps)).reshape(wide), out=out)
+        np.add(out, d.beta.reshape(wide), out=out)
+        d.running_mean += 0.1 * (mean - d.running_mean)
+        d.running_var += 0.1 * (var * (n / (n - 1)) - d.running_var)
+
+    return call
+
+
+def batch_norm_backward(d: Data) -> Call:
+    """sum, subtract, einsum, then dx = a·dy + b·(x - mean) + c with out="""
+    x, dy, out, axis = d.x, d.dy, d.out, d.axis % d.x.ndim
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    wide = tuple(-1 if i == axis else 1 for i in range(x.ndim))
+    letters = "abcdefgh"[: x.ndim]
+    products, n = f"{letters},{letters}->{letters[axis]}", x.size // x.shape[axis]
+    mean = x.mean(axis=others).reshape(wide)
+    invstd = 1 / np.sqrt(x.var(axis=others) + d.eps)
+    scale, scaled = d.gamma * invstd, np.empty_like(x)
+
+    def call() -> tuple[Array, Array]:
+        dbeta = dy.sum(axis=others)
+        np.subtract(x, mean, out=out)
+        dgamma = np.einsum(products, dy, out) * invstd
+        np.multiply(out, (-scale * invstd * dgamma / n).reshape(wide), out=out)
+        np.multiply(dy, scale.reshape(wide), out=scaled)
+        np.add(out, scaled, out=out)
+        np.subtract(out, (scale * dbeta / n).reshape(wide), out=out)
+        return dgamma, dbeta
+
+    return call

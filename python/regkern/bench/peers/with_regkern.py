@@ -1,0 +1,86 @@
+"""regkern, and its reference: the same calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from regkern.bench.kernels import Data
+
+Call = Callable[[], Any]
+
+
+class Regkern:
+    """The calls of a library with regkern's names."""
+
+    def __init__(self, lib: Any) -> None:
+        self.lib = lib
+
+    def soft_threshold(self, d: Data) -> Call:
+        """prox_l1(x, t, out=)"""
+        return partial(self.lib.prox_l1, d.x, d.threshold, out=d.out)
+
+    def weighted_soft_threshold(self, d: Data) -> Call:
+        """prox_l1(x, t, weights=, out=)"""
+        return partial(self.lib.prox_l1, d.x, d.threshold, weights=d.weights, out=d.out)
+
+    def elastic_net(self, d: Data) -> Call:
+        """prox_elastic_net(x, t, s, out=)"""
+        return partial(self.lib.prox_elastic_net, d.x, d.threshold, d.shrink, out=d.out)
+
+    def ridge(self, d: Data) -> Call:
+        """prox_ridge(x, s, out=)"""
+        return partial(self.lib.prox_ridge, d.x, d.shrink, out=d.out)
+
+    def decay(self, d: Data) -> Call:
+        """l2_decay(x, rate, out=)"""
+        return partial(self.lib.l2_decay, d.x, d.rate, out=d.out)
+
+    def l1_norm(self, d: Data) -> Call:
+        """l1_norm(x), summed in float64"""
+        return partial(self.lib.l1_norm, d.x)
+
+    def squared_l2_norm(self, d: Data) -> Call:
+        """squared_l2_norm(x), summed in float64"""
+        return partial(self.lib.squared_l2_norm, d.x)
+
+    def sgd(self, d: Data) -> Call:
+        """sgd_step(w, grad, lr=), in place"""
+        return partial(self.lib.sgd_step, d.x, d.grad, lr=d.lr)
+
+    def sgd_momentum(self, d: Data) -> Call:
+        """sgd_step(w, grad, lr=, momentum=, buffer=, weight_decay=, l1=), in place"""
+        return partial(
+            self.lib.sgd_step,
+            d.x,
+            d.grad,
+            lr=d.lr,
+            momentum=d.momentum,
+            buffer=d.buffer,
+            weight_decay=d.weight_decay,
+            l1=d.l1,
+        )
+
+    def dropout(self, d: Data) -> Call:
+        """dropout(x, p, rng=1, out=), the mask a function of the seed"""
+        return partial(self.lib.dropout, d.x, d.p, rng=1, out=d.out)
+
+    def dropout_backward(self, d: Data) -> Call:
+        """dropout_backward(dy, mask, out=), the mask computed again"""
+        mask = self.lib.DropoutMask(d.seed, 0, d.x.shape, d.p)
+        return partial(self.lib.dropout_backward, d.x, mask, out=d.out)
+
+    def random_bits(self, d: Data) -> Call:
+        """random_bits(n, seed=1), fresh output"""
+        return partial(self.lib.random_bits, d.n, seed=1)
+
+    def batch_norm(self, d: Data) -> Call:
+        """batch_norm(x, gamma, beta, running_mean, running_var, training=True, out=)"""
+        arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)
+        return partial(self.lib.batch_norm, *arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
+
+    def batch_norm_backward(self, d: Data) -> Call:
+        """batch_norm_backward(dy, cache, out=)"""
+        _, cache = self.lib.batch_norm(d.x, d.gamma, d.beta, training=True, eps=d.eps, axis=d.axis)
+        return partial(self.lib.batch_norm_backward, d.dy, cache, out=d.out)

@@ -1,0 +1,162 @@
+"""torch, eager, without autograd: its own fused operators, on tensors that share memory with the NumPy arrays.
+
+Where torch has an ``out=`` form it is used, which spares torch the pages of a fresh output. torch.compile is left out:
+it needs a C++ compiler where it runs. ``set_num_threads`` gives it the threads of the row.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from regkern.bench.kernels import Array, Data
+
+TERMS = "eager, no autograd; output reused (out=), except dropout: fresh output"
+
+Call = Callable[[], Any]
+torch: Any = importlib.import_module("torch")
+aten: Any = torch.ops.aten
+torch.set_grad_enabled(False)
+tensor = torch.from_numpy
+
+
+def soft_threshold(d: Data) -> Call:
+    """aten.softshrink.out"""
+    return partial(aten.softshrink.out, tensor(d.x), d.threshold, out=tensor(d.out))
+
+
+def weighted_soft_threshold(d: Data) -> Call:
+    """mul, neg, clamp, sub with out="""
+    x, weights, out, t = tensor(d.x), tensor(d.weights), tensor(d.out), d.threshold
+    high, low = torch.empty_like(x), torch.empty_like(x)
+
+    def call() -> None:
+        torch.mul(weights, t, out=high)
+        torch.neg(high, out=low)
+        torch.clamp(x, low, high, out=high)
+        torch.sub(x, high, out=out)
+
+    return call
+
+
+def elastic_net(d: Data) -> Call:
+    """aten.softshrink.out, div_"""
+    soft, out, divisor = soft_threshold(d), tensor(d.out), 1 + d.shrink
+
+    def call() -> None:
+        soft()
+        out.div_(divisor)
+
+    return call
+
+
+def ridge(d: Data) -> Call:
+    """div with out="""
+    return partial(torch.div, tensor(d.x), 1 + d.shrink, out=tensor(d.out))
+
+
+def decay(d: Data) -> Call:
+    """mul with out="""
+    return partial(torch.mul, tensor(d.x), 1 - d.rate, out=tensor(d.out))
+
+
+def l1_norm(d: Data) -> Call:
+    """linalg.vector_norm(x, 1), summed in the dtype"""
+    x = tensor(d.x)
+    return lambda: torch.linalg.vector_norm(x, 1).item()
+
+
+def squared_l2_norm(d: Data) -> Call:
+    """dot(x, x), summed in the dtype"""
+    x = tensor(d.x)
+    return lambda: torch.dot(x, x).item()
+
+
+def _step(d: Data, weight_decay: float, momentum: float) -> Call:
+    buffers = [tensor(d.buffer)] if momentum else []
+    return partial(
+        torch._fused_sgd_,
+        [tensor(d.x)],
+        [tensor(d.grad)],
+        buffers,
+        lr=d.lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def sgd(d: Data) -> Call:
+    """_fused_sgd_, the kernel of optim.SGD(fused=True)"""
+    return _step(d, weight_decay=0.0, momentum=0.0)
+
+
+def sgd_momentum(d: Data) -> Call:
+    """_fused_sgd_, then aten.softshrink.out in place"""
+    step, w, t = _step(d, d.weight_decay, d.momentum), tensor(d.x), d.lr * d.l1
+
+    def call() -> None:
+        step()
+        aten.softshrink.out(w, t, out=w)
+
+    return call
+
+
+def sgd_momentum_public(d: Data) -> Call:
+    """optim.SGD(fused=True).step(), then w.copy_(nn.functional.softshrink(w)): public calls, a fresh temporary"""
+    w, t = torch.nn.Parameter(tensor(d.x)), d.lr * d.l1
+    w.grad = tensor(d.grad)
+    optimizer = torch.optim.SGD([w], lr=d.lr, momentum=d.momentum, weight_decay=d.weight_decay, fused=True)
+
+    def call() -> None:
+        optimizer.step()
+        w.copy_(torch.nn.functional.softshrink(w, t))
+
+    return call
+
+
+def dropout(d: Data) -> Call:
+    """nn.functional.dropout, fresh output; inplace=True where the kernel is in place"""
+    return partial(torch.nn.functional.dropout, tensor(d.x), d.p, inplace=d.out is d.x)
+
+
+def dropout_backward(d: Data) -> Call:
+    """mul with out= by a mask stored as scaled numbers, as autograd keeps it"""
+    noise: Array = d.keep * d.x.dtype.type(1 / (1 - d.p))
+    return partial(torch.mul, tensor(d.x), tensor(noise), out=tensor(d.out))
+
+
+def random_bits(d: Data) -> Call:
+    """int64 random_ of half as many numbers, output reused"""
+    return partial(torch.empty(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
+
+
+def _channel_first(a: Array) -> Any:
+    """The tensor that torch calls NCHW; the NumPy array's order in memory stays, as channels_last where it is that."""
+    return tensor(np.moveaxis(a, -1, 1))
+
+
+def batch_norm(d: Data) -> Call:
+    """aten.native_batch_norm.out"""
+    x, out = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.out))
+    channel = [tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var)]
+    mean, invstd = torch.empty_like(channel[0]), torch.empty_like(channel[0])
+    saved = {"save_mean": mean, "save_invstd": invstd}
+    return partial(aten.native_batch_norm.out, x, *channel, True, 0.1, d.eps, out=out, **saved)
+
+
+def batch_norm_backward(d: Data) -> Call:
+    """ops.aten.native_batch_norm_backward, fresh output"""
+    x, dy = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.dy))
+    gamma, beta, mean, var = (tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var))
+    _, saved_mean, saved_invstd = torch.native_batch_norm(x, gamma, beta, mean, var, True, 0.1, d.eps)
+    which = [True, True, True]
+    arguments = (dy, x, gamma, mean, var, saved_mean, saved_invstd, True, d.eps, which)
+    return partial(aten.native_batch_norm_backward, *arguments)
