@@ -51,7 +51,10 @@ def batch_norm(
         mean, var = np.zeros(x.shape[axis]), np.zeros(x.shape[axis])
     else:
         with np.errstate(invalid="ignore"):  # a channel that holds Inf becomes NaN
-            mean, var = x64.mean(axis=others), x64.var(axis=others)
+            mean = x64.mean(axis=others)
+            # Once more on the deviations: np.mean adds along an outer axis one by one, which loses digits.
+            mean += (x64 - _per_channel(mean, x.ndim, axis)).mean(axis=others)
+            var = np.square(x64 - _per_channel(mean, x.ndim, axis)).mean(axis=others)
     if training and n > 0 and running_mean is not None:
         running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * mean
     if training and n > 0 and running_var is not None and not (unbiased and n == 1):
