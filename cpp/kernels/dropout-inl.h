@@ -15,7 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-constexpr size_t kDropoutChunk = 2048;
+constexpr size_t kDropoutChunk = 1024;
+constexpr size_t kCacheLine = 64;
 
 // Bytes of −1 and 0, widened to lanes of all ones and zeros.
 HWY_INLINE V<Tag<float>> lanes_of(Tag<float> d, const int8_t* keep) {
@@ -63,6 +64,8 @@ void dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, uint64_t
         around_cache = false;
       }
     }
+    // Deciding is arithmetic, applying is memory: let the data of this chunk arrive while its bits are made.
+    for (size_t j = 0; j < chunk; j += kCacheLine / sizeof(T)) hwy::Prefetch(x + j);
     const size_t inside = first % 16;
     keep_bytes(philox, first - inside, inside + chunk, threshold, keep);
     apply_keep(x, y, chunk, keep + inside, scale, around_cache);

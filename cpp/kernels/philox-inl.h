@@ -115,6 +115,7 @@ class Ties {
   }
 
   HWY_INLINE void decide() {
+    if (count_ == 0) return;
     const DU64 d;
     HWY_ALIGN uint64_t words[2 * kGroup];
     for (size_t k = count_; k < kGroup; ++k) element_[k] = 0;
@@ -156,13 +157,11 @@ HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint6
     if (low == 0) return;  // a tie is never kept
     const auto equal = hn::Eq(bytes, limit);
     if (HWY_LIKELY(hn::AllFalse(d8, equal))) return;
-    uint8_t bits[hn::MaxLanes(d8) / 8];
-    hn::StoreMaskBits(d8, equal, bits);
-    for (size_t j = 0; j < sizeof(bits); ++j) {
-      for (uint32_t b = bits[j]; b != 0; b &= b - 1) {
-        const size_t at = 8 * j + hwy::Num0BitsBelowLS1Bit_Nonzero32(b);
-        ties.add(element + at, to + at);
-      }
+    uint64_t bits = 0;
+    hn::StoreMaskBits(d8, equal, reinterpret_cast<uint8_t*>(&bits));  // at most 64 lanes
+    for (; bits != 0; bits &= bits - 1) {
+      const size_t at = hwy::Num0BitsBelowLS1Bit_Nonzero64(bits);
+      ties.add(element + at, to + at);
     }
   };
   for (size_t i = 0; i < n; i += kGroupBytes) {

@@ -61,7 +61,9 @@ def own() -> list[Peer]:
     regkern, reference, numpy = Regkern(rk), Regkern(ref), with_numpy
     return [
         Peer(REGKERN, rk.__version__, "output reused", lambda _: regkern, rk.set_num_threads),
-        Peer(REFERENCE, rk.__version__, "regkern.reference, written to be read; fresh temporaries", lambda _: reference),
+        Peer(
+            REFERENCE, rk.__version__, "regkern.reference, written to be read; fresh temporaries", lambda _: reference
+        ),
         Peer(NUMPY, np.__version__, "the fewest passes we found; output and temporaries reused", lambda _: numpy),
     ]
 

@@ -153,5 +153,3 @@ def batch_norm_backward(d: Data) -> Call:
 
     mean, invstd = d.x.mean(others), 1 / np.sqrt(d.x.var(others) + d.eps)
     return _fresh(backward, d.dy, d.x, d.gamma, mean, invstd.astype(d.x.dtype))
-
-

@@ -1,0 +1,158 @@
+"""``regkern bench``: options, the run, what is shown of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regkern.bench.results import Run
+
+PICTURES = (".png", ".svg", ".pdf")
+EXAMPLES = """examples:
+  regkern bench                                  all kernels, within a minute
+  regkern bench --quick --only 'prox*'           a look at some
+  regkern bench --json new.json --compare old.json
+"""
+
+
+class BadInput(Exception):
+    """The user's fault; the message says what to change."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``regkern``."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure every kernel against a copy, NumPy and the rivals installed",
+        description="Measure every kernel against a copy of the same bytes, the NumPy reference and torch, numba and "
+        "JAX where they are installed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="about 10 seconds: without reference, numba and JAX")
+    length.add_argument("--full", action="store_true", help="some minutes: more sizes and rounds, nothing left out")
+    parser.add_argument(
+        "--only", metavar="PATTERN", action="append", default=[], help="kernels by glob, as 'prox*'; may be repeated"
+    )
+    parser.add_argument("--threads", metavar="N,N", help="numbers of threads, as 1,2,all (default: 1, 2, 4 ... all)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures and the facts of the machine")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help=f"draw a picture: {', '.join(PICTURES)}")
+    parser.add_argument("--compare", metavar="OLD", type=Path, help="show the change since a file of --json")
+    parser.add_argument("--list", action="store_true", help="print how each contender does each kernel, and end")
+
+
+def _require(packages: Sequence[str]) -> None:
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    if absent:
+        raise BadInput(f"the benchmark needs {' and '.join(absent)}: pip install 'regkern[bench]'")
+
+
+def _threads(text: str | None, cores: int) -> list[int]:
+    """The numbers of threads to measure, ascending."""
+    if text is None:
+        return sorted({*(1 << i for i in range(cores.bit_length()) if 1 << i <= cores), cores})
+    found = set()
+    for word in text.split(","):
+        if word.strip() != "all" and not word.strip().isdecimal():
+            raise BadInput(f"--threads: must be numbers such as 1,2,all, got {text!r}")
+        count = cores if word.strip() == "all" else int(word)
+        if not 1 <= count <= cores:
+            raise BadInput(f"--threads: must be from 1 to the {cores} cores this process may use, got {count}")
+        found.add(count)
+    return sorted(found)
+
+
+def _writable(option: str, path: Path | None) -> None:
+    """Refuse now what would fail after a minute of measuring."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise BadInput(f"{option}: {path} is a directory")
+    place = path if path.exists() else path.parent
+    if not place.exists():
+        raise BadInput(f"{option}: there is no directory {path.parent}")
+    if not os.access(place, os.W_OK):
+        raise BadInput(f"{option}: {path} cannot be written")
+
+
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Run the command; the exit status is 0, or 2 for bad input, or 130 if interrupted."""
+    try:
+        return _run(options, arguments)
+    except BadInput as error:
+        print(f"regkern bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("regkern bench: interrupted before anything was measured", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    started = time.perf_counter()
+    _require(["rich", "threadpoolctl", *(["matplotlib"] if options.plot else [])])
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # needs the extra, like all that is imported here
+
+    from regkern.bench import compare, machine, peers, report, session  # noqa: PLC0415
+    from regkern.bench.claims import judge  # noqa: PLC0415
+    from regkern.bench.results import Run, load, save  # noqa: PLC0415
+
+    threads = _threads(options.threads, peers.cores())
+    kernels = session.select(options.only)
+    if not kernels:
+        names = ", ".join(kernel.name for kernel in session.KERNELS)
+        raise BadInput(f"--only: no kernel is named like {' or '.join(options.only)}; there are {names}")
+    _writable("--json", options.json)
+    _writable("--plot", options.plot)
+    if options.plot and options.plot.suffix.lower() not in PICTURES:
+        raise BadInput(f"--plot: must end in {', '.join(PICTURES)}, got {options.plot}")
+    try:
+        old = load(options.compare) if options.compare else None
+    except ValueError as error:
+        raise BadInput(f"--compare: {error}") from None
+
+    console = report.console()
+    if options.list:
+        report.ways(kernels, [*peers.own(), *peers.rivals(peers.RIVALS)[0]], console)
+        return 0
+
+    plan = session.QUICK if options.quick else session.FULL if options.full else session.DEFAULT
+    if options.plot:
+        plan = replace(plan, seconds=plan.seconds - 3)  # the picture takes its time too
+    found = Run(machine.facts(arguments), options.dtype)
+    report.header(found, console)
+    with threadpool_limits(1, user_api="blas"), report.progress(console) as step:
+        step("loading the contenders", 0.0)
+        work = session.Session(plan, kernels, threads, options.dtype, found, started)
+        work.load()
+        work.measure(step)
+
+    verdicts = judge(found)
+    if not found.cells:
+        raise KeyboardInterrupt
+    report.main_table(found, console)
+    report.scaling_table(found, console)
+    report.claims_table(verdicts, console)
+    report.footer(found, console)
+    if old is not None:
+        compare.compare_table(old, found, console)
+    if options.json:
+        save(options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
+    if options.plot:
+        _draw(found, options.plot)
+    return 130 if found.interrupted else 0
+
+
+def _draw(found: Run, path: Path) -> None:
+    from regkern.bench.plot import draw  # noqa: PLC0415  # matplotlib takes a second to load
+
+    draw(found, path)

@@ -1,0 +1,220 @@
+"""Tables for people to read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from regkern.bench.claims import Verdict
+from regkern.bench.kernels import KERNELS, Kernel, Shape
+from regkern.bench.peers import CONTENDERS, COPY, REGKERN, Peer
+from regkern.bench.results import Cell, Estimate, Run
+
+WIDTH = 118  # columns, where the output is no terminal
+FEW = 3  # medians of fewer rounds carry a ~
+
+
+def console() -> Console:
+    found = Console()
+    return found if found.is_terminal else Console(width=WIDTH)
+
+
+def number(value: float) -> str:
+    """Three significant digits, and never an exponent."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def table(title: str, *columns: str, left: Sequence[str] = ("kernel",)) -> Table:
+    """An empty table in the manner of this report; figures stand to the right."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        found.add_column(name, justify="left" if name in left else "right", no_wrap=name in left or name == "elements")
+    return found
+
+
+def note(text: str, console: Console) -> None:
+    """What one must know to read the table above."""
+    console.print(text + "\n", style="dim", highlight=False)
+
+
+def _factor(ratio: Estimate | None) -> Text:
+    """How many times as fast regkern is: green where it wins by more than the noise, red where it loses so."""
+    if ratio is None:
+        return Text("·", style="dim")
+    noise = max(ratio.spread, 0.03)
+    style = "green" if ratio.value > 1 + noise else "red" if ratio.value < 1 - noise else ""
+    return Text(("~" if ratio.rounds < FEW else "") + number(ratio.value), style=style)
+
+
+def _ordered(run: Run) -> list[Cell]:
+    order = {kernel.name: i for i, kernel in enumerate(KERNELS)}
+    return sorted(run.cells, key=lambda cell: order[cell.kernel])  # stable: sizes stay as measured
+
+
+def header(run: Run, console: Console) -> None:
+    facts, machine, config = run.facts, run.facts["machine"], run.facts["config"]
+    caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
+    console.print(
+        f"[bold]regkern {facts['versions']['regkern']}[/] on {escape(machine['cpu'])}, {machine['cores']} cores, {caches}; "
+        f"instruction set {config.get('isa', '?')}; {run.dtype}"
+    )
+    if machine["load"] > 0.5:
+        console.print(
+            f"[yellow]Load {machine['load']}: other work shares this machine. Ratios bear that, absolute figures less so.[/]"
+        )
+
+
+def main_table(run: Run, console: Console) -> None:
+    """One row a kernel, shape and number of threads."""
+    names = [name for name in CONTENDERS[1:] if name in run.terms]
+    title = f"Every kernel ({run.dtype}): how fast, and how many times as fast as the others"
+    rows = table(title, "kernel", "elements", "thr", "ns/el", "±%", "GB/s", *(f"×{name}" for name in names))
+    last = ""
+    for cell in _ordered(run):
+        if last and cell.kernel != last:
+            rows.add_section()
+        for i, threads in enumerate(cell.thread_counts(REGKERN)):
+            time = cell.time(REGKERN, threads)
+            if time is None:
+                continue
+            rate = cell.rate(REGKERN, threads)
+            rivals = [cell.key_of(name, threads) for name in names]
+            rows.add_row(
+                cell.kernel if cell.kernel != last else "",
+                elements(cell.shape) if i == 0 else "",
+                str(threads),
+                number(time.value / cell.shape.elements),
+                f"{100 * time.spread:.0f}",
+                number(rate) if rate else "",
+                *(_factor(cell.ratio(key, (REGKERN, threads)) if key else None) for key in rivals),
+            )
+            last = cell.kernel
+    console.print(rows)
+    note(
+        "thr: threads. GB/s: of the bytes that the kernel must move. ±: half the interquartile range. ×copy: np.copyto that "
+        "moves as many bytes; the others do the same work. Above 1 regkern is faster. "
+        f"~: fewer than {FEW} rounds. ·: not measured.",
+        console,
+    )
+
+
+def elements(shape: Shape) -> str:
+    return str(shape).replace(", axis -1", " last")
+
+
+def scaling_table(run: Run, console: Console) -> None:
+    """What more threads gain, in cache and out of it."""
+    counts = sorted({t for cell in run.cells for t in cell.thread_counts(REGKERN) if t > 1})
+    cells = [cell for cell in _ordered(run) if cell.shape.elements >= 100_000]
+    if not counts or not cells:
+        return
+    columns = [title for count in counts for title in (f"{count} threads", "±%")]
+    rows = table("Threads: how many times as fast as one thread", "kernel", "elements", *columns, "same bits")
+    last = ""
+    for cell in cells:
+        ratios = [cell.ratio((REGKERN, 1), (REGKERN, count)) for count in counts]
+        if not any(ratios):
+            continue
+        if last and cell.kernel != last:
+            rows.add_section()
+        figures: list[str | Text] = []
+        for ratio in ratios:
+            figures += [_factor(ratio), f"{100 * ratio.spread:.0f}" if ratio else ""]
+        name = cell.kernel if cell.kernel != last else ""
+        rows.add_row(name, elements(cell.shape), *figures, _same_bits(cell.same_bits))
+        last = cell.kernel
+    console.print(rows)
+    note(
+        "Arrays of 100,000 and 1,000,000 elements are in cache on most machines, those of 16,000,000 are not. same bits: of "
+        "all that the call wrote and returned, compared for every number of threads (· too large for a run of this length).",
+        console,
+    )
+
+
+def _same_bits(found: dict[int, bool]) -> Text:
+    if not found:
+        return Text("·", style="dim")
+    return Text("yes") if all(found.values()) else Text("NO", style="bold red")
+
+
+def claims_table(verdicts: list[Verdict], console: Console) -> None:
+    """What regkern promises, and what this run found."""
+    if not verdicts:
+        console.print("The claims are stated for float32: none is judged in this run.")
+        return
+    title = "Claims (float32, one thread where no other number is given)"
+    rows = table(title, "kernel", "elements", "claim", "target", "measured", "±%", "", left=("kernel", ""))
+    rows.columns[2].justify = "left"
+    for verdict in verdicts:
+        claim, measured = verdict.claim, verdict.measured
+        outcome = {True: Text("holds", style="green"), False: Text("misses", style="bold red")}
+        target = f"{'≤' if claim.at_most else '≥'} {claim.target:g}"
+        if measured is None or verdict.holds is None:
+            result: tuple[str | Text, ...] = ("·", "", Text(verdict.why_not, style="dim"))
+        else:
+            mark = "~" if measured.rounds < FEW else ""
+            result = (mark + number(measured.value), f"{100 * measured.spread:.0f}", outcome[verdict.holds])
+        bits = {None: "", True: "; same bits", False: "; NOT the same bits"}[verdict.same_bits]
+        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result)
+    console.print(rows)
+
+
+def footer(run: Run, console: Console) -> None:
+    """On what terms, and what is not there."""
+    console.print("[bold]Contenders[/] (all: same arrays, dtype, layout and number of threads; warm; medians)")
+    for name in CONTENDERS:
+        if name in run.terms:
+            console.print(f"  {name}: {escape(run.terms[name])}", highlight=False)
+        elif name in run.missing:
+            console.print(f"  {escape(run.missing[name])}", style="dim", highlight=False)
+    if run.left_out:
+        shown = run.left_out if len(run.left_out) <= 12 else [*run.left_out[:12], f"and {len(run.left_out) - 12} more"]
+        console.print(f"[bold]Left out[/] {'; '.join(map(escape, shown))}", highlight=False)
+    slim = sum(1 for cell in run.cells for s in cell.samples.values() if 0 < len(s.rounds) < FEW)
+    few = f"{slim} figures rest on fewer than {FEW} rounds. " if slim else ""
+    ended = "Interrupted" if run.interrupted else "Done"
+    rounds = [len(s.rounds) for cell in run.cells for (name, _), s in cell.samples.items() if name in (REGKERN, COPY)]
+    least, most = min(rounds, default=0), max(rounds, default=0)
+    console.print(
+        f"{ended} after {run.seconds:.0f} s; {least} to {most} rounds of regkern and copy a cell. {few}",
+        highlight=False,
+    )
+
+
+def ways(kernels: Sequence[Kernel], peers: Sequence[Peer], console: Console) -> None:
+    """How each contender does the work of each kernel."""
+    for kernel in kernels:
+        console.print(f"[bold]{kernel.name}[/]  moves {kernel.moves} × the array", highlight=False)
+        for peer in peers:
+            make = getattr(peer.calls(1), kernel.op, None)
+            if make is not None:
+                console.print(f"  {peer.name:<10}{escape(make.__doc__ or '')}", highlight=False)
+    console.print("[bold]Terms[/]")
+    for peer in peers:
+        console.print(f"  {peer.name:<10}{escape(peer.terms)}", highlight=False)
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+    """A bar, redrawn only between samples: a thread that redraws it would take time from what is measured."""
+    columns = (BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+        task, drawn = bar.add_task("", total=1.0), 0.0
+
+        def step(now: str, done: float) -> None:
+            nonlocal drawn
+            if time.monotonic() - drawn > 0.1:
+                drawn = time.monotonic()
+                bar.update(task, description=now, completed=done, refresh=True)
+
+        yield step
