@@ -104,12 +104,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     from regkern.bench import compare, machine, peers, report, session  # noqa: PLC0415
     from regkern.bench.claims import judge  # noqa: PLC0415
+    from regkern.bench.kernels import KERNELS  # noqa: PLC0415
     from regkern.bench.results import Run, load, save  # noqa: PLC0415
 
     threads = _threads(options.threads, peers.cores())
     kernels = session.select(options.only)
     if not kernels:
-        names = ", ".join(kernel.name for kernel in session.KERNELS)
+        names = ", ".join(kernel.name for kernel in KERNELS)
         raise BadInput(f"--only: no kernel is named like {' or '.join(options.only)}; there are {names}")
     _writable("--json", options.json)
     _writable("--plot", options.plot)

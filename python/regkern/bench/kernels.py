@@ -59,6 +59,11 @@ class Kernel:
     returns: bool = False
     extras: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def family(self) -> str:
+        """The module of regkern that it lives in."""
+        return str(getattr(rk, self.name.split()[0]).__module__).rpartition(".")[2]
+
     def matches(self, pattern: str) -> bool:
         """Whether a glob names this kernel, in full or by its function alone."""
         return fnmatchcase(self.name, pattern) or fnmatchcase(self.name.split()[0], pattern)
@@ -143,9 +148,9 @@ KERNELS = (
     Kernel("prox_l1 weighted", "weighted_soft_threshold", 3, weighted),
     Kernel("prox_elastic_net", "elastic_net", 2, vector),
     Kernel("prox_ridge", "ridge", 2, vector),
-    Kernel("l2_decay", "decay", 2, vector),
     Kernel("l1_norm", "l1_norm", 1, vector, returns=True),
     Kernel("squared_l2_norm", "squared_l2_norm", 1, vector, returns=True),
+    Kernel("l2_decay", "decay", 2, vector),
     Kernel("sgd_step plain", "sgd", 3, training_step),
     Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
     Kernel("dropout out=", "dropout", 2, vector, random=True),

@@ -55,6 +55,8 @@ class Session:
     run: Run
     started: float  # time.perf_counter() when the command began: loading the rivals counts too
     peers: list[Peer] = field(default_factory=list)
+    _largest: int = 0  # bytes that the largest cell must move
+    _overhead: float = 0.0  # ns a call that the timing itself takes
     _pace: dict[tuple[str, str], float] = field(default_factory=dict)  # (op, contender) → seconds an element, so far
     _checked: set[tuple[str, int, int]] = field(default_factory=set)
 
@@ -80,8 +82,8 @@ class Session:
         """Measure every cell; an interrupt ends the run and keeps what it has."""
         cells = self.cells()
         weights = [1 + (shape.elements / 1e5) ** 0.5 for _, shape in cells]
-        largest = max((self._bytes(kernel) * shape.elements for kernel, shape in cells), default=0)
-        overhead, before = loop_cost(), rk.get_num_threads()
+        self._largest = max((self._bytes(kernel) * shape.elements for kernel, shape in cells), default=0)
+        self._overhead, before = loop_cost(), rk.get_num_threads()
         try:
             with np.errstate(all="ignore"):  # in-place dropout, repeated, ends in zeros and Inf
                 for i, (kernel, shape) in enumerate(cells):
@@ -90,7 +92,7 @@ class Session:
                     left = max(self.started + self.plan.seconds - now, 0.0)
                     end = now + left * weights[i] / sum(weights[i:])
                     progress = partial(step, f"{kernel.name} {shape}", sum(weights[:i]) / sum(weights))
-                    self._cell(kernel, shape, end, largest, overhead, progress)
+                    self._cell(kernel, shape, end, progress)
         except KeyboardInterrupt:
             self.run.interrupted = True
         finally:
@@ -102,9 +104,8 @@ class Session:
     def _bytes(self, kernel: Kernel) -> int:
         return kernel.moves * np.dtype(kernel.dtype or self.dtype).itemsize
 
-    def _cell(
-        self, kernel: Kernel, shape: Shape, end: float, largest: int, overhead: float, progress: Callable[[], None]
-    ) -> None:
+    def _cell(self, kernel: Kernel, shape: Shape, end: float, progress: Callable[[], None]) -> None:
+        """Measure one cell until ``end``, a time of perf_counter."""
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
         wrong = self._disagreeing(kernel, shape, dtype)
@@ -123,7 +124,7 @@ class Session:
                 cell.samples[name, threads] = Samples(make.__doc__ or "", participant.loops, participant.rounds)
                 self._pace[kernel.op, name] = participant.cost / participant.loops / shape.elements
                 progress()
-        copy = copy_of(cell.bytes_per_element * shape.elements, largest)
+        copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
         participants[COPY, 1] = Participant(copy, _nothing, 1)
         warm_up(participants[COPY, 1])
         cell.samples[COPY, 1] = Samples(
@@ -134,7 +135,7 @@ class Session:
         for threads in self.threads:
             if threads > 1 and shape.elements <= HASHED:
                 cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
-        interleave(list(participants.values()), end - time.perf_counter(), self.plan.rounds, overhead, progress)
+        interleave(list(participants.values()), end - time.perf_counter(), self.plan.rounds, self._overhead, progress)
 
     def _contenders(self, kernel: Kernel, shape: Shape, threads: int) -> list[tuple[str, Peer, str]]:
         """Name, peer and op of those that can be measured; the extras only where a claim asks for them."""

@@ -100,6 +100,6 @@ def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:
             continue
         try:
             found.append({"torch": _torch, "numba": _numba, "JAX": _jax}[name]())
-        except Exception as error:  # a broken rival must not end the run
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a broken rival must not end the run
             missing[name] = f"{name} does not start: {type(error).__name__}: {error}"
     return found, missing

@@ -1,0 +1,178 @@
+"""One table that describes every function once; the test files state laws over it.
+
+A ``Case`` makes arguments of a given shape, names the arrays the function writes, and says how close the result
+has to be to :mod:`regkern.reference`. Adding a kernel adds a case here and touches no test file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str  # readable id
+    function: str
+    arrays: tuple[str, ...]  # elementwise operands of the data's shape, in the order they are made
+    options: dict[str, Any] = field(default_factory=dict)
+    writes: tuple[str, ...] = ()  # operands changed in place
+    nonnegative: tuple[str, ...] = ()  # operands drawn >= 0
+    has_out: bool = True
+    aliases: str | None = None  # the operand that ``out`` may be
+    accuracy: str = "exact"
+    scalar: bool = False  # returns a number
+    special: bool = True  # may be fed NaN, Inf, -0.0 and denormals
+
+    def __str__(self) -> str:
+        return self.name
+
+    def make(self, shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> Arrays:
+        made = {}
+        for name in self.arrays:
+            a = (2 * rng.standard_normal(shape)).astype(dtype)
+            made[name] = np.abs(a) if name in self.nonnegative else a
+        return made
+
+    def call(self, module: Any, arrays: Arrays, **more: Any) -> Any:
+        """Run the function of ``module``; the first result only, masks and caches dropped."""
+        first, *rest = self.arrays
+        keywords = {name: arrays[name] for name in rest} | self.options | more
+        positional = [arrays[first]]
+        if self.function == "sgd_step":
+            positional.append(keywords.pop("grad"))
+        with np.errstate(all="ignore"):  # the reference warns where it makes Inf and NaN as IEEE says
+            result = getattr(module, self.function)(*positional, **keywords)
+        return result[0] if isinstance(result, tuple) else result
+
+
+def _sgd(name: str, buffer: bool = False, **options: Any) -> Case:
+    operands = ("w", "grad", "buffer") if buffer else ("w", "grad")
+    return Case(
+        f"sgd_step-{name}",
+        "sgd_step",
+        operands,
+        {"lr": 0.1, **options},
+        writes=("w", "buffer") if buffer else ("w",),
+        has_out=False,
+    )
+
+
+ELEMENTWISE = [
+    Case("prox_l1", "prox_l1", ("x",), {"threshold": 0.7}, aliases="x"),
+    Case("prox_l1-zero", "prox_l1", ("x",), {"threshold": 0.0}, aliases="x"),
+    Case("prox_l1-inf", "prox_l1", ("x",), {"threshold": np.inf}, aliases="x"),
+    Case("prox_l1-nonneg", "prox_l1", ("x",), {"threshold": 0.7, "nonneg": True}, aliases="x"),
+    Case("prox_l1-weights", "prox_l1", ("x", "weights"), {"threshold": 0.7}, nonnegative=("weights",), aliases="x"),
+    Case(
+        "prox_l1-weights-nonneg",
+        "prox_l1",
+        ("x", "weights"),
+        {"threshold": 0.7, "nonneg": True},
+        nonnegative=("weights",),
+        aliases="x",
+    ),
+    Case("prox_elastic_net", "prox_elastic_net", ("x",), {"threshold": 0.7, "shrink": 0.3}, aliases="x"),
+    Case("prox_ridge", "prox_ridge", ("x",), {"shrink": 0.3}, aliases="x"),
+    Case("l2_decay", "l2_decay", ("w",), {"rate": 1e-7}, aliases="w"),
+    Case("l2_decay-zero", "l2_decay", ("w",), {"rate": 0.0}, aliases="w"),
+    _sgd("plain"),
+    _sgd("l1", l1=2.0),
+    _sgd("coupled-l1", weight_decay=0.3, l1=2.0),
+    _sgd("decoupled", weight_decay=0.3, decoupled=True),
+    _sgd("momentum", buffer=True, momentum=0.9),
+    _sgd("momentum-dampening-l1", buffer=True, momentum=0.9, dampening=0.2, l1=2.0),
+    _sgd("momentum-coupled-l1", buffer=True, momentum=0.9, weight_decay=0.3, l1=2.0),
+    _sgd("momentum-decoupled-l1", buffer=True, momentum=0.9, weight_decay=0.3, decoupled=True, l1=2.0),
+    _sgd("nesterov", buffer=True, momentum=0.9, nesterov=True),
+    _sgd("nesterov-coupled", buffer=True, momentum=0.9, nesterov=True, weight_decay=0.3),
+    _sgd("nesterov-decoupled-l1", True, momentum=0.9, nesterov=True, weight_decay=0.3, decoupled=True, l1=2.0),
+    # 0.1, 1/3: ties are drawn; 0.5: none are; 0.999: most bytes drop
+    *(
+        Case(f"dropout-{p:.3g}", "dropout", ("x",), {"p": p, "rng": 77, "stream": 3}, aliases="x")
+        for p in (0.0, 0.1, 1 / 3, 0.5, 0.999, 1.0)
+    ),
+    Case("dropout-inference", "dropout", ("x",), {"p": 0.5, "rng": 1, "training": False}, aliases="x"),
+]
+
+REDUCTIONS = [
+    Case("l1_norm", "l1_norm", ("x",), has_out=False, accuracy="reduction", scalar=True, special=False),
+    Case("squared_l2_norm", "squared_l2_norm", ("x",), has_out=False, accuracy="reduction", scalar=True, special=False),
+]
+
+CASES = ELEMENTWISE + REDUCTIONS
+
+# Functions that are not "arrays of one shape in, one out"; each has a test file of its own.
+ELSEWHERE = {
+    "batch_norm": "test_norm.py",
+    "batch_norm_backward": "test_norm.py",
+    "dropout_backward": "test_dropout.py",
+    "random_bits": "test_dropout.py",
+}
+
+
+@dataclass(frozen=True)
+class NormCase:
+    """A shape and options for batch_norm: the paths that the native code tells apart."""
+
+    shape: tuple[int, ...]
+    axis: int = 1
+    affine: bool = True
+    training: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        words = ["x".join(map(str, self.shape)), f"axis{self.axis}", "train" if self.training else "infer"]
+        return "-".join(words + ([] if self.affine else ["plain"]) + [f"{k}={v}" for k, v in self.options.items()])
+
+    def make(self, dtype: type, rng: np.random.Generator, mean: float = 3.0, std: float = 2.0) -> Arrays:
+        channels = self.shape[self.axis]
+        made = {"x": (mean + std * rng.standard_normal(self.shape)).astype(dtype)}
+        if self.affine:
+            made["gamma"] = rng.standard_normal(channels).astype(dtype)
+            made["beta"] = rng.standard_normal(channels).astype(dtype)
+        made["running_mean"] = rng.standard_normal(channels).astype(dtype)
+        made["running_var"] = (1 + rng.random(channels)).astype(dtype)
+        return made
+
+    def call(self, module: Any, arrays: Arrays, **more: Any) -> Any:
+        return module.batch_norm(**arrays, training=self.training, axis=self.axis, **self.options, **more)
+
+
+NORM_CASES = [
+    # planar: rows shorter than a chunk of 16, with and without a tail, several rows a leaf, several leaves a row
+    NormCase((2, 3, 2)),
+    NormCase((5, 4, 3, 5)),
+    NormCase((7, 3, 4, 4)),
+    NormCase((4, 5, 7, 7), affine=False),
+    NormCase((200, 2, 49)),
+    NormCase((2, 3, 64, 65)),
+    NormCase((3, 1, 4097)),
+    NormCase((1, 2, 9000)),
+    NormCase((2, 3, 2, 3, 5)),
+    NormCase((6, 3, 5), axis=0),
+    NormCase((3, 4, 5, 6), axis=2),
+    # columns: folded rows with and without a rest, whole vectors, tails, several panels and leaves
+    NormCase((2, 1)),
+    NormCase((33, 1)),
+    NormCase((70, 3), affine=False),
+    NormCase((131, 10)),
+    NormCase((5, 100)),
+    NormCase((300, 64)),
+    NormCase((129, 257)),
+    NormCase((20, 1040)),
+    NormCase((4, 6, 5, 3), axis=-1),
+    NormCase((3, 5, 6, 48), axis=-1),
+    NormCase((6, 5, 1, 1)),
+    # options
+    NormCase((6, 3, 5), options={"unbiased": False, "momentum": 0.3}),
+    NormCase((6, 3, 5), options={"eps": 0.1, "momentum": 1.0}),
+    NormCase((4, 5, 7, 7), training=False),
+    NormCase((131, 10), training=False),
+    NormCase((4, 6, 5, 3), axis=-1, training=False, affine=False),
+]

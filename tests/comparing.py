@@ -1,0 +1,68 @@
+"""Comparing bits, and arrays in awkward memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def assert_same_bits(got: np.ndarray, ref: np.ndarray, message: object = "") -> None:
+    """Equal to the bit; any NaN equals any NaN."""
+    got, ref = np.asarray(got), np.asarray(ref)
+    assert got.dtype == ref.dtype, message
+    assert got.shape == ref.shape, message
+    integer = np.dtype(f"u{got.dtype.itemsize}")
+    same = np.ascontiguousarray(got).view(integer) == np.ascontiguousarray(ref).view(integer)
+    if got.dtype.kind == "f":
+        same |= np.isnan(got) & np.isnan(ref)
+    if not same.all():
+        at = tuple(int(i) for i in np.argwhere(~same)[0])
+        raise AssertionError(f"{message}: {np.sum(~same)} differ, first at {at}: got {got[at]!r}, ref {ref[at]!r}")
+
+
+def with_specials(a: np.ndarray) -> np.ndarray:
+    """NaN, ±Inf, zeros of both signs, denormals and the largest numbers, spread over vector body and tail."""
+    tiny = np.finfo(a.dtype).smallest_subnormal
+    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, np.finfo(a.dtype).max, np.finfo(a.dtype).min]
+    flat = a.reshape(-1)
+    for i, value in enumerate(values):
+        flat[i * 3 :: 29] = value
+    return a
+
+
+def layouts(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Copies of ``a`` with the same values in other memory: steps, negative and permuted strides, odd addresses."""
+    yield "dense", a.copy()
+    wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)
+    wide[..., 1::2] = a
+    yield "step 2", wide[..., 1::2]
+    yield "reversed", a[..., ::-1].copy()[..., ::-1]
+    raw = np.zeros(a.nbytes + 1, np.uint8)
+    odd = raw[1:].view(a.dtype).reshape(a.shape)
+    odd[...] = a
+    yield "misaligned", odd
+    if a.ndim > 1:
+        yield "fortran", a.copy(order="F")
+        order = (*range(1, a.ndim), 0)
+        yield "rotated axes", np.moveaxis(np.transpose(a, order).copy(), -1, 0)
+        padded = np.zeros((*a.shape[:-1], a.shape[-1] + 3), a.dtype)
+        padded[..., :-3] = a
+        yield "padded rows", padded[..., :-3]
+
+
+class Guarded:
+    """An output of the given shape with guard values before and behind it."""
+
+    PAD = 64
+
+    def __init__(self, shape: tuple[int, ...], dtype: type, offset: int = 0) -> None:
+        n = int(np.prod(shape))
+        self.memory = np.full(n + 2 * self.PAD, 12345, dtype)
+        self.begin = self.PAD + offset
+        self.n = n
+        self.array = self.memory[self.begin : self.begin + n].reshape(shape)
+
+    def check(self) -> None:
+        assert (self.memory[: self.begin] == 12345).all(), "written before the output"
+        assert (self.memory[self.begin + self.n :] == 12345).all(), "written behind the output"

@@ -1,0 +1,34 @@
+"""Fixtures and the report header: which build is being tested."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import regkern as rk
+from regkern import _core
+
+CONFIG = rk.show_config("dict")
+
+
+def pytest_report_header() -> list[str]:
+    facts = {name: CONFIG[name] for name in ("version", "compiler", "highway", "openmp", "isa", "isas", "threads")}
+    return ["regkern " + ", ".join(f"{name} {value}" for name, value in facts.items()), f"numpy {np.__version__}"]
+
+
+@pytest.fixture(params=CONFIG["isas"])
+def isa(request: pytest.FixtureRequest):
+    """Every instruction set this machine has, forced for the duration of a test."""
+    _core.set_isa(request.param)
+    yield request.param
+    _core.set_isa(CONFIG["isa"])
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> type:
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261123)
