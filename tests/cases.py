@@ -35,8 +35,8 @@ class Case:
     def make(self, shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> Arrays:
         made = {}
         for name in self.arrays:
-            a = (2 * rng.standard_normal(shape)).astype(dtype)
-            made[name] = np.abs(a) if name in self.nonnegative else a
+            a = np.asarray(2 * rng.standard_normal(shape), dtype)
+            made[name] = np.asarray(np.abs(a)) if name in self.nonnegative else a
         return made
 
     def call(self, module: Any, arrays: Arrays, **more: Any) -> Any:

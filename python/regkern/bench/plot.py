@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import offset_copy
 
 from regkern.bench.kernels import KERNELS
 from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN
@@ -71,7 +72,7 @@ def draw(run: Run, path: Path) -> None:
     counts = sorted({threads for cell in rows for threads in cell.thread_counts(REGKERN)})
     shown = [counts[0], counts[-1]] if len(counts) > 1 else counts
     size = (3.4 + 4.6 * len(shown), 2.6 + 0.27 * heights[-1])
-    figure = Figure(figsize=size, dpi=160, facecolor="white", layout="none")
+    figure = Figure(figsize=size, dpi=160, facecolor="white")
     panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axes, threads in zip(panels, shown, strict=True):
         _panel(axes, rows, heights, threads)
@@ -105,8 +106,8 @@ def _panel(axes: Axes, rows: Sequence[Cell], heights: Sequence[float], threads: 
             axes.plot(ours, y, "o", color=BLUE, markersize=8.5, markeredgecolor="white", zorder=4)
             beyond = max(x for x in (ours, copy, best) if x)
             text = f"{ours:.0f}" if ours >= 9.95 else f"{ours:.1f}"
-            place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(text, (beyond, y), color=BLUE, fontsize=9, fontweight="bold", **place)
+            place = offset_copy(axes.transData, fig=axes.figure, x=8, units="points")
+            axes.text(beyond, y, text, color=BLUE, fontsize=9, fontweight="bold", va="center", transform=place)
     title = "one thread" if threads == 1 else f"{threads} threads"
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=8)
     axes.set_xlabel("GB/s, logarithmic; further right is faster", fontsize=9, color=PALE)

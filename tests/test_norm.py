@@ -1,0 +1,275 @@
+"""Batch normalization: parity, accuracy, memory layouts, conventions, the layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import NORM_CASES, NormCase
+from comparing import Guarded, assert_same_bits, layouts
+
+import regkern as rk
+import regkern.reference as ref
+
+
+def bound(dtype: type, *terms: np.ndarray) -> float:
+    """``reduction`` class: eps times the size of the terms; 16 covers the few roundings of each formula."""
+    largest = max((float(np.max(np.abs(t))) for t in terms if t.size), default=0.0)
+    return 16 * float(np.finfo(dtype).eps) * max(1.0, largest)
+
+
+def assert_close(got: np.ndarray, expected: np.ndarray, atol: float, label: object = "") -> None:
+    assert got.dtype == expected.dtype, label
+    np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=str(label))
+
+
+def copies(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: a.copy() for name, a in arrays.items()}
+
+
+@pytest.mark.parametrize("case", NORM_CASES, ids=str)
+def test_parity(case: NormCase, isa: str, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make(dtype, rng)
+    mine, theirs = copies(arrays), copies(arrays)
+    got, cache = case.call(rk, mine)
+    expected, ref_cache = case.call(ref, theirs)
+    assert_close(got, expected, bound(dtype, expected))
+    for name in ("running_mean", "running_var"):
+        assert_close(mine[name], theirs[name], bound(dtype, arrays[name], theirs[name]), name)
+    for name in ("x", "gamma", "beta"):
+        if name in arrays:
+            assert_same_bits(mine[name], arrays[name], name)
+    np.testing.assert_allclose(cache.mean, ref_cache.mean, rtol=0, atol=1e-13 * 20)
+    np.testing.assert_allclose(cache.invstd, ref_cache.invstd, rtol=1e-12, atol=0)
+
+    dy = rng.standard_normal(case.shape).astype(dtype)
+    before = dy.copy()
+    dx, dgamma, dbeta = rk.batch_norm_backward(dy, cache)
+    ref_dx, ref_dgamma, ref_dbeta = ref.batch_norm_backward(dy, ref_cache)
+    others = tuple(i for i in range(dy.ndim) if i != case.axis % dy.ndim)
+    scale = ref_cache.invstd * np.abs(arrays.get("gamma", np.ones(1)))
+    assert_close(dx, ref_dx, bound(dtype, np.max(scale) * np.abs(dy).max() * np.ones(1)))
+    sums = np.abs(dy).sum(axis=others)
+    assert_close(dbeta, ref_dbeta, bound(dtype, sums))
+    assert_close(dgamma, ref_dgamma, bound(dtype, 4 * sums))
+    assert_same_bits(dy, before, "dy")
+
+
+@pytest.mark.parametrize("case", NORM_CASES, ids=str)
+def test_layouts_give_the_same_bits(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make(dtype, rng)
+    expected, cache = case.call(rk, copies(arrays))
+    dy = rng.standard_normal(case.shape).astype(dtype)
+    gradients = rk.batch_norm_backward(dy, cache)
+    for layout, x in layouts(arrays["x"]):
+        got, cache = case.call(rk, copies(arrays) | {"x": x})
+        assert_same_bits(got, expected, layout)
+        for a, b in zip(rk.batch_norm_backward(dy, cache), gradients, strict=True):
+            assert_same_bits(a, b, layout)
+        out = np.zeros_like(x)
+        case.call(rk, copies(arrays), out=out)
+        assert_same_bits(out, expected, (layout, "out"))
+        inside = x.copy(order="K")
+        case.call(rk, copies(arrays) | {"x": inside}, out=inside)
+        assert_same_bits(inside, expected, (layout, "in place"))
+    for layout, g in layouts(dy):
+        for a, b in zip(rk.batch_norm_backward(g, cache), gradients, strict=True):
+            assert_same_bits(a, b, (layout, "dy"))
+        assert rk.batch_norm_backward(g, cache, out=g)[0] is g
+        assert_same_bits(g, gradients[0], (layout, "dy in place"))
+    vectors = {name: np.repeat(a, 2)[::2] for name, a in arrays.items() if name != "x"}
+    assert_same_bits(case.call(rk, {"x": arrays["x"], **vectors})[0], expected, "strided parameters")
+
+
+@pytest.mark.parametrize("case", NORM_CASES, ids=str)
+def test_out_is_written_and_nothing_else(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make(dtype, rng)
+    expected, cache = case.call(rk, copies(arrays))
+    for offset in (0, 1):
+        out = Guarded(case.shape, dtype, offset)
+        assert case.call(rk, copies(arrays), out=out.array)[0] is out.array
+        assert_same_bits(out.array, expected)
+        out.check()
+        dx = Guarded(case.shape, dtype, offset)
+        rk.batch_norm_backward(arrays["x"], cache, out=dx.array)
+        dx.check()
+
+
+@pytest.mark.parametrize("shape", [(32, 4, 7, 7), (8, 4, 33, 31), (512, 4)], ids=str)
+@pytest.mark.parametrize(("mean", "tolerance"), [(1e3, 1e-6), (1e4, 1e-5)])
+def test_shifted_float32_data(shape: tuple[int, ...], mean: float, tolerance: float, rng: np.random.Generator) -> None:
+    """Issue and DESIGN: float32 with mean/std = 1e4 within 1e-5 of float64, relative to max(1, max|y|)."""
+    x = (mean + rng.standard_normal(shape)).astype(np.float32)
+    x64 = x.astype(np.float64)
+    for axis in (1, -1):
+        others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+        centred = x64 - x64.mean(axis=others, keepdims=True)
+        exact = centred / np.sqrt(np.square(centred).mean(axis=others, keepdims=True) + 1e-5)
+        y, _ = rk.batch_norm(x, training=True, axis=axis)
+        assert np.abs(y - exact).max() <= tolerance * max(1.0, np.abs(exact).max())
+
+
+@pytest.mark.parametrize("shape", [(313, 3, 40, 25), (1000, 3), (7, 3, 5)], ids=str)
+@pytest.mark.parametrize("value", [0.1, 1e8, -3e-30, 0.0])
+def test_a_constant_channel_gives_exactly_beta(shape: tuple[int, ...], value: float, dtype: type) -> None:
+    beta = np.array([0.3, -1.7, 0.0], dtype)
+    y, cache = rk.batch_norm(np.full(shape, value, dtype), beta=beta, training=True, eps=1e-12)
+    assert_same_bits(y, np.broadcast_to(beta.reshape(-1, *[1] * (len(shape) - 2)), shape).copy())
+    assert (cache.mean == dtype(value)).all()
+
+
+def test_an_outlier_as_the_first_element(dtype: type, rng: np.random.Generator) -> None:
+    """The shift is the first element of a block: a far one costs at most a factor n + 1 = 4097 of 2**-53."""
+    x = rng.standard_normal((4, 2, 1024)).astype(dtype)
+    x[0, :, 0] = 1e6
+    y, _ = rk.batch_norm(x, training=True)
+    expected, _ = ref.batch_norm(x, training=True)
+    assert_close(y, expected, bound(dtype, expected) + 4097 * 2**-53 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(6, 5, 40), (40, 5)], ids=str)
+def test_a_bad_element_spoils_its_own_channel_only(
+    bad: float, shape: tuple[int, ...], dtype: type, rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal(shape).astype(dtype)
+    clean, _ = rk.batch_norm(x, training=True)
+    for position in (0, -1):
+        spoilt = x.copy()
+        spoilt[position, 2] = bad
+        y, cache = rk.batch_norm(spoilt, training=True)
+        assert np.isnan(y[:, 2]).all()
+        others = [0, 1, 3, 4]
+        assert_same_bits(y[:, others], clean[:, others])
+        dx, dgamma, dbeta = rk.batch_norm_backward(np.ones_like(x), cache)
+        assert np.isnan(dx[:, 2]).all()
+        assert np.isfinite(dx[:, others]).all()
+        assert np.isnan(dgamma[2])
+        assert (dbeta == x.size // 5).all()
+
+
+def test_one_element_a_channel(dtype: type) -> None:
+    """Variance 0, y = beta, and an unbiased running variance that does not exist leaves the old one."""
+    x = np.array([[3.0, -5.0]], dtype)
+    mean, var = np.zeros(2, dtype), np.full(2, 7, dtype)
+    beta = np.array([1.0, 2.0], dtype)
+    y, cache = rk.batch_norm(x, None, beta, mean, var, training=True)
+    assert_same_bits(y, beta[None])
+    assert var.tolist() == [7, 7]
+    np.testing.assert_allclose(mean, 0.1 * x[0], rtol=1e-6)
+    rk.batch_norm(x, None, beta, mean, var, training=True, unbiased=False)
+    np.testing.assert_allclose(var, 6.3, rtol=1e-6)
+    assert (rk.batch_norm_backward(x, cache)[0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((0, 3), 1), ((0, 3, 4), 1), ((4, 3, 0), 1), ((0, 4, 3), -1), ((4, 0), 1), ((2, 0, 3), 1)]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_empty_batches(shape: tuple[int, ...], axis: int, training: bool, dtype: type) -> None:
+    channels = shape[axis]
+    mean, var = np.full(channels, 2, dtype), np.full(channels, 3, dtype)
+    y, cache = rk.batch_norm(np.zeros(shape, dtype), None, None, mean, var, training=training, axis=axis)
+    assert y.shape == shape
+    assert (mean == 2).all()
+    assert (var == 3).all()
+    dx, dgamma, dbeta = rk.batch_norm_backward(y, cache)
+    assert dx.shape == shape
+    assert dgamma.tolist() == dbeta.tolist() == [0] * channels
+
+
+def test_planar_and_columns_agree_to_one_ulp(rng: np.random.Generator) -> None:
+    x = (5 + rng.standard_normal((16, 24, 13, 11))).astype(np.float32)
+    planar, _ = rk.batch_norm(x, training=True)
+    columns, _ = rk.batch_norm(np.ascontiguousarray(np.moveaxis(x, 1, -1)), training=True, axis=-1)
+    np.testing.assert_array_max_ulp(planar, np.moveaxis(columns, -1, 1), maxulp=1)
+
+
+def test_writing_over_the_input_makes_the_cache_unusable(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((4, 3))
+    _, cache = rk.batch_norm(x, training=True, out=x)
+    with pytest.raises(ValueError, match=r"^batch_norm_backward: cache\.x must be intact"):
+        rk.batch_norm_backward(x, cache)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "infer"])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5, 3), 1), ((2, 3, 4), 1), ((2, 4, 3), -1), ((2, 3, 2, 3), 1), ((2, 2, 2, 2, 3), 1)]
+)
+def test_gradients_against_central_differences(
+    shape: tuple[int, ...], axis: int, training: bool, rng: np.random.Generator
+) -> None:
+    channels = shape[axis]
+    x, dy = rng.standard_normal(shape), rng.standard_normal(shape)
+    gamma, beta = rng.standard_normal(channels), rng.standard_normal(channels)
+    mean, var = rng.standard_normal(channels), 1 + rng.random(channels)
+
+    def loss() -> float:
+        y, _ = rk.batch_norm(x, gamma, beta, mean.copy(), var.copy(), training=training, axis=axis)
+        return float(np.sum(y * dy))
+
+    _, cache = rk.batch_norm(x, gamma, beta, mean.copy(), var.copy(), training=training, axis=axis)
+    for array, gradient in zip((x, gamma, beta), rk.batch_norm_backward(dy, cache), strict=True):
+        flat, h = array.reshape(-1), 1e-5
+        numeric = np.empty(flat.size)
+        for i in range(flat.size):
+            kept = flat[i]
+            flat[i] = kept + h
+            above = loss()
+            flat[i] = kept - h
+            numeric[i] = (above - loss()) / (2 * h)
+            flat[i] = kept
+        np.testing.assert_allclose(gradient.ravel(), numeric, rtol=1e-6, atol=1e-7)
+
+
+def test_torch_agrees(dtype: type, rng: np.random.Generator) -> None:
+    """The conventions of momentum, running statistics and eps are torch's."""
+    torch = pytest.importorskip("torch")
+    x = rng.standard_normal((6, 3, 5, 4)).astype(dtype)
+    gamma, beta, mean = (rng.standard_normal(3).astype(dtype) for _ in range(3))
+    var = (1 + rng.random(3)).astype(dtype)
+    dy = rng.standard_normal(x.shape).astype(dtype)
+    leaves = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+    for training in (True, False):
+        t_mean, t_var = torch.tensor(mean), torch.tensor(var)
+        r_mean, r_var = mean.copy(), var.copy()
+        expected = torch.nn.functional.batch_norm(
+            leaves[0], t_mean, t_var, leaves[1], leaves[2], training=training, momentum=0.2, eps=1e-3
+        )
+        y, cache = rk.batch_norm(x, gamma, beta, r_mean, r_var, training=training, momentum=0.2, eps=1e-3)
+        tolerance = 32 * np.finfo(dtype).eps * 10
+        np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(r_mean, t_mean.numpy(), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(r_var, t_var.numpy(), rtol=0, atol=tolerance)
+        gradients = torch.autograd.grad(expected, leaves, torch.tensor(dy))
+        for got, gradient in zip(rk.batch_norm_backward(dy, cache), gradients, strict=True):
+            np.testing.assert_allclose(got, gradient.numpy(), rtol=0, atol=20 * tolerance)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_layer(module: object, rng: np.random.Generator) -> None:
+    layer = module.BatchNorm(3, dtype=np.float64)
+    x, dy = rng.standard_normal((8, 3, 4)), rng.standard_normal((8, 3, 4))
+    layer.gamma[...] = [1.0, 2.0, 3.0]
+    with pytest.raises(ValueError, match=r"^BatchNorm\.backward: forward"):
+        layer.backward(dy)
+    mean, var = np.zeros(3), np.ones(3)
+    expected, cache = ref.batch_norm(x, layer.gamma, layer.beta, mean, var, training=True)
+    np.testing.assert_allclose(layer.forward(x), expected, atol=1e-14)
+    np.testing.assert_allclose(layer.running_var, var, rtol=1e-14)
+    dx, dgamma, dbeta = ref.batch_norm_backward(dy, cache)
+    np.testing.assert_allclose(layer.backward(dy), dx, atol=1e-13)
+    np.testing.assert_allclose(layer.dgamma, dgamma, atol=1e-13)
+    np.testing.assert_allclose(layer.dbeta, dbeta, atol=1e-13)
+
+    state = layer.state_dict()
+    assert set(state) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert state["num_batches_tracked"] == 1
+    other = module.BatchNorm(3, dtype=np.float64)
+    other.load_state_dict(state)
+    assert_same_bits(other.forward(x, training=False), layer.forward(x, training=False))
+    assert other.num_batches_tracked == 1
+    with pytest.raises(ValueError, match=r"^BatchNorm\.load_state_dict: weight must have shape \(3,\), got \(4,\)"):
+        other.load_state_dict(state | {"weight": np.zeros(4)})
+    with pytest.raises(ValueError, match=r"^BatchNorm\.load_state_dict: keys"):
+        other.load_state_dict({"weight": np.zeros(3)})
+    assert_same_bits(other.gamma, layer.gamma)
