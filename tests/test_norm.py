@@ -118,12 +118,12 @@ def test_a_constant_channel_gives_exactly_beta(shape: tuple[int, ...], value: fl
 
 
 def test_an_outlier_as_the_first_element(dtype: type, rng: np.random.Generator) -> None:
-    """The shift is the first element of a block: a far one costs at most a factor n + 1 = 4097 of 2**-53."""
+    """Deviations are taken from an element of the block: one that lies far out must cost no accuracy."""
     x = rng.standard_normal((4, 2, 1024)).astype(dtype)
     x[0, :, 0] = 1e6
     y, _ = rk.batch_norm(x, training=True)
     expected, _ = ref.batch_norm(x, training=True)
-    assert_close(y, expected, bound(dtype, expected) + 4097 * 2**-53 * np.abs(expected).max())
+    assert_close(y, expected, bound(dtype, expected))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -203,13 +203,20 @@ bool whole_channels(int team, std::size_t channels) {
   return team == 1 || channels >= 4 * static_cast<std::size_t>(team) || channels % static_cast<std::size_t>(team) == 0;
 }
 
+// Deviations are taken from the median of three elements, so that one outlier among them does no harm.
 template <class T>
 Moments leaf_moments(const NormTable<T>& k, const Planes<const T>& x, std::size_t c, const PlanarGrid::Leaf& leaf) {
   alignas(64) T buffer[kLeaf];
   const T* p = x.load(c, leaf.row, leaf.col, leaf.size(), buffer);
+  const std::ptrdiff_t stride = x.row_stride(leaf.cols);
+  const auto at = [&](std::size_t i) {
+    return static_cast<double>(p[static_cast<std::ptrdiff_t>(i / leaf.cols) * stride +
+                                 static_cast<std::ptrdiff_t>(i % leaf.cols)]);
+  };
+  const double first = at(0), middle = at(leaf.size() / 2), last = at(leaf.size() - 1);
+  const double shift = std::max(std::min(first, middle), std::min(std::max(first, middle), last));
   double sum, sum_sq;
-  const double shift = static_cast<double>(*p);
-  k.moments(p, x.row_stride(leaf.cols), leaf.rows, leaf.cols, shift, &sum, &sum_sq);
+  k.moments(p, stride, leaf.rows, leaf.cols, shift, &sum, &sum_sq);
   return Moments::of_sums(static_cast<double>(leaf.size()), shift, sum, sum_sq);
 }
 

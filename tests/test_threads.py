@@ -1,0 +1,232 @@
+"""Threads change nothing but the time: same bits, any caller, also in a forked child."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from cases import CASES, Case, NormCase
+from comparing import assert_same_bits
+
+import regkern as rk
+
+TEAMS = (1, 2, 3, 4, 7)
+LARGE = 1_000_003  # several blocks a thread and a tail; far above the size below which work stays serial
+LARGE_NORM = [
+    NormCase((64, 5, 29, 31)),
+    NormCase((2, 1, 400, 401)),
+    NormCase((3, 2, 9000)),
+    NormCase((20_001, 33)),
+    NormCase((3000, 3), affine=False),
+    NormCase((131, 1500)),
+    NormCase((40, 30, 31, 16), axis=-1),
+    NormCase((64, 5, 29, 31), training=False),
+]
+
+
+def run(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_same_bits_for_every_team(case: Case, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make((LARGE,), dtype, rng)
+    strided = {name: np.repeat(a, 2)[::2] for name, a in arrays.items()}
+    for memory in (arrays, strided):
+        results = []
+        for team in TEAMS:
+            mine = {name: a.copy() if memory is arrays else np.repeat(a, 2)[::2] for name, a in memory.items()}
+            with rk.threads(team):
+                results.append((case.call(rk, mine), [mine[name] for name in case.writes]))
+        for result, written in results[1:]:
+            if result is not None:
+                assert_same_bits(result, results[0][0])
+            for got, first in zip(written, results[0][1], strict=True):
+                assert_same_bits(got, first)
+
+
+@pytest.mark.parametrize("case", LARGE_NORM, ids=str)
+def test_batch_norm_same_bits_for_every_team(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make(dtype, rng)
+    dy = rng.standard_normal(case.shape).astype(dtype)
+    first = None
+    for team in TEAMS:
+        mine = {name: a.copy() for name, a in arrays.items()}
+        with rk.threads(team):
+            y, cache = case.call(rk, mine)
+            results = [y, *rk.batch_norm_backward(dy, cache), mine["running_mean"], mine["running_var"]]
+        first = first or results
+        for got, expected in zip(results, first, strict=True):
+            assert_same_bits(got, expected, team)
+
+
+def test_masks_and_bits_for_every_team() -> None:
+    results = []
+    for team in TEAMS:
+        with rk.threads(team):
+            mask = np.asarray(rk.DropoutMask(1, 2, (LARGE,), 0.3))
+            results.append((mask, rk.random_bits(LARGE, seed=3, stream=4)))
+    for mask, words in results[1:]:
+        assert_same_bits(mask, results[0][0])
+        assert_same_bits(words, results[0][1])
+
+
+def test_many_python_threads_at_once(rng: np.random.Generator) -> None:
+    """Eight callers start together, sixteen times: shared input, their own outputs, the serial result."""
+    x = rng.standard_normal((64, 16, 31, 9)).astype(np.float32)
+    expected = [rk.prox_l1(x, 0.3), rk.dropout(x, 0.4, rng=1)[0], rk.batch_norm(x, training=True)[0]]
+    barrier = threading.Barrier(8)
+
+    def work(_: int) -> None:
+        for _ in range(16):
+            barrier.wait(timeout=60)
+            got = [rk.prox_l1(x, 0.3), rk.dropout(x, 0.4, rng=1)[0], rk.batch_norm(x, training=True)[0]]
+            for a, b in zip(got, expected, strict=True):
+                assert_same_bits(a, b)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+
+def test_threads_is_local_to_the_python_thread() -> None:
+    before = rk.get_num_threads()
+    with rk.threads(3):
+        assert rk.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(rk.get_num_threads).result() == before
+        with rk.threads(5):
+            assert rk.get_num_threads() == 5
+        assert rk.get_num_threads() == 3
+    assert rk.get_num_threads() == before
+    with pytest.raises(RuntimeError, match="inside"), rk.threads(2):
+        raise RuntimeError("inside")
+    assert rk.get_num_threads() == before
+
+
+def test_set_num_threads() -> None:
+    before = rk.get_num_threads()
+    rk.set_num_threads(5)
+    assert rk.get_num_threads() == 5
+    rk.set_num_threads(before)
+    for bad in (0, -1, 5000):
+        with pytest.raises(ValueError, match=rf"^set_num_threads: n must be in \[1, 4096\], got {bad}"):
+            rk.set_num_threads(bad)
+        with pytest.raises(ValueError, match=r"^threads: n must be"), rk.threads(bad or -1):
+            pass
+    for bad in (1.5, "2", True, None):
+        with pytest.raises(TypeError, match=r"^set_num_threads: n must be an int, got"):
+            rk.set_num_threads(bad)
+    assert rk.get_num_threads() == before
+
+
+def test_environment() -> None:
+    show = "import regkern as rk; d = rk.show_config('dict'); print(d['isa'], d['threads'])"
+    worst = rk.show_config("dict")["isas"][-1]
+    assert run(show, REGKERN_ISA=worst, REGKERN_NUM_THREADS="3").stdout.split() == [worst, "3"]
+    assert run(show, OMP_NUM_THREADS="1", REGKERN_NUM_THREADS="").stdout.split()[1] == "1"
+    assert "REGKERN_ISA must be one of" in run(show, REGKERN_ISA="avx9").stderr
+    assert "REGKERN_NUM_THREADS must be an int in [1, 4096], got 'many'" in run(show, REGKERN_NUM_THREADS="many").stderr
+
+
+def test_threadpoolctl_sees_and_limits_the_runtime() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if rk.show_config("dict")["openmp"] == "none":
+        pytest.skip("built without OpenMP")
+    assert "openmp" in {pool["user_api"] for pool in threadpoolctl.threadpool_info()}
+    code = """
+        import regkern as rk, threadpoolctl
+        with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+            print(rk.get_num_threads())
+    """
+    assert run(code, REGKERN_NUM_THREADS="", OMP_NUM_THREADS="2").stdout.split() == ["1"]
+
+
+def test_the_gil_is_released() -> None:
+    """A counting Python thread goes on while a kernel runs."""
+    x = np.broadcast_to(np.float32(1), (1 << 30,))
+    count, stop = 0, threading.Event()
+
+    def counting() -> None:
+        nonlocal count
+        while not stop.is_set():
+            count += 1
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=counting)
+    thread.start()
+    try:
+        while count == 0:
+            time.sleep(0.001)
+        before = count
+        rk.l1_norm(x)
+        during = count - before
+    finally:
+        stop.set()
+        thread.join()
+    assert during >= 10
+
+
+FORK = """
+    import os, signal, sys, threading
+    import numpy as np, regkern as rk
+    x = np.linspace(-3, 3, 2_000_000, dtype=np.float32)
+    rk.set_num_threads(2)
+    def hashes():
+        y, cache = rk.batch_norm(x.reshape(50, 4, -1), training=True)
+        return [rk.prox_l1(x, 0.5).tobytes(), rk.dropout(x, 0.3, rng=1)[0].tobytes(), y.tobytes()]
+    expected = hashes()
+    stop = threading.Event()
+    def busy():
+        while not stop.is_set():
+            rk.l1_norm(x)
+    threads = [threading.Thread(target=busy) for _ in range({busy})]
+    for t in threads: t.start()
+    for i in range({forks}):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)  # a hang ends the child with a signal
+            os._exit(0 if hashes() == expected and rk.get_num_threads() == 1 else 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status == 0, f"child {{i}} ended with {{status}}"
+        assert hashes() == expected  # the parent goes on as before
+    stop.set()
+    for t in threads: t.join()
+    print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize(("forks", "busy"), [(10, 0), (20, 2)])
+def test_a_forked_child_can_call(forks: int, busy: int) -> None:
+    """libgomp alone hangs here: the parent has run parallel work."""
+    done = run(FORK.format(forks=forks, busy=busy), timeout=120, PYTHONWARNINGS="ignore")
+    assert done.stdout.split() == ["done"], done.stderr
+
+
+def test_a_multiprocessing_pool_after_parallel_work() -> None:
+    code = """
+        import multiprocessing, numpy as np, regkern as rk
+        x = np.linspace(-3, 3, 2_000_000, dtype=np.float32)
+        def total(seed):
+            return rk.l1_norm(rk.dropout(x, 0.3, rng=seed)[0])
+        expected = [total(seed) for seed in range(4)]
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            print(pool.map_async(total, range(4)).get(timeout=50) == expected)
+    """
+    done = run(code, PYTHONWARNINGS="ignore")
+    assert done.stdout.split() == ["True"], done.stderr
