@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         plan = replace(plan, seconds=plan.seconds - 3)  # the picture takes its time too
     found = Run(machine.facts(arguments), options.dtype)
     report.header(found, console)
-    with threadpool_limits(1, user_api="blas"), report.progress(console) as step:
+    with threadpool_limits(1, user_api="blas"), report.progress() as step:
         step("loading the contenders", 0.0)
         work = session.Session(plan, kernels, threads, options.dtype, found, started)
         work.load()

@@ -82,7 +82,7 @@ def normal(shape: Shape, dtype: Any, start: int = 0) -> Array:
 def vector(shape: Shape, dtype: Any) -> Data:
     """x and an output apart from it. Every number a kernel may want is here, in units that keep the data alive."""
     x = normal(shape, dtype)
-    return Data(x=x, out=np.empty_like(x), threshold=0.1, shrink=0.01, rate=1e-4, p=0.1, axis=shape.axis)
+    return Data(x=x, out=np.zeros_like(x), threshold=0.1, shrink=0.01, rate=1e-4, p=0.1, axis=shape.axis)
 
 
 def in_place(shape: Shape, dtype: Any) -> Data:

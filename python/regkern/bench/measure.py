@@ -16,6 +16,8 @@ from typing import Any
 Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
+LONG_NS = 100_000_000
+CHEAP = 0.05  # seconds
 PAUSE = 0.002  # seconds: an idle OpenMP worker spins about so long, and would take a core from whoever comes next
 
 
@@ -28,7 +30,8 @@ class Participant:
     threads: int
     compiles: bool = False
     loops: int = 1  # calls a sample
-    cost: float = 0.0  # seconds a sample
+    cost: float = 0.0  # seconds a sample, with all that belongs to it
+    seconds: float = 0.0  # a call
     rounds: dict[int, float] = field(default_factory=dict)  # round → ns a call
 
 
@@ -53,36 +56,46 @@ def warm_up(p: Participant) -> None:
     """Fill caches, let compilers work, and find out what a sample costs."""
     p.prepare()
     took = _sample(p.call, 1)
-    if p.compiles or took < 250_000_000:  # else: so long a call is no warmer the second time
+    if p.compiles or took < LONG_NS:  # else: so long a call is no warmer the second time
         took = _sample(p.call, 1)
     while took < SAMPLE_NS and p.loops < 1 << 20:
-        # The estimate may be too high by a cold start: approach in steps, and never jump past the aim.
+        # An estimate may be too high by a cold start: approach in steps, and never jump past the aim.
         p.loops = max(p.loops + 1, min(p.loops * 10, int(1.2 * p.loops * SAMPLE_NS / max(took, 1))))
-        took = _sample(p.call, p.loops)
+        took = min(_sample(p.call, p.loops) for _ in range(2))
+    if p.loops == 1 and took < LONG_NS:
+        took = min(took, _sample(p.call, 1))
     single = took / p.loops / 1e9
     p.cost = took / 1e9 + (single if p.loops > 1 else 0) + (PAUSE if p.threads > 1 else 0)
+    p.seconds = single
 
 
-def share_out(costs: Sequence[float], budget: float, most: int) -> list[int]:
-    """Samples for each participant: as many as its share of the budget buys, from 1 to ``most``.
+def share_out(costs: Sequence[float], budget: float, least: int, most: int) -> list[int]:
+    """Samples for each participant: as many as its share of the budget, in seconds, buys, from 1 to ``most``.
 
-    What the cheap ones do not need goes to the others.
+    What the cheap ones do not need goes to the others. Those who cost next to nothing get ``least`` in any case.
     """
     samples = [0] * len(costs)
     left = budget
     cheapest_first = sorted(range(len(costs)), key=costs.__getitem__)
     for done, i in enumerate(cheapest_first):
-        share = left / (len(costs) - done)
-        samples[i] = max(1, min(most, int(share / max(costs[i], 1e-9))))
+        share = max(left / (len(costs) - done), 0.0)
+        floor = least if costs[i] * least <= CHEAP else 1
+        samples[i] = max(floor, min(most, int(share / max(costs[i], 1e-9))))
         left -= samples[i] * costs[i]
     return samples
 
 
 def interleave(
-    participants: Sequence[Participant], budget: float, most: int, overhead: float, after_round: Call = _nothing
+    participants: Sequence[Participant],
+    budget: float,
+    *,
+    least: int,
+    most: int,
+    overhead: float,
+    after_round: Call = _nothing,
 ) -> None:
     """Take samples in turn until each participant has those that the budget, in seconds, allows."""
-    samples = share_out([p.cost for p in participants], budget, most)
+    samples = share_out([p.cost for p in participants], budget, least, most)
     rounds = max(samples, default=0)
     collecting = gc.isenabled()
     gc.disable()

@@ -71,19 +71,19 @@ def draw(run: Run, path: Path) -> None:
     heights = heights_of(rows)
     counts = sorted({threads for cell in rows for threads in cell.thread_counts(REGKERN)})
     shown = [counts[0], counts[-1]] if len(counts) > 1 else counts
-    size = (3.4 + 4.6 * len(shown), 2.6 + 0.27 * heights[-1])
+    size = (3.5 + 4.6 * len(shown), 2.6 + 0.27 * heights[-1])
     figure = Figure(figsize=size, dpi=160, facecolor="white")
     panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axes, threads in zip(panels, shown, strict=True):
-        _panel(axes, rows, heights, threads)
+        _panel(figure, axes, rows, heights, threads)
     _scale(panels[0], rows, heights)
-    left, right, top, bottom = 2.75 / size[0], 1 - 0.35 / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
+    left, right, top, bottom = 2.9 / size[0], 1 - 0.35 / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
     figure.subplots_adjust(left=left, right=right, top=top, bottom=bottom, wspace=0.06)
     _words(figure, run, rows, size)
     figure.savefig(path)
 
 
-def _panel(axes: Axes, rows: Sequence[Cell], heights: Sequence[float], threads: int) -> None:
+def _panel(figure: Figure, axes: Axes, rows: Sequence[Cell], heights: Sequence[float], threads: int) -> None:
     copies = []
     for cell, y in zip(rows, heights, strict=True):
         rates = {}
@@ -106,7 +106,7 @@ def _panel(axes: Axes, rows: Sequence[Cell], heights: Sequence[float], threads: 
             axes.plot(ours, y, "o", color=BLUE, markersize=8.5, markeredgecolor="white", zorder=4)
             beyond = max(x for x in (ours, copy, best) if x)
             text = f"{ours:.0f}" if ours >= 9.95 else f"{ours:.1f}"
-            place = offset_copy(axes.transData, fig=axes.figure, x=8, units="points")
+            place = offset_copy(axes.transData, fig=figure, x=8, units="points")
             axes.text(beyond, y, text, color=BLUE, fontsize=9, fontweight="bold", va="center", transform=place)
     title = "one thread" if threads == 1 else f"{threads} threads"
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=8)

@@ -15,28 +15,32 @@ from rich.text import Text
 
 from regkern.bench.claims import Verdict
 from regkern.bench.kernels import KERNELS, Kernel, Shape
-from regkern.bench.peers import CONTENDERS, COPY, REGKERN, Peer
+from regkern.bench.peers import CONTENDERS, COPY, REFERENCE, REGKERN, Peer
 from regkern.bench.results import Cell, Estimate, Run
 
-WIDTH = 118  # columns, where the output is no terminal
+WIDTH = 120  # columns that the widest table takes
+SHORT = {REFERENCE: "ref"}
 FEW = 3  # medians of fewer rounds carry a ~
 
 
 def console() -> Console:
     found = Console()
-    return found if found.is_terminal else Console(width=WIDTH)
+    return found if found.width >= WIDTH else Console(width=WIDTH)
 
 
 def number(value: float) -> str:
     """Three significant digits, and never an exponent."""
     if value >= 99.95:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    digits = 1 if value >= 9.995 else 2 if value >= 0.0995 else 3
+    return f"{value:.{digits}f}"
 
 
 def table(title: str, *columns: str, left: Sequence[str] = ("kernel",)) -> Table:
     """An empty table in the manner of this report; figures stand to the right."""
-    found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    found = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in columns:
         found.add_column(name, justify="left" if name in left else "right", no_wrap=name in left or name == "elements")
     return found
@@ -78,7 +82,9 @@ def main_table(run: Run, console: Console) -> None:
     """One row a kernel, shape and number of threads."""
     names = [name for name in CONTENDERS[1:] if name in run.terms]
     title = f"Every kernel ({run.dtype}): how fast, and how many times as fast as the others"
-    rows = table(title, "kernel", "elements", "thr", "ns/el", "±%", "GB/s", *(f"×{name}" for name in names))
+    rows = table(
+        title, "kernel", "elements", "thr", "ns/el", "±%", "GB/s", *(f"×{SHORT.get(name, name)}" for name in names)
+    )
     last = ""
     for cell in _ordered(run):
         if last and cell.kernel != last:
@@ -205,10 +211,10 @@ def ways(kernels: Sequence[Kernel], peers: Sequence[Peer], console: Console) -> 
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+def progress() -> Iterator[Callable[[str, float], None]]:
     """A bar, redrawn only between samples: a thread that redraws it would take time from what is measured."""
     columns = (BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+    with Progress(*columns, auto_refresh=False, transient=True) as bar:
         task, drawn = bar.add_task("", total=1.0), 0.0
 
         def step(now: str, done: float) -> None:

@@ -35,6 +35,7 @@ class Plan:
     claims_only_above: int  # larger shapes are measured only where a claim names them
 
 
+SHORT = 100_000  # elements: smaller shapes cost no time, and the pace of their calls says nothing of larger ones
 HASHED = 2_000_000  # elements: up to here, results are compared bit by bit for the numbers of threads
 EVERYONE = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
 QUICK = Plan("quick", 9, (1_000, 100_000, 1_000_000, 16_000_000), 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
@@ -81,7 +82,7 @@ class Session:
     def measure(self, step: Step) -> None:
         """Measure every cell; an interrupt ends the run and keeps what it has."""
         cells = self.cells()
-        weights = [1 + (shape.elements / 1e5) ** 0.5 for _, shape in cells]
+        weights = [_weight(kernel, shape) for kernel, shape in cells]
         self._largest = max((self._bytes(kernel) * shape.elements for kernel, shape in cells), default=0)
         self._overhead, before = loop_cost(), rk.get_num_threads()
         try:
@@ -122,7 +123,8 @@ class Session:
                 warm_up(participant)
                 participants[name, threads] = participant
                 cell.samples[name, threads] = Samples(make.__doc__ or "", participant.loops, participant.rounds)
-                self._pace[kernel.op, name] = participant.cost / participant.loops / shape.elements
+                if shape.elements >= SHORT:
+                    self._pace[kernel.op, name] = participant.seconds / shape.elements
                 progress()
         copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
         participants[COPY, 1] = Participant(copy, _nothing, 1)
@@ -135,7 +137,14 @@ class Session:
         for threads in self.threads:
             if threads > 1 and shape.elements <= HASHED:
                 cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
-        interleave(list(participants.values()), end - time.perf_counter(), self.plan.rounds, self._overhead, progress)
+        interleave(
+            list(participants.values()),
+            end - time.perf_counter(),
+            least=5,
+            most=self.plan.rounds,
+            overhead=self._overhead,
+            after_round=progress,
+        )
 
     def _contenders(self, kernel: Kernel, shape: Shape, threads: int) -> list[tuple[str, Peer, str]]:
         """Name, peer and op of those that can be measured; the extras only where a claim asks for them."""
@@ -149,7 +158,12 @@ class Session:
     def _too_slow(self, kernel: Kernel, shape: Shape, name: str) -> bool:
         """Whether a call would try the plan's patience, judged by the smaller shapes."""
         seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
-        if seconds <= self.plan.patience or name == REGKERN or name in claims.wanted(kernel.name, shape):
+        if (
+            shape.elements <= SHORT
+            or seconds <= self.plan.patience
+            or name == REGKERN
+            or name in claims.wanted(kernel.name, shape)
+        ):
             return False
         note = f"{name} in {kernel.name} {shape}: about {seconds:.2g} s a call"
         if note not in self.run.left_out:
@@ -172,7 +186,8 @@ class Session:
                 found = _result(peer, threads, kernel, shape, dtype)
                 if found is not None and not np.allclose(found, expected, rtol=tolerance, atol=tolerance):
                     wrong.add(peer.name)
-        self.run.left_out += [f"{name} in {kernel.name}: its result differs from the reference" for name in wrong]
+        notes = (f"{name} in {kernel.name} {shape}: its result differs from the reference" for name in sorted(wrong))
+        self.run.left_out += notes
         return wrong
 
     def _same_bits(self, kernel: Kernel, shape: Shape, dtype: str, threads: int) -> bool:
@@ -182,6 +197,11 @@ class Session:
             data = kernel.data(shape, dtype)
             digests.add(_digest(getattr(own()[0].calls(count), kernel.op)(data)(), data))
         return len(digests) == 1
+
+
+def _weight(kernel: Kernel, shape: Shape) -> float:
+    """A cell's share of the time: what is large takes longer, what a claim rests on deserves more."""
+    return (1 + (shape.elements / 1e5) ** 0.5) * (2 if claims.wanted(kernel.name, shape) else 1)
 
 
 def _nothing() -> None:
@@ -197,9 +217,8 @@ def _result(peer: Peer, threads: int, kernel: Kernel, shape: Shape, dtype: str) 
         peer.set_threads(threads)
     data = kernel.data(shape, dtype)
     returned = make(data)()
-    if not (kernel.returns or peer.functional):
-        return np.asarray(data.out)
-    return np.asarray(returned[0] if isinstance(returned, tuple | list) else returned)
+    first = returned[0] if isinstance(returned, tuple | list) else returned
+    return np.asarray(first if kernel.returns or np.shape(first) == shape.dims else data.out)
 
 
 def _digest(returned: Any, data: Data) -> bytes:

@@ -1,7 +1,7 @@
 """The contenders: one module each, with one function for every op it can do.
 
 A function takes the data of a problem and returns the call to be timed; what it prepares before that (views, buffers,
-compiled code) is not timed. Its docstring says in one line how the contender does the work, and ``--list`` prints it.
+compiled code) is not timed. Its docstring says in one line how the contender does the work, and ``--list`` prints it. The result is what the call returns if that has the problem's shape, else ``data.out``.
 Each contender gets its best form: results are written into arrays that exist already wherever its API can do so, and
 the header of each module states where it cannot.
 """
@@ -42,7 +42,6 @@ class Peer:
     set_threads: Callable[[int], Any] | None = None
     pool: int | None = None
     compiles: bool = False  # the first call compiles
-    functional: bool = False  # the result is returned, never left in data.out
 
     def runs_with(self, threads: int) -> bool:
         """Whether it can be measured at this number of threads."""
@@ -88,7 +87,7 @@ def _numba() -> Peer:
 
 def _jax() -> Peer:
     jax, module = importlib.import_module("jax"), importlib.import_module("regkern.bench.peers.with_jax")
-    return Peer("JAX", jax.__version__, module.TERMS, lambda _: module, pool=cores(), compiles=True, functional=True)
+    return Peer("JAX", jax.__version__, module.TERMS, lambda _: module, pool=cores(), compiles=True)
 
 
 def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:

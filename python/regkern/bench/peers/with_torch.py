@@ -159,4 +159,5 @@ def batch_norm_backward(d: Data) -> Call:
     _, saved_mean, saved_invstd = torch.native_batch_norm(x, gamma, beta, mean, var, True, 0.1, d.eps)
     which = [True, True, True]
     arguments = (dy, x, gamma, mean, var, saved_mean, saved_invstd, True, d.eps, which)
-    return partial(aten.native_batch_norm_backward, *arguments)
+    call = partial(aten.native_batch_norm_backward, *arguments)
+    return (lambda: call()[0].movedim(1, -1)) if d.axis == -1 else call

@@ -1,0 +1,168 @@
+"""House rules: the lists that must agree, the documentation that must run, the tools that must be quiet."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import cases
+import numpy as np
+import pytest
+
+import regkern as rk
+import regkern.reference as ref
+from regkern import _core
+
+ROOT = Path(__file__).parent.parent
+FUNCTIONS = [name for name in rk.__all__ if inspect.isfunction(getattr(rk, name))]
+KERNELS = [name for name in FUNCTIONS if hasattr(ref, name)]
+RUNTIME = {"get_num_threads", "set_num_threads", "show_config", "threads"}
+
+
+def sources(pattern: str) -> list[Path]:
+    return [p for p in sorted(ROOT.glob(pattern)) if "build" not in p.relative_to(ROOT).parts]
+
+
+def test_names_are_listed_and_sorted() -> None:
+    for module in (rk, ref):
+        assert module.__all__ == sorted(module.__all__)
+        assert len(set(module.__all__)) == len(module.__all__)
+    assert set(rk.__all__) - set(ref.__all__) == RUNTIME | {"__version__"}
+    assert set(ref.__all__) <= set(rk.__all__)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_native_and_reference_have_one_signature(name: str) -> None:
+    native, twin = (inspect.signature(getattr(module, name)) for module in (rk, ref))
+    assert [(p.name, p.kind, p.default) for p in native.parameters.values()] == [
+        (p.name, p.kind, p.default) for p in twin.parameters.values()
+    ]
+
+
+def test_every_kernel_has_a_case() -> None:
+    assert {c.function for c in cases.CASES} | set(cases.ELSEWHERE) == set(KERNELS)
+    assert len({c.name for c in cases.CASES}) == len(cases.CASES)
+
+
+def test_the_stub_and_the_compiled_module_agree() -> None:
+    stub = ast.parse((Path(rk.__file__).parent / "_core.pyi").read_text())
+    declared = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    assert declared == {name for name in dir(_core) if not name.startswith("_")}
+
+
+def modules() -> list[ModuleType]:
+    """All modules but the benchmark, which needs its extra."""
+    names = [m.name for m in pkgutil.walk_packages(rk.__path__, "regkern.") if "bench" not in m.name]
+    return [rk, *(importlib.import_module(name) for name in names if name != "regkern.__main__")]
+
+
+def test_docstring_examples_run() -> None:
+    options = doctest.NORMALIZE_WHITESPACE
+    results = [doctest.testmod(module, optionflags=options) for module in modules()]
+    assert sum(r.failed for r in results) == 0
+    assert sum(r.attempted for r in results) >= 2 * len(KERNELS)
+
+
+@pytest.mark.parametrize("name", [n for n in rk.__all__ if n != "__version__"])
+def test_public_names_are_documented(name: str) -> None:
+    thing = getattr(rk, name)
+    text = inspect.getdoc(thing)
+    assert text
+    if name in KERNELS:
+        for section in ("Parameters", "Returns", "Raises", "Notes", "Examples"):
+            if section == "Returns" and inspect.signature(thing).return_annotation == "None":
+                continue
+            if section == "Raises" and name.endswith("_norm") and name != "batch_norm":
+                continue
+            assert f"\n{section}\n{'-' * len(section)}\n" in text, section
+        assert "Accuracy class" in text
+        for parameter in inspect.signature(thing).parameters:
+            assert re.search(rf"(^|\n|, ){parameter}(,| :|\n)", text), parameter
+
+
+def test_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert rk.__version__ == _core.__version__ == project["version"]
+    assert project["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_fast_math() -> None:
+    for path in [ROOT / "CMakeLists.txt", ROOT / "pyproject.toml", *sources("cpp/**/*.*")]:
+        assert not re.search(r"-ffast-math|-Ofast|-march=native", path.read_text()), path
+
+
+def test_kernels_know_neither_threads_nor_python() -> None:
+    for path in sources("cpp/kernels/*"):
+        includes = re.findall(r'#include [<"](.*)[>"]', path.read_text())
+        assert not [i for i in includes if re.search(r"omp|thread|Python|pybind|vector|memory|algorithm", i)], path
+    for path in sources("cpp/**/*.*"):
+        if path.name != "threading.cc":
+            assert "#include <omp.h>" not in path.read_text(), path
+
+
+def test_the_module_exports_its_entry_point_only() -> None:
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("nm is not installed")
+    listing = subprocess.run([nm, "-D", "--defined-only", _core.__file__], capture_output=True, text=True, check=True)
+    symbols = {line.split()[-1].split("@")[0] for line in listing.stdout.splitlines()}
+    # The C++ runtime marks a few of its own inline functions as unique for the whole process.
+    assert {s for s in symbols if not s.startswith("_Z")} == {"PyInit__core"}
+    assert not [s for s in symbols if "regkern" in s]
+
+
+def run_tool(*command: str) -> None:
+    if importlib.util.find_spec(command[0].replace("-", "_")) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_check() -> None:
+    run_tool("ruff", "check")
+
+
+def test_ruff_format() -> None:
+    run_tool("ruff", "format", "--check")
+
+
+def test_mypy() -> None:
+    run_tool("mypy")
+
+
+def test_clang_format() -> None:
+    if importlib.util.find_spec("clang_format") is None:
+        pytest.skip("clang-format is not installed")
+    import clang_format  # noqa: PLC0415
+
+    files = [str(p) for p in sources("cpp/**/*.*") if p.suffix in (".h", ".cc")]
+    program = Path(clang_format.__file__).parent / "data" / "bin" / "clang-format"
+    done = subprocess.run(
+        [program, "--dry-run", "--Werror", *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+def test_importing_needs_numpy_alone() -> None:
+    code = "import sys, regkern, regkern.reference; print(sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout))
+    assert "numpy" in loaded
+    assert not loaded & {"rich", "matplotlib", "scipy", "sklearn", "torch", "numba", "jax"}
+
+
+def test_import_leaves_the_floating_point_state_alone() -> None:
+    """A library linked with fast-math would flush denormals to zero in the whole process."""
+    code = "import regkern; x = 5e-324; assert x * 1.0 == x != 0; assert repr(x) == '5e-324'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert np.finfo(np.float64).smallest_subnormal > 0

@@ -1,0 +1,361 @@
+"""Bad input, awkward input, and what must not change: errors, aliasing, huge arrays, leaks, floating-point state."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from comparing import assert_same_bits
+
+import regkern as rk
+import regkern.reference as ref
+
+X = np.linspace(-2, 2, 60, dtype=np.float32).reshape(5, 12)
+
+
+def sgd(w: Any, grad: Any, **options: Any) -> None:
+    rk.sgd_step(w, grad, **({"lr": 0.1} | options))
+
+
+# Every function as a call of one array and options, with the name of that array.
+CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "prox_l1": ("x", lambda x, **o: rk.prox_l1(x, o.pop("threshold", 0.5), **o)),
+    "prox_elastic_net": (
+        "x",
+        lambda x, **o: rk.prox_elastic_net(x, o.pop("threshold", 0.5), o.pop("shrink", 0.5), **o),
+    ),
+    "prox_ridge": ("x", lambda x, **o: rk.prox_ridge(x, o.pop("shrink", 0.5), **o)),
+    "l1_norm": ("x", rk.l1_norm),
+    "squared_l2_norm": ("x", rk.squared_l2_norm),
+    "l2_decay": ("w", lambda x, **o: rk.l2_decay(x, o.pop("rate", 0.5), **o)),
+    "dropout": ("x", lambda x, **o: rk.dropout(x, o.pop("p", 0.5), **({"rng": 1} | o))),
+    "dropout_backward": ("dy", lambda x, **o: rk.dropout_backward(x, rk.DropoutMask(1, 0, getattr(x, "shape", ()), 0.5), **o)),
+    "batch_norm": ("x", lambda x, **o: rk.batch_norm(x, **({"training": True} | o))),
+    "batch_norm_backward": (
+        "dy",
+        lambda x, **o: rk.batch_norm_backward(x, rk.batch_norm(X.copy(), training=True)[1], **o),
+    ),
+}
+WITH_OUT = [name for name in CALLS if "norm" not in name or name.startswith("batch")]
+
+WRONG_KINDS = {
+    "int64": X.astype(np.int64),
+    "bool": X > 0,
+    "float16": X.astype(np.float16),
+    "longdouble": X.astype(np.longdouble),
+    "complex": X.astype(np.complex64),
+    "object": X.astype(object),
+    "str": X.astype(str),
+    "big-endian": X.astype(">f4"),
+    "masked": np.ma.masked_array(X, X > 0),
+    "text": "abc",
+    "None": None,
+    "a dict": {},
+    "ragged": [[1.0], [1.0, 2.0]],
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_KINDS)
+@pytest.mark.parametrize("function", CALLS)
+def test_wrong_kinds_of_array(function: str, kind: str) -> None:
+    name, call = CALLS[function]
+    with pytest.raises(TypeError, match=rf"^{function}: {name} must be .*, got "):
+        call(WRONG_KINDS[kind])
+
+
+@pytest.mark.parametrize("function", WITH_OUT)
+def test_bad_outputs(function: str) -> None:
+    _, call = CALLS[function]
+    frozen = np.zeros_like(X)
+    frozen.flags.writeable = False
+    room = np.zeros(200, np.float32)
+    outs: dict[str, tuple[type, str, Any]] = {
+        "a list": (TypeError, "be an ndarray", [0.0]),
+        "another dtype": (TypeError, "be float32 like the data", np.zeros(X.shape)),
+        "int": (TypeError, "be float32 or float64", np.zeros(X.shape, np.int32)),
+        "another shape": (ValueError, r"have shape \(5, 12\), got \(12, 5\)", np.zeros((12, 5), np.float32)),
+        "too short": (ValueError, r"have shape \(5, 12\), got \(60,\)", np.zeros(60, np.float32)),
+        "read-only": (ValueError, "be writable", frozen),
+        "broadcast": (ValueError, "hold every element in its own memory", None),
+        "windows": (
+            ValueError,
+            "hold every element in its own memory",
+            np.lib.stride_tricks.as_strided(room, (5, 12), (4, 4)),
+        ),
+    }
+    one_row = np.lib.stride_tricks.as_strided(room, (5, 12), (0, 4))
+    outs["broadcast"] = (*outs["broadcast"][:2], one_row)
+    for kind, (error, rule, out) in outs.items():
+        before = np.array(out, copy=True)
+        with pytest.raises(error, match=rf"^{function}: out must {rule}"):
+            call(X.copy(), out=out)
+        assert np.array_equal(np.asarray(out), before), kind
+
+
+@pytest.mark.parametrize("function", [name for name in WITH_OUT if name != "batch_norm_backward"])
+def test_overlap(function: str) -> None:
+    """The same memory is allowed, memory that does not meet is allowed, anything between is refused untouched."""
+    _, call = CALLS[function]
+    room = np.arange(200, dtype=np.float32)
+    for x, out in [
+        (room[:60].reshape(5, 12), room[1:61].reshape(5, 12)),
+        (room[59:119].reshape(5, 12), room[:60].reshape(5, 12)),
+        (room[:60].reshape(5, 12), room[:60].reshape(5, 12)[::-1]),
+        (room[:120:2].reshape(5, 12), room[2:122:2].reshape(5, 12)),
+    ]:
+        before = room.copy()
+        with pytest.raises(ValueError, match=rf"^{function}: out must not overlap \w+ unless it is the same array"):
+            call(x, out=out)
+        assert_same_bits(room, before)
+    expected = call(room[:120:2].reshape(5, 12).copy())
+    got = call(room[:120:2].reshape(5, 12), out=room[1:121:2].reshape(5, 12))  # interleaved, disjoint
+    first = (lambda r: r[0] if isinstance(r, tuple) else r)
+    assert_same_bits(first(got), first(expected))
+
+
+def test_in_place_functions_refuse_what_they_cannot_write() -> None:
+    g = np.ones(4, np.float32)
+    frozen = g.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(TypeError, match=r"^sgd_step: w must be an ndarray, got list"):
+        sgd([1.0, 2.0], g)
+    with pytest.raises(ValueError, match=r"^sgd_step: w must be writable"):
+        sgd(frozen, g)
+    with pytest.raises(TypeError, match=r"^sgd_step: grad must be float32 like the data, got float64"):
+        sgd(g.copy(), np.ones(4))
+    with pytest.raises(ValueError, match=r"^sgd_step: grad must have shape \(4,\), got \(3,\)"):
+        sgd(g.copy(), g[:3])
+    with pytest.raises(ValueError, match=r"^sgd_step: w must not overlap grad"):
+        sgd(g, g)
+    w = g.copy()
+    with pytest.raises(ValueError, match=r"^sgd_step: buffer must not overlap w"):
+        sgd(w, g, momentum=0.9, buffer=w)
+    with pytest.raises(ValueError, match=r"^sgd_step: buffer must be an array where momentum > 0, got None"):
+        sgd(w, g, momentum=0.9)
+    with pytest.raises(ValueError, match=r"^sgd_step: nesterov must go with momentum > 0 and dampening = 0"):
+        sgd(w, g, nesterov=True)
+    with pytest.raises(ValueError, match=r"^batch_norm: running_mean must not overlap running_var"):
+        shared = np.ones(12, np.float32)
+        rk.batch_norm(X, None, None, shared, shared, training=True)
+    assert (w == 1).all()
+
+
+NOT_NUMBERS = ["0.5", None, 1j, [0.5], True]
+NUMBERS = {  # function, argument → what is out of its range
+    ("prox_l1", "threshold"): [-0.5, np.nan],
+    ("prox_elastic_net", "threshold"): [-0.5, np.nan],
+    ("prox_elastic_net", "shrink"): [-1, np.nan],
+    ("prox_ridge", "shrink"): [-1e-9, np.nan],
+    ("l2_decay", "rate"): [-0.1, 1.1, np.nan],
+    ("dropout", "p"): [-0.1, 1.1, np.nan],
+    ("sgd_step", "lr"): [-0.1, np.nan, np.inf],
+    ("sgd_step", "momentum"): [-0.1, np.nan, np.inf],
+    ("sgd_step", "dampening"): [-0.1, np.nan, np.inf],
+    ("sgd_step", "weight_decay"): [-0.1, np.nan, np.inf],
+    ("sgd_step", "l1"): [-0.1, np.nan],
+    ("batch_norm", "momentum"): [-0.1, 1.1, np.nan],
+    ("batch_norm", "eps"): [-0.1, np.nan, np.inf],
+}
+
+
+@pytest.mark.parametrize(("function", "name"), NUMBERS, ids="-".join)
+def test_numbers(function: str, name: str) -> None:
+    def call(value: Any, x: np.ndarray) -> Any:
+        if function == "sgd_step":
+            return sgd(x, np.ones_like(x), **{name: value})
+        return CALLS[function][1](x, **{name: value})
+
+    for bad in NUMBERS[function, name]:
+        x = X.copy()
+        with pytest.raises(ValueError, match=rf"^{function}: {name} must be .*, got {bad}$"):
+            call(bad, x)
+        assert_same_bits(x, X)
+    for bad in NOT_NUMBERS:
+        with pytest.raises(TypeError, match=rf"^{function}: {name} must be a real number, got "):
+            call(bad, X.copy())
+    if name != "momentum" or function == "batch_norm":
+        for good in (np.float32(0.5), np.float64(0.5), np.int64(1), 1, np.array(0.5)):
+            call(good, X.copy())
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [("prox_l1", "nonneg"), ("dropout", "training"), ("batch_norm", "training"), ("batch_norm", "unbiased")],
+    ids="-".join,
+)
+def test_flags(function: str, name: str) -> None:
+    CALLS[function][1](X, **{name: np.True_})
+    for bad in (1, "yes", None):
+        with pytest.raises(TypeError, match=rf"^{function}: {name} must be True or False, got "):
+            CALLS[function][1](X, **{name: bad})
+
+
+def test_batch_norm_arguments() -> None:
+    def match(text: str) -> str:
+        return "^batch_norm: " + text
+
+    with pytest.raises(ValueError, match=match(r"x must have rank >= 2, got shape \(60,\)")):
+        rk.batch_norm(X.ravel(), training=True)
+    for axis in (2, -3):
+        with pytest.raises(ValueError, match=match(rf"axis must be an axis of x with shape \(5, 12\), got {axis}")):
+            rk.batch_norm(X, training=True, axis=axis)
+    with pytest.raises(TypeError, match=match("axis must be an int, got 1.0")):
+        rk.batch_norm(X, training=True, axis=1.0)
+    wrong = np.ones(5, np.float32)
+    for name in ("gamma", "beta", "running_mean", "running_var"):
+        with pytest.raises(ValueError, match=match(rf"{name} must have shape \(12,\), got \(5,\)")):
+            rk.batch_norm(X, training=True, **{name: wrong})
+        with pytest.raises(TypeError, match=match(f"{name} must be float32 like the data, got float64")):
+            rk.batch_norm(X, training=True, **{name: np.ones(12)})
+    with pytest.raises(ValueError, match=match("running_mean must be an array where training is False, got None")):
+        rk.batch_norm(X, training=False)
+    _, cache = rk.batch_norm(X, training=True)
+    with pytest.raises(ValueError, match=r"^batch_norm_backward: dy must have shape \(5, 12\), got \(12, 5\)"):
+        rk.batch_norm_backward(X.T, cache)
+    with pytest.raises(TypeError, match=r"^batch_norm_backward: cache must be a BatchNormCache, got tuple"):
+        rk.batch_norm_backward(X, (1, 2))
+    with pytest.raises(ValueError, match=r"^batch_norm_backward: out must not overlap cache\.x"):
+        rk.batch_norm_backward(X.copy(), cache, out=cache.x)
+
+
+def test_other_arguments() -> None:
+    with pytest.raises(ValueError, match=r"^dropout_backward: dy must have shape \(3,\), got \(4,\)"):
+        rk.dropout_backward(np.ones(4), rk.DropoutMask(1, 0, (3,), 0.5))
+    with pytest.raises(TypeError, match=r"^dropout_backward: mask must be a DropoutMask, got ndarray"):
+        rk.dropout_backward(np.ones(4), np.ones(4))
+    with pytest.raises(ValueError, match=r"^dropout: stream must be in \[0, 2\*\*64\), got -1"):
+        rk.dropout(X, 0.5, rng=1, stream=-1)
+    with pytest.raises(ValueError, match=r"^random_bits: n must be >= 0, got -1"):
+        rk.random_bits(-1, seed=0)
+    with pytest.raises(ValueError, match=r"^random_bits: seed must be in \[0, 2\*\*64\), got 18446744073709551616"):
+        rk.random_bits(1, seed=2**64)
+    with pytest.raises(TypeError, match=r"^random_bits: n must be an int, got 1.5"):
+        rk.random_bits(1.5, seed=0)
+    with pytest.raises(ValueError, match=r"^prox_l1: weights must be broadcastable to x's shape \(5, 12\), got shape"):
+        rk.prox_l1(X, 0.5, weights=np.ones(5, np.float32))
+    with pytest.raises(ValueError, match=r"^prox_l1: out must not overlap weights"):
+        w = np.ones_like(X)
+        rk.prox_l1(X, 0.5, weights=w, out=w)
+    with pytest.raises(ValueError, match="mode must be"):
+        rk.show_config("json")
+
+
+def test_array_likes_and_subclasses(tmp_path: Any) -> None:
+    assert rk.prox_l1([1.0, -3.0], 1.0).tolist() == [0.0, -2.0]
+    assert rk.l1_norm(3.5) == 3.5
+    path = tmp_path / "x.npy"
+    np.save(path, X)
+    mapped = np.load(path, mmap_mode="r")
+    assert_same_bits(rk.prox_l1(mapped, 0.5), ref.prox_l1(X, 0.5))
+    with pytest.raises(ValueError, match="be writable"):
+        rk.prox_l1(mapped, 0.5, out=mapped)
+
+
+def test_more_than_two_to_the_31_elements() -> None:
+    n = 2**31 + 7
+    ones = np.broadcast_to(np.float32(1), (n,))
+    assert rk.l1_norm(ones) == n
+    assert rk.squared_l2_norm(ones) == n
+
+
+def test_a_mask_beyond_two_to_the_31() -> None:
+    """The last elements are decided as the reference decides them from their index alone."""
+    n, tail, p = 2**31 + 9, 100_000, 0.3
+    start = (n - tail) // 16 * 16
+    got = np.asarray(rk.DropoutMask(5, 1, (n,), p))[start:]
+    high, low = divmod(ref.dropout.__globals__["keep_threshold"](p), 1 << 32)
+    index = np.arange(start, n, dtype=np.uint64)
+    philox = ref.random_bits.__globals__["philox"]
+    blocks = philox(np.arange(start // 16, -(-n // 16), dtype=np.uint64), seed=5, stream=1)
+    byte = blocks.astype("<u4").view(np.uint8).ravel()[: got.size]
+    words = philox(np.uint64(1 << 63) + index // np.uint64(4), seed=5, stream=1)
+    tie = words[np.arange(index.size), (index % np.uint64(4)).astype(int)]
+    assert (got == ((byte < high) | ((byte == high) & (tie < low)))).all()
+
+
+@pytest.mark.skipif(psutil.virtual_memory().available < 12 << 30, reason="needs 12 GiB of free memory")
+def test_a_prox_beyond_two_to_the_31() -> None:
+    n = 2**31 + 7
+    x = np.ones(n, np.float32)
+    x[-3:] = [-5.0, 0.1, np.nan]
+    rk.prox_l1(x, 0.25, out=x)
+    assert x[[0, 2**31 - 1, 2**31, 2**31 + 3]].tolist() == [0.75] * 4
+    assert_same_bits(x[-3:], np.array([-4.75, 0.0, np.nan], np.float32))
+    assert rk.l1_norm(x[:-3]) == 0.75 * (n - 3)
+
+
+def every_call() -> None:
+    mask = rk.DropoutMask(1, 0, (8, 6), 0.5)
+    x = np.ones((8, 6), np.float32)
+    g, out = np.ones_like(x), np.empty_like(x)
+    vector = np.ones(6, np.float32)
+    rk.prox_l1(x, 0.5, weights=g)
+    rk.prox_l1(x[:, ::2], 0.5)
+    rk.prox_elastic_net(x, 0.5, 0.5, out=out)
+    rk.prox_ridge(x, 0.5)
+    rk.l1_norm(x)
+    rk.squared_l2_norm(x[::2])
+    rk.l2_decay(x, 0.5)
+    rk.sgd_step(x, g, lr=0.1, momentum=0.9, buffer=out)
+    rk.dropout(g, 0.5, rng=1)
+    rk.dropout_backward(g, mask)
+    np.asarray(mask)
+    rk.random_bits(33, seed=1)
+    _, cache = rk.batch_norm(g, vector, vector, vector.copy(), vector.copy(), training=True)
+    rk.batch_norm_backward(g, cache, out=out)
+    for bad in (
+        lambda: rk.prox_l1(x, -1),
+        lambda: rk.prox_l1(x.astype(int), 1),
+        lambda: rk.prox_l1(x, 1, out=x[:3]),
+        lambda: rk.batch_norm(x, vector[:3], training=True),
+    ):
+        try:
+            bad()
+        except (TypeError, ValueError):
+            continue
+        raise AssertionError("no error")
+
+
+def test_no_leak() -> None:
+    """20,000 calls of the whole library, errors included: no memory, no objects, no references."""
+    process = psutil.Process()
+    for _ in range(100):
+        every_call()
+    gc.collect()
+    memory, blocks = process.memory_info().rss, sys.getallocatedblocks()
+    for _ in range(20_000 // 18):
+        every_call()
+    gc.collect()
+    assert sys.getallocatedblocks() - blocks <= 50
+    assert process.memory_info().rss - memory <= 1 << 20
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_reference_counts(function: str) -> None:
+    _, call = CALLS[function]
+    x = X.copy()
+    before = sys.getrefcount(x)
+    for _ in range(20):
+        call(x)
+        with pytest.raises(TypeError):
+            call(x, unknown=1)
+    gc.collect()
+    assert sys.getrefcount(x) == before
+
+
+def test_floating_point_state_is_left_alone() -> None:
+    """Denormals survive import and calls, on this and on other threads: flush-to-zero would make them 0."""
+    tiny = np.full(100_000, 5e-324)
+    for team in (1, 4):
+        with rk.threads(team):
+            assert_same_bits(rk.prox_l1(tiny, 0.0), tiny)
+            assert_same_bits(rk.prox_ridge(np.full(100_000, 1e-310), 1.0), np.full(100_000, 1e-310) / 2)
+            every_call()
+    assert float(tiny[0]) * 1.0 == 5e-324
+    assert (tiny * 1.0 == tiny).all()
+    assert repr(5e-324) == "5e-324"
