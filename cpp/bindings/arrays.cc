@@ -107,7 +107,8 @@ bool flag(Arg arg, py::handle value) {
 }
 
 std::int64_t integer(Arg arg, py::handle value) {
-  const auto index = py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  const auto index =
+      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
   if (!index) {
     PyErr_Clear();
     type_error(arg, "be an int", value);
@@ -119,7 +120,8 @@ std::int64_t integer(Arg arg, py::handle value) {
 }
 
 std::uint64_t unsigned64(Arg arg, py::handle value) {
-  const auto index = py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  const auto index =
+      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
   if (!index) {
     PyErr_Clear();
     type_error(arg, "be an int", value);
@@ -159,7 +161,8 @@ Array input(Arg arg, py::handle value) {
   a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
   a.size_ = 1;
   for (int i = 0; i < p->nd; ++i) a.size_ *= static_cast<std::size_t>(a.dim(i));
-  constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  constexpr int kDense =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   a.dense_ = (p->flags & kDense) == kDense;
   return a;
 }
@@ -172,8 +175,9 @@ Array output(Arg arg, py::handle value) {
     value_error(arg, "be writable", "a read-only array");
   }
   if (!a.dense_ && a.size_ > 1 && overlaps_itself(a)) {
-    value_error(arg, "hold every element in its own memory",
-                "strides " + shape_text(a.ndim(), a.strides()) + " for shape " + shape_text(a.ndim(), a.shape()));
+    value_error(
+        arg, "hold every element in its own memory",
+        "strides " + shape_text(a.ndim(), a.strides()) + " for shape " + shape_text(a.ndim(), a.shape()));
   }
   return a;
 }
@@ -228,7 +232,8 @@ void require_vector(Arg arg, const Array& array, std::size_t n) {
   require_shape(arg, array, 1, &length);
 }
 
-void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other, bool same_allowed) {
+void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other,
+                      bool same_allowed) {
   if (!written || !other || written.size() == 0 || other.size() == 0) return;
   const auto [low, high] = bounds(written);
   const auto [other_low, other_high] = bounds(other);
@@ -241,7 +246,8 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
     } catch (py::error_already_set&) {  // too hard to decide: refuse
     }
   }
-  value_error(arg, std::string("not overlap ") + other_name + (same_allowed ? " unless it is the same array" : ""),
+  value_error(arg,
+              std::string("not overlap ") + other_name + (same_allowed ? " unless it is the same array" : ""),
               "memory they share");
 }
 

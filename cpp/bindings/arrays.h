@@ -1,5 +1,6 @@
-// The gate. What a Python caller hands over is checked here, once, before the GIL is released and before anything is
-// written; behind it nothing can fail. Every message reads `function: argument must rule, got value`.
+// The gate. What a Python caller hands over is checked here, once, before the GIL is released and before
+// anything is written; behind it nothing can fail. Every message reads `function: argument must rule, got
+// value`.
 
 #ifndef REGKERN_BINDINGS_ARRAYS_H_
 #define REGKERN_BINDINGS_ARRAYS_H_
@@ -27,21 +28,24 @@ struct Arg {
 [[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
 [[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
 
-// --- numbers ---------------------------------------------------------------------------------------------------
+// --- numbers
+// ---------------------------------------------------------------------------------------------------
 
-double real(Arg arg, py::handle value);                          // any real number but bool
-double nonnegative(Arg arg, py::handle value);                   // >= 0, may be Inf
-double finite_nonnegative(Arg arg, py::handle value);            // >= 0 and finite
-double probability(Arg arg, py::handle value);                   // in [0, 1]
-bool flag(Arg arg, py::handle value);                            // True or False
+double real(Arg arg, py::handle value);                // any real number but bool
+double nonnegative(Arg arg, py::handle value);         // >= 0, may be Inf
+double finite_nonnegative(Arg arg, py::handle value);  // >= 0 and finite
+double probability(Arg arg, py::handle value);         // in [0, 1]
+bool flag(Arg arg, py::handle value);                  // True or False
 std::int64_t integer(Arg arg, py::handle value);
-std::uint64_t unsigned64(Arg arg, py::handle value);             // int in [0, 2**64)
+std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 
-// --- arrays ----------------------------------------------------------------------------------------------------
+// --- arrays
+// ----------------------------------------------------------------------------------------------------
 
 enum class Dtype { kFloat32, kFloat64 };
 
-// A float32 or float64 array in native byte order, of any strides and alignment; keeps the Python object alive.
+// A float32 or float64 array in native byte order, of any strides and alignment; keeps the Python object
+// alive.
 class Array {
  public:
   Array() = default;
@@ -125,8 +129,8 @@ void visit(Dtype dtype, Body&& body) {
   }
 }
 
-// Releases the GIL for the scope if the work is worth it: below some thousand elements the release costs more than the
-// work and nobody waits that long.
+// Releases the GIL for the scope if the work is worth it: below some thousand elements the release costs more
+// than the work and nobody waits that long.
 class Unlocked {
  public:
   explicit Unlocked(std::size_t elements) {

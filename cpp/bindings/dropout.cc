@@ -28,7 +28,8 @@ py::object dropout(py::handle x, py::handle p, py::handle seed, py::handle strea
 
 // The lengths of a shape tuple.
 std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {
-  if (!py::isinstance<py::tuple>(shape) || py::len(shape) > kMaxDims) type_error(arg, "be a tuple of ints", shape);
+  if (!py::isinstance<py::tuple>(shape) || py::len(shape) > kMaxDims)
+    type_error(arg, "be a tuple of ints", shape);
   std::vector<std::ptrdiff_t> n;
   for (const py::handle length : shape) {
     n.push_back(integer(arg, length));

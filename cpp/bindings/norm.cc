@@ -48,12 +48,13 @@ const T* pointer(const Array& vector) {
   return vector ? vector.data<T>() : nullptr;
 }
 
-py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean, py::handle running_var,
-                     py::handle training, py::handle momentum, py::handle eps, py::handle axis, py::handle unbiased,
-                     py::handle out) {
+py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean,
+                     py::handle running_var, py::handle training, py::handle momentum, py::handle eps,
+                     py::handle axis, py::handle unbiased, py::handle out) {
   constexpr const char* f = "batch_norm";
   const Array from = input({f, "x"}, x);
-  if (from.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(from.ndim(), from.shape()));
+  if (from.ndim() < 2)
+    value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(from.ndim(), from.shape()));
   const int channel = channel_axis({f, "axis"}, axis, from);
   const auto channels = static_cast<std::size_t>(from.dim(channel));
   const bool train = flag({f, "training"}, training);
@@ -78,8 +79,8 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
     value_error({f, r_mean ? "running_var" : "running_mean"}, "be an array where training is False", "None");
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
-  for (const auto& [name, vector] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"running_mean", &r_mean},
-                                     {"running_var", &r_var}}) {
+  for (const auto& [name, vector] :
+       {std::pair{"gamma", &scale}, {"beta", &shift}, {"running_mean", &r_mean}, {"running_var", &r_var}}) {
     require_disjoint({f, "out"}, to, name, *vector);
   }
   if (train) {
@@ -123,12 +124,12 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
   });
   const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
   const py::object none = py::none();
-  return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none, mean.object(),
-                        invstd.object(), channel);
+  return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none,
+                        mean.object(), invstd.object(), channel);
 }
 
-py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py::handle mean, py::handle invstd,
-                              py::handle axis, py::handle training, py::handle out) {
+py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py::handle mean,
+                              py::handle invstd, py::handle axis, py::handle training, py::handle out) {
   constexpr const char* f = "batch_norm_backward";
   const Array source = input({f, "cache.x"}, x);
   const Array gradient = input({f, "dy"}, dy);
@@ -161,8 +162,9 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
     double *dg = sums.data(), *db = dg + channels;
     T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
     const Unlocked unlocked(source.size());
-    regkern::batch_norm_backward<T>(shape, source.in<T>(), gradient.in<T>(), to.out<T>(), pointer<T>(dense_scale),
-                                    means.data<double>(), invstds.data<double>(), train, dg, db);
+    regkern::batch_norm_backward<T>(shape, source.in<T>(), gradient.in<T>(), to.out<T>(),
+                                    pointer<T>(dense_scale), means.data<double>(), invstds.data<double>(),
+                                    train, dg, db);
     for (std::size_t c = 0; c < channels; ++c) {
       dgamma_out[c] = static_cast<T>(dg[c]);
       dbeta_out[c] = static_cast<T>(db[c]);

@@ -6,7 +6,8 @@
 namespace regkern::bindings {
 namespace {
 
-py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::handle nonneg, py::handle out) {
+py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::handle nonneg,
+                   py::handle out) {
   constexpr const char* f = "prox_l1";
   const Array from = input({f, "x"}, x);
   const double t = nonnegative({f, "threshold"}, threshold);
@@ -16,7 +17,8 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
     require_dtype({f, "weights"}, w, from.dtype());
     if (w.ndim() != from.ndim() || !std::equal(w.shape(), w.shape() + w.ndim(), from.shape())) {
       try {
-        w = input({f, "weights"}, py::module_::import("numpy").attr("broadcast_to")(w.object(), from.object().attr("shape")));
+        w = input({f, "weights"},
+                  py::module_::import("numpy").attr("broadcast_to")(w.object(), from.object().attr("shape")));
       } catch (py::error_already_set&) {
         value_error({f, "weights"}, "be broadcastable to x's shape " + shape_text(from.ndim(), from.shape()),
                     "shape " + shape_text(w.ndim(), w.shape()));
@@ -44,7 +46,8 @@ py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrin
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
-    regkern::prox_elastic_net<T>(from.extents(), from.in<T>(), to.out<T>(), static_cast<T>(t), static_cast<T>(1 + s));
+    regkern::prox_elastic_net<T>(from.extents(), from.in<T>(), to.out<T>(), static_cast<T>(t),
+                                 static_cast<T>(1 + s));
   });
   return to.object();
 }

@@ -30,12 +30,14 @@ void choose_isa(Arg arg, const std::string& name) {
 
 // REGKERN_ISA and REGKERN_NUM_THREADS, at import.
 void read_environment() {
-  if (const char* name = std::getenv("REGKERN_ISA"); name && *name) choose_isa({"regkern", "REGKERN_ISA"}, name);
+  if (const char* name = std::getenv("REGKERN_ISA"); name && *name)
+    choose_isa({"regkern", "REGKERN_ISA"}, name);
   if (const char* text = std::getenv("REGKERN_NUM_THREADS"); text && *text) {
     char* end = nullptr;
     const long n = std::strtol(text, &end, 10);
     if (*end != '\0' || n < 1 || n > kMostThreads) {
-      value_error({"regkern", "REGKERN_NUM_THREADS"}, "be an int in [1, 4096]", std::string("'") + text + "'");
+      value_error({"regkern", "REGKERN_NUM_THREADS"}, "be an int in [1, 4096]",
+                  std::string("'") + text + "'");
     }
     set_num_threads(static_cast<int>(n));
   }
@@ -57,10 +59,12 @@ void register_runtime(py::module_& m) {
     return d;
   });
   m.def("get_num_threads", &get_num_threads);
-  m.def("set_num_threads",
-        [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n, 1)); }, py::arg("n"));
-  m.def("swap_local_threads",
-        [](py::handle n) { return swap_local_threads(thread_count({"threads", "n"}, n, 0)); }, py::arg("n"));
+  m.def(
+      "set_num_threads", [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n, 1)); },
+      py::arg("n"));
+  m.def(
+      "swap_local_threads",
+      [](py::handle n) { return swap_local_threads(thread_count({"threads", "n"}, n, 0)); }, py::arg("n"));
   m.def("set_isa", [](const std::string& name) { choose_isa({"set_isa", "name"}, name); }, py::arg("name"));
   read_environment();
 }

@@ -1,8 +1,9 @@
 // One function, many instruction sets.
 //
-// A family's .cc includes its kernels through hwy/foreach_target.h, once per instruction set, and exports one function
-// that returns a table of pointers to them. REGKERN_TABLE(f) calls that of the instruction set in use. The choice is
-// ours and not Highway's global one, so that forcing it does not reach into other users of libhwy.
+// A family's .cc includes its kernels through hwy/foreach_target.h, once per instruction set, and exports one
+// function that returns a table of pointers to them. REGKERN_TABLE(f) calls that of the instruction set in
+// use. The choice is ours and not Highway's global one, so that forcing it does not reach into other users of
+// libhwy.
 
 #ifndef REGKERN_CORE_DISPATCH_H_
 #define REGKERN_CORE_DISPATCH_H_

@@ -16,9 +16,10 @@
 namespace regkern {
 template <class T>
 struct DropoutTable {
-  void (*dropout)(const T* x, T* y, std::size_t n, Stream source, std::uint64_t first, std::uint64_t threshold, T scale,
-                  bool stream);
-  void (*keep_mask)(Stream source, std::uint64_t first, std::size_t n, std::uint64_t threshold, std::uint8_t* kept);
+  void (*dropout)(const T* x, T* y, std::size_t n, Stream source, std::uint64_t first,
+                  std::uint64_t threshold, T scale, bool stream);
+  void (*keep_mask)(Stream source, std::uint64_t first, std::size_t n, std::uint64_t threshold,
+                    std::uint8_t* kept);
 };
 }  // namespace regkern
 #endif

@@ -41,9 +41,9 @@ struct Access<InOut<T>> {
 
 }  // namespace detail
 
-// Calls kernel(first, n, stream, pointers...) so that all positions are covered once, on one or several threads. Whole
-// ranges where every operand is dense; blocks of kBlock that start at multiples of kBlock, gathered where needed,
-// otherwise. An output may be the same memory as an input of the same strides.
+// Calls kernel(first, n, stream, pointers...) so that all positions are covered once, on one or several
+// threads. Whole ranges where every operand is dense; blocks of kBlock that start at multiples of kBlock,
+// gathered where needed, otherwise. An output may be the same memory as an input of the same strides.
 template <class Kernel, class... Operands>
 void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands... operands) {
   constexpr std::size_t K = sizeof...(Operands);
@@ -72,7 +72,8 @@ void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands..
           if (walk[i].dense(operand.data)) {
             std::get<i>(pointers) = operand.data + first;
           } else {
-            if constexpr (detail::Access<Operand>::reads) walk[i].gather(operand.data, first, length, buffers[i]);
+            if constexpr (detail::Access<Operand>::reads)
+              walk[i].gather(operand.data, first, length, buffers[i]);
             std::get<i>(pointers) = buffers[i];
           }
         };
@@ -90,7 +91,8 @@ void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands..
   with_indices(std::make_index_sequence<K>());
 }
 
-// Σ of kernel(pointer, n) over blocks of fixed size, added in the order of the blocks: the same bits for every team.
+// Σ of kernel(pointer, n) over blocks of fixed size, added in the order of the blocks: the same bits for
+// every team.
 template <class Kernel, class T>
 double sum_elements(const Extents& shape, Kernel&& kernel, In<T> x) {
   constexpr std::size_t kSumBlock = 4 * kBlock;
@@ -104,18 +106,19 @@ double sum_elements(const Extents& shape, Kernel&& kernel, In<T> x) {
     walk = make_walk<1>(shape, Order::kAny, {x.strides}, sizeof(T))[0];
     dense = walk.dense(x.data);
   }
-  threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock, [&](std::size_t begin, std::size_t end) {
-    alignas(64) T buffer[kSumBlock];
-    for (std::size_t first = begin; first < end; first += kSumBlock) {
-      const std::size_t length = std::min(kSumBlock, end - first);
-      const T* block = x.data + first;
-      if (!dense) {
-        walk.gather(x.data, first, length, buffer);
-        block = buffer;
-      }
-      partial[first / kSumBlock] = kernel(block, length);
-    }
-  });
+  threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,
+                        [&](std::size_t begin, std::size_t end) {
+                          alignas(64) T buffer[kSumBlock];
+                          for (std::size_t first = begin; first < end; first += kSumBlock) {
+                            const std::size_t length = std::min(kSumBlock, end - first);
+                            const T* block = x.data + first;
+                            if (!dense) {
+                              walk.gather(x.data, first, length, buffer);
+                              block = buffer;
+                            }
+                            partial[first / kSumBlock] = kernel(block, length);
+                          }
+                        });
   double total = 0;
   for (const double part : partial) total += part;
   return total;

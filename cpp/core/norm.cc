@@ -20,23 +20,24 @@
 namespace regkern {
 template <class T>
 struct NormTable {
-  void (*moments)(const T* x, std::ptrdiff_t row_stride, std::size_t rows, std::size_t cols, double shift, double* sum,
-                  double* sum_sq);
-  void (*gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride, std::size_t rows,
-                        std::size_t cols, double mean, double* sum, double* sum_dev);
+  void (*moments)(const T* x, std::ptrdiff_t row_stride, std::size_t rows, std::size_t cols, double shift,
+                  double* sum, double* sum_sq);
+  void (*gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
+                        std::size_t rows, std::size_t cols, double mean, double* sum, double* sum_dev);
   void (*column_moments)(const T* x, std::ptrdiff_t row_stride, std::size_t rows, std::size_t cols,
                          const double* shift, double* sum, double* sum_sq);
   void (*column_gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
-                               std::size_t rows, std::size_t cols, const double* mean, double* sum, double* sum_dev);
-  void (*apply)(const T* x, std::ptrdiff_t x_stride, T* y, std::ptrdiff_t y_stride, std::size_t rows, std::size_t cols,
-                const Affine<T>& coefficients, bool stream);
+                               std::size_t rows, std::size_t cols, const double* mean, double* sum,
+                               double* sum_dev);
+  void (*apply)(const T* x, std::ptrdiff_t x_stride, T* y, std::ptrdiff_t y_stride, std::size_t rows,
+                std::size_t cols, const Affine<T>& coefficients, bool stream);
   void (*apply_gradient)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride, T* dx,
-                         std::ptrdiff_t dx_stride, std::size_t rows, std::size_t cols, const Gradient<T>& coefficients,
-                         bool stream);
+                         std::ptrdiff_t dx_stride, std::size_t rows, std::size_t cols,
+                         const Gradient<T>& coefficients, bool stream);
   void (*apply_cyclic)(const T* x, T* y, std::size_t n, std::size_t phase, std::size_t period,
                        const AffineArrays<T>& coefficients, bool stream);
-  void (*apply_gradient_cyclic)(const T* x, const T* dy, T* dx, std::size_t n, std::size_t phase, std::size_t period,
-                                const GradientArrays<T>& coefficients, bool stream);
+  void (*apply_gradient_cyclic)(const T* x, const T* dy, T* dx, std::size_t n, std::size_t phase,
+                                std::size_t period, const GradientArrays<T>& coefficients, bool stream);
 };
 }  // namespace regkern
 #endif
@@ -46,9 +47,9 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr NormTable<T> kNormTable = {&moments<T>,      &gradient_sums<T>,  &column_moments<T>,
-                                     &column_gradient_sums<T>, &apply<T>, &apply_gradient<T>,
-                                     &apply_cyclic<T>, &apply_gradient_cyclic<T>};
+constexpr NormTable<T> kNormTable = {
+    &moments<T>, &gradient_sums<T>,  &column_moments<T>, &column_gradient_sums<T>,
+    &apply<T>,   &apply_gradient<T>, &apply_cyclic<T>,   &apply_gradient_cyclic<T>};
 
 const NormTable<float>& norm_table_f32() { return kNormTable<float>; }
 const NormTable<double>& norm_table_f64() { return kNormTable<double>; }
@@ -73,7 +74,8 @@ ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(ext
 namespace {
 
 // The grid of partial sums. It depends on the shape alone, never on strides, threads or vectors.
-constexpr std::size_t kLeaf = 4096;      // elements of one channel, planar: 16 or 32 KiB, half an L1 cache at most
+constexpr std::size_t kLeaf =
+    4096;  // elements of one channel, planar: 16 or 32 KiB, half an L1 cache at most
 constexpr std::size_t kLeafRows = 128;   // rows, channels side by side
 constexpr std::size_t kPanel = 512;      // columns a thread takes at once
 constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
@@ -111,7 +113,8 @@ struct Moments {
 template <class T>
 Affine<T> affine_of(double mean, double scale, double shift) {
   const T high = static_cast<T>(mean);
-  return {high, static_cast<T>(mean - static_cast<double>(high)), static_cast<T>(scale), static_cast<T>(shift)};
+  return {high, static_cast<T>(mean - static_cast<double>(high)), static_cast<T>(scale),
+          static_cast<T>(shift)};
 }
 
 // dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n with s = gamma·invstd.
@@ -119,11 +122,13 @@ template <class T>
 Gradient<T> gradient_of(double n, double mean, double invstd, double gamma, bool training, double sum_dy,
                         double sum_dev) {
   const Affine<T> c = affine_of<T>(mean, gamma * invstd, 0);
-  const double a = training ? sum_dy / n : 0, b = training ? gamma * invstd * invstd * invstd * (sum_dev / n) : 0;
+  const double a = training ? sum_dy / n : 0,
+               b = training ? gamma * invstd * invstd * invstd * (sum_dev / n) : 0;
   return {c.mean, c.mean_low, c.scale, static_cast<T>(a), static_cast<T>(b)};
 }
 
-// --- planar: the elements of a channel are rows of `inner` neighbours ------------------------------------------
+// --- planar: the elements of a channel are rows of `inner` neighbours
+// ------------------------------------------
 
 // An operand as channels of positions: position p is element p of the channel in C order of the other axes.
 template <class T>
@@ -145,8 +150,10 @@ class Planes {
     dense_ = false;
   }
 
-  // Rows [r, r + rows) × columns [j, j + cols) of channel c; `buffer` holds them if the memory is not dense rows.
-  const T* load(std::size_t c, std::size_t r, std::size_t j, std::size_t n, std::remove_const_t<T>* buffer) const {
+  // Rows [r, r + rows) × columns [j, j + cols) of channel c; `buffer` holds them if the memory is not dense
+  // rows.
+  const T* load(std::size_t c, std::size_t r, std::size_t j, std::size_t n,
+                std::remove_const_t<T>* buffer) const {
     if (dense_) return channel(c) + r * static_cast<std::size_t>(row_stride_) + j;
     walk_.gather(channel(c), r * inner_ + j, n, buffer);
     return buffer;
@@ -157,12 +164,15 @@ class Planes {
   void store(std::size_t c, std::size_t r, std::size_t j, std::size_t n, const T* buffer) const {
     if (!dense_) walk_.scatter(buffer, channel(c), r * inner_ + j, n);
   }
-  std::ptrdiff_t row_stride(std::size_t cols) const { return dense_ ? row_stride_ : static_cast<std::ptrdiff_t>(cols); }
+  std::ptrdiff_t row_stride(std::size_t cols) const {
+    return dense_ ? row_stride_ : static_cast<std::ptrdiff_t>(cols);
+  }
 
  private:
   using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
   T* channel(std::size_t c) const {
-    return reinterpret_cast<T*>(reinterpret_cast<Byte*>(data_) + static_cast<std::ptrdiff_t>(c) * channel_stride_);
+    return reinterpret_cast<T*>(reinterpret_cast<Byte*>(data_) +
+                                static_cast<std::ptrdiff_t>(c) * channel_stride_);
   }
   T* data_;
   std::size_t inner_;
@@ -197,21 +207,23 @@ struct PlanarGrid {
   std::size_t outer, inner, rows = 1, cols, parts_per_row = 1, leaves;
 };
 
-// Calls body(channel, first leaf, last leaf) so that every leaf is covered once; whole channels where there are enough of
-// them, so that a channel's second pass finds it in the cache.
+// Calls body(channel, first leaf, last leaf) so that every leaf is covered once; whole channels where there
+// are enough of them, so that a channel's second pass finds it in the cache.
 bool whole_channels(int team, std::size_t channels) {
-  return team == 1 || channels >= 4 * static_cast<std::size_t>(team) || channels % static_cast<std::size_t>(team) == 0;
+  return team == 1 || channels >= 4 * static_cast<std::size_t>(team) ||
+         channels % static_cast<std::size_t>(team) == 0;
 }
 
 // Deviations are taken from the median of three elements, so that one outlier among them does no harm.
 template <class T>
-Moments leaf_moments(const NormTable<T>& k, const Planes<const T>& x, std::size_t c, const PlanarGrid::Leaf& leaf) {
+Moments leaf_moments(const NormTable<T>& k, const Planes<const T>& x, std::size_t c,
+                     const PlanarGrid::Leaf& leaf) {
   alignas(64) T buffer[kLeaf];
   const T* p = x.load(c, leaf.row, leaf.col, leaf.size(), buffer);
   const std::ptrdiff_t stride = x.row_stride(leaf.cols);
   const auto at = [&](std::size_t i) {
-    return static_cast<double>(p[static_cast<std::ptrdiff_t>(i / leaf.cols) * stride +
-                                 static_cast<std::ptrdiff_t>(i % leaf.cols)]);
+    return static_cast<double>(
+        p[static_cast<std::ptrdiff_t>(i / leaf.cols) * stride + static_cast<std::ptrdiff_t>(i % leaf.cols)]);
   };
   const double first = at(0), middle = at(leaf.size() / 2), last = at(leaf.size() - 1);
   const double shift = std::max(std::min(first, middle), std::min(std::max(first, middle), last));
@@ -231,10 +243,12 @@ void leaf_apply(const NormTable<T>& k, const Planes<const T>& x, const Planes<T>
   y.store(c, leaf.row, leaf.col, leaf.size(), to);
 }
 
-// --- columns: channels lie beside each other -------------------------------------------------------------------
+// --- columns: channels lie beside each other
+// -------------------------------------------------------------------
 
-// x as a matrix of rows × columns, positions counted along the rows. Where a channel count is small or does not fill
-// vectors, `fold` rows are seen as one row of fold·channels columns; `rest` rows are left over, less than a fold.
+// x as a matrix of rows × columns, positions counted along the rows. Where a channel count is small or does
+// not fill vectors, `fold` rows are seen as one row of fold·channels columns; `rest` rows are left over, less
+// than a fold.
 struct ColumnShape {
   explicit ColumnShape(const ChannelShape& s) : channels(s.channels) {
     if (channels % 16 != 0 && channels < kFoldBelow) {
@@ -284,11 +298,11 @@ class Columns {
 
 constexpr std::size_t kColumnBuffer = 8 * kPanel;  // eight rows of a panel
 
-// Calls body(r, rows, pointer of each operand, its row stride) for pieces of the rows [row, row + rows), columns
-// [col, col + cols): all at once where dense, eight rows at a time through buffers otherwise.
+// Calls body(r, rows, pointer of each operand, its row stride) for pieces of the rows [row, row + rows),
+// columns [col, col + cols): all at once where dense, eight rows at a time through buffers otherwise.
 template <class T, class Body>
-void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols,
-                    const Columns<const T>& x, const Columns<const T>& dy, Body&& body) {
+void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std::size_t col,
+                    std::size_t cols, const Columns<const T>& x, const Columns<const T>& dy, Body&& body) {
   if (x.dense() && dy.dense()) {
     const auto stride = static_cast<std::ptrdiff_t>(s.cols);
     body(rows, x.data() + row * s.cols + col, stride, dy.data() + row * s.cols + col, stride);
@@ -309,8 +323,8 @@ void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std
   }
 }
 
-// Runs body(leaf index, row, rows, col, cols) over the grid: kLeafRows rows × kPanel columns a unit, and the rest rows as one
-// more leaf.
+// Runs body(leaf index, row, rows, col, cols) over the grid: kLeafRows rows × kPanel columns a unit, and the
+// rest rows as one more leaf.
 template <class Body>
 void for_panels(const ColumnShape& s, int team, Body&& body) {
   const std::size_t units = s.leaves * s.panels;
@@ -335,17 +349,18 @@ void column_stats(const ChannelShape& shape, const Columns<const T>& x, int team
   const std::size_t leaves = s.leaves + (s.rest != 0);
   // shift, sum and sum of squares of each leaf and column
   std::vector<double> partial(3 * leaves * s.cols, 0.0);
-  for_panels(s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-    double* shift = &partial[3 * leaf * s.cols + col];
-    double *sum = shift + s.cols, *sum_sq = sum + s.cols;
-    bool first = true;
-    for_row_groups<T>(s, row, rows, col, cols, x, x,
-                      [&](std::size_t n, const T* p, std::ptrdiff_t stride, const T*, std::ptrdiff_t) {
-                        if (first) std::copy_n(p, cols, shift);
-                        first = false;
-                        k.column_moments(p, stride, n, cols, shift, sum, sum_sq);
-                      });
-  });
+  for_panels(
+      s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+        double* shift = &partial[3 * leaf * s.cols + col];
+        double *sum = shift + s.cols, *sum_sq = sum + s.cols;
+        bool first = true;
+        for_row_groups<T>(s, row, rows, col, cols, x, x,
+                          [&](std::size_t n, const T* p, std::ptrdiff_t stride, const T*, std::ptrdiff_t) {
+                            if (first) std::copy_n(p, cols, shift);
+                            first = false;
+                            k.column_moments(p, stride, n, cols, shift, sum, sum_sq);
+                          });
+      });
   // Merge the leaves, then the folds, in order.
   std::vector<Moments> merged(s.cols);
   for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
@@ -363,8 +378,8 @@ void column_stats(const ChannelShape& shape, const Columns<const T>& x, int team
   }
 }
 
-// Coefficients of all channels as arrays that a vector can read at any phase: repeated until they fill a vector, and
-// continued by one vector.
+// Coefficients of all channels as arrays that a vector can read at any phase: repeated until they fill a
+// vector, and continued by one vector.
 template <class T, std::size_t K>
 struct Cyclic {
   template <class Coefficients>  // Coefficients(c) → std::array<T, K>
@@ -409,8 +424,8 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
 
 // Leaves of all channels in parallel, merged per channel in order.
 template <class T>
-void planar_stats(const ChannelShape& s, const Planes<const T>& x, const PlanarGrid& grid, int team, double* mean,
-                  double* var) {
+void planar_stats(const ChannelShape& s, const Planes<const T>& x, const PlanarGrid& grid, int team,
+                  double* mean, double* var) {
   const NormTable<T>& k = table<T>();
   std::vector<Moments> partial(s.channels * grid.leaves);
   threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
@@ -458,7 +473,8 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
     threading::for_ranges(team, s.channels * grid.leaves, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t u = begin; u < end; ++u) {
         const std::size_t c = u / grid.leaves;
-        leaf_apply<T>(k, from, to, c, grid[u % grid.leaves], affine_of<T>(mean[c], scale[c], shift[c]), stream);
+        leaf_apply<T>(k, from, to, c, grid[u % grid.leaves], affine_of<T>(mean[c], scale[c], shift[c]),
+                      stream);
       }
     });
     return;
@@ -481,10 +497,12 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
 }
 
 template <class T>
-void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps, double* mean,
-                      double* var, double* invstd) {
+void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
+                      double* mean, double* var, double* invstd) {
   const auto finish = [&](std::size_t c) { invstd[c] = 1 / std::sqrt(var[c] + eps); };
-  const auto scale = [&](std::size_t c) { return gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c]; };
+  const auto scale = [&](std::size_t c) {
+    return gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  };
   const auto shift = [&](std::size_t c) { return beta ? static_cast<double>(beta[c]) : 0.0; };
   const std::size_t bytes = bytes_of<T>(s, 2);
   const int team = threading::team_for(bytes);
@@ -518,8 +536,9 @@ void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, 
 }
 
 template <class T>
-void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, const T* gamma, const double* mean,
-                         const double* invstd, bool training, double* dgamma, double* dbeta) {
+void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, const T* gamma,
+                         const double* mean, const double* invstd, bool training, double* dgamma,
+                         double* dbeta) {
   std::fill_n(dgamma, s.channels, 0.0);
   std::fill_n(dbeta, s.channels, 0.0);
   if (s.shape.size == 0) return;
@@ -546,8 +565,8 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
       const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
       const T* q = dy_planes.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer);
       Pair sums;
-      k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, dy_planes.row_stride(leaf.cols), leaf.rows, leaf.cols,
-                      mean[c], &sums.sum, &sums.sum_dev);
+      k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, dy_planes.row_stride(leaf.cols), leaf.rows,
+                      leaf.cols, mean[c], &sums.sum, &sums.sum_dev);
       return sums;
     };
     const auto apply = [&](std::size_t c, std::size_t i, const Gradient<T>& g) {
@@ -591,13 +610,15 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
     const std::size_t leaves = grid.leaves + (grid.rest != 0);
     std::vector<double> means(grid.cols), partial(2 * leaves * grid.cols, 0.0);
     for (std::size_t j = 0; j < grid.cols; ++j) means[j] = mean[j % s.channels];
-    for_panels(grid, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-      double* sum = &partial[2 * leaf * grid.cols + col];
-      for_row_groups<T>(grid, row, rows, col, cols, x_columns, dy_columns,
-                        [&](std::size_t m, const T* p, std::ptrdiff_t ps, const T* q, std::ptrdiff_t qs) {
-                          k.column_gradient_sums(p, ps, q, qs, m, cols, &means[col], sum, sum + grid.cols);
-                        });
-    });
+    for_panels(grid, team,
+               [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+                 double* sum = &partial[2 * leaf * grid.cols + col];
+                 for_row_groups<T>(
+                     grid, row, rows, col, cols, x_columns, dy_columns,
+                     [&](std::size_t m, const T* p, std::ptrdiff_t ps, const T* q, std::ptrdiff_t qs) {
+                       k.column_gradient_sums(p, ps, q, qs, m, cols, &means[col], sum, sum + grid.cols);
+                     });
+               });
     for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
       const double* sum = &partial[2 * leaf * grid.cols];
       for (std::size_t f = 0; f < grid.fold; ++f, sum += s.channels) {
@@ -613,25 +634,26 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
     });
     const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3], cyclic.at[4]};
     const bool in_place = dy.data == dx.data;
-    for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period, team, bytes,
-             [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
+    for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period, team,
+             bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
                alignas(64) T x_buffer[4096], dy_buffer[4096], dx_buffer[4096];
                const T* p = x_columns.load(first, m, x_buffer);
                const T* q = dy_columns.load(first, m, dy_buffer);
-               k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period, arrays,
-                                       stream && !in_place);
+               k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,
+                                       arrays, stream && !in_place);
                dx_columns.store(first, m, dx_buffer);
              });
   }
   for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
 }
 
-#define REGKERN_INSTANTIATE(T)                                                                                     \
-  template void batch_norm_stats(const ChannelShape&, In<T>, double*, double*);                                    \
-  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*, const double*); \
-  template void batch_norm_train(const ChannelShape&, In<T>, Out<T>, const T*, const T*, double, double*, double*, \
-                                 double*);                                                                         \
-  template void batch_norm_backward(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const double*,            \
+#define REGKERN_INSTANTIATE(T)                                                                            \
+  template void batch_norm_stats(const ChannelShape&, In<T>, double*, double*);                           \
+  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,        \
+                                 const double*);                                                          \
+  template void batch_norm_train(const ChannelShape&, In<T>, Out<T>, const T*, const T*, double, double*, \
+                                 double*, double*);                                                       \
+  template void batch_norm_backward(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const double*,   \
                                     const double*, bool, double*, double*);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

@@ -57,8 +57,10 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {
   const auto kernel = table<T>().l2_decay;
   for_elements(
       shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) { kernel(from, to, n, factor, stream); }, w,
-      y);
+      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, factor, stream);
+      },
+      w, y);
 }
 
 template <class T>
@@ -67,17 +69,18 @@ void sgd_step(const Extents& shape, InOut<T> w, In<T> grad, InOut<T> buffer, con
   if (buffer.data == nullptr) {
     for_elements(
         shape, Order::kAny,
-        [&](std::size_t, std::size_t n, bool, T* to, const T* g) { kernel(to, g, nullptr, n, options); }, w, grad);
+        [&](std::size_t, std::size_t n, bool, T* to, const T* g) { kernel(to, g, nullptr, n, options); }, w,
+        grad);
   } else {
     for_elements(
         shape, Order::kAny,
-        [&](std::size_t, std::size_t n, bool, T* to, const T* g, T* b) { kernel(to, g, b, n, options); }, w, grad,
-        buffer);
+        [&](std::size_t, std::size_t n, bool, T* to, const T* g, T* b) { kernel(to, g, b, n, options); }, w,
+        grad, buffer);
   }
 }
 
-#define REGKERN_INSTANTIATE(T)                                          \
-  template void l2_decay(const Extents&, In<T>, Out<T>, double);        \
+#define REGKERN_INSTANTIATE(T)                                   \
+  template void l2_decay(const Extents&, In<T>, Out<T>, double); \
   template void sgd_step(const Extents&, InOut<T>, In<T>, InOut<T>, const SgdOptions<T>&);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

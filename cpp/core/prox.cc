@@ -30,14 +30,9 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr ProxTable<T> kProxTable = {&prox_l1<T>,
-                                     &prox_l1_nonneg<T>,
-                                     &prox_l1_weighted<T>,
-                                     &prox_l1_weighted_nonneg<T>,
-                                     &prox_elastic_net<T>,
-                                     &prox_ridge<T>,
-                                     &l1_norm<T>,
-                                     &squared_l2_norm<T>};
+constexpr ProxTable<T> kProxTable = {
+    &prox_l1<T>,          &prox_l1_nonneg<T>, &prox_l1_weighted<T>, &prox_l1_weighted_nonneg<T>,
+    &prox_elastic_net<T>, &prox_ridge<T>,     &l1_norm<T>,          &squared_l2_norm<T>};
 
 const ProxTable<float>& prox_table_f32() { return kProxTable<float>; }
 const ProxTable<double>& prox_table_f64() { return kProxTable<double>; }
@@ -72,7 +67,9 @@ void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, 
     const auto kernel = nonneg ? k.prox_l1_nonneg : k.prox_l1;
     for_elements(
         shape, Order::kAny,
-        [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) { kernel(from, to, n, threshold, stream); },
+        [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
+          kernel(from, to, n, threshold, stream);
+        },
         x, y);
   } else {
     const auto kernel = nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted;
@@ -101,8 +98,10 @@ void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor) {
   const auto kernel = table<T>().prox_ridge;
   for_elements(
       shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) { kernel(from, to, n, divisor, stream); }, x,
-      y);
+      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, divisor, stream);
+      },
+      x, y);
 }
 
 template <class T>
@@ -115,11 +114,11 @@ double squared_l2_norm(const Extents& shape, In<T> x) {
   return sum_elements(shape, table<T>().squared_l2_norm, x);
 }
 
-#define REGKERN_INSTANTIATE(T)                                              \
-  template void prox_l1(const Extents&, In<T>, Out<T>, T, bool, In<T>);     \
-  template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T);      \
-  template void prox_ridge(const Extents&, In<T>, Out<T>, T);               \
-  template double l1_norm(const Extents&, In<T>);                           \
+#define REGKERN_INSTANTIATE(T)                                          \
+  template void prox_l1(const Extents&, In<T>, Out<T>, T, bool, In<T>); \
+  template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T);  \
+  template void prox_ridge(const Extents&, In<T>, Out<T>, T);           \
+  template double l1_norm(const Extents&, In<T>);                       \
   template double squared_l2_norm(const Extents&, In<T>);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

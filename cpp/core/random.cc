@@ -27,8 +27,9 @@ HWY_EXPORT(random_table);
 void random_bits(Stream source, std::size_t n, std::uint32_t* words) {
   const auto fill = REGKERN_TABLE(random_table);
   // The words cost about as much as moving three times their bytes.
-  threading::for_ranges(threading::team_for(3 * n * sizeof(std::uint32_t)), n, 1024,
-                        [&](std::size_t begin, std::size_t end) { fill(source, begin / 4, end - begin, words + begin); });
+  threading::for_ranges(
+      threading::team_for(3 * n * sizeof(std::uint32_t)), n, 1024,
+      [&](std::size_t begin, std::size_t end) { fill(source, begin / 4, end - begin, words + begin); });
 }
 
 }  // namespace regkern

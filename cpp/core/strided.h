@@ -1,4 +1,5 @@
-// Walking arrays of any strides in blocks: gather a block into the L1 cache, work on it there, scatter it back.
+// Walking arrays of any strides in blocks: gather a block into the L1 cache, work on it there, scatter it
+// back.
 
 #ifndef REGKERN_CORE_STRIDED_H_
 #define REGKERN_CORE_STRIDED_H_
@@ -14,7 +15,8 @@
 
 namespace regkern {
 
-// One array as a base and byte strides over the dimensions of a walk, positions counted in the walk's C order.
+// One array as a base and byte strides over the dimensions of a walk, positions counted in the walk's C
+// order.
 struct Strided {
   int ndim = 0;
   std::array<std::size_t, kMaxDims> dims;
@@ -88,8 +90,9 @@ struct Strided {
   }
 };
 
-// K arrays of one shape on one walk. Dimensions of length 1 go, and neighbours that are one run in every array merge.
-// Order::kAny walks along the first array's memory; Order::kC keeps positions equal to C-order indices.
+// K arrays of one shape on one walk. Dimensions of length 1 go, and neighbours that are one run in every
+// array merge. Order::kAny walks along the first array's memory; Order::kC keeps positions equal to C-order
+// indices.
 enum class Order { kC, kAny };
 
 template <std::size_t K>

@@ -20,8 +20,8 @@ namespace {
 std::atomic<int> process_threads{0};  // set_num_threads; 0: not set
 thread_local int local_threads = 0;   // swap_local_threads; 0: not set
 
-// A child of fork has none of its parent's threads, but libgomp's state says it does and the next parallel region would
-// wait for them forever (GCC bug 60035). A child therefore stays on one thread.
+// A child of fork has none of its parent's threads, but libgomp's state says it does and the next parallel
+// region would wait for them forever (GCC bug 60035). A child therefore stays on one thread.
 std::atomic<bool> forked{false};
 [[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 

@@ -1,7 +1,7 @@
 // The only door to threads.
 //
-// Work is cut by position, never by thread: a body gets a range of a grid that depends on the sizes alone, and partial
-// results are combined in the order of the grid. So any team gives the same bits.
+// Work is cut by position, never by thread: a body gets a range of a grid that depends on the sizes alone,
+// and partial results are combined in the order of the grid. So any team gives the same bits.
 
 #ifndef REGKERN_CORE_THREADING_H_
 #define REGKERN_CORE_THREADING_H_
@@ -11,15 +11,15 @@
 
 namespace regkern::threading {
 
-// How many threads work that moves so many bytes deserves: 1 below a measured size, in a forked child and inside a
-// parallel region of the caller.
+// How many threads work that moves so many bytes deserves: 1 below a measured size, in a forked child and
+// inside a parallel region of the caller.
 int team_for(std::size_t bytes);
 
 // Calls body(context, rank, team) on every thread of a team of at most `team`.
 void run(int team, void (*body)(void* context, int rank, int team), void* context);
 
-// Splits [0, n) into one range a thread, cut at multiples of `grain`, and calls body(begin, end) for each that is not
-// empty.
+// Splits [0, n) into one range a thread, cut at multiples of `grain`, and calls body(begin, end) for each
+// that is not empty.
 template <class Body>
 void for_ranges(int team, std::size_t n, std::size_t grain, Body&& body) {
   const std::size_t grains = (n + grain - 1) / grain;

@@ -27,7 +27,8 @@ HWY_INLINE V<Tag<float>> lanes_of(Tag<float> d, const int8_t* keep) {
 HWY_INLINE V<Tag<double>> lanes_of(Tag<double> d, const int8_t* keep) {
   const hn::RebindToSigned<Tag<double>> di;
   const hn::Rebind<int32_t, decltype(di)> d32;
-  return hn::BitCast(d, hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, decltype(d32)>(), keep))));
+  return hn::BitCast(
+      d, hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, decltype(d32)>(), keep))));
 }
 
 template <class T>
@@ -37,9 +38,11 @@ HWY_INLINE void apply_keep(const T* x, T* y, size_t n, const int8_t* keep, T sca
   const auto s = hn::Set(d, scale);
   size_t i = 0;
   if (stream) {  // y is aligned
-    for (; i + N <= n; i += N) hn::Stream(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
+    for (; i + N <= n; i += N)
+      hn::Stream(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
   } else {
-    for (; i + N <= n; i += N) hn::StoreU(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
+    for (; i + N <= n; i += N)
+      hn::StoreU(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
   }
   if (i < n) {
     const auto kept = hn::Mul(load_partial(d, x + i, n - i), s);
@@ -49,7 +52,8 @@ HWY_INLINE void apply_keep(const T* x, T* y, size_t n, const int8_t* keep, T sca
 
 // Elements first, first + 1, ... of the stream; 0 < threshold < 2⁴⁰.
 template <class T>
-void dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, uint64_t threshold, T scale, bool stream) {
+void dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, uint64_t threshold, T scale,
+             bool stream) {
   const Philox philox(source);
   // Room for a chunk that starts in the middle of a block of 16, and for the vector that reads past its end.
   HWY_ALIGN int8_t keep[kDropoutChunk + kGroupBytes + 64];

@@ -1,8 +1,9 @@
 // Batch normalization over one piece of memory: sums, and the elementwise passes that use them.
 //
-// A piece is either planar (rows of one channel) or a matrix whose columns are channels. Deviations are taken from a
-// shift that is an element of the piece itself; the shift then lies within √n standard deviations of the mean, so
-// forming Σ(x−s)² − (Σ(x−s))²/n in double costs at most a factor n + 1 of 2⁻⁵³ (n <= 4096 here), and memory is read once.
+// A piece is either planar (rows of one channel) or a matrix whose columns are channels. Deviations are taken
+// from a shift that is an element of the piece itself; the shift then lies within √n standard deviations of
+// the mean, so forming Σ(x−s)² − (Σ(x−s))²/n in double costs at most a factor n + 1 of 2⁻⁵³ (n <= 4096 here),
+// and memory is read once.
 
 #if defined(REGKERN_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_NORM_INL_H_
@@ -20,8 +21,9 @@ namespace HWY_NAMESPACE {
 
 // kLastLanes + r: a mask of kSumLanes lanes that keeps the last r of them.
 HWY_ALIGN constexpr uint64_t kLastLanes[2 * kSumLanes] = {
-    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
-    ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
+    0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,
+    0,     0,     0,     0,     0,     ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull,
+    ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
 
 HWY_INLINE V<D64> last_lanes(size_t rest, size_t k) {
   const D64 d;
@@ -29,8 +31,9 @@ HWY_INLINE V<D64> last_lanes(size_t rest, size_t k) {
   return hn::BitCast(d, hn::LoadU(du, kLastLanes + rest + k * hn::MaxLanes(d)));
 }
 
-// Calls whole(offset) for every chunk of kSumLanes columns of a row, and last(offset, rest) for the chunk that ends at the
-// last column and of which only the last `rest` lanes are new. Rows shorter than a chunk: see short_row.
+// Calls whole(offset) for every chunk of kSumLanes columns of a row, and last(offset, rest) for the chunk
+// that ends at the last column and of which only the last `rest` lanes are new. Rows shorter than a chunk:
+// see short_row.
 template <class Whole, class Last>
 HWY_INLINE void for_chunks(size_t cols, Whole whole, Last last) {
   size_t j = 0;
@@ -40,7 +43,8 @@ HWY_INLINE void for_chunks(size_t cols, Whole whole, Last last) {
 
 // Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
 template <class T>
-void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum, double* sum_sq) {
+void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum,
+             double* sum_sq) {
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   const auto s = hn::Set(d, shift);
@@ -90,7 +94,8 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
       for (T& v : row_x) v = x[0];
       memcpy(row_x, x, cols * sizeof(T));
       memcpy(row_dy, dy, cols * sizeof(T));
-      for (size_t k = 0; k < kSumVectors; ++k) add(k, load_double(d, row_dy + k * N), load_double(d, row_x + k * N));
+      for (size_t k = 0; k < kSumVectors; ++k)
+        add(k, load_double(d, row_dy + k * N), load_double(d, row_x + k * N));
       continue;
     }
     for_chunks(
@@ -102,7 +107,8 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
         },
         [&](size_t j, size_t rest) HWY_ATTR {
           for (size_t k = 0; k < kSumVectors; ++k) {
-            add(k, hn::And(last_lanes(rest, k), load_double(d, dy + j + k * N)), load_double(d, x + j + k * N));
+            add(k, hn::And(last_lanes(rest, k), load_double(d, dy + j + k * N)),
+                load_double(d, x + j + k * N));
           }
         });
   }
@@ -110,14 +116,14 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
   *sum_dev = second.total();
 }
 
-// The same two pairs of sums for a matrix of rows × cols whose columns are channels, added to sum[] and sum_sq[].
-// A channel's elements are added row by row, whatever the vector width. Eight rows a sweep keep eight streams for the
-// prefetcher and the accumulators in registers for eight additions.
+// The same two pairs of sums for a matrix of rows × cols whose columns are channels, added to sum[] and
+// sum_sq[]. A channel's elements are added row by row, whatever the vector width. Eight rows a sweep keep
+// eight streams for the prefetcher and the accumulators in registers for eight additions.
 constexpr size_t kSweep = 8;
 
 template <class T>
-void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift, double* sum,
-                    double* sum_sq) {
+void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
+                    double* sum, double* sum_sq) {
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   for (size_t r = 0; r < rows; r += kSweep, x += static_cast<ptrdiff_t>(kSweep) * row_stride) {
@@ -155,8 +161,8 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
 }
 
 template <class T>
-void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows, size_t cols,
-                          const double* mean, double* sum, double* sum_dev) {
+void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows,
+                          size_t cols, const double* mean, double* sum, double* sum_dev) {
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   for (size_t r = 0; r < rows; r += kSweep) {
@@ -185,8 +191,10 @@ void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t
     }
     for (; j < cols; ++j) {
       for (size_t i = 0; i < sweep; ++i) {
-        const double g = static_cast<double>(dy[static_cast<ptrdiff_t>(i) * dy_stride + static_cast<ptrdiff_t>(j)]);
-        const double v = static_cast<double>(x[static_cast<ptrdiff_t>(i) * x_stride + static_cast<ptrdiff_t>(j)]);
+        const double g =
+            static_cast<double>(dy[static_cast<ptrdiff_t>(i) * dy_stride + static_cast<ptrdiff_t>(j)]);
+        const double v =
+            static_cast<double>(x[static_cast<ptrdiff_t>(i) * x_stride + static_cast<ptrdiff_t>(j)]);
         sum[j] += g;
         sum_dev[j] += g * (v - mean[j]);
       }
@@ -196,8 +204,8 @@ void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t
   }
 }
 
-// y = ((x − mean) − mean_low)·scale + shift. The mean is a pair, mean + mean_low: with one float32 the result would be
-// off by 4e-4 at mean/std = 1e4.
+// y = ((x − mean) − mean_low)·scale + shift. The mean is a pair, mean + mean_low: with one float32 the result
+// would be off by 4e-4 at mean/std = 1e4.
 template <class Vec>
 HWY_INLINE Vec affine(Vec x, Vec mean, Vec mean_low, Vec scale, Vec shift) {
   return hn::Add(hn::Mul(hn::Sub(hn::Sub(x, mean), mean_low), scale), shift);
@@ -210,8 +218,8 @@ HWY_INLINE Vec gradient(Vec x, Vec dy, Vec mean, Vec mean_low, Vec scale, Vec a,
 }
 
 template <class T>
-void apply(const T* x, ptrdiff_t x_stride, T* y, ptrdiff_t y_stride, size_t rows, size_t cols, const Affine<T>& c,
-           bool stream) {
+void apply(const T* x, ptrdiff_t x_stride, T* y, ptrdiff_t y_stride, size_t rows, size_t cols,
+           const Affine<T>& c, bool stream) {
   const Tag<T> d;
   const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low);
   const auto scale = hn::Set(d, c.scale), shift = hn::Set(d, c.shift);
@@ -221,20 +229,21 @@ void apply(const T* x, ptrdiff_t x_stride, T* y, ptrdiff_t y_stride, size_t rows
 }
 
 template <class T>
-void apply_gradient(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, T* dx, ptrdiff_t dx_stride,
-                    size_t rows, size_t cols, const Gradient<T>& c, bool stream) {
+void apply_gradient(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, T* dx,
+                    ptrdiff_t dx_stride, size_t rows, size_t cols, const Gradient<T>& c, bool stream) {
   const Tag<T> d;
   const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
   const auto a = hn::Set(d, c.a), b = hn::Set(d, c.b);
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride, dx += dx_stride) {
-    map(d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); }, dx, x,
-        dy);
+    map(
+        d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); },
+        dx, x, dy);
   }
 }
 
-// The same two passes where channels lie beside each other: element i belongs to channel (phase + i) mod period. The
-// coefficients are arrays of `period` numbers, continued by kMaxLanes more from the start, so that a vector can be
-// loaded at any phase.
+// The same two passes where channels lie beside each other: element i belongs to channel (phase + i) mod
+// period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from the start, so
+// that a vector can be loaded at any phase.
 template <class T, class Op, class... In>
 HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Op op, T* HWY_RESTRICT y,
                            const In*... x) {
@@ -259,7 +268,8 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, O
 }
 
 template <class T>
-void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<T>& c, bool stream) {
+void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<T>& c,
+                  bool stream) {
   const Tag<T> d;
   map_cyclic(
       n, phase, period, stream,
@@ -277,8 +287,8 @@ void apply_gradient_cyclic(const T* x, const T* dy, T* dx, size_t n, size_t phas
   map_cyclic(
       n, phase, period, stream,
       [&c, d](size_t j, auto v, auto g) HWY_ATTR {
-        return gradient(v, g, hn::LoadU(d, c.mean + j), hn::LoadU(d, c.mean_low + j), hn::LoadU(d, c.scale + j),
-                        hn::LoadU(d, c.a + j), hn::LoadU(d, c.b + j));
+        return gradient(v, g, hn::LoadU(d, c.mean + j), hn::LoadU(d, c.mean_low + j),
+                        hn::LoadU(d, c.scale + j), hn::LoadU(d, c.a + j), hn::LoadU(d, c.b + j));
       },
       dx, x, dy);
 }

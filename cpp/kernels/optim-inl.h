@@ -94,9 +94,12 @@ void sgd_step_prox(T* w, const T* grad, T* buffer, size_t n, const SgdOptions<T>
 template <class T, bool kBuffer, bool kNesterov>
 void sgd_step_decay(T* w, const T* grad, T* buffer, size_t n, const SgdOptions<T>& o) {
   switch (o.decay) {
-    case Decay::kNone: return sgd_step_prox<T, kBuffer, kNesterov, Decay::kNone>(w, grad, buffer, n, o);
-    case Decay::kCoupled: return sgd_step_prox<T, kBuffer, kNesterov, Decay::kCoupled>(w, grad, buffer, n, o);
-    case Decay::kDecoupled: return sgd_step_prox<T, kBuffer, kNesterov, Decay::kDecoupled>(w, grad, buffer, n, o);
+    case Decay::kNone:
+      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kNone>(w, grad, buffer, n, o);
+    case Decay::kCoupled:
+      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kCoupled>(w, grad, buffer, n, o);
+    case Decay::kDecoupled:
+      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kDecoupled>(w, grad, buffer, n, o);
   }
 }
 

@@ -1,9 +1,9 @@
 // Philox4x32-10 over vectors of counters, and the decisions of dropout made from its bytes.
 //
-// A counter lives in 64-bit lanes, one lane a block: word 0 in the low half of `a`, word 2 in that of `c`. The widening
-// multiply reads the low halves only, so the high halves may hold anything, and a product holds both words the
-// next round needs: no shuffles inside the rounds. Lane 2k computes block k and lane 2k + 1 block N/2 + k of a group,
-// which makes the two interleaves at the end come out in the order of the stream.
+// A counter lives in 64-bit lanes, one lane a block: word 0 in the low half of `a`, word 2 in that of `c`.
+// The widening multiply reads the low halves only, so the high halves may hold anything, and a product holds
+// both words the next round needs: no shuffles inside the rounds. Lane 2k computes block k and lane 2k + 1
+// block N/2 + k of a group, which makes the two interleaves at the end come out in the order of the stream.
 
 #if defined(REGKERN_KERNELS_PHILOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_PHILOX_INL_H_
@@ -102,8 +102,8 @@ inline void fill_words(Stream source, uint64_t first_block, size_t n, uint32_t* 
   }
 }
 
-// Decides the elements whose byte was equal to the threshold's: kept where word i mod 4 of block 2⁶³ + i div 4 is below
-// the threshold's low 32 bits.
+// Decides the elements whose byte was equal to the threshold's: kept where word i mod 4 of block 2⁶³ + i div
+// 4 is below the threshold's low 32 bits.
 class Ties {
  public:
   HWY_INLINE Ties(const Philox& philox, uint32_t low) : philox_(philox), low_(low) {}
@@ -140,10 +140,12 @@ class Ties {
 };
 
 // What keep_bytes may write: whole groups.
-HWY_INLINE constexpr size_t keep_capacity(size_t n) { return (n + kGroupBytes - 1) / kGroupBytes * kGroupBytes; }
+HWY_INLINE constexpr size_t keep_capacity(size_t n) {
+  return (n + kGroupBytes - 1) / kGroupBytes * kGroupBytes;
+}
 
-// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of 16 and keep has room
-// for keep_capacity(n). 0 < threshold < 2⁴⁰.
+// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of 16 and keep
+// has room for keep_capacity(n). 0 < threshold < 2⁴⁰.
 HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep) {
   const DU8 d8;
   const DI8 di8;

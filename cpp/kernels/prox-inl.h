@@ -1,5 +1,6 @@
-// Soft thresholding and its kin. Order of operations as in regkern/reference/prox.py, so the bits are the same:
-// 0 where |x| <= t, else x − copysign(t, x). NaN fails the comparison and propagates; a result of zero is +0.0.
+// Soft thresholding and its kin. Order of operations as in regkern/reference/prox.py, so the bits are the
+// same: 0 where |x| <= t, else x − copysign(t, x). NaN fails the comparison and propagates; a result of zero
+// is +0.0.
 
 #if defined(REGKERN_KERNELS_PROX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_PROX_INL_H_
@@ -55,7 +56,9 @@ template <class T>
 void prox_l1_weighted_nonneg(const T* x, const T* w, T* y, size_t n, T threshold, bool stream) {
   const Tag<T> d;
   const auto t = hn::Set(d, threshold);
-  map(d, n, stream, [t](auto v, auto u) HWY_ATTR { return soft_threshold_nonneg(v, hn::Mul(t, u)); }, y, x, w);
+  map(
+      d, n, stream, [t](auto v, auto u) HWY_ATTR { return soft_threshold_nonneg(v, hn::Mul(t, u)); }, y, x,
+      w);
 }
 
 template <class T>

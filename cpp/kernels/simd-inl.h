@@ -25,8 +25,8 @@ using Tag = hn::ScalableTag<T>;
 template <class D>
 using V = hn::Vec<D>;
 
-// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer, because masked loads may touch what lies
-// behind the array on some targets.
+// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer, because masked loads may touch
+// what lies behind the array on some targets.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE V<D> load_partial(D d, const T* p, size_t n) {
   HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
@@ -41,9 +41,9 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
   memcpy(p, buffer, n * sizeof(T));
 }
 
-// y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if disjoint)
-// writes around the cache. The rest of a disjoint array is done by one more whole vector that ends at the last
-// element, the rest of an array in place by a partial one: the same op either way.
+// y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
+// disjoint) writes around the cache. The rest of a disjoint array is done by one more whole vector that ends
+// at the last element, the rest of an array in place by a partial one: the same op either way.
 template <class D, class Op, class T = hn::TFromD<D>, class... In>
 HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* HWY_RESTRICT y, const In*... x) {
   const size_t N = hn::Lanes(d);
@@ -79,8 +79,8 @@ HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* HWY_RESTRICT y, const 
   }
 }
 
-// Sums run in kSumLanes lanes of double, whatever the vector width: element i of a row belongs to lane i mod kSumLanes,
-// so every instruction set adds the same numbers in the same order.
+// Sums run in kSumLanes lanes of double, whatever the vector width: element i of a row belongs to lane i mod
+// kSumLanes, so every instruction set adds the same numbers in the same order.
 constexpr size_t kSumLanes = 16;
 using D64 = hn::ScalableTag<double>;
 constexpr size_t kSumVectors = kSumLanes / hn::MaxLanes(D64());

@@ -1,8 +1,8 @@
 // How the C++ API sees arrays: a pointer and one stride a dimension, nothing else.
 //
-// Strides count bytes, may be negative or zero (inputs only) and need not respect alignment. An operand without
-// strides is dense: C order, aligned, which is the fast path. Any other memory is handled in blocks that fit the L1
-// cache, never by a copy of the whole array.
+// Strides count bytes, may be negative or zero (inputs only) and need not respect alignment. An operand
+// without strides is dense: C order, aligned, which is the fast path. Any other memory is handled in blocks
+// that fit the L1 cache, never by a copy of the whole array.
 
 #ifndef REGKERN_ARRAY_H_
 #define REGKERN_ARRAY_H_

@@ -24,7 +24,8 @@ struct ChannelShape {
   std::size_t inner = 1;
 };
 
-// mean[c] and the biased variance var[c] of each channel, centred and merged in double. Zeros for an empty batch.
+// mean[c] and the biased variance var[c] of each channel, centred and merged in double. Zeros for an empty
+// batch.
 template <class T>
 void batch_norm_stats(const ChannelShape& shape, In<T> x, double* mean, double* var);
 
@@ -33,16 +34,18 @@ template <class T>
 void batch_norm_apply(const ChannelShape& shape, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift);
 
-// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), a channel at a time while it is in
-// the cache. gamma and beta: dense, or nullptr for 1 and 0. Writes mean, var and invstd.
+// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), a channel at a time while
+// it is in the cache. gamma and beta: dense, or nullptr for 1 and 0. Writes mean, var and invstd.
 template <class T>
 void batch_norm_train(const ChannelShape& shape, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
                       double* mean, double* var, double* invstd);
 
-// dx, dgamma[c] = Σdy·x̂ and dbeta[c] = Σdy, all three; dx may be dy itself. `training`: mean and invstd came from x.
+// dx, dgamma[c] = Σdy·x̂ and dbeta[c] = Σdy, all three; dx may be dy itself. `training`: mean and invstd came
+// from x.
 template <class T>
 void batch_norm_backward(const ChannelShape& shape, In<T> x, In<T> dy, Out<T> dx, const T* gamma,
-                         const double* mean, const double* invstd, bool training, double* dgamma, double* dbeta);
+                         const double* mean, const double* invstd, bool training, double* dgamma,
+                         double* dbeta);
 
 }  // namespace regkern
 

@@ -1,5 +1,5 @@
-// Penalty values and their proximal operators. T is float or double; y may be x itself (same data, same strides),
-// any other overlap is the caller's fault. Formulas: regkern/reference/prox.py.
+// Penalty values and their proximal operators. T is float or double; y may be x itself (same data, same
+// strides), any other overlap is the caller's fault. Formulas: regkern/reference/prox.py.
 
 #ifndef REGKERN_PROX_H_
 #define REGKERN_PROX_H_
@@ -8,7 +8,8 @@
 
 namespace regkern {
 
-// y = sign(x)·max(|x| − t, 0), or max(x − t, 0) if nonneg, with t = threshold, or threshold·weights where given.
+// y = sign(x)·max(|x| − t, 0), or max(x − t, 0) if nonneg, with t = threshold, or threshold·weights where
+// given.
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg = false, In<T> weights = {});
 

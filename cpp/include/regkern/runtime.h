@@ -8,15 +8,15 @@
 
 namespace regkern {
 
-// Threads a call from this thread may use: swap_local_threads, else set_num_threads, else what OpenMP says bounded
-// by the CPU quota of this process. Results never depend on it. A process made by fork after its parent ran parallel
-// work always gets 1.
+// Threads a call from this thread may use: swap_local_threads, else set_num_threads, else what OpenMP says
+// bounded by the CPU quota of this process. Results never depend on it. A process made by fork after its
+// parent ran parallel work always gets 1.
 int get_num_threads();
-void set_num_threads(int n);       // n >= 1, for the whole process
-int swap_local_threads(int n);     // n >= 1, or 0 for none, for this thread; returns the former value
+void set_num_threads(int n);    // n >= 1, for the whole process
+int swap_local_threads(int n);  // n >= 1, or 0 for none, for this thread; returns the former value
 
-// Instruction sets by Highway's names in lower case, best first: those compiled in, and those of them that this
-// machine has.
+// Instruction sets by Highway's names in lower case, best first: those compiled in, and those of them that
+// this machine has.
 std::vector<std::string> isas_built();
 std::vector<std::string> isas();
 std::string isa();
