@@ -6,7 +6,6 @@ has to be to :mod:`regkern.reference`. Adding a kernel adds a case here and touc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 

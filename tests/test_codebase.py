@@ -15,10 +15,10 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
-import cases
 import numpy as np
 import pytest
 
+import cases
 import regkern as rk
 import regkern.reference as ref
 from regkern import _core

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from comparing import assert_same_bits
 
 import regkern as rk
 import regkern.reference as ref
+from comparing import assert_same_bits
 
 X = np.linspace(-2, 2, 60, dtype=np.float32).reshape(5, 12)
 
@@ -34,7 +34,10 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
     "squared_l2_norm": ("x", rk.squared_l2_norm),
     "l2_decay": ("w", lambda x, **o: rk.l2_decay(x, o.pop("rate", 0.5), **o)),
     "dropout": ("x", lambda x, **o: rk.dropout(x, o.pop("p", 0.5), **({"rng": 1} | o))),
-    "dropout_backward": ("dy", lambda x, **o: rk.dropout_backward(x, rk.DropoutMask(1, 0, getattr(x, "shape", ()), 0.5), **o)),
+    "dropout_backward": (
+        "dy",
+        lambda x, **o: rk.dropout_backward(x, rk.DropoutMask(1, 0, getattr(x, "shape", ()), 0.5), **o),
+    ),
     "batch_norm": ("x", lambda x, **o: rk.batch_norm(x, **({"training": True} | o))),
     "batch_norm_backward": (
         "dy",
@@ -114,7 +117,7 @@ def test_overlap(function: str) -> None:
         assert_same_bits(room, before)
     expected = call(room[:120:2].reshape(5, 12).copy())
     got = call(room[:120:2].reshape(5, 12), out=room[1:121:2].reshape(5, 12))  # interleaved, disjoint
-    first = (lambda r: r[0] if isinstance(r, tuple) else r)
+    first = lambda r: r[0] if isinstance(r, tuple) else r
     assert_same_bits(first(got), first(expected))
 
 
@@ -139,8 +142,8 @@ def test_in_place_functions_refuse_what_they_cannot_write() -> None:
         sgd(w, g, momentum=0.9)
     with pytest.raises(ValueError, match=r"^sgd_step: nesterov must go with momentum > 0 and dampening = 0"):
         sgd(w, g, nesterov=True)
+    shared = np.ones(12, np.float32)
     with pytest.raises(ValueError, match=r"^batch_norm: running_mean must not overlap running_var"):
-        shared = np.ones(12, np.float32)
         rk.batch_norm(X, None, None, shared, shared, training=True)
     assert (w == 1).all()
 
@@ -238,8 +241,8 @@ def test_other_arguments() -> None:
         rk.random_bits(1.5, seed=0)
     with pytest.raises(ValueError, match=r"^prox_l1: weights must be broadcastable to x's shape \(5, 12\), got shape"):
         rk.prox_l1(X, 0.5, weights=np.ones(5, np.float32))
+    w = np.ones_like(X)
     with pytest.raises(ValueError, match=r"^prox_l1: out must not overlap weights"):
-        w = np.ones_like(X)
         rk.prox_l1(X, 0.5, weights=w, out=w)
     with pytest.raises(ValueError, match="mode must be"):
         rk.show_config("json")

@@ -7,10 +7,10 @@ import pickle
 
 import numpy as np
 import pytest
-from comparing import assert_same_bits
 
 import regkern as rk
 import regkern.reference as ref
+from comparing import assert_same_bits
 from regkern.reference.dropout import keep_threshold
 from regkern.reference.random import philox
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import NORM_CASES, NormCase
-from comparing import Guarded, assert_same_bits, layouts
 
 import regkern as rk
 import regkern.reference as ref
+from cases import NORM_CASES, NormCase
+from comparing import Guarded, assert_same_bits, layouts
 
 
 def bound(dtype: type, *terms: np.ndarray) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from comparing import assert_same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import regkern as rk
+from comparing import assert_same_bits
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THRESHOLDS = st.floats(0, 8, width=32)

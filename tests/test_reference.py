@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, ELEMENTWISE, REDUCTIONS, Case
-from comparing import Guarded, assert_same_bits, layouts, with_specials
 
 import regkern as rk
 import regkern.reference as ref
+from cases import CASES, ELEMENTWISE, REDUCTIONS, Case
+from comparing import Guarded, assert_same_bits, layouts, with_specials
 
 # Around the vector widths (2 to 16 lanes), the two-vector loop, the dropout chunk (1024) and the blocks (1024, 4096).
 LENGTHS = [*range(20), 31, 32, 33, 47, 63, 64, 65, 1000, 1023, 1024, 1025, 2047, 2049, 4095, 4096, 4097, 8193]

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import CASES, Case, NormCase
-from comparing import assert_same_bits
 
 import regkern as rk
+from cases import CASES, Case, NormCase
+from comparing import assert_same_bits
 
 TEAMS = (1, 2, 3, 4, 7)
 LARGE = 1_000_003  # several blocks a thread and a tail; far above the size below which work stays serial

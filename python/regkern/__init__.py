@@ -1,8 +1,9 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
 from regkern._core import __version__
+from regkern._layers import BatchNormCache
 from regkern.dropout import Dropout, DropoutMask, dropout, dropout_backward
-from regkern.norm import BatchNorm, BatchNormCache, batch_norm, batch_norm_backward
+from regkern.norm import BatchNorm, batch_norm, batch_norm_backward
 from regkern.optim import l2_decay, sgd_step
 from regkern.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.random import random_bits

@@ -12,6 +12,7 @@ from regkern.bench.report import elements, note, number, table
 from regkern.bench.results import Cell, Run
 
 LEAST = 0.05  # smaller changes are noise on any machine
+ENOUGH = 4  # of fewer rounds nobody knows the spread
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Change:
     new: float
     noise: float
     machine: float
+    rounds: int  # the fewer of the two runs
 
     @property
     def value(self) -> float:
@@ -32,6 +34,8 @@ class Change:
     @property
     def mark(self) -> str:
         """A change counts if it exceeds the noise, both as it is and after division by the change of the machine."""
+        if self.rounds < ENOUGH:
+            return ""
         for word, sign in (("slower", 1), ("faster", -1)):
             if all(sign * (ratio - 1) > self.noise for ratio in (self.value, self.value / self.machine)):
                 return word
@@ -51,7 +55,8 @@ def changes(old: Run, new: Run) -> list[Change]:
             if was and now and copy_was and copy_now:
                 noise = max(LEAST, 2 * (was.spread**2 + now.spread**2) ** 0.5)
                 n, machine = cell.shape.elements, copy_now.value / copy_was.value
-                found.append(Change(cell, threads, was.value / n, now.value / n, noise, machine))
+                rounds = min(was.rounds, now.rounds)
+                found.append(Change(cell, threads, was.value / n, now.value / n, noise, machine, rounds))
     return found
 
 
@@ -83,7 +88,8 @@ def compare_table(old: Run, new: Run, console: Console) -> None:
     console.print(rows)
     note(
         "Change of time: negative is faster. copy: the change of np.copyto, which tells what the machine did. A change is "
-        "marked where it exceeds twice the spread of both runs and 5 %, with the machine's change and without it.",
+        "marked where it exceeds twice the spread of both runs and 5 %, with the machine's change and without it; "
+        f"never on fewer than {ENOUGH} rounds.",
         console,
     )
     marks = [change.mark for change in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -201,7 +202,7 @@ class Session:
 
 def _weight(kernel: Kernel, shape: Shape) -> float:
     """A cell's share of the time: what is large takes longer, what a claim rests on deserves more."""
-    return (1 + (shape.elements / 1e5) ** 0.5) * (2 if claims.wanted(kernel.name, shape) else 1)
+    return (1 + math.sqrt(shape.elements / 1e5)) * (2 if claims.wanted(kernel.name, shape) else 1)
 
 
 def _nothing() -> None:

@@ -9,8 +9,9 @@ the documentation points to, and a drop-in replacement where speed does not matt
 It assumes legal input: the checks live in the native library.
 """
 
+from regkern._layers import BatchNormCache
 from regkern.reference.dropout import Dropout, DropoutMask, dropout, dropout_backward
-from regkern.reference.norm import BatchNorm, BatchNormCache, batch_norm, batch_norm_backward
+from regkern.reference.norm import BatchNorm, batch_norm, batch_norm_backward
 from regkern.reference.optim import l2_decay, sgd_step
 from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.reference.random import random_bits

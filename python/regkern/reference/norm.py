@@ -72,9 +72,7 @@ def batch_norm(
     return _store(y.astype(x.dtype), out), BatchNormCache(kept, gamma, mean, invstd, axis, training)
 
 
-def batch_norm_backward(
-    dy: Array, cache: BatchNormCache, *, out: Array | None = None
-) -> tuple[Array, Array, Array]:
+def batch_norm_backward(dy: Array, cache: BatchNormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
     """Gradients with respect to x, gamma and beta."""
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)

@@ -30,11 +30,11 @@ def sgd_step(
 ) -> None:
     """One step of SGD, in place::
 
-        g ← grad + weight_decay·w               (coupled)
-        buffer ← momentum·buffer + (1 − dampening)·g
-        d ← g + momentum·buffer  if nesterov,  else buffer   (g itself without a buffer)
-        d ← d + weight_decay·w                  (decoupled)
-        w ← prox_l1(w − lr·d, lr·l1)
+    g ← grad + weight_decay·w               (coupled)
+    buffer ← momentum·buffer + (1 − dampening)·g
+    d ← g + momentum·buffer  if nesterov,  else buffer   (g itself without a buffer)
+    d ← d + weight_decay·w                  (decoupled)
+    w ← prox_l1(w − lr·d, lr·l1)
     """
     T = w.dtype.type
     g = grad if decoupled or weight_decay == 0 else grad + T(weight_decay) * w

@@ -24,10 +24,10 @@ def _store(y: Array, out: Array | None) -> Array:
 
 def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
     """x moved towards zero by t, and exactly 0 within t of it."""
+    magnitude, step = (x, t) if nonneg else (np.abs(x), np.copysign(t, x))
     with np.errstate(invalid="ignore"):  # Inf − Inf, where t = Inf: the branch is not taken
-        if nonneg:
-            return np.where(x <= t, x.dtype.type(0), x - t)
-        return np.where(np.abs(x) <= t, x.dtype.type(0), x - np.copysign(t, x))
+        y: Array = np.where(magnitude <= t, x.dtype.type(0), x - step)
+    return y
 
 
 def prox_l1(
