@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import subprocess
@@ -18,16 +19,22 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def test_cpp() -> None:
-    cmake, ctest = (shutil.which(name) for name in ("cmake", "ctest"))
-    if cmake is None or ctest is None:
-        if importlib.util.find_spec("cmake") is None:
-            pytest.skip("needs cmake, GoogleTest (libgtest-dev) and Highway (libhwy-dev)")
-        import cmake as package  # noqa: PLC0415
+def tool(name: str) -> Path:
+    """From the ``test`` extra, else from the system."""
+    packages = {"cmake": ("cmake", "CMAKE_BIN_DIR"), "ctest": ("cmake", "CMAKE_BIN_DIR"), "ninja": ("ninja", "BIN_DIR")}
+    package, folder = packages[name]
+    if importlib.util.find_spec(package) is not None:
+        return Path(getattr(importlib.import_module(package), folder)) / name
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return Path(found)
 
-        cmake, ctest = (Path(package.CMAKE_BIN_DIR) / name for name in ("cmake", "ctest"))
+
+def test_cpp() -> None:
+    """Needs GoogleTest (libgtest-dev) and Highway (libhwy-dev)."""
     build = ROOT / "build" / "cpp"
-    flags = ("-DREGKERN_BUILD_TESTS=ON", "-DREGKERN_WERROR=ON")
-    run(cmake, "-S", ROOT, "-B", build, *flags)
-    run(cmake, "--build", build, "--parallel", "2")
-    assert "100% tests passed" in run(ctest, "--test-dir", build, "--output-on-failure")
+    options = ("-DREGKERN_BUILD_TESTS=ON", "-DREGKERN_WERROR=ON", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}")
+    run(tool("cmake"), "-S", ROOT, "-B", build, "-G", "Ninja", *options)
+    run(tool("cmake"), "--build", build, "--parallel", "2")
+    assert "100% tests passed" in run(tool("ctest"), "--test-dir", build, "--output-on-failure")

@@ -41,6 +41,16 @@ HWY_INLINE void for_chunks(size_t cols, Whole whole, Last last) {
   if (j < cols) last(cols - kSumLanes, cols - j);
 }
 
+// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a row lies that of the
+// next channel, which is needed next. Reaching past the end of the array is harmless.
+constexpr size_t kShortRow = 1024;
+
+template <class T>
+HWY_INLINE void prefetch_next_channel(const T* row, size_t cols) {
+  if (cols > kShortRow) return;
+  for (size_t j = cols; j < 2 * cols; j += 64 / sizeof(T)) hwy::Prefetch(row + j);
+}
+
 // Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
 template <class T>
 void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum,
@@ -54,6 +64,7 @@ void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double 
     second.lanes[k] = hn::Add(second.lanes[k], hn::Mul(deviation, deviation));
   };
   for (size_t r = 0; r < rows; ++r, x += row_stride) {
+    prefetch_next_channel(x, cols);
     if (cols < kSumLanes) {
       T row[kSumLanes];
       for (T& v : row) v = static_cast<T>(shift);
@@ -89,6 +100,8 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
     second.lanes[k] = hn::Add(second.lanes[k], hn::Mul(g, hn::Sub(v, m)));
   };
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride) {
+    prefetch_next_channel(x, cols);
+    prefetch_next_channel(dy, cols);
     if (cols < kSumLanes) {
       T row_x[kSumLanes], row_dy[kSumLanes] = {};
       for (T& v : row_x) v = x[0];
@@ -224,6 +237,7 @@ void apply(const T* x, ptrdiff_t x_stride, T* y, ptrdiff_t y_stride, size_t rows
   const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low);
   const auto scale = hn::Set(d, c.scale), shift = hn::Set(d, c.shift);
   for (size_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
+    prefetch_next_channel(y, cols);
     map(d, cols, stream, [=](auto v) HWY_ATTR { return affine(v, mean, mean_low, scale, shift); }, y, x);
   }
 }
@@ -235,6 +249,7 @@ void apply_gradient(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_st
   const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
   const auto a = hn::Set(d, c.a), b = hn::Set(d, c.b);
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride, dx += dx_stride) {
+    prefetch_next_channel(dx, cols);
     map(
         d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); },
         dx, x, dy);

@@ -17,8 +17,8 @@ Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
 LONG_NS = 100_000_000
-CHEAP = 0.05  # seconds
-PAUSE = 0.002  # seconds: an idle OpenMP worker spins about so long, and would take a core from whoever comes next
+CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
+LONGEST_PAUSE = 0.04  # seconds
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Participant:
 
     call: Call
     prepare: Call  # sets the number of threads
-    threads: int
     compiles: bool = False
+    pause: float = 0.0  # seconds after its samples, until its workers sleep
     loops: int = 1  # calls a sample
     cost: float = 0.0  # seconds a sample, with all that belongs to it
     seconds: float = 0.0  # a call
@@ -52,6 +52,20 @@ def loop_cost() -> float:
     return min(_sample(_nothing, 2000) for _ in range(9)) / 2000
 
 
+def spinning(call: Call) -> float:
+    """Seconds that idle workers go on spinning after a call, as OpenMP's do: until they sleep they would take a core
+    from whoever comes next."""
+    for _ in range(3):
+        call()
+    tries, used = 4, 0.0  # CPU time comes in ticks of some milliseconds: only a mean tells
+    for _ in range(tries):
+        call()
+        before = time.process_time()
+        time.sleep(LONGEST_PAUSE)
+        used += time.process_time() - before
+    return min(1.3 * used / tries + 0.001, LONGEST_PAUSE)
+
+
 def warm_up(p: Participant) -> None:
     """Fill caches, let compilers work, and find out what a sample costs."""
     p.prepare()
@@ -64,9 +78,14 @@ def warm_up(p: Participant) -> None:
         took = min(_sample(p.call, p.loops) for _ in range(2))
     if p.loops == 1 and took < LONG_NS:
         took = min(took, _sample(p.call, 1))
-    single = took / p.loops / 1e9
-    p.cost = took / 1e9 + (single if p.loops > 1 else 0) + (PAUSE if p.threads > 1 else 0)
-    p.seconds = single
+    p.seconds = took / p.loops / 1e9
+    p.cost = took / 1e9 + (p.seconds if _wakes(p) else 0) + p.pause
+    time.sleep(p.pause)
+
+
+def _wakes(p: Participant) -> bool:
+    """Whether an untimed call comes first, to bring the data back into cache and the workers awake."""
+    return p.loops > 1 or (p.pause > 0 and p.seconds < 0.01)
 
 
 def share_out(costs: Sequence[float], budget: float, least: int, most: int) -> list[int]:
@@ -100,18 +119,16 @@ def interleave(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        spinning = False
         for r in range(rounds):
             for p, wanted in zip(participants, samples, strict=True):
                 if (r + 1) * wanted // rounds == r * wanted // rounds:
                     continue  # this one sits out this round
                 p.prepare()
-                if spinning:
-                    time.sleep(PAUSE)
-                if p.loops > 1:
-                    p.call()  # brings the data back into cache, and the workers awake
+                if _wakes(p):
+                    p.call()
                 p.rounds[r] = max(_sample(p.call, p.loops) / p.loops - overhead, 0.1)
-                spinning = p.threads > 1
+                if p.pause:
+                    time.sleep(p.pause)
             after_round()
     finally:
         if collecting:

@@ -14,8 +14,8 @@ import numpy as np
 
 import regkern as rk
 from regkern.bench import claims
-from regkern.bench.kernels import KERNELS, Array, Data, Kernel, Shape
-from regkern.bench.measure import Participant, interleave, loop_cost, warm_up
+from regkern.bench.kernels import KERNELS, Array, Data, Kernel, Shape, in_place
+from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
 from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
 from regkern.bench.peers.with_numpy import copy_of
 from regkern.bench.results import Cell, Key, Run, Samples
@@ -59,6 +59,7 @@ class Session:
     peers: list[Peer] = field(default_factory=list)
     _largest: int = 0  # bytes that the largest cell must move
     _overhead: float = 0.0  # ns a call that the timing itself takes
+    _pauses: dict[str, float] = field(default_factory=dict)  # contender → seconds
     _pace: dict[tuple[str, str], float] = field(default_factory=dict)  # (op, contender) → seconds an element, so far
     _checked: set[tuple[str, int, int]] = field(default_factory=set)
 
@@ -71,6 +72,15 @@ class Session:
         self.peers = [peer for peer in (*own(), *found) if peer.name in self.plan.contenders]
         self.run.terms = {peer.name: f"{peer.version}: {peer.terms}" for peer in self.peers}
         self.run.terms[COPY] = "np.copyto that moves as many bytes as the kernel must"
+
+    def _find_pauses(self) -> None:
+        """How long the workers of each contender must be waited for."""
+        most = max(self.threads)
+        data = in_place(Shape((1_000_000,)), self.dtype)
+        for peer in self.peers:
+            if most > 1 and peer.set_threads is not None:
+                peer.set_threads(most)
+                self._pauses[peer.name] = spinning(peer.calls(most).soft_threshold(data))
 
     def cells(self) -> list[tuple[Kernel, Shape]]:
         found = []
@@ -88,6 +98,7 @@ class Session:
         self._overhead, before = loop_cost(), rk.get_num_threads()
         try:
             with np.errstate(all="ignore"):  # in-place dropout, repeated, ends in zeros and Inf
+                self._find_pauses()
                 for i, (kernel, shape) in enumerate(cells):
                     step(f"{kernel.name} {shape}", sum(weights[:i]) / sum(weights))
                     now = time.perf_counter()
@@ -120,7 +131,9 @@ class Session:
                     continue
                 prepare = partial(peer.set_threads, threads) if peer.set_threads else _nothing
                 prepare()
-                participant = Participant(make(data), prepare, threads, peer.compiles)
+                participant = Participant(
+                    make(data), prepare, peer.compiles, self._pauses.get(peer.name, 0.0) if threads > 1 else 0.0
+                )
                 warm_up(participant)
                 participants[name, threads] = participant
                 cell.samples[name, threads] = Samples(make.__doc__ or "", participant.loops, participant.rounds)
@@ -128,7 +141,7 @@ class Session:
                     self._pace[kernel.op, name] = participant.seconds / shape.elements
                 progress()
         copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
-        participants[COPY, 1] = Participant(copy, _nothing, 1)
+        participants[COPY, 1] = Participant(copy, _nothing)
         warm_up(participants[COPY, 1])
         cell.samples[COPY, 1] = Samples(
             copy_of.__doc__ or "", participants[COPY, 1].loops, participants[COPY, 1].rounds
