@@ -41,8 +41,8 @@ HWY_INLINE void for_chunks(size_t cols, Whole whole, Last last) {
   if (j < cols) last(cols - kSumLanes, cols - j);
 }
 
-// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a row lies that of the
-// next channel, which is needed next. Reaching past the end of the array is harmless.
+// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a row lies
+// that of the next channel, which is needed next. Reaching past the end of the array is harmless.
 constexpr size_t kShortRow = 1024;
 
 template <class T>
@@ -230,26 +230,25 @@ HWY_INLINE Vec gradient(Vec x, Vec dy, Vec mean, Vec mean_low, Vec scale, Vec a,
   return hn::Sub(hn::Mul(hn::Sub(dy, a), scale), hn::Mul(hn::Sub(hn::Sub(x, mean), mean_low), b));
 }
 
+// Row r is of the channel with coefficients c[r].
 template <class T>
-void apply(const T* x, ptrdiff_t x_stride, T* y, ptrdiff_t y_stride, size_t rows, size_t cols,
-           const Affine<T>& c, bool stream) {
+void apply(const T* x, T* y, size_t rows, size_t cols, const Affine<T>* c, bool stream) {
   const Tag<T> d;
-  const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low);
-  const auto scale = hn::Set(d, c.scale), shift = hn::Set(d, c.shift);
-  for (size_t r = 0; r < rows; ++r, x += x_stride, y += y_stride) {
-    prefetch_next_channel(y, cols);
+  for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
+    const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low);
+    const auto scale = hn::Set(d, c[r].scale), shift = hn::Set(d, c[r].shift);
     map(d, cols, stream, [=](auto v) HWY_ATTR { return affine(v, mean, mean_low, scale, shift); }, y, x);
   }
 }
 
 template <class T>
-void apply_gradient(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, T* dx,
-                    ptrdiff_t dx_stride, size_t rows, size_t cols, const Gradient<T>& c, bool stream) {
+void apply_gradient(const T* x, const T* dy, T* dx, size_t rows, size_t cols, const Gradient<T>* c,
+                    bool stream) {
   const Tag<T> d;
-  const auto mean = hn::Set(d, c.mean), mean_low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
-  const auto a = hn::Set(d, c.a), b = hn::Set(d, c.b);
-  for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride, dx += dx_stride) {
-    prefetch_next_channel(dx, cols);
+  for (size_t r = 0; r < rows; ++r, x += cols, dy += cols, dx += cols) {
+    const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low),
+               scale = hn::Set(d, c[r].scale);
+    const auto a = hn::Set(d, c[r].a), b = hn::Set(d, c[r].b);
     map(
         d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); },
         dx, x, dy);

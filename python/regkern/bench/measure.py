@@ -16,7 +16,7 @@ from typing import Any
 Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
-LONG_NS = 100_000_000
+LONG_NS = 20_000_000
 CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
 LONGEST_PAUSE = 0.04  # seconds
 

@@ -127,7 +127,7 @@ class Session:
         for threads in self.threads:
             for name, peer, op in self._contenders(kernel, shape, threads):
                 make = getattr(peer.calls(threads), op, None)
-                if make is None or name in wrong or self._too_slow(kernel, shape, name):
+                if make is None or name in wrong or self._too_slow(kernel, shape, name, end):
                     continue
                 prepare = partial(peer.set_threads, threads) if peer.set_threads else _nothing
                 prepare()
@@ -169,8 +169,8 @@ class Session:
             found += [(n, by_name[p], op) for n, p, op in kernel.extras if n in wanted and p in by_name]
         return found
 
-    def _too_slow(self, kernel: Kernel, shape: Shape, name: str) -> bool:
-        """Whether a call would try the plan's patience, judged by the smaller shapes."""
+    def _too_slow(self, kernel: Kernel, shape: Shape, name: str, end: float) -> bool:
+        """Whether a call would try the plan's patience or take too much of the cell's time, judged by the smaller shapes."""
         seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
         if (
             shape.elements <= SHORT

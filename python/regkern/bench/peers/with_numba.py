@@ -4,7 +4,7 @@ The loops are serial for one thread and run with prange for more, which is numba
 for sums, where it is told that it may reorder them: without that they would not be vectorized. Sums are in float64.
 """
 
-# ruff: noqa: NPY002, PLR0917  # numba draws its fastest numbers from np.random; its loops take arrays by position
+# ruff: noqa: NPY002  # numba draws its fastest numbers from np.random
 
 from __future__ import annotations
 

@@ -1,0 +1,162 @@
+"""Arrays larger than a block, a thread's share and the caches: other paths run there than on small ones."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import psutil
+import pytest
+from cases import CASES, ELEMENTWISE, Case, NormCase
+from comparing import assert_same_bits, with_specials
+
+import regkern as rk
+import regkern.reference as ref
+from regkern import _core
+
+CONFIG = _core.config()
+ISAS = CONFIG["isas"]
+MILLION = 1_000_003
+LARGE_NORM = [
+    NormCase((64, 5, 29, 31)),
+    NormCase((2, 1, 400, 1201)),
+    NormCase((3, 2, 150_001)),
+    NormCase((30_001, 33)),
+    NormCase((3, 20_003, 17)),
+    NormCase((40, 30, 31, 26), axis=-1),
+    NormCase((64, 5, 29, 101), training=False),
+]
+
+
+@contextmanager
+def forced(isa: str) -> Iterator[None]:
+    _core.set_isa(isa)
+    try:
+        yield
+    finally:
+        _core.set_isa(CONFIG["isa"])
+
+
+def last_level_cache() -> int:
+    """Bytes, from where the library takes them; above that many moved, elementwise work writes around the cache."""
+    getconf = shutil.which("getconf")
+    if getconf is None:
+        return 32 << 20
+    done = subprocess.run([getconf, "LEVEL3_CACHE_SIZE"], capture_output=True, text=True, check=False)
+    size = done.stdout.strip()
+    return int(size) if size.isdecimal() and int(size) > 0 else 32 << 20
+
+
+CACHE = last_level_cache()
+needs_memory = pytest.mark.skipif(
+    psutil.virtual_memory().available < 6 * CACHE, reason="needs six times the last cache in free memory"
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_million_elements_on_one_to_four_threads(case: Case, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make((MILLION,), dtype, rng)
+    if case.special:
+        for name in set(case.arrays) - set(case.nonnegative):
+            with_specials(arrays[name])
+    theirs = {name: a.copy() for name, a in arrays.items()}
+    expected = case.call(ref, theirs)
+    for team in (1, 2, 3, 4):
+        mine = {name: a.copy() for name, a in arrays.items()}
+        with rk.threads(team):
+            got = case.call(rk, mine)
+        if case.scalar:  # the error of a sum grows as the root of the additions on its longest path, 256 + n/4096
+            assert abs(got - expected) <= np.sqrt(256 + MILLION / 4096) * np.finfo(np.float64).eps * expected
+        elif expected is not None:
+            assert_same_bits(got, expected, team)
+        for name in case.arrays:
+            assert_same_bits(mine[name], theirs[name], (team, name))
+
+
+@pytest.mark.parametrize("case", LARGE_NORM, ids=str)
+def test_batch_norm_of_a_million_elements(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
+    """The tolerances are per element, made of its own terms: no large element excuses a small one."""
+    arrays = case.make(dtype, rng)
+    dy = rng.standard_normal(case.shape).astype(dtype)
+    theirs = {name: a.copy() for name, a in arrays.items()}
+    expected, cache = case.call(ref, theirs)
+    ref_dx, ref_dgamma, ref_dbeta = ref.batch_norm_backward(dy, cache)
+    per_channel = [1] * dy.ndim
+    per_channel[case.axis] = -1
+    others = tuple(i for i in range(dy.ndim) if i != case.axis % dy.ndim)
+    n = dy.size // dy.shape[case.axis]
+    gamma, beta = (np.abs(arrays[name].astype(np.float64)).reshape(per_channel) for name in ("gamma", "beta"))
+    invstd = cache.invstd.reshape(per_channel)
+    xhat = np.abs(arrays["x"] - cache.mean.reshape(per_channel)) * invstd
+    # Four roundings in the dtype; and in float64 the statistics, whose sums are the reference's too: √n roundings.
+    eps = 4 * np.finfo(dtype).eps + np.sqrt(n) * np.finfo(np.float64).eps
+    dy64 = np.abs(dy.astype(np.float64))
+    sum_dy, sum_dy_xhat = dy64.sum(axis=others), (dy64 * xhat).sum(axis=others)
+    bounds = {
+        "y": eps * (gamma * (1 + xhat) + beta),
+        "dx": eps
+        * gamma
+        * invstd
+        * (dy64 + sum_dy.reshape(per_channel) / n + (1 + xhat) * sum_dy_xhat.reshape(per_channel) / n),
+        "dgamma": eps * sum_dy_xhat,
+        "dbeta": eps * sum_dy,
+    }
+    refs = {"y": expected, "dx": ref_dx, "dgamma": ref_dgamma, "dbeta": ref_dbeta}
+    for isa, team in [*((isa, 2) for isa in ISAS), *((CONFIG["isa"], team) for team in (1, 3, 4))]:
+        with forced(isa), rk.threads(team):
+            y, mine = case.call(rk, {name: a.copy() for name, a in arrays.items()})
+            got = dict(zip(refs, (y, *rk.batch_norm_backward(dy, mine)), strict=True))
+        for name, r in refs.items():
+            assert got[name].dtype == r.dtype
+            error = np.abs(got[name].astype(np.float64) - r)
+            assert (error <= bounds[name]).all(), (isa, team, name, np.max(error / bounds[name]))
+
+
+@needs_memory
+@pytest.mark.parametrize("case", [c for c in ELEMENTWISE if c.has_out], ids=str)
+def test_writing_around_the_cache_changes_no_bit(case: Case, dtype: type) -> None:
+    """In place nothing is written around the cache; into other memory, aligned or not, everything is."""
+    item = np.dtype(dtype).itemsize
+    n = CACHE // (len(case.arrays) + 1) // item + 4099
+    period = np.random.default_rng(3).standard_normal((1, 10_007)).astype(dtype)
+    x = np.broadcast_to(period, (-(-n // period.size), period.size)).reshape(-1)[:n].copy()
+    arrays = dict.fromkeys(case.arrays, x)
+    for name in case.nonnegative:
+        arrays[name] = np.abs(x)
+    room, inside = np.zeros(n + 5, dtype), np.empty_like(x)
+    for k, isa in enumerate(ISAS):
+        inside[...] = x
+        room[...] = 12345
+        offset = 1 + k % 4
+        out = room[offset : offset + n]
+        with forced(isa):
+            case.call(rk, arrays | {case.aliases: inside}, out=inside)
+            case.call(rk, arrays, out=out)
+        assert np.array_equal(out.view(f"u{item}"), inside.view(f"u{item}")), (isa, offset)
+        assert (room[:offset] == 12345).all()
+        assert (room[offset + n :] == 12345).all()
+
+
+@needs_memory
+@pytest.mark.parametrize(("channels", "axis", "training"), [(5, 1, True), (5, 1, False), (33, -1, True)])
+def test_batch_norm_around_the_cache_changes_no_bit(channels: int, axis: int, training: bool, dtype: type) -> None:
+    n = CACHE // 2 // np.dtype(dtype).itemsize // (8 * channels) + 37
+    shape = (8, channels, n) if axis == 1 else (8, n, channels)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal(shape, np.float32).astype(dtype)
+    gamma, mean = rng.standard_normal((2, channels)).astype(dtype)
+    options = {"gamma": gamma, "running_mean": mean, "running_var": np.ones_like(mean)}
+    options |= {"training": training, "axis": axis, "momentum": 0.0}
+    for isa in ISAS:
+        with forced(isa):
+            y, cache = rk.batch_norm(x, **options)
+            inside = x.copy()
+            rk.batch_norm(inside, out=inside, **options)
+            assert np.array_equal(inside, y), isa
+            dx, dgamma, dbeta = rk.batch_norm_backward(y, cache)
+            _, *vectors = rk.batch_norm_backward(y, cache, out=y)
+        assert np.array_equal(y, dx), isa
+        assert_same_bits(np.stack(vectors), np.stack([dgamma, dbeta]), isa)
