@@ -60,6 +60,23 @@ def test_the_stub_and_the_compiled_module_agree() -> None:
     assert declared == {name for name in dir(_core) if not name.startswith("_")}
 
 
+def test_the_stub_takes_the_arguments_of_the_compiled_module() -> None:
+    stub = ast.parse((Path(rk.__file__).parent / "_core.pyi").read_text())
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            head = re.match(rf"{node.name}\((.*?)\) -> ", getattr(_core, node.name).__doc__)
+            assert head is not None
+            taken = [part for part in head[1].split(", ") if part]
+            assert len(taken) == len(node.args.args), node.name
+
+
+@pytest.mark.parametrize("name", [n for n in KERNELS if n not in cases.ELSEWHERE])
+def test_docstring_and_cases_state_one_accuracy_class(name: str) -> None:
+    text = inspect.getdoc(getattr(rk, name)) or ""
+    stated = set(re.findall(r"Accuracy class\s+``(.+?)``", text))
+    assert stated == {case.accuracy for case in cases.CASES if case.function == name}
+
+
 def modules() -> list[ModuleType]:
     """All modules but the benchmark, which needs its extra."""
     names = [m.name for m in pkgutil.walk_packages(rk.__path__, "regkern.") if "bench" not in m.name]

@@ -185,6 +185,12 @@ def test_layer_resumes_with_the_same_masks(module: object) -> None:
     assert_same_bits(rk.Dropout(0.4, rng=11).forward(x), first)
     with pytest.raises(ValueError, match=r"^Dropout\.load_state_dict: p must be in \[0, 1\], got 2"):
         other.load_state_dict(state | {"p": 2})
+    with pytest.raises(ValueError, match=r"^Dropout\.load_state_dict: seed and calls must be"):
+        other.load_state_dict(state | {"calls": -1})
+    for name, bad in (("seed", 1.5), ("calls", 2.5), ("p", "0.5")):  # an int() would cut off what does not fit
+        with pytest.raises(TypeError):
+            other.load_state_dict(state | {name: bad})
+    assert other.state_dict() == layer.state_dict()
     with pytest.raises(ValueError, match=r"^Dropout\.load_state_dict: keys"):
         other.load_state_dict({})
     with pytest.raises(ValueError, match=r"^Dropout: p must be in \[0, 1\], got nan"):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import numpy as np
 import psutil
 import pytest
-from cases import CASES, ELEMENTWISE, Case, NormCase
-from comparing import assert_same_bits, with_specials
 
 import regkern as rk
 import regkern.reference as ref
+from cases import CASES, ELEMENTWISE, Case, NormCase
+from comparing import assert_same_bits, with_specials
 from regkern import _core
 
 CONFIG = _core.config()

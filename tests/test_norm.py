@@ -273,3 +273,20 @@ def test_layer(module: object, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=r"^BatchNorm\.load_state_dict: keys"):
         other.load_state_dict({"weight": np.zeros(3)})
     assert_same_bits(other.gamma, layer.gamma)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize(
+    "misfit", [np.array(["a", "b", "c"]), np.array([1j, 2j, 3j]), np.array([{}, {}, {}])], ids=lambda a: a.dtype.kind
+)
+def test_a_state_that_does_not_fit_changes_nothing(module: object, misfit: np.ndarray) -> None:
+    layer = module.BatchNorm(3)
+    before = layer.state_dict()
+    other = {name: value + 5 for name, value in before.items()}
+    for name in set(before) - {"num_batches_tracked"}:
+        with pytest.raises((TypeError, ValueError)):
+            layer.load_state_dict(other | {name: misfit})
+        after = layer.state_dict()
+        assert after.pop("num_batches_tracked") == 0
+        for key, value in after.items():
+            assert_same_bits(value, before[key], (name, key))
