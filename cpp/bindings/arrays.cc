@@ -17,17 +17,46 @@ std::string text(py::handle value) { return py::cast<std::string>(py::repr(value
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
 
-// Real numbers that are not bool: what float() takes without parsing text.
+// After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
+// KeyboardInterrupt, say), a wrong kind becomes our message.
+void clear_kind_error() {
+  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError) &&
+      !PyErr_ExceptionMatches(PyExc_ValueError)) {
+    throw py::error_already_set();
+  }
+  PyErr_Clear();
+}
+
+// Real numbers that are not bool: what float() takes without parsing text or dropping an imaginary part.
 double to_double(Arg arg, py::handle value) {
   PyObject* p = value.ptr();
   if (PyFloat_CheckExact(p)) return PyFloat_AS_DOUBLE(p);
-  const bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
+  bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
+  if (acceptable && py::hasattr(value, "dtype")) {  // a NumPy scalar or array
+    const auto kind = py::cast<std::string>(value.attr("dtype").attr("kind"));
+    acceptable = kind == "f" || kind == "i" || kind == "u";
+  }
   const double v = acceptable ? PyFloat_AsDouble(p) : 0;
   if (!acceptable || PyErr_Occurred()) {
-    PyErr_Clear();
+    clear_kind_error();
     type_error(arg, "be a real number", value);
   }
   return v;
+}
+
+// The int that a value means by __index__.
+py::object to_index(Arg arg, py::handle value) {
+  auto index =
+      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  if (!index) {
+    clear_kind_error();
+    type_error(arg, "be an int", value);
+  }
+  return index;
+}
+
+bool is_masked(py::handle value) {
+  return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
 }
 
 constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
@@ -107,12 +136,7 @@ bool flag(Arg arg, py::handle value) {
 }
 
 std::int64_t integer(Arg arg, py::handle value) {
-  const auto index =
-      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
-  if (!index) {
-    PyErr_Clear();
-    type_error(arg, "be an int", value);
-  }
+  const py::object index = to_index(arg, value);
   int overflow = 0;
   const long long v = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   if (overflow != 0) value_error(arg, "fit 64 bits", text(value));
@@ -120,12 +144,7 @@ std::int64_t integer(Arg arg, py::handle value) {
 }
 
 std::uint64_t unsigned64(Arg arg, py::handle value) {
-  const auto index =
-      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
-  if (!index) {
-    PyErr_Clear();
-    type_error(arg, "be an int", value);
-  }
+  const py::object index = to_index(arg, value);
   const unsigned long long v = PyLong_AsUnsignedLongLong(index.ptr());
   if (PyErr_Occurred()) {
     PyErr_Clear();
@@ -141,7 +160,7 @@ Array input(Arg arg, py::handle value) {
     a.object_ = py::reinterpret_borrow<py::object>(value);
   } else {
     // Masked arrays would lose their mask without a word.
-    if (type_name(value).find("Masked") != std::string::npos) {
+    if (is_masked(value)) {
       throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
     }
     try {

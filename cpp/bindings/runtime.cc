@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdlib>
+#include <optional>
 
 #include "arrays.h"
 #include "module.h"
@@ -18,9 +19,9 @@ std::string joined(const std::vector<std::string>& names) {
 
 constexpr std::int64_t kMostThreads = 4096;
 
-int thread_count(Arg arg, py::handle value, std::int64_t least) {
+int thread_count(Arg arg, py::handle value) {
   const std::int64_t n = integer(arg, value);
-  if (n < least || n > kMostThreads) value_error(arg, "be in [1, 4096]", std::to_string(n));
+  if (n < 1 || n > kMostThreads) value_error(arg, "be in [1, 4096]", std::to_string(n));
   return static_cast<int>(n);
 }
 
@@ -59,12 +60,12 @@ void register_runtime(py::module_& m) {
     return d;
   });
   m.def("get_num_threads", &get_num_threads);
-  m.def(
-      "set_num_threads", [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n, 1)); },
-      py::arg("n"));
-  m.def(
-      "swap_local_threads",
-      [](py::handle n) { return swap_local_threads(thread_count({"threads", "n"}, n, 0)); }, py::arg("n"));
+  m.def("set_num_threads", [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n)); });
+  // None: no setting of this thread's own.
+  m.def("swap_local_threads", [](py::handle n) -> std::optional<int> {
+    const int before = swap_local_threads(n.is_none() ? 0 : thread_count({"threads", "n"}, n));
+    return before == 0 ? std::nullopt : std::optional(before);
+  });
   m.def("set_isa", [](const std::string& name) { choose_isa({"set_isa", "name"}, name); }, py::arg("name"));
   read_environment();
 }

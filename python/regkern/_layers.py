@@ -6,6 +6,7 @@ subclasses of :mod:`regkern` and :mod:`regkern.reference` name as ``_forward`` a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -68,12 +69,13 @@ class DropoutLayer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
-        p, seed, calls = _take("Dropout", state, ("p", "seed", "calls"))
+        p, *numbers = _take("Dropout", state, ("p", "seed", "calls"))
+        seed, calls = map(operator.index, numbers)
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout.load_state_dict: p must be in [0, 1], got {p}")
         if not (0 <= seed < SEED_END and 0 <= calls < SEED_END):
             raise ValueError(f"Dropout.load_state_dict: seed and calls must be in [0, 2**64), got {seed}, {calls}")
-        self.p, self.seed, self.calls, self.mask = float(p), int(seed), int(calls), None
+        self.p, self.seed, self.calls, self.mask = float(p), seed, calls, None
 
     def __repr__(self) -> str:
         return f"Dropout(p={self.p}, rng={self.seed})"
@@ -209,11 +211,16 @@ class BatchNormLayer:
                 raise ValueError(
                     f"BatchNorm.load_state_dict: {name} must have shape ({self.num_features},), got {np.shape(value)}"
                 )
-        if int(batches) < 0:
+            if np.asarray(value).dtype.kind not in "fiu":
+                raise TypeError(
+                    f"BatchNorm.load_state_dict: {name} must be real numbers, got {np.asarray(value).dtype}"
+                )
+        tracked = operator.index(batches)
+        if tracked < 0:
             raise ValueError(f"BatchNorm.load_state_dict: num_batches_tracked must be >= 0, got {batches}")
         for array, value in zip(arrays.values(), values, strict=True):
             array[...] = value
-        self.num_batches_tracked = int(batches)
+        self.num_batches_tracked = tracked
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"

@@ -26,8 +26,8 @@ class DropoutMask(MaskHandle):
     --------
     >>> import numpy as np, regkern as rk
     >>> np.asarray(rk.DropoutMask(seed=1, stream=0, shape=(2, 3), p=0.5))
-    array([[False, False,  True],
-           [False,  True,  True]])
+    array([[ True,  True, False],
+           [False, False,  True]])
     """
 
     __slots__ = ()
@@ -98,7 +98,7 @@ def dropout(
     >>> import numpy as np, regkern as rk
     >>> y, mask = rk.dropout(np.ones(6), 0.5, rng=1)
     >>> y
-    array([0., 0., 2., 0., 2., 2.])
+    array([2., 2., 0., 0., 0., 2.])
     >>> mask
     DropoutMask(seed=1, stream=0, shape=(6,), p=0.5)
     """
@@ -142,7 +142,7 @@ def dropout_backward(dy: ArrayLike, mask: DropoutMask, *, out: Array | None = No
     >>> import numpy as np, regkern as rk
     >>> y, mask = rk.dropout(np.ones(6), 0.5, rng=1)
     >>> rk.dropout_backward(np.ones(6), mask)
-    array([0., 0., 2., 0., 2., 2.])
+    array([2., 2., 0., 0., 0., 2.])
     """
     if not isinstance(mask, MaskHandle):
         raise TypeError(f"dropout_backward: mask must be a DropoutMask, got {type(mask).__name__}")
@@ -156,9 +156,9 @@ class Dropout(DropoutLayer):
     >>> import numpy as np, regkern as rk
     >>> layer = rk.Dropout(0.5, rng=1)
     >>> layer.forward(np.ones(6))
-    array([0., 0., 2., 0., 2., 2.])
+    array([2., 2., 0., 0., 0., 2.])
     >>> layer.backward(np.ones(6))
-    array([0., 0., 2., 0., 2., 2.])
+    array([2., 2., 0., 0., 0., 2.])
     """
 
     _forward = staticmethod(dropout)

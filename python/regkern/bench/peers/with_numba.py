@@ -118,28 +118,38 @@ def _norm_first(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, ep
 def _norm_last(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float, out: Array, part: Array
 ) -> None:
-    """(R, C): rows are shared out in len(part) stripes, each with sums of its own."""
+    """(R, C): rows are shared out in stripes, each with sums of its own; row 0 of part is for their totals."""
     rows, channels = x.shape
-    stripes = len(part)
-    part[:] = 0
+    stripes = len(part) - 1
     for k in prange(stripes):
+        for c in range(channels):
+            part[k + 1, c] = 0
         for r in range(k * rows // stripes, (k + 1) * rows // stripes):
             for c in range(channels):
-                part[k, c] += x[r, c]
-    m = part.sum(0) / rows
-    part[:] = 0
+                part[k + 1, c] += x[r, c]
+    m = part[0]
+    for c in range(channels):
+        m[c] = 0
+        for k in range(stripes):
+            m[c] += part[k + 1, c]
+        m[c] /= rows
     for k in prange(stripes):
+        for c in range(channels):
+            part[k + 1, c] = 0
         for r in range(k * rows // stripes, (k + 1) * rows // stripes):
             for c in range(channels):
-                part[k, c] += (x[r, c] - m[c]) ** 2
-    squares = part.sum(0)
-    scale = gamma / np.sqrt(squares / rows + eps)
-    for k in prange(stripes):
-        for r in range(k * rows // stripes, (k + 1) * rows // stripes):
-            for c in range(channels):
-                out[r, c] = (x[r, c] - m[c]) * scale[c] + beta[c]
-    mean += 0.1 * (m - mean)
-    var += 0.1 * (squares / (rows - 1) - var)
+                part[k + 1, c] += (x[r, c] - m[c]) ** 2
+    scale = part[1]
+    for c in range(channels):
+        squares = 0.0
+        for k in range(stripes):
+            squares += part[k + 1, c]
+        scale[c] = gamma[c] / np.sqrt(squares / rows + eps)
+        mean[c] += 0.1 * (m[c] - mean[c])
+        var[c] += 0.1 * (squares / (rows - 1) - var[c])
+    for r in prange(rows):
+        for c in range(channels):
+            out[r, c] = (x[r, c] - m[c]) * scale[c] + beta[c]
 
 
 def _norm_back_first(
@@ -175,23 +185,26 @@ def _norm_back_last(
     products: Array,
 ) -> None:
     rows, channels = x.shape
-    stripes = len(sums)
-    sums[:] = 0
-    products[:] = 0
+    stripes = len(sums) - 1
     for k in prange(stripes):
+        for c in range(channels):
+            sums[k + 1, c] = products[k + 1, c] = 0
         for r in range(k * rows // stripes, (k + 1) * rows // stripes):
             for c in range(channels):
-                sums[k, c] += dy[r, c]
-                products[k, c] += dy[r, c] * (x[r, c] - mean[c])
-    total, product = sums.sum(0), products.sum(0)
-    scale = gamma * invstd
-    slope, shift = -scale * product * invstd**2 / rows, -scale * total / rows
-    for k in prange(stripes):
-        for r in range(k * rows // stripes, (k + 1) * rows // stripes):
-            for c in range(channels):
-                out[r, c] = scale[c] * dy[r, c] + slope[c] * (x[r, c] - mean[c]) + shift[c]
-    dgamma[:] = product * invstd
-    dbeta[:] = total
+                sums[k + 1, c] += dy[r, c]
+                products[k + 1, c] += dy[r, c] * (x[r, c] - mean[c])
+    shift, slope = sums[0], products[0]
+    for c in range(channels):
+        total, product = 0.0, 0.0
+        for k in range(stripes):
+            total += sums[k + 1, c]
+            product += products[k + 1, c]
+        scale = gamma[c] * invstd[c]
+        shift[c], slope[c] = -scale * total / rows, -scale * product * invstd[c] ** 2 / rows
+        dgamma[c], dbeta[c] = product * invstd[c], total
+    for r in prange(rows):
+        for c in range(channels):
+            out[r, c] = gamma[c] * invstd[c] * dy[r, c] + slope[c] * (x[r, c] - mean[c]) + shift[c]
 
 
 @functools.cache
@@ -284,4 +297,4 @@ class Numba:
         return self._sum(_norm_back_last, dy, x, *channel, out, self._stripes(x), self._stripes(x))
 
     def _stripes(self, x: Array) -> Array:
-        return np.zeros((16 if self.parallel else 1, x.shape[1]))
+        return np.zeros((1 + (16 if self.parallel else 1), x.shape[1]))
