@@ -37,7 +37,7 @@ import regkern.reference
 
 Array = NDArray[Any]
 BACKENDS: dict[str, ModuleType] = {"native": regkern, "reference": regkern.reference}
-CLASSES = 10
+SCANS, CLASSES = 1797, 10
 MOMENTUM = 0.9
 MEASURE_EVERY = 2  # epochs
 AGREEMENT = 1e-3  # largest allowed difference of the backends' loss curves
@@ -145,13 +145,14 @@ class Network:
     def step(self, lr: float) -> None:
         """One step of SGD, in place. Weights are penalized; biases and the scales of batch norm are not.
 
-        A penalty is fused into the step: one pass over memory, and L1 makes exact zeros. Two of them are left
-        to the proximal operator of the elastic net, to show that form too. No penalty goes through the momentum.
+        Dampening makes the buffer a running mean of the gradients, and no penalty goes through it: so each weighs
+        against the loss as its recipe says. Penalties are fused into the step, one pass over memory, and L1 makes
+        exact zeros. L1 and L2 together are left to the proximal operator of the elastic net, to show that form too.
         """
         rk, penalty = self.rk, self.recipe
         for layer, name, buffer in self.momenta:
             w, grad = getattr(layer, name), getattr(layer, f"d{name}")
-            sgd = {"lr": lr, "momentum": MOMENTUM, "dampening": MOMENTUM, "buffer": buffer}  # buffer: a running mean
+            sgd = {"lr": lr, "momentum": MOMENTUM, "dampening": MOMENTUM, "buffer": buffer}
             if name != "W":
                 rk.sgd_step(w, grad, **sgd)
             elif penalty.l1 and penalty.l2:
@@ -281,7 +282,7 @@ def report(runs: Runs, backends: Sequence[str], console: Console) -> None:
         cost[name] = [f"{s:.4f}" for s in seconds]
         if len(backends) == 2:
             differences.append(disagreement(by_backend))
-            cost[name] += [f"{seconds[1] / seconds[0]:.1f}", f"{differences[-1]:.1e}"]
+            cost[name] += [f"{seconds[1] / seconds[0]:.1f}", f"{differences[-1]:.1e}" if differences[-1] else "0"]
     headings = ["train\naccuracy", "validation\naccuracy", "validation\nloss", "exact\nzeros", "sum of\n|weights|"]
     console.print(table("What it does", headings, effect))
     headings = [f"seconds/epoch\n{backend}" for backend in backends]
@@ -294,7 +295,7 @@ def report(runs: Runs, backends: Sequence[str], console: Console) -> None:
 
 
 def draw(runs: Runs, file: Path) -> None:
-    """One panel a recipe, its accuracy over the epochs before that of the bare network; the last one for the zeros."""
+    """One panel a recipe, its accuracy over that of the bare network; the last one for the weights."""
     from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
 
     figure = Figure(figsize=(15, 7.5), layout="constrained")
@@ -315,11 +316,19 @@ def draw(runs: Runs, file: Path) -> None:
         panel.set(ylim=(100 * lowest, 100.7), xlabel="epoch", ylabel="accuracy, %")
         panel.grid(alpha=0.3)
     panels[1].legend(loc="lower right")
-    bars = last.barh(list(shown), [100 * run.last("zeros") for run in shown.values()], color="C2")
-    last.bar_label(bars, fmt="%.0f%%", padding=3)
+    rows = np.arange(len(shown))
+    zeros = [100 * run.last("zeros") for run in shown.values()]
+    size = [100 * run.last("L1 norm") / bare.last("L1 norm") for run in shown.values()]
+    for offset, values, color, label in (
+        (-0.2, zeros, "C2", "exactly zero"),
+        (0.2, size, "C4", "sum of |weights|, none = 100"),
+    ):
+        last.bar_label(last.barh(rows + offset, values, 0.38, color=color, label=label), fmt="%.0f%%", padding=3)
+    last.set_yticks(rows, list(shown))
     last.invert_yaxis()
-    last.set(xlim=(0, 115), xlabel="% of the weights")
-    last.set_title("weights that are exactly zero", fontweight="bold")
+    last.set(xlim=(0, 125), xlabel="%")
+    last.set_title("the weights", fontweight="bold")
+    last.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     figure.suptitle("Handwritten digits: one network, what each regularizer does (bold: final validation accuracy)")
     figure.savefig(file, dpi=110)
 
@@ -331,7 +340,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--hidden", type=int, nargs="+", default=[512, 512], metavar="UNITS", help="of each hidden layer"
     )
-    parser.add_argument("--scans", type=int, default=300, help="scans to train on, of 1797; the others judge")
+    parser.add_argument("--scans", type=int, default=300, help=f"scans to train on, of {SCANS}; the others judge")
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--lr", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
@@ -339,6 +348,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="save the curves as a picture")
     parser.add_argument("--quick", action="store_true", help="a small network for a few epochs, to see that it runs")
     args = parser.parse_args(argv)
+    if min(args.epochs, args.batch_size, args.threads, args.scans, *args.hidden) < 1 or args.scans >= SCANS:
+        parser.error(f"all numbers must be >= 1, and --scans below {SCANS}")
+    if args.plot and not args.plot.parent.is_dir():
+        parser.error(f"--plot must be in a folder that exists, got {args.plot}")
     if args.quick:
         args.epochs, args.hidden = min(args.epochs, 3), [32, 32]
     return args

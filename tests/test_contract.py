@@ -114,6 +114,7 @@ def test_overlap(function: str) -> None:
         (room[59:119].reshape(5, 12), room[:60].reshape(5, 12)),
         (room[:60].reshape(5, 12), room[:60].reshape(5, 12)[::-1]),
         (room[:120:2].reshape(5, 12), room[2:122:2].reshape(5, 12)),
+        (room[:144].reshape(12, 12), room[:144].reshape(12, 12).T),  # one start, other strides
     ]:
         before = room.copy()
         with pytest.raises(ValueError, match=rf"^{function}: out must not overlap \w+ unless it is the same array"):

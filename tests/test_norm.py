@@ -7,6 +7,7 @@ import pytest
 
 import regkern as rk
 import regkern.reference as ref
+from regkern import _core
 from cases import NORM_CASES, NormCase
 from comparing import Guarded, assert_same_bits, layouts
 
@@ -290,3 +291,39 @@ def test_a_state_that_does_not_fit_changes_nothing(module: object, misfit: np.nd
         assert after.pop("num_batches_tracked") == 0
         for key, value in after.items():
             assert_same_bits(value, before[key], (name, key))
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 5), (3, 2, 21), (40, 2)], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_inference_gradient_beside_a_bad_element(
+    shape: tuple[int, ...], bad: float, dtype: type, rng: np.random.Generator
+) -> None:
+    """dx does not depend on x, and dgamma is Inf or NaN exactly as the reference says."""
+    x, dy = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
+    for position in (0, -1):
+        spoilt = x.copy()
+        spoilt[position, 1] = np.where(np.arange(spoilt[position, 1].size) % 4 == 0, bad, 1).reshape(x[0, 1].shape)
+        mean, var = np.zeros(2, dtype), np.ones(2, dtype)
+        results = []
+        for module in (rk, ref):
+            _, cache = module.batch_norm(spoilt, None, None, mean, var, training=False)
+            with np.errstate(invalid="ignore"):
+                results.append(module.batch_norm_backward(dy, cache))
+        for got, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=0, atol=bound(dtype, 4 * np.abs(dy).sum(keepdims=True)))
+        assert np.isfinite(results[0][0]).all()
+
+
+@pytest.mark.parametrize("case", NORM_CASES, ids=str)
+def test_same_bits_for_every_instruction_set(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
+    arrays = case.make(dtype, rng)
+    dy = rng.standard_normal(case.shape).astype(dtype)
+    results = []
+    for name in rk.show_config("dict")["isas"]:
+        _core.set_isa(name)
+        y, cache = case.call(rk, copies(arrays))
+        results.append([y, *rk.batch_norm_backward(dy, cache)])
+    _core.set_isa(rk.show_config("dict")["isas"][0])
+    for other in results[1:]:
+        for got, first in zip(other, results[0], strict=True):
+            assert_same_bits(got, first)

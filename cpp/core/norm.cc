@@ -118,12 +118,10 @@ Affine<T> affine_of(double mean, double scale, double shift) {
 
 // dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n with s = gamma·invstd.
 template <class T>
-Gradient<T> gradient_of(double n, double mean, double invstd, double gamma, bool training, double sum_dy,
-                        double sum_dev) {
-  const Affine<T> c = affine_of<T>(mean, gamma * invstd, 0);
-  const double a = training ? sum_dy / n : 0,
-               b = training ? gamma * invstd * invstd * invstd * (sum_dev / n) : 0;
-  return {c.mean, c.mean_low, c.scale, static_cast<T>(a), static_cast<T>(b)};
+Gradient<T> gradient_of(double n, double mean, double invstd, double scale, double sum_dy, double sum_dev) {
+  const Affine<T> c = affine_of<T>(mean, scale, 0);
+  return {c.mean, c.mean_low, c.scale, static_cast<T>(sum_dy / n),
+          static_cast<T>(scale * invstd * invstd * (sum_dev / n))};
 }
 
 // --- planar: the elements of a channel are rows of `inner` neighbours
@@ -529,10 +527,13 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
   const auto n = static_cast<double>(s.count());
   const std::size_t bytes = bytes_of<T>(s, 3);
   const int team = threading::team_for(bytes);
+  std::vector<double> scales(s.channels);
+  for (std::size_t c = 0; c < s.channels; ++c) {
+    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  }
   // Until the end dgamma holds Σdy·(x − mean).
   const auto coefficients = [&](std::size_t c) {
-    const double g = gamma ? static_cast<double>(gamma[c]) : 1.0;
-    return gradient_of<T>(n, mean[c], invstd[c], g, training, dbeta[c], dgamma[c]);
+    return gradient_of<T>(n, mean[c], invstd[c], scales[c], dbeta[c], dgamma[c]);
   };
   if (planar(s)) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, dy.data, dy.strides);
@@ -557,19 +558,21 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
       dbeta[u % s.channels] += partial[u].sum;
       dgamma[u % s.channels] += partial[u].sum_dev;
     }
-    std::vector<Gradient<T>> gradients(s.channels);
-    for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
-    const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
-    const bool stream = stream_rows(bytes, grid.cols);
-    for_lines(s, grid, dense, team,
-              [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-                alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
-                const T* p = x_planes.load(c, row, col, cols, x_buffer);
-                const T* q = dy_planes.load(c, row, col, cols, dy_buffer);
-                T* to = dx_planes.target(c, row, col, dx_buffer);
-                k.apply_gradient(p, q, to, rows, cols, &gradients[c], stream);
-                dx_planes.store(c, row, col, cols, dx_buffer);
-              });
+    if (training) {
+      std::vector<Gradient<T>> gradients(s.channels);
+      for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
+      const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
+      const bool stream = stream_rows(bytes, grid.cols);
+      for_lines(s, grid, dense, team,
+                [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+                  alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
+                  const T* p = x_planes.load(c, row, col, cols, x_buffer);
+                  const T* q = dy_planes.load(c, row, col, cols, dy_buffer);
+                  T* to = dx_planes.target(c, row, col, dx_buffer);
+                  k.apply_gradient(p, q, to, rows, cols, &gradients[c], stream);
+                  dx_planes.store(c, row, col, cols, dx_buffer);
+                });
+    }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, dy.data, dy.strides);
     const Columns<T> dx_columns(s, dx.data, dx.strides);
@@ -595,23 +598,29 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
         }
       }
     }
-    const Cyclic<T, 5> cyclic(s.channels, [&](std::size_t i) {
-      const Gradient<T> g = coefficients(i);
-      return std::array<T, 5>{g.mean, g.mean_low, g.scale, g.a, g.b};
-    });
-    const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3], cyclic.at[4]};
-    const bool in_place = dy.data == dx.data;
-    for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period, team,
-             bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
-               alignas(64) T x_buffer[4096], dy_buffer[4096], dx_buffer[4096];
-               const T* p = x_columns.load(first, m, x_buffer);
-               const T* q = dy_columns.load(first, m, dy_buffer);
-               k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,
-                                       arrays, stream && !in_place);
-               dx_columns.store(first, m, dx_buffer);
-             });
+    if (training) {
+      const Cyclic<T, 5> cyclic(s.channels, [&](std::size_t i) {
+        const Gradient<T> g = coefficients(i);
+        return std::array<T, 5>{g.mean, g.mean_low, g.scale, g.a, g.b};
+      });
+      const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3], cyclic.at[4]};
+      const bool in_place = dy.data == dx.data;
+      for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period,
+               team, bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
+                 alignas(64) T x_buffer[4096], dy_buffer[4096], dx_buffer[4096];
+                 const T* p = x_columns.load(first, m, x_buffer);
+                 const T* q = dy_columns.load(first, m, dy_buffer);
+                 k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,
+                                         arrays, stream && !in_place);
+                 dx_columns.store(first, m, dx_buffer);
+               });
+    }
   }
   for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
+  if (!training) {  // mean and invstd do not depend on x: dx = dy·scale
+    const std::vector<double> zeros(s.channels);
+    batch_norm_apply(s, dy, dx, zeros.data(), scales.data(), zeros.data());
+  }
 }
 
 #define REGKERN_INSTANTIATE(T)                                                                            \

@@ -95,33 +95,37 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
   const size_t N = hn::MaxLanes(d);
   const auto m = hn::Set(d, mean);
   SumLanes first, second;
-  const auto add = [&](size_t k, auto g, auto v) HWY_ATTR {
+  const auto add = [&](size_t k, auto g, auto product) HWY_ATTR {
     first.lanes[k] = hn::Add(first.lanes[k], g);
-    second.lanes[k] = hn::Add(second.lanes[k], hn::Mul(g, hn::Sub(v, m)));
+    second.lanes[k] = hn::Add(second.lanes[k], product);
   };
+  const auto product = [m](auto g, auto v) HWY_ATTR { return hn::Mul(g, hn::Sub(v, m)); };
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride) {
     prefetch_next_channel(x, cols);
     prefetch_next_channel(dy, cols);
     if (cols < kSumLanes) {
       T row_x[kSumLanes], row_dy[kSumLanes] = {};
-      for (T& v : row_x) v = x[0];
+      for (T& v : row_x) v = static_cast<T>(mean);  // finite beside an Inf in x, so that 0·(x − mean) is 0
       memcpy(row_x, x, cols * sizeof(T));
       memcpy(row_dy, dy, cols * sizeof(T));
-      for (size_t k = 0; k < kSumVectors; ++k)
-        add(k, load_double(d, row_dy + k * N), load_double(d, row_x + k * N));
+      for (size_t k = 0; k < kSumVectors; ++k) {
+        const auto g = load_double(d, row_dy + k * N);
+        add(k, g, product(g, load_double(d, row_x + k * N)));
+      }
       continue;
     }
     for_chunks(
         cols,
         [&](size_t j) HWY_ATTR {
           for (size_t k = 0; k < kSumVectors; ++k) {
-            add(k, load_double(d, dy + j + k * N), load_double(d, x + j + k * N));
+            const auto g = load_double(d, dy + j + k * N);
+            add(k, g, product(g, load_double(d, x + j + k * N)));
           }
         },
         [&](size_t j, size_t rest) HWY_ATTR {
           for (size_t k = 0; k < kSumVectors; ++k) {
-            add(k, hn::And(last_lanes(rest, k), load_double(d, dy + j + k * N)),
-                load_double(d, x + j + k * N));
+            const auto mask = last_lanes(rest, k), g = load_double(d, dy + j + k * N);
+            add(k, hn::And(mask, g), hn::And(mask, product(g, load_double(d, x + j + k * N))));
           }
         });
   }

@@ -169,7 +169,7 @@ def l1_norm(x: ArrayLike) -> float:
     Notes
     -----
     Accuracy class ``reduction``. Elements are summed in memory order, in blocks of fixed size: the same bits
-    for every thread count and instruction set.
+    for every thread count and instruction set, while a Fortran-ordered copy may differ in the last one.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def squared_l2_norm(x: ArrayLike) -> float:
     Notes
     -----
     Accuracy class ``reduction``. Elements are summed in memory order, in blocks of fixed size: the same bits
-    for every thread count and instruction set.
+    for every thread count and instruction set, while a Fortran-ordered copy may differ in the last one.
 
     Examples
     --------

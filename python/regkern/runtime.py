@@ -38,8 +38,8 @@ def get_num_threads() -> int:
     """How many threads a call from here may use.
 
     The innermost ``with rk.threads(n)`` of this Python thread, else ``set_num_threads``, else
-    ``REGKERN_NUM_THREADS``, else what OpenMP says (``OMP_NUM_THREADS``, threadpoolctl), bounded by the cores
-    and the CPU quota of this process.
+    ``REGKERN_NUM_THREADS``, else what OpenMP says (``OMP_NUM_THREADS``, threadpoolctl, the cores of this
+    process) bounded by the CPU quota. Always 1 in a child made by fork.
     """
     return _core.get_num_threads()
 

@@ -34,8 +34,8 @@ template <class T>
 void batch_norm_apply(const ChannelShape& shape, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift);
 
-// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), a channel at a time while
-// it is in the cache. gamma and beta: dense, or nullptr for 1 and 0. Writes mean, var and invstd.
+// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps). gamma and beta: dense, or
+// nullptr for 1 and 0. Writes mean, var and invstd.
 template <class T>
 void batch_norm_train(const ChannelShape& shape, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
                       double* mean, double* var, double* invstd);

@@ -73,7 +73,7 @@ def wanted(kernel: str, shape: Shape) -> set[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what was measured, or why nothing was."""
+    """A claim and what was measured, or why nothing was, or why a miss means nothing."""
 
     claim: Claim
     measured: Estimate | None
@@ -87,7 +87,8 @@ class Verdict:
         if self.same_bits is False:
             return False
         value, target = self.measured.value, self.claim.target
-        return value <= target if self.claim.at_most else value >= target
+        reached = value <= target if self.claim.at_most else value >= target
+        return None if self.why_not and not reached else reached
 
     def to_json(self) -> dict[str, Any]:
         claim, measured = self.claim, self.measured
@@ -106,17 +107,19 @@ class Verdict:
 
 
 def judge(run: Run) -> list[Verdict]:
-    """Every claim against the run; none where the dtype is another."""
-    return [_judge(claim, run) for claim in CLAIMS] if run.dtype == DTYPE else []
+    """The claims about the kernels of the run; none where the dtype is another."""
+    kernels = {cell.kernel for cell in run.cells}
+    return [_judge(claim, run) for claim in CLAIMS if claim.kernel in kernels and run.dtype == DTYPE]
 
 
 def _judge(claim: Claim, run: Run) -> Verdict:
     cell = run.cell(claim.kernel, claim.shape)
     measured = cell.ratio(claim.over, claim.under) if cell else None
     if cell is not None and measured is not None:
-        same = cell.same_bits.get(max(claim.threads())) if max(claim.threads()) > 1 else None
-        return Verdict(claim, measured, same_bits=same)
+        threads = max(claim.threads())
+        why_not = "cores busy" if threads > 1 and run.disturbed else ""
+        return Verdict(claim, measured, why_not, cell.same_bits.get(threads) if threads > 1 else None)
     for name in RIVALS:
         if name in run.missing and any(contender.startswith(name) for contender in claim.contenders()):
             return Verdict(claim, None, run.missing[name])
-    return Verdict(claim, None, "not measured in this run")
+    return Verdict(claim, None, "not measured")

@@ -132,10 +132,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     found = Run(machine.facts(arguments), options.dtype)
     report.header(found, console)
     with threadpool_limits(1, user_api="blas"), report.progress() as step:
+        neighbours = machine.Neighbours()
         step("loading the contenders", 0.0)
         work = session.Session(plan, kernels, threads, options.dtype, found, started)
         work.load()
         work.measure(step)
+        found.others = neighbours.cores()
 
     verdicts = judge(found)
     if not found.cells:

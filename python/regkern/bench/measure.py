@@ -17,8 +17,12 @@ Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
 LONG_NS = 20_000_000
-CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
+LEAST, CHEAP = 5, 0.15  # so many samples are taken, whatever the budget, of whom they cost less than so many seconds
 LONGEST_PAUSE = 0.04  # seconds
+
+
+def nothing() -> None:
+    """A call that does nothing."""
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Participant:
     """One contender at one number of threads."""
 
     call: Call
-    prepare: Call  # sets the number of threads
+    prepare: Call = nothing  # sets the number of threads
     compiles: bool = False
     pause: float = 0.0  # seconds after its samples, until its workers sleep
     loops: int = 1  # calls a sample
@@ -43,13 +47,9 @@ def _sample(call: Call, loops: int) -> int:
     return clock() - start
 
 
-def _nothing() -> None:
-    pass
-
-
 def loop_cost() -> float:
     """ns a call that the timing loop itself takes."""
-    return min(_sample(_nothing, 2000) for _ in range(9)) / 2000
+    return min(_sample(nothing, 2000) for _ in range(9)) / 2000
 
 
 def spinning(call: Call) -> float:
@@ -72,12 +72,12 @@ def warm_up(p: Participant) -> None:
     took = _sample(p.call, 1)
     if p.compiles or took < LONG_NS:  # else: so long a call is no warmer the second time
         took = _sample(p.call, 1)
+    if took < LONG_NS:
+        took = min(took, _sample(p.call, 1), _sample(p.call, 1))
     while took < SAMPLE_NS and p.loops < 1 << 20:
         # An estimate may be too high by a cold start: approach in steps, and never jump past the aim.
         p.loops = max(p.loops + 1, min(p.loops * 10, int(1.2 * p.loops * SAMPLE_NS / max(took, 1))))
         took = min(_sample(p.call, p.loops) for _ in range(2))
-    if p.loops == 1 and took < LONG_NS:
-        took = min(took, _sample(p.call, 1))
     p.seconds = took / p.loops / 1e9
     p.cost = took / 1e9 + (p.seconds if _wakes(p) else 0) + p.pause
     time.sleep(p.pause)
@@ -88,12 +88,13 @@ def _wakes(p: Participant) -> bool:
     return p.loops > 1 or (p.pause > 0 and p.seconds < 0.01)
 
 
-def share_out(costs: Sequence[float], budget: float, least: int, most: int) -> list[int]:
+def share_out(costs: Sequence[float], budget: float, most: int) -> list[int]:
     """Samples for each participant: as many as its share of the budget, in seconds, buys, from 1 to ``most``.
 
-    What the cheap ones do not need goes to the others. Those who cost next to nothing get ``least`` in any case.
+    What the cheap ones do not need goes to the others. Those who cost next to nothing get some in any case.
     """
     samples = [0] * len(costs)
+    least = LEAST if budget > 0 else 3
     left = budget
     cheapest_first = sorted(range(len(costs)), key=costs.__getitem__)
     for done, i in enumerate(cheapest_first):
@@ -108,13 +109,12 @@ def interleave(
     participants: Sequence[Participant],
     budget: float,
     *,
-    least: int,
     most: int,
     overhead: float,
-    after_round: Call = _nothing,
+    after_round: Call = nothing,
 ) -> None:
     """Take samples in turn until each participant has those that the budget, in seconds, allows."""
-    samples = share_out([p.cost for p in participants], budget, least, most)
+    samples = share_out([p.cost for p in participants], budget, most)
     rounds = max(samples, default=0)
     collecting = gc.isenabled()
     gc.disable()

@@ -24,13 +24,14 @@ class Style:
 
     colour: str
     marker: str
+    aside: float = 0.0  # rows off the line, so that equals do not hide each other
 
 
 STYLES = {
-    "torch": Style("#D55E00", "s"),
-    "numba": Style("#009E73", "^"),
-    "JAX": Style("#CC79A7", "D"),
-    NUMPY: Style("#56B4E9", "v"),
+    "torch": Style("#D55E00", "s", -0.22),
+    "numba": Style("#009E73", "^", -0.11),
+    "JAX": Style("#CC79A7", "D", 0.11),
+    NUMPY: Style("#56B4E9", "v", 0.22),
     REFERENCE: Style("#999999", "x"),
 }
 BLUE, INK, PALE = "#0072B2", "#222222", "#8A8A8A"
@@ -71,13 +72,13 @@ def draw(run: Run, path: Path) -> None:
     heights = heights_of(rows)
     counts = sorted({threads for cell in rows for threads in cell.thread_counts(REGKERN)})
     shown = [counts[0], counts[-1]] if len(counts) > 1 else counts
-    size = (3.5 + 4.6 * len(shown), 2.6 + 0.27 * heights[-1])
+    size = (3.65 + 4.6 * len(shown), 2.6 + 0.27 * heights[-1])
     figure = Figure(figsize=size, dpi=160, facecolor="white")
     panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axes, threads in zip(panels, shown, strict=True):
         _panel(figure, axes, rows, heights, threads)
     _scale(panels[0], rows, heights)
-    left, right, top, bottom = 2.9 / size[0], 1 - 0.35 / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
+    left, right, top, bottom = 3.05 / size[0], 1 - 0.35 / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
     figure.subplots_adjust(left=left, right=right, top=top, bottom=bottom, wspace=0.06)
     _words(figure, run, rows, size)
     figure.savefig(path)
@@ -101,7 +102,15 @@ def _panel(figure: Figure, axes: Axes, rows: Sequence[Cell], heights: Sequence[f
         for name, rate in rates.items():
             if rate:
                 style = STYLES[name]
-                axes.plot(rate, y, style.marker, color=style.colour, markersize=5.2, markeredgewidth=1.3, zorder=3)
+                axes.plot(
+                    rate,
+                    y + style.aside,
+                    style.marker,
+                    color=style.colour,
+                    markersize=5.2,
+                    markeredgewidth=1.3,
+                    zorder=3,
+                )
         if ours:
             axes.plot(ours, y, "o", color=BLUE, markersize=8.5, markeredgecolor="white", zorder=4)
             beyond = max(x for x in (ours, copy, best) if x)
@@ -146,7 +155,10 @@ def _words(figure: Figure, run: Run, rows: Sequence[Cell], size: tuple[float, fl
     facts = f"{run.dtype}, {elements}GB/s of the bytes a kernel must move; {machine['cpu']}, {machine['cores']} cores"
     figure.text(left, y(0.62), facts, fontsize=9, color=PALE)
     names = [name for name in STYLES if any(name == found for cell in rows for found, _ in cell.samples)]
-    key: list[tuple[str, str, str, float]] = [("regkern", "o", BLUE, 8.5), ("np.copyto of as many bytes", "|", INK, 12)]
+    key: list[tuple[str, str, str, float]] = [
+        ("regkern, its GB/s to the right", "o", BLUE, 8.5),
+        ("np.copyto of as many bytes", "|", INK, 12),
+    ]
     key += [(name, STYLES[name].marker, STYLES[name].colour, 6) for name in names]
     x = left
     for text, marker, colour, markersize in key:

@@ -36,6 +36,10 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def percent(spread: float) -> str:
+    return f"{100 * spread:.0f}" if spread < 10 else ">999"
+
+
 def table(title: str, *columns: str, left: Sequence[str] = ("kernel",)) -> Table:
     """An empty table in the manner of this report; figures stand to the right."""
     found = Table(
@@ -72,10 +76,6 @@ def header(run: Run, console: Console) -> None:
         f"[bold]regkern {facts['versions']['regkern']}[/] on {escape(machine['cpu'])}, {machine['cores']} cores, {caches}; "
         f"instruction set {config.get('isa', '?')}; {run.dtype}"
     )
-    if machine["load"] > 0.5:
-        console.print(
-            f"[yellow]Load {machine['load']}: other work shares this machine. Ratios bear that, absolute figures less so.[/]"
-        )
 
 
 def main_table(run: Run, console: Console) -> None:
@@ -100,7 +100,7 @@ def main_table(run: Run, console: Console) -> None:
                 elements(cell.shape) if i == 0 else "",
                 str(threads),
                 number(time.value / cell.shape.elements),
-                f"{100 * time.spread:.0f}",
+                percent(time.spread),
                 number(rate) if rate else "",
                 *(_factor(cell.ratio(key, (REGKERN, threads)) if key else None) for key in rivals),
             )
@@ -135,7 +135,7 @@ def scaling_table(run: Run, console: Console) -> None:
             rows.add_section()
         figures: list[str | Text] = []
         for ratio in ratios:
-            figures += [_factor(ratio), f"{100 * ratio.spread:.0f}" if ratio else ""]
+            figures += [_factor(ratio), percent(ratio.spread) if ratio else ""]
         name = cell.kernel if cell.kernel != last else ""
         rows.add_row(name, elements(cell.shape), *figures, _same_bits(cell.same_bits))
         last = cell.kernel
@@ -154,9 +154,9 @@ def _same_bits(found: dict[int, bool]) -> Text:
 
 
 def claims_table(verdicts: list[Verdict], console: Console) -> None:
-    """What regkern promises, and what this run found."""
+    """What regkern promises of the kernels measured, and what this run found."""
     if not verdicts:
-        console.print("The claims are stated for float32: none is judged in this run.")
+        console.print("No claim is judged: they are stated for float32, and not for every kernel.")
         return
     title = "Claims (float32, one thread where no other number is given)"
     rows = table(title, "kernel", "elements", "claim", "target", "measured", "±%", "", left=("kernel", ""))
@@ -165,13 +165,12 @@ def claims_table(verdicts: list[Verdict], console: Console) -> None:
         claim, measured = verdict.claim, verdict.measured
         outcome = {True: Text("holds", style="green"), False: Text("misses", style="bold red")}
         target = f"{'≤' if claim.at_most else '≥'} {claim.target:g}"
-        if measured is None or verdict.holds is None:
-            result: tuple[str | Text, ...] = ("·", "", Text(verdict.why_not, style="dim"))
-        else:
-            mark = "~" if measured.rounds < FEW else ""
-            result = (mark + number(measured.value), f"{100 * measured.spread:.0f}", outcome[verdict.holds])
+        result = ("·", "")
+        if measured is not None:
+            result = (("~" if measured.rounds < FEW else "") + number(measured.value), percent(measured.spread))
+        word = outcome[verdict.holds] if verdict.holds is not None else Text(verdict.why_not, style="dim")
         bits = {None: "", True: "; same bits", False: "; NOT the same bits"}[verdict.same_bits]
-        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result)
+        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result, word)
     console.print(rows)
 
 
@@ -188,6 +187,11 @@ def footer(run: Run, console: Console) -> None:
         console.print(f"[bold]Left out[/] {'; '.join(map(escape, shown))}", highlight=False)
     slim = sum(1 for cell in run.cells for s in cell.samples.values() if 0 < len(s.rounds) < FEW)
     few = f"{slim} figures rest on fewer than {FEW} rounds. " if slim else ""
+    if run.disturbed:
+        console.print(
+            f"[bold yellow]Other processes kept {run.others:.1f} cores busy meanwhile.[/] Rows of more than one thread then "
+            "measure how long a thread waits for a core, and no longer the kernels."
+        )
     ended = "Interrupted" if run.interrupted else "Done"
     rounds = [len(s.rounds) for cell in run.cells for (name, _), s in cell.samples.items() if name in (REGKERN, COPY)]
     least, most = min(rounds, default=0), max(rounds, default=0)

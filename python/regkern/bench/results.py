@@ -101,6 +101,12 @@ class Run:
     left_out: list[str] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
+    others: float | None = None  # cores that other processes kept busy meanwhile
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether so much else ran that threads had to wait for a core."""
+        return self.others is not None and self.others > 0.15
 
     def cell(self, kernel: str, shape: Shape) -> Cell | None:
         return next((c for c in self.cells if (c.kernel, c.shape) == (kernel, shape)), None)
@@ -112,6 +118,7 @@ class Run:
             "dtype": self.dtype,
             "seconds": round(self.seconds, 1),
             "interrupted": self.interrupted,
+            "cores_busy_with_others": None if self.others is None else round(self.others, 2),
             "contenders": self.terms,
             "missing": self.missing,
             "left_out": self.left_out,

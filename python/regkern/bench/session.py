@@ -15,10 +15,10 @@ import numpy as np
 import regkern as rk
 from regkern.bench import claims
 from regkern.bench.kernels import KERNELS, Array, Data, Kernel, Shape, in_place
-from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
+from regkern.bench.measure import Participant, interleave, loop_cost, nothing, spinning, warm_up
 from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
 from regkern.bench.peers.with_numpy import copy_of
-from regkern.bench.results import Cell, Key, Run, Samples
+from regkern.bench.results import Cell, Run, Samples
 
 Step = Callable[[str, float], None]  # what is measured now, how much of the whole is done
 
@@ -122,43 +122,41 @@ class Session:
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
         wrong = self._disagreeing(kernel, shape, dtype)
-        data = kernel.data(shape, dtype)
-        participants: dict[Key, Participant] = {}
+        participants = self._participants(cell, kernel, wrong, end, progress)
+        self.run.cells.append(cell)
+        for threads in self.threads:
+            if threads > 1 and shape.elements <= HASHED:
+                cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
+        budget = end - time.perf_counter()
+        interleave(participants, budget, most=self.plan.rounds, overhead=self._overhead, after_round=progress)
+
+    def _participants(
+        self, cell: Cell, kernel: Kernel, wrong: set[str], end: float, progress: Callable[[], None]
+    ) -> list[Participant]:
+        """Everyone who takes part in a cell, warm."""
+        shape, data = cell.shape, kernel.data(cell.shape, cell.dtype)
+        participants, pace = [], dict[str, float]()
+
+        def join(name: str, threads: int, how: str, participant: Participant) -> None:
+            warm_up(participant)
+            participants.append(participant)
+            cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
+            pace[name] = min(pace.get(name, float("inf")), participant.seconds / shape.elements)
+            progress()
+
+        join(COPY, 1, _how(copy_of), Participant(copy_of(cell.bytes_per_element * shape.elements, self._largest)))
         for threads in self.threads:
             for name, peer, op in self._contenders(kernel, shape, threads):
                 make = getattr(peer.calls(threads), op, None)
                 if make is None or name in wrong or self._too_slow(kernel, shape, name, end):
                     continue
-                prepare = partial(peer.set_threads, threads) if peer.set_threads else _nothing
+                prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
                 prepare()
-                participant = Participant(
-                    make(data), prepare, peer.compiles, self._pauses.get(peer.name, 0.0) if threads > 1 else 0.0
-                )
-                warm_up(participant)
-                participants[name, threads] = participant
-                cell.samples[name, threads] = Samples(make.__doc__ or "", participant.loops, participant.rounds)
-                if shape.elements >= SHORT:
-                    self._pace[kernel.op, name] = participant.seconds / shape.elements
-                progress()
-        copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
-        participants[COPY, 1] = Participant(copy, _nothing)
-        warm_up(participants[COPY, 1])
-        cell.samples[COPY, 1] = Samples(
-            copy_of.__doc__ or "", participants[COPY, 1].loops, participants[COPY, 1].rounds
-        )
-
-        self.run.cells.append(cell)
-        for threads in self.threads:
-            if threads > 1 and shape.elements <= HASHED:
-                cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
-        interleave(
-            list(participants.values()),
-            end - time.perf_counter(),
-            least=5,
-            most=self.plan.rounds,
-            overhead=self._overhead,
-            after_round=progress,
-        )
+                pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
+                join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, pause))
+        if shape.elements >= SHORT:
+            self._pace |= {(kernel.op, name): seconds for name, seconds in pace.items()}
+        return participants
 
     def _contenders(self, kernel: Kernel, shape: Shape, threads: int) -> list[tuple[str, Peer, str]]:
         """Name, peer and op of those that can be measured; the extras only where a claim asks for them."""
@@ -170,14 +168,17 @@ class Session:
         return found
 
     def _too_slow(self, kernel: Kernel, shape: Shape, name: str, end: float) -> bool:
-        """Whether a call would try the plan's patience or take too much of the cell's time, judged by the smaller shapes."""
+        """Whether a rival must be left out: for its pace on the smaller shapes, or because the time is over."""
+        if name == REGKERN or name in claims.wanted(kernel.name, shape):
+            return False
+        if time.perf_counter() > self.started + self.plan.seconds:
+            note = f"all but the claims from {kernel.name} {shape} on: the {self.plan.seconds:.0f} s were over"
+            if not any("were over" in earlier for earlier in self.run.left_out):
+                self.run.left_out.append(note)
+            return True
         seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
-        if (
-            shape.elements <= SHORT
-            or seconds <= self.plan.patience
-            or name == REGKERN
-            or name in claims.wanted(kernel.name, shape)
-        ):
+        patience = min(self.plan.patience, max((end - time.perf_counter()) / 4, 0.02))
+        if shape.elements <= SHORT or seconds <= patience:
             return False
         note = f"{name} in {kernel.name} {shape}: about {seconds:.2g} s a call"
         if note not in self.run.left_out:
@@ -188,7 +189,7 @@ class Session:
         """Who computes something else than the reference, tried on the smallest shape of each layout: a wrong rival
         is no rival, and a wrong regkern is no result."""
         layout = (kernel.name, len(shape.dims), shape.axis)
-        if kernel.random or layout in self._checked:
+        if kernel.random or layout in self._checked or time.perf_counter() > self.started + self.plan.seconds:
             return set()
         self._checked.add(layout)
         expected = _result(own()[1], 1, kernel, shape, dtype)
@@ -214,12 +215,12 @@ class Session:
 
 
 def _weight(kernel: Kernel, shape: Shape) -> float:
-    """A cell's share of the time: what is large takes longer, what a claim rests on deserves more."""
-    return (1 + math.sqrt(shape.elements / 1e5)) * (2 if claims.wanted(kernel.name, shape) else 1)
+    """A cell's share of the time: every one must be set up, the large take longer, and claims deserve more rounds."""
+    return (6 + math.sqrt(shape.elements / 1e5)) * (1.5 if claims.wanted(kernel.name, shape) else 1)
 
 
-def _nothing() -> None:
-    pass
+def _how(make: Callable[..., Any]) -> str:
+    return (make.__doc__ or "").strip()
 
 
 def _result(peer: Peer, threads: int, kernel: Kernel, shape: Shape, dtype: str) -> Array | None:

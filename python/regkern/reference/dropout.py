@@ -74,7 +74,7 @@ def dropout_backward(dy: Array, mask: DropoutMask, *, out: Array | None = None) 
     """The gradient: dy·2⁴⁰/K where kept, +0.0 elsewhere. The map is its own transpose."""
     keep = np.asarray(mask)
     scale = dy.dtype.type(ONE / max(keep_threshold(mask.p), 1))
-    return _store(np.where(keep, dy * scale, dy.dtype.type(0)), out)
+    return _store(np.where(keep, dy, dy.dtype.type(0)) * scale, out)
 
 
 class Dropout(DropoutLayer):

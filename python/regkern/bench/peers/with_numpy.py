@@ -18,14 +18,14 @@ Call = Callable[[], Any]
 
 
 @functools.lru_cache(maxsize=1)
-def _room(n_bytes: int) -> tuple[Array, Array]:
-    return np.zeros(n_bytes, np.uint8), np.zeros(n_bytes, np.uint8)
+def _room(n: int) -> tuple[Array, Array]:
+    return np.ones(n, np.float32), np.ones(n, np.float32)  # written to, else all pages would be one page of zeros
 
 
 def copy_of(n_bytes: int, largest: int) -> Call:
     """np.copyto that moves as many bytes, half read and half written"""
-    source, target = _room(largest)
-    return partial(np.copyto, target[: n_bytes // 2], source[: n_bytes // 2])
+    source, target = _room(largest // 8)
+    return partial(np.copyto, target[: n_bytes // 8], source[: n_bytes // 8])
 
 
 def copyto(d: Data) -> Call:
