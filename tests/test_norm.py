@@ -7,9 +7,9 @@ import pytest
 
 import regkern as rk
 import regkern.reference as ref
-from regkern import _core
 from cases import NORM_CASES, NormCase
 from comparing import Guarded, assert_same_bits, layouts
+from regkern import _core
 
 
 def bound(dtype: type, *terms: np.ndarray) -> float:
