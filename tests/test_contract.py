@@ -165,7 +165,7 @@ NUMBERS = {  # function, argument → what is out of its range
     ("sgd_step", "momentum"): [-0.1, np.nan, np.inf],
     ("sgd_step", "dampening"): [-0.1, np.nan, np.inf],
     ("sgd_step", "weight_decay"): [-0.1, np.nan, np.inf],
-    ("sgd_step", "l1"): [-0.1, np.nan],
+    ("sgd_step", "l1"): [-0.1, np.nan, np.inf],
     ("batch_norm", "momentum"): [-0.1, 1.1, np.nan],
     ("batch_norm", "eps"): [-0.1, np.nan, np.inf],
 }
@@ -288,6 +288,11 @@ def test_a_subclass_of_masked_arrays_is_refused_as_well() -> None:
 
     with pytest.raises(TypeError, match=r"^prox_l1: x must be an ndarray without a mask"):
         rk.prox_l1(Survey(X, X > 0), 0.5)
+
+
+def test_an_int_beyond_float64() -> None:
+    with pytest.raises(ValueError, match=r"^prox_l1: threshold must fit a float64"):
+        rk.prox_l1(X, 10**400)
 
 
 def test_an_interrupt_is_not_taken_for_a_wrong_kind() -> None:

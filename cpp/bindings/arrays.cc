@@ -37,6 +37,10 @@ double to_double(Arg arg, py::handle value) {
     acceptable = kind == "f" || kind == "i" || kind == "u";
   }
   const double v = acceptable ? PyFloat_AsDouble(p) : 0;
+  if (acceptable && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Clear();
+    value_error(arg, "fit a float64", "an int that does not");
+  }
   if (!acceptable || PyErr_Occurred()) {
     clear_kind_error();
     type_error(arg, "be a real number", value);

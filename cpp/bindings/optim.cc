@@ -32,7 +32,7 @@ void sgd_step(py::handle w, py::handle grad, py::handle lr, py::handle momentum,
   const bool look_ahead = flag({f, "nesterov"}, nesterov);
   const double decay = finite_nonnegative({f, "weight_decay"}, weight_decay);
   const bool bypass = flag({f, "decoupled"}, decoupled);
-  const double strength = nonnegative({f, "l1"}, l1);
+  const double strength = finite_nonnegative({f, "l1"}, l1);
 
   require_dtype({f, "grad"}, gradient, weights.dtype());
   require_same_shape({f, "grad"}, gradient, weights);

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdint>
+#include <cstdio>
 
 #include "core/dispatch.h"
 #include "core/streaming.h"
-
-#include <unistd.h>
 
 namespace regkern {
 namespace {
@@ -80,11 +79,13 @@ std::string highway() {
 
 std::size_t last_level_cache() {
   static const std::size_t bytes = [] {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-    const long size = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (size > 0) return static_cast<std::size_t>(size);
-#endif
-    return std::size_t{32} << 20;
+    // Not sysconf(_SC_LEVEL3_CACHE_SIZE): on virtual machines glibc may report ten times what is there.
+    std::size_t kib = 0;
+    if (std::FILE* file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r")) {
+      if (std::fscanf(file, "%zuK", &kib) != 1) kib = 0;
+      std::fclose(file);
+    }
+    return kib != 0 ? kib << 10 : std::size_t{32} << 20;
   }();
   return bytes;
 }

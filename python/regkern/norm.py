@@ -70,7 +70,7 @@ def batch_norm(
     Notes
     -----
     Accuracy class ``reduction``: statistics are centred and merged in float64, so that float32 data with
-    mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta.
+    mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta (eps > 0).
     The same bits for every thread count and memory layout. NaN or Inf spoils its own channel only. With one
     element a channel the variance is 0, y is beta, and an unbiased ``running_var`` keeps its value; an empty
     batch leaves the running statistics as they are.

@@ -166,4 +166,4 @@ def _words(figure: Figure, run: Run, rows: Sequence[Cell], size: tuple[float, fl
         handle.set(markeredgewidth=2.4 if marker == "|" else 1.3, linestyle="none", transform=figure.transFigure)
         figure.add_artist(handle)
         figure.text(x + 0.22 / size[0], y(0.92), text, fontsize=10, color=colour, va="center_baseline")
-        x += (0.5 + 0.085 * len(text)) / size[0]
+        x += (0.52 + 0.073 * len(text)) / size[0]
