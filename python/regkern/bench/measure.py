@@ -7,6 +7,7 @@ rounds. A contender that costs more than its share of the cell's time sits out s
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -111,18 +112,23 @@ def interleave(
     *,
     most: int,
     overhead: float,
+    grace: float = math.inf,
     after_round: Call = nothing,
 ) -> None:
-    """Take samples in turn until each participant has those that the budget, in seconds, allows."""
+    """Take samples in turn until each participant has those that the budget, in seconds, allows.
+
+    If it takes longer than foreseen by more than ``grace``, three rounds must do.
+    """
     samples = share_out([p.cost for p in participants], budget, most)
     rounds = max(samples, default=0)
+    deadline = time.perf_counter() + max(budget, 0.0) + grace
     collecting = gc.isenabled()
     gc.disable()
     try:
         for r in range(rounds):
             for p, wanted in zip(participants, samples, strict=True):
-                if (r + 1) * wanted // rounds == r * wanted // rounds:
-                    continue  # this one sits out this round
+                if r * wanted // rounds == (r - 1) * wanted // rounds:
+                    continue  # this one sits out this round; in the first everyone is there
                 p.prepare()
                 if _wakes(p):
                     p.call()
@@ -130,6 +136,8 @@ def interleave(
                 if p.pause:
                     time.sleep(p.pause)
             after_round()
+            if r >= 2 and time.perf_counter() > deadline:
+                break
     finally:
         if collecting:
             gc.enable()
