@@ -94,7 +94,8 @@ struct Moments {
 
   static Moments of_sums(double n, double shift, double sum, double sum_sq) {
     const double d = sum / n;
-    return {n, shift + d, std::max(sum_sq - sum * d, 0.0) + 0 * sum_sq};  // + 0·sum_sq: NaN survives max
+    return {n, shift + d,
+            std::max(sum_sq - sum * d, 0.0)};  // max returns its first argument where that is NaN
   }
 
   void merge(const Moments& other) {

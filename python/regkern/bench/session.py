@@ -40,7 +40,7 @@ SHORT = 100_000  # elements: smaller shapes cost no time, and the pace of their 
 HASHED = 2_000_000  # elements: up to here, results are compared bit by bit for the numbers of threads
 EVERYONE = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
 QUICK = Plan("quick", 9, (1_000, 100_000, 1_000_000, 16_000_000), 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
-DEFAULT = Plan("default", 53, (1_000, 100_000, 1_000_000, 16_000_000), 25, 0.35, EVERYONE, 1 << 62)
+DEFAULT = Plan("default", 47, (1_000, 100_000, 1_000_000, 16_000_000), 25, 0.35, EVERYONE, 1 << 62)
 FULL = Plan(
     "full", 420, (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000), 61, float("inf"), EVERYONE, 1 << 62
 )
@@ -122,7 +122,7 @@ class Session:
 
     def _cell(self, kernel: Kernel, shape: Shape, end: float, progress: Callable[[], None]) -> None:
         """Measure one cell until ``end``, a time of perf_counter, or somewhat longer if it must be."""
-        grace = self.plan.seconds / 100 + (end - time.perf_counter()) / 2
+        grace = self.plan.seconds / 200 + (end - time.perf_counter()) / 2
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
         wrong = self._disagreeing(kernel, shape, dtype)
@@ -181,11 +181,12 @@ class Session:
         """Whether a rival must be left out: for its pace on the smaller shapes, or because the cell's time is over."""
         if name == REGKERN or name in claims.wanted(kernel.name, shape):
             return False
-        if time.perf_counter() > end:
+        now = time.perf_counter()
+        if now > end and (shape.elements > SHORT or now > self.started + self.plan.seconds):
             self._cut += 1
             return True
         seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
-        patience = min(self.plan.patience, max((end - time.perf_counter()) / 4, 0.02))
+        patience = min(self.plan.patience, max((end - now) / 4, 0.02))
         if shape.elements <= SHORT or seconds <= patience:
             return False
         note = f"{name} in {kernel.name} {shape}: about {seconds:.2g} s a call"
