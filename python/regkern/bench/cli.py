@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="about 10 seconds: without reference, numba and JAX")
+    length.add_argument("--quick", action="store_true", help="some 12 seconds: without reference, numba and JAX")
     length.add_argument("--full", action="store_true", help="some minutes: more sizes and rounds, nothing left out")
     parser.add_argument(
         "--only", metavar="PATTERN", action="append", default=[], help="kernels by glob, as 'prox*'; may be repeated"

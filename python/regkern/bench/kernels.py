@@ -47,6 +47,7 @@ class Kernel:
     ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
     bandwidth is reckoned with. ``extras`` are further contenders that a claim is stated against, each a name, a peer and
     a function of it. ``returns`` says that the result is what the call returns, not what it leaves in ``data.out``.
+    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Kernel:
     dtype: str | None = None  # None: the dtype of the run
     random: bool = False
     returns: bool = False
+    share: float = 1.0
     extras: tuple[tuple[str, str, str], ...] = ()
 
     @property
@@ -103,6 +105,7 @@ def masked(shape: Shape, dtype: Any) -> Data:
     d = vector(shape, dtype)
     d.seed = 1
     d.keep = np.asarray(rk.DropoutMask(d.seed, 0, shape.dims, d.p))
+    d.noise = d.keep * d.x.dtype.type(1 / (1 - d.p))
     return d
 
 
@@ -153,10 +156,10 @@ KERNELS = (
     Kernel("l2_decay", "decay", 2, vector),
     Kernel("sgd_step plain", "sgd", 3, training_step),
     Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
-    Kernel("dropout out=", "dropout", 2, vector, random=True),
-    Kernel("dropout in place", "dropout", 2, in_place, random=True),
-    Kernel("dropout_backward", "dropout_backward", 2, masked),
-    Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True),
-    Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED),
-    Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED),
+    Kernel("dropout out=", "dropout", 2, vector, random=True, share=2),
+    Kernel("dropout in place", "dropout", 2, in_place, random=True, share=2),
+    Kernel("dropout_backward", "dropout_backward", 2, masked, share=2),
+    Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True, share=2),
+    Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
+    Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
 )

@@ -17,8 +17,8 @@ from typing import Any
 Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
-LONG_NS = 20_000_000
-LEAST, CHEAP = 5, 0.15  # so many samples are taken, whatever the budget, of whom they cost less than so many seconds
+LONG_NS = 50_000_000
+CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
 LONGEST_PAUSE = 0.04  # seconds
 
 
@@ -33,6 +33,7 @@ class Participant:
     call: Call
     prepare: Call = nothing  # sets the number of threads
     compiles: bool = False
+    least: int = 1  # samples to be taken whatever they cost
     pause: float = 0.0  # seconds after its samples, until its workers sleep
     loops: int = 1  # calls a sample
     cost: float = 0.0  # seconds a sample, with all that belongs to it
@@ -71,38 +72,52 @@ def warm_up(p: Participant) -> None:
     """Fill caches, let compilers work, and find out what a sample costs."""
     p.prepare()
     took = _sample(p.call, 1)
-    if p.compiles or took < LONG_NS:  # else: so long a call is no warmer the second time
+    if p.compiles or took < 1_000_000_000:
         took = _sample(p.call, 1)
-    if took < LONG_NS:
+    if took >= LONG_NS:
+        p.rounds[0] = took  # and counts as the sample of the first round
+    else:
         took = min(took, _sample(p.call, 1), _sample(p.call, 1))
     while took < SAMPLE_NS and p.loops < 1 << 20:
         # An estimate may be too high by a cold start: approach in steps, and never jump past the aim.
         p.loops = max(p.loops + 1, min(p.loops * 10, int(1.2 * p.loops * SAMPLE_NS / max(took, 1))))
         took = min(_sample(p.call, p.loops) for _ in range(2))
     p.seconds = took / p.loops / 1e9
-    p.cost = took / 1e9 + (p.seconds if _wakes(p) else 0) + p.pause
-    time.sleep(p.pause)
+    p.cost = took / 1e9 + p.seconds * _untimed(p) + p.pause
+    _pause(p.pause)
 
 
-def _wakes(p: Participant) -> bool:
-    """Whether an untimed call comes first, to bring the data back into cache and the workers awake."""
-    return p.loops > 1 or (p.pause > 0 and p.seconds < 0.01)
+def _pause(seconds: float) -> None:
+    """Wait awake: a core that has slept is slow for a while."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
-def share_out(costs: Sequence[float], budget: float, most: int) -> list[int]:
-    """Samples for each participant: as many as its share of the budget, in seconds, buys, from 1 to ``most``.
+def _untimed(p: Participant) -> int:
+    """How many calls come before a sample, to bring the data back into cache and the workers awake.
 
-    What the cheap ones do not need goes to the others. Those who cost next to nothing get some in any case.
+    One is not enough: after 64 MB of other data a megabyte is only in cache for good at the third or fourth pass.
     """
-    samples = [0] * len(costs)
-    least = LEAST if budget > 0 else 3
+    if p.seconds < 0.002:
+        return max(p.loops, 4)
+    return 1 if p.pause > 0 and p.seconds < 0.01 else 0
+
+
+def share_out(participants: Sequence[Participant], budget: float, least: int, most: int) -> list[int]:
+    """Samples for each participant: as many as its share of the budget, in seconds, buys, but at most ``most``.
+
+    What the cheap ones do not need goes to the others. Those who cost next to nothing get ``least`` in any case.
+    """
+    samples = [0] * len(participants)
     left = budget
-    cheapest_first = sorted(range(len(costs)), key=costs.__getitem__)
+    cheapest_first = sorted(range(len(participants)), key=lambda i: participants[i].cost)
     for done, i in enumerate(cheapest_first):
-        share = max(left / (len(costs) - done), 0.0)
-        floor = least if costs[i] * least <= CHEAP else 1
-        samples[i] = max(floor, min(most, int(share / max(costs[i], 1e-9))))
-        left -= samples[i] * costs[i]
+        p = participants[i]
+        share = max(left / (len(participants) - done), 0.0)
+        floor = max(p.least, least if p.cost * least <= CHEAP else 1)
+        samples[i] = max(floor, min(most, int(share / p.cost)))
+        left -= samples[i] * p.cost
     return samples
 
 
@@ -110,6 +125,7 @@ def interleave(
     participants: Sequence[Participant],
     budget: float,
     *,
+    least: int,
     most: int,
     overhead: float,
     grace: float = math.inf,
@@ -119,7 +135,7 @@ def interleave(
 
     If it takes longer than foreseen by more than ``grace``, three rounds must do.
     """
-    samples = share_out([p.cost for p in participants], budget, most)
+    samples = share_out(participants, budget, least, most)
     rounds = max(samples, default=0)
     deadline = time.perf_counter() + max(budget, 0.0) + grace
     collecting = gc.isenabled()
@@ -127,14 +143,15 @@ def interleave(
     try:
         for r in range(rounds):
             for p, wanted in zip(participants, samples, strict=True):
-                if r * wanted // rounds == (r - 1) * wanted // rounds:
-                    continue  # this one sits out this round; in the first everyone is there
+                sits_out = r * wanted // rounds == (r - 1) * wanted // rounds  # never in the first round
+                if sits_out or r in p.rounds:
+                    continue
                 p.prepare()
-                if _wakes(p):
+                for _ in repeat(None, _untimed(p)):
                     p.call()
                 p.rounds[r] = max(_sample(p.call, p.loops) / p.loops - overhead, 0.1)
                 if p.pause:
-                    time.sleep(p.pause)
+                    _pause(p.pause)
             after_round()
             if r >= 2 and time.perf_counter() > deadline:
                 break

@@ -156,8 +156,8 @@ def _words(figure: Figure, run: Run, rows: Sequence[Cell], size: tuple[float, fl
     figure.text(left, y(0.62), facts, fontsize=9, color=PALE)
     names = [name for name in STYLES if any(name == found for cell in rows for found, _ in cell.samples)]
     key: list[tuple[str, str, str, float]] = [
-        ("regkern, its GB/s to the right", "o", BLUE, 8.5),
-        ("np.copyto of as many bytes", "|", INK, 12),
+        ("regkern, GB/s to the right", "o", BLUE, 8.5),
+        ("np.copyto of as many bytes, one thread", "|", INK, 12),
     ]
     key += [(name, STYLES[name].marker, STYLES[name].colour, 6) for name in names]
     x = left

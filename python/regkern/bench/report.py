@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -182,9 +183,12 @@ def footer(run: Run, console: Console) -> None:
             console.print(f"  {name}: {escape(run.terms[name])}", highlight=False)
         elif name in run.missing:
             console.print(f"  {escape(run.missing[name])}", style="dim", highlight=False)
+    for name, cell in run.wrong:
+        console.print(f"[bold red]{name} is left out of {cell}: its result differs from the reference.[/]")
     if run.left_out:
-        shown = run.left_out if len(run.left_out) <= 12 else [*run.left_out[:12], f"and {len(run.left_out) - 12} more"]
-        console.print(f"[bold]Left out[/] {'; '.join(map(escape, shown))}", highlight=False)
+        counts = Counter(name for name, _ in run.left_out)
+        cells = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        console.print(f"Cells left out for want of time: {cells}. --json names them, --full measures them.")
     slim = sum(1 for cell in run.cells for s in cell.samples.values() if 0 < len(s.rounds) < FEW)
     few = f"{slim} figures rest on fewer than {FEW} rounds. " if slim else ""
     if run.disturbed:

@@ -98,7 +98,8 @@ class Run:
     cells: list[Cell] = field(default_factory=list)
     terms: dict[str, str] = field(default_factory=dict)  # contender → version and terms of comparison
     missing: dict[str, str] = field(default_factory=dict)  # rival → why it is not there
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # contender, kernel and shape: no time for it
+    wrong: list[tuple[str, str]] = field(default_factory=list)  # the same of those whose result is another
     interrupted: bool = False
     seconds: float = 0.0
     others: float | None = None  # cores that other processes kept busy meanwhile
@@ -121,7 +122,8 @@ class Run:
             "cores_busy_with_others": None if self.others is None else round(self.others, 2),
             "contenders": self.terms,
             "missing": self.missing,
-            "left_out": self.left_out,
+            "left_out": [" in ".join(pair) for pair in self.left_out],
+            "wrong": [" in ".join(pair) for pair in self.wrong],
             "claims": claims,
             "cells": [_cell_to_json(cell) for cell in self.cells],
         }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,12 +26,13 @@ Step = Callable[[str, float], None]  # what is measured now, how much of the who
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a run measures. ``patience`` is the longest call, in seconds, that it takes on for a mere comparison."""
+    """How much a run measures; the shapes that claims name come on top. ``patience`` is the longest call, in seconds, that it takes on for a mere comparison."""
 
     name: str
     seconds: float
     sizes: tuple[int, ...]
-    rounds: int  # at most, in a cell
+    least: int  # rounds of what costs little, however short the time
+    rounds: int  # at most
     patience: float
     contenders: tuple[str, ...]
     claims_only_above: int  # larger shapes are measured only where a claim names them
@@ -38,11 +40,12 @@ class Plan:
 
 SHORT = 100_000  # elements: smaller shapes cost no time, and the pace of their calls says nothing of larger ones
 HASHED = 2_000_000  # elements: up to here, results are compared bit by bit for the numbers of threads
+COMPILING = 6  # seconds that a rival's compiler takes in a run
 EVERYONE = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
-QUICK = Plan("quick", 9, (1_000, 100_000, 1_000_000, 16_000_000), 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
-DEFAULT = Plan("default", 47, (1_000, 100_000, 1_000_000, 16_000_000), 25, 0.35, EVERYONE, 1 << 62)
+QUICK = Plan("quick", 5, (1_000, 1_000_000, 16_000_000), 3, 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
+DEFAULT = Plan("default", 45, (1_000, 1_000_000, 16_000_000), 5, 15, 0.3, EVERYONE, 1 << 62)
 FULL = Plan(
-    "full", 420, (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000), 61, float("inf"), EVERYONE, 1 << 62
+    "full", 420, (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000), 7, 61, float("inf"), EVERYONE, 1 << 62
 )
 
 
@@ -56,10 +59,12 @@ class Session:
     dtype: str
     run: Run
     started: float  # time.perf_counter() when the command began: loading the rivals counts too
+    finish: float = 0.0  # when it should end, likewise; moves on while compilers work
     peers: list[Peer] = field(default_factory=list)
     _largest: int = 0  # bytes that the largest cell must move
     _overhead: float = 0.0  # ns a call that the timing itself takes
-    _cut: int = 0  # comparisons that found no time
+    _end: float = 0.0  # of the cell, as a time of perf_counter
+    _grace: float = 0.0  # seconds that it may overrun
     _pauses: dict[str, float] = field(default_factory=dict)  # contender → seconds
     _pace: dict[tuple[str, str], float] = field(default_factory=dict)  # (op, contender) → seconds an element, so far
     _checked: set[tuple[str, int, int]] = field(default_factory=set)
@@ -70,6 +75,7 @@ class Session:
         for name in RIVALS:
             if name not in self.plan.contenders:
                 self.run.missing[name] = f"{name} is left out of a {self.plan.name} run"
+        self.finish = self.started + self.plan.seconds - COMPILING * sum(peer.compiles for peer in found)
         self.peers = [peer for peer in (*own(), *found) if peer.name in self.plan.contenders]
         self.run.terms = {peer.name: f"{peer.version}: {peer.terms}" for peer in self.peers}
         self.run.terms[COPY] = "np.copyto that moves as many bytes as the kernel must"
@@ -86,9 +92,10 @@ class Session:
     def cells(self) -> list[tuple[Kernel, Shape]]:
         found = []
         for kernel in self.kernels:
-            for shape in kernel.shapes or [Shape((n,)) for n in self.plan.sizes]:
-                if shape.elements <= self.plan.claims_only_above or claims.wanted(kernel.name, shape):
-                    found.append((kernel, shape))
+            planned = kernel.shapes or tuple(Shape((n,)) for n in self.plan.sizes)
+            shapes = {shape for shape in planned if shape.elements <= self.plan.claims_only_above}
+            shapes |= {claim.shape for claim in claims.CLAIMS if claim.kernel == kernel.name}
+            found += [(kernel, shape) for shape in sorted(shapes, key=lambda s: (s.elements, -s.axis))]
         return found
 
     def measure(self, step: Step) -> None:
@@ -102,68 +109,79 @@ class Session:
                 self._find_pauses()
                 for i, (kernel, shape) in enumerate(cells):
                     step(f"{kernel.name} {shape}", sum(weights[:i]) / sum(weights))
-                    now = time.perf_counter()
-                    left = max(self.started + self.plan.seconds - now, 0.0)
-                    end = now + left * weights[i] / sum(weights[i:])
+                    left = max(self.finish - time.perf_counter(), 0.0)
                     progress = partial(step, f"{kernel.name} {shape}", sum(weights[:i]) / sum(weights))
-                    self._cell(kernel, shape, end, progress)
+                    self._cell(kernel, shape, left * weights[i] / sum(weights[i:]), progress)
         except KeyboardInterrupt:
             self.run.interrupted = True
         finally:
             for peer in self.peers:
                 if peer.set_threads is not None:
                     peer.set_threads(before)
-            if self._cut:
-                self.run.left_out.append(f"{self._cut} more figures of rivals for lack of time")
             self.run.seconds = time.perf_counter() - self.started
 
     def _bytes(self, kernel: Kernel) -> int:
         return kernel.moves * np.dtype(kernel.dtype or self.dtype).itemsize
 
-    def _cell(self, kernel: Kernel, shape: Shape, end: float, progress: Callable[[], None]) -> None:
-        """Measure one cell until ``end``, a time of perf_counter, or somewhat longer if it must be."""
-        grace = self.plan.seconds / 200 + (end - time.perf_counter()) / 2
+    def _cell(self, kernel: Kernel, shape: Shape, seconds: float, progress: Callable[[], None]) -> None:
+        """Measure one cell in so many seconds, not counting what compilers take, or somewhat longer if it must be."""
+        self._end = time.perf_counter() + seconds
+        self._grace = self.plan.seconds / 200 + seconds / 2
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
-        wrong = self._disagreeing(kernel, shape, dtype)
-        participants = self._participants(cell, kernel, wrong, end + grace, progress)
+        with self._uncounted():
+            wrong = self._disagreeing(kernel, shape, dtype)
+        participants = self._participants(cell, kernel, wrong, progress)
         self.run.cells.append(cell)
         for threads in self.threads:
             if threads > 1 and shape.elements <= HASHED:
                 cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
         interleave(
             participants,
-            end - time.perf_counter(),
+            self._end - time.perf_counter(),
+            least=self.plan.least,
             most=self.plan.rounds,
             overhead=self._overhead,
-            grace=grace,
+            grace=self._grace,
             after_round=progress,
         )
 
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """What is done within does not use up the time of the cell, nor of the run: it was set aside for it."""
+        start = time.perf_counter()
+        yield
+        self._end += time.perf_counter() - start
+        self.finish += time.perf_counter() - start
+
     def _participants(
-        self, cell: Cell, kernel: Kernel, wrong: set[str], end: float, progress: Callable[[], None]
+        self, cell: Cell, kernel: Kernel, wrong: set[str], progress: Callable[[], None]
     ) -> list[Participant]:
         """Everyone who takes part in a cell, warm."""
         shape, data = cell.shape, kernel.data(cell.shape, cell.dtype)
         participants, pace = [], dict[str, float]()
 
         def join(name: str, threads: int, how: str, participant: Participant) -> None:
-            warm_up(participant)
+            with self._uncounted() if participant.compiles else nullcontext():
+                warm_up(participant)
             participants.append(participant)
             cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
             pace[name] = min(pace.get(name, float("inf")), participant.seconds / shape.elements)
             progress()
 
-        join(COPY, 1, _how(copy_of), Participant(copy_of(cell.bytes_per_element * shape.elements, self._largest)))
-        for threads in self.threads:
-            for name, peer, op in self._contenders(kernel, shape, threads):
-                make = getattr(peer.calls(threads), op, None)
-                if make is None or name in wrong or self._too_slow(kernel, shape, name, end):
-                    continue
-                prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
-                prepare()
-                pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
-                join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, pause))
+        copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
+        join(COPY, 1, _how(copy_of), Participant(copy, least=3))
+        everyone = [(threads, *who) for threads in self.threads for who in self._contenders(kernel, shape, threads)]
+        everyone.sort(key=lambda who: who[1] == REFERENCE)  # the slowest is last, so that it is what finds no time
+        for threads, name, peer, op in everyone:
+            make = getattr(peer.calls(threads), op, None)
+            if make is None or name in wrong or self._too_slow(kernel, shape, name):
+                continue
+            prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
+            prepare()
+            pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
+            least = 3 if name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
+            join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, least, pause))
         if shape.elements >= SHORT:
             self._pace |= {(kernel.op, name): seconds for name, seconds in pace.items()}
         return participants
@@ -177,28 +195,31 @@ class Session:
             found += [(n, by_name[p], op) for n, p, op in kernel.extras if n in wanted and p in by_name]
         return found
 
-    def _too_slow(self, kernel: Kernel, shape: Shape, name: str, end: float) -> bool:
+    def _too_slow(self, kernel: Kernel, shape: Shape, name: str) -> bool:
         """Whether a rival must be left out: for its pace on the smaller shapes, or because the cell's time is over."""
         if name == REGKERN or name in claims.wanted(kernel.name, shape):
             return False
         now = time.perf_counter()
-        if now > end and (shape.elements > SHORT or now > self.started + self.plan.seconds):
-            self._cut += 1
-            return True
+        over = now > self._end + self._grace and (
+            shape.elements > SHORT or now > self.finish  # short calls are worth the wait
+        )
         seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
-        patience = min(self.plan.patience, max((end - now) / 4, 0.02))
-        if shape.elements <= SHORT or seconds <= patience:
+        patience = min(self.plan.patience, max((self._end - now) / 4, 0.06))
+        if not over and (shape.elements <= SHORT or seconds <= patience):
             return False
-        note = f"{name} in {kernel.name} {shape}: about {seconds:.2g} s a call"
-        if note not in self.run.left_out:
-            self.run.left_out.append(note)
+        self._note(self.run.left_out, name, kernel, shape)
         return True
+
+    @staticmethod
+    def _note(notes: list[tuple[str, str]], name: str, kernel: Kernel, shape: Shape) -> None:
+        if (name, f"{kernel.name} {shape}") not in notes:
+            notes.append((name, f"{kernel.name} {shape}"))
 
     def _disagreeing(self, kernel: Kernel, shape: Shape, dtype: str) -> set[str]:
         """Who computes something else than the reference, tried on the smallest shape of each layout: a wrong rival
         is no rival, and a wrong regkern is no result."""
         layout = (kernel.name, len(shape.dims), shape.axis)
-        if kernel.random or layout in self._checked or time.perf_counter() > self.started + self.plan.seconds:
+        if kernel.random or layout in self._checked or time.perf_counter() > self.finish:
             return set()
         self._checked.add(layout)
         expected = _result(own()[1], 1, kernel, shape, dtype)
@@ -210,8 +231,8 @@ class Session:
                 found = _result(peer, threads, kernel, shape, dtype)
                 if found is not None and not np.allclose(found, expected, rtol=tolerance, atol=tolerance):
                     wrong.add(peer.name)
-        notes = (f"{name} in {kernel.name} {shape}: its result differs from the reference" for name in sorted(wrong))
-        self.run.left_out += notes
+        for name in sorted(wrong):
+            self._note(self.run.wrong, name, kernel, shape)
         return wrong
 
     def _same_bits(self, kernel: Kernel, shape: Shape, dtype: str, threads: int) -> bool:
@@ -225,7 +246,7 @@ class Session:
 
 def _weight(kernel: Kernel, shape: Shape) -> float:
     """A cell's share of the time: every one must be set up, the large take longer, and claims deserve more rounds."""
-    return (6 + math.sqrt(shape.elements / 1e5)) * (1.5 if claims.wanted(kernel.name, shape) else 1)
+    return (6 + math.sqrt(shape.elements / 1e5)) * kernel.share * (1.5 if claims.wanted(kernel.name, shape) else 1)
 
 
 def _how(make: Callable[..., Any]) -> str:

@@ -59,7 +59,13 @@ def own() -> list[Peer]:
     """What every run measures: regkern, its reference, and NumPy."""
     regkern, reference, numpy = Regkern(rk), Regkern(ref), with_numpy
     return [
-        Peer(REGKERN, rk.__version__, "output reused", lambda _: regkern, rk.set_num_threads),
+        Peer(
+            REGKERN,
+            rk.__version__,
+            "output reused, except random_bits: fresh output",
+            lambda _: regkern,
+            rk.set_num_threads,
+        ),
         Peer(
             REFERENCE, rk.__version__, "regkern.reference, written to be read; fresh temporaries", lambda _: reference
         ),

@@ -274,7 +274,7 @@ class Numba:
 
     def random_bits(self, d: Data) -> Call:
         """np.random.randint an element, output reused"""
-        return self._loop(_random_bits, np.empty(d.n, np.uint32))
+        return self._loop(_random_bits, np.zeros(d.n, np.uint32))
 
     def batch_norm(self, d: Data) -> Call:
         """three passes, channel by channel or in stripes of rows, sums in float64"""
@@ -289,7 +289,7 @@ class Numba:
         """two passes, channel by channel or in stripes of rows, sums in float64"""
         others = tuple(i for i in range(d.x.ndim) if i != d.axis % d.x.ndim)
         mean, invstd = d.x.mean(others), (1 / np.sqrt(d.x.var(others) + d.eps)).astype(d.x.dtype)
-        channel = (d.gamma, mean, invstd, np.empty_like(d.gamma), np.empty_like(d.gamma))
+        channel = (d.gamma, mean, invstd, np.zeros_like(d.gamma), np.zeros_like(d.gamma))
         if d.x.ndim > 2 and d.axis == 1:
             dy, x, out = (a.reshape(*a.shape[:2], -1) for a in (d.dy, d.x, d.out))
             return self._sum(_norm_back_first, dy, x, *channel, out)

@@ -30,7 +30,7 @@ def copy_of(n_bytes: int, largest: int) -> Call:
 
 def copyto(d: Data) -> Call:
     """np.copyto of the array that the kernel changes"""
-    return partial(np.copyto, np.empty_like(d.x), d.x)
+    return partial(np.copyto, np.zeros_like(d.x), d.x)
 
 
 def multiply(d: Data) -> Call:
@@ -46,7 +46,7 @@ def expression(d: Data) -> Call:
 
 def soft_threshold(d: Data) -> Call:
     """np.clip, np.subtract with out="""
-    x, t, out, near = d.x, d.threshold, d.out, np.empty_like(d.x)
+    x, t, out, near = d.x, d.threshold, d.out, np.zeros_like(d.x)
 
     def call() -> None:
         np.clip(x, -t, t, out=near)
@@ -58,7 +58,7 @@ def soft_threshold(d: Data) -> Call:
 def weighted_soft_threshold(d: Data) -> Call:
     """np.multiply, minimum, negative, maximum, subtract with out="""
     x, t, weights, out = d.x, d.threshold, d.weights, d.out
-    bound, near = np.empty_like(x), np.empty_like(x)
+    bound, near = np.zeros_like(x), np.zeros_like(x)
 
     def call() -> None:
         np.multiply(weights, t, out=bound)
@@ -108,7 +108,7 @@ def squared_l2_norm(d: Data) -> Call:
 
 def sgd(d: Data) -> Call:
     """np.multiply, subtract with out="""
-    w, grad, lr, step = d.x, d.grad, d.lr, np.empty_like(d.x)
+    w, grad, lr, step = d.x, d.grad, d.lr, np.zeros_like(d.x)
 
     def call() -> None:
         np.multiply(grad, lr, out=step)
@@ -119,7 +119,7 @@ def sgd(d: Data) -> Call:
 
 def sgd_momentum(d: Data) -> Call:
     """eight in-place passes, the last two the soft threshold"""
-    w, grad, buffer, step = d.x, d.grad, d.buffer, np.empty_like(d.x)
+    w, grad, buffer, step = d.x, d.grad, d.buffer, np.zeros_like(d.x)
     lr, momentum, weight_decay, t = d.lr, d.momentum, d.weight_decay, d.lr * d.l1
 
     def call() -> None:
@@ -138,7 +138,7 @@ def sgd_momentum(d: Data) -> Call:
 def dropout(d: Data) -> Call:
     """Generator(SFC64).random(out=), greater_equal, two multiplies with out=; no mask kept"""
     x, p, out, scale = d.x, d.p, d.out, 1 / (1 - d.p)
-    rng, uniform, keep = np.random.Generator(np.random.SFC64(1)), np.empty_like(d.x), np.empty(d.x.shape, np.bool_)
+    rng, uniform, keep = np.random.Generator(np.random.SFC64(1)), np.zeros_like(d.x), np.zeros(d.x.shape, np.bool_)
 
     def call() -> None:
         rng.random(out=uniform, dtype=uniform.dtype)
@@ -151,7 +151,7 @@ def dropout(d: Data) -> Call:
 
 def dropout_backward(d: Data) -> Call:
     """one np.multiply with out= by a mask stored as scaled numbers"""
-    return partial(np.multiply, d.x, d.keep * d.x.dtype.type(1 / (1 - d.p)), out=d.out)
+    return partial(np.multiply, d.x, d.noise, out=d.out)
 
 
 def random_bits(d: Data) -> Call:
@@ -188,7 +188,7 @@ def batch_norm_backward(d: Data) -> Call:
     products, n = f"{letters},{letters}->{letters[axis]}", x.size // x.shape[axis]
     mean = x.mean(axis=others).reshape(wide)
     invstd = 1 / np.sqrt(x.var(axis=others) + d.eps)
-    scale, scaled = d.gamma * invstd, np.empty_like(x)
+    scale, scaled = d.gamma * invstd, np.zeros_like(x)
 
     def call() -> tuple[Array, Array]:
         dbeta = dy.sum(axis=others)

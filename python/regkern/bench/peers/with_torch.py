@@ -15,7 +15,7 @@ import numpy as np
 
 from regkern.bench.kernels import Array, Data
 
-TERMS = "eager, no autograd; output reused (out=), except dropout: fresh output"
+TERMS = "eager, no autograd; output reused (out=), except dropout and batch norm backward: fresh output"
 
 Call = Callable[[], Any]
 torch: Any = importlib.import_module("torch")
@@ -32,7 +32,7 @@ def soft_threshold(d: Data) -> Call:
 def weighted_soft_threshold(d: Data) -> Call:
     """mul, neg, clamp, sub with out="""
     x, weights, out, t = tensor(d.x), tensor(d.weights), tensor(d.out), d.threshold
-    high, low = torch.empty_like(x), torch.empty_like(x)
+    high, low = torch.zeros_like(x), torch.zeros_like(x)
 
     def call() -> None:
         torch.mul(weights, t, out=high)
@@ -129,13 +129,12 @@ def dropout(d: Data) -> Call:
 
 def dropout_backward(d: Data) -> Call:
     """mul with out= by a mask stored as scaled numbers, as autograd keeps it"""
-    noise: Array = d.keep * d.x.dtype.type(1 / (1 - d.p))
-    return partial(torch.mul, tensor(d.x), tensor(noise), out=tensor(d.out))
+    return partial(torch.mul, tensor(d.x), tensor(d.noise), out=tensor(d.out))
 
 
 def random_bits(d: Data) -> Call:
     """int64 random_ of half as many numbers, output reused"""
-    return partial(torch.empty(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
+    return partial(torch.zeros(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
 
 
 def _channel_first(a: Array) -> Any:
@@ -147,7 +146,7 @@ def batch_norm(d: Data) -> Call:
     """aten.native_batch_norm.out"""
     x, out = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.out))
     channel = [tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var)]
-    mean, invstd = torch.empty_like(channel[0]), torch.empty_like(channel[0])
+    mean, invstd = torch.zeros_like(channel[0]), torch.zeros_like(channel[0])
     saved = {"save_mean": mean, "save_invstd": invstd}
     return partial(aten.native_batch_norm.out, x, *channel, True, 0.1, d.eps, out=out, **saved)
 
