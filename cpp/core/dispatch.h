@@ -22,4 +22,19 @@ hwy::ChosenTarget& chosen_target();
 #define REGKERN_TABLE(function) (HWY_DISPATCH_TABLE(function)[::regkern::chosen_target().GetIndex()])()
 #endif
 
+// Exports name_f32 and name_f64, and defines table<float>() and table<double>() to call that of the
+// instruction set in use.
+#define REGKERN_EXPORT_TABLES(Table, name) \
+  HWY_EXPORT(name##_f32);                  \
+  HWY_EXPORT(name##_f64);                  \
+  template <class T>                       \
+  static const Table<T>& table() {         \
+    if constexpr (sizeof(T) == 4) {        \
+      return REGKERN_TABLE(name##_f32);    \
+    } else {                               \
+      return REGKERN_TABLE(name##_f64);    \
+    }                                      \
+  }                                        \
+  static_assert(true, "")
+
 #endif  // REGKERN_CORE_DISPATCH_H_

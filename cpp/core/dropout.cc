@@ -41,21 +41,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(dropout_table_f32);
-HWY_EXPORT(dropout_table_f64);
+REGKERN_EXPORT_TABLES(DropoutTable, dropout_table);
 
 namespace {
 
 constexpr std::uint64_t kOne = std::uint64_t{1} << 40;  // the probability 1
-
-template <class T>
-const DropoutTable<T>& table() {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return REGKERN_TABLE(dropout_table_f32);
-  } else {
-    return REGKERN_TABLE(dropout_table_f64);
-  }
-}
 
 }  // namespace
 

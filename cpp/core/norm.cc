@@ -60,8 +60,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(norm_table_f32);
-HWY_EXPORT(norm_table_f64);
+REGKERN_EXPORT_TABLES(NormTable, norm_table);
 
 ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(extents), axis(channel_axis) {
   for (int i = 0; i < shape.ndim; ++i) {
@@ -73,20 +72,12 @@ ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(ext
 namespace {
 
 // The grid of partial sums. It depends on the shape alone, never on strides, threads or vectors.
-constexpr std::size_t kLeaf =
-    4096;  // elements of one channel, planar: 16 or 32 KiB, half an L1 cache at most
+constexpr std::size_t kLeaf = 4096;      // elements of one channel, planar: 16 or 32 KiB
 constexpr std::size_t kLeafRows = 128;   // rows, channels side by side
 constexpr std::size_t kPanel = 512;      // columns a thread takes at once
 constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
-
-template <class T>
-const NormTable<T>& table() {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return REGKERN_TABLE(norm_table_f32);
-  } else {
-    return REGKERN_TABLE(norm_table_f64);
-  }
-}
+constexpr std::size_t kRowGroup = 8;     // rows of a panel gathered at once: the sweep of the column kernels
+constexpr std::size_t kFlat = 4096;      // positions gathered at once where channels do not matter
 
 // Count, mean and sum of squared deviations, merged after Chan, Golub and LeVeque (1979).
 struct Moments {
@@ -94,8 +85,8 @@ struct Moments {
 
   static Moments of_sums(double n, double shift, double sum, double sum_sq) {
     const double d = sum / n;
-    return {n, shift + d,
-            std::max(sum_sq - sum * d, 0.0)};  // max returns its first argument where that is NaN
+    const double m2 = std::max(sum_sq - sum * d, 0.0);  // its first argument where that is NaN
+    return {n, shift + d, m2};
   }
 
   void merge(const Moments& other) {
@@ -125,8 +116,7 @@ Gradient<T> gradient_of(double n, double mean, double invstd, double scale, doub
           static_cast<T>(scale * invstd * invstd * (sum_dev / n))};
 }
 
-// --- planar: the elements of a channel are rows of `inner` neighbours
-// ------------------------------------------
+// --- planar: the elements of a channel are rows of `inner` neighbours ---
 
 // An operand as channels of positions: position p is element p of the channel in C order of the other axes.
 template <class T>
@@ -245,8 +235,7 @@ void for_lines(const ChannelShape& s, const PlanarGrid& grid, bool dense, int te
 // Streaming pays for itself where a row has many whole vectors.
 bool stream_rows(std::size_t bytes, std::size_t cols) { return cols >= 256 && worth_streaming(bytes); }
 
-// --- columns: channels lie beside each other
-// -------------------------------------------------------------------
+// --- columns: channels lie beside each other ---
 
 // x as a matrix of rows × columns, positions counted along the rows. Where a channel count is small or does
 // not fill vectors, `fold` rows are seen as one row of fold·channels columns; `rest` rows are left over, less
@@ -284,6 +273,11 @@ class Columns {
     return buffer;
   }
   template <class U>
+  void copy(std::size_t first, std::size_t n, U* buffer) const {
+    const T* from = load(first, n, buffer);
+    if (from != buffer) std::copy_n(from, n, buffer);
+  }
+  template <class U>
   U* target(std::size_t first, U* buffer) const {
     return dense_ ? data_ + first : buffer;
   }
@@ -298,30 +292,27 @@ class Columns {
   bool dense_ = true;
 };
 
-constexpr std::size_t kColumnBuffer = 8 * kPanel;  // eight rows of a panel
-
-// Calls body(r, rows, pointer of each operand, its row stride) for pieces of the rows [row, row + rows),
-// columns [col, col + cols): all at once where dense, eight rows at a time through buffers otherwise.
-template <class T, class Body>
+// Calls body(rows, pointers, row stride), a pointer an operand, for pieces of the rows [row, row + rows),
+// columns [col, col + cols): all at once where every operand is dense, kRowGroup rows at a time through
+// buffers otherwise.
+template <class T, std::size_t K, class Body>
 void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std::size_t col,
-                    std::size_t cols, const Columns<const T>& x, const Columns<const T>& dy, Body&& body) {
-  if (x.dense() && dy.dense()) {
-    const auto stride = static_cast<std::ptrdiff_t>(s.cols);
-    body(rows, x.data() + row * s.cols + col, stride, dy.data() + row * s.cols + col, stride);
+                    std::size_t cols, const std::array<const Columns<const T>*, K>& operands, Body&& body) {
+  std::array<const T*, K> pointers;
+  if (std::all_of(operands.begin(), operands.end(), [](const auto* operand) { return operand->dense(); })) {
+    for (std::size_t k = 0; k < K; ++k) pointers[k] = operands[k]->data() + row * s.cols + col;
+    body(rows, pointers, static_cast<std::ptrdiff_t>(s.cols));
     return;
   }
-  alignas(64) T x_buffer[kColumnBuffer], dy_buffer[kColumnBuffer];
-  for (std::size_t r = 0; r < rows; r += 8) {
-    const std::size_t group = std::min<std::size_t>(8, rows - r);
+  alignas(64) T buffers[K][kRowGroup * kPanel];
+  for (std::size_t k = 0; k < K; ++k) pointers[k] = buffers[k];
+  for (std::size_t r = 0; r < rows; r += kRowGroup) {
+    const std::size_t group = std::min(kRowGroup, rows - r);
     for (std::size_t i = 0; i < group; ++i) {
       const std::size_t first = (row + r + i) * s.cols + col;
-      const T* p = x.load(first, cols, x_buffer + i * cols);
-      const T* q = dy.load(first, cols, dy_buffer + i * cols);
-      if (x.dense()) std::copy_n(p, cols, x_buffer + i * cols);
-      if (dy.dense()) std::copy_n(q, cols, dy_buffer + i * cols);
+      for (std::size_t k = 0; k < K; ++k) operands[k]->copy(first, cols, buffers[k] + i * cols);
     }
-    const auto stride = static_cast<std::ptrdiff_t>(cols);
-    body(group, static_cast<const T*>(x_buffer), stride, static_cast<const T*>(dy_buffer), stride);
+    body(group, pointers, static_cast<std::ptrdiff_t>(cols));
   }
 }
 
@@ -356,12 +347,12 @@ void column_stats(const ChannelShape& shape, const Columns<const T>& x, int team
         double* shift = &partial[3 * leaf * s.cols + col];
         double *sum = shift + s.cols, *sum_sq = sum + s.cols;
         bool first = true;
-        for_row_groups<T>(s, row, rows, col, cols, x, x,
-                          [&](std::size_t n, const T* p, std::ptrdiff_t stride, const T*, std::ptrdiff_t) {
-                            if (first) std::copy_n(p, cols, shift);
-                            first = false;
-                            k.column_moments(p, stride, n, cols, shift, sum, sum_sq);
-                          });
+        for_row_groups<T, 1>(s, row, rows, col, cols, {&x},
+                             [&](std::size_t n, const std::array<const T*, 1>& p, std::ptrdiff_t stride) {
+                               if (first) std::copy_n(p[0], cols, shift);
+                               first = false;
+                               k.column_moments(p[0], stride, n, cols, shift, sum, sum_sq);
+                             });
       });
   // Merge the leaves, then the folds, in order.
   std::vector<Moments> merged(s.cols);
@@ -407,7 +398,6 @@ struct Cyclic {
 // Elementwise pass over all positions in C order; body(first, n, phase, stream) on dense ranges or blocks.
 template <class Body>
 void for_flat(std::size_t n, bool dense, std::size_t period, int team, std::size_t bytes, Body&& body) {
-  constexpr std::size_t kFlat = 4096;
   const bool stream = dense && worth_streaming(bytes);
   threading::for_ranges(team, n, kFlat, [&](std::size_t begin, std::size_t end) {
     const std::size_t step = dense ? end - begin : kFlat;
@@ -472,7 +462,7 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
     const PlanarGrid grid(s);
     std::vector<Affine<T>> coefficients(s.channels);
     for (std::size_t c = 0; c < s.channels; ++c) coefficients[c] = affine_of<T>(mean[c], scale[c], shift[c]);
-    const bool dense = from.dense() && to.dense(), stream = stream_rows(bytes, grid.cols);
+    const bool dense = from.dense() && to.dense(), stream = dense && stream_rows(bytes, grid.cols);
     for_lines(s, grid, dense, team,
               [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
                 alignas(64) T x_buffer[kLeaf], y_buffer[kLeaf];
@@ -492,7 +482,7 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
   const bool in_place = x.data == y.data;
   for_flat(s.shape.size, from.dense() && to.dense(), c.period, team, bytes,
            [&](std::size_t first, std::size_t n, std::size_t phase, bool stream) {
-             alignas(64) T x_buffer[4096], y_buffer[4096];
+             alignas(64) T x_buffer[kFlat], y_buffer[kFlat];
              const T* p = from.load(first, n, x_buffer);
              k.apply_cyclic(p, to.target(first, y_buffer), n, phase, c.period, arrays, stream && !in_place);
              to.store(first, n, y_buffer);
@@ -502,17 +492,12 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
 template <class T>
 void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
                       double* mean, double* var, double* invstd) {
-  const auto finish = [&](std::size_t c) { invstd[c] = 1 / std::sqrt(var[c] + eps); };
-  const auto scale = [&](std::size_t c) {
-    return gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
-  };
-  const auto shift = [&](std::size_t c) { return beta ? static_cast<double>(beta[c]) : 0.0; };
   batch_norm_stats(s, x, mean, var);
   std::vector<double> scales(s.channels), shifts(s.channels);
   for (std::size_t c = 0; c < s.channels; ++c) {
-    finish(c);
-    scales[c] = scale(c);
-    shifts[c] = shift(c);
+    invstd[c] = 1 / std::sqrt(var[c] + eps);
+    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+    shifts[c] = beta ? static_cast<double>(beta[c]) : 0.0;
   }
   batch_norm_apply(s, x, y, mean, scales.data(), shifts.data());
 }
@@ -563,7 +548,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
       std::vector<Gradient<T>> gradients(s.channels);
       for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
       const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
-      const bool stream = stream_rows(bytes, grid.cols);
+      const bool stream = dense && stream_rows(bytes, grid.cols);
       for_lines(s, grid, dense, team,
                 [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
                   alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
@@ -584,10 +569,11 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
     for_panels(grid, team,
                [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
                  double* sum = &partial[2 * leaf * grid.cols + col];
-                 for_row_groups<T>(
-                     grid, row, rows, col, cols, x_columns, dy_columns,
-                     [&](std::size_t m, const T* p, std::ptrdiff_t ps, const T* q, std::ptrdiff_t qs) {
-                       k.column_gradient_sums(p, ps, q, qs, m, cols, &means[col], sum, sum + grid.cols);
+                 for_row_groups<T, 2>(
+                     grid, row, rows, col, cols, {&x_columns, &dy_columns},
+                     [&](std::size_t m, const std::array<const T*, 2>& p, std::ptrdiff_t stride) {
+                       k.column_gradient_sums(p[0], stride, p[1], stride, m, cols, &means[col], sum,
+                                              sum + grid.cols);
                      });
                });
     for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
@@ -608,7 +594,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
       const bool in_place = dy.data == dx.data;
       for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period,
                team, bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
-                 alignas(64) T x_buffer[4096], dy_buffer[4096], dx_buffer[4096];
+                 alignas(64) T x_buffer[kFlat], dy_buffer[kFlat], dx_buffer[kFlat];
                  const T* p = x_columns.load(first, m, x_buffer);
                  const T* q = dy_columns.load(first, m, dy_buffer);
                  k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,

@@ -36,21 +36,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(optim_table_f32);
-HWY_EXPORT(optim_table_f64);
-
-namespace {
-
-template <class T>
-const OptimTable<T>& table() {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return REGKERN_TABLE(optim_table_f32);
-  } else {
-    return REGKERN_TABLE(optim_table_f64);
-  }
-}
-
-}  // namespace
+REGKERN_EXPORT_TABLES(OptimTable, optim_table);
 
 template <class T>
 void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {

@@ -44,21 +44,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(prox_table_f32);
-HWY_EXPORT(prox_table_f64);
-
-namespace {
-
-template <class T>
-const ProxTable<T>& table() {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return REGKERN_TABLE(prox_table_f32);
-  } else {
-    return REGKERN_TABLE(prox_table_f64);
-  }
-}
-
-}  // namespace
+REGKERN_EXPORT_TABLES(ProxTable, prox_table);
 
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, In<T> weights) {

@@ -263,8 +263,7 @@ void apply_gradient(const T* x, const T* dy, T* dx, size_t rows, size_t cols, co
 // period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from the start, so
 // that a vector can be loaded at any phase.
 template <class T, class Op, class... In>
-HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Op op, T* HWY_RESTRICT y,
-                           const In*... x) {
+HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Op op, T* y, const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;

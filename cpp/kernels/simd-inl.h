@@ -45,7 +45,7 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
 // disjoint) writes around the cache. The rest of a disjoint array is done by one more whole vector that ends
 // at the last element, the rest of an array in place by a partial one: the same op either way.
 template <class D, class Op, class T = hn::TFromD<D>, class... In>
-HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* HWY_RESTRICT y, const In*... x) {
+HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
   const size_t N = hn::Lanes(d);
   if (n < N) {
     if (n != 0) store_partial(op(load_partial(d, x, n)...), d, y, n);
