@@ -214,34 +214,18 @@ Moments leaf_moments(const NormTable<T>& k, const Planes<const T>& x, std::size_
   return Moments::of_sums(static_cast<double>(leaf.size()), shift, sum, sum_sq);
 }
 
-// Neighbouring channels that are worked on together.
-struct ChannelRange {
-  std::size_t begin, end;
-  std::size_t size() const { return end - begin; }
-};
-
-// Calls body(range) for groups of channels of which all that is read fits a quarter of the last cache, so
-// that the second pass finds it there; a single group where everything fits. A group is as wide as possible:
-// a channel alone would stay in the L2 cache, but its rows lie far apart and the prefetcher would start anew
-// at each (measured: slower than two passes over all memory).
-template <class Body>
-void for_channel_groups(const ChannelShape& s, std::size_t bytes_read, Body&& body) {
-  const std::size_t groups = std::max<std::size_t>(1, bytes_read / (last_level_cache() / 4));
-  const std::size_t step = std::max<std::size_t>(1, s.channels / groups);
-  for (std::size_t c = 0; c < s.channels; c += step) body(ChannelRange{c, std::min(c + step, s.channels)});
-}
-
 // Calls body(channel, row, col, rows, cols) on pieces of memory in its own order: `rows` neighbouring
-// channels of one sample where whole rows are taken, one part of a row otherwise.
+// channels of one sample where whole rows are taken, one part of a row otherwise. On two passes over all
+// memory the hardware prefetcher beats two passes over one channel at a time that stays in the L2 cache: a
+// channel's rows lie far apart.
 template <class Body>
-void for_lines(const ChannelShape& s, const PlanarGrid& grid, ChannelRange range, bool dense, int team,
-               Body&& body) {
+void for_lines(const ChannelShape& s, const PlanarGrid& grid, bool dense, int team, Body&& body) {
   const std::size_t parts = grid.parts_per_row;
-  threading::for_ranges(team, s.outer * range.size() * parts, 1, [&](std::size_t begin, std::size_t end) {
+  threading::for_ranges(team, s.outer * s.channels * parts, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end;) {
-      const std::size_t line = u / parts, row = line / range.size(), c = range.begin + line % range.size();
-      const std::size_t col = u % parts * grid.cols;
-      const std::size_t rows = dense && parts == 1 ? std::min(range.end - c, end - u) : 1;
+      const std::size_t line = u / parts, row = line / s.channels, c = line % s.channels,
+                        col = u % parts * grid.cols;
+      const std::size_t rows = dense && parts == 1 ? std::min(s.channels - c, end - u) : 1;
       body(c, row, col, rows, std::min(grid.cols, s.inner - col));
       u += rows;
     }
@@ -430,56 +414,23 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
   return s.shape.size * sizeof(T) * operands;
 }
 
-// Leaves of the channels in parallel, merged per channel in order.
+// Leaves of all channels in parallel, merged per channel in order.
 template <class T>
-void planar_stats(const PlanarGrid& grid, ChannelRange range, const Planes<const T>& x, int team,
+void planar_stats(const ChannelShape& s, const Planes<const T>& x, const PlanarGrid& grid, int team,
                   double* mean, double* var) {
   const NormTable<T>& k = table<T>();
-  std::vector<Moments> partial(range.size() * grid.leaves);
+  std::vector<Moments> partial(s.channels * grid.leaves);
   threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t u = begin; u < end; ++u) {
-      partial[u] = leaf_moments<T>(k, x, range.begin + u % range.size(), grid[u / range.size()]);
-    }
+    for (std::size_t u = begin; u < end; ++u)
+      partial[u] = leaf_moments<T>(k, x, u % s.channels, grid[u / s.channels]);
   });
-  for (std::size_t c = range.begin; c < range.end; ++c) {
+  for (std::size_t c = 0; c < s.channels; ++c) {
     Moments m;
-    for (std::size_t i = 0; i < grid.leaves; ++i) m.merge(partial[i * range.size() + c - range.begin]);
+    for (std::size_t i = 0; i < grid.leaves; ++i) m.merge(partial[i * s.channels + c]);
     mean[c] = m.mean;
     var[c] = m.m2 / m.n;
   }
 }
-
-template <class T>
-void planar_apply(const ChannelShape& s, const PlanarGrid& grid, ChannelRange range, const Planes<const T>& x,
-                  const Planes<T>& y, int team, const double* mean, const double* scale,
-                  const double* shift) {
-  const NormTable<T>& k = table<T>();
-  std::vector<Affine<T>> coefficients;
-  for (std::size_t c = range.begin; c < range.end; ++c) {
-    coefficients.push_back(affine_of<T>(mean[c], scale[c], shift[c]));
-  }
-  const bool dense = x.dense() && y.dense(), stream = dense && stream_rows(bytes_of<T>(s, 2), grid.cols);
-  for_lines(s, grid, range, dense, team,
-            [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-              alignas(64) T x_buffer[kLeaf], y_buffer[kLeaf];
-              const T* p = x.load(c, row, col, cols, x_buffer);
-              k.apply(p, y.target(c, row, col, y_buffer), rows, cols, &coefficients[c - range.begin], stream);
-              y.store(c, row, col, cols, y_buffer);
-            });
-}
-
-// Scale gamma·invstd and shift beta of every channel, set as its invstd becomes known.
-template <class T>
-struct Coefficients {
-  Coefficients(const T* gamma_in, const T* beta_in, std::size_t channels)
-      : gamma(gamma_in), beta(beta_in), scale(channels), shift(channels) {}
-  void set(std::size_t c, double invstd) {
-    scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd : invstd;
-    shift[c] = beta ? static_cast<double>(beta[c]) : 0.0;
-  }
-  const T *gamma, *beta;
-  std::vector<double> scale, shift;
-};
 
 }  // namespace
 
@@ -492,7 +443,7 @@ void batch_norm_stats(const ChannelShape& s, In<T> x, double* mean, double* var)
   }
   const int team = threading::team_for(bytes_of<T>(s, 2));
   if (planar(s)) {
-    planar_stats<T>(PlanarGrid(s), {0, s.channels}, Planes<const T>(s, x.data, x.strides), team, mean, var);
+    planar_stats<T>(s, Planes<const T>(s, x.data, x.strides), PlanarGrid(s), team, mean, var);
   } else {
     column_stats<T>(s, Columns<const T>(s, x.data, x.strides), team, mean, var);
   }
@@ -502,14 +453,25 @@ template <class T>
 void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift) {
   if (s.shape.size == 0) return;
+  const NormTable<T>& k = table<T>();
   const std::size_t bytes = bytes_of<T>(s, 2);
   const int team = threading::team_for(bytes);
   if (planar(s)) {
-    planar_apply<T>(s, PlanarGrid(s), {0, s.channels}, Planes<const T>(s, x.data, x.strides),
-                    Planes<T>(s, y.data, y.strides), team, mean, scale, shift);
+    const Planes<const T> from(s, x.data, x.strides);
+    const Planes<T> to(s, y.data, y.strides);
+    const PlanarGrid grid(s);
+    std::vector<Affine<T>> coefficients(s.channels);
+    for (std::size_t c = 0; c < s.channels; ++c) coefficients[c] = affine_of<T>(mean[c], scale[c], shift[c]);
+    const bool dense = from.dense() && to.dense(), stream = dense && stream_rows(bytes, grid.cols);
+    for_lines(s, grid, dense, team,
+              [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+                alignas(64) T x_buffer[kLeaf], y_buffer[kLeaf];
+                const T* p = from.load(c, row, col, cols, x_buffer);
+                k.apply(p, to.target(c, row, col, y_buffer), rows, cols, &coefficients[c], stream);
+                to.store(c, row, col, cols, y_buffer);
+              });
     return;
   }
-  const NormTable<T>& k = table<T>();
   const Columns<const T> from(s, x.data, x.strides);
   const Columns<T> to(s, y.data, y.strides);
   const Cyclic<T, 4> c(s.channels, [&](std::size_t i) {
@@ -530,29 +492,14 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
 template <class T>
 void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
                       double* mean, double* var, double* invstd) {
-  Coefficients<T> coefficients(gamma, beta, s.channels);
-  const auto finish = [&](ChannelRange range) {
-    for (std::size_t c = range.begin; c < range.end; ++c) {
-      invstd[c] = 1 / std::sqrt(var[c] + eps);
-      coefficients.set(c, invstd[c]);
-    }
-  };
-  if (!planar(s) || s.count() == 0) {
-    batch_norm_stats(s, x, mean, var);
-    finish({0, s.channels});
-    batch_norm_apply(s, x, y, mean, coefficients.scale.data(), coefficients.shift.data());
-    return;
+  batch_norm_stats(s, x, mean, var);
+  std::vector<double> scales(s.channels), shifts(s.channels);
+  for (std::size_t c = 0; c < s.channels; ++c) {
+    invstd[c] = 1 / std::sqrt(var[c] + eps);
+    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+    shifts[c] = beta ? static_cast<double>(beta[c]) : 0.0;
   }
-  const int team = threading::team_for(bytes_of<T>(s, 2));
-  const Planes<const T> from(s, x.data, x.strides);
-  const Planes<T> to(s, y.data, y.strides);
-  const PlanarGrid grid(s);
-  for_channel_groups(s, bytes_of<T>(s, 1), [&](ChannelRange range) {
-    planar_stats<T>(grid, range, from, team, mean, var);
-    finish(range);
-    planar_apply<T>(s, grid, range, from, to, team, mean, coefficients.scale.data(),
-                    coefficients.shift.data());
-  });
+  batch_norm_apply(s, x, y, mean, scales.data(), shifts.data());
 }
 
 template <class T>
@@ -566,11 +513,13 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
   const auto n = static_cast<double>(s.count());
   const std::size_t bytes = bytes_of<T>(s, 3);
   const int team = threading::team_for(bytes);
-  Coefficients<T> scales(gamma, nullptr, s.channels);
-  for (std::size_t c = 0; c < s.channels; ++c) scales.set(c, invstd[c]);
+  std::vector<double> scales(s.channels);
+  for (std::size_t c = 0; c < s.channels; ++c) {
+    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  }
   // Until the end dgamma holds Σdy·(x − mean).
   const auto coefficients = [&](std::size_t c) {
-    return gradient_of<T>(n, mean[c], invstd[c], scales.scale[c], dbeta[c], dgamma[c]);
+    return gradient_of<T>(n, mean[c], invstd[c], scales[c], dbeta[c], dgamma[c]);
   };
   if (planar(s)) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, dy.data, dy.strides);
@@ -579,39 +528,37 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
     struct Pair {
       double sum = 0, sum_dev = 0;
     };
-    const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
-    const bool stream = dense && stream_rows(bytes, grid.cols);
-    for_channel_groups(s, bytes_of<T>(s, 2), [&](ChannelRange range) {
-      std::vector<Pair> partial(range.size() * grid.leaves);
-      threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
-        alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf];
-        for (std::size_t u = begin; u < end; ++u) {
-          const std::size_t c = range.begin + u % range.size();
-          const PlanarGrid::Leaf leaf = grid[u / range.size()];
-          const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
-          const T* q = dy_planes.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer);
-          k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, dy_planes.row_stride(leaf.cols), leaf.rows,
-                          leaf.cols, mean[c], &partial[u].sum, &partial[u].sum_dev);
-        }
-      });
-      for (std::size_t u = 0; u < partial.size(); ++u) {
-        const std::size_t c = range.begin + u % range.size();
-        dbeta[c] += partial[u].sum;
-        dgamma[c] += partial[u].sum_dev;
+    std::vector<Pair> partial(s.channels * grid.leaves);
+    threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf];
+      for (std::size_t u = begin; u < end; ++u) {
+        const std::size_t c = u % s.channels;
+        const PlanarGrid::Leaf leaf = grid[u / s.channels];
+        const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
+        const T* q = dy_planes.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer);
+        k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, dy_planes.row_stride(leaf.cols), leaf.rows,
+                        leaf.cols, mean[c], &partial[u].sum, &partial[u].sum_dev);
       }
-      if (!training) return;
-      std::vector<Gradient<T>> gradients;
-      for (std::size_t c = range.begin; c < range.end; ++c) gradients.push_back(coefficients(c));
-      for_lines(s, grid, range, dense, team,
+    });
+    for (std::size_t u = 0; u < partial.size(); ++u) {
+      dbeta[u % s.channels] += partial[u].sum;
+      dgamma[u % s.channels] += partial[u].sum_dev;
+    }
+    if (training) {
+      std::vector<Gradient<T>> gradients(s.channels);
+      for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
+      const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
+      const bool stream = dense && stream_rows(bytes, grid.cols);
+      for_lines(s, grid, dense, team,
                 [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
                   alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
                   const T* p = x_planes.load(c, row, col, cols, x_buffer);
                   const T* q = dy_planes.load(c, row, col, cols, dy_buffer);
                   T* to = dx_planes.target(c, row, col, dx_buffer);
-                  k.apply_gradient(p, q, to, rows, cols, &gradients[c - range.begin], stream);
+                  k.apply_gradient(p, q, to, rows, cols, &gradients[c], stream);
                   dx_planes.store(c, row, col, cols, dx_buffer);
                 });
-    });
+    }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, dy.data, dy.strides);
     const Columns<T> dx_columns(s, dx.data, dx.strides);
@@ -658,8 +605,8 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
   }
   for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
   if (!training) {  // mean and invstd do not depend on x: dx = dy·scale
-    const std::vector<double>& zeros = scales.shift;
-    batch_norm_apply(s, dy, dx, zeros.data(), scales.scale.data(), zeros.data());
+    const std::vector<double> zeros(s.channels);
+    batch_norm_apply(s, dy, dx, zeros.data(), scales.data(), zeros.data());
   }
 }
 
