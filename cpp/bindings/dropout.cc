@@ -1,32 +1,212 @@
 #include "regkern/dropout.h"
 
 #include "arrays.h"
+#include "masks.h"
 #include "module.h"
 
 namespace regkern::bindings {
 namespace {
 
-void run(const Array& from, const Array& to, Stream source, double p) {
+std::vector<std::ptrdiff_t> shape_of(const Array& a) { return {a.shape(), a.shape() + a.ndim()}; }
+
+py::tuple to_tuple(const std::vector<std::ptrdiff_t>& lengths) {
+  py::tuple t(lengths.size());
+  for (std::size_t i = 0; i < lengths.size(); ++i) t[i] = lengths[i];
+  return t;
+}
+
+// The shape of the decisions: what noise_shape says (None in it: as long as x), or the length of x along
+// `axes` and 1 elsewhere, or that of x.
+std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::handle noise_shape,
+                                            py::handle axes) {
+  std::vector<std::ptrdiff_t> noise = shape_of(x);
+  if (!axes.is_none()) {
+    std::fill(noise.begin(), noise.end(), 1);
+    for (const py::handle entry : axes) {
+      const Arg arg{f, "axis"};
+      const std::int64_t axis = integer(arg, entry);
+      if (axis < -x.ndim() || axis >= x.ndim()) {
+        value_error(arg, "be an axis of x with shape " + shape_text(x.ndim(), x.shape()),
+                    std::to_string(axis));
+      }
+      const int i = static_cast<int>(axis < 0 ? axis + x.ndim() : axis);
+      noise[static_cast<std::size_t>(i)] = x.dim(i);
+    }
+  } else if (!noise_shape.is_none()) {
+    const Arg arg{f, "noise_shape"};
+    if (!py::isinstance<py::sequence>(noise_shape))
+      type_error(arg, "be a tuple of ints or None", noise_shape);
+    const auto entries = py::cast<py::tuple>(noise_shape);
+    bool fits = py::len(entries) == noise.size();
+    for (std::size_t i = 0; fits && i < noise.size(); ++i) {
+      if (entries[i].is_none()) continue;
+      const std::int64_t length = integer(arg, entries[i]);
+      fits = length == 1 || length == noise[i];
+      noise[i] = length;
+    }
+    if (!fits) {
+      value_error(
+          arg,
+          "have 1, the length or None for each dimension of x with shape " + shape_text(x.ndim(), x.shape()),
+          py::cast<std::string>(py::repr(noise_shape)));
+    }
+  }
+  return noise;
+}
+
+std::size_t product(const std::vector<std::ptrdiff_t>& lengths) {
+  std::size_t n = 1;
+  for (const std::ptrdiff_t length : lengths) n *= static_cast<std::size_t>(length);
+  return n;
+}
+
+// Decisions of a shape that is broadcast to that of the data: drawn once, then applied with strides of 0.
+void apply(const Array& from, const Array& to, const Bernoulli& mask,
+           const std::vector<std::ptrdiff_t>& noise, const KeepMap& map) {
+  const bool broadcast = noise != shape_of(from);
+  std::vector<std::uint8_t> kept(broadcast ? product(noise) : 0);
+  std::vector<std::ptrdiff_t> strides(noise.size());
+  std::ptrdiff_t step = 1;
+  for (std::size_t i = noise.size(); i-- != 0;) {
+    strides[i] = noise[i] == 1 ? 0 : step;
+    step *= noise[i];
+  }
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
-    regkern::dropout<T>(from.extents(), from.in<T>(), to.out<T>(), source, keep_threshold(p));
+    if (broadcast) {
+      regkern::keep_mask(mask, kept.size(), kept.data());
+      regkern::dropout_by_bytes<T>(from.extents(), from.in<T>(), to.out<T>(), {kept.data(), strides.data()},
+                                   map);
+    } else {
+      regkern::dropout<T>(from.extents(), from.in<T>(), to.out<T>(), mask, map);
+    }
   });
 }
 
-py::object dropout(py::handle x, py::handle p, py::handle seed, py::handle stream, py::handle training,
-                   py::handle out) {
-  constexpr const char* f = "dropout";
-  const Array from = input({f, "x"}, x);
+// Returns the result, the shape of the decisions (None: that of x) and the scale: what a handle holds.
+py::tuple dropout(py::str function, py::handle x, py::handle p, py::handle seed, py::handle stream,
+                  py::handle noise_shape, py::handle axes, py::handle scale_by_keep, bool as_alpha,
+                  py::handle training, py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const Array from = input({f, f == std::string_view("drop_connect") ? "w" : "x"}, x);
   const double rate = probability({f, "p"}, p);
   const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
-  const bool drop = flag({f, "training"}, training);
+  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, noise_shape, axes);
+  const bool scaled = flag({f, "scale_by_keep"}, scale_by_keep);
+  const Bernoulli mask = bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
   const Array to = out_or_new({f, "out"}, out, "x", from);
-  run(from, to, source, drop ? rate : 0.0);
+  const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
+  apply(from, to, mask, noise, map);
+  const bool whole = noise == shape_of(from);
+  return py::make_tuple(to.object(), whole ? py::object(py::none()) : to_tuple(noise), map.scale);
+}
+
+py::object dropout_backward(py::handle dy, py::handle handle, py::handle out) {
+  constexpr const char* f = "dropout_backward";
+  const Array from = input({f, "dy"}, dy);
+  const Mask mask = mask_of(f, handle);
+  require_shape({f, "dy"}, from, static_cast<int>(mask.shape.size()), mask.shape.data());
+  const Array to = out_or_new({f, "out"}, out, "dy", from);
+  apply(from, to, mask.bernoulli, mask.noise, {mask.scale});
   return to.object();
 }
 
-// The lengths of a shape tuple.
+// A mask in memory: bool of the shape of the data (strides of 0 welcome), or uint8 of packed bits.
+py::object apply_mask(py::str function, py::str name, py::handle x, const py::array& mask, py::handle scale,
+                      py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const char* x_name = PyUnicode_AsUTF8(name.ptr());
+  const Array from = input({f, x_name}, x);
+  const KeepMap map{finite_nonnegative({f, "scale"}, scale)};
+  const Array to = out_or_new({f, "out"}, out, x_name, from);
+  const auto* data = static_cast<const std::uint8_t*>(mask.data());
+  const bool bits = mask.dtype().kind() == 'u';
+  const std::vector<std::ptrdiff_t> strides(mask.strides(), mask.strides() + mask.ndim());
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    if (bits) {
+      regkern::dropout_by_bits<T>(from.extents(), from.in<T>(), to.out<T>(), data, map);
+    } else {
+      regkern::dropout_by_bytes<T>(from.extents(), from.in<T>(), to.out<T>(), {data, strides.data()}, map);
+    }
+  });
+  return to.object();
+}
+
+py::object gaussian_dropout(py::handle x, py::handle p, py::handle seed, py::handle stream,
+                            py::handle training, py::handle shape, py::handle out) {
+  const bool backward = !shape.is_none();
+  const char* f = backward ? "dropout_backward" : "gaussian_dropout";
+  const char* name = backward ? "dy" : "x";
+  const Array from = input({f, name}, x);
+  const double rate = probability({f, "p"}, p);
+  if (rate == 1) value_error({f, "p"}, "be in [0, 1)", py::cast<std::string>(py::repr(p)));
+  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
+  const bool drop = flag({f, "training"}, training) && rate != 0;
+  if (backward) {
+    const std::vector<std::ptrdiff_t> expected = lengths({f, "mask.shape"}, shape);
+    require_shape({f, name}, from, static_cast<int>(expected.size()), expected.data());
+  }
+  const Array to = out_or_new({f, "out"}, out, name, from);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    if (drop) {
+      regkern::gaussian_dropout<T>(from.extents(), from.in<T>(), to.out<T>(), source,
+                                   std::sqrt(rate / (1 - rate)));
+    } else {
+      regkern::dropout<T>(from.extents(), from.in<T>(), to.out<T>(), bernoulli(source, 0.0), {});
+    }
+  });
+  return to.object();
+}
+
+// What new_mask makes: booleans of a shape, or bits packed eight to a byte.
+template <class Fill>
+py::object new_bytes(bool packed, const std::vector<std::ptrdiff_t>& shape, Fill fill) {
+  const std::size_t n = product(shape);
+  py::array made = packed
+                       ? py::array(py::array_t<std::uint8_t>(static_cast<py::ssize_t>((n + 7) / 8)))
+                       : py::array(py::array_t<bool>(std::vector<py::ssize_t>(shape.begin(), shape.end())));
+  auto* data = static_cast<std::uint8_t*>(made.mutable_data());
+  {
+    const Unlocked unlocked(n);
+    fill(n, data);
+  }
+  return made;
+}
+
+py::object keep_mask(py::handle shape, py::handle p, py::handle seed, py::handle stream, bool packed) {
+  constexpr const char* f = "DropoutMask";
+  const std::vector<std::ptrdiff_t> dims = lengths({f, "shape"}, shape);
+  const double rate = probability({f, "p"}, p);
+  const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
+  return new_bytes(packed, dims, [&](std::size_t n, std::uint8_t* data) {
+    (packed ? keep_bits : regkern::keep_mask)(bernoulli(source, rate), n, data);
+  });
+}
+
+// The mask (planes, rows, columns) of drop_block, and how many it keeps.
+py::tuple drop_block_mask(py::handle planes, py::handle space, py::handle block, double gamma,
+                          py::handle seed, py::handle stream) {
+  constexpr const char* f = "drop_block";
+  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
+  const std::vector<std::ptrdiff_t> size = lengths({f, "x"}, space),
+                                    square = lengths({f, "block_size"}, block);
+  const std::ptrdiff_t count = integer({f, "x"}, planes);
+  std::size_t kept = 0;
+  const py::object mask = new_bytes(false, {count, size[0], size[1]}, [&](std::size_t, std::uint8_t* data) {
+    const auto u = [](std::ptrdiff_t length) { return static_cast<std::size_t>(length); };
+    kept = regkern::drop_block_mask(bernoulli(source, gamma), u(count), u(size[0]), u(size[1]), u(square[0]),
+                                    u(square[1]), data);
+  });
+  return py::make_tuple(mask, kept);
+}
+
+}  // namespace
+
 std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {
   if (!py::isinstance<py::tuple>(shape) || py::len(shape) > kMaxDims)
     type_error(arg, "be a tuple of ints", shape);
@@ -38,40 +218,39 @@ std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {
   return n;
 }
 
-py::object dropout_backward(py::handle dy, py::handle shape, py::handle p, py::handle seed, py::handle stream,
-                            py::handle out) {
-  constexpr const char* f = "dropout_backward";
-  const Array from = input({f, "dy"}, dy);
-  const std::vector<std::ptrdiff_t> expected = lengths({f, "mask.shape"}, shape);
-  require_shape({f, "dy"}, from, static_cast<int>(expected.size()), expected.data());
-  const double rate = probability({f, "mask.p"}, p);
-  const Stream source{unsigned64({f, "mask.seed"}, seed), unsigned64({f, "mask.stream"}, stream)};
-  const Array to = out_or_new({f, "out"}, out, "dy", from);
-  run(from, to, source, rate);
-  return to.object();
-}
-
-py::object keep_mask(py::handle shape, py::handle p, py::handle seed, py::handle stream) {
-  constexpr const char* f = "DropoutMask";
-  const std::vector<std::ptrdiff_t> dims = lengths({f, "shape"}, shape);
-  const double rate = probability({f, "p"}, p);
-  const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
-  py::array_t<bool> kept(std::vector<py::ssize_t>(dims.begin(), dims.end()));
-  auto* data = reinterpret_cast<std::uint8_t*>(kept.mutable_data());
-  const auto n = static_cast<std::size_t>(kept.size());
-  {
-    const Unlocked unlocked(n);
-    regkern::keep_mask(source, keep_threshold(rate), n, data);
+Mask mask_of(const char* f, py::handle handle) {
+  const auto fields = py::cast<py::tuple>(handle);
+  const Stream source{unsigned64({f, "mask.seed"}, fields[0]), unsigned64({f, "mask.stream"}, fields[1])};
+  Mask mask{
+      bernoulli(source, probability({f, "mask.p"}, fields[3])), lengths({f, "mask.shape"}, fields[2]), {}, 0};
+  mask.noise = fields[4].is_none() ? mask.shape : lengths({f, "mask.noise_shape"}, fields[4]);
+  bool fits = mask.noise.size() == mask.shape.size();
+  for (std::size_t i = 0; fits && i < mask.noise.size(); ++i) {
+    fits = mask.noise[i] == 1 || mask.noise[i] == mask.shape[i];
   }
-  return kept;
+  if (!fits) {
+    value_error({f, "mask.noise_shape"}, "have 1 or the length for each dimension of mask.shape",
+                py::cast<std::string>(py::repr(fields[4])));
+  }
+  mask.scale =
+      fields[5].is_none() ? inverted(mask.bernoulli).scale : finite_nonnegative({f, "mask.scale"}, fields[5]);
+  return mask;
 }
-
-}  // namespace
 
 void register_dropout(py::module_& m) {
+  // For drop_block, whose arithmetic with p and the shape is Python's.
+  m.def("probability", [](py::str function, py::handle p) {
+    return probability({PyUnicode_AsUTF8(function.ptr()), "p"}, p);
+  });
+  m.def("require_float", [](py::str function, py::str name, py::handle x) {
+    input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x);
+  });
   m.def("dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);
+  m.def("apply_mask", &apply_mask);
+  m.def("gaussian_dropout", &gaussian_dropout);
   m.def("keep_mask", &keep_mask);
+  m.def("drop_block_mask", &drop_block_mask);
 }
 
 }  // namespace regkern::bindings

@@ -11,5 +11,6 @@ PYBIND11_MODULE(_core, m) {
   register_optim(m);
   register_random(m);
   register_dropout(m);
+  register_fused(m);
   register_norm(m);
 }

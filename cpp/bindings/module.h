@@ -12,6 +12,7 @@ void register_prox(pybind11::module_& m);
 void register_optim(pybind11::module_& m);
 void register_random(pybind11::module_& m);
 void register_dropout(pybind11::module_& m);
+void register_fused(pybind11::module_& m);
 void register_norm(pybind11::module_& m);
 
 }  // namespace regkern::bindings

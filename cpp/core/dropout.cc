@@ -4,22 +4,32 @@
 #define HWY_TARGET_INCLUDE "core/dropout.cc"
 #include "hwy/foreach_target.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "kernels/dropout-inl.h"
+#include "kernels/random-inl.h"
 
 #ifndef REGKERN_DROPOUT_TABLE
 #define REGKERN_DROPOUT_TABLE
 namespace regkern {
 template <class T>
 struct DropoutTable {
-  void (*dropout)(const T* x, T* y, std::size_t n, Stream source, std::uint64_t first,
-                  std::uint64_t threshold, T scale, bool stream);
-  void (*keep_mask)(Stream source, std::uint64_t first, std::size_t n, std::uint64_t threshold,
-                    std::uint8_t* kept);
+  void (*dropout)(const T* x, T* y, std::size_t n, const Bernoulli& mask, std::uint64_t first,
+                  const KeepMap& map, bool stream);
+  void (*by_bytes)(const T* x, T* y, std::size_t n, const std::uint8_t* kept, const KeepMap& map,
+                   bool stream);
+  void (*by_bits)(const T* x, T* y, std::size_t n, const std::uint8_t* bits, std::uint64_t first,
+                  const KeepMap& map, bool stream);
+  void (*keep_all)(const T* x, T* y, std::size_t n, const KeepMap& map, bool stream);
+  void (*gaussian)(const T* x, T* y, std::size_t n, Stream source, std::uint64_t first, T sigma, bool stream);
+  void (*keep_mask)(const Bernoulli& mask, std::uint64_t first, std::size_t n, std::uint8_t* kept);
+  void (*keep_bits)(const Bernoulli& mask, std::uint64_t first, std::size_t n, std::uint8_t* bits);
 };
 }  // namespace regkern
 #endif
@@ -29,7 +39,9 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr DropoutTable<T> kDropoutTable = {&dropout<T>, &keep_mask};
+constexpr DropoutTable<T> kDropoutTable = {&dropout<T>,  &dropout_by_bytes<T>, &dropout_by_bits<T>,
+                                           &keep_all<T>, &gaussian_dropout<T>, &keep_mask,
+                                           &keep_bits};
 
 const DropoutTable<float>& dropout_table_f32() { return kDropoutTable<float>; }
 const DropoutTable<double>& dropout_table_f64() { return kDropoutTable<double>; }
@@ -45,53 +57,199 @@ REGKERN_EXPORT_TABLES(DropoutTable, dropout_table);
 
 namespace {
 
-constexpr std::uint64_t kOne = std::uint64_t{1} << 40;  // the probability 1
-
-}  // namespace
-
-std::uint64_t keep_threshold(double p) {
-  return static_cast<std::uint64_t>(std::nearbyint((1 - p) * static_cast<double>(kOne)));
+double keep_probability(const Bernoulli& mask) {
+  return static_cast<double>(mask.keep) / static_cast<double>(kCertain);
 }
 
 template <class T>
-void dropout(const Extents& shape, In<T> x, Out<T> y, Stream source, std::uint64_t keep) {
-  if (keep == 0 || keep == kOne) {  // nothing is random: zeros, or a copy to the bit
+void copy_or_fill(const T* x, T* y, std::size_t n, bool copy, double value) {
+  if (!copy) {
+    std::fill_n(y, n, static_cast<T>(value));
+  } else if (x != y) {
+    std::memcpy(y, x, n * sizeof(T));
+  }
+}
+
+// The decisions of a mask cost about as much as moving four bytes an element.
+template <class Kernel>
+void for_decisions(std::size_t n, Kernel kernel) {
+  threading::for_ranges(threading::team_for(4 * n), n, kBlock, kernel);
+}
+
+}  // namespace
+
+Bernoulli bernoulli(Stream source, double p) {
+  return {source, static_cast<std::uint64_t>(std::nearbyint((1 - p) * static_cast<double>(kCertain)))};
+}
+
+KeepMap inverted(const Bernoulli& mask) { return {mask.keep == 0 ? 1.0 : 1 / keep_probability(mask)}; }
+
+KeepMap alpha(const Bernoulli& mask) {
+  constexpr double kAlpha = -1.7580993408473766;  // −λα of SELU
+  const double q = keep_probability(mask);
+  if (mask.certain()) return {};
+  const double a = 1 / std::sqrt(q + kAlpha * kAlpha * q * (1 - q));
+  const double b = -a * (1 - q) * kAlpha;
+  return {a, b, a * kAlpha + b};
+}
+
+template <class T>
+void dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, const KeepMap& map) {
+  const bool identity = map.plain() && map.scale == 1 && mask.keep != 0;
+  if (mask.certain() && (mask.keep == 0 || identity)) {  // no arithmetic: to the bit
     for_elements(
-        shape, Order::kC,
+        shape, Order::kAny,
         [=](std::size_t, std::size_t n, bool, const T* from, T* to) {
-          if (keep == 0) {
-            std::memset(to, 0, n * sizeof(T));
-          } else if (to != from) {
-            std::memcpy(to, from, n * sizeof(T));
-          }
+          copy_or_fill(from, to, n, identity, map.dropped);
         },
         x, y);
     return;
   }
   const auto kernel = table<T>().dropout;
-  const T scale = static_cast<T>(static_cast<double>(kOne) / static_cast<double>(keep));
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, source, first, keep, scale, stream && from != to);
+        kernel(from, to, n, mask, first, map, stream && from != to);
       },
       x, y);
 }
 
-void keep_mask(Stream source, std::uint64_t keep, std::size_t n, std::uint8_t* kept) {
-  if (keep == 0 || keep == kOne) {
-    if (n != 0) std::memset(kept, keep == 0 ? 0 : 1, n);
-    return;
-  }
-  const auto kernel = table<float>().keep_mask;
-  // The decisions cost about as much as moving four bytes an element.
-  threading::for_ranges(threading::team_for(4 * n), n, kBlock, [&](std::size_t begin, std::size_t end) {
-    kernel(source, begin, end - begin, keep, kept + begin);
+template <class T>
+void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> kept, const KeepMap& map) {
+  constexpr std::size_t kLongRun = 2 * kBlock;
+  const std::size_t n = shape.size;
+  if (n == 0) return;
+  const auto& kernels = table<T>();
+  // One walk for all three, along the memory of x: mask bytes and elements have strides of their own.
+  const auto dense_strides = [&](std::size_t item, std::array<std::ptrdiff_t, kMaxDims>& strides) {
+    auto step = static_cast<std::ptrdiff_t>(item);
+    for (int i = shape.ndim - 1; i >= 0; --i) {
+      strides[i] = step;
+      step *= shape.dims[i];
+    }
+  };
+  std::array<std::ptrdiff_t, kMaxDims> dense_data, dense_mask;
+  dense_strides(sizeof(T), dense_data);
+  dense_strides(1, dense_mask);
+  const auto walk =
+      make_walk<3>(shape, Order::kAny,
+                   {x.strides ? x.strides : dense_data.data(), y.strides ? y.strides : dense_data.data(),
+                    kept.strides ? kept.strides : dense_mask.data()},
+                   sizeof(T));
+  const bool x_dense = walk[0].dense(x.data), y_dense = walk[1].dense(y.data),
+             mask_dense = walk[2].dense(kept.data);
+  const int inner = walk[2].ndim - 1;
+  const bool long_runs =
+      x_dense && y_dense && inner >= 0 && walk[2].strides[inner] == 0 && walk[2].dims[inner] >= kLongRun;
+  const std::size_t bytes = 2 * n * sizeof(T);
+  const bool stream = worth_streaming(bytes) && y_dense && static_cast<const T*>(y.data) != x.data;
+  const bool identity = map.plain() && map.scale == 1;
+  threading::for_ranges(threading::team_for(bytes), n, kBlock, [&](std::size_t begin, std::size_t end) {
+    if (long_runs) {  // whole runs share one decision: what is dropped is not even read
+      std::size_t at = begin;
+      walk[2].for_runs(begin, end - begin, [&](std::ptrdiff_t offset, std::size_t length) {
+        const T* from = x.data + at;
+        T* to = y.data + at;
+        if (kept.data[offset] == 0 || identity) {
+          copy_or_fill(from, to, length, kept.data[offset] != 0, map.dropped);
+        } else {
+          kernels.keep_all(from, to, length, map, stream);
+        }
+        at += length;
+      });
+      return;
+    }
+    alignas(64) T x_block[kBlock], y_block[kBlock];
+    std::uint8_t mask_block[kBlock];
+    for (std::size_t first = begin; first < end; first += kBlock) {
+      const std::size_t length = std::min(kBlock, end - first);
+      if (!x_dense) walk[0].gather(x.data, first, length, x_block);
+      if (!mask_dense) walk[2].gather(kept.data, first, length, mask_block);
+      kernels.by_bytes(x_dense ? x.data + first : x_block, y_dense ? y.data + first : y_block, length,
+                       mask_dense ? kept.data + first : mask_block, map, stream);
+      if (!y_dense) walk[1].scatter(y_block, y.data, first, length);
+    }
   });
 }
 
-template void dropout(const Extents&, In<float>, Out<float>, Stream, std::uint64_t);
-template void dropout(const Extents&, In<double>, Out<double>, Stream, std::uint64_t);
+template <class T>
+void dropout_by_bits(const Extents& shape, In<T> x, Out<T> y, const std::uint8_t* bits, const KeepMap& map) {
+  const auto kernel = table<T>().by_bits;
+  for_elements(
+      shape, Order::kC,
+      [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, bits, first, map, stream && from != to);
+      },
+      x, y);
+}
+
+template <class T>
+void gaussian_dropout(const Extents& shape, In<T> x, Out<T> y, Stream source, double sigma) {
+  const auto kernel = table<T>().gaussian;
+  for_elements(
+      shape, Order::kC,
+      [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, source, first, static_cast<T>(sigma), stream && from != to);
+      },
+      x, y);
+}
+
+void keep_mask(const Bernoulli& mask, std::size_t n, std::uint8_t* kept) {
+  const auto kernel = table<float>().keep_mask;
+  for_decisions(n,
+                [&](std::size_t begin, std::size_t end) { kernel(mask, begin, end - begin, kept + begin); });
+}
+
+void keep_bits(const Bernoulli& mask, std::size_t n, std::uint8_t* bits) {
+  const auto kernel = table<float>().keep_bits;
+  for_decisions(
+      n, [&](std::size_t begin, std::size_t end) { kernel(mask, begin, end - begin, bits + begin / 8); });
+}
+
+std::size_t drop_block_mask(const Bernoulli& corners, std::size_t planes, std::size_t rows,
+                            std::size_t columns, std::size_t block_rows, std::size_t block_columns,
+                            std::uint8_t* kept) {
+  const std::size_t plane = rows * columns;
+  if (planes * plane == 0) return 0;
+  const auto kernel = table<float>().keep_mask;
+  const std::size_t grid_columns = columns - block_columns + 1;
+  const std::size_t grid = (rows - block_rows + 1) * grid_columns;
+  std::atomic<std::size_t> total{0};
+  threading::for_ranges(
+      threading::team_for(4 * planes * plane), planes, 1, [&](std::size_t begin, std::size_t end) {
+        std::uint8_t decided[kBlock];
+        std::size_t kept_here = 0;
+        for (std::size_t p = begin; p < end; ++p) {
+          std::uint8_t* const map = kept + p * plane;
+          std::memset(map, 1, plane);
+          for (std::size_t first = 0; first < grid; first += kBlock) {
+            const std::size_t n = std::min(kBlock, grid - first);
+            kernel(corners, p * grid + first, n, decided);
+            const std::uint8_t* const stop = decided + n;
+            // Corners are rare: about p/block² of the positions.
+            for (const std::uint8_t* c = decided; (c = static_cast<const std::uint8_t*>(std::memchr(
+                                                       c, 0, static_cast<std::size_t>(stop - c))));
+                 ++c) {
+              const std::size_t corner = first + static_cast<std::size_t>(c - decided);
+              std::uint8_t* row = map + corner / grid_columns * columns + corner % grid_columns;
+              for (std::size_t r = 0; r < block_rows; ++r, row += columns) std::memset(row, 0, block_columns);
+            }
+          }
+          kept_here += std::accumulate(map, map + plane, std::size_t{0});
+        }
+        total += kept_here;
+      });
+  return total;
+}
+
+#define REGKERN_INSTANTIATE(T)                                                                       \
+  template void dropout(const Extents&, In<T>, Out<T>, const Bernoulli&, const KeepMap&);            \
+  template void dropout_by_bytes(const Extents&, In<T>, Out<T>, In<std::uint8_t>, const KeepMap&);   \
+  template void dropout_by_bits(const Extents&, In<T>, Out<T>, const std::uint8_t*, const KeepMap&); \
+  template void gaussian_dropout(const Extents&, In<T>, Out<T>, Stream, double)
+REGKERN_INSTANTIATE(float);
+REGKERN_INSTANTIATE(double);
+#undef REGKERN_INSTANTIATE
 
 }  // namespace regkern
 #endif  // HWY_ONCE

@@ -41,54 +41,89 @@ struct Access<InOut<T>> {
 
 }  // namespace detail
 
+// Operands of one shape on one walk. run() works through any range of positions, so callers may cut the work
+// as they like.
+template <class... Operands>
+class Elements {
+ public:
+  static constexpr std::size_t K = sizeof...(Operands);
+  using T = std::common_type_t<typename detail::Access<Operands>::Value...>;
+
+  Elements(const Extents& shape, Order order, Operands... operands) : operands_(operands...) {
+    dense_ = ((operands.strides == nullptr) && ...);
+    if (dense_ || shape.size == 0) return;
+    walk_ = make_walk<K>(shape, order, {operands.strides...}, sizeof(T));
+    std::size_t k = 0;
+    dense_ = (walk_[k++].dense(operands.data) && ...);
+  }
+
+  bool dense() const { return dense_; }
+
+  // Calls kernel(first, n, stream, pointers...) so that positions [begin, end) are covered: once where every
+  // operand is dense; else by blocks that end at multiples of kBlock, gathered where needed.
+  template <class Kernel>
+  void run(std::size_t begin, std::size_t end, bool stream, Kernel&& kernel) const {
+    if (dense_) {
+      std::apply([&](auto... o) { kernel(begin, end - begin, stream, (o.data + begin)...); }, operands_);
+    } else {
+      run_blocks(begin, end, kernel, std::make_index_sequence<K>());
+    }
+  }
+
+  // Positions [first, first + n) of operand k, to and from a buffer.
+  template <std::size_t k>
+  void gather(std::size_t first, std::size_t n, T* to) const {
+    walk_[k].gather(std::get<k>(operands_).data, first, n, to);
+  }
+  template <std::size_t k>
+  void scatter(const T* from, std::size_t first, std::size_t n) const {
+    walk_[k].scatter(from, std::get<k>(operands_).data, first, n);
+  }
+
+ private:
+  template <class Kernel, std::size_t... k>
+  void run_blocks(std::size_t begin, std::size_t end, Kernel& kernel, std::index_sequence<k...>) const {
+    alignas(64) T buffers[K][kBlock];
+    for (std::size_t first = begin; first < end;) {
+      const std::size_t length = std::min(kBlock - first % kBlock, end - first);
+      std::tuple<decltype(Operands::data)...> pointers;
+      const auto load = [&]<std::size_t i, class Operand>(const Operand& operand) {
+        if (walk_[i].dense(operand.data)) {
+          std::get<i>(pointers) = operand.data + first;
+        } else {
+          if constexpr (detail::Access<Operand>::reads)
+            walk_[i].gather(operand.data, first, length, buffers[i]);
+          std::get<i>(pointers) = buffers[i];
+        }
+      };
+      const auto store = [&]<std::size_t i, class Operand>(const Operand& operand) {
+        if constexpr (detail::Access<Operand>::writes) {
+          if (!walk_[i].dense(operand.data)) walk_[i].scatter(buffers[i], operand.data, first, length);
+        }
+      };
+      (load.template operator()<k>(std::get<k>(operands_)), ...);
+      kernel(first, length, false, std::get<k>(pointers)...);
+      (store.template operator()<k>(std::get<k>(operands_)), ...);
+      first += length;
+    }
+  }
+
+  std::tuple<Operands...> operands_;
+  bool dense_;
+  std::array<Strided, K> walk_;
+};
+
 // Calls kernel(first, n, stream, pointers...) so that all positions are covered once, on one or several
-// threads. Whole ranges where every operand is dense; blocks of kBlock that start at multiples of kBlock,
-// gathered where needed, otherwise. An output may be the same memory as an input of the same strides.
+// threads, in ranges that start at multiples of kBlock. An output may be the same memory as an input of the
+// same strides.
 template <class Kernel, class... Operands>
 void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands... operands) {
-  constexpr std::size_t K = sizeof...(Operands);
-  using T = std::common_type_t<typename detail::Access<Operands>::Value...>;
-  const std::size_t n = shape.size;
-  if (n == 0) return;
-  const std::size_t bytes = n * sizeof(T) * K;
-  const int team = threading::team_for(bytes);
-  const auto dense = [&](auto... pointers) {
-    const bool stream = worth_streaming(bytes);
-    threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {
-      kernel(begin, end - begin, stream, (pointers + begin)...);
-    });
-  };
-  if (((operands.strides == nullptr) && ...)) return dense(operands.data...);
-
-  const auto walk = make_walk<K>(shape, order, {operands.strides...}, sizeof(T));
-  const auto with_indices = [&]<std::size_t... k>(std::index_sequence<k...>) {
-    if ((walk[k].dense(operands.data) && ...)) return dense(operands.data...);
-    threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {
-      alignas(64) T buffers[K][kBlock];
-      for (std::size_t first = begin; first < end; first += kBlock) {
-        const std::size_t length = std::min(kBlock, end - first);
-        std::tuple<decltype(operands.data)...> pointers;
-        const auto load = [&]<std::size_t i, class Operand>(const Operand& operand) {
-          if (walk[i].dense(operand.data)) {
-            std::get<i>(pointers) = operand.data + first;
-          } else {
-            if constexpr (detail::Access<Operand>::reads)
-              walk[i].gather(operand.data, first, length, buffers[i]);
-            std::get<i>(pointers) = buffers[i];
-          }
-        };
-        const auto store = [&]<std::size_t i, class Operand>(const Operand& operand) {
-          if constexpr (detail::Access<Operand>::writes) {
-            if (!walk[i].dense(operand.data)) walk[i].scatter(buffers[i], operand.data, first, length);
-          }
-        };
-        (load.template operator()<k>(operands), ...);
-        kernel(first, length, false, std::get<k>(pointers)...);
-        (store.template operator()<k>(operands), ...);
-      }
-    });
-  };
-  with_indices(std::make_index_sequence<K>());
+  const Elements<Operands...> elements(shape, order, operands...);
+  const std::size_t bytes = shape.size * sizeof(typename Elements<Operands...>::T) * sizeof...(Operands);
+  const bool stream = worth_streaming(bytes);
+  threading::for_ranges(
+      threading::team_for(bytes), shape.size, kBlock,
+      [&](std::size_t begin, std::size_t end) { elements.run(begin, end, stream, kernel); });
 }
 
 // Σ of kernel(pointer, n) over blocks of fixed size, added in the order of the blocks: the same bits for

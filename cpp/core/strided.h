@@ -86,7 +86,12 @@ struct Strided {
   template <class T>
   bool dense(const T* base) const {
     if (reinterpret_cast<std::uintptr_t>(base) % alignof(T) != 0) return false;
-    return ndim == 0 || (ndim == 1 && (strides[0] == sizeof(T) || dims[0] == 1));
+    std::ptrdiff_t step = sizeof(T);
+    for (int i = ndim - 1; i >= 0; --i) {
+      if (strides[i] != step && dims[i] != 1) return false;
+      step *= static_cast<std::ptrdiff_t>(dims[i]);
+    }
+    return true;
   }
 };
 

@@ -1,6 +1,5 @@
-// y = x·scale where kept, +0.0 elsewhere: a select, so that a dropped NaN or Inf is 0 as well.
-//
-// The decisions of a chunk are made into a buffer that stays in the L1 cache and applied from there.
+// Elementwise work that depends on which elements are kept: a mask is decided a chunk at a time into bytes
+// that stay in the L1 cache, and applied from there.
 
 #if defined(REGKERN_KERNELS_DROPOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_DROPOUT_INL_H_
@@ -10,6 +9,7 @@
 #endif
 
 #include "kernels/philox-inl.h"
+#include "regkern/dropout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
@@ -31,64 +31,192 @@ HWY_INLINE V<Tag<double>> lanes_of(Tag<double> d, const int8_t* keep) {
       d, hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, decltype(d32)>(), keep))));
 }
 
-template <class T>
-HWY_INLINE void apply_keep(const T* x, T* y, size_t n, const int8_t* keep, T scale, bool stream) {
+// y[i] = op(lanes of keep[i], x[i]...). y is one of the inputs or disjoint from them; aligned if `stream`.
+// Whole vectors of keep are read.
+template <class T, class Op, class... In>
+HWY_INLINE void map_kept(size_t n, const int8_t* keep, bool stream, Op op, T* y, const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
-  const auto s = hn::Set(d, scale);
   size_t i = 0;
-  if (stream) {  // y is aligned
-    for (; i + N <= n; i += N)
-      hn::Stream(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
+  if (stream) {
+    for (; i + N <= n; i += N) hn::Stream(op(lanes_of(d, keep + i), hn::LoadU(d, x + i)...), d, y + i);
   } else {
-    for (; i + N <= n; i += N)
-      hn::StoreU(hn::And(lanes_of(d, keep + i), hn::Mul(hn::LoadU(d, x + i), s)), d, y + i);
+    for (; i + N <= n; i += N) hn::StoreU(op(lanes_of(d, keep + i), hn::LoadU(d, x + i)...), d, y + i);
   }
   if (i < n) {
-    const auto kept = hn::Mul(load_partial(d, x + i, n - i), s);
-    store_partial(hn::And(lanes_of(d, keep + i), kept), d, y + i, n - i);
+    store_partial(op(lanes_of(d, keep + i), load_partial(d, x + i, n - i)...), d, y + i, n - i);
   }
 }
 
-// Elements first, first + 1, ... of the stream; 0 < threshold < 2⁴⁰.
+// What happens to an element: a select, so that a dropped NaN or Inf leaves nothing behind.
 template <class T>
-void dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, uint64_t threshold, T scale,
-             bool stream) {
-  const Philox philox(source);
+struct Scaled {
+  HWY_INLINE explicit Scaled(const KeepMap& m) : scale(hn::Set(Tag<T>(), static_cast<T>(m.scale))) {}
+  HWY_INLINE V<Tag<T>> operator()(V<Tag<T>> kept, V<Tag<T>> x) const {
+    return hn::And(kept, hn::Mul(x, scale));
+  }
+  V<Tag<T>> scale;
+};
+
+template <class T>
+struct Shifted {
+  HWY_INLINE explicit Shifted(const KeepMap& m)
+      : scale(hn::Set(Tag<T>(), static_cast<T>(m.scale))),
+        shift(hn::Set(Tag<T>(), static_cast<T>(m.shift))),
+        dropped(hn::Set(Tag<T>(), static_cast<T>(m.dropped))) {}
+  HWY_INLINE V<Tag<T>> operator()(V<Tag<T>> kept, V<Tag<T>> x) const {
+    return hn::IfThenElse(hn::MaskFromVec(kept), hn::Add(hn::Mul(x, scale), shift), dropped);
+  }
+  V<Tag<T>> scale, shift, dropped;
+};
+
+// The decisions for elements of a stream, at most kDropoutChunk at a time; −1 is kept.
+class Decisions {
+ public:
+  HWY_INLINE explicit Decisions(const Bernoulli& mask) : philox_(mask.source), threshold_(mask.keep) {
+    if (mask.certain()) memset(keep_, mask.keep == 0 ? 0 : -1, sizeof(keep_));
+  }
+  // Those of element `first` and the next n − 1; whole vectors may be read behind them.
+  HWY_INLINE const int8_t* operator()(uint64_t first, size_t n) {
+    if (threshold_ == 0 || threshold_ == kCertain) return keep_;
+    const size_t inside = first % 16;
+    keep_bytes(philox_, first - inside, inside + n, threshold_, keep_);
+    return keep_ + inside;
+  }
+
+ private:
+  const Philox philox_;
+  const uint64_t threshold_;
   // Room for a chunk that starts in the middle of a block of 16, and for the vector that reads past its end.
-  HWY_ALIGN int8_t keep[kDropoutChunk + kGroupBytes + 64];
-  while (n != 0) {
-    size_t chunk = HWY_MIN(n, kDropoutChunk);
+  HWY_ALIGN int8_t keep_[kDropoutChunk + kGroupBytes + 64];
+};
+
+// Calls body(at, length, stream) for the chunks of [0, n), for a y that is written around the cache if
+// `stream`: the first chunk then ends where y is aligned. No chunk crosses a multiple of `period`, counted
+// from `first`.
+template <class T, class Body>
+HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, uint64_t first, size_t period, Body body) {
+  const size_t bytes = hn::Lanes(Tag<T>()) * sizeof(T);
+  size_t left = period == 0 ? n : period - first % period;
+  for (size_t at = 0; at < n;) {
+    size_t chunk = HWY_MIN(HWY_MIN(n - at, kDropoutChunk), left);
     bool around_cache = stream;
     if (stream) {
-      const size_t bytes = hn::Lanes(Tag<T>()) * sizeof(T);
-      const size_t past = reinterpret_cast<uintptr_t>(y) % bytes;
-      if (past != 0) {  // the first chunk: only up to where y is aligned
-        chunk = HWY_MIN(n, (bytes - past) / sizeof(T));
+      const size_t past = reinterpret_cast<uintptr_t>(y + at) % bytes;
+      if (past != 0) {
+        chunk = HWY_MIN(chunk, (bytes - past) / sizeof(T));
         around_cache = false;
       }
     }
-    // Deciding is arithmetic, applying is memory: let the data of this chunk arrive while its bits are made.
-    for (size_t j = 0; j < chunk; j += kCacheLine / sizeof(T)) hwy::Prefetch(x + j);
-    const size_t inside = first % 16;
-    keep_bytes(philox, first - inside, inside + chunk, threshold, keep);
-    apply_keep(x, y, chunk, keep + inside, scale, around_cache);
-    x += chunk;
-    y += chunk;
-    first += chunk;
-    n -= chunk;
+    body(at, chunk, around_cache);
+    at += chunk;
+    left -= chunk;
+    if (left == 0) left = period;
   }
   if (stream) hwy::FlushStream();
 }
 
+// Deciding is arithmetic, applying is memory: let the data of a chunk arrive while its bits are made.
+template <class T>
+HWY_INLINE void prefetch(const T* x, size_t n) {
+  for (size_t j = 0; j < n; j += kCacheLine / sizeof(T)) hwy::Prefetch(x + j);
+}
+
+// y = op(kept, x...) for elements first, first + 1, ... of the mask.
+template <class T, class Op, class... In>
+HWY_INLINE void map_random(size_t n, const Bernoulli& mask, uint64_t first, bool stream, Op op, T* y,
+                           const In*... x) {
+  Decisions decide(mask);
+  for_chunks(n, y, stream, first, 0, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
+    (prefetch(x + at, chunk), ...);
+    map_kept(chunk, decide(first + at, chunk), around_cache, op, y + at, (x + at)...);
+  });
+}
+
+template <class T>
+void dropout(const T* x, T* y, size_t n, const Bernoulli& mask, uint64_t first, const KeepMap& m,
+             bool stream) {
+  if (m.plain()) {
+    map_random(n, mask, first, stream, Scaled<T>(m), y, x);
+  } else {
+    map_random(n, mask, first, stream, Shifted<T>(m), y, x);
+  }
+}
+
+// The same with the mask given as bytes, 0 where dropped.
+template <class T>
+void dropout_by_bytes(const T* x, T* y, size_t n, const uint8_t* kept, const KeepMap& m, bool stream) {
+  HWY_ALIGN int8_t keep[kDropoutChunk + 64];
+  const auto run = [&](auto op) HWY_ATTR {
+    for_chunks(n, y, stream, 0, 0, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
+      for (size_t j = 0; j < chunk; ++j) keep[j] = kept[at + j] != 0 ? -1 : 0;
+      map_kept(chunk, keep, around_cache, op, y + at, x + at);
+    });
+  };
+  if (m.plain()) {
+    run(Scaled<T>(m));
+  } else {
+    run(Shifted<T>(m));
+  }
+}
+
+// The same with the mask given as bits: element first + i is bit (first + i) mod 8 of byte (first + i) div 8.
+template <class T>
+void dropout_by_bits(const T* x, T* y, size_t n, const uint8_t* bits, uint64_t first, const KeepMap& m,
+                     bool stream) {
+  HWY_ALIGN int8_t keep[kDropoutChunk + 64];
+  const auto run = [&](auto op) HWY_ATTR {
+    for_chunks(n, y, stream, 0, 0, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
+      for (size_t j = 0; j < chunk; ++j) {
+        const uint64_t i = first + at + j;
+        keep[j] = static_cast<int8_t>(-((bits[i / 8] >> (i % 8)) & 1));
+      }
+      map_kept(chunk, keep, around_cache, op, y + at, x + at);
+    });
+  };
+  if (m.plain()) {
+    run(Scaled<T>(m));
+  } else {
+    run(Shifted<T>(m));
+  }
+}
+
+// y = x·scale + shift: a run of elements that are all kept.
+template <class T>
+void keep_all(const T* x, T* y, size_t n, const KeepMap& m, bool stream) {
+  const Tag<T> d;
+  const auto scale = hn::Set(d, static_cast<T>(m.scale)), shift = hn::Set(d, static_cast<T>(m.shift));
+  if (m.plain()) {
+    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y, x);
+  } else {
+    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Add(hn::Mul(v, scale), shift); }, y, x);
+  }
+}
+
 // kept[0..n) = 1 or 0.
-inline void keep_mask(Stream source, uint64_t first, size_t n, uint64_t threshold, uint8_t* kept) {
-  const Philox philox(source);
-  HWY_ALIGN int8_t keep[kDropoutChunk + kGroupBytes];
+inline void keep_mask(const Bernoulli& mask, uint64_t first, size_t n, uint8_t* kept) {
+  Decisions decide(mask);
   for (size_t i = 0; i < n; i += kDropoutChunk) {
     const size_t chunk = HWY_MIN(n - i, kDropoutChunk);
-    keep_bytes(philox, first + i, chunk, threshold, keep);
+    const int8_t* keep = decide(first + i, chunk);
     for (size_t j = 0; j < chunk; ++j) kept[i + j] = keep[j] & 1;
+  }
+}
+
+// bits[0 .. ceil(n/8)): the same, eight to a byte, low bit first, zeros behind the last.
+inline void keep_bits(const Bernoulli& mask, uint64_t first, size_t n, uint8_t* bits) {
+  Decisions decide(mask);
+  HWY_ALIGN int8_t keep[kDropoutChunk];
+  HWY_ALIGN uint8_t packed[kDropoutChunk / 8 + 8];
+  const DI8 d;
+  const size_t N = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += kDropoutChunk) {
+    const size_t chunk = HWY_MIN(n - i, kDropoutChunk);
+    memcpy(keep, decide(first + i, chunk), chunk);
+    memset(keep + chunk, 0, kDropoutChunk - chunk);
+    for (size_t j = 0; j < chunk; j += N)
+      hn::StoreMaskBits(d, hn::MaskFromVec(hn::Load(d, keep + j)), packed + j / 8);
+    memcpy(bits + i / 8, packed, (chunk + 7) / 8);
   }
 }
 

@@ -83,9 +83,11 @@ struct Philox {
   uint64_t stream;
 };
 
+// The first block of those that decide ties and lengthen the bits of double.
+constexpr uint64_t kTieBlock = uint64_t{1} << 63;
+
 // words[0..n): words from block `first_block` on.
-inline void fill_words(Stream source, uint64_t first_block, size_t n, uint32_t* words) {
-  const Philox philox(source);
+HWY_INLINE void fill_words(const Philox& philox, uint64_t first_block, size_t n, uint32_t* words) {
   const DU64 d;
   V<DU64> low, high;
   for (; n >= kGroupWords; n -= kGroupWords, words += kGroupWords, first_block += kGroup) {
@@ -120,7 +122,7 @@ class Ties {
     HWY_ALIGN uint64_t words[2 * kGroup];
     for (size_t k = count_; k < kGroup; ++k) element_[k] = 0;
     const auto elements = hn::Load(d, element_);
-    const auto w = philox_(hn::Add(hn::ShiftRight<2>(elements), hn::Set(d, uint64_t{1} << 63)));
+    const auto w = philox_(hn::Add(hn::ShiftRight<2>(elements), hn::Set(d, kTieBlock)));
     hn::Store(w.w01, d, words);
     hn::Store(w.w23, d, words + kGroup);
     for (size_t k = 0; k < count_; ++k) {

@@ -1,14 +1,77 @@
-"""The handle a dropout returns in place of a stored mask."""
+"""The handles a dropout returns in place of a stored mask.
+
+A handle is the numbers that decide; :mod:`regkern` and :mod:`regkern.reference` compute the decisions, each in its
+own ``_keep``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 
-class MaskHandle:
+
+def keep_threshold(p: float) -> int:
+    """K: the probability of being kept, in units of 2⁻⁴⁰."""
+    return round((1 - p) * ONE)
+
+
+class Handle:
+    """The numbers that decide: compared, hashed, pickled and shown by their values."""
+
+    __slots__ = ("p", "seed", "shape", "stream")
+
+    kind: ClassVar[str]  # the name of the public class
+    seed: int
+    stream: int
+    shape: tuple[int, ...]
+    p: float
+
+    def _fields(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"seed": self.seed, "stream": self.stream, "shape": self.shape, "p": self.p}
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError(f"{self.kind}: the array is computed on request, so copy=False cannot hold")
+        a = self._asarray()
+        return a if dtype is None else a.astype(dtype, copy=False)
+
+    def _asarray(self) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(self._fields().values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and self.kind == other.kind and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self._key()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self._key())
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self._fields().items())})"
+
+
+class KeepHandle(Handle):
+    """A handle whose decisions are kept or dropped."""
+
+    __slots__ = ()
+
+    def packbits(self) -> NDArray[np.uint8]:
+        """The booleans in C order, eight to a byte: ``np.packbits(np.asarray(mask), bitorder="little")``."""
+        return np.packbits(self._asarray(), bitorder="little")
+
+
+class MaskHandle(KeepHandle):
     """Which elements a dropout kept, as the numbers that decide it.
 
     Attributes
@@ -19,9 +82,175 @@ class MaskHandle:
         Shape of the array that was masked.
     p : float
         Probability of being dropped.
+    noise_shape : tuple of int or None
+        Shape of the decisions where several elements share one; it is broadcast to ``shape``.
+    scale : float
+        What a kept element is multiplied by; 1 / (probability of being kept) unless given.
     """
 
-    __slots__ = ("p", "seed", "shape", "stream")
+    __slots__ = ("noise_shape", "scale")
+
+    kind = "DropoutMask"
+    noise_shape: tuple[int, ...] | None
+    scale: float
+
+    def __init__(
+        self,
+        seed: int,
+        stream: int,
+        shape: tuple[int, ...],
+        p: float,
+        noise_shape: tuple[int, ...] | None = None,
+        scale: float | None = None,
+    ) -> None:
+        self.seed = seed
+        self.stream = stream
+        self.shape = shape
+        self.p = p
+        self.noise_shape = noise_shape
+        self.scale = _inverse(p) if scale is None else scale
+
+    def arguments(self) -> tuple[Any, ...]:
+        """All that the constructor takes."""
+        return (self.seed, self.stream, self.shape, self.p, self.noise_shape, self.scale)
+
+    def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The first decisions of the stream, in a shape."""
+        raise NotImplementedError
+
+    def _asarray(self) -> NDArray[np.bool_]:
+        if self.noise_shape is None:
+            return self._keep(self.shape)
+        return np.broadcast_to(self._keep(self.noise_shape), self.shape).copy()
+
+    def _fields(self) -> dict[str, Any]:
+        fields = super()._fields()
+        if self.noise_shape is not None or self.scale != _inverse(self.p):
+            fields["noise_shape"] = self.noise_shape
+        if self.scale != _inverse(self.p):
+            fields["scale"] = self.scale
+        return fields
+
+
+def _inverse(p: float) -> float:
+    return ONE / (keep_threshold(p) or ONE)
+
+
+class BlockHandle(KeepHandle):
+    """Which elements a drop_block kept, as the numbers that decide it.
+
+    Attributes
+    ----------
+    seed, stream, shape, p
+        As in ``DropoutMask``; p is the expected share that is dropped.
+    block_size : int
+        Side of the squares that are dropped.
+    axis : int
+        The channel axis.
+    per_channel : bool
+        Whether each channel has squares of its own.
+    """
+
+    __slots__ = ("axis", "block_size", "per_channel")
+
+    kind = "DropBlockMask"
+    block_size: int
+    axis: int
+    per_channel: bool
+
+    def __init__(
+        self,
+        seed: int,
+        stream: int,
+        shape: tuple[int, ...],
+        p: float,
+        block_size: int,
+        axis: int = 1,
+        per_channel: bool = True,
+    ) -> None:
+        self.seed = seed
+        self.stream = stream
+        self.shape = shape
+        self.p = p
+        self.block_size = block_size
+        self.axis = axis
+        self.per_channel = per_channel
+
+    def _fields(self) -> dict[str, Any]:
+        more = {"block_size": self.block_size, "axis": self.axis, "per_channel": self.per_channel}
+        return super()._fields() | more
+
+    def _planes(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
+        """Planes, their rows and columns, and the rows and columns of a block; one row where space is a line."""
+        axis = self.axis % len(self.shape)
+        space = tuple(n for i, n in enumerate(self.shape) if i not in (0, axis))
+        side = min(self.block_size, *space)
+        planes = self.shape[0] * (self.shape[axis] if self.per_channel else 1)
+        return (planes, (1, *space), (1, side)) if len(space) == 1 else (planes, space, (side, side))  # type: ignore[return-value]
+
+    def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
+        """The mask (planes, rows, columns) and how many of it are kept."""
+        raise NotImplementedError
+
+    def _kept(self) -> tuple[NDArray[np.bool_], float]:
+        """The booleans, of strides 0 where channels share them, and the scale: all over kept."""
+        planes, space, block = self._planes()
+        keep, count = self._blocks(planes, space, block, corner_probability(self.p, space, block))
+        scale = keep.size / max(count, 1)
+        axis = self.axis % len(self.shape)
+        channels = self.shape[axis] if self.per_channel else 1
+        spatial = [n for i, n in enumerate(self.shape) if i not in (0, axis)]
+        ordered = np.moveaxis(keep.reshape(self.shape[0], channels, *spatial), 1, axis)
+        return np.broadcast_to(ordered, self.shape), scale
+
+    def _asarray(self) -> NDArray[np.bool_]:
+        return self._kept()[0].copy()
+
+    @property
+    def scale(self) -> float:
+        """What a kept element is multiplied by: all elements / kept elements."""
+        return self._kept()[1]
+
+
+@functools.lru_cache(maxsize=256)
+def corner_probability(p: float, space: tuple[int, int], block: tuple[int, int]) -> float:
+    """The probability γ that a position is the corner of a block, for which the expected share dropped is p.
+
+    A position that c blocks can cover is kept with probability (1 − γ)^c. c is the product of its coverage along
+    each axis, and the mean of (1 − γ)^c over the positions shall be 1 − p. It is solved by bisection for log(1 −
+    γ); the usual γ = p·(rows·columns)/(block·corners) is its first order, which drops less than p.
+    """
+    if p in (0, 1) or 0 in space:
+        return float(p)
+
+    def coverage(n: int, b: int) -> NDArray[np.int64]:
+        i = np.arange(n)
+        return np.minimum(i, n - b) - np.maximum(i - b + 1, 0) + 1
+
+    c, positions = np.unique(np.outer(*map(coverage, space, block)), return_counts=True)
+    low, high = 2 * math.log1p(-p), 0.0  # c >= 1, so log(1 − γ) >= log(1 − p)
+    for _ in range(64):
+        middle = (low + high) / 2
+        if float(np.sum(positions * np.exp(middle * c))) < (1 - p) * float(np.sum(positions)):
+            low = middle
+        else:
+            high = middle
+    return -math.expm1(high)
+
+
+class NoiseHandle(Handle):
+    """What a gaussian_dropout multiplied by, as the numbers that decide it.
+
+    Attributes
+    ----------
+    seed, stream, shape : as in ``DropoutMask``
+    p : float
+        The rate: the factors have mean 1 and standard deviation √(p / (1 − p)).
+    """
+
+    __slots__ = ()
+
+    kind = "GaussianDropoutMask"
 
     def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
         self.seed = seed
@@ -29,26 +258,33 @@ class MaskHandle:
         self.shape = shape
         self.p = p
 
-    def _keep(self) -> NDArray[np.bool_]:
-        raise NotImplementedError
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("DropoutMask: the booleans are computed on request, so copy=False cannot hold")
-        keep = self._keep()
-        return keep if dtype is None else keep.astype(dtype, copy=False)
+def backward_with(function: str, mask: Any, dy: Any, scale: float | None) -> tuple[NDArray[Any], float]:
+    """The mask that a caller stored, ready to be applied to dy: booleans broadcast to dy, or bits; and the scale."""
+    shape, size = np.shape(dy), int(np.size(dy))
+    if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):
+        kind = f"an ndarray of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"{function}: mask must be a handle, an ndarray of bool or packed bits (uint8), got {kind}")
+    if scale is None:
+        raise ValueError(
+            f"{function}: scale must be given with a mask of {mask.dtype}, which does not know it, got None"
+        )
+    if mask.dtype == np.uint8:
+        if mask.shape != (-(-size // 8),):
+            raise ValueError(
+                f"{function}: mask must have shape ({-(-size // 8)},) to hold the bits of dy, got {mask.shape}"
+            )
+        return np.ascontiguousarray(mask), scale
+    try:
+        return np.broadcast_to(mask, shape), scale
+    except ValueError:
+        raise ValueError(
+            f"{function}: mask must be broadcastable to dy's shape {shape}, got shape {mask.shape}"
+        ) from None
 
-    def _key(self) -> tuple[int, int, tuple[int, ...], float]:
-        return (self.seed, self.stream, self.shape, self.p)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, MaskHandle) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self._key())
-
-    def __repr__(self) -> str:
-        return f"DropoutMask(seed={self.seed}, stream={self.stream}, shape={self.shape}, p={self.p})"
+def require_handle(function: str, mask: Any) -> tuple[Any, ...]:
+    """What the compiled functions take of a DropoutMask."""
+    if not isinstance(mask, MaskHandle):
+        raise TypeError(f"{function}: mask must be a DropoutMask, got {type(mask).__name__}")
+    return mask.arguments()

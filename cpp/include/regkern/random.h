@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "regkern/array.h"
+
 namespace regkern {
 
 struct Stream {
@@ -18,6 +20,12 @@ struct Stream {
 
 // words[0..n): the first n words of the stream.
 void random_bits(Stream source, std::size_t n, std::uint32_t* words);
+
+// Elements of the stream in C order: uniform in [0, 1), or standard normal.
+template <class T>
+void uniform(const Extents& shape, Out<T> y, Stream source);
+template <class T>
+void normal(const Extents& shape, Out<T> y, Stream source);
 
 }  // namespace regkern
 

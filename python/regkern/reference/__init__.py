@@ -10,27 +10,70 @@ It assumes legal input: the checks live in the native library.
 """
 
 from regkern._layers import BatchNormCache
-from regkern.reference.dropout import Dropout, DropoutMask, dropout, dropout_backward
+from regkern.reference.dropout import (
+    DropBlockMask,
+    Dropout,
+    DropoutMask,
+    GaussianDropoutMask,
+    alpha_dropout,
+    drop_block,
+    drop_connect,
+    drop_path,
+    dropout,
+    dropout_backward,
+    feature_alpha_dropout,
+    feature_dropout,
+    gaussian_dropout,
+)
+from regkern.reference.fused import (
+    bias_dropout_add,
+    bias_dropout_add_backward,
+    gelu_dropout,
+    gelu_dropout_backward,
+    relu_dropout,
+    relu_dropout_backward,
+    softmax_dropout,
+    softmax_dropout_backward,
+)
 from regkern.reference.norm import BatchNorm, batch_norm, batch_norm_backward
 from regkern.reference.optim import l2_decay, sgd_step
 from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
-from regkern.reference.random import random_bits
+from regkern.reference.random import normal, random_bits, uniform
 
 __all__ = [
     "BatchNorm",
     "BatchNormCache",
+    "DropBlockMask",
     "Dropout",
     "DropoutMask",
+    "GaussianDropoutMask",
+    "alpha_dropout",
     "batch_norm",
     "batch_norm_backward",
+    "bias_dropout_add",
+    "bias_dropout_add_backward",
+    "drop_block",
+    "drop_connect",
+    "drop_path",
     "dropout",
     "dropout_backward",
+    "feature_alpha_dropout",
+    "feature_dropout",
+    "gaussian_dropout",
+    "gelu_dropout",
+    "gelu_dropout_backward",
     "l1_norm",
     "l2_decay",
+    "normal",
     "prox_elastic_net",
     "prox_l1",
     "prox_ridge",
     "random_bits",
+    "relu_dropout",
+    "relu_dropout_backward",
     "sgd_step",
+    "softmax_dropout",
+    "softmax_dropout_backward",
     "squared_l2_norm",
+    "uniform",
 ]

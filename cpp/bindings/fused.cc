@@ -1,0 +1,169 @@
+#include "regkern/fused.h"
+
+#include "arrays.h"
+#include "masks.h"
+#include "module.h"
+
+namespace regkern::bindings {
+namespace {
+
+// Who decides, for the forward functions: p, rng, stream and training.
+Bernoulli drawn(const char* f, py::handle p, py::handle seed, py::handle stream, py::handle training) {
+  const double rate = probability({f, "p"}, p);
+  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
+  return bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
+}
+
+// And for the backward ones: a mask with one decision an element, of the shape of dy.
+Mask elementwise_mask(const char* f, py::handle handle, const Array& dy) {
+  Mask mask = mask_of(f, handle);
+  if (mask.noise != mask.shape) {
+    value_error({f, "mask"}, "decide every element on its own", "one with a noise_shape");
+  }
+  require_shape({f, "dy"}, dy, static_cast<int>(mask.shape.size()), mask.shape.data());
+  return mask;
+}
+
+void require_rows(Arg arg, const Array& x) {
+  if (x.ndim() == 0) value_error(arg, "have a last axis", "a number");
+}
+
+py::object bias_dropout_add(py::handle x, py::handle bias, py::handle residual, py::handle p, py::handle seed,
+                            py::handle stream, py::handle training, py::handle out) {
+  constexpr const char* f = "bias_dropout_add";
+  const Array from = input({f, "x"}, x);
+  require_rows({f, "x"}, from);
+  Array b = optional_input({f, "bias"}, bias);
+  if (b) {
+    require_dtype({f, "bias"}, b, from.dtype());
+    require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
+  }
+  const Array beside = optional_input({f, "residual"}, residual);
+  if (beside) {
+    require_dtype({f, "residual"}, beside, from.dtype());
+    require_same_shape({f, "residual"}, beside, from);
+  }
+  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  require_disjoint({f, "out"}, to, "residual", beside, true);
+  require_disjoint({f, "out"}, to, "bias", b);
+  b = dense_vector(b);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    regkern::bias_dropout_add<T>(from.extents(), from.in<T>(), b ? b.data<T>() : nullptr,
+                                 beside ? beside.in<T>() : In<T>{}, to.out<T>(), mask, inverted(mask).scale);
+  });
+  return to.object();
+}
+
+py::tuple bias_dropout_add_backward(py::handle dy, py::handle handle, py::handle out) {
+  constexpr const char* f = "bias_dropout_add_backward";
+  const Array from = input({f, "dy"}, dy);
+  require_rows({f, "dy"}, from);
+  const Mask mask = elementwise_mask(f, handle, from);
+  const Array to = out_or_new({f, "out"}, out, "dy", from);
+  const Array dbias = new_vector(from.dtype(), static_cast<std::size_t>(from.dim(from.ndim() - 1)));
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    regkern::bias_dropout_add_backward<T>(from.extents(), from.in<T>(), to.out<T>(), dbias.data<T>(),
+                                          mask.bernoulli, mask.scale);
+  });
+  return py::make_tuple(to.object(), dbias.object());
+}
+
+Activation activation_of(const char* f, py::handle approximate) {
+  if (std::string_view(f).starts_with("relu")) return Activation::kRelu;
+  if (py::isinstance<py::str>(approximate)) {
+    const auto name = py::cast<std::string>(approximate);
+    if (name == "none") return Activation::kGelu;
+    if (name == "tanh") return Activation::kGeluTanh;
+  }
+  value_error({f, "approximate"}, "be 'none' or 'tanh'", py::cast<std::string>(py::repr(approximate)));
+}
+
+py::object activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,
+                              py::handle seed, py::handle stream, py::handle training, py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const Array from = input({f, "x"}, x);
+  const Activation activation = activation_of(f, approximate);
+  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    regkern::activation_dropout<T>(from.extents(), activation, from.in<T>(), to.out<T>(), mask,
+                                   inverted(mask).scale);
+  });
+  return to.object();
+}
+
+// dy and x of one shape and dtype, and where their result goes: the way of the backward functions that need
+// x.
+struct Gradient {
+  Gradient(const char* f, py::handle g, py::handle input_x, py::handle handle, py::handle out)
+      : dy(input({f, "dy"}, g)), x(input({f, "x"}, input_x)), mask(elementwise_mask(f, handle, dy)) {
+    require_dtype({f, "x"}, x, dy.dtype());
+    require_same_shape({f, "x"}, x, dy);
+    dx = out_or_new({f, "out"}, out, "dy", dy);
+    require_disjoint({f, "out"}, dx, "x", x, true);
+  }
+  Array dy, x, dx;
+  Mask mask;
+};
+
+py::object activation_dropout_backward(py::str function, py::handle dy, py::handle x, py::handle handle,
+                                       py::handle approximate, py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const Gradient g(f, dy, x, handle, out);
+  const Activation activation = activation_of(f, approximate);
+  visit(g.dy.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(g.dy.size());
+    regkern::activation_dropout_backward<T>(g.dy.extents(), activation, g.dy.in<T>(), g.x.in<T>(),
+                                            g.dx.out<T>(), g.mask.bernoulli, g.mask.scale);
+  });
+  return g.dx.object();
+}
+
+py::object softmax_dropout(py::handle x, py::handle p, py::handle seed, py::handle stream,
+                           py::handle training, py::handle out) {
+  constexpr const char* f = "softmax_dropout";
+  const Array from = input({f, "x"}, x);
+  require_rows({f, "x"}, from);
+  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    regkern::softmax_dropout<T>(from.extents(), from.in<T>(), to.out<T>(), mask, inverted(mask).scale);
+  });
+  return to.object();
+}
+
+py::object softmax_dropout_backward(py::handle dy, py::handle x, py::handle handle, py::handle out) {
+  constexpr const char* f = "softmax_dropout_backward";
+  const Gradient g(f, dy, x, handle, out);
+  require_rows({f, "dy"}, g.dy);
+  visit(g.dy.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(g.dy.size());
+    regkern::softmax_dropout_backward<T>(g.dy.extents(), g.dy.in<T>(), g.x.in<T>(), g.dx.out<T>(),
+                                         g.mask.bernoulli, g.mask.scale);
+  });
+  return g.dx.object();
+}
+
+}  // namespace
+
+void register_fused(py::module_& m) {
+  m.def("bias_dropout_add", &bias_dropout_add);
+  m.def("bias_dropout_add_backward", &bias_dropout_add_backward);
+  m.def("activation_dropout", &activation_dropout);
+  m.def("activation_dropout_backward", &activation_dropout_backward);
+  m.def("softmax_dropout", &softmax_dropout);
+  m.def("softmax_dropout_backward", &softmax_dropout_backward);
+}
+
+}  // namespace regkern::bindings
