@@ -6,10 +6,14 @@ has to be to :mod:`regkern.reference`. Adding a kernel adds a case here and touc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.special
+
+from comparing import assert_same_bits, assert_within
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,6 +29,7 @@ class Case:
     has_out: bool = True
     aliases: str | None = None  # the operand that ``out`` may be
     accuracy: str = "exact"
+    scale: Callable[..., np.ndarray] | None = None  # what an ulp is one of; the result unless given
     scalar: bool = False  # returns a number
     special: bool = True  # may be fed NaN, Inf, -0.0 and denormals
 
@@ -49,6 +54,15 @@ class Case:
             result = getattr(module, self.function)(*positional, **keywords)
         return result[0] if isinstance(result, tuple) else result
 
+    def compare(self, arrays: Arrays, got: np.ndarray, expected: np.ndarray, label: object) -> None:
+        """By the accuracy class."""
+        if self.accuracy == "exact":
+            assert_same_bits(got, expected, label)
+        else:
+            assert got.dtype == expected.dtype
+            k = float(self.accuracy.removeprefix("ulp(").removesuffix(")"))
+            assert_within(got, expected, k, None if self.scale is None else self.scale(**arrays), label)
+
 
 def _sgd(name: str, buffer: bool = False, **options: Any) -> Case:
     operands = ("w", "grad", "buffer") if buffer else ("w", "grad")
@@ -60,6 +74,27 @@ def _sgd(name: str, buffer: bool = False, **options: Any) -> Case:
         writes=("w", "buffer") if buffer else ("w",),
         has_out=False,
     )
+
+
+def gelu_scale(x: np.ndarray) -> np.ndarray:
+    """The result; in float64 it is the reference that rounds x/√2, and exp multiplies that error by x²."""
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float64)
+        grows = 1 + np.minimum(wide * wide, 1500) if x.dtype == np.float64 else 1
+        return 1.2 * np.abs(wide) * scipy.special.ndtr(wide) * grows
+
+
+def tanh_scale(x: np.ndarray) -> np.ndarray:
+    """The error of v = 2·√(2/π)·(x + 0.044715·x³) is multiplied by v in exp(−v)."""
+    with np.errstate(all="ignore"):
+        wide = np.clip(x.astype(np.float64), -30, 30)
+        v = 1.5957691216057308 * (wide + 0.044715 * wide**3)
+        return 1.2 * (1 + np.abs(v)) * np.abs(x) * scipy.special.expit(v)
+
+
+def gaussian_scale(x: np.ndarray) -> np.ndarray:
+    """1 + σ·z may cancel."""
+    return np.abs(x.astype(np.float64)) * (1 + 0.5 * 6.8)
 
 
 ELEMENTWISE = [
@@ -96,6 +131,39 @@ ELEMENTWISE = [
         Case(f"dropout-{p:.3g}", "dropout", ("x",), {"p": p, "rng": 77, "stream": 3}, aliases="x")
         for p in (0.0, 0.1, 1 / 3, 0.5, 0.999, 1.0)
     ),
+    *(
+        Case(f"{function}-{p:.3g}", function, (name,), {"p": p, "rng": 5, "stream": 1}, aliases=name)
+        for function, name in (("alpha_dropout", "x"), ("drop_connect", "w"), ("relu_dropout", "x"))
+        for p in (0.0, 0.1, 1.0)
+    ),
+    Case(
+        "gelu_dropout",
+        "gelu_dropout",
+        ("x",),
+        {"p": 0.1, "rng": 5},
+        aliases="x",
+        accuracy="ulp(8)",
+        scale=gelu_scale,
+    ),
+    Case(
+        "gelu_dropout-tanh",
+        "gelu_dropout",
+        ("x",),
+        {"p": 0.1, "rng": 5, "approximate": "tanh"},
+        aliases="x",
+        accuracy="ulp(8)",
+        scale=tanh_scale,
+    ),
+    Case(
+        "gaussian_dropout",
+        "gaussian_dropout",
+        ("x",),
+        {"p": 0.2, "rng": 5},
+        aliases="x",
+        accuracy="ulp(8)",
+        scale=gaussian_scale,
+        special=False,  # Inf·0 where a factor is a rounding error away from 0
+    ),
     Case("dropout-inference", "dropout", ("x",), {"p": 0.5, "rng": 1, "training": False}, aliases="x"),
 ]
 
@@ -108,10 +176,22 @@ CASES = ELEMENTWISE + REDUCTIONS
 
 # Functions that are not "arrays of one shape in, one out"; each has a test file of its own.
 ELSEWHERE = {
+    "bias_dropout_add": "test_fused.py",
+    "bias_dropout_add_backward": "test_fused.py",
+    "drop_block": "test_dropout.py",
+    "drop_path": "test_dropout.py",
+    "feature_alpha_dropout": "test_dropout.py",
+    "feature_dropout": "test_dropout.py",
+    "gelu_dropout_backward": "test_fused.py",
+    "normal": "test_random.py",
+    "relu_dropout_backward": "test_fused.py",
+    "softmax_dropout": "test_fused.py",
+    "softmax_dropout_backward": "test_fused.py",
+    "uniform": "test_random.py",
     "batch_norm": "test_norm.py",
     "batch_norm_backward": "test_norm.py",
     "dropout_backward": "test_dropout.py",
-    "random_bits": "test_dropout.py",
+    "random_bits": "test_random.py",
 }
 
 

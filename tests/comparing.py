@@ -21,6 +21,27 @@ def assert_same_bits(got: np.ndarray, ref: np.ndarray, message: object = "") -> 
         raise AssertionError(f"{message}: {np.sum(~same)} differ, first at {at}: got {got[at]!r}, ref {ref[at]!r}")
 
 
+def assert_within(
+    got: np.ndarray, ref: np.ndarray, k: float, scale: np.ndarray | None = None, message: object = ""
+) -> None:
+    """|got − ref| <= k·(eps·scale + the smallest subnormal); scale is |ref| unless given. NaN and Inf must agree."""
+    got, ref = np.asarray(got), np.asarray(ref)
+    assert got.shape == ref.shape, message
+    finite = np.isfinite(ref)
+    assert np.array_equal(got[~finite], ref[~finite], equal_nan=True), message
+    kind = np.finfo(got.dtype)
+    magnitude = np.broadcast_to(np.abs(ref) if scale is None else scale, ref.shape)[finite].astype(np.longdouble)
+    error = np.abs(got[finite].astype(np.longdouble) - ref[finite])
+    bound = k * (magnitude * kind.eps + kind.smallest_subnormal)
+    within = (error <= bound) | (error == 0)
+    if not within.all():
+        worst = int(np.argmax(np.where(within, 0, error / bound)))
+        raise AssertionError(
+            f"{message}: {np.sum(~within)} out of bounds, worst {float(error[worst] / bound[worst]):.3g} of the "
+            f"bound: got {got[finite][worst]!r}, ref {ref[finite][worst]!r}"
+        )
+
+
 def with_specials(a: np.ndarray) -> np.ndarray:
     """NaN, ±Inf, zeros of both signs, denormals and the largest numbers, spread over vector body and tail."""
     tiny = np.finfo(a.dtype).smallest_subnormal

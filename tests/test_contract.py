@@ -26,6 +26,16 @@ def sgd(w: Any, grad: Any, **options: Any) -> None:
     rk.sgd_step(w, grad, **({"lr": 0.1} | options))
 
 
+def mask_for(x: Any) -> rk.DropoutMask:
+    return rk.DropoutMask(1, 0, getattr(x, "shape", ()), 0.5)
+
+
+def like(x: Any) -> np.ndarray:
+    """A second operand that fits x."""
+    legal = getattr(x, "dtype", None) in (np.float32, np.float64)
+    return np.ones(getattr(x, "shape", ()), x.dtype if legal else np.float32)
+
+
 # Every function as a call of one array and options, with the name of that array.
 CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
     "prox_l1": ("x", lambda x, **o: rk.prox_l1(x, o.pop("threshold", 0.5), **o)),
@@ -38,10 +48,27 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
     "squared_l2_norm": ("x", rk.squared_l2_norm),
     "l2_decay": ("w", lambda x, **o: rk.l2_decay(x, o.pop("rate", 0.5), **o)),
     "dropout": ("x", lambda x, **o: rk.dropout(x, o.pop("p", 0.5), **({"rng": 1} | o))),
-    "dropout_backward": (
-        "dy",
-        lambda x, **o: rk.dropout_backward(x, rk.DropoutMask(1, 0, getattr(x, "shape", ()), 0.5), **o),
-    ),
+    "dropout_backward": ("dy", lambda x, **o: rk.dropout_backward(x, mask_for(x), **o)),
+    **{
+        name: (argument, lambda x, f=name, **o: getattr(rk, f)(x, o.pop("p", 0.5), **({"rng": 1} | o)))
+        for name, argument in {
+            "feature_dropout": "x",
+            "drop_path": "x",
+            "drop_connect": "w",
+            "alpha_dropout": "x",
+            "feature_alpha_dropout": "x",
+            "gaussian_dropout": "x",
+            "relu_dropout": "x",
+            "gelu_dropout": "x",
+            "softmax_dropout": "x",
+        }.items()
+    },
+    "bias_dropout_add": ("x", lambda x, **o: rk.bias_dropout_add(x, None, None, o.pop("p", 0.5), **({"rng": 1} | o))),
+    "bias_dropout_add_backward": ("dy", lambda x, **o: rk.bias_dropout_add_backward(x, mask_for(x), **o)),
+    **{
+        name: ("dy", lambda x, f=name, **o: getattr(rk, f)(x, like(x), mask_for(x), **o))
+        for name in ("relu_dropout_backward", "gelu_dropout_backward", "softmax_dropout_backward")
+    },
     "batch_norm": ("x", lambda x, **o: rk.batch_norm(x, **({"training": True} | o))),
     "batch_norm_backward": (
         "dy",
@@ -160,7 +187,11 @@ NUMBERS = {  # function, argument → what is out of its range
     ("prox_elastic_net", "shrink"): [-1, np.nan],
     ("prox_ridge", "shrink"): [-1e-9, np.nan],
     ("l2_decay", "rate"): [-0.1, 1.1, np.nan],
-    ("dropout", "p"): [-0.1, 1.1, np.nan],
+    **{
+        (f, "p"): [-0.1, 1.1, np.nan, *([1] if f == "gaussian_dropout" else [])]
+        for f in CALLS
+        if ("dropout" in f and not f.endswith("backward")) or f in ("drop_path", "drop_connect")
+    },
     ("sgd_step", "lr"): [-0.1, np.nan, np.inf],
     ("sgd_step", "momentum"): [-0.1, np.nan, np.inf],
     ("sgd_step", "dampening"): [-0.1, np.nan, np.inf],
@@ -193,7 +224,8 @@ def test_numbers(function: str, name: str) -> None:
         assert_same_bits(x, X)
     if name != "momentum" or function == "batch_norm":
         for good in (np.float32(0.5), np.float64(0.5), np.int64(1), 1, np.array(0.5)):
-            call(good, X.copy())
+            if good not in NUMBERS[function, name]:
+                call(good, X.copy())
 
 
 @pytest.mark.parametrize(
@@ -201,6 +233,9 @@ def test_numbers(function: str, name: str) -> None:
     [
         ("prox_l1", "nonneg"),
         ("dropout", "training"),
+        ("drop_path", "scale_by_keep"),
+        ("gaussian_dropout", "training"),
+        ("softmax_dropout", "training"),
         ("batch_norm", "training"),
         ("batch_norm", "unbiased"),
         ("sgd_step", "nesterov"),
@@ -252,16 +287,10 @@ def test_batch_norm_arguments() -> None:
 def test_other_arguments() -> None:
     with pytest.raises(ValueError, match=r"^dropout_backward: dy must have shape \(3,\), got \(4,\)"):
         rk.dropout_backward(np.ones(4), rk.DropoutMask(1, 0, (3,), 0.5))
-    with pytest.raises(TypeError, match=r"^dropout_backward: mask must be a DropoutMask, got ndarray"):
+    with pytest.raises(TypeError, match=r"^dropout_backward: mask must be a handle, .* got an ndarray of float64"):
         rk.dropout_backward(np.ones(4), np.ones(4))
     with pytest.raises(ValueError, match=r"^dropout: stream must be in \[0, 2\*\*64\), got -1"):
         rk.dropout(X, 0.5, rng=1, stream=-1)
-    with pytest.raises(ValueError, match=r"^random_bits: n must be >= 0, got -1"):
-        rk.random_bits(-1, seed=0)
-    with pytest.raises(ValueError, match=r"^random_bits: seed must be in \[0, 2\*\*64\), got 18446744073709551616"):
-        rk.random_bits(1, seed=2**64)
-    with pytest.raises(TypeError, match=r"^random_bits: n must be an int, got 1.5"):
-        rk.random_bits(1.5, seed=0)
     with pytest.raises(ValueError, match=r"^prox_l1: weights must be broadcastable to x's shape \(5, 12\), got shape"):
         rk.prox_l1(X, 0.5, weights=np.ones(5, np.float32))
     w = np.ones_like(X)

@@ -68,9 +68,6 @@ std::size_t last_dimension(const Extents& shape) {
   return shape.ndim == 0 ? shape.size : static_cast<std::size_t>(shape.dims[shape.ndim - 1]);
 }
 
-// Whole rows in at least kBlock elements, so that short rows do not cut the work into shreds.
-std::size_t period_of(std::size_t columns) { return columns * ((kBlock + columns - 1) / columns); }
-
 // Calls body(first row, last row, part) for `parts` equal shares of the rows, one a thread.
 template <class Body>
 void for_row_shares(std::size_t parts, std::size_t rows, Body body) {
@@ -87,14 +84,10 @@ void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residu
                       const Bernoulli& mask, double scale) {
   if (shape.size == 0) return;
   const auto kernel = table<T>().bias_dropout_add;
-  std::size_t period = last_dimension(shape);
-  T tiled[2 * kBlock];
-  if (bias != nullptr && period < kBlock) {
-    const std::size_t columns = period;
-    period = period_of(columns);
-    for (std::size_t j = 0; j < period; ++j) tiled[j] = bias[j % columns];
-    bias = tiled;
-  }
+  const std::size_t period = last_dimension(shape);
+  std::vector<T> repeated(bias == nullptr ? 0 : period + kBlock);
+  for (std::size_t j = 0; j < repeated.size(); ++j) repeated[j] = j < period ? bias[j] : repeated[j - period];
+  if (bias != nullptr) bias = repeated.data();
   if (residual.data == nullptr) {
     for_elements(
         shape, Order::kC,
@@ -119,11 +112,11 @@ void bias_dropout_add_backward(const Extents& shape, In<T> dy, Out<T> dx, T* dbi
   std::fill_n(dbias, columns, T{0});
   if (n == 0) return;
   const auto kernel = table<T>().bias_dropout_add_backward;
-  const std::size_t rows = n / columns, period = period_of(columns);
+  const std::size_t rows = n / columns, room = columns + kBlock;
   // A grid of the shape alone: at most 64 blocks of rows, none so small that its sums outweigh it.
   const std::size_t block_rows = std::max({(rows + 63) / 64, std::size_t{16}, 16 * kBlock / columns});
   const std::size_t blocks = (rows + block_rows - 1) / block_rows;
-  std::vector<double> sums(blocks * period);
+  std::vector<double> sums(blocks * room);
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, dy, dx);
   const std::size_t bytes = 2 * n * sizeof(T);
   const bool stream = worth_streaming(bytes);
@@ -132,14 +125,16 @@ void bias_dropout_add_backward(const Extents& shape, In<T> dy, Out<T> dx, T* dbi
       const std::size_t last = std::min(n, (block + 1) * block_rows * columns);
       elements.run(block * block_rows * columns, last, stream,
                    [&](std::size_t first, std::size_t length, bool around_cache, const T* from, T* to) {
-                     kernel(from, to, length, mask, first, scale, sums.data() + block * period, period,
+                     kernel(from, to, length, mask, first, scale, sums.data() + block * room, columns,
                             around_cache && from != to);
                    });
     }
   });
   for (std::size_t c = 0; c < columns; ++c) {
     double total = 0;
-    for (std::size_t j = c; j < sums.size(); j += columns) total += sums[j];
+    for (std::size_t block = 0; block < blocks; ++block) {
+      for (std::size_t j = c; j < room; j += columns) total += sums[block * room + j];
+    }
     dbias[c] = static_cast<T>(total);
   }
 }

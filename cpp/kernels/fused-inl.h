@@ -18,34 +18,32 @@ namespace HWY_NAMESPACE {
 // --- bias and residual
 // -----------------------------------------------------------------------------------------
 
-// y = residual + scale·(x + bias) where kept, residual elsewhere. bias[i mod period] belongs to element i;
-// bias and residual may be nullptr.
+// y = residual + scale·(x + bias) where kept, residual elsewhere; bias and residual may be nullptr. bias[i
+// mod period] belongs to element i, and bias goes on for a chunk behind its period, so that a chunk may start
+// anywhere.
 template <class T>
 void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residual, T* y, size_t n,
                       const Bernoulli& mask, uint64_t first, double factor, bool stream) {
   const auto scale = hn::Set(Tag<T>(), static_cast<T>(factor));
   const auto branch = [=](auto kept, auto v) HWY_ATTR { return hn::And(kept, hn::Mul(v, scale)); };
   Decisions decide(mask);
-  for_chunks(
-      n, y, stream, first, bias ? period : 0, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
-        prefetch(x + at, chunk);
-        if (residual) prefetch(residual + at, chunk);
-        const int8_t* keep = decide(first + at, chunk);
-        const T* b = bias ? bias + (first + at) % period : nullptr;
-        const auto run = [&](auto op, auto... more)
-                             HWY_ATTR { map_kept(chunk, keep, around_cache, op, y + at, x + at, more...); };
-        if (bias && residual) {
-          run([&](auto kept, auto v, auto c, auto r)
-                  HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
-              b, residual + at);
-        } else if (bias) {
-          run([&](auto kept, auto v, auto c) HWY_ATTR { return branch(kept, hn::Add(v, c)); }, b);
-        } else if (residual) {
-          run([&](auto kept, auto v, auto r) HWY_ATTR { return hn::Add(r, branch(kept, v)); }, residual + at);
-        } else {
-          run(branch);
-        }
-      });
+  for_chunks(n, y, stream, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
+    const int8_t* keep =
+        residual ? decide(first + at, chunk, x + at, residual + at) : decide(first + at, chunk, x + at);
+    const T* b = bias ? bias + (first + at) % period : nullptr;
+    const auto run = [&](auto op, auto... more)
+                         HWY_ATTR { map_kept(chunk, keep, around_cache, op, y + at, x + at, more...); };
+    if (bias && residual) {
+      run([&](auto kept, auto v, auto c, auto r) HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
+          b, residual + at);
+    } else if (bias) {
+      run([&](auto kept, auto v, auto c) HWY_ATTR { return branch(kept, hn::Add(v, c)); }, b);
+    } else if (residual) {
+      run([&](auto kept, auto v, auto r) HWY_ATTR { return hn::Add(r, branch(kept, v)); }, residual + at);
+    } else {
+      run(branch);
+    }
+  });
 }
 
 // sums[j] += x[j], in float64.
@@ -58,7 +56,8 @@ HWY_INLINE void add_to(double* sums, const T* x, size_t n) {
   for (; j < n; ++j) sums[j] += static_cast<double>(x[j]);
 }
 
-// dx = scale·dy where kept, +0.0 elsewhere; sums[i mod period] += dx[i].
+// dx = scale·dy where kept, +0.0 elsewhere; sums[i mod period + j] += dx[i + j] for the elements j of a chunk
+// that starts at i.
 template <class T>
 void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& mask, uint64_t first,
                                double factor, double* sums, size_t period, bool stream) {
@@ -66,9 +65,8 @@ void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& ma
   const Scaled<T> op(KeepMap{factor});
   Decisions decide(mask);
   HWY_ALIGN T block[kDropoutChunk];
-  for_chunks(n, dx, false, first, period, [&](size_t at, size_t chunk, bool) HWY_ATTR {
-    prefetch(dy + at, chunk);
-    map_kept(chunk, decide(first + at, chunk), false, op, static_cast<T*>(block), dy + at);
+  for_chunks(n, dx, false, [&](size_t at, size_t chunk, bool) HWY_ATTR {
+    map_kept(chunk, decide(first + at, chunk, dy + at), false, op, static_cast<T*>(block), dy + at);
     add_to(sums + (first + at) % period, block, chunk);
     map(d, chunk, stream, [](auto v) HWY_ATTR { return v; }, dx + at, static_cast<const T*>(block));
   });

@@ -104,77 +104,78 @@ HWY_INLINE void fill_words(const Philox& philox, uint64_t first_block, size_t n,
   }
 }
 
+// At most so many elements are decided at once: a chunk that starts in the middle of a block of 16, in whole
+// groups.
+constexpr size_t kMaxDecided = 1024 + 2 * 16 + kGroupBytes;
+
 // Decides the elements whose byte was equal to the threshold's: kept where word i mod 4 of block 2⁶³ + i div
-// 4 is below the threshold's low 32 bits.
-class Ties {
- public:
-  HWY_INLINE Ties(const Philox& philox, uint32_t low) : philox_(philox), low_(low) {}
-
-  HWY_INLINE void add(uint64_t element, int8_t* keep) {
-    element_[count_] = element;
-    keep_[count_] = keep;
-    if (++count_ == kGroup) decide();
-  }
-
-  HWY_INLINE void decide() {
-    if (count_ == 0) return;
-    const DU64 d;
-    HWY_ALIGN uint64_t words[2 * kGroup];
-    for (size_t k = count_; k < kGroup; ++k) element_[k] = 0;
-    const auto elements = hn::Load(d, element_);
-    const auto w = philox_(hn::Add(hn::ShiftRight<2>(elements), hn::Set(d, kTieBlock)));
-    hn::Store(w.w01, d, words);
-    hn::Store(w.w23, d, words + kGroup);
-    for (size_t k = 0; k < count_; ++k) {
-      const uint64_t pair = words[k + (element_[k] & 2 ? kGroup : 0)];
-      const uint32_t word = static_cast<uint32_t>(pair >> (element_[k] & 1 ? 32 : 0));
-      *keep_[k] = word < low_ ? -1 : 0;
+// 4 is below the threshold's low 32 bits. `tied` is one bit an element. One element in 256 is tied, which no
+// branch predictor can learn, so the common path has no branch that depends on the bits: it cost 0.1 ns an
+// element.
+HWY_INLINE void decide_ties(const Philox& philox, uint64_t first, size_t n, const uint64_t* tied,
+                            uint32_t low, int8_t* keep) {
+  const DU64 d;
+  uint32_t at[kMaxDecided + kGroup];
+  size_t count = 0;
+  for (size_t i = 0; i < n; i += 64) {
+    uint64_t bits = tied[i / 64];
+    for (int two = 0; two < 2; ++two) {
+      at[count] = static_cast<uint32_t>(i + hwy::Num0BitsBelowLS1Bit_Nonzero64(bits | (uint64_t{1} << 63)));
+      count += bits != 0;
+      bits &= bits - 1;
     }
-    count_ = 0;
+    if (HWY_UNLIKELY(bits != 0)) {
+      for (; bits != 0; bits &= bits - 1)
+        at[count++] = static_cast<uint32_t>(i + hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+    }
   }
-
- private:
-  const Philox& philox_;
-  const uint32_t low_;
-  size_t count_ = 0;
-  HWY_ALIGN uint64_t element_[kGroup];
-  int8_t* keep_[kGroup];
-};
-
-// What keep_bytes may write: whole groups.
-HWY_INLINE constexpr size_t keep_capacity(size_t n) {
-  return (n + kGroupBytes - 1) / kGroupBytes * kGroupBytes;
+  if (count == 0) return;
+  // The last group is filled up with its first element, which is then decided more than once.
+  for (size_t k = 0; k < kGroup; ++k) at[count + k] = at[count - 1];
+  for (size_t t = 0; t < count; t += kGroup) {
+    const auto places = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint32_t, DU64>(), at + t));
+    const auto elements = hn::Add(hn::Set(d, first), places);
+    const auto w = philox(hn::Add(hn::ShiftRight<2>(elements), hn::Set(d, kTieBlock)));
+    const auto one = hn::Set(d, uint64_t{1}), two = hn::Set(d, uint64_t{2});
+    const auto pair = hn::IfThenElse(hn::Eq(hn::And(elements, two), two), w.w23, w.w01);
+    const auto odd = hn::Eq(hn::And(elements, one), one);
+    const auto word =
+        hn::And(hn::IfThenElse(odd, hn::ShiftRight<32>(pair), pair), hn::Set(d, uint64_t{0xFFFFFFFF}));
+    HWY_ALIGN uint64_t words[kGroup];
+    hn::Store(word, d, words);
+    for (size_t k = 0; k < kGroup; ++k) keep[at[t + k]] = words[k] < low ? -1 : 0;
+  }
 }
 
-// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of 16 and keep
-// has room for keep_capacity(n). 0 < threshold < 2⁴⁰.
-HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep) {
+// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of 16, n at
+// most 1024 + 16, and keep has room for kMaxDecided. 0 < threshold < 2⁴⁰. meanwhile(i) is called before
+// elements i ... i
+// + kGroupBytes − 1 are decided.
+template <class Meanwhile>
+HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep,
+                           Meanwhile meanwhile) {
   const DU8 d8;
   const DI8 di8;
-  const uint8_t high = static_cast<uint8_t>(threshold >> 32);
   const uint32_t low = static_cast<uint32_t>(threshold);
-  const auto limit = hn::Set(d8, high);
-  Ties ties(philox, low);
-  const auto decide = [&](auto random, uint64_t element, int8_t* to) HWY_ATTR {
+  const auto limit = hn::Set(d8, static_cast<uint8_t>(threshold >> 32));
+  uint64_t tied[kMaxDecided / 64 + 1];
+  const auto decide = [&](auto random, size_t at) HWY_ATTR {
     const auto bytes = hn::BitCast(d8, random);
-    hn::StoreU(hn::BitCast(di8, hn::VecFromMask(d8, hn::Lt(bytes, limit))), di8, to);
-    if (low == 0) return;  // a tie is never kept
-    const auto equal = hn::Eq(bytes, limit);
-    if (HWY_LIKELY(hn::AllFalse(d8, equal))) return;
-    uint64_t bits = 0;
-    hn::StoreMaskBits(d8, equal, reinterpret_cast<uint8_t*>(&bits));  // at most 64 lanes
-    for (; bits != 0; bits &= bits - 1) {
-      const size_t at = hwy::Num0BitsBelowLS1Bit_Nonzero64(bits);
-      ties.add(element + at, to + at);
-    }
+    hn::StoreU(hn::BitCast(di8, hn::VecFromMask(d8, hn::Lt(bytes, limit))), di8, keep + at);
+    hn::StoreMaskBits(d8, hn::Eq(bytes, limit), reinterpret_cast<uint8_t*>(tied) + at / 8);
   };
   for (size_t i = 0; i < n; i += kGroupBytes) {
     V<DU64> random0, random1;
+    meanwhile(i);
     philox.group((first + i) / 16, random0, random1);
-    decide(random0, first + i, keep + i);
-    decide(random1, first + i + kGroupBytes / 2, keep + i + kGroupBytes / 2);
+    decide(random0, i);
+    decide(random1, i + kGroupBytes / 2);
   }
-  ties.decide();
+  if (low == 0) return;  // a tie is never kept
+  // Bits that no group has written, behind the last one.
+  const size_t decided = (n + kGroupBytes - 1) / kGroupBytes * kGroupBytes;
+  if (decided % 64 != 0) tied[decided / 64] &= (uint64_t{1} << (decided % 64)) - 1;
+  decide_ties(philox, first, decided, tied, low, keep);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -20,7 +20,8 @@ namespace HWY_NAMESPACE {
 constexpr size_t kRandomChunk = 1024;
 
 struct RandomBits {
-  // The bits of up to kRandomChunk elements from `first` on, a multiple of 4, and of the partner of the last one.
+  // The bits of up to kRandomChunk elements from `first` on, a multiple of 4, and of the partner of the last
+  // one.
   HWY_INLINE void draw(const Philox& philox, uint64_t first, size_t n, bool low) {
     n += n % 2;
     fill_words(philox, first / 4, n, high_);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "regkern/dropout.h"
+#include "regkern/fused.h"
 #include "regkern/norm.h"
 #include "regkern/optim.h"
 #include "regkern/prox.h"
@@ -138,21 +139,59 @@ TEST(Philox, KnownAnswers) {
 TEST(Dropout, EqualsItsMask) {
   for_isas([] {
     for (const std::size_t n : {std::size_t{1}, std::size_t{63}, std::size_t{5000}, std::size_t{300'001}}) {
-      const std::uint64_t keep = regkern::keep_threshold(0.3);
-      std::vector<std::uint8_t> kept(n);
-      regkern::keep_mask({5, 6}, keep, n, kept.data());
+      const regkern::Bernoulli mask = regkern::bernoulli({5, 6}, 0.3);
+      std::vector<std::uint8_t> kept(n), bits((n + 7) / 8);
+      regkern::keep_mask(mask, n, kept.data());
+      regkern::keep_bits(mask, n, bits.data());
       const std::vector<float> x(n, 1.0f);
-      std::vector<float> y(n);
-      regkern::dropout<float>(n, {x.data()}, {y.data()}, {5, 6}, keep);
+      std::vector<float> y(n), by_bytes(n), by_bits(n);
+      const regkern::KeepMap map = regkern::inverted(mask);
+      regkern::dropout<float>(n, {x.data()}, {y.data()}, mask, map);
       for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(y[i] != 0, kept[i] == 1) << i;
+      regkern::dropout_by_bits<float>(n, {x.data()}, {by_bits.data()}, bits.data(), map);
+      EXPECT_TRUE(same_bits(y, by_bits));
+      const auto dim = static_cast<std::ptrdiff_t>(n);
+      regkern::dropout_by_bytes<float>({1, &dim}, {x.data()}, {by_bytes.data()}, {kept.data()}, map);
+      EXPECT_TRUE(same_bits(y, by_bytes));
     }
   });
 }
 
 TEST(Dropout, ThresholdIsExactAtTheEnds) {
-  EXPECT_EQ(regkern::keep_threshold(0.0), std::uint64_t{1} << 40);
-  EXPECT_EQ(regkern::keep_threshold(1.0), 0u);
-  EXPECT_EQ(regkern::keep_threshold(0.5), std::uint64_t{1} << 39);
+  EXPECT_EQ(regkern::bernoulli({}, 0.0).keep, std::uint64_t{1} << 40);
+  EXPECT_EQ(regkern::bernoulli({}, 1.0).keep, 0u);
+  EXPECT_EQ(regkern::bernoulli({}, 0.5).keep, std::uint64_t{1} << 39);
+}
+
+TEST(Fused, SameBitsForEveryIsaAndTeam) {
+  const std::ptrdiff_t dims[] = {700, 333};
+  const regkern::Extents shape(2, dims);
+  const std::vector<float> x = ramp<float>(shape.size), bias = ramp<float>(333), r(shape.size, 1.0f);
+  const regkern::Bernoulli mask = regkern::bernoulli({1, 2}, 0.1);
+  using regkern::Activation;
+  const auto all = [&] {
+    std::vector<std::vector<float>> results(7, std::vector<float>(shape.size));
+    regkern::bias_dropout_add<float>(shape, {x.data()}, bias.data(), {r.data()}, {results[0].data()}, mask,
+                                     1.5);
+    regkern::bias_dropout_add_backward<float>(shape, {x.data()}, {results[0].data()}, results[1].data(), mask,
+                                              1.5);
+    regkern::activation_dropout<float>(shape, Activation::kGelu, {x.data()}, {results[2].data()}, mask, 1.5);
+    regkern::activation_dropout_backward<float>(shape, Activation::kGeluTanh, {r.data()}, {x.data()},
+                                                {results[3].data()}, mask, 1.5);
+    regkern::softmax_dropout<float>(shape, {x.data()}, {results[4].data()}, mask, 1.5);
+    regkern::softmax_dropout_backward<float>(shape, {r.data()}, {x.data()}, {results[5].data()}, mask, 1.5);
+    regkern::normal<float>(shape, {results[6].data()}, {3, 4});
+    return results;
+  };
+  const auto first = all();
+  for_isas([&] {
+    for (const int team : {1, 2, 5}) {
+      regkern::swap_local_threads(team);
+      const auto again = all();
+      for (std::size_t k = 0; k < first.size(); ++k) EXPECT_TRUE(same_bits(again[k], first[k])) << k;
+    }
+  });
+  regkern::swap_local_threads(0);
 }
 
 TEST(BatchNorm, ByHandInEveryLayout) {

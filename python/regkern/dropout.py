@@ -57,7 +57,10 @@ class DropBlockMask(BlockHandle):
     >>> import numpy as np, regkern as rk
     >>> mask = rk.DropBlockMask(seed=1, stream=0, shape=(1, 1, 4, 8), p=0.3, block_size=2)
     >>> np.asarray(mask).astype(int)[0, 0]
-    array([[1, 1, 1, 1, 1, 1, 1, 1]])
+    array([[1, 1, 0, 0, 0, 1, 1, 1],
+           [0, 0, 0, 0, 0, 1, 1, 1],
+           [0, 0, 1, 0, 0, 1, 1, 1],
+           [1, 1, 1, 1, 1, 1, 1, 1]])
     """
 
     __slots__ = ()
@@ -76,7 +79,7 @@ class GaussianDropoutMask(NoiseHandle):
     --------
     >>> import numpy as np, regkern as rk
     >>> np.asarray(rk.GaussianDropoutMask(seed=1, stream=0, shape=(3,), p=0.5)).round(3)
-    array([0., 0., 0.])
+    array([1.38 , 0.704, 0.751])
     """
 
     __slots__ = ()
@@ -568,7 +571,7 @@ def gaussian_dropout(
     >>> import numpy as np, regkern as rk
     >>> y, mask = rk.gaussian_dropout(np.ones(3), 0.5, rng=1)
     >>> y.round(3)
-    array([0., 0., 0.])
+    array([1.38 , 0.704, 0.751])
     """
     seed = seed_from(rng, "gaussian_dropout")
     y = _core.gaussian_dropout(x, p, seed, stream, training, None, out)
@@ -647,7 +650,10 @@ def drop_block(
     >>> import numpy as np, regkern as rk
     >>> y, mask = rk.drop_block(np.ones((1, 1, 4, 8)), 0.3, block_size=2, rng=3)
     >>> np.asarray(mask).astype(int)[0, 0]
-    array([[1, 1, 1, 1, 1, 1, 1, 1]])
+    array([[1, 1, 1, 1, 1, 1, 0, 0],
+           [1, 1, 0, 0, 0, 0, 0, 0],
+           [0, 0, 0, 0, 0, 0, 0, 1],
+           [0, 0, 1, 1, 1, 1, 1, 1]])
     """
     seed = seed_from(rng, "drop_block")
     if not training:

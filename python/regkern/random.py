@@ -92,9 +92,9 @@ def uniform(
     --------
     >>> import numpy as np, regkern as rk
     >>> rk.uniform(2, seed=0)
-    array([0., 0.])
+    array([0.39904647, 0.8805202 ])
     >>> rk.uniform(2, seed=0, dtype=np.float32)
-    array([0., 0.], dtype=float32)
+    array([0.39904642, 0.88052016], dtype=float32)
     """
     return _core.uniform(shape, seed, stream, dtype, out)
 
@@ -143,6 +143,6 @@ def normal(
     --------
     >>> import regkern as rk
     >>> rk.normal(3, seed=0).round(4)
-    array([0., 0., 0.])
+    array([ 0.9911, -0.9247, -0.6176])
     """
     return _core.normal(shape, seed, stream, dtype, out)

@@ -22,8 +22,8 @@ struct Bernoulli {
 // The mask that drops with the probability p.
 Bernoulli bernoulli(Stream source, double p);
 
-// What happens to an element: x·scale + shift where kept, `dropped` elsewhere. A plain map has neither shift nor
-// dropped, keeps the sign of zeros, and is the backward of every map with its scale.
+// What happens to an element: x·scale + shift where kept, `dropped` elsewhere. A plain map has neither shift
+// nor dropped, keeps the sign of zeros, and is the backward of every map with its scale.
 struct KeepMap {
   double scale = 1, shift = 0, dropped = 0;
   bool plain() const { return shift == 0 && dropped == 0; }
@@ -31,7 +31,8 @@ struct KeepMap {
 
 // 1/(probability of being kept); 1 where nothing is.
 KeepMap inverted(const Bernoulli& mask);
-// Mean 0 and variance 1 stay what they are when elements become the lower limit of SELU (Klambauer et al., 2017).
+// Mean 0 and variance 1 stay what they are when elements become the lower limit of SELU (Klambauer et al.,
+// 2017).
 KeepMap alpha(const Bernoulli& mask);
 
 // y = map(x), element i decided by number i of the mask, in C order; y may be x itself.
@@ -54,11 +55,12 @@ void gaussian_dropout(const Extents& shape, In<T> x, Out<T> y, Stream source, do
 void keep_mask(const Bernoulli& mask, std::size_t n, std::uint8_t* kept);
 void keep_bits(const Bernoulli& mask, std::size_t n, std::uint8_t* bits);
 
-// kept[planes·rows·columns): 1 but for squares of `block` × `block` whose upper left corners are what `corners`
-// drops, number i of it for corner i of planes × (rows − block_rows + 1) × (columns − block_columns + 1).
-// Returns how many are 1.
-std::size_t drop_block_mask(const Bernoulli& corners, std::size_t planes, std::size_t rows, std::size_t columns,
-                            std::size_t block_rows, std::size_t block_columns, std::uint8_t* kept);
+// kept[planes·rows·columns): 1 but for squares of `block` × `block` whose upper left corners are what
+// `corners` drops, number i of it for corner i of planes × (rows − block_rows + 1) × (columns − block_columns
+// + 1). Returns how many are 1.
+std::size_t drop_block_mask(const Bernoulli& corners, std::size_t planes, std::size_t rows,
+                            std::size_t columns, std::size_t block_rows, std::size_t block_columns,
+                            std::uint8_t* kept);
 
 }  // namespace regkern
 

@@ -8,13 +8,14 @@
 
 namespace regkern {
 
-// y = residual + scale·(x + bias) where kept, residual elsewhere. bias: as long as the last dimension, dense, or
-// nullptr for none. residual.data may be nullptr for none. y may be x or residual.
+// y = residual + scale·(x + bias) where kept, residual elsewhere. bias: as long as the last dimension, dense,
+// or nullptr for none. residual.data may be nullptr for none. y may be x or residual.
 template <class T>
-void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residual, Out<T> y, const Bernoulli& mask,
-                      double scale);
+void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residual, Out<T> y,
+                      const Bernoulli& mask, double scale);
 
-// dx = scale·dy where kept, +0.0 elsewhere; dbias[0 .. last dimension) = the sums of dx over all others. dx may be dy.
+// dx = scale·dy where kept, +0.0 elsewhere; dbias[0 .. last dimension) = the sums of dx over all others. dx
+// may be dy.
 template <class T>
 void bias_dropout_add_backward(const Extents& shape, In<T> dy, Out<T> dx, T* dbias, const Bernoulli& mask,
                                double scale);
@@ -24,7 +25,8 @@ enum class Activation { kRelu, kGelu, kGeluTanh };
 
 // y = scale·f(x) where kept, +0.0 elsewhere; y may be x.
 template <class T>
-void activation_dropout(const Extents& shape, Activation f, In<T> x, Out<T> y, const Bernoulli& mask, double scale);
+void activation_dropout(const Extents& shape, Activation f, In<T> x, Out<T> y, const Bernoulli& mask,
+                        double scale);
 
 // dx = scale·f'(x)·dy where kept, +0.0 elsewhere; dx may be dy or x.
 template <class T>
@@ -35,8 +37,8 @@ void activation_dropout_backward(const Extents& shape, Activation f, In<T> dy, I
 template <class T>
 void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, double scale);
 
-// dx = s·(g − Σ g·s) over the last dimension, with s = softmax(x) and g = scale·dy where kept, 0 elsewhere; dx
-// may be dy or x.
+// dx = s·(g − Σ g·s) over the last dimension, with s = softmax(x) and g = scale·dy where kept, 0 elsewhere;
+// dx may be dy or x.
 template <class T>
 void softmax_dropout_backward(const Extents& shape, In<T> dy, In<T> x, Out<T> dx, const Bernoulli& mask,
                               double scale);

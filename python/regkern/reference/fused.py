@@ -37,7 +37,7 @@ def bias_dropout_add(
 def bias_dropout_add_backward(dy: Array, mask: MaskHandle, *, out: Array | None = None) -> tuple[Array, Array]:
     """dx = dropout_backward(dy) and dbias, its sums over all axes but the last. The residual's gradient is dy."""
     dx = dropout_backward(dy, mask)
-    dbias = dx.reshape(-1, dx.shape[-1]).sum(axis=0, dtype=np.float64).astype(dx.dtype)
+    dbias = dx.sum(axis=tuple(range(dx.ndim - 1)), dtype=np.float64).astype(dx.dtype)
     return _store(dx, out), dbias
 
 
@@ -89,10 +89,10 @@ def _gelu_slope(x: Array, approximate: str) -> Array:
     wide = x.astype(np.float64)
     if approximate == "none":
         cdf, density = _normal(wide)
-        return cdf + wide * density
+        return np.asarray(cdf + wide * density)
     v, s, dv = _logistic_of(wide)
     e = np.exp(-np.abs(v))
-    return s + np.clip(wide, -30, 30) * dv * e / (1 + e) ** 2
+    return np.asarray(s + np.clip(wide, -30, 30) * dv * e / (1 + e) ** 2)
 
 
 def gelu_dropout(
