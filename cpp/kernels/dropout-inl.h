@@ -90,8 +90,7 @@ class Decisions {
     if (threshold_ == 0 || threshold_ == kCertain) return keep_;
     const size_t inside = first % 16;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
-               [=]([[maybe_unused]] size_t i)
-                   HWY_ATTR { (prefetch(data + i + kDropoutChunk, kGroupBytes), ...); });
+               [=]([[maybe_unused]] size_t i) HWY_ATTR { (prefetch(data + i + n, kGroupBytes), ...); });
     return keep_ + inside;
   }
 
@@ -104,10 +103,10 @@ class Decisions {
 // Calls body(at, length, stream) for the chunks of [0, n), for a y that is written around the cache if
 // `stream`: the first chunk then ends where y is aligned.
 template <class T, class Body>
-HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body) {
+HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body, size_t most = kDropoutChunk) {
   const size_t bytes = hn::Lanes(Tag<T>()) * sizeof(T);
   for (size_t at = 0; at < n;) {
-    size_t chunk = HWY_MIN(n - at, kDropoutChunk);
+    size_t chunk = HWY_MIN(n - at, most);
     const size_t past = reinterpret_cast<uintptr_t>(y + at) % bytes;
     const bool aligned = stream && past == 0;
     if (stream && !aligned) chunk = HWY_MIN(chunk, (bytes - past) / sizeof(T));

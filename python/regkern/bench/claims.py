@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from regkern.bench.kernels import COPYTO, EXPRESSION, IMAGES, MULTIPLY, PUBLIC, Shape
+from regkern.bench.kernels import ADD, COPYTO, EXPRESSION, IMAGES, MAPS, MULTIPLY, PUBLIC, ROWS, Shape
 from regkern.bench.peers import COPY, REGKERN, RIVALS
 from regkern.bench.results import Estimate, Key, Run
 
@@ -37,9 +37,9 @@ def _costs(kernel: str, shape: Shape, text: str, rival: str, target: float) -> C
     return Claim(text, kernel, shape, (REGKERN, 1), (rival, 1), True, target)
 
 
-def _beats(kernel: str, shape: Shape, text: str, rival: str, target: float) -> Claim:
+def _beats(kernel: str, shape: Shape, text: str, rival: str, target: float, threads: int = 1) -> Claim:
     """regkern is at least ``target`` times as fast as the rival."""
-    return Claim(text, kernel, shape, (rival, 1), (REGKERN, 1), False, target)
+    return Claim(text, kernel, shape, (rival, threads), (REGKERN, threads), False, target)
 
 
 def _scales(kernel: str, text: str) -> Claim:
@@ -55,8 +55,21 @@ CLAIMS = (
     _costs(STEP, LARGE, "time / np.copyto of w", COPYTO[0], 1.7),
     _beats(STEP, LARGE, "faster than torch fused SGD, then softshrink in place (out=)", "torch", 4),
     _beats(STEP, LARGE, "faster than torch fused SGD, then F.softshrink and copy_", PUBLIC[0], 4),
-    _costs("dropout out=", LARGE, "time / np.copyto", COPY, 1.6),
-    _beats("dropout out=", LARGE, "faster than torch.nn.functional.dropout", "torch", 8),
+    _costs("dropout out=", LARGE, "time / np.copyto", COPY, 1.3),
+    _costs("dropout in place", LARGE, "time / np.copyto", COPY, 1.15),
+    _costs("dropout_backward", LARGE, "time / np.copyto", COPY, 1.3),
+    Claim("2 threads: time / np.copyto", "dropout out=", LARGE, (REGKERN, 2), (COPY, 1), True, 1.0),
+    *(
+        _beats(kernel, shape, f"faster than torch.nn.functional.dropout, {threads} thread(s)", "torch", 15, threads)
+        for kernel in ("dropout out=", "dropout p=0.5 out=")
+        for shape in (MIDDLE, CACHED, LARGE)
+        for threads in (1, 2)
+    ),
+    _beats("dropout out=", LARGE, "faster than numba", "numba", 8),
+    _beats("dropout out=", LARGE, "faster than JAX (jit), 2 threads", "JAX", 8, 2),
+    _costs("drop_path", MAPS[0], "time / np.copyto", COPY, 1.2),
+    _costs("feature_dropout", MAPS[0], "time / np.copyto", COPY, 1.2),
+    _costs("bias_dropout_add", ROWS[0], "time / the same without dropping", ADD[0], 1.3),
     _costs("batch_norm", IMAGES, "time / np.copyto", COPY, 2),
     _beats("batch_norm", IMAGES, "faster than torch native_batch_norm.out, same NCHW array", "torch", 3),
     _beats("batch_norm_backward", IMAGES, "faster than torch native_batch_norm_backward", "torch", 2),

@@ -100,6 +100,18 @@ def weighted(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def half(shape: Shape, dtype: Any) -> Data:
+    d = vector(shape, dtype)
+    d.p = 0.5
+    return d
+
+
+def residual_branch(shape: Shape, dtype: Any) -> Data:
+    d = vector(shape, dtype)
+    d.bias, d.residual = normal(Shape(shape.dims[-1:]), dtype, 500), normal(shape, dtype, 1000)
+    return d
+
+
 def masked(shape: Shape, dtype: Any) -> Data:
     """The rivals keep the mask that regkern computes again from its seed."""
     d = vector(shape, dtype)
@@ -140,9 +152,13 @@ NORMALIZED = (
     Shape((32, 56, 56, 64), axis=-1),
 )
 
+ROWS = (Shape((16_000, 1_000)),)
+MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
+
 EXPRESSION = ("expression", "NumPy", "expression")
 MULTIPLY = ("multiply", "NumPy", "multiply")
 COPYTO = ("copyto", "NumPy", "copyto")
+ADD = ("plain add", "regkern", "bias_add")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
 
 KERNELS = (
@@ -157,8 +173,17 @@ KERNELS = (
     Kernel("sgd_step plain", "sgd", 3, training_step),
     Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
     Kernel("dropout out=", "dropout", 2, vector, random=True, share=2),
+    Kernel("dropout p=0.5 out=", "dropout", 2, half, random=True, share=2),
     Kernel("dropout in place", "dropout", 2, in_place, random=True, share=2),
     Kernel("dropout_backward", "dropout_backward", 2, masked, share=2),
+    Kernel("drop_path", "drop_path", 2, vector, shapes=MAPS, random=True),
+    Kernel("feature_dropout", "feature_dropout", 2, vector, shapes=MAPS, random=True),
+    Kernel(
+        "bias_dropout_add", "bias_dropout_add", 3, residual_branch, shapes=ROWS, random=True, share=2, extras=(ADD,)
+    ),
+    Kernel("gelu_dropout", "gelu_dropout", 2, vector, shapes=ROWS, random=True),
+    Kernel("softmax_dropout", "softmax_dropout", 2, vector, shapes=ROWS, random=True),
+    Kernel("normal", "normal", 1, vector, random=True),
     Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True, share=2),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),

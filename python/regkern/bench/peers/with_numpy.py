@@ -154,6 +154,41 @@ def dropout_backward(d: Data) -> Call:
     return partial(np.multiply, d.x, d.noise, out=d.out)
 
 
+def drop_path(d: Data) -> Call:
+    """Generator.random of a number a sample, multiply with out="""
+    x, out, p = d.x, d.out, d.p
+    rng, shape = np.random.Generator(np.random.SFC64(1)), (len(d.x),) + (1,) * (d.x.ndim - 1)
+    return lambda: np.multiply(x, ((rng.random(shape) >= p) / (1 - p)).astype(x.dtype), out=out)
+
+
+def feature_dropout(d: Data) -> Call:
+    """Generator.random of a number a channel, multiply with out="""
+    x, out, p = d.x, d.out, d.p
+    rng, shape = np.random.Generator(np.random.SFC64(1)), d.x.shape[:2] + (1,) * (d.x.ndim - 2)
+    return lambda: np.multiply(x, ((rng.random(shape) >= p) / (1 - p)).astype(x.dtype), out=out)
+
+
+def bias_dropout_add(d: Data) -> Call:
+    """add, dropout as above, add, all with out="""
+    x, bias, residual, out = d.x, d.bias, d.residual, d.out
+    summed = np.zeros_like(x)
+    inner = Data(**{**vars(d), "x": summed})
+    drop = dropout(inner)
+
+    def call() -> None:
+        np.add(x, bias, out=summed)
+        drop()
+        np.add(out, residual, out=out)
+
+    return call
+
+
+def normal(d: Data) -> Call:
+    """Generator(SFC64).standard_normal(out=), the ziggurat"""
+    rng = np.random.Generator(np.random.SFC64(1))
+    return partial(rng.standard_normal, out=d.out, dtype=d.out.dtype)
+
+
 def random_bits(d: Data) -> Call:
     """Generator(SFC64).integers, fresh output"""
     return partial(np.random.Generator(np.random.SFC64(1)).integers, 0, 1 << 32, d.n, dtype=np.uint32)

@@ -71,6 +71,34 @@ class Regkern:
         mask = self.lib.DropoutMask(d.seed, 0, d.x.shape, d.p)
         return partial(self.lib.dropout_backward, d.x, mask, out=d.out)
 
+    def drop_path(self, d: Data) -> Call:
+        """drop_path(x, p, rng=1, out=)"""
+        return partial(self.lib.drop_path, d.x, d.p, rng=1, out=d.out)
+
+    def feature_dropout(self, d: Data) -> Call:
+        """feature_dropout(x, p, rng=1, out=)"""
+        return partial(self.lib.feature_dropout, d.x, d.p, rng=1, out=d.out)
+
+    def bias_dropout_add(self, d: Data) -> Call:
+        """bias_dropout_add(x, bias, residual, p, rng=1, out=)"""
+        return partial(self.lib.bias_dropout_add, d.x, d.bias, d.residual, d.p, rng=1, out=d.out)
+
+    def bias_add(self, d: Data) -> Call:
+        """the same without dropping: training=False"""
+        return partial(self.lib.bias_dropout_add, d.x, d.bias, d.residual, d.p, training=False, out=d.out)
+
+    def gelu_dropout(self, d: Data) -> Call:
+        """gelu_dropout(x, p, rng=1, out=), by erf"""
+        return partial(self.lib.gelu_dropout, d.x, d.p, rng=1, out=d.out)
+
+    def softmax_dropout(self, d: Data) -> Call:
+        """softmax_dropout(x, p, rng=1, out=)"""
+        return partial(self.lib.softmax_dropout, d.x, d.p, rng=1, out=d.out)
+
+    def normal(self, d: Data) -> Call:
+        """normal(shape, seed=1, out=)"""
+        return partial(self.lib.normal, d.out.shape, seed=1, dtype=d.out.dtype, out=d.out)
+
     def random_bits(self, d: Data) -> Call:
         """random_bits(n, seed=1), fresh output"""
         return partial(self.lib.random_bits, d.n, seed=1)

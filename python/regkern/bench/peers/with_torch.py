@@ -132,6 +132,42 @@ def dropout_backward(d: Data) -> Call:
     return partial(torch.mul, tensor(d.x), tensor(d.noise), out=tensor(d.out))
 
 
+def drop_path(d: Data) -> Call:
+    """timm's: bernoulli_ of a number a sample, div_, mul with out="""
+    x, out, keep = tensor(d.x), tensor(d.out), 1 - d.p
+    shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+    return lambda: torch.mul(x, x.new_empty(shape).bernoulli_(keep).div_(keep), out=out)
+
+
+def feature_dropout(d: Data) -> Call:
+    """torch.feature_dropout, fresh output"""
+    return partial(torch.feature_dropout, tensor(d.x), d.p, True)
+
+
+def bias_dropout_add(d: Data) -> Call:
+    """add, nn.functional.dropout, add"""
+    x, bias, residual, out = tensor(d.x), tensor(d.bias), tensor(d.residual), tensor(d.out)
+    return lambda: torch.add(residual, torch.nn.functional.dropout(x + bias, d.p), out=out)
+
+
+def gelu_dropout(d: Data) -> Call:
+    """nn.functional.gelu, nn.functional.dropout in place"""
+    x = tensor(d.x)
+    return lambda: torch.nn.functional.dropout(torch.nn.functional.gelu(x), d.p, inplace=True)
+
+
+def softmax_dropout(d: Data) -> Call:
+    """softmax, nn.functional.dropout in place"""
+    x = tensor(d.x)
+    return lambda: torch.nn.functional.dropout(torch.softmax(x, -1), d.p, inplace=True)
+
+
+def normal(d: Data) -> Call:
+    """normal_, output reused"""
+    call: Call = tensor(d.out).normal_
+    return call
+
+
 def random_bits(d: Data) -> Call:
     """int64 random_ of half as many numbers, output reused"""
     return partial(torch.zeros(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
