@@ -99,6 +99,18 @@ def test_birthdays_of_masks(vary: str) -> None:
     assert n - np.unique(words).size <= 22
 
 
+def test_a_tie_is_kept_below_the_threshold_and_dropped_at_it(isa: str) -> None:
+    """A threshold made of an element's own byte and tie drops it, and one more keeps it."""
+    seed, stream = 12, 5
+    for i in (0, 3, 17, 1000, 1500):
+        byte = int(rk.random_bits(400, seed=seed, stream=stream).view(np.uint8)[i])
+        tie = int(ref.random.philox(np.array([2**63 + i // 4], np.uint64), seed=seed, stream=stream)[0, i % 4])
+        for more, kept in ((0, False), (1, True)):
+            p = 1 - ((byte << 32) + tie + more) / 2**40
+            assert keep_threshold(p) == (byte << 32) + tie + more
+            assert np.asarray(rk.DropoutMask(seed, stream, (1600,), p))[i] == kept
+
+
 @pytest.mark.parametrize("p", PROBABILITIES)
 def test_scale_agrees_with_the_probability(p: float, dtype: type) -> None:
     y, _ = rk.dropout(np.ones(3000, dtype), p, rng=3)

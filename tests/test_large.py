@@ -160,3 +160,17 @@ def test_batch_norm_around_the_cache_changes_no_bit(channels: int, axis: int, tr
             _, *vectors = rk.batch_norm_backward(y, cache, out=y)
         assert np.array_equal(y, dx), isa
         assert_same_bits(np.stack(vectors), np.stack([dgamma, dbeta]), isa)
+
+
+def test_bits_into_memory_that_is_not_aligned_to_vectors() -> None:
+    """Beyond the last cache, results are written around it: the first chunk then ends where the output is aligned."""
+    n = 9_000_001
+    dy = np.linspace(-1, 1, n, dtype=np.float32)
+    mask = rk.DropoutMask(1, 2, (n,), 0.3)
+    expected = rk.dropout_backward(dy, mask)
+    for offset in (1, 5):
+        out = np.zeros(n + 64, np.float32)[offset : offset + n]
+        rk.dropout_backward(dy, mask.packbits(), scale=mask.scale, out=out)
+        assert_same_bits(out, expected, offset)
+        rk.dropout_backward(dy, np.asarray(mask), scale=mask.scale, out=out)
+        assert_same_bits(out, expected, offset)

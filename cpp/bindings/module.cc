@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   register_dropout(m);
   register_fused(m);
   register_norm(m);
+  register_layer_norm(m);
 }

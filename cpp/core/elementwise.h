@@ -70,6 +70,24 @@ class Elements {
     }
   }
 
+  // Positions [first, first + n) of operand k where they lie, or, if they are not dense, in `buffer`: to
+  // read, after a copy; to write, before one.
+  template <std::size_t k>
+  const T* load(std::size_t first, std::size_t n, T* buffer) const {
+    if (dense_ || walk_[k].dense(std::get<k>(operands_).data)) return std::get<k>(operands_).data + first;
+    gather<k>(first, n, buffer);
+    return buffer;
+  }
+  template <std::size_t k>
+  T* target(std::size_t first, T* buffer) const {
+    return dense_ || walk_[k].dense(std::get<k>(operands_).data) ? std::get<k>(operands_).data + first
+                                                                 : buffer;
+  }
+  template <std::size_t k>
+  void store(std::size_t first, std::size_t n, const T* from) const {
+    if (!(dense_ || walk_[k].dense(std::get<k>(operands_).data))) scatter<k>(from, first, n);
+  }
+
   // Positions [first, first + n) of operand k, to and from a buffer.
   template <std::size_t k>
   void gather(std::size_t first, std::size_t n, T* to) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/dispatch.h"
+#include "core/moments.h"
 #include "core/streaming.h"
 #include "core/strided.h"
 #include "core/threading.h"
@@ -78,28 +79,6 @@ constexpr std::size_t kPanel = 512;      // columns a thread takes at once
 constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
 constexpr std::size_t kRowGroup = 8;     // rows of a panel gathered at once: the sweep of the column kernels
 constexpr std::size_t kFlat = 4096;      // positions gathered at once where channels do not matter
-
-// Count, mean and sum of squared deviations, merged after Chan, Golub and LeVeque (1979).
-struct Moments {
-  double n = 0, mean = 0, m2 = 0;
-
-  static Moments of_sums(double n, double shift, double sum, double sum_sq) {
-    const double d = sum / n;
-    const double m2 = std::max(sum_sq - sum * d, 0.0);  // its first argument where that is NaN
-    return {n, shift + d, m2};
-  }
-
-  void merge(const Moments& other) {
-    if (n == 0) {
-      *this = other;
-      return;
-    }
-    const double total = n + other.n, delta = other.mean - mean;
-    mean += delta * (other.n / total);
-    m2 += other.m2 + delta * delta * (n * (other.n / total));
-    n = total;
-  }
-};
 
 template <class T>
 Affine<T> affine_of(double mean, double scale, double shift) {

@@ -1,7 +1,7 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
 from regkern._core import __version__
-from regkern._layers import BatchNormCache
+from regkern._layers import BatchNormCache, NormCache
 from regkern.dropout import (
     DropBlockMask,
     Dropout,
@@ -27,6 +27,20 @@ from regkern.fused import (
     softmax_dropout,
     softmax_dropout_backward,
 )
+from regkern.layer_norm import (
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
 from regkern.norm import BatchNorm, batch_norm, batch_norm_backward
 from regkern.optim import l2_decay, sgd_step
 from regkern.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
@@ -40,6 +54,11 @@ __all__ = [
     "Dropout",
     "DropoutMask",
     "GaussianDropoutMask",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "NormCache",
+    "RMSNorm",
     "__version__",
     "alpha_dropout",
     "batch_norm",
@@ -57,8 +76,14 @@ __all__ = [
     "gelu_dropout",
     "gelu_dropout_backward",
     "get_num_threads",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
     "l1_norm",
     "l2_decay",
+    "layer_norm",
+    "layer_norm_backward",
     "normal",
     "prox_elastic_net",
     "prox_l1",
@@ -66,6 +91,8 @@ __all__ = [
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",
+    "rms_norm",
+    "rms_norm_backward",
     "set_num_threads",
     "sgd_step",
     "show_config",

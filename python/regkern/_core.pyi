@@ -92,6 +92,30 @@ def prox_l1(x: ArrayLike, threshold: float, weights: ArrayLike | None, nonneg: b
 def prox_ridge(x: ArrayLike, shrink: float, out: Array | None) -> Array: ...
 def random_bits(shape: int | tuple[int, ...], seed: int, stream: int) -> NDArray[np.uint32]: ...
 def require_float(function: str, name: str, x: ArrayLike) -> None: ...
+def row_norm(
+    function: str,
+    x: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
+    axis: int,
+    num_groups: int | None,
+    eps: float | None,
+    residual: ArrayLike | None,
+    centred: bool,
+    out: Array | None,
+) -> tuple[Array, Array | None, Array | None, NDArray[np.float64], NDArray[np.float64], int, int | None]: ...
+def row_norm_backward(
+    function: str,
+    dy: ArrayLike,
+    x: Array,
+    gamma: Array | None,
+    mean: NDArray[np.float64],
+    invstd: NDArray[np.float64],
+    axis: int,
+    num_groups: int | None,
+    centred: bool,
+    out: Array | None,
+) -> tuple[Array, Array, Array]: ...
 def set_isa(name: str) -> None: ...
 def set_num_threads(n: int) -> None: ...
 def sgd_step(

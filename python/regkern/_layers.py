@@ -224,3 +224,255 @@ class BatchNormLayer:
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"
+
+
+class NormCache:
+    """What the backward of layer, RMS, group and instance norm needs of the forward call.
+
+    Attributes
+    ----------
+    x : ndarray or None
+        What was normalized: the input itself, not a copy, which must not change before the backward call; or the sum of
+        input and residual, a new array. None where the forward wrote its result over its input.
+    gamma : ndarray or None
+    mean, invstd : (rows,) ndarray of float64
+        The statistics of every row: mean (0 for RMS), and 1 / sqrt(variance or mean square + eps).
+    axis : int
+    groups : int or None
+        Groups of channels; None where rows are the last axes.
+    centred : bool
+        False for RMS.
+    """
+
+    __slots__ = ("axis", "centred", "gamma", "groups", "invstd", "mean", "x")
+
+    def __init__(
+        self,
+        x: Array | None,
+        gamma: Array | None,
+        mean: Array,
+        invstd: Array,
+        axis: int,
+        groups: int | None,
+        centred: bool,
+    ) -> None:
+        self.x = x
+        self.gamma = gamma
+        self.mean = mean
+        self.invstd = invstd
+        self.axis = axis
+        self.groups = groups
+        self.centred = centred
+
+    def input(self, function: str) -> Array:
+        if self.x is None:
+            raise ValueError(f"{function}: cache.x must be intact, got a cache whose forward had out=x")
+        return self.x
+
+
+class AffineLayer:
+    """A normalization with parameters gamma and beta, their gradients, and nothing that runs along.
+
+    Attributes
+    ----------
+    gamma, beta, dgamma, dbeta : ndarray or None
+        Parameters and, after ``backward``, their gradients.
+    """
+
+    _forward: ClassVar[Callable[..., Any]]
+    _backward: ClassVar[Callable[..., Any]]
+
+    def __init__(self, shape: tuple[int, ...], affine: bool, bias: bool, dtype: DTypeLike) -> None:
+        self.gamma = np.ones(shape, dtype) if affine else None
+        self.beta = np.zeros(shape, dtype) if affine and bias else None
+        self.dgamma: Array | None = None
+        self.dbeta: Array | None = None
+        self.cache: NormCache | None = None
+
+    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+        raise NotImplementedError
+
+    def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
+        """Normalize; training and inference are the same."""
+        del training
+        y, self.cache = self._call(x, out)
+        return y
+
+    def backward(self, dy: Array, *, out: Array | None = None) -> Array:
+        """The gradient with respect to the input of the last ``forward``; sets dgamma and dbeta."""
+        if self.cache is None:
+            raise ValueError(f"{type(self).__name__}.backward: forward must be called first")
+        dx: Array
+        dx, dgamma, *dbeta = self._backward(dy, self.cache, out=out)
+        if self.gamma is not None:
+            self.dgamma = dgamma
+        if self.beta is not None:
+            self.dbeta = dbeta[0]
+        return dx
+
+    def _parameters(self) -> dict[str, Array]:
+        named = {"weight": self.gamma, "bias": self.beta}
+        return {name: a for name, a in named.items() if a is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the parameters, under torch's names."""
+        return {name: a.copy() for name, a in self._parameters().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit."""
+        name, parameters = type(self).__name__, self._parameters()
+        values = [np.asarray(v) for v in _take(name, state, tuple(parameters))]
+        for key, value in zip(parameters, values, strict=True):
+            if value.shape != parameters[key].shape:
+                raise ValueError(
+                    f"{name}.load_state_dict: {key} must have shape {parameters[key].shape}, got {value.shape}"
+                )
+            if value.dtype.kind not in "fiu":
+                raise TypeError(f"{name}.load_state_dict: {key} must be real numbers, got {value.dtype}")
+        for parameter, value in zip(parameters.values(), values, strict=True):
+            parameter[...] = value
+
+
+class LayerNormLayer(AffineLayer):
+    """Layer normalization as a layer: parameters and their gradients.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The last axes of the input, which are normalized together.
+    eps : float, default 1e-5
+    elementwise_affine, bias : bool, default True
+        Learn gamma (starts at 1) and beta (starts at 0).
+    dtype : float32 (default) or float64
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        *,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        super().__init__(shape, elementwise_affine, bias, dtype)
+
+    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+        result: tuple[Array, NormCache] = self._forward(
+            x, self.gamma, self.beta, axis=-len(self.normalized_shape), eps=self.eps, out=out
+        )
+        return result
+
+    def __repr__(self) -> str:
+        return f"LayerNorm({self.normalized_shape}, eps={self.eps})"
+
+
+class RMSNormLayer(AffineLayer):
+    """RMS normalization as a layer: parameter and its gradient.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The last axes of the input, which are normalized together.
+    eps : float or None, default None
+        None is the machine epsilon of the dtype, as in torch.
+    elementwise_affine : bool, default True
+        Learn gamma (starts at 1).
+    dtype : float32 (default) or float64
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        *,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        super().__init__(shape, elementwise_affine, False, dtype)
+
+    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+        result: tuple[Array, NormCache] = self._forward(
+            x, self.gamma, axis=-len(self.normalized_shape), eps=self.eps, out=out
+        )
+        return result
+
+    def __repr__(self) -> str:
+        return f"RMSNorm({self.normalized_shape}, eps={self.eps})"
+
+
+class GroupNormLayer(AffineLayer):
+    """Group normalization as a layer: parameters and their gradients.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+        num_groups divides num_channels.
+    eps : float, default 1e-5
+    affine : bool, default True
+        Learn gamma (starts at 1) and beta (starts at 0).
+    axis : int, default 1
+        The channel axis.
+    dtype : float32 (default) or float64
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = True,
+        axis: int = 1,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.num_groups, self.num_channels, self.eps, self.axis = num_groups, num_channels, eps, axis
+        super().__init__((num_channels,), affine, True, dtype)
+
+    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+        result: tuple[Array, NormCache] = self._forward(
+            x, self.num_groups, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out
+        )
+        return result
+
+    def __repr__(self) -> str:
+        return f"GroupNorm({self.num_groups}, {self.num_channels}, eps={self.eps}, axis={self.axis})"
+
+
+class InstanceNormLayer(AffineLayer):
+    """Instance normalization as a layer: parameters and their gradients.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    affine : bool, default False
+        Learn gamma (starts at 1) and beta (starts at 0); torch's default.
+    axis : int, default 1
+        The channel axis.
+    dtype : float32 (default) or float64
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = False,
+        axis: int = 1,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.num_features, self.eps, self.axis = num_features, eps, axis
+        super().__init__((num_features,), affine, True, dtype)
+
+    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+        result: tuple[Array, NormCache] = self._forward(x, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out)
+        return result
+
+    def __repr__(self) -> str:
+        return f"InstanceNorm({self.num_features}, eps={self.eps}, axis={self.axis})"

@@ -9,7 +9,7 @@ the documentation points to, and a drop-in replacement where speed does not matt
 It assumes legal input: the checks live in the native library.
 """
 
-from regkern._layers import BatchNormCache
+from regkern._layers import BatchNormCache, NormCache
 from regkern.reference.dropout import (
     DropBlockMask,
     Dropout,
@@ -35,6 +35,20 @@ from regkern.reference.fused import (
     softmax_dropout,
     softmax_dropout_backward,
 )
+from regkern.reference.layer_norm import (
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
 from regkern.reference.norm import BatchNorm, batch_norm, batch_norm_backward
 from regkern.reference.optim import l2_decay, sgd_step
 from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
@@ -47,6 +61,11 @@ __all__ = [
     "Dropout",
     "DropoutMask",
     "GaussianDropoutMask",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "NormCache",
+    "RMSNorm",
     "alpha_dropout",
     "batch_norm",
     "batch_norm_backward",
@@ -62,8 +81,14 @@ __all__ = [
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
     "l1_norm",
     "l2_decay",
+    "layer_norm",
+    "layer_norm_backward",
     "normal",
     "prox_elastic_net",
     "prox_l1",
@@ -71,6 +96,8 @@ __all__ = [
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",
+    "rms_norm",
+    "rms_norm_backward",
     "sgd_step",
     "softmax_dropout",
     "softmax_dropout_backward",

@@ -1,0 +1,205 @@
+#include "regkern/layer_norm.h"
+
+#include <limits>
+
+#include "arrays.h"
+#include "module.h"
+
+namespace regkern::bindings {
+namespace {
+
+int axis_of(Arg arg, py::handle axis, const Array& x) {
+  const std::int64_t i = integer(arg, axis);
+  if (i < -x.ndim() || i >= x.ndim()) {
+    value_error(arg, "be an axis of x with shape " + shape_text(x.ndim(), x.shape()), std::to_string(i));
+  }
+  return static_cast<int>(i < 0 ? i + x.ndim() : i);
+}
+
+// How an array is seen as rows: layer norm takes the axes from one on as a row; group norm moves the channel
+// axis to the second place and takes some channels and all axes behind as a row.
+class Rows {
+ public:
+  Rows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
+    for (int i = 0; i < ndim_; ++i) order_.push_back(i);
+    std::size_t length = 1, inner = 1, affine = 1;
+    if (groups == 0) {
+      for (int i = axis; i < ndim_; ++i) length *= static_cast<std::size_t>(x.dim(i));
+      affine = length;
+    } else {
+      order_.erase(order_.begin() + axis);
+      order_.insert(order_.begin() + 1, axis);
+      affine = static_cast<std::size_t>(x.dim(axis));
+      for (int i = 2; i < ndim_; ++i)
+        inner *= static_cast<std::size_t>(x.dim(order_[static_cast<std::size_t>(i)]));
+      length = affine / static_cast<std::size_t>(groups) * inner;
+    }
+    dims_ = permuted(x.shape());
+    // Empty rows have no statistics; their number is that of the other axes all the same.
+    rows_ = groups == 0 ? 1 : static_cast<std::size_t>(x.dim(0)) * static_cast<std::size_t>(groups);
+    for (int i = 0; groups == 0 && i < axis; ++i) rows_ *= static_cast<std::size_t>(x.dim(i));
+    moved_ = groups != 0 && axis != 1;
+    length_ = length, inner_ = inner, affine_ = affine;
+  }
+
+  std::size_t rows() const { return rows_; }
+  std::size_t channels() const { return affine_; }
+  RowShape shape() const {
+    return {Extents(ndim_, dims_.data()), length_, std::max<std::size_t>(inner_, 1), affine_};
+  }
+  // The strides of an operand in the order of the view; `keep` holds them.
+  template <class Operand>
+  Operand view(Operand operand, const Array& a, std::vector<std::ptrdiff_t>& keep) const {
+    if (!moved_) return operand;
+    keep = permuted(a.strides());
+    operand.strides = keep.data();
+    return operand;
+  }
+
+ private:
+  std::vector<std::ptrdiff_t> permuted(const std::ptrdiff_t* values) const {
+    std::vector<std::ptrdiff_t> v;
+    for (const int i : order_) v.push_back(values[i]);
+    return v;
+  }
+  int ndim_;
+  std::vector<int> order_;
+  std::vector<std::ptrdiff_t> dims_;
+  std::size_t rows_ = 1, length_ = 1, inner_ = 1, affine_ = 1;
+  bool moved_ = false;
+};
+
+// The axis, and how many groups the channels make: 0 for layer norm.
+std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle axis, py::handle num_groups) {
+  if (num_groups.is_none()) {
+    if (x.ndim() == 0) value_error({f, "x"}, "have rank >= 1", "a number");
+    return {axis_of({f, "axis"}, axis, x), 0};
+  }
+  if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
+  const int channel = axis_of({f, "axis"}, axis, x);
+  if (channel == 0) value_error({f, "axis"}, "not be 0, the axis of the samples", "0");
+  const std::int64_t channels = x.dim(channel);
+  // −1: as many groups as channels.
+  const std::int64_t groups = integer({f, "num_groups"}, num_groups);
+  if (groups == -1) return {channel, std::max<std::int64_t>(channels, 1)};
+  if (groups < 1 || channels % groups != 0) {
+    value_error({f, "num_groups"}, "be >= 1 and divide the " + std::to_string(channels) + " channels",
+                std::to_string(groups));
+  }
+  return {channel, groups};
+}
+
+Array affine_parameter(const char* f, const char* name, py::handle value, const Array& x, int axis,
+                       std::int64_t groups) {
+  const Array a = optional_input({f, name}, value);
+  if (!a) return a;
+  require_dtype({f, name}, a, x.dtype());
+  require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
+  return a;
+}
+
+template <class T>
+const T* pointer(const Array& a) {
+  return a ? a.data<T>() : nullptr;
+}
+
+// Returns y, what was normalized (None where it was overwritten), gamma, mean, invstd, the axis and the
+// groups.
+py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle beta, py::handle axis,
+                   py::handle num_groups, py::handle eps, py::handle residual, bool centred, py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const Array from = input({f, "x"}, x);
+  const auto [first_axis, groups] = layout(f, from, axis, num_groups);
+  const Array scale = affine_parameter(f, "gamma", gamma, from, first_axis, groups);
+  const Array shift = affine_parameter(f, "beta", beta, from, first_axis, groups);
+  const double machine = from.dtype() == Dtype::kFloat32 ? std::numeric_limits<float>::epsilon()
+                                                         : std::numeric_limits<double>::epsilon();
+  const double epsilon = eps.is_none() ? machine : finite_nonnegative({f, "eps"}, eps);
+  const Array beside = optional_input({f, "residual"}, residual);
+  if (beside) {
+    require_dtype({f, "residual"}, beside, from.dtype());
+    require_same_shape({f, "residual"}, beside, from);
+  }
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
+    require_disjoint({f, "out"}, to, name, *other);
+  }
+  const Array sum = beside ? new_like(from) : Array();
+  const Rows rows(from, first_axis, groups);
+  const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
+              invstd = new_vector(Dtype::kFloat64, rows.rows());
+  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  std::fill_n(mean.data<double>(), rows.rows(), 0.0);
+  std::fill_n(invstd.data<double>(), rows.rows(), 1 / std::sqrt(epsilon));
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    std::vector<std::ptrdiff_t> keep[4];
+    const In<T> source = rows.view(from.in<T>(), from, keep[0]);
+    const In<T> second = beside ? rows.view(beside.in<T>(), beside, keep[1]) : In<T>{};
+    const Out<T> total = sum ? rows.view(sum.out<T>(), sum, keep[2]) : Out<T>{};
+    const Out<T> target = rows.view(to.out<T>(), to, keep[3]);
+    const Unlocked unlocked(from.size());
+    regkern::row_norm<T>(rows.shape(), centred, source, second, total, target, pointer<T>(dense_scale),
+                         pointer<T>(dense_shift), epsilon, mean.data<double>(), invstd.data<double>());
+  });
+  const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
+  const py::object none = py::none();
+  return py::make_tuple(to.object(),
+                        sum           ? sum.object()
+                        : overwritten ? none
+                                      : from.object(),
+                        scale ? scale.object() : none, mean.object(), invstd.object(), first_axis,
+                        groups == 0 ? none : py::object(py::int_(groups)));
+}
+
+py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::handle gamma, py::handle mean,
+                            py::handle invstd, py::handle axis, py::handle num_groups, bool centred,
+                            py::handle out) {
+  const char* f = PyUnicode_AsUTF8(function.ptr());
+  const Array source = input({f, "cache.x"}, x);
+  const Array gradient = input({f, "dy"}, dy);
+  require_dtype({f, "dy"}, gradient, source.dtype());
+  require_same_shape({f, "dy"}, gradient, source);
+  const auto [first_axis, groups] = layout(f, source, axis, num_groups);
+  const Array scale = affine_parameter(f, "cache.gamma", gamma, source, first_axis, groups);
+  const Rows rows(source, first_axis, groups);
+  const Array means = dense_vector(input({f, "cache.mean"}, mean));
+  const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));
+  for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
+    require_dtype({f, name}, *vector, Dtype::kFloat64);
+    require_vector({f, name}, *vector, rows.rows());
+  }
+  const Array to = out_or_new({f, "out"}, out, "dy", gradient);
+  require_disjoint({f, "out"}, to, "cache.x", source);
+  require_disjoint({f, "out"}, to, "cache.gamma", scale);
+  const Array dense_scale = dense_vector(scale);
+  const Array dgamma = new_vector(source.dtype(), rows.channels());
+  const Array dbeta = new_vector(source.dtype(), rows.channels());
+  visit(source.dtype(), [&](auto type) {
+    using T = decltype(type);
+    std::vector<std::ptrdiff_t> keep[3];
+    const In<T> g = rows.view(gradient.in<T>(), gradient, keep[0]),
+                v = rows.view(source.in<T>(), source, keep[1]);
+    const Out<T> target = rows.view(to.out<T>(), to, keep[2]);
+    std::vector<double> sums(2 * rows.channels());
+    double *dg = sums.data(), *db = dg + rows.channels();
+    T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
+    const Unlocked unlocked(source.size());
+    regkern::row_norm_backward<T>(rows.shape(), centred, g, v, target, pointer<T>(dense_scale),
+                                  means.data<double>(), invstds.data<double>(), dg, db);
+    for (std::size_t c = 0; c < rows.channels(); ++c) {
+      dgamma_out[c] = static_cast<T>(dg[c]);
+      dbeta_out[c] = static_cast<T>(db[c]);
+    }
+  });
+  return py::make_tuple(to.object(), dgamma.object(), dbeta.object());
+}
+
+}  // namespace
+
+void register_layer_norm(py::module_& m) {
+  m.def("row_norm", &row_norm);
+  m.def("row_norm_backward", &row_norm_backward);
+}
+
+}  // namespace regkern::bindings

@@ -1,0 +1,264 @@
+#include "regkern/layer_norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/layer_norm.cc"
+#include "hwy/foreach_target.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/dispatch.h"
+#include "core/elementwise.h"
+#include "core/moments.h"
+#include "kernels/layer_norm-inl.h"
+
+#ifndef REGKERN_LAYER_NORM_TABLE
+#define REGKERN_LAYER_NORM_TABLE
+namespace regkern {
+template <class T>
+struct LayerNormTable {
+  void (*moments)(const T* x, std::size_t n, double* mean, double* m2);
+  double (*squares)(const T* x, std::size_t n);
+  void (*moments_wide)(const T* x, std::size_t n, double near, double* total, double* squares);
+  void (*add)(const T* x, const T* residual, T* y, std::size_t n);
+  void (*apply)(const T* x, T* y, std::size_t n, const RowAffine<T>& c, const T* gamma, const T* beta,
+                bool stream);
+  void (*scale)(const T* x, T* y, std::size_t n, T factor, const T* gamma, bool stream);
+  void (*gradient_sums)(const T* x, const T* dy, const T* gamma, std::size_t n, T mean, T mean_low,
+                        double* sum, double* sum_dev);
+  void (*gradient)(const T* x, const T* dy, T* dx, std::size_t n, const RowGradient<T>& c, const T* gamma,
+                   T* dgamma, T* dbeta);
+  void (*flush)(double* total, T* part, std::size_t n);
+};
+}  // namespace regkern
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+template <class T>
+constexpr LayerNormTable<T> kLayerNormTable = {&row_moments<T>,       &row_squares<T>,  &row_moments_wide<T>,
+                                               &row_add<T>,           &row_apply<T>,    &row_scale<T>,
+                                               &row_gradient_sums<T>, &row_gradient<T>, &row_flush<T>};
+
+const LayerNormTable<float>& layer_norm_table_f32() { return kLayerNormTable<float>; }
+const LayerNormTable<double>& layer_norm_table_f64() { return kLayerNormTable<double>; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace regkern {
+
+REGKERN_EXPORT_TABLES(LayerNormTable, layer_norm_table);
+
+namespace {
+
+// Squares of float leave its range behind about 1e±19: such a block is computed again in double.
+template <class T>
+bool in_range(double sum_of_squares, double eps) {
+  const bool low = eps < 1e-20 && sum_of_squares < 1e6 * static_cast<double>(std::numeric_limits<T>::min());
+  return sum_of_squares < 0.01 * static_cast<double>(std::numeric_limits<T>::max()) && !low;
+}
+
+template <class T>
+Moments block_moments(const T* x, std::size_t n, double eps) {
+  const auto& k = table<T>();
+  const auto count = static_cast<double>(n);
+  double mean, m2;
+  k.moments(x, n, &mean, &m2);
+  if (sizeof(T) == 8 || in_range<T>(m2, eps)) return {count, mean, std::max(m2, 0.0)};
+  const double near = std::isfinite(mean) ? mean : static_cast<double>(x[0]);
+  k.moments_wide(x, n, near, &mean, &m2);
+  return Moments::of_sums(count, near, mean, m2);
+}
+
+template <class T>
+double block_squares(const T* x, std::size_t n, double eps) {
+  const auto& k = table<T>();
+  const double squares = k.squares(x, n);
+  if (sizeof(T) == 8 || in_range<T>(squares, eps)) return squares;
+  double sum, wide;
+  k.moments_wide(x, n, 0, &sum, &wide);
+  return wide;
+}
+
+// Calls body(first, n) for the blocks of row `row`, counted from the start of the array.
+template <class Body>
+void for_blocks(const RowShape& s, std::size_t row, Body body) {
+  for (std::size_t at = 0; at < s.length; at += kRowBlock) {
+    body(row * s.length + at, std::min(kRowBlock, s.length - at));
+  }
+}
+
+// Calls body(offset, n, channel) for the pieces of [first, first + n) that have one affine parameter each,
+// or, where every element has its own, for the whole with the first of them.
+template <class Body>
+void for_pieces(const RowShape& s, std::size_t row, std::size_t first, std::size_t n, Body body) {
+  const std::size_t start = s.first_channel(row);
+  if (s.inner == 1) return body(std::size_t{0}, n, start + (first - row * s.length));
+  for (std::size_t at = 0; at < n;) {
+    const std::size_t position = first - row * s.length + at;
+    const std::size_t piece = std::min(s.inner - position % s.inner, n - at);
+    body(at, piece, start + position / s.inner);
+    at += piece;
+  }
+}
+
+template <class T>
+RowAffine<T> affine_of(double mean, double scale, double shift) {
+  const T high = static_cast<T>(mean);
+  return {high, static_cast<T>(mean - static_cast<double>(high)), static_cast<T>(scale),
+          static_cast<T>(shift)};
+}
+
+}  // namespace
+
+template <class T>
+void row_norm(const RowShape& s, bool centred, In<T> x, In<T> residual, Out<T> h, Out<T> y, const T* gamma,
+              const T* beta, double eps, double* mean, double* invstd) {
+  if (s.rows == 0) return;
+  const auto& k = table<T>();
+  const bool summed = residual.data != nullptr;
+  const Elements<In<T>, In<T>, Out<T>, Out<T>> elements(s.shape, Order::kC, x, summed ? residual : x,
+                                                        summed ? h : y, y);
+  const std::size_t bytes = (summed ? 4 : 2) * s.shape.size * sizeof(T);
+  const bool stream =
+      worth_streaming(bytes) && x.data != y.data && elements.dense() && s.inner * s.length >= 256;
+  const auto n = static_cast<double>(s.length);
+  threading::for_ranges(threading::team_for(bytes), s.rows, 1, [&](std::size_t begin, std::size_t end) {
+    alignas(64) T in[kRowBlock], beside[kRowBlock], out[kRowBlock];
+    for (std::size_t row = begin; row < end; ++row) {
+      Moments all;
+      double squares = 0;
+      for_blocks(s, row, [&](std::size_t first, std::size_t length) {
+        const T* p = elements.template load<0>(first, length, in);
+        if (summed) {
+          const T* r = elements.template load<1>(first, length, beside);
+          T* to = elements.template target<2>(first, out);
+          k.add(p, r, to, length);
+          elements.template store<2>(first, length, to);
+          p = to;
+        }
+        if (centred) {
+          all.merge(block_moments(p, length, eps));
+        } else {
+          squares += block_squares(p, length, eps);
+        }
+      });
+      mean[row] = centred ? all.mean : 0.0;
+      invstd[row] = 1 / std::sqrt((centred ? all.m2 : squares) / n + eps);
+      for_blocks(s, row, [&](std::size_t first, std::size_t length) {
+        const T* p = summed ? elements.template load<2>(first, length, in)
+                            : elements.template load<0>(first, length, in);
+        T* to = elements.template target<3>(first, out);
+        for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t c) {
+          const bool each = s.inner == 1;
+          const double g = gamma && !each ? static_cast<double>(gamma[c]) : 1.0;
+          const T* gammas = gamma && each ? gamma + c : nullptr;
+          if (centred) {
+            const double b = beta && !each ? static_cast<double>(beta[c]) : 0.0;
+            k.apply(p + at, to + at, piece, affine_of<T>(mean[row], invstd[row] * g, b), gammas,
+                    beta && each ? beta + c : nullptr, stream);
+          } else {
+            k.scale(p + at, to + at, piece, static_cast<T>(invstd[row] * g), gammas, stream);
+          }
+        });
+        elements.template store<3>(first, length, to);
+      });
+    }
+  });
+}
+
+template <class T>
+void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T> dx, const T* gamma,
+                       const double* mean, const double* invstd, double* dgamma, double* dbeta) {
+  std::fill_n(dgamma, s.channels, 0.0);
+  std::fill_n(dbeta, s.channels, 0.0);
+  if (s.rows == 0) return;
+  const auto& k = table<T>();
+  const Elements<In<T>, In<T>, Out<T>> elements(s.shape, Order::kC, dy, x, dx);
+  const bool each = s.inner == 1;
+  const auto n = static_cast<double>(s.length);
+  // A grid of the shape alone: at most 64 groups of rows, each with sums of its own. Inside one the gradients
+  // of gamma and beta of some rows are added in the dtype before they go to double.
+  constexpr std::size_t kFlushRows = 16;
+  const std::size_t group_rows = std::max({(s.rows + 63) / 64, kFlushRows, 4 * kRowBlock / s.length});
+  const std::size_t groups = (s.rows + group_rows - 1) / group_rows;
+  std::vector<double> sums(2 * groups * s.channels);
+  std::vector<T> parts(each ? 2 * groups * s.channels : 0);
+  const std::size_t bytes = 3 * s.shape.size * sizeof(T);
+  threading::for_ranges(threading::team_for(bytes), groups, 1, [&](std::size_t begin, std::size_t end) {
+    alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
+    for (std::size_t group = begin; group < end; ++group) {
+      double *const sum_gamma = sums.data() + 2 * group * s.channels, *const sum_beta =
+                                                                          sum_gamma + s.channels;
+      T* const part_gamma = each ? parts.data() + 2 * group * s.channels : nullptr;
+      T* const part_beta = each ? part_gamma + s.channels : nullptr;
+      const std::size_t last = std::min(s.rows, (group + 1) * group_rows);
+      for (std::size_t row = group * group_rows; row < last; ++row) {
+        const RowAffine<T> at_row = affine_of<T>(mean[row], invstd[row], 0);
+        double sum = 0, sum_dev = 0;
+        for_blocks(s, row, [&](std::size_t first, std::size_t length) {
+          const T* g = elements.template load<0>(first, length, dy_block);
+          const T* v = elements.template load<1>(first, length, x_block);
+          for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t c) {
+            double part, part_dev;
+            k.gradient_sums(v + at, g + at, gamma && each ? gamma + c : nullptr, piece, at_row.mean,
+                            at_row.mean_low, &part, &part_dev);
+            const double w = gamma && !each ? static_cast<double>(gamma[c]) : 1.0;
+            sum += w * part;
+            sum_dev += w * part_dev;
+            if (!each) {
+              sum_gamma[c] += part_dev * invstd[row];
+              sum_beta[c] += part;
+            }
+          });
+        });
+        const double b = invstd[row] * invstd[row] * invstd[row] * (sum_dev / n);
+        RowGradient<T> c{
+            at_row.mean,      at_row.mean_low, at_row.scale, T{1}, static_cast<T>(centred ? sum / n : 0.0),
+            static_cast<T>(b)};
+        for_blocks(s, row, [&](std::size_t first, std::size_t length) {
+          const T* g = elements.template load<0>(first, length, dy_block);
+          const T* v = elements.template load<1>(first, length, x_block);
+          T* to = elements.template target<2>(first, out);
+          for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t channel) {
+            if (gamma && !each) c.gamma = gamma[channel];
+            k.gradient(v + at, g + at, to + at, piece, c, gamma && each ? gamma + channel : nullptr,
+                       each ? part_gamma + channel : nullptr,
+                       each && centred ? part_beta + channel : nullptr);
+          });
+          elements.template store<2>(first, length, to);
+        });
+        if (each && ((row + 1) % kFlushRows == 0 || row + 1 == last)) {
+          k.flush(sum_gamma, part_gamma, s.channels);
+          if (centred) k.flush(sum_beta, part_beta, s.channels);
+        }
+      }
+    }
+  });
+  for (std::size_t group = 0; group < groups; ++group) {
+    const double* sum = sums.data() + 2 * group * s.channels;
+    for (std::size_t c = 0; c < s.channels; ++c) {
+      dgamma[c] += sum[c];
+      dbeta[c] += sum[s.channels + c];
+    }
+  }
+}
+
+#define REGKERN_INSTANTIATE(T)                                                                            \
+  template void row_norm(const RowShape&, bool, In<T>, In<T>, Out<T>, Out<T>, const T*, const T*, double, \
+                         double*, double*);                                                               \
+  template void row_norm_backward(const RowShape&, bool, In<T>, In<T>, Out<T>, const T*, const double*,   \
+                                  const double*, double*, double*)
+REGKERN_INSTANTIATE(float);
+REGKERN_INSTANTIATE(double);
+#undef REGKERN_INSTANTIATE
+
+}  // namespace regkern
+#endif  // HWY_ONCE

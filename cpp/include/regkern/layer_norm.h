@@ -1,0 +1,44 @@
+// Normalization of rows (layer norm, RMS norm) and of groups of channels (group norm, instance norm), forward
+// and backward. Formulas: regkern/reference/layer_norm.py.
+
+#ifndef REGKERN_LAYER_NORM_H_
+#define REGKERN_LAYER_NORM_H_
+
+#include <cstddef>
+
+#include "regkern/array.h"
+
+namespace regkern {
+
+// An array whose C order is rows of `length` elements, each normalized on its own. Element i of a row has
+// gamma and beta number i div inner, and row r those from r mod (channels · inner / length) · length / inner
+// on: for layer norm inner is 1 and there are `length` of them, for group norm there is one a channel, for
+// `inner` positions.
+struct RowShape {
+  RowShape(const Extents& extents, std::size_t row_length, std::size_t positions, std::size_t affine)
+      : shape(extents), length(row_length), inner(positions), channels(affine) {
+    rows = length == 0 ? 0 : shape.size / length;
+  }
+  // Where the affine parameters of a row begin.
+  std::size_t first_channel(std::size_t row) const { return row * (length / inner) % channels; }
+
+  Extents shape;
+  std::size_t length, inner, channels, rows;
+};
+
+// Forward. h = x + residual, where residual.data is not nullptr, is written and normalized in place of x.
+//   centred:  y = (h − mean)·invstd·gamma + beta, invstd = 1/√(variance + eps)
+//   else:     y = h·invstd·gamma,                 invstd = 1/√(mean square + eps); beta is not used
+// gamma, beta: dense, or nullptr for 1 and 0. mean[rows] and invstd[rows] are written. y may be x.
+template <class T>
+void row_norm(const RowShape& shape, bool centred, In<T> x, In<T> residual, Out<T> h, Out<T> y,
+              const T* gamma, const T* beta, double eps, double* mean, double* invstd);
+
+// Backward: dx, dgamma[channels] = Σ dy·x̂ and dbeta[channels] = Σ dy. dx may be dy.
+template <class T>
+void row_norm_backward(const RowShape& shape, bool centred, In<T> dy, In<T> x, Out<T> dx, const T* gamma,
+                       const double* mean, const double* invstd, double* dgamma, double* dbeta);
+
+}  // namespace regkern
+
+#endif  // REGKERN_LAYER_NORM_H_

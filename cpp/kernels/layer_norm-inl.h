@@ -1,0 +1,228 @@
+// Normalization of rows that lie in the L1 cache, a block of at most kRowBlock elements at a time.
+//
+// Sums run in kRowLanes lanes of the dtype, whatever the vector width, so every instruction set adds the same
+// numbers in the same order; a block gives at most kRowBlock / kRowLanes terms to a lane before the lanes are
+// folded in double. Moments take two passes inside a block: the second is centred on the mean that the first
+// has found, and corrects it.
+
+#if defined(REGKERN_KERNELS_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_LAYER_NORM_INL_H_
+#undef REGKERN_KERNELS_LAYER_NORM_INL_H_
+#else
+#define REGKERN_KERNELS_LAYER_NORM_INL_H_
+#endif
+
+#include "kernels/layer_norm.h"
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+constexpr size_t kRowLanes = 32;
+
+template <class T>
+struct RowSum {
+  static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
+  HWY_INLINE RowSum() {
+    for (auto& v : lanes) v = hn::Zero(Tag<T>());
+  }
+  HWY_INLINE void add(size_t k, V<Tag<T>> v) { lanes[k] = hn::Add(lanes[k], v); }
+  // The lanes, folded in halves, in double.
+  HWY_INLINE double total() const {
+    T s[kRowLanes];
+    double wide[kRowLanes];
+    for (size_t k = 0; k < kVectors; ++k) hn::StoreU(lanes[k], Tag<T>(), s + k * hn::MaxLanes(Tag<T>()));
+    for (size_t i = 0; i < kRowLanes; ++i) wide[i] = static_cast<double>(s[i]);
+    for (size_t half = kRowLanes / 2; half != 0; half /= 2) {
+      for (size_t i = 0; i < half; ++i) wide[i] += wide[i + half];
+    }
+    return wide[0];
+  }
+  V<Tag<T>> lanes[kVectors];
+};
+
+// Calls body(k, vectors...) with k the vector of the lanes that the elements belong to, for n elements of
+// each input; behind the last there are `fill` of the input.
+template <class T, class Body, class... In>
+HWY_INLINE void for_lanes(size_t n, T fill, Body body, const In*... x) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + kRowLanes <= n; i += kRowLanes) {
+    for (size_t k = 0; k < RowSum<T>::kVectors; ++k) body(k, hn::LoadU(d, x + i + k * N)...);
+  }
+  if (i < n) {
+    const auto rest = [&](const T* p, T* room) HWY_ATTR {
+      for (size_t j = 0; j < kRowLanes; ++j) room[j] = fill;
+      memcpy(room, p + i, (n - i) * sizeof(T));
+      return static_cast<const T*>(room);
+    };
+    T rooms[sizeof...(In)][kRowLanes];
+    size_t at = 0;
+    const T* p[] = {rest(x, rooms[at++])...};
+    for (size_t k = 0; k < RowSum<T>::kVectors; ++k) {
+      if constexpr (sizeof...(In) == 1) {
+        body(k, hn::LoadU(d, p[0] + k * N));
+      } else if constexpr (sizeof...(In) == 2) {
+        body(k, hn::LoadU(d, p[0] + k * N), hn::LoadU(d, p[1] + k * N));
+      } else {
+        body(k, hn::LoadU(d, p[0] + k * N), hn::LoadU(d, p[1] + k * N), hn::LoadU(d, p[2] + k * N));
+      }
+    }
+  }
+}
+
+template <class T>
+void row_moments(const T* x, size_t n, double* mean, double* m2) {
+  const Tag<T> d;
+  RowSum<T> first;
+  for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { first.add(k, v); }, x);
+  const T near = static_cast<T>(first.total() / static_cast<double>(n));
+  const auto m = hn::Set(d, near);
+  RowSum<T> sum, squares;
+  for_lanes<T>(
+      n, near,
+      [&](size_t k, auto v) HWY_ATTR {
+        const auto deviation = hn::Sub(v, m);
+        sum.add(k, deviation);
+        squares.add(k, hn::Mul(deviation, deviation));
+      },
+      x);
+  const double total = sum.total(), rest = total / static_cast<double>(n);
+  *mean = static_cast<double>(near) + rest;
+  *m2 = squares.total() - total * rest;
+}
+
+template <class T>
+double row_squares(const T* x, size_t n) {
+  RowSum<T> squares;
+  for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { squares.add(k, hn::Mul(v, v)); }, x);
+  return squares.total();
+}
+
+// The same where a square leaves the range of float: in double, centred on `near`.
+template <class T>
+void row_moments_wide(const T* x, size_t n, double near, double* total, double* squares) {
+  double s = 0, q = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double deviation = static_cast<double>(x[i]) - near;
+    s += deviation;
+    q += deviation * deviation;
+  }
+  *total = s;
+  *squares = q;
+}
+
+// y = ((x − mean) − mean_low)·scale·gamma + beta; where gamma is nullptr it is part of scale, and where beta
+// is it is `shift`.
+template <class T>
+void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& c, const T* gamma, const T* beta,
+               bool stream) {
+  const Tag<T> d;
+  const auto mean = hn::Set(d, c.mean), low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
+  const auto shift = hn::Set(d, c.shift);
+  const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(v, mean), low), scale); };
+  if (gamma != nullptr && beta != nullptr) {
+    map(
+        d, n, stream, [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); }, y, x,
+        gamma, beta);
+  } else if (gamma != nullptr) {
+    map(
+        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), shift); }, y, x,
+        gamma);
+  } else if (beta != nullptr) {
+    map(d, n, stream, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+  } else {
+    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Add(hat(v), shift); }, y, x);
+  }
+}
+
+template <class T>
+void row_scale(const T* x, T* y, size_t n, T factor, const T* gamma, bool stream) {
+  const Tag<T> d;
+  const auto scale = hn::Set(d, factor);
+  if (gamma != nullptr) {
+    map(d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hn::Mul(v, scale), g); }, y, x, gamma);
+  } else {
+    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y, x);
+  }
+}
+
+template <class T>
+void row_add(const T* x, const T* residual, T* y, size_t n) {
+  map(Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
+}
+
+// Σ g·dy and Σ g·dy·(x − mean).
+template <class T>
+void row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, T mean, T mean_low, double* sum,
+                       double* sum_dev) {
+  const Tag<T> d;
+  const auto m = hn::Set(d, mean), low = hn::Set(d, mean_low);
+  RowSum<T> first, second;
+  const auto add = [&](size_t k, auto v, auto g) HWY_ATTR {
+    first.add(k, g);
+    second.add(k, hn::Mul(g, hn::Sub(hn::Sub(v, m), low)));
+  };
+  if (gamma != nullptr) {
+    for_lanes<T>(
+        n, T(0), [&](size_t k, auto v, auto g, auto w) HWY_ATTR { add(k, v, hn::Mul(g, w)); }, x, dy, gamma);
+  } else {
+    for_lanes<T>(n, T(0), add, x, dy);
+  }
+  *sum = first.total();
+  *sum_dev = second.total();
+}
+
+// dx = (gamma·dy − a)·scale − (x − mean)·b, and dgamma += dy·(x − mean)·scale, dbeta += dy where these are
+// wanted. A gamma of nullptr is c.gamma for all.
+template <class T>
+void row_gradient(const T* x, const T* dy, T* dx, size_t n, const RowGradient<T>& c, const T* gamma,
+                  T* dgamma, T* dbeta) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  const auto mean = hn::Set(d, c.mean), low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
+  const auto a = hn::Set(d, c.a), b = hn::Set(d, c.b), one_gamma = hn::Set(d, c.gamma);
+  const auto step = [&](auto v, auto g, auto w, auto& hat) HWY_ATTR {
+    const auto deviation = hn::Sub(hn::Sub(v, mean), low);
+    hat = hn::Mul(deviation, scale);
+    return hn::Sub(hn::Mul(hn::Sub(hn::Mul(g, w), a), scale), hn::Mul(deviation, b));
+  };
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    const auto v = hn::LoadU(d, x + i), g = hn::LoadU(d, dy + i);
+    auto hat = v;
+    hn::StoreU(step(v, g, gamma ? hn::LoadU(d, gamma + i) : one_gamma, hat), d, dx + i);
+    if (dgamma) hn::StoreU(hn::Add(hn::LoadU(d, dgamma + i), hn::Mul(g, hat)), d, dgamma + i);
+    if (dbeta) hn::StoreU(hn::Add(hn::LoadU(d, dbeta + i), g), d, dbeta + i);
+  }
+  if (i < n) {
+    const size_t rest = n - i;
+    const auto v = load_partial(d, x + i, rest), g = load_partial(d, dy + i, rest);
+    auto hat = v;
+    const auto result = step(v, g, gamma ? load_partial(d, gamma + i, rest) : one_gamma, hat);
+    store_partial(result, d, dx + i, rest);
+    if (dgamma)
+      store_partial(hn::Add(load_partial(d, dgamma + i, rest), hn::Mul(g, hat)), d, dgamma + i, rest);
+    if (dbeta) store_partial(hn::Add(load_partial(d, dbeta + i, rest), g), d, dbeta + i, rest);
+  }
+}
+
+// total[i] += part[i], and part[i] = 0.
+template <class T>
+void row_flush(double* total, T* part, size_t n) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N)
+    hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
+  for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  memset(part, 0, n * sizeof(T));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_LAYER_NORM_INL_H_
