@@ -19,7 +19,7 @@
 namespace regkern {
 template <class T>
 struct LayerNormTable {
-  void (*moments)(const T* x, std::size_t n, double* mean, double* m2);
+  void (*moments)(const T* x, std::size_t n, T near, double* sum, double* squares);
   double (*squares)(const T* x, std::size_t n);
   void (*moments_wide)(const T* x, std::size_t n, double near, double* total, double* squares);
   void (*add)(const T* x, const T* residual, T* y, std::size_t n);
@@ -28,9 +28,11 @@ struct LayerNormTable {
   void (*scale)(const T* x, T* y, std::size_t n, T factor, const T* gamma, bool stream);
   void (*gradient_sums)(const T* x, const T* dy, const T* gamma, std::size_t n, T mean, T mean_low,
                         double* sum, double* sum_dev);
-  void (*gradient)(const T* x, const T* dy, T* dx, std::size_t n, const RowGradient<T>& c, const T* gamma,
-                   T* dgamma, T* dbeta);
+  using Gradient = void (*)(const T* x, const T* dy, T* dx, std::size_t stride, std::size_t n,
+                            const RowGradient<T>* c, const T* gamma, T* dgamma, T* dbeta);
+  Gradient gradient, gradient_of_several;
   void (*flush)(double* total, T* part, std::size_t n);
+  void (*finish_stream)(bool stream);
 };
 }  // namespace regkern
 #endif
@@ -40,9 +42,11 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr LayerNormTable<T> kLayerNormTable = {&row_moments<T>,       &row_squares<T>,  &row_moments_wide<T>,
-                                               &row_add<T>,           &row_apply<T>,    &row_scale<T>,
-                                               &row_gradient_sums<T>, &row_gradient<T>, &row_flush<T>};
+constexpr LayerNormTable<T> kLayerNormTable = {
+    &row_moments<T>,       &row_squares<T>,     &row_moments_wide<T>,
+    &row_add<T>,           &row_apply<T>,       &row_scale<T>,
+    &row_gradient_sums<T>, &row_gradient<1, T>, &row_gradient<kRowsAtOnce, T>,
+    &row_flush<T>,         &finish_stream};
 
 const LayerNormTable<float>& layer_norm_table_f32() { return kLayerNormTable<float>; }
 const LayerNormTable<double>& layer_norm_table_f64() { return kLayerNormTable<double>; }
@@ -65,16 +69,25 @@ bool in_range(double sum_of_squares, double eps) {
   return sum_of_squares < 0.01 * static_cast<double>(std::numeric_limits<T>::max()) && !low;
 }
 
+// One pass about the median of three elements, and another about the mean where that was more than a
+// deviation away: the squares would then lose digits to it.
 template <class T>
 Moments block_moments(const T* x, std::size_t n, double eps) {
   const auto& k = table<T>();
   const auto count = static_cast<double>(n);
-  double mean, m2;
-  k.moments(x, n, &mean, &m2);
-  if (sizeof(T) == 8 || in_range<T>(m2, eps)) return {count, mean, std::max(m2, 0.0)};
-  const double near = std::isfinite(mean) ? mean : static_cast<double>(x[0]);
-  k.moments_wide(x, n, near, &mean, &m2);
-  return Moments::of_sums(count, near, mean, m2);
+  const T first = x[0], middle = x[n / 2], last = x[n - 1];
+  T near = std::max(std::min(first, middle), std::min(std::max(first, middle), last));
+  double sum, squares;
+  k.moments(x, n, near, &sum, &squares);
+  if (sum * sum > 0.5 * count * squares) {
+    near = static_cast<T>(static_cast<double>(near) + sum / count);
+    k.moments(x, n, near, &sum, &squares);
+  }
+  const Moments m = Moments::of_sums(count, static_cast<double>(near), sum, squares);
+  if (sizeof(T) == 8 || in_range<T>(m.m2, eps)) return m;
+  const double centre = std::isfinite(m.mean) ? m.mean : static_cast<double>(first);
+  k.moments_wide(x, n, centre, &sum, &squares);
+  return Moments::of_sums(count, centre, sum, squares);
 }
 
 template <class T>
@@ -109,11 +122,13 @@ void for_pieces(const RowShape& s, std::size_t row, std::size_t first, std::size
   }
 }
 
+// What float32 loses of the mean is subtracted as well, where it could be seen: above 2⁻³⁰ deviations.
 template <class T>
-RowAffine<T> affine_of(double mean, double scale, double shift) {
+RowAffine<T> affine_of(double mean, double invstd, double scale, double shift) {
   const T high = static_cast<T>(mean);
-  return {high, static_cast<T>(mean - static_cast<double>(high)), static_cast<T>(scale),
-          static_cast<T>(shift)};
+  const double low = mean - static_cast<double>(high);
+  const bool seen = std::abs(low) * invstd > 9.3e-10;
+  return {high, seen ? static_cast<T>(low) : T{0}, static_cast<T>(scale), static_cast<T>(shift)};
 }
 
 }  // namespace
@@ -162,7 +177,7 @@ void row_norm(const RowShape& s, bool centred, In<T> x, In<T> residual, Out<T> h
           const T* gammas = gamma && each ? gamma + c : nullptr;
           if (centred) {
             const double b = beta && !each ? static_cast<double>(beta[c]) : 0.0;
-            k.apply(p + at, to + at, piece, affine_of<T>(mean[row], invstd[row] * g, b), gammas,
+            k.apply(p + at, to + at, piece, affine_of<T>(mean[row], invstd[row], invstd[row] * g, b), gammas,
                     beta && each ? beta + c : nullptr, stream);
           } else {
             k.scale(p + at, to + at, piece, static_cast<T>(invstd[row] * g), gammas, stream);
@@ -171,6 +186,7 @@ void row_norm(const RowShape& s, bool centred, In<T> x, In<T> residual, Out<T> h
         elements.template store<3>(first, length, to);
       });
     }
+    k.finish_stream(stream);
   });
 }
 
@@ -192,6 +208,8 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
   std::vector<double> sums(2 * groups * s.channels);
   std::vector<T> parts(each ? 2 * groups * s.channels : 0);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
+  // Layer norm over dense rows that the caches hold together.
+  const bool several = elements.dense() && each && s.channels == s.length && s.length <= kRowBlock;
   threading::for_ranges(threading::team_for(bytes), groups, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
     for (std::size_t group = begin; group < end; ++group) {
@@ -200,44 +218,59 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
       T* const part_gamma = each ? parts.data() + 2 * group * s.channels : nullptr;
       T* const part_beta = each ? part_gamma + s.channels : nullptr;
       const std::size_t last = std::min(s.rows, (group + 1) * group_rows);
-      for (std::size_t row = group * group_rows; row < last; ++row) {
-        const RowAffine<T> at_row = affine_of<T>(mean[row], invstd[row], 0);
-        double sum = 0, sum_dev = 0;
-        for_blocks(s, row, [&](std::size_t first, std::size_t length) {
-          const T* g = elements.template load<0>(first, length, dy_block);
-          const T* v = elements.template load<1>(first, length, x_block);
-          for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t c) {
-            double part, part_dev;
-            k.gradient_sums(v + at, g + at, gamma && each ? gamma + c : nullptr, piece, at_row.mean,
-                            at_row.mean_low, &part, &part_dev);
-            const double w = gamma && !each ? static_cast<double>(gamma[c]) : 1.0;
-            sum += w * part;
-            sum_dev += w * part_dev;
-            if (!each) {
-              sum_gamma[c] += part_dev * invstd[row];
-              sum_beta[c] += part;
-            }
+      std::size_t unflushed = 0;
+      for (std::size_t row = group * group_rows; row < last;) {
+        const std::size_t together = several && last - row >= kRowsAtOnce ? kRowsAtOnce : 1;
+        RowGradient<T> c[kRowsAtOnce];
+        for (std::size_t r = 0; r < together; ++r) {
+          const RowAffine<T> at_row = affine_of<T>(mean[row + r], invstd[row + r], invstd[row + r], 0);
+          double sum = 0, sum_dev = 0;
+          for_blocks(s, row + r, [&](std::size_t first, std::size_t length) {
+            const T* g = elements.template load<0>(first, length, dy_block);
+            const T* v = elements.template load<1>(first, length, x_block);
+            for_pieces(s, row + r, first, length,
+                       [&](std::size_t at, std::size_t piece, std::size_t channel) {
+                         double part, part_dev;
+                         k.gradient_sums(v + at, g + at, gamma && each ? gamma + channel : nullptr, piece,
+                                         at_row.mean, at_row.mean_low, &part, &part_dev);
+                         const double w = gamma && !each ? static_cast<double>(gamma[channel]) : 1.0;
+                         sum += w * part;
+                         sum_dev += w * part_dev;
+                         if (!each) {
+                           sum_gamma[channel] += part_dev * invstd[row + r];
+                           sum_beta[channel] += part;
+                         }
+                       });
           });
-        });
-        const double b = invstd[row] * invstd[row] * invstd[row] * (sum_dev / n);
-        RowGradient<T> c{
-            at_row.mean,      at_row.mean_low, at_row.scale, T{1}, static_cast<T>(centred ? sum / n : 0.0),
-            static_cast<T>(b)};
-        for_blocks(s, row, [&](std::size_t first, std::size_t length) {
-          const T* g = elements.template load<0>(first, length, dy_block);
-          const T* v = elements.template load<1>(first, length, x_block);
-          T* to = elements.template target<2>(first, out);
-          for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t channel) {
-            if (gamma && !each) c.gamma = gamma[channel];
-            k.gradient(v + at, g + at, to + at, piece, c, gamma && each ? gamma + channel : nullptr,
-                       each ? part_gamma + channel : nullptr,
-                       each && centred ? part_beta + channel : nullptr);
+          const double b = invstd[row + r] * invstd[row + r] * invstd[row + r] * (sum_dev / n);
+          c[r] = {
+              at_row.mean,      at_row.mean_low, at_row.scale, T{1}, static_cast<T>(centred ? sum / n : 0.0),
+              static_cast<T>(b)};
+        }
+        if (together > 1) {
+          const std::size_t at = row * s.length;
+          k.gradient_of_several(x.data + at, dy.data + at, dx.data + at, s.length, s.length, c, gamma,
+                                part_gamma, centred ? part_beta : nullptr);
+        } else {
+          for_blocks(s, row, [&](std::size_t first, std::size_t length) {
+            const T* g = elements.template load<0>(first, length, dy_block);
+            const T* v = elements.template load<1>(first, length, x_block);
+            T* to = elements.template target<2>(first, out);
+            for_pieces(s, row, first, length, [&](std::size_t at, std::size_t piece, std::size_t channel) {
+              if (gamma && !each) c[0].gamma = gamma[channel];
+              k.gradient(v + at, g + at, to + at, 0, piece, c, gamma && each ? gamma + channel : nullptr,
+                         each ? part_gamma + channel : nullptr,
+                         each && centred ? part_beta + channel : nullptr);
+            });
+            elements.template store<2>(first, length, to);
           });
-          elements.template store<2>(first, length, to);
-        });
-        if (each && ((row + 1) % kFlushRows == 0 || row + 1 == last)) {
+        }
+        row += together;
+        unflushed += together;
+        if (each && (unflushed >= kFlushRows || row == last)) {
           k.flush(sum_gamma, part_gamma, s.channels);
           if (centred) k.flush(sum_beta, part_beta, s.channels);
+          unflushed = 0;
         }
       }
     }

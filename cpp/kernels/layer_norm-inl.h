@@ -28,16 +28,23 @@ struct RowSum {
     for (auto& v : lanes) v = hn::Zero(Tag<T>());
   }
   HWY_INLINE void add(size_t k, V<Tag<T>> v) { lanes[k] = hn::Add(lanes[k], v); }
-  // The lanes, folded in halves, in double.
+  // The lanes, folded in halves, in double: lane i and i + 16, then + 8, and so on to the last.
   HWY_INLINE double total() const {
-    T s[kRowLanes];
-    double wide[kRowLanes];
-    for (size_t k = 0; k < kVectors; ++k) hn::StoreU(lanes[k], Tag<T>(), s + k * hn::MaxLanes(Tag<T>()));
-    for (size_t i = 0; i < kRowLanes; ++i) wide[i] = static_cast<double>(s[i]);
-    for (size_t half = kRowLanes / 2; half != 0; half /= 2) {
-      for (size_t i = 0; i < half; ++i) wide[i] += wide[i + half];
+    const D64 d;
+    constexpr size_t N = hn::MaxLanes(D64());
+    HWY_ALIGN T s[kRowLanes];
+    for (size_t k = 0; k < kVectors; ++k) hn::Store(lanes[k], Tag<T>(), s + k * hn::MaxLanes(Tag<T>()));
+    V<D64> wide[kRowLanes / N];
+    for (size_t k = 0; k < kRowLanes / N; ++k) wide[k] = load_double(d, s + k * N);
+    for (size_t half = kRowLanes / N / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) wide[k] = hn::Add(wide[k], wide[k + half]);
     }
-    return wide[0];
+    HWY_ALIGN double last[N];
+    hn::Store(wide[0], d, last);
+    for (size_t half = N / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) last[k] += last[k + half];
+    }
+    return last[0];
   }
   V<Tag<T>> lanes[kVectors];
 };
@@ -73,29 +80,35 @@ HWY_INLINE void for_lanes(size_t n, T fill, Body body, const In*... x) {
   }
 }
 
+// Fetches the n elements behind a block while this one is worked on: a row is often a page, and no hardware
+// prefetcher crosses the end of one. Reaching past the end of the array is harmless.
 template <class T>
-void row_moments(const T* x, size_t n, double* mean, double* m2) {
+HWY_INLINE void prefetch_next(const T* x, size_t n) {
+  for (size_t j = n; j < 2 * n; j += 64 / sizeof(T)) __builtin_prefetch(x + j, 0, 2);
+}
+
+// Σ(x − near) and Σ(x − near)².
+template <class T>
+void row_moments(const T* x, size_t n, T near, double* sum, double* squares) {
   const Tag<T> d;
-  RowSum<T> first;
-  for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { first.add(k, v); }, x);
-  const T near = static_cast<T>(first.total() / static_cast<double>(n));
+  prefetch_next(x, n);
   const auto m = hn::Set(d, near);
-  RowSum<T> sum, squares;
+  RowSum<T> first, second;
   for_lanes<T>(
       n, near,
       [&](size_t k, auto v) HWY_ATTR {
         const auto deviation = hn::Sub(v, m);
-        sum.add(k, deviation);
-        squares.add(k, hn::Mul(deviation, deviation));
+        first.add(k, deviation);
+        second.add(k, hn::Mul(deviation, deviation));
       },
       x);
-  const double total = sum.total(), rest = total / static_cast<double>(n);
-  *mean = static_cast<double>(near) + rest;
-  *m2 = squares.total() - total * rest;
+  *sum = first.total();
+  *squares = second.total();
 }
 
 template <class T>
 double row_squares(const T* x, size_t n) {
+  prefetch_next(x, n);
   RowSum<T> squares;
   for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { squares.add(k, hn::Mul(v, v)); }, x);
   return squares.total();
@@ -116,25 +129,37 @@ void row_moments_wide(const T* x, size_t n, double near, double* total, double* 
 
 // y = ((x − mean) − mean_low)·scale·gamma + beta; where gamma is nullptr it is part of scale, and where beta
 // is it is `shift`.
+template <class T, class Hat>
+HWY_INLINE void apply_hat(const T* x, T* y, size_t n, Hat hat, T shift_of_all, const T* gamma, const T* beta,
+                          bool stream) {
+  const Tag<T> d;
+  const auto shift = hn::Set(d, shift_of_all);
+  if (gamma != nullptr && beta != nullptr) {
+    map_unfenced(
+        d, n, stream, [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); }, y, x,
+        gamma, beta);
+  } else if (gamma != nullptr) {
+    map_unfenced(
+        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), shift); }, y, x,
+        gamma);
+  } else if (beta != nullptr) {
+    map_unfenced(d, n, stream, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+  } else {
+    map_unfenced(d, n, stream, [=](auto v) HWY_ATTR { return hn::Add(hat(v), shift); }, y, x);
+  }
+}
+
 template <class T>
 void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& c, const T* gamma, const T* beta,
                bool stream) {
   const Tag<T> d;
   const auto mean = hn::Set(d, c.mean), low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
-  const auto shift = hn::Set(d, c.shift);
-  const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(v, mean), low), scale); };
-  if (gamma != nullptr && beta != nullptr) {
-    map(
-        d, n, stream, [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); }, y, x,
-        gamma, beta);
-  } else if (gamma != nullptr) {
-    map(
-        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), shift); }, y, x,
-        gamma);
-  } else if (beta != nullptr) {
-    map(d, n, stream, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+  if (c.mean_low == T(0)) {
+    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mean), scale); };
+    apply_hat(x, y, n, hat, c.shift, gamma, beta, stream);
   } else {
-    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Add(hat(v), shift); }, y, x);
+    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(v, mean), low), scale); };
+    apply_hat(x, y, n, hat, c.shift, gamma, beta, stream);
   }
 }
 
@@ -143,9 +168,10 @@ void row_scale(const T* x, T* y, size_t n, T factor, const T* gamma, bool stream
   const Tag<T> d;
   const auto scale = hn::Set(d, factor);
   if (gamma != nullptr) {
-    map(d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hn::Mul(v, scale), g); }, y, x, gamma);
+    map_unfenced(
+        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hn::Mul(v, scale), g); }, y, x, gamma);
   } else {
-    map(d, n, stream, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y, x);
+    map_unfenced(d, n, stream, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y, x);
   }
 }
 
@@ -175,37 +201,51 @@ void row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, T mean
   *sum_dev = second.total();
 }
 
-// dx = (gamma·dy − a)·scale − (x − mean)·b, and dgamma += dy·(x − mean)·scale, dbeta += dy where these are
-// wanted. A gamma of nullptr is c.gamma for all.
-template <class T>
-void row_gradient(const T* x, const T* dy, T* dx, size_t n, const RowGradient<T>& c, const T* gamma,
-                  T* dgamma, T* dbeta) {
+// dx = (gamma·dy − a)·scale − (x − mean)·b for kRows rows that lie `stride` apart, and dgamma += dy·(x −
+// mean)·scale, dbeta += dy where these are wanted, row by row. A gamma of nullptr is c.gamma for all. Several
+// rows at once store the sums once for all of them.
+template <size_t kRows, class T>
+void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const RowGradient<T>* c,
+                  const T* gamma, T* dgamma, T* dbeta) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
-  const auto mean = hn::Set(d, c.mean), low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
-  const auto a = hn::Set(d, c.a), b = hn::Set(d, c.b), one_gamma = hn::Set(d, c.gamma);
-  const auto step = [&](auto v, auto g, auto w, auto& hat) HWY_ATTR {
-    const auto deviation = hn::Sub(hn::Sub(v, mean), low);
+  const auto step = [&](size_t r, auto v, auto g, auto w, auto& hat) HWY_ATTR {
+    const auto scale = hn::Set(d, c[r].scale);
+    const auto deviation = hn::Sub(hn::Sub(v, hn::Set(d, c[r].mean)), hn::Set(d, c[r].mean_low));
     hat = hn::Mul(deviation, scale);
-    return hn::Sub(hn::Mul(hn::Sub(hn::Mul(g, w), a), scale), hn::Mul(deviation, b));
+    return hn::Sub(hn::Mul(hn::Sub(hn::Mul(g, w), hn::Set(d, c[r].a)), scale),
+                   hn::Mul(deviation, hn::Set(d, c[r].b)));
   };
   size_t i = 0;
   for (; i + N <= n; i += N) {
-    const auto v = hn::LoadU(d, x + i), g = hn::LoadU(d, dy + i);
-    auto hat = v;
-    hn::StoreU(step(v, g, gamma ? hn::LoadU(d, gamma + i) : one_gamma, hat), d, dx + i);
-    if (dgamma) hn::StoreU(hn::Add(hn::LoadU(d, dgamma + i), hn::Mul(g, hat)), d, dgamma + i);
-    if (dbeta) hn::StoreU(hn::Add(hn::LoadU(d, dbeta + i), g), d, dbeta + i);
+    auto sum_gamma = dgamma ? hn::LoadU(d, dgamma + i) : hn::Zero(d);
+    auto sum_beta = dbeta ? hn::LoadU(d, dbeta + i) : hn::Zero(d);
+    for (size_t r = 0; r < kRows; ++r) {
+      const size_t at = r * stride + i;
+      const auto v = hn::LoadU(d, x + at), g = hn::LoadU(d, dy + at);
+      auto hat = v;
+      hn::StoreU(step(r, v, g, gamma ? hn::LoadU(d, gamma + i) : hn::Set(d, c[r].gamma), hat), d, dx + at);
+      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
+      sum_beta = hn::Add(sum_beta, g);
+    }
+    if (dgamma) hn::StoreU(sum_gamma, d, dgamma + i);
+    if (dbeta) hn::StoreU(sum_beta, d, dbeta + i);
   }
   if (i < n) {
     const size_t rest = n - i;
-    const auto v = load_partial(d, x + i, rest), g = load_partial(d, dy + i, rest);
-    auto hat = v;
-    const auto result = step(v, g, gamma ? load_partial(d, gamma + i, rest) : one_gamma, hat);
-    store_partial(result, d, dx + i, rest);
-    if (dgamma)
-      store_partial(hn::Add(load_partial(d, dgamma + i, rest), hn::Mul(g, hat)), d, dgamma + i, rest);
-    if (dbeta) store_partial(hn::Add(load_partial(d, dbeta + i, rest), g), d, dbeta + i, rest);
+    auto sum_gamma = dgamma ? load_partial(d, dgamma + i, rest) : hn::Zero(d);
+    auto sum_beta = dbeta ? load_partial(d, dbeta + i, rest) : hn::Zero(d);
+    for (size_t r = 0; r < kRows; ++r) {
+      const size_t at = r * stride + i;
+      const auto v = load_partial(d, x + at, rest), g = load_partial(d, dy + at, rest);
+      auto hat = v;
+      const auto w = gamma ? load_partial(d, gamma + i, rest) : hn::Set(d, c[r].gamma);
+      store_partial(step(r, v, g, w, hat), d, dx + at, rest);
+      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
+      sum_beta = hn::Add(sum_beta, g);
+    }
+    if (dgamma) store_partial(sum_gamma, d, dgamma + i, rest);
+    if (dbeta) store_partial(sum_beta, d, dbeta + i, rest);
   }
 }
 

@@ -241,8 +241,10 @@ void apply(const T* x, T* y, size_t rows, size_t cols, const Affine<T>* c, bool 
   for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
     const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low);
     const auto scale = hn::Set(d, c[r].scale), shift = hn::Set(d, c[r].shift);
-    map(d, cols, stream, [=](auto v) HWY_ATTR { return affine(v, mean, mean_low, scale, shift); }, y, x);
+    map_unfenced(
+        d, cols, stream, [=](auto v) HWY_ATTR { return affine(v, mean, mean_low, scale, shift); }, y, x);
   }
+  finish_stream(stream);
 }
 
 template <class T>
@@ -253,10 +255,11 @@ void apply_gradient(const T* x, const T* dy, T* dx, size_t rows, size_t cols, co
     const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low),
                scale = hn::Set(d, c[r].scale);
     const auto a = hn::Set(d, c[r].a), b = hn::Set(d, c[r].b);
-    map(
+    map_unfenced(
         d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); },
         dx, x, dy);
   }
+  finish_stream(stream);
 }
 
 // The same two passes where channels lie beside each other: element i belongs to channel (phase + i) mod

@@ -43,9 +43,10 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
 
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
 // disjoint) writes around the cache. The rest of a disjoint array is done by one more whole vector that ends
-// at the last element, the rest of an array in place by a partial one: the same op either way.
+// at the last element, the rest of an array in place by a partial one: the same op either way. Streamed
+// results are visible to others after a fence (finish_stream), which is too dear for every row.
 template <class D, class Op, class T = hn::TFromD<D>, class... In>
-HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
+HWY_INLINE void map_unfenced(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
   const size_t N = hn::Lanes(d);
   if (n < N) {
     if (n != 0) store_partial(op(load_partial(d, x, n)...), d, y, n);
@@ -58,7 +59,6 @@ HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
     const size_t bytes = N * sizeof(T);
     i = (bytes - reinterpret_cast<uintptr_t>(y) % bytes) / sizeof(T);
     for (; i + N <= n; i += N) hn::Stream(op(hn::LoadU(d, x + i)...), d, y + i);
-    hwy::FlushStream();
   } else {
     for (; i + 2 * N <= n; i += 2 * N) {
       const V<D> y0 = op(hn::LoadU(d, x + i)...);
@@ -77,6 +77,16 @@ HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
   } else {
     hn::StoreU(op(hn::LoadU(d, x + n - N)...), d, y + n - N);
   }
+}
+
+inline void finish_stream(bool stream) {
+  if (stream) hwy::FlushStream();
+}
+
+template <class D, class Op, class T = hn::TFromD<D>, class... In>
+HWY_INLINE void map(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
+  map_unfenced(d, n, stream, op, y, x...);
+  finish_stream(stream);
 }
 
 // Sums run in kSumLanes lanes of double, whatever the vector width: element i of a row belongs to lane i mod
