@@ -29,8 +29,8 @@ struct LayerNormTable {
   void (*gradient_sums)(const T* x, const T* dy, const T* gamma, std::size_t n, T mean, T mean_low,
                         double* sum, double* sum_dev);
   using Gradient = void (*)(const T* x, const T* dy, T* dx, std::size_t stride, std::size_t n,
-                            const RowGradient<T>* c, const T* gamma, T* dgamma, T* dbeta);
-  Gradient gradient, gradient_of_several;
+                            const RowGradient<T>* c, const T* gamma, T* dgamma, T* dbeta, bool stream);
+  Gradient gradient, gradient_of_two, gradient_of_four;
   void (*flush)(double* total, T* part, std::size_t n);
   void (*finish_stream)(bool stream);
 };
@@ -43,10 +43,9 @@ namespace HWY_NAMESPACE {
 
 template <class T>
 constexpr LayerNormTable<T> kLayerNormTable = {
-    &row_moments<T>,       &row_squares<T>,     &row_moments_wide<T>,
-    &row_add<T>,           &row_apply<T>,       &row_scale<T>,
-    &row_gradient_sums<T>, &row_gradient<1, T>, &row_gradient<kRowsAtOnce, T>,
-    &row_flush<T>,         &finish_stream};
+    &row_moments<T>,     &row_squares<T>,     &row_moments_wide<T>,  &row_add<T>,
+    &row_apply<T>,       &row_scale<T>,       &row_gradient_sums<T>, &row_gradient<1, T>,
+    &row_gradient<2, T>, &row_gradient<4, T>, &row_flush<T>,         &finish_stream};
 
 const LayerNormTable<float>& layer_norm_table_f32() { return kLayerNormTable<float>; }
 const LayerNormTable<double>& layer_norm_table_f64() { return kLayerNormTable<double>; }
@@ -208,8 +207,12 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
   std::vector<double> sums(2 * groups * s.channels);
   std::vector<T> parts(each ? 2 * groups * s.channels : 0);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
-  // Layer norm over dense rows that the caches hold together.
+  // Layer norm over dense rows that the L1 cache holds together; rows of whole half pages would share its
+  // sets.
   const bool several = elements.dense() && each && s.channels == s.length && s.length <= kRowBlock;
+  const std::size_t at_once = s.length * sizeof(T) % 2048 == 0 ? 2 : 4;
+  const bool stream = several && worth_streaming(bytes) && s.length * sizeof(T) % 64 == 0 &&
+                      dx.data != dy.data && s.length >= 64;
   threading::for_ranges(threading::team_for(bytes), groups, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
     for (std::size_t group = begin; group < end; ++group) {
@@ -220,8 +223,8 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
       const std::size_t last = std::min(s.rows, (group + 1) * group_rows);
       std::size_t unflushed = 0;
       for (std::size_t row = group * group_rows; row < last;) {
-        const std::size_t together = several && last - row >= kRowsAtOnce ? kRowsAtOnce : 1;
-        RowGradient<T> c[kRowsAtOnce];
+        const std::size_t together = several && last - row >= at_once ? at_once : 1;
+        RowGradient<T> c[4];
         for (std::size_t r = 0; r < together; ++r) {
           const RowAffine<T> at_row = affine_of<T>(mean[row + r], invstd[row + r], invstd[row + r], 0);
           double sum = 0, sum_dev = 0;
@@ -249,8 +252,9 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
         }
         if (together > 1) {
           const std::size_t at = row * s.length;
-          k.gradient_of_several(x.data + at, dy.data + at, dx.data + at, s.length, s.length, c, gamma,
-                                part_gamma, centred ? part_beta : nullptr);
+          (together == 2 ? k.gradient_of_two : k.gradient_of_four)(x.data + at, dy.data + at, dx.data + at,
+                                                                   s.length, s.length, c, gamma, part_gamma,
+                                                                   centred ? part_beta : nullptr, stream);
         } else {
           for_blocks(s, row, [&](std::size_t first, std::size_t length) {
             const T* g = elements.template load<0>(first, length, dy_block);
@@ -260,7 +264,7 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
               if (gamma && !each) c[0].gamma = gamma[channel];
               k.gradient(v + at, g + at, to + at, 0, piece, c, gamma && each ? gamma + channel : nullptr,
                          each ? part_gamma + channel : nullptr,
-                         each && centred ? part_beta + channel : nullptr);
+                         each && centred ? part_beta + channel : nullptr, stream && each);
             });
             elements.template store<2>(first, length, to);
           });
@@ -273,6 +277,7 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
           unflushed = 0;
         }
       }
+      k.finish_stream(stream);
     }
   });
   for (std::size_t group = 0; group < groups; ++group) {

@@ -203,10 +203,11 @@ void row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, T mean
 
 // dx = (gamma·dy − a)·scale − (x − mean)·b for kRows rows that lie `stride` apart, and dgamma += dy·(x −
 // mean)·scale, dbeta += dy where these are wanted, row by row. A gamma of nullptr is c.gamma for all. Several
-// rows at once store the sums once for all of them.
+// rows at once store the sums once for all of them. `stream`: around the cache, where `stride` is whole
+// vectors and dx is not dy.
 template <size_t kRows, class T>
 void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const RowGradient<T>* c,
-                  const T* gamma, T* dgamma, T* dbeta) {
+                  const T* gamma, T* dgamma, T* dbeta, bool stream) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   const auto step = [&](size_t r, auto v, auto g, auto w, auto& hat) HWY_ATTR {
@@ -216,37 +217,43 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
     return hn::Sub(hn::Mul(hn::Sub(hn::Mul(g, w), hn::Set(d, c[r].a)), scale),
                    hn::Mul(deviation, hn::Set(d, c[r].b)));
   };
+  const auto some = [&](size_t i, auto load, auto store) HWY_ATTR {
+    auto sum_gamma = dgamma ? load(dgamma + i) : hn::Zero(d);
+    auto sum_beta = dbeta ? load(dbeta + i) : hn::Zero(d);
+    for (size_t r = 0; r < kRows; ++r) {
+      const size_t at = r * stride + i;
+      const auto v = load(x + at), g = load(dy + at);
+      auto hat = v;
+      store(step(r, v, g, gamma ? load(gamma + i) : hn::Set(d, c[r].gamma), hat), dx + at, stream);
+      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
+      sum_beta = hn::Add(sum_beta, g);
+    }
+    if (dgamma) store(sum_gamma, dgamma + i, false);
+    if (dbeta) store(sum_beta, dbeta + i, false);
+  };
+  const auto partly = [&](size_t i, size_t count) HWY_ATTR {
+    some(
+        i, [&](const T* p) HWY_ATTR { return load_partial(d, p, count); },
+        [&](auto v, T* p, bool) HWY_ATTR { store_partial(v, d, p, count); });
+  };
+  const auto load = [&](const T* p) HWY_ATTR { return hn::LoadU(d, p); };
   size_t i = 0;
-  for (; i + N <= n; i += N) {
-    auto sum_gamma = dgamma ? hn::LoadU(d, dgamma + i) : hn::Zero(d);
-    auto sum_beta = dbeta ? hn::LoadU(d, dbeta + i) : hn::Zero(d);
-    for (size_t r = 0; r < kRows; ++r) {
-      const size_t at = r * stride + i;
-      const auto v = hn::LoadU(d, x + at), g = hn::LoadU(d, dy + at);
-      auto hat = v;
-      hn::StoreU(step(r, v, g, gamma ? hn::LoadU(d, gamma + i) : hn::Set(d, c[r].gamma), hat), d, dx + at);
-      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
-      sum_beta = hn::Add(sum_beta, g);
+  if (stream) {
+    const size_t past = reinterpret_cast<uintptr_t>(dx) % (N * sizeof(T)) / sizeof(T);
+    if (past != 0) partly(0, i = HWY_MIN(n, N - past));
+    for (; i + N <= n; i += N) {
+      some(i, load, [&](auto v, T* p, bool result) HWY_ATTR {
+        if (result) {
+          hn::Stream(v, d, p);
+        } else {
+          hn::StoreU(v, d, p);
+        }
+      });
     }
-    if (dgamma) hn::StoreU(sum_gamma, d, dgamma + i);
-    if (dbeta) hn::StoreU(sum_beta, d, dbeta + i);
+  } else {
+    for (; i + N <= n; i += N) some(i, load, [&](auto v, T* p, bool) HWY_ATTR { hn::StoreU(v, d, p); });
   }
-  if (i < n) {
-    const size_t rest = n - i;
-    auto sum_gamma = dgamma ? load_partial(d, dgamma + i, rest) : hn::Zero(d);
-    auto sum_beta = dbeta ? load_partial(d, dbeta + i, rest) : hn::Zero(d);
-    for (size_t r = 0; r < kRows; ++r) {
-      const size_t at = r * stride + i;
-      const auto v = load_partial(d, x + at, rest), g = load_partial(d, dy + at, rest);
-      auto hat = v;
-      const auto w = gamma ? load_partial(d, gamma + i, rest) : hn::Set(d, c[r].gamma);
-      store_partial(step(r, v, g, w, hat), d, dx + at, rest);
-      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
-      sum_beta = hn::Add(sum_beta, g);
-    }
-    if (dgamma) store_partial(sum_gamma, d, dgamma + i, rest);
-    if (dbeta) store_partial(sum_beta, d, dbeta + i, rest);
-  }
+  if (i < n) partly(i, n - i);
 }
 
 // total[i] += part[i], and part[i] = 0.

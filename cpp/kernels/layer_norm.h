@@ -9,8 +9,6 @@ namespace regkern {
 
 inline constexpr std::size_t kRowBlock = 4096;  // elements that the second pass finds in the L1 cache
 
-inline constexpr std::size_t kRowsAtOnce = 4;  // of the backward pass
-
 template <class T>
 struct RowAffine {
   T mean, mean_low, scale, shift;
