@@ -183,6 +183,11 @@ ELSEWHERE = {
     "feature_alpha_dropout": "test_dropout.py",
     "feature_dropout": "test_dropout.py",
     "gelu_dropout_backward": "test_fused.py",
+    **{
+        f"{norm}{way}": "test_layer_norm.py"
+        for norm in ("layer_norm", "rms_norm", "group_norm", "instance_norm")
+        for way in ("", "_backward")
+    },
     "normal": "test_random.py",
     "relu_dropout_backward": "test_fused.py",
     "softmax_dropout": "test_fused.py",

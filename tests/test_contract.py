@@ -69,13 +69,17 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
         name: ("dy", lambda x, f=name, **o: getattr(rk, f)(x, like(x), mask_for(x), **o))
         for name in ("relu_dropout_backward", "gelu_dropout_backward", "softmax_dropout_backward")
     },
+    "layer_norm": ("x", rk.layer_norm),
+    "rms_norm": ("x", rk.rms_norm),
+    "group_norm": ("x", lambda x, **o: rk.group_norm(x, 1, **o)),
+    "instance_norm": ("x", rk.instance_norm),
     "batch_norm": ("x", lambda x, **o: rk.batch_norm(x, **({"training": True} | o))),
     "batch_norm_backward": (
         "dy",
         lambda x, **o: rk.batch_norm_backward(x, rk.batch_norm(X.copy(), training=True)[1], **o),
     ),
 }
-WITH_OUT = [name for name in CALLS if "norm" not in name or name.startswith("batch")]
+WITH_OUT = [name for name in CALLS if name not in ("l1_norm", "squared_l2_norm")]
 
 WRONG_KINDS = {
     "int64": X.astype(np.int64),
@@ -197,6 +201,7 @@ NUMBERS = {  # function, argument → what is out of its range
     ("sgd_step", "dampening"): [-0.1, np.nan, np.inf],
     ("sgd_step", "weight_decay"): [-0.1, np.nan, np.inf],
     ("sgd_step", "l1"): [-0.1, np.nan, np.inf],
+    **{(f, "eps"): [-0.1, np.nan, np.inf] for f in ("layer_norm", "group_norm", "instance_norm")},
     ("batch_norm", "momentum"): [-0.1, 1.1, np.nan],
     ("batch_norm", "eps"): [-0.1, np.nan, np.inf],
 }

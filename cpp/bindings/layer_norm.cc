@@ -114,7 +114,7 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
   const Array shift = affine_parameter(f, "beta", beta, from, first_axis, groups);
   const double machine = from.dtype() == Dtype::kFloat32 ? std::numeric_limits<float>::epsilon()
                                                          : std::numeric_limits<double>::epsilon();
-  const double epsilon = eps.is_none() ? machine : finite_nonnegative({f, "eps"}, eps);
+  const double epsilon = eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, eps);
   const Array beside = optional_input({f, "residual"}, residual);
   if (beside) {
     require_dtype({f, "residual"}, beside, from.dtype());

@@ -373,7 +373,7 @@ def group_norm_backward(
     >>> import numpy as np, regkern as rk
     >>> y, cache = rk.group_norm(np.array([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0)
     >>> rk.group_norm_backward(np.array([[1.0, 0.0, 0.0, 2.0]]), cache)[1]
-    array([-1.,  0., -0.,  2.])
+    array([-1.,  0.,  0.,  2.])
     """
     return _backward("group_norm_backward", dy, cache, out)
 

@@ -143,6 +143,22 @@ def channels(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def rows(shape: Shape, dtype: Any) -> Data:
+    """Rows along the last axis, with affine parameters."""
+    d = vector(shape, dtype)
+    d.dy = normal(shape, dtype, 1000)
+    count = shape.dims[-1]
+    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
+    d.eps, d.groups = 1e-5, None
+    return d
+
+
+def grouped(shape: Shape, dtype: Any) -> Data:
+    d = channels(shape, dtype)
+    d.groups = 32
+    return d
+
+
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
 NORMALIZED = (
     Shape((256, 1024)),
@@ -154,6 +170,9 @@ NORMALIZED = (
 
 ROWS = (Shape((16_000, 1_000)),)
 MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
+
+TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
+DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
 
 EXPRESSION = ("expression", "NumPy", "expression")
 MULTIPLY = ("multiply", "NumPy", "multiply")
@@ -185,6 +204,12 @@ KERNELS = (
     Kernel("softmax_dropout", "softmax_dropout", 2, vector, shapes=ROWS, random=True),
     Kernel("normal", "normal", 1, vector, random=True),
     Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True, share=2),
+    Kernel("layer_norm", "layer_norm", 2, rows, shapes=TOKENS),
+    Kernel("layer_norm_backward", "layer_norm_backward", 3, rows, shapes=TOKENS),
+    Kernel("rms_norm", "rms_norm", 2, rows, shapes=TOKENS),
+    Kernel("group_norm", "group_norm", 2, grouped, shapes=DIFFUSION),
+    Kernel("group_norm_backward", "group_norm_backward", 3, grouped, shapes=DIFFUSION),
+    Kernel("instance_norm", "instance_norm", 2, grouped, shapes=DIFFUSION),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
 )

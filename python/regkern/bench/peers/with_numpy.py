@@ -236,3 +236,29 @@ def batch_norm_backward(d: Data) -> Call:
         return dgamma, dbeta
 
     return call
+
+
+def layer_norm(d: Data) -> Call:
+    """mean, subtract, einsum, multiply, multiply, add with out="""
+    x, out, n = d.x, d.out, d.x.shape[-1]
+
+    def call() -> None:
+        np.subtract(x, x.mean(axis=-1, keepdims=True), out=out)
+        variance = np.einsum("ij,ij->i", out, out)[:, None] / n
+        np.multiply(out, 1 / np.sqrt(variance + d.eps), out=out)
+        np.multiply(out, d.gamma, out=out)
+        np.add(out, d.beta, out=out)
+
+    return call
+
+
+def rms_norm(d: Data) -> Call:
+    """einsum, multiply, multiply with out="""
+    x, out, n = d.x, d.out, d.x.shape[-1]
+
+    def call() -> None:
+        square = np.einsum("ij,ij->i", x, x)[:, None] / n
+        np.multiply(x, 1 / np.sqrt(square + d.eps), out=out)
+        np.multiply(out, d.gamma, out=out)
+
+    return call

@@ -112,3 +112,29 @@ class Regkern:
         """batch_norm_backward(dy, cache, out=)"""
         _, cache = self.lib.batch_norm(d.x, d.gamma, d.beta, training=True, eps=d.eps, axis=d.axis)
         return partial(self.lib.batch_norm_backward, d.dy, cache, out=d.out)
+
+    def layer_norm(self, d: Data) -> Call:
+        """layer_norm(x, gamma, beta, out=)"""
+        return partial(self.lib.layer_norm, d.x, d.gamma, d.beta, eps=d.eps, out=d.out)
+
+    def layer_norm_backward(self, d: Data) -> Call:
+        """layer_norm_backward(dy, cache, out=)"""
+        _, cache = self.lib.layer_norm(d.x, d.gamma, d.beta, eps=d.eps)
+        return partial(self.lib.layer_norm_backward, d.dy, cache, out=d.out)
+
+    def rms_norm(self, d: Data) -> Call:
+        """rms_norm(x, gamma, out=)"""
+        return partial(self.lib.rms_norm, d.x, d.gamma, eps=d.eps, out=d.out)
+
+    def group_norm(self, d: Data) -> Call:
+        """group_norm(x, 32, gamma, beta, out=)"""
+        return partial(self.lib.group_norm, d.x, d.groups, d.gamma, d.beta, eps=d.eps, out=d.out)
+
+    def group_norm_backward(self, d: Data) -> Call:
+        """group_norm_backward(dy, cache, out=)"""
+        _, cache = self.lib.group_norm(d.x, d.groups, d.gamma, d.beta, eps=d.eps)
+        return partial(self.lib.group_norm_backward, d.dy, cache, out=d.out)
+
+    def instance_norm(self, d: Data) -> Call:
+        """instance_norm(x, gamma, beta, out=)"""
+        return partial(self.lib.instance_norm, d.x, d.gamma, d.beta, eps=d.eps, out=d.out)

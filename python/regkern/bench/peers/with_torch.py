@@ -196,3 +196,46 @@ def batch_norm_backward(d: Data) -> Call:
     arguments = (dy, x, gamma, mean, var, saved_mean, saved_invstd, True, d.eps, which)
     call = partial(aten.native_batch_norm_backward, *arguments)
     return (lambda: call()[0].movedim(1, -1)) if d.axis == -1 else call
+
+
+def layer_norm(d: Data) -> Call:
+    """aten.native_layer_norm, fresh output (its out= form copies)"""
+    return partial(aten.native_layer_norm, tensor(d.x), [d.x.shape[-1]], tensor(d.gamma), tensor(d.beta), d.eps)
+
+
+def layer_norm_backward(d: Data) -> Call:
+    """aten.native_layer_norm_backward, fresh output"""
+    x, gamma, beta, shape = tensor(d.x), tensor(d.gamma), tensor(d.beta), [d.x.shape[-1]]
+    _, mean, invstd = aten.native_layer_norm(x, shape, gamma, beta, d.eps)
+    which = [True, True, True]
+    return partial(aten.native_layer_norm_backward, tensor(d.dy), x, shape, mean, invstd, gamma, beta, which)
+
+
+def rms_norm(d: Data) -> Call:
+    """nn.functional.rms_norm, fresh output"""
+    return partial(torch.nn.functional.rms_norm, tensor(d.x), (d.x.shape[-1],), tensor(d.gamma), d.eps)
+
+
+def _group_shape(d: Data) -> tuple[int, int, int, int]:
+    return d.x.shape[0], d.x.shape[1], d.x.size // (d.x.shape[0] * d.x.shape[1]), d.groups
+
+
+def group_norm(d: Data) -> Call:
+    """aten.native_group_norm, fresh output"""
+    arguments = (tensor(d.x), tensor(d.gamma), tensor(d.beta), *_group_shape(d), d.eps)
+    return partial(aten.native_group_norm, *arguments)
+
+
+def group_norm_backward(d: Data) -> Call:
+    """aten.native_group_norm_backward, fresh output"""
+    x, gamma = tensor(d.x), tensor(d.gamma)
+    _, mean, invstd = aten.native_group_norm(x, gamma, tensor(d.beta), *_group_shape(d), d.eps)
+    which = [True, True, True]
+    return partial(aten.native_group_norm_backward, tensor(d.dy), x, mean, invstd, gamma, *_group_shape(d), which)
+
+
+def instance_norm(d: Data) -> Call:
+    """nn.functional.instance_norm, fresh output"""
+    return partial(
+        torch.nn.functional.instance_norm, tensor(d.x), None, None, tensor(d.gamma), tensor(d.beta), eps=d.eps
+    )

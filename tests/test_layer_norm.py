@@ -1,0 +1,418 @@
+"""Layer, RMS, group and instance norm against the reference, their laws, and torch where it is installed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regkern as rk
+import regkern.reference as ref
+from comparing import Guarded, assert_same_bits, layouts
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A norm with its axes and affine parameters."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+    groups: int | None = None
+    gamma: bool = True
+    beta: bool = True
+    residual: bool = False
+
+    def __str__(self) -> str:
+        words = [self.name, *(f"{k}={v}" for k, v in self.options)]
+        words += [] if self.gamma else ["no gamma"]
+        words += [] if self.beta or self.name == "rms_norm" else ["no beta"]
+        return " ".join(words + (["residual"] if self.residual else []))
+
+    @property
+    def axis(self) -> int:
+        return dict(self.options).get("axis", -1 if self.name in ("layer_norm", "rms_norm") else 1)
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[self.axis :] if self.name in ("layer_norm", "rms_norm") else (shape[self.axis],)
+
+    def groups_of(self, shape: tuple[int, ...]) -> int:
+        return 2 if shape[self.axis] % 2 == 0 else 1
+
+    def call(self, module: Any, arrays: dict[str, np.ndarray], **more: Any) -> Any:
+        keywords = {k: v for k, v in arrays.items() if k not in ("x", "dy")} | dict(self.options) | more
+        positional = [self.groups_of(arrays["x"].shape)] if self.name == "group_norm" else []
+        return getattr(module, self.name)(arrays["x"], *positional, **keywords)
+
+    def backward(self, module: Any, dy: np.ndarray, cache: Any, **more: Any) -> Any:
+        return getattr(module, f"{self.name}_backward")(dy, cache, **more)
+
+    def make(
+        self, shape: tuple[int, ...], dtype: type, rng: np.random.Generator, mean: float = 3.0, std: float = 2.0
+    ) -> dict[str, np.ndarray]:
+        made = {"x": mean + std * rng.standard_normal(shape)}
+        if self.gamma:
+            made["gamma"] = rng.standard_normal(self.parameter_shape(shape))
+        if self.beta and self.name != "rms_norm":
+            made["beta"] = rng.standard_normal(self.parameter_shape(shape))
+        if self.residual:
+            made["residual"] = rng.standard_normal(shape)
+        return {name: a.astype(dtype) for name, a in made.items()}
+
+
+KINDS = [
+    Kind("layer_norm"),
+    Kind("layer_norm", (("axis", 1),), residual=True),
+    Kind("layer_norm", gamma=False),
+    Kind("layer_norm", beta=False, residual=True),
+    Kind("layer_norm", (("eps", 0.1),), gamma=False, beta=False),
+    Kind("rms_norm"),
+    Kind("rms_norm", (("axis", 1), ("eps", 1e-3)), residual=True),
+    Kind("rms_norm", gamma=False),
+    Kind("group_norm"),
+    Kind("group_norm", (("axis", -1),)),
+    Kind("group_norm", gamma=False, beta=False),
+    Kind("instance_norm"),
+    Kind("instance_norm", (("axis", -1), ("eps", 0.1)), beta=False),
+]
+# Rows around the lanes (32) and blocks (4096), rows one, two and four at a time, more than 16 rows, one element a row.
+SHAPES = [
+    (1, 1),
+    (3, 2),
+    (5, 31),
+    (37, 32),
+    (70, 33),
+    (200, 64),
+    (21, 512),
+    (9, 1000),
+    (2, 4096),
+    (3, 4097),
+    (2, 9000),
+    (4, 6, 5),
+    (3, 8, 7, 7),
+    (2, 4, 65, 64),
+    (2, 3, 2, 3, 5),
+    (2, 6, 1, 1),
+]
+
+
+def rows_of(a: np.ndarray, kind: Kind, groups: int | None) -> np.ndarray:
+    """For every element, the number of the row it belongs to."""
+    shape, axis = a.shape, kind.axis % a.ndim
+    if groups is None:
+        outer = int(np.prod(shape[:axis]))
+        return np.broadcast_to(np.arange(outer).reshape(shape[:axis] + (1,) * (a.ndim - axis)), shape)
+    channels = np.arange(shape[axis]) // (shape[axis] // groups)
+    across = [1] * a.ndim
+    across[axis] = -1
+    return (
+        np.arange(shape[0]).reshape(-1, *[1] * (a.ndim - 1)) * groups + channels.reshape(across) + np.zeros(shape, int)
+    )
+
+
+def mean_over_rows(a: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    flat = rows.ravel()
+    return (np.bincount(flat, a.ravel()) / np.bincount(flat))[rows]
+
+
+def close(got: np.ndarray, ref_: np.ndarray, bound: np.ndarray, label: object) -> None:
+    """8 roundings of the dtype, and those of the reference's float64, of the terms that make the result."""
+    assert got.dtype == ref_.dtype
+    assert got.shape == ref_.shape
+    eps = 8 * np.finfo(got.dtype).eps + np.sqrt(max(bound.size, 1)) * np.finfo(np.float64).eps
+    error = np.abs(got.astype(np.float64) - ref_)
+    within = error <= eps * bound + np.finfo(got.dtype).smallest_subnormal
+    assert within.all(), (label, float(np.max(error / (eps * bound))))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_equals_the_reference(
+    kind: Kind, shape: tuple[int, ...], isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    arrays = kind.make(shape, dtype, rng)
+    dy = rng.standard_normal(shape).astype(dtype)
+    expected, ref_cache = kind.call(ref, arrays)
+    got, cache = kind.call(rk, arrays)
+    rows = rows_of(dy, kind, cache.groups)
+    wide = [-1] if cache.groups is None else None
+    parameters = {}
+    for name in ("gamma", "beta"):
+        value = np.abs(arrays[name].astype(np.float64)) if name in arrays else np.full((), name == "gamma", float)
+        if wide is None and value.ndim:
+            across = [1] * dy.ndim
+            across[kind.axis] = -1
+            value = value.reshape(across)
+        parameters[name] = value
+    gamma, beta = parameters["gamma"], parameters["beta"]
+    invstd = ref_cache.invstd[rows]
+    xhat = np.abs(ref_cache.x - ref_cache.mean[rows]) * invstd
+    close(got, expected, gamma * (1 + xhat) + beta + 0 * xhat, "y")
+    if kind.residual:
+        assert_same_bits(cache.x, arrays["x"] + arrays["residual"])
+    else:
+        assert cache.x is arrays["x"]
+    # In the reference a row of one element has dx = 0 by cancellation of equal terms; the bound is made of the terms.
+    results, wanted = kind.backward(rk, dy, cache), kind.backward(ref, dy, ref_cache)
+    g = np.abs(dy.astype(np.float64)) * gamma
+    dx_terms = g + mean_over_rows(g, rows) + (1 + xhat) * mean_over_rows(g * xhat, rows)
+    close(results[0], wanted[0], invstd * dx_terms, "dx")
+    axis = kind.axis % dy.ndim
+    others = tuple(range(axis)) if cache.groups is None else tuple(i for i in range(dy.ndim) if i != axis)
+    close(results[1], wanted[1], (np.abs(dy) * (1 + xhat)).sum(axis=others), "dgamma")
+    if kind.name != "rms_norm":
+        close(results[2], wanted[2], np.abs(dy.astype(np.float64)).sum(axis=others), "dbeta")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_memory_threads_and_out(kind: Kind, dtype: type, rng: np.random.Generator) -> None:
+    shape = (6, 4, 11, 13)
+    arrays, dy = kind.make(shape, dtype, rng), rng.standard_normal(shape).astype(dtype)
+    y, cache = kind.call(rk, arrays)
+    gradients = kind.backward(rk, dy, cache)
+    for name in arrays:
+        for layout, a in layouts(arrays[name]):
+            got, other = kind.call(rk, arrays | {name: a})
+            assert_same_bits(got, y, (name, layout))
+            for one, two in zip(kind.backward(rk, dy, other), gradients, strict=True):
+                assert_same_bits(one, two, (name, layout))
+    for layout, a in layouts(dy):
+        for one, two in zip(kind.backward(rk, a, cache), gradients, strict=True):
+            assert_same_bits(one, two, ("dy", layout))
+        kind.backward(rk, a, cache, out=a)
+        assert_same_bits(a, gradients[0], ("dx over dy", layout))
+    for layout, a in layouts(arrays["x"]):
+        got, emptied = kind.call(rk, arrays | {"x": a}, out=a)
+        assert got is a
+        assert_same_bits(a, y, ("in place", layout))
+        if not kind.residual:
+            with pytest.raises(ValueError, match=rf"^{kind.name}_backward: cache\.x must be intact"):
+                kind.backward(rk, dy, emptied)
+    for offset in (0, 1):
+        guarded = Guarded(shape, dtype, offset)
+        kind.call(rk, arrays, out=guarded.array)
+        assert_same_bits(guarded.array, y)
+        kind.backward(rk, dy, cache, out=guarded.array)
+        assert_same_bits(guarded.array, gradients[0])
+        guarded.check()
+    for large in ((301, 8, 21, 20), (40, 2, 5000)):
+        arrays, dy = kind.make(large, dtype, rng), rng.standard_normal(large).astype(dtype)
+        results = set()
+        for team in (1, 2, 3, 7):
+            with rk.threads(team):
+                got, cache = kind.call(rk, arrays)
+                results.add(b"".join(a.tobytes() for a in (got, *kind.backward(rk, dy, cache))))
+        for isa in rk._core.config()["isas"]:
+            rk._core.set_isa(isa)
+            got, cache = kind.call(rk, arrays)
+            results.add(b"".join(a.tobytes() for a in (got, *kind.backward(rk, dy, cache))))
+        rk._core.set_isa(rk._core.config()["isas"][0])
+        assert len(results) == 1
+
+
+def test_gradients_written_around_the_cache(dtype: type, rng: np.random.Generator) -> None:
+    """Larger than the last cache, at every alignment of the output: same bits as in pieces that fit."""
+    shape = (9000, 1024 * 4 // np.dtype(dtype).itemsize)
+    x = rng.standard_normal(shape, dtype=dtype)
+    gamma = rng.standard_normal(shape[1]).astype(dtype)
+    y, cache = rk.layer_norm(x, gamma)
+    dx, _, _ = rk.layer_norm_backward(x, cache)
+    for offset in (1, 3):
+        out = np.zeros(x.size + 64, dtype)[offset : offset + x.size].reshape(shape)
+        assert_same_bits(rk.layer_norm_backward(x, cache, out=out)[0], dx)
+        assert_same_bits(rk.layer_norm(x, gamma, out=out)[0], y)
+    part = slice(4000, 4100)
+    few, few_cache = rk.layer_norm(x[part], gamma)
+    assert_same_bits(few, y[part])
+    assert_same_bits(rk.layer_norm_backward(x[part], few_cache)[0], dx[part])
+
+
+@pytest.mark.parametrize("ratio", [1e3, 1e4])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.name != "rms_norm" and not k.residual], ids=str)
+def test_far_from_zero(kind: Kind, ratio: float, isa: str, rng: np.random.Generator) -> None:
+    """Float32 rows of mean/std = 1e3 and 1e4, against float64 of the same numbers."""
+    arrays = kind.make((5, 8, 40, 40), np.float32, rng, mean=ratio, std=1.0)
+    y, _ = kind.call(rk, arrays)
+    wide, _ = kind.call(ref, {name: a.astype(np.float64) for name, a in arrays.items()})
+    assert np.abs(y - wide).max() <= (1e-6 if ratio == 1e3 else 1e-5) * max(1, np.abs(wide).max())
+
+
+def test_constant_rows_give_beta(isa: str, dtype: type) -> None:
+    for n in (1, 7, 32, 100, 5000):
+        x = np.full((3, n), 0.1, dtype)
+        beta = np.linspace(-1, 1, n).astype(dtype)
+        assert_same_bits(rk.layer_norm(x, None, beta)[0], np.tile(beta, (3, 1)) + dtype(0))
+    x = np.full((2, 4, 30, 30), 1 / 3, dtype)
+    assert (rk.group_norm(x, 2)[0] == 0).all()
+
+
+def test_one_outlier_where_the_shift_is_taken(isa: str) -> None:
+    """The median of three elements protects against one; two of them far away ask for the second pass."""
+    for places in ([0], [0, 500], [0, 500, 999]):
+        x = np.random.default_rng(1).standard_normal((2, 1000)).astype(np.float32)
+        x[:, places] = 1e5
+        y, _ = rk.layer_norm(x)
+        wide, _ = ref.layer_norm(x.astype(np.float64))
+        assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max()
+
+
+def test_squares_beyond_float32(isa: str) -> None:
+    rng = np.random.default_rng(2)
+    for size in (1e25, 1e-25):
+        x = (size * rng.standard_normal((3, 500))).astype(np.float32)
+        for function in (rk.layer_norm, rk.rms_norm):
+            y, _ = function(x, eps=0.0)
+            wide, _ = getattr(ref, function.__name__)(x.astype(np.float64), eps=0.0)
+            assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max(), (size, function.__name__)
+
+
+def test_nan_and_inf_stay_in_their_row(isa: str, dtype: type, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((6, 200)).astype(dtype)
+    clean, _ = rk.layer_norm(x)
+    for value, column in ((np.nan, 0), (np.inf, 100), (-np.inf, 199), (np.nan, 57)):
+        dirty = x.copy()
+        dirty[2, column] = value
+        for function in (rk.layer_norm, rk.rms_norm):
+            y, _ = function(dirty)
+            assert np.isnan(y[2]).any()
+            assert np.isfinite(np.delete(y, 2, axis=0)).all()
+        y, _ = rk.layer_norm(dirty)
+        assert np.isnan(y[2]).all()
+        assert_same_bits(np.delete(y, 2, axis=0), np.delete(clean, 2, axis=0))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_gradients_against_central_differences(kind: Kind, rng: np.random.Generator) -> None:
+    arrays = kind.make((3, 4, 5), np.float64, rng)
+    dy = rng.standard_normal((3, 4, 5))
+    _, cache = kind.call(rk, arrays)
+    results = kind.backward(rk, dy, cache)
+    h = 1e-5
+    for name, gradient in zip(("x", "gamma", "beta"), results, strict=False):
+        if name not in arrays:
+            continue
+        direction = rng.standard_normal(arrays[name].shape)
+        losses = [np.sum(dy * kind.call(rk, arrays | {name: arrays[name] + t * direction})[0]) for t in (h, -h)]
+        assert (losses[0] - losses[1]) / (2 * h) == pytest.approx(
+            float(np.sum(gradient * direction)), rel=1e-6, abs=1e-8
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_empty(kind: Kind, dtype: type) -> None:
+    for shape in ((0, 4, 3), (3, 4, 0)):
+        arrays = {"x": np.zeros(shape, dtype)}
+        y, cache = kind.call(rk, arrays)
+        expected, ref_cache = kind.call(ref, arrays)
+        assert_same_bits(y, expected)
+        for got, wanted in zip(kind.backward(rk, y, cache), kind.backward(ref, y, ref_cache), strict=True):
+            assert_same_bits(got, wanted, shape)
+
+
+def test_against_torch(dtype: type, rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    x, dy = rng.standard_normal((4, 6, 5, 5)).astype(dtype), rng.standard_normal((4, 6, 5, 5)).astype(dtype)
+    row, channel = rng.standard_normal((2, 5)).astype(dtype), rng.standard_normal((2, 6)).astype(dtype)
+    for forward, backward, theirs, parameters in (
+        (rk.layer_norm, rk.layer_norm_backward, lambda t, g, b: F.layer_norm(t, (5,), g, b), row),
+        (rk.rms_norm, rk.rms_norm_backward, lambda t, g: F.rms_norm(t, (5,), g), row[:1]),
+        (
+            lambda a, *p: rk.group_norm(a, 3, *p),
+            rk.group_norm_backward,
+            lambda t, g, b: F.group_norm(t, 3, g, b),
+            channel,
+        ),
+        (rk.instance_norm, rk.instance_norm_backward, lambda t, g, b: F.instance_norm(t, weight=g, bias=b), channel),
+    ):
+        tensors = [torch.from_numpy(a.copy()).requires_grad_() for a in (x, *parameters)]
+        expected = theirs(*tensors)
+        expected.backward(torch.from_numpy(dy))
+        y, cache = forward(x, *parameters)
+        tolerance = 1e-4 if dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(y, expected.detach().numpy(), rtol=tolerance, atol=tolerance)
+        for got, tensor in zip(backward(dy, cache), tensors, strict=True):
+            np.testing.assert_allclose(got, tensor.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
+LAYERS: list[tuple[str, Callable[..., Any], tuple[int, ...]]] = [
+    ("LayerNorm", lambda m, **o: m.LayerNorm((4, 5), **o), (3, 4, 5)),
+    ("LayerNorm", lambda m, **o: m.LayerNorm(5, bias=False, **o), (3, 4, 5)),
+    ("RMSNorm", lambda m, **o: m.RMSNorm(5, **o), (3, 4, 5)),
+    ("GroupNorm", lambda m, **o: m.GroupNorm(2, 4, **o), (3, 4, 5)),
+    ("InstanceNorm", lambda m, **o: m.InstanceNorm(4, affine=True, **o), (3, 4, 5)),
+]
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize(("name", "make", "shape"), LAYERS)
+def test_layers(name: str, make: Callable, shape: tuple[int, ...], module: Any, rng: np.random.Generator) -> None:
+    layer = make(module, dtype=np.float64)
+    x, dy = rng.standard_normal(shape), rng.standard_normal(shape)
+    with pytest.raises(ValueError, match=rf"^{name}\.backward: forward"):
+        layer.backward(dy)
+    y = layer.forward(x)
+    dx = layer.backward(dy)
+    assert layer.dgamma.shape == layer.gamma.shape
+    state = pickle.loads(pickle.dumps(layer.state_dict()))
+    assert set(state) <= {"weight", "bias"}
+    state["weight"] = state["weight"] * 2
+    other = make(module, dtype=np.float64)
+    other.load_state_dict(state)
+    np.testing.assert_allclose(other.forward(x, training=False), 2 * y, rtol=1e-14)
+    np.testing.assert_allclose(other.backward(dy), 2 * dx, rtol=1e-12, atol=1e-14)
+    with pytest.raises(ValueError, match=rf"^{name}\.load_state_dict: keys"):
+        layer.load_state_dict({})
+    with pytest.raises(ValueError, match=rf"^{name}\.load_state_dict: weight must have shape"):
+        layer.load_state_dict(state | {"weight": np.ones(99)})
+    with pytest.raises(TypeError, match=rf"^{name}\.load_state_dict: weight must be real numbers"):
+        layer.load_state_dict(state | {"weight": np.full(layer.gamma.shape, "a")})
+    assert name in repr(layer)
+
+
+def test_a_state_of_torch_loads() -> None:
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.GroupNorm(2, 4)
+    with torch.no_grad():
+        theirs.weight.normal_()
+        theirs.bias.normal_()
+    ours = rk.GroupNorm(2, 4)
+    ours.load_state_dict({name: t.numpy() for name, t in theirs.state_dict().items()})
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(ours.forward(x), theirs(torch.from_numpy(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_bad_arguments() -> None:
+    x = np.ones((4, 6, 5), np.float32)
+    with pytest.raises(ValueError, match=r"^layer_norm: x must have rank >= 1, got a number"):
+        rk.layer_norm(np.float32(1))
+    with pytest.raises(ValueError, match=r"^layer_norm: axis must be an axis of x with shape \(4, 6, 5\), got 3"):
+        rk.layer_norm(x, axis=3)
+    with pytest.raises(ValueError, match=r"^layer_norm: gamma must have shape \(6, 5\), got \(5,\)"):
+        rk.layer_norm(x, np.ones(5, np.float32), axis=1)
+    with pytest.raises(TypeError, match=r"^layer_norm: beta must be float32 like the data, got float64"):
+        rk.layer_norm(x, None, np.ones(5))
+    with pytest.raises(ValueError, match=r"^layer_norm: residual must have shape \(4, 6, 5\), got \(6, 5\)"):
+        rk.layer_norm(x, residual=x[0])
+    with pytest.raises(ValueError, match=r"^layer_norm: out must not overlap residual"):
+        rk.layer_norm(x, residual=(r := x.copy()), out=r)
+    with pytest.raises(ValueError, match=r"^group_norm: num_groups must be >= 1 and divide the 6 channels, got 4"):
+        rk.group_norm(x, 4)
+    with pytest.raises(ValueError, match=r"^group_norm: num_groups must be >= 1 and divide the 6 channels, got 0"):
+        rk.group_norm(x, 0)
+    with pytest.raises(ValueError, match=r"^group_norm: axis must not be 0, the axis of the samples, got 0"):
+        rk.group_norm(x, 2, axis=0)
+    with pytest.raises(ValueError, match=r"^instance_norm: x must have rank >= 2, got shape \(5,\)"):
+        rk.instance_norm(x[0, 0])
+    for function in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):
+        forward, backward = getattr(rk, function), getattr(rk, f"{function}_backward")
+        _, cache = forward(x, 2) if function == "group_norm" else forward(x)
+        with pytest.raises(TypeError, match=rf"^{function}_backward: cache must be a NormCache, got tuple"):
+            backward(x, (1, 2))
+        with pytest.raises(ValueError, match=rf"^{function}_backward: dy must have shape \(4, 6, 5\), got \(5, 6, 4\)"):
+            backward(x.T, cache)
+        with pytest.raises(ValueError, match=rf"^{function}_backward: out must not overlap cache\.x"):
+            backward(x.copy(), cache, out=cache.x)
