@@ -194,7 +194,13 @@ ELSEWHERE = {
     "softmax_dropout_backward": "test_fused.py",
     "uniform": "test_random.py",
     "batch_norm": "test_norm.py",
+    "batch_norm_apply": "test_norm.py",
     "batch_norm_backward": "test_norm.py",
+    "batch_norm_backward_apply": "test_norm.py",
+    "batch_norm_backward_reduce": "test_norm.py",
+    "batch_norm_stats": "test_norm.py",
+    "fold_batch_norm": "test_norm.py",
+    "merge_stats": "test_norm.py",
     "dropout_backward": "test_dropout.py",
     "random_bits": "test_random.py",
 }

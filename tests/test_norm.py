@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -327,3 +329,122 @@ def test_same_bits_for_every_instruction_set(case: NormCase, dtype: type, rng: n
     for other in results[1:]:
         for got, first in zip(other, results[0], strict=True):
             assert_same_bits(got, first)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_statistics_and_application_apart(axis: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
+    """The separate calls on parts of a batch, merged, do what one call on the whole does."""
+    shape = (12, 5, 9, 7) if axis == 1 else (12, 9, 7, 5)
+    x, dy = ((3 + 2 * rng.standard_normal(shape)).astype(dtype) for _ in range(2))
+    gamma, beta = rng.standard_normal((2, 5)).astype(dtype)
+    y, cache = rk.batch_norm(x, gamma, beta, training=True, axis=axis)
+    dx, dgamma, dbeta = rk.batch_norm_backward(dy, cache)
+    whole = rk.batch_norm_stats(x, axis=axis)
+    assert_same_bits(whole.mean, cache.mean)
+    assert_same_bits(rk.batch_norm_apply(x, whole, gamma, beta, axis=axis), y)
+    parts = [slice(0, 5), slice(5, 6), slice(6, 6), slice(6, 12)]
+    stats = rk.merge_stats(rk.batch_norm_stats(x[p], axis=axis) for p in parts)
+    assert stats.count == whole.count
+    eps64 = np.finfo(np.float64).eps
+    assert np.allclose(stats.mean, whole.mean, rtol=0, atol=64 * eps64 * 5)
+    assert np.allclose(stats.var, whole.var, rtol=64 * eps64)
+    sums = [rk.batch_norm_backward_reduce(dy[p], x[p], stats, axis=axis) for p in parts]
+    sum_dy, sum_dy_xhat = (np.sum([s[k] for s in sums], axis=0) for k in (0, 1))
+    tolerance = 32 * np.finfo(dtype).eps
+    assert np.allclose(sum_dy, dbeta, rtol=0, atol=tolerance * np.abs(dy).sum() / 5)
+    assert np.allclose(sum_dy_xhat, dgamma, rtol=0, atol=tolerance * np.abs(dy).sum() / 5)
+    pieces = [rk.batch_norm_backward_apply(dy[p], x[p], stats, sum_dy, sum_dy_xhat, gamma, axis=axis) for p in parts]
+    assert np.allclose(np.concatenate(pieces), dx, rtol=0, atol=tolerance * 8)
+    for function, arguments in (
+        ("batch_norm_stats", (x,)),
+        ("batch_norm_apply", (x, whole, gamma, beta)),
+        ("batch_norm_backward_reduce", (dy, x, whole)),
+        ("batch_norm_backward_apply", (dy, x, whole, *rk.batch_norm_backward_reduce(dy, x, whole, axis=axis), gamma)),
+    ):
+        got, expected = (getattr(module, function)(*arguments, axis=axis) for module in (rk, ref))
+        if isinstance(got, rk.BatchNormStats):
+            got, expected = (dataclasses.astuple(s) for s in (got, expected))
+        pairs = zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]
+        for one, two in pairs:
+            assert np.allclose(one, two, rtol=tolerance, atol=tolerance * 20), function
+    inside = dy.copy()
+    rk.batch_norm_backward_apply(inside, x, whole, sum_dy, sum_dy_xhat, gamma, axis=axis, out=inside)
+    assert np.allclose(inside, dx, rtol=0, atol=tolerance * 8)
+
+
+def test_merging_statistics() -> None:
+    """Against NumPy on all numbers together, far from zero, and with empty parts anywhere."""
+    rng = np.random.default_rng(3)
+    parts = [1e6 + rng.standard_normal((n, 2)) for n in (0, 7, 1, 0, 500)]
+    merged = rk.merge_stats([rk.batch_norm_stats(p) for p in parts])
+    everything = np.concatenate(parts)
+    assert merged.count == len(everything)
+    np.testing.assert_allclose(merged.mean, everything.mean(axis=0), rtol=64 * np.finfo(float).eps)
+    np.testing.assert_allclose(merged.var, everything.var(axis=0), rtol=1e-8)  # NumPy's own, at 1e6 deviations
+    assert rk.merge_stats([rk.batch_norm_stats(parts[0])]).count == 0
+    with pytest.raises(ValueError, match=r"^merge_stats: stats must hold at least one"):
+        rk.merge_stats([])
+    with pytest.raises(TypeError, match=r"^merge_stats: stats must be BatchNormStats, got tuple"):
+        rk.merge_stats([(1, 2, 3)])
+    with pytest.raises(ValueError, match=r"^merge_stats: stats must have one number of channels"):
+        rk.merge_stats([rk.batch_norm_stats(np.ones((2, 2))), rk.batch_norm_stats(np.ones((2, 3)))])
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_fold_batch_norm(module: object, dtype: type, rng: np.random.Generator) -> None:
+    """A dense layer, then batch norm in inference, against the folded layer alone."""
+    x, weight = rng.standard_normal((7, 4)).astype(dtype), rng.standard_normal((4, 5)).astype(dtype)
+    bias, mean, gamma, beta = rng.standard_normal((4, 5)).astype(dtype)
+    var = rng.random(5).astype(dtype)
+    for b, g, s in ((bias, gamma, beta), (None, None, None), (bias, None, beta)):
+        y = x @ weight + (0 if b is None else b)
+        expected, _ = module.batch_norm(y, g, s, mean, var, training=False)
+        folded, shift = module.fold_batch_norm(weight, b, mean, var, g, s, axis=-1)
+        assert folded.dtype == shift.dtype == dtype
+        np.testing.assert_allclose(x @ folded + shift, expected, rtol=0, atol=200 * np.finfo(dtype).eps * 10)
+        first, _ = module.fold_batch_norm(np.ascontiguousarray(weight.T), b, mean, var, g, s)
+        assert_same_bits(np.ascontiguousarray(first.T), folded)
+
+
+def test_bad_statistics() -> None:
+    x = np.ones((4, 3), np.float32)
+    stats = rk.batch_norm_stats(x)
+    with pytest.raises(ValueError, match=r"^batch_norm_stats: x must have rank >= 2, got shape \(4,\)"):
+        rk.batch_norm_stats(x[:, 0])
+    with pytest.raises(ValueError, match=r"^batch_norm_apply: stats\.mean must have shape \(4,\), got \(3,\)"):
+        rk.batch_norm_apply(x, stats, axis=0)
+    with pytest.raises(TypeError, match=r"^batch_norm_apply: stats\.var must be float64"):
+        rk.batch_norm_apply(x, dataclasses.replace(stats, var=np.ones(3, np.float32)))
+    with pytest.raises(ValueError, match=r"^batch_norm_apply: eps must be >= 0 and finite, got -1"):
+        rk.batch_norm_apply(x, stats, eps=-1)
+    with pytest.raises(ValueError, match=r"^batch_norm_backward_reduce: x must have shape \(4, 3\), got \(3, 4\)"):
+        rk.batch_norm_backward_reduce(x, x.T, stats)
+    with pytest.raises(ValueError, match=r"^batch_norm_backward_apply: sum_dy must have shape \(3,\), got \(2,\)"):
+        rk.batch_norm_backward_apply(x, x.copy(), stats, np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match=r"^fold_batch_norm: running_var must have shape \(4,\), got \(3,\)"):
+        rk.fold_batch_norm(x, None, np.zeros(4), np.ones(3))
+    with pytest.raises(ValueError, match=r"^fold_batch_norm: axis must be an axis of weight"):
+        rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), axis=2)
+    with pytest.raises(TypeError, match=r"^fold_batch_norm: weight must be float32 or float64, got int64"):
+        rk.fold_batch_norm(np.ones((2, 2), int), None, np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"^fold_batch_norm: eps must be >= 0 and finite, got nan"):
+        rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps=np.nan)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_cumulative_average_and_presets(module: object, rng: np.random.Generator) -> None:
+    """momentum=None: after k batches the running mean is the mean of the k means, as in torch."""
+    layer = module.BatchNorm(3, momentum=None, dtype=np.float64)
+    batches = [rng.standard_normal((6, 3)) for _ in range(4)]
+    for batch in batches:
+        layer.forward(batch)
+    np.testing.assert_allclose(layer.running_mean, np.mean([b.mean(axis=0) for b in batches], axis=0), rtol=1e-13)
+    np.testing.assert_allclose(layer.running_var, np.mean([b.var(axis=0, ddof=1) for b in batches], axis=0), rtol=1e-13)
+    keras = module.BatchNorm.preset("keras", 3, dtype=np.float64)
+    assert (keras.eps, keras.momentum, keras.unbiased, keras.axis) == (1e-3, 0.01, False, -1)
+    keras.forward(batches[0])
+    np.testing.assert_allclose(keras.running_mean, 0.01 * batches[0].mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(keras.running_var, 0.99 + 0.01 * batches[0].var(axis=0), rtol=1e-13)
+    assert module.BatchNorm.preset("onnx", 3, eps=0.5).eps == 0.5
+    with pytest.raises(ValueError, match=r"^BatchNorm\.preset: convention must be one of"):
+        module.BatchNorm.preset("caffe", 3)

@@ -173,11 +173,153 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   return py::make_tuple(to.object(), dgamma.object(), dbeta.object());
 }
 
+// Mean and biased variance of each channel, and how many elements it has.
+py::tuple stats(py::handle x, py::handle axis) {
+  constexpr const char* f = "batch_norm_stats";
+  const Array from = input({f, "x"}, x);
+  if (from.ndim() < 2)
+    value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(from.ndim(), from.shape()));
+  const int channel = channel_axis({f, "axis"}, axis, from);
+  const auto channels = static_cast<std::size_t>(from.dim(channel));
+  const Array mean = new_vector(Dtype::kFloat64, channels), var = new_vector(Dtype::kFloat64, channels);
+  const ChannelShape shape(from.extents(), channel);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    double *m = mean.data<double>(), *v = var.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_stats<T>(shape, from.in<T>(), m, v);
+  });
+  return py::make_tuple(from.size() == 0 ? 0 : shape.count(), mean.object(), var.object());
+}
+
+// What the functions that take statistics check of them: one number a channel, in float64.
+struct Channels {
+  Channels(const char* function, const Array& x, py::handle axis) : f(function) {
+    if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
+    channel = channel_axis({f, "axis"}, axis, x);
+    count = static_cast<std::size_t>(x.dim(channel));
+  }
+  Array statistic(const char* name, py::handle value) const {
+    const Array a = dense_vector(input({f, name}, value));
+    require_dtype({f, name}, a, Dtype::kFloat64);
+    require_vector({f, name}, a, count);
+    return a;
+  }
+  Array parameter(const char* name, py::handle value, const Array& x) const {
+    const Array a = optional_input({f, name}, value);
+    if (a) {
+      require_dtype({f, name}, a, x.dtype());
+      require_vector({f, name}, a, count);
+    }
+    return a;
+  }
+  const char* f;
+  int channel;
+  std::size_t count;
+};
+
+// 1/√(var + eps), and that times gamma.
+template <class T>
+std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, double eps, const T* gamma) {
+  std::vector<double> invstd(var.size()), scale(var.size());
+  for (std::size_t c = 0; c < var.size(); ++c) {
+    invstd[c] = 1 / std::sqrt(var.data<double>()[c] + eps);
+    scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  }
+  return {invstd, scale};
+}
+
+py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
+                 py::handle eps, py::handle axis, py::handle out) {
+  constexpr const char* f = "batch_norm_apply";
+  const Array from = input({f, "x"}, x);
+  const Channels channels(f, from, axis);
+  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
+  const Array scale = channels.parameter("gamma", gamma, from),
+              shift = channels.parameter("beta", beta, from);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  require_disjoint({f, "out"}, to, "gamma", scale);
+  require_disjoint({f, "out"}, to, "beta", shift);
+  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
+    const std::vector<double> shifts =
+        shift ? to_doubles<T>(dense_shift) : std::vector<double>(channels.count);
+    const double* means = m.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(), to.out<T>(),
+                                 means, scales.data(), shifts.data());
+  });
+  return to.object();
+}
+
+py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
+                          py::handle axis) {
+  constexpr const char* f = "batch_norm_backward_reduce";
+  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
+  require_dtype({f, "x"}, from, gradient.dtype());
+  require_same_shape({f, "x"}, from, gradient);
+  const Channels channels(f, from, axis);
+  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
+  const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
+    double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
+    const double* means = m.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(),
+                                           gradient.in<T>(), means, sum, hat);
+    for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
+  });
+  return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
+}
+
+py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::handle mean, py::handle var,
+                          py::handle sum_dy, py::handle sum_dy_xhat, py::handle gamma, py::handle eps,
+                          py::handle axis, py::handle out) {
+  constexpr const char* f = "batch_norm_backward_apply";
+  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
+  require_dtype({f, "x"}, from, gradient.dtype());
+  require_same_shape({f, "x"}, from, gradient);
+  const Channels channels(f, from, axis);
+  const double n = nonnegative({f, "stats.count"}, count);
+  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
+  const Array sum = channels.statistic("sum_dy", sum_dy),
+              hat = channels.statistic("sum_dy_xhat", sum_dy_xhat);
+  const Array scale = channels.parameter("gamma", gamma, from);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array to = out_or_new({f, "out"}, out, "dy", gradient);
+  require_disjoint({f, "out"}, to, "x", from);
+  require_disjoint({f, "out"}, to, "gamma", scale);
+  const Array dense_scale = dense_vector(scale);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
+    std::vector<double> sum_dev(channels.count);
+    for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hat.data<double>()[c] / invstd[c];
+    const double *means = m.data<double>(), *sums = sum.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(),
+                                          gradient.in<T>(), to.out<T>(), n, means, invstd.data(),
+                                          scales.data(), sums, sum_dev.data());
+  });
+  return to.object();
+}
+
 }  // namespace
 
 void register_norm(py::module_& m) {
   m.def("batch_norm", &batch_norm);
   m.def("batch_norm_backward", &batch_norm_backward);
+  m.def("batch_norm_stats", &stats);
+  m.def("batch_norm_apply", &apply);
+  m.def("batch_norm_backward_reduce", &backward_reduce);
+  m.def("batch_norm_backward_apply", &backward_apply);
 }
 
 }  // namespace regkern::bindings

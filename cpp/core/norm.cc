@@ -482,27 +482,15 @@ void batch_norm_train(const ChannelShape& s, In<T> x, Out<T> y, const T* gamma, 
 }
 
 template <class T>
-void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, const T* gamma,
-                         const double* mean, const double* invstd, bool training, double* dgamma,
-                         double* dbeta) {
-  std::fill_n(dgamma, s.channels, 0.0);
-  std::fill_n(dbeta, s.channels, 0.0);
+void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, In<T> dy, const double* mean, double* sum_dy,
+                                double* sum_dev) {
+  std::fill_n(sum_dy, s.channels, 0.0);
+  std::fill_n(sum_dev, s.channels, 0.0);
   if (s.shape.size == 0) return;
   const NormTable<T>& k = table<T>();
-  const auto n = static_cast<double>(s.count());
-  const std::size_t bytes = bytes_of<T>(s, 3);
-  const int team = threading::team_for(bytes);
-  std::vector<double> scales(s.channels);
-  for (std::size_t c = 0; c < s.channels; ++c) {
-    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
-  }
-  // Until the end dgamma holds Σdy·(x − mean).
-  const auto coefficients = [&](std::size_t c) {
-    return gradient_of<T>(n, mean[c], invstd[c], scales[c], dbeta[c], dgamma[c]);
-  };
+  const int team = threading::team_for(bytes_of<T>(s, 3));
   if (planar(s)) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, dy.data, dy.strides);
-    const Planes<T> dx_planes(s, dx.data, dx.strides);
     const PlanarGrid grid(s);
     struct Pair {
       double sum = 0, sum_dev = 0;
@@ -520,82 +508,116 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, co
       }
     });
     for (std::size_t u = 0; u < partial.size(); ++u) {
-      dbeta[u % s.channels] += partial[u].sum;
-      dgamma[u % s.channels] += partial[u].sum_dev;
+      sum_dy[u % s.channels] += partial[u].sum;
+      sum_dev[u % s.channels] += partial[u].sum_dev;
     }
-    if (training) {
-      std::vector<Gradient<T>> gradients(s.channels);
-      for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
-      const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
-      const bool stream = dense && stream_rows(bytes, grid.cols);
-      for_lines(s, grid, dense, team,
-                [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-                  alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
-                  const T* p = x_planes.load(c, row, col, cols, x_buffer);
-                  const T* q = dy_planes.load(c, row, col, cols, dy_buffer);
-                  T* to = dx_planes.target(c, row, col, dx_buffer);
-                  k.apply_gradient(p, q, to, rows, cols, &gradients[c], stream);
-                  dx_planes.store(c, row, col, cols, dx_buffer);
-                });
-    }
-  } else {
-    const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, dy.data, dy.strides);
-    const Columns<T> dx_columns(s, dx.data, dx.strides);
-    const ColumnShape grid(s);
-    const std::size_t leaves = grid.leaves + (grid.rest != 0);
-    std::vector<double> means(grid.cols), partial(2 * leaves * grid.cols, 0.0);
-    for (std::size_t j = 0; j < grid.cols; ++j) means[j] = mean[j % s.channels];
-    for_panels(grid, team,
-               [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-                 double* sum = &partial[2 * leaf * grid.cols + col];
-                 for_row_groups<T, 2>(
-                     grid, row, rows, col, cols, {&x_columns, &dy_columns},
-                     [&](std::size_t m, const std::array<const T*, 2>& p, std::ptrdiff_t stride) {
-                       k.column_gradient_sums(p[0], stride, p[1], stride, m, cols, &means[col], sum,
-                                              sum + grid.cols);
-                     });
-               });
-    for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
-      const double* sum = &partial[2 * leaf * grid.cols];
-      for (std::size_t f = 0; f < grid.fold; ++f, sum += s.channels) {
-        for (std::size_t c = 0; c < s.channels; ++c) {
-          dbeta[c] += sum[c];
-          dgamma[c] += sum[grid.cols + c];
-        }
+    return;
+  }
+  const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, dy.data, dy.strides);
+  const ColumnShape grid(s);
+  const std::size_t leaves = grid.leaves + (grid.rest != 0);
+  std::vector<double> means(grid.cols), partial(2 * leaves * grid.cols, 0.0);
+  for (std::size_t j = 0; j < grid.cols; ++j) means[j] = mean[j % s.channels];
+  for_panels(grid, team,
+             [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+               double* sum = &partial[2 * leaf * grid.cols + col];
+               for_row_groups<T, 2>(
+                   grid, row, rows, col, cols, {&x_columns, &dy_columns},
+                   [&](std::size_t m, const std::array<const T*, 2>& p, std::ptrdiff_t stride) {
+                     k.column_gradient_sums(p[0], stride, p[1], stride, m, cols, &means[col], sum,
+                                            sum + grid.cols);
+                   });
+             });
+  for (std::size_t leaf = 0; leaf < leaves; ++leaf) {
+    const double* sum = &partial[2 * leaf * grid.cols];
+    for (std::size_t f = 0; f < grid.fold; ++f, sum += s.channels) {
+      for (std::size_t c = 0; c < s.channels; ++c) {
+        sum_dy[c] += sum[c];
+        sum_dev[c] += sum[grid.cols + c];
       }
     }
-    if (training) {
-      const Cyclic<T, 5> cyclic(s.channels, [&](std::size_t i) {
-        const Gradient<T> g = coefficients(i);
-        return std::array<T, 5>{g.mean, g.mean_low, g.scale, g.a, g.b};
-      });
-      const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3], cyclic.at[4]};
-      const bool in_place = dy.data == dx.data;
-      for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period,
-               team, bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
-                 alignas(64) T x_buffer[kFlat], dy_buffer[kFlat], dx_buffer[kFlat];
-                 const T* p = x_columns.load(first, m, x_buffer);
-                 const T* q = dy_columns.load(first, m, dy_buffer);
-                 k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,
-                                         arrays, stream && !in_place);
-                 dx_columns.store(first, m, dx_buffer);
-               });
-    }
-  }
-  for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
-  if (!training) {  // mean and invstd do not depend on x: dx = dy·scale
-    const std::vector<double> zeros(s.channels);
-    batch_norm_apply(s, dy, dx, zeros.data(), scales.data(), zeros.data());
   }
 }
 
-#define REGKERN_INSTANTIATE(T)                                                                            \
-  template void batch_norm_stats(const ChannelShape&, In<T>, double*, double*);                           \
-  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,        \
-                                 const double*);                                                          \
-  template void batch_norm_train(const ChannelShape&, In<T>, Out<T>, const T*, const T*, double, double*, \
-                                 double*, double*);                                                       \
-  template void batch_norm_backward(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const double*,   \
+template <class T>
+void batch_norm_backward_apply(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, double n,
+                               const double* mean, const double* invstd, const double* scale,
+                               const double* sum_dy, const double* sum_dev) {
+  if (s.shape.size == 0) return;
+  const NormTable<T>& k = table<T>();
+  const std::size_t bytes = bytes_of<T>(s, 3);
+  const int team = threading::team_for(bytes);
+  const auto coefficients = [&](std::size_t c) {
+    return gradient_of<T>(n, mean[c], invstd[c], scale[c], sum_dy[c], sum_dev[c]);
+  };
+  if (planar(s)) {
+    const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, dy.data, dy.strides);
+    const Planes<T> dx_planes(s, dx.data, dx.strides);
+    const PlanarGrid grid(s);
+    std::vector<Gradient<T>> gradients(s.channels);
+    for (std::size_t c = 0; c < s.channels; ++c) gradients[c] = coefficients(c);
+    const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
+    const bool stream = dense && stream_rows(bytes, grid.cols);
+    for_lines(s, grid, dense, team,
+              [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+                alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf];
+                const T* p = x_planes.load(c, row, col, cols, x_buffer);
+                const T* q = dy_planes.load(c, row, col, cols, dy_buffer);
+                T* to = dx_planes.target(c, row, col, dx_buffer);
+                k.apply_gradient(p, q, to, rows, cols, &gradients[c], stream);
+                dx_planes.store(c, row, col, cols, dx_buffer);
+              });
+    return;
+  }
+  const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, dy.data, dy.strides);
+  const Columns<T> dx_columns(s, dx.data, dx.strides);
+  const Cyclic<T, 5> cyclic(s.channels, [&](std::size_t i) {
+    const Gradient<T> g = coefficients(i);
+    return std::array<T, 5>{g.mean, g.mean_low, g.scale, g.a, g.b};
+  });
+  const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3], cyclic.at[4]};
+  const bool in_place = dy.data == dx.data;
+  for_flat(s.shape.size, x_columns.dense() && dy_columns.dense() && dx_columns.dense(), cyclic.period, team,
+           bytes, [&](std::size_t first, std::size_t m, std::size_t phase, bool stream) {
+             alignas(64) T x_buffer[kFlat], dy_buffer[kFlat], dx_buffer[kFlat];
+             const T* p = x_columns.load(first, m, x_buffer);
+             const T* q = dy_columns.load(first, m, dy_buffer);
+             k.apply_gradient_cyclic(p, q, dx_columns.target(first, dx_buffer), m, phase, cyclic.period,
+                                     arrays, stream && !in_place);
+             dx_columns.store(first, m, dx_buffer);
+           });
+}
+
+template <class T>
+void batch_norm_backward(const ChannelShape& s, In<T> x, In<T> dy, Out<T> dx, const T* gamma,
+                         const double* mean, const double* invstd, bool training, double* dgamma,
+                         double* dbeta) {
+  std::vector<double> scales(s.channels);
+  for (std::size_t c = 0; c < s.channels; ++c) {
+    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  }
+  batch_norm_backward_reduce(s, x, dy, mean, dbeta, dgamma);  // dgamma holds Σdy·(x − mean) until the end
+  if (training) {
+    batch_norm_backward_apply(s, x, dy, dx, static_cast<double>(s.count()), mean, invstd, scales.data(),
+                              dbeta, dgamma);
+  } else {  // mean and invstd do not depend on x: dx = dy·scale
+    const std::vector<double> zeros(s.channels);
+    batch_norm_apply(s, dy, dx, zeros.data(), scales.data(), zeros.data());
+  }
+  for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
+}
+
+#define REGKERN_INSTANTIATE(T)                                                                              \
+  template void batch_norm_stats(const ChannelShape&, In<T>, double*, double*);                             \
+  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,          \
+                                 const double*);                                                            \
+  template void batch_norm_train(const ChannelShape&, In<T>, Out<T>, const T*, const T*, double, double*,   \
+                                 double*, double*);                                                         \
+  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, In<T>, const double*, double*,       \
+                                           double*);                                                        \
+  template void batch_norm_backward_apply(const ChannelShape&, In<T>, In<T>, Out<T>, double, const double*, \
+                                          const double*, const double*, const double*, const double*);      \
+  template void batch_norm_backward(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const double*,     \
                                     const double*, bool, double*, double*);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

@@ -1,7 +1,7 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
 from regkern._core import __version__
-from regkern._layers import BatchNormCache, NormCache
+from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.dropout import (
     DropBlockMask,
     Dropout,
@@ -41,7 +41,17 @@ from regkern.layer_norm import (
     rms_norm,
     rms_norm_backward,
 )
-from regkern.norm import BatchNorm, batch_norm, batch_norm_backward
+from regkern.norm import (
+    BatchNorm,
+    batch_norm,
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_backward_apply,
+    batch_norm_backward_reduce,
+    batch_norm_stats,
+    fold_batch_norm,
+    merge_stats,
+)
 from regkern.optim import l2_decay, sgd_step
 from regkern.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.random import normal, random_bits, uniform
@@ -50,6 +60,7 @@ from regkern.runtime import get_num_threads, set_num_threads, show_config, threa
 __all__ = [
     "BatchNorm",
     "BatchNormCache",
+    "BatchNormStats",
     "DropBlockMask",
     "Dropout",
     "DropoutMask",
@@ -62,7 +73,11 @@ __all__ = [
     "__version__",
     "alpha_dropout",
     "batch_norm",
+    "batch_norm_apply",
     "batch_norm_backward",
+    "batch_norm_backward_apply",
+    "batch_norm_backward_reduce",
+    "batch_norm_stats",
     "bias_dropout_add",
     "bias_dropout_add_backward",
     "drop_block",
@@ -72,6 +87,7 @@ __all__ = [
     "dropout_backward",
     "feature_alpha_dropout",
     "feature_dropout",
+    "fold_batch_norm",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -84,6 +100,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "merge_stats",
     "normal",
     "prox_elastic_net",
     "prox_l1",

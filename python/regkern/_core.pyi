@@ -39,6 +39,16 @@ def batch_norm(
     unbiased: bool,
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None, NDArray[np.float64], NDArray[np.float64], int]: ...
+def batch_norm_apply(
+    x: ArrayLike,
+    mean: NDArray[np.float64],
+    var: NDArray[np.float64],
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
+    eps: float,
+    axis: int,
+    out: Array | None,
+) -> Array: ...
 def batch_norm_backward(
     dy: ArrayLike,
     x: Array,
@@ -49,6 +59,23 @@ def batch_norm_backward(
     training: bool,
     out: Array | None,
 ) -> tuple[Array, Array, Array]: ...
+def batch_norm_backward_apply(
+    dy: ArrayLike,
+    x: ArrayLike,
+    count: float,
+    mean: NDArray[np.float64],
+    var: NDArray[np.float64],
+    sum_dy: NDArray[np.float64],
+    sum_dy_xhat: NDArray[np.float64],
+    gamma: ArrayLike | None,
+    eps: float,
+    axis: int,
+    out: Array | None,
+) -> Array: ...
+def batch_norm_backward_reduce(
+    dy: ArrayLike, x: ArrayLike, mean: NDArray[np.float64], var: NDArray[np.float64], eps: float, axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def batch_norm_stats(x: ArrayLike, axis: int) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]: ...
 def bias_dropout_add(
     x: ArrayLike,
     bias: ArrayLike | None,

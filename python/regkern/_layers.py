@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -81,6 +82,23 @@ class DropoutLayer:
         return f"Dropout(p={self.p}, rng={self.seed})"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchNormStats:
+    """Statistics of every channel of a batch, or of several merged.
+
+    Attributes
+    ----------
+    count : float
+        Elements of a channel.
+    mean, var : (C,) ndarray of float64
+        Mean and biased variance.
+    """
+
+    count: float
+    mean: Array
+    var: Array
+
+
 class BatchNormCache:
     """What ``batch_norm_backward`` needs of the forward call.
 
@@ -114,6 +132,13 @@ class BatchNormCache:
         return self.x
 
 
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "torch": {"eps": 1e-5, "momentum": 0.1, "unbiased": True, "axis": 1},
+    "keras": {"eps": 1e-3, "momentum": 0.01, "unbiased": False, "axis": -1},
+    "onnx": {"eps": 1e-5, "momentum": 0.1, "unbiased": False, "axis": 1},
+}
+
+
 class BatchNormLayer:
     """Batch normalization as a layer: parameters, their gradients and the running statistics.
 
@@ -121,8 +146,10 @@ class BatchNormLayer:
     ----------
     num_features : int
         Number of channels C.
-    eps, momentum, axis, unbiased
+    eps, axis, unbiased
         As in ``batch_norm``.
+    momentum : float in [0, 1] or None, default 0.1
+        As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch.
     affine : bool, default True
         Learn gamma (starts at 1) and beta (starts at 0).
     dtype : float32 (default) or float64
@@ -142,7 +169,7 @@ class BatchNormLayer:
         num_features: int,
         *,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         axis: int = 1,
         unbiased: bool = True,
@@ -162,6 +189,17 @@ class BatchNormLayer:
         self.num_batches_tracked = 0
         self.cache: BatchNormCache | None = None
 
+    @classmethod
+    def preset(cls, convention: str, num_features: int, **options: Any) -> Self:
+        """A layer with the defaults of another library: "torch", "keras" (Flax's too, but for its eps) or "onnx".
+
+        What ``options`` name is taken from there. ONNX and Keras weigh the old statistics where regkern and torch weigh
+        the new ones: their momentum m is 1 − m here.
+        """
+        if convention not in CONVENTIONS:
+            raise ValueError(f"BatchNorm.preset: convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
+        return cls(num_features, **{**CONVENTIONS[convention], **options})
+
     def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
         """Normalize with the batch's statistics and update the running ones, or use those if not training."""
         y: Array
@@ -172,7 +210,7 @@ class BatchNormLayer:
             self.running_mean,
             self.running_var,
             training=training,
-            momentum=self.momentum,
+            momentum=1 / (self.num_batches_tracked + 1) if self.momentum is None else self.momentum,
             eps=self.eps,
             axis=self.axis,
             unbiased=self.unbiased,

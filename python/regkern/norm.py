@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern._layers import BatchNormCache, BatchNormLayer
+from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats
+from regkern.reference.norm import fold_batch_norm as _fold
+from regkern.reference.norm import merge_stats as _merge
 
 Array = NDArray[Any]
 
@@ -147,6 +151,320 @@ def batch_norm_backward(
     return _core.batch_norm_backward(
         dy, cache.input(), cache.gamma, cache.mean, cache.invstd, cache.axis, cache.training, out
     )
+
+
+def batch_norm_stats(x: ArrayLike, *, axis: int = 1) -> BatchNormStats:
+    r"""Mean and variance of every channel, to be merged with those of other batches or processes.
+
+    .. math:: \mu = \frac1n \sum x, \qquad \sigma^2 = \frac1n \sum (x - \mu)^2
+
+    Parameters
+    ----------
+    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+        Any strides and alignment.
+    axis : int, default 1
+        The channel axis.
+
+    Returns
+    -------
+    BatchNormStats
+        (count, mean, var), the last two in float64; zeros for an empty batch.
+
+    Raises
+    ------
+    TypeError
+        If x is not float32 or float64.
+    ValueError
+        If the rank or the axis does not fit.
+
+    Notes
+    -----
+    Accuracy class ``reduction``. ``batch_norm`` in training is this, then ``batch_norm_apply``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.batch_norm_stats(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    BatchNormStats(count=2, mean=array([ 2., 20.]), var=array([  1., 100.]))
+    """
+    return BatchNormStats(*_core.batch_norm_stats(x, axis))
+
+
+def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
+    r"""The statistics of several batches as of one.
+
+    .. math:: n = n_a + n_b, \quad \mu = \mu_a + \delta \frac{n_b}{n}, \quad
+              n \sigma^2 = n_a \sigma_a^2 + n_b \sigma_b^2 + \delta^2 \frac{n_a n_b}{n}, \quad
+              \delta = \mu_b - \mu_a
+
+    Parameters
+    ----------
+    stats : iterable of BatchNormStats, at least one
+        Merged in the order given: processes that keep to one order get the same bits.
+
+    Returns
+    -------
+    BatchNormStats
+
+    Raises
+    ------
+    TypeError
+        If an element is not a BatchNormStats.
+    ValueError
+        If there is none, or the numbers of channels differ.
+
+    Notes
+    -----
+    Accuracy class ``exact``; all in float64.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", Stanford STAN-CS-79-773 (1979).
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> parts = [rk.batch_norm_stats(np.array([[v]])) for v in (1.0, 2.0, 6.0)]
+    >>> rk.merge_stats(parts)
+    BatchNormStats(count=3, mean=array([3.]), var=array([4.66666667]))
+    """
+    parts = list(stats)
+    if not parts:
+        raise ValueError("merge_stats: stats must hold at least one, got none")
+    for part in parts:
+        if not isinstance(part, BatchNormStats):
+            raise TypeError(f"merge_stats: stats must be BatchNormStats, got {type(part).__name__}")
+        if np.shape(part.mean) != np.shape(parts[0].mean) or np.shape(part.var) != np.shape(parts[0].mean):
+            raise ValueError(
+                f"merge_stats: stats must have one number of channels {np.shape(parts[0].mean)}, "
+                f"got {np.shape(part.mean)} and {np.shape(part.var)}"
+            )
+    return _merge(parts)
+
+
+def batch_norm_apply(
+    x: ArrayLike,
+    stats: BatchNormStats,
+    gamma: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    out: Array | None = None,
+) -> Array:
+    r"""Normalize with given statistics.
+
+    .. math:: y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+
+    Parameters
+    ----------
+    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+        Any strides and alignment.
+    stats : BatchNormStats
+        What ``batch_norm_stats`` or ``merge_stats`` returned.
+    gamma, beta : (C,) ndarray of x's dtype, optional
+        Scale and shift; 1 and 0 where missing.
+    eps : float, >= 0, default 1e-5
+    axis : int, default 1
+        The channel axis.
+    out : ndarray, optional
+        Where to write, of x's shape and dtype; may be ``x``.
+
+    Returns
+    -------
+    ndarray
+        ``out``, or a new array.
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, or the dtypes differ.
+    ValueError
+        If a shape or a number is out of range, or memory overlaps.
+
+    Notes
+    -----
+    Accuracy class ``reduction``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> rk.batch_norm_apply(x, rk.batch_norm_stats(x), eps=0)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    """
+    return _core.batch_norm_apply(x, stats.mean, stats.var, gamma, beta, eps, axis, out)
+
+
+def batch_norm_backward_reduce(
+    dy: ArrayLike, x: ArrayLike, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1
+) -> tuple[Array, Array]:
+    r"""The sums of the backward pass, to be added up over processes. They are dbeta and dgamma.
+
+    .. math:: \sum dy, \qquad \sum dy\, \hat x
+
+    Parameters
+    ----------
+    dy : ndarray of x's shape and dtype
+        Gradient with respect to y.
+    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64
+        The input of the forward.
+    stats : BatchNormStats
+        What the forward used.
+    eps : float, >= 0, default 1e-5
+    axis : int, default 1
+
+    Returns
+    -------
+    sum_dy, sum_dy_xhat : (C,) ndarray of float64
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, or the dtypes differ.
+    ValueError
+        If a shape or a number is out of range.
+
+    Notes
+    -----
+    Accuracy class ``reduction``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> rk.batch_norm_backward_reduce(np.array([[1.0, 0.0], [0.0, 2.0]]), x, rk.batch_norm_stats(x), eps=0)
+    (array([1., 2.]), array([-1.,  2.]))
+    """
+    return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis)
+
+
+def batch_norm_backward_apply(
+    dy: ArrayLike,
+    x: ArrayLike,
+    stats: BatchNormStats,
+    sum_dy: NDArray[np.float64],
+    sum_dy_xhat: NDArray[np.float64],
+    gamma: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    out: Array | None = None,
+) -> Array:
+    r"""The gradient with respect to x, from sums over all batches that share the statistics.
+
+    .. math:: dx = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
+              \left(dy - \frac{\sum dy}{n} - \hat x\, \frac{\sum dy\, \hat x}{n}\right)
+
+    Parameters
+    ----------
+    dy : ndarray of x's shape and dtype
+        Gradient with respect to y.
+    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64
+        The input of the forward.
+    stats : BatchNormStats
+        What the forward used; n is its count.
+    sum_dy, sum_dy_xhat : (C,) ndarray of float64
+        Those of ``batch_norm_backward_reduce``, added up over the batches that ``stats`` counts.
+    gamma : (C,) ndarray of x's dtype, optional
+    eps : float, >= 0, default 1e-5
+    axis : int, default 1
+    out : ndarray, optional
+        Where to write, of dy's shape and dtype; may be ``dy``.
+
+    Returns
+    -------
+    ndarray
+        ``out``, or a new array.
+
+    Raises
+    ------
+    TypeError
+        If an array is not float32 or float64, or the dtypes differ.
+    ValueError
+        If a shape or a number is out of range, or memory overlaps.
+
+    Notes
+    -----
+    Accuracy class ``reduction``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x, dy = np.array([[1.0], [3.0], [8.0]]), np.array([[1.0], [0.0], [0.0]])
+    >>> stats = rk.batch_norm_stats(x)
+    >>> rk.batch_norm_backward_apply(dy, x, stats, *rk.batch_norm_backward_reduce(dy, x, stats)).round(4).ravel()
+    array([ 0.1089, -0.1524,  0.0435])
+    """
+    return _core.batch_norm_backward_apply(
+        dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, out
+    )
+
+
+def fold_batch_norm(
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    running_mean: ArrayLike,
+    running_var: ArrayLike,
+    gamma: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 0,
+) -> tuple[Array, Array]:
+    r"""A dense or convolution layer and the batch norm behind it as one layer, for inference.
+
+    .. math:: w' = w\, s, \quad b' = (b - \mu)\, s + \beta, \qquad s = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
+
+    Parameters
+    ----------
+    weight : ndarray of float32 or float64
+        (C, ...) as in torch, with the outputs first; or another ``axis``, as -1 for Keras' and for ``x @ weight``.
+    bias : (C,) ndarray, or None for zeros
+    running_mean, running_var : (C,) ndarray
+    gamma, beta : (C,) ndarray, optional
+        1 and 0 where missing.
+    eps : float, >= 0, default 1e-5
+    axis : int, default 0
+        The axis of weight that counts the outputs.
+
+    Returns
+    -------
+    weight, bias : ndarray of weight's dtype
+        New arrays.
+
+    Raises
+    ------
+    TypeError
+        If weight is not float32 or float64.
+    ValueError
+        If a shape, the axis or eps does not fit.
+
+    Notes
+    -----
+    Accuracy class ``exact``: float64, rounded once at the end.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.fold_batch_norm(np.array([[2.0]]), None, np.array([1.0]), np.array([4.0]), eps=0)
+    (array([[1.]]), array([-0.5]))
+    """
+    f = "fold_batch_norm"
+    _core.require_float(f, "weight", weight)
+    w = np.asarray(weight)
+    if not -w.ndim <= axis < w.ndim:
+        raise ValueError(f"{f}: axis must be an axis of weight with shape {w.shape}, got {axis}")
+    if not 0 <= eps < np.inf:
+        raise ValueError(f"{f}: eps must be >= 0 and finite, got {eps}")
+    vectors = {"bias": bias, "running_mean": running_mean, "running_var": running_var, "gamma": gamma, "beta": beta}
+    arrays = {name: None if v is None else np.asarray(v) for name, v in vectors.items()}
+    for name, a in arrays.items():
+        if a is not None and a.shape != (w.shape[axis],):
+            raise ValueError(f"{f}: {name} must have shape ({w.shape[axis]},), got {a.shape}")
+    return _fold(w, **arrays, eps=eps, axis=axis)  # type: ignore[arg-type]
 
 
 class BatchNorm(BatchNormLayer):

@@ -40,6 +40,18 @@ template <class T>
 void batch_norm_train(const ChannelShape& shape, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
                       double* mean, double* var, double* invstd);
 
+// The two halves of the backward pass, so that what lies between can be summed over several batches:
+//   sum_dy[c] = Σdy and sum_dev[c] = Σdy·(x − mean);
+//   dx = (dy − sum_dy/n)·scale − (x − mean)·scale·invstd²·sum_dev/n with n elements a channel in all; dx may
+//   be dy.
+template <class T>
+void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, In<T> dy, const double* mean,
+                                double* sum_dy, double* sum_dev);
+template <class T>
+void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, In<T> dy, Out<T> dx, double n,
+                               const double* mean, const double* invstd, const double* scale,
+                               const double* sum_dy, const double* sum_dev);
+
 // dx, dgamma[c] = Σdy·x̂ and dbeta[c] = Σdy, all three; dx may be dy itself. `training`: mean and invstd came
 // from x.
 template <class T>

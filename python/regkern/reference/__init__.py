@@ -9,7 +9,7 @@ the documentation points to, and a drop-in replacement where speed does not matt
 It assumes legal input: the checks live in the native library.
 """
 
-from regkern._layers import BatchNormCache, NormCache
+from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference.dropout import (
     DropBlockMask,
     Dropout,
@@ -49,7 +49,17 @@ from regkern.reference.layer_norm import (
     rms_norm,
     rms_norm_backward,
 )
-from regkern.reference.norm import BatchNorm, batch_norm, batch_norm_backward
+from regkern.reference.norm import (
+    BatchNorm,
+    batch_norm,
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_backward_apply,
+    batch_norm_backward_reduce,
+    batch_norm_stats,
+    fold_batch_norm,
+    merge_stats,
+)
 from regkern.reference.optim import l2_decay, sgd_step
 from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.reference.random import normal, random_bits, uniform
@@ -57,6 +67,7 @@ from regkern.reference.random import normal, random_bits, uniform
 __all__ = [
     "BatchNorm",
     "BatchNormCache",
+    "BatchNormStats",
     "DropBlockMask",
     "Dropout",
     "DropoutMask",
@@ -68,7 +79,11 @@ __all__ = [
     "RMSNorm",
     "alpha_dropout",
     "batch_norm",
+    "batch_norm_apply",
     "batch_norm_backward",
+    "batch_norm_backward_apply",
+    "batch_norm_backward_reduce",
+    "batch_norm_stats",
     "bias_dropout_add",
     "bias_dropout_add_backward",
     "drop_block",
@@ -78,6 +93,7 @@ __all__ = [
     "dropout_backward",
     "feature_alpha_dropout",
     "feature_dropout",
+    "fold_batch_norm",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -89,6 +105,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "merge_stats",
     "normal",
     "prox_elastic_net",
     "prox_l1",

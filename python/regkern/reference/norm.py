@@ -11,9 +11,11 @@ channel's:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from regkern._layers import BatchNormCache, BatchNormLayer
+from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats
 from regkern.reference.prox import Array, _store
 
 
@@ -88,6 +90,108 @@ def batch_norm_backward(dy: Array, cache: BatchNormCache, *, out: Array | None =
     if cache.gamma is not None:
         dx *= _per_channel(cache.gamma, ndim, axis)
     return _store(dx.astype(x.dtype), out), dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+
+
+def batch_norm_stats(x: Array, *, axis: int = 1) -> BatchNormStats:
+    """Count, mean and biased variance of every channel."""
+    others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    n = x.size // x.shape[axis] if x.size else 0
+    if n == 0:
+        return BatchNormStats(0, np.zeros(x.shape[axis]), np.zeros(x.shape[axis]))
+    wide = x.astype(np.float64)
+    mean = wide.mean(axis=others)
+    mean += (wide - _per_channel(mean, x.ndim, axis)).mean(axis=others)
+    return BatchNormStats(n, mean, np.square(wide - _per_channel(mean, x.ndim, axis)).mean(axis=others))
+
+
+def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
+    """The statistics of all batches together (Chan, Golub and LeVeque, 1979), merged in the order given."""
+    parts = list(stats)
+    count, mean = parts[0].count, np.array(parts[0].mean, dtype=np.float64)
+    m2 = np.asarray(parts[0].var, dtype=np.float64) * count
+    for part in parts[1:]:
+        if part.count == 0:
+            continue
+        total = count + part.count
+        delta = part.mean - mean
+        mean = mean + delta * (part.count / total)
+        m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
+        count = total
+    return BatchNormStats(count, mean, m2 / count if count else m2)
+
+
+def batch_norm_apply(
+    x: Array,
+    stats: BatchNormStats,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
+    invstd = 1 / np.sqrt(stats.var + eps)
+    scale = invstd if gamma is None else gamma * invstd
+    y = (x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)) * _per_channel(scale, x.ndim, axis)
+    if beta is not None:
+        y = y + _per_channel(beta, x.ndim, axis)
+    return _store(y.astype(x.dtype), out)
+
+
+def batch_norm_backward_reduce(
+    dy: Array, x: Array, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1
+) -> tuple[Array, Array]:
+    """Σdy and Σdy·x̂ of every channel: dbeta and dgamma."""
+    others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    invstd = 1 / np.sqrt(stats.var + eps)
+    deviation = x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)
+    wide = dy.astype(np.float64)
+    return wide.sum(axis=others), (wide * deviation).sum(axis=others) * invstd
+
+
+def batch_norm_backward_apply(
+    dy: Array,
+    x: Array,
+    stats: BatchNormStats,
+    sum_dy: Array,
+    sum_dy_xhat: Array,
+    gamma: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    out: Array | None = None,
+) -> Array:
+    """dx = gamma·invstd·(dy − sum_dy/n − x̂·sum_dy_xhat/n), with n = stats.count."""
+    invstd = 1 / np.sqrt(stats.var + eps)
+    scale = invstd if gamma is None else gamma * invstd
+    xhat = (x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)) * _per_channel(invstd, x.ndim, axis)
+    n = max(stats.count, 1)
+    g = dy - _per_channel(sum_dy / n, x.ndim, axis) - xhat * _per_channel(sum_dy_xhat / n, x.ndim, axis)
+    return _store((g * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
+
+
+def fold_batch_norm(
+    weight: Array,
+    bias: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 0,
+) -> tuple[Array, Array]:
+    """weight·s and (bias − mean)·s + beta with s = gamma/√(var + eps): a layer and the batch norm behind it in one."""
+    scale = 1 / np.sqrt(running_var.astype(np.float64) + eps)
+    if gamma is not None:
+        scale = scale * gamma
+    shift = -running_mean.astype(np.float64) * scale
+    if bias is not None:
+        shift = shift + bias * scale
+    if beta is not None:
+        shift = shift + beta
+    return (weight * _per_channel(scale, weight.ndim, axis)).astype(weight.dtype), shift.astype(weight.dtype)
 
 
 class BatchNorm(BatchNormLayer):
