@@ -201,8 +201,8 @@ void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T
   const auto n = static_cast<double>(s.length);
   // A grid of the shape alone: at most 64 groups of rows, each with sums of its own. Inside one the gradients
   // of gamma and beta of some rows are added in the dtype before they go to double.
-  constexpr std::size_t kFlushRows = 16;
-  const std::size_t group_rows = std::max({(s.rows + 63) / 64, kFlushRows, 4 * kRowBlock / s.length});
+  constexpr std::size_t kFlushRows = 16, kGroupRows = 32;  // fewer rows would not be worth their sums
+  const std::size_t group_rows = std::max({(s.rows + 63) / 64, kGroupRows, 4 * kRowBlock / s.length});
   const std::size_t groups = (s.rows + group_rows - 1) / group_rows;
   std::vector<double> sums(2 * groups * s.channels);
   std::vector<T> parts(each ? 2 * groups * s.channels : 0);

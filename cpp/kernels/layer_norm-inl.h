@@ -223,6 +223,9 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
     for (size_t r = 0; r < kRows; ++r) {
       const size_t at = r * stride + i;
       const auto v = load(x + at), g = load(dy + at);
+      // The next rows, which no hardware prefetcher finds where a row is a page.
+      __builtin_prefetch(x + at + kRows * stride, 0, 2);
+      __builtin_prefetch(dy + at + kRows * stride, 0, 2);
       auto hat = v;
       store(step(r, v, g, gamma ? load(gamma + i) : hn::Set(d, c[r].gamma), hat), dx + at, stream);
       sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));

@@ -54,23 +54,31 @@ HWY_INLINE void map_unfenced(D d, size_t n, bool stream, Op op, T* y, const In*.
   }
   const bool in_place = ((static_cast<const void*>(x) == static_cast<const void*>(y)) || ...);
   size_t i = 0;
+  const auto plain = [&](size_t end) HWY_ATTR {
+    for (; i + N <= end; i += N) hn::StoreU(op(hn::LoadU(d, x + i)...), d, y + i);
+  };
   if (stream && !in_place) {
-    hn::StoreU(op(hn::LoadU(d, x)...), d, y);
-    const size_t bytes = N * sizeof(T);
-    i = (bytes - reinterpret_cast<uintptr_t>(y) % bytes) / sizeof(T);
-    for (; i + N <= n; i += N) hn::Stream(op(hn::LoadU(d, x + i)...), d, y + i);
-  } else {
-    for (; i + 2 * N <= n; i += 2 * N) {
-      const V<D> y0 = op(hn::LoadU(d, x + i)...);
-      const V<D> y1 = op(hn::LoadU(d, x + i + N)...);
-      hn::StoreU(y0, d, y + i);
-      hn::StoreU(y1, d, y + i + N);
+    // No line is written both ways: that would cost a row of a thousand elements as much as all else
+    // together.
+    constexpr size_t kLine = 64 / sizeof(T);
+    const auto until = [&](size_t end) HWY_ATTR {
+      plain(end);
+      if (i < end) store_partial(op(load_partial(d, x + i, end - i)...), d, y + i, end - i);
+      i = end;
+    };
+    until(HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine));
+    for (; i + kLine <= n; i += kLine) {
+      for (size_t k = i; k < i + kLine; k += N) hn::Stream(op(hn::LoadU(d, x + k)...), d, y + k);
     }
-    if (i + N <= n) {
-      hn::StoreU(op(hn::LoadU(d, x + i)...), d, y + i);
-      i += N;
-    }
+    return until(n);
   }
+  for (; i + 2 * N <= n; i += 2 * N) {
+    const V<D> y0 = op(hn::LoadU(d, x + i)...);
+    const V<D> y1 = op(hn::LoadU(d, x + i + N)...);
+    hn::StoreU(y0, d, y + i);
+    hn::StoreU(y1, d, y + i + N);
+  }
+  plain(n);
   if (i == n) return;
   if (in_place) {
     store_partial(op(load_partial(d, x + i, n - i)...), d, y + i, n - i);
