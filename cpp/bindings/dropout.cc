@@ -89,13 +89,14 @@ py::tuple dropout(py::str function, py::handle x, py::handle p, py::handle seed,
                   py::handle noise_shape, py::handle axes, py::handle scale_by_keep, bool as_alpha,
                   py::handle training, py::handle out) {
   const char* f = PyUnicode_AsUTF8(function.ptr());
-  const Array from = input({f, f == std::string_view("drop_connect") ? "w" : "x"}, x);
+  const char* name = std::string_view(f) == "drop_connect" ? "w" : "x";
+  const Array from = input({f, name}, x);
   const double rate = probability({f, "p"}, p);
   const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
   const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, noise_shape, axes);
   const bool scaled = flag({f, "scale_by_keep"}, scale_by_keep);
   const Bernoulli mask = bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
-  const Array to = out_or_new({f, "out"}, out, "x", from);
+  const Array to = out_or_new({f, "out"}, out, name, from);
   const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
   apply(from, to, mask, noise, map);
   const bool whole = noise == shape_of(from);
