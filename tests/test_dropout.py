@@ -379,6 +379,11 @@ def test_bad_masks_and_shapes() -> None:
         rk.drop_block(x[..., 0, 0], 0.5)
     with pytest.raises(ValueError, match=r"^drop_block: block_size must be >= 1, got 0"):
         rk.drop_block(x, 0.5, block_size=0)
+    for name, bad in (("block_size", 2.5), ("axis", "1"), ("block_size", True)):
+        with pytest.raises(TypeError, match=rf"^drop_block: {name} must be an int, got"):
+            rk.drop_block(x, 0.5, **{name: bad})
+    with pytest.raises(TypeError, match=r"^drop_block: per_channel must be True or False, got 1"):
+        rk.drop_block(x, 0.5, per_channel=1)
     for axis in (0, 4, -4):
         with pytest.raises(
             ValueError, match=rf"^drop_block: axis must be an axis of x .* behind the first, got {axis}"

@@ -403,6 +403,8 @@ def test_bad_arguments() -> None:
         rk.group_norm(x, 4)
     with pytest.raises(ValueError, match=r"^group_norm: num_groups must be >= 1 and divide the 6 channels, got 0"):
         rk.group_norm(x, 0)
+    with pytest.raises(ValueError, match=r"^group_norm: num_groups must be >= 1 and divide the 6 channels, got -1"):
+        rk.group_norm(x, -1)
     with pytest.raises(ValueError, match=r"^group_norm: axis must not be 0, the axis of the samples, got 0"):
         rk.group_norm(x, 2, axis=0)
     with pytest.raises(ValueError, match=r"^instance_norm: x must have rank >= 2, got shape \(5,\)"):

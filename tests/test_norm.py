@@ -427,6 +427,13 @@ def test_bad_statistics() -> None:
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), axis=2)
     with pytest.raises(TypeError, match=r"^fold_batch_norm: weight must be float32 or float64, got int64"):
         rk.fold_batch_norm(np.ones((2, 2), int), None, np.zeros(2), np.ones(2))
+    for call in (rk.batch_norm_apply, lambda a, s: rk.batch_norm_backward_reduce(a, a, s)):
+        with pytest.raises(TypeError, match=r": stats must be BatchNormStats, got tuple"):
+            call(x, (1, 2, 3))
+    with pytest.raises(TypeError, match=r"^fold_batch_norm: gamma must be real numbers, got <U1"):
+        rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), list("abcd"))
+    with pytest.raises(TypeError, match=r"^fold_batch_norm: eps must be a real number, got '1'"):
+        rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps="1")
     with pytest.raises(ValueError, match=r"^fold_batch_norm: eps must be >= 0 and finite, got nan"):
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps=np.nan)
 

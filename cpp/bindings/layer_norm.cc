@@ -69,6 +69,8 @@ class Rows {
   bool moved_ = false;
 };
 
+constexpr std::int64_t kOneEach = -1;  // what instance_norm says for as many groups as channels
+
 // The axis, and how many groups the channels make: 0 for layer norm.
 std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle axis, py::handle num_groups) {
   if (num_groups.is_none()) {
@@ -79,9 +81,10 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
   const int channel = axis_of({f, "axis"}, axis, x);
   if (channel == 0) value_error({f, "axis"}, "not be 0, the axis of the samples", "0");
   const std::int64_t channels = x.dim(channel);
-  // −1: as many groups as channels.
   const std::int64_t groups = integer({f, "num_groups"}, num_groups);
-  if (groups == -1) return {channel, std::max<std::int64_t>(channels, 1)};
+  if (groups == kOneEach && std::string_view(f) == "instance_norm") {
+    return {channel, std::max<std::int64_t>(channels, 1)};
+  }
   if (groups < 1 || channels % groups != 0) {
     value_error({f, "num_groups"}, "be >= 1 and divide the " + std::to_string(channels) + " channels",
                 std::to_string(groups));

@@ -42,9 +42,10 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
 }
 
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
-// disjoint) writes around the cache. The rest of a disjoint array is done by one more whole vector that ends
-// at the last element, the rest of an array in place by a partial one: the same op either way. Streamed
-// results are visible to others after a fence (finish_stream), which is too dear for every row.
+// disjoint) writes around the cache, all but the lines at the two ends. Else the rest of a disjoint array is
+// done by one more whole vector that ends at the last element, the rest of an array in place by a partial
+// one: the same op either way. Streamed results are visible to others after a fence (finish_stream), which is
+// too dear for every row.
 template <class D, class Op, class T = hn::TFromD<D>, class... In>
 HWY_INLINE void map_unfenced(D d, size_t n, bool stream, Op op, T* y, const In*... x) {
   const size_t N = hn::Lanes(d);

@@ -164,6 +164,12 @@ def dropout(
     return _drop("dropout", x, p, noise_shape, None, rng, stream, training, out)
 
 
+def _int(function: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}")
+    return operator.index(value)
+
+
 def _drop(
     function: str,
     x: ArrayLike,
@@ -664,12 +670,14 @@ def drop_block(
     if len(shape) not in (3, 4):
         _core.require_float("drop_block", "x", x)
         raise ValueError(f"drop_block: x must have rank 3 or 4, got shape {shape}")
-    side, channel = operator.index(block_size), operator.index(axis)
+    side, channel = (_int("drop_block", n, v) for n, v in (("block_size", block_size), ("axis", axis)))
+    if not isinstance(per_channel, bool | np.bool_):
+        raise TypeError(f"drop_block: per_channel must be True or False, got {per_channel!r}")
     if side < 1:
         raise ValueError(f"drop_block: block_size must be >= 1, got {block_size}")
     if not -len(shape) < channel < len(shape) or channel == 0:
         raise ValueError(f"drop_block: axis must be an axis of x with shape {shape} behind the first, got {axis}")
-    mask = DropBlockMask(seed, stream, shape, rate, side, channel % len(shape), per_channel)
+    mask = DropBlockMask(seed, stream, shape, rate, side, channel % len(shape), bool(per_channel))
     keep, scale = mask._kept()
     return _core.apply_mask("drop_block", "x", x, keep, scale, out), mask
 

@@ -153,6 +153,11 @@ def batch_norm_backward(
     )
 
 
+def _require_stats(function: str, stats: Any) -> None:
+    if not isinstance(stats, BatchNormStats):
+        raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
+
+
 def batch_norm_stats(x: ArrayLike, *, axis: int = 1) -> BatchNormStats:
     r"""Mean and variance of every channel, to be merged with those of other batches or processes.
 
@@ -233,8 +238,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     if not parts:
         raise ValueError("merge_stats: stats must hold at least one, got none")
     for part in parts:
-        if not isinstance(part, BatchNormStats):
-            raise TypeError(f"merge_stats: stats must be BatchNormStats, got {type(part).__name__}")
+        _require_stats("merge_stats", part)
         if np.shape(part.mean) != np.shape(parts[0].mean) or np.shape(part.var) != np.shape(parts[0].mean):
             raise ValueError(
                 f"merge_stats: stats must have one number of channels {np.shape(parts[0].mean)}, "
@@ -295,6 +299,7 @@ def batch_norm_apply(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
+    _require_stats("batch_norm_apply", stats)
     return _core.batch_norm_apply(x, stats.mean, stats.var, gamma, beta, eps, axis, out)
 
 
@@ -338,6 +343,7 @@ def batch_norm_backward_reduce(
     >>> rk.batch_norm_backward_reduce(np.array([[1.0, 0.0], [0.0, 2.0]]), x, rk.batch_norm_stats(x), eps=0)
     (array([1., 2.]), array([-1.,  2.]))
     """
+    _require_stats("batch_norm_backward_reduce", stats)
     return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis)
 
 
@@ -398,6 +404,7 @@ def batch_norm_backward_apply(
     >>> rk.batch_norm_backward_apply(dy, x, stats, *rk.batch_norm_backward_reduce(dy, x, stats)).round(4).ravel()
     array([ 0.1089, -0.1524,  0.0435])
     """
+    _require_stats("batch_norm_backward_apply", stats)
     return _core.batch_norm_backward_apply(
         dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, out
     )
@@ -457,11 +464,15 @@ def fold_batch_norm(
     w = np.asarray(weight)
     if not -w.ndim <= axis < w.ndim:
         raise ValueError(f"{f}: axis must be an axis of weight with shape {w.shape}, got {axis}")
+    if isinstance(eps, bool) or not isinstance(eps, float | int | np.floating | np.integer):
+        raise TypeError(f"{f}: eps must be a real number, got {eps!r}")
     if not 0 <= eps < np.inf:
         raise ValueError(f"{f}: eps must be >= 0 and finite, got {eps}")
     vectors = {"bias": bias, "running_mean": running_mean, "running_var": running_var, "gamma": gamma, "beta": beta}
     arrays = {name: None if v is None else np.asarray(v) for name, v in vectors.items()}
     for name, a in arrays.items():
+        if a is not None and a.dtype.kind not in "fiu":
+            raise TypeError(f"{f}: {name} must be real numbers, got {a.dtype}")
         if a is not None and a.shape != (w.shape[axis],):
             raise ValueError(f"{f}: {name} must have shape ({w.shape[axis]},), got {a.shape}")
     return _fold(w, **arrays, eps=eps, axis=axis)  # type: ignore[arg-type]
