@@ -1,6 +1,8 @@
 #include "regkern/norm.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -22,11 +24,19 @@ int channel_axis(Arg arg, py::handle axis, const Array& x) {
 // r ← (1 − momentum)·r + momentum·batch, through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
+  const auto updated = [&](T r, std::size_t c) {
+    return static_cast<T>((1 - momentum) * static_cast<double>(r) + momentum * (batch[c] * factor));
+  };
+  if (running.dense()) {
+    T* r = running.data<T>();
+    for (std::size_t c = 0; c < running.size(); ++c) r[c] = updated(r[c], c);
+    return;
+  }
   char* p = running.bytes();
   for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
     T r;
     std::memcpy(&r, p, sizeof(T));
-    r = static_cast<T>((1 - momentum) * static_cast<double>(r) + momentum * (batch[c] * factor));
+    r = updated(r, c);
     std::memcpy(p, &r, sizeof(T));
   }
 }
@@ -48,165 +58,24 @@ const T* pointer(const Array& vector) {
   return vector ? vector.data<T>() : nullptr;
 }
 
-py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean,
-                     py::handle running_var, py::handle training, py::handle momentum, py::handle eps,
-                     py::handle axis, py::handle unbiased, py::handle out) {
-  constexpr const char* f = "batch_norm";
-  const Array from = input({f, "x"}, x);
-  if (from.ndim() < 2)
-    value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(from.ndim(), from.shape()));
-  const int channel = channel_axis({f, "axis"}, axis, from);
-  const auto channels = static_cast<std::size_t>(from.dim(channel));
-  const bool train = flag({f, "training"}, training);
-  const double rate = probability({f, "momentum"}, momentum);
-  const double epsilon = finite_nonnegative({f, "eps"}, eps);
-  const bool sample_variance = flag({f, "unbiased"}, unbiased);
-  const auto per_channel = [&](const char* name, Array a) {
-    if (a) {
-      require_dtype({f, name}, a, from.dtype());
-      require_vector({f, name}, a, channels);
-    }
-    return a;
-  };
-  const Array scale = per_channel("gamma", optional_input({f, "gamma"}, gamma));
-  const Array shift = per_channel("beta", optional_input({f, "beta"}, beta));
-  const auto running = [&](const char* name, py::handle value) {
-    return per_channel(name, train ? optional_output({f, name}, value) : optional_input({f, name}, value));
-  };
-  const Array r_mean = running("running_mean", running_mean);
-  const Array r_var = running("running_var", running_var);
-  if (!train && !(r_mean && r_var)) {
-    value_error({f, r_mean ? "running_var" : "running_mean"}, "be an array where training is False", "None");
-  }
-  const Array to = out_or_new({f, "out"}, out, "x", from);
-  for (const auto& [name, vector] :
-       {std::pair{"gamma", &scale}, {"beta", &shift}, {"running_mean", &r_mean}, {"running_var", &r_var}}) {
-    require_disjoint({f, "out"}, to, name, *vector);
-  }
-  if (train) {
-    for (const auto& [name, written] : {std::pair{"running_mean", &r_mean}, {"running_var", &r_var}}) {
-      require_disjoint({f, name}, *written, "x", from);
-      require_disjoint({f, name}, *written, "gamma", scale);
-      require_disjoint({f, name}, *written, "beta", shift);
-    }
-    require_disjoint({f, "running_mean"}, r_mean, "running_var", r_var);
-  }
-
-  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
-  const Array mean = new_vector(Dtype::kFloat64, channels), invstd = new_vector(Dtype::kFloat64, channels);
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const ChannelShape shape(from.extents(), channel);
-    const In<T> source = from.in<T>();
-    const Out<T> target = to.out<T>();
-    const T *g = pointer<T>(dense_scale), *b = pointer<T>(dense_shift);
-    double *m = mean.data<double>(), *s = invstd.data<double>();
-    std::vector<double> var(channels);
-    const Unlocked unlocked(from.size());
-    if (train) {
-      batch_norm_train<T>(shape, source, target, g, b, epsilon, m, var.data(), s);
-      const auto n = static_cast<double>(shape.count());
-      if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
-      if (n > 0 && r_var && !(sample_variance && n == 1)) {
-        update_running<T>(r_var, rate, var.data(), sample_variance ? n / (n - 1) : 1.0);
-      }
-    } else {
-      const std::vector<double> running_means = to_doubles<T>(r_mean), running_vars = to_doubles<T>(r_var);
-      std::vector<double> scales(channels), shifts(channels);
-      for (std::size_t c = 0; c < channels; ++c) {
-        m[c] = running_means[c];
-        s[c] = 1 / std::sqrt(running_vars[c] + epsilon);
-        scales[c] = g ? static_cast<double>(g[c]) * s[c] : s[c];
-        shifts[c] = b ? static_cast<double>(b[c]) : 0.0;
-      }
-      batch_norm_apply<T>(shape, source, target, m, scales.data(), shifts.data());
-    }
-  });
-  const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
-  const py::object none = py::none();
-  return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none,
-                        mean.object(), invstd.object(), channel);
-}
-
-py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py::handle mean,
-                              py::handle invstd, py::handle axis, py::handle training, py::handle out) {
-  constexpr const char* f = "batch_norm_backward";
-  const Array source = input({f, "cache.x"}, x);
-  const Array gradient = input({f, "dy"}, dy);
-  require_dtype({f, "dy"}, gradient, source.dtype());
-  require_same_shape({f, "dy"}, gradient, source);
-  const int channel = channel_axis({f, "cache.axis"}, axis, source);
-  const auto channels = static_cast<std::size_t>(source.dim(channel));
-  const bool train = flag({f, "cache.training"}, training);
-  const Array scale = optional_input({f, "cache.gamma"}, gamma);
-  if (scale) {
-    require_dtype({f, "cache.gamma"}, scale, source.dtype());
-    require_vector({f, "cache.gamma"}, scale, channels);
-  }
-  const Array means = dense_vector(input({f, "cache.mean"}, mean));
-  const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));
-  for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
-    require_dtype({f, name}, *vector, Dtype::kFloat64);
-    require_vector({f, name}, *vector, channels);
-  }
-  const Array to = out_or_new({f, "out"}, out, "dy", gradient);
-  require_disjoint({f, "out"}, to, "cache.x", source);
-  require_disjoint({f, "out"}, to, "cache.gamma", scale);
-
-  const Array dense_scale = dense_vector(scale);
-  const Array dgamma = new_vector(source.dtype(), channels), dbeta = new_vector(source.dtype(), channels);
-  visit(source.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const ChannelShape shape(source.extents(), channel);
-    std::vector<double> sums(2 * channels);
-    double *dg = sums.data(), *db = dg + channels;
-    T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
-    const Unlocked unlocked(source.size());
-    regkern::batch_norm_backward<T>(shape, source.in<T>(), gradient.in<T>(), to.out<T>(),
-                                    pointer<T>(dense_scale), means.data<double>(), invstds.data<double>(),
-                                    train, dg, db);
-    for (std::size_t c = 0; c < channels; ++c) {
-      dgamma_out[c] = static_cast<T>(dg[c]);
-      dbeta_out[c] = static_cast<T>(db[c]);
-    }
-  });
-  return py::make_tuple(to.object(), dgamma.object(), dbeta.object());
-}
-
-// Mean and biased variance of each channel, and how many elements it has.
-py::tuple stats(py::handle x, py::handle axis) {
-  constexpr const char* f = "batch_norm_stats";
-  const Array from = input({f, "x"}, x);
-  if (from.ndim() < 2)
-    value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(from.ndim(), from.shape()));
-  const int channel = channel_axis({f, "axis"}, axis, from);
-  const auto channels = static_cast<std::size_t>(from.dim(channel));
-  const Array mean = new_vector(Dtype::kFloat64, channels), var = new_vector(Dtype::kFloat64, channels);
-  const ChannelShape shape(from.extents(), channel);
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    double *m = mean.data<double>(), *v = var.data<double>();
-    const Unlocked unlocked(from.size());
-    regkern::batch_norm_stats<T>(shape, from.in<T>(), m, v);
-  });
-  return py::make_tuple(from.size() == 0 ? 0 : shape.count(), mean.object(), var.object());
-}
-
-// What the functions that take statistics check of them: one number a channel, in float64.
+// What all functions check of the channels, and of what comes one a channel.
 struct Channels {
-  Channels(const char* function, const Array& x, py::handle axis) : f(function) {
+  Channels(const char* function, const Array& x, py::handle axis_argument, const char* axis_name = "axis")
+      : f(function) {
     if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
-    channel = channel_axis({f, "axis"}, axis, x);
-    count = static_cast<std::size_t>(x.dim(channel));
+    axis = channel_axis({f, axis_name}, axis_argument, x);
+    count = static_cast<std::size_t>(x.dim(axis));
   }
+  // Statistics, in float64.
   Array statistic(const char* name, py::handle value) const {
     const Array a = dense_vector(input({f, name}, value));
     require_dtype({f, name}, a, Dtype::kFloat64);
     require_vector({f, name}, a, count);
     return a;
   }
-  Array parameter(const char* name, py::handle value, const Array& x) const {
-    const Array a = optional_input({f, name}, value);
+  // A parameter or a running statistic, in the dtype of x, or none.
+  Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
+    const Array a = written ? optional_output({f, name}, value) : optional_input({f, name}, value);
     if (a) {
       require_dtype({f, name}, a, x.dtype());
       require_vector({f, name}, a, count);
@@ -214,9 +83,269 @@ struct Channels {
     return a;
   }
   const char* f;
-  int channel;
+  int axis;
   std::size_t count;
 };
+
+// None, or an array of x's dtype and shape: weights that Python has broadcast, a residual.
+Array like_x(Arg arg, py::handle value, const Array& x) {
+  const Array a = optional_input(arg, value);
+  if (a) {
+    require_dtype(arg, a, x.dtype());
+    require_same_shape(arg, a, x);
+  }
+  return a;
+}
+
+template <class T>
+In<T> in(const Array& a) {
+  return a ? a.in<T>() : In<T>{};
+}
+template <class T>
+Out<T> out(const Array& a) {
+  return a ? a.out<T>() : Out<T>{};
+}
+
+// A batch cut along its first axis into virtual batches of `length` samples, the last of which may be
+// shorter; one, where there is no length.
+struct Parts {
+  Parts(const Array& x, int channel, std::size_t length) : batch(x), axis(channel) {
+    const auto samples = static_cast<std::size_t>(x.dim(0));
+    step = length == 0 || length > samples ? samples : length;
+    count = length == 0 || samples == 0 ? 1 : (samples + step - 1) / step;
+    dims.assign(x.shape(), x.shape() + x.ndim());
+  }
+  // Calls body(i, shape): the shape of part i.
+  template <class Body>
+  void each(Body&& body) {
+    for (std::size_t i = 0; i < count; ++i) {
+      dims[0] = static_cast<std::ptrdiff_t>(
+          std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
+      body(i, ChannelShape(Extents(batch.ndim(), dims.data()), axis));
+    }
+  }
+  // Part i of an operand of the batch's shape.
+  template <class Operand>
+  Operand part(Operand operand, const Array& a, std::size_t i) const {
+    if (i != 0 && operand.data != nullptr) {
+      const std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(i * step) * a.strides()[0];
+      operand.data = reinterpret_cast<decltype(operand.data)>(reinterpret_cast<std::uintptr_t>(operand.data) +
+                                                              static_cast<std::uintptr_t>(bytes));
+    }
+    return operand;
+  }
+  // Bytes of the bits of one whole part, and of all.
+  std::size_t bit_bytes() {
+    std::size_t first = 0;
+    each([&](std::size_t i, const ChannelShape& s) { first = i == 0 ? s.bit_bytes() : first; });
+    return first;
+  }
+
+  const Array& batch;
+  int axis;
+  std::size_t step, count;
+  std::vector<std::ptrdiff_t> dims;
+};
+
+// Statistics of the parts as a dense array of (parts,) or (parts, channels).
+Array require_parts(const char* f, const char* name, py::handle value, std::size_t size) {
+  const Array a = input({f, name}, value);
+  require_dtype({f, name}, a, Dtype::kFloat64);
+  if (a.size() != size || !a.dense()) {
+    value_error({f, name}, "be as the forward left it", "shape " + shape_text(a.ndim(), a.shape()));
+  }
+  return a;
+}
+
+py::object bits_array(std::size_t bytes) {
+  return py::array_t<std::uint8_t>(static_cast<py::ssize_t>(bytes));
+}
+
+py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean,
+                     py::handle running_var, py::handle training, py::handle momentum, py::handle eps,
+                     py::handle axis, py::handle unbiased, py::handle weights, py::handle virtual_batch_size,
+                     py::handle residual, py::handle negative_slope, py::handle out_arg) {
+  constexpr const char* f = "batch_norm";
+  const Array from = input({f, "x"}, x);
+  const Channels channels(f, from, axis);
+  const bool train = flag({f, "training"}, training);
+  const double rate = probability({f, "momentum"}, momentum);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const bool sample_variance = flag({f, "unbiased"}, unbiased);
+  const bool activated = !negative_slope.is_none();
+  const double slope = activated ? finite_nonnegative({f, "negative_slope"}, negative_slope) : 0;
+  const std::int64_t virtual_size =
+      virtual_batch_size.is_none() ? 0 : integer({f, "virtual_batch_size"}, virtual_batch_size);
+  if (!virtual_batch_size.is_none()) {
+    if (virtual_size < 1) {
+      value_error({f, "virtual_batch_size"}, "be >= 1", std::to_string(virtual_size));
+    }
+    if (channels.axis == 0) value_error({f, "axis"}, "not be 0 where there are virtual batches", "0");
+  }
+  const Array scale = channels.parameter("gamma", gamma, from),
+              shift = channels.parameter("beta", beta, from);
+  const Array r_mean = channels.parameter("running_mean", running_mean, from, train);
+  const Array r_var = channels.parameter("running_var", running_var, from, train);
+  if (!train && !(r_mean && r_var)) {
+    value_error({f, r_mean ? "running_var" : "running_mean"}, "be an array where training is False", "None");
+  }
+  const Array w = like_x({f, "weights"}, weights, from), added = like_x({f, "residual"}, residual, from);
+  const Array to = out_or_new({f, "out"}, out_arg, "x", from);
+  for (const auto& [name, vector] :
+       {std::pair{"gamma", &scale}, {"beta", &shift}, {"running_mean", &r_mean}, {"running_var", &r_var}}) {
+    require_disjoint({f, "out"}, to, name, *vector);
+  }
+  require_disjoint({f, "out"}, to, "weights", w);
+  require_disjoint({f, "out"}, to, "residual", added, true);
+  if (train) {
+    for (const auto& [name, written] : {std::pair{"running_mean", &r_mean}, {"running_var", &r_var}}) {
+      for (const auto& [other, read] : {std::pair{"x", &from},
+                                        {"gamma", &scale},
+                                        {"beta", &shift},
+                                        {"weights", &w},
+                                        {"residual", &added}}) {
+        require_disjoint({f, name}, *written, other, *read);
+      }
+    }
+    require_disjoint({f, "running_mean"}, r_mean, "running_var", r_var);
+  }
+
+  Parts parts(from, channels.axis, train ? static_cast<std::size_t>(virtual_size) : 0);
+  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  const Array mean = new_vector(Dtype::kFloat64, parts.count * channels.count),
+              invstd = new_vector(Dtype::kFloat64, parts.count * channels.count),
+              count = new_vector(Dtype::kFloat64, parts.count);
+  const std::size_t bit_bytes = activated ? parts.bit_bytes() : 0;
+  const py::object bits = activated ? bits_array(parts.count * bit_bytes) : py::none();
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T *g = pointer<T>(dense_scale), *b = pointer<T>(dense_shift);
+    auto* positive =
+        activated ? static_cast<std::uint8_t*>(py::cast<py::array_t<std::uint8_t>>(bits).mutable_data())
+                  : nullptr;
+    const auto epilogue = [&](std::size_t i) {
+      return Epilogue<T>{parts.part(in<T>(added), added, i), activated, slope,
+                         activated ? positive + i * bit_bytes : nullptr};
+    };
+    std::vector<double> var(channels.count);
+    const Unlocked unlocked(from.size());
+    if (train) {
+      parts.each([&](std::size_t i, const ChannelShape& shape) {
+        double *m = mean.data<double>() + i * channels.count, *s = invstd.data<double>() + i * channels.count;
+        const double n = batch_norm_train<T>(shape, parts.part(from.in<T>(), from, i),
+                                             parts.part(in<T>(w), w, i), parts.part(to.out<T>(), to, i), g, b,
+                                             epsilon, m, var.data(), s, epilogue(i));
+        count.data<double>()[i] = n;
+        if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
+        if (n > 0 && r_var && !(sample_variance && n <= 1)) {
+          update_running<T>(r_var, rate, var.data(), sample_variance ? n / (n - 1) : 1.0);
+        }
+      });
+    } else {
+      double *m = mean.data<double>(), *s = invstd.data<double>();
+      const std::vector<double> running_means = to_doubles<T>(r_mean), running_vars = to_doubles<T>(r_var);
+      std::vector<double> scales(channels.count), shifts(channels.count);
+      for (std::size_t c = 0; c < channels.count; ++c) {
+        m[c] = running_means[c];
+        s[c] = 1 / std::sqrt(running_vars[c] + epsilon);
+        scales[c] = g ? static_cast<double>(g[c]) * s[c] : s[c];
+        shifts[c] = b ? static_cast<double>(b[c]) : 0.0;
+      }
+      const ChannelShape shape(from.extents(), channels.axis);
+      batch_norm_apply<T>(shape, from.in<T>(), to.out<T>(), m, scales.data(), shifts.data(), epilogue(0));
+      count.data<double>()[0] = static_cast<double>(shape.count());
+    }
+  });
+  const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
+  const py::object none = py::none();
+  return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none,
+                        mean.object(), invstd.object(), channels.axis, count.object(), bits);
+}
+
+// (dx, dgamma, dbeta, dresidual), None for what is not wanted.
+py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py::handle mean,
+                              py::handle invstd, py::handle axis, py::handle training, py::handle count,
+                              py::handle weights, py::handle bits, py::handle negative_slope,
+                              py::handle virtual_batch_size, py::handle wants_dx, py::handle wants_parameters,
+                              py::handle wants_residual, py::handle out_arg) {
+  constexpr const char* f = "batch_norm_backward";
+  const Array source = input({f, "cache.x"}, x);
+  const Array gradient = input({f, "dy"}, dy);
+  require_dtype({f, "dy"}, gradient, source.dtype());
+  require_same_shape({f, "dy"}, gradient, source);
+  const Channels channels(f, source, axis, "cache.axis");
+  const bool train = flag({f, "cache.training"}, training);
+  const Array scale = channels.parameter("cache.gamma", gamma, source);
+  const Array w = like_x({f, "cache.weights"}, weights, source);
+  const double slope = finite_nonnegative({f, "cache.negative_slope"}, negative_slope);
+  Parts parts(source, channels.axis,
+              virtual_batch_size.is_none()
+                  ? 0
+                  : static_cast<std::size_t>(unsigned64({f, "cache.virtual_batch_size"}, virtual_batch_size)));
+  const Array means = require_parts(f, "cache.mean", mean, parts.count * channels.count);
+  const Array invstds = require_parts(f, "cache.invstd", invstd, parts.count * channels.count);
+  const Array counts = require_parts(f, "cache.count", count, parts.count);
+  const std::size_t bit_bytes = bits.is_none() ? 0 : parts.bit_bytes();
+  const std::uint8_t* positive = nullptr;
+  if (!bits.is_none()) {
+    const auto array = py::cast<py::array_t<std::uint8_t, py::array::c_style>>(bits);
+    if (static_cast<std::size_t>(array.size()) != parts.count * bit_bytes) {
+      value_error({f, "cache.positive"}, "be as the forward left it", std::to_string(array.size()) + " bytes");
+    }
+    positive = array.data();
+  }
+  const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
+  const Array to = needs_dx ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
+  const Array g = flag({f, "wrt"}, wants_residual) ? new_like(gradient) : Array();
+  require_disjoint({f, "out"}, to, "cache.x", source);
+  require_disjoint({f, "out"}, to, "cache.gamma", scale);
+  require_disjoint({f, "out"}, to, "cache.weights", w);
+
+  const Array dense_scale = dense_vector(scale);
+  const Array dgamma = needs_parameters ? new_vector(source.dtype(), channels.count) : Array(),
+              dbeta = needs_parameters ? new_vector(source.dtype(), channels.count) : Array();
+  visit(source.dtype(), [&](auto type) {
+    using T = decltype(type);
+    std::vector<double> sums(2 * channels.count), total(2 * channels.count);
+    const T* gammas = pointer<T>(dense_scale);
+    const Unlocked unlocked(source.size());
+    parts.each([&](std::size_t i, const ChannelShape& shape) {
+      const Incoming<T> incoming{parts.part(gradient.in<T>(), gradient, i),
+                                 positive ? positive + i * bit_bytes : nullptr, slope};
+      regkern::batch_norm_backward<T>(
+          shape, parts.part(source.in<T>(), source, i), incoming, parts.part(in<T>(w), w, i),
+          parts.part(out<T>(to), to, i), parts.part(out<T>(g), g, i), gammas, counts.data<double>()[i],
+          means.data<double>() + i * channels.count, invstds.data<double>() + i * channels.count, train,
+          needs_parameters ? sums.data() : nullptr, sums.data() + channels.count);
+      for (std::size_t c = 0; c < sums.size(); ++c) total[c] += sums[c];
+    });
+    for (std::size_t c = 0; needs_parameters && c < channels.count; ++c) {
+      dgamma.data<T>()[c] = static_cast<T>(total[c]);
+      dbeta.data<T>()[c] = static_cast<T>(total[channels.count + c]);
+    }
+  });
+  const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
+  return py::make_tuple(object(to), object(dgamma), object(dbeta), object(g));
+}
+
+// Mean and biased variance of each channel, and how many elements it has.
+py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
+  constexpr const char* f = "batch_norm_stats";
+  const Array from = input({f, "x"}, x);
+  const Channels channels(f, from, axis);
+  const Array w = like_x({f, "weights"}, weights, from);
+  const Array mean = new_vector(Dtype::kFloat64, channels.count),
+              var = new_vector(Dtype::kFloat64, channels.count);
+  double n = 0;
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    double *m = mean.data<double>(), *v = var.data<double>();
+    const Unlocked unlocked(from.size());
+    n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
+                                     v);
+  });
+  return py::make_tuple(n, mean.object(), var.object());
+}
 
 // 1/√(var + eps), and that times gamma.
 template <class T>
@@ -249,7 +378,7 @@ py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma
         shift ? to_doubles<T>(dense_shift) : std::vector<double>(channels.count);
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(), to.out<T>(),
+    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), to.out<T>(),
                                  means, scales.data(), shifts.data());
   });
   return to.object();
@@ -272,8 +401,8 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
     double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(),
-                                           gradient.in<T>(), means, sum, hat);
+    regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
+                                           Incoming<T>{gradient.in<T>()}, means, sum, hat);
     for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
   });
   return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
@@ -281,7 +410,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
 
 py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::handle mean, py::handle var,
                           py::handle sum_dy, py::handle sum_dy_xhat, py::handle gamma, py::handle eps,
-                          py::handle axis, py::handle out) {
+                          py::handle axis, py::handle weights, py::handle out) {
   constexpr const char* f = "batch_norm_backward_apply";
   const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
   require_dtype({f, "x"}, from, gradient.dtype());
@@ -293,8 +422,10 @@ py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::han
               hat = channels.statistic("sum_dy_xhat", sum_dy_xhat);
   const Array scale = channels.parameter("gamma", gamma, from);
   const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array w = like_x({f, "weights"}, weights, from);
   const Array to = out_or_new({f, "out"}, out, "dy", gradient);
   require_disjoint({f, "out"}, to, "x", from);
+  require_disjoint({f, "out"}, to, "weights", w);
   require_disjoint({f, "out"}, to, "gamma", scale);
   const Array dense_scale = dense_vector(scale);
   visit(from.dtype(), [&](auto type) {
@@ -304,9 +435,9 @@ py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::han
     for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hat.data<double>()[c] / invstd[c];
     const double *means = m.data<double>(), *sums = sum.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.channel), from.in<T>(),
-                                          gradient.in<T>(), to.out<T>(), n, means, invstd.data(),
-                                          scales.data(), sums, sum_dev.data());
+    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
+                                          Incoming<T>{gradient.in<T>()}, in<T>(w), to.out<T>(), Out<T>{}, n,
+                                          means, invstd.data(), scales.data(), sums, sum_dev.data());
   });
   return to.object();
 }

@@ -1,9 +1,9 @@
 // Batch normalization over one piece of memory: sums, and the elementwise passes that use them.
 //
-// A piece is either planar (rows of one channel) or a matrix whose columns are channels. Deviations are taken
-// from a shift that is an element of the piece itself; the shift then lies within √n standard deviations of
-// the mean, so forming Σ(x−s)² − (Σ(x−s))²/n in double costs at most a factor n + 1 of 2⁻⁵³ (n <= 4096 here),
-// and memory is read once.
+// A piece is either planar (rows of one channel) or a matrix whose columns are channels. Statistics are sums
+// in double: of x and x² as they are (the square of a float32 is exact in double, so it may be fused), or of
+// deviations from a shift where the mean would drown the variance. The sums of the gradient run in the dtype
+// over at most kLeaf elements or kSweep rows, and in double above.
 
 #if defined(REGKERN_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_NORM_INL_H_
@@ -19,26 +19,17 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-// kLastLanes + r: a mask of kSumLanes lanes that keeps the last r of them.
-HWY_ALIGN constexpr uint64_t kLastLanes[2 * kSumLanes] = {
-    0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,
-    0,     0,     0,     0,     0,     ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull,
-    ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
+template <size_t n>
+struct Constant {
+  static constexpr size_t value = n;
+};
 
-HWY_INLINE V<D64> last_lanes(size_t rest, size_t k) {
-  const D64 d;
-  const hn::ScalableTag<uint64_t> du;
-  return hn::BitCast(d, hn::LoadU(du, kLastLanes + rest + k * hn::MaxLanes(d)));
-}
-
-// Calls whole(offset) for every chunk of kSumLanes columns of a row, and last(offset, rest) for the chunk
-// that ends at the last column and of which only the last `rest` lanes are new. Rows shorter than a chunk:
-// see short_row.
-template <class Whole, class Last>
-HWY_INLINE void for_chunks(size_t cols, Whole whole, Last last) {
-  size_t j = 0;
-  for (; j + kSumLanes <= cols; j += kSumLanes) whole(j);
-  if (j < cols) last(cols - kSumLanes, cols - j);
+// The last `rest` of kSumLanes lanes, of which this is vector k.
+template <class D>
+HWY_INLINE hn::Mask<D> last_lanes(D d, size_t rest, size_t k) {
+  using T = hn::TFromD<D>;
+  return hn::Ge(hn::Iota(d, static_cast<T>(k * hn::MaxLanes(d))),
+                hn::Set(d, static_cast<T>(kSumLanes - rest)));
 }
 
 // The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a row lies
@@ -51,17 +42,28 @@ HWY_INLINE void prefetch_next_channel(const T* row, size_t cols) {
   for (size_t j = cols; j < 2 * cols; j += 64 / sizeof(T)) hwy::Prefetch(row + j);
 }
 
+// How an element enters the moments: as it is, or as its deviation from a shift.
+template <bool kShifted, class T>
+struct Deviation {
+  static HWY_INLINE V<D64> of(V<D64> x, V<D64> shift) { return kShifted ? hn::Sub(x, shift) : x; }
+  static HWY_INLINE V<D64> add_square(V<D64> deviation, V<D64> sum) {
+    if constexpr (kShifted || sizeof(T) == 8) return hn::Add(sum, hn::Mul(deviation, deviation));
+    return hn::MulAdd(deviation, deviation, sum);  // exact product: fused or not, the same bits
+  }
+};
+
 // Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
-template <class T>
-void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum,
-             double* sum_sq) {
+template <bool kShifted, class T>
+HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift,
+                              double* sum, double* sum_sq) {
+  using Dev = Deviation<kShifted, T>;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   const auto s = hn::Set(d, shift);
   SumLanes first, second;
   const auto add = [&](size_t k, auto deviation) HWY_ATTR {
     first.lanes[k] = hn::Add(first.lanes[k], deviation);
-    second.lanes[k] = hn::Add(second.lanes[k], hn::Mul(deviation, deviation));
+    second.lanes[k] = Dev::add_square(deviation, second.lanes[k]);
   };
   for (size_t r = 0; r < rows; ++r, x += row_stride) {
     prefetch_next_channel(x, cols);
@@ -69,78 +71,126 @@ void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double 
       T row[kSumLanes];
       for (T& v : row) v = static_cast<T>(shift);
       memcpy(row, x, cols * sizeof(T));
-      for (size_t k = 0; k < kSumVectors; ++k) add(k, hn::Sub(load_double(d, row + k * N), s));
+      for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, row + k * N), s));
       continue;
     }
-    for_chunks(
-        cols,
-        [&](size_t j) HWY_ATTR {
-          for (size_t k = 0; k < kSumVectors; ++k) add(k, hn::Sub(load_double(d, x + j + k * N), s));
-        },
-        [&](size_t j, size_t rest) HWY_ATTR {
-          for (size_t k = 0; k < kSumVectors; ++k) {
-            add(k, hn::And(last_lanes(rest, k), hn::Sub(load_double(d, x + j + k * N), s)));
-          }
-        });
+    size_t j = 0;
+    for (; j + kSumLanes <= cols; j += kSumLanes) {
+      for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, x + j + k * N), s));
+    }
+    if (j == cols) continue;
+    const T* end = x + cols - kSumLanes;
+    for (size_t k = 0; k < kSumVectors; ++k) {
+      const auto deviation = Dev::of(load_double(d, end + k * N), s);
+      add(k, hn::IfThenElseZero(last_lanes(d, cols - j, k), deviation));
+    }
   }
   *sum = first.total();
   *sum_sq = second.total();
 }
 
+template <class T>
+void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum,
+             double* sum_sq) {
+  if (shift == 0) {
+    moments_about<false>(x, row_stride, rows, cols, shift, sum, sum_sq);
+  } else {
+    moments_about<true>(x, row_stride, rows, cols, shift, sum, sum_sq);
+  }
+}
+
 // Σdy and Σdy·(x − mean) over rows × cols elements.
 template <class T>
 void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows, size_t cols,
-                   double mean, double* sum, double* sum_dev) {
-  const D64 d;
+                   T mean, double* sum, double* sum_dev) {
+  const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
+  constexpr size_t kHalf = RowSum<T>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
   const auto m = hn::Set(d, mean);
-  SumLanes first, second;
+  RowSum<T> first, second;
   const auto add = [&](size_t k, auto g, auto product) HWY_ATTR {
-    first.lanes[k] = hn::Add(first.lanes[k], g);
-    second.lanes[k] = hn::Add(second.lanes[k], product);
+    first.add(k, g);
+    second.add(k, product);
   };
   const auto product = [m](auto g, auto v) HWY_ATTR { return hn::Mul(g, hn::Sub(v, m)); };
+  const auto whole = [&](const T* p, const T* q, size_t vectors) HWY_ATTR {
+    for (size_t k = 0; k < vectors; ++k) {
+      const auto g = hn::LoadU(d, q + k * N);
+      add(k, g, product(g, hn::LoadU(d, p + k * N)));
+    }
+  };
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride) {
     prefetch_next_channel(x, cols);
     prefetch_next_channel(dy, cols);
     if (cols < kSumLanes) {
       T row_x[kSumLanes], row_dy[kSumLanes] = {};
-      for (T& v : row_x) v = static_cast<T>(mean);  // finite beside an Inf in x, so that 0·(x − mean) is 0
+      for (T& v : row_x) v = mean;  // finite beside an Inf in x, so that 0·(x − mean) is 0
       memcpy(row_x, x, cols * sizeof(T));
       memcpy(row_dy, dy, cols * sizeof(T));
-      for (size_t k = 0; k < kSumVectors; ++k) {
-        const auto g = load_double(d, row_dy + k * N);
-        add(k, g, product(g, load_double(d, row_x + k * N)));
-      }
+      whole(row_x, row_dy, kHalf);
       continue;
     }
-    for_chunks(
-        cols,
-        [&](size_t j) HWY_ATTR {
-          for (size_t k = 0; k < kSumVectors; ++k) {
-            const auto g = load_double(d, dy + j + k * N);
-            add(k, g, product(g, load_double(d, x + j + k * N)));
-          }
-        },
-        [&](size_t j, size_t rest) HWY_ATTR {
-          for (size_t k = 0; k < kSumVectors; ++k) {
-            const auto mask = last_lanes(rest, k), g = load_double(d, dy + j + k * N);
-            add(k, hn::And(mask, g), hn::And(mask, product(g, load_double(d, x + j + k * N))));
-          }
-        });
+    size_t j = 0;
+    for (; j + kRowLanes <= cols; j += kRowLanes) whole(x + j, dy + j, 2 * kHalf);
+    if (j + kSumLanes <= cols) {
+      whole(x + j, dy + j, kHalf);
+      j += kSumLanes;
+    }
+    if (j == cols) continue;
+    const size_t end = cols - kSumLanes;
+    for (size_t k = 0; k < kHalf; ++k) {
+      const auto keep = last_lanes(d, cols - j, k);
+      const auto g = hn::LoadU(d, dy + end + k * N);
+      add(kHalf + k, hn::IfThenElseZero(keep, g),
+          hn::IfThenElseZero(keep, product(g, hn::LoadU(d, x + end + k * N))));
+    }
   }
   *sum = first.total();
   *sum_dev = second.total();
 }
 
-// The same two pairs of sums for a matrix of rows × cols whose columns are channels, added to sum[] and
-// sum_sq[]. A channel's elements are added row by row, whatever the vector width. Eight rows a sweep keep
-// eight streams for the prefetcher and the accumulators in registers for eight additions.
-constexpr size_t kSweep = 8;
-
+// Σw, Σw·(x − shift) and Σw·(x − shift)² over n elements with a weight each. What weight 0 belongs to may be
+// anything, NaN too.
 template <class T>
-void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
-                    double* sum, double* sum_sq) {
+void weighted_moments(const T* x, const T* w, size_t n, double shift, double* sum_w, double* sum,
+                      double* sum_sq) {
+  const D64 d;
+  const size_t N = hn::MaxLanes(d);
+  const auto s = hn::Set(d, shift);
+  SumLanes weights, first, second;
+  const auto add = [&](const T* p, const T* q) HWY_ATTR {
+    for (size_t k = 0; k < kSumVectors; ++k) {
+      const auto weight = load_double(d, q + k * N);
+      const auto deviation =
+          hn::IfThenZeroElse(hn::Eq(weight, hn::Zero(d)), hn::Sub(load_double(d, p + k * N), s));
+      const auto product = hn::Mul(weight, deviation);
+      weights.lanes[k] = hn::Add(weights.lanes[k], weight);
+      first.lanes[k] = hn::Add(first.lanes[k], product);
+      second.lanes[k] = hn::Add(second.lanes[k], hn::Mul(product, deviation));
+    }
+  };
+  size_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) add(x + i, w + i);
+  if (i < n) {
+    T rest_x[kSumLanes] = {}, rest_w[kSumLanes] = {};
+    memcpy(rest_x, x + i, (n - i) * sizeof(T));
+    memcpy(rest_w, w + i, (n - i) * sizeof(T));
+    add(rest_x, rest_w);
+  }
+  *sum_w = weights.total();
+  *sum = first.total();
+  *sum_sq = second.total();
+}
+
+// The same sums for a matrix of rows × cols whose columns are channels, added to what is there. A channel's
+// elements are added row by row, whatever the vector width. A sweep of rows is a stream each for the
+// prefetcher, and keeps the sums in registers for as many additions.
+constexpr size_t kSweep = 16;
+
+template <bool kShifted, class T>
+HWY_INLINE void column_moments_about(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols,
+                                     const double* shift, double* sum, double* sum_sq) {
+  using Dev = Deviation<kShifted, T>;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   for (size_t r = 0; r < rows; r += kSweep, x += static_cast<ptrdiff_t>(kSweep) * row_stride) {
@@ -149,16 +199,16 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
     for (; j + kSumLanes <= cols; j += kSumLanes) {
       V<D64> s[kSumVectors], first[kSumVectors], second[kSumVectors];
       for (size_t k = 0; k < kSumVectors; ++k) {
-        s[k] = hn::LoadU(d, shift + j + k * N);
+        s[k] = kShifted ? hn::LoadU(d, shift + j + k * N) : hn::Zero(d);
         first[k] = hn::LoadU(d, sum + j + k * N);
         second[k] = hn::LoadU(d, sum_sq + j + k * N);
       }
       const T* p = x + j;
       for (size_t i = 0; i < sweep; ++i, p += row_stride) {
         for (size_t k = 0; k < kSumVectors; ++k) {
-          const auto deviation = hn::Sub(load_double(d, p + k * N), s[k]);
+          const auto deviation = Dev::of(load_double(d, p + k * N), s[k]);
           first[k] = hn::Add(first[k], deviation);
-          second[k] = hn::Add(second[k], hn::Mul(deviation, deviation));
+          second[k] = Dev::add_square(deviation, second[k]);
         }
       }
       for (size_t k = 0; k < kSumVectors; ++k) {
@@ -169,7 +219,7 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
     for (; j < cols; ++j) {
       const T* p = x + j;
       for (size_t i = 0; i < sweep; ++i, p += row_stride) {
-        const double deviation = static_cast<double>(*p) - shift[j];
+        const double deviation = static_cast<double>(*p) - (kShifted ? shift[j] : 0.0);
         sum[j] += deviation;
         sum_sq[j] += deviation * deviation;
       }
@@ -177,96 +227,151 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
   }
 }
 
+// `shift`: nullptr where it is 0 for all.
+template <class T>
+void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
+                    double* sum, double* sum_sq) {
+  if (shift == nullptr) {
+    column_moments_about<false>(x, row_stride, rows, cols, shift, sum, sum_sq);
+  } else {
+    column_moments_about<true>(x, row_stride, rows, cols, shift, sum, sum_sq);
+  }
+}
+
 template <class T>
 void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows,
-                          size_t cols, const double* mean, double* sum, double* sum_dev) {
-  const D64 d;
+                          size_t cols, const T* mean, double* sum, double* sum_dev) {
+  const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
+  const auto add = [](const T* part, double* total, size_t n) HWY_ATTR {
+    for (size_t i = 0; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  };
   for (size_t r = 0; r < rows; r += kSweep) {
     const size_t sweep = HWY_MIN(kSweep, rows - r);
-    size_t j = 0;
-    for (; j + kSumLanes <= cols; j += kSumLanes) {
-      V<D64> m[kSumVectors], first[kSumVectors], second[kSumVectors];
-      for (size_t k = 0; k < kSumVectors; ++k) {
-        m[k] = hn::LoadU(d, mean + j + k * N);
-        first[k] = hn::LoadU(d, sum + j + k * N);
-        second[k] = hn::LoadU(d, sum_dev + j + k * N);
+    // Two vectors of columns at once, so that additions to different sums overlap.
+    const auto some = [&](size_t j, size_t count, auto vectors, auto load) HWY_ATTR {
+      constexpr size_t kVectors = decltype(vectors)::value;
+      V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
+      for (size_t k = 0; k < kVectors; ++k) {
+        m[k] = load(mean + j + k * N);
+        first[k] = second[k] = hn::Zero(d);
       }
-      const T* p = x + j;
-      const T* q = dy + j;
+      const T *p = x + j, *q = dy + j;
       for (size_t i = 0; i < sweep; ++i, p += x_stride, q += dy_stride) {
-        for (size_t k = 0; k < kSumVectors; ++k) {
-          const auto g = load_double(d, q + k * N);
+        for (size_t k = 0; k < kVectors; ++k) {
+          const auto g = load(q + k * N);
           first[k] = hn::Add(first[k], g);
-          second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load_double(d, p + k * N), m[k])));
+          second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load(p + k * N), m[k])));
         }
       }
-      for (size_t k = 0; k < kSumVectors; ++k) {
-        hn::StoreU(first[k], d, sum + j + k * N);
-        hn::StoreU(second[k], d, sum_dev + j + k * N);
-      }
+      HWY_ALIGN T part[kVectors * hn::MaxLanes(d)];
+      for (size_t k = 0; k < kVectors; ++k) hn::Store(first[k], d, part + k * N);
+      add(part, sum + j, count);
+      for (size_t k = 0; k < kVectors; ++k) hn::Store(second[k], d, part + k * N);
+      add(part, sum_dev + j, count);
+    };
+    size_t j = 0;
+    for (; j + 2 * N <= cols; j += 2 * N) {
+      some(j, 2 * N, Constant<2>(), [d](const T* p) HWY_ATTR { return hn::LoadU(d, p); });
     }
-    for (; j < cols; ++j) {
-      for (size_t i = 0; i < sweep; ++i) {
-        const double g =
-            static_cast<double>(dy[static_cast<ptrdiff_t>(i) * dy_stride + static_cast<ptrdiff_t>(j)]);
-        const double v =
-            static_cast<double>(x[static_cast<ptrdiff_t>(i) * x_stride + static_cast<ptrdiff_t>(j)]);
-        sum[j] += g;
-        sum_dev[j] += g * (v - mean[j]);
-      }
+    for (; j < cols; j += N) {
+      const size_t count = HWY_MIN(N, cols - j);
+      some(j, count, Constant<1>(), [d, count](const T* p) HWY_ATTR { return load_partial(d, p, count); });
     }
     x += static_cast<ptrdiff_t>(kSweep) * x_stride;
     dy += static_cast<ptrdiff_t>(kSweep) * dy_stride;
   }
 }
 
-// y = ((x − mean) − mean_low)·scale + shift. The mean is a pair, mean + mean_low: with one float32 the result
-// would be off by 4e-4 at mean/std = 1e4.
-template <class Vec>
-HWY_INLINE Vec affine(Vec x, Vec mean, Vec mean_low, Vec scale, Vec shift) {
-  return hn::Add(hn::Mul(hn::Sub(hn::Sub(x, mean), mean_low), scale), shift);
+// Rows of x and w lie without gaps.
+template <class T>
+void column_weighted_moments(const T* x, const T* w, size_t rows, size_t cols, const double* shift,
+                             double* sum_w, double* sum, double* sum_sq) {
+  for (size_t r = 0; r < rows; ++r, x += cols, w += cols) {
+    for (size_t j = 0; j < cols; ++j) {
+      const double weight = static_cast<double>(w[j]);
+      const double deviation = weight == 0 ? 0 : static_cast<double>(x[j]) - shift[j];
+      sum_w[j] += weight;
+      sum[j] += weight * deviation;
+      sum_sq[j] += weight * deviation * deviation;
+    }
+  }
 }
 
-// dx = (dy − a)·scale − ((x − mean) − mean_low)·b
 template <class Vec>
-HWY_INLINE Vec gradient(Vec x, Vec dy, Vec mean, Vec mean_low, Vec scale, Vec a, Vec b) {
-  return hn::Sub(hn::Mul(hn::Sub(dy, a), scale), hn::Mul(hn::Sub(hn::Sub(x, mean), mean_low), b));
+struct AffineVec {
+  Vec mean, scale, shift;
+  HWY_INLINE Vec operator()(Vec x) const { return hn::Add(hn::Mul(hn::Sub(x, mean), scale), shift); }
+};
+
+template <class Vec>
+struct GradientVec {
+  Vec mean, scale, a, b;
+  HWY_INLINE Vec operator()(Vec x, Vec dy) const {
+    return hn::Sub(hn::Mul(hn::Sub(dy, a), scale), hn::Mul(hn::Sub(x, mean), b));
+  }
+  // An element of weight w has a share of w in the statistics; none at all, whatever x is, at 0.
+  HWY_INLINE Vec operator()(Vec x, Vec dy, Vec w) const {
+    const auto share = hn::Add(hn::Mul(a, scale), hn::Mul(hn::Sub(x, mean), b));
+    const auto none = hn::Eq(w, hn::Zero(hn::DFromV<Vec>()));
+    return hn::Sub(hn::Mul(dy, scale), hn::IfThenZeroElse(none, hn::Mul(w, share)));
+  }
+};
+
+template <class T>
+HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const Affine<T>& c) {
+  const Tag<T> d;
+  return {hn::Set(d, c.mean), hn::Set(d, c.scale), hn::Set(d, c.shift)};
+}
+template <class T>
+HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const Gradient<T>& c) {
+  const Tag<T> d;
+  return {hn::Set(d, c.mean), hn::Set(d, c.scale), hn::Set(d, c.a), hn::Set(d, c.b)};
+}
+template <class T>
+HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const AffineArrays<T>& c, size_t at) {
+  const Tag<T> d;
+  return {hn::LoadU(d, c.mean + at), hn::LoadU(d, c.scale + at), hn::LoadU(d, c.shift + at)};
+}
+template <class T>
+HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<T>& c, size_t at) {
+  const Tag<T> d;
+  return {hn::LoadU(d, c.mean + at), hn::LoadU(d, c.scale + at), hn::LoadU(d, c.a + at),
+          hn::LoadU(d, c.b + at)};
 }
 
 // Row r is of the channel with coefficients c[r].
-template <class T>
-void apply(const T* x, T* y, size_t rows, size_t cols, const Affine<T>* c, bool stream) {
-  const Tag<T> d;
-  for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low);
-    const auto scale = hn::Set(d, c[r].scale), shift = hn::Set(d, c[r].shift);
-    map_unfenced(
-        d, cols, stream, [=](auto v) HWY_ATTR { return affine(v, mean, mean_low, scale, shift); }, y, x);
+template <class Coefficients, class T, class... In>
+HWY_INLINE void map_rows(size_t rows, size_t cols, const Coefficients* c, bool stream, T* y, const In*... x) {
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t at = r * cols;
+    map_unfenced(Tag<T>(), cols, stream, coefficients(c[r]), y + at, (x + at)...);
   }
   finish_stream(stream);
 }
 
 template <class T>
-void apply_gradient(const T* x, const T* dy, T* dx, size_t rows, size_t cols, const Gradient<T>* c,
-                    bool stream) {
-  const Tag<T> d;
-  for (size_t r = 0; r < rows; ++r, x += cols, dy += cols, dx += cols) {
-    const auto mean = hn::Set(d, c[r].mean), mean_low = hn::Set(d, c[r].mean_low),
-               scale = hn::Set(d, c[r].scale);
-    const auto a = hn::Set(d, c[r].a), b = hn::Set(d, c[r].b);
-    map_unfenced(
-        d, cols, stream, [=](auto v, auto g) HWY_ATTR { return gradient(v, g, mean, mean_low, scale, a, b); },
-        dx, x, dy);
+void apply(const T* x, T* y, size_t rows, size_t cols, const Affine<T>* c, bool stream) {
+  map_rows(rows, cols, c, stream, y, x);
+}
+
+// `w`: nullptr where all weights are 1.
+template <class T>
+void apply_gradient(const T* x, const T* dy, const T* w, T* dx, size_t rows, size_t cols,
+                    const Gradient<T>* c, bool stream) {
+  if (w == nullptr) {
+    map_rows(rows, cols, c, stream, dx, x, dy);
+  } else {
+    map_rows(rows, cols, c, stream, dx, x, dy, w);
   }
-  finish_stream(stream);
 }
 
 // The same two passes where channels lie beside each other: element i belongs to channel (phase + i) mod
 // period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from the start, so
-// that a vector can be loaded at any phase.
-template <class T, class Op, class... In>
-HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Op op, T* y, const In*... x) {
+// that a vector can be loaded at any phase; four periods at once share what is loaded.
+template <class Arrays, class T, class... In>
+HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, const Arrays& c, T* y,
+                           const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
@@ -275,42 +380,113 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, O
     phase += step;
     while (phase >= period) phase -= period;
   };
-  if (stream && n >= 2 * N) {
-    const size_t bytes = N * sizeof(T);
-    hn::StoreU(op(phase, hn::LoadU(d, x)...), d, y);
-    for (next((bytes - reinterpret_cast<uintptr_t>(y) % bytes) / sizeof(T)); i + N <= n; next(N)) {
-      hn::Stream(op(phase, hn::LoadU(d, x + i)...), d, y + i);
+  const auto partly = [&](size_t count) HWY_ATTR {
+    store_partial(coefficients(c, phase)(load_partial(d, x + i, count)...), d, y + i, count);
+    next(count);
+  };
+  const auto walk = [&](auto put) HWY_ATTR {
+    constexpr size_t kTogether = 4;
+    if (period % N == 0) {
+      for (; i + kTogether * period <= n; i += kTogether * period) {
+        size_t from = phase;
+        for (size_t j = i; j < i + period; j += N) {
+          const auto at = coefficients(c, from);
+          for (size_t k = j; k < j + kTogether * period; k += period) {
+            put(at(hn::LoadU(d, x + k)...), y + k);
+          }
+          from += N;
+          if (from >= period) from -= period;
+        }
+      }
     }
+    for (; i + N <= n; next(N)) put(coefficients(c, phase)(hn::LoadU(d, x + i)...), y + i);
+  };
+  if (stream && n >= 2 * N) {
+    const size_t bytes = N * sizeof(T), past = reinterpret_cast<uintptr_t>(y) % bytes;
+    if (past != 0) partly((bytes - past) / sizeof(T));
+    walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
     hwy::FlushStream();
+  } else {
+    walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
   }
-  for (; i + N <= n; next(N)) hn::StoreU(op(phase, hn::LoadU(d, x + i)...), d, y + i);
-  if (i < n) store_partial(op(phase, load_partial(d, x + i, n - i)...), d, y + i, n - i);
+  if (i < n) partly(n - i);
 }
 
 template <class T>
 void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<T>& c,
                   bool stream) {
-  const Tag<T> d;
-  map_cyclic(
-      n, phase, period, stream,
-      [&c, d](size_t j, auto v) HWY_ATTR {
-        return affine(v, hn::LoadU(d, c.mean + j), hn::LoadU(d, c.mean_low + j), hn::LoadU(d, c.scale + j),
-                      hn::LoadU(d, c.shift + j));
-      },
-      y, x);
+  map_cyclic(n, phase, period, stream, c, y, x);
 }
 
 template <class T>
-void apply_gradient_cyclic(const T* x, const T* dy, T* dx, size_t n, size_t phase, size_t period,
+void apply_gradient_cyclic(const T* x, const T* dy, const T* w, T* dx, size_t n, size_t phase, size_t period,
                            const GradientArrays<T>& c, bool stream) {
+  if (w == nullptr) {
+    map_cyclic(n, phase, period, stream, c, dx, x, dy);
+  } else {
+    map_cyclic(n, phase, period, stream, c, dx, x, dy, w);
+  }
+}
+
+// What follows the normalization: v = x + residual; y = v where not v <= 0 (NaN goes through), else slope·v,
+// and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the lowest of
+// the first byte on. `residual` and `positive` may be nullptr; y may be x or residual.
+template <class T>
+void activate(const T* x, const T* residual, T* y, size_t n, bool linear, T slope, uint8_t* positive,
+              bool stream) {
   const Tag<T> d;
-  map_cyclic(
-      n, phase, period, stream,
-      [&c, d](size_t j, auto v, auto g) HWY_ATTR {
-        return gradient(v, g, hn::LoadU(d, c.mean + j), hn::LoadU(d, c.mean_low + j),
-                        hn::LoadU(d, c.scale + j), hn::LoadU(d, c.a + j), hn::LoadU(d, c.b + j));
-      },
-      dx, x, dy);
+  constexpr size_t N = hn::MaxLanes(d);
+  if (linear) {
+    map_unfenced(d, n, stream, [](auto v, auto r) HWY_ATTR { return hn::Add(v, r); }, y, x, residual);
+    return;
+  }
+  const auto zero = hn::Zero(d), factor = hn::Set(d, slope);
+  const auto leaks = hn::Ne(factor, zero);
+  if (positive != nullptr) {
+    memset(positive, 0, (n + 7) / 8);
+    for (size_t i = 0; i < n; i += N) {
+      const size_t count = HWY_MIN(N, n - i);
+      const auto at = [&](const T* p) HWY_ATTR {
+        return count == N ? hn::LoadU(d, p + i) : load_partial(d, p + i, count);
+      };
+      uint8_t bits[8] = {};
+      hn::StoreMaskBits(d, hn::Not(hn::Le(residual ? hn::Add(at(x), at(residual)) : at(x), zero)), bits);
+      if constexpr (N >= 8) {
+        memcpy(positive + i / 8, bits, (count + 7) / 8);
+      } else {
+        positive[i / 8] = static_cast<uint8_t>(positive[i / 8] | bits[0] << i % 8);
+      }
+    }
+  }
+  const auto chosen = [&](auto v) HWY_ATTR {
+    return hn::IfThenElse(hn::Le(v, zero), hn::IfThenElseZero(leaks, hn::Mul(v, factor)), v);
+  };
+  if (residual != nullptr) {
+    map_unfenced(
+        d, n, stream, [&](auto v, auto r) HWY_ATTR { return chosen(hn::Add(v, r)); }, y, x, residual);
+  } else {
+    map_unfenced(d, n, stream, chosen, y, x);
+  }
+}
+
+// The gradient before the activation: g = dy where the bit is 1, else slope·dy, and 0 at slope 0 whatever dy
+// is. Bit `first` belongs to the first element; eight bytes behind the last can be read.
+template <class T>
+void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T slope) {
+  const Tag<T> d;
+  constexpr size_t N = hn::MaxLanes(d);
+  const auto factor = hn::Set(d, slope);
+  const auto leaks = hn::Ne(factor, hn::Zero(d));
+  const auto gated = [&](auto v, size_t bit) HWY_ATTR {
+    uint64_t bits;
+    memcpy(&bits, positive + bit / 8, sizeof(bits));
+    bits >>= bit % 8;
+    const auto keep = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&bits));
+    return hn::IfThenElse(keep, v, hn::IfThenElseZero(leaks, hn::Mul(v, factor)));
+  };
+  size_t i = 0;
+  for (; i + N <= n; i += N) hn::StoreU(gated(hn::LoadU(d, dy + i), first + i), d, g + i);
+  if (i < n) store_partial(gated(load_partial(d, dy + i, n - i), first + i), d, g + i, n - i);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -145,6 +145,37 @@ HWY_INLINE double sum(const T* x, size_t n, Op op) {
   return s.total();
 }
 
+// Sums of short runs, in kRowLanes lanes of the dtype and folded in double.
+constexpr size_t kRowLanes = 32;
+
+template <class T>
+struct RowSum {
+  static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
+  HWY_INLINE RowSum() {
+    for (auto& v : lanes) v = hn::Zero(Tag<T>());
+  }
+  HWY_INLINE void add(size_t k, V<Tag<T>> v) { lanes[k] = hn::Add(lanes[k], v); }
+  // The lanes, folded in halves, in double: lane i and i + 16, then + 8, and so on to the last.
+  HWY_INLINE double total() const {
+    const D64 d;
+    constexpr size_t N = hn::MaxLanes(D64());
+    HWY_ALIGN T s[kRowLanes];
+    for (size_t k = 0; k < kVectors; ++k) hn::Store(lanes[k], Tag<T>(), s + k * hn::MaxLanes(Tag<T>()));
+    V<D64> wide[kRowLanes / N];
+    for (size_t k = 0; k < kRowLanes / N; ++k) wide[k] = load_double(d, s + k * N);
+    for (size_t half = kRowLanes / N / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) wide[k] = hn::Add(wide[k], wide[k + half]);
+    }
+    HWY_ALIGN double last[N];
+    hn::Store(wide[0], d, last);
+    for (size_t half = N / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) last[k] += last[k + half];
+    }
+    return last[0];
+  }
+  V<Tag<T>> lanes[kVectors];
+};
+
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -37,8 +37,12 @@ def batch_norm(
     eps: float,
     axis: int,
     unbiased: bool,
+    weights: Array | None,
+    virtual_batch_size: int | None,
+    residual: ArrayLike | None,
+    negative_slope: float | None,
     out: Array | None,
-) -> tuple[Array, Array | None, Array | None, NDArray[np.float64], NDArray[np.float64], int]: ...
+) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None]: ...
 def batch_norm_apply(
     x: ArrayLike,
     mean: NDArray[np.float64],
@@ -57,8 +61,16 @@ def batch_norm_backward(
     invstd: NDArray[np.float64],
     axis: int,
     training: bool,
+    count: NDArray[np.float64],
+    weights: Array | None,
+    positive: NDArray[np.uint8] | None,
+    negative_slope: float,
+    virtual_batch_size: int | None,
+    wants_dx: bool,
+    wants_parameters: bool,
+    wants_residual: bool,
     out: Array | None,
-) -> tuple[Array, Array, Array]: ...
+) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 def batch_norm_backward_apply(
     dy: ArrayLike,
     x: ArrayLike,
@@ -70,12 +82,15 @@ def batch_norm_backward_apply(
     gamma: ArrayLike | None,
     eps: float,
     axis: int,
+    weights: Array | None,
     out: Array | None,
 ) -> Array: ...
 def batch_norm_backward_reduce(
     dy: ArrayLike, x: ArrayLike, mean: NDArray[np.float64], var: NDArray[np.float64], eps: float, axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-def batch_norm_stats(x: ArrayLike, axis: int) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]: ...
+def batch_norm_stats(
+    x: ArrayLike, axis: int, weights: Array | None
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]: ...
 def bias_dropout_add(
     x: ArrayLike,
     bias: ArrayLike | None,

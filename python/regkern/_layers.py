@@ -7,7 +7,7 @@ subclasses of :mod:`regkern` and :mod:`regkern.reference` name as ``_forward`` a
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -99,6 +99,7 @@ class BatchNormStats:
     var: Array
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class BatchNormCache:
     """What ``batch_norm_backward`` needs of the forward call.
 
@@ -108,28 +109,78 @@ class BatchNormCache:
         The input itself, not a copy: it must not change before the backward call. None where the forward
         wrote its result over it.
     gamma : ndarray or None
-    mean, invstd : (C,) ndarray of float64
+    mean, invstd : (C,) ndarray of float64, or (virtual batches, C)
         The statistics used: mean, and 1 / sqrt(variance + eps).
     axis : int
     training : bool
+    count : (virtual batches,) ndarray of float64
+        Elements a channel, or the sum of their weights.
+    weights : ndarray or None
+        The weights, broadcast to the shape of x.
+    positive : ndarray or None
+        One bit an element, 1 where the activation let it through; None without one.
+    negative_slope : float
+    residual : bool
+        Whether something was added.
+    virtual_batch_size : int or None
     """
 
-    __slots__ = ("axis", "gamma", "invstd", "mean", "training", "x")
-
-    def __init__(
-        self, x: Array | None, gamma: Array | None, mean: Array, invstd: Array, axis: int, training: bool
-    ) -> None:
-        self.x = x
-        self.gamma = gamma
-        self.mean = mean
-        self.invstd = invstd
-        self.axis = axis
-        self.training = training
+    x: Array | None
+    gamma: Array | None
+    mean: Array
+    invstd: Array
+    axis: int
+    training: bool
+    count: Array
+    weights: Array | None = None
+    positive: Array | None = None
+    negative_slope: float = 0.0
+    residual: bool = False
+    virtual_batch_size: int | None = None
 
     def input(self) -> Array:
         if self.x is None:
             raise ValueError("batch_norm_backward: cache.x must be intact, got a cache whose forward had out=x")
         return self.x
+
+    def gradients(self, wrt: Iterable[str] | None) -> tuple[str, ...]:
+        """The names of what is differentiated for: by default all that there is."""
+        every = ("x", "gamma", "beta") + (("residual",) if self.residual else ())
+        names = every if wrt is None else (wrt,) if isinstance(wrt, str) else tuple(wrt)
+        for name in names:
+            if name not in every:
+                raise ValueError(f"batch_norm_backward: wrt must name some of {every}, got {name!r}")
+        return names
+
+
+def activation_slope(function: str, activation: str | None, negative_slope: float) -> float | None:
+    """What a negative number is multiplied by, or None where nothing happens to it."""
+    if activation not in (None, "relu", "leaky_relu"):
+        raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
+    return None if activation is None else 0.0 if activation == "relu" else negative_slope
+
+
+def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: int, dtype: Any) -> Array | None:
+    """Weights of samples or positions, checked and broadcast to the shape of the data."""
+    if weights is None:
+        return None
+    ndim = len(shape)
+    w = np.asarray(weights)
+    if w.dtype == np.bool_:
+        w = w.astype(dtype)
+    if ndim < 2 or not -ndim <= axis < ndim:
+        return w  # an error that the call itself names
+    if w.ndim == 1:
+        w = w.reshape(-1, *[1] * (ndim - 1))
+    fits = w.ndim == ndim and all(n in (1, m) for n, m in zip(w.shape, shape, strict=True))
+    if not fits or w.shape[axis] != 1:
+        allowed = tuple(1 if i == axis % ndim else n for i, n in enumerate(shape))
+        raise ValueError(
+            f"{function}: weights must have shape ({shape[0]},) or broadcast to {allowed}, got {np.shape(weights)}"
+        )
+    if w.dtype.kind == "f" and not (np.isfinite(w).all() and (w >= 0).all()):
+        raise ValueError(f"{function}: weights must be >= 0 and finite, got {w[~(np.isfinite(w) & (w >= 0))][0]}")
+    return np.broadcast_to(w, shape)
 
 
 CONVENTIONS: dict[str, dict[str, Any]] = {

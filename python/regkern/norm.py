@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats
+from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats, activation_slope, sample_weights
 from regkern.reference.norm import fold_batch_norm as _fold
 from regkern.reference.norm import merge_stats as _merge
 
@@ -28,14 +28,19 @@ def batch_norm(
     eps: float = 1e-5,
     axis: int = 1,
     unbiased: bool = True,
+    weights: ArrayLike | None = None,
+    virtual_batch_size: int | None = None,
+    residual: ArrayLike | None = None,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     r"""Normalize every channel to mean 0 and variance 1, then scale and shift it.
 
-    .. math:: y = \gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+    .. math:: y = f\left(\gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta + r\right)
 
     μ and σ² are mean and (biased) variance of the channel over all other axes in training, the running
-    statistics otherwise.
+    statistics otherwise. The residual r and the activation f come in the same pass.
 
     Parameters
     ----------
@@ -53,8 +58,20 @@ def batch_norm(
         The channel axis. 1 and -1 are the fast ones.
     unbiased : bool, default True
         Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does.
+    weights : (N,) ndarray, or one that broadcasts to x's shape with length 1 for the channels, optional
+        Weights >= 0 of samples or positions in the statistics, of x's dtype or boolean: a padding mask, True where
+        there is data. n is then their sum. Positions of weight 0 are normalized too, but whatever they hold, NaN
+        too, does not enter the statistics.
+    virtual_batch_size : int >= 1, optional
+        Statistics of every so many samples for themselves in training, as if each were a call of its own ("ghost" batch
+        norm); the last virtual batch may be smaller. The running statistics take one after the other.
+    residual : ndarray of x's shape and dtype, optional
+        Added before the activation.
+    activation : None, "relu" or "leaky_relu"
+        What is done last: v where v > 0, else 0 or ``negative_slope``·v. NaN stays NaN. The cache keeps one bit an element.
+    negative_slope : float, >= 0, default 0.01
     out : ndarray, optional
-        Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward.
+        Where to write, of x's shape and dtype. May be ``residual``, or ``x``, but then the cache cannot be used backward.
 
     Returns
     -------
@@ -77,11 +94,12 @@ def batch_norm(
     mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta (eps > 0).
     The same bits for every thread count and memory layout. NaN or Inf spoils its own channel only. With one
     element a channel the variance is 0, y is beta, and an unbiased ``running_var`` keeps its value; an empty
-    batch leaves the running statistics as they are.
+    batch, or one of weight 0, leaves the running statistics as they are.
 
     References
     ----------
-    S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015.
+    S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015. E. Hoffer, I. Hubara and D. Soudry, "Train longer,
+    generalize better", NIPS 2017, algorithm 1 (virtual batches).
 
     Examples
     --------
@@ -91,25 +109,65 @@ def batch_norm(
     >>> y
     array([[-1., -1.],
            [ 1.,  1.]])
+    >>> rk.batch_norm(x, training=True, eps=0, residual=np.full((2, 2), 0.5), activation="relu")[0]
+    array([[0. , 0. ],
+           [1.5, 1.5]])
     """
-    y, source, scale, mean, invstd, channel_axis = _core.batch_norm(
-        x, gamma, beta, running_mean, running_var, training, momentum, eps, axis, unbiased, out
+    f = "batch_norm"
+    slope = activation_slope(f, activation, negative_slope)
+    if weights is not None:
+        weights = sample_weights(f, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+    y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        training,
+        momentum,
+        eps,
+        axis,
+        unbiased,
+        weights,
+        virtual_batch_size,
+        residual,
+        slope,
+        out,
     )
-    return y, BatchNormCache(source, scale, mean, invstd, channel_axis, training)
+    if virtual_batch_size is not None:
+        virtual_batch_size = virtual_batch_size if training else None
+        if training:
+            mean, invstd = mean.reshape(len(count), -1), invstd.reshape(len(count), -1)
+    return y, BatchNormCache(
+        source,
+        scale,
+        mean,
+        invstd,
+        channel_axis,
+        training,
+        count,
+        weights,
+        positive,
+        slope or 0.0,
+        residual is not None,
+        virtual_batch_size,
+    )
 
 
 def batch_norm_backward(
-    dy: ArrayLike, cache: BatchNormCache, *, out: Array | None = None
-) -> tuple[Array, Array, Array]:
-    r"""Gradients of ``batch_norm`` with respect to x, gamma and beta.
+    dy: ArrayLike, cache: BatchNormCache, *, wrt: Iterable[str] | None = None, out: Array | None = None
+) -> tuple[Array, ...]:
+    r"""Gradients of ``batch_norm``.
 
     .. math::
 
-        d\beta = \sum dy, \quad d\gamma = \sum dy\,\hat x, \quad
+        d\beta = \sum g, \quad d\gamma = \sum g\,\hat x, \quad dr = g, \quad
         dx = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-             \left(dy - \frac{d\beta}{n} - \hat x\,\frac{d\gamma}{n}\right)
+             \left(g - w \frac{d\beta}{n} - w \hat x\,\frac{d\gamma}{n}\right)
 
-    After an inference call the statistics do not depend on x and the last two terms of dx are absent.
+    g is dy, and 0 or ``negative_slope``·dy where the activation met a number <= 0; w are the weights, 1 where there are
+    none, and n their sum. After an inference call the statistics do not depend on x and the last two terms of dx are
+    absent.
 
     Parameters
     ----------
@@ -117,25 +175,28 @@ def batch_norm_backward(
         Gradient with respect to y.
     cache : BatchNormCache
         What ``batch_norm`` returned. The x it was given must not have changed.
+    wrt : iterable of "x", "gamma", "beta", "residual", optional
+        What to differentiate for; by default x, gamma, beta, and the residual where there was one. What is not named is
+        not computed: gamma and beta alone write nothing of x's size.
     out : ndarray, optional
         Where to write dx; may be ``dy``.
 
     Returns
     -------
-    dx : ndarray of x's shape
-        ``out``, or a new array.
-    dgamma, dbeta : (C,) ndarray of x's dtype
+    tuple of ndarray
+        One for each name of ``wrt``, in its order: dx of x's shape, ``out`` or a new array; dgamma and dbeta of shape
+        (C,); dresidual of x's shape, always a new array. All of x's dtype.
 
     Raises
     ------
     TypeError
         If ``cache`` is not a BatchNormCache, or a dtype does not fit.
     ValueError
-        If shapes differ, ``out`` does not fit, or the forward call wrote over its own input.
+        If shapes differ, ``out`` does not fit, ``wrt`` names something else, or the forward call wrote over its own input.
 
     Notes
     -----
-    Accuracy class ``reduction``; sums in float64. The same bits for every thread count.
+    Accuracy class ``reduction``. The same bits for every thread count.
 
     Examples
     --------
@@ -148,9 +209,27 @@ def batch_norm_backward(
     """
     if not isinstance(cache, BatchNormCache):
         raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
-    return _core.batch_norm_backward(
-        dy, cache.input(), cache.gamma, cache.mean, cache.invstd, cache.axis, cache.training, out
+    names = cache.gradients(wrt)
+    gradients = _core.batch_norm_backward(
+        dy,
+        cache.input(),
+        cache.gamma,
+        cache.mean,
+        cache.invstd,
+        cache.axis,
+        cache.training,
+        cache.count,
+        cache.weights,
+        cache.positive,
+        cache.negative_slope,
+        cache.virtual_batch_size,
+        "x" in names,
+        "gamma" in names or "beta" in names,
+        "residual" in names,
+        out,
     )
+    found = dict(zip(("x", "gamma", "beta", "residual"), gradients, strict=True))
+    return tuple(found[name] for name in names)  # type: ignore[misc]
 
 
 def _require_stats(function: str, stats: Any) -> None:
@@ -158,10 +237,10 @@ def _require_stats(function: str, stats: Any) -> None:
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
 
 
-def batch_norm_stats(x: ArrayLike, *, axis: int = 1) -> BatchNormStats:
+def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None = None) -> BatchNormStats:
     r"""Mean and variance of every channel, to be merged with those of other batches or processes.
 
-    .. math:: \mu = \frac1n \sum x, \qquad \sigma^2 = \frac1n \sum (x - \mu)^2
+    .. math:: n = \sum w, \qquad \mu = \frac1n \sum w x, \qquad \sigma^2 = \frac1n \sum w (x - \mu)^2
 
     Parameters
     ----------
@@ -169,11 +248,13 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1) -> BatchNormStats:
         Any strides and alignment.
     axis : int, default 1
         The channel axis.
+    weights : ndarray, optional
+        As in ``batch_norm``; 1 where missing.
 
     Returns
     -------
     BatchNormStats
-        (count, mean, var), the last two in float64; zeros for an empty batch.
+        (count, mean, var), the last two in float64; zeros for an empty batch. The count is n.
 
     Raises
     ------
@@ -190,9 +271,11 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1) -> BatchNormStats:
     --------
     >>> import numpy as np, regkern as rk
     >>> rk.batch_norm_stats(np.array([[1.0, 10.0], [3.0, 30.0]]))
-    BatchNormStats(count=2, mean=array([ 2., 20.]), var=array([  1., 100.]))
+    BatchNormStats(count=2.0, mean=array([ 2., 20.]), var=array([  1., 100.]))
     """
-    return BatchNormStats(*_core.batch_norm_stats(x, axis))
+    if weights is not None:
+        weights = sample_weights("batch_norm_stats", weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+    return BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
@@ -232,7 +315,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     >>> import numpy as np, regkern as rk
     >>> parts = [rk.batch_norm_stats(np.array([[v]])) for v in (1.0, 2.0, 6.0)]
     >>> rk.merge_stats(parts)
-    BatchNormStats(count=3, mean=array([3.]), var=array([4.66666667]))
+    BatchNormStats(count=3.0, mean=array([3.]), var=array([4.66666667]))
     """
     parts = list(stats)
     if not parts:
@@ -357,12 +440,13 @@ def batch_norm_backward_apply(
     *,
     eps: float = 1e-5,
     axis: int = 1,
+    weights: ArrayLike | None = None,
     out: Array | None = None,
 ) -> Array:
     r"""The gradient with respect to x, from sums over all batches that share the statistics.
 
     .. math:: dx = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-              \left(dy - \frac{\sum dy}{n} - \hat x\, \frac{\sum dy\, \hat x}{n}\right)
+              \left(dy - w \frac{\sum dy}{n} - w \hat x\, \frac{\sum dy\, \hat x}{n}\right)
 
     Parameters
     ----------
@@ -377,6 +461,8 @@ def batch_norm_backward_apply(
     gamma : (C,) ndarray of x's dtype, optional
     eps : float, >= 0, default 1e-5
     axis : int, default 1
+    weights : ndarray, optional
+        Those that ``stats`` were made with.
     out : ndarray, optional
         Where to write, of dy's shape and dtype; may be ``dy``.
 
@@ -404,9 +490,12 @@ def batch_norm_backward_apply(
     >>> rk.batch_norm_backward_apply(dy, x, stats, *rk.batch_norm_backward_reduce(dy, x, stats)).round(4).ravel()
     array([ 0.1089, -0.1524,  0.0435])
     """
-    _require_stats("batch_norm_backward_apply", stats)
+    f = "batch_norm_backward_apply"
+    _require_stats(f, stats)
+    if weights is not None:
+        weights = sample_weights(f, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
     return _core.batch_norm_backward_apply(
-        dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, out
+        dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, weights, out
     )
 
 

@@ -5,6 +5,7 @@
 #define REGKERN_NORM_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "regkern/array.h"
 
@@ -16,6 +17,11 @@ struct ChannelShape {
 
   // Elements of one channel.
   std::size_t count() const { return outer * inner; }
+  // Room for a bit an element: whole bytes for each row of `inner` (for all rows together where inner is 1),
+  // and eight bytes more, so that a word can be read anywhere.
+  std::size_t bit_bytes() const { return bit_rows() * bits_row_bytes() + 8; }
+  std::size_t bit_rows() const { return inner > 1 ? outer * channels : 1; }
+  std::size_t bits_row_bytes() const { return ((inner > 1 ? inner : outer * channels) + 7) / 8; }
 
   Extents shape;
   int axis;
@@ -24,40 +30,62 @@ struct ChannelShape {
   std::size_t inner = 1;
 };
 
-// mean[c] and the biased variance var[c] of each channel, centred and merged in double. Zeros for an empty
-// batch.
+// What follows the normalization: y = f(v + residual), where f is the identity or a leaky ReLU.
 template <class T>
-void batch_norm_stats(const ChannelShape& shape, In<T> x, double* mean, double* var);
+struct Epilogue {
+  In<T> residual;                     // no data: none
+  bool activate = false;
+  double negative_slope = 0;          // 0: ReLU
+  std::uint8_t* positive = nullptr;   // bit_bytes() of bits, 1 where the activation passed; nullptr: not kept
+};
 
-// y = (x − mean)·scale + shift, one of each a channel; y may be x itself.
+// The gradient with respect to y, and how the forward ended.
+template <class T>
+struct Incoming {
+  In<T> dy;
+  const std::uint8_t* positive = nullptr;  // nullptr: no activation
+  double negative_slope = 0;
+};
+
+// mean[c] and the biased variance var[c] of each channel, in double; returns the elements a channel, or the
+// sum of `weights` (of x's shape, strides of 0 where it is broadcast) where these are given. Zeros where that
+// is 0.
+template <class T>
+double batch_norm_stats(const ChannelShape& shape, In<T> x, In<T> weights, double* mean, double* var);
+
+// y = (x − mean)·scale + shift, one of each a channel, and the epilogue; y may be x or the residual.
 template <class T>
 void batch_norm_apply(const ChannelShape& shape, In<T> x, Out<T> y, const double* mean, const double* scale,
-                      const double* shift);
+                      const double* shift, const Epilogue<T>& epilogue = {});
 
-// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps). gamma and beta: dense, or
-// nullptr for 1 and 0. Writes mean, var and invstd.
+// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), then the epilogue. gamma
+// and beta: dense, or nullptr for 1 and 0. Writes mean, var and invstd, and returns what batch_norm_stats
+// does.
 template <class T>
-void batch_norm_train(const ChannelShape& shape, In<T> x, Out<T> y, const T* gamma, const T* beta, double eps,
-                      double* mean, double* var, double* invstd);
+double batch_norm_train(const ChannelShape& shape, In<T> x, In<T> weights, Out<T> y, const T* gamma,
+                        const T* beta, double eps, double* mean, double* var, double* invstd,
+                        const Epilogue<T>& epilogue = {});
 
-// The two halves of the backward pass, so that what lies between can be summed over several batches:
-//   sum_dy[c] = Σdy and sum_dev[c] = Σdy·(x − mean);
-//   dx = (dy − sum_dy/n)·scale − (x − mean)·scale·invstd²·sum_dev/n with n elements a channel in all; dx may
-//   be dy.
+// The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
+// before the activation:
+//   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean);
+//   dx = g·scale − w·(sum_dy·scale + (x − mean)·scale·invstd²·sum_dev)/n with n the sum of all weights (of
+//   elements, where there are none and w is 1). g itself goes to `residual` where that is wanted. dx or the
+//   other may be dy.
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, In<T> dy, const double* mean,
+void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, const double* mean,
                                 double* sum_dy, double* sum_dev);
 template <class T>
-void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, In<T> dy, Out<T> dx, double n,
-                               const double* mean, const double* invstd, const double* scale,
-                               const double* sum_dy, const double* sum_dev);
+void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
+                               Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
+                               const double* scale, const double* sum_dy, const double* sum_dev);
 
-// dx, dgamma[c] = Σdy·x̂ and dbeta[c] = Σdy, all three; dx may be dy itself. `training`: mean and invstd came
-// from x.
+// dx, dgamma[c] = Σg·x̂, dbeta[c] = Σg, and g in `residual`: dx and residual only where they have data, dgamma
+// and dbeta where they are not nullptr. `training`: mean and invstd came from x, over n elements.
 template <class T>
-void batch_norm_backward(const ChannelShape& shape, In<T> x, In<T> dy, Out<T> dx, const T* gamma,
-                         const double* mean, const double* invstd, bool training, double* dgamma,
-                         double* dbeta);
+void batch_norm_backward(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights, Out<T> dx,
+                         Out<T> residual, const T* gamma, double n, const double* mean, const double* invstd,
+                         bool training, double* dgamma, double* dbeta);
 
 }  // namespace regkern
 

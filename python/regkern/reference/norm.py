@@ -1,12 +1,14 @@
 """Batch normalization, forward and backward, all arithmetic in float64.
 
-Ioffe and Szegedy, "Batch Normalization", ICML 2015. With x̂ = (x − mean)·invstd over all axes but the
-channel's:
+Ioffe and Szegedy, "Batch Normalization", ICML 2015. With x̂ = (x − mean)·invstd, mean and variance over all axes
+but the channel's, each position with a weight w (1 where there are none) and n = Σw:
 
-    y  = gamma·x̂ + beta
-    dx = gamma·invstd·(dy − Σdy/n − x̂·Σ(dy·x̂)/n)     (training: mean and invstd depend on x)
-    dx = gamma·invstd·dy                             (inference: they do not)
-    dgamma = Σ dy·x̂,   dbeta = Σ dy
+    v  = gamma·x̂ + beta + residual
+    y  = v, or v and slope·v where v <= 0 (the activation)
+    g  = dy, or dy and slope·dy where v <= 0
+    dx = gamma·invstd·(g − w·(Σg/n + x̂·Σ(g·x̂)/n))   (training: mean and invstd depend on x)
+    dx = gamma·invstd·g                             (inference: they do not)
+    dgamma = Σ g·x̂,   dbeta = Σ g,   dresidual = g
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats
+from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats, activation_slope, sample_weights
 from regkern.reference.prox import Array, _store
 
 
@@ -24,6 +26,12 @@ def _per_channel(v: Array, ndim: int, axis: int) -> Array:
     shape = [1] * ndim
     shape[axis] = -1
     return v.reshape(shape)
+
+
+def _parts(x: Array, virtual_batch_size: int | None) -> list[slice]:
+    """The samples of each virtual batch; all of them in one where there is no size."""
+    step = virtual_batch_size or max(len(x), 1)
+    return [slice(i, i + step) for i in range(0, max(len(x), 1), step)]
 
 
 def batch_norm(
@@ -38,70 +46,122 @@ def batch_norm(
     eps: float = 1e-5,
     axis: int = 1,
     unbiased: bool = True,
+    weights: Array | None = None,
+    virtual_batch_size: int | None = None,
+    residual: Array | None = None,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     """Normalize every channel, with the batch's statistics (training) or the running ones."""
     axis %= x.ndim
-    others = tuple(i for i in range(x.ndim) if i != axis)
-    n = x.size // x.shape[axis] if x.size else 0
-    x64 = x.astype(np.float64)
+    w = sample_weights("batch_norm", weights, x.shape, axis, x.dtype)
+    slope = activation_slope("batch_norm", activation, negative_slope)
     if not training:
-        assert running_mean is not None
-        assert running_var is not None
-        mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
-    elif n == 0:
-        mean, var = np.zeros(x.shape[axis]), np.zeros(x.shape[axis])
-    else:
-        with np.errstate(invalid="ignore"):  # a channel that holds Inf becomes NaN
-            mean = x64.mean(axis=others)
-            # Once more on the deviations: np.mean adds along an outer axis one by one, which loses digits.
-            mean += (x64 - _per_channel(mean, x.ndim, axis)).mean(axis=others)
-            var = np.square(x64 - _per_channel(mean, x.ndim, axis)).mean(axis=others)
-    if training and n > 0 and running_mean is not None:
-        running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * mean
-    if training and n > 0 and running_var is not None and not (unbiased and n == 1):
-        sample = var * (n / (n - 1)) if unbiased else var
-        running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+        virtual_batch_size = None
+    counts, means, invstds, pieces = [], [], [], []
+    for part in _parts(x, virtual_batch_size):
+        if training:
+            stats = batch_norm_stats(x[part], axis=axis, weights=None if w is None else w[part])
+            n = stats.count
+            if n > 0 and running_mean is not None:
+                running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+            if n > 0 and running_var is not None and not (unbiased and n <= 1):
+                sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+                running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+        else:
+            assert running_mean is not None
+            assert running_var is not None
+            n = x[part].size // max(x.shape[axis], 1)
+            stats = BatchNormStats(n, running_mean.astype(np.float64), running_var.astype(np.float64))
+        counts.append(float(n))
+        means.append(stats.mean)
+        with np.errstate(divide="ignore"):  # eps = 0 and a constant channel: 1/0 = Inf
+            invstds.append(1 / np.sqrt(stats.var + eps))
+        pieces.append(_normalized(x[part], stats.mean, invstds[-1], gamma, beta, axis))
+    v = np.concatenate(pieces)
+    if residual is not None:
+        v += residual
+    positive = None
+    if slope is not None:
+        positive = ~(v <= 0)
+        v = np.where(positive, v, slope * v if slope else 0.0)
+    mean, invstd = (np.array(a if virtual_batch_size else a[0]) for a in (means, invstds))
+    cache = BatchNormCache(
+        x=None if out is x else x,
+        gamma=gamma,
+        mean=mean,
+        invstd=invstd,
+        axis=axis,
+        training=training,
+        count=np.array(counts),
+        weights=w,
+        positive=positive,
+        negative_slope=slope or 0.0,
+        residual=residual is not None,
+        virtual_batch_size=virtual_batch_size,
+    )
+    return _store(v.astype(x.dtype), out), cache
 
-    with np.errstate(divide="ignore"):  # eps = 0 and a constant channel: 1/0 = Inf
-        invstd = 1 / np.sqrt(var + eps)
+
+def _normalized(x: Array, mean: Array, invstd: Array, gamma: Array | None, beta: Array | None, axis: int) -> Array:
+    """gamma·(x − mean)·invstd + beta in float64."""
     scale = invstd if gamma is None else gamma * invstd
     with np.errstate(invalid="ignore"):
-        y = (x64 - _per_channel(mean, x.ndim, axis)) * _per_channel(scale, x.ndim, axis)
-    if beta is not None:
-        y += _per_channel(beta, x.ndim, axis)
-    kept = None if out is x else x
-    return _store(y.astype(x.dtype), out), BatchNormCache(kept, gamma, mean, invstd, axis, training)
+        y: Array = (x.astype(np.float64) - _per_channel(mean, x.ndim, axis)) * _per_channel(scale, x.ndim, axis)
+    return y if beta is None else y + _per_channel(beta, x.ndim, axis)
 
 
-def batch_norm_backward(dy: Array, cache: BatchNormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
-    """Gradients with respect to x, gamma and beta."""
+def batch_norm_backward(
+    dy: Array, cache: BatchNormCache, *, wrt: Iterable[str] | None = None, out: Array | None = None
+) -> tuple[Array, ...]:
+    """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
+    names = cache.gradients(wrt)
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)
-    n = max(x.size // max(x.shape[axis], 1), 1)
-    dy64 = dy.astype(np.float64)
-    invstd = _per_channel(cache.invstd, ndim, axis)
-    xhat = (x.astype(np.float64) - _per_channel(cache.mean, ndim, axis)) * invstd
-    dgamma, dbeta = (dy64 * xhat).sum(axis=others), dy64.sum(axis=others)
-    g = dy64
-    if cache.training:
-        g = dy64 - _per_channel(dbeta / n, ndim, axis) - xhat * _per_channel(dgamma / n, ndim, axis)
-    dx = g * invstd
+    channels = x.shape[axis]
+    g = dy.astype(np.float64)
+    if cache.positive is not None:
+        g = np.where(cache.positive, g, cache.negative_slope * g if cache.negative_slope else 0.0)
+    dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
+    means, invstds = (a.reshape(-1, channels) for a in (cache.mean, cache.invstd))
+    for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):
+        invstd = _per_channel(inv, ndim, axis)
+        xhat = (x[part].astype(np.float64) - _per_channel(mean, ndim, axis)) * invstd
+        sum_g, sum_g_xhat = g[part].sum(axis=others), (g[part] * xhat).sum(axis=others)
+        dgamma, dbeta = dgamma + sum_g_xhat, dbeta + sum_g
+        d = g[part]
+        if cache.training and n > 0:
+            share = _per_channel(sum_g / n, ndim, axis) + xhat * _per_channel(sum_g_xhat / n, ndim, axis)
+            if cache.weights is not None:
+                share = np.where(cache.weights[part] == 0, 0.0, cache.weights[part] * share)
+            d = d - share
+        dx[part] = d * invstd
     if cache.gamma is not None:
         dx *= _per_channel(cache.gamma, ndim, axis)
-    return _store(dx.astype(x.dtype), out), dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+    results = {"x": dx, "gamma": dgamma, "beta": dbeta, "residual": g}
+    return tuple(_store(results[name].astype(x.dtype), out if name == "x" else None) for name in names)
 
 
-def batch_norm_stats(x: Array, *, axis: int = 1) -> BatchNormStats:
-    """Count, mean and biased variance of every channel."""
+def batch_norm_stats(x: Array, *, axis: int = 1, weights: Array | None = None) -> BatchNormStats:
+    """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    n = x.size // x.shape[axis] if x.size else 0
-    if n == 0:
-        return BatchNormStats(0, np.zeros(x.shape[axis]), np.zeros(x.shape[axis]))
+    w = sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype)
     wide = x.astype(np.float64)
-    mean = wide.mean(axis=others)
-    mean += (wide - _per_channel(mean, x.ndim, axis)).mean(axis=others)
-    return BatchNormStats(n, mean, np.square(wide - _per_channel(mean, x.ndim, axis)).mean(axis=others))
+    share: Array | float = 1.0 if w is None else w.astype(np.float64)
+    if w is None:
+        n = float(x.size // x.shape[axis] if x.size else 0)
+    else:
+        n = float(np.take(w, 0, axis=axis).sum(dtype=np.float64)) if x.size else 0.0
+        wide = np.where(w == 0, 0.0, wide)  # whatever has no weight
+    if n == 0:
+        return BatchNormStats(0.0, np.zeros(x.shape[axis]), np.zeros(x.shape[axis]))
+    with np.errstate(invalid="ignore"):  # a channel that holds Inf becomes NaN
+        mean = (wide * share).sum(axis=others) / n
+        # Once more on the deviations: NumPy adds along an outer axis one by one, which loses digits.
+        mean += ((wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
+        var = (np.square(wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
+    return BatchNormStats(n, mean, var)
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
@@ -131,11 +191,7 @@ def batch_norm_apply(
     out: Array | None = None,
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
-    invstd = 1 / np.sqrt(stats.var + eps)
-    scale = invstd if gamma is None else gamma * invstd
-    y = (x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)) * _per_channel(scale, x.ndim, axis)
-    if beta is not None:
-        y = y + _per_channel(beta, x.ndim, axis)
+    y = _normalized(x, stats.mean, 1 / np.sqrt(stats.var + eps), gamma, beta, axis)
     return _store(y.astype(x.dtype), out)
 
 
@@ -160,15 +216,19 @@ def batch_norm_backward_apply(
     *,
     eps: float = 1e-5,
     axis: int = 1,
+    weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:
-    """dx = gamma·invstd·(dy − sum_dy/n − x̂·sum_dy_xhat/n), with n = stats.count."""
+    """dx = gamma·invstd·(dy − w·(sum_dy/n + x̂·sum_dy_xhat/n)), with n = stats.count."""
     invstd = 1 / np.sqrt(stats.var + eps)
     scale = invstd if gamma is None else gamma * invstd
     xhat = (x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)) * _per_channel(invstd, x.ndim, axis)
-    n = max(stats.count, 1)
-    g = dy - _per_channel(sum_dy / n, x.ndim, axis) - xhat * _per_channel(sum_dy_xhat / n, x.ndim, axis)
-    return _store((g * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
+    n = stats.count or 1
+    share = _per_channel(sum_dy / n, x.ndim, axis) + xhat * _per_channel(sum_dy_xhat / n, x.ndim, axis)
+    w = sample_weights("batch_norm_backward_apply", weights, x.shape, axis, x.dtype)
+    if w is not None:
+        share = np.where(w == 0, 0.0, w * share)
+    return _store(((dy - share) * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
 
 
 def fold_batch_norm(

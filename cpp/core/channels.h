@@ -1,0 +1,275 @@
+// Arrays seen as channels: how they are walked, and how the work on them is cut.
+//
+// Planar: the elements of a channel are rows of `inner` neighbours (NCHW). Columns: channels lie beside each
+// other (NHWC, and matrices). Both grids depend on the shape alone, never on strides, threads or vectors.
+
+#ifndef REGKERN_CORE_CHANNELS_H_
+#define REGKERN_CORE_CHANNELS_H_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+#include "core/streaming.h"
+#include "core/strided.h"
+#include "core/threading.h"
+#include "kernels/norm.h"
+#include "regkern/norm.h"
+
+namespace regkern {
+
+inline bool planar(const ChannelShape& s) { return s.inner > 1; }
+
+// --- planar ---
+
+inline constexpr std::size_t kLeaf = 4096;  // elements of one channel: 16 or 32 KiB
+
+// An operand as channels of positions: position p is element p of the channel in C order of the other axes.
+template <class T>
+class Planes {
+ public:
+  Planes(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data), inner_(s.inner) {
+    channel_stride_ = static_cast<std::ptrdiff_t>(s.inner * sizeof(T));
+    row_stride_ = static_cast<std::ptrdiff_t>(s.channels * s.inner);
+    if (strides == nullptr) return;
+    channel_stride_ = strides[s.axis];
+    std::array<std::ptrdiff_t, kMaxDims> dims, steps;
+    int ndim = 0;
+    for (int i = 0; i < s.shape.ndim; ++i) {
+      if (i == s.axis) continue;
+      dims[ndim] = s.shape.dims[i];
+      steps[ndim++] = strides[i];
+    }
+    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {steps.data()}, sizeof(T))[0];
+    dense_ = false;
+  }
+
+  // n positions of channel c from row r, column j on: where they lie if the memory is dense rows (then n may
+  // span rows, row_stride apart), else in `buffer`.
+  const T* load(std::size_t c, std::size_t r, std::size_t j, std::size_t n,
+                std::remove_const_t<T>* buffer) const {
+    if (dense_) return channel(c) + r * static_cast<std::size_t>(row_stride_) + j;
+    walk_.gather(channel(c), r * inner_ + j, n, buffer);
+    return buffer;
+  }
+  T* target(std::size_t c, std::size_t r, std::size_t j, T* buffer) const {
+    return dense_ ? channel(c) + r * static_cast<std::size_t>(row_stride_) + j : buffer;
+  }
+  void store(std::size_t c, std::size_t r, std::size_t j, std::size_t n, const T* buffer) const {
+    if (!dense_) walk_.scatter(buffer, channel(c), r * inner_ + j, n);
+  }
+  T at(std::size_t c, std::size_t position) const {
+    std::remove_const_t<T> value;
+    const T* p = load(c, position / inner_, position % inner_, 1, &value);
+    return *p;
+  }
+  bool dense() const { return dense_; }
+  std::ptrdiff_t row_stride(std::size_t cols) const {
+    return dense_ ? row_stride_ : static_cast<std::ptrdiff_t>(cols);
+  }
+
+ private:
+  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+  T* channel(std::size_t c) const {
+    return reinterpret_cast<T*>(reinterpret_cast<Byte*>(data_) +
+                                static_cast<std::ptrdiff_t>(c) * channel_stride_);
+  }
+  T* data_;
+  std::size_t inner_;
+  std::ptrdiff_t channel_stride_, row_stride_;  // bytes; elements
+  Strided walk_;
+  bool dense_ = true;
+};
+
+// Pieces of a channel: whole rows while they fit kLeaf, else parts of one row.
+struct PlanarGrid {
+  explicit PlanarGrid(const ChannelShape& s) : outer(s.outer), inner(s.inner) {
+    if (inner > kLeaf) {
+      const std::size_t parts = (inner + kLeaf - 1) / kLeaf;
+      cols = ((inner + parts - 1) / parts + kSumGrain - 1) / kSumGrain * kSumGrain;
+      parts_per_row = (inner + cols - 1) / cols;
+    } else {
+      cols = inner;
+      rows = std::max<std::size_t>(1, kLeaf / inner);
+    }
+    leaves = parts_per_row * ((outer + rows - 1) / rows);
+  }
+  struct Leaf {
+    std::size_t row, col, rows, cols;
+    std::size_t size() const { return rows * cols; }
+  };
+  Leaf operator[](std::size_t i) const {
+    const std::size_t row = i / parts_per_row * rows, col = i % parts_per_row * cols;
+    return {row, col, std::min(rows, outer - row), std::min(cols, inner - col)};
+  }
+
+  static constexpr std::size_t kSumGrain = 16;
+  std::size_t outer, inner, rows = 1, cols, parts_per_row = 1, leaves;
+};
+
+// A range of channels that two passes go over one after the other.
+struct ChannelRange {
+  std::size_t begin, end;
+  std::size_t size() const { return end - begin; }
+};
+
+// Cuts the channels into ranges of which `bytes` a channel stay in half of the last cache between two passes:
+// the second is then spared the memory. One range if all of them fit, or if not one does, or where a sample's
+// share of a range would be less than a page, too short for the prefetcher.
+template <class Body>
+void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, Body&& body) {
+  const std::size_t room = last_level_cache() / 2 / std::max<std::size_t>(bytes, 1);
+  std::size_t ranges = 1;
+  if (room != 0 && room < s.channels && room * s.inner * item >= 4096) {
+    ranges = (s.channels + room - 1) / room;
+  }
+  for (std::size_t i = 0; i < ranges; ++i) {
+    body(ChannelRange{s.channels * i / ranges, s.channels * (i + 1) / ranges});
+  }
+}
+
+// Calls body(channel, row, col, rows, cols) on pieces of memory in its own order: `rows` neighbouring
+// channels of one sample where whole rows are taken, one part of a row otherwise.
+template <class Body>
+void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, bool together,
+               int team, Body&& body) {
+  const std::size_t parts = grid.parts_per_row, channels = range.size();
+  threading::for_ranges(team, s.outer * channels * parts, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t u = begin; u < end;) {
+      const std::size_t line = u / parts, row = line / channels, c = line % channels,
+                        col = u % parts * grid.cols;
+      const std::size_t rows = together && parts == 1 ? std::min(channels - c, end - u) : 1;
+      body(range.begin + c, row, col, rows, std::min(grid.cols, s.inner - col));
+      u += rows;
+    }
+  });
+}
+
+// --- columns ---
+
+inline constexpr std::size_t kPanel = 512;      // columns a thread takes at once
+inline constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
+inline constexpr std::size_t kRowGroup = 16;    // rows of a panel gathered at once: the sweep of the kernels
+inline constexpr std::size_t kFlat = 4096;      // positions gathered at once where channels do not matter
+
+// x as a matrix of rows × columns, positions counted along the rows. Where a channel count is small or does
+// not fill vectors, `fold` rows are seen as one row of fold·channels columns; `rest` rows are left over, less
+// than a fold. A leaf is some rows, of about 256 KiB where that is not too few or too many.
+struct ColumnShape {
+  explicit ColumnShape(const ChannelShape& s) : channels(s.channels) {
+    if (channels % 16 != 0 && channels < kFoldBelow) {
+      fold = 16 / std::gcd(channels, std::size_t{16});
+      fold *= std::max<std::size_t>(1, 64 / (fold * channels));
+      if (s.outer < fold) fold = 1;
+    }
+    cols = channels * fold;
+    rows = s.outer / fold;
+    rest = s.outer % fold;
+    leaf_rows = std::clamp<std::size_t>(65536 / cols, 128, 1024);
+    leaves = (rows + leaf_rows - 1) / leaf_rows;
+    panels = (cols + kPanel - 1) / kPanel;
+  }
+  std::size_t all_leaves() const { return leaves + (rest != 0); }
+
+  std::size_t channels, fold = 1, cols, rows, rest, leaf_rows, leaves, panels;
+};
+
+template <class T>
+class Columns {
+ public:
+  Columns(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data) {
+    if (strides == nullptr) return;
+    walk_ = make_walk<1>(s.shape, Order::kC, {strides}, sizeof(T))[0];
+    dense_ = walk_.dense(data);
+  }
+  bool dense() const { return dense_; }
+  T* data() const { return data_; }
+  template <class U>
+  const T* load(std::size_t first, std::size_t n, U* buffer) const {
+    if (dense_) return data_ + first;
+    walk_.gather(data_, first, n, buffer);
+    return buffer;
+  }
+  template <class U>
+  void copy(std::size_t first, std::size_t n, U* buffer) const {
+    const T* from = load(first, n, buffer);
+    if (from != buffer) std::copy_n(from, n, buffer);
+  }
+  template <class U>
+  U* target(std::size_t first, U* buffer) const {
+    return dense_ ? data_ + first : buffer;
+  }
+  template <class U>
+  void store(std::size_t first, std::size_t n, const U* buffer) const {
+    if (!dense_) walk_.scatter(buffer, data_, first, n);
+  }
+
+ private:
+  T* data_;
+  Strided walk_;
+  bool dense_ = true;
+};
+
+// Runs body(leaf index, row, rows, col, cols) over the grid: a leaf of rows × kPanel columns a unit, and the
+// rest rows as one more leaf of one row.
+template <class Body>
+void for_panels(const ColumnShape& s, int team, Body&& body) {
+  const std::size_t units = s.leaves * s.panels;
+  threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t u = begin; u < end; ++u) {
+      const std::size_t leaf = u / s.panels, col = u % s.panels * kPanel, row = leaf * s.leaf_rows;
+      body(leaf, row, std::min(s.leaf_rows, s.rows - row), col, std::min(kPanel, s.cols - col));
+    }
+  });
+  if (s.rest != 0) {
+    const std::size_t cols = s.rest * s.channels;
+    for (std::size_t col = 0; col < cols; col += kPanel) {
+      body(s.leaves, s.rows, 1, col, std::min(kPanel, cols - col));
+    }
+  }
+}
+
+// Coefficients of all channels as arrays that a vector can read at any phase: repeated until they fill whole
+// vectors, where that is not too long, and continued by one vector. Coefficients(c) → std::array<T, K>.
+template <class T, std::size_t K>
+struct Cyclic {
+  template <class Coefficients>
+  Cyclic(std::size_t channels, Coefficients&& coefficients) {
+    const std::size_t whole = channels * (kMaxLanes / std::gcd(channels, kMaxLanes));
+    period = whole <= 1024 ? whole : channels;  // 16 KiB of float32 coefficients at most
+    const std::size_t length = period + kMaxLanes;
+    values.resize(K * length);
+    for (std::size_t k = 0; k < K; ++k) at[k] = &values[k * length];
+    for (std::size_t c = 0; c < channels; ++c) {
+      const std::array<T, K> v = coefficients(c);
+      for (std::size_t k = 0; k < K; ++k) values[k * length + c] = v[k];
+    }
+    for (std::size_t k = 0; k < K; ++k) {
+      T* a = &values[k * length];
+      for (std::size_t i = channels; i < length; ++i) a[i] = a[i - channels];
+    }
+  }
+  std::size_t period;
+  std::vector<T> values;
+  std::array<const T*, K> at;
+};
+
+// Elementwise pass over all positions in C order; body(first, n, phase) on ranges of `step` that start at
+// multiples of it. From the last to the first: what the pass before has read last is still in the cache.
+template <class Body>
+void for_flat(std::size_t n, std::size_t step, std::size_t period, int team, Body&& body) {
+  threading::for_ranges(team, n, step, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t last = end; last > begin;) {
+      const std::size_t first = (last - 1) / step * step;
+      body(first, last - first, first % period);
+      last = first;
+    }
+  });
+}
+
+}  // namespace regkern
+
+#endif  // REGKERN_CORE_CHANNELS_H_
