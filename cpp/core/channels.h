@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <numeric>
 #include <type_traits>
 #include <vector>
@@ -232,29 +233,35 @@ void for_panels(const ColumnShape& s, int team, Body&& body) {
   }
 }
 
-// Coefficients of all channels as arrays that a vector can read at any phase: repeated until they fill whole
-// vectors, where that is not too long, and continued by one vector. Coefficients(c) → std::array<T, K>.
+// K coefficients of all channels as arrays that a vector can read at any phase: written to the first
+// `channels` places of each, then repeated until they fill whole vectors, where that is not too long, and
+// continued by one vector.
 template <class T, std::size_t K>
-struct Cyclic {
-  template <class Coefficients>
-  Cyclic(std::size_t channels, Coefficients&& coefficients) {
+class Cyclic {
+ public:
+  explicit Cyclic(std::size_t channels) : channels_(channels) {
     const std::size_t whole = channels * (kMaxLanes / std::gcd(channels, kMaxLanes));
     period = whole <= 1024 ? whole : channels;  // 16 KiB of float32 coefficients at most
-    const std::size_t length = period + kMaxLanes;
-    values.resize(K * length);
-    for (std::size_t k = 0; k < K; ++k) at[k] = &values[k * length];
-    for (std::size_t c = 0; c < channels; ++c) {
-      const std::array<T, K> v = coefficients(c);
-      for (std::size_t k = 0; k < K; ++k) values[k * length + c] = v[k];
-    }
+    length_ = (period + kMaxLanes + kLine - 1) / kLine * kLine;
+    values_.resize(K * length_ + kLine);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(values_.data()) % 64 / sizeof(T);
+    first_ = values_.data() + (past == 0 ? 0 : kLine - past);
+  }
+  T* operator[](std::size_t k) { return first_ + k * length_; }
+  void repeat() {
     for (std::size_t k = 0; k < K; ++k) {
-      T* a = &values[k * length];
-      for (std::size_t i = channels; i < length; ++i) a[i] = a[i - channels];
+      T* a = (*this)[k];
+      for (std::size_t i = channels_; i < period + kMaxLanes; ++i) a[i] = a[i - channels_];
     }
   }
+
   std::size_t period;
-  std::vector<T> values;
-  std::array<const T*, K> at;
+
+ private:
+  static constexpr std::size_t kLine = 64 / sizeof(T);
+  std::size_t channels_, length_;
+  std::vector<T> values_;
+  T* first_;  // on a cache line
 };
 
 // Elementwise pass over all positions in C order; body(first, n, phase) on ranges of `step` that start at

@@ -5,12 +5,10 @@
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "core/channels.h"
 #include "core/dispatch.h"
-#include "core/moments.h"
 #include "kernels/norm-inl.h"
 
 #ifndef REGKERN_NORM_TABLE
@@ -31,10 +29,20 @@ struct NormTable {
   void (*column_gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
                                std::size_t rows, std::size_t cols, const T* mean, double* sum,
                                double* sum_dev);
-  void (*apply)(const T* x, T* y, std::size_t rows, std::size_t cols, const Affine<T>* coefficients,
-                bool stream);
+  void (*choose_shifts)(const T* const* samples, std::size_t n, double* shift);
+  bool (*statistics)(const double* w, const double* x, const double* xx, const double* shift, std::size_t n,
+                     double* mean, double* var);
+  void (*scales)(const double* var, const T* gamma, const T* beta, double eps, std::size_t n, double* invstd,
+                 double* scale, double* shift);
+  void (*affine_arrays)(const double* mean, const double* scale, const double* shift, std::size_t n, T* means,
+                        T* scales, T* shifts);
+  void (*gradient_arrays)(double count, const double* mean, const double* invstd, const double* scale,
+                          const double* sum_dy, const double* sum_dev, std::size_t n, T* means, T* scales,
+                          T* as, T* bs);
+  void (*apply)(const T* x, T* y, std::size_t rows, std::size_t cols, const AffineArrays<T>& coefficients,
+                std::size_t first, bool stream);
   void (*apply_gradient)(const T* x, const T* dy, const T* w, T* dx, std::size_t rows, std::size_t cols,
-                         const Gradient<T>* coefficients, bool stream);
+                         const GradientArrays<T>& coefficients, std::size_t first, bool stream);
   void (*apply_cyclic)(const T* x, T* y, std::size_t n, std::size_t phase, std::size_t period,
                        const AffineArrays<T>& coefficients, bool stream);
   void (*apply_gradient_cyclic)(const T* x, const T* dy, const T* w, T* dx, std::size_t n, std::size_t phase,
@@ -54,7 +62,8 @@ namespace HWY_NAMESPACE {
 template <class T>
 constexpr NormTable<T> kNormTable = {
     &moments<T>,        &weighted_moments<T>,        &gradient_sums<T>,
-    &column_moments<T>, &column_weighted_moments<T>, &column_gradient_sums<T>,
+    &column_moments<T>, &column_weighted_moments<T>, &column_gradient_sums<T>, &choose_shifts<T>,
+    &statistics, &scales<T>, &affine_arrays<T>, &gradient_arrays<T>,
     &apply<T>,          &apply_gradient<T>,          &apply_cyclic<T>,
     &apply_gradient_cyclic<T>, &activate<T>, &gate<T>, &finish_stream};
 
@@ -79,23 +88,6 @@ ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(ext
 
 namespace {
 
-// --- coefficients ---
-
-template <class T>
-Affine<T> affine_of(double mean, double scale, double shift) {
-  const T high = static_cast<T>(mean);
-  const double low = mean - static_cast<double>(high);
-  return {high, static_cast<T>(scale), static_cast<T>(shift - low * scale)};
-}
-
-// dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n with s = gamma·invstd.
-template <class T>
-Gradient<T> gradient_of(double n, double mean, double invstd, double scale, double sum_dy, double sum_dev) {
-  const T high = static_cast<T>(mean);
-  const double low = mean - static_cast<double>(high), b = invstd * invstd * (sum_dev / n);
-  return {high, static_cast<T>(scale), static_cast<T>(sum_dy / n - low * b), static_cast<T>(scale * b)};
-}
-
 template <class T>
 std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
   return s.shape.size * sizeof(T) * operands;
@@ -106,35 +98,13 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
 // Sums about a shift that all elements of a channel have in common, so that those of its parts simply add up.
 // The shift is 0 or, where the mean is large beside the deviations, an element of the channel.
 struct Sums {
-  explicit Sums(std::size_t channels) : shift(channels, 0.0), w(channels), x(channels), xx(channels) {}
-
-  // The statistics of channel c; false where its shift turns out to be more than 8 deviations away, which
-  // would cost the variance digits. The shift is then the mean, and the sums have to be taken again.
-  template <class T>
-  bool finish(std::size_t c, double* mean, double* var) {
-    const Moments m = Moments::of_sums(w[c], shift[c], x[c], xx[c]);
-    mean[c] = m.mean;
-    var[c] = m.m2 / m.n;
-    const double distance = m.mean - shift[c];
-    if (!(distance * distance > 64 * var[c])) return true;
-    const double better = static_cast<double>(static_cast<T>(m.mean));
-    if (better == shift[c]) return true;
-    shift[c] = better;
-    return false;
-  }
-
+  explicit Sums(std::size_t channels) : shift(channels), w(channels), x(channels), xx(channels) {}
   std::vector<double> shift, w, x, xx;
 };
 
-// Three elements tell whether a shift is needed: their median, if it is more than twice their spread.
-double shift_of(double a, double b, double c) {
-  const double low = std::min({a, b, c}), high = std::max({a, b, c});
-  const double median = std::max(std::min(a, b), std::min(std::max(a, b), c));
-  return std::abs(median) > 2 * (high - low) && std::isfinite(median) ? median : 0.0;
-}
-
-// Passes over the data are repeated for shifts that were far off: two in practice; the third could gain
-// nothing.
+// Shifts are taken from this many elements of a channel. A pass over the data is repeated if one of them was
+// far off: in practice once; the third pass could gain nothing.
+constexpr std::size_t kSamples = 5;
 constexpr int kPasses = 3;
 
 template <class T>
@@ -225,17 +195,13 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
   const ColumnShape s(shape);
   // Σw, Σ(x − shift) and Σ(x − shift)² of each leaf and column
   const std::size_t stride = 3 * s.cols;
-  std::vector<double> partial(stride * s.all_leaves(), 0.0), shift;
-  const bool shifted = std::any_of(sums.shift.begin(), sums.shift.end(), [](double v) { return v != 0; });
-  if (shifted || weights != nullptr) {
-    shift.resize(s.cols);
-    for (std::size_t j = 0; j < s.cols; ++j) shift[j] = sums.shift[j % s.channels];
-  }
+  std::vector<double> partial(stride * s.all_leaves(), 0.0), shift(s.cols);
+  for (std::size_t j = 0; j < s.cols; ++j) shift[j] = sums.shift[j % s.channels];
   for_panels(
       s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
         double* w = &partial[leaf * stride + col];
         double *first = w + s.cols, *second = first + s.cols;
-        const double* about = shift.empty() ? nullptr : &shift[col];
+        const double* about = &shift[col];
         if (weights == nullptr) {
           for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
                                [&](std::size_t, std::size_t n, const auto& p, std::ptrdiff_t step) {
@@ -257,31 +223,47 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
   }
 }
 
-// Positions of a channel that shifts are taken from: the first, the one in the middle and the last that have
-// a weight.
+// Positions of a channel that shifts are taken from: spread from the first to the last that has a weight.
 template <class T>
-std::array<std::size_t, 3> sample_positions(const ChannelShape& s, In<T> weights) {
+std::array<std::size_t, kSamples> sample_positions(const ChannelShape& s, In<T> weights) {
   std::size_t first = 0, last = s.count() - 1;
-  if (weights.data == nullptr) return {first, s.count() / 2, last};
   const Planes<const T> w(s, weights.data, weights.strides);
-  while (first < last && w.at(0, first) == 0) ++first;
-  while (last > first && w.at(0, last) == 0) --last;
-  std::size_t middle = first + (last - first) / 2;
-  while (middle < last && w.at(0, middle) == 0) ++middle;
-  return {first, middle, last};
+  const bool weighted = weights.data != nullptr;
+  while (weighted && first < last && w.at(0, first) == 0) ++first;
+  while (weighted && last > first && w.at(0, last) == 0) --last;
+  std::array<std::size_t, kSamples> at;
+  for (std::size_t k = 0; k < kSamples; ++k) {
+    at[k] = first + (last - first) * k / (kSamples - 1);
+    while (weighted && at[k] < last && w.at(0, at[k]) == 0) ++at[k];
+  }
+  return at;
+}
+
+template <class T>
+void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, double* shift) {
+  const auto at = sample_positions<T>(s, weights);
+  std::array<const T*, kSamples> samples;
+  std::vector<T> gathered;
+  if (!planar(s) && x.strides == nullptr) {
+    for (std::size_t k = 0; k < kSamples; ++k) samples[k] = x.data + at[k] * s.channels + range.begin;
+  } else {
+    const Planes<const T> planes(s, x.data, x.strides);
+    gathered.resize(kSamples * range.size());
+    for (std::size_t k = 0; k < kSamples; ++k) {
+      T* row = &gathered[k * range.size()];
+      for (std::size_t c = 0; c < range.size(); ++c) row[c] = planes.at(range.begin + c, at[k]);
+      samples[k] = row;
+    }
+  }
+  table<T>().choose_shifts(samples.data(), range.size(), shift + range.begin);
 }
 
 // Statistics of one range of channels, all of them where channels are columns.
 template <class T>
 void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, int team,
                  Sums& sums, double* mean, double* var) {
-  const Planes<const T> samples(s, x.data, x.strides);  // right for columns too, element by element
-  const auto at = sample_positions<T>(s, weights);
-  for (std::size_t c = range.begin; c < range.end; ++c) {
-    const auto value = [&](std::size_t i) { return static_cast<double>(samples.at(c, at[i])); };
-    sums.shift[c] = shift_of(value(0), value(1), value(2));
-  }
-  for (int pass = 1; pass <= kPasses; ++pass) {
+  sample_shifts(s, range, x, weights, sums.shift.data());
+  for (int pass = 1;; ++pass) {
     if (planar(s)) {
       const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
       planar_sums<T>(range, planes, weights.data ? &w : nullptr, PlanarGrid(s), team, sums);
@@ -289,12 +271,16 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
       const Columns<const T> columns(s, x.data, x.strides), w(s, weights.data, weights.strides);
       column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
     }
-    bool settled = true;
-    for (std::size_t c = range.begin; c < range.end; ++c) settled &= sums.finish<T>(c, mean, var);
-    if (settled) break;
-  }
-  for (std::size_t c = range.begin; c < range.end; ++c) {
-    if (sums.w[c] == 0) mean[c] = var[c] = 0;
+    const std::size_t at = range.begin;
+    if (table<T>().statistics(&sums.w[at], &sums.x[at], &sums.xx[at], &sums.shift[at], range.size(),
+                              mean + at, var + at) ||
+        pass == kPasses) {
+      return;
+    }
+    for (std::size_t c = at; c < range.end; ++c) {
+      const double distance = mean[c] - sums.shift[c];
+      if (distance * distance > 1024 * var[c]) sums.shift[c] = static_cast<double>(static_cast<T>(mean[c]));
+    }
   }
 }
 
@@ -314,49 +300,42 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
   const T slope = static_cast<T>(epilogue.negative_slope);
   const std::size_t bytes = bytes_of<T>(s, has_residual ? 3 : 2);
   const bool in_place = x.data == y.data || epilogue.residual.data == y.data;
+  Cyclic<T, 3> c(range.size());
+  const AffineArrays<T> arrays{c[0], c[1], c[2]};
+  k.affine_arrays(mean + range.begin, scale + range.begin, shift + range.begin, range.size(), c[0], c[1],
+                  c[2]);
   if (planar(s)) {
     const Planes<const T> from(s, x.data, x.strides);
     const Planes<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
     const Planes<T> to(s, y.data, y.strides);
     const PlanarGrid grid(s);
-    std::vector<Affine<T>> coefficients(range.size());
-    for (std::size_t c = 0; c < range.size(); ++c) {
-      const std::size_t i = range.begin + c;
-      coefficients[c] = affine_of<T>(mean[i], scale[i], shift[i]);
-    }
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
     for_lines(s, range, grid, dense && plain, team,
-              [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+              [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
                 alignas(64) T x_buffer[kLeaf], residual_buffer[kLeaf], y_buffer[kLeaf];
-                const T* p = from.load(c, row, col, cols, x_buffer);
-                const Affine<T>* at = &coefficients[c - range.begin];
-                T* target = to.target(c, row, col, y_buffer);
+                const T* p = from.load(channel, row, col, cols, x_buffer);
+                const std::size_t at = channel - range.begin;
+                T* target = to.target(channel, row, col, y_buffer);
                 if (plain) {
-                  k.apply(p, target, rows, cols, at, stream);
+                  k.apply(p, target, rows, cols, arrays, at, stream);
                 } else {
-                  k.apply(p, x_buffer, 1, cols, at, false);
+                  k.apply(p, x_buffer, 1, cols, arrays, at, false);
+                  std::uint8_t* bits = epilogue.positive;
+                  if (bits != nullptr) bits += (row * s.channels + channel) * s.bits_row_bytes() + col / 8;
                   k.activate(x_buffer,
-                             has_residual ? beside.load(c, row, col, cols, residual_buffer) : nullptr, target,
-                             cols, !epilogue.activate, slope,
-                             epilogue.positive == nullptr
-                                 ? nullptr
-                                 : epilogue.positive + (row * s.channels + c) * s.bits_row_bytes() + col / 8,
-                             stream);
+                             has_residual ? beside.load(channel, row, col, cols, residual_buffer) : nullptr,
+                             target, cols, !epilogue.activate, slope, bits, stream);
                   k.finish_stream(stream);
                 }
-                to.store(c, row, col, cols, y_buffer);
+                to.store(channel, row, col, cols, y_buffer);
               });
     return;
   }
   const Columns<const T> from(s, x.data, x.strides);
   const Columns<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
   const Columns<T> to(s, y.data, y.strides);
-  const Cyclic<T, 3> c(s.channels, [&](std::size_t i) {
-    const Affine<T> a = affine_of<T>(mean[i], scale[i], shift[i]);
-    return std::array<T, 3>{a.mean, a.scale, a.shift};
-  });
-  const AffineArrays<T> arrays{c.at[0], c.at[1], c.at[2]};
+  c.repeat();
   const bool dense = from.dense() && to.dense();
   const bool stream = dense && !in_place && worth_streaming(bytes);
   for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, c.period, team,
@@ -481,43 +460,43 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const std::size_t bytes = bytes_of<T>(s, 3);
   const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
   const bool in_place = incoming.dy.data == dx.data;
-  const auto coefficients = [&](std::size_t c) {
-    return frozen ? Gradient<T>{0, static_cast<T>(scale[c]), 0, 0}
-                  : gradient_of<T>(n, mean[c], invstd[c], scale[c], sum_dy[c], sum_dev[c]);
-  };
+  Cyclic<T, 4> c(range.size());  // zeros
+  const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
+  const AffineArrays<T> scales{c[0], c[1], c[2]};
+  if (frozen) {
+    for (std::size_t i = 0; i < range.size(); ++i) c[1][i] = static_cast<T>(scale[range.begin + i]);
+  } else {
+    const std::size_t at = range.begin;
+    k.gradient_arrays(n, mean + at, invstd + at, scale + at, sum_dy + at, sum_dev + at, range.size(), c[0],
+                      c[1], c[2], c[3]);
+  }
   if (planar(s)) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides),
         w_planes(s, weights.data, weights.strides);
     const Planes<T> dx_planes(s, dx.data, dx.strides), g_planes(s, residual.data, residual.strides);
     const PlanarGrid grid(s);
-    std::vector<Gradient<T>> gradients(range.size());
-    std::vector<Affine<T>> scales(frozen ? range.size() : 0);
-    for (std::size_t c = 0; c < range.size(); ++c) {
-      gradients[c] = coefficients(range.begin + c);
-      if (frozen) scales[c] = {0, gradients[c].scale, 0};
-    }
     const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
     const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
     const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
     for_lines(s, range, grid, dense && plain, team,
-              [&](std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+              [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
                 alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf], w_buffer[kLeaf];
-                const T* g = load_gated(s, dy_planes, incoming, c, row, col, 1, cols, dy_buffer);
+                const T* g = load_gated(s, dy_planes, incoming, channel, row, col, 1, cols, dy_buffer);
                 if (wants_g) {  // before dx, which may lie where dy does
-                  T* target = g_planes.target(c, row, col, dx_buffer);
+                  T* target = g_planes.target(channel, row, col, dx_buffer);
                   std::copy_n(g, cols, target);
-                  g_planes.store(c, row, col, cols, target);
+                  g_planes.store(channel, row, col, cols, target);
                 }
                 if (dx.data != nullptr) {
-                  T* to = dx_planes.target(c, row, col, dx_buffer);
+                  T* to = dx_planes.target(channel, row, col, dx_buffer);
                   if (frozen) {
-                    k.apply(g, to, rows, cols, &scales[c - range.begin], stream);
+                    k.apply(g, to, rows, cols, scales, channel - range.begin, stream);
                   } else {
-                    const T* w = weighted ? w_planes.load(c, row, col, cols, w_buffer) : nullptr;
-                    k.apply_gradient(x_planes.load(c, row, col, cols, x_buffer), g, w, to, rows, cols,
-                                     &gradients[c - range.begin], stream);
+                    const T* w = weighted ? w_planes.load(channel, row, col, cols, w_buffer) : nullptr;
+                    k.apply_gradient(x_planes.load(channel, row, col, cols, x_buffer), g, w, to, rows, cols,
+                                     arrays, channel - range.begin, stream);
                   }
-                  dx_planes.store(c, row, col, cols, dx_buffer);
+                  dx_planes.store(channel, row, col, cols, dx_buffer);
                 }
               });
     return;
@@ -525,15 +504,11 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, incoming.dy.data, incoming.dy.strides),
       w_columns(s, weights.data, weights.strides);
   const Columns<T> dx_columns(s, dx.data, dx.strides), g_columns(s, residual.data, residual.strides);
-  const Cyclic<T, 4> cyclic(s.channels, [&](std::size_t i) {
-    const Gradient<T> g = coefficients(i);
-    return std::array<T, 4>{g.mean, g.scale, g.a, g.b};
-  });
-  const GradientArrays<T> arrays{cyclic.at[0], cyclic.at[1], cyclic.at[2], cyclic.at[3]};
+  c.repeat();
   const bool dense = x_columns.dense() && dy_columns.dense() && dx_columns.dense();
   const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
   const bool stream = dense && !in_place && worth_streaming(bytes);
-  for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, cyclic.period, team,
+  for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, c.period, team,
            [&](std::size_t first, std::size_t m, std::size_t phase) {
              alignas(64) T x_buffer[kFlat], dy_buffer[kFlat], dx_buffer[kFlat], w_buffer[kFlat];
              const T* g = load_gated(dy_columns, incoming, first, m, dy_buffer);
@@ -545,11 +520,11 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
              if (dx.data != nullptr) {
                T* to = dx_columns.target(first, dx_buffer);
                if (frozen) {
-                 k.apply_cyclic(g, to, m, phase, cyclic.period, {arrays.a, arrays.scale, arrays.b}, stream);
+                 k.apply_cyclic(g, to, m, phase, c.period, scales, stream);
                } else {
                  const T* w = weighted ? w_columns.load(first, m, w_buffer) : nullptr;
                  k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase,
-                                         cyclic.period, arrays, stream);
+                                         c.period, arrays, stream);
                }
                dx_columns.store(first, m, dx_buffer);
              }
@@ -598,11 +573,9 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
   Sums sums(s.channels);
   std::vector<double> scales(s.channels), shifts(s.channels);
   const auto coefficients = [&](const ChannelRange& range) {
-    for (std::size_t c = range.begin; c < range.end; ++c) {
-      invstd[c] = 1 / std::sqrt(var[c] + eps);
-      scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
-      shifts[c] = beta ? static_cast<double>(beta[c]) : 0.0;
-    }
+    const std::size_t at = range.begin;
+    table<T>().scales(var + at, gamma ? gamma + at : nullptr, beta ? beta + at : nullptr, eps, range.size(),
+                      invstd + at, &scales[at], &shifts[at]);
   };
   if (s.shape.size == 0) {
     coefficients({0, s.channels});

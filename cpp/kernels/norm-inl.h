@@ -19,11 +19,6 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-template <size_t n>
-struct Constant {
-  static constexpr size_t value = n;
-};
-
 // The last `rest` of kSumLanes lanes, of which this is vector k.
 template <class D>
 HWY_INLINE hn::Mask<D> last_lanes(D d, size_t rest, size_t k) {
@@ -183,23 +178,23 @@ void weighted_moments(const T* x, const T* w, size_t n, double shift, double* su
 }
 
 // The same sums for a matrix of rows × cols whose columns are channels, added to what is there. A channel's
-// elements are added row by row, whatever the vector width. A sweep of rows is a stream each for the
-// prefetcher, and keeps the sums in registers for as many additions.
-constexpr size_t kSweep = 16;
+// elements are added row by row, whatever the vector width. A sweep of rows keeps the sums in registers for as
+// many additions, and is a stream a row for the prefetcher: of 16 it loses track.
+constexpr size_t kSweep = 8;
 
-template <bool kShifted, class T>
-HWY_INLINE void column_moments_about(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols,
-                                     const double* shift, double* sum, double* sum_sq) {
-  using Dev = Deviation<kShifted, T>;
+template <class T>
+void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
+                    double* sum, double* sum_sq) {
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   for (size_t r = 0; r < rows; r += kSweep, x += static_cast<ptrdiff_t>(kSweep) * row_stride) {
     const size_t sweep = HWY_MIN(kSweep, rows - r);
     size_t j = 0;
-    for (; j + kSumLanes <= cols; j += kSumLanes) {
+    const auto chunk = [&](auto deviation_of) HWY_ATTR {
+      using Dev = decltype(deviation_of);
       V<D64> s[kSumVectors], first[kSumVectors], second[kSumVectors];
       for (size_t k = 0; k < kSumVectors; ++k) {
-        s[k] = kShifted ? hn::LoadU(d, shift + j + k * N) : hn::Zero(d);
+        s[k] = hn::LoadU(d, shift + j + k * N);
         first[k] = hn::LoadU(d, sum + j + k * N);
         second[k] = hn::LoadU(d, sum_sq + j + k * N);
       }
@@ -215,11 +210,20 @@ HWY_INLINE void column_moments_about(const T* x, ptrdiff_t row_stride, size_t ro
         hn::StoreU(first[k], d, sum + j + k * N);
         hn::StoreU(second[k], d, sum_sq + j + k * N);
       }
+    };
+    for (; j + kSumLanes <= cols; j += kSumLanes) {
+      auto any = hn::Zero(d);
+      for (size_t k = 0; k < kSumVectors; ++k) any = hn::Or(any, hn::LoadU(d, shift + j + k * N));
+      if (hn::AllTrue(d, hn::Eq(any, hn::Zero(d)))) {
+        chunk(Deviation<false, T>());
+      } else {
+        chunk(Deviation<true, T>());
+      }
     }
     for (; j < cols; ++j) {
       const T* p = x + j;
       for (size_t i = 0; i < sweep; ++i, p += row_stride) {
-        const double deviation = static_cast<double>(*p) - (kShifted ? shift[j] : 0.0);
+        const double deviation = static_cast<double>(*p) - shift[j];
         sum[j] += deviation;
         sum_sq[j] += deviation * deviation;
       }
@@ -227,59 +231,49 @@ HWY_INLINE void column_moments_about(const T* x, ptrdiff_t row_stride, size_t ro
   }
 }
 
-// `shift`: nullptr where it is 0 for all.
-template <class T>
-void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
-                    double* sum, double* sum_sq) {
-  if (shift == nullptr) {
-    column_moments_about<false>(x, row_stride, rows, cols, shift, sum, sum_sq);
-  } else {
-    column_moments_about<true>(x, row_stride, rows, cols, shift, sum, sum_sq);
-  }
-}
-
+// Here the sums of kRun rows are formed in the dtype, kSweep / 2 rows of both operands a sweep.
 template <class T>
 void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows,
                           size_t cols, const T* mean, double* sum, double* sum_dev) {
+  constexpr size_t kRun = 16, kWidth = 512;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
-  const auto add = [](const T* part, double* total, size_t n) HWY_ATTR {
-    for (size_t i = 0; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  HWY_ALIGN T part[kWidth], part_dev[kWidth];
+  const auto flush = [](T* from, double* total, size_t n) HWY_ATTR {
+    for (size_t i = 0; i < n; ++i) {
+      total[i] += static_cast<double>(from[i]);
+      from[i] = T(0);
+    }
   };
-  for (size_t r = 0; r < rows; r += kSweep) {
-    const size_t sweep = HWY_MIN(kSweep, rows - r);
-    // Two vectors of columns at once, so that additions to different sums overlap.
-    const auto some = [&](size_t j, size_t count, auto vectors, auto load) HWY_ATTR {
-      constexpr size_t kVectors = decltype(vectors)::value;
-      V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
-      for (size_t k = 0; k < kVectors; ++k) {
-        m[k] = load(mean + j + k * N);
-        first[k] = second[k] = hn::Zero(d);
-      }
-      const T *p = x + j, *q = dy + j;
-      for (size_t i = 0; i < sweep; ++i, p += x_stride, q += dy_stride) {
-        for (size_t k = 0; k < kVectors; ++k) {
-          const auto g = load(q + k * N);
-          first[k] = hn::Add(first[k], g);
-          second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load(p + k * N), m[k])));
+  for (size_t col = 0; col < cols; col += kWidth) {
+    const size_t width = HWY_MIN(kWidth, cols - col);
+    memset(part, 0, sizeof(part));
+    memset(part_dev, 0, sizeof(part_dev));
+    for (size_t r = 0; r < rows; r += kSweep / 2) {
+      const size_t sweep = HWY_MIN(kSweep / 2, rows - r);
+      const T* const from_x = x + static_cast<ptrdiff_t>(r) * x_stride + col;
+      const T* const from_dy = dy + static_cast<ptrdiff_t>(r) * dy_stride + col;
+      const auto some = [&](size_t j, auto load) HWY_ATTR {
+        const auto m = load(mean + col + j);
+        auto first = hn::Load(d, part + j), second = hn::Load(d, part_dev + j);
+        const T *p = from_x + j, *q = from_dy + j;
+        for (size_t i = 0; i < sweep; ++i, p += x_stride, q += dy_stride) {
+          const auto g = load(q);
+          first = hn::Add(first, g);
+          second = hn::Add(second, hn::Mul(g, hn::Sub(load(p), m)));
         }
+        hn::Store(first, d, part + j);
+        hn::Store(second, d, part_dev + j);
+      };
+      size_t j = 0;
+      for (; j + N <= width; j += N) some(j, [d](const T* p) HWY_ATTR { return hn::LoadU(d, p); });
+      const size_t rest = width - j;
+      if (rest != 0) some(j, [d, rest](const T* p) HWY_ATTR { return load_partial(d, p, rest); });
+      if ((r + sweep) % kRun == 0 || r + sweep == rows) {
+        flush(part, sum + col, width);
+        flush(part_dev, sum_dev + col, width);
       }
-      HWY_ALIGN T part[kVectors * hn::MaxLanes(d)];
-      for (size_t k = 0; k < kVectors; ++k) hn::Store(first[k], d, part + k * N);
-      add(part, sum + j, count);
-      for (size_t k = 0; k < kVectors; ++k) hn::Store(second[k], d, part + k * N);
-      add(part, sum_dev + j, count);
-    };
-    size_t j = 0;
-    for (; j + 2 * N <= cols; j += 2 * N) {
-      some(j, 2 * N, Constant<2>(), [d](const T* p) HWY_ATTR { return hn::LoadU(d, p); });
     }
-    for (; j < cols; j += N) {
-      const size_t count = HWY_MIN(N, cols - j);
-      some(j, count, Constant<1>(), [d, count](const T* p) HWY_ATTR { return load_partial(d, p, count); });
-    }
-    x += static_cast<ptrdiff_t>(kSweep) * x_stride;
-    dy += static_cast<ptrdiff_t>(kSweep) * dy_stride;
   }
 }
 
@@ -297,6 +291,127 @@ void column_weighted_moments(const T* x, const T* w, size_t rows, size_t cols, c
     }
   }
 }
+
+// --- one number a channel ---
+
+// Runs body(i, load, store) over n channels, vectors of double whole and partial: load and store take arrays
+// of double, or of float to be widened and narrowed.
+template <class Body>
+HWY_INLINE void for_channels(size_t n, Body body) {
+  const D64 d;
+  const size_t N = hn::MaxLanes(d);
+  struct Whole {
+    HWY_INLINE V<D64> load(const double* p) const { return load_double(D64(), p); }
+    HWY_INLINE V<D64> load(const float* p) const { return load_double(D64(), p); }
+    HWY_INLINE void store(V<D64> v, double* p) const { hn::StoreU(v, D64(), p); }
+    HWY_INLINE void store(V<D64> v, float* p) const {
+      const hn::Rebind<float, D64> half;
+      hn::StoreU(hn::DemoteTo(half, v), half, p);
+    }
+  };
+  struct Part {
+    size_t count;
+    HWY_INLINE V<D64> load(const double* p) const { return load_partial(D64(), p, count); }
+    HWY_INLINE V<D64> load(const float* p) const {
+      return hn::PromoteTo(D64(), load_partial(hn::Rebind<float, D64>(), p, count));
+    }
+    HWY_INLINE void store(V<D64> v, double* p) const { store_partial(v, D64(), p, count); }
+    HWY_INLINE void store(V<D64> v, float* p) const {
+      const hn::Rebind<float, D64> half;
+      store_partial(hn::DemoteTo(half, v), half, p, count);
+    }
+  };
+  size_t i = 0;
+  for (; i + N <= n; i += N) body(i, Whole());
+  if (i < n) body(i, Part{n - i});
+}
+
+// The shift of each channel from five of its elements, an array each: their median, if it is more than twice
+// their spread, else 0. Double has no digits to spare: there it is the median in any case.
+template <class T>
+void choose_shifts(const T* const* samples, size_t n, double* shift) {
+  const D64 d;
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto a = io.load(samples[0] + i), b = io.load(samples[1] + i), c = io.load(samples[2] + i),
+               e = io.load(samples[3] + i), f = io.load(samples[4] + i);
+    const auto low = hn::Max(hn::Min(a, b), hn::Min(c, e)), high = hn::Min(hn::Max(a, b), hn::Max(c, e));
+    const auto median = hn::Max(hn::Min(low, high), hn::Min(hn::Max(low, high), f));
+    const auto least = hn::Min(hn::Min(hn::Min(a, b), hn::Min(c, e)), f);
+    const auto most = hn::Max(hn::Max(hn::Max(a, b), hn::Max(c, e)), f);
+    auto wanted = hn::Lt(hn::Abs(median), hn::Inf(d));
+    if constexpr (sizeof(T) == 4) {
+      const auto spread = hn::Sub(most, least);
+      wanted = hn::And(wanted, hn::Gt(hn::Abs(median), hn::Add(spread, spread)));
+    }
+    io.store(hn::IfThenElseZero(wanted, median), shift + i);
+  });
+}
+
+// mean and variance from the sums about the shift, 0 where the weights add up to 0; true if no shift was more
+// than 32 deviations away, which would cost the variance digits.
+inline bool statistics(const double* w, const double* x, const double* xx, const double* shift, size_t n,
+                double* mean, double* var) {
+  const D64 d;
+  const auto zero = hn::Zero(d);
+  bool near = true;
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto count = io.load(w + i), sum = io.load(x + i), distance = hn::Div(sum, count);
+    const auto m2 = hn::Sub(io.load(xx + i), hn::Mul(sum, distance));
+    // Rounding can make it negative; NaN stays.
+    const auto variance = hn::Div(hn::IfThenElseZero(hn::Not(hn::Lt(m2, zero)), m2), count);
+    const auto some = hn::Ne(count, zero);
+    io.store(hn::IfThenElseZero(some, hn::Add(io.load(shift + i), distance)), mean + i);
+    io.store(hn::IfThenElseZero(some, variance), var + i);
+    const auto far = hn::Gt(hn::Mul(distance, distance), hn::Mul(hn::Set(d, 1024.0), variance));
+    near = near && hn::AllFalse(d, hn::And(some, far));
+  });
+  return near;
+}
+
+// invstd = 1/√(var + eps), scale = gamma·invstd, shift = beta; gamma and beta may be nullptr.
+template <class T>
+void scales(const double* var, const T* gamma, const T* beta, double eps, size_t n, double* invstd,
+            double* scale, double* shift) {
+  const D64 d;
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto inverse = hn::Div(hn::Set(d, 1.0), hn::Sqrt(hn::Add(io.load(var + i), hn::Set(d, eps))));
+    io.store(inverse, invstd + i);
+    io.store(gamma ? hn::Mul(io.load(gamma + i), inverse) : inverse, scale + i);
+    io.store(beta ? io.load(beta + i) : hn::Zero(d), shift + i);
+  });
+}
+
+// The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift.
+template <class T>
+void affine_arrays(const double* mean, const double* scale, const double* shift, size_t n, T* means,
+                   T* scales_out, T* shifts) {
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto m = io.load(mean + i), s = io.load(scale + i);
+    io.store(m, means + i);
+    io.store(s, scales_out + i);
+    const auto low = hn::Sub(m, io.load(means + i));
+    io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), shifts + i);
+  });
+}
+
+// dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n: the coefficients of Gradient, an array each.
+template <class T>
+void gradient_arrays(double count, const double* mean, const double* invstd, const double* scale,
+                     const double* sum_dy, const double* sum_dev, size_t n, T* means, T* scales_out, T* as,
+                     T* bs) {
+  const auto total = hn::Set(D64(), count);
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto m = io.load(mean + i), s = io.load(scale + i), inverse = io.load(invstd + i);
+    io.store(m, means + i);
+    io.store(s, scales_out + i);
+    const auto low = hn::Sub(m, io.load(means + i));
+    const auto b = hn::Mul(hn::Mul(inverse, inverse), hn::Div(io.load(sum_dev + i), total));
+    io.store(hn::Sub(hn::Div(io.load(sum_dy + i), total), hn::Mul(low, b)), as + i);
+    io.store(hn::Mul(s, b), bs + i);
+  });
+}
+
+// --- the elementwise passes ---
 
 template <class Vec>
 struct AffineVec {
@@ -319,14 +434,15 @@ struct GradientVec {
 };
 
 template <class T>
-HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const Affine<T>& c) {
+HWY_INLINE AffineVec<V<Tag<T>>> coefficient(const AffineArrays<T>& c, size_t channel) {
   const Tag<T> d;
-  return {hn::Set(d, c.mean), hn::Set(d, c.scale), hn::Set(d, c.shift)};
+  return {hn::Set(d, c.mean[channel]), hn::Set(d, c.scale[channel]), hn::Set(d, c.shift[channel])};
 }
 template <class T>
-HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const Gradient<T>& c) {
+HWY_INLINE GradientVec<V<Tag<T>>> coefficient(const GradientArrays<T>& c, size_t channel) {
   const Tag<T> d;
-  return {hn::Set(d, c.mean), hn::Set(d, c.scale), hn::Set(d, c.a), hn::Set(d, c.b)};
+  return {hn::Set(d, c.mean[channel]), hn::Set(d, c.scale[channel]), hn::Set(d, c.a[channel]),
+          hn::Set(d, c.b[channel])};
 }
 template <class T>
 HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const AffineArrays<T>& c, size_t at) {
@@ -340,29 +456,30 @@ HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<T>& c, size_
           hn::LoadU(d, c.b + at)};
 }
 
-// Row r is of the channel with coefficients c[r].
-template <class Coefficients, class T, class... In>
-HWY_INLINE void map_rows(size_t rows, size_t cols, const Coefficients* c, bool stream, T* y, const In*... x) {
+// Row r is of channel `first` + r.
+template <class Arrays, class T, class... In>
+HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first, bool stream, T* y,
+                         const In*... x) {
   for (size_t r = 0; r < rows; ++r) {
     const size_t at = r * cols;
-    map_unfenced(Tag<T>(), cols, stream, coefficients(c[r]), y + at, (x + at)...);
+    map_unfenced(Tag<T>(), cols, stream, coefficient(c, first + r), y + at, (x + at)...);
   }
   finish_stream(stream);
 }
 
 template <class T>
-void apply(const T* x, T* y, size_t rows, size_t cols, const Affine<T>* c, bool stream) {
-  map_rows(rows, cols, c, stream, y, x);
+void apply(const T* x, T* y, size_t rows, size_t cols, const AffineArrays<T>& c, size_t first, bool stream) {
+  map_rows(rows, cols, c, first, stream, y, x);
 }
 
 // `w`: nullptr where all weights are 1.
 template <class T>
 void apply_gradient(const T* x, const T* dy, const T* w, T* dx, size_t rows, size_t cols,
-                    const Gradient<T>* c, bool stream) {
+                    const GradientArrays<T>& c, size_t first, bool stream) {
   if (w == nullptr) {
-    map_rows(rows, cols, c, stream, dx, x, dy);
+    map_rows(rows, cols, c, first, stream, dx, x, dy);
   } else {
-    map_rows(rows, cols, c, stream, dx, x, dy, w);
+    map_rows(rows, cols, c, first, stream, dx, x, dy, w);
   }
 }
 
@@ -385,13 +502,14 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, c
     next(count);
   };
   const auto walk = [&](auto put) HWY_ATTR {
-    constexpr size_t kTogether = 4;
+    // Rows of a page or more would be too many streams.
+    const size_t together = period * sizeof(T) < 4096 ? 4 : 2;
     if (period % N == 0) {
-      for (; i + kTogether * period <= n; i += kTogether * period) {
+      for (; i + together * period <= n; i += together * period) {
         size_t from = phase;
         for (size_t j = i; j < i + period; j += N) {
           const auto at = coefficients(c, from);
-          for (size_t k = j; k < j + kTogether * period; k += period) {
+          for (size_t k = j; k < j + together * period; k += period) {
             put(at(hn::LoadU(d, x + k)...), y + k);
           }
           from += N;

@@ -9,24 +9,14 @@ namespace regkern {
 
 inline constexpr std::size_t kMaxLanes = 16;  // float32 in 512 bits
 
-// y = (x − mean)·scale + shift. A mean that float32 cannot hold loses its last digits to `shift`.
-template <class T>
-struct Affine {
-  T mean, scale, shift;
-};
-
-// dx = (dy − a)·scale − (x − mean)·b, the first and last term weighted where the statistics are.
-template <class T>
-struct Gradient {
-  T mean, scale, a, b;
-};
-
-// The same, an array each.
+// y = (x − mean)·scale + shift, a number a channel each. A mean that float32 cannot hold loses its last digits
+// to `shift`.
 template <class T>
 struct AffineArrays {
   const T *mean, *scale, *shift;
 };
 
+// dx = (dy − a)·scale − (x − mean)·b; with weights w, dx = dy·scale − w·(a·scale + (x − mean)·b).
 template <class T>
 struct GradientArrays {
   const T *mean, *scale, *a, *b;

@@ -99,7 +99,7 @@ class BatchNormStats:
     var: Array
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class BatchNormCache:
     """What ``batch_norm_backward`` needs of the forward call.
 
@@ -145,8 +145,10 @@ class BatchNormCache:
 
     def gradients(self, wrt: Iterable[str] | None) -> tuple[str, ...]:
         """The names of what is differentiated for: by default all that there is."""
-        every = ("x", "gamma", "beta") + (("residual",) if self.residual else ())
-        names = every if wrt is None else (wrt,) if isinstance(wrt, str) else tuple(wrt)
+        every = ("x", "gamma", "beta", "residual") if self.residual else ("x", "gamma", "beta")
+        if wrt is None:
+            return every
+        names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
         for name in names:
             if name not in every:
                 raise ValueError(f"batch_norm_backward: wrt must name some of {every}, got {name!r}")

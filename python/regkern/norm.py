@@ -210,7 +210,7 @@ def batch_norm_backward(
     if not isinstance(cache, BatchNormCache):
         raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
     names = cache.gradients(wrt)
-    gradients = _core.batch_norm_backward(
+    dx, dgamma, dbeta, dresidual = _core.batch_norm_backward(
         dy,
         cache.input(),
         cache.gamma,
@@ -228,8 +228,8 @@ def batch_norm_backward(
         "residual" in names,
         out,
     )
-    found = dict(zip(("x", "gamma", "beta", "residual"), gradients, strict=True))
-    return tuple(found[name] for name in names)  # type: ignore[misc]
+    found = {"x": dx, "gamma": dgamma, "beta": dbeta, "residual": dresidual}
+    return tuple([found[name] for name in names])  # type: ignore[misc]
 
 
 def _require_stats(function: str, stats: Any) -> None:
