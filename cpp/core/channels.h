@@ -106,6 +106,15 @@ struct PlanarGrid {
     const std::size_t row = i / parts_per_row * rows, col = i % parts_per_row * cols;
     return {row, col, std::min(rows, outer - row), std::min(cols, inner - col)};
   }
+  // Leaf and channel of unit u of all leaves of some channels: in the order of the memory, which is what the
+  // prefetcher follows.
+  struct Unit {
+    std::size_t channel, leaf;
+  };
+  Unit unit(std::size_t u, std::size_t channels) const {
+    const std::size_t line = u / parts_per_row;
+    return {line % channels, line / channels * parts_per_row + u % parts_per_row};
+  }
 
   static constexpr std::size_t kSumGrain = 16;
   std::size_t outer, inner, rows = 1, cols, parts_per_row = 1, leaves;
@@ -117,12 +126,12 @@ struct ChannelRange {
   std::size_t size() const { return end - begin; }
 };
 
-// Cuts the channels into ranges of which `bytes` a channel stay in half of the last cache between two passes:
+// Cuts the channels into ranges of which `bytes` a channel stay in a quarter of the last cache between two passes:
 // the second is then spared the memory. One range if all of them fit, or if not one does, or where a sample's
 // share of a range would be less than a page, too short for the prefetcher.
 template <class Body>
 void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, Body&& body) {
-  const std::size_t room = last_level_cache() / 2 / std::max<std::size_t>(bytes, 1);
+  const std::size_t room = last_level_cache() / 4 / std::max<std::size_t>(bytes, 1);
   std::size_t ranges = 1;
   if (room != 0 && room < s.channels && room * s.inner * item >= 4096) {
     ranges = (s.channels + room - 1) / room;

@@ -119,9 +119,10 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
   threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T x_buffer[kLeaf], w_buffer[kLeaf];
     for (std::size_t u = begin; u < end; ++u) {
-      const std::size_t c = range.begin + u % channels;
-      const PlanarGrid::Leaf leaf = grid[u / channels];
-      Part& part = partial[u];
+      const auto [channel, leaf_index] = grid.unit(u, channels);
+      const std::size_t c = range.begin + channel;
+      const PlanarGrid::Leaf leaf = grid[leaf_index];
+      Part& part = partial[channel * grid.leaves + leaf_index];
       if (weights == nullptr) {
         const T* p = x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
         k.moments(p, x.row_stride(leaf.cols), leaf.rows, leaf.cols, sums.shift[c], &part.x, &part.xx);
@@ -140,7 +141,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
   for (std::size_t c = 0; c < channels; ++c) {
     Part all{};
     for (std::size_t i = 0; i < grid.leaves; ++i) {
-      const Part& part = partial[i * channels + c];
+      const Part& part = partial[c * grid.leaves + i];
       all = {all.w + part.w, all.x + part.x, all.xx + part.xx};
     }
     sums.w[range.begin + c] = all.w;
@@ -399,20 +400,22 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
       alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf];
       for (std::size_t u = begin; u < end; ++u) {
-        const std::size_t c = range.begin + u % channels;
-        const PlanarGrid::Leaf leaf = grid[u / channels];
+        const auto [channel, leaf_index] = grid.unit(u, channels);
+        const std::size_t c = range.begin + channel;
+        const PlanarGrid::Leaf leaf = grid[leaf_index];
+        Part& part = partial[channel * grid.leaves + leaf_index];
         const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
         const T* q =
             load_gated(s, dy_planes, incoming, c, leaf.row, leaf.col, leaf.rows, leaf.cols, dy_buffer);
         const std::ptrdiff_t step =
             q == dy_buffer ? static_cast<std::ptrdiff_t>(leaf.cols) : dy_planes.row_stride(leaf.cols);
         k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, step, leaf.rows, leaf.cols,
-                        static_cast<T>(mean[c]), &partial[u].sum, &partial[u].sum_dev);
+                        static_cast<T>(mean[c]), &part.sum, &part.sum_dev);
       }
     });
     for (std::size_t u = 0; u < partial.size(); ++u) {
-      sum_dy[range.begin + u % channels] += partial[u].sum;
-      sum_dev[range.begin + u % channels] += partial[u].sum_dev;
+      sum_dy[range.begin + u / grid.leaves] += partial[u].sum;
+      sum_dev[range.begin + u / grid.leaves] += partial[u].sum_dev;
     }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides),
