@@ -119,8 +119,8 @@ struct Parts {
   template <class Body>
   void each(Body&& body) {
     for (std::size_t i = 0; i < count; ++i) {
-      dims[0] = static_cast<std::ptrdiff_t>(
-          std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
+      dims[0] =
+          static_cast<std::ptrdiff_t>(std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
       body(i, ChannelShape(Extents(batch.ndim(), dims.data()), axis));
     }
   }
@@ -232,9 +232,9 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
     if (train) {
       parts.each([&](std::size_t i, const ChannelShape& shape) {
         double *m = mean.data<double>() + i * channels.count, *s = invstd.data<double>() + i * channels.count;
-        const double n = batch_norm_train<T>(shape, parts.part(from.in<T>(), from, i),
-                                             parts.part(in<T>(w), w, i), parts.part(to.out<T>(), to, i), g, b,
-                                             epsilon, m, var.data(), s, epilogue(i));
+        const double n =
+            batch_norm_train<T>(shape, parts.part(from.in<T>(), from, i), parts.part(in<T>(w), w, i),
+                                parts.part(to.out<T>(), to, i), g, b, epsilon, m, var.data(), s, epilogue(i));
         count.data<double>()[i] = n;
         if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
         if (n > 0 && r_var && !(sample_variance && n <= 1)) {
@@ -279,9 +279,9 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   const Array w = like_x({f, "cache.weights"}, weights, source);
   const double slope = finite_nonnegative({f, "cache.negative_slope"}, negative_slope);
   Parts parts(source, channels.axis,
-              virtual_batch_size.is_none()
-                  ? 0
-                  : static_cast<std::size_t>(unsigned64({f, "cache.virtual_batch_size"}, virtual_batch_size)));
+              virtual_batch_size.is_none() ? 0
+                                           : static_cast<std::size_t>(unsigned64(
+                                                 {f, "cache.virtual_batch_size"}, virtual_batch_size)));
   const Array means = require_parts(f, "cache.mean", mean, parts.count * channels.count);
   const Array invstds = require_parts(f, "cache.invstd", invstd, parts.count * channels.count);
   const Array counts = require_parts(f, "cache.count", count, parts.count);
@@ -290,7 +290,8 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   if (!bits.is_none()) {
     const auto array = py::cast<py::array_t<std::uint8_t, py::array::c_style>>(bits);
     if (static_cast<std::size_t>(array.size()) != parts.count * bit_bytes) {
-      value_error({f, "cache.positive"}, "be as the forward left it", std::to_string(array.size()) + " bytes");
+      value_error({f, "cache.positive"}, "be as the forward left it",
+                  std::to_string(array.size()) + " bytes");
     }
     positive = array.data();
   }

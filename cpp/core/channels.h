@@ -1,7 +1,8 @@
 // Arrays seen as channels: how they are walked, and how the work on them is cut.
 //
 // Planar: the elements of a channel are rows of `inner` neighbours (NCHW). Columns: channels lie beside each
-// other (NHWC, and matrices). Both grids depend on the shape alone, never on strides, threads or vectors.
+// other, or nearly so (NHWC, matrices, and NCHW with few positions). Both grids depend on the shape alone,
+// never on strides, threads or vectors.
 
 #ifndef REGKERN_CORE_CHANNELS_H_
 #define REGKERN_CORE_CHANNELS_H_
@@ -21,8 +22,6 @@
 #include "regkern/norm.h"
 
 namespace regkern {
-
-inline bool planar(const ChannelShape& s) { return s.inner > 1; }
 
 // --- planar ---
 
@@ -126,9 +125,9 @@ struct ChannelRange {
   std::size_t size() const { return end - begin; }
 };
 
-// Cuts the channels into ranges of which `bytes` a channel stay in a quarter of the last cache between two passes:
-// the second is then spared the memory. One range if all of them fit, or if not one does, or where a sample's
-// share of a range would be less than a page, too short for the prefetcher.
+// Cuts the channels into ranges of which `bytes` a channel stay in a quarter of the last cache between two
+// passes: the second is then spared the memory. One range if all of them fit, or if not one does, or where a
+// sample's share of a range would be less than a page, too short for the prefetcher.
 template <class Body>
 void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, Body&& body) {
   const std::size_t room = last_level_cache() / 4 / std::max<std::size_t>(bytes, 1);
@@ -165,17 +164,18 @@ inline constexpr std::size_t kFoldBelow = 256;  // columns below which rows are 
 inline constexpr std::size_t kRowGroup = 16;    // rows of a panel gathered at once: the sweep of the kernels
 inline constexpr std::size_t kFlat = 4096;      // positions gathered at once where channels do not matter
 
-// x as a matrix of rows × columns, positions counted along the rows. Where a channel count is small or does
-// not fill vectors, `fold` rows are seen as one row of fold·channels columns; `rest` rows are left over, less
-// than a fold. A leaf is some rows, of about 256 KiB where that is not too few or too many.
+// x as a matrix of rows × columns, positions counted along the rows; a channel is `inner` neighbouring
+// columns. Where a row is short or does not fill vectors, `fold` rows are seen as one; `rest` rows are left
+// over, less than a fold. A leaf is some rows, of about 256 KiB where that is not too few or too many.
 struct ColumnShape {
-  explicit ColumnShape(const ChannelShape& s) : channels(s.channels) {
-    if (channels % 16 != 0 && channels < kFoldBelow) {
-      fold = 16 / std::gcd(channels, std::size_t{16});
-      fold *= std::max<std::size_t>(1, 64 / (fold * channels));
+  explicit ColumnShape(const ChannelShape& s)
+      : channels(s.channels), inner(s.inner), width(channels * inner) {
+    if (width % 16 != 0 && width < kFoldBelow) {
+      fold = 16 / std::gcd(width, std::size_t{16});
+      fold *= std::max<std::size_t>(1, 64 / (fold * width));
       if (s.outer < fold) fold = 1;
     }
-    cols = channels * fold;
+    cols = width * fold;
     rows = s.outer / fold;
     rest = s.outer % fold;
     leaf_rows = std::clamp<std::size_t>(65536 / cols, 128, 1024);
@@ -183,8 +183,20 @@ struct ColumnShape {
     panels = (cols + kPanel - 1) / kPanel;
   }
   std::size_t all_leaves() const { return leaves + (rest != 0); }
+  // One number a channel as one a column.
+  template <class From, class To>
+  void spread(const From* of_channels, To* of_columns) const {
+    for (std::size_t c = 0; c < channels; ++c) {
+      if (inner == 1) {
+        of_columns[c] = static_cast<To>(of_channels[c]);
+      } else {
+        std::fill_n(of_columns + c * inner, inner, static_cast<To>(of_channels[c]));
+      }
+    }
+    for (std::size_t j = width; j < cols; ++j) of_columns[j] = of_columns[j - width];
+  }
 
-  std::size_t channels, fold = 1, cols, rows, rest, leaf_rows, leaves, panels;
+  std::size_t channels, inner, width, fold = 1, cols, rows, rest, leaf_rows, leaves, panels;
 };
 
 template <class T>
@@ -235,7 +247,7 @@ void for_panels(const ColumnShape& s, int team, Body&& body) {
     }
   });
   if (s.rest != 0) {
-    const std::size_t cols = s.rest * s.channels;
+    const std::size_t cols = s.rest * s.width;
     for (std::size_t col = 0; col < cols; col += kPanel) {
       body(s.leaves, s.rows, 1, col, std::min(kPanel, cols - col));
     }
@@ -243,24 +255,26 @@ void for_panels(const ColumnShape& s, int team, Body&& body) {
 }
 
 // K coefficients of all channels as arrays that a vector can read at any phase: written to the first
-// `channels` places of each, then repeated until they fill whole vectors, where that is not too long, and
-// continued by one vector.
+// `channels` places of each, then spread over `inner` columns, repeated until they fill whole vectors, where
+// that is not too long, and continued by one vector.
 template <class T, std::size_t K>
 class Cyclic {
  public:
-  explicit Cyclic(std::size_t channels) : channels_(channels) {
-    const std::size_t whole = channels * (kMaxLanes / std::gcd(channels, kMaxLanes));
-    period = whole <= 1024 ? whole : channels;  // 16 KiB of float32 coefficients at most
+  Cyclic(std::size_t channels, std::size_t inner)
+      : channels_(channels), inner_(inner), width_(channels * inner) {
+    const std::size_t whole = width_ * (kMaxLanes / std::gcd(width_, kMaxLanes));
+    period = whole <= 1024 ? whole : width_;  // 16 KiB of float32 coefficients at most
     length_ = (period + kMaxLanes + kLine - 1) / kLine * kLine;
     values_.resize(K * length_ + kLine);
     const std::size_t past = reinterpret_cast<std::uintptr_t>(values_.data()) % 64 / sizeof(T);
     first_ = values_.data() + (past == 0 ? 0 : kLine - past);
   }
   T* operator[](std::size_t k) { return first_ + k * length_; }
-  void repeat() {
+  void spread() {
     for (std::size_t k = 0; k < K; ++k) {
       T* a = (*this)[k];
-      for (std::size_t i = channels_; i < period + kMaxLanes; ++i) a[i] = a[i - channels_];
+      for (std::size_t c = channels_; inner_ > 1 && c-- > 0;) std::fill_n(a + c * inner_, inner_, a[c]);
+      for (std::size_t i = width_; i < period + kMaxLanes; ++i) a[i] = a[i - width_];
     }
   }
 
@@ -268,7 +282,7 @@ class Cyclic {
 
  private:
   static constexpr std::size_t kLine = 64 / sizeof(T);
-  std::size_t channels_, length_;
+  std::size_t channels_, inner_, width_, length_;
   std::vector<T> values_;
   T* first_;  // on a cache line
 };

@@ -60,12 +60,24 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr NormTable<T> kNormTable = {
-    &moments<T>,        &weighted_moments<T>,        &gradient_sums<T>,
-    &column_moments<T>, &column_weighted_moments<T>, &column_gradient_sums<T>, &choose_shifts<T>,
-    &statistics, &scales<T>, &affine_arrays<T>, &gradient_arrays<T>,
-    &apply<T>,          &apply_gradient<T>,          &apply_cyclic<T>,
-    &apply_gradient_cyclic<T>, &activate<T>, &gate<T>, &finish_stream};
+constexpr NormTable<T> kNormTable = {&moments<T>,
+                                     &weighted_moments<T>,
+                                     &gradient_sums<T>,
+                                     &column_moments<T>,
+                                     &column_weighted_moments<T>,
+                                     &column_gradient_sums<T>,
+                                     &choose_shifts<T>,
+                                     &statistics,
+                                     &scales<T>,
+                                     &affine_arrays<T>,
+                                     &gradient_arrays<T>,
+                                     &apply<T>,
+                                     &apply_gradient<T>,
+                                     &apply_cyclic<T>,
+                                     &apply_gradient_cyclic<T>,
+                                     &activate<T>,
+                                     &gate<T>,
+                                     &finish_stream};
 
 const NormTable<float>& norm_table_f32() { return kNormTable<float>; }
 const NormTable<double>& norm_table_f64() { return kNormTable<double>; }
@@ -177,15 +189,19 @@ void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std
 }
 
 // Adds arrays of s.cols numbers, one after the other for each leaf, to one number a channel: first the
-// leaves, then the folds, in order.
-void add_leaves(const ColumnShape& s, const double* partial, std::size_t stride, double* sum) {
-  std::vector<double> columns(s.cols, 0.0);
-  for (std::size_t leaf = 0; leaf < s.all_leaves(); ++leaf, partial += stride) {
+// leaves, then the folds and the columns of a channel, in order.
+void add_leaves(const ColumnShape& s, double* partial, std::size_t stride, double* sum) {
+  double* const columns = partial;
+  for (std::size_t leaf = 1; leaf < s.all_leaves(); ++leaf) {
+    partial += stride;
     for (std::size_t j = 0; j < s.cols; ++j) columns[j] += partial[j];
   }
+  for (std::size_t f = 1; f < s.fold; ++f) {
+    for (std::size_t j = 0; j < s.width; ++j) columns[j] += columns[f * s.width + j];
+  }
   for (std::size_t c = 0; c < s.channels; ++c) {
-    for (std::size_t f = 1; f < s.fold; ++f) columns[c] += columns[f * s.channels + c];
-    sum[c] = columns[c];
+    sum[c] = columns[c * s.inner];
+    for (std::size_t i = 1; i < s.inner; ++i) sum[c] += columns[c * s.inner + i];
   }
 }
 
@@ -197,7 +213,7 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
   // Σw, Σ(x − shift) and Σ(x − shift)² of each leaf and column
   const std::size_t stride = 3 * s.cols;
   std::vector<double> partial(stride * s.all_leaves(), 0.0), shift(s.cols);
-  for (std::size_t j = 0; j < s.cols; ++j) shift[j] = sums.shift[j % s.channels];
+  s.spread(sums.shift.data(), shift.data());
   for_panels(
       s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
         double* w = &partial[leaf * stride + col];
@@ -245,7 +261,7 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   const auto at = sample_positions<T>(s, weights);
   std::array<const T*, kSamples> samples;
   std::vector<T> gathered;
-  if (!planar(s) && x.strides == nullptr) {
+  if (s.inner == 1 && x.strides == nullptr) {
     for (std::size_t k = 0; k < kSamples; ++k) samples[k] = x.data + at[k] * s.channels + range.begin;
   } else {
     const Planes<const T> planes(s, x.data, x.strides);
@@ -265,7 +281,7 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
                  Sums& sums, double* mean, double* var) {
   sample_shifts(s, range, x, weights, sums.shift.data());
   for (int pass = 1;; ++pass) {
-    if (planar(s)) {
+    if (s.planar()) {
       const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
       planar_sums<T>(range, planes, weights.data ? &w : nullptr, PlanarGrid(s), team, sums);
     } else {
@@ -301,11 +317,11 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
   const T slope = static_cast<T>(epilogue.negative_slope);
   const std::size_t bytes = bytes_of<T>(s, has_residual ? 3 : 2);
   const bool in_place = x.data == y.data || epilogue.residual.data == y.data;
-  Cyclic<T, 3> c(range.size());
+  Cyclic<T, 3> c(range.size(), s.planar() ? 1 : s.inner);
   const AffineArrays<T> arrays{c[0], c[1], c[2]};
   k.affine_arrays(mean + range.begin, scale + range.begin, shift + range.begin, range.size(), c[0], c[1],
                   c[2]);
-  if (planar(s)) {
+  if (s.planar()) {
     const Planes<const T> from(s, x.data, x.strides);
     const Planes<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
     const Planes<T> to(s, y.data, y.strides);
@@ -323,7 +339,7 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
                 } else {
                   k.apply(p, x_buffer, 1, cols, arrays, at, false);
                   std::uint8_t* bits = epilogue.positive;
-                  if (bits != nullptr) bits += (row * s.channels + channel) * s.bits_row_bytes() + col / 8;
+                  if (bits != nullptr) bits += (row * s.channels + channel) * s.bit_row_bytes() + col / 8;
                   k.activate(x_buffer,
                              has_residual ? beside.load(channel, row, col, cols, residual_buffer) : nullptr,
                              target, cols, !epilogue.activate, slope, bits, stream);
@@ -336,7 +352,7 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
   const Columns<const T> from(s, x.data, x.strides);
   const Columns<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
   const Columns<T> to(s, y.data, y.strides);
-  c.repeat();
+  c.spread();
   const bool dense = from.dense() && to.dense();
   const bool stream = dense && !in_place && worth_streaming(bytes);
   for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, c.period, team,
@@ -366,7 +382,7 @@ const T* load_gated(const ChannelShape& s, const Planes<const T>& dy, const Inco
                     T* buffer) {
   if (incoming.positive == nullptr) return dy.load(c, row, col, rows * cols, buffer);
   for (std::size_t r = row; r < row + rows; ++r, buffer += cols) {
-    const std::uint8_t* bits = incoming.positive + (r * s.channels + c) * s.bits_row_bytes();
+    const std::uint8_t* bits = incoming.positive + (r * s.channels + c) * s.bit_row_bytes();
     table<T>().gate(dy.load(c, r, col, cols, buffer), bits, col, buffer, cols,
                     static_cast<T>(incoming.negative_slope));
   }
@@ -389,7 +405,7 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
   const NormTable<T>& k = table<T>();
   std::fill(sum_dy + range.begin, sum_dy + range.end, 0.0);
   std::fill(sum_dev + range.begin, sum_dev + range.end, 0.0);
-  if (planar(s)) {
+  if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides);
     const PlanarGrid grid(s);
     struct Part {
@@ -424,24 +440,23 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     const std::size_t stride = 2 * grid.cols;
     std::vector<double> partial(stride * grid.all_leaves(), 0.0);
     std::vector<T> means(grid.cols);
-    for (std::size_t j = 0; j < grid.cols; ++j) means[j] = static_cast<T>(mean[j % s.channels]);
+    grid.spread(mean, means.data());
     const bool gated = incoming.positive != nullptr;
     for_panels(grid, team,
                [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
                  double* sum = &partial[leaf * stride + col];
-                 for_row_groups<T, 2>(
-                     grid, row, rows, col, cols, {&x_columns, &dy_columns}, !gated,
-                     [&](std::size_t at, std::size_t n, auto p, std::ptrdiff_t step) {
-                       if (gated) {  // in the buffer that p[1] is
-                         T* g = const_cast<T*>(p[1]);
-                         for (std::size_t i = 0; i < n; ++i, g += cols) {
-                           k.gate(g, incoming.positive, (at + i) * grid.cols + col, g, cols,
-                                  static_cast<T>(incoming.negative_slope));
-                         }
-                       }
-                       k.column_gradient_sums(p[0], step, p[1], step, n, cols, &means[col], sum,
-                                              sum + grid.cols);
-                     });
+                 for_row_groups<T, 2>(grid, row, rows, col, cols, {&x_columns, &dy_columns}, !gated,
+                                      [&](std::size_t at, std::size_t n, auto p, std::ptrdiff_t step) {
+                                        if (gated) {  // in the buffer that p[1] is
+                                          T* g = const_cast<T*>(p[1]);
+                                          for (std::size_t i = 0; i < n; ++i, g += cols) {
+                                            k.gate(g, incoming.positive, (at + i) * grid.cols + col, g, cols,
+                                                   static_cast<T>(incoming.negative_slope));
+                                          }
+                                        }
+                                        k.column_gradient_sums(p[0], step, p[1], step, n, cols, &means[col],
+                                                               sum, sum + grid.cols);
+                                      });
                });
     add_leaves(grid, partial.data(), stride, sum_dy);
     add_leaves(grid, partial.data() + grid.cols, stride, sum_dev);
@@ -463,7 +478,7 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const std::size_t bytes = bytes_of<T>(s, 3);
   const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
   const bool in_place = incoming.dy.data == dx.data;
-  Cyclic<T, 4> c(range.size());  // zeros
+  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);  // zeros
   const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
   const AffineArrays<T> scales{c[0], c[1], c[2]};
   if (frozen) {
@@ -473,7 +488,7 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
     k.gradient_arrays(n, mean + at, invstd + at, scale + at, sum_dy + at, sum_dev + at, range.size(), c[0],
                       c[1], c[2], c[3]);
   }
-  if (planar(s)) {
+  if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides),
         w_planes(s, weights.data, weights.strides);
     const Planes<T> dx_planes(s, dx.data, dx.strides), g_planes(s, residual.data, residual.strides);
@@ -504,10 +519,10 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
               });
     return;
   }
-  const Columns<const T> x_columns(s, x.data, x.strides), dy_columns(s, incoming.dy.data, incoming.dy.strides),
-      w_columns(s, weights.data, weights.strides);
+  const Columns<const T> x_columns(s, x.data, x.strides),
+      dy_columns(s, incoming.dy.data, incoming.dy.strides), w_columns(s, weights.data, weights.strides);
   const Columns<T> dx_columns(s, dx.data, dx.strides), g_columns(s, residual.data, residual.strides);
-  c.repeat();
+  c.spread();
   const bool dense = x_columns.dense() && dy_columns.dense() && dx_columns.dense();
   const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
   const bool stream = dense && !in_place && worth_streaming(bytes);
@@ -526,8 +541,8 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
                  k.apply_cyclic(g, to, m, phase, c.period, scales, stream);
                } else {
                  const T* w = weighted ? w_columns.load(first, m, w_buffer) : nullptr;
-                 k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase,
-                                         c.period, arrays, stream);
+                 k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase, c.period,
+                                         arrays, stream);
                }
                dx_columns.store(first, m, dx_buffer);
              }
@@ -539,7 +554,7 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
 template <class T, class Body>
 void for_ranges_of(const ChannelShape& s, std::size_t operands, std::size_t moved, Body&& body) {
   const int team = threading::team_for(bytes_of<T>(s, moved));
-  if (planar(s)) {
+  if (s.planar()) {
     for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T),
                        [&](const ChannelRange& range) { body(range, team); });
   } else {
@@ -563,8 +578,7 @@ template <class T>
 void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift, const Epilogue<T>& epilogue) {
   if (s.shape.size == 0) return;
-  range_apply(s, {0, s.channels}, x, y, mean, scale, shift, epilogue,
-              threading::team_for(bytes_of<T>(s, 2)));
+  range_apply(s, {0, s.channels}, x, y, mean, scale, shift, epilogue, threading::team_for(bytes_of<T>(s, 2)));
 }
 
 template <class T>
@@ -637,18 +651,18 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
 }
 
-#define REGKERN_INSTANTIATE(T)                                                                              \
-  template double batch_norm_stats(const ChannelShape&, In<T>, In<T>, double*, double*);                    \
-  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,          \
-                                 const double*, const Epilogue<T>&);                                        \
-  template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,   \
-                                   double*, double*, double*, const Epilogue<T>&);                          \
-  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,   \
-                                           double*, double*);                                               \
-  template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,    \
-                                          Out<T>, double, const double*, const double*, const double*,      \
-                                          const double*, const double*);                                    \
-  template void batch_norm_backward(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>, Out<T>,  \
+#define REGKERN_INSTANTIATE(T)                                                                             \
+  template double batch_norm_stats(const ChannelShape&, In<T>, In<T>, double*, double*);                   \
+  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
+                                 const double*, const Epilogue<T>&);                                       \
+  template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,  \
+                                   double*, double*, double*, const Epilogue<T>&);                         \
+  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,  \
+                                           double*, double*);                                              \
+  template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,   \
+                                          Out<T>, double, const double*, const double*, const double*,     \
+                                          const double*, const double*);                                   \
+  template void batch_norm_backward(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>, Out<T>, \
                                     const T*, double, const double*, const double*, bool, double*, double*);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

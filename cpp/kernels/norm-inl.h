@@ -178,8 +178,8 @@ void weighted_moments(const T* x, const T* w, size_t n, double shift, double* su
 }
 
 // The same sums for a matrix of rows × cols whose columns are channels, added to what is there. A channel's
-// elements are added row by row, whatever the vector width. A sweep of rows keeps the sums in registers for as
-// many additions, and is a stream a row for the prefetcher: of 16 it loses track.
+// elements are added row by row, whatever the vector width. A sweep of rows keeps the sums in registers for
+// as many additions, and is a stream a row for the prefetcher: of 16 it loses track.
 constexpr size_t kSweep = 8;
 
 template <class T>
@@ -350,7 +350,7 @@ void choose_shifts(const T* const* samples, size_t n, double* shift) {
 // mean and variance from the sums about the shift, 0 where the weights add up to 0; true if no shift was more
 // than 32 deviations away, which would cost the variance digits.
 inline bool statistics(const double* w, const double* x, const double* xx, const double* shift, size_t n,
-                double* mean, double* var) {
+                       double* mean, double* var) {
   const D64 d;
   const auto zero = hn::Zero(d);
   bool near = true;
@@ -547,8 +547,8 @@ void apply_gradient_cyclic(const T* x, const T* dy, const T* w, T* dx, size_t n,
 }
 
 // What follows the normalization: v = x + residual; y = v where not v <= 0 (NaN goes through), else slope·v,
-// and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the lowest of
-// the first byte on. `residual` and `positive` may be nullptr; y may be x or residual.
+// and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the lowest
+// of the first byte on. `residual` and `positive` may be nullptr; y may be x or residual.
 template <class T>
 void activate(const T* x, const T* residual, T* y, size_t n, bool linear, T slope, uint8_t* positive,
               bool stream) {

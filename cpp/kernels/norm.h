@@ -9,8 +9,8 @@ namespace regkern {
 
 inline constexpr std::size_t kMaxLanes = 16;  // float32 in 512 bits
 
-// y = (x − mean)·scale + shift, a number a channel each. A mean that float32 cannot hold loses its last digits
-// to `shift`.
+// y = (x − mean)·scale + shift, a number a channel each. A mean that float32 cannot hold loses its last
+// digits to `shift`.
 template <class T>
 struct AffineArrays {
   const T *mean, *scale, *shift;

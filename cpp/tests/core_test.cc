@@ -250,8 +250,8 @@ TEST(BatchNorm, PlanarAndColumnsAgree) {
     std::vector<double> mean(5), var(5), invstd(5);
     regkern::batch_norm_train<float>({{3, planar}, 1}, {x.data()}, {}, {y.data()}, nullptr, nullptr, 1e-5,
                                      mean.data(), var.data(), invstd.data());
-    regkern::batch_norm_train<float>({{3, columns}, 2}, {moved.data()}, {}, {z.data()}, nullptr, nullptr, 1e-5,
-                                     mean.data(), var.data(), invstd.data());
+    regkern::batch_norm_train<float>({{3, columns}, 2}, {moved.data()}, {}, {z.data()}, nullptr, nullptr,
+                                     1e-5, mean.data(), var.data(), invstd.data());
     for (std::size_t n = 0; n < 3; ++n)
       for (std::size_t c = 0; c < 5; ++c)
         for (std::size_t s = 0; s < 77; ++s)

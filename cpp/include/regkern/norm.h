@@ -17,11 +17,12 @@ struct ChannelShape {
 
   // Elements of one channel.
   std::size_t count() const { return outer * inner; }
-  // Room for a bit an element: whole bytes for each row of `inner` (for all rows together where inner is 1),
-  // and eight bytes more, so that a word can be read anywhere.
-  std::size_t bit_bytes() const { return bit_rows() * bits_row_bytes() + 8; }
-  std::size_t bit_rows() const { return inner > 1 ? outer * channels : 1; }
-  std::size_t bits_row_bytes() const { return ((inner > 1 ? inner : outer * channels) + 7) / 8; }
+  // Whether a channel's neighbours are worth a vector; else x is a matrix of `outer` rows.
+  bool planar() const { return inner >= 16; }
+  // Room for a bit an element: whole bytes for each row of `inner`, or for a matrix as a whole, and eight
+  // bytes more, so that a word can be read anywhere.
+  std::size_t bit_bytes() const { return (planar() ? outer * channels : 1) * bit_row_bytes() + 8; }
+  std::size_t bit_row_bytes() const { return ((planar() ? inner : shape.size) + 7) / 8; }
 
   Extents shape;
   int axis;
@@ -33,10 +34,10 @@ struct ChannelShape {
 // What follows the normalization: y = f(v + residual), where f is the identity or a leaky ReLU.
 template <class T>
 struct Epilogue {
-  In<T> residual;                     // no data: none
+  In<T> residual;  // no data: none
   bool activate = false;
-  double negative_slope = 0;          // 0: ReLU
-  std::uint8_t* positive = nullptr;   // bit_bytes() of bits, 1 where the activation passed; nullptr: not kept
+  double negative_slope = 0;         // 0: ReLU
+  std::uint8_t* positive = nullptr;  // bit_bytes() of bits, 1 where the activation passed; nullptr: not kept
 };
 
 // The gradient with respect to y, and how the forward ended.
