@@ -205,12 +205,16 @@ class BatchNormLayer:
         As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch.
     affine : bool, default True
         Learn gamma (starts at 1) and beta (starts at 0).
+    activation, negative_slope, virtual_batch_size
+        As in ``batch_norm``.
     dtype : float32 (default) or float64
 
     Attributes
     ----------
     gamma, beta, dgamma, dbeta : (C,) ndarray or None
         Parameters and, after ``backward``, their gradients.
+    dresidual : ndarray or None
+        After ``backward``, the gradient of the residual that ``forward`` was given.
     running_mean, running_var : (C,) ndarray
     """
 
@@ -226,17 +230,25 @@ class BatchNormLayer:
         affine: bool = True,
         axis: int = 1,
         unbiased: bool = True,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        virtual_batch_size: int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        activation_slope("BatchNorm", activation, negative_slope)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
         self.axis = axis
         self.unbiased = unbiased
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.virtual_batch_size = virtual_batch_size
         self.gamma = np.ones(num_features, dtype) if affine else None
         self.beta = np.zeros(num_features, dtype) if affine else None
         self.dgamma: Array | None = None
         self.dbeta: Array | None = None
+        self.dresidual: Array | None = None
         self.running_mean = np.zeros(num_features, dtype)
         self.running_var = np.ones(num_features, dtype)
         self.num_batches_tracked = 0
@@ -253,7 +265,15 @@ class BatchNormLayer:
             raise ValueError(f"BatchNorm.preset: convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
         return cls(num_features, **{**CONVENTIONS[convention], **options})
 
-    def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
+    def forward(
+        self,
+        x: Array,
+        *,
+        training: bool = True,
+        weights: Any = None,
+        residual: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
         """Normalize with the batch's statistics and update the running ones, or use those if not training."""
         y: Array
         y, self.cache = self._forward(
@@ -267,19 +287,25 @@ class BatchNormLayer:
             eps=self.eps,
             axis=self.axis,
             unbiased=self.unbiased,
+            weights=weights,
+            virtual_batch_size=self.virtual_batch_size,
+            residual=residual,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
             out=out,
         )
         self.num_batches_tracked += training
         return y
 
     def backward(self, dy: Array, *, out: Array | None = None) -> Array:
-        """The gradient with respect to the input of the last ``forward``; sets dgamma and dbeta."""
+        """The gradient with respect to the input of the last ``forward``; sets dgamma, dbeta and dresidual."""
         if self.cache is None:
             raise ValueError("BatchNorm.backward: forward must be called first")
         dx: Array
-        dx, dgamma, dbeta = self._backward(dy, self.cache, out=out)
+        dx, dgamma, dbeta, *rest = self._backward(dy, self.cache, out=out)
         if self.gamma is not None:
             self.dgamma, self.dbeta = dgamma, dbeta
+        self.dresidual = rest[0] if rest else None
         return dx
 
     def _arrays(self) -> dict[str, Array]:

@@ -62,7 +62,7 @@ def batch_norm(
     counts, means, invstds, pieces = [], [], [], []
     for part in _parts(x, virtual_batch_size):
         if training:
-            stats = batch_norm_stats(x[part], axis=axis, weights=None if w is None else w[part])
+            stats = _stats(x[part], axis, None if w is None else w[part])
             n = stats.count
             if n > 0 and running_mean is not None:
                 running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
@@ -145,8 +145,11 @@ def batch_norm_backward(
 
 def batch_norm_stats(x: Array, *, axis: int = 1, weights: Array | None = None) -> BatchNormStats:
     """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
+    return _stats(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype))
+
+
+def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    w = sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype)
     wide = x.astype(np.float64)
     share: Array | float = 1.0 if w is None else w.astype(np.float64)
     if w is None:
