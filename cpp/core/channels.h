@@ -140,20 +140,29 @@ void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t it
   }
 }
 
+// Elements that are taken at once where operands go through buffers: four of them and theirs fit the L1
+// cache.
+inline constexpr std::size_t kPiece = 1024;
+
 // Calls body(channel, row, col, rows, cols) on pieces of memory in its own order: `rows` neighbouring
-// channels of one sample where whole rows are taken, one part of a row otherwise.
-template <class Body>
+// channels of one sample where whole rows are taken `together`, else at most kPiece elements of one row; and
+// done() at the end of each thread's share.
+template <class Body, class Done>
 void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, bool together,
-               int team, Body&& body) {
+               int team, Body&& body, Done&& done) {
   const std::size_t parts = grid.parts_per_row, channels = range.size();
   threading::for_ranges(team, s.outer * channels * parts, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end;) {
       const std::size_t line = u / parts, row = line / channels, c = line % channels,
-                        col = u % parts * grid.cols;
+                        col = u % parts * grid.cols, cols = std::min(grid.cols, s.inner - col);
       const std::size_t rows = together && parts == 1 ? std::min(channels - c, end - u) : 1;
-      body(range.begin + c, row, col, rows, std::min(grid.cols, s.inner - col));
+      const std::size_t step = together ? cols : kPiece;
+      for (std::size_t j = 0; j < cols; j += step) {
+        body(range.begin + c, row, col + j, rows, std::min(step, cols - j));
+      }
       u += rows;
     }
+    done();
   });
 }
 
@@ -162,11 +171,11 @@ void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGri
 inline constexpr std::size_t kPanel = 512;      // columns a thread takes at once
 inline constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
 inline constexpr std::size_t kRowGroup = 16;    // rows of a panel gathered at once: the sweep of the kernels
-inline constexpr std::size_t kFlat = 4096;      // positions gathered at once where channels do not matter
+inline constexpr std::size_t kFlat = 1 << 15;   // positions a pass goes forward before it looks back
 
 // x as a matrix of rows × columns, positions counted along the rows; a channel is `inner` neighbouring
 // columns. Where a row is short or does not fill vectors, `fold` rows are seen as one; `rest` rows are left
-// over, less than a fold. A leaf is some rows, of about 256 KiB where that is not too few or too many.
+// over, less than a fold. A leaf is some rows, of about 128 KiB where that is not too few or too many.
 struct ColumnShape {
   explicit ColumnShape(const ChannelShape& s)
       : channels(s.channels), inner(s.inner), width(channels * inner) {
@@ -178,7 +187,7 @@ struct ColumnShape {
     cols = width * fold;
     rows = s.outer / fold;
     rest = s.outer % fold;
-    leaf_rows = std::clamp<std::size_t>(65536 / cols, 128, 1024);
+    leaf_rows = std::clamp<std::size_t>(32768 / cols, 128, 512);
     leaves = (rows + leaf_rows - 1) / leaf_rows;
     panels = (cols + kPanel - 1) / kPanel;
   }
@@ -287,16 +296,19 @@ class Cyclic {
   T* first_;  // on a cache line
 };
 
-// Elementwise pass over all positions in C order; body(first, n, phase) on ranges of `step` that start at
-// multiples of it. From the last to the first: what the pass before has read last is still in the cache.
-template <class Body>
-void for_flat(std::size_t n, std::size_t step, std::size_t period, int team, Body&& body) {
-  threading::for_ranges(team, n, step, [&](std::size_t begin, std::size_t end) {
+// Elementwise pass over all positions in C order; body(first, n, phase) on ranges that start at multiples of
+// kFlat if `whole`, else of kPiece, and done() at the end of each thread's share. From the last kFlat
+// positions to the first: what the pass before has read last is still in the cache.
+template <class Body, class Done>
+void for_flat(std::size_t n, bool whole, std::size_t period, int team, Body&& body, Done&& done) {
+  const std::size_t step = whole ? kFlat : kPiece;
+  threading::for_ranges(team, n, kFlat, [&](std::size_t begin, std::size_t end) {
     for (std::size_t last = end; last > begin;) {
-      const std::size_t first = (last - 1) / step * step;
-      body(first, last - first, first % period);
+      const std::size_t first = (last - 1) / kFlat * kFlat;
+      for (std::size_t i = first; i < last; i += step) body(i, std::min(step, last - i), i % period);
       last = first;
     }
+    done();
   });
 }
 

@@ -47,8 +47,8 @@ struct NormTable {
                        const AffineArrays<T>& coefficients, bool stream);
   void (*apply_gradient_cyclic)(const T* x, const T* dy, const T* w, T* dx, std::size_t n, std::size_t phase,
                                 std::size_t period, const GradientArrays<T>& coefficients, bool stream);
-  void (*activate)(const T* x, const T* residual, T* y, std::size_t n, bool linear, T slope,
-                   std::uint8_t* positive, bool stream);
+  void (*activate)(T* v, const T* residual, T* y, std::size_t n, bool linear, T slope, std::uint8_t* positive,
+                   bool stream);
   void (*gate)(const T* dy, const std::uint8_t* positive, std::size_t first, T* g, std::size_t n, T slope);
   void (*finish_stream)(bool stream);
 };
@@ -306,9 +306,6 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
 // Streaming pays for itself where a row has many whole vectors.
 bool stream_rows(std::size_t bytes, std::size_t cols) { return cols >= 256 && worth_streaming(bytes); }
 
-// How far a dense pass over columns goes before it looks back: 256 KiB of float32.
-constexpr std::size_t kFlatStride = 1 << 16;
-
 template <class T>
 void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<T> y, const double* mean,
                  const double* scale, const double* shift, const Epilogue<T>& epilogue, int team) {
@@ -328,25 +325,26 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
     const PlanarGrid grid(s);
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
-    for_lines(s, range, grid, dense && plain, team,
-              [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-                alignas(64) T x_buffer[kLeaf], residual_buffer[kLeaf], y_buffer[kLeaf];
-                const T* p = from.load(channel, row, col, cols, x_buffer);
-                const std::size_t at = channel - range.begin;
-                T* target = to.target(channel, row, col, y_buffer);
-                if (plain) {
-                  k.apply(p, target, rows, cols, arrays, at, stream);
-                } else {
-                  k.apply(p, x_buffer, 1, cols, arrays, at, false);
-                  std::uint8_t* bits = epilogue.positive;
-                  if (bits != nullptr) bits += (row * s.channels + channel) * s.bit_row_bytes() + col / 8;
-                  k.activate(x_buffer,
-                             has_residual ? beside.load(channel, row, col, cols, residual_buffer) : nullptr,
-                             target, cols, !epilogue.activate, slope, bits, stream);
-                  k.finish_stream(stream);
-                }
-                to.store(channel, row, col, cols, y_buffer);
-              });
+    for_lines(
+        s, range, grid, dense && plain, team,
+        [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+          alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
+          const T* p = from.load(channel, row, col, cols, x_buffer);
+          const std::size_t at = channel - range.begin;
+          T* target = to.target(channel, row, col, y_buffer);
+          if (plain) {
+            k.apply(p, target, rows, cols, arrays, at, stream);
+          } else {
+            k.apply(p, x_buffer, 1, cols, arrays, at, false);
+            std::uint8_t* bits = epilogue.positive;
+            if (bits != nullptr) bits += (row * s.channels + channel) * s.bit_row_bytes() + col / 8;
+            k.activate(x_buffer,
+                       has_residual ? beside.load(channel, row, col, cols, residual_buffer) : nullptr, target,
+                       cols, !epilogue.activate, slope, bits, stream);
+          }
+          to.store(channel, row, col, cols, y_buffer);
+        },
+        [&] { k.finish_stream(stream); });
     return;
   }
   const Columns<const T> from(s, x.data, x.strides);
@@ -355,22 +353,23 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
   c.spread();
   const bool dense = from.dense() && to.dense();
   const bool stream = dense && !in_place && worth_streaming(bytes);
-  for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, c.period, team,
-           [&](std::size_t first, std::size_t n, std::size_t phase) {
-             alignas(64) T x_buffer[kFlat], residual_buffer[kFlat], y_buffer[kFlat];
-             const T* p = from.load(first, n, x_buffer);
-             T* target = to.target(first, y_buffer);
-             if (plain) {
-               k.apply_cyclic(p, target, n, phase, c.period, arrays, stream);
-             } else {
-               k.apply_cyclic(p, x_buffer, n, phase, c.period, arrays, false);
-               k.activate(x_buffer, has_residual ? beside.load(first, n, residual_buffer) : nullptr, target,
-                          n, !epilogue.activate, slope,
-                          epilogue.positive == nullptr ? nullptr : epilogue.positive + first / 8, stream);
-               k.finish_stream(stream);
-             }
-             to.store(first, n, y_buffer);
-           });
+  for_flat(
+      s.shape.size, dense && plain, c.period, team,
+      [&](std::size_t first, std::size_t n, std::size_t phase) {
+        alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
+        const T* p = from.load(first, n, x_buffer);
+        T* target = to.target(first, y_buffer);
+        if (plain) {
+          k.apply_cyclic(p, target, n, phase, c.period, arrays, stream);
+        } else {
+          k.apply_cyclic(p, x_buffer, n, phase, c.period, arrays, false);
+          k.activate(x_buffer, has_residual ? beside.load(first, n, residual_buffer) : nullptr, target, n,
+                     !epilogue.activate, slope,
+                     epilogue.positive == nullptr ? nullptr : epilogue.positive + first / 8, stream);
+        }
+        to.store(first, n, y_buffer);
+      },
+      [&] { k.finish_stream(stream); });
 }
 
 // --- the gradient before the activation, as an operand ---
@@ -496,27 +495,29 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
     const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
     const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
     const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
-    for_lines(s, range, grid, dense && plain, team,
-              [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-                alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], dx_buffer[kLeaf], w_buffer[kLeaf];
-                const T* g = load_gated(s, dy_planes, incoming, channel, row, col, 1, cols, dy_buffer);
-                if (wants_g) {  // before dx, which may lie where dy does
-                  T* target = g_planes.target(channel, row, col, dx_buffer);
-                  std::copy_n(g, cols, target);
-                  g_planes.store(channel, row, col, cols, target);
-                }
-                if (dx.data != nullptr) {
-                  T* to = dx_planes.target(channel, row, col, dx_buffer);
-                  if (frozen) {
-                    k.apply(g, to, rows, cols, scales, channel - range.begin, stream);
-                  } else {
-                    const T* w = weighted ? w_planes.load(channel, row, col, cols, w_buffer) : nullptr;
-                    k.apply_gradient(x_planes.load(channel, row, col, cols, x_buffer), g, w, to, rows, cols,
-                                     arrays, channel - range.begin, stream);
-                  }
-                  dx_planes.store(channel, row, col, cols, dx_buffer);
-                }
-              });
+    for_lines(
+        s, range, grid, dense && plain, team,
+        [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
+          alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
+          const T* g = load_gated(s, dy_planes, incoming, channel, row, col, 1, cols, dy_buffer);
+          if (wants_g) {  // before dx, which may lie where dy does
+            T* target = g_planes.target(channel, row, col, dx_buffer);
+            std::copy_n(g, cols, target);
+            g_planes.store(channel, row, col, cols, target);
+          }
+          if (dx.data != nullptr) {
+            T* to = dx_planes.target(channel, row, col, dx_buffer);
+            if (frozen) {
+              k.apply(g, to, rows, cols, scales, channel - range.begin, stream);
+            } else {
+              const T* w = weighted ? w_planes.load(channel, row, col, cols, w_buffer) : nullptr;
+              k.apply_gradient(x_planes.load(channel, row, col, cols, x_buffer), g, w, to, rows, cols, arrays,
+                               channel - range.begin, stream);
+            }
+            dx_planes.store(channel, row, col, cols, dx_buffer);
+          }
+        },
+        [&] { k.finish_stream(stream); });
     return;
   }
   const Columns<const T> x_columns(s, x.data, x.strides),
@@ -526,27 +527,29 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const bool dense = x_columns.dense() && dy_columns.dense() && dx_columns.dense();
   const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
   const bool stream = dense && !in_place && worth_streaming(bytes);
-  for_flat(s.shape.size, dense && plain ? kFlatStride : kFlat, c.period, team,
-           [&](std::size_t first, std::size_t m, std::size_t phase) {
-             alignas(64) T x_buffer[kFlat], dy_buffer[kFlat], dx_buffer[kFlat], w_buffer[kFlat];
-             const T* g = load_gated(dy_columns, incoming, first, m, dy_buffer);
-             if (wants_g) {
-               T* target = g_columns.target(first, dx_buffer);
-               std::copy_n(g, m, target);
-               g_columns.store(first, m, target);
-             }
-             if (dx.data != nullptr) {
-               T* to = dx_columns.target(first, dx_buffer);
-               if (frozen) {
-                 k.apply_cyclic(g, to, m, phase, c.period, scales, stream);
-               } else {
-                 const T* w = weighted ? w_columns.load(first, m, w_buffer) : nullptr;
-                 k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase, c.period,
-                                         arrays, stream);
-               }
-               dx_columns.store(first, m, dx_buffer);
-             }
-           });
+  for_flat(
+      s.shape.size, dense && plain, c.period, team,
+      [&](std::size_t first, std::size_t m, std::size_t phase) {
+        alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
+        const T* g = load_gated(dy_columns, incoming, first, m, dy_buffer);
+        if (wants_g) {
+          T* target = g_columns.target(first, dx_buffer);
+          std::copy_n(g, m, target);
+          g_columns.store(first, m, target);
+        }
+        if (dx.data != nullptr) {
+          T* to = dx_columns.target(first, dx_buffer);
+          if (frozen) {
+            k.apply_cyclic(g, to, m, phase, c.period, scales, stream);
+          } else {
+            const T* w = weighted ? w_columns.load(first, m, w_buffer) : nullptr;
+            k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase, c.period, arrays,
+                                    stream);
+          }
+          dx_columns.store(first, m, dx_buffer);
+        }
+      },
+      [&] { k.finish_stream(stream); });
 }
 
 // Calls body(range, team) for ranges of channels that stay in the cache between two passes over `operands`

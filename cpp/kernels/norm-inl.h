@@ -411,7 +411,7 @@ void gradient_arrays(double count, const double* mean, const double* invstd, con
   });
 }
 
-// --- the elementwise passes ---
+// --- the elementwise passes; where they stream, a fence (finish_stream) is left to the caller ---
 
 template <class Vec>
 struct AffineVec {
@@ -464,7 +464,6 @@ HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first
     const size_t at = r * cols;
     map_unfenced(Tag<T>(), cols, stream, coefficient(c, first + r), y + at, (x + at)...);
   }
-  finish_stream(stream);
 }
 
 template <class T>
@@ -523,7 +522,6 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, c
     const size_t bytes = N * sizeof(T), past = reinterpret_cast<uintptr_t>(y) % bytes;
     if (past != 0) partly((bytes - past) / sizeof(T));
     walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
-    hwy::FlushStream();
   } else {
     walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
   }
@@ -546,45 +544,43 @@ void apply_gradient_cyclic(const T* x, const T* dy, const T* w, T* dx, size_t n,
   }
 }
 
-// What follows the normalization: v = x + residual; y = v where not v <= 0 (NaN goes through), else slope·v,
-// and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the lowest
-// of the first byte on. `residual` and `positive` may be nullptr; y may be x or residual.
+// What follows the normalization, v += residual, then y = v where not v <= 0 (NaN goes through), else
+// slope·v, and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the
+// lowest of the first byte on. v is a buffer with room for one vector more; `residual` and `positive` may be
+// nullptr; y may be residual. `linear`: y = v + residual is all.
 template <class T>
-void activate(const T* x, const T* residual, T* y, size_t n, bool linear, T slope, uint8_t* positive,
-              bool stream) {
+void activate(T* v, const T* residual, T* y, size_t n, bool linear, T slope, uint8_t* positive, bool stream) {
   const Tag<T> d;
   constexpr size_t N = hn::MaxLanes(d);
-  if (linear) {
-    map_unfenced(d, n, stream, [](auto v, auto r) HWY_ATTR { return hn::Add(v, r); }, y, x, residual);
-    return;
+  const auto sum = [](auto a, auto r) HWY_ATTR { return hn::Add(a, r); };
+  if (linear) return map_unfenced(d, n, stream, sum, y, v, residual);
+  hn::StoreU(hn::Zero(d), d, v + n);  // no bits behind the last
+  if (residual != nullptr) {
+    size_t i = 0;
+    for (; i + N <= n; i += N) hn::StoreU(sum(hn::LoadU(d, v + i), hn::LoadU(d, residual + i)), d, v + i);
+    if (i < n) hn::StoreU(sum(hn::LoadU(d, v + i), load_partial(d, residual + i, n - i)), d, v + i);
   }
   const auto zero = hn::Zero(d), factor = hn::Set(d, slope);
-  const auto leaks = hn::Ne(factor, zero);
   if (positive != nullptr) {
-    memset(positive, 0, (n + 7) / 8);
-    for (size_t i = 0; i < n; i += N) {
-      const size_t count = HWY_MIN(N, n - i);
-      const auto at = [&](const T* p) HWY_ATTR {
-        return count == N ? hn::LoadU(d, p + i) : load_partial(d, p + i, count);
-      };
-      uint8_t bits[8] = {};
-      hn::StoreMaskBits(d, hn::Not(hn::Le(residual ? hn::Add(at(x), at(residual)) : at(x), zero)), bits);
-      if constexpr (N >= 8) {
-        memcpy(positive + i / 8, bits, (count + 7) / 8);
-      } else {
-        positive[i / 8] = static_cast<uint8_t>(positive[i / 8] | bits[0] << i % 8);
+    constexpr size_t kStep = HWY_MAX(8, N);
+    for (size_t i = 0; i < n; i += kStep) {
+      uint8_t bits[kStep / 8] = {};
+      for (size_t k = 0; k < kStep; k += N) {
+        uint8_t some[8];
+        hn::StoreMaskBits(d, hn::Not(hn::Le(hn::LoadU(d, v + i + k), zero)), some);
+        for (size_t j = 0; j < HWY_MAX(1, N / 8); ++j) bits[j] = static_cast<uint8_t>(bits[j] | some[j] << k);
       }
+      positive[i / 8] = bits[0];
+      if (kStep > 8 && i + 8 < n) positive[i / 8 + 1] = bits[kStep / 8 - 1];
     }
   }
-  const auto chosen = [&](auto v) HWY_ATTR {
-    return hn::IfThenElse(hn::Le(v, zero), hn::IfThenElseZero(leaks, hn::Mul(v, factor)), v);
-  };
-  if (residual != nullptr) {
-    map_unfenced(
-        d, n, stream, [&](auto v, auto r) HWY_ATTR { return chosen(hn::Add(v, r)); }, y, x, residual);
-  } else {
-    map_unfenced(d, n, stream, chosen, y, x);
-  }
+  const auto leaks = hn::Ne(factor, zero);
+  map_unfenced(
+      d, n, stream,
+      [&](auto a) HWY_ATTR {
+        return hn::IfThenElse(hn::Le(a, zero), hn::IfThenElseZero(leaks, hn::Mul(a, factor)), a);
+      },
+      y, v);
 }
 
 // The gradient before the activation: g = dy where the bit is 1, else slope·dy, and 0 at slope 0 whatever dy
@@ -593,18 +589,33 @@ template <class T>
 void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T slope) {
   const Tag<T> d;
   constexpr size_t N = hn::MaxLanes(d);
+  prefetch_next_channel(dy, n);
   const auto factor = hn::Set(d, slope);
   const auto leaks = hn::Ne(factor, hn::Zero(d));
-  const auto gated = [&](auto v, size_t bit) HWY_ATTR {
+  const auto gated = [&](auto v, auto keep) HWY_ATTR {
+    return hn::IfThenElse(keep, v, hn::IfThenElseZero(leaks, hn::Mul(v, factor)));
+  };
+  const auto mask_at = [&](size_t bit) HWY_ATTR {
     uint64_t bits;
     memcpy(&bits, positive + bit / 8, sizeof(bits));
     bits >>= bit % 8;
-    const auto keep = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&bits));
-    return hn::IfThenElse(keep, v, hn::IfThenElseZero(leaks, hn::Mul(v, factor)));
+    return hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&bits));
   };
   size_t i = 0;
-  for (; i + N <= n; i += N) hn::StoreU(gated(hn::LoadU(d, dy + i), first + i), d, g + i);
-  if (i < n) store_partial(gated(load_partial(d, dy + i, n - i), first + i), d, g + i, n - i);
+  if (N >= 8 && first % 8 == 0) {
+    for (; i + N <= n; i += N) {
+      const auto keep = hn::LoadMaskBits(d, positive + (first + i) / 8);
+      hn::StoreU(gated(hn::LoadU(d, dy + i), keep), d, g + i);
+    }
+  } else {
+    for (; i + N <= n; i += N) hn::StoreU(gated(hn::LoadU(d, dy + i), mask_at(first + i)), d, g + i);
+  }
+  if (i == n) return;
+  if (n >= N && g != dy) {
+    hn::StoreU(gated(hn::LoadU(d, dy + n - N), mask_at(first + n - N)), d, g + n - N);
+  } else {
+    store_partial(gated(load_partial(d, dy + i, n - i), mask_at(first + i)), d, g + i, n - i);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
