@@ -142,7 +142,7 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
   const int team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && x.data != y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
-  const RowAffine<T> affine{centred, stream, eps, s.length, s.inner, s.channels, gamma, beta};
+  const RowAffine<T> affine{centred, stream, false, eps, s.length, s.inner, s.channels, gamma, beta};
   // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
   const auto summand = [&](std::size_t first, std::size_t n, T* in) {
     const T* p = elements.template load<0>(first, n, in);
@@ -213,12 +213,14 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
   const int team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.length * sizeof(T) % 64 == 0 &&
                       dx.data != dy.data && s.length >= 64;
-  const RowAffine<T> affine{centred, stream, 0, s.length, 1, s.channels, gamma, nullptr};
+  const RowAffine<T> affine{centred, stream, bytes > (4 << 20), 0, s.length, 1, s.channels, gamma, nullptr};
   constexpr std::size_t kFlush = 32, kGroups = 32;
   const std::size_t cycle = s.channels / s.length;  // rows until the affine parameters come again
   const std::size_t cycles = s.rows / cycle;
+  // Fewer rows would not be worth the sums; a few rows make two groups, so that two threads have work.
+  const std::size_t worth = std::clamp<std::size_t>((cycles / 2 + 3) / 4 * 4, 8, kFlush);
   const std::size_t group_cycles =
-      std::max({(cycles + kGroups - 1) / kGroups, kFlush, 4 * kRowBlock / s.channels});
+      std::max({(cycles + kGroups - 1) / kGroups, worth, 2 * kRowBlock / s.channels});
   const std::size_t groups = (cycles + group_cycles - 1) / group_cycles;
   std::vector<double> sums(2 * groups * s.channels);
   if (s.length <= kRowBlock) {
@@ -319,7 +321,7 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
   const Elements<In<T>, In<T>, Out<T>> elements(s.shape, Order::kC, dy, x, dx);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.inner >= 256;
-  const RowAffine<T> affine{true, stream, 0, s.length, s.inner, s.channels, gamma, nullptr};
+  const RowAffine<T> affine{true, stream, false, 0, s.length, s.inner, s.channels, gamma, nullptr};
   const Runs runs(s);
   const std::size_t planes = s.channels_of_row(), pieces = (s.inner + kRowBlock - 1) / kRowBlock;
   std::vector<GradientSums> parts(s.rows * planes * pieces), of_row(s.rows);
@@ -337,13 +339,13 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
       },
       [&](std::size_t row) {
         GradientSums all;
-        GradientSums* part = &parts[row * planes * pieces];
+        GradientSums* const part = &parts[row * planes * pieces];
+        const T* const gammas = gamma ? gamma + s.first_channel(row) : nullptr;
         for (std::size_t c = 0; c < planes; ++c) {
           GradientSums of_plane;
           for (std::size_t p = 0; p < pieces; ++p) of_plane += part[c * pieces + p];
           part[c * pieces] = of_plane;
-          const double w = gamma ? static_cast<double>(gamma[s.first_channel(row) + c]) : 1.0;
-          all += of_plane.times(w);
+          all += of_plane.times(gammas ? static_cast<double>(gammas[c]) : 1.0);
         }
         of_row[row] = all;
       },
@@ -360,10 +362,11 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
       },
       [&] { k.finish_stream(stream); });
   for (std::size_t row = 0; row < s.rows; ++row) {
+    const std::size_t first = s.first_channel(row);
     for (std::size_t c = 0; c < planes; ++c) {
       const GradientSums& g = parts[(row * planes + c) * pieces];
-      dgamma[s.first_channel(row) + c] += g.sum_dev * invstd[row];
-      dbeta[s.first_channel(row) + c] += g.sum;
+      dgamma[first + c] += g.sum_dev * invstd[row];
+      dbeta[first + c] += g.sum;
     }
   }
 }
@@ -424,6 +427,7 @@ void normalize_in_columns(const RowShape& s, In<T> x, Out<T> y, const T* gamma, 
   const Matrices<In<T>, Out<T>> m(s, x, y);
   const std::size_t samples = m.samples(), width = m.width;
   std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 3 * width);
+  const std::size_t bytes = 2 * s.shape.size * sizeof(T);
   const auto at = [&](std::size_t first) {
     T room;
     return *m.elements.template load<0>(first, 1, &room);
@@ -449,7 +453,7 @@ void normalize_in_columns(const RowShape& s, In<T> x, Out<T> y, const T* gamma, 
     return Moments::of_sums(static_cast<double>(s.length), centre, sum, squares);
   };
   two_sweeps(
-      threading::team_for(2 * s.shape.size * sizeof(T)), samples, m.parts,
+      threading::team_for(bytes), samples, m.parts,
       [&](std::size_t unit, std::size_t part) {
         std::vector<T> shifts(m.groups), shift(width);
         for (std::size_t g = 0; g < m.groups; ++g) shifts[g] = near(unit * m.groups + g);
@@ -509,9 +513,10 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
   const Matrices<In<T>, In<T>, Out<T>> m(s, dy, x, dx);
   const std::size_t samples = m.samples(), width = m.width;
   std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 4 * width);
+  const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   std::vector<GradientSums> of_channel(samples * s.channels);
   two_sweeps(
-      threading::team_for(3 * s.shape.size * sizeof(T)), samples, m.parts,
+      threading::team_for(bytes), samples, m.parts,
       [&](std::size_t unit, std::size_t part) {
         std::vector<T> means(width);
         m.for_columns([&](std::size_t column, std::size_t, std::size_t g) {

@@ -47,7 +47,7 @@ constexpr size_t kRowLanes = 32;
 
 // The lanes of a vector, folded in halves: lane i and i + N/2, and so on to the last.
 template <class D>
-HWY_INLINE double fold(D d, V<D> v) {
+HWY_INLINE double fold(D, V<D> v) {
   if constexpr (hn::MaxLanes(D()) == 1) {
     return static_cast<double>(hn::GetLane(v));
   } else {
@@ -92,15 +92,23 @@ struct RowSum {
   V<Tag<T>> lanes[kVectors];
 };
 
+// A row is often a page, and no hardware prefetcher crosses the end of one: what lies a page ahead is fetched
+// by hand. Reaching past the end of the array is harmless.
+template <class T>
+HWY_INLINE void fetch_ahead(const T* x) {
+  for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
+}
+
 // Calls body(k, vectors...) with k the vector of the lanes that the elements belong to, for n elements of
 // each input. The last kRowLanes are read once more where some of them are left, with `fill` in place of
 // those done; rows shorter than that have zeros behind their end, or no call at all.
-template <class T, class Body, class... In>
-HWY_INLINE void for_lanes(size_t n, T fill, Body body, const In*... x) {
+template <class T, class Fetch, class Body, class... In>
+HWY_INLINE void for_lanes(size_t n, T fill, Fetch fetch, Body body, const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) {
+    fetch(i);
     for (size_t k = 0; k < RowSum<T>::kVectors; ++k) body(k, hn::LoadU(d, x + i + k * N)...);
   }
   if (i == n) return;
@@ -124,20 +132,13 @@ HWY_INLINE void for_lanes(size_t n, T fill, Body body, const In*... x) {
   }
 }
 
-// Fetches the n elements behind a block while this one is worked on: a row is often a page, and no hardware
-// prefetcher crosses the end of one. Reaching past the end of the array is harmless.
-template <class T>
-HWY_INLINE void prefetch_next(const T* x, size_t n) {
-  for (size_t j = n; j < 2 * n; j += 64 / sizeof(T)) __builtin_prefetch(x + j, 0, 2);
-}
-
 // Σ(x − near) and Σ(x − near)².
 template <class T>
 HWY_INLINE void sum_deviations(const T* x, size_t n, T near, double* sum, double* squares) {
   const auto m = hn::Set(Tag<T>(), near);
   RowSum<T> first, second;
   for_lanes<T>(
-      n, near,
+      n, near, [&](size_t i) HWY_ATTR { fetch_ahead(x + i); },
       [&](size_t k, auto v) HWY_ATTR {
         const auto deviation = hn::Sub(v, m);
         first.add(k, deviation);
@@ -165,13 +166,14 @@ HWY_INLINE void sum_deviations_wide(const T* x, size_t n, double near, double* s
 // another about the mean where that was more than a deviation away: the squares would then lose digits to it.
 template <class T>
 void block_moments(const T* x, size_t n, bool centred, double eps, double* mean, double* squares) {
-  prefetch_next(x, n);
   const double count = static_cast<double>(n);
   double sum;
   T near = 0;
   if (!centred) {
     RowSum<T> lanes;
-    for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { lanes.add(k, hn::Mul(v, v)); }, x);
+    for_lanes<T>(
+        n, T(0), [&](size_t i) HWY_ATTR { fetch_ahead(x + i); },
+        [&](size_t k, auto v) HWY_ATTR { lanes.add(k, hn::Mul(v, v)); }, x);
     *mean = 0;
     *squares = lanes.total();
     if (!squares_in_range<T>(*squares, eps)) sum_deviations_wide(x, n, 0, &sum, squares);
@@ -285,11 +287,16 @@ HWY_INLINE GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamm
     first.add(k, g);
     second.add(k, hn::Mul(g, hn::Sub(v, m)));
   };
+  const auto fetch = [&](size_t i) HWY_ATTR {
+    fetch_ahead(x + i);
+    fetch_ahead(dy + i);
+  };
   if (gamma != nullptr) {
     for_lanes<T>(
-        n, T(0), [&](size_t k, auto v, auto g, auto w) HWY_ATTR { add(k, v, hn::Mul(g, w)); }, x, dy, gamma);
+        n, T(0), fetch, [&](size_t k, auto v, auto g, auto w) HWY_ATTR { add(k, v, hn::Mul(g, w)); }, x, dy,
+        gamma);
   } else {
-    for_lanes<T>(n, T(0), add, x, dy);
+    for_lanes<T>(n, T(0), fetch, add, x, dy);
   }
   const double sum = first.total();
   return {sum, second.total() - (mean - static_cast<double>(high)) * sum};
@@ -313,32 +320,39 @@ HWY_INLINE RowGradient<T> gradient_of_row(const RowAffine<T>& s, double mean, do
 }
 
 // dx for kRows rows that lie `stride` apart, and dgamma += Σ dy·(x − mean)·scale, dbeta += Σ dy over these
-// rows where they are wanted. A gamma of nullptr is 1. Several rows at once load and store the sums once.
+// rows. A gamma of nullptr is 1. Several rows at once load and store the sums once.
 // `stream`: around the cache, where `stride` is whole vectors and dx is not dy.
 template <size_t kRows, class T>
 void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const RowGradient<T>* c,
-                  const T* gamma, T* dgamma, T* dbeta, bool stream) {
+                  const T* gamma, T* dgamma, T* dbeta, bool stream, bool far) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
+  V<Tag<T>> mean[kRows], low[kRows], scale[kRows], slope[kRows], offset[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    mean[r] = hn::Set(d, c[r].mean);
+    low[r] = hn::Set(d, c[r].mean_low);
+    scale[r] = hn::Set(d, c[r].scale);
+    slope[r] = hn::Set(d, c[r].slope);
+    offset[r] = hn::Set(d, c[r].offset);
+  }
   const auto some = [&](size_t i, auto load, auto store, auto store_dx) HWY_ATTR {
     const auto w = gamma ? load(gamma + i) : hn::Set(d, T(1));
     auto sum_gamma = hn::Zero(d), sum_beta = hn::Zero(d);
     for (size_t r = 0; r < kRows; ++r) {
       const size_t at = r * stride + i;
       const auto v = load(x + at), g = load(dy + at);
-      // The next rows, which no hardware prefetcher finds where a row is a page.
-      __builtin_prefetch(x + at + kRows * stride, 0, 2);
-      __builtin_prefetch(dy + at + kRows * stride, 0, 2);
-      const auto high = hn::Sub(v, hn::Set(d, c[r].mean)), scaled = hn::Mul(g, hn::Set(d, c[r].scale));
-      store_dx(hn::Sub(hn::Mul(scaled, w),
-                       hn::Add(hn::Mul(high, hn::Set(d, c[r].slope)), hn::Set(d, c[r].offset))),
-               dx + at);
-      const auto deviation = hn::Sub(high, hn::Set(d, c[r].mean_low));
+      if (far) {
+        __builtin_prefetch(x + at + kRows * stride, 0, 2);
+        __builtin_prefetch(dy + at + kRows * stride, 0, 2);
+      }
+      const auto high = hn::Sub(v, mean[r]), scaled = hn::Mul(g, scale[r]);
+      store_dx(hn::Sub(hn::Mul(scaled, w), hn::Add(hn::Mul(high, slope[r]), offset[r])), dx + at);
+      const auto deviation = hn::Sub(high, low[r]);
       sum_gamma = hn::Add(sum_gamma, hn::Mul(scaled, deviation));
       sum_beta = hn::Add(sum_beta, g);
     }
     store(hn::Add(load(dgamma + i), sum_gamma), dgamma + i);
-    if (dbeta) store(hn::Add(load(dbeta + i), sum_beta), dbeta + i);
+    store(hn::Add(load(dbeta + i), sum_beta), dbeta + i);
   };
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
     const auto store = [&](auto v, T* p) HWY_ATTR { store_first(v, d, p, count); };
@@ -346,10 +360,9 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
   };
   const auto load = [&](const T* p) HWY_ATTR { return hn::LoadU(d, p); };
   const auto store = [&](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); };
-  size_t i = 0;
+  size_t i = HWY_MIN(n, (N - reinterpret_cast<uintptr_t>(dx) / sizeof(T) % N) % N);
+  if (i != 0) partly(0, i);
   if (stream) {
-    const size_t past = reinterpret_cast<uintptr_t>(dx) % (N * sizeof(T)) / sizeof(T);
-    if (past != 0) partly(0, i = HWY_MIN(n, N - past));
     for (; i + N <= n; i += N) some(i, load, store, [&](auto v, T* p) HWY_ATTR { hn::Stream(v, d, p); });
   } else {
     for (; i + N <= n; i += N) some(i, load, store, store);
@@ -362,8 +375,7 @@ template <class T>
 void gradient_run(const T* x, const T* dy, T* dx, size_t n, const RowAffine<T>& s, size_t channel,
                   double mean, double invstd, const GradientSums& g, T* dgamma, T* dbeta) {
   const RowGradient<T> c = gradient_of_row(s, mean, invstd, g);
-  row_gradient<1>(x, dy, dx, 0, n, &c, s.gamma ? s.gamma + channel : nullptr, dgamma,
-                  s.centred ? dbeta : nullptr, s.stream);
+  row_gradient<1>(x, dy, dx, 0, n, &c, s.gamma ? s.gamma + channel : nullptr, dgamma, dbeta, s.stream, s.far);
 }
 
 // Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
@@ -386,38 +398,28 @@ void gradient_rows(const T* x, const T* dy, T* dx, size_t rows, const RowAffine<
     const auto gradient = together == 4   ? &row_gradient<4, T>
                           : together == 2 ? &row_gradient<2, T>
                                           : &row_gradient<1, T>;
-    gradient(x + at, dy + at, dx + at, n, n, c, gamma, dgamma + channel,
-             s.centred ? dbeta + channel : nullptr, s.stream);
+    gradient(x + at, dy + at, dx + at, n, n, c, gamma, dgamma + channel, dbeta + channel, s.stream, s.far);
     row += together;
     channel = (channel + together * n) % s.channels;
   }
-}
-
-// dx = dy·factor − (x − mean)·slope − offset over elements of one plane.
-template <class T>
-void plane_gradient(const T* x, const T* dy, T* dx, size_t n, const RowGradient<T>& c, bool stream) {
-  const Tag<T> d;
-  const auto mean = hn::Set(d, c.mean), factor = hn::Set(d, c.scale), slope = hn::Set(d, c.slope),
-             offset = hn::Set(d, c.offset);
-  map_unfenced(
-      d, n, stream,
-      [=](auto g, auto v)
-          HWY_ATTR { return hn::Sub(hn::Mul(g, factor), hn::Add(hn::Mul(hn::Sub(v, mean), slope), offset)); },
-      dx, dy, x);
 }
 
 // dx of `planes` planes of n elements that begin with the affine parameter number `channel`.
 template <class T>
 void gradient_planes(const T* x, const T* dy, T* dx, size_t planes, size_t n, const RowAffine<T>& s,
                      size_t channel, double mean, double invstd, const GradientSums& g) {
+  const Tag<T> d;
   const T high = static_cast<T>(mean);
   const RowSlope c(g, s.length, mean - static_cast<double>(high), invstd);
+  const auto m = hn::Set(d, high), slope = hn::Set(d, static_cast<T>(c.slope)),
+             offset = hn::Set(d, static_cast<T>(c.offset));
   for (size_t p = 0; p < planes; ++p) {
     const double w = s.gamma ? static_cast<double>(s.gamma[channel + p]) : 1.0;
-    plane_gradient<T>(
-        x + p * n, dy + p * n, dx + p * n, n,
-        {high, T(0), static_cast<T>(invstd * w), static_cast<T>(c.slope), static_cast<T>(c.offset)},
-        s.stream);
+    const auto scale = hn::Set(d, static_cast<T>(invstd * w));
+    const auto op = [=](auto gradient, auto v) HWY_ATTR {
+      return hn::Sub(hn::Mul(gradient, scale), hn::Add(hn::Mul(hn::Sub(v, m), slope), offset));
+    };
+    map_unfenced(d, n, s.stream, op, dx + p * n, dy + p * n, x + p * n);
   }
 }
 
@@ -436,9 +438,10 @@ void row_flush(double* total, T* part, size_t n) {
 // --- columns ---------------------------------------------------------------------------------------------
 
 // Calls body(first, rows, column, load, store) for n elements in rows of `width`, the last of which may be
-// shorter: some rows at a time, vector by vector of columns.
-template <class T, class Body>
-HWY_INLINE void for_columns(size_t n, size_t width, Body body) {
+// shorter: kColumnSweep rows at a time, vector by vector of columns. The rows of the next sweep are fetched
+// by hand: the hardware does not follow so many streams.
+template <class T, class Body, class... In>
+HWY_INLINE void for_columns(size_t n, size_t width, Body body, const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   for (size_t first = 0; first < n;) {
@@ -446,6 +449,9 @@ HWY_INLINE void for_columns(size_t n, size_t width, Body body) {
     const size_t columns = HWY_MIN(width, n - first);
     size_t j = 0;
     for (; j + N <= columns; j += N) {
+      for (size_t r = kColumnSweep; r < 2 * kColumnSweep; ++r) {
+        (__builtin_prefetch(x + first + r * width + j, 0, 2), ...);
+      }
       body(
           first, rows, j, [=](const T* p) HWY_ATTR { return hn::LoadU(d, p); },
           [=](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); });
@@ -462,7 +468,7 @@ HWY_INLINE void for_columns(size_t n, size_t width, Body body) {
 // sum += Σ(x − shift) and squares += Σ(x − shift)², column by column.
 template <class T>
 void column_moments(const T* x, size_t n, size_t width, const T* shift, T* sum, T* squares) {
-  for_columns<T>(n, width, [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
+  const auto add = [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
     const auto s = load(shift + j);
     auto a = load(sum + j), b = load(squares + j);
     const T* p = x + first + j;
@@ -473,14 +479,15 @@ void column_moments(const T* x, size_t n, size_t width, const T* shift, T* sum, 
     }
     store(a, sum + j);
     store(b, squares + j);
-  });
+  };
+  for_columns<T>(n, width, add, x);
 }
 
 // sum += Σdy and sum_dev += Σdy·(x − mean), column by column.
 template <class T>
 void column_gradient_sums(const T* x, const T* dy, size_t n, size_t width, const T* mean, T* sum,
                           T* sum_dev) {
-  for_columns<T>(n, width, [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
+  const auto add = [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
     const auto m = load(mean + j);
     auto a = load(sum + j), b = load(sum_dev + j);
     size_t at = first + j;
@@ -491,33 +498,32 @@ void column_gradient_sums(const T* x, const T* dy, size_t n, size_t width, const
     }
     store(a, sum + j);
     store(b, sum_dev + j);
-  });
+  };
+  for_columns<T>(n, width, add, x, dy);
 }
 
-// y = (x − mean)·scale + shift.
+// y = (x − mean)·scale + shift, row by row: one stream in, one out.
 template <class T>
 void column_apply(const T* x, T* y, size_t n, size_t width, const ColumnAffine<T>& c) {
-  for_columns<T>(n, width, [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
-    const auto m = load(c.mean + j), scale = load(c.scale + j), shift = load(c.shift + j);
-    size_t at = first + j;
-    for (size_t r = 0; r < rows; ++r, at += width) {
-      store(hn::Add(hn::Mul(hn::Sub(load(x + at), m), scale), shift), y + at);
-    }
-  });
+  const Tag<T> d;
+  const auto op = [](auto v, auto mean, auto scale, auto shift)
+                      HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
+  for (size_t at = 0; at < n; at += width) {
+    map_unfenced(d, HWY_MIN(width, n - at), false, op, y + at, x + at, c.mean, c.scale, c.shift);
+  }
 }
 
-// dx = dy·scale − ((x − mean)·slope + offset).
+// dx = dy·scale − ((x − mean)·slope + offset), row by row.
 template <class T>
 void column_gradient(const T* x, const T* dy, T* dx, size_t n, size_t width, const ColumnGradient<T>& c) {
-  for_columns<T>(n, width, [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
-    const auto m = load(c.mean + j), scale = load(c.scale + j), slope = load(c.slope + j),
-               offset = load(c.offset + j);
-    size_t at = first + j;
-    for (size_t r = 0; r < rows; ++r, at += width) {
-      store(hn::Sub(hn::Mul(load(dy + at), scale), hn::Add(hn::Mul(hn::Sub(load(x + at), m), slope), offset)),
-            dx + at);
-    }
-  });
+  const Tag<T> d;
+  const auto op = [](auto g, auto v, auto mean, auto scale, auto slope, auto offset) HWY_ATTR {
+    return hn::Sub(hn::Mul(g, scale), hn::Add(hn::Mul(hn::Sub(v, mean), slope), offset));
+  };
+  for (size_t at = 0; at < n; at += width) {
+    map_unfenced(d, HWY_MIN(width, n - at), false, op, dx + at, dy + at, x + at, c.mean, c.scale, c.slope,
+                 c.offset);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

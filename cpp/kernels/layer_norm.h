@@ -10,12 +10,12 @@ namespace regkern {
 inline constexpr std::size_t kRowBlock = 4096;      // elements that the second sweep finds in the L1 cache
 inline constexpr std::size_t kColumnRows = 128;     // terms of a float32 sum before it goes to double
 inline constexpr std::size_t kColumnSweep = 8;      // rows that share one load of the column sums
-inline constexpr std::size_t kColumnsAtLeast = 64;  // narrower matrices are seen as several rows side by side
+inline constexpr std::size_t kColumnsAtLeast = 256;  // narrower matrices are seen as several rows side by side
 
 // How rows are normalized, and where the affine parameters of a row are: see RowShape.
 template <class T>
 struct RowAffine {
-  bool centred, stream;
+  bool centred, stream, far;
   double eps;
   std::size_t length, inner, channels;
   const T *gamma, *beta;
