@@ -502,28 +502,40 @@ void column_gradient_sums(const T* x, const T* dy, size_t n, size_t width, const
   for_columns<T>(n, width, add, x, dy);
 }
 
-// y = (x − mean)·scale + shift, row by row: one stream in, one out.
-template <class T>
-void column_apply(const T* x, T* y, size_t n, size_t width, const ColumnAffine<T>& c) {
-  const Tag<T> d;
-  const auto op = [](auto v, auto mean, auto scale, auto shift)
-                      HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
-  for (size_t at = 0; at < n; at += width) {
-    map_unfenced(d, HWY_MIN(width, n - at), false, op, y + at, x + at, c.mean, c.scale, c.shift);
+// Calls body(position, column, count) for n elements in rows of `width`: a row at a time, and where the
+// coefficients of a row do not fit the L1 cache, a strip of some rows at a time.
+template <class Body>
+HWY_INLINE void for_strips(size_t n, size_t width, Body body) {
+  for (size_t first = 0; first < n; first += kColumnSweep * width) {
+    const size_t end = HWY_MIN(n, first + kColumnSweep * width);
+    for (size_t j = 0; j < width; j += kColumnStrip) {
+      for (size_t at = first + j; at < end; at += width) {
+        body(at, j, HWY_MIN(HWY_MIN(kColumnStrip, width - j), end - at));
+      }
+    }
   }
 }
 
-// dx = dy·scale − ((x − mean)·slope + offset), row by row.
+// y = (x − mean)·scale + shift.
+template <class T>
+void column_apply(const T* x, T* y, size_t n, size_t width, const ColumnAffine<T>& c) {
+  const auto op = [](auto v, auto mean, auto scale, auto shift)
+                      HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
+  for_strips(n, width, [&](size_t at, size_t j, size_t count) HWY_ATTR {
+    map_unfenced(Tag<T>(), count, false, op, y + at, x + at, c.mean + j, c.scale + j, c.shift + j);
+  });
+}
+
+// dx = dy·scale − ((x − mean)·slope + offset).
 template <class T>
 void column_gradient(const T* x, const T* dy, T* dx, size_t n, size_t width, const ColumnGradient<T>& c) {
-  const Tag<T> d;
   const auto op = [](auto g, auto v, auto mean, auto scale, auto slope, auto offset) HWY_ATTR {
     return hn::Sub(hn::Mul(g, scale), hn::Add(hn::Mul(hn::Sub(v, mean), slope), offset));
   };
-  for (size_t at = 0; at < n; at += width) {
-    map_unfenced(d, HWY_MIN(width, n - at), false, op, dx + at, dy + at, x + at, c.mean, c.scale, c.slope,
-                 c.offset);
-  }
+  for_strips(n, width, [&](size_t at, size_t j, size_t count) HWY_ATTR {
+    map_unfenced(Tag<T>(), count, false, op, dx + at, dy + at, x + at, c.mean + j, c.scale + j, c.slope + j,
+                 c.offset + j);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

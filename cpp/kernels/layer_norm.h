@@ -7,10 +7,11 @@
 
 namespace regkern {
 
-inline constexpr std::size_t kRowBlock = 4096;      // elements that the second sweep finds in the L1 cache
-inline constexpr std::size_t kColumnRows = 128;     // terms of a float32 sum before it goes to double
-inline constexpr std::size_t kColumnSweep = 8;      // rows that share one load of the column sums
-inline constexpr std::size_t kColumnsAtLeast = 256;  // narrower matrices are seen as several rows side by side
+inline constexpr std::size_t kRowBlock = 4096;       // elements that the second sweep finds in the L1 cache
+inline constexpr std::size_t kColumnRows = 128;      // terms of a column's sum before it goes to double
+inline constexpr std::size_t kColumnSweep = 8;       // rows that share one load of the column's sums
+inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficients stay in the L1 cache
+inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
 // How rows are normalized, and where the affine parameters of a row are: see RowShape.
 template <class T>
