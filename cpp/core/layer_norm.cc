@@ -73,31 +73,26 @@ namespace {
 
 // --- how the work is cut ---------------------------------------------------------------------------------
 
-// A piece of a row that the L1 cache holds: whole planes (of `inner` elements; a whole row of layer norm), or
+// A piece of a row that the L1 cache holds: some planes (of `inner` elements; a whole row of layer norm), or
 // a part of one.
 struct Run {
-  std::size_t at, n, channel;  // from the start of the row; elements; the first affine parameter, likewise
+  std::size_t at, n;                   // from the start of the row; elements
+  std::size_t channel, planes, piece;  // the first affine parameter of the row; which part of the plane
 };
 
-class Runs {
- public:
-  explicit Runs(const RowShape& s) : s_(s), plane_(s.inner == 1 ? s.length : s.inner) {
-    planes_ = std::max<std::size_t>(kRowBlock / plane_, 1);
-    pieces_ = (plane_ + kRowBlock - 1) / kRowBlock;
+std::vector<Run> runs_of_row(const RowShape& s) {
+  const std::size_t plane = s.inner == 1 ? s.length : s.inner;
+  const std::size_t together = std::max<std::size_t>(kRowBlock / plane, 1) * plane;
+  std::vector<Run> runs;
+  for (std::size_t at = 0; at < s.length; at += together) {
+    const std::size_t end = std::min(at + together, s.length);
+    for (std::size_t first = at; first < end; first += kRowBlock) {
+      const std::size_t n = std::min(kRowBlock, end - first);
+      runs.push_back({first, n, first / s.inner, (n + plane - 1) / plane, (first - at) / kRowBlock});
+    }
   }
-  std::size_t size() const { return (s_.length / plane_ * pieces_ + planes_ - 1) / planes_; }
-  Run operator[](std::size_t i) const {
-    const std::size_t in_plane = i % pieces_ * kRowBlock;
-    const std::size_t at = i / pieces_ * planes_ * plane_ + in_plane;
-    const std::size_t n =
-        pieces_ > 1 ? std::min(kRowBlock, plane_ - in_plane) : std::min(planes_ * plane_, s_.length - at);
-    return {at, n, at / s_.inner};
-  }
-
- private:
-  const RowShape& s_;
-  std::size_t plane_, planes_, pieces_;
-};
+  return runs;
+}
 
 // Two sweeps over `units` that consist of `parts`: sum(unit, part) for all parts of a unit, finish(unit), and
 // apply(unit, part) for all its parts, which then find it in the cache. Where the team is not served by whole
@@ -170,13 +165,13 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
     });
     return;
   }
-  const Runs runs(s);
+  const std::vector<Run> runs = runs_of_row(s);
   std::vector<Moments> parts(s.rows * runs.size());
   two_sweeps(
       team, s.rows, runs.size(),
       [&](std::size_t row, std::size_t i) {
         alignas(64) T in[kRowBlock];
-        const Run run = runs[i];
+        const Run& run = runs[i];
         Moments& part = parts[row * runs.size() + i];
         part.n = static_cast<double>(run.n);
         k.block_moments(summand(row * s.length + run.at, run.n, in), run.n, centred, eps, &part.mean,
@@ -190,7 +185,7 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
       },
       [&](std::size_t row, std::size_t i) {
         alignas(64) T in[kRowBlock], out[kRowBlock];
-        const Run run = runs[i];
+        const Run& run = runs[i];
         const std::size_t first = row * s.length + run.at;
         const T* p = summed ? elements.template load<2>(first, run.n, in)
                             : elements.template load<0>(first, run.n, in);
@@ -251,12 +246,12 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
       k.finish_stream(stream);
     });
   } else {
-    const Runs runs(s);
+    const std::vector<Run> runs = runs_of_row(s);
     std::vector<GradientSums> parts(s.rows * runs.size());
     std::vector<T> part(2 * groups * s.channels);
     const auto sum = [&](std::size_t row, std::size_t i) {
       alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
-      const Run run = runs[i];
+      const Run& run = runs[i];
       const std::size_t first = row * s.length + run.at;
       k.gradient_sums(elements.template load<1>(first, run.n, x_block),
                       elements.template load<0>(first, run.n, dy_block),
@@ -265,7 +260,7 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
     };
     const auto apply = [&](std::size_t row, std::size_t i) {
       alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
-      const Run run = runs[i];
+      const Run& run = runs[i];
       const std::size_t first = row * s.length + run.at, channel = s.first_channel(row) + run.channel;
       GradientSums all;
       for (std::size_t p = 0; p < runs.size(); ++p) all += parts[row * runs.size() + p];
@@ -322,20 +317,19 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.inner >= 256;
   const RowAffine<T> affine{true, stream, false, 0, s.length, s.inner, s.channels, gamma, nullptr};
-  const Runs runs(s);
-  const std::size_t planes = s.channels_of_row(), pieces = (s.inner + kRowBlock - 1) / kRowBlock;
+  const std::vector<Run> runs = runs_of_row(s);
+  const std::size_t planes = s.row_channels, pieces = (s.inner + kRowBlock - 1) / kRowBlock;
   std::vector<GradientSums> parts(s.rows * planes * pieces), of_row(s.rows);
-  // A run is some whole planes or one piece of one.
-  const auto planes_of = [&](const Run& run) { return std::max<std::size_t>(run.n / s.inner, 1); };
   two_sweeps(
       threading::team_for(bytes), s.rows, runs.size(),
       [&](std::size_t row, std::size_t i) {
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
-        const Run run = runs[i];
-        const std::size_t first = row * s.length + run.at, count = planes_of(run);
+        const Run& run = runs[i];
+        const std::size_t first = row * s.length + run.at;
         k.gradient_sums(elements.template load<1>(first, run.n, x_block),
-                        elements.template load<0>(first, run.n, dy_block), nullptr, count, run.n / count,
-                        mean[row], &parts[row * planes * pieces + (pieces > 1 ? i : run.channel)]);
+                        elements.template load<0>(first, run.n, dy_block), nullptr, run.planes,
+                        std::min(run.n, s.inner), mean[row],
+                        &parts[(row * planes + run.channel) * pieces + run.piece]);
       },
       [&](std::size_t row) {
         GradientSums all;
@@ -351,13 +345,13 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
       },
       [&](std::size_t row, std::size_t i) {
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
-        const Run run = runs[i];
-        const std::size_t first = row * s.length + run.at, count = planes_of(run);
+        const Run& run = runs[i];
+        const std::size_t first = row * s.length + run.at;
         const T* g = elements.template load<0>(first, run.n, dy_block);
         const T* v = elements.template load<1>(first, run.n, x_block);
         T* to = elements.template target<2>(first, out);
-        k.gradient_planes(v, g, to, count, run.n / count, affine, s.first_channel(row) + run.channel,
-                          mean[row], invstd[row], of_row[row]);
+        k.gradient_planes(v, g, to, run.planes, std::min(run.n, s.inner), affine,
+                          s.first_channel(row) + run.channel, mean[row], invstd[row], of_row[row]);
         elements.template store<2>(first, run.n, to);
       },
       [&] { k.finish_stream(stream); });
@@ -386,7 +380,7 @@ class Matrices {
         sample(s.inner * s.channels),
         width(s.channels * std::clamp<std::size_t>(kColumnsAtLeast / s.channels, 1, s.inner)),
         parts((sample + kColumnRows * width - 1) / (kColumnRows * width)),
-        groups(s.channels / s.channels_of_row()) {}
+        groups(s.channels / s.row_channels) {}
 
   std::size_t samples() const { return s.rows / groups; }
 
@@ -410,7 +404,7 @@ class Matrices {
   void for_columns(Body&& body) const {
     for (std::size_t column = 0; column < width;) {
       for (std::size_t group = 0, c = 0; group < groups; ++group) {
-        for (std::size_t end = c + s.channels_of_row(); c < end; ++c) body(column++, c, group);
+        for (std::size_t end = c + s.row_channels; c < end; ++c) body(column++, c, group);
       }
     }
   }
@@ -434,7 +428,7 @@ void normalize_in_columns(const RowShape& s, In<T> x, Out<T> y, const T* gamma, 
   };
   // An element near the mean of a row: the median of three.
   const auto near = [&](std::size_t row) {
-    const std::size_t begin = row / m.groups * m.sample + s.first_channel(row), c = s.channels_of_row();
+    const std::size_t begin = row / m.groups * m.sample + s.first_channel(row), c = s.row_channels;
     const T first = at(begin), middle = at(begin + s.inner / 2 * s.channels + c / 2),
             last = at(begin + (s.inner - 1) * s.channels + c - 1);
     return std::max(std::min(first, middle), std::min(std::max(first, middle), last));
@@ -444,7 +438,7 @@ void normalize_in_columns(const RowShape& s, In<T> x, Out<T> y, const T* gamma, 
     const std::size_t begin = row / m.groups * m.sample + s.first_channel(row);
     double sum = 0, squares = 0;
     for (std::size_t p = 0; p < s.inner; ++p) {
-      for (std::size_t c = 0; c < s.channels_of_row(); ++c) {
+      for (std::size_t c = 0; c < s.row_channels; ++c) {
         const double deviation = static_cast<double>(at(begin + p * s.channels + c)) - centre;
         sum += deviation;
         squares += deviation * deviation;
@@ -543,7 +537,7 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
           const std::size_t row = unit * m.groups + g, first = s.first_channel(row);
           const double low = mean[row] - static_cast<double>(static_cast<T>(mean[row]));
           GradientSums all;
-          for (std::size_t c = first; c < first + s.channels_of_row(); ++c) {
+          for (std::size_t c = first; c < first + s.row_channels; ++c) {
             channel[c].sum_dev -= low * channel[c].sum;  // what the dtype loses of the mean
             all += channel[c].times(gamma ? static_cast<double>(gamma[c]) : 1.0);
           }
@@ -572,7 +566,7 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
   for (std::size_t unit = 0; unit < samples; ++unit) {
     for (std::size_t c = 0; c < s.channels; ++c) {
       const GradientSums& g = of_channel[unit * s.channels + c];
-      dgamma[c] += g.sum_dev * invstd[unit * m.groups + c / s.channels_of_row()];
+      dgamma[c] += g.sum_dev * invstd[unit * m.groups + c / s.row_channels];
       dbeta[c] += g.sum;
     }
   }
@@ -583,11 +577,7 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
 // Below a vector or two a plane is not worth a call: its parameters are repeated, one an element.
 bool tiny_planes(const RowShape& s) { return s.inner > 1 && s.inner < 32 && !s.channels_last; }
 
-RowShape with_one_each(RowShape s) {
-  s.channels *= s.inner;
-  s.inner = 1;
-  return s;
-}
+RowShape with_one_each(const RowShape& s) { return {s.shape, s.length, 1, s.channels * s.inner}; }
 
 template <class T>
 std::vector<T> repeated(const RowShape& s, const T* parameter) {

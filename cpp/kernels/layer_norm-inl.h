@@ -253,7 +253,7 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
 template <class T>
 void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t channel, double* mean,
                     double* invstd) {
-  const size_t together = HWY_MAX(size_t{1}, kRowBlock / 4 / s.length);
+  const size_t together = HWY_MAX(size_t{1}, kRowBlock / 4 / s.length), step = s.length / s.inner;
   const double n = static_cast<double>(s.length);
   for (size_t row = 0; row < rows; row += together) {
     const size_t end = HWY_MIN(rows, row + together);
@@ -263,7 +263,7 @@ void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t
     for (size_t r = row; r < end; ++r) invstd[r] = 1 / __builtin_sqrt(invstd[r] / n + s.eps);
     for (size_t r = row; r < end; ++r) {
       row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r]);
-      channel += s.length / s.inner;
+      channel += step;
       if (channel == s.channels) channel = 0;
     }
   }

@@ -14,19 +14,20 @@ namespace regkern {
 // gamma and beta number i div inner, and row r those from r mod (channels · inner / length) · length / inner
 // on: for layer norm inner is 1 and there are `length` of them, for group norm there is one a channel, for
 // `inner` positions. Where the channels come last, the C order is sample × position × channel, and a row is
-// the `inner` positions of length / inner neighbouring channels of a sample.
+// the `inner` positions of `row_channels` neighbouring channels of a sample.
 struct RowShape {
   RowShape(const Extents& extents, std::size_t row_length, std::size_t positions, std::size_t affine,
            bool last = false)
       : shape(extents), length(row_length), inner(positions), channels(affine), channels_last(last) {
     rows = length == 0 ? 0 : shape.size / length;
+    row_channels = length / inner;
   }
-  // How many affine parameters belong to a row, and where those of row `row` begin.
-  std::size_t channels_of_row() const { return length / inner; }
-  std::size_t first_channel(std::size_t row) const { return row * channels_of_row() % channels; }
+  // Where the affine parameters of row `row` begin.
+  std::size_t first_channel(std::size_t row) const { return row * row_channels % channels; }
 
   Extents shape;
   std::size_t length, inner, channels, rows;
+  std::size_t row_channels;  // how many affine parameters belong to a row
   bool channels_last;
 };
 
