@@ -320,8 +320,8 @@ HWY_INLINE RowGradient<T> gradient_of_row(const RowAffine<T>& s, double mean, do
 }
 
 // dx for kRows rows that lie `stride` apart, and dgamma += Σ dy·(x − mean)·scale, dbeta += Σ dy over these
-// rows. A gamma of nullptr is 1. Several rows at once load and store the sums once.
-// `stream`: around the cache, where `stride` is whole vectors and dx is not dy.
+// rows. A gamma of nullptr is 1. Several rows at once load and store the sums once. `stream`: around the
+// cache, where `stride` is whole vectors and dx is not dy. `far`: the rows behind these are not in the cache.
 template <size_t kRows, class T>
 void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const RowGradient<T>* c,
                   const T* gamma, T* dgamma, T* dbeta, bool stream, bool far) {

@@ -13,7 +13,8 @@ inline constexpr std::size_t kColumnSweep = 8;       // rows that share one load
 inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficients stay in the L1 cache
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
-// How rows are normalized, and where the affine parameters of a row are: see RowShape.
+// How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
+// around the cache; `far`: the rows are not in it.
 template <class T>
 struct RowAffine {
   bool centred, stream, far;
