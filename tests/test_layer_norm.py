@@ -327,8 +327,8 @@ def test_nan_stays_in_its_group(axis: int, isa: str, dtype: type, rng: np.random
         got, dirty_cache = rk.group_norm(np.moveaxis(dirty, 1, axis).copy(), 2, axis=axis)
         moved = np.moveaxis(dy, 1, axis).copy()
         dirty_dx, dx = rk.group_norm_backward(moved, dirty_cache)[0], rk.group_norm_backward(moved, cache)[0]
-        for one, two in ((got, clean), (dirty_dx, dx)):
-            one, two = np.moveaxis(one, axis, 1), np.moveaxis(two, axis, 1)
+        for pair in ((got, clean), (dirty_dx, dx)):
+            one, two = (np.moveaxis(a, axis, 1) for a in pair)
             assert np.isnan(one[1, 2:]).all()
             one[1, 2:] = two[1, 2:]
             assert_same_bits(one, two)
