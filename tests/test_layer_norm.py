@@ -78,7 +78,8 @@ KINDS = [
     Kind("instance_norm"),
     Kind("instance_norm", (("axis", -1), ("eps", 0.1)), beta=False),
 ]
-# Rows around the lanes (32) and blocks (4096), rows one, two and four at a time, more than 16 rows, one element a row.
+# Rows around the lanes (32) and blocks (4096), rows one, two and four at a time, more than 32 rows, one element a row;
+# planes below 32 elements, of several blocks, and some in a block; channels side by side, alone, and in several parts.
 SHAPES = [
     (1, 1),
     (3, 2),
@@ -96,6 +97,11 @@ SHAPES = [
     (2, 4, 65, 64),
     (2, 3, 2, 3, 5),
     (2, 6, 1, 1),
+    (3, 12, 6, 6),
+    (2, 11, 3),
+    (2, 9, 301),
+    (2, 10, 1026),
+    (1, 2, 5500, 6),
 ]
 
 
@@ -198,7 +204,7 @@ def test_memory_threads_and_out(kind: Kind, dtype: type, rng: np.random.Generato
         kind.backward(rk, dy, cache, out=guarded.array)
         assert_same_bits(guarded.array, gradients[0])
         guarded.check()
-    for large in ((301, 8, 21, 20), (40, 2, 5000)):
+    for large in ((301, 8, 21, 20), (40, 2, 5000), (1, 4, 150, 130), (1, 150, 130, 2), (35, 20000)):
         arrays, dy = kind.make(large, dtype, rng), rng.standard_normal(large).astype(dtype)
         results = set()
         for team in (1, 2, 3, 7):
@@ -240,6 +246,17 @@ def test_far_from_zero(kind: Kind, ratio: float, isa: str, rng: np.random.Genera
     assert np.abs(y - wide).max() <= (1e-6 if ratio == 1e3 else 1e-5) * max(1, np.abs(wide).max())
 
 
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.name != "rms_norm" and not k.residual], ids=str)
+def test_gradients_far_from_zero(kind: Kind, rng: np.random.Generator) -> None:
+    """What float32 loses of a mean of a thousand deviations is seen in dgamma, unless it is made good."""
+    arrays = kind.make((5, 8, 40, 40), np.float32, rng, mean=1000.3, std=1.0)
+    dy = (1 + rng.standard_normal((5, 8, 40, 40))).astype(np.float32)
+    _, cache = kind.call(rk, arrays)
+    _, wide = kind.call(ref, {name: a.astype(np.float64) for name, a in arrays.items()})
+    got, wanted = kind.backward(rk, dy, cache)[1], kind.backward(ref, dy.astype(np.float64), wide)[1]
+    assert np.abs(got - wanted).max() <= 8 * np.finfo(np.float32).eps * 4 * np.abs(dy).sum() / got.size
+
+
 def test_constant_rows_give_beta(isa: str, dtype: type) -> None:
     for n in (1, 7, 32, 100, 5000):
         x = np.full((3, n), 0.1, dtype)
@@ -259,6 +276,15 @@ def test_one_outlier_where_the_shift_is_taken(isa: str) -> None:
         assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max()
 
 
+def test_one_outlier_where_the_shift_is_taken_channels_last(isa: str) -> None:
+    for places in ([0], [0, 500], [0, 500, 999]):
+        x = np.random.default_rng(1).standard_normal((2, 1000, 3)).astype(np.float32)
+        x[:, places, 1] = 1e5
+        y, _ = rk.instance_norm(x, axis=-1)
+        wide, _ = ref.instance_norm(x.astype(np.float64), axis=-1)
+        assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max()
+
+
 def test_squares_beyond_float32(isa: str) -> None:
     rng = np.random.default_rng(2)
     for size in (1e25, 1e-25):
@@ -267,6 +293,11 @@ def test_squares_beyond_float32(isa: str) -> None:
             y, _ = function(x, eps=0.0)
             wide, _ = getattr(ref, function.__name__)(x.astype(np.float64), eps=0.0)
             assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max(), (size, function.__name__)
+        x = x.reshape(3, 125, 4)
+        for axis in (1, -1):
+            y, _ = rk.instance_norm(x, axis=axis, eps=0.0)
+            wide, _ = ref.instance_norm(x.astype(np.float64), axis=axis, eps=0.0)
+            assert np.abs(y - wide).max() <= 1e-5 * np.abs(wide).max(), (size, axis)
 
 
 def test_nan_and_inf_stay_in_their_row(isa: str, dtype: type, rng: np.random.Generator) -> None:
@@ -282,6 +313,42 @@ def test_nan_and_inf_stay_in_their_row(isa: str, dtype: type, rng: np.random.Gen
         y, _ = rk.layer_norm(dirty)
         assert np.isnan(y[2]).all()
         assert_same_bits(np.delete(y, 2, axis=0), np.delete(clean, 2, axis=0))
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_nan_stays_in_its_group(axis: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
+    """Channels of 6 and of 50 elements, in planes and side by side."""
+    for positions in (6, 50):
+        x = rng.standard_normal((3, 4, positions)).astype(dtype)
+        dy = rng.standard_normal(x.shape).astype(dtype)
+        dirty = x.copy()
+        dirty[1, 2, 5] = np.nan
+        clean, cache = rk.group_norm(np.moveaxis(x, 1, axis).copy(), 2, axis=axis)
+        got, dirty_cache = rk.group_norm(np.moveaxis(dirty, 1, axis).copy(), 2, axis=axis)
+        moved = np.moveaxis(dy, 1, axis).copy()
+        dirty_dx, dx = rk.group_norm_backward(moved, dirty_cache)[0], rk.group_norm_backward(moved, cache)[0]
+        for pair in ((got, clean), (dirty_dx, dx)):
+            one, two = (np.moveaxis(a, axis, 1) for a in pair)
+            assert np.isnan(one[1, 2:]).all()
+            one[1, 2:] = two[1, 2:]
+            assert_same_bits(one, two)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 40, 30), (3, 37, 5, 7)], ids=str)
+def test_channels_last_equals_channels_first(shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> None:
+    """The same numbers in the other layout: other sums, the same result to rounding."""
+    x, dy = rng.standard_normal((2, *shape)).astype(dtype)
+    gamma, beta = rng.standard_normal((2, shape[1])).astype(dtype)
+    y, cache = rk.instance_norm(x, gamma, beta)
+    last, last_cache = rk.instance_norm(np.moveaxis(x, 1, -1).copy(), gamma, beta, axis=-1)
+    tolerance = 64 * np.finfo(dtype).eps
+    np.testing.assert_allclose(np.moveaxis(last, -1, 1), y, rtol=tolerance, atol=tolerance)
+    in_place = np.moveaxis(dy, 1, -1).copy()
+    one = rk.instance_norm_backward(dy, cache)
+    two = rk.instance_norm_backward(in_place, last_cache, out=in_place)
+    np.testing.assert_allclose(np.moveaxis(in_place, -1, 1), one[0], rtol=4 * tolerance, atol=4 * tolerance)
+    for a, b in zip(one[1:], two[1:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.sqrt(x.size))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -1,5 +1,6 @@
 #include "regkern/layer_norm.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "arrays.h"
@@ -16,8 +17,9 @@ int axis_of(Arg arg, py::handle axis, const Array& x) {
   return static_cast<int>(i < 0 ? i + x.ndim() : i);
 }
 
-// How an array is seen as rows: layer norm takes the axes from one on as a row; group norm moves the channel
-// axis to the second place and takes some channels and all axes behind as a row.
+// How an array is seen as rows: layer norm takes the axes from one on as a row; group norm takes some
+// channels and all other axes but the first as a row, with the channel axis left in the last place or moved
+// to the second.
 class Rows {
  public:
   Rows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
@@ -27,25 +29,24 @@ class Rows {
       for (int i = axis; i < ndim_; ++i) length *= static_cast<std::size_t>(x.dim(i));
       affine = length;
     } else {
-      order_.erase(order_.begin() + axis);
-      order_.insert(order_.begin() + 1, axis);
+      last_ = axis != 1 && axis == ndim_ - 1;
+      moved_ = axis != 1 && !last_;
+      if (moved_) std::rotate(order_.begin() + 1, order_.begin() + axis, order_.begin() + axis + 1);
       affine = static_cast<std::size_t>(x.dim(axis));
-      for (int i = 2; i < ndim_; ++i)
-        inner *= static_cast<std::size_t>(x.dim(order_[static_cast<std::size_t>(i)]));
+      for (int i = 1; i < ndim_; ++i) inner *= i == axis ? 1 : static_cast<std::size_t>(x.dim(i));
       length = affine / static_cast<std::size_t>(groups) * inner;
     }
     dims_ = permuted(x.shape());
     // Empty rows have no statistics; their number is that of the other axes all the same.
     rows_ = groups == 0 ? 1 : static_cast<std::size_t>(x.dim(0)) * static_cast<std::size_t>(groups);
     for (int i = 0; groups == 0 && i < axis; ++i) rows_ *= static_cast<std::size_t>(x.dim(i));
-    moved_ = groups != 0 && axis != 1;
     length_ = length, inner_ = inner, affine_ = affine;
   }
 
   std::size_t rows() const { return rows_; }
   std::size_t channels() const { return affine_; }
   RowShape shape() const {
-    return {Extents(ndim_, dims_.data()), length_, std::max<std::size_t>(inner_, 1), affine_};
+    return {Extents(ndim_, dims_.data()), length_, std::max<std::size_t>(inner_, 1), affine_, last_};
   }
   // The strides of an operand in the order of the view; `keep` holds them.
   template <class Operand>
@@ -66,7 +67,7 @@ class Rows {
   std::vector<int> order_;
   std::vector<std::ptrdiff_t> dims_;
   std::size_t rows_ = 1, length_ = 1, inner_ = 1, affine_ = 1;
-  bool moved_ = false;
+  bool moved_ = false, last_ = false;
 };
 
 constexpr std::int64_t kOneEach = -1;  // what instance_norm says for as many groups as channels

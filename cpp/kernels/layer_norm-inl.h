@@ -1,9 +1,11 @@
-// Normalization of rows that lie in the L1 cache, a block of at most kRowBlock elements at a time.
+// Normalization of rows that lie in the L1 cache, a block of at most kRowBlock elements at a time, and of
+// matrices whose columns are channels.
 //
-// Sums run in kRowLanes lanes of the dtype, whatever the vector width, so every instruction set adds the same
-// numbers in the same order; a block gives at most kRowBlock / kRowLanes terms to a lane before the lanes are
-// folded in double. Moments take two passes inside a block: the second is centred on the mean that the first
-// has found, and corrects it.
+// Sums of a row run in kRowLanes lanes of the dtype, whatever the vector width, so every instruction set adds
+// the same numbers in the same order; a block gives at most kRowBlock / kRowLanes terms to a lane before the
+// lanes are folded. Moments take two passes inside a block where one would lose digits: the second is centred
+// on the mean that the first has found, and corrects it. Columns add at most kColumnRows terms before they go
+// to double.
 
 #if defined(REGKERN_KERNELS_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_LAYER_NORM_INL_H_
@@ -19,53 +21,55 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
+// --- sums over a row -------------------------------------------------------------------------------------
+
+// A row is often a page, and no hardware prefetcher crosses the end of one: what lies a page ahead is fetched
+// by hand. Reaching past the end of the array is harmless.
+template <class T>
+HWY_INLINE void fetch_ahead(const T* x) {
+  for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
+}
+
 // Calls body(k, vectors...) with k the vector of the lanes that the elements belong to, for n elements of
-// each input; behind the last there are `fill` of the input.
-template <class T, class Body, class... In>
-HWY_INLINE void for_lanes(size_t n, T fill, Body body, const In*... x) {
+// each input. The last kRowLanes are read once more where some of them are left, with `fill` in place of
+// those done; rows shorter than that have zeros behind their end, or no call at all.
+template <class T, class Fetch, class Body, class... In>
+HWY_INLINE void for_lanes(size_t n, T fill, Fetch fetch, Body body, const In*... x) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) {
+    fetch(i);
     for (size_t k = 0; k < RowSum<T>::kVectors; ++k) body(k, hn::LoadU(d, x + i + k * N)...);
   }
-  if (i < n) {
-    const auto rest = [&](const T* p, T* room) HWY_ATTR {
-      for (size_t j = 0; j < kRowLanes; ++j) room[j] = fill;
-      memcpy(room, p + i, (n - i) * sizeof(T));
-      return static_cast<const T*>(room);
-    };
-    T rooms[sizeof...(In)][kRowLanes];
-    size_t at = 0;
-    const T* p[] = {rest(x, rooms[at++])...};
+  if (i == n) return;
+  const auto filled = hn::Set(d, fill);
+  if (n > kRowLanes) {
+    const size_t done = kRowLanes - (n - i), at = n - kRowLanes;
     for (size_t k = 0; k < RowSum<T>::kVectors; ++k) {
-      if constexpr (sizeof...(In) == 1) {
-        body(k, hn::LoadU(d, p[0] + k * N));
-      } else if constexpr (sizeof...(In) == 2) {
-        body(k, hn::LoadU(d, p[0] + k * N), hn::LoadU(d, p[1] + k * N));
+      if (done >= (k + 1) * N) continue;
+      const auto old = hn::FirstN(d, done > k * N ? done - k * N : 0);
+      body(k, hn::IfThenElse(old, filled, hn::LoadU(d, x + at + k * N))...);
+    }
+  } else {
+    for (size_t k = 0; k * N < n; ++k) {
+      if ((k + 1) * N <= n) {
+        body(k, hn::LoadU(d, x + k * N)...);
       } else {
-        body(k, hn::LoadU(d, p[0] + k * N), hn::LoadU(d, p[1] + k * N), hn::LoadU(d, p[2] + k * N));
+        const auto real = hn::FirstN(d, n - k * N);
+        body(k, hn::IfThenElse(real, load_partial(d, x + k * N, n - k * N), filled)...);
       }
     }
   }
 }
 
-// Fetches the n elements behind a block while this one is worked on: a row is often a page, and no hardware
-// prefetcher crosses the end of one. Reaching past the end of the array is harmless.
-template <class T>
-HWY_INLINE void prefetch_next(const T* x, size_t n) {
-  for (size_t j = n; j < 2 * n; j += 64 / sizeof(T)) __builtin_prefetch(x + j, 0, 2);
-}
-
 // Σ(x − near) and Σ(x − near)².
 template <class T>
-void row_moments(const T* x, size_t n, T near, double* sum, double* squares) {
-  const Tag<T> d;
-  prefetch_next(x, n);
-  const auto m = hn::Set(d, near);
+HWY_INLINE void sum_deviations(const T* x, size_t n, T near, double* sum, double* squares) {
+  const auto m = hn::Set(Tag<T>(), near);
   RowSum<T> first, second;
   for_lanes<T>(
-      n, near,
+      n, near, [&](size_t i) HWY_ATTR { fetch_ahead(x + i); },
       [&](size_t k, auto v) HWY_ATTR {
         const auto deviation = hn::Sub(v, m);
         first.add(k, deviation);
@@ -76,72 +80,123 @@ void row_moments(const T* x, size_t n, T near, double* sum, double* squares) {
   *squares = second.total();
 }
 
+// The same where a square leaves the range of float: in double.
 template <class T>
-double row_squares(const T* x, size_t n) {
-  prefetch_next(x, n);
-  RowSum<T> squares;
-  for_lanes<T>(n, T(0), [&](size_t k, auto v) HWY_ATTR { squares.add(k, hn::Mul(v, v)); }, x);
-  return squares.total();
-}
-
-// The same where a square leaves the range of float: in double, centred on `near`.
-template <class T>
-void row_moments_wide(const T* x, size_t n, double near, double* total, double* squares) {
+HWY_INLINE void sum_deviations_wide(const T* x, size_t n, double near, double* sum, double* squares) {
   double s = 0, q = 0;
   for (size_t i = 0; i < n; ++i) {
     const double deviation = static_cast<double>(x[i]) - near;
     s += deviation;
     q += deviation * deviation;
   }
-  *total = s;
+  *sum = s;
   *squares = q;
 }
 
-// y = ((x − mean) − mean_low)·scale·gamma + beta; where gamma is nullptr it is part of scale, and where beta
-// is it is `shift`.
+// Mean and Σ(x − mean)² of a block; not centred: 0 and Σx². One pass about the median of three elements, and
+// another about the mean where that was more than a deviation away: the squares would then lose digits to it.
+template <class T>
+void block_moments(const T* x, size_t n, bool centred, double eps, double* mean, double* squares) {
+  const double count = static_cast<double>(n);
+  double sum;
+  T near = 0;
+  if (!centred) {
+    RowSum<T> lanes;
+    for_lanes<T>(
+        n, T(0), [&](size_t i) HWY_ATTR { fetch_ahead(x + i); },
+        [&](size_t k, auto v) HWY_ATTR { lanes.add(k, hn::Mul(v, v)); }, x);
+    *mean = 0;
+    *squares = lanes.total();
+    if (!squares_in_range<T>(*squares, eps)) sum_deviations_wide(x, n, 0, &sum, squares);
+    return;
+  }
+  const T first = x[0], middle = x[n / 2], last = x[n - 1];
+  near = HWY_MAX(HWY_MIN(first, middle), HWY_MIN(HWY_MAX(first, middle), last));
+  sum_deviations(x, n, near, &sum, squares);
+  if (far_from_mean(count, sum, *squares)) {
+    near = static_cast<T>(static_cast<double>(near) + sum / count);
+    sum_deviations(x, n, near, &sum, squares);
+  }
+  double centre = static_cast<double>(near);
+  if (!squares_in_range<T>(*squares - sum * (sum / count), eps)) {
+    centre += sum / count;
+    if (!(centre - centre == 0)) centre = static_cast<double>(first);
+    sum_deviations_wide(x, n, centre, &sum, squares);
+  }
+  const double m2 = *squares - sum * (sum / count);
+  *mean = centre + sum / count;
+  *squares = m2 < 0 ? 0 : m2;  // NaN stays
+}
+
+// --- rows forward ----------------------------------------------------------------------------------------
+
+// y = hat(x)·gamma + beta with parameters for every element; nullptr is 1 and 0.
 template <class T, class Hat>
-HWY_INLINE void apply_hat(const T* x, T* y, size_t n, Hat hat, T shift_of_all, const T* gamma, const T* beta,
-                          bool stream) {
+HWY_INLINE void apply_each(const T* x, T* y, size_t n, Hat hat, const T* gamma, const T* beta, bool stream) {
   const Tag<T> d;
-  const auto shift = hn::Set(d, shift_of_all);
   if (gamma != nullptr && beta != nullptr) {
     map_unfenced(
         d, n, stream, [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); }, y, x,
         gamma, beta);
   } else if (gamma != nullptr) {
-    map_unfenced(
-        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), shift); }, y, x,
-        gamma);
+    map_unfenced(d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (beta != nullptr) {
     map_unfenced(d, n, stream, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
   } else {
-    map_unfenced(d, n, stream, [=](auto v) HWY_ATTR { return hn::Add(hat(v), shift); }, y, x);
+    map_unfenced(d, n, stream, hat, y, x);
   }
 }
 
+// Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
+// element has its own, else n is a part of one plane of `inner` elements or whole planes. What the dtype
+// loses of the mean goes into the shift.
 template <class T>
-void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& c, const T* gamma, const T* beta,
-               bool stream) {
+void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean,
+               double invstd) {
   const Tag<T> d;
-  const auto mean = hn::Set(d, c.mean), low = hn::Set(d, c.mean_low), scale = hn::Set(d, c.scale);
-  if (c.mean_low == T(0)) {
-    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mean), scale); };
-    apply_hat(x, y, n, hat, c.shift, gamma, beta, stream);
+  const T high = static_cast<T>(mean);
+  const double low = mean - static_cast<double>(high);
+  const auto m = hn::Set(d, high);
+  const T* gamma = s.gamma ? s.gamma + channel : nullptr;
+  const T* beta = s.beta ? s.beta + channel : nullptr;
+  const auto centred = [=](double factor, double shift) HWY_ATTR {
+    const auto scale = hn::Set(d, static_cast<T>(factor));
+    const auto offset = hn::Set(d, static_cast<T>(shift - low * factor));
+    return [=](auto v) HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, m), scale), offset); };
+  };
+  if (!s.centred) {
+    const auto scale = hn::Set(d, static_cast<T>(invstd));
+    apply_each(x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, beta, s.stream);
+  } else if (s.inner == 1) {
+    apply_each(x, y, n, centred(invstd, 0), gamma, beta, s.stream);
   } else {
-    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(hn::Sub(hn::Sub(v, mean), low), scale); };
-    apply_hat(x, y, n, hat, c.shift, gamma, beta, stream);
+    for (size_t at = 0, c = 0; at < n; at += s.inner, ++c) {
+      const double g = gamma ? static_cast<double>(gamma[c]) : 1.0;
+      const double b = beta ? static_cast<double>(beta[c]) : 0.0;
+      map_unfenced(d, HWY_MIN(s.inner, n - at), s.stream, centred(invstd * g, b), y + at, x + at);
+    }
   }
 }
 
+// Rows of at most kRowBlock elements one behind the other, the first with the affine parameters from
+// `channel` on. Several short rows share a sweep, so that the divisions of one hide behind the sums of
+// others.
 template <class T>
-void row_scale(const T* x, T* y, size_t n, T factor, const T* gamma, bool stream) {
-  const Tag<T> d;
-  const auto scale = hn::Set(d, factor);
-  if (gamma != nullptr) {
-    map_unfenced(
-        d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hn::Mul(v, scale), g); }, y, x, gamma);
-  } else {
-    map_unfenced(d, n, stream, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y, x);
+void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t channel, double* mean,
+                    double* invstd) {
+  const size_t together = HWY_MAX(size_t{1}, kRowBlock / 4 / s.length), step = s.length / s.inner;
+  const double n = static_cast<double>(s.length);
+  for (size_t row = 0; row < rows; row += together) {
+    const size_t end = HWY_MIN(rows, row + together);
+    for (size_t r = row; r < end; ++r) {
+      block_moments(x + r * s.length, s.length, s.centred, s.eps, mean + r, invstd + r);
+    }
+    for (size_t r = row; r < end; ++r) invstd[r] = 1 / __builtin_sqrt(invstd[r] / n + s.eps);
+    for (size_t r = row; r < end; ++r) {
+      row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r]);
+      channel += step;
+      if (channel == s.channels) channel = 0;
+    }
   }
 }
 
@@ -150,83 +205,153 @@ void row_add(const T* x, const T* residual, T* y, size_t n) {
   map(Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
 }
 
-// Σ g·dy and Σ g·dy·(x − mean).
+// --- rows backward ---------------------------------------------------------------------------------------
+
+// Σg and Σg·(x − mean) with g = gamma·dy. What the dtype loses of the mean is made good behind the sum.
 template <class T>
-void row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, T mean, T mean_low, double* sum,
-                       double* sum_dev) {
+HWY_INLINE GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, double mean) {
   const Tag<T> d;
-  const auto m = hn::Set(d, mean), low = hn::Set(d, mean_low);
+  const T high = static_cast<T>(mean);
+  const auto m = hn::Set(d, high);
   RowSum<T> first, second;
   const auto add = [&](size_t k, auto v, auto g) HWY_ATTR {
     first.add(k, g);
-    second.add(k, hn::Mul(g, hn::Sub(hn::Sub(v, m), low)));
+    second.add(k, hn::Mul(g, hn::Sub(v, m)));
+  };
+  const auto fetch = [&](size_t i) HWY_ATTR {
+    fetch_ahead(x + i);
+    fetch_ahead(dy + i);
   };
   if (gamma != nullptr) {
     for_lanes<T>(
-        n, T(0), [&](size_t k, auto v, auto g, auto w) HWY_ATTR { add(k, v, hn::Mul(g, w)); }, x, dy, gamma);
+        n, T(0), fetch, [&](size_t k, auto v, auto g, auto w) HWY_ATTR { add(k, v, hn::Mul(g, w)); }, x, dy,
+        gamma);
   } else {
-    for_lanes<T>(n, T(0), add, x, dy);
+    for_lanes<T>(n, T(0), fetch, add, x, dy);
   }
-  *sum = first.total();
-  *sum_dev = second.total();
+  const double sum = first.total();
+  return {sum, second.total() - (mean - static_cast<double>(high)) * sum};
 }
 
-// dx = (gamma·dy − a)·scale − (x − mean)·b for kRows rows that lie `stride` apart, and dgamma += dy·(x −
-// mean)·scale, dbeta += dy where these are wanted, row by row. A gamma of nullptr is c.gamma for all. Several
-// rows at once store the sums once for all of them. `stream`: around the cache, where `stride` is whole
-// vectors and dx is not dy.
+// The sums of `planes` planes of n elements one behind the other.
+template <class T>
+void gradient_sums(const T* x, const T* dy, const T* gamma, size_t planes, size_t n, double mean,
+                   GradientSums* sums) {
+  for (size_t p = 0; p < planes; ++p) sums[p] = row_gradient_sums(x + p * n, dy + p * n, gamma, n, mean);
+}
+
+template <class T>
+HWY_INLINE RowGradient<T> gradient_of_row(const RowAffine<T>& s, double mean, double invstd, GradientSums g) {
+  const T high = static_cast<T>(mean);
+  const double low = mean - static_cast<double>(high);
+  if (!s.centred) g.sum = 0;
+  const RowSlope c(g, s.length, low, invstd);
+  return {high, static_cast<T>(low), static_cast<T>(invstd), static_cast<T>(c.slope),
+          static_cast<T>(c.offset)};
+}
+
+// dx for kRows rows that lie `stride` apart, and dgamma += Σ dy·(x − mean)·scale, dbeta += Σ dy over these
+// rows. A gamma of nullptr is 1. Several rows at once load and store the sums once. `stream`: around the
+// cache, where `stride` is whole vectors and dx is not dy. `far`: the rows behind these are not in the cache.
 template <size_t kRows, class T>
 void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const RowGradient<T>* c,
-                  const T* gamma, T* dgamma, T* dbeta, bool stream) {
+                  const T* gamma, T* dgamma, T* dbeta, bool stream, bool far) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
-  const auto step = [&](size_t r, auto v, auto g, auto w, auto& hat) HWY_ATTR {
-    const auto scale = hn::Set(d, c[r].scale);
-    const auto deviation = hn::Sub(hn::Sub(v, hn::Set(d, c[r].mean)), hn::Set(d, c[r].mean_low));
-    hat = hn::Mul(deviation, scale);
-    return hn::Sub(hn::Mul(hn::Sub(hn::Mul(g, w), hn::Set(d, c[r].a)), scale),
-                   hn::Mul(deviation, hn::Set(d, c[r].b)));
-  };
-  const auto some = [&](size_t i, auto load, auto store) HWY_ATTR {
-    auto sum_gamma = dgamma ? load(dgamma + i) : hn::Zero(d);
-    auto sum_beta = dbeta ? load(dbeta + i) : hn::Zero(d);
+  V<Tag<T>> mean[kRows], low[kRows], scale[kRows], slope[kRows], offset[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    mean[r] = hn::Set(d, c[r].mean);
+    low[r] = hn::Set(d, c[r].mean_low);
+    scale[r] = hn::Set(d, c[r].scale);
+    slope[r] = hn::Set(d, c[r].slope);
+    offset[r] = hn::Set(d, c[r].offset);
+  }
+  const auto some = [&](size_t i, auto load, auto store, auto store_dx) HWY_ATTR {
+    const auto w = gamma ? load(gamma + i) : hn::Set(d, T(1));
+    auto sum_gamma = hn::Zero(d), sum_beta = hn::Zero(d);
     for (size_t r = 0; r < kRows; ++r) {
       const size_t at = r * stride + i;
       const auto v = load(x + at), g = load(dy + at);
-      // The next rows, which no hardware prefetcher finds where a row is a page.
-      __builtin_prefetch(x + at + kRows * stride, 0, 2);
-      __builtin_prefetch(dy + at + kRows * stride, 0, 2);
-      auto hat = v;
-      store(step(r, v, g, gamma ? load(gamma + i) : hn::Set(d, c[r].gamma), hat), dx + at, stream);
-      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hat));
+      if (far) {
+        __builtin_prefetch(x + at + kRows * stride, 0, 2);
+        __builtin_prefetch(dy + at + kRows * stride, 0, 2);
+      }
+      const auto high = hn::Sub(v, mean[r]), scaled = hn::Mul(g, scale[r]);
+      store_dx(hn::Sub(hn::Mul(scaled, w), hn::Add(hn::Mul(high, slope[r]), offset[r])), dx + at);
+      const auto deviation = hn::Sub(high, low[r]);
+      sum_gamma = hn::Add(sum_gamma, hn::Mul(scaled, deviation));
       sum_beta = hn::Add(sum_beta, g);
     }
-    if (dgamma) store(sum_gamma, dgamma + i, false);
-    if (dbeta) store(sum_beta, dbeta + i, false);
+    store(hn::Add(load(dgamma + i), sum_gamma), dgamma + i);
+    store(hn::Add(load(dbeta + i), sum_beta), dbeta + i);
   };
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
-    some(
-        i, [&](const T* p) HWY_ATTR { return load_partial(d, p, count); },
-        [&](auto v, T* p, bool) HWY_ATTR { store_partial(v, d, p, count); });
+    const auto store = [&](auto v, T* p) HWY_ATTR { store_partial(v, d, p, count); };
+    some(i, [&](const T* p) HWY_ATTR { return load_partial(d, p, count); }, store, store);
   };
   const auto load = [&](const T* p) HWY_ATTR { return hn::LoadU(d, p); };
-  size_t i = 0;
+  const auto store = [&](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); };
+  size_t i = HWY_MIN(n, (N - reinterpret_cast<uintptr_t>(dx) / sizeof(T) % N) % N);
+  if (i != 0) partly(0, i);
   if (stream) {
-    const size_t past = reinterpret_cast<uintptr_t>(dx) % (N * sizeof(T)) / sizeof(T);
-    if (past != 0) partly(0, i = HWY_MIN(n, N - past));
-    for (; i + N <= n; i += N) {
-      some(i, load, [&](auto v, T* p, bool result) HWY_ATTR {
-        if (result) {
-          hn::Stream(v, d, p);
-        } else {
-          hn::StoreU(v, d, p);
-        }
-      });
-    }
+    for (; i + N <= n; i += N) some(i, load, store, [&](auto v, T* p) HWY_ATTR { hn::Stream(v, d, p); });
   } else {
-    for (; i + N <= n; i += N) some(i, load, [&](auto v, T* p, bool) HWY_ATTR { hn::StoreU(v, d, p); });
+    for (; i + N <= n; i += N) some(i, load, store, store);
   }
   if (i < n) partly(i, n - i);
+}
+
+// A piece of n elements of a row, the sums of which are known.
+template <class T>
+void gradient_run(const T* x, const T* dy, T* dx, size_t n, const RowAffine<T>& s, size_t channel,
+                  double mean, double invstd, const GradientSums& g, T* dgamma, T* dbeta) {
+  const RowGradient<T> c = gradient_of_row(s, mean, invstd, g);
+  row_gradient<1>(x, dy, dx, 0, n, &c, s.gamma ? s.gamma + channel : nullptr, dgamma, dbeta, s.stream, s.far);
+}
+
+// Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
+// row at a time, parameters that begin at `channel` and go round.
+template <class T>
+void gradient_rows(const T* x, const T* dy, T* dx, size_t rows, const RowAffine<T>& s, size_t channel,
+                   const double* mean, const double* invstd, T* dgamma, T* dbeta) {
+  const size_t n = s.length;
+  // As many rows as the L1 cache holds; rows of whole half pages would share its sets.
+  const size_t at_once = s.channels != n ? 1 : n * sizeof(T) % 2048 == 0 ? 2 : 4;
+  for (size_t row = 0; row < rows;) {
+    const size_t together = rows - row >= at_once ? at_once : 1, at = row * n;
+    const T* gamma = s.gamma ? s.gamma + channel : nullptr;
+    RowGradient<T> c[4];
+    for (size_t r = 0; r < together; ++r) {
+      const double m = mean[row + r];
+      c[r] = gradient_of_row(s, m, invstd[row + r],
+                             row_gradient_sums(x + at + r * n, dy + at + r * n, gamma, n, m));
+    }
+    const auto gradient = together == 4   ? &row_gradient<4, T>
+                          : together == 2 ? &row_gradient<2, T>
+                                          : &row_gradient<1, T>;
+    gradient(x + at, dy + at, dx + at, n, n, c, gamma, dgamma + channel, dbeta + channel, s.stream, s.far);
+    row += together;
+    channel = (channel + together * n) % s.channels;
+  }
+}
+
+// dx of `planes` planes of n elements that begin with the affine parameter number `channel`.
+template <class T>
+void gradient_planes(const T* x, const T* dy, T* dx, size_t planes, size_t n, const RowAffine<T>& s,
+                     size_t channel, double mean, double invstd, const GradientSums& g) {
+  const Tag<T> d;
+  const T high = static_cast<T>(mean);
+  const RowSlope c(g, s.length, mean - static_cast<double>(high), invstd);
+  const auto m = hn::Set(d, high), slope = hn::Set(d, static_cast<T>(c.slope)),
+             offset = hn::Set(d, static_cast<T>(c.offset));
+  for (size_t p = 0; p < planes; ++p) {
+    const double w = s.gamma ? static_cast<double>(s.gamma[channel + p]) : 1.0;
+    const auto scale = hn::Set(d, static_cast<T>(invstd * w));
+    const auto op = [=](auto gradient, auto v) HWY_ATTR {
+      return hn::Sub(hn::Mul(gradient, scale), hn::Add(hn::Mul(hn::Sub(v, m), slope), offset));
+    };
+    map_unfenced(d, n, s.stream, op, dx + p * n, dy + p * n, x + p * n);
+  }
 }
 
 // total[i] += part[i], and part[i] = 0.
@@ -239,6 +364,109 @@ void row_flush(double* total, T* part, size_t n) {
     hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
   for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
   memset(part, 0, n * sizeof(T));
+}
+
+// --- columns ---------------------------------------------------------------------------------------------
+
+// Calls body(first, rows, column, load, store) for n elements in rows of `width`, the last of which may be
+// shorter: kColumnSweep rows at a time, vector by vector of columns. The rows of the next sweep are fetched
+// by hand: the hardware does not follow so many streams.
+template <class T, class Body, class... In>
+HWY_INLINE void for_columns(size_t n, size_t width, Body body, const In*... x) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  for (size_t first = 0; first < n;) {
+    const size_t rows = HWY_MAX(size_t{1}, HWY_MIN(kColumnSweep, (n - first) / width));
+    const size_t columns = HWY_MIN(width, n - first);
+    size_t j = 0;
+    for (; j + N <= columns; j += N) {
+      for (size_t r = kColumnSweep; r < 2 * kColumnSweep; ++r) {
+        (__builtin_prefetch(x + first + r * width + j, 0, 2), ...);
+      }
+      body(
+          first, rows, j, [=](const T* p) HWY_ATTR { return hn::LoadU(d, p); },
+          [=](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); });
+    }
+    if (j < columns) {
+      body(
+          first, rows, j, [=](const T* p) HWY_ATTR { return load_partial(d, p, columns - j); },
+          [=](auto v, T* p) HWY_ATTR { store_partial(v, d, p, columns - j); });
+    }
+    first += rows * width;
+  }
+}
+
+// sum += Σ(x − shift) and squares += Σ(x − shift)², column by column.
+template <class T>
+void column_moments(const T* x, size_t n, size_t width, const T* shift, T* sum, T* squares) {
+  const auto add = [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
+    const auto s = load(shift + j);
+    auto a = load(sum + j), b = load(squares + j);
+    const T* p = x + first + j;
+    for (size_t r = 0; r < rows; ++r, p += width) {
+      const auto deviation = hn::Sub(load(p), s);
+      a = hn::Add(a, deviation);
+      b = hn::Add(b, hn::Mul(deviation, deviation));
+    }
+    store(a, sum + j);
+    store(b, squares + j);
+  };
+  for_columns<T>(n, width, add, x);
+}
+
+// sum += Σdy and sum_dev += Σdy·(x − mean), column by column.
+template <class T>
+void column_gradient_sums(const T* x, const T* dy, size_t n, size_t width, const T* mean, T* sum,
+                          T* sum_dev) {
+  const auto add = [&](size_t first, size_t rows, size_t j, auto load, auto store) HWY_ATTR {
+    const auto m = load(mean + j);
+    auto a = load(sum + j), b = load(sum_dev + j);
+    size_t at = first + j;
+    for (size_t r = 0; r < rows; ++r, at += width) {
+      const auto g = load(dy + at);
+      a = hn::Add(a, g);
+      b = hn::Add(b, hn::Mul(g, hn::Sub(load(x + at), m)));
+    }
+    store(a, sum + j);
+    store(b, sum_dev + j);
+  };
+  for_columns<T>(n, width, add, x, dy);
+}
+
+// Calls body(position, column, count) for n elements in rows of `width`: a row at a time, and where the
+// coefficients of a row do not fit the L1 cache, a strip of some rows at a time.
+template <class Body>
+HWY_INLINE void for_strips(size_t n, size_t width, Body body) {
+  for (size_t first = 0; first < n; first += kColumnSweep * width) {
+    const size_t end = HWY_MIN(n, first + kColumnSweep * width);
+    for (size_t j = 0; j < width; j += kColumnStrip) {
+      for (size_t at = first + j; at < end; at += width) {
+        body(at, j, HWY_MIN(HWY_MIN(kColumnStrip, width - j), end - at));
+      }
+    }
+  }
+}
+
+// y = (x − mean)·scale + shift.
+template <class T>
+void column_apply(const T* x, T* y, size_t n, size_t width, const ColumnAffine<T>& c) {
+  const auto op = [](auto v, auto mean, auto scale, auto shift)
+                      HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
+  for_strips(n, width, [&](size_t at, size_t j, size_t count) HWY_ATTR {
+    map_unfenced(Tag<T>(), count, false, op, y + at, x + at, c.mean + j, c.scale + j, c.shift + j);
+  });
+}
+
+// dx = dy·scale − ((x − mean)·slope + offset).
+template <class T>
+void column_gradient(const T* x, const T* dy, T* dx, size_t n, size_t width, const ColumnGradient<T>& c) {
+  const auto op = [](auto g, auto v, auto mean, auto scale, auto slope, auto offset) HWY_ATTR {
+    return hn::Sub(hn::Mul(g, scale), hn::Add(hn::Mul(hn::Sub(v, mean), slope), offset));
+  };
+  for_strips(n, width, [&](size_t at, size_t j, size_t count) HWY_ATTR {
+    map_unfenced(Tag<T>(), count, false, op, dx + at, dy + at, x + at, c.mean + j, c.scale + j, c.slope + j,
+                 c.offset + j);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

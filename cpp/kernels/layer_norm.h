@@ -1,4 +1,4 @@
-// The coefficients that core/layer_norm.cc hands to the kernels of layer_norm-inl.h.
+// What core/layer_norm.cc hands to the kernels of layer_norm-inl.h.
 
 #ifndef REGKERN_KERNELS_LAYER_NORM_H_
 #define REGKERN_KERNELS_LAYER_NORM_H_
@@ -7,16 +7,70 @@
 
 namespace regkern {
 
-inline constexpr std::size_t kRowBlock = 4096;  // elements that the second pass finds in the L1 cache
+inline constexpr std::size_t kRowBlock = 4096;       // elements that the second sweep finds in the L1 cache
+inline constexpr std::size_t kColumnRows = 128;      // terms of a column's sum before it goes to double
+inline constexpr std::size_t kColumnSweep = 8;       // rows that share one load of the column's sums
+inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficients stay in the L1 cache
+inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
+// How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
+// around the cache; `far`: the rows are not in it.
 template <class T>
 struct RowAffine {
-  T mean, mean_low, scale, shift;
+  bool centred, stream, far;
+  double eps;
+  std::size_t length, inner, channels;
+  const T *gamma, *beta;
 };
 
+// dx = gamma·dy·scale − ((x − mean)·slope + offset), and x − mean − mean_low is the deviation.
 template <class T>
 struct RowGradient {
-  T mean, mean_low, scale, gamma, a, b;
+  T mean, mean_low, scale, slope, offset;
+};
+
+// Σ g and Σ g·(x − mean).
+struct GradientSums {
+  double sum = 0, sum_dev = 0;
+
+  void operator+=(const GradientSums& other) {
+    sum += other.sum;
+    sum_dev += other.sum_dev;
+  }
+  GradientSums times(double w) const { return {w * sum, w * sum_dev}; }
+};
+
+// What of dx does not depend on dy: (x − mean_high)·slope + offset, from the sums of g = gamma·dy over a row
+// of n elements. mean = mean_high + mean_low.
+struct RowSlope {
+  RowSlope() = default;
+  RowSlope(const GradientSums& g, std::size_t n, double mean_low, double invstd)
+      : slope(invstd * invstd * invstd * (g.sum_dev / static_cast<double>(n))),
+        offset(invstd * (g.sum / static_cast<double>(n)) - mean_low * slope) {}
+
+  double slope = 0, offset = 0;
+};
+
+// Where the squares of some deviations, which add up to `sum` and `squares`, lose digits to the distance from
+// the mean: two standard deviations cost a factor 5.
+inline bool far_from_mean(double n, double sum, double squares) { return sum * sum > 0.8 * n * squares; }
+
+// Squares of float leave its range behind about 1e±19.
+template <class T>
+bool squares_in_range(double squares, double eps) {
+  if (sizeof(T) == 8) return true;
+  const bool low = eps < 1e-20 && squares < 1e6 * 1.17549435e-38;
+  return squares < 0.01 * 3.40282347e38 && !low;
+}
+
+// One number a column each.
+template <class T>
+struct ColumnAffine {
+  const T *mean, *scale, *shift;
+};
+template <class T>
+struct ColumnGradient {
+  const T *mean, *scale, *slope, *offset;
 };
 
 }  // namespace regkern

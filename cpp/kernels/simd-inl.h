@@ -25,20 +25,29 @@ using Tag = hn::ScalableTag<T>;
 template <class D>
 using V = hn::Vec<D>;
 
-// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer, because masked loads may touch
-// what lies behind the array on some targets.
+// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer where masked loads may touch what
+// lies behind the array; elsewhere without that detour, which for a row of 300 elements is a part of the
+// time.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE V<D> load_partial(D d, const T* p, size_t n) {
+#if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
   memcpy(buffer, p, n * sizeof(T));
   return hn::Load(d, buffer);
+#else
+  return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+#endif
 }
 
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
+#if HWY_MEM_OPS_MIGHT_FAULT
   HWY_ALIGN T buffer[hn::MaxLanes(d)];
   hn::Store(v, d, buffer);
   memcpy(p, buffer, n * sizeof(T));
+#else
+  hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+#endif
 }
 
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
@@ -148,6 +157,17 @@ HWY_INLINE double sum(const T* x, size_t n, Op op) {
 // Sums of short runs, in kRowLanes lanes of the dtype and folded in double.
 constexpr size_t kRowLanes = 32;
 
+// The lanes of a vector, folded in halves: lane i and i + N/2, and so on to the last.
+template <class D>
+HWY_INLINE double fold(D, V<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return static_cast<double>(hn::GetLane(v));
+  } else {
+    const hn::Half<D> half;
+    return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
 template <class T>
 struct RowSum {
   static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
@@ -155,23 +175,31 @@ struct RowSum {
     for (auto& v : lanes) v = hn::Zero(Tag<T>());
   }
   HWY_INLINE void add(size_t k, V<Tag<T>> v) { lanes[k] = hn::Add(lanes[k], v); }
-  // The lanes, folded in halves, in double: lane i and i + 16, then + 8, and so on to the last.
+  // The lanes, folded in halves: float down to eight lanes, then double.
   HWY_INLINE double total() const {
-    const D64 d;
-    constexpr size_t N = hn::MaxLanes(D64());
-    HWY_ALIGN T s[kRowLanes];
-    for (size_t k = 0; k < kVectors; ++k) hn::Store(lanes[k], Tag<T>(), s + k * hn::MaxLanes(Tag<T>()));
-    V<D64> wide[kRowLanes / N];
-    for (size_t k = 0; k < kRowLanes / N; ++k) wide[k] = load_double(d, s + k * N);
-    for (size_t half = kRowLanes / N / 2; half != 0; half /= 2) {
-      for (size_t k = 0; k < half; ++k) wide[k] = hn::Add(wide[k], wide[k + half]);
+    const Tag<T> d;
+    V<Tag<T>> s[kVectors];
+    for (size_t k = 0; k < kVectors; ++k) s[k] = lanes[k];
+    constexpr size_t kKept = sizeof(T) == 8 ? 1 : HWY_MAX(size_t{1}, 8 / hn::MaxLanes(Tag<T>()));
+    for (size_t half = kVectors / 2; half >= kKept; half /= 2) {
+      for (size_t k = 0; k < half; ++k) s[k] = hn::Add(s[k], s[k + half]);
     }
-    HWY_ALIGN double last[N];
-    hn::Store(wide[0], d, last);
-    for (size_t half = N / 2; half != 0; half /= 2) {
-      for (size_t k = 0; k < half; ++k) last[k] += last[k + half];
+    const D64 wide;
+    const hn::Half<Tag<T>> half;
+    if constexpr (sizeof(T) == 8) {
+      return fold(d, s[0]);
+    } else if constexpr (hn::MaxLanes(Tag<T>()) == 16) {
+      return fold(wide, hn::PromoteTo(wide, hn::Add(hn::LowerHalf(half, s[0]), hn::UpperHalf(half, s[0]))));
+    } else if constexpr (hn::MaxLanes(Tag<T>()) == 8) {
+      return fold(wide, hn::Add(hn::PromoteTo(wide, hn::LowerHalf(half, s[0])),
+                                hn::PromoteTo(wide, hn::UpperHalf(half, s[0]))));
+    } else {
+      const auto low = hn::Add(hn::PromoteTo(wide, hn::LowerHalf(half, s[0])),
+                               hn::PromoteTo(wide, hn::LowerHalf(half, s[1])));
+      const auto high = hn::Add(hn::PromoteTo(wide, hn::UpperHalf(half, s[0])),
+                                hn::PromoteTo(wide, hn::UpperHalf(half, s[1])));
+      return fold(wide, hn::Add(low, high));
     }
-    return last[0];
   }
   V<Tag<T>> lanes[kVectors];
 };

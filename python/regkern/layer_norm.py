@@ -91,8 +91,8 @@ def layer_norm(
 
     Notes
     -----
-    Accuracy class ``reduction``. Two passes inside a block of 4096 elements, the second centred on the mean
-    of the first; blocks are merged in float64. Rows of equal numbers give exactly beta (eps > 0). The same bits for every thread count, memory layout and instruction set.
+    Accuracy class ``reduction``. A block of 4096 elements is summed about one of them, and once more about its
+    mean where that lay two deviations away; blocks are merged in float64. Rows of equal numbers give exactly beta (eps > 0). The same bits for every thread count, memory layout and instruction set.
 
     References
     ----------
@@ -298,7 +298,7 @@ def group_norm(
     gamma, beta : (C,) ndarray of x's dtype, optional
         Scale and shift; 1 and 0 where missing.
     axis : int, default 1
-        The channel axis; not the first. 1 is the fast one.
+        The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
         Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward.
@@ -398,7 +398,7 @@ def instance_norm(
     gamma, beta : (C,) ndarray of x's dtype, optional
         Scale and shift; 1 and 0 where missing.
     axis : int, default 1
-        The channel axis; not the first. 1 is the fast one.
+        The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
         Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward.

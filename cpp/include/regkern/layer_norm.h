@@ -13,17 +13,22 @@ namespace regkern {
 // An array whose C order is rows of `length` elements, each normalized on its own. Element i of a row has
 // gamma and beta number i div inner, and row r those from r mod (channels · inner / length) · length / inner
 // on: for layer norm inner is 1 and there are `length` of them, for group norm there is one a channel, for
-// `inner` positions.
+// `inner` positions. Where the channels come last, the C order is sample × position × channel, and a row is
+// the `inner` positions of `row_channels` neighbouring channels of a sample.
 struct RowShape {
-  RowShape(const Extents& extents, std::size_t row_length, std::size_t positions, std::size_t affine)
-      : shape(extents), length(row_length), inner(positions), channels(affine) {
+  RowShape(const Extents& extents, std::size_t row_length, std::size_t positions, std::size_t affine,
+           bool last = false)
+      : shape(extents), length(row_length), inner(positions), channels(affine), channels_last(last) {
     rows = length == 0 ? 0 : shape.size / length;
+    row_channels = length / inner;
   }
-  // Where the affine parameters of a row begin.
-  std::size_t first_channel(std::size_t row) const { return row * (length / inner) % channels; }
+  // Where the affine parameters of row `row` begin.
+  std::size_t first_channel(std::size_t row) const { return row * row_channels % channels; }
 
   Extents shape;
   std::size_t length, inner, channels, rows;
+  std::size_t row_channels;  // how many affine parameters belong to a row
+  bool channels_last;
 };
 
 // Forward. h = x + residual, where residual.data is not nullptr, is written and normalized in place of x.
