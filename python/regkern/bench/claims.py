@@ -70,9 +70,9 @@ CLAIMS = (
     _costs("drop_path", MAPS[0], "time / np.copyto", COPY, 1.2),
     _costs("feature_dropout", MAPS[0], "time / np.copyto", COPY, 1.2),
     _costs("bias_dropout_add", ROWS[0], "time / the same without dropping", ADD[0], 1.3),
-    _costs("batch_norm", IMAGES, "time / np.copyto", COPY, 2),
-    _beats("batch_norm", IMAGES, "faster than torch native_batch_norm.out, same NCHW array", "torch", 3),
-    _beats("batch_norm_backward", IMAGES, "faster than torch native_batch_norm_backward", "torch", 2),
+    _costs("batch_norm", IMAGES, "time / np.copyto", COPY, 1.7),
+    _beats("batch_norm", IMAGES, "faster than torch native_batch_norm.out, same NCHW array", "torch", 4),
+    _beats("batch_norm_backward", IMAGES, "faster than torch native_batch_norm_backward", "torch", 2.5),
     _scales("prox_l1 in place", "2 threads against 1, data in cache"),
     _scales("dropout out=", "2 threads against 1, data in cache"),
 )

@@ -143,6 +143,12 @@ def channels(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def residual_block(shape: Shape, dtype: Any) -> Data:
+    d = channels(shape, dtype)
+    d.residual = normal(shape, dtype, 500)
+    return d
+
+
 def rows(shape: Shape, dtype: Any) -> Data:
     """Rows along the last axis, with affine parameters."""
     d = vector(shape, dtype)
@@ -161,10 +167,12 @@ def grouped(shape: Shape, dtype: Any) -> Data:
 
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
 NORMALIZED = (
+    Shape((256, 128)),
     Shape((256, 1024)),
     Shape((32, 256, 14, 14)),
     Shape((64, 512, 7, 7)),
     IMAGES,
+    Shape((16, 64, 112, 112)),
     Shape((32, 56, 56, 64), axis=-1),
 )
 
@@ -212,4 +220,5 @@ KERNELS = (
     Kernel("instance_norm", "instance_norm", 2, grouped, shapes=DIFFUSION),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
+    Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
 )

@@ -108,6 +108,12 @@ class Regkern:
         arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)
         return partial(self.lib.batch_norm, *arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
 
+    def batch_norm_add_relu(self, d: Data) -> Call:
+        """batch_norm(x, …, training=True, residual=, activation="relu", out=)"""
+        arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)
+        fused = {"residual": d.residual, "activation": "relu"}
+        return partial(self.lib.batch_norm, *arrays, training=True, eps=d.eps, axis=d.axis, out=d.out, **fused)
+
     def batch_norm_backward(self, d: Data) -> Call:
         """batch_norm_backward(dy, cache, out=)"""
         _, cache = self.lib.batch_norm(d.x, d.gamma, d.beta, training=True, eps=d.eps, axis=d.axis)

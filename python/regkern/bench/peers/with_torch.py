@@ -187,6 +187,17 @@ def batch_norm(d: Data) -> Call:
     return partial(aten.native_batch_norm.out, x, *channel, True, 0.1, d.eps, out=out, **saved)
 
 
+def batch_norm_add_relu(d: Data) -> Call:
+    """aten.native_batch_norm.out, add_, relu_"""
+    normalize, residual, out = batch_norm(d), tensor(d.residual), tensor(d.out)
+
+    def call() -> Any:
+        normalize()
+        return out.add_(residual).relu_()
+
+    return call
+
+
 def batch_norm_backward(d: Data) -> Call:
     """ops.aten.native_batch_norm_backward, fresh output"""
     x, dy = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.dy))
