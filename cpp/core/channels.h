@@ -171,11 +171,12 @@ void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGri
 inline constexpr std::size_t kPanel = 512;      // columns a thread takes at once
 inline constexpr std::size_t kFoldBelow = 256;  // columns below which rows are folded together
 inline constexpr std::size_t kRowGroup = 16;    // rows of a panel gathered at once: the sweep of the kernels
-inline constexpr std::size_t kFlat = 1 << 15;   // positions a pass goes forward before it looks back
+inline constexpr std::size_t kFlat = 1 << 16;   // positions a pass goes forward before it looks back
 
 // x as a matrix of rows × columns, positions counted along the rows; a channel is `inner` neighbouring
 // columns. Where a row is short or does not fill vectors, `fold` rows are seen as one; `rest` rows are left
-// over, less than a fold. A leaf is some rows, of about 128 KiB where that is not too few or too many.
+// over, less than a fold. A leaf is some rows: about 256 KiB, or an eighth of them, where that is not too few
+// or too many.
 struct ColumnShape {
   explicit ColumnShape(const ChannelShape& s)
       : channels(s.channels), inner(s.inner), width(channels * inner) {
@@ -187,7 +188,7 @@ struct ColumnShape {
     cols = width * fold;
     rows = s.outer / fold;
     rest = s.outer % fold;
-    leaf_rows = std::clamp<std::size_t>(32768 / cols, 128, 512);
+    leaf_rows = std::clamp<std::size_t>(std::min(65536 / cols, rows / 8), 128, 1024);
     leaves = (rows + leaf_rows - 1) / leaf_rows;
     panels = (cols + kPanel - 1) / kPanel;
   }
@@ -296,15 +297,17 @@ class Cyclic {
   T* first_;  // on a cache line
 };
 
-// Elementwise pass over all positions in C order; body(first, n, phase) on ranges that start at multiples of
-// kFlat if `whole`, else of kPiece, and done() at the end of each thread's share. From the last kFlat
-// positions to the first: what the pass before has read last is still in the cache.
+// Elementwise pass over all positions in C order; body(first, n, phase) on ranges, of at most kPiece unless
+// `whole`, and done() at the end of each thread's share. From the last stretch of positions to the first:
+// what the pass before has read last is still in the cache.
 template <class Body, class Done>
 void for_flat(std::size_t n, bool whole, std::size_t period, int team, Body&& body, Done&& done) {
-  const std::size_t step = whole ? kFlat : kPiece;
-  threading::for_ranges(team, n, kFlat, [&](std::size_t begin, std::size_t end) {
+  // At least four stretches a thread, so that the shares are even.
+  const std::size_t share = n / (4 * static_cast<std::size_t>(team)) / kPiece * kPiece;
+  const std::size_t stretch = std::clamp(share, kPiece, kFlat), step = whole ? stretch : kPiece;
+  threading::for_ranges(team, n, stretch, [&](std::size_t begin, std::size_t end) {
     for (std::size_t last = end; last > begin;) {
-      const std::size_t first = (last - 1) / kFlat * kFlat;
+      const std::size_t first = (last - 1) / stretch * stretch;
       for (std::size_t i = first; i < last; i += step) body(i, std::min(step, last - i), i % period);
       last = first;
     }
