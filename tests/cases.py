@@ -226,6 +226,7 @@ ELSEWHERE = {
     "merge_stats": "test_norm.py",
     "dropout_backward": "test_dropout.py",
     "random_bits": "test_random.py",
+    "proximal_gradient": "test_solvers.py",
     **{
         name: "test_prox_rows.py"
         for name in (

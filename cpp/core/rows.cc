@@ -115,20 +115,37 @@ void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T
   limit(x, y, n, static_cast<T>(theta), stream);
 }
 
-// Johnson's dynamic program ("A dynamic programming algorithm for the fused lasso and L0-segmentation",
-// 2013). The best value of the first k + 1 elements is, as a function of y[k], convex; its derivative is
-// piecewise linear and kept as knots, where it changes by slope·b + offset. Each step clips it to ±t, adds b
-// − x[k + 1] at both ends, and remembers the points of the clip: y[k] is y[k + 1] brought between them. Each
-// knot is pushed and dropped once, hence O(n).
-struct Knot {
-  double at, slope, offset;
-};
-struct Clip {
-  double low, high;
+// Neighbours that share a value, sum / count.
+struct Block {
+  double sum, count;
+  bool below(const Block& other) const { return sum * other.count < other.sum * count; }
+  Block operator+(const Block& other) const { return {sum + other.sum, count + other.count}; }
+  Block operator-(const Block& other) const { return {sum - other.sum, count - other.count}; }
 };
 
+// Blocks [first, last] of a hull, whose values are monotone.
+struct Hull {
+  Block* blocks;
+  std::size_t first = 0, last = 0;
+  Block& front() { return blocks[first]; }
+  bool straight() const { return first == last; }
+  // Appends a block; `wrong(a, b)`: a may not stand before b, they become one.
+  template <class Wrong>
+  void push(Block block, Wrong wrong) {
+    std::size_t end = last + 1;
+    for (; end != first && wrong(blocks[end - 1], block); --end) block = blocks[end - 1] + block;
+    blocks[last = end] = block;
+  }
+};
+
+// The taut string (Davies and Kovac 2001; Condat 2017 in this form): the shortest curve from (0, 0) to (n,
+// Σx) within t of the cumulated x has the slopes y. From the last knot of the string go two hulls, the
+// greatest convex minorant of the upper border and the least concave majorant of the lower one. Where the
+// first slope of one passes that of the other, the string follows the first block of the hull that was there,
+// and the other, which the newest point has made straight, goes on from its end. Each element joins each hull
+// once: O(n).
 template <class T>
-void prox_tv1d(const T* x, T* y, std::size_t n, double t, Knot* knots, Clip* clips) {
+void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower) {
   if (t == 0) {
     if (x != y) std::memcpy(y, x, n * sizeof(T));
     return;
@@ -149,41 +166,30 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Knot* knots, Clip* cli
     std::fill_n(y, n, static_cast<T>(mean));
     return;
   }
+  std::size_t done = 0;  // y so far
+  const auto follow = [&](Hull& hull) {
+    const Block block = hull.blocks[hull.first++];
+    const auto end = done + static_cast<std::size_t>(block.count);
+    std::fill(y + done, y + end, static_cast<T>(block.sum / block.count));
+    done = end;
+    return block;
+  };
   const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
-  clips[0] = {value(0) - t, value(0) + t};
-  std::size_t left = n - 1, right = n;
-  knots[left] = {clips[0].low, 1, t - value(0)};
-  knots[right] = {clips[0].high, -1, t + value(0)};
-  // The derivative left of all knots, −t and the line of the next element, and its negative right of them.
-  const auto first = [&](std::size_t k) { return Knot{0, 1, -t - value(k)}; };
-  const auto last = [&](std::size_t k) { return Knot{0, -1, -t + value(k)}; };
-  for (std::size_t k = 1; k + 1 < n; ++k) {
-    Knot low = first(k), high = last(k);
-    while (left <= right && low.slope * knots[left].at + low.offset <= -t) {
-      low.slope += knots[left].slope;
-      low.offset += knots[left].offset;
-      ++left;
+  upper.front() = {value(0) + t, 1};
+  lower.front() = {value(0) - t, 1};
+  for (std::size_t k = 1; k < n; ++k) {
+    const double end = k + 1 == n ? t : 0;  // where both borders meet
+    upper.push({value(k) - end, 1}, [](const Block& a, const Block& b) { return !a.below(b); });
+    lower.push({value(k) + end, 1}, [](const Block& a, const Block& b) { return !b.below(a); });
+    if (upper.straight()) {
+      while (!lower.straight() && upper.front().below(lower.front()))
+        upper.front() = upper.front() - follow(lower);
+    } else if (lower.straight()) {
+      while (!upper.straight() && upper.front().below(lower.front()))
+        lower.front() = lower.front() - follow(upper);
     }
-    while (left <= right && high.slope * knots[right].at + high.offset <= -t) {
-      high.slope += knots[right].slope;
-      high.offset += knots[right].offset;
-      --right;
-    }
-    clips[k] = {(-t - low.offset) / low.slope, -(t + high.offset) / high.slope};
-    knots[--left] = {clips[k].low, low.slope, low.offset + t};
-    knots[++right] = {clips[k].high, high.slope, high.offset + t};
   }
-  Knot line = first(n - 1);
-  for (; left <= right && line.slope * knots[left].at + line.offset <= 0; ++left) {
-    line.slope += knots[left].slope;
-    line.offset += knots[left].offset;
-  }
-  double b = -line.offset / line.slope;
-  y[n - 1] = static_cast<T>(b);
-  for (std::size_t k = n - 1; k-- != 0;) {
-    b = std::min(std::max(b, clips[k].low), clips[k].high);
-    y[k] = static_cast<T>(b);
-  }
+  while (upper.first <= upper.last) follow(upper);
 }
 
 // Magnitudes in the order of their bits, with the place they came from.
@@ -216,12 +222,6 @@ Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
   return a;
 }
 
-struct Block {  // neighbours in the order of magnitude that share one value
-  double sum;
-  std::uint32_t count;
-  bool operator<=(const Block& other) const { return sum * other.count <= other.sum * count; }
-};
-
 // Bogdan et al., "SLOPE — adaptive variable selection via convex optimization" (2015), algorithm 4:
 // magnitudes in descending order less their thresholds, made monotone by averaging neighbours that are not,
 // cut at 0.
@@ -252,11 +252,7 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
     const auto magnitude = static_cast<double>(std::bit_cast<T>(sorted[i].key));
     const double t = strength(i);
     Block block{std::isinf(t) ? -t : magnitude - t, 1};
-    while (last != 0 && blocks[last - 1] <= block) {
-      block.sum += blocks[last - 1].sum;
-      block.count += blocks[last - 1].count;
-      --last;
-    }
+    while (last != 0 && !block.below(blocks[last - 1])) block = blocks[--last] + block;
     blocks[last++] = block;
   }
   T* const values = reinterpret_cast<T*>(b == sorted ? a : b);  // y may be x, whose signs are needed
@@ -264,7 +260,7 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
   std::size_t i = 0;
   for (std::size_t k = 0; k < last && blocks[k].sum > 0; ++k) {
     const T value = static_cast<T>(blocks[k].sum / blocks[k].count);
-    for (const std::size_t end = i + blocks[k].count; i < end; ++i) {
+    for (const std::size_t end = i + static_cast<std::size_t>(blocks[k].count); i < end; ++i) {
       values[sorted[i].place] = std::copysign(value, x[sorted[i].place]);
     }
   }
@@ -276,13 +272,12 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
 template <class T>
 void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, Out<T> y, double parameter) {
   if (what == RowProx::kTv1d) {
-    const std::size_t room = length * (2 * sizeof(Knot) + sizeof(Clip));
+    const std::size_t room = 2 * length * sizeof(Block);
     for_rows(shape, length, x, y, 8, room,
              [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
-               Knot* const knots = reinterpret_cast<Knot*>(scratch);
-               Clip* const clips = reinterpret_cast<Clip*>(knots + 2 * length);
+               Block* const blocks = reinterpret_cast<Block*>(scratch);
                for (std::size_t at = 0; at < rows * length; at += length) {
-                 prox_tv1d(from + at, to + at, length, parameter, knots, clips);
+                 prox_tv1d(from + at, to + at, length, parameter, Hull{blocks}, Hull{blocks + length});
                }
              });
     return;

@@ -22,6 +22,21 @@ namespace HWY_NAMESPACE {
 // Σ (scale·s)², s the soft threshold of x by `soft`.
 template <class T>
 double sum_squares(const T* x, size_t n, T soft, double scale) {
+  if (soft == 0 && scale == 1) {
+    if (n < kSumLanes) {  // the same sum, without the lanes that stay 0
+      double s[kSumLanes] = {};
+      for (size_t i = 0; i < n; ++i) s[i] = static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      for (size_t half = kSumLanes / 2; half != 0; half /= 2) {
+        for (size_t i = 0; i < half && i + half < n; ++i) s[i] += s[i + half];
+      }
+      return s[0];
+    }
+    return accumulate(x, n, [](auto lanes, auto v) HWY_ATTR {
+      // The square of a float32 is exact in float64, and so fma rounds no differently.
+      if constexpr (sizeof(T) == 4) return hn::MulAdd(v, v, lanes);
+      return hn::Add(lanes, hn::Mul(v, v));
+    });
+  }
   const D64 d;
   const auto t = hn::Set(d, static_cast<double>(soft)), c = hn::Set(d, scale);
   return sum(x, n, [t, c](auto v) HWY_ATTR {
@@ -49,16 +64,13 @@ void scale(const T* x, T* y, size_t n, T factor, bool stream) {
   map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_by(d, v, f); }, y, x);
 }
 
-// Groups of `size` neighbours, one behind the other. Those that fit are worked off many at a time: their
-// factors are spread to one an element, so that one pass streams over all of them.
-template <class T>
-void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights, const GroupRule<T>& rule,
-                  bool stream) {
+// y = apply(x, factor of its group) for groups of `size` neighbours. Those that fit are worked off many at a
+// time: their factors are spread to one an element, so that one pass streams over all of them.
+template <class T, class Apply>
+HWY_INLINE void scale_groups_by(const T* x, T* y, size_t groups, size_t size, const T* weights,
+                                const GroupRule<T>& rule, bool stream, Apply apply) {
   constexpr size_t kRoom = 1024;
   const Tag<T> d;
-  const auto soft = hn::Set(d, rule.soft);
-  const auto apply = [d, soft](auto v, auto factor)
-                         HWY_ATTR { return scale_by(d, soft_threshold(v, soft), factor); };
   const auto factor_of = [&](size_t g) HWY_ATTR {
     const double norm =
         norm_of([&](double c) HWY_ATTR { return sum_squares(x + g * size, size, rule.soft, c); });
@@ -71,7 +83,7 @@ void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights
       map_unfenced(
           d, size, stream, [&](auto v) HWY_ATTR { return apply(v, factor); }, y + g * size, x + g * size);
     }
-    return finish_stream(stream);
+    return;
   }
   HWY_ALIGN T factors[kRoom + hn::MaxLanes(d)];
   const size_t at_once = kRoom / size;
@@ -82,6 +94,22 @@ void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights
       for (size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(factor, d, factors + g * size + i);
     }
     map_unfenced(d, count * size, stream, apply, y + first * size, x + first * size, factors);
+  }
+}
+
+template <class T>
+void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights, const GroupRule<T>& rule,
+                  bool stream) {
+  const Tag<T> d;
+  if (rule.soft == 0 && rule.threshold < __builtin_inf()) {
+    // 0 times what is there is 0: only an infinite threshold or a soft one brings Inf to 0.
+    const auto apply = [d](auto v, auto factor) HWY_ATTR { return hn::Add(hn::Mul(v, factor), hn::Zero(d)); };
+    scale_groups_by(x, y, groups, size, weights, rule, stream, apply);
+  } else {
+    const auto soft = hn::Set(d, rule.soft);
+    const auto apply = [d, soft](auto v, auto factor)
+                           HWY_ATTR { return scale_by(d, soft_threshold(v, soft), factor); };
+    scale_groups_by(x, y, groups, size, weights, rule, stream, apply);
   }
   finish_stream(stream);
 }

@@ -1,5 +1,6 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
+from regkern import penalties as penalties
 from regkern._core import __version__
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.dropout import (
@@ -83,6 +84,7 @@ from regkern.prox import (
 )
 from regkern.random import normal, random_bits, uniform
 from regkern.runtime import get_num_threads, set_num_threads, show_config, threads
+from regkern.solvers import ProximalGradientResult, proximal_gradient
 
 __all__ = [
     "BatchNorm",
@@ -96,6 +98,7 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "NormCache",
+    "ProximalGradientResult",
     "RMSNorm",
     "__version__",
     "alpha_dropout",
@@ -151,6 +154,7 @@ __all__ = [
     "prox_sorted_l1",
     "prox_sparse_group",
     "prox_tv1d",
+    "proximal_gradient",
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",

@@ -727,9 +727,9 @@ def prox_tv1d(x: ArrayLike, threshold: float, *, axis: int | None = None, out: A
 
     Notes
     -----
-    Accuracy class ``reduction``. Direct and O(n) whatever the data: Johnson's dynamic program, in float64. A signal
-    with NaN or Inf becomes NaN, unless the threshold is 0. Johnson, "A dynamic programming algorithm for the fused
-    lasso and L0-segmentation" (2013).
+    Accuracy class ``reduction``. Direct and O(n) whatever the data: the taut string, in float64. A signal with NaN or
+    Inf becomes NaN, unless the threshold is 0. Davies and Kovac, "Local extremes, runs, strings and multiresolution"
+    (2001); Condat, "A direct algorithm for 1D total variation denoising" (2013) and its revision of 2017.
 
     Examples
     --------

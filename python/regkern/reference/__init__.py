@@ -9,6 +9,7 @@ the documentation points to, and a drop-in replacement where speed does not matt
 It assumes legal input: the checks live in the native library.
 """
 
+from regkern import penalties as penalties
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference.dropout import (
     DropBlockMask,
@@ -90,6 +91,7 @@ from regkern.reference.prox import (
     squared_l2_norm,
 )
 from regkern.reference.random import normal, random_bits, uniform
+from regkern.solvers import ProximalGradientResult, proximal_gradient
 
 __all__ = [
     "BatchNorm",
@@ -103,6 +105,7 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "NormCache",
+    "ProximalGradientResult",
     "RMSNorm",
     "alpha_dropout",
     "batch_norm",
@@ -156,6 +159,7 @@ __all__ = [
     "prox_sorted_l1",
     "prox_sparse_group",
     "prox_tv1d",
+    "proximal_gradient",
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",
