@@ -113,6 +113,29 @@ ELEMENTWISE = [
     ),
     Case("prox_elastic_net", "prox_elastic_net", ("x",), {"threshold": 0.7, "shrink": 0.3}, aliases="x"),
     Case("prox_ridge", "prox_ridge", ("x",), {"shrink": 0.3}, aliases="x"),
+    Case("prox_l1-thresholds", "prox_l1", ("x", "threshold"), nonnegative=("threshold",), aliases="x"),
+    Case("prox_l0", "prox_l0", ("x",), {"threshold": 0.7}, aliases="x"),
+    Case("prox_l_half", "prox_l_half", ("x",), {"threshold": 0.7}, aliases="x"),
+    Case("prox_mcp", "prox_mcp", ("x",), {"threshold": 0.7, "gamma": 2.5}, aliases="x"),
+    Case("prox_mcp-jump", "prox_mcp", ("x",), {"threshold": 0.7, "gamma": 2.5, "step": 3.0}, aliases="x"),
+    Case("prox_scad", "prox_scad", ("x",), {"threshold": 0.7}, aliases="x"),
+    Case("prox_scad-jump", "prox_scad", ("x",), {"threshold": 2.7, "step": 3.0}, aliases="x"),
+    Case("prox_scad-far-jump", "prox_scad", ("x",), {"threshold": 2.7, "step": 7.0}, aliases="x"),
+    Case("prox_log_sum", "prox_log_sum", ("x",), {"threshold": 0.7}, aliases="x"),
+    Case("prox_log_sum-jump", "prox_log_sum", ("x",), {"threshold": 0.7, "eps": 0.3}, aliases="x"),
+    Case("prox_huber", "prox_huber", ("x",), {"shrink": 0.7, "delta": 1.1}, aliases="x"),
+    *(
+        Case(
+            f"{function}-{t}", function, ("x",), {"shrink" if function == "prox_huber" else "threshold": t}, aliases="x"
+        )
+        for function in ("prox_l0", "prox_l_half", "prox_mcp", "prox_scad", "prox_log_sum", "prox_huber")
+        for t in (0.0, np.inf)
+    ),
+    Case("project_box", "project_box", ("x",), {"lower": -0.3, "upper": 0.7}, aliases="x"),
+    Case("project_box-arrays", "project_box", ("x", "lower", "upper"), nonnegative=("upper",), aliases="x"),
+    Case("project_box-mixed", "project_box", ("x", "lower"), {"upper": np.inf}, aliases="x"),
+    Case("project_nonneg", "project_nonneg", ("x",), aliases="x"),
+    Case("project_linf_ball", "project_linf_ball", ("x",), {"radius": 0.7}, aliases="x"),
     Case("l2_decay", "l2_decay", ("w",), {"rate": 1e-7}, aliases="w"),
     Case("l2_decay-zero", "l2_decay", ("w",), {"rate": 0.0}, aliases="w"),
     _sgd("plain"),
@@ -203,6 +226,22 @@ ELSEWHERE = {
     "merge_stats": "test_norm.py",
     "dropout_backward": "test_dropout.py",
     "random_bits": "test_random.py",
+    "proximal_gradient": "test_solvers.py",
+    **{
+        name: "test_prox_rows.py"
+        for name in (
+            "prox_group_l2",
+            "prox_l2",
+            "prox_linf",
+            "prox_nuclear",
+            "prox_sorted_l1",
+            "prox_sparse_group",
+            "prox_tv1d",
+            "project_l1_ball",
+            "project_l2_ball",
+            "project_simplex",
+        )
+    },
 }
 
 

@@ -44,6 +44,36 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
         lambda x, **o: rk.prox_elastic_net(x, o.pop("threshold", 0.5), o.pop("shrink", 0.5), **o),
     ),
     "prox_ridge": ("x", lambda x, **o: rk.prox_ridge(x, o.pop("shrink", 0.5), **o)),
+    **{
+        name: ("x", lambda x, f=name, **o: getattr(rk, f)(x, o.pop("threshold", 0.5), **o))
+        for name in (
+            "prox_l0",
+            "prox_l_half",
+            "prox_mcp",
+            "prox_scad",
+            "prox_log_sum",
+            "prox_l2",
+            "prox_linf",
+            "prox_tv1d",
+            "prox_nuclear",
+        )
+    },
+    "prox_huber": ("x", lambda x, **o: rk.prox_huber(x, o.pop("shrink", 0.5), **o)),
+    "prox_group_l2": ("x", lambda x, **o: rk.prox_group_l2(x, o.pop("threshold", 0.5), axis=0, **o)),
+    "prox_sparse_group": (
+        "x",
+        lambda x, **o: rk.prox_sparse_group(x, o.pop("threshold", 0.5), o.pop("group_threshold", 0.5), axis=0, **o),
+    ),
+    "prox_sorted_l1": (
+        "x",
+        lambda x, **o: rk.prox_sorted_l1(x, o.pop("threshold", 0.5), like(x).ravel(), **o),
+    ),
+    "project_box": ("x", lambda x, **o: rk.project_box(x, o.pop("lower", -0.5), 0.5, **o)),
+    "project_nonneg": ("x", rk.project_nonneg),
+    **{
+        name: ("x", lambda x, f=name, **o: getattr(rk, f)(x, o.pop("radius", 0.5), **o))
+        for name in ("project_linf_ball", "project_l2_ball", "project_l1_ball", "project_simplex")
+    },
     "l1_norm": ("x", rk.l1_norm),
     "squared_l2_norm": ("x", rk.squared_l2_norm),
     "l2_decay": ("w", lambda x, **o: rk.l2_decay(x, o.pop("rate", 0.5), **o)),
@@ -190,6 +220,20 @@ NUMBERS = {  # function, argument → what is out of its range
     ("prox_elastic_net", "threshold"): [-0.5, np.nan],
     ("prox_elastic_net", "shrink"): [-1, np.nan],
     ("prox_ridge", "shrink"): [-1e-9, np.nan],
+    **{
+        (f, "threshold"): [-0.5, np.nan]
+        for f in CALLS
+        if f.startswith("prox_") and f not in ("prox_l1", "prox_elastic_net", "prox_ridge", "prox_huber")
+    },
+    ("prox_huber", "shrink"): [-0.5, np.nan],
+    ("prox_huber", "delta"): [-0.5, 0, np.nan, np.inf],
+    ("prox_mcp", "gamma"): [-0.5, 0, np.nan, np.inf],
+    ("prox_mcp", "step"): [-0.5, 0, np.nan, np.inf],
+    ("prox_scad", "a"): [-0.5, 0, np.nan, np.inf],
+    ("prox_scad", "step"): [-0.5, 0, np.nan, np.inf],
+    ("prox_log_sum", "eps"): [-0.5, 0, np.nan, np.inf],
+    ("prox_sparse_group", "group_threshold"): [-0.5, np.nan],
+    **{(f, "radius"): [-0.5, np.nan] for f in CALLS if f.startswith("project_") and f.endswith(("ball", "simplex"))},
     ("l2_decay", "rate"): [-0.1, 1.1, np.nan],
     **{
         (f, "p"): [-0.1, 1.1, np.nan, *([1] if f == "gaussian_dropout" else [])]
@@ -220,6 +264,8 @@ def test_numbers(function: str, name: str) -> None:
             call(bad, x)
         assert_same_bits(x, X)
     for bad in NOT_NUMBERS:
+        if (function, name) == ("prox_l1", "threshold") and isinstance(bad, np.ndarray):
+            continue  # one an element
         x = X.copy()
         # NumPy would warn and drop an imaginary part; the answer must not hang on what becomes of the warning.
         with warnings.catch_warnings():
@@ -229,7 +275,7 @@ def test_numbers(function: str, name: str) -> None:
         assert_same_bits(x, X)
     if name != "momentum" or function == "batch_norm":
         for good in (np.float32(0.5), np.float64(0.5), np.int64(1), 1, np.array(0.5)):
-            if good not in NUMBERS[function, name]:
+            if good not in NUMBERS[function, name] and name != "a":
                 call(good, X.copy())
 
 
@@ -298,6 +344,20 @@ def test_other_arguments() -> None:
         rk.dropout(X, 0.5, rng=1, stream=-1)
     with pytest.raises(ValueError, match=r"^prox_l1: weights must be broadcastable to x's shape \(5, 12\), got shape"):
         rk.prox_l1(X, 0.5, weights=np.ones(5, np.float32))
+    with pytest.raises(
+        ValueError, match=r"^prox_l1: threshold must be broadcastable to x's shape \(5, 12\), got shape"
+    ):
+        rk.prox_l1(X, np.ones(5, np.float32))
+    with pytest.raises(TypeError, match=r"^prox_l1: threshold must be float32 like the data, got float64"):
+        rk.prox_l1(X, np.ones(12))
+    with pytest.raises(ValueError, match=r"^prox_scad: a must be > 1, got 1.0"):
+        rk.prox_scad(X, 0.5, 1.0)
+    with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got 1 and -1"):
+        rk.project_box(X, 1, -1)
+    with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got nan and 1"):
+        rk.project_box(X, np.nan, 1)
+    with pytest.raises(ValueError, match=r"^prox_nuclear: x must have rank >= 2, got shape \(12,\)"):
+        rk.prox_nuclear(X[0], 1)
     w = np.ones_like(X)
     with pytest.raises(ValueError, match=r"^prox_l1: out must not overlap weights"):
         rk.prox_l1(X, 0.5, weights=w, out=w)

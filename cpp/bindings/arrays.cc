@@ -126,6 +126,12 @@ double finite_nonnegative(Arg arg, py::handle value) {
   return v;
 }
 
+double positive(Arg arg, py::handle value) {
+  const double v = to_double(arg, value);
+  if (!(v > 0 && std::isfinite(v))) value_error(arg, "be > 0 and finite", text(value));
+  return v;
+}
+
 double probability(Arg arg, py::handle value) {
   const double v = to_double(arg, value);
   if (!(v >= 0 && v <= 1)) value_error(arg, "be in [0, 1]", text(value));
@@ -281,6 +287,21 @@ Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array&
   require_same_shape(arg, out, like);
   require_disjoint(arg, out, input_name, like, true);
   return out;
+}
+
+Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like) {
+  require_dtype(arg, array, like.dtype());
+  const int ndim = like.ndim();
+  if (array.ndim() == ndim && std::equal(array.shape(), array.shape() + ndim, like.shape())) return array;
+  try {
+    return adopt(
+        py::module_::import("numpy").attr("broadcast_to")(array.object(), like.object().attr("shape")));
+  } catch (py::error_already_set&) {
+    value_error(
+        arg,
+        std::string("be broadcastable to ") + like_name + "'s shape " + shape_text(like.ndim(), like.shape()),
+        "shape " + shape_text(array.ndim(), array.shape()));
+  }
 }
 
 Array dense_vector(const Array& vector) {

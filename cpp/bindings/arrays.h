@@ -34,6 +34,7 @@ struct Arg {
 double real(Arg arg, py::handle value);                // any real number but bool
 double nonnegative(Arg arg, py::handle value);         // >= 0, may be Inf
 double finite_nonnegative(Arg arg, py::handle value);  // >= 0 and finite
+double positive(Arg arg, py::handle value);            // > 0 and finite
 double probability(Arg arg, py::handle value);         // in [0, 1]
 bool flag(Arg arg, py::handle value);                  // True or False
 std::int64_t integer(Arg arg, py::handle value);
@@ -113,6 +114,9 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
 
 // `out` checked against the input it corresponds to, or a new array: what `out=` means everywhere.
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like);
+
+// `array` with zero strides where `like` is longer; its dtype is like's.
+Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
 // A dense copy of a short vector where it is not dense itself.
 Array dense_vector(const Array& vector);

@@ -9,6 +9,7 @@ namespace regkern::bindings {
 
 void register_runtime(pybind11::module_& m);
 void register_prox(pybind11::module_& m);
+void register_rows(pybind11::module_& m);
 void register_optim(pybind11::module_& m);
 void register_random(pybind11::module_& m);
 void register_dropout(pybind11::module_& m);

@@ -6,33 +6,49 @@
 namespace regkern::bindings {
 namespace {
 
+bool is_array(py::handle value) {
+  return py::isinstance<py::array>(value) && py::cast<py::array>(value).ndim() > 0;
+}
+
 py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::handle nonneg,
                    py::handle out) {
   constexpr const char* f = "prox_l1";
   const Array from = input({f, "x"}, x);
-  const double t = nonnegative({f, "threshold"}, threshold);
+  double t = 1;
+  Array strengths;  // one an element
+  if (is_array(threshold)) {
+    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold), "x", from);
+  } else {
+    t = nonnegative({f, "threshold"}, threshold);
+  }
   const bool positive = flag({f, "nonneg"}, nonneg);
-  Array w = optional_input({f, "weights"}, weights);
-  if (w) {
-    require_dtype({f, "weights"}, w, from.dtype());
-    if (w.ndim() != from.ndim() || !std::equal(w.shape(), w.shape() + w.ndim(), from.shape())) {
-      try {
-        w = input({f, "weights"},
-                  py::module_::import("numpy").attr("broadcast_to")(w.object(), from.object().attr("shape")));
-      } catch (py::error_already_set&) {
-        value_error({f, "weights"}, "be broadcastable to x's shape " + shape_text(from.ndim(), from.shape()),
-                    "shape " + shape_text(w.ndim(), w.shape()));
-      }
-    }
+  const Array thresholds = strengths;
+  const Array given = optional_input({f, "weights"}, weights);
+  if (given) {
+    const Array w = broadcast({f, "weights"}, given, "x", from);
+    strengths = strengths ? input({f, "weights"}, strengths.object() * w.object()) : w;
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
-  require_disjoint({f, "out"}, to, "weights", w);
+  require_disjoint({f, "out"}, to, "weights", given);
+  require_disjoint({f, "out"}, to, "threshold", thresholds);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Extents shape = from.extents();
-    const In<T> strength = w ? w.in<T>() : In<T>{};
+    const In<T> each = strengths ? strengths.in<T>() : In<T>{};
     const Unlocked unlocked(from.size());
-    regkern::prox_l1<T>(shape, from.in<T>(), to.out<T>(), static_cast<T>(t), positive, strength);
+    regkern::prox_l1<T>(shape, from.in<T>(), to.out<T>(), static_cast<T>(t), positive, each);
+  });
+  return to.object();
+}
+
+// What all operators of one array and some numbers do: check, then call(extents, in, out) of the dtype.
+template <class Call>
+py::object elementwise(const char* f, const Array& from, py::handle out, Call&& call) {
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Unlocked unlocked(from.size());
+    call(from.extents(), from.in<T>(), to.out<T>(), type);
   });
   return to.object();
 }
@@ -42,27 +58,128 @@ py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrin
   const Array from = input({f, "x"}, x);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double s = nonnegative({f, "shrink"}, shrink);
-  const Array to = out_or_new({f, "out"}, out, "x", from);
-  visit(from.dtype(), [&](auto type) {
+  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
     using T = decltype(type);
-    const Unlocked unlocked(from.size());
-    regkern::prox_elastic_net<T>(from.extents(), from.in<T>(), to.out<T>(), static_cast<T>(t),
-                                 static_cast<T>(1 + s));
+    regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 + s));
   });
-  return to.object();
 }
 
 py::object prox_ridge(py::handle x, py::handle shrink, py::handle out) {
   constexpr const char* f = "prox_ridge";
   const Array from = input({f, "x"}, x);
   const double s = nonnegative({f, "shrink"}, shrink);
+  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
+    using T = decltype(type);
+    regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 + s));
+  });
+}
+
+py::object prox_l0(py::handle x, py::handle threshold, py::handle out) {
+  constexpr const char* f = "prox_l0";
+  const Array from = input({f, "x"}, x);
+  const double t = nonnegative({f, "threshold"}, threshold);
+  return elementwise(f, from, out,
+                     [=](auto shape, auto in, auto to, auto) { regkern::prox_l0(shape, in, to, t); });
+}
+
+py::object prox_l_half(py::handle x, py::handle threshold, py::handle out) {
+  constexpr const char* f = "prox_l_half";
+  const Array from = input({f, "x"}, x);
+  const double t = nonnegative({f, "threshold"}, threshold);
+  return elementwise(f, from, out,
+                     [=](auto shape, auto in, auto to, auto) { regkern::prox_l_half(shape, in, to, t); });
+}
+
+py::object prox_mcp(py::handle x, py::handle threshold, py::handle gamma, py::handle step, py::handle out) {
+  constexpr const char* f = "prox_mcp";
+  const Array from = input({f, "x"}, x);
+  const double t = nonnegative({f, "threshold"}, threshold);
+  const double g = positive({f, "gamma"}, gamma);
+  const double s = positive({f, "step"}, step);
+  return elementwise(f, from, out,
+                     [=](auto shape, auto in, auto to, auto) { regkern::prox_mcp(shape, in, to, t, g, s); });
+}
+
+py::object prox_scad(py::handle x, py::handle threshold, py::handle a, py::handle step, py::handle out) {
+  constexpr const char* f = "prox_scad";
+  const Array from = input({f, "x"}, x);
+  const double t = nonnegative({f, "threshold"}, threshold);
+  const double knee = positive({f, "a"}, a);
+  if (knee <= 1) value_error({f, "a"}, "be > 1", py::cast<std::string>(py::repr(a)));
+  const double s = positive({f, "step"}, step);
+  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto) {
+    regkern::prox_scad(shape, in, to, t, knee, s);
+  });
+}
+
+py::object prox_log_sum(py::handle x, py::handle threshold, py::handle eps, py::handle out) {
+  constexpr const char* f = "prox_log_sum";
+  const Array from = input({f, "x"}, x);
+  const double t = nonnegative({f, "threshold"}, threshold);
+  const double e = positive({f, "eps"}, eps);
+  return elementwise(f, from, out,
+                     [=](auto shape, auto in, auto to, auto) { regkern::prox_log_sum(shape, in, to, t, e); });
+}
+
+py::object prox_huber(py::handle x, py::handle shrink, py::handle delta, py::handle out) {
+  constexpr const char* f = "prox_huber";
+  const Array from = input({f, "x"}, x);
+  const double s = nonnegative({f, "shrink"}, shrink);
+  const double d = positive({f, "delta"}, delta);
+  return elementwise(f, from, out,
+                     [=](auto shape, auto in, auto to, auto) { regkern::prox_huber(shape, in, to, s, d); });
+}
+
+py::object project_box(py::handle x, py::handle lower, py::handle upper, py::handle out) {
+  constexpr const char* f = "project_box";
+  const Array from = input({f, "x"}, x);
+  if (!py::isinstance<py::array>(lower) && !py::isinstance<py::array>(upper)) {
+    const double low = real({f, "lower"}, lower), high = real({f, "upper"}, upper);
+    if (!(low <= high)) {
+      value_error({f, "lower"}, "be <= upper",
+                  py::cast<std::string>(py::repr(lower)) + " and " + py::cast<std::string>(py::repr(upper)));
+    }
+    return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
+      using T = decltype(type);
+      regkern::project_box<T>(shape, in, to, static_cast<T>(low), static_cast<T>(high));
+    });
+  }
+  const auto bound = [&](const char* name, py::handle value) {
+    if (py::isinstance<py::array>(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
+    const Array number = new_vector(from.dtype(), 1);
+    visit(from.dtype(), [&](auto type) {
+      *number.data<decltype(type)>() = static_cast<decltype(type)>(real({f, name}, value));
+    });
+    return broadcast({f, name}, number, "x", from);
+  };
+  const Array low = bound("lower", lower), high = bound("upper", upper);
   const Array to = out_or_new({f, "out"}, out, "x", from);
+  require_disjoint({f, "out"}, to, "lower", low);
+  require_disjoint({f, "out"}, to, "upper", high);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
-    regkern::prox_ridge<T>(from.extents(), from.in<T>(), to.out<T>(), static_cast<T>(1 + s));
+    regkern::project_box<T>(from.extents(), from.in<T>(), to.out<T>(), low.in<T>(), high.in<T>());
   });
   return to.object();
+}
+
+py::object project_nonneg(py::handle x, py::handle out) {
+  constexpr const char* f = "project_nonneg";
+  const Array from = input({f, "x"}, x);
+  return elementwise(f, from, out, [](auto shape, auto in, auto to, auto type) {
+    regkern::prox_l1<decltype(type)>(shape, in, to, 0, true);
+  });
+}
+
+py::object project_linf_ball(py::handle x, py::handle radius, py::handle out) {
+  constexpr const char* f = "project_linf_ball";
+  const Array from = input({f, "x"}, x);
+  const double r = nonnegative({f, "radius"}, radius);
+  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
+    using T = decltype(type);
+    regkern::project_box<T>(shape, in, to, static_cast<T>(-r), static_cast<T>(r));
+  });
 }
 
 double l1_norm(py::handle x) {
@@ -93,6 +210,15 @@ void register_prox(py::module_& m) {
   m.def("prox_l1", &prox_l1);
   m.def("prox_elastic_net", &prox_elastic_net);
   m.def("prox_ridge", &prox_ridge);
+  m.def("prox_l0", &prox_l0);
+  m.def("prox_l_half", &prox_l_half);
+  m.def("prox_mcp", &prox_mcp);
+  m.def("prox_scad", &prox_scad);
+  m.def("prox_log_sum", &prox_log_sum);
+  m.def("prox_huber", &prox_huber);
+  m.def("project_box", &project_box);
+  m.def("project_nonneg", &project_nonneg);
+  m.def("project_linf_ball", &project_linf_ball);
   m.def("l1_norm", &l1_norm);
   m.def("squared_l2_norm", &squared_l2_norm);
 }

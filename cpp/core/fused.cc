@@ -68,15 +68,6 @@ std::size_t last_dimension(const Extents& shape) {
   return shape.ndim == 0 ? shape.size : static_cast<std::size_t>(shape.dims[shape.ndim - 1]);
 }
 
-// Calls body(first row, last row, part) for `parts` equal shares of the rows, one a thread.
-template <class Body>
-void for_row_shares(std::size_t parts, std::size_t rows, Body body) {
-  threading::for_ranges(static_cast<int>(parts), parts, 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t part = begin; part < end; ++part)
-      body(rows * part / parts, rows * (part + 1) / parts, part);
-  });
-}
-
 }  // namespace
 
 template <class T>
@@ -173,14 +164,14 @@ void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& m
   const auto parts =
       std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(8 * shape.size * sizeof(T))), rows);
   if (elements.dense()) {
-    for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t) {
+    threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t) {
       const std::size_t at = begin * length;
       kernel(x.data + at, y.data + at, end - begin, length, mask, at, scale);
     });
     return;
   }
   std::vector<T> room(parts * length);
-  for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
+  threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
     T* const row = room.data() + part * length;
     for (std::size_t at = begin * length; at < end * length; at += length) {
       elements.template gather<0>(at, length, row);
@@ -200,7 +191,7 @@ void softmax_dropout_backward(const Extents& shape, In<T> dy, In<T> x, Out<T> dx
   const auto parts =
       std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(8 * shape.size * sizeof(T))), rows);
   std::vector<T> room(4 * parts * length);
-  for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
+  threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
     T *const s = room.data() + 4 * part * length, *const g = s + length;
     if (elements.dense()) {
       const std::size_t at = begin * length;

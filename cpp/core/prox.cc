@@ -1,11 +1,16 @@
 #include "regkern/prox.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/prox.cc"
 #include "hwy/foreach_target.h"
 
 #include "core/dispatch.h"
 #include "core/elementwise.h"
+#include "kernels/prox.h"
 #include "kernels/prox-inl.h"
 
 #ifndef REGKERN_PROX_TABLE
@@ -19,6 +24,13 @@ struct ProxTable {
   void (*prox_l1_weighted_nonneg)(const T* x, const T* w, T* y, std::size_t n, T threshold, bool stream);
   void (*prox_elastic_net)(const T* x, T* y, std::size_t n, T threshold, T divisor, bool stream);
   void (*prox_ridge)(const T* x, T* y, std::size_t n, T divisor, bool stream);
+  void (*hard_threshold)(const T* x, T* y, std::size_t n, T cut, bool stream);
+  void (*firm_threshold)(const T* x, T* y, std::size_t n, const Firm<T>& firm, bool stream);
+  void (*prox_l_half)(const T* x, T* y, std::size_t n, T half_t, T cut, bool stream);
+  void (*prox_log_sum)(const T* x, T* y, std::size_t n, T twice_t, T root, T eps, T cut, bool stream);
+  void (*prox_huber)(const T* x, T* y, std::size_t n, T divisor, T shift, T knee, bool stream);
+  void (*project_box)(const T* x, T* y, std::size_t n, T lower, T upper, bool stream);
+  void (*project_box_each)(const T* x, const T* lower, const T* upper, T* y, std::size_t n, bool stream);
   double (*l1_norm)(const T* x, std::size_t n);
   double (*squared_l2_norm)(const T* x, std::size_t n);
 };
@@ -32,7 +44,9 @@ namespace HWY_NAMESPACE {
 template <class T>
 constexpr ProxTable<T> kProxTable = {
     &prox_l1<T>,          &prox_l1_nonneg<T>, &prox_l1_weighted<T>, &prox_l1_weighted_nonneg<T>,
-    &prox_elastic_net<T>, &prox_ridge<T>,     &l1_norm<T>,          &squared_l2_norm<T>};
+    &prox_elastic_net<T>, &prox_ridge<T>,     &hard_threshold<T>,   &firm_threshold<T>,
+    &prox_l_half<T>,      &prox_log_sum<T>,   &prox_huber<T>,       &project_box<T>,
+    &project_box_each<T>, &l1_norm<T>,        &squared_l2_norm<T>};
 
 const ProxTable<float>& prox_table_f32() { return kProxTable<float>; }
 const ProxTable<double>& prox_table_f64() { return kProxTable<double>; }
@@ -46,48 +60,136 @@ namespace regkern {
 
 REGKERN_EXPORT_TABLES(ProxTable, prox_table);
 
+namespace {
+
+// y = kernel(x, parameters...), element by element.
+template <class T, class Kernel, class... Parameters>
+void map_elements(const Extents& shape, In<T> x, Out<T> y, Kernel kernel, Parameters... parameters) {
+  for_elements(
+      shape, Order::kAny,
+      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, parameters..., stream);
+      },
+      x, y);
+}
+
+// The value of |x| from which on the proximal operator of t·log(1 + |y|/eps) is not 0.
+double log_sum_cut(double t, double eps) {
+  const double tau = t / eps / eps;
+  if (!(tau > 1) || std::isinf(tau)) return t / eps;
+  // The objective is not convex: y = eps·u beats 0 where τ·(log(1 + u) − u/(1 + u)) > u²/2, with x = y +
+  // t/(eps
+  // + y). Bisection until there is no number between.
+  double low = 0, high = 2 * tau;
+  for (;;) {
+    const double u = low + (high - low) / 2;
+    if (!(low < u && u < high)) break;
+    (tau * (std::log1p(u) - u / (1 + u)) > u * u / 2 ? low : high) = u;
+  }
+  return eps * low + t / (eps + eps * low);
+}
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+}  // namespace
+
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, In<T> weights) {
   const ProxTable<T>& k = table<T>();
   if (weights.data == nullptr) {
-    const auto kernel = nonneg ? k.prox_l1_nonneg : k.prox_l1;
-    for_elements(
-        shape, Order::kAny,
-        [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-          kernel(from, to, n, threshold, stream);
-        },
-        x, y);
-  } else {
-    const auto kernel = nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted;
-    for_elements(
-        shape, Order::kAny,
-        [=](std::size_t, std::size_t n, bool stream, const T* from, const T* w, T* to) {
-          kernel(from, w, to, n, threshold, stream);
-        },
-        x, weights, y);
+    map_elements(shape, x, y, nonneg ? k.prox_l1_nonneg : k.prox_l1, threshold);
+    return;
   }
+  const auto kernel = nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted;
+  for_elements(
+      shape, Order::kAny,
+      [=](std::size_t, std::size_t n, bool stream, const T* from, const T* w, T* to) {
+        kernel(from, w, to, n, threshold, stream);
+      },
+      x, weights, y);
 }
 
 template <class T>
 void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T divisor) {
-  const auto kernel = table<T>().prox_elastic_net;
-  for_elements(
-      shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, threshold, divisor, stream);
-      },
-      x, y);
+  map_elements(shape, x, y, table<T>().prox_elastic_net, threshold, divisor);
 }
 
 template <class T>
 void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor) {
-  const auto kernel = table<T>().prox_ridge;
+  map_elements(shape, x, y, table<T>().prox_ridge, divisor);
+}
+
+template <class T>
+void prox_l0(const Extents& shape, In<T> x, Out<T> y, double threshold) {
+  map_elements(shape, x, y, table<T>().hard_threshold, static_cast<T>(std::sqrt(2 * threshold)));
+}
+
+template <class T>
+void prox_l_half(const Extents& shape, In<T> x, Out<T> y, double threshold) {
+  const bool all = std::isinf(static_cast<T>(threshold));
+  map_elements(shape, x, y, table<T>().prox_l_half, static_cast<T>(threshold / 2),
+               static_cast<T>(all ? kInf : 0));
+}
+
+template <class T>
+void prox_mcp(const Extents& shape, In<T> x, Out<T> y, double threshold, double gamma, double step) {
+  const double strength = threshold / step;
+  if (gamma <= step) {  // concave up to the end: all or nothing
+    map_elements(shape, x, y, table<T>().hard_threshold, static_cast<T>(strength * std::sqrt(gamma * step)));
+    return;
+  }
+  const auto t = static_cast<T>(threshold);
+  map_elements(shape, x, y, table<T>().firm_threshold,
+               Firm<T>{t, t, t, static_cast<T>(1 - step / gamma), static_cast<T>(gamma * strength)});
+}
+
+template <class T>
+void prox_scad(const Extents& shape, In<T> x, Out<T> y, double threshold, double a, double step) {
+  const double strength = threshold / step;
+  double t = threshold, knee, shift, divisor, far;
+  if (step < a - 1) {
+    knee = strength + threshold;
+    shift = a * threshold / (a - 1);
+    divisor = 1 - step / (a - 1);
+    far = a * strength;
+  } else {  // concave between the soft threshold and the identity: a jump from one to the other
+    knee = far = strength * (step <= a + 1 ? (a + 1 + step) / 2 : std::sqrt(step * (a + 1)));
+    t = std::min(threshold, knee);
+    shift = 0;
+    divisor = 1;
+  }
+  map_elements(shape, x, y, table<T>().firm_threshold,
+               Firm<T>{static_cast<T>(t), static_cast<T>(knee), static_cast<T>(shift),
+                       static_cast<T>(divisor), static_cast<T>(far)});
+}
+
+template <class T>
+void prox_log_sum(const Extents& shape, In<T> x, Out<T> y, double threshold, double eps) {
+  map_elements(shape, x, y, table<T>().prox_log_sum, static_cast<T>(2 * threshold),
+               static_cast<T>(2 * std::sqrt(threshold)), static_cast<T>(eps),
+               static_cast<T>(log_sum_cut(threshold, eps)));
+}
+
+template <class T>
+void prox_huber(const Extents& shape, In<T> x, Out<T> y, double shrink, double delta) {
+  map_elements(shape, x, y, table<T>().prox_huber, static_cast<T>(1 + shrink), static_cast<T>(shrink * delta),
+               static_cast<T>(delta * (1 + shrink)));
+}
+
+template <class T>
+void project_box(const Extents& shape, In<T> x, Out<T> y, T lower, T upper) {
+  map_elements(shape, x, y, table<T>().project_box, lower, upper);
+}
+
+template <class T>
+void project_box(const Extents& shape, In<T> x, Out<T> y, In<T> lower, In<T> upper) {
+  const auto kernel = table<T>().project_box_each;
   for_elements(
       shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, divisor, stream);
+      [=](std::size_t, std::size_t n, bool stream, const T* from, const T* low, const T* high, T* to) {
+        kernel(from, low, high, to, n, stream);
       },
-      x, y);
+      x, lower, upper, y);
 }
 
 template <class T>
@@ -100,11 +202,19 @@ double squared_l2_norm(const Extents& shape, In<T> x) {
   return sum_elements(shape, table<T>().squared_l2_norm, x);
 }
 
-#define REGKERN_INSTANTIATE(T)                                          \
-  template void prox_l1(const Extents&, In<T>, Out<T>, T, bool, In<T>); \
-  template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T);  \
-  template void prox_ridge(const Extents&, In<T>, Out<T>, T);           \
-  template double l1_norm(const Extents&, In<T>);                       \
+#define REGKERN_INSTANTIATE(T)                                                    \
+  template void prox_l1(const Extents&, In<T>, Out<T>, T, bool, In<T>);           \
+  template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T);            \
+  template void prox_ridge(const Extents&, In<T>, Out<T>, T);                     \
+  template void prox_l0(const Extents&, In<T>, Out<T>, double);                   \
+  template void prox_l_half(const Extents&, In<T>, Out<T>, double);               \
+  template void prox_mcp(const Extents&, In<T>, Out<T>, double, double, double);  \
+  template void prox_scad(const Extents&, In<T>, Out<T>, double, double, double); \
+  template void prox_log_sum(const Extents&, In<T>, Out<T>, double, double);      \
+  template void prox_huber(const Extents&, In<T>, Out<T>, double, double);        \
+  template void project_box(const Extents&, In<T>, Out<T>, T, T);                 \
+  template void project_box(const Extents&, In<T>, Out<T>, In<T>, In<T>);         \
+  template double l1_norm(const Extents&, In<T>);                                 \
   template double squared_l2_norm(const Extents&, In<T>);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

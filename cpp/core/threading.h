@@ -44,6 +44,16 @@ void for_ranges(int team, std::size_t n, std::size_t grain, Body&& body) {
       &context);
 }
 
+// Calls body(first row, last row, part) for `parts` equal shares of the rows, one a thread.
+template <class Body>
+void for_row_shares(std::size_t parts, std::size_t rows, Body&& body) {
+  for_ranges(static_cast<int>(parts), parts, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t part = begin; part < end; ++part) {
+      body(rows * part / parts, rows * (part + 1) / parts, part);
+    }
+  });
+}
+
 }  // namespace regkern::threading
 
 #endif  // REGKERN_CORE_THREADING_H_

@@ -9,6 +9,7 @@
 #define REGKERN_KERNELS_PROX_INL_H_
 #endif
 
+#include "kernels/prox.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -73,6 +74,99 @@ void prox_ridge(const T* x, T* y, size_t n, T divisor, bool stream) {
   const Tag<T> d;
   const auto q = hn::Set(d, divisor);
   map(d, n, stream, [d, q](auto v) HWY_ATTR { return divide(d, v, q); }, y, x);
+}
+
+// x where |x| > cut.
+template <class T>
+void hard_threshold(const T* x, T* y, size_t n, T cut, bool stream) {
+  const Tag<T> d;
+  const auto c = hn::Set(d, cut);
+  map(d, n, stream, [c](auto v) HWY_ATTR { return hn::IfThenZeroElse(hn::Le(hn::Abs(v), c), v); }, y, x);
+}
+
+template <class T>
+void firm_threshold(const T* x, T* y, size_t n, const Firm<T>& firm, bool stream) {
+  const Tag<T> d;
+  const auto t = hn::Set(d, firm.t), knee = hn::Set(d, firm.knee), shift = hn::Set(d, firm.shift);
+  const auto divisor = hn::Set(d, firm.divisor), far = hn::Set(d, firm.far);
+  const auto op = [=](auto v) HWY_ATTR {
+    const auto a = hn::Abs(v);
+    const auto steep = hn::Div(hn::Sub(v, hn::CopySign(shift, v)), divisor);
+    const auto soft = hn::Sub(v, hn::CopySign(t, v));
+    return hn::IfThenZeroElse(
+        hn::Le(a, t), hn::IfThenElse(hn::Le(a, knee), soft, hn::IfThenElse(hn::Le(a, far), steep, v)));
+  };
+  map(d, n, stream, op, y, x);
+}
+
+// y = x·r² with the largest root of r³ − r + c, c = half_t / |x|^1.5. Newton's iterates fall from r = 1
+// without crossing the root; after 4 (float) or 5 (double) the error is below a rounding wherever y is not 0,
+// that is for c < 1.5^−1.5 / 2. Everything up to `cut` is 0.
+template <class T>
+void prox_l_half(const T* x, T* y, size_t n, T half_t, T cut, bool stream) {
+  const Tag<T> d;
+  constexpr int kSteps = sizeof(T) == 4 ? 4 : 5;
+  const auto half = hn::Set(d, half_t), none = hn::Set(d, cut), one = hn::Set(d, T(1)),
+             three = hn::Set(d, T(3));
+  const auto limit = hn::Set(d, T(0.27216552697590868));
+  const auto op = [=](auto v) HWY_ATTR {
+    const auto a = hn::Abs(v);
+    const auto c = hn::Div(hn::Div(half, a), hn::Sqrt(a));
+    auto r = one;
+    for (int k = 0; k < kSteps; ++k) {
+      const auto square = hn::Mul(r, r);
+      const auto value = hn::Add(hn::Mul(r, hn::Sub(square, one)), c);
+      r = hn::Sub(r, hn::Div(value, hn::Sub(hn::Mul(three, square), one)));
+    }
+    const auto dead = hn::Or(hn::Le(a, none), hn::Ge(c, limit));
+    return hn::IfThenZeroElse(dead, hn::Mul(v, hn::Mul(r, r)));
+  };
+  map(d, n, stream, op, y, x);
+}
+
+// |y| = |x| − 2t / (|x| + eps + √((|x| + eps)² − 4t)), which loses nothing where t is small; the root as two,
+// which does not overflow.
+template <class T>
+void prox_log_sum(const T* x, T* y, size_t n, T twice_t, T root, T eps, T cut, bool stream) {
+  const Tag<T> d;
+  const auto t = hn::Set(d, twice_t), q = hn::Set(d, root), e = hn::Set(d, eps), c = hn::Set(d, cut);
+  const auto op = [=](auto v) HWY_ATTR {
+    const auto a = hn::Abs(v);
+    const auto s = hn::Add(a, e);
+    const auto w = hn::Mul(hn::Sqrt(hn::Abs(hn::Sub(s, q))), hn::Sqrt(hn::Add(s, q)));
+    const auto m = hn::Sub(a, hn::Div(t, hn::Add(s, w)));
+    return hn::IfThenZeroElse(hn::Or(hn::Le(a, c), hn::Le(m, hn::Zero(d))), hn::CopySign(m, v));
+  };
+  map(d, n, stream, op, y, x);
+}
+
+template <class T>
+void prox_huber(const T* x, T* y, size_t n, T divisor, T shift, T knee, bool stream) {
+  const Tag<T> d;
+  const auto q = hn::Set(d, divisor), t = hn::Set(d, shift), k = hn::Set(d, knee);
+  const auto op = [=](auto v) HWY_ATTR {
+    return hn::IfThenElse(hn::Le(hn::Abs(v), k), divide(d, v, q), hn::Sub(v, hn::CopySign(t, v)));
+  };
+  map(d, n, stream, op, y, x);
+}
+
+template <class Vec>
+HWY_INLINE Vec clamp(Vec x, Vec lower, Vec upper) {
+  return hn::IfThenElse(hn::Lt(x, lower), lower, hn::IfThenElse(hn::Gt(x, upper), upper, x));
+}
+
+template <class T>
+void project_box(const T* x, T* y, size_t n, T lower, T upper, bool stream) {
+  const Tag<T> d;
+  const auto low = hn::Set(d, lower), high = hn::Set(d, upper);
+  map(d, n, stream, [low, high](auto v) HWY_ATTR { return clamp(v, low, high); }, y, x);
+}
+
+template <class T>
+void project_box_each(const T* x, const T* lower, const T* upper, T* y, size_t n, bool stream) {
+  const Tag<T> d;
+  const auto op = [](auto v, auto low, auto high) HWY_ATTR { return clamp(v, low, high); };
+  map(d, n, stream, op, y, x, lower, upper);
 }
 
 template <class T>

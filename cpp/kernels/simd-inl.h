@@ -118,30 +118,41 @@ HWY_INLINE V<D64> load_double(D64 d, const float* p) {
   return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, D64>(), p));
 }
 
+// The lanes, folded in halves: i and i + N/2, and so on to the last.
+template <class D>
+HWY_INLINE double fold(D d, V<D> v) {
+  if constexpr (hn::MaxLanes(d) == 1) {
+    return hn::GetLane(v);
+  } else {
+    const hn::Half<D> half;
+    return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
 struct SumLanes {
   HWY_INLINE SumLanes() {
     for (auto& v : lanes) v = hn::Zero(D64());
   }
-  // The lanes, folded in halves.
   HWY_INLINE double total() const {
-    double s[kSumLanes];
-    for (size_t k = 0; k < kSumVectors; ++k) hn::StoreU(lanes[k], D64(), s + k * hn::MaxLanes(D64()));
-    for (size_t half = kSumLanes / 2; half != 0; half /= 2) {
-      for (size_t i = 0; i < half; ++i) s[i] += s[i + half];
+    V<D64> v[kSumVectors];
+    for (size_t k = 0; k < kSumVectors; ++k) v[k] = lanes[k];
+    for (size_t half = kSumVectors / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) v[k] = hn::Add(v[k], v[k + half]);
     }
-    return s[0];
+    return fold(D64(), v[0]);
   }
   V<D64> lanes[kSumVectors];
 };
 
-// Σ op(x[i]) over n elements; op(0) = 0, so that zeros can fill the last chunk.
-template <class T, class Op>
-HWY_INLINE double sum(const T* x, size_t n, Op op) {
+// Σ over n elements by step(lanes, values), which adds something to the lanes that is 0 for 0, so that zeros
+// can fill the last chunk.
+template <class T, class Step>
+HWY_INLINE double accumulate(const T* x, size_t n, Step step) {
   const D64 d;
   SumLanes s;
   const auto add = [&](const T* p) HWY_ATTR {
     for (size_t k = 0; k < kSumVectors; ++k) {
-      s.lanes[k] = hn::Add(s.lanes[k], op(load_double(d, p + k * hn::MaxLanes(d))));
+      s.lanes[k] = step(s.lanes[k], load_double(d, p + k * hn::MaxLanes(d)));
     }
   };
   size_t i = 0;
@@ -152,6 +163,12 @@ HWY_INLINE double sum(const T* x, size_t n, Op op) {
     add(rest);
   }
   return s.total();
+}
+
+// Σ op(x[i]); op(0) = 0.
+template <class T, class Op>
+HWY_INLINE double sum(const T* x, size_t n, Op op) {
+  return accumulate(x, n, [op](auto lanes, auto v) HWY_ATTR { return hn::Add(lanes, op(v)); });
 }
 
 // Sums of short runs, in kRowLanes lanes of the dtype and folded in double.

@@ -1,5 +1,6 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
+from regkern import penalties as penalties
 from regkern._core import __version__
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.dropout import (
@@ -53,9 +54,37 @@ from regkern.norm import (
     merge_stats,
 )
 from regkern.optim import l2_decay, sgd_step
-from regkern.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
+from regkern.projections import (
+    project_box,
+    project_l1_ball,
+    project_l2_ball,
+    project_linf_ball,
+    project_nonneg,
+    project_simplex,
+)
+from regkern.prox import (
+    l1_norm,
+    prox_elastic_net,
+    prox_group_l2,
+    prox_huber,
+    prox_l0,
+    prox_l1,
+    prox_l2,
+    prox_l_half,
+    prox_linf,
+    prox_log_sum,
+    prox_mcp,
+    prox_nuclear,
+    prox_ridge,
+    prox_scad,
+    prox_sorted_l1,
+    prox_sparse_group,
+    prox_tv1d,
+    squared_l2_norm,
+)
 from regkern.random import normal, random_bits, uniform
 from regkern.runtime import get_num_threads, set_num_threads, show_config, threads
+from regkern.solvers import ProximalGradientResult, proximal_gradient
 
 __all__ = [
     "BatchNorm",
@@ -69,6 +98,7 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "NormCache",
+    "ProximalGradientResult",
     "RMSNorm",
     "__version__",
     "alpha_dropout",
@@ -102,9 +132,29 @@ __all__ = [
     "layer_norm_backward",
     "merge_stats",
     "normal",
+    "project_box",
+    "project_l1_ball",
+    "project_l2_ball",
+    "project_linf_ball",
+    "project_nonneg",
+    "project_simplex",
     "prox_elastic_net",
+    "prox_group_l2",
+    "prox_huber",
+    "prox_l0",
     "prox_l1",
+    "prox_l2",
+    "prox_l_half",
+    "prox_linf",
+    "prox_log_sum",
+    "prox_mcp",
+    "prox_nuclear",
     "prox_ridge",
+    "prox_scad",
+    "prox_sorted_l1",
+    "prox_sparse_group",
+    "prox_tv1d",
+    "proximal_gradient",
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",

@@ -21,6 +21,32 @@ void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T di
 template <class T>
 void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor);
 
+// The proximal operators of threshold·(number of nonzeros) and of threshold·Σ√|y|.
+template <class T>
+void prox_l0(const Extents& shape, In<T> x, Out<T> y, double threshold);
+template <class T>
+void prox_l_half(const Extents& shape, In<T> x, Out<T> y, double threshold);
+
+// Those of step times MCP and SCAD of strength threshold / step; step, gamma > 0, a > 1.
+template <class T>
+void prox_mcp(const Extents& shape, In<T> x, Out<T> y, double threshold, double gamma, double step);
+template <class T>
+void prox_scad(const Extents& shape, In<T> x, Out<T> y, double threshold, double a, double step);
+
+// Of threshold·Σ log(1 + |y|/eps), eps > 0.
+template <class T>
+void prox_log_sum(const Extents& shape, In<T> x, Out<T> y, double threshold, double eps);
+
+// Of shrink·Σ huber(y), which is y²/2 up to delta > 0 and goes on as a line.
+template <class T>
+void prox_huber(const Extents& shape, In<T> x, Out<T> y, double shrink, double delta);
+
+// y = min(max(x, lower), upper).
+template <class T>
+void project_box(const Extents& shape, In<T> x, Out<T> y, T lower, T upper);
+template <class T>
+void project_box(const Extents& shape, In<T> x, Out<T> y, In<T> lower, In<T> upper);
+
 // Σ|x| and Σx² in double, elements in memory order.
 template <class T>
 double l1_norm(const Extents& shape, In<T> x);

@@ -9,6 +9,7 @@ the documentation points to, and a drop-in replacement where speed does not matt
 It assumes legal input: the checks live in the native library.
 """
 
+from regkern import penalties as penalties
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference.dropout import (
     DropBlockMask,
@@ -61,8 +62,36 @@ from regkern.reference.norm import (
     merge_stats,
 )
 from regkern.reference.optim import l2_decay, sgd_step
-from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
+from regkern.reference.projections import (
+    project_box,
+    project_l1_ball,
+    project_l2_ball,
+    project_linf_ball,
+    project_nonneg,
+    project_simplex,
+)
+from regkern.reference.prox import (
+    l1_norm,
+    prox_elastic_net,
+    prox_group_l2,
+    prox_huber,
+    prox_l0,
+    prox_l1,
+    prox_l2,
+    prox_l_half,
+    prox_linf,
+    prox_log_sum,
+    prox_mcp,
+    prox_nuclear,
+    prox_ridge,
+    prox_scad,
+    prox_sorted_l1,
+    prox_sparse_group,
+    prox_tv1d,
+    squared_l2_norm,
+)
 from regkern.reference.random import normal, random_bits, uniform
+from regkern.solvers import ProximalGradientResult, proximal_gradient
 
 __all__ = [
     "BatchNorm",
@@ -76,6 +105,7 @@ __all__ = [
     "InstanceNorm",
     "LayerNorm",
     "NormCache",
+    "ProximalGradientResult",
     "RMSNorm",
     "alpha_dropout",
     "batch_norm",
@@ -107,9 +137,29 @@ __all__ = [
     "layer_norm_backward",
     "merge_stats",
     "normal",
+    "project_box",
+    "project_l1_ball",
+    "project_l2_ball",
+    "project_linf_ball",
+    "project_nonneg",
+    "project_simplex",
     "prox_elastic_net",
+    "prox_group_l2",
+    "prox_huber",
+    "prox_l0",
     "prox_l1",
+    "prox_l2",
+    "prox_l_half",
+    "prox_linf",
+    "prox_log_sum",
+    "prox_mcp",
+    "prox_nuclear",
     "prox_ridge",
+    "prox_scad",
+    "prox_sorted_l1",
+    "prox_sparse_group",
+    "prox_tv1d",
+    "proximal_gradient",
     "random_bits",
     "relu_dropout",
     "relu_dropout_backward",

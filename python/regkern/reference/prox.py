@@ -7,10 +7,14 @@ unit of x and without unit. Whatever is shrunk away becomes +0.0, never −0.0.
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from regkern.reference.projections import clip_norm, l1_threshold, rows_of
 
 Array = NDArray[Any]
 
@@ -32,14 +36,14 @@ def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
 
 def prox_l1(
     x: Array,
-    threshold: float,
+    threshold: float | Array,
     *,
-    weights: Array | None = None,
+    weights: ArrayLike | None = None,
     nonneg: bool = False,
     out: Array | None = None,
 ) -> Array:
     """Soft threshold: sign(x)·max(|x| − t, 0) with t = threshold·weights; max(x − t, 0) if nonneg."""
-    t: Any = x.dtype.type(threshold)
+    t: Any = np.asarray(threshold, x.dtype)
     if weights is not None:
         t = t * weights
     return _store(_soft_threshold(x, t, nonneg), out)
@@ -55,6 +59,245 @@ def prox_ridge(x: Array, shrink: float, *, out: Array | None = None) -> Array:
     """x / (1 + shrink)."""
     y = x / x.dtype.type(1 + float(shrink))
     return _store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
+
+
+def prox_l0(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+    """x where x²/2 > threshold, which is the price of a nonzero."""
+    cut = x.dtype.type(math.sqrt(2 * threshold))
+    return _store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
+
+
+def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+    """The largest root of y − |x| + t/(2√y) as y = |x|·r², r³ − r + c = 0; 0 where c says that 0 is better."""
+    kind = x.dtype.type
+    magnitude = np.abs(x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c = kind(threshold / 2) / magnitude / np.sqrt(magnitude)
+        r = np.ones_like(x)
+        for _ in range(4 if kind is np.float32 else 5):  # Newton's steps from the right, to the last bit
+            r = r - (r * (r * r - kind(1)) + c) / (kind(3) * (r * r) - kind(1))
+        y = x * (r * r)
+    dead = (c >= kind(0.5 / 1.5**1.5)) | (magnitude <= (np.inf if np.isinf(kind(threshold)) else 0))
+    return _store(np.where(dead, kind(0), y), out)
+
+
+def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: float, far: float) -> Array:
+    """0 up to t, the soft threshold up to ``knee``, (|x| − shift)/divisor up to ``far``, x beyond."""
+    kind = x.dtype.type
+    magnitude = np.abs(x)
+    with np.errstate(invalid="ignore"):
+        steep = (x - np.copysign(kind(shift), x)) / kind(divisor)
+        y = np.where(magnitude <= kind(far), steep, x)
+        y = np.where(magnitude <= kind(knee), x - np.copysign(kind(t), x), y)
+    return np.where(magnitude <= kind(t), kind(0), y)
+
+
+def prox_mcp(x: Array, threshold: float, gamma: float = 3.0, *, step: float = 1.0, out: Array | None = None) -> Array:
+    """Penalty λ|y| − y²/(2γ) up to γλ, constant beyond; all times step, and threshold = step·λ."""
+    strength = threshold / step
+    if gamma <= step:  # concave up to γλ: 0 or x, whichever is cheaper
+        cut = x.dtype.type(strength * math.sqrt(gamma * step))
+        return _store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
+    y = _firm_threshold(x, threshold, threshold, threshold, 1 - step / gamma, gamma * strength)
+    return _store(y, out)
+
+
+def prox_scad(x: Array, threshold: float, a: float = 3.7, *, step: float = 1.0, out: Array | None = None) -> Array:
+    """Penalty of slope λ up to λ, (aλ − y)/(a − 1) up to aλ, 0 beyond; all times step, and threshold = step·λ."""
+    strength = threshold / step
+    if step < a - 1:
+        knee, far = strength + threshold, a * strength
+        y = _firm_threshold(x, threshold, knee, a * threshold / (a - 1), 1 - step / (a - 1), far)
+    else:  # concave between λ and aλ: the soft threshold or x, whichever is cheaper
+        cut = strength * ((a + 1 + step) / 2 if step <= a + 1 else math.sqrt(step * (a + 1)))
+        y = _firm_threshold(x, min(threshold, cut), cut, 0, 1, cut)
+    return _store(y, out)
+
+
+def _log_sum_cut(t: float, eps: float) -> float:
+    """The |x| up to which 0 minimizes ½(y − |x|)² + t·log(1 + y/eps)."""
+    tau = t / eps / eps
+    if not tau > 1 or math.isinf(tau):  # convex: where the slope at 0 is t/eps − |x| = 0
+        return t / eps
+    low, high = 0.0, 2 * tau
+    while True:  # bisection for u = y/eps at which the local minimum is as good as 0
+        u = low + (high - low) / 2
+        if not low < u < high:
+            return eps * low + t / (eps + eps * low)
+        if tau * (math.log1p(u) - u / (1 + u)) > u * u / 2:
+            low = u
+        else:
+            high = u
+
+
+def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | None = None) -> Array:
+    """The larger root of y² − (|x| − eps)·y + t − eps·|x|, written as |x| less something."""
+    kind = x.dtype.type
+    magnitude, root = np.abs(x), kind(2 * math.sqrt(threshold))
+    total = magnitude + kind(eps)
+    with np.errstate(invalid="ignore"):
+        w = np.sqrt(np.abs(total - root)) * np.sqrt(total + root)
+        y = magnitude - kind(2 * threshold) / (total + w)
+    dead = (magnitude <= kind(_log_sum_cut(threshold, eps))) | (y <= 0)
+    return _store(np.where(dead, kind(0), np.copysign(y, x)), out)
+
+
+def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
+    """x/(1 + shrink) near 0, |x| − shrink·delta beyond delta·(1 + shrink)."""
+    kind = x.dtype.type
+    with np.errstate(invalid="ignore"):
+        line = x - np.copysign(kind(shrink * delta), x)
+        y = np.where(np.abs(x) <= kind(delta * (1 + shrink)), x / kind(1 + shrink) + kind(0), line)
+    return _store(y, out)
+
+
+def prox_l2(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+    """x·max(1 − threshold/‖x‖, 0) for every vector along the axis."""
+    rows, restore = rows_of(x, axis)
+    for row in rows:
+        row[:] = shorten(row, threshold)
+    return _store(restore(rows), out)
+
+
+def shorten(v: Array, t: float) -> Array:
+    """v·max(1 − t/‖v‖, 0)"""
+    norm = clip_norm(v)
+    return np.zeros_like(v) if norm <= t else v * (1 - t / norm) + 0.0
+
+
+def prox_linf(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+    """Magnitudes cut at θ with Σ max(|x| − θ, 0) = threshold."""
+    rows, restore = rows_of(x, axis)
+    for row in rows:
+        theta = l1_threshold(np.abs(row), threshold)
+        row[:] = np.sign(row) * np.minimum(np.abs(row), theta) + 0.0
+    return _store(restore(rows), out)
+
+
+def prox_group_l2(
+    x: Array,
+    threshold: float,
+    *,
+    group_size: int | None = None,
+    axis: int | None = None,
+    indptr: ArrayLike | None = None,
+    indices: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Array:
+    """x·max(1 − threshold·weight/‖x‖, 0) for every group."""
+    return prox_sparse_group(
+        x, 0.0, threshold, group_size=group_size, axis=axis, indptr=indptr, indices=indices, weights=weights, out=out
+    )
+
+
+def prox_sparse_group(
+    x: Array,
+    threshold: float,
+    group_threshold: float,
+    *,
+    group_size: int | None = None,
+    axis: int | None = None,
+    indptr: ArrayLike | None = None,
+    indices: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Array:
+    """The soft threshold by ``threshold``, then shorter groups."""
+    soft = prox_l1(x, threshold)
+    places = np.arange(x.size).reshape(x.shape)
+    if group_size is not None:
+        groups = list(places.reshape(-1, group_size))
+    elif axis is not None:
+        groups = list(rows_of(places, axis)[0].astype(int))
+    else:
+        start = np.asarray(indptr, int)
+        member = np.arange(x.size) if indices is None else np.asarray(indices, int)
+        groups = [member[a:b] for a, b in pairwise(start)]
+    w = np.ones(len(groups)) if weights is None else np.asarray(weights, np.float64)
+    y = (x if indptr is not None else soft).astype(np.float64).reshape(-1)
+    for group, weight in zip(groups, w, strict=True):
+        y[group] = shorten(soft.reshape(-1)[group].astype(np.float64), group_threshold * weight)
+    return _store(y.reshape(x.shape).astype(x.dtype), out)
+
+
+def prox_sorted_l1(
+    x: Array, threshold: float, weights: ArrayLike, *, axis: int | None = None, out: Array | None = None
+) -> Array:
+    """Sorted magnitudes less their thresholds, made monotone by averaging, cut at 0, put back."""
+    w = np.asarray(weights, np.float64)
+    t = np.zeros_like(w)
+    t[w > 0] = threshold * w[w > 0]
+    rows, restore = rows_of(x, axis)
+    for row in rows:
+        if np.isnan(row).any():
+            row[:] = np.nan
+            continue
+        order = np.argsort(-np.abs(row), kind="stable")
+        magnitude = np.abs(row[order])
+        blocks: list[tuple[float, int]] = []  # sum and length of neighbours that share their average
+        for m, s in zip(magnitude, t, strict=True):
+            total, count = (-s if np.isinf(s) else m - s), 1
+            while blocks and blocks[-1][0] * count <= total * blocks[-1][1]:
+                before = blocks.pop()
+                total, count = total + before[0], count + before[1]
+            blocks.append((total, count))
+        values = [max(total / count, 0.0) for total, count in blocks for _ in range(count)]
+        row[order] = np.copysign(values, row[order])
+    return _store(restore(rows) + x.dtype.type(0), out)
+
+
+def prox_tv1d(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+    """argmin ½‖y − x‖² + threshold·Σ|y[i + 1] − y[i]| for every signal along the axis."""
+    rows, restore = rows_of(x, axis)
+    for row in rows:
+        if threshold != 0 and row.size:
+            row[:] = _taut_string(row, threshold) if np.isfinite(row).all() else np.nan
+    return _store(restore(rows), out)
+
+
+def _taut_string(x: Array, t: float) -> Array:
+    """The slopes of the shortest curve from (0, 0) to (n, Σx) within t of the cumulated x.
+
+    From each knot, the curve goes straight as far as one slope stays within the tube; where it cannot, it bends at
+    the last point that held it back (Davies and Kovac, "Local extremes, runs, strings and multiresolution", 2001).
+    """
+    n = x.size
+    y = np.empty(n)
+    cumulated = np.concatenate([[0.0], np.cumsum(x)])
+    low, high = cumulated - t, cumulated + t
+    low[0] = high[0] = 0.0
+    low[n] = high[n] = cumulated[n]
+    knot, height = 0, 0.0
+    while knot < n:
+        steepest, flattest = np.inf, -np.inf  # slopes that stay below `high` and above `low` so far
+        upper = lower = knot
+        for k in range(knot + 1, n + 1):
+            to_high, to_low = (high[k] - height) / (k - knot), (low[k] - height) / (k - knot)
+            if to_low > steepest:  # the curve must rise more than allowed: it bends upwards at the upper border
+                end, level = upper, high[upper]
+                break
+            if to_high < flattest:
+                end, level = lower, low[lower]
+                break
+            if to_high <= steepest:
+                steepest, upper = to_high, k
+            if to_low >= flattest:
+                flattest, lower = to_low, k
+        else:
+            end, level = n, cumulated[n]
+        y[knot:end] = (level - height) / (end - knot)
+        knot, height = end, level
+    return y
+
+
+def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+    """Singular values less threshold, or 0."""
+    broken = np.asarray(~np.isfinite(x).all(axis=(-2, -1)))
+    u, values, vt = np.linalg.svd(np.where(broken[..., None, None], x.dtype.type(0), x), full_matrices=False)
+    y = (u * np.maximum(values - x.dtype.type(threshold), 0)[..., None, :]) @ vt + x.dtype.type(0)
+    y[broken] = np.nan
+    return _store(y, out)
 
 
 def l1_norm(x: Array) -> float:

@@ -1,0 +1,166 @@
+#include "regkern/groups.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/groups.cc"
+#include "hwy/foreach_target.h"
+
+#include "core/dispatch.h"
+#include "core/rows.h"
+#include "kernels/groups-inl.h"
+#include "kernels/prox.h"
+
+#ifndef REGKERN_GROUPS_TABLE
+#define REGKERN_GROUPS_TABLE
+namespace regkern {
+template <class T>
+struct GroupsTable {
+  void (*scale_groups)(const T* x, T* y, std::size_t groups, std::size_t size, const T* weights,
+                       const GroupRule<T>& rule, bool stream);
+  double (*sum_squares)(const T* x, std::size_t n, T soft, double scale);
+  T (*group_factor)(double norm, double t, bool ball);
+  void (*scale)(const T* x, T* y, std::size_t n, T factor, bool stream);
+};
+}  // namespace regkern
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+template <class T>
+constexpr GroupsTable<T> kGroupsTable = {&scale_groups<T>, &sum_squares<T>, &group_factor<T>, &scale<T>};
+
+const GroupsTable<float>& groups_table_f32() { return kGroupsTable<float>; }
+const GroupsTable<double>& groups_table_f64() { return kGroupsTable<double>; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace regkern {
+
+REGKERN_EXPORT_TABLES(GroupsTable, groups_table);
+
+namespace {
+
+template <class T>
+void scale_rows(const Extents& shape, std::size_t length, In<T> x, Out<T> y, const T* weights,
+                const GroupRule<T>& rule) {
+  const auto kernel = table<T>().scale_groups;
+  for_rows(shape, length, x, y, 1, 0,
+           [=](const T* from, T* to, std::size_t first, std::size_t rows, bool stream, std::byte*) {
+             kernel(from, to, rows, length, weights == nullptr ? nullptr : weights + first, rule, stream);
+           });
+}
+
+// All of x as one group.
+template <class T>
+void scale_all(const Extents& shape, In<T> x, Out<T> y, double t, bool ball) {
+  const GroupsTable<T>& k = table<T>();
+  const double norm = norm_of([&](double c) {
+    return sum_elements(shape, [&](const T* p, std::size_t n) { return k.sum_squares(p, n, T(0), c); }, x);
+  });
+  const T factor = k.group_factor(norm, t, ball);
+  for_elements(
+      shape, Order::kAny,
+      [=, kernel = k.scale](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, factor, stream);
+      },
+      x, y);
+}
+
+}  // namespace
+
+template <class T>
+void prox_groups(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double threshold, T soft,
+                 const T* weights) {
+  scale_rows(shape, length, x, y, weights, GroupRule<T>{threshold, soft, false});
+}
+
+template <class T>
+void project_l2_balls(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double radius) {
+  scale_rows(shape, length, x, y, static_cast<const T*>(nullptr), GroupRule<T>{radius, T(0), true});
+}
+
+template <class T>
+void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshold, T soft, const T* weights,
+                        std::size_t groups, const std::int64_t* starts, const std::int64_t* indices) {
+  const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
+  const auto kernel = table<T>().scale_groups;
+  const GroupRule<T> rule{threshold, soft, false};
+  const std::size_t bytes = 2 * shape.size * sizeof(T);
+  for_elements(
+      shape, Order::kC,
+      [](std::size_t, std::size_t n, bool, const T* from, T* to) {
+        if (from != to) std::memcpy(to, from, n * sizeof(T));
+      },
+      x, y);
+  std::size_t longest = 0;
+  for (std::size_t g = 0; g < groups; ++g) {
+    longest = std::max(longest, static_cast<std::size_t>(starts[g + 1] - starts[g]));
+  }
+  const auto parts = std::max<std::size_t>(
+      1, std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(bytes)), groups));
+  std::vector<T> gathered(parts * longest);
+  threading::for_row_shares(parts, groups, [&](std::size_t begin, std::size_t end, std::size_t part) {
+    T* const group = gathered.data() + part * longest;
+    for (std::size_t g = begin; g < end; ++g) {
+      const auto first = static_cast<std::size_t>(starts[g]);
+      const std::size_t n = static_cast<std::size_t>(starts[g + 1]) - first;
+      if (n == 0) continue;
+      const T* const weight = weights == nullptr ? nullptr : weights + g;
+      if (indices == nullptr && elements.dense()) {
+        kernel(x.data + first, y.data + first, 1, n, weight, rule, false);
+        continue;
+      }
+      const auto each = [&](auto&& move) {
+        if (indices == nullptr) return move(first, n, group);
+        for (std::size_t i = 0; i < n; ++i) move(static_cast<std::size_t>(indices[first + i]), 1, group + i);
+      };
+      each([&](std::size_t at, std::size_t count, T* to) {
+        if (elements.dense()) {
+          *to = x.data[at];
+        } else {
+          elements.template gather<0>(at, count, to);
+        }
+      });
+      kernel(group, group, 1, n, weight, rule, false);
+      each([&](std::size_t at, std::size_t count, const T* from) {
+        if (elements.dense()) {
+          y.data[at] = *from;
+        } else {
+          elements.template scatter<1>(from, at, count);
+        }
+      });
+    }
+  });
+}
+
+template <class T>
+void prox_l2(const Extents& shape, In<T> x, Out<T> y, double threshold) {
+  scale_all(shape, x, y, threshold, false);
+}
+
+template <class T>
+void project_l2_ball(const Extents& shape, In<T> x, Out<T> y, double radius) {
+  scale_all(shape, x, y, radius, true);
+}
+
+#define REGKERN_INSTANTIATE(T)                                                                      \
+  template void prox_groups(const Extents&, std::size_t, In<T>, Out<T>, double, T, const T*);       \
+  template void prox_ragged_groups(const Extents&, In<T>, Out<T>, double, T, const T*, std::size_t, \
+                                   const std::int64_t*, const std::int64_t*);                       \
+  template void project_l2_balls(const Extents&, std::size_t, In<T>, Out<T>, double);               \
+  template void prox_l2(const Extents&, In<T>, Out<T>, double);                                     \
+  template void project_l2_ball(const Extents&, In<T>, Out<T>, double);
+REGKERN_INSTANTIATE(float)
+REGKERN_INSTANTIATE(double)
+#undef REGKERN_INSTANTIATE
+
+}  // namespace regkern
+#endif  // HWY_ONCE

@@ -1,0 +1,318 @@
+#include "regkern/rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/rows.cc"
+#include "hwy/foreach_target.h"
+
+#include "core/dispatch.h"
+#include "core/rows.h"
+#include "kernels/rows-inl.h"
+
+#ifndef REGKERN_ROWS_TABLE
+#define REGKERN_ROWS_TABLE
+namespace regkern {
+// Of the numbers of a row, or of their magnitudes.
+template <class T>
+struct ThresholdKernels {
+  double (*sum)(const T* x, std::size_t n);
+  T (*max)(const T* x, std::size_t n);
+  std::size_t (*keep_above)(const T* x, std::size_t n, T high, T low, T* kept);
+  void (*subtract)(const T* x, T* y, std::size_t n, T high, T low, bool stream);
+};
+template <class T>
+struct RowsTable {
+  ThresholdKernels<T> plain, magnitude;
+  void (*limit_magnitude)(const T* x, T* y, std::size_t n, T theta, bool stream);
+};
+}  // namespace regkern
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+template <class T>
+constexpr RowsTable<T> kRowsTable = {
+    {&row_sum<T, false>, &row_max<T, false>, &keep_above<T, false>, &subtract_threshold<T, false>},
+    {&row_sum<T, true>, &row_max<T, true>, &keep_above<T, true>, &subtract_threshold<T, true>},
+    &limit_magnitude<T>};
+
+const RowsTable<float>& rows_table_f32() { return kRowsTable<float>; }
+const RowsTable<double>& rows_table_f64() { return kRowsTable<double>; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace regkern {
+
+REGKERN_EXPORT_TABLES(RowsTable, rows_table);
+
+namespace {
+
+constexpr std::size_t kLanes = 16;  // of the longest vector, what keep_above may write too much
+
+template <class T>
+T high_part(double theta) {
+  return static_cast<T>(theta);
+}
+template <class T>
+T low_part(double theta) {  // 0 where the first part is Inf or NaN, which then decides alone
+  const T high = high_part<T>(theta);
+  return std::isfinite(high) ? static_cast<T>(theta - static_cast<double>(high)) : T(0);
+}
+
+// θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function from
+// the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986, with the
+// start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
+template <class T>
+double find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<T>& plain, const T* x,
+                      std::size_t n, double radius, double sum, T* kept) {
+  const auto largest = static_cast<double>(values.max(x, n));
+  if (std::isnan(sum) || largest == std::numeric_limits<double>::infinity()) return std::nan("");
+  double theta = std::max(largest - radius, (sum - radius) / static_cast<double>(n));
+  std::size_t active = values.keep_above(x, n, high_part<T>(theta), low_part<T>(theta), kept);
+  while (active != 0) {
+    theta = std::max(theta, (plain.sum(kept, active) - radius) / static_cast<double>(active));
+    const std::size_t left = plain.keep_above(kept, active, high_part<T>(theta), low_part<T>(theta), kept);
+    if (left == active) break;
+    active = left;
+  }
+  return theta;
+}
+
+template <class T>
+void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
+  const ThresholdKernels<T>& plain = table<T>().plain;
+  const double theta = find_threshold(plain, plain, x, n, radius, plain.sum(x, n), kept);
+  plain.subtract(x, y, n, high_part<T>(theta), low_part<T>(theta), stream);
+}
+
+template <class T>
+void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
+  const auto& [plain, magnitude, limit] = table<T>();
+  const double sum = magnitude.sum(x, n);
+  const double theta = sum <= radius ? 0 : find_threshold(magnitude, plain, x, n, radius, sum, kept);
+  magnitude.subtract(x, y, n, high_part<T>(theta), low_part<T>(theta), stream);
+}
+
+// What is left of x by the projection onto the dual ball (Moreau).
+template <class T>
+void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
+  const auto& [plain, magnitude, limit] = table<T>();
+  const double sum = magnitude.sum(x, n);
+  const double theta = sum <= threshold ? 0 : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
+  limit(x, y, n, static_cast<T>(theta), stream);
+}
+
+// Neighbours that share a value, sum / count.
+struct Block {
+  double sum, count;
+  bool below(const Block& other) const { return sum * other.count < other.sum * count; }
+  Block operator+(const Block& other) const { return {sum + other.sum, count + other.count}; }
+  Block operator-(const Block& other) const { return {sum - other.sum, count - other.count}; }
+};
+
+// Blocks [first, last] of a hull, whose values are monotone.
+struct Hull {
+  Block* blocks;
+  std::size_t first = 0, last = 0;
+  Block& front() { return blocks[first]; }
+  bool straight() const { return first == last; }
+  // Appends a block; `wrong(a, b)`: a may not stand before b, they become one.
+  template <class Wrong>
+  void push(Block block, Wrong wrong) {
+    std::size_t end = last + 1;
+    for (; end != first && wrong(blocks[end - 1], block); --end) block = blocks[end - 1] + block;
+    blocks[last = end] = block;
+  }
+};
+
+// The taut string (Davies and Kovac 2001; Condat 2017 in this form): the shortest curve from (0, 0) to (n,
+// Σx) within t of the cumulated x has the slopes y. From the last knot of the string go two hulls, the
+// greatest convex minorant of the upper border and the least concave majorant of the lower one. Where the
+// first slope of one passes that of the other, the string follows the first block of the hull that was there,
+// and the other, which the newest point has made straight, goes on from its end. Each element joins each hull
+// once: O(n).
+template <class T>
+void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower) {
+  if (t == 0) {
+    if (x != y) std::memcpy(y, x, n * sizeof(T));
+    return;
+  }
+  double total = 0;
+  for (std::size_t i = 0; i < n; ++i) total += static_cast<double>(x[i]);
+  const double mean = total / static_cast<double>(n);
+  if (!std::isfinite(mean)) {
+    std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
+    return;
+  }
+  double drift = 0, furthest = 0;
+  for (std::size_t i = 0; i + 1 < n; ++i) {
+    drift += static_cast<double>(x[i]) - mean;
+    furthest = std::max(furthest, std::abs(drift));
+  }
+  if (furthest <= t) {  // nothing is worth a jump
+    std::fill_n(y, n, static_cast<T>(mean));
+    return;
+  }
+  std::size_t done = 0;  // y so far
+  const auto follow = [&](Hull& hull) {
+    const Block block = hull.blocks[hull.first++];
+    const auto end = done + static_cast<std::size_t>(block.count);
+    std::fill(y + done, y + end, static_cast<T>(block.sum / block.count));
+    done = end;
+    return block;
+  };
+  const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
+  upper.front() = {value(0) + t, 1};
+  lower.front() = {value(0) - t, 1};
+  for (std::size_t k = 1; k < n; ++k) {
+    const double end = k + 1 == n ? t : 0;  // where both borders meet
+    upper.push({value(k) - end, 1}, [](const Block& a, const Block& b) { return !a.below(b); });
+    lower.push({value(k) + end, 1}, [](const Block& a, const Block& b) { return !b.below(a); });
+    if (upper.straight()) {
+      while (!lower.straight() && upper.front().below(lower.front()))
+        upper.front() = upper.front() - follow(lower);
+    } else if (lower.straight()) {
+      while (!upper.straight() && upper.front().below(lower.front()))
+        lower.front() = lower.front() - follow(upper);
+    }
+  }
+  while (upper.first <= upper.last) follow(upper);
+}
+
+// Magnitudes in the order of their bits, with the place they came from.
+template <class T>
+struct Ranked {
+  using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  Key key;
+  std::uint32_t place;
+};
+
+// Largest first, ties in their order: a radix sort by digits of 11 bits. Returns where the result is.
+template <class T>
+Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
+  using Key = typename Ranked<T>::Key;
+  constexpr int kBits = 11, kDigits = (8 * sizeof(Key) + kBits - 1) / kBits;
+  constexpr Key kMask = (Key{1} << kBits) - 1;
+  static_assert(kDigits <= 6);
+  std::uint32_t counts[kDigits][kMask + 1] = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    for (int digit = 0; digit < kDigits; ++digit) ++counts[digit][~(a[i].key >> digit * kBits) & kMask];
+  }
+  for (int digit = 0; digit < kDigits; ++digit) {
+    std::uint32_t* const count = counts[digit];
+    if (count[~(a[0].key >> digit * kBits) & kMask] == n) continue;  // the same digit in all
+    std::uint32_t before = 0;
+    for (Key d = 0; d <= kMask; ++d) before += std::exchange(count[d], before);
+    for (std::size_t i = 0; i < n; ++i) b[count[~(a[i].key >> digit * kBits) & kMask]++] = a[i];
+    std::swap(a, b);
+  }
+  return a;
+}
+
+// Bogdan et al., "SLOPE — adaptive variable selection via convex optimization" (2015), algorithm 4:
+// magnitudes in descending order less their thresholds, made monotone by averaging neighbours that are not,
+// cut at 0.
+template <class T>
+void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const T* weights, Ranked<T>* a,
+                        Ranked<T>* b, Block* blocks) {
+  using Key = typename Ranked<T>::Key;
+  const auto strength = [=](std::size_t i) {  // no threshold is too large for a weight of 0
+    return weights[i] == 0 ? 0.0 : threshold * static_cast<double>(weights[i]);
+  };
+  const double smallest = strength(n - 1);
+  std::size_t kept = 0;
+  bool any_nan = false;
+  for (std::size_t i = 0; i < n;
+       ++i) {  // nothing below the smallest threshold survives, and averages stay below
+    const T magnitude = std::abs(x[i]);
+    any_nan |= std::isnan(magnitude);
+    a[kept] = {std::bit_cast<Key>(magnitude), static_cast<std::uint32_t>(i)};
+    kept += static_cast<double>(magnitude) > smallest;
+  }
+  if (any_nan) {
+    std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
+    return;
+  }
+  const Ranked<T>* const sorted = kept == 0 ? a : sort_descending(a, b, kept);
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < kept; ++i) {
+    const auto magnitude = static_cast<double>(std::bit_cast<T>(sorted[i].key));
+    const double t = strength(i);
+    Block block{std::isinf(t) ? -t : magnitude - t, 1};
+    while (last != 0 && !block.below(blocks[last - 1])) block = blocks[--last] + block;
+    blocks[last++] = block;
+  }
+  T* const values = reinterpret_cast<T*>(b == sorted ? a : b);  // y may be x, whose signs are needed
+  std::fill_n(values, n, T(0));
+  std::size_t i = 0;
+  for (std::size_t k = 0; k < last && blocks[k].sum > 0; ++k) {
+    const T value = static_cast<T>(blocks[k].sum / blocks[k].count);
+    for (const std::size_t end = i + static_cast<std::size_t>(blocks[k].count); i < end; ++i) {
+      values[sorted[i].place] = std::copysign(value, x[sorted[i].place]);
+    }
+  }
+  std::copy_n(values, n, y);
+}
+
+}  // namespace
+
+template <class T>
+void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, Out<T> y, double parameter) {
+  if (what == RowProx::kTv1d) {
+    const std::size_t room = 2 * length * sizeof(Block);
+    for_rows(shape, length, x, y, 8, room,
+             [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
+               Block* const blocks = reinterpret_cast<Block*>(scratch);
+               for (std::size_t at = 0; at < rows * length; at += length) {
+                 prox_tv1d(from + at, to + at, length, parameter, Hull{blocks}, Hull{blocks + length});
+               }
+             });
+    return;
+  }
+  const auto project = what == RowProx::kSimplex  ? &project_simplex<T>
+                       : what == RowProx::kL1Ball ? &project_l1_ball<T>
+                                                  : &prox_linf<T>;
+  for_rows(shape, length, x, y, 2, (length + kLanes) * sizeof(T),
+           [=](const T* from, T* to, std::size_t, std::size_t rows, bool stream, std::byte* scratch) {
+             for (std::size_t at = 0; at < rows * length; at += length) {
+               project(from + at, to + at, length, parameter, stream, reinterpret_cast<T*>(scratch));
+             }
+           });
+}
+
+template <class T>
+void prox_sorted_l1(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double threshold,
+                    const T* weights) {
+  const std::size_t room = (length + 1) * (2 * sizeof(Ranked<T>) + sizeof(Block));
+  for_rows(shape, length, x, y, 8, room,
+           [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
+             Block* const blocks = reinterpret_cast<Block*>(scratch);
+             auto* const a = reinterpret_cast<Ranked<T>*>(blocks + length);
+             for (std::size_t at = 0; at < rows * length; at += length) {
+               prox_sorted_l1_row(from + at, to + at, length, threshold, weights, a, a + length + 1, blocks);
+             }
+           });
+}
+
+#define REGKERN_INSTANTIATE(T)                                                         \
+  template void row_prox(RowProx, const Extents&, std::size_t, In<T>, Out<T>, double); \
+  template void prox_sorted_l1(const Extents&, std::size_t, In<T>, Out<T>, double, const T*);
+REGKERN_INSTANTIATE(float)
+REGKERN_INSTANTIATE(double)
+#undef REGKERN_INSTANTIATE
+
+}  // namespace regkern
+#endif  // HWY_ONCE

@@ -1,0 +1,96 @@
+// Pieces of the projections onto simplex and L1 ball: what finds the threshold θ, and what subtracts it.
+//
+// θ is a double, given to the kernels as high + low of T, so that x − θ keeps its bits where both are large.
+
+#if defined(REGKERN_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_ROWS_INL_H_
+#undef REGKERN_KERNELS_ROWS_INL_H_
+#else
+#define REGKERN_KERNELS_ROWS_INL_H_
+#endif
+
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+// What the elements of a row stand for: themselves, or their magnitude.
+template <bool kMagnitude, class Vec>
+HWY_INLINE Vec value_of(Vec v) {
+  if constexpr (kMagnitude) return hn::Abs(v);
+  return v;
+}
+
+template <class T, bool kMagnitude>
+double row_sum(const T* x, size_t n) {
+  return sum(x, n, [](auto v) HWY_ATTR { return value_of<kMagnitude>(v); });
+}
+
+// The largest of n > 0 values; any number at all where one is NaN.
+template <class T, bool kMagnitude>
+T row_max(const T* x, size_t n) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  if (n < N) {
+    T largest = kMagnitude && x[0] < 0 ? -x[0] : x[0];
+    for (size_t i = 1; i < n; ++i) {
+      const T v = kMagnitude && x[i] < 0 ? -x[i] : x[i];
+      if (v > largest) largest = v;
+    }
+    return largest;
+  }
+  auto largest = value_of<kMagnitude>(hn::LoadU(d, x + n - N));
+  for (size_t i = 0; i + N <= n; i += N)
+    largest = hn::Max(largest, value_of<kMagnitude>(hn::LoadU(d, x + i)));
+  return hn::GetLane(hn::MaxOfLanes(d, largest));
+}
+
+// The values above high + low, in their order, to `kept`, which has room for one more vector and may be x;
+// returns how many.
+template <class T, bool kMagnitude>
+size_t keep_above(const T* x, size_t n, T high, T low, T* kept) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  const auto h = hn::Set(d, high), l = hn::Set(d, low);
+  size_t count = 0;
+  const auto keep = [&](auto v, auto among) HWY_ATTR {
+    count += hn::CompressStore(v, hn::And(hn::Gt(hn::Sub(v, h), l), among), d, kept + count);
+  };
+  size_t i = 0;
+  const auto all = hn::FirstN(d, N);
+  for (; i + N <= n; i += N) keep(value_of<kMagnitude>(hn::LoadU(d, x + i)), all);
+  if (i < n) keep(value_of<kMagnitude>(load_partial(d, x + i, n - i)), hn::FirstN(d, n - i));
+  return count;
+}
+
+// max(x − θ, 0), or that of |x| with the sign of x.
+template <class T, bool kMagnitude>
+void subtract_threshold(const T* x, T* y, size_t n, T high, T low, bool stream) {
+  const Tag<T> d;
+  const auto h = hn::Set(d, high), l = hn::Set(d, low);
+  const auto op = [=](auto v) HWY_ATTR {
+    const auto left = hn::Sub(hn::Sub(value_of<kMagnitude>(v), h), l);
+    const auto dead = hn::Le(left, hn::Zero(d));
+    if constexpr (kMagnitude) return hn::IfThenZeroElse(dead, hn::CopySign(left, v));
+    return hn::IfThenZeroElse(dead, left);
+  };
+  map(d, n, stream, op, y, x);
+}
+
+// x, but no further from 0 than θ; θ = NaN makes all of it NaN.
+template <class T>
+void limit_magnitude(const T* x, T* y, size_t n, T theta, bool stream) {
+  const Tag<T> d;
+  const auto t = hn::Set(d, theta);
+  const auto op = [=](auto v) HWY_ATTR {
+    return hn::Add(hn::IfThenElse(hn::Le(hn::Abs(v), t), v, hn::CopySign(t, v)), hn::Zero(d));
+  };
+  map(d, n, stream, op, y, x);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_ROWS_INL_H_
