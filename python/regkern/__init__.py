@@ -52,7 +52,15 @@ from regkern.norm import (
     fold_batch_norm,
     merge_stats,
 )
-from regkern.optim import l2_decay, sgd_step
+from regkern.optim import (
+    adagrad_step,
+    adam_step,
+    ftrl_step,
+    l2_decay,
+    lion_step,
+    rmsprop_step,
+    sgd_step,
+)
 from regkern.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.random import normal, random_bits, uniform
 from regkern.runtime import get_num_threads, set_num_threads, show_config, threads
@@ -71,6 +79,8 @@ __all__ = [
     "NormCache",
     "RMSNorm",
     "__version__",
+    "adagrad_step",
+    "adam_step",
     "alpha_dropout",
     "batch_norm",
     "batch_norm_apply",
@@ -88,6 +98,7 @@ __all__ = [
     "feature_alpha_dropout",
     "feature_dropout",
     "fold_batch_norm",
+    "ftrl_step",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -100,6 +111,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "lion_step",
     "merge_stats",
     "normal",
     "prox_elastic_net",
@@ -110,6 +122,7 @@ __all__ = [
     "relu_dropout_backward",
     "rms_norm",
     "rms_norm_backward",
+    "rmsprop_step",
     "set_num_threads",
     "sgd_step",
     "show_config",

@@ -60,7 +60,15 @@ from regkern.reference.norm import (
     fold_batch_norm,
     merge_stats,
 )
-from regkern.reference.optim import l2_decay, sgd_step
+from regkern.reference.optim import (
+    adagrad_step,
+    adam_step,
+    ftrl_step,
+    l2_decay,
+    lion_step,
+    rmsprop_step,
+    sgd_step,
+)
 from regkern.reference.prox import l1_norm, prox_elastic_net, prox_l1, prox_ridge, squared_l2_norm
 from regkern.reference.random import normal, random_bits, uniform
 
@@ -77,6 +85,8 @@ __all__ = [
     "LayerNorm",
     "NormCache",
     "RMSNorm",
+    "adagrad_step",
+    "adam_step",
     "alpha_dropout",
     "batch_norm",
     "batch_norm_apply",
@@ -94,6 +104,7 @@ __all__ = [
     "feature_alpha_dropout",
     "feature_dropout",
     "fold_batch_norm",
+    "ftrl_step",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -105,6 +116,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "lion_step",
     "merge_stats",
     "normal",
     "prox_elastic_net",
@@ -115,6 +127,7 @@ __all__ = [
     "relu_dropout_backward",
     "rms_norm",
     "rms_norm_backward",
+    "rmsprop_step",
     "sgd_step",
     "softmax_dropout",
     "softmax_dropout_backward",
