@@ -48,7 +48,7 @@ class Case:
         first, *rest = self.arrays
         keywords = {name: arrays[name] for name in rest} | self.options | more
         positional = [arrays[first]]
-        if self.function == "sgd_step":
+        if "grad" in keywords:  # a step
             positional.append(keywords.pop("grad"))
         with np.errstate(all="ignore"):  # the reference warns where it makes Inf and NaN as IEEE says
             result = getattr(module, self.function)(*positional, **keywords)
@@ -64,16 +64,30 @@ class Case:
             assert_within(got, expected, k, None if self.scale is None else self.scale(**arrays), label)
 
 
-def _sgd(name: str, buffer: bool = False, **options: Any) -> Case:
-    operands = ("w", "grad", "buffer") if buffer else ("w", "grad")
+def _step(rule: str, name: str, states: tuple[str, ...] = (), **options: Any) -> Case:
     return Case(
-        f"sgd_step-{name}",
-        "sgd_step",
-        operands,
+        f"{rule}_step-{name}",
+        f"{rule}_step",
+        ("w", "grad", *states),
         {"lr": 0.1, **options},
-        writes=("w", "buffer") if buffer else ("w",),
+        writes=("w", *states),
+        nonnegative=tuple(s for s in states if s == "n" or "sq" in s),
         has_out=False,
     )
+
+
+def _sgd(name: str, buffer: bool = False, **options: Any) -> Case:
+    return _step("sgd", name, ("buffer",) if buffer else (), **options)
+
+
+ADAM = ("exp_avg", "exp_avg_sq")
+AMSGRAD = (*ADAM, "max_exp_avg_sq")
+DECAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "coupled": {"weight_decay": 0.3},
+    "decoupled": {"weight_decay": 0.3, "decoupled": True},
+}
+COUPLED, DECOUPLED = DECAYS["coupled"], DECAYS["decoupled"]
 
 
 def gelu_scale(x: np.ndarray) -> np.ndarray:
@@ -149,6 +163,33 @@ ELEMENTWISE = [
     _sgd("nesterov", buffer=True, momentum=0.9, nesterov=True),
     _sgd("nesterov-coupled", buffer=True, momentum=0.9, nesterov=True, weight_decay=0.3),
     _sgd("nesterov-decoupled-l1", True, momentum=0.9, nesterov=True, weight_decay=0.3, decoupled=True, l1=2.0),
+    _sgd("maximize-l1", maximize=True, l1=2.0),
+    *(_step("adam", decay, ADAM, step=3, **options) for decay, options in DECAYS.items()),
+    _step("adam", "decoupled-l1", ADAM, step=1, l1=2.0, **DECOUPLED),
+    _step("adam", "decoupled-diag", ADAM, step=7, l1=2.0, metric="diag", **DECOUPLED),
+    _step("adam", "amsgrad-coupled-diag", AMSGRAD, step=1000, l1=2.0, metric="diag", maximize=True, **COUPLED),
+    _step("adam", "amsgrad-betas", AMSGRAD, step=2, betas=(0.0, 0.5), eps=0.1),
+    *(_step("adagrad", decay, ("square_sum",), **options) for decay, options in DECAYS.items()),
+    _step("adagrad", "l1", ("square_sum",), l1=2.0, eps=0.1, maximize=True),
+    _step("adagrad", "decoupled-diag", ("square_sum",), l1=2.0, metric="diag", **DECOUPLED),
+    *(_step("rmsprop", decay, ("square_avg",), **options) for decay, options in DECAYS.items()),
+    _step("rmsprop", "momentum-l1", ("square_avg", "buffer"), momentum=0.9, l1=2.0, alpha=0.5),
+    _step("rmsprop", "centered", ("square_avg", "grad_avg"), eps=0.1, maximize=True),
+    _step(
+        "rmsprop",
+        "all",
+        ("square_avg", "buffer", "grad_avg"),
+        momentum=0.9,
+        l1=2.0,
+        metric="diag",
+        **DECOUPLED,
+    ),
+    *(_step("ftrl", decay, ("z", "n"), l1=0.7, **options) for decay, options in DECAYS.items()),
+    _step("ftrl", "no-l1", ("z", "n"), beta=0.0, maximize=True),
+    _step("ftrl", "keras", ("z", "n"), l1=0.7, l2=0.5, l2_convention="keras"),
+    _step("ftrl", "paper", ("z", "n"), l1=0.7, l2=0.5, beta=0.3),
+    *(_step("lion", decay, ("exp_avg",), **options) for decay, options in DECAYS.items()),
+    _step("lion", "decoupled-l1", ("exp_avg",), l1=2.0, maximize=True, betas=(0.5, 0.0), **DECOUPLED),
     # 0.1, 1/3: ties are drawn; 0.5: none are; 0.999: most bytes drop
     *(
         Case(f"dropout-{p:.3g}", "dropout", ("x",), {"p": p, "rng": 77, "stream": 3}, aliases="x")

@@ -67,16 +67,6 @@ constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
 
 std::string dtype_text(const py::array& a) { return py::cast<std::string>(py::str(py::object(a.dtype()))); }
 
-// The half-open range of addresses an array touches.
-std::pair<const char*, const char*> bounds(const Array& a) {
-  const char *low = a.bytes(), *high = low;
-  for (int i = 0; i < a.ndim(); ++i) {
-    const std::ptrdiff_t reach = (a.dim(i) - 1) * a.strides()[i];
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high + (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double))};
-}
-
 bool same_memory(const Array& a, const Array& b) {
   if (a.bytes() != b.bytes()) return false;
   for (int i = 0; i < a.ndim(); ++i) {
@@ -259,6 +249,15 @@ void require_same_shape(Arg arg, const Array& array, const Array& like) {
 void require_vector(Arg arg, const Array& array, std::size_t n) {
   const auto length = static_cast<std::ptrdiff_t>(n);
   require_shape(arg, array, 1, &length);
+}
+
+std::pair<const char*, const char*> bounds(const Array& a) {
+  const char *low = a.bytes(), *high = low;
+  for (int i = 0; i < a.ndim(); ++i) {
+    const std::ptrdiff_t reach = (a.dim(i) - 1) * a.strides()[i];
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high + (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double))};
 }
 
 void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other,

@@ -12,6 +12,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "regkern/array.h"
 
@@ -108,6 +109,8 @@ void require_dtype(Arg arg, const Array& array, Dtype dtype);
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape);
 void require_same_shape(Arg arg, const Array& array, const Array& like);
 void require_vector(Arg arg, const Array& array, std::size_t n);
+// The half-open range of addresses that an array with elements touches.
+std::pair<const char*, const char*> bounds(const Array& a);
 // `written` shares no memory with `other`; `same_allowed`: unless it is the very same memory and strides.
 void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other,
                       bool same_allowed = false);

@@ -1,4 +1,5 @@
-// Weight decay and the fused SGD step. Order of operations as in regkern/reference/optim.py: the same bits.
+// Weight decay and the fused optimizer steps. Order of operations as in regkern/reference/optim.py: the same
+// bits. Branches on options are the same for every element and cost next to nothing beside the memory.
 
 #if defined(REGKERN_KERNELS_OPTIM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_OPTIM_INL_H_
@@ -33,81 +34,295 @@ void l2_decay(const T* w, T* y, size_t n, double factor, bool stream) {
   map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_in_double(d, v, f); }, y, w);
 }
 
-// The step on one vector; w and buffer are updated. What an option leaves out costs nothing.
-template <class T, bool kBuffer, bool kNesterov, Decay kDecay, bool kProx>
-struct SgdUpdate {
-  using D = Tag<T>;
-  using Vec = V<D>;
+// The two ends that all rules share; what lies between is the rule.
+template <class T>
+struct Descent {
+  using Vec = V<Tag<T>>;
 
-  HWY_INLINE explicit SgdUpdate(const SgdOptions<T>& o)
-      : lr(hn::Set(D(), o.lr)),
-        momentum(hn::Set(D(), o.momentum)),
-        undampened(hn::Set(D(), o.undampened)),
-        weight_decay(hn::Set(D(), o.weight_decay)),
-        threshold(hn::Set(D(), o.threshold)) {}
+  HWY_INLINE explicit Descent(const StepOptions<T>& o)
+      : scale(hn::Set(Tag<T>(), o.scale)),
+        weight_decay(hn::Set(Tag<T>(), o.weight_decay)),
+        threshold(hn::Set(Tag<T>(), o.threshold)),
+        coupled(o.decay == Decay::kCoupled),
+        decoupled(o.decay == Decay::kDecoupled),
+        euclidean(o.prox == Prox::kEuclidean),
+        diagonal(o.prox == Prox::kDiagonal) {}
 
-  HWY_INLINE void operator()(Vec& w, Vec g, Vec& buffer) const {
-    if constexpr (kDecay == Decay::kCoupled) g = hn::Add(g, hn::Mul(weight_decay, w));
-    Vec step = g;
-    if constexpr (kBuffer) {
-      buffer = hn::Add(hn::Mul(momentum, buffer), hn::Mul(undampened, g));
-      step = kNesterov ? hn::Add(g, hn::Mul(momentum, buffer)) : buffer;
-    }
-    if constexpr (kDecay == Decay::kDecoupled) step = hn::Add(step, hn::Mul(weight_decay, w));
-    w = hn::Sub(w, hn::Mul(lr, step));
-    if constexpr (kProx) w = soft_threshold(w, threshold);
+  HWY_INLINE Vec gradient(Vec w, Vec grad) const {
+    const Vec g = hn::Mul(scale, grad);
+    return coupled ? hn::Add(g, hn::Mul(weight_decay, w)) : g;
   }
 
-  Vec lr, momentum, undampened, weight_decay, threshold;
+  // Step and decay are added before either meets w: a decay too small to change w alone still counts.
+  // `metric` is what the rule divides by.
+  HWY_INLINE Vec descend(Vec w, Vec step, Vec metric) const {
+    if (decoupled) step = hn::Add(step, hn::Mul(weight_decay, w));
+    w = hn::Sub(w, step);
+    if (euclidean) w = soft_threshold(w, threshold);
+    if (diagonal) w = soft_threshold(w, hn::Div(threshold, metric));
+    return w;
+  }
+
+  Vec scale, weight_decay, threshold;
+  bool coupled, decoupled, euclidean, diagonal;
 };
 
-template <class T, bool kBuffer, bool kNesterov, Decay kDecay, bool kProx>
-void sgd_step(T* HWY_RESTRICT w, const T* HWY_RESTRICT grad, T* HWY_RESTRICT buffer, size_t n,
-              const SgdOptions<T>& options) {
+// a + t·(b − a)
+template <class Vec>
+HWY_INLINE Vec lerp(Vec a, Vec b, Vec t) {
+  return hn::Add(a, hn::Mul(t, hn::Sub(b, a)));
+}
+
+// A rule updates one vector of w and of its states, s[0], s[1] ... in the order of regkern/optim.h; kUses
+// says which states there are.
+
+template <class T, bool kMomentum>
+struct Sgd : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {kMomentum, false, false};
+
+  HWY_INLINE explicit Sgd(const SgdOptions<T>& o)
+      : Descent<T>(o),
+        lr(hn::Set(Tag<T>(), o.lr)),
+        momentum(hn::Set(Tag<T>(), o.momentum)),
+        undampened(hn::Set(Tag<T>(), o.undampened)),
+        one(hn::Set(Tag<T>(), T{1})),
+        nesterov(o.nesterov) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Vec g = this->gradient(w, grad);
+    Vec direction = g;
+    if (kMomentum) {
+      s[0] = hn::Add(hn::Mul(momentum, s[0]), hn::Mul(undampened, g));
+      direction = nesterov ? hn::Add(g, hn::Mul(momentum, s[0])) : s[0];
+    }
+    w = this->descend(w, hn::Mul(lr, direction), one);
+  }
+
+  Vec lr, momentum, undampened, one;
+  bool nesterov;
+};
+
+template <class T, bool kAmsgrad>
+struct Adam : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {true, true, kAmsgrad};
+
+  HWY_INLINE explicit Adam(const AdamOptions<T>& o)
+      : Descent<T>(o),
+        lr(hn::Set(Tag<T>(), o.lr)),
+        fresh1(hn::Set(Tag<T>(), o.fresh1)),
+        beta2(hn::Set(Tag<T>(), o.beta2)),
+        fresh2(hn::Set(Tag<T>(), o.fresh2)),
+        unbias2(hn::Set(Tag<T>(), o.unbias2)),
+        eps(hn::Set(Tag<T>(), o.eps)) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Vec g = this->gradient(w, grad);
+    s[0] = lerp(s[0], g, fresh1);
+    s[1] = hn::Add(hn::Mul(beta2, s[1]), hn::Mul(hn::Mul(fresh2, g), g));
+    if (kAmsgrad) s[2] = hn::IfThenElse(hn::Or(hn::Gt(s[1], s[2]), hn::IsNaN(s[1])), s[1], s[2]);
+    const Vec root = hn::Add(hn::Mul(hn::Sqrt(s[kAmsgrad ? 2 : 1]), unbias2), eps);
+    w = this->descend(w, hn::Mul(lr, hn::Div(s[0], root)), root);
+  }
+
+  Vec lr, fresh1, beta2, fresh2, unbias2, eps;
+};
+
+template <class T>
+struct Adagrad : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {true, false, false};
+
+  HWY_INLINE explicit Adagrad(const AdagradOptions<T>& o)
+      : Descent<T>(o), lr(hn::Set(Tag<T>(), o.lr)), eps(hn::Set(Tag<T>(), o.eps)) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Vec g = this->gradient(w, grad);
+    s[0] = hn::Add(s[0], hn::Mul(g, g));
+    const Vec root = hn::Add(hn::Sqrt(s[0]), eps);
+    w = this->descend(w, hn::Mul(lr, hn::Div(g, root)), root);
+  }
+
+  Vec lr, eps;
+};
+
+template <class T, bool kCentered, bool kMomentum>
+struct Rmsprop : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {true, kCentered, kMomentum};
+
+  HWY_INLINE explicit Rmsprop(const RmspropOptions<T>& o)
+      : Descent<T>(o),
+        lr(hn::Set(Tag<T>(), o.lr)),
+        alpha(hn::Set(Tag<T>(), o.alpha)),
+        fresh(hn::Set(Tag<T>(), o.fresh)),
+        eps(hn::Set(Tag<T>(), o.eps)),
+        momentum(hn::Set(Tag<T>(), o.momentum)) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Vec g = this->gradient(w, grad);
+    s[0] = hn::Add(hn::Mul(alpha, s[0]), hn::Mul(hn::Mul(fresh, g), g));
+    Vec variance = s[0];
+    if (kCentered) {
+      s[1] = lerp(s[1], g, fresh);
+      variance = hn::Sub(s[0], hn::Mul(s[1], s[1]));
+      variance = hn::IfThenZeroElse(hn::Lt(variance, hn::Zero(Tag<T>())), variance);  // by rounding
+    }
+    const Vec root = hn::Add(hn::Sqrt(variance), eps);
+    Vec direction = hn::Div(g, root);
+    if (kMomentum) direction = s[2] = hn::Add(hn::Mul(momentum, s[2]), direction);
+    w = this->descend(w, hn::Mul(lr, direction), root);
+  }
+
+  Vec lr, alpha, fresh, eps, momentum;
+};
+
+// w is a function of z and n, so the ends of Descent do not fit but for the coupled decay; the decoupled one
+// goes to z past n.
+template <class T>
+struct Ftrl : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {true, true, false};
+
+  HWY_INLINE explicit Ftrl(const FtrlOptions<T>& o)
+      : Descent<T>(o),
+        alpha(hn::Set(Tag<T>(), o.alpha)),
+        beta(hn::Set(Tag<T>(), o.beta)),
+        l1(hn::Set(Tag<T>(), o.l1)),
+        l2(hn::Set(Tag<T>(), o.l2)) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Tag<T> d;
+    const Vec zero = hn::Zero(d);
+    const Vec g = this->gradient(w, grad);
+    const Vec square = hn::Mul(g, g);
+    const Vec before = hn::Sqrt(s[1]);
+    s[1] = hn::Add(s[1], square);
+    const Vec root = hn::Sqrt(s[1]);
+    const Vec both = hn::Mul(alpha, hn::Add(root, before));
+    const Vec sigma = hn::IfThenZeroElse(hn::Eq(both, zero), hn::Div(square, both));
+    Vec push = hn::Sub(g, hn::Mul(sigma, w));
+    if (this->decoupled) push = hn::Add(push, hn::Mul(this->weight_decay, w));
+    s[0] = hn::Add(s[0], push);
+    const Vec curvature = hn::Add(hn::Div(hn::Add(beta, root), alpha), l2);
+    const Vec best = divide(d, soft_threshold(hn::Neg(s[0]), l1), curvature);
+    w = hn::IfThenZeroElse(hn::Eq(curvature, zero), best);
+  }
+
+  Vec alpha, beta, l1, l2;
+};
+
+template <class T>
+struct Lion : Descent<T> {
+  using typename Descent<T>::Vec;
+  static constexpr bool kUses[kMaxStates] = {true, false, false};
+
+  HWY_INLINE explicit Lion(const LionOptions<T>& o)
+      : Descent<T>(o),
+        lr(hn::Set(Tag<T>(), o.lr)),
+        beta1(hn::Set(Tag<T>(), o.beta1)),
+        fresh1(hn::Set(Tag<T>(), o.fresh1)),
+        beta2(hn::Set(Tag<T>(), o.beta2)),
+        fresh2(hn::Set(Tag<T>(), o.fresh2)),
+        one(hn::Set(Tag<T>(), T{1})) {}
+
+  HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
+    const Vec g = this->gradient(w, grad);
+    const Vec blend = hn::Add(hn::Mul(beta1, s[0]), hn::Mul(fresh1, g));
+    Vec sign = hn::IfThenZeroElse(hn::Eq(blend, hn::Zero(Tag<T>())), hn::CopySign(one, blend));
+    sign = hn::IfThenElse(hn::IsNaN(blend), blend, sign);
+    s[0] = hn::Add(hn::Mul(beta2, s[0]), hn::Mul(fresh2, g));
+    w = this->descend(w, hn::Mul(lr, sign), one);
+  }
+
+  Vec lr, beta1, fresh1, beta2, fresh2, one;
+};
+
+// p: w, grad and the states, each of n elements, disjoint.
+template <class Rule, class T, class Options>
+void sweep(T* const* p, size_t n, const Options& options) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
-  const SgdUpdate<T, kBuffer, kNesterov, kDecay, kProx> update(options);
+  const Rule rule(options);
+  T* HWY_RESTRICT w = p[0];
+  const T* HWY_RESTRICT grad = p[1];
+  T* const* states = p + 2;
   size_t i = 0;
+  const auto update = [&](auto load, auto store) HWY_ATTR {
+    V<Tag<T>> s[kMaxStates];
+    for (size_t k = 0; k < kMaxStates; ++k) s[k] = Rule::kUses[k] ? load(states[k] + i) : hn::Zero(d);
+    auto w_i = load(w + i);
+    rule(w_i, load(grad + i), s);
+    store(w_i, w + i);
+    for (size_t k = 0; k < kMaxStates; ++k) {
+      if (Rule::kUses[k]) store(s[k], states[k] + i);
+    }
+  };
   for (; i + N <= n; i += N) {
-    auto w_i = hn::LoadU(d, w + i);
-    auto b_i = kBuffer ? hn::LoadU(d, buffer + i) : hn::Zero(d);
-    update(w_i, hn::LoadU(d, grad + i), b_i);
-    hn::StoreU(w_i, d, w + i);
-    if (kBuffer) hn::StoreU(b_i, d, buffer + i);
+    update([d](const T* from) HWY_ATTR { return hn::LoadU(d, from); },
+           [d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
   }
   if (i < n) {
-    auto w_i = load_partial(d, w + i, n - i);
-    auto b_i = kBuffer ? load_partial(d, buffer + i, n - i) : hn::Zero(d);
-    update(w_i, load_partial(d, grad + i, n - i), b_i);
-    store_partial(w_i, d, w + i, n - i);
-    if (kBuffer) store_partial(b_i, d, buffer + i, n - i);
-  }
-}
-
-// Options → template arguments, one option a level.
-template <class T, bool kBuffer, bool kNesterov, Decay kDecay>
-void sgd_step_prox(T* w, const T* grad, T* buffer, size_t n, const SgdOptions<T>& o) {
-  return o.prox ? sgd_step<T, kBuffer, kNesterov, kDecay, true>(w, grad, buffer, n, o)
-                : sgd_step<T, kBuffer, kNesterov, kDecay, false>(w, grad, buffer, n, o);
-}
-
-template <class T, bool kBuffer, bool kNesterov>
-void sgd_step_decay(T* w, const T* grad, T* buffer, size_t n, const SgdOptions<T>& o) {
-  switch (o.decay) {
-    case Decay::kNone:
-      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kNone>(w, grad, buffer, n, o);
-    case Decay::kCoupled:
-      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kCoupled>(w, grad, buffer, n, o);
-    case Decay::kDecoupled:
-      return sgd_step_prox<T, kBuffer, kNesterov, Decay::kDecoupled>(w, grad, buffer, n, o);
+    update([d, n, i](const T* from) HWY_ATTR { return load_partial(d, from, n - i); },
+           [d, n, i](auto v, T* to) HWY_ATTR { store_partial(v, d, to, n - i); });
   }
 }
 
 template <class T>
-void sgd_step_any(T* w, const T* grad, T* buffer, size_t n, const SgdOptions<T>& o) {
-  if (buffer == nullptr) return sgd_step_decay<T, false, false>(w, grad, buffer, n, o);
-  return o.nesterov ? sgd_step_decay<T, true, true>(w, grad, buffer, n, o)
-                    : sgd_step_decay<T, true, false>(w, grad, buffer, n, o);
+void sgd_step(T* const* p, size_t n, const SgdOptions<T>& o) {
+  return p[2] ? sweep<Sgd<T, true>>(p, n, o) : sweep<Sgd<T, false>>(p, n, o);
+}
+
+template <class T>
+void adam_step(T* const* p, size_t n, const AdamOptions<T>& o) {
+  return p[4] ? sweep<Adam<T, true>>(p, n, o) : sweep<Adam<T, false>>(p, n, o);
+}
+
+template <class T>
+void adagrad_step(T* const* p, size_t n, const AdagradOptions<T>& o) {
+  sweep<Adagrad<T>>(p, n, o);
+}
+
+template <class T>
+void rmsprop_step(T* const* p, size_t n, const RmspropOptions<T>& o) {
+  if (p[3]) return p[4] ? sweep<Rmsprop<T, true, true>>(p, n, o) : sweep<Rmsprop<T, true, false>>(p, n, o);
+  return p[4] ? sweep<Rmsprop<T, false, true>>(p, n, o) : sweep<Rmsprop<T, false, false>>(p, n, o);
+}
+
+template <class T>
+void ftrl_step(T* const* p, size_t n, const FtrlOptions<T>& o) {
+  sweep<Ftrl<T>>(p, n, o);
+}
+
+template <class T>
+void lion_step(T* const* p, size_t n, const LionOptions<T>& o) {
+  sweep<Lion<T>>(p, n, o);
+}
+
+// StepStats of n elements, their values before the step in `before`, which is overwritten.
+template <class T>
+StepStats step_stats(T* before, const T* after, size_t n, double l1, double l2) {
+  const Tag<T> d;
+  StepStats s;
+  s.penalty = l1 * l1_norm(after, n) + l2 / 2 * squared_l2_norm(after, n);
+  s.nonzeros = sum(after, n, [](auto v) HWY_ATTR {
+    return hn::IfThenElseZero(hn::Ne(v, hn::Zero(D64())), hn::Set(D64(), 1.0));
+  });
+  map(d, n, false, [](auto a, auto b) HWY_ATTR { return hn::Sub(b, a); }, before, before, after);
+  s.squared_change = squared_l2_norm(before, n);
+  return s;
+}
+
+// Σx², and whether all of x are finite. The sum of finite doubles may overflow; that of their products with 0
+// does not.
+template <class T>
+GradientNorm squared_norm_and_finite(const T* x, size_t n) {
+  const double squared = squared_l2_norm(x, n);
+  const double largest = hwy::HighestValue<double>();
+  const bool finite =
+      squared <= largest || sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, hn::Zero(D64())); }) == 0;
+  return {squared, finite};
 }
 
 }  // namespace HWY_NAMESPACE

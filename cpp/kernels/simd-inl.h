@@ -118,11 +118,11 @@ HWY_INLINE V<D64> load_double(D64 d, const float* p) {
   return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, D64>(), p));
 }
 
-// The lanes, folded in halves: i and i + N/2, and so on to the last.
+// The lanes of a vector, folded in halves: lane i and i + N/2, and so on to the last.
 template <class D>
-HWY_INLINE double fold(D d, V<D> v) {
-  if constexpr (hn::MaxLanes(d) == 1) {
-    return hn::GetLane(v);
+HWY_INLINE double fold(D, V<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return static_cast<double>(hn::GetLane(v));
   } else {
     const hn::Half<D> half;
     return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
@@ -173,17 +173,6 @@ HWY_INLINE double sum(const T* x, size_t n, Op op) {
 
 // Sums of short runs, in kRowLanes lanes of the dtype and folded in double.
 constexpr size_t kRowLanes = 32;
-
-// The lanes of a vector, folded in halves: lane i and i + N/2, and so on to the last.
-template <class D>
-HWY_INLINE double fold(D, V<D> v) {
-  if constexpr (hn::MaxLanes(D()) == 1) {
-    return static_cast<double>(hn::GetLane(v));
-  } else {
-    const hn::Half<D> half;
-    return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
 
 template <class T>
 struct RowSum {

@@ -53,7 +53,15 @@ from regkern.norm import (
     fold_batch_norm,
     merge_stats,
 )
-from regkern.optim import l2_decay, sgd_step
+from regkern.optim import (
+    adagrad_step,
+    adam_step,
+    ftrl_step,
+    l2_decay,
+    lion_step,
+    rmsprop_step,
+    sgd_step,
+)
 from regkern.projections import (
     project_box,
     project_l1_ball,
@@ -101,6 +109,8 @@ __all__ = [
     "ProximalGradientResult",
     "RMSNorm",
     "__version__",
+    "adagrad_step",
+    "adam_step",
     "alpha_dropout",
     "batch_norm",
     "batch_norm_apply",
@@ -118,6 +128,7 @@ __all__ = [
     "feature_alpha_dropout",
     "feature_dropout",
     "fold_batch_norm",
+    "ftrl_step",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -130,6 +141,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "lion_step",
     "merge_stats",
     "normal",
     "project_box",
@@ -160,6 +172,7 @@ __all__ = [
     "relu_dropout_backward",
     "rms_norm",
     "rms_norm_backward",
+    "rmsprop_step",
     "set_num_threads",
     "sgd_step",
     "show_config",

@@ -10,6 +10,27 @@ Mask: TypeAlias = tuple[Any, ...]  # seed, stream, shape, p, noise_shape, scale
 
 __version__: str
 
+class Parameters:
+    def __init__(
+        self,
+        rule: str,
+        function: str,
+        names: tuple[str, str],
+        keys: list[str],
+        weights: list[Array],
+        states: dict[str, list[Array] | None],
+        group: list[int],
+    ) -> None: ...
+    def check_options(self, groups: list[dict[str, Any]]) -> None: ...
+    def step(
+        self,
+        grads: list[Any],
+        groups: list[dict[str, Any]],
+        max_grad_norm: float | None,
+        skip_nonfinite: bool,
+        collect: bool,
+    ) -> tuple[bool, float | None, tuple[float, int, float] | None]: ...
+
 def activation_dropout(
     function: str,
     x: ArrayLike,
@@ -187,20 +208,9 @@ def row_norm_backward(
 def row_prox(function: str, x: ArrayLike, number: float, axis: int | None, out: Array | None) -> Array: ...
 def set_isa(name: str) -> None: ...
 def set_num_threads(n: int) -> None: ...
-def sgd_step(
-    w: Array,
-    grad: ArrayLike,
-    lr: float,
-    momentum: float,
-    buffer: Array | None,
-    dampening: float,
-    nesterov: bool,
-    weight_decay: float,
-    decoupled: bool,
-    l1: float,
-) -> None: ...
 def softmax_dropout(x: ArrayLike, p: float, seed: int, stream: int, training: bool, out: Array | None) -> Array: ...
 def softmax_dropout_backward(dy: ArrayLike, x: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
 def squared_l2_norm(x: ArrayLike) -> float: ...
+def step(rule: str, w: Array, grad: ArrayLike, states: dict[str, Array | None], options: dict[str, Any]) -> None: ...
 def swap_local_threads(n: int | None) -> int | None: ...
 def uniform(shape: int | tuple[int, ...], seed: int, stream: int, dtype: DTypeLike, out: Array | None) -> Array: ...

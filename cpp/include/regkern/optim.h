@@ -1,7 +1,11 @@
-// Weight decay and the optimizer step with the penalty fused in. Formulas: regkern/reference/optim.py.
+// Weight decay, and optimizer steps with the penalty fused in. Formulas: regkern/reference/optim.py.
 
 #ifndef REGKERN_OPTIM_H_
 #define REGKERN_OPTIM_H_
+
+#include <array>
+#include <cstddef>
+#include <span>
 
 #include "regkern/array.h"
 
@@ -12,22 +16,102 @@ template <class T>
 void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor);
 
 enum class Decay { kNone, kCoupled, kDecoupled };
+enum class Prox { kNone, kEuclidean, kDiagonal };
+
+// What all rules share. Numbers are formed in double and rounded once, to T.
+template <class T>
+struct StepOptions {
+  T scale = 1;         // of the gradient: −1 to maximize, below 1 in magnitude to clip
+  T weight_decay = 0;  // coupled: what of w is added to the gradient; decoupled: what of w the step takes off
+  T threshold = 0;     // lr·l1
+  Decay decay = Decay::kNone;
+  Prox prox = Prox::kNone;
+  // StepStats::penalty is penalty_l1·‖w‖₁ + penalty_l2/2·‖w‖².
+  double penalty_l1 = 0, penalty_l2 = 0;
+};
 
 template <class T>
-struct SgdOptions {
+struct SgdOptions : StepOptions<T> {  // state: buffer, or none
   T lr = 0;
   T momentum = 0;
   T undampened = 1;  // 1 − dampening
-  T weight_decay = 0;
-  T threshold = 0;  // lr·l1; the proximal step runs where `prox` says so
-  Decay decay = Decay::kNone;
   bool nesterov = false;
-  bool prox = false;
 };
 
-// One step in place. No two of w, grad and buffer share memory; buffer.data == nullptr: no momentum.
 template <class T>
-void sgd_step(const Extents& shape, InOut<T> w, In<T> grad, InOut<T> buffer, const SgdOptions<T>& options);
+struct AdamOptions : StepOptions<T> {  // state: exp_avg, exp_avg_sq, and max_exp_avg_sq for amsgrad
+  T lr = 0;                            // divided by the bias correction of exp_avg
+  T fresh1 = 0;                        // 1 − β₁
+  T beta2 = 0;
+  T fresh2 = 0;   // 1 − β₂
+  T unbias2 = 1;  // 1/√(bias correction of exp_avg_sq)
+  T eps = 0;
+};
+
+template <class T>
+struct AdagradOptions : StepOptions<T> {  // state: square_sum
+  T lr = 0;
+  T eps = 0;
+};
+
+template <class T>
+struct RmspropOptions : StepOptions<T> {  // state: square_avg; grad_avg if centered; buffer if momentum
+  T lr = 0;
+  T alpha = 0;
+  T fresh = 0;  // 1 − α
+  T eps = 0;
+  T momentum = 0;
+};
+
+template <class T>
+struct FtrlOptions : StepOptions<T> {  // state: z, n
+  T alpha = 0;
+  T beta = 0;
+  T l1 = 0;
+  T l2 = 0;
+};
+
+template <class T>
+struct LionOptions : StepOptions<T> {  // state: exp_avg
+  T lr = 0;
+  T beta1 = 0;
+  T fresh1 = 0;  // 1 − β₁
+  T beta2 = 0;
+  T fresh2 = 0;  // 1 − β₂
+};
+
+inline constexpr std::size_t kMaxStates = 3;
+
+// One array of parameters with its gradient and what its rule keeps beside it; a state without data is one
+// that the options leave out. Nothing that is written shares memory with anything else.
+template <class T>
+struct Parameter {
+  Extents shape;
+  InOut<T> w;
+  In<T> grad;
+  std::array<InOut<T>, kMaxStates> states;
+  std::size_t group = 0;  // which options
+};
+
+// Of all parameters after a step.
+struct StepStats {
+  double penalty = 0;
+  double nonzeros = 0;
+  double squared_change = 0;  // ‖Δw‖²
+};
+
+// One step of the rule that Options names, in place, over any number of parameters in one parallel region.
+// `stats` may be null.
+template <class T, template <class> class Options>
+void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats);
+
+struct GradientNorm {
+  double squared = 0;
+  bool finite = true;  // no NaN and no Inf
+};
+
+template <class T>
+GradientNorm gradient_norm(std::span<const Parameter<T>> parameters);
 
 }  // namespace regkern
 

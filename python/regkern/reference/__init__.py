@@ -61,7 +61,15 @@ from regkern.reference.norm import (
     fold_batch_norm,
     merge_stats,
 )
-from regkern.reference.optim import l2_decay, sgd_step
+from regkern.reference.optim import (
+    adagrad_step,
+    adam_step,
+    ftrl_step,
+    l2_decay,
+    lion_step,
+    rmsprop_step,
+    sgd_step,
+)
 from regkern.reference.projections import (
     project_box,
     project_l1_ball,
@@ -107,6 +115,8 @@ __all__ = [
     "NormCache",
     "ProximalGradientResult",
     "RMSNorm",
+    "adagrad_step",
+    "adam_step",
     "alpha_dropout",
     "batch_norm",
     "batch_norm_apply",
@@ -124,6 +134,7 @@ __all__ = [
     "feature_alpha_dropout",
     "feature_dropout",
     "fold_batch_norm",
+    "ftrl_step",
     "gaussian_dropout",
     "gelu_dropout",
     "gelu_dropout_backward",
@@ -135,6 +146,7 @@ __all__ = [
     "l2_decay",
     "layer_norm",
     "layer_norm_backward",
+    "lion_step",
     "merge_stats",
     "normal",
     "project_box",
@@ -165,6 +177,7 @@ __all__ = [
     "relu_dropout_backward",
     "rms_norm",
     "rms_norm_backward",
+    "rmsprop_step",
     "sgd_step",
     "softmax_dropout",
     "softmax_dropout_backward",
