@@ -159,6 +159,8 @@ def activation_slope(function: str, activation: str | None, negative_slope: floa
     """What a negative number is multiplied by, or None where nothing happens to it."""
     if activation not in (None, "relu", "leaky_relu"):
         raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
+    if activation == "leaky_relu" and negative_slope is None:
+        raise TypeError(f"{function}: negative_slope must be a real number, got None")
     return None if activation is None else 0.0 if activation == "relu" else negative_slope
 
 
