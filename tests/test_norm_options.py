@@ -486,6 +486,21 @@ def test_bad_weights(function: str, weighted: Callable[..., Any]) -> None:
     assert (x == np.arange(24).reshape(4, 3, 2)).all()
 
 
+@pytest.mark.parametrize(("function", "weighted"), WEIGHTED[:2], ids=[name for name, _ in WEIGHTED[:2]])
+def test_kinds_are_wrong_beside_weights_as_without(function: str, weighted: Callable[..., Any]) -> None:
+    """Python looks at shapes before the gate does: what it cannot take is named all the same."""
+    x, w = np.ones((4, 3), np.float32), np.ones(4, np.float32)
+    for axis in (1.0, "1", None):
+        with pytest.raises(TypeError, match=rf"^{function}: axis must be an int, got "):
+            weighted(x, w, axis=axis)
+    for bad in ([[1.0], [1.0, 2.0]], None, "abc", x.astype(int), np.ma.masked_array(x, x > 0)):
+        with pytest.raises(TypeError, match=rf"^{function}: x must be .*, got "):
+            weighted(bad, w)
+    for bad in ([[1.0], [1.0, 2.0]], np.ma.masked_array(w, w > 0), np.ma.masked_array(w > 0, w > 0), "abc", {}):
+        with pytest.raises(TypeError, match=rf"^{function}: weights must be .*, got "):
+            weighted(x, bad)
+
+
 def test_weights_do_not_overlap_what_is_written() -> None:
     x = np.ones((4, 3), np.float32)
     w = np.ones((4, 1), np.float32)
@@ -610,6 +625,8 @@ def test_residual_and_activation_are_the_separate_operations(
     """To the bit: y, the bits in the cache, and the gradients of dy gated by hand."""
     arrays = data.make(dtype, rng)
     arrays["residual"] = special(arrays["residual"])
+    if data.channels > 1:  # zeros of both signs before the activation
+        arrays["gamma"][0], arrays["beta"][0] = 0, -0.0
     dy = special(rng.standard_normal(data.shape).astype(dtype))
     plain, plain_cache, plain_running = call(rk, without(arrays, "residual"), data, training=training)
     for mine in (arrays, without(arrays, "residual")):
@@ -859,6 +876,17 @@ def test_bad_names_of_gradients(module: Any, rng: np.random.Generator) -> None:
         module.batch_norm_backward(x, cache, wrt="y")
 
 
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_kinds_of_names(module: Any) -> None:
+    x = np.ones((4, 3))
+    for bad in (np.array(["relu", "relu"]), ["relu"], {}):
+        with pytest.raises(ValueError, match=r"^batch_norm: activation must be None, "):
+            module.batch_norm(x, training=True, activation=bad)
+    _, cache = module.batch_norm(x, training=True)
+    with pytest.raises(TypeError, match=r"^batch_norm_backward: wrt must be an iterable of names, got 3"):
+        module.batch_norm_backward(x, cache, wrt=3)
+
+
 # --- the layer ---
 
 
@@ -911,3 +939,11 @@ def test_a_layer_refuses_an_unknown_activation() -> None:
     for module in (rk, ref):
         with pytest.raises(ValueError, match=r"^BatchNorm: activation must be None, \"relu\" or \"leaky_relu\""):
             module.BatchNorm(3, activation="gelu")
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_a_cumulative_average_of_virtual_batches_is_refused(module: Any) -> None:
+    """One momentum for all virtual batches of a call cannot make an average of them: it would keep the last alone."""
+    message = r"^BatchNorm: momentum must be a number where there are virtual batches, got None"
+    with pytest.raises(ValueError, match=message):
+        module.BatchNorm(3, momentum=None, virtual_batch_size=4)
