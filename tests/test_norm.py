@@ -167,6 +167,18 @@ def test_shifts_from_outliers_cost_no_digits(
     assert_exact_statistics(as_channels(columns, shape).astype(dtype))
 
 
+@pytest.mark.parametrize("shape", [(300_001, 3), (60_001, 3, 5), (4, 3, 90_001)], ids=str)
+@pytest.mark.parametrize("outliers", [3, 5])
+def test_a_shift_thousands_of_deviations_off_is_taken_back(
+    shape: tuple[int, ...], outliers: int, dtype: type, rng: np.random.Generator
+) -> None:
+    """Only in a large batch can so few elements be so far from the mean: one pass would leave 1e-10 of the variance."""
+    count = int(np.prod(shape)) // shape[1]
+    columns = rng.standard_normal((count, shape[1]))
+    columns[((count - 1) * np.arange(5) // 4)[:outliers], 1:] += 1e6
+    assert_exact_statistics(as_channels(columns, shape).astype(dtype))
+
+
 @pytest.mark.parametrize("shape", STATISTICS, ids=str)
 @pytest.mark.parametrize(("sample", "rest"), [(5.0, 5.0), (0.0, 1e6), (1e6, 0.0), (-3.0, 1e3), (1e-3, 0.0)])
 def test_samples_that_do_not_vary_where_the_rest_does(
