@@ -79,8 +79,13 @@ def test_layouts_give_the_same_bits(case: NormCase, dtype: type, rng: np.random.
             assert_same_bits(a, b, (layout, "dy"))
         assert rk.batch_norm_backward(g, cache, out=g)[0] is g
         assert_same_bits(g, gradients[0], (layout, "dy in place"))
+    dense = copies(arrays)
+    case.call(rk, dense)
     vectors = {name: np.repeat(a, 2)[::2] for name, a in arrays.items() if name != "x"}
     assert_same_bits(case.call(rk, {"x": arrays["x"], **vectors})[0], expected, "strided parameters")
+    for name in ("running_mean", "running_var"):
+        assert_same_bits(vectors[name], dense[name], name)
+        assert_same_bits(vectors[name].base[1::2], arrays[name], "between strided numbers")
 
 
 @pytest.mark.parametrize("case", NORM_CASES, ids=str)
@@ -229,17 +234,28 @@ def test_a_channel_does_not_depend_on_its_neighbours(
     """Larger than a quarter of the last cache, so that channels are done range by range: the bits of fewer at once."""
     x, dy = (3 + 2 * rng.standard_normal(shape, np.float32).astype(dtype) for _ in range(2))
     residual, weights = dy[::-1], rng.random((shape[0], 1, *shape[2:]), np.float32).astype(dtype)
-    gamma, beta = rng.standard_normal((2, shape[1])).astype(dtype)
-    for options in ({}, {"activation": "relu", "weights": weights}):
-        more = {"residual": residual} if options else {}
-        y, cache = rk.batch_norm(x, gamma, beta, training=True, **options, **more)
+    vectors = dict(
+        zip(("gamma", "beta", "running_mean"), rng.standard_normal((3, shape[1])).astype(dtype), strict=True)
+    )
+    vectors["running_var"] = (1 + rng.random(shape[1])).astype(dtype)
+    for options in (
+        {"training": True},
+        {"training": False},
+        {"training": True, "activation": "relu", "weights": weights},
+    ):
+        more = {"residual": residual} if "activation" in options else {}
+        mine = copies(vectors)
+        y, cache = rk.batch_norm(x, **mine, **options, **more)
         dx, dgamma, dbeta, *_ = rk.batch_norm_backward(dy, cache)
         for part in (slice(0, 1), slice(3, 6), slice(shape[1] - 1, None)):
             few = {name: a[:, part] for name, a in more.items()}
-            got, few_cache = rk.batch_norm(x[:, part].copy(), gamma[part], beta[part], training=True, **options, **few)
+            few_vectors = {name: a[part].copy() for name, a in vectors.items()}
+            got, few_cache = rk.batch_norm(x[:, part].copy(), **few_vectors, **options, **few)
             assert_same_bits(got, y[:, part], part)
+            for name in ("running_mean", "running_var"):
+                assert_same_bits(few_vectors[name], mine[name][part], (part, name))
             results = rk.batch_norm_backward(dy[:, part].copy(), few_cache)
-            for one, whole in zip(results, (dx[:, part], dgamma[part], dbeta[part]), strict=not options):
+            for one, whole in zip(results, (dx[:, part], dgamma[part], dbeta[part]), strict=not more):
                 assert_same_bits(one, whole, part)
 
 
