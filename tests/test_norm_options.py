@@ -411,6 +411,21 @@ def test_weights_that_are_all_0(data: Data, dtype: type, rng: np.random.Generato
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("data", DATA, ids=str)
+def test_a_constant_channel_gives_exactly_beta_under_any_weights(
+    data: Data, kind: str, dtype: type, rng: np.random.Generator
+) -> None:
+    beta = rng.standard_normal(data.channels).astype(dtype)
+    for value in (0.1, 1e8, -3e-30):
+        w = draw_weights(kind, data, dtype, rng)
+        x = np.where(full(w, data) == 0, rng.standard_normal(data.shape), value).astype(dtype)
+        y, cache = rk.batch_norm(x, None, beta, training=True, axis=data.axis, weights=w, eps=1e-12)
+        assert (cache.mean == dtype(value)).all()
+        there = full(w, data) > 0
+        assert_same_bits(y[there], np.broadcast_to(data.along(beta), data.shape)[there])
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("data", DATA, ids=str)
 def test_weighted_statistics_and_gradients_in_parts(
     data: Data, kind: str, dtype: type, rng: np.random.Generator
 ) -> None:
