@@ -98,6 +98,11 @@ def full(w: np.ndarray, data: Data) -> np.ndarray:
     return np.broadcast_to(w.reshape(-1, *[1] * (len(data.shape) - 1)) if w.ndim == 1 else w, data.shape)
 
 
+def one_a_position(w: np.ndarray, data: Data) -> np.ndarray:
+    """Weights in the shape of the data but for the channels, whose length is 1."""
+    return full(w, data)[tuple(slice(None) if i in data.others else slice(1) for i in range(len(data.shape)))]
+
+
 def call(module: Any, arrays: Arrays, data: Data, **options: Any) -> Any:
     """batch_norm of copies of the arrays; the running statistics come third."""
     mine = {name: a.copy(order="K") for name, a in arrays.items() if name.startswith("running")}
@@ -240,7 +245,7 @@ def norm_calls(draw: st.DrawFn) -> tuple[Arrays, Data, np.ndarray, dict[str, Any
     return arrays, data, dy, options
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=400)
 @given(norm_calls())
 def test_any_call_equals_the_reference(drawn: tuple[Arrays, Data, np.ndarray, dict[str, Any]]) -> None:
     arrays, data, dy, options = drawn
@@ -346,9 +351,7 @@ def test_weights_in_any_form_are_the_same_weights(data: Data, dtype: type, rng: 
         mask = rng.random(data.shape[0]) < 0.7
         mask[0] = True
         forms["samples"] = [mask, mask.tolist(), mask.astype(dtype), mask.reshape(-1, *[1] * (dy.ndim - 1))]
-        forms["samples"] += [
-            full(mask, data)[tuple(slice(None) if i in data.others else slice(1) for i in range(dy.ndim))]
-        ]
+        forms["samples"].append(one_a_position(mask, data))
     mask = rng.random(data.positions) < 0.7
     mask.flat[-1] = True
     forms["positions"] = [mask, mask.astype(dtype), *(w for _, w in layouts(mask.astype(dtype)))]
@@ -431,8 +434,7 @@ def test_weighted_statistics_and_gradients_in_parts(
 ) -> None:
     """Statistics of parts merged, sums added up, and the gradient of each part: one call on everything."""
     arrays = without(data.make(dtype, rng), "residual")
-    dy, w = rng.standard_normal(data.shape).astype(dtype), full(draw_weights(kind, data, dtype, rng), data)
-    w = w[tuple(slice(None) if i in data.others else slice(1) for i in range(dy.ndim))]
+    dy, w = rng.standard_normal(data.shape).astype(dtype), one_a_position(draw_weights(kind, data, dtype, rng), data)
     _, cache, _ = call(rk, arrays, data, weights=w)
     x, half = arrays["x"], data.shape[0] // 2
     parts = [slice(0, half), slice(half, None)]
@@ -542,8 +544,7 @@ def each_for_itself(arrays: Arrays, data: Data, dy: np.ndarray, step: int, **opt
     for i in range(0, data.shape[0], step):
         part = slice(i, i + step)
         mine = {name: arrays[name][part] for name in ("x", "residual") if name in arrays}
-        w = None if weights is None else full(weights, data)[part]
-        w = w if w is None else w[tuple(slice(None) if k in data.others else slice(1) for k in range(dy.ndim))]
+        w = None if weights is None else one_a_position(weights, data)[part]
         y, cache = rk.batch_norm(**(arrays | mine | running), training=True, axis=data.axis, weights=w, **options)
         results.append([y, *rk.batch_norm_backward(dy[part], cache)])
     y, dx, dgamma, dbeta, *residual = zip(*results, strict=True)
@@ -933,26 +934,14 @@ def test_the_layer_passes_every_option_on(module: Any, training: bool, dtype: ty
     assert layer.dresidual is None  # not that of the call before
     state = layer.state_dict()
     assert set(state) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-    other = module.BatchNorm(5, eps=1e-3, dtype=dtype, activation="relu")
+    other = module.BatchNorm(5, momentum=0.3, eps=1e-3, dtype=dtype, **options)
     other.load_state_dict(state)
-    assert_same_bits(
-        other.forward(arrays["x"], training=False),
-        np.maximum(
-            module.batch_norm(
-                **without(arrays, "residual", "running_mean", "running_var"),
-                running_mean=layer.running_mean,
-                running_var=layer.running_var,
-                training=False,
-                eps=1e-3,
-            )[0],
-            0,
-        ),
-    )
+    assert_same_bits(other.forward(arrays["x"], training=False), layer.forward(arrays["x"], training=False))
 
 
 def test_a_layer_refuses_an_unknown_activation() -> None:
     for module in (rk, ref):
-        with pytest.raises(ValueError, match=r"^BatchNorm: activation must be None, \"relu\" or \"leaky_relu\""):
+        with pytest.raises(ValueError, match=r'^BatchNorm: activation must be None, "relu" or "leaky_relu", got'):
             module.BatchNorm(3, activation="gelu")
 
 
