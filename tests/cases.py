@@ -325,8 +325,27 @@ NORM_CASES = [
     NormCase((3, 1, 4097)),
     NormCase((1, 2, 9000)),
     NormCase((2, 3, 2, 3, 5)),
+    NormCase((6, 3, 25), axis=0),
+    NormCase((3, 4, 5, 16), axis=2),
+    NormCase((3, 2, 8200)),  # three parts a row, the last one shorter
+    NormCase((2, 5, 16)),
+    NormCase((259, 3, 31)),  # two leaves of rows, a row's end a partial chunk
+    # a few neighbours: columns of which `inner` are one channel, folded with and without a rest, or not at all
     NormCase((6, 3, 5), axis=0),
     NormCase((3, 4, 5, 6), axis=2),
+    NormCase((40, 3, 2)),
+    NormCase((45, 3, 2)),
+    NormCase((37, 5, 3)),
+    NormCase((33, 1, 13), affine=False),
+    NormCase((70, 7, 5)),
+    NormCase((20, 9, 7)),
+    NormCase((40, 17, 15)),
+    NormCase((9, 17, 15)),
+    NormCase((130, 16, 2)),
+    NormCase((6, 205, 5)),
+    NormCase((50, 11, 2, 3), axis=-2),
+    NormCase((7, 3, 9), training=False),
+    NormCase((16_805, 3, 2)),  # three leaves and a rest
     # columns: folded rows with and without a rest, whole vectors, tails, several panels and leaves
     NormCase((2, 1)),
     NormCase((33, 1)),
@@ -336,6 +355,12 @@ NORM_CASES = [
     NormCase((300, 64)),
     NormCase((129, 257)),
     NormCase((20, 1040)),
+    NormCase((70, 63)),  # four, or two, periods of 1008 at once
+    NormCase((70, 67)),  # a period of whole vectors would be too long
+    NormCase((21, 1041)),
+    NormCase((40, 300)),
+    NormCase((2100, 16)),
+    NormCase((300, 600)),
     NormCase((4, 6, 5, 3), axis=-1),
     NormCase((3, 5, 6, 48), axis=-1),
     NormCase((6, 5, 1, 1)),

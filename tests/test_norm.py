@@ -79,8 +79,13 @@ def test_layouts_give_the_same_bits(case: NormCase, dtype: type, rng: np.random.
             assert_same_bits(a, b, (layout, "dy"))
         assert rk.batch_norm_backward(g, cache, out=g)[0] is g
         assert_same_bits(g, gradients[0], (layout, "dy in place"))
+    dense = copies(arrays)
+    case.call(rk, dense)
     vectors = {name: np.repeat(a, 2)[::2] for name, a in arrays.items() if name != "x"}
     assert_same_bits(case.call(rk, {"x": arrays["x"], **vectors})[0], expected, "strided parameters")
+    for name in ("running_mean", "running_var"):
+        assert_same_bits(vectors[name], dense[name], name)
+        assert_same_bits(vectors[name].base[1::2], arrays[name], "between strided numbers")
 
 
 @pytest.mark.parametrize("case", NORM_CASES, ids=str)
@@ -111,7 +116,9 @@ def test_shifted_float32_data(shape: tuple[int, ...], mean: float, tolerance: fl
         assert np.abs(y - exact).max() <= tolerance * max(1.0, np.abs(exact).max())
 
 
-@pytest.mark.parametrize("shape", [(313, 3, 40, 25), (1000, 3), (7, 3, 5)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(313, 3, 40, 25), (1000, 3), (7, 3, 5), (40, 3, 2), (2, 3, 15), (5, 3, 16), (2, 3, 5000)], ids=str
+)
 @pytest.mark.parametrize("value", [0.1, 1e8, -3e-30, 0.0])
 def test_a_constant_channel_gives_exactly_beta(shape: tuple[int, ...], value: float, dtype: type) -> None:
     beta = np.array([0.3, -1.7, 0.0], dtype)
@@ -129,8 +136,145 @@ def test_an_outlier_as_the_first_element(dtype: type, rng: np.random.Generator) 
     assert_close(y, expected, bound(dtype, expected))
 
 
+def as_channels(columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(positions, channels) as an array of ``shape`` whose axis 1 counts the channels, positions in C order."""
+    positions = (shape[0], *shape[2:], shape[1])
+    return np.ascontiguousarray(np.moveaxis(columns.reshape(positions), -1, 1))
+
+
+def assert_exact_statistics(x: np.ndarray, tolerance: float = 1e-12) -> None:
+    """Mean and variance against extended precision: the variance to 1e-12 of itself, whatever the mean."""
+    wide = x.astype(np.longdouble)
+    others = tuple(i for i in range(x.ndim) if i != 1)
+    mean = wide.mean(axis=others, keepdims=True)
+    var = np.square(wide - mean).mean(axis=others)
+    stats = rk.batch_norm_stats(x)
+    scale = np.maximum(np.abs(mean.ravel()), np.sqrt(var))
+    assert (np.abs(stats.mean - mean.ravel()) <= 64 * np.finfo(np.float64).eps * scale).all()
+    np.testing.assert_array_less(np.abs(stats.var - var), tolerance * var + np.finfo(np.float64).tiny)
+
+
+STATISTICS = [(5000, 3), (40, 3, 5, 25), (300, 3, 7), (2, 3, 4100), (41, 33), (17, 5, 3)]
+
+
+@pytest.mark.parametrize("shape", STATISTICS, ids=str)
+@pytest.mark.parametrize("outliers", [1, 2, 3, 4, 5])
+def test_shifts_from_outliers_cost_no_digits(
+    shape: tuple[int, ...], outliers: int, isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Shifts are taken from five elements, from the first to the last in equal steps: any of them far away."""
+    count = int(np.prod(shape)) // shape[1]
+    columns = rng.standard_normal((count, shape[1]))
+    sampled = (count - 1) * np.arange(5) // 4
+    for channel in range(shape[1]):
+        size = (1e6, -1e6, 1e4)[channel % 3]
+        columns[rng.permutation(sampled)[:outliers], channel] += size * (1 + 1e-3 * rng.random(outliers))
+    assert_exact_statistics(as_channels(columns, shape).astype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(300_001, 3), (60_001, 3, 5), (4, 3, 90_001)], ids=str)
+@pytest.mark.parametrize("outliers", [3, 5])
+def test_a_shift_thousands_of_deviations_off_is_taken_back(
+    shape: tuple[int, ...], outliers: int, dtype: type, rng: np.random.Generator
+) -> None:
+    """Only in a large batch can so few elements be so far from the mean: one pass would leave 1e-10 of the variance."""
+    count = int(np.prod(shape)) // shape[1]
+    columns = rng.standard_normal((count, shape[1]))
+    columns[((count - 1) * np.arange(5) // 4)[:outliers], 1:] += 1e6
+    assert_exact_statistics(as_channels(columns, shape).astype(dtype))
+
+
+@pytest.mark.parametrize("shape", [(12_001, 3), (4001, 3, 3), (4, 3, 3001)], ids=str)
+def test_a_second_pass_for_one_channel_changes_no_other(
+    shape: tuple[int, ...], dtype: type, rng: np.random.Generator
+) -> None:
+    count = int(np.prod(shape)) // shape[1]
+    columns = 300 + rng.standard_normal((count, shape[1]))
+    before = rk.batch_norm_stats(as_channels(columns, shape).astype(dtype))
+    columns[:, 1] += 1e6
+    columns[(count - 1) * np.arange(5) // 4, 1] = 0
+    after = rk.batch_norm_stats(as_channels(columns, shape).astype(dtype))
+    for got, expected in ((after.mean, before.mean), (after.var, before.var)):
+        assert_same_bits(got[::2], expected[::2])
+
+
+@pytest.mark.parametrize("shape", STATISTICS, ids=str)
+@pytest.mark.parametrize(("sample", "rest"), [(5.0, 5.0), (0.0, 1e6), (1e6, 0.0), (-3.0, 1e3), (1e-3, 0.0)])
+def test_samples_that_do_not_vary_where_the_rest_does(
+    shape: tuple[int, ...], sample: float, rest: float, dtype: type, rng: np.random.Generator
+) -> None:
+    count = int(np.prod(shape)) // shape[1]
+    columns = rest + rng.standard_normal((count, shape[1]))
+    columns[(count - 1) * np.arange(5) // 4, ::2] = sample  # and in the other channels they do
+    # A shift of up to 32 deviations is not taken back: the terms of the variance are 32² + 1 times as large as it.
+    tolerance = 16 * np.finfo(np.float64).eps * (32**2 + 1)
+    assert_exact_statistics(as_channels(columns, shape).astype(dtype), tolerance)
+
+
+@pytest.mark.parametrize("shape", STATISTICS, ids=str)
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 3.0, 10.0, 30.0, 1e2, 1e4, 1e6, 1e7])
+def test_statistics_at_any_ratio_of_mean_to_deviation(
+    shape: tuple[int, ...], ratio: float, dtype: type, rng: np.random.Generator
+) -> None:
+    deviation = rng.choice([1e-3, 1.0, 100.0], shape[1])
+    columns = deviation * (
+        rng.choice([-ratio, ratio], shape[1]) + rng.standard_normal((np.prod(shape) // shape[1], shape[1]))
+    )
+    assert_exact_statistics(as_channels(columns, shape).astype(dtype))
+
+
+def test_a_row_whose_last_part_is_one_element(isa: str, dtype: type) -> None:
+    """255 parts of 4096 and one of 1: it enters every sum, and nothing behind it does."""
+    x = np.full((1, 2, 1_044_481), 3, dtype)
+    x[0, 0, -1] = 1_044_484
+    x[0, 1, -1] = 3 - 1_044_481
+    weights = np.ones((1, 1, x.shape[2]), dtype)
+    for stats in (rk.batch_norm_stats(x), rk.batch_norm_stats(x, weights=weights)):
+        assert stats.mean.tolist() == [4, 2]
+        assert stats.var.tolist() == [1_044_480, 1_044_480]
+    dy = np.zeros_like(x)
+    dy[..., -1] = 7
+    sum_dy, sum_dy_xhat = rk.batch_norm_backward_reduce(dy, x, stats, eps=0)
+    assert sum_dy.tolist() == [7, 7]
+    np.testing.assert_allclose(sum_dy_xhat, np.sqrt(1_044_480.0) * np.array([7, -7]), rtol=4 * np.finfo(dtype).eps)
+    y, _ = rk.batch_norm(x, training=True, eps=0)
+    np.testing.assert_allclose(y[0, :, -1], np.sqrt(1_044_480.0) * np.array([1, -1]), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("shape", [(48, 40, 37, 40), (6, 7, 300, 301)], ids=str)
+def test_a_channel_does_not_depend_on_its_neighbours(
+    shape: tuple[int, ...], dtype: type, rng: np.random.Generator
+) -> None:
+    """Larger than a quarter of the last cache, so that channels are done range by range: the bits of fewer at once."""
+    x, dy = (3 + 2 * rng.standard_normal(shape, np.float32).astype(dtype) for _ in range(2))
+    residual, weights = dy[::-1], rng.random((shape[0], 1, *shape[2:]), np.float32).astype(dtype)
+    vectors = dict(
+        zip(("gamma", "beta", "running_mean"), rng.standard_normal((3, shape[1])).astype(dtype), strict=True)
+    )
+    vectors["running_var"] = (1 + rng.random(shape[1])).astype(dtype)
+    for options in (
+        {"training": True},
+        {"training": False},
+        {"training": True, "activation": "relu", "weights": weights},
+    ):
+        more = {"residual": residual} if "activation" in options else {}
+        mine = copies(vectors)
+        y, cache = rk.batch_norm(x, **mine, **options, **more)
+        dx, dgamma, dbeta, *_ = rk.batch_norm_backward(dy, cache)
+        for part in (slice(0, 1), slice(3, 6), slice(shape[1] - 1, None)):
+            few = {name: a[:, part] for name, a in more.items()}
+            few_vectors = {name: a[part].copy() for name, a in vectors.items()}
+            got, few_cache = rk.batch_norm(x[:, part].copy(), **few_vectors, **options, **few)
+            assert_same_bits(got, y[:, part], part)
+            for name in ("running_mean", "running_var"):
+                assert_same_bits(few_vectors[name], mine[name][part], (part, name))
+            results = rk.batch_norm_backward(dy[:, part].copy(), few_cache)
+            for one, whole in zip(results, (dx[:, part], dgamma[part], dbeta[part]), strict=not more):
+                assert_same_bits(one, whole, part)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("shape", [(6, 5, 40), (40, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(6, 5, 40), (40, 5), (40, 5, 3), (3, 5, 7)], ids=str)
 def test_a_bad_element_spoils_its_own_channel_only(
     bad: float, shape: tuple[int, ...], dtype: type, rng: np.random.Generator
 ) -> None:
@@ -180,8 +324,12 @@ def test_empty_batches(shape: tuple[int, ...], axis: int, training: bool, dtype:
     assert dgamma.tolist() == dbeta.tolist() == [0] * channels
 
 
-def test_planar_and_columns_agree_to_one_ulp(rng: np.random.Generator) -> None:
-    x = (5 + rng.standard_normal((16, 24, 13, 11))).astype(np.float32)
+@pytest.mark.parametrize(
+    "shape", [(16, 24, 13, 11), (33, 7, 3, 3), (40, 3, 2, 1), (9, 16, 4, 4), (20, 257, 1, 5), (3, 2, 64, 70)], ids=str
+)
+@pytest.mark.parametrize("mean", [0.0, 5.0, 1e4])
+def test_planar_and_columns_agree_to_one_ulp(shape: tuple[int, ...], mean: float, rng: np.random.Generator) -> None:
+    x = (mean + rng.standard_normal(shape)).astype(np.float32)
     planar, _ = rk.batch_norm(x, training=True)
     columns, _ = rk.batch_norm(np.ascontiguousarray(np.moveaxis(x, 1, -1)), training=True, axis=-1)
     np.testing.assert_array_max_ulp(planar, np.moveaxis(columns, -1, 1), maxulp=1)
@@ -295,7 +443,7 @@ def test_a_state_that_does_not_fit_changes_nothing(module: object, misfit: np.nd
             assert_same_bits(value, before[key], (name, key))
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 5), (3, 2, 21), (40, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 2, 5), (41, 2, 3), (3, 2, 21), (40, 2)], ids=str)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_inference_gradient_beside_a_bad_element(
     shape: tuple[int, ...], bad: float, dtype: type, rng: np.random.Generator

@@ -148,6 +148,8 @@ class BatchNormCache:
         every = ("x", "gamma", "beta", "residual") if self.residual else ("x", "gamma", "beta")
         if wrt is None:
             return every
+        if not isinstance(wrt, Iterable):
+            raise TypeError(f"batch_norm_backward: wrt must be an iterable of names, got {wrt!r}")
         names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
         for name in names:
             if name not in every:
@@ -157,8 +159,10 @@ class BatchNormCache:
 
 def activation_slope(function: str, activation: str | None, negative_slope: float) -> float | None:
     """What a negative number is multiplied by, or None where nothing happens to it."""
-    if activation not in (None, "relu", "leaky_relu"):
+    if activation is not None and not (isinstance(activation, str) and activation in ("relu", "leaky_relu")):
         raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
+    if activation == "leaky_relu" and negative_slope is None:
+        raise TypeError(f"{function}: negative_slope must be a real number, got None")
     return None if activation is None else 0.0 if activation == "relu" else negative_slope
 
 
@@ -167,11 +171,17 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: in
     if weights is None:
         return None
     ndim = len(shape)
-    w = np.asarray(weights)
+    fine = ndim >= 2 and isinstance(axis, int | np.integer) and -ndim <= axis < ndim
+    if not fine or isinstance(weights, np.ma.MaskedArray):
+        return weights  # type: ignore[no-any-return]  # an error that the call itself names
+    try:
+        w = np.asarray(weights)
+    except ValueError:  # ragged: likewise
+        return weights  # type: ignore[no-any-return]
     if w.dtype == np.bool_:
         w = w.astype(dtype)
-    if ndim < 2 or not -ndim <= axis < ndim:
-        return w  # an error that the call itself names
+    if w.dtype.kind not in "fiu":
+        return w
     if w.ndim == 1:
         w = w.reshape(-1, *[1] * (ndim - 1))
     fits = w.ndim == ndim and all(n in (1, m) for n, m in zip(w.shape, shape, strict=True))
@@ -202,7 +212,8 @@ class BatchNormLayer:
     eps, axis, unbiased
         As in ``batch_norm``.
     momentum : float in [0, 1] or None, default 0.1
-        As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch.
+        As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch
+        (not with virtual batches, which share one momentum).
     affine : bool, default True
         Learn gamma (starts at 1) and beta (starts at 0).
     activation, negative_slope, virtual_batch_size
@@ -236,6 +247,8 @@ class BatchNormLayer:
         dtype: DTypeLike = np.float32,
     ) -> None:
         activation_slope("BatchNorm", activation, negative_slope)
+        if momentum is None and virtual_batch_size is not None:
+            raise ValueError("BatchNorm: momentum must be a number where there are virtual batches, got None")
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

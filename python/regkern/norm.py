@@ -16,6 +16,13 @@ from regkern.reference.norm import merge_stats as _merge
 Array = NDArray[Any]
 
 
+def _weights(function: str, weights: ArrayLike | None, x: ArrayLike, axis: int) -> Array | None:
+    if weights is None:
+        return None
+    _core.require_float(function, "x", x)  # before its shape is looked at
+    return sample_weights(function, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+
+
 def batch_norm(
     x: ArrayLike,
     gamma: ArrayLike | None = None,
@@ -115,8 +122,7 @@ def batch_norm(
     """
     f = "batch_norm"
     slope = activation_slope(f, activation, negative_slope)
-    if weights is not None:
-        weights = sample_weights(f, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+    weights = _weights(f, weights, x, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
         x,
         gamma,
@@ -273,9 +279,7 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None =
     >>> rk.batch_norm_stats(np.array([[1.0, 10.0], [3.0, 30.0]]))
     BatchNormStats(count=2.0, mean=array([ 2., 20.]), var=array([  1., 100.]))
     """
-    if weights is not None:
-        weights = sample_weights("batch_norm_stats", weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
-    return BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
+    return BatchNormStats(*_core.batch_norm_stats(x, axis, _weights("batch_norm_stats", weights, x, axis)))
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
@@ -492,8 +496,7 @@ def batch_norm_backward_apply(
     """
     f = "batch_norm_backward_apply"
     _require_stats(f, stats)
-    if weights is not None:
-        weights = sample_weights(f, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+    weights = _weights(f, weights, x, axis)
     return _core.batch_norm_backward_apply(
         dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, weights, out
     )
