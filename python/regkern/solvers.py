@@ -56,8 +56,9 @@ def proximal_gradient(
     .. math:: w^+ = \mathrm{prox}_{s g}(z - s \nabla f(z)), \qquad z = w \text{ (ISTA)} \quad\text{or}\quad
         z = w + \tfrac{t - 1}{t^+} (w - w^-) \text{ (FISTA)}
 
-    The step s is halved until :math:`f(w^+) \le f(z) + \langle\nabla f(z), w^+ - z\rangle + \|w^+ - z\|^2 / (2s)`, to a
-    few roundings of f. Where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, it starts again.
+    The step s is halved until :math:`f(w^+) \le f(z) + \langle\nabla f(z), w^+ - z\rangle + \|w^+ - z\|^2 / (2s)` to a
+    few roundings of f, or :math:`\langle\nabla f(w^+) - \nabla f(z), w^+ - z\rangle \le \|w^+ - z\|^2 / (2s)`, which
+    implies it for convex f and survives where f is small against what it is made of. Where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, it starts again.
 
     Parameters
     ----------
@@ -131,8 +132,12 @@ def proximal_gradient(
             w_next = penalty.prox(z - w.dtype.type(s) * grad, s)
             move = (w_next - z).astype(np.float64)
             value_next, grad_next = value_and_grad(w_next)
-            model = value + float(np.vdot(grad, move)) + float(np.vdot(move, move)) / (2 * s)
-            if value_next <= model + 10 * eps * abs(value):
+            room = float(np.vdot(move, move)) / (2 * s)
+            if value_next <= value + float(np.vdot(grad, move)) + room + 10 * eps * abs(value):
+                break
+            if (
+                math.isfinite(value_next) and float(np.vdot(grad_next - grad, move)) <= room
+            ):  # gradients keep digits that values have lost
                 break
             s /= 2
             if s < np.finfo(np.float64).tiny:
