@@ -183,12 +183,7 @@ struct RowSum {
     for (size_t half = kRowLanes / N / 2; half != 0; half /= 2) {
       for (size_t k = 0; k < half; ++k) wide[k] = hn::Add(wide[k], wide[k + half]);
     }
-    HWY_ALIGN double last[N];
-    hn::Store(wide[0], d, last);
-    for (size_t half = N / 2; half != 0; half /= 2) {
-      for (size_t k = 0; k < half; ++k) last[k] += last[k + half];
-    }
-    return last[0];
+    return fold(d, wide[0]);
   }
   V<Tag<T>> lanes[kVectors];
 };
