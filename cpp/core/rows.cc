@@ -166,8 +166,9 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
   const auto follow = [&](Hull& hull) {
     const Block block = hull.blocks[hull.first++];
     const auto end = done + static_cast<std::size_t>(block.count);
-    std::fill(y + done, y + end, static_cast<T>(block.sum / block.count));
-    done = end;
+    const T level = static_cast<T>(block.sum / block.count);
+    do y[done] = level;  // most blocks are too short for a vector
+    while (++done < end);
     return block;
   };
   const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
