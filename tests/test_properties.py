@@ -41,6 +41,10 @@ def test_prox_is_nonexpansive(x: np.ndarray, z: np.ndarray, threshold: float, sh
         lambda a: rk.prox_l1(a, threshold, nonneg=True),
         lambda a: rk.prox_elastic_net(a, threshold, shrink),
         lambda a: rk.prox_ridge(a, shrink),
+        lambda a: rk.prox_huber(a, shrink, 0.7),
+        lambda a: rk.project_box(a, -threshold, shrink),
+        rk.project_nonneg,
+        lambda a: rk.project_linf_ball(a, threshold),
     ):
         assert (np.abs(prox(x).astype(float) - prox(z)) <= gap).all()
 
@@ -76,6 +80,8 @@ def test_threshold_zero_is_the_identity(x: np.ndarray) -> None:
     assert (rk.prox_l1(x, 0) == x).all()
     assert (rk.prox_elastic_net(x, 0, 0) == x).all()
     assert (rk.prox_ridge(x, 0) == x).all()
+    for prox in (rk.prox_l0, rk.prox_l_half, rk.prox_mcp, rk.prox_scad, rk.prox_log_sum, rk.prox_huber):
+        assert (prox(x, 0) == x).all()
 
 
 @given(arrays(), st.floats(0, 1), st.floats(0, 1))

@@ -146,11 +146,9 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
   }
   const auto bound = [&](const char* name, py::handle value) {
     if (py::isinstance<py::array>(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
-    const Array number = new_vector(from.dtype(), 1);
-    visit(from.dtype(), [&](auto type) {
-      *number.data<decltype(type)>() = static_cast<decltype(type)>(real({f, name}, value));
-    });
-    return broadcast({f, name}, number, "x", from);
+    const py::object number =
+        py::module_::import("numpy").attr("asarray")(real({f, name}, value), from.object().attr("dtype"));
+    return broadcast({f, name}, input({f, name}, number), "x", from);
   };
   const Array low = bound("lower", lower), high = bound("upper", upper);
   const Array to = out_or_new({f, "out"}, out, "x", from);

@@ -150,19 +150,15 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
     if (x != y) std::memcpy(y, x, n * sizeof(T));
     return;
   }
-  double total = 0;
-  for (std::size_t i = 0; i < n; ++i) total += static_cast<double>(x[i]);
-  const double mean = total / static_cast<double>(n);
+  const double mean = table<T>().plain.sum(x, n) / static_cast<double>(n);
   if (!std::isfinite(mean)) {
     std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  double drift = 0, furthest = 0;
-  for (std::size_t i = 0; i + 1 < n; ++i) {
-    drift += static_cast<double>(x[i]) - mean;
-    furthest = std::max(furthest, std::abs(drift));
-  }
-  if (furthest <= t) {  // nothing is worth a jump
+  double drift = 0;
+  std::size_t inside = 0;  // how long the cumulated x stays within t of the straight line
+  for (; inside < n && std::abs(drift) <= t; ++inside) drift += static_cast<double>(x[inside]) - mean;
+  if (inside == n) {  // nothing is worth a jump
     std::fill_n(y, n, static_cast<T>(mean));
     return;
   }
@@ -170,8 +166,9 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
   const auto follow = [&](Hull& hull) {
     const Block block = hull.blocks[hull.first++];
     const auto end = done + static_cast<std::size_t>(block.count);
-    std::fill(y + done, y + end, static_cast<T>(block.sum / block.count));
-    done = end;
+    const T level = static_cast<T>(block.sum / block.count);
+    do y[done] = level;  // most blocks are too short for a vector
+    while (++done < end);
     return block;
   };
   const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };

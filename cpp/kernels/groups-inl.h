@@ -45,11 +45,18 @@ double sum_squares(const T* x, size_t n, T soft, double scale) {
   });
 }
 
-// What to multiply a group of this norm by.
+// What to multiply groups of these norms by.
+template <class D>
+HWY_INLINE V<D> factors_of(D d, V<D> norm, V<D> t, bool ball) {
+  const auto ratio = hn::Div(t, norm), one = hn::Set(d, 1.0);
+  const auto within = hn::Le(norm, t);
+  return ball ? hn::IfThenElse(within, one, ratio) : hn::IfThenZeroElse(within, hn::Sub(one, ratio));
+}
+
 template <class T>
 T group_factor(double norm, double t, bool ball) {
-  if (ball) return norm <= t ? T(1) : static_cast<T>(t / norm);
-  return norm <= t ? T(0) : static_cast<T>(1 - t / norm);
+  const hn::CappedTag<double, 1> d;
+  return static_cast<T>(hn::GetLane(factors_of(d, hn::Set(d, norm), hn::Set(d, t), ball)));
 }
 
 template <class D>
@@ -64,36 +71,76 @@ void scale(const T* x, T* y, size_t n, T factor, bool stream) {
   map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_by(d, v, f); }, y, x);
 }
 
+HWY_INLINE void store_rounded(D64 d, V<D64> v, double* p) { hn::StoreU(v, d, p); }
+HWY_INLINE void store_rounded(D64, V<D64> v, float* p) {
+  const hn::Rebind<float, D64> d;
+  hn::StoreU(hn::DemoteTo(d, v), d, p);
+}
+
+constexpr size_t kGroupRoom =
+    512;  // elements worked off at once: their stores drain while the next are summed
+
+// The factors of up to kGroupRoom groups.
+template <class T>
+HWY_INLINE void find_factors(const T* x, size_t groups, size_t size, const T* weights,
+                             const GroupRule<T>& rule, T* factors) {
+  const D64 d;
+  constexpr size_t N = hn::MaxLanes(D64());
+  HWY_ALIGN double norms[kGroupRoom + N], thresholds[kGroupRoom + N];
+  for (size_t g = 0; g < groups; ++g) {
+    const T* const group = x + g * size;
+    // Squares of float32 stay in the range of float64; their roots are taken together.
+    norms[g] = sizeof(T) == 4
+                   ? sum_squares(group, size, rule.soft, 1.0)
+                   : norm_of([&](double c) HWY_ATTR { return sum_squares(group, size, rule.soft, c); });
+    thresholds[g] = weights == nullptr ? rule.threshold : rule.threshold * static_cast<double>(weights[g]);
+  }
+  for (size_t g = groups; g < groups + N; ++g) norms[g] = thresholds[g] = 1;
+  for (size_t g = 0; g < groups; g += N) {
+    const auto v = hn::Load(d, norms + g);
+    const auto norm = sizeof(T) == 4 ? hn::Sqrt(v) : v;
+    store_rounded(d, factors_of(d, norm, hn::Load(d, thresholds + g), rule.ball), factors + g);
+  }
+}
+
 // y = apply(x, factor of its group) for groups of `size` neighbours. Those that fit are worked off many at a
 // time: their factors are spread to one an element, so that one pass streams over all of them.
 template <class T, class Apply>
 HWY_INLINE void scale_groups_by(const T* x, T* y, size_t groups, size_t size, const T* weights,
                                 const GroupRule<T>& rule, bool stream, Apply apply) {
-  constexpr size_t kRoom = 1024;
   const Tag<T> d;
-  const auto factor_of = [&](size_t g) HWY_ATTR {
-    const double norm =
-        norm_of([&](double c) HWY_ATTR { return sum_squares(x + g * size, size, rule.soft, c); });
-    const double w = weights == nullptr ? 1.0 : static_cast<double>(weights[g]);
-    return group_factor<T>(norm, rule.threshold * w, rule.ball);
-  };
-  if (size > kRoom) {
+  constexpr size_t kLine = 64 / sizeof(T);
+  HWY_ALIGN T each[kGroupRoom + kLine];
+  if (size > kGroupRoom) {
     for (size_t g = 0; g < groups; ++g) {
-      const auto factor = hn::Set(d, factor_of(g));
+      find_factors(x + g * size, 1, size, weights == nullptr ? nullptr : weights + g, rule, each);
+      const auto factor = hn::Set(d, each[0]);
       map_unfenced(
           d, size, stream, [&](auto v) HWY_ATTR { return apply(v, factor); }, y + g * size, x + g * size);
     }
     return;
   }
-  HWY_ALIGN T factors[kRoom + hn::MaxLanes(d)];
-  const size_t at_once = kRoom / size;
+  HWY_ALIGN T buffer[kLine + kGroupRoom + hn::MaxLanes(d)];
+  T* const spread = buffer + kLine;
+  const size_t at_once = kGroupRoom / size;
+  size_t done = 0, ahead = 0;  // elements written; factors known beyond them, which stand before `spread`
   for (size_t first = 0; first < groups; first += at_once) {
     const size_t count = HWY_MIN(at_once, groups - first);
+    for (size_t i = 0; i < at_once * size; i += kLine) hwy::Prefetch(x + (first + at_once) * size + i);
+    find_factors(x + first * size, count, size, weights == nullptr ? nullptr : weights + first, rule, each);
     for (size_t g = 0; g < count; ++g) {  // a whole vector may reach into the next group, whose turn comes
-      const auto factor = hn::Set(d, factor_of(first + g));
-      for (size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(factor, d, factors + g * size + i);
+      const auto factor = hn::Set(d, each[g]);
+      for (size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(factor, d, spread + g * size + i);
     }
-    map_unfenced(d, count * size, stream, apply, y + first * size, x + first * size, factors);
+    // Streams end with a cache line of y, so that none is written in two parts.
+    const size_t known = ahead + count * size;
+    const size_t over = reinterpret_cast<uintptr_t>(y + done + known) % 64 / sizeof(T);
+    const size_t left = !stream || first + count == groups ? 0 : HWY_MIN(over, known);
+    const size_t n = known - left;
+    map_unfenced(d, n, stream, apply, y + done, x + done, spread - ahead);
+    for (size_t i = left; i != 0; --i) spread[-static_cast<ptrdiff_t>(i)] = spread[count * size - i];
+    ahead = left;
+    done += n;
   }
 }
 
