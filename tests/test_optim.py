@@ -161,6 +161,15 @@ def test_ftrl_where_nothing_has_happened(module: ModuleType, dtype: type) -> Non
     assert (z == 0).all()
 
 
+@pytest.mark.parametrize("module", [rk, ref])
+def test_ftrl_underflow_is_a_positive_zero(module: ModuleType, dtype: type) -> None:
+    w, z, n = np.zeros((3, 4), dtype)
+    z += np.finfo(dtype).smallest_subnormal
+    n += 1e4
+    module.ftrl_step(w, np.zeros(4, dtype), z, n, lr=0.1)
+    assert_same_bits(w, np.zeros(4, dtype))
+
+
 def test_ftrl_by_the_paper(rng: np.random.Generator) -> None:
     """Algorithm 1 of McMahan et al. in float64, literally."""
     alpha, beta, l1, l2 = 0.3, 0.7, 0.4, 0.2

@@ -220,6 +220,18 @@ class Parameters {
     check();
   }
 
+  // One array, by its own names.
+  Parameters(const std::string& rule, py::handle w, const py::dict& states)
+      : rule_(rule), function_(rule), weight_name_("w"), keys_{""}, gradient_names_{"grad"}, group_{0} {
+    objects_.push_back({py::reinterpret_borrow<py::object>(w)});
+    for (const auto& [name, array] : states) {
+      has_[state_names_.size()] = !array.is_none();
+      state_names_.push_back(py::cast<std::string>(name));
+      objects_.push_back({py::reinterpret_borrow<py::object>(array)});
+    }
+    check();
+  }
+
   // Reads the options of all groups, which checks them.
   void check_options(const py::list& groups) const {
     with_reader<double>(rule_, [&](auto read) {
@@ -410,14 +422,10 @@ class Parameters {
 // One step of one array.
 void step(const std::string& rule, py::handle w, py::handle grad, const py::dict& states,
           const py::dict& options) {
-  py::dict lists;
-  for (const auto& [name, array] : states) {
-    lists[name] = array.is_none() ? py::object(py::none()) : py::object(py::cast(std::vector{array}));
-  }
-  Parameters one(rule, rule, {"w", "grad"}, {""}, {py::reinterpret_borrow<py::object>(w)}, lists, {0});
-  py::list grads, groups;
-  grads.append(grad);
-  groups.append(options);
+  Parameters one(rule, w, states);
+  py::list grads(1), groups(1);
+  grads[0] = grad;
+  groups[0] = options;
   one.step(grads, groups, py::none(), false, false);
 }
 

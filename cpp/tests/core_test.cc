@@ -111,17 +111,29 @@ TEST(Norms, SameBitsForEveryIsaAndTeam) {
   regkern::swap_local_threads(0);
 }
 
-TEST(Optim, SgdByHand) {
+TEST(Optim, SgdByHandOverArraysOfTwoGroups) {
   for_isas([] {
-    std::vector<double> w = {1.0, -0.05}, grad = {1.0, 0.0};
-    regkern::SgdOptions<double> options;
-    options.lr = 0.1;
-    options.threshold = 0.1;
-    options.prox = true;
-    regkern::sgd_step<double>(2, {w.data()}, {grad.data()}, {}, options);
+    std::vector<double> w = {1.0, -0.05}, grad = {1.0, 0.0}, other = {3.0}, other_grad = {-2.0};
+    std::vector<regkern::SgdOptions<double>> groups(2);
+    groups[0].lr = 0.1;
+    groups[0].threshold = 0.1;
+    groups[0].prox = regkern::Prox::kEuclidean;
+    groups[1].lr = 0.5;
+    const std::vector<regkern::Parameter<double>> parameters = {
+        {w.size(), {w.data()}, {grad.data()}, {}, 0},
+        {std::size_t{0}, {}, {}, {}, 0},
+        {other.size(), {other.data()}, {other_grad.data()}, {}, 1},
+    };
+    regkern::StepStats stats;
+    regkern::step<double, regkern::SgdOptions>(parameters, groups, &stats);
     EXPECT_EQ(w[0], 1.0 - 0.1 * 1.0 - 0.1);
     EXPECT_EQ(w[1], 0.0);
     EXPECT_FALSE(std::signbit(w[1]));
+    EXPECT_EQ(other[0], 4.0);
+    EXPECT_EQ(stats.nonzeros, 2.0);
+    EXPECT_EQ(regkern::gradient_norm<double>(parameters).squared, 5.0);
+    grad[1] = static_cast<double>(kNan);
+    EXPECT_FALSE(regkern::gradient_norm<double>(parameters).finite);
   });
 }
 

@@ -119,9 +119,7 @@ class Optimizer:
             raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
         if no_decay is not None and not callable(no_decay) and (strange := set(no_decay) - set(self._keys)):
             raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
-        self._states = {
-            name: None if value is None else [_filled(w, value) for w in weights] for name, value in states.items()
-        }
+        self._states = {name: None if value is None else _states(weights, value) for name, value in states.items()}
         names = [f"[{key!r}]" for key in self._keys]
         self._parameters = self._engine(
             self._rule, self._name, ("params", "grads"), names, weights, self._states, self._options
@@ -226,10 +224,23 @@ def _exempt(no_decay: NoDecay | None, key: Key, w: Array) -> bool:
     return bool(no_decay(key, w)) if callable(no_decay) else key in no_decay
 
 
-def _filled(w: Array, value: float) -> Array:
-    """A state for ``w``; for what is no array of floats the engine's error comes first."""
-    state: Array = np.full_like(w, value, subok=False)
-    return state
+def _states(weights: list[Array], value: float) -> list[Array]:
+    """A state for each of ``weights``, of its shape and memory order, all in one piece of memory.
+
+    Large pieces lie on huge pages, which many small ones would not.
+    """
+    like = [np.empty_like(w, subok=False) for w in weights]
+    if any(a.dtype.kind != "f" for a in like):  # the engine says what is wrong
+        return like
+    ends = np.cumsum([0, *(-(-a.nbytes // 64) * 64 for a in like)])
+    memory = np.empty(ends[-1], np.uint8)
+    states = [
+        np.ndarray(a.shape, a.dtype, memory, offset, a.strides) if a.size else a
+        for a, offset in zip(like, ends[:-1], strict=True)
+    ]
+    for state in states:
+        state.fill(value)
+    return states
 
 
 class SGD(Optimizer):
