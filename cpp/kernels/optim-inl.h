@@ -239,10 +239,6 @@ struct Lion : Descent<T> {
   Vec lr, beta1, fresh1, beta2, fresh2, one;
 };
 
-// How far ahead of the work memory is fetched. The hardware's own prefetcher stops at every page and starts
-// anew for every array, and there are up to five streams to start.
-constexpr size_t kFetchAhead = 1024;  // bytes
-
 // p: w, grad and the states, each of n elements, disjoint.
 template <class Rule, class T, class Options>
 void sweep(T* const* p, size_t n, const Options& options) {
@@ -264,12 +260,6 @@ void sweep(T* const* p, size_t n, const Options& options) {
     }
   };
   for (; i + N <= n; i += N) {
-    const size_t ahead = i + kFetchAhead / sizeof(T);
-    hwy::Prefetch(w + ahead);
-    hwy::Prefetch(grad + ahead);
-    for (size_t k = 0; k < kMaxStates; ++k) {
-      if (Rule::kUses[k]) hwy::Prefetch(states[k] + ahead);
-    }
     update([d](const T* from) HWY_ATTR { return hn::LoadU(d, from); },
            [d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
   }
