@@ -199,6 +199,10 @@ void add_leaves(const ColumnShape& s, double* partial, std::size_t stride, doubl
   for (std::size_t f = 1; f < s.fold; ++f) {
     for (std::size_t j = 0; j < s.width; ++j) columns[j] += columns[f * s.width + j];
   }
+  if (s.inner == 1) {
+    std::copy_n(columns, s.channels, sum);
+    return;
+  }
   for (std::size_t c = 0; c < s.channels; ++c) {
     sum[c] = columns[c * s.inner];
     for (std::size_t i = 1; i < s.inner; ++i) sum[c] += columns[c * s.inner + i];
