@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,14 @@ py::object l2_decay(py::handle w, py::handle rate, py::handle out) {
 
 // --- what the options of a step mean, one reader a rule ---------------------------------------------------
 
+// A name as the string that Python keeps of it. Made once for each literal: a step reads a dozen of them.
+py::handle interned(const char* literal) {
+  static std::unordered_map<const void*, PyObject*> made;
+  PyObject*& name = made[literal];
+  if (name == nullptr) name = PyUnicode_InternFromString(literal);
+  return name;
+}
+
 // Options of one group by name, and which states the rule has been given.
 struct Settings {
   const char* function;
@@ -37,10 +46,10 @@ struct Settings {
   std::array<bool, kMaxStates> has;
 
   Arg arg(const char* name) const { return {function, name}; }
-  py::object operator[](const char* name) const { return values[name]; }
-  double nonnegative(const char* name) const { return finite_nonnegative(arg(name), values[name]); }
-  bool is(const char* name) const { return flag(arg(name), values[name]); }
-  std::string text(const char* name) const { return py::cast<std::string>(py::repr(values[name])); }
+  py::object operator[](const char* name) const { return values[interned(name)]; }
+  double nonnegative(const char* name) const { return finite_nonnegative(arg(name), (*this)[name]); }
+  bool is(const char* name) const { return flag(arg(name), (*this)[name]); }
+  std::string text(const char* name) const { return py::cast<std::string>(py::repr((*this)[name])); }
 
   double positive(const char* name) const {
     const double v = nonnegative(name);
@@ -53,7 +62,7 @@ struct Settings {
     return v;
   }
   std::pair<double, double> betas() const {
-    const py::object both = values["betas"];
+    const py::object both = (*this)["betas"];
     if (!PySequence_Check(both.ptr()) || py::len(both) != 2) {
       type_error(arg("betas"), "be two numbers", both);
     }
@@ -61,7 +70,7 @@ struct Settings {
   }
   // One of two words; true for the second.
   bool either(const char* name, const char* first, const char* second) const {
-    const py::object word = values[name];
+    const py::object word = (*this)[name];
     if (!word.equal(py::str(first)) && !word.equal(py::str(second))) {
       value_error(arg(name), std::string("be '") + first + "' or '" + second + "'", text(name));
     }
@@ -79,7 +88,7 @@ template <class T, template <class> class Options>
 Options<T> shared_options(const Settings& s, double lr) {
   const double decay = s.nonnegative("weight_decay"), l1 = s.nonnegative("l1");
   const bool decoupled = s.is("decoupled");
-  const bool diagonal = s.values.contains("metric") && s.either("metric", "euclidean", "diag");
+  const bool diagonal = s.values.contains(interned("metric")) && s.either("metric", "euclidean", "diag");
   Options<T> o;
   o.scale = s.is("maximize") ? T{-1} : T{1};
   o.decay = decay == 0 ? Decay::kNone : decoupled ? Decay::kDecoupled : Decay::kCoupled;
@@ -216,18 +225,6 @@ class Parameters {
       state_names_.push_back(py::cast<std::string>(name));
       has_[k] = !arrays.is_none();
       objects_.push_back(has_[k] ? py::cast<std::vector<py::object>>(arrays) : std::vector<py::object>());
-    }
-    check();
-  }
-
-  // One array, by its own names.
-  Parameters(const std::string& rule, py::handle w, const py::dict& states)
-      : rule_(rule), function_(rule), weight_name_("w"), keys_{""}, gradient_names_{"grad"}, group_{0} {
-    objects_.push_back({py::reinterpret_borrow<py::object>(w)});
-    for (const auto& [name, array] : states) {
-      has_[state_names_.size()] = !array.is_none();
-      state_names_.push_back(py::cast<std::string>(name));
-      objects_.push_back({py::reinterpret_borrow<py::object>(array)});
     }
     check();
   }
@@ -419,14 +416,52 @@ class Parameters {
   bool sound_ = false;  // the last check has been passed
 };
 
-// One step of one array.
+template <class T, template <class> class Options>
+void step_one(const Parameter<T>& parameter, const Options<T>& options) {
+  regkern::step<T, Options>({&parameter, 1}, {&options, 1}, nullptr);
+}
+
+// One step of one array, past the lists: those would take longer than a step of 1,000 elements.
 void step(const std::string& rule, py::handle w, py::handle grad, const py::dict& states,
           const py::dict& options) {
-  Parameters one(rule, w, states);
-  py::list grads(1), groups(1);
-  grads[0] = grad;
-  groups[0] = options;
-  one.step(grads, groups, py::none(), false, false);
+  const char* const f = rule.c_str();
+  const Array weights = output({f, "w"}, w);
+  std::array<Array, kMaxStates> held;
+  std::array<std::string, kMaxStates> names;
+  std::array<bool, kMaxStates> has{};
+  std::size_t count = 0;
+  for (const auto& [key, array] : states) {
+    const std::size_t k = count++;
+    names[k] = py::cast<std::string>(key);
+    has[k] = !array.is_none();
+    if (!has[k]) continue;
+    const Arg arg{f, names[k].c_str()};
+    held[k] = output(arg, array);
+    require_dtype(arg, held[k], weights.dtype());
+    require_same_shape(arg, held[k], weights);
+  }
+  const Array g = input({f, "grad"}, grad);
+  require_dtype({f, "grad"}, g, weights.dtype());
+  require_same_shape({f, "grad"}, g, weights);
+  require_disjoint({f, "w"}, weights, "grad", g);
+  for (std::size_t k = 0; k < count; ++k) {
+    const Arg arg{f, names[k].c_str()};
+    require_disjoint(arg, held[k], "w", weights);
+    for (std::size_t j = 0; j < k; ++j) require_disjoint(arg, held[k], names[j].c_str(), held[j]);
+    require_disjoint(arg, held[k], "grad", g);
+  }
+  visit(weights.dtype(), [&](auto type) {
+    using T = decltype(type);
+    with_reader<T>(rule, [&](auto read) {
+      const auto settings = read(Settings{f, options, has});
+      Parameter<T> parameter{weights.extents(), weights.in_out<T>(), g.in<T>(), {}, 0};
+      for (std::size_t k = 0; k < count; ++k) {
+        if (has[k]) parameter.states[k] = held[k].in_out<T>();
+      }
+      const Unlocked unlocked(weights.size());
+      step_one(parameter, settings);
+    });
+  });
 }
 
 }  // namespace
