@@ -3,7 +3,7 @@
 // A piece is either planar (rows of one channel) or a matrix whose columns are channels. Statistics are sums
 // in double: of x and x² as they are (the square of a float32 is exact in double, so it may be fused), or of
 // deviations from a shift where the mean would drown the variance. The sums of the gradient run in the dtype
-// over at most kLeaf elements or kSweep rows, and in double above.
+// over at most kLeaf elements or kRun rows, and in double above.
 
 #if defined(REGKERN_KERNELS_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_NORM_INL_H_
