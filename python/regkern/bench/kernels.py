@@ -133,6 +133,13 @@ def training_step(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def adam_state(shape: Shape, dtype: Any) -> Data:
+    """Weights, gradient and both moments; the result is the weights."""
+    d = training_step(shape, dtype)
+    d.exp_avg, d.exp_avg_sq = np.zeros_like(d.x), np.zeros_like(d.x)
+    return d
+
+
 def channels(shape: Shape, dtype: Any) -> Data:
     d = vector(shape, dtype)
     count = shape.dims[shape.axis]
@@ -177,6 +184,7 @@ NORMALIZED = (
 )
 
 ROWS = (Shape((16_000, 1_000)),)
+GROUPS = (Shape((250_000, 64)),)
 MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 
 TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
@@ -199,6 +207,8 @@ KERNELS = (
     Kernel("l2_decay", "decay", 2, vector),
     Kernel("sgd_step plain", "sgd", 3, training_step),
     Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
+    Kernel("adam_step AdamW+L1", "adamw_l1", 7, adam_state),
+    Kernel("prox_group_l2", "group_soft_threshold", 2, vector, shapes=GROUPS),
     Kernel("dropout out=", "dropout", 2, vector, random=True, share=2),
     Kernel("dropout p=0.5 out=", "dropout", 2, half, random=True, share=2),
     Kernel("dropout in place", "dropout", 2, in_place, random=True, share=2),

@@ -55,6 +55,17 @@ def soft_threshold(d: Data) -> Call:
     return call
 
 
+def group_soft_threshold(d: Data) -> Call:
+    """np.einsum of the squares, sqrt, then one multiplication with out="""
+    x, t, out = d.x, d.threshold, d.out
+
+    def call() -> None:
+        norms = np.sqrt(np.einsum("ij,ij->i", x, x))
+        np.multiply(x, np.maximum(1 - t / norms, 0)[:, None], out=out)
+
+    return call
+
+
 def weighted_soft_threshold(d: Data) -> Call:
     """np.multiply, minimum, negative, maximum, subtract with out="""
     x, t, weights, out = d.x, d.threshold, d.weights, d.out

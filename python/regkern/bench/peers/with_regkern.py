@@ -103,6 +103,15 @@ class Regkern:
         """random_bits(n, seed=1), fresh output"""
         return partial(self.lib.random_bits, d.n, seed=1)
 
+    def adamw_l1(self, d: Data) -> Call:
+        """adam_step(w, grad, exp_avg, exp_avg_sq, …, decoupled=True, weight_decay=, l1=, metric="diag"), in place"""
+        options = {"decoupled": True, "weight_decay": d.weight_decay, "l1": d.l1, "metric": "diag"}
+        return partial(self.lib.adam_step, d.x, d.grad, d.exp_avg, d.exp_avg_sq, step=10, lr=d.lr, **options)
+
+    def group_soft_threshold(self, d: Data) -> Call:
+        """prox_group_l2(x, threshold, group_size=, out=)"""
+        return partial(self.lib.prox_group_l2, d.x, d.threshold, group_size=d.x.shape[-1], out=d.out)
+
     def batch_norm(self, d: Data) -> Call:
         """batch_norm(x, gamma, beta, running_mean, running_var, training=True, out=)"""
         arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)

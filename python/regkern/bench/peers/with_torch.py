@@ -122,6 +122,14 @@ def sgd_momentum_public(d: Data) -> Call:
     return call
 
 
+def adamw_l1(d: Data) -> Call:
+    """optim.AdamW(fused=True).step(), without any L1"""
+    w = torch.nn.Parameter(tensor(d.x))
+    w.grad = tensor(d.grad)
+    step: Call = torch.optim.AdamW([w], lr=d.lr, weight_decay=d.weight_decay, fused=True).step
+    return step
+
+
 def dropout(d: Data) -> Call:
     """nn.functional.dropout, fresh output; inplace=True where the kernel is in place"""
     return partial(torch.nn.functional.dropout, tensor(d.x), d.p, inplace=d.out is d.x)
