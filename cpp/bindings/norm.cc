@@ -115,14 +115,14 @@ struct Parts {
     count = length == 0 || samples == 0 ? 1 : (samples + step - 1) / step;
     dims.assign(x.shape(), x.shape() + x.ndim());
   }
-  // Calls body(i, shape): the shape of part i.
+  ChannelShape shape(std::size_t i) {
+    dims[0] = static_cast<std::ptrdiff_t>(std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
+    return ChannelShape(Extents(batch.ndim(), dims.data()), axis);
+  }
+  // Calls body(i, shape of part i) for one after the other.
   template <class Body>
   void each(Body&& body) {
-    for (std::size_t i = 0; i < count; ++i) {
-      dims[0] =
-          static_cast<std::ptrdiff_t>(std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
-      body(i, ChannelShape(Extents(batch.ndim(), dims.data()), axis));
-    }
+    for (std::size_t i = 0; i < count; ++i) body(i, shape(i));
   }
   // Part i of an operand of the batch's shape.
   template <class Operand>
@@ -134,12 +134,8 @@ struct Parts {
     }
     return operand;
   }
-  // Bytes of the bits of one whole part, and of all.
-  std::size_t bit_bytes() {
-    std::size_t first = 0;
-    each([&](std::size_t i, const ChannelShape& s) { first = i == 0 ? s.bit_bytes() : first; });
-    return first;
-  }
+  // Bytes of the bits of a whole part: the last takes no more.
+  std::size_t bit_bytes() { return shape(0).bit_bytes(); }
 
   const Array& batch;
   int axis;
