@@ -1,0 +1,1 @@
+"""Data augmentation: whole batches of images as NumPy arrays, another draw for each sample, one pass over memory."""
