@@ -127,7 +127,8 @@ def test_instruction_sets_and_teams_give_the_same_bits(name: str, dtype: type, r
         rk._core.set_isa(isa)
         for team in (1, 2, 3):
             with rk.threads(team):
-                results.append([ROWS[name](rk, long, 2.0), *(ROWS[name](rk, rows, 2.0, axis=a) for a in (0, 1))])
+                calls = [(long, 2.0, None), (long, 4e4, None), (rows, 2.0, 0), (rows, 2.0, 1)]
+                results.append([ROWS[name](rk, x, t, axis=axis) for x, t, axis in calls])
     rk._core.set_isa(isas[0])
     for result in results[1:]:
         for got, first in zip(result, results[0], strict=True):

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "core/elementwise.h"
@@ -110,8 +111,9 @@ void for_rows(const Extents& shape, std::size_t length, In<T> x, Out<T> y, std::
   const auto parts = std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(cost * bytes)), rows);
   constexpr std::size_t kLine = 64;
   room = (room + kLine - 1) / kLine * kLine;
-  std::vector<std::byte> scratch(parts * room + kLine);
-  std::byte* const base = scratch.data() + (kLine - reinterpret_cast<std::uintptr_t>(scratch.data()) % kLine);
+  // Not zeroed: most of it is never touched.
+  const auto scratch = std::make_unique_for_overwrite<std::byte[]>(parts * room + kLine);
+  std::byte* const base = scratch.get() + (kLine - reinterpret_cast<std::uintptr_t>(scratch.get()) % kLine);
   const Panels<T> panels(shape, length, x, y);
   if (panels.worth()) {
     const std::size_t shares = std::min(parts, panels.count());
