@@ -66,6 +66,20 @@ def check(got: np.ndarray, expected: np.ndarray, x: np.ndarray, label: object = 
     assert not np.signbit(got[got == 0]).any(), label
 
 
+@pytest.mark.parametrize("shape", [(70, 2100), (3, 1100, 33), (2, 4100, 5, 3)], ids=str)
+def test_columns_are_rows_across(shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> None:
+    """Several panels of neighbouring columns, and their tails."""
+    x = rng.standard_normal(shape).astype(dtype)
+    for axis in range(len(shape) - 1):
+        rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        for call in (rk.prox_group_l2, rk.project_simplex):
+            expected = np.moveaxis(call(rows, 1.0, axis=-1), -1, axis)
+            assert_same_bits(call(x, 1.0, axis=axis), np.ascontiguousarray(expected), axis)
+            out = np.empty_like(rows)  # rows across on one side only
+            call(np.moveaxis(x, axis, -1), 1.0, axis=-1, out=out)
+            assert_same_bits(out, np.ascontiguousarray(np.moveaxis(expected, axis, -1)), axis)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_against_the_reference(name: str, isa: str, dtype: type, rng: np.random.Generator) -> None:
     for n in LENGTHS:
@@ -113,7 +127,8 @@ def test_instruction_sets_and_teams_give_the_same_bits(name: str, dtype: type, r
         rk._core.set_isa(isa)
         for team in (1, 2, 3):
             with rk.threads(team):
-                results.append([ROWS[name](rk, long, 2.0), *(ROWS[name](rk, rows, 2.0, axis=a) for a in (0, 1))])
+                calls = [(long, 2.0, None), (long, 4e4, None), (rows, 2.0, 0), (rows, 2.0, 1)]
+                results.append([ROWS[name](rk, x, t, axis=axis) for x, t, axis in calls])
     rk._core.set_isa(isas[0])
     for result in results[1:]:
         for got, first in zip(result, results[0], strict=True):

@@ -8,6 +8,7 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/rows.cc"
@@ -72,18 +73,64 @@ T low_part(double theta) {  // 0 where the first part is Inf or NaN, which then 
   return std::isfinite(high) ? static_cast<T>(theta - static_cast<double>(high)) : T(0);
 }
 
+// The passes over one row, which several threads share where it is long and they have no other rows.
+
+template <class T>
+double sum_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
+  return sum_elements(n, values.sum, In<T>{x});
+}
+
+template <class T>
+T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
+  const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  std::vector<T> largest(parts);
+  threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+    largest[part] = values.max(x + begin, end - begin);
+  });
+  return *std::max_element(largest.begin(), largest.end());
+}
+
+// `kept` has room for all_kept and is not x.
+template <class T>
+std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, double theta, T* kept) {
+  const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  std::vector<std::size_t> counts(parts);
+  const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
+  threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+    counts[part] =
+        values.keep_above(x + begin, end - begin, high_part<T>(theta), low_part<T>(theta), place(part));
+  });
+  std::size_t total = counts[0];
+  for (std::size_t part = 1; part < parts; total += counts[part++]) {
+    std::memmove(kept + total, place(part), counts[part] * sizeof(T));
+  }
+  return total;
+}
+
+template <class T>
+std::size_t all_kept(std::size_t n) {
+  return n + static_cast<std::size_t>(threading::team_for(n * sizeof(T))) * kLanes;
+}
+
+template <class T, class Kernel>
+void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
+  threading::for_ranges(
+      threading::team_for(2 * n * sizeof(T)), n, kBlock,
+      [&](std::size_t begin, std::size_t end) { kernel(x + begin, y + begin, end - begin); });
+}
+
 // θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function from
 // the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986, with the
 // start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
 template <class T>
 double find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<T>& plain, const T* x,
                       std::size_t n, double radius, double sum, T* kept) {
-  const auto largest = static_cast<double>(values.max(x, n));
+  const auto largest = static_cast<double>(max_of(values, x, n));
   if (std::isnan(sum) || largest == std::numeric_limits<double>::infinity()) return std::nan("");
   double theta = std::max(largest - radius, (sum - radius) / static_cast<double>(n));
-  std::size_t active = values.keep_above(x, n, high_part<T>(theta), low_part<T>(theta), kept);
+  std::size_t active = keep_above(values, x, n, theta, kept);
   while (active != 0) {
-    theta = std::max(theta, (plain.sum(kept, active) - radius) / static_cast<double>(active));
+    theta = std::max(theta, (sum_of(plain, kept, active) - radius) / static_cast<double>(active));
     const std::size_t left = plain.keep_above(kept, active, high_part<T>(theta), low_part<T>(theta), kept);
     if (left == active) break;
     active = left;
@@ -94,25 +141,31 @@ double find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<
 template <class T>
 void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
   const ThresholdKernels<T>& plain = table<T>().plain;
-  const double theta = find_threshold(plain, plain, x, n, radius, plain.sum(x, n), kept);
-  plain.subtract(x, y, n, high_part<T>(theta), low_part<T>(theta), stream);
+  const double theta = find_threshold(plain, plain, x, n, radius, sum_of(plain, x, n), kept);
+  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
+    plain.subtract(from, to, count, high_part<T>(theta), low_part<T>(theta), stream);
+  });
 }
 
 template <class T>
 void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
   const auto& [plain, magnitude, limit] = table<T>();
-  const double sum = magnitude.sum(x, n);
+  const double sum = sum_of(magnitude, x, n);
   const double theta = sum <= radius ? 0 : find_threshold(magnitude, plain, x, n, radius, sum, kept);
-  magnitude.subtract(x, y, n, high_part<T>(theta), low_part<T>(theta), stream);
+  write_row(x, y, n, [&, &subtract = magnitude.subtract](const T* from, T* to, std::size_t count) {
+    subtract(from, to, count, high_part<T>(theta), low_part<T>(theta), stream);
+  });
 }
 
 // What is left of x by the projection onto the dual ball (Moreau).
 template <class T>
 void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
   const auto& [plain, magnitude, limit] = table<T>();
-  const double sum = magnitude.sum(x, n);
+  const double sum = sum_of(magnitude, x, n);
   const double theta = sum <= threshold ? 0 : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
-  limit(x, y, n, static_cast<T>(theta), stream);
+  write_row(x, y, n, [=, &limit = limit](const T* from, T* to, std::size_t count) {
+    limit(from, to, count, static_cast<T>(theta), stream);
+  });
 }
 
 // Neighbours that share a value, sum / count.
@@ -282,7 +335,7 @@ void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, O
   const auto project = what == RowProx::kSimplex  ? &project_simplex<T>
                        : what == RowProx::kL1Ball ? &project_l1_ball<T>
                                                   : &prox_linf<T>;
-  for_rows(shape, length, x, y, 2, (length + kLanes) * sizeof(T),
+  for_rows(shape, length, x, y, 2, all_kept<T>(length) * sizeof(T),
            [=](const T* from, T* to, std::size_t, std::size_t rows, bool stream, std::byte* scratch) {
              for (std::size_t at = 0; at < rows * length; at += length) {
                project(from + at, to + at, length, parameter, stream, reinterpret_cast<T*>(scratch));

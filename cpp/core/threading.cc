@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <string>
 #include <thread>
 
@@ -88,8 +89,16 @@ int team_for(std::size_t bytes) {
 
 void run([[maybe_unused]] int team, void (*body)(void*, int, int), void* context) {
 #if defined(_OPENMP)
+  // No exception may leave a parallel region. Where memory for scratch is missing, the caller hears of it.
+  std::exception_ptr failure;
 #pragma omp parallel num_threads(team)
-  body(context, omp_get_thread_num(), omp_get_num_threads());
+  try {
+    body(context, omp_get_thread_num(), omp_get_num_threads());
+  } catch (...) {
+#pragma omp critical
+    failure = std::current_exception();
+  }
+  if (failure) std::rethrow_exception(failure);
 #else
   body(context, 0, 1);
 #endif

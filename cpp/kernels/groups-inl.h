@@ -45,6 +45,25 @@ double sum_squares(const T* x, size_t n, T soft, double scale) {
   });
 }
 
+// Σ s² of as many small groups as a vector has lanes, added in the order of sum_squares: its loops with
+// vectors in place of numbers. One element of each group is gathered at a time.
+HWY_INLINE V<D64> sum_squares_side_by_side(const float* x, size_t size, float soft) {
+  const D64 d;
+  const hn::Rebind<float, D64> df;
+  const hn::Rebind<int32_t, D64> di;
+  const auto t = hn::Set(d, static_cast<double>(soft));
+  const auto at = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(size)));
+  V<D64> s[kSumLanes];
+  for (size_t i = 0; i < size; ++i) {
+    const auto v = soft_threshold(hn::PromoteTo(d, hn::GatherIndex(df, x + i, at)), t);
+    s[i] = hn::Mul(v, v);
+  }
+  for (size_t half = kSumLanes / 2; half != 0; half /= 2) {
+    for (size_t i = 0; i < half && i + half < size; ++i) s[i] = hn::Add(s[i], s[i + half]);
+  }
+  return s[0];
+}
+
 // What to multiply groups of these norms by.
 template <class D>
 HWY_INLINE V<D> factors_of(D d, V<D> norm, V<D> t, bool ball) {
@@ -87,13 +106,24 @@ HWY_INLINE void find_factors(const T* x, size_t groups, size_t size, const T* we
   const D64 d;
   constexpr size_t N = hn::MaxLanes(D64());
   HWY_ALIGN double norms[kGroupRoom + N], thresholds[kGroupRoom + N];
+  size_t together = 0;  // groups whose norms are taken N at a time
+  if constexpr (sizeof(T) == 4) {
+    // Gathers are slow: from 8 elements on, one group after another is faster, unless each needs a threshold.
+    if (size < 8 || (size < kSumLanes && rule.soft != 0)) {
+      for (; together + N <= groups; together += N) {
+        hn::Store(sum_squares_side_by_side(x + together * size, size, rule.soft), d, norms + together);
+      }
+    }
+  }
   for (size_t g = 0; g < groups; ++g) {
+    thresholds[g] = weights == nullptr ? rule.threshold : rule.threshold * static_cast<double>(weights[g]);
+  }
+  for (size_t g = together; g < groups; ++g) {
     const T* const group = x + g * size;
     // Squares of float32 stay in the range of float64; their roots are taken together.
     norms[g] = sizeof(T) == 4
                    ? sum_squares(group, size, rule.soft, 1.0)
                    : norm_of([&](double c) HWY_ATTR { return sum_squares(group, size, rule.soft, c); });
-    thresholds[g] = weights == nullptr ? rule.threshold : rule.threshold * static_cast<double>(weights[g]);
   }
   for (size_t g = groups; g < groups + N; ++g) norms[g] = thresholds[g] = 1;
   for (size_t g = 0; g < groups; g += N) {

@@ -275,6 +275,7 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
       if (far) {
         __builtin_prefetch(x + at + kRows * stride, 0, 2);
         __builtin_prefetch(dy + at + kRows * stride, 0, 2);
+        if (!stream) __builtin_prefetch(dx + at + kRows * stride, 1, 2);
       }
       const auto high = hn::Sub(v, mean[r]), scaled = hn::Mul(g, scale[r]);
       store_dx(hn::Sub(hn::Mul(scaled, w), hn::Add(hn::Mul(high, slope[r]), offset[r])), dx + at);
