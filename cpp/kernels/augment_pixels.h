@@ -1,7 +1,8 @@
 // What the machine of augmentation calls on rows and images: one table of functions a pixel type, compiled
 // for every instruction set, and the plain functions that make lookup tables and taps.
 //
-// A dense image is one long row, whatever its layout, for all that does not ask where a pixel is.
+// Rows are interleaved or planar, aligned to T, and those of a picture all of one kind. A dense image is one
+// long row for all that does not ask where a pixel is.
 
 #ifndef REGKERN_KERNELS_AUGMENT_PIXELS_H_
 #define REGKERN_KERNELS_AUGMENT_PIXELS_H_
@@ -15,8 +16,8 @@
 
 namespace regkern::augment {
 
-inline constexpr std::ptrdiff_t kLevels = 256;        // values of a byte: the length of a table
-inline constexpr std::ptrdiff_t kMaxPermuted = 1024;  // channels that kPermute can take
+inline constexpr std::ptrdiff_t kLevels = 256;       // values of a byte: the length of a table
+inline constexpr std::ptrdiff_t kMaxChannels = 512;  // of an image: what the gate lets pass
 
 template <class T>  // std::uint8_t or float
 struct PixelTable {
@@ -61,8 +62,7 @@ struct PixelTable {
 template <class T>
 const PixelTable<T>& pixel_table();
 
-// --- tables for bytes: kLevels numbers each
-// -------------------------------------------------------------------
+// --- tables for bytes: kLevels numbers each ---
 
 // kBrightness, kPosterize, kSolarize, kInvert.
 void make_table(Op op, const double* parameters, std::uint8_t* table);
@@ -76,8 +76,7 @@ void compose_tables(std::uint8_t* tables, std::ptrdiff_t channels, const std::ui
 // mapped: the counts of table[v], from those of v; one channel.
 void count_through(const std::uint32_t* counts, const std::uint8_t* table, std::uint32_t* mapped);
 
-// --- blur
-// -------------------------------------------------------------------------------------------------------
+// --- blur ---
 
 // taps[0 … n): e^(−t²/2σ²), normalised; returns n = size, or 1 for σ = 0, where blur changes nothing.
 std::ptrdiff_t gaussian_taps(std::ptrdiff_t size, double sigma, float* taps);
