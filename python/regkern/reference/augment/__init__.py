@@ -1,0 +1,1 @@
+"""The specification of :mod:`regkern.augment` in plain NumPy."""
