@@ -27,6 +27,11 @@ MOST_CHANNELS = 4  # of a single image; more looks like a batch of gray images
 _run: ContextVar[Run | None] = ContextVar("regkern.augment.run", default=None)
 
 
+def machine(function: str, x: Array, steps: list[Step], y: Array) -> None:
+    """y = the steps applied to x, by the machine in use."""
+    (_run.get() or _core.augment)(function, x, steps, y)
+
+
 def on(run: Run) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """The same function on another machine."""
 
@@ -113,5 +118,5 @@ class Batch:
         """The steps applied, by the machine in use: in ``out``, or in new memory."""
         size, dtype = output_like(self.x, steps)
         result, y = self.output(size, dtype, layout, out)
-        (_run.get() or _core.augment)(self.function, self.x, steps, y)
+        machine(self.function, self.x, steps, y)
         return result
