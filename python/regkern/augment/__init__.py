@@ -1,6 +1,12 @@
-"""Data augmentation: whole batches of images as NumPy arrays, another draw for each sample, one pass over memory."""
+"""Data augmentation: whole batches of images as NumPy arrays, another draw for each sample, one pass over memory.
 
+``Compose`` is where to begin; ``functional`` has the operations with given parameters, ``signal`` those of signals.
+"""
+
+from regkern.augment import functional as functional
+from regkern.augment import signal as signal
 from regkern.augment._transform import Transform, from_dict
+from regkern.augment.collate import Collate, indexed
 from regkern.augment.color import (
     ColorJitter,
     GaussianBlur,
@@ -31,3 +37,47 @@ from regkern.augment.geometry import (
     RandomVerticalFlip,
     Resize,
 )
+from regkern.augment.mix import CutMix, MixUp, MixUpCutMix
+from regkern.augment.policy import RandAugment, RandomApply, TrivialAugmentWide
+
+__all__ = [
+    "CenterCrop",
+    "Collate",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "Cutout",
+    "GaussianBlur",
+    "GaussianNoise",
+    "MixUp",
+    "MixUpCutMix",
+    "Normalize",
+    "Pad",
+    "RandAugment",
+    "RandomAdjustSharpness",
+    "RandomAffine",
+    "RandomApply",
+    "RandomAutocontrast",
+    "RandomChannelPermutation",
+    "RandomCrop",
+    "RandomEqualize",
+    "RandomErasing",
+    "RandomGamma",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterize",
+    "RandomResizedCrop",
+    "RandomRotate90",
+    "RandomRotation",
+    "RandomSolarize",
+    "RandomVerticalFlip",
+    "Resize",
+    "Transform",
+    "TrivialAugmentWide",
+    "from_dict",
+    "functional",
+    "indexed",
+    "signal",
+]

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 Enum = TypeVar("Enum", bound=IntEnum)
 Floats = NDArray[np.float64]
 
+LAYOUTS = ("NHWC", "NCHW")
+
 
 def sized(function: str, name: str, value: Any, n: int) -> Floats:
     """Any numbers, one for all samples or one for each: (n,)."""
@@ -130,3 +132,36 @@ def points(function: str, name: str, value: Sequence[Any] | ArrayLike, n: int) -
     if not np.isfinite(a).all():
         raise ValueError(f"{function}: {name} must be finite, got {a[~np.isfinite(a)].flat[0]}")
     return np.broadcast_to(a, (n, 4, 2))
+
+
+def where_of(function: str, where: ArrayLike | None, n: int) -> NDArray[np.bool_] | None:
+    """Which samples take part: (n,) of bool, None for all."""
+    if where is None:
+        return None
+    a = np.asarray(where)
+    if a.dtype != np.bool_:
+        raise TypeError(f"{function}: where must be bool, got {a.dtype}")
+    if a.shape not in ((), (n,)):
+        raise ValueError(f"{function}: where must be one bool or have shape ({n},), got shape {a.shape}")
+    return np.array(np.broadcast_to(a, (n,)))
+
+
+def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint64]:
+    """The numbers of the samples, (n,): 0 … n − 1 unless given."""
+    if index is None:
+        return np.arange(n, dtype=np.uint64)
+    a = np.asarray(index)
+    if a.size and a.dtype.kind not in "iu":
+        raise TypeError(f"{function}: index must hold ints, got {a.dtype}")
+    if a.shape != (n,):
+        raise ValueError(f"{function}: index must have shape ({n},), got {a.shape}")
+    if (a < 0).any():
+        raise ValueError(f"{function}: index must be >= 0, got {a.min()}")
+    return np.ascontiguousarray(a, np.uint64)
+
+
+def layout(function: str, value: Any, name: str = "layout") -> str:
+    """The order of axes in memory."""
+    if value not in LAYOUTS:
+        raise ValueError(f"{function}: {name} must be 'NHWC' or 'NCHW', got {value!r}")
+    return str(value)

@@ -6,8 +6,6 @@ samples take part, None: all.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -193,8 +191,3 @@ def blur(n: int, kernel: Size, sigma_x: ArrayLike, sigma_y: ArrayLike, active: A
 def sharpness(n: int, factor: ArrayLike, active: Active = None) -> Step:
     """Between a smoothed image, 0, and the image, 1, and beyond."""
     return Step(Op.SHARPNESS, _rows(n, factor), active)
-
-
-def indices(n: int, index: Any = None) -> NDArray[np.uint64]:
-    """The numbers of the samples: 0 … n − 1 unless given."""
-    return np.arange(n, dtype=np.uint64) if index is None else np.ascontiguousarray(index, np.uint64)
