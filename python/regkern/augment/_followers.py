@@ -51,7 +51,7 @@ def _forward(step: Step, size: tuple[int, int]) -> NDArray[np.float64]:
     height, width = size
     p = step.parameters
     if step.op is Op.WARP:
-        return np.linalg.inv(p.reshape(-1, 3, 3))
+        return np.asarray(np.linalg.inv(p.reshape(-1, 3, 3)), np.float64)
     m = np.zeros((len(p), 3, 3))
     m[:, 2, 2] = 1
     if step.op is Op.CROP:
@@ -94,4 +94,4 @@ def move_boxes(boxes: NDArray[np.float64], matrices: NDArray[np.float64], size: 
     corners = move(corners, matrices).reshape(*boxes.shape[:2], 4, 2) + 0.5
     moved = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
     height, width = size
-    return np.clip(moved, 0, [width, height, width, height])
+    return np.asarray(np.clip(moved, 0, [width, height, width, height]))

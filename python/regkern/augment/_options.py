@@ -35,7 +35,7 @@ def number(owner: str, name: str, value: Any, low: float = -math.inf, high: floa
         raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
     if not (low <= value <= high and math.isfinite(value)):
         raise fail(owner, name, _interval(low, high), value)
-    return _plain(value)
+    return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
 
 
 def boolean(owner: str, name: str, value: Any) -> bool:
@@ -61,7 +61,7 @@ def numbers(owner: str, name: str, value: Any, lengths: Sequence[int] = ()) -> t
         raise fail(owner, name, wanted, value)
     if not all(map(math.isfinite, value)):
         raise fail(owner, name, "finite", value)
-    return tuple(map(_plain, value))
+    return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
 
 
 def interval(
@@ -88,10 +88,6 @@ def positive_interval(owner: str, name: str, value: Any) -> tuple[float, float]:
 def fill(owner: str, value: Any, name: str = "fill") -> float | tuple[float, ...]:
     """One number, or one for each channel."""
     return number(owner, name, value) if is_number(value) else numbers(owner, name, value)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _interval(low: float, high: float) -> str:

@@ -22,7 +22,7 @@ class Pipeline:
     """
 
     TYPE: ClassVar[str]
-    KIND: ClassVar[str]
+    KINDS: ClassVar[tuple[str, ...]]
     OPTIONS: ClassVar[dict[str, Any]]
 
     transforms: Sequence[Transform]
@@ -32,14 +32,12 @@ class Pipeline:
         if isinstance(transforms, str) or not isinstance(transforms, Sequence):
             raise TypeError(f"{self.TYPE}: transforms must be a sequence, got {type(transforms).__name__}")
         for t in transforms:
-            if not isinstance(t, Transform) or t.kind not in (self.KIND, "mix"):
-                raise TypeError(f"{self.TYPE}: transforms must be transforms of {self.KIND}s, got {t!r}")
+            if not isinstance(t, Transform) or t.kind not in self.KINDS:
+                raise TypeError(f"{self.TYPE}: transforms must be transforms of {self.KINDS[0]}s, got {t!r}")
         self.transforms = transforms
         self._names = operation_names(self.TYPE, transforms)
 
-    def _sampling(
-        self, n: int, rng: Any, index: ArrayLike | None, epoch: int
-    ) -> tuple[int, int, NDArray[np.uint64]]:
+    def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
         if index is None:
             ids = np.arange(n, dtype=np.uint64)
@@ -85,7 +83,7 @@ class Pipeline:
         return f"{self.TYPE}({', '.join([repr(list(self.transforms)), *shown])})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.to_dict() == other.to_dict()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -147,7 +145,7 @@ class Pipeline:
         return True
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # noqa: PLC0415 (optional)
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
 
         return Tags(
             estimator_type=None,
@@ -160,6 +158,9 @@ class Pipeline:
 
     def __sklearn_clone__(self) -> Any:
         return copy.deepcopy(self)
+
+
+PIPELINES: dict[str, type[Pipeline]] = {}
 
 
 def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:

@@ -103,9 +103,9 @@ def between(u: Array, low: float, high: float) -> Array:
     return low + u * (high - low)
 
 
-def below(u: Array, end: Any) -> NDArray[np.int64]:
+def below(u: Array, end: Any) -> Array:
     """Uniform numbers of [0, 1) as integers 0 … end − 1."""
-    return (u * end).astype(np.int64)
+    return np.asarray(u * end).astype(np.int64)
 
 
 _REGISTRY: dict[str, type[Transform]] = {}
@@ -198,7 +198,7 @@ class Transform:
     def __repr__(self) -> str:
         shown = [
             f"{f.name}={getattr(self, f.name)!r}"
-            for f in sorted(fields(self), key=lambda f: f.kw_only)
+            for f in sorted(fields(self), key=lambda f: bool(f.kw_only))
             if getattr(self, f.name) != f.default
         ]
         return f"{self._type()}({', '.join(shown)})"
@@ -257,9 +257,9 @@ def from_dict(state: dict[str, Any]) -> Any:
     if not isinstance(state, dict) or "type" not in state:
         raise TypeError(f"from_dict: state must be a dict with a type, got {state!r}")
     arguments = {name: value for name, value in state.items() if name != "type"}
-    make = _REGISTRY.get(state["type"])
+    make: Any = _REGISTRY.get(state["type"])
     if make is None:
-        from regkern.augment.compose import PIPELINES  # noqa: PLC0415 (they are made of transforms)
+        from regkern.augment._pipeline import PIPELINES  # noqa: PLC0415 (they are made of transforms)
 
         make = PIPELINES.get(state["type"])
     if make is None:

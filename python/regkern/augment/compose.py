@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
-from regkern.augment._pipeline import Pipeline
+from regkern.augment._pipeline import PIPELINES, Pipeline
 from regkern.augment._program import Step
 from regkern.augment._run import Batch, machine
 from regkern.augment._transform import Images, Params, Transform
@@ -86,7 +86,7 @@ class Compose(Pipeline):
     """
 
     TYPE: ClassVar[str] = "Compose"
-    KIND: ClassVar[str] = "image"
+    KINDS: ClassVar[tuple[str, ...]] = ("image", "mix")
     OPTIONS: ClassVar[dict[str, Any]] = {
         "layout": "NHWC",
         "layout_out": None,
@@ -117,7 +117,9 @@ class Compose(Pipeline):
                 raise check.fail("Compose", "image_shape", "(height, width) or three numbers", image_shape)
         mixes = [t.kind == "mix" for t in transforms]
         if any(mixes[:-1]):
-            raise ValueError(f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before")
+            raise ValueError(
+                f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before"
+            )
         self._mix: Any = transforms[-1] if any(mixes) else None
         named = [t.layout_out for t in transforms if isinstance(t, Normalize) and t.layout_out is not None]
         if len({*named, *([layout_out] if layout_out else [])}) > 1:
@@ -194,7 +196,9 @@ class Compose(Pipeline):
             sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
         else:
             self._given(params)
-        followers = [self._follower(*f, n, single) for f in (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))]
+        followers = [
+            self._follower(*f, n, single) for f in (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
+        ]
         if self._mix is not None and not all(f is None for f in followers):
             raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
         self._check_followers(followers, images)
@@ -209,12 +213,17 @@ class Compose(Pipeline):
                 current = current.after(more)
                 steps += more
         if self._mix is not None:
-            labels = self._mix.mixed_labels(labels, drawn[self._names[-1]], current)
+            labels = self._mix.mixed_labels(labels, drawn[self._names[-1]], n)
 
         y, y4 = batch.output(current.size, current.dtype, self._layout_out, out)
-        machine(self.function, batch.x, steps, y4)
-        if self._mix is not None:
-            self._mix.mix(self.function, y4, drawn[self._names[-1]])
+        if self._mix is None:
+            machine(self.function, batch.x, steps, y4)
+        else:
+            alone = batch.x
+            if steps:
+                alone = batch.output(current.size, current.dtype, self._layout_out, None)[1]
+                machine(self.function, batch.x, steps, alone)
+            self._mix.mix(self.function, alone, drawn[self._names[-1]], y4)
 
         results: list[Any] = [y]
         if labels is not None:
@@ -240,7 +249,9 @@ class Compose(Pipeline):
             raise ValueError(f"{self.function}: masks must have shape {shape} or {(*shape, 'k')}, got {masks.shape}")
         for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
             if points is not None and (points.ndim != 3 or points.shape[2] != width):
-                raise ValueError(f"{self.function}: {name} must have shape ({images.n}, k, {width}), got {points.shape}")
+                raise ValueError(
+                    f"{self.function}: {name} must have shape ({images.n}, k, {width}), got {points.shape}"
+                )
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool
@@ -266,4 +277,4 @@ def _like(given: Array, moved: NDArray[np.float64]) -> Array:
     return moved.astype(np.float32) if given.dtype == np.float32 else moved
 
 
-PIPELINES: dict[str, type[Pipeline]] = {"Compose": Compose}
+PIPELINES["Compose"] = Compose

@@ -93,7 +93,7 @@ class RandomErasing(Sometimes):
         return [
             _steps.erase(
                 images.n,
-                tuple(params["boxes"][:, j].T),  # type: ignore[arg-type]
+                tuple(params["boxes"][:, j].T),
                 MODES[self.mode],
                 fill,
                 seeds[j],
