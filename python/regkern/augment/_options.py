@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.augment._arguments import borders, size, whole
+from regkern.augment._arguments import Floats, borders, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
 
 PADDINGS = {padding.name.lower(): padding for padding in Padding}
@@ -88,6 +89,14 @@ def positive_interval(owner: str, name: str, value: Any) -> tuple[float, float]:
 def fill(owner: str, value: Any, name: str = "fill") -> float | tuple[float, ...]:
     """One number, or one for each channel."""
     return number(owner, name, value) if is_number(value) else numbers(owner, name, value)
+
+
+@functools.lru_cache(maxsize=256)
+def channels(owner: str, name: str, value: float | tuple[float, ...], count: int) -> Floats:
+    """The numbers of each channel, made once."""
+    values = per_channel(owner, name, value, count)
+    values.flags.writeable = False
+    return values
 
 
 def _interval(low: float, high: float) -> str:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._arguments import per_channel
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, between
 
@@ -365,5 +364,5 @@ class Normalize(Transform):
         )
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        mean, std = (per_channel("Normalize", k, getattr(self, k), images.channels) for k in ("mean", "std"))
+        mean, std = (check.channels("Normalize", k, getattr(self, k), images.channels) for k in ("mean", "std"))
         return [_steps.normalize(images.n, mean, std, images.dtype)]

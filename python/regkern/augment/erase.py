@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._arguments import per_channel
 from regkern.augment._program import FillMode, Step
 from regkern.augment._transform import Draws, Images, Params, Sometimes, below
 from regkern.augment.geometry import TRIES, rectangles
@@ -88,7 +87,7 @@ class RandomErasing(Sometimes):
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = per_channel("RandomErasing", "value", self.value, images.channels)
+        fill = check.channels("RandomErasing", "value", self.value, images.channels)
         seeds = params.get("seeds", np.zeros(self.max_count, np.uint64)).tolist()
         return [
             _steps.erase(
@@ -153,7 +152,7 @@ class Cutout(Sometimes):
         return {"active": u[:, 0] < self.p, "corners": centers - (height // 2, width // 2)}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = per_channel("Cutout", "fill", self.fill, images.channels)
+        fill = check.channels("Cutout", "fill", self.fill, images.channels)
         corners, active = params["corners"], params["active"]
         return [
             _steps.erase(images.n, (*corners[:, j].T, *self.size), fill=fill, active=active)  # type: ignore[misc]

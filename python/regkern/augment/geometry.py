@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._arguments import per_channel
 from regkern.augment._matrices import affine_matrix, perspective_matrix
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
@@ -141,7 +140,7 @@ class RandomCrop(Transform):
         return {"top": below(u[:, 0], rows - height + 1) - top, "left": below(u[:, 1], columns - width + 1) - left}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = per_channel("RandomCrop", "fill", self.fill, images.channels)
+        fill = check.channels("RandomCrop", "fill", self.fill, images.channels)
         padding = check.PADDINGS[self.padding_mode]
         return [_steps.crop(images.n, params["top"], params["left"], self.size, padding, fill)]  # type: ignore[arg-type]
 
@@ -205,7 +204,7 @@ class Pad(Transform):
     def steps(self, params: Params, images: Images) -> list[Step]:
         left, top, right, bottom = self.padding  # type: ignore[misc]
         size = (images.height + top + bottom, images.width + left + right)
-        fill = per_channel("Pad", "fill", self.fill, images.channels)
+        fill = check.channels("Pad", "fill", self.fill, images.channels)
         return [_steps.crop(images.n, -top, -left, size, check.PADDINGS[self.padding_mode], fill)]
 
 
@@ -439,7 +438,7 @@ def _warp(
         images.size,
         check.INTERPOLATIONS[interpolation],
         check.PADDINGS[padding_mode],
-        per_channel(owner, "fill", fill, images.channels),
+        check.channels(owner, "fill", fill, images.channels),
         active,
     )
 

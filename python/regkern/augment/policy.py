@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._arguments import per_channel
 from regkern.augment._matrices import affine_matrix
 from regkern.augment._pipeline import operation_names
 from regkern.augment._program import Padding, Step
@@ -62,7 +61,7 @@ class _Policy(Transform, abstract=True):
                 params["magnitude"][:, slot],
                 images,
                 check.INTERPOLATIONS[interpolation],
-                per_channel(self._type(), "fill", fill, images.channels),
+                check.channels(self._type(), "fill", fill, images.channels),
             )
         return steps
 
