@@ -64,7 +64,8 @@ class Kernel:
     @property
     def family(self) -> str:
         """The module of regkern that it lives in."""
-        return str(getattr(rk, self.name.split()[0]).__module__).rpartition(".")[2]
+        function = getattr(rk, self.name.split()[0], None)
+        return "augment" if function is None else str(function.__module__).rpartition(".")[2]
 
     def matches(self, pattern: str) -> bool:
         """Whether a glob names this kernel, in full or by its function alone."""
@@ -172,6 +173,14 @@ def grouped(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def photographs(shape: Shape, dtype: Any) -> Data:
+    """A batch of uint8 images, channels last, and where they go: images again, or planes of float32."""
+    x = np.random.default_rng(0).integers(0, 256, shape.dims, np.uint8)
+    n, height, width, count = shape.dims
+    planes = np.zeros((n, count, height, width), np.float32)
+    return Data(x=x, out=np.zeros_like(x), planes=planes, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
 NORMALIZED = (
     Shape((256, 128)),
@@ -189,6 +198,8 @@ MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 
 TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
 DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
+
+BATCHES = (Shape((256, 32, 32, 3)), Shape((256, 224, 224, 3)))
 
 EXPRESSION = ("expression", "NumPy", "expression")
 MULTIPLY = ("multiply", "NumPy", "multiply")
@@ -231,4 +242,9 @@ KERNELS = (
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
+    Kernel("RandomHorizontalFlip", "random_flip", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    Kernel("RandomCrop padding=4", "random_crop", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    Kernel("RandomRotation bilinear", "random_rotation", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    Kernel("Normalize to NCHW", "normalize_images", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    Kernel("Compose", "augmentation", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
 )

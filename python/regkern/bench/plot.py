@@ -31,6 +31,7 @@ STYLES = {
     "torch": Style("#D55E00", "s", -0.22),
     "numba": Style("#009E73", "^", -0.11),
     "JAX": Style("#CC79A7", "D", 0.11),
+    "OpenCV": Style("#E69F00", "P", -0.11),
     NUMPY: Style("#56B4E9", "v", 0.22),
     REFERENCE: Style("#999999", "x"),
 }

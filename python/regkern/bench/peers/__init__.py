@@ -23,7 +23,7 @@ from regkern.bench.peers import with_numpy
 from regkern.bench.peers.with_regkern import Regkern
 
 REGKERN, COPY, REFERENCE, NUMPY = "regkern", "copy", "reference", "NumPy"
-RIVALS = ("torch", "numba", "JAX")
+RIVALS = ("torch", "numba", "JAX", "OpenCV")
 CONTENDERS = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
 
 
@@ -96,15 +96,24 @@ def _jax() -> Peer:
     return Peer("JAX", jax.__version__, module.TERMS, lambda _: module, pool=cores(), compiles=True)
 
 
+def _opencv() -> Peer:
+    cv2, module = importlib.import_module("cv2"), importlib.import_module("regkern.bench.peers.with_opencv")
+    cv2.setNumThreads(1)  # it would wake them for each small image
+    return Peer("OpenCV", cv2.__version__, module.TERMS, lambda _: module)
+
+
+MODULES = {"torch": "torch", "numba": "numba", "JAX": "jax", "OpenCV": "cv2"}
+
+
 def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:
     """Those of ``names`` that are installed, and why the others are not there."""
     found, missing = [], {}
     for name in names:
-        if importlib.util.find_spec(name.lower()) is None:
+        if importlib.util.find_spec(MODULES[name]) is None:
             missing[name] = f"{name} not installed"
             continue
         try:
-            found.append({"torch": _torch, "numba": _numba, "JAX": _jax}[name]())
+            found.append({"torch": _torch, "numba": _numba, "JAX": _jax, "OpenCV": _opencv}[name]())
         except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a broken rival must not end the run
             missing[name] = f"{name} does not start: {type(error).__name__}: {error}"
     return found, missing

@@ -273,3 +273,44 @@ def rms_norm(d: Data) -> Call:
         np.multiply(out, d.gamma, out=out)
 
     return call
+
+
+def random_flip(d: Data) -> Call:
+    """np.copyto, then the chosen half backwards"""
+    x, out, rng = d.x, d.out, np.random.default_rng(1)
+
+    def call() -> None:
+        np.copyto(out, x)
+        chosen = rng.random(len(x)) < 0.5
+        out[chosen] = x[chosen, :, ::-1]
+
+    return call
+
+
+def random_crop(d: Data) -> Call:
+    """fill with 0, then a slice for each image"""
+    x, out, rng, (height, width) = d.x, d.out, np.random.default_rng(1), d.x.shape[1:3]
+
+    def call() -> None:
+        out.fill(0)
+        for image, place, (i, j) in zip(x, out, rng.integers(-4, 5, (len(x), 2)).tolist(), strict=True):
+            window = image[max(i, 0) : height + min(i, 0), max(j, 0) : width + min(j, 0)]
+            place[max(-i, 0) : height - max(i, 0), max(-j, 0) : width - max(j, 0)] = window
+
+    return call
+
+
+def normalize_images(d: Data) -> Call:
+    """rows of pixels times and plus rows of constants, then a transposed copy"""
+    x, out = d.x, d.planes
+    n, height, width, channels = x.shape
+    mean, std = np.float32(d.mean), np.float32(d.std)
+    scale, shift = np.tile(1 / (255 * std), width), np.tile(-mean / std, width)
+    rows = np.zeros((n * height, width * channels), np.float32)
+
+    def call() -> None:
+        np.multiply(x.reshape(rows.shape), scale, out=rows)
+        np.add(rows, shift, out=rows)
+        np.copyto(out, rows.reshape(x.shape).transpose(0, 3, 1, 2))
+
+    return call

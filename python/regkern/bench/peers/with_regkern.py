@@ -153,3 +153,32 @@ class Regkern:
     def instance_norm(self, d: Data) -> Call:
         """instance_norm(x, gamma, beta, out=)"""
         return partial(self.lib.instance_norm, d.x, d.gamma, d.beta, eps=d.eps, out=d.out)
+
+    def random_flip(self, d: Data) -> Call:
+        """RandomHorizontalFlip(), out="""
+        return partial(self.lib.augment.RandomHorizontalFlip(), d.x, rng=1, out=d.out)
+
+    def random_crop(self, d: Data) -> Call:
+        """RandomCrop(size, padding=4), out="""
+        return partial(self.lib.augment.RandomCrop(d.x.shape[1:3], padding=4), d.x, rng=1, out=d.out)
+
+    def random_rotation(self, d: Data) -> Call:
+        """RandomRotation(15, interpolation="bilinear"), out="""
+        return partial(self.lib.augment.RandomRotation(15, interpolation="bilinear"), d.x, rng=1, out=d.out)
+
+    def normalize_images(self, d: Data) -> Call:
+        """Normalize(mean, std, layout_out="NCHW"), out="""
+        return partial(self.lib.augment.Normalize(d.mean, d.std, layout_out="NCHW"), d.x, out=d.planes)
+
+    def augmentation(self, d: Data) -> Call:
+        """Compose of RandomCrop, RandomHorizontalFlip, RandomErasing and Normalize to NCHW, out="""
+        augment = self.lib.augment
+        pipeline = augment.Compose(
+            [
+                augment.RandomCrop(d.x.shape[1:3], padding=4),
+                augment.RandomHorizontalFlip(),
+                augment.RandomErasing(),
+                augment.Normalize(d.mean, d.std, layout_out="NCHW"),
+            ]
+        )
+        return partial(pipeline, d.x, rng=1, out=d.planes)

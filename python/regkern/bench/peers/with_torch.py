@@ -258,3 +258,10 @@ def instance_norm(d: Data) -> Call:
     return partial(
         torch.nn.functional.instance_norm, tensor(d.x), None, None, tensor(d.gamma), tensor(d.beta), eps=d.eps
     )
+
+
+def normalize_images(d: Data) -> Call:
+    """copy_ of the permuted images, div_, sub_, div_"""
+    x, out = tensor(d.x).permute(0, 3, 1, 2), tensor(d.planes)
+    mean, std = torch.tensor(d.mean).view(3, 1, 1), torch.tensor(d.std).view(3, 1, 1)
+    return lambda: out.copy_(x).div_(255).sub_(mean).div_(std)
