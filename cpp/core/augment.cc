@@ -220,7 +220,9 @@ struct Prepared {
   }
 };
 
-bool changes_size(Op op) { return op == Op::kCrop || op == Op::kWarp || op == Op::kResize; }
+bool changes_size(Op op) {
+  return op == Op::kRotate90 || op == Op::kCrop || op == Op::kWarp || op == Op::kResize;
+}
 
 std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
   const std::ptrdiff_t scale = std::max<std::ptrdiff_t>((box + size - 1) / size, 1);
