@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/streaming.h"
 #include "core/threading.h"
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
@@ -269,6 +270,9 @@ struct Program {
       cost += static_cast<double>(bytes) * (dear ? 8 : 1);
       prepared.push_back(std::move(p));
     }
+    stream = worth_streaming(static_cast<std::size_t>(x.n * x.channels) *
+                             static_cast<std::size_t>(Size{x.height, x.width}.pixels() * bytes_of(x.pixel) +
+                                                      size.pixels() * bytes_of(pixel)));
     const double all = cost * static_cast<double>(x.n);
     team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)));
     team = static_cast<int>(std::min<std::ptrdiff_t>(team, x.n));
@@ -279,6 +283,7 @@ struct Program {
   std::ptrdiff_t image_floats, widest;  // the largest image and side on the way
   std::ptrdiff_t most_blur_taps = 0, blur_floats = 0, across_taps = 0, down_taps = 0;
   bool resizes = false;
+  bool stream;  // the output, around the cache
   int team;
 };
 
@@ -720,7 +725,8 @@ class Worker {
         from = as_const(work);
       }
       const Picture<float> work = row ? target : tile<float>(float_tile_, n);
-      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, false);
+      const bool stream = program_.stream && row && normalize_at_ == steps_.size();
+      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, stream);
       apply_steps(normalize_at_, steps_.size(), work, y);
       if (!row) geometry_table<float>().copy(as_const(work), target, false);
     }
@@ -1106,6 +1112,7 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               for (std::size_t i = begin; i < end; ++i) {
                                 workers[part].run(static_cast<std::ptrdiff_t>(i));
                               }
+                              geometry_table<float>().finish_stream(program.stream);
                             });
 }
 
