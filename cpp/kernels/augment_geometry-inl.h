@@ -63,8 +63,8 @@ template <size_t kBytes>
 HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8_t* to, size_t n) {
   size_t i = 0;
   if constexpr (kBytes == 1 || kBytes == 3) {
-    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of the
-    // pixels, which belongs to another pixel, and lands where the next block will be.
+    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of
+    // the pixels, which belongs to another pixel, and lands where the next block will be.
     constexpr size_t kStep = 16 / kBytes, kLead = 16 % kBytes;
     const Block8 d;
     HWY_ALIGN uint8_t order[16];
@@ -137,10 +137,11 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
     if (columns.step == 1) {
       copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
     } else if (n != 0) {
-      const ptrdiff_t ahead = y + r + kRowsAhead < maps.rows.length ? from(maps.rows, y + r + kRowsAhead) : kOutside;
+      const ptrdiff_t ahead =
+          y + r + kRowsAhead < maps.rows.length ? from(maps.rows, y + r + kRowsAhead) : kOutside;
       if (ahead != kOutside) fetch_ahead(x + ahead * x_stride, columns.length * size);
-      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size, to + columns.begin * size,
-              n);
+      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size,
+              to + columns.begin * size, n);
     }
     one_by_one(columns.end, columns.length);
   }
@@ -269,8 +270,7 @@ struct Deinterleave3 {
     const hn::RebindToSigned<DF> di;
     const hn::RebindToUnsigned<DF> du;
     const hn::Repartition<uint8_t, DF> d8;
-    const auto wide =
-        hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
     v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
     v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
     v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
@@ -368,7 +368,8 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
     if constexpr (sizeof(T) == 1) {
       vectors(Deinterleave3(), 4 * N, store);
     } else {
-      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2) HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
+      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
+                  HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
               3 * N, store);
     }
   };
@@ -380,7 +381,8 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
 }
 
 template <class T>
-void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out, bool stream) {
+void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
+                    bool stream) {
   join_rows(x, out);
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
@@ -421,13 +423,15 @@ HWY_INLINE auto pair_sums(DI16, V16 a, V16 b) {
 HWY_INLINE int16_t resized_across(int32_t sum) { return static_cast<int16_t>((sum + 64) >> 7); }
 
 // Output i of one channel, `step` elements between neighbours.
-HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i, int16_t* out) {
+HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i,
+                             int16_t* out) {
   const int16_t* const w = taps.weights + i * taps.stride;
   int32_t sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
   *out = resized_across(sum);
 }
-HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i, float* out) {
+HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i,
+                             float* out) {
   const float* const w = taps.weights + i * taps.stride;
   float sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
@@ -550,7 +554,8 @@ inline void resize_down(const int16_t* const* rows, const int16_t* weights, ptrd
     out[i] = static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v);
   }
 }
-inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n, float* out) {
+inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n,
+                        float* out) {
   const DF d;
   const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
   ptrdiff_t i = 0;
