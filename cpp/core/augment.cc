@@ -1,6 +1,6 @@
 // The machine. A sample's geometry is kept as maps, a matrix or a resize, and what works pixel by pixel as a
-// list; both are carried out when rows are pulled, into the output or, before a step that needs a whole image,
-// into one that fits the cache.
+// list; both are carried out when rows are pulled, into the output or, before a step that needs a whole
+// image, into one that fits the cache.
 
 #include "regkern/augment.h"
 
@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/streaming.h"
 #include "core/threading.h"
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
@@ -31,7 +32,9 @@ constexpr Pixel kPixel = sizeof(T) == 1 ? Pixel::kUint8 : Pixel::kFloat32;
 
 std::ptrdiff_t bytes_of(Pixel pixel) { return pixel == Pixel::kUint8 ? 1 : 4; }
 
-std::uint8_t to_byte(double v) { return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0)); }
+std::uint8_t to_byte(double v) {
+  return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0));
+}
 
 // Memory that nobody has written yet: a thread's share of it is allocated before the threads start, and costs
 // nothing where no step needs it.
@@ -39,7 +42,8 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::ptrdiff_t n) : data_(std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(n))) {}
+  explicit Buffer(std::ptrdiff_t n)
+      : data_(std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(n))) {}
   T* data() const { return data_.get(); }
   T& operator[](std::ptrdiff_t i) const { return data_[static_cast<std::size_t>(i)]; }
 
@@ -213,6 +217,7 @@ struct Prepared {
   Pixel pixel;                        // before
   std::vector<std::uint8_t> fill_u8;  // one number a channel
   std::vector<float> fill_f32, scale, bias;
+  std::vector<double> fill_f64;
 
   const void* fill() const {
     return pixel == Pixel::kUint8 ? static_cast<const void*>(fill_u8.data())
@@ -220,7 +225,9 @@ struct Prepared {
   }
 };
 
-bool changes_size(Op op) { return op == Op::kCrop || op == Op::kWarp || op == Op::kResize; }
+bool changes_size(Op op) {
+  return op == Op::kRotate90 || op == Op::kCrop || op == Op::kWarp || op == Op::kResize;
+}
 
 std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
   const std::ptrdiff_t scale = std::max<std::ptrdiff_t>((box + size - 1) / size, 1);
@@ -236,11 +243,12 @@ struct Program {
     widest = std::max(size.width, size.height);
     double cost = static_cast<double>(image_floats * bytes_of(pixel));
     for (const Step& step : steps) {
-      Prepared p{&step, size, size, pixel, {}, {}, {}, {}};
+      Prepared p{&step, size, size, pixel, {}, {}, {}, {}, {}};
       for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
         const double fill = step.fill == nullptr ? 0 : step.fill[c];
         p.fill_u8.push_back(to_byte(fill));
         p.fill_f32.push_back(static_cast<float>(fill));
+        p.fill_f64.push_back(fill);
         if (step.op == Op::kNormalize) {
           p.scale.push_back(static_cast<float>(step.scale[c]));
           p.bias.push_back(static_cast<float>(step.bias[c]));
@@ -250,8 +258,8 @@ struct Program {
       if (step.op == Op::kNormalize) pixel = Pixel::kFloat32;
       if (step.op == Op::kBlur) {
         most_blur_taps = std::max({most_blur_taps, step.out_height, step.out_width});
-        blur_floats =
-            std::max(blur_floats, blur_scratch(size.height, size.width, x.channels, step.out_width, step.out_height));
+        blur_floats = std::max(
+            blur_floats, blur_scratch(size.height, size.width, x.channels, step.out_width, step.out_height));
       }
       if (step.op == Op::kResize && step.interpolation == Interpolation::kBilinear) {
         resizes = true;
@@ -265,6 +273,9 @@ struct Program {
       cost += static_cast<double>(bytes) * (dear ? 8 : 1);
       prepared.push_back(std::move(p));
     }
+    stream = worth_streaming(static_cast<std::size_t>(x.n * x.channels) *
+                             static_cast<std::size_t>(Size{x.height, x.width}.pixels() * bytes_of(x.pixel) +
+                                                      size.pixels() * bytes_of(pixel)));
     const double all = cost * static_cast<double>(x.n);
     team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)));
     team = static_cast<int>(std::min<std::ptrdiff_t>(team, x.n));
@@ -275,6 +286,7 @@ struct Program {
   std::ptrdiff_t image_floats, widest;  // the largest image and side on the way
   std::ptrdiff_t most_blur_taps = 0, blur_floats = 0, across_taps = 0, down_taps = 0;
   bool resizes = false;
+  bool stream;  // the output, around the cache
   int team;
 };
 
@@ -322,7 +334,6 @@ struct PixelStep {
   Stream stream;
 };
 
-
 class Worker {
  public:
   Worker(const Program& p, const Images& y)
@@ -366,6 +377,7 @@ class Worker {
     const char* data = static_cast<const char*>(x.data) + sample * x.stride_n;
     const std::ptrdiff_t size = bytes_of(x.pixel);
     source_ = {data, x.pixel, {x.height, x.width}, x.stride_y / size, x.stride_x / size, x.stride_c / size};
+    scratch_ = -1;
     if (channels_ == 1) source_.channel_stride = 1;
     if (x.width == 1) source_.pixel_stride = source_.channel_stride == 1 ? channels_ : 1;
     const std::ptrdiff_t all = sample * x.stride_n | x.stride_y | x.stride_x | x.stride_c |
@@ -401,10 +413,11 @@ class Worker {
       for (std::ptrdiff_t i = 0; i < x.width; ++i) {
         T* const pixel = to.data + y * to.row_stride + i * to.pixel_stride;
         const char* const from = data + y * x.stride_y + i * x.stride_x;
-        for (std::ptrdiff_t c = 0; c < channels_; ++c) std::memcpy(pixel + c, from + c * x.stride_c, sizeof(T));
+        for (std::ptrdiff_t c = 0; c < channels_; ++c)
+          std::memcpy(pixel + c, from + c * x.stride_c, sizeof(T));
       }
     }
-    become(to);
+    become_scratch(to);
   }
 
   Pixel pixel() const { return normalize_ != nullptr ? Pixel::kFloat32 : source_.pixel; }
@@ -418,7 +431,8 @@ class Worker {
       case Op::kRotate90:
         return rotate90(((static_cast<int>(parameters[0]) % 4) + 4) % 4);
       case Op::kCrop:
-        return crop(p, static_cast<std::ptrdiff_t>(parameters[0]), static_cast<std::ptrdiff_t>(parameters[1]));
+        return crop(p, static_cast<std::ptrdiff_t>(parameters[0]),
+                    static_cast<std::ptrdiff_t>(parameters[1]));
       case Op::kWarp:
         return warp(p, parameters);
       case Op::kResize:
@@ -492,7 +506,8 @@ class Worker {
     settle_pixels();
     if (kind_ == Kind::kWarp) {
       if (inside) {
-        matrix_ = product(matrix_, {1, 0, static_cast<double>(left), 0, 1, static_cast<double>(top), 0, 0, 1});
+        matrix_ =
+            product(matrix_, {1, 0, static_cast<double>(left), 0, 1, static_cast<double>(top), 0, 0, 1});
         size_ = to;
         return;
       }
@@ -523,7 +538,8 @@ class Worker {
     settle_pixels();
     if (kind_ == Kind::kWarp) {
       const Step& before = *warped_->step;
-      if (before.padding != step.padding || before.interpolation != step.interpolation || !same_fill(before, step)) {
+      if (before.padding != step.padding || before.interpolation != step.interpolation ||
+          !same_fill(before, step)) {
         settle();
       }
     }
@@ -600,8 +616,13 @@ class Worker {
 
   template <class T>
   Picture<const T> source() const {
-    return {static_cast<const T*>(source_.data), source_.size.height, source_.size.width, channels_,
-            source_.row_stride,                  source_.pixel_stride, source_.channel_stride};
+    return {static_cast<const T*>(source_.data),
+            source_.size.height,
+            source_.size.width,
+            channels_,
+            source_.row_stride,
+            source_.pixel_stride,
+            source_.channel_stride};
   }
 
   template <class T>
@@ -616,14 +637,22 @@ class Worker {
 
   template <class T>
   void become(const Picture<T>& p) {
-    source_ = {p.data, kPixel<std::remove_const_t<T>>, {p.height, p.width}, p.row_stride, p.pixel_stride,
-               p.channel_stride};
+    source_ = {
+        p.data,          kPixel<std::remove_const_t<T>>, {p.height, p.width}, p.row_stride, p.pixel_stride,
+        p.channel_stride};
+  }
+
+  // Of an image that scratch() has given.
+  template <class T>
+  void become_scratch(const Picture<T>& p) {
+    become(p);
+    scratch_ = scratch_ == 0 ? 1 : 0;
   }
 
   // A dense image in the memory that the source is not in.
   template <class T>
   Picture<T> scratch(Size size, bool interleaved) {
-    T* const data = reinterpret_cast<T*>(images_[source_.data == images_[0].data() ? 1 : 0].data());
+    T* const data = reinterpret_cast<T*>(images_[scratch_ == 0 ? 1 : 0].data());
     if (interleaved) {
       return {data, size.height, size.width, channels_, size.width * channels_, channels_, 1};
     }
@@ -636,11 +665,11 @@ class Worker {
     if (pixel() == Pixel::kUint8) {
       const auto to = scratch<std::uint8_t>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     } else {
       const auto to = scratch<float>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     }
     reset();
   }
@@ -650,7 +679,12 @@ class Worker {
     const auto to = [&](auto* pointer) {
       using T = std::remove_pointer_t<decltype(pointer)>;
       constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-      Picture<T> p{pointer, y_.height, y_.width, channels_, y_.stride_y / kSize, y_.stride_x / kSize,
+      Picture<T> p{pointer,
+                   y_.height,
+                   y_.width,
+                   channels_,
+                   y_.stride_y / kSize,
+                   y_.stride_x / kSize,
                    y_.stride_c / kSize};
       if (channels_ == 1) p.channel_stride = 1;
       if (p.width == 1) p.pixel_stride = p.channel_stride == 1 ? channels_ : 1;
@@ -669,7 +703,8 @@ class Worker {
   void pull(const Picture<T>& to) {
     if constexpr (sizeof(T) == 4) {
       if (normalize_ != nullptr) {
-        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to) : pull_normalized<float>(to);
+        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to)
+                                              : pull_normalized<float>(to);
       }
     }
     const Picture<const T> from = source<T>();
@@ -708,7 +743,8 @@ class Worker {
         from = as_const(work);
       }
       const Picture<float> work = row ? target : tile<float>(float_tile_, n);
-      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, false);
+      const bool stream = program_.stream && row && normalize_at_ == steps_.size();
+      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, stream);
       apply_steps(normalize_at_, steps_.size(), work, y);
       if (!row) geometry_table<float>().copy(as_const(work), target, false);
     }
@@ -728,7 +764,8 @@ class Worker {
   template <class T>
   Picture<T> tile(const Buffer<float>& memory, std::ptrdiff_t rows) const {
     T* const data = reinterpret_cast<T*>(memory.data());
-    if (source_interleaved()) return {data, rows, size_.width, channels_, size_.width * channels_, channels_, 1};
+    if (source_interleaved())
+      return {data, rows, size_.width, channels_, size_.width * channels_, channels_, 1};
     return {data, rows, size_.width, channels_, size_.width, 1, rows * size_.width};
   }
 
@@ -736,7 +773,8 @@ class Worker {
   template <class T>
   void read(std::ptrdiff_t y, const Picture<T>& out) {
     const GeometryTable<T>& k = geometry_table<T>();
-    if (kind_ == Kind::kWarp) return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
+    if (kind_ == Kind::kWarp)
+      return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
     if (kind_ == Kind::kResize) return read_resized(y, out);
     if (is_view()) return k.copy(rows_of(view<T>(), y, out.height), out, false);
     k.gather(source<T>(), maps_, fill<T>(), y, out);
@@ -747,8 +785,28 @@ class Worker {
     return outside_ == nullptr ? nullptr : static_cast<const T*>(outside_->fill());
   }
 
+  // Reads that jump about wait for memory at every step; one pass in order before them does not (reads:
+  // prefetching is a hint, and so many of them are not taken). Worth it for an image that then stays in the
+  // second cache.
+  void fetch_source() const {
+    constexpr std::ptrdiff_t kMost = 512 << 10, kLine = 64;
+    const std::ptrdiff_t size = bytes_of(source_.pixel), planes = source_interleaved() ? 1 : channels_;
+    const std::ptrdiff_t row = source_.size.width * (source_interleaved() ? channels_ : 1) * size;
+    if (scratch_ != -1 || row * source_.size.height * planes > kMost) return;
+    for (std::ptrdiff_t c = 0; c < planes; ++c) {
+      for (std::ptrdiff_t y = 0; y < source_.size.height; ++y) {
+        const char* p = static_cast<const char*>(source_.data) +
+                        (c * source_.channel_stride + y * source_.row_stride) * size;
+        for (std::ptrdiff_t i = 0; i < row; i += kLine) {
+          (void)*static_cast<const volatile char*>(p + i);
+        }
+      }
+    }
+  }
+
   template <class T>
   void prepare_geometry() {
+    if (kind_ == Kind::kWarp || (kind_ == Kind::kMaps && maps_.swapped)) fetch_source();
     if (kind_ == Kind::kWarp) {
       const Step& step = *warped_->step;
       std::copy(matrix_.begin(), matrix_.end(), warp_.m);
@@ -793,8 +851,8 @@ class Worker {
       }
       const double centre = (static_cast<double>(r) + 0.5) * scale;
       const auto begin = static_cast<std::ptrdiff_t>(std::max(std::floor(centre - support + 0.5), 0.0));
-      const auto end = static_cast<std::ptrdiff_t>(
-          std::min(std::floor(centre + support + 0.5), static_cast<double>(box)));
+      const auto end =
+          static_cast<std::ptrdiff_t>(std::min(std::floor(centre + support + 0.5), static_cast<double>(box)));
       double total = 0;
       for (std::ptrdiff_t j = begin; j < end; ++j) {
         w[j - begin] = std::max(0.0, 1 - std::abs(static_cast<double>(j) + 0.5 - centre) / support);
@@ -812,11 +870,22 @@ class Worker {
         }
         std::int16_t& largest = *std::max_element(to, to + n);
         largest = static_cast<std::int16_t>(largest + rest);
-        to[n] = 0;
+        trim(to, n, first[i], count[i]);
       } else {
         for (std::ptrdiff_t j = 0; j < n; ++j) to[j] = static_cast<float>(w[j] / total);
       }
     }
+  }
+
+  // Leaves out neighbours at the ends that count nothing; a zero behind the last makes the number even.
+  static void trim(std::int16_t* weights, std::ptrdiff_t n, std::int32_t& first, std::int32_t& count) {
+    std::ptrdiff_t skip = 0;
+    while (weights[n - 1] == 0) --n;
+    while (weights[skip] == 0) ++skip;
+    std::copy(weights + skip, weights + n, weights);
+    first += static_cast<std::int32_t>(skip);
+    count = static_cast<std::int32_t>(n - skip);
+    weights[count] = 0;
   }
 
   template <class T>
@@ -843,7 +912,8 @@ class Worker {
         const std::ptrdiff_t slot = j % program_.down_taps;
         Between* const line = ring + slot * row;
         if (ring_rows_[slot] != j) {
-          const Row<Between> target{line, width, channels_, interleaved ? channels_ : 1, interleaved ? 1 : width};
+          const Row<Between> target{line, width, channels_, interleaved ? channels_ : 1,
+                                    interleaved ? 1 : width};
           k.resize_across(from.row(j), across, target);
           ring_rows_[slot] = j;
         }
@@ -877,8 +947,10 @@ class Worker {
     const Step& step = *p.step;
     PixelStep s{step.op, &p, parameters, nullptr, 0, 0, nullptr, nullptr, {step.seed, 0}};
     if (step.index != nullptr) s.stream.stream = step.index[sample];
-    if (channels_ == 1 && (step.op == Op::kSaturation || step.op == Op::kHue || step.op == Op::kGrayscale)) return;
-    std::uint8_t* const table = tables_.data() + static_cast<std::ptrdiff_t>(steps_.size()) * channels_ * kLevels;
+    if (channels_ == 1 && (step.op == Op::kSaturation || step.op == Op::kHue || step.op == Op::kGrayscale))
+      return;
+    std::uint8_t* const table =
+        tables_.data() + static_cast<std::ptrdiff_t>(steps_.size()) * channels_ * kLevels;
     s.tables = table;
     s.table_channels = 1;
     switch (step.op) {
@@ -966,7 +1038,8 @@ class Worker {
     T* const high = reinterpret_cast<T*>(numbers + channels_);
     k.min_max(x, pending, pending_channels, low, high);
     if constexpr (sizeof(T) == 1) {
-      for (std::ptrdiff_t c = 0; c < channels_; ++c) autocontrast_table(low[c], high[c], s.tables + c * kLevels);
+      for (std::ptrdiff_t c = 0; c < channels_; ++c)
+        autocontrast_table(low[c], high[c], s.tables + c * kLevels);
       s.op = Op::kTable;
     } else {
       s.low = low;
@@ -994,7 +1067,7 @@ class Worker {
     } else {
       pixel_table<T>().sharpness(x, out, parameters[0]);
     }
-    become(out);
+    become_scratch(out);
     reset();
   }
 
@@ -1011,7 +1084,7 @@ class Worker {
         for (std::ptrdiff_t r = 0; r < rows.height; ++r) {
           const auto at = static_cast<double>(y + r);
           if (at < top || at >= bottom) continue;
-          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, step.fill, s.stream);
+          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, s.prepared->fill_f64.data(), s.stream);
         }
         continue;
       }
@@ -1022,8 +1095,8 @@ class Worker {
       }
       if (s.op == Op::kNormalize) {
         if constexpr (sizeof(T) == 4) {
-          geometry_table<float>().normalize(as_const(all), s.prepared->scale.data(), s.prepared->bias.data(), all,
-                                            false);
+          geometry_table<float>().normalize(as_const(all), s.prepared->scale.data(), s.prepared->bias.data(),
+                                            all, false);
         }
         continue;
       }
@@ -1052,6 +1125,7 @@ class Worker {
   std::ptrdiff_t channels_;
 
   Source source_{};
+  int scratch_ = -1;  // which of images_ it lies in; −1: none
   Kind kind_ = Kind::kMaps;
   Size size_{};                          // of the result so far
   Maps maps_;                            // kMaps; kResize: of the resized image
@@ -1093,6 +1167,7 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               for (std::size_t i = begin; i < end; ++i) {
                                 workers[part].run(static_cast<std::ptrdiff_t>(i));
                               }
+                              geometry_table<float>().finish_stream(program.stream);
                             });
 }
 
