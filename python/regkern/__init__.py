@@ -1,5 +1,6 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
+from regkern import augment as augment
 from regkern import penalties as penalties
 from regkern._core import __version__
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache

@@ -73,7 +73,7 @@ class Step(NamedTuple):
     op: Op
     parameters: NDArray[np.float64]  # (n, numbers a sample)
     active: NDArray[np.bool_] | None = None  # (n,); None: all
-    size: tuple[int, int] = (0, 0)  # height, width
+    size: tuple[int, int] = (0, 0)  # height, width: of the result, or of a kernel
     padding: Padding = Padding.CONSTANT
     interpolation: Interpolation = Interpolation.BILINEAR
     antialias: bool = False
@@ -84,7 +84,7 @@ class Step(NamedTuple):
     bias: NDArray[np.float64] | None = None  # (channels,)
     tables: NDArray[np.uint8] | None = None  # (n, 1 or channels, 256)
     seed: int = 0
-    index: NDArray[np.uint64] | None = None  # (n,)
+    index: NDArray[np.uint64] | None = None  # type: ignore[assignment]  # (n,); tuple.index gives way
 
 
 def output_like(x: NDArray[Any], steps: list[Step]) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -92,7 +92,7 @@ def output_like(x: NDArray[Any], steps: list[Step]) -> tuple[tuple[int, int], np
     size: tuple[int, int] = (x.shape[1], x.shape[2])
     dtype = x.dtype
     for step in steps:
-        if step.op in (Op.CROP, Op.WARP, Op.RESIZE):
+        if step.op in (Op.ROTATE90, Op.CROP, Op.WARP, Op.RESIZE):
             size = step.size
         elif step.op is Op.NORMALIZE:
             dtype = np.dtype(np.float32)

@@ -11,6 +11,7 @@ It assumes legal input: the checks live in the native library.
 
 from regkern import penalties as penalties
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
+from regkern.reference import augment as augment
 from regkern.reference.dropout import (
     DropBlockMask,
     Dropout,

@@ -1,0 +1,167 @@
+"""What callers may pass: one place for the checks and the error texts of functions and transforms."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Enum = TypeVar("Enum", bound=IntEnum)
+Floats = NDArray[np.float64]
+
+LAYOUTS = ("NHWC", "NCHW")
+
+
+def sized(function: str, name: str, value: Any, n: int) -> Floats:
+    """Any numbers, one for all samples or one for each: (n,)."""
+    try:
+        a = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{function}: {name} must be a number or an array of numbers, got {value!r}") from None
+    if a.shape not in ((), (n,)):
+        raise ValueError(f"{function}: {name} must be one number or have shape ({n},), got shape {a.shape}")
+    return np.broadcast_to(a, (n,))
+
+
+def numbers(
+    function: str,
+    name: str,
+    value: Any,
+    n: int,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    above: bool = False,
+) -> Floats:
+    """Finite numbers in [low, high], one for all samples or one for each: (n,); ``above`` excludes low itself."""
+    a = sized(function, name, value, n)
+    legal = np.isfinite(a) & (a > low if above else a >= low) & (a <= high)
+    if not legal.all():
+        raise ValueError(f"{function}: {name} must be {_range(low, high, above)}, got {a[~legal][0]:g}")
+    return a
+
+
+def integers(function: str, name: str, value: Any, n: int, *, low: float = -np.inf, high: float = np.inf) -> Floats:
+    """Whole numbers in [low, high], one for all samples or one for each: (n,)."""
+    a = numbers(function, name, value, n, low=low, high=high)
+    whole = a == np.floor(a)
+    if not whole.all():
+        raise ValueError(f"{function}: {name} must be a whole number, got {a[~whole][0]:g}")
+    return a
+
+
+def _range(low: float, high: float, above: bool) -> str:
+    if low == -np.inf and high == np.inf:
+        return "finite"
+    if high == np.inf:
+        return f"{'>' if above else '>='} {low:g}"
+    if low == -np.inf:
+        return f"<= {high:g}"
+    return f"in {'(' if above else '['}{low:g}, {high:g}]"
+
+
+def pair(function: str, name: str, value: Any, what: str) -> tuple[Any, Any]:
+    """Two values, each for all samples or for each."""
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"{function}: {name} must be a pair ({what}), got {value!r}")
+    return value[0], value[1]
+
+
+def whole(function: str, name: str, value: Any, low: int = 0) -> int:
+    """An int of at least ``low``."""
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}")
+    if operator.index(value) < low:
+        raise ValueError(f"{function}: {name} must be >= {low}, got {value}")
+    return operator.index(value)
+
+
+def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
+    """Height and width: two ints, or one for both."""
+    if hasattr(value, "__index__"):
+        value = (value, value)
+    height, width = pair(function, name, value, "height, width")
+    return whole(function, name, height, 1), whole(function, name, width, 1)
+
+
+def borders(function: str, value: Any, name: str = "padding") -> tuple[int, int, int, int]:
+    """left, top, right, bottom: one int for all, (left and right, top and bottom), or all four."""
+    values = (value,) if hasattr(value, "__index__") else tuple(value)
+    if len(values) not in (1, 2, 4):
+        raise ValueError(f"{function}: {name} must be 1, 2 or 4 ints, got {len(values)}")
+    ints = [whole(function, name, v) for v in values]
+    left, top, right, bottom = ints if len(ints) == 4 else (ints * 2)[:2] * 2
+    return left, top, right, bottom
+
+
+def choice(function: str, name: str, value: Any, names: type[Enum]) -> Enum:
+    """A member of an enumeration by its name in lower case."""
+    if isinstance(value, names):
+        return value
+    legal = [member.name.lower() for member in names]
+    if not isinstance(value, str) or value not in legal:
+        raise ValueError(f"{function}: {name} must be one of {legal}, got {value!r}")
+    return names[value.upper()]
+
+
+def per_channel(function: str, name: str, value: ArrayLike, channels: int) -> Floats:
+    """Finite numbers, one for all channels or one for each: (channels,)."""
+    a = np.asarray(value, dtype=np.float64)
+    if a.shape not in ((), (1,), (channels,)):
+        raise ValueError(f"{function}: {name} must be one number or {channels}, one a channel, got shape {a.shape}")
+    if not np.isfinite(a).all():
+        raise ValueError(f"{function}: {name} must be finite, got {a[~np.isfinite(a)].flat[0]}")
+    return np.array(np.broadcast_to(a, (channels,)))
+
+
+def color_channels(function: str, channels: int) -> None:
+    """Luma and hue are of RGB; a gray image is its own luma."""
+    if channels not in (1, 3):
+        raise ValueError(f"{function}: images must have 1 or 3 channels, got {channels}")
+
+
+def points(function: str, name: str, value: Sequence[Any] | ArrayLike, n: int) -> Floats:
+    """Four corners (x, y), for all samples or for each: (n, 4, 2)."""
+    a = np.asarray(value, dtype=np.float64)
+    if a.shape not in ((4, 2), (n, 4, 2)):
+        raise ValueError(f"{function}: {name} must have shape (4, 2) or ({n}, 4, 2), got {a.shape}")
+    if not np.isfinite(a).all():
+        raise ValueError(f"{function}: {name} must be finite, got {a[~np.isfinite(a)].flat[0]}")
+    return np.broadcast_to(a, (n, 4, 2))
+
+
+def where_of(function: str, where: ArrayLike | None, n: int) -> NDArray[np.bool_] | None:
+    """Which samples take part: (n,) of bool, None for all."""
+    if where is None:
+        return None
+    a = np.asarray(where)
+    if a.dtype != np.bool_:
+        raise TypeError(f"{function}: where must be bool, got {a.dtype}")
+    if a.shape not in ((), (n,)):
+        raise ValueError(f"{function}: where must be one bool or have shape ({n},), got shape {a.shape}")
+    return np.array(np.broadcast_to(a, (n,)))
+
+
+def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint64]:
+    """The numbers of the samples, (n,): 0 … n − 1 unless given."""
+    if index is None:
+        return np.arange(n, dtype=np.uint64)
+    a = np.asarray(index)
+    if a.size and a.dtype.kind not in "iu":
+        raise TypeError(f"{function}: index must hold ints, got {a.dtype}")
+    if a.shape != (n,):
+        raise ValueError(f"{function}: index must have shape ({n},), got {a.shape}")
+    if (a < 0).any():
+        raise ValueError(f"{function}: index must be >= 0, got {a.min()}")
+    return np.ascontiguousarray(a, np.uint64)
+
+
+def layout(function: str, value: Any, name: str = "layout") -> str:
+    """The order of axes in memory."""
+    if value not in LAYOUTS:
+        raise ValueError(f"{function}: {name} must be 'NHWC' or 'NCHW', got {value!r}")
+    return str(value)

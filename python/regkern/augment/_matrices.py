@@ -1,0 +1,105 @@
+"""Matrices of warps.
+
+A warp's matrix takes the column x and row y of an output pixel, as (x, y, 1), to the place in the input it is read from.
+Pixel centres are at integers. Points and centres that a caller gives are torchvision's: the origin is the upper left corner
+of the image, so the centre of the first pixel is (½, ½).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def translation(x: ArrayLike, y: ArrayLike) -> Floats:
+    """(x, y) added: (..., 3, 3)."""
+    x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    m = np.zeros((*x.shape, 3, 3))
+    m[..., 0, 0] = m[..., 1, 1] = m[..., 2, 2] = 1
+    m[..., 0, 2], m[..., 1, 2] = x, y
+    return m
+
+
+def affine_matrix(
+    size: tuple[int, int],
+    angle: ArrayLike = 0.0,
+    translate: tuple[Any, Any] = (0.0, 0.0),
+    scale: ArrayLike = 1.0,
+    shear: tuple[Any, Any] = (0.0, 0.0),
+    center: tuple[Any, Any] | None = None,
+) -> Floats:
+    r"""torchvision's ``_get_inverse_affine_matrix``: rotate (clockwise), shear and scale about the center, then translate.
+
+    .. math:: M = T_c\, (R\, S)^{-1} / s\; T_{-c - t}, \qquad
+       R\, S = \begin{pmatrix} \cos(\theta - \phi_y) / \cos \phi_y
+               & -\cos(\theta - \phi_y) \tan \phi_x / \cos \phi_y - \sin \theta \\
+               \sin(\theta - \phi_y) / \cos \phi_y
+               & -\sin(\theta - \phi_y) \tan \phi_x / \cos \phi_y + \cos \theta \end{pmatrix}
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width, whose middle is the default center.
+    angle, translate, scale, shear, center
+        Degrees; pixels (x, y); factor; degrees (x, y); pixels (x, y). Each number may be an array (n,).
+
+    Returns
+    -------
+    (n, 3, 3) or (3, 3) ndarray
+    """
+    height, width = size
+    theta, (phi_x, phi_y) = np.deg2rad(angle), (np.deg2rad(phi) for phi in shear)
+    a = np.cos(theta - phi_y) / np.cos(phi_y)
+    b = -np.cos(theta - phi_y) * np.tan(phi_x) / np.cos(phi_y) - np.sin(theta)
+    c = np.sin(theta - phi_y) / np.cos(phi_y)
+    d = -np.sin(theta - phi_y) * np.tan(phi_x) / np.cos(phi_y) + np.cos(theta)
+    # a·d − b·c = 1: the inverse of (a b; c d) is (d −b; −c a).
+    scale = np.asarray(scale, np.float64)
+    inverse = [d / scale, -b / scale, -c / scale, a / scale]
+    cx, cy = (width / 2, height / 2) if center is None else center
+    cx, cy = np.asarray(cx, np.float64) - 0.5, np.asarray(cy, np.float64) - 0.5
+    x, y = -cx - np.asarray(translate[0]), -cy - np.asarray(translate[1])
+    rows = [
+        *(inverse[0], inverse[1], inverse[0] * x + inverse[1] * y + cx),
+        *(inverse[2], inverse[3], inverse[2] * x + inverse[3] * y + cy),
+        *(0.0, 0.0, 1.0),
+    ]
+    m = np.stack(np.broadcast_arrays(*rows), axis=-1)
+    return m.reshape(*m.shape[:-1], 3, 3)
+
+
+def perspective_matrix(startpoints: ArrayLike, endpoints: ArrayLike) -> Floats:
+    """The projective map that takes four points of the output, ``endpoints``, to four of the input, ``startpoints``.
+
+    Parameters
+    ----------
+    startpoints, endpoints : (4, 2) or (n, 4, 2) array-like
+        Corners (x, y).
+
+    Returns
+    -------
+    (3, 3) or (n, 3, 3) ndarray
+
+    Raises
+    ------
+    np.linalg.LinAlgError
+        If three of the end points lie on a line.
+    """
+    start, end = np.broadcast_arrays(np.asarray(startpoints, np.float64), np.asarray(endpoints, np.float64))
+    x, y, u, v = end[..., 0], end[..., 1], start[..., 0], start[..., 1]
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    # u·(m20·x + m21·y + 1) = m00·x + m01·y + m02, and v alike: 8 equations for 8 numbers.
+    equations = np.concatenate(
+        [
+            np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1),
+            np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1),
+        ],
+        axis=-2,
+    )
+    values = np.linalg.solve(equations, np.concatenate([u, v], axis=-1)[..., None])[..., 0]
+    m = np.concatenate([values, np.ones_like(values[..., :1])], axis=-1).reshape(*values.shape[:-1], 3, 3)
+    return np.asarray(translation(-0.5, -0.5) @ m @ translation(0.5, 0.5))

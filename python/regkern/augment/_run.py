@@ -1,0 +1,122 @@
+"""From what a caller passes to what a machine sees, and back.
+
+A machine sees a view (n, height, width, channels); in memory the channels may be first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern import _core
+from regkern.augment import _arguments as check
+from regkern.augment._program import Step, output_like
+
+Array = NDArray[Any]
+Run = Callable[[str, Array, list[Step], Array], None]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MOST_CHANNELS = 4  # of a single image; more looks like a batch of gray images
+
+_run: ContextVar[Run | None] = ContextVar("regkern.augment.run", default=None)
+
+
+def machine(function: str, x: Array, steps: list[Step], y: Array) -> None:
+    """y = the steps applied to x, by the machine in use."""
+    (_run.get() or _core.augment)(function, x, steps, y)
+
+
+def on(run: Run) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The same function on another machine."""
+
+    def twin(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            token = _run.set(run)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _run.reset(token)
+
+        return call
+
+    return twin
+
+
+class Batch:
+    """Images of one size, as a machine sees them.
+
+    Attributes
+    ----------
+    x : (n, height, width, channels) ndarray of uint8 or float32
+        A view of the caller's memory.
+    n, height, width, channels : int
+    dtype : np.dtype
+    """
+
+    def __init__(self, function: str, images: ArrayLike, layout: str = "NHWC") -> None:
+        self.function = function
+        self.layout = check.layout(function, layout)
+        x = np.asarray(images)
+        if x.dtype not in (np.uint8, np.float32) or not x.dtype.isnative:
+            raise TypeError(f"{function}: images must be uint8 or float32, got {x.dtype}")
+        self.ndim = x.ndim
+        if x.ndim not in (2, 3, 4):
+            raise ValueError(f"{function}: images must have 4 dimensions, or 3 or 2 for one image, got {x.ndim}")
+        if x.ndim == 2:
+            x = x[None, ..., None]
+        else:
+            if x.ndim == 3:
+                x = x[None]
+            if layout == "NCHW":
+                x = x.transpose(0, 2, 3, 1)
+            if self.ndim == 3 and x.shape[3] > MOST_CHANNELS:
+                raise ValueError(
+                    f"{function}: images must have at most {MOST_CHANNELS} channels if they are one image "
+                    f"(gray images need an axis of length 1 for theirs), got {x.shape[3]}"
+                )
+        self.x = x
+        self.n, self.height, self.width, self.channels = x.shape
+        self.dtype = x.dtype
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    def output(self, size: tuple[int, int], dtype: Any, layout: str | None, out: Array | None) -> tuple[Array, Array]:
+        """Where to write: ``out`` or new memory of the caller's kind, and its view for a machine."""
+        planar = (layout or self.layout) == "NCHW"
+        axes = (self.channels, *size) if planar else (*size, self.channels)
+        shape = size if self.ndim == 2 else axes if self.ndim == 3 else (self.n, *axes)
+        if out is None:
+            out = np.empty(shape, dtype)
+        else:
+            self._check_out(out, shape, dtype)
+        y = out[None, ..., None] if self.ndim == 2 else out[None] if self.ndim == 3 else out
+        return out, y.transpose(0, 2, 3, 1) if planar and self.ndim > 2 else y
+
+    def _check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{self.function}: out must be an ndarray, got {type(out).__name__}")
+        if out.dtype != dtype or not out.dtype.isnative:
+            raise TypeError(f"{self.function}: out must have dtype {np.dtype(dtype)}, got {out.dtype}")
+        if out.shape != shape:
+            raise ValueError(f"{self.function}: out must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
+        if np.may_share_memory(out, self.x):
+            raise ValueError(f"{self.function}: out must not share memory with images, got an overlap")
+
+    def run(self, steps: list[Step], out: Array | None = None, layout: str | None = None) -> Array:
+        """The steps applied, by the machine in use: in ``out``, or in new memory."""
+        size, dtype = output_like(self.x, steps)
+        result, y = self.output(size, dtype, layout, out)
+        machine(self.function, self.x, steps, y)
+        return result
