@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, m) {
   register_fused(m);
   register_norm(m);
   register_layer_norm(m);
+  register_augment(m);
 }

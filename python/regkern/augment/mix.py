@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern.augment import _options as check
-from regkern.augment._mixing import mix
 from regkern.augment._program import Step
+from regkern.augment._run import mix
 from regkern.augment._transform import Draws, Images, Params, Transform, below, between
 
 Array = NDArray[Any]

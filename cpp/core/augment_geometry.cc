@@ -1,0 +1,46 @@
+#include "kernels/augment_geometry.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/augment_geometry.cc"
+#include "hwy/foreach_target.h"
+
+#include "core/dispatch.h"
+#include "kernels/augment_geometry-inl.h"
+#include "kernels/augment_warp-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+template <class T>
+constexpr augment::GeometryTable<T> kGeometryTable = {&gather_rows<T>,   &warp_rows<T>,      &resize_across,
+                                                      &resize_down,      &normalize_rows<T>, &copy_rows<T>,
+                                                      &finish_stream};
+
+const augment::GeometryTable<uint8_t>& geometry_table_u8() { return kGeometryTable<uint8_t>; }
+const augment::GeometryTable<float>& geometry_table_f32() { return kGeometryTable<float>; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace regkern {
+
+HWY_EXPORT(geometry_table_u8);
+HWY_EXPORT(geometry_table_f32);
+
+namespace augment {
+
+template <>
+const GeometryTable<std::uint8_t>& geometry_table<std::uint8_t>() {
+  return REGKERN_TABLE(geometry_table_u8);
+}
+template <>
+const GeometryTable<float>& geometry_table<float>() {
+  return REGKERN_TABLE(geometry_table_f32);
+}
+
+}  // namespace augment
+}  // namespace regkern
+#endif

@@ -1,0 +1,144 @@
+#include "kernels/augment_pixels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/augment_pixels.cc"
+#include "hwy/foreach_target.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/dispatch.h"
+#include "kernels/augment_filters-inl.h"
+#include "kernels/augment_pixels-inl.h"
+#include "kernels/augment_statistics-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+constexpr augment::PixelTable<uint8_t> kBytePixels = {
+    &byte_look_up,   &point<uint8_t>,    nullptr,
+    nullptr,         &noise<uint8_t>,    &erase<uint8_t>,
+    &byte_mean_luma, &byte_min_max,      &histogram<uint8_t>,
+    &blur<uint8_t>,  &sharpness<uint8_t>};
+constexpr augment::PixelTable<float> kFloatPixels = {
+    &float_look_up,   &point<float>,  &contrast,         &autocontrast, &noise<float>,    &erase<float>,
+    &float_mean_luma, &float_min_max, &histogram<float>, &blur<float>,  &sharpness<float>};
+
+const augment::PixelTable<uint8_t>& byte_pixels() { return kBytePixels; }
+const augment::PixelTable<float>& float_pixels() { return kFloatPixels; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace regkern {
+
+HWY_EXPORT(byte_pixels);
+HWY_EXPORT(float_pixels);
+
+namespace augment {
+
+template <>
+const PixelTable<std::uint8_t>& pixel_table() {
+  return REGKERN_TABLE(byte_pixels);
+}
+template <>
+const PixelTable<float>& pixel_table() {
+  return REGKERN_TABLE(float_pixels);
+}
+
+namespace {
+
+std::uint8_t to_byte(double v) {
+  return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0));
+}
+
+template <class Value>
+void fill_table(std::uint8_t* table, Value value) {
+  for (int v = 0; v < kLevels; ++v) table[v] = value(v);
+}
+
+std::uint8_t same(int v) { return static_cast<std::uint8_t>(v); }
+
+}  // namespace
+
+void make_table(Op op, const double* parameters, std::uint8_t* table) {
+  if (op == Op::kBrightness) {
+    fill_table(table, [f = parameters[0]](int v) { return to_byte(f * v); });
+  } else if (op == Op::kPosterize) {
+    const int kept = 0x100 - (1 << (8 - static_cast<int>(parameters[0])));
+    fill_table(table, [kept](int v) { return same(v & kept); });
+  } else if (op == Op::kSolarize) {
+    fill_table(table, [threshold = parameters[0]](int v) { return same(v >= threshold ? 255 - v : v); });
+  } else {  // kInvert
+    fill_table(table, [](int v) { return same(255 - v); });
+  }
+}
+
+void contrast_table(double factor, double mean, std::uint8_t* table) {
+  const double offset = (1 - factor) * mean;
+  fill_table(table, [=](int v) { return to_byte(factor * v + offset); });
+}
+
+// Pillow's: level v becomes the number of pixels below it in units of a step, of which the levels but the
+// last one that occurs make 255.
+void equalize_table(const std::uint32_t* counts, std::uint8_t* table) {
+  std::uint64_t all = 0, last = 0;
+  for (int v = 0; v < kLevels; ++v) {
+    all += counts[v];
+    if (counts[v] != 0) last = counts[v];
+  }
+  const std::uint64_t step = (all - last) / 255;
+  if (step == 0) return fill_table(table, same);
+  std::uint64_t below = step / 2;
+  fill_table(table, [&](int v) {
+    const auto level = static_cast<std::uint8_t>(std::min<std::uint64_t>(below / step, 255));
+    below += counts[v];
+    return level;
+  });
+}
+
+void autocontrast_table(std::uint8_t low, std::uint8_t high, std::uint8_t* table) {
+  if (low == high) return fill_table(table, same);
+  fill_table(table, [=](int v) { return to_byte((v - low) * 255.0 / (high - low)); });
+}
+
+void compose_tables(std::uint8_t* tables, std::ptrdiff_t channels, const std::uint8_t* next,
+                    std::ptrdiff_t next_channels) {
+  for (std::ptrdiff_t c = 0; c < channels; ++c) {
+    const std::uint8_t* const then = next + (next_channels == 1 ? 0 : c * kLevels);
+    for (std::ptrdiff_t v = 0; v < kLevels; ++v) tables[c * kLevels + v] = then[tables[c * kLevels + v]];
+  }
+}
+
+void count_through(const std::uint32_t* counts, const std::uint8_t* table, std::uint32_t* mapped) {
+  std::fill_n(mapped, kLevels, 0u);
+  for (std::ptrdiff_t v = 0; v < kLevels; ++v) mapped[table[v]] += counts[v];
+}
+
+std::ptrdiff_t gaussian_taps(std::ptrdiff_t size, double sigma, float* taps) {
+  if (sigma == 0) {
+    taps[0] = 1;
+    return 1;
+  }
+  const auto weight = [=](std::ptrdiff_t i) {
+    const double t = static_cast<double>(i - size / 2);
+    return std::exp(-t * t / (2 * sigma * sigma));
+  };
+  double sum = 0;
+  for (std::ptrdiff_t i = 0; i < size; ++i) sum += weight(i);
+  for (std::ptrdiff_t i = 0; i < size; ++i) taps[i] = static_cast<float>(weight(i) / sum);
+  return size;
+}
+
+std::ptrdiff_t blur_scratch(std::ptrdiff_t height, std::ptrdiff_t width, std::ptrdiff_t channels,
+                            std::ptrdiff_t kx, std::ptrdiff_t ky) {
+  return (std::min(height, ky) * width + width + kx - 1) * channels;
+}
+
+}  // namespace augment
+}  // namespace regkern
+#endif  // HWY_ONCE

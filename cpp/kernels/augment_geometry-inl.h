@@ -1,0 +1,544 @@
+// Moves of pixels: index maps, resizing, layouts, and the step to float32.
+
+#if defined(REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_
+#undef REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_
+#else
+#define REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_
+#endif
+
+#include "kernels/augment_geometry.h"
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+using augment::Axis;
+using augment::kOutside;
+using augment::Maps;
+using augment::Picture;
+using augment::Row;
+using augment::Taps;
+
+using Block8 = hn::Full128<uint8_t>;
+using Block32 = hn::Full128<float>;
+
+template <class T>
+HWY_INLINE bool is_interleaved(const Picture<T>& p) {
+  return p.channel_stride == 1 && p.pixel_stride == p.channels;
+}
+
+// --- index maps: the same for all types, pixels are so many bytes ---
+
+// A number of bytes that is known to the compiler for the usual pixels (kBytes), any other else (0).
+template <size_t kBytes>
+struct Pixels {
+  HWY_INLINE explicit Pixels(size_t n) : runtime(n) {}
+  HWY_INLINE size_t size() const { return kBytes != 0 ? kBytes : runtime; }
+  HWY_INLINE void move(const uint8_t* from, uint8_t* to) const {
+    if constexpr (kBytes != 0) {
+      memcpy(to, from, kBytes);
+    } else {
+      memcpy(to, from, runtime);
+    }
+  }
+  size_t runtime;
+};
+
+// Memory that does not overlap, without the call that is dear for the row of a small image.
+HWY_INLINE void copy_bytes(const uint8_t* from, uint8_t* to, size_t n) {
+  const Tag<uint8_t> d;
+  const size_t N = hn::Lanes(d);
+  if (n < N || n > 2048) {
+    memcpy(to, from, n);
+    return;
+  }
+  for (size_t i = 0; i + N <= n; i += N) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+  hn::StoreU(hn::LoadU(d, from + n - N), d, to + n - N);
+}
+
+// to[i] = from[n − 1 − i]
+template <size_t kBytes>
+HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8_t* to, size_t n) {
+  size_t i = 0;
+  if constexpr (kBytes == 1 || kBytes == 3) {
+    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of the
+    // pixels, which belongs to another pixel, and lands where the next block will be.
+    constexpr size_t kStep = 16 / kBytes, kLead = 16 % kBytes;
+    const Block8 d;
+    HWY_ALIGN uint8_t order[16];
+    for (size_t k = 0; k < kStep * kBytes; ++k) {
+      order[k] = static_cast<uint8_t>(kLead + (kStep - 1 - k / kBytes) * kBytes + k % kBytes);
+    }
+    if (kLead != 0) order[15] = 0;
+    const auto indices = hn::Load(d, order);
+    for (; i + kStep + (kLead != 0) <= n; i += kStep) {
+      const auto v = hn::LoadU(d, from + (n - kStep - i) * kBytes - kLead);
+      hn::StoreU(hn::TableLookupBytes(v, indices), d, to + i * kBytes);
+    }
+  } else if constexpr (kBytes == 4) {
+    const Tag<uint32_t> d;
+    const Tag<uint8_t> bytes;
+    const size_t N = hn::Lanes(d);
+    for (; i + N <= n; i += N) {
+      const auto v = hn::BitCast(d, hn::LoadU(bytes, from + (n - N - i) * 4));
+      hn::StoreU(hn::BitCast(bytes, hn::Reverse(d, v)), bytes, to + i * 4);
+    }
+  }
+  for (; i < n; ++i) pixels.move(from + (n - 1 - i) * pixels.size(), to + i * pixels.size());
+}
+
+template <size_t kBytes>
+HWY_INLINE void fill_pixels(const Pixels<kBytes>& pixels, const uint8_t* fill, uint8_t* to, size_t n) {
+  for (size_t i = 0; i < n; ++i) pixels.move(fill, to + i * pixels.size());
+}
+
+HWY_INLINE ptrdiff_t from(const Axis& axis, ptrdiff_t i) {
+  return i >= axis.begin && i < axis.end ? axis.first + axis.step * (i - axis.begin) : axis.map[i];
+}
+
+// One plane of pixels: rows y … y + height of the output.
+template <size_t kBytes>
+void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const Pixels<kBytes>& pixels,
+                  const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride) {
+  const Axis& columns = maps.columns;
+  const auto size = static_cast<ptrdiff_t>(pixels.size());
+  for (ptrdiff_t r = 0; r < height; ++r) {
+    uint8_t* const to = out + r * out_stride;
+    const ptrdiff_t source = from(maps.rows, y + r);
+    if (source == kOutside) {
+      fill_pixels(pixels, fill, to, static_cast<size_t>(columns.length));
+      continue;
+    }
+    if (maps.swapped) {
+      const uint8_t* const line = x + source * size;
+      for (ptrdiff_t j = 0; j < columns.length; ++j) {
+        const ptrdiff_t c = from(columns, j);
+        pixels.move(c == kOutside ? fill : line + c * x_stride, to + j * size);
+      }
+      continue;
+    }
+    const uint8_t* const line = x + source * x_stride;
+    const auto one_by_one = [&](ptrdiff_t begin, ptrdiff_t end) HWY_ATTR {
+      for (ptrdiff_t j = begin; j < end; ++j) {
+        const ptrdiff_t c = columns.map[j];
+        pixels.move(c == kOutside ? fill : line + c * size, to + j * size);
+      }
+    };
+    one_by_one(0, columns.begin);
+    const auto n = static_cast<size_t>(columns.end - columns.begin);
+    if (columns.step == 1) {
+      copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
+    } else if (n != 0) {
+      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size, to + columns.begin * size,
+              n);
+    }
+    one_by_one(columns.end, columns.length);
+  }
+}
+
+template <class T>
+void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t y, Picture<T> out) {
+  const auto plane = [&](const T* from_plane, const T* value, T* to, size_t elements) HWY_ATTR {
+    constexpr ptrdiff_t kSize = sizeof(T);
+    const auto run = [&](auto pixels) HWY_ATTR {
+      gather_plane(reinterpret_cast<const uint8_t*>(from_plane), x.row_stride * kSize, maps, pixels,
+                   reinterpret_cast<const uint8_t*>(value), y, out.height, reinterpret_cast<uint8_t*>(to),
+                   out.row_stride * kSize);
+    };
+    const size_t bytes = elements * sizeof(T);
+    switch (bytes) {
+      case 1:
+        return run(Pixels<1>(bytes));
+      case 3:
+        return run(Pixels<3>(bytes));
+      case 4:
+        return run(Pixels<4>(bytes));
+      case 12:
+        return run(Pixels<12>(bytes));
+      default:
+        return run(Pixels<0>(bytes));
+    }
+  };
+  if (is_interleaved(out)) return plane(x.data, fill, out.data, static_cast<size_t>(x.channels));
+  for (ptrdiff_t c = 0; c < x.channels; ++c) {
+    plane(x.data + c * x.channel_stride, fill + c, out.data + c * out.channel_stride, 1);
+  }
+}
+
+// --- layouts ---
+
+// Rows that follow each other without a gap, in both pictures, are one long row.
+template <class A, class B>
+HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
+  if (a.row_stride == a.width * a.pixel_stride && b.row_stride == b.width * b.pixel_stride) {
+    a.width = b.width = a.width * a.height;
+    a.height = b.height = 1;
+  }
+}
+
+template <class T>
+void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
+  join_rows(x, out);
+  const Tag<T> d;
+  const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
+  for (ptrdiff_t y = 0; y < x.height; ++y) {
+    const T* const p = x.data + y * x.row_stride;
+    T* const q = out.data + y * out.row_stride;
+    if (packed && out_packed) {
+      const auto n = static_cast<size_t>(x.width * x.channels);
+      if (stream) {
+        map_unfenced(d, n, true, [](auto v) HWY_ATTR { return v; }, q, p);
+      } else {
+        copy_bytes(reinterpret_cast<const uint8_t*>(p), reinterpret_cast<uint8_t*>(q), n * sizeof(T));
+      }
+      continue;
+    }
+    const bool planar = x.pixel_stride == 1, out_planar = out.pixel_stride == 1;
+    ptrdiff_t i = 0;
+    if (x.channels == 3 && packed && out_planar) {
+      const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
+      for (; i + N <= x.width; i += N) {
+        V<Tag<T>> v0, v1, v2;
+        hn::LoadInterleaved3(d, p + 3 * i, v0, v1, v2);
+        hn::StoreU(v0, d, q + i);
+        hn::StoreU(v1, d, q + out.channel_stride + i);
+        hn::StoreU(v2, d, q + 2 * out.channel_stride + i);
+      }
+    } else if (x.channels == 3 && planar && out_packed) {
+      const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
+      for (; i + N <= x.width; i += N) {
+        hn::StoreInterleaved3(hn::LoadU(d, p + i), hn::LoadU(d, p + x.channel_stride + i),
+                              hn::LoadU(d, p + 2 * x.channel_stride + i), d, q + 3 * i);
+      }
+    } else if (planar && out_planar) {
+      for (ptrdiff_t c = 0; c < x.channels; ++c) {
+        copy_bytes(reinterpret_cast<const uint8_t*>(p + c * x.channel_stride),
+                   reinterpret_cast<uint8_t*>(q + c * out.channel_stride),
+                   static_cast<size_t>(x.width) * sizeof(T));
+      }
+      continue;
+    }
+    for (; i < x.width; ++i) {
+      for (ptrdiff_t c = 0; c < x.channels; ++c) {
+        q[i * out.pixel_stride + c * out.channel_stride] = p[i * x.pixel_stride + c * x.channel_stride];
+      }
+    }
+  }
+}
+
+// --- to float32 ---
+
+using DF = Tag<float>;
+
+HWY_INLINE V<DF> load_float(DF d, const float* p) { return hn::LoadU(d, p); }
+HWY_INLINE V<DF> load_float(DF d, const uint8_t* p) {
+  const hn::RebindToSigned<DF> di;
+  return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, DF>(), p)));
+}
+
+// The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
+struct Deinterleave3 {
+  HWY_INLINE Deinterleave3() {
+    const hn::RebindToUnsigned<DF> du;
+    const hn::Repartition<uint8_t, DF> d8;
+    HWY_ALIGN uint32_t spread[hn::MaxLanes(du)];
+    HWY_ALIGN uint8_t bytes[3][hn::MaxLanes(d8)];
+    for (size_t k = 0; k < hn::MaxLanes(du); ++k) {
+      spread[k] = static_cast<uint32_t>(k % 4 == 3 ? 0 : k / 4 * 3 + k % 4);
+      for (size_t c = 0; c < 3; ++c) {
+        for (size_t b = 0; b < 4; ++b) {
+          bytes[c][4 * k + b] = static_cast<uint8_t>(b == 0 ? 3 * (k % 4) + c : 0x80);
+        }
+      }
+    }
+    blocks = hn::SetTableIndices(du, spread);
+    for (size_t c = 0; c < 3; ++c) channels[c] = hn::Load(d8, bytes[c]);
+  }
+  HWY_INLINE void operator()(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    const DF d;
+    const hn::RebindToSigned<DF> di;
+    const hn::RebindToUnsigned<DF> du;
+    const hn::Repartition<uint8_t, DF> d8;
+    const auto wide =
+        hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
+    v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
+    v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
+  }
+  decltype(hn::SetTableIndices(hn::RebindToUnsigned<DF>(), static_cast<const uint32_t*>(nullptr))) blocks;
+  V<hn::Repartition<uint8_t, DF>> channels[3];
+};
+
+// One channel: n neighbours.
+template <class T>
+HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n) {
+  const DF d;
+  const size_t N = hn::Lanes(d);
+  const auto s = hn::Set(d, scale), b = hn::Set(d, bias);
+  size_t i = 0;
+  for (; i + N <= n; i += N) hn::StoreU(hn::Add(hn::Mul(load_float(d, p + i), s), b), d, q + i);
+  for (; i < n; ++i) q[i] = static_cast<float>(p[i]) * scale + bias;
+}
+
+// Interleaved pixels as they are: scale and bias repeat with a period of C numbers.
+template <class T>
+HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bias, float* q, size_t width,
+                                 size_t channels) {
+  const DF d;
+  const size_t N = hn::Lanes(d), n = width * channels;
+  size_t i = 0;
+  constexpr size_t kMost = 8;  // channels whose pattern is worth making
+  if (channels <= kMost && n >= channels * N) {
+    HWY_ALIGN float scales[kMost * hn::MaxLanes(d)], biases[kMost * hn::MaxLanes(d)];
+    for (size_t k = 0; k < channels * N; ++k) {
+      scales[k] = scale[k % channels];
+      biases[k] = bias[k % channels];
+    }
+    for (; i + channels * N <= n; i += channels * N) {
+      for (size_t k = 0; k < channels * N; k += N) {
+        const auto v = hn::Mul(load_float(d, p + i + k), hn::Load(d, scales + k));
+        hn::StoreU(hn::Add(v, hn::Load(d, biases + k)), d, q + i + k);
+      }
+    }
+  }
+  for (; i < n; i += channels) {
+    for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
+  }
+}
+
+template <class T>
+HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const float* bias, float* q,
+                                      ptrdiff_t plane, size_t n, bool stream) {
+  const DF d;
+  const size_t N = hn::Lanes(d);
+  const auto s0 = hn::Set(d, scale[0]), s1 = hn::Set(d, scale[1]), s2 = hn::Set(d, scale[2]);
+  const auto b0 = hn::Set(d, bias[0]), b1 = hn::Set(d, bias[1]), b2 = hn::Set(d, bias[2]);
+  float *q0 = q, *q1 = q + plane, *q2 = q + 2 * plane;
+  const auto pixel = [&](size_t i) HWY_ATTR {
+    q0[i] = static_cast<float>(p[3 * i]) * scale[0] + bias[0];
+    q1[i] = static_cast<float>(p[3 * i + 1]) * scale[1] + bias[1];
+    q2[i] = static_cast<float>(p[3 * i + 2]) * scale[2] + bias[2];
+  };
+  size_t i = 0;
+  const auto vectors = [&](auto load, size_t reach, auto store) HWY_ATTR {
+    for (; 3 * i + reach <= 3 * n; i += N) {
+      V<DF> v0, v1, v2;
+      load(p + 3 * i, v0, v1, v2);
+      store(hn::Add(hn::Mul(v0, s0), b0), q0 + i);
+      store(hn::Add(hn::Mul(v1, s1), b1), q1 + i);
+      store(hn::Add(hn::Mul(v2, s2), b2), q2 + i);
+    }
+  };
+  const auto all = [&](auto store) HWY_ATTR {
+    if constexpr (sizeof(T) == 1) {
+      vectors(Deinterleave3(), 4 * N, store);
+    } else {
+      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2) HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
+              3 * N, store);
+    }
+  };
+  // Planes whose rows begin at the same place in a line can be streamed to.
+  if (stream && plane % 16 == 0 && n >= 64) {
+    while (reinterpret_cast<uintptr_t>(q0 + i) % 64 != 0) pixel(i++);
+    all([d](V<DF> v, float* to) HWY_ATTR { hn::Stream(v, d, to); });
+  } else {
+    all([d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); });
+  }
+  for (; i < n; ++i) pixel(i);
+}
+
+template <class T>
+void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out, bool stream) {
+  join_rows(x, out);
+  const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
+  const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
+  for (ptrdiff_t y = 0; y < x.height; ++y) {
+    const T* const p = x.data + y * x.row_stride;
+    float* const q = out.data + y * out.row_stride;
+    if (packed && out_packed) {
+      normalize_packed(p, scale, bias, q, width, channels);
+    } else if (x.pixel_stride == 1 && out.pixel_stride == 1) {
+      for (ptrdiff_t c = 0; c < x.channels; ++c) {
+        normalize_plane(p + c * x.channel_stride, scale[c], bias[c], q + c * out.channel_stride, width);
+      }
+    } else if (channels == 3 && packed && out.pixel_stride == 1) {
+      normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream);
+    } else {
+      for (ptrdiff_t i = 0; i < x.width; ++i) {
+        for (ptrdiff_t c = 0; c < x.channels; ++c) {
+          q[i * out.pixel_stride + c * out.channel_stride] =
+              static_cast<float>(p[i * x.pixel_stride + c * x.channel_stride]) * scale[c] + bias[c];
+        }
+      }
+    }
+  }
+}
+
+// --- resizing ---
+
+// Sums of two neighbours' products each.
+template <class DI16, class V16>
+HWY_INLINE auto pair_sums(DI16, V16 a, V16 b) {
+  const hn::RepartitionToWide<DI16> d32;
+  auto second = hn::Zero(d32);
+  const auto first = hn::ReorderWidenMulAccumulate(d32, a, b, hn::Zero(d32), second);
+  return hn::RearrangeToOddPlusEven(first, second);
+}
+
+HWY_INLINE int16_t resized_across(int32_t sum) { return static_cast<int16_t>((sum + 64) >> 7); }
+
+// Output i of one channel, `step` elements between neighbours.
+HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i, int16_t* out) {
+  const int16_t* const w = taps.weights + i * taps.stride;
+  int32_t sum = 0;
+  for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
+  *out = resized_across(sum);
+}
+HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i, float* out) {
+  const float* const w = taps.weights + i * taps.stride;
+  float sum = 0;
+  for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
+  *out = sum;
+}
+
+// Three or four interleaved channels: two neighbours at once, which are 8 bytes.
+template <ptrdiff_t kChannels>
+HWY_INLINE void resize_packed(const uint8_t* x, ptrdiff_t width, const Taps<int16_t>& taps, int16_t* out) {
+  const hn::Full64<uint8_t> half;
+  const Block8 d8;
+  const hn::Full128<int16_t> d16;
+  const hn::Full128<int32_t> d32;
+  const hn::Full128<uint32_t> du;
+  HWY_ALIGN uint8_t order[16];
+  for (size_t c = 0; c < 4; ++c) {
+    const bool real = c < kChannels;
+    order[4 * c] = static_cast<uint8_t>(real ? c : 0x80);
+    order[4 * c + 2] = static_cast<uint8_t>(real ? kChannels + c : 0x80);
+    order[4 * c + 1] = order[4 * c + 3] = 0x80;
+  }
+  const auto pairs = hn::Load(d8, order);
+  const auto round = hn::Set(d32, 64);
+  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+    const ptrdiff_t first = taps.first[i], count = taps.count[i];
+    int16_t* const to = out + i * kChannels;
+    // A read of pixels k and k + 1 reaches into pixel k + 2, and an output has four numbers.
+    if (first == kOutside || first + count + 3 > width || i + 2 > taps.length) {
+      for (ptrdiff_t c = 0; first != kOutside && c < kChannels; ++c) {
+        resize_pixel(x + c, kChannels, taps, i, to + c);
+      }
+      continue;
+    }
+    const uint8_t* p = x + first * kChannels;
+    const int16_t* const w = taps.weights + i * taps.stride;
+    auto sum = round;
+    for (ptrdiff_t k = 0; k < count; k += 2, p += 2 * kChannels) {
+      uint32_t weights;
+      memcpy(&weights, w + k, sizeof weights);
+      const auto two = hn::Combine(d8, hn::Zero(half), hn::LoadU(half, p));
+      const auto v = hn::BitCast(d16, hn::TableLookupBytesOr0(two, pairs));
+      sum = hn::Add(sum, pair_sums(d16, v, hn::BitCast(d16, hn::Set(du, weights))));
+    }
+    const hn::Half<hn::Full128<int16_t>> d_out;
+    hn::StoreU(hn::DemoteTo(d_out, hn::ShiftRight<7>(sum)), d_out, to);
+  }
+}
+template <ptrdiff_t kChannels>
+HWY_INLINE void resize_packed(const float* x, ptrdiff_t width, const Taps<float>& taps, float* out) {
+  const Block32 d;
+  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+    const ptrdiff_t first = taps.first[i], count = taps.count[i];
+    float* const to = out + i * kChannels;
+    if (first == kOutside || first + count + 1 > width || i + 2 > taps.length) {
+      for (ptrdiff_t c = 0; first != kOutside && c < kChannels; ++c) {
+        resize_pixel(x + c, kChannels, taps, i, to + c);
+      }
+      continue;
+    }
+    const float* p = x + first * kChannels;
+    const float* const w = taps.weights + i * taps.stride;
+    auto sum = hn::Zero(d);
+    for (ptrdiff_t k = 0; k < count; ++k, p += kChannels) {
+      sum = hn::Add(sum, hn::Mul(hn::Set(d, w[k]), hn::LoadU(d, p)));
+    }
+    hn::StoreU(sum, d, to);
+  }
+}
+
+template <class T, class W, class B>
+HWY_INLINE void resize_row(Row<const T> x, const Taps<W>& taps, Row<B> out) {
+  if (x.channel_stride == 1 && x.pixel_stride == x.channels && (x.channels == 3 || x.channels == 4)) {
+    return x.channels == 3 ? resize_packed<3>(x.data, x.width, taps, out.data)
+                           : resize_packed<4>(x.data, x.width, taps, out.data);
+  }
+  for (ptrdiff_t c = 0; c < x.channels; ++c) {
+    for (ptrdiff_t i = 0; i < taps.length; ++i) {
+      if (taps.first[i] == kOutside) continue;
+      resize_pixel(x.data + c * x.channel_stride, x.pixel_stride, taps, i,
+                   out.data + c * out.channel_stride + i * out.pixel_stride);
+    }
+  }
+}
+inline void resize_across(Row<const uint8_t> x, const Taps<int16_t>& taps, Row<int16_t> out) {
+  resize_row(x, taps, out);
+}
+inline void resize_across(Row<const float> x, const Taps<float>& taps, Row<float> out) {
+  resize_row(x, taps, out);
+}
+
+inline void resize_down(const int16_t* const* rows, const int16_t* weights, ptrdiff_t count, ptrdiff_t n,
+                        uint8_t* out) {
+  const Tag<int16_t> d16;
+  const Tag<int32_t> d32;
+  const Tag<uint32_t> du;
+  const hn::Half<Tag<int16_t>> half;
+  const hn::Half<Tag<uint8_t>> d8;
+  const auto N = static_cast<ptrdiff_t>(hn::Lanes(d16));
+  const auto round = hn::Set(d32, 1 << 20);
+  ptrdiff_t i = 0;
+  (void)half;
+  for (; i + N <= n; i += N) {
+    auto low = round, high = round;
+    for (ptrdiff_t k = 0; k < count; k += 2) {
+      uint32_t two;
+      memcpy(&two, weights + k, sizeof two);
+      const auto w = hn::BitCast(d16, hn::Set(du, two));
+      const auto a = hn::LoadU(d16, rows[k] + i);
+      const auto b = hn::LoadU(d16, rows[k + 1 < count ? k + 1 : k] + i);
+      low = hn::Add(low, pair_sums(d16, hn::InterleaveLower(d16, a, b), w));
+      high = hn::Add(high, pair_sums(d16, hn::InterleaveUpper(d16, a, b), w));
+    }
+    const auto words = hn::ReorderDemote2To(d16, hn::ShiftRight<21>(low), hn::ShiftRight<21>(high));
+    hn::StoreU(hn::DemoteTo(d8, words), d8, out + i);
+  }
+  for (; i < n; ++i) {
+    int32_t sum = 1 << 20;
+    for (ptrdiff_t k = 0; k < count; ++k) sum += weights[k] * rows[k][i];
+    const int32_t v = sum >> 21;
+    out[i] = static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v);
+  }
+}
+inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n, float* out) {
+  const DF d;
+  const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
+  ptrdiff_t i = 0;
+  for (; i + N <= n; i += N) {
+    auto sum = hn::Zero(d);
+    for (ptrdiff_t k = 0; k < count; ++k) {
+      sum = hn::Add(sum, hn::Mul(hn::Set(d, weights[k]), hn::LoadU(d, rows[k] + i)));
+    }
+    hn::StoreU(sum, d, out + i);
+  }
+  for (; i < n; ++i) {
+    float sum = 0;
+    for (ptrdiff_t k = 0; k < count; ++k) sum += weights[k] * rows[k][i];
+    out[i] = sum;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_

@@ -1,0 +1,110 @@
+// What the kernels of augmentation share: bytes and floats as vectors of float, and the dense runs of a row.
+
+#if defined(REGKERN_KERNELS_AUGMENT_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_AUGMENT_ROWS_INL_H_
+#undef REGKERN_KERNELS_AUGMENT_ROWS_INL_H_
+#else
+#define REGKERN_KERNELS_AUGMENT_ROWS_INL_H_
+#endif
+
+#include "kernels/augment.h"
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+using augment::Picture;
+using augment::Row;
+
+using DF = Tag<float>;
+using DI32 = hn::RebindToSigned<DF>;
+using DB = hn::Rebind<uint8_t, DF>;  // as many bytes as a vector has floats
+
+HWY_INLINE V<DF> load_float(DF d, const float* p) { return hn::LoadU(d, p); }
+HWY_INLINE V<DF> load_float(DF d, const uint8_t* p) {
+  return hn::ConvertTo(d, hn::PromoteTo(DI32(), hn::LoadU(DB(), p)));
+}
+
+// A byte is floor(v + ½), saturated. Below 0 the cut towards 0 differs from floor, but both saturate to 0.
+HWY_INLINE void store_float(V<DF> v, DF d, uint8_t* p) {
+  const auto rounded = hn::ConvertTo(DI32(), hn::Add(v, hn::Set(d, 0.5f)));
+  hn::StoreU(hn::DemoteTo(DB(), rounded), DB(), p);
+}
+HWY_INLINE void store_float(V<DF> v, DF d, float* p) { hn::StoreU(v, d, p); }
+
+// The same for the first n < Lanes(d).
+template <class T>
+HWY_INLINE V<DF> load_rest(DF d, const T* p, size_t n) {
+  HWY_ALIGN T buffer[hn::MaxLanes(DF())] = {};
+  memcpy(buffer, p, n * sizeof(T));
+  return load_float(d, buffer);
+}
+template <class T>
+HWY_INLINE void store_rest(V<DF> v, DF d, T* p, size_t n) {
+  HWY_ALIGN T buffer[hn::MaxLanes(DF())];
+  store_float(v, d, buffer);
+  memcpy(p, buffer, n * sizeof(T));
+}
+
+// y[i] = op(x[i]...) for n elements, computed in float; y is one of the inputs or disjoint from all of them.
+template <class T, class Op, class... In>
+HWY_INLINE void map_float(size_t n, Op op, T* y, const In*... x) {
+  const DF d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) store_float(op(load_float(d, x + i)...), d, y + i);
+  if (i < n) store_rest(op(load_rest(d, x + i, n - i)...), d, y + i, n - i);
+}
+
+// To [0, 1]; NaN stays.
+HWY_INLINE V<DF> clamp_unit(DF d, V<DF> v) { return hn::Max(hn::Zero(d), hn::Min(hn::Set(d, 1.0f), v)); }
+
+// What a pixel of T may hold: a byte saturates when it is stored.
+template <class T>
+HWY_INLINE V<DF> in_range(DF d, V<DF> v) {
+  if constexpr (sizeof(T) == 1) {
+    return v;
+  } else {
+    return clamp_unit(d, v);
+  }
+}
+
+// The level of a float in [0, 1], floor(255·v + ½), as a byte.
+HWY_INLINE void to_levels(const float* x, size_t n, uint8_t* levels) {
+  const DF d;
+  map_float(n, [d](auto v) HWY_ATTR { return hn::Mul(clamp_unit(d, v), hn::Set(d, 255.0f)); }, levels, x);
+}
+
+// factor·a + rest·b
+HWY_INLINE V<DF> blend(V<DF> factor, V<DF> a, V<DF> rest, V<DF> b) {
+  return hn::Add(hn::Mul(factor, a), hn::Mul(rest, b));
+}
+
+template <class T>
+HWY_INLINE bool interleaved(const Row<T>& row) {
+  return row.channel_stride == 1 || row.channels == 1;
+}
+
+template <class T>
+HWY_INLINE Row<T> row_of(const Picture<T>& x, ptrdiff_t y) {
+  return {x.data + y * x.row_stride, x.width, x.channels, x.pixel_stride, x.channel_stride};
+}
+
+// Calls body(channel, p, n) for the dense runs of a row: all of it as channel 0, or each channel's.
+template <class T, class Body>
+HWY_INLINE void for_runs(const Row<T>& row, Body body) {
+  if (interleaved(row)) {
+    body(ptrdiff_t{0}, row.data, static_cast<size_t>(row.width * row.channels));
+  } else {
+    for (ptrdiff_t c = 0; c < row.channels; ++c) {
+      body(c, row.data + c * row.channel_stride, static_cast<size_t>(row.width));
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_AUGMENT_ROWS_INL_H_
