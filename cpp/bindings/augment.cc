@@ -281,8 +281,11 @@ void check_samples(const Reader& reader, const Step& step, const State& s) {
     for (std::size_t k = 0; k < rules.size(); ++k) {
       if (const char* rule = broken(rules[k], p[k], s.channels)) reader.fail("parameters", rule, number(p[k]));
     }
-    if (step.op == Op::kRotate90 && s.height != s.width && static_cast<std::int64_t>(p[0]) % 2 != 0) {
-      reader.fail("parameters", "be even where images are not square", number(p[0]));
+    if (step.op == Op::kRotate90) {
+      const bool odd = static_cast<std::int64_t>(p[0]) % 2 != 0;
+      if (step.out_height != (odd ? s.width : s.height) || step.out_width != (odd ? s.height : s.width)) {
+        reader.fail("size", "be that of the turned images", std::to_string(step.out_height) + ", " + std::to_string(step.out_width));
+      }
     }
     if (step.op == Op::kWarp && p[6] == 0 && p[7] == 0 && p[8] == 0) {
       reader.fail("parameters", "be matrices whose last row is not 0", "one that is");
@@ -355,7 +358,8 @@ Step read_step(Reader& reader, State& s) {
   shape = {s.n};
   step.index = static_cast<const std::uint64_t*>(reader.array(14, "index", Kind::kUint64, shape));
 
-  const bool resizes = step.op == Op::kCrop || step.op == Op::kWarp || step.op == Op::kResize;
+  const bool resizes =
+      step.op == Op::kRotate90 || step.op == Op::kCrop || step.op == Op::kWarp || step.op == Op::kResize;
   if (resizes || step.op == Op::kBlur) {
     for (const std::int64_t side : sides) {
       if (side < 1 || side > kLongestSide) reader.fail("size", "be in 1 … 2**30", std::to_string(side));
@@ -394,7 +398,14 @@ Step read_step(Reader& reader, State& s) {
       reader.fail("size", "lead to images of at most 2**40 numbers", std::to_string(s.height));
     }
   }
-  if (step.op == Op::kNormalize) s.pixel = augment::Pixel::kFloat32;
+  if (step.op == Op::kNormalize) {
+    for (std::ptrdiff_t i = 0; step.active != nullptr && i < s.n; ++i) {
+      if (step.active[i] == 0 && s.pixel == augment::Pixel::kUint8) {
+        reader.fail("active", "be True for all where uint8 becomes float32", "False");
+      }
+    }
+    s.pixel = augment::Pixel::kFloat32;
+  }
   return step;
 }
 

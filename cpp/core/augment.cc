@@ -220,7 +220,9 @@ struct Prepared {
   }
 };
 
-bool changes_size(Op op) { return op == Op::kCrop || op == Op::kWarp || op == Op::kResize; }
+bool changes_size(Op op) {
+  return op == Op::kRotate90 || op == Op::kCrop || op == Op::kWarp || op == Op::kResize;
+}
 
 std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
   const std::ptrdiff_t scale = std::max<std::ptrdiff_t>((box + size - 1) / size, 1);
@@ -366,6 +368,7 @@ class Worker {
     const char* data = static_cast<const char*>(x.data) + sample * x.stride_n;
     const std::ptrdiff_t size = bytes_of(x.pixel);
     source_ = {data, x.pixel, {x.height, x.width}, x.stride_y / size, x.stride_x / size, x.stride_c / size};
+    scratch_ = -1;
     if (channels_ == 1) source_.channel_stride = 1;
     if (x.width == 1) source_.pixel_stride = source_.channel_stride == 1 ? channels_ : 1;
     const std::ptrdiff_t all = sample * x.stride_n | x.stride_y | x.stride_x | x.stride_c |
@@ -404,7 +407,7 @@ class Worker {
         for (std::ptrdiff_t c = 0; c < channels_; ++c) std::memcpy(pixel + c, from + c * x.stride_c, sizeof(T));
       }
     }
-    become(to);
+    become_scratch(to);
   }
 
   Pixel pixel() const { return normalize_ != nullptr ? Pixel::kFloat32 : source_.pixel; }
@@ -620,10 +623,17 @@ class Worker {
                p.channel_stride};
   }
 
+  // Of an image that scratch() has given.
+  template <class T>
+  void become_scratch(const Picture<T>& p) {
+    become(p);
+    scratch_ = scratch_ == 0 ? 1 : 0;
+  }
+
   // A dense image in the memory that the source is not in.
   template <class T>
   Picture<T> scratch(Size size, bool interleaved) {
-    T* const data = reinterpret_cast<T*>(images_[source_.data == images_[0].data() ? 1 : 0].data());
+    T* const data = reinterpret_cast<T*>(images_[scratch_ == 0 ? 1 : 0].data());
     if (interleaved) {
       return {data, size.height, size.width, channels_, size.width * channels_, channels_, 1};
     }
@@ -636,11 +646,11 @@ class Worker {
     if (pixel() == Pixel::kUint8) {
       const auto to = scratch<std::uint8_t>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     } else {
       const auto to = scratch<float>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     }
     reset();
   }
@@ -994,7 +1004,7 @@ class Worker {
     } else {
       pixel_table<T>().sharpness(x, out, parameters[0]);
     }
-    become(out);
+    become_scratch(out);
     reset();
   }
 
@@ -1052,6 +1062,7 @@ class Worker {
   std::ptrdiff_t channels_;
 
   Source source_{};
+  int scratch_ = -1;  // which of images_ it lies in; −1: none
   Kind kind_ = Kind::kMaps;
   Size size_{};                          // of the result so far
   Maps maps_;                            // kMaps; kResize: of the resized image
