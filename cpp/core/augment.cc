@@ -213,6 +213,7 @@ struct Prepared {
   Pixel pixel;                        // before
   std::vector<std::uint8_t> fill_u8;  // one number a channel
   std::vector<float> fill_f32, scale, bias;
+  std::vector<double> fill_f64;
 
   const void* fill() const {
     return pixel == Pixel::kUint8 ? static_cast<const void*>(fill_u8.data())
@@ -238,11 +239,12 @@ struct Program {
     widest = std::max(size.width, size.height);
     double cost = static_cast<double>(image_floats * bytes_of(pixel));
     for (const Step& step : steps) {
-      Prepared p{&step, size, size, pixel, {}, {}, {}, {}};
+      Prepared p{&step, size, size, pixel, {}, {}, {}, {}, {}};
       for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
         const double fill = step.fill == nullptr ? 0 : step.fill[c];
         p.fill_u8.push_back(to_byte(fill));
         p.fill_f32.push_back(static_cast<float>(fill));
+        p.fill_f64.push_back(fill);
         if (step.op == Op::kNormalize) {
           p.scale.push_back(static_cast<float>(step.scale[c]));
           p.bias.push_back(static_cast<float>(step.bias[c]));
@@ -1021,7 +1023,7 @@ class Worker {
         for (std::ptrdiff_t r = 0; r < rows.height; ++r) {
           const auto at = static_cast<double>(y + r);
           if (at < top || at >= bottom) continue;
-          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, step.fill, s.stream);
+          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, s.prepared->fill_f64.data(), s.stream);
         }
         continue;
       }
