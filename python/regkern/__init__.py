@@ -1,6 +1,7 @@
 """Regularization at memory speed for people who train models on CPUs with NumPy arrays."""
 
 from regkern import penalties as penalties
+from regkern import stopping as stopping
 from regkern._core import __version__
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.dropout import (
@@ -93,6 +94,7 @@ from regkern.prox import (
 from regkern.random import normal, random_bits, uniform
 from regkern.runtime import get_num_threads, set_num_threads, show_config, threads
 from regkern.solvers import ProximalGradientResult, proximal_gradient
+from regkern.stopping import EarlyStopping, stopping_time
 
 __all__ = [
     "BatchNorm",
@@ -101,6 +103,7 @@ __all__ = [
     "DropBlockMask",
     "Dropout",
     "DropoutMask",
+    "EarlyStopping",
     "GaussianDropoutMask",
     "GroupNorm",
     "InstanceNorm",
@@ -179,6 +182,7 @@ __all__ = [
     "softmax_dropout",
     "softmax_dropout_backward",
     "squared_l2_norm",
+    "stopping_time",
     "threads",
     "uniform",
 ]
