@@ -211,6 +211,7 @@ class EarlyStopping:
         self._means: dict[str, tuple[float, ...]] = {}
         self._snapshot.taken = False
         self._params: Params | None = None  # of the last step
+        self._with_params: bool | None = None  # whether steps come with them
         self._begin = time.monotonic()
 
     # --- the loop's calls --------------------------------------------------------------------------------------------
@@ -263,6 +264,7 @@ class EarlyStopping:
         if stop is not None and self._stop is None:
             self.stopped_step = self.steps
         self._state, self._stop, self._means, self._signs, self._params = state, stop, means, signs, params
+        self._with_params = params is not None
         self.steps += 1
         return stop is not None
 
@@ -333,9 +335,9 @@ class EarlyStopping:
         if self.steps == 0:
             raise ValueError("EarlyStopping.plot: a step must have been made, got none")
         if ax is None:
-            from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
+            from matplotlib import pyplot as plt  # noqa: PLC0415 only a plot needs it
 
-            ax = Figure(figsize=(7, 4), layout="constrained").subplots()
+            _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
         name = self._monitored(self._signs)
         ax.plot(self.history[name], color="C0", alpha=0.35 if self.smoothing else 1, label=name)
         if self.smoothing:
@@ -365,6 +367,7 @@ class EarlyStopping:
             "best": self.best,
             "best_step": self.best_step,
             "best_params": self._snapshot.state(),
+            "with_params": self._with_params,
             "steps": self.steps,
             "history": {name: list(values) for name, values in self.history.items()},
             "stopped": None if self._stop is None else (self._stop.reason.value, self._stop.message, self.stopped_step),
@@ -387,6 +390,7 @@ class EarlyStopping:
         self.reset()
         self.best, self.best_step, self.steps = state["best"], state["best_step"], state["steps"]
         self._snapshot.load(state["best_params"])
+        self._with_params = state["with_params"]
         self.history = {name: list(values) for name, values in state["history"].items()}
         self._signs = {name: self._sign(name) for name in self.history if name not in RESERVED}
         if state["stopped"] is not None:
@@ -451,7 +455,7 @@ class EarlyStopping:
         raise ValueError(f"EarlyStopping.step: monitor must be one of {list(metrics)}, got {self.monitor!r}")
 
     def _arrays(self, params: Params | None) -> list[Array] | None:
-        if self.steps and (params is None) != (self._params is None):
+        if self._with_params not in (None, params is not None):
             given = "none" if params is None else "some"
             raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {given}")
         return None if params is None else self._snapshot.fitting("EarlyStopping.step", params)
