@@ -190,7 +190,7 @@ def test_strips_stand_by_their_answer() -> None:
     losses = [3.0, 2.0, 1.0, 2.0, 2.0, 2.5, 1.4, 1.3]
     assert verdicts(UP(1, k=3), losses) == [False] * 5 + [True] * 3
     assert stopping_time(UP(1, k=3) & Target(1.3), losses) == 7
-    assert verdicts(PQ(0.1, k=2), losses, [1.0] * 8) == [False] * 3 + [True] * 5
+    assert verdicts(PQ(0.1, k=2), losses, [1.0] * 6 + [1.0, 9.0]) == [False] * 3 + [True] * 4 + [False]
     assert verdicts(Progress(k=2), losses, [1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0])[:4] == [False, True, True, False]
 
 
@@ -366,6 +366,20 @@ def test_time() -> None:
         assert not resumed.step(1.0)
 
 
+def test_a_saved_state_is_a_copy() -> None:
+    stopper, w = EarlyStopping(), np.zeros(2)
+    stopper.step(2.0, params=w)
+    state = stopper.state_dict()
+    late = EarlyStopping()
+    late.load_state_dict(state)
+    kept = copy.deepcopy(state)
+    for goes_on in (stopper, late):
+        w += 1
+        goes_on.step(1.0, params=w)
+    assert repr(state) == repr(kept)
+    assert stopper.best_params[0] != late.best_params[0]
+
+
 def test_one_buffer_is_reused() -> None:
     stopper, w = EarlyStopping(patience=50), [np.zeros(1000, np.float32), np.zeros(7)]
     stopper.step(10.0, params=w)
@@ -498,6 +512,10 @@ def test_reasons() -> None:
         assert (stopper.reason, stopper.message, stopper.stopped_step, stopper.steps) == (reason, message, 1, 3)
     assert EarlyStopping().step(1.0, train=math.inf)
     assert not EarlyStopping(check_finite=False).step(math.nan)
+    unbounded = EarlyStopping(check_finite=False)
+    unbounded.step(1.0)
+    unbounded.step(-math.inf)
+    assert unbounded.best == 1
 
 
 def test_a_criterion_of_ones_own() -> None:
