@@ -6,8 +6,11 @@ import copy
 import json
 import math
 import pickle
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -700,3 +703,18 @@ def test_plot() -> None:
     assert ax.get_title() == stopper.message == "no improvement on 0.55 in the last 2 steps"
     assert stopper.plot(ax) is ax
     plt.close("all")
+
+
+def test_the_example(tmp_path: Path) -> None:
+    """All recipes, in short form; the whole is a minute."""
+    program, picture = Path(__file__).parent.parent / "examples" / "regularize.py", tmp_path / "regularize.png"
+    done = subprocess.run(
+        [sys.executable, program, "--quick", "--plot", picture],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "all together" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
