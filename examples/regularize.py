@@ -4,7 +4,7 @@ The same network learns scikit-learn's handwritten digits from 200 scans, a fift
 nothing that regularizes, with L1, L2, elastic net, dropout, batch norm, augmentation, early stopping, and with all
 together, over several seeds. A seed draws the scans, the wrong labels, the weights and the batches, and is the same for
 all. 400 scans with their right labels are for validation, which early stopping looks at; the other 1,197 are the test,
-which nothing looks at.
+which no training looks at.
 
     python examples/regularize.py                           # five seeds, about a minute
     python examples/regularize.py --plot regularize.png     # and the picture

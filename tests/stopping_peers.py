@@ -192,7 +192,14 @@ def lines(entry: Any) -> str:
 def record() -> None:
     """Run all peers, and write what they did."""
     rng = np.random.default_rng(0)
-    curves = ["mkigeca", "aaaaaaaaaaaa", "abcdefghijklm", "?jhgfffffff", "jh??g????????", *(random_curve(rng) for _ in range(9))]
+    curves = [
+        "mkigeca",
+        "aaaaaaaaaaaa",
+        "abcdefghijklm",
+        "?jhgfffffff",
+        "jh??g????????",
+        *(random_curve(rng) for _ in range(9)),
+    ]
     traces = [
         [name, options, mode, [encode(PEERS[name](options, mode, decode(curve))) for curve in curves]]
         for name, several in OPTIONS.items()
@@ -208,7 +215,9 @@ def record() -> None:
     ]
     versions = {name: importlib.import_module(name).__version__ for name in PEERS}
     entries = {"versions": versions, "curves": curves, "traces": traces, "two metrics": several}
-    FILE.write_text("{\n" + ",\n".join(f"{json.dumps(key)}: {lines(entry)}" for key, entry in entries.items()) + "\n}\n")
+    FILE.write_text(
+        "{\n" + ",\n".join(f"{json.dumps(key)}: {lines(entry)}" for key, entry in entries.items()) + "\n}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -202,9 +202,10 @@ def generalization_loss(loss: float, best: float) -> float:
 def progress(strip: tuple[float, ...]) -> float:
     """P_k = 1000·(Σ strip / (k·min strip) − 1): by how many parts in a thousand the mean is above the least.
 
-    Never negative: both sides are rounded once.
+    Of the ratios, each of which is >= 1 when rounded: never negative, and 0 for a strip of equals.
     """
-    return 1000 * (math.fsum(strip) / (len(strip) * min(strip)) - 1)
+    least = min(strip)
+    return 1000 * (math.fsum(loss / least for loss in strip) / len(strip) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,11 +256,11 @@ class EarlyStopping:
             observation = Observation(self.steps, loss, sign, train, seconds, losses)
             state, stop = self.criterion.update(state, observation)
         # Everything has been checked; from here on nothing fails.
-        self._record(metrics, train, seconds, smoothed[monitor])
         if math.isfinite(loss) and loss < self._best_loss:
-            self._best_loss, self.best, self.best_step = loss, smoothed[monitor], self.steps
             if arrays is not None:
                 self._snapshot.take(arrays, params)
+            self._best_loss, self.best, self.best_step = loss, smoothed[monitor], self.steps
+        self._record(metrics, train, seconds, smoothed[monitor])
         if stop is not None and self._stop is None:
             self.stopped_step = self.steps
         self._state, self._stop, self._means, self._signs, self._params = state, stop, means, signs, params
