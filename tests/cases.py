@@ -268,6 +268,7 @@ ELSEWHERE = {
     "dropout_backward": "test_dropout.py",
     "random_bits": "test_random.py",
     "proximal_gradient": "test_solvers.py",
+    "stopping_time": "test_stopping.py",
     **{
         name: "test_prox_rows.py"
         for name in (

@@ -2,6 +2,7 @@
 
 from regkern import augment as augment
 from regkern import penalties as penalties
+from regkern import stopping as stopping
 from regkern._core import __version__
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.dropout import (
@@ -94,6 +95,7 @@ from regkern.prox import (
 from regkern.random import normal, random_bits, uniform
 from regkern.runtime import get_num_threads, set_num_threads, show_config, threads
 from regkern.solvers import ProximalGradientResult, proximal_gradient
+from regkern.stopping import EarlyStopping, stopping_time
 
 __all__ = [
     "BatchNorm",
@@ -102,6 +104,7 @@ __all__ = [
     "DropBlockMask",
     "Dropout",
     "DropoutMask",
+    "EarlyStopping",
     "GaussianDropoutMask",
     "GroupNorm",
     "InstanceNorm",
@@ -180,6 +183,7 @@ __all__ = [
     "softmax_dropout",
     "softmax_dropout_backward",
     "squared_l2_norm",
+    "stopping_time",
     "threads",
     "uniform",
 ]

@@ -10,6 +10,7 @@ It assumes legal input: the checks live in the native library.
 """
 
 from regkern import penalties as penalties
+from regkern import stopping as stopping
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference import augment as augment
 from regkern.reference.dropout import (
@@ -101,6 +102,7 @@ from regkern.reference.prox import (
 )
 from regkern.reference.random import normal, random_bits, uniform
 from regkern.solvers import ProximalGradientResult, proximal_gradient
+from regkern.stopping import EarlyStopping, stopping_time
 
 __all__ = [
     "BatchNorm",
@@ -109,6 +111,7 @@ __all__ = [
     "DropBlockMask",
     "Dropout",
     "DropoutMask",
+    "EarlyStopping",
     "GaussianDropoutMask",
     "GroupNorm",
     "InstanceNorm",
@@ -183,5 +186,6 @@ __all__ = [
     "softmax_dropout",
     "softmax_dropout_backward",
     "squared_l2_norm",
+    "stopping_time",
     "uniform",
 ]

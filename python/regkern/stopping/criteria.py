@@ -1,0 +1,531 @@
+"""Stopping criteria: frozen rules; what a rule remembers of a curve lies outside of it, in a state.
+
+A rule is two functions: ``start()`` gives the state before the first step, and ``update(state, observation)`` the state
+after it with a :class:`Stop`, or None to go on. States are tuples, numbers, strings and None, never changed in place: so
+a stopper is saved, resumed, or rolled back by keeping a state. To write a rule of your own, derive from
+:class:`Criterion` and define the two.
+
+In every rule less is better: ``observation.loss`` is the monitored value, negated where more is better.
+
+A rule answers for the current step alone, and may say stop at one step and go on at the next. PQ and UP, which look at
+the ends of strips of k steps, stand by their answer until the next strip ends. ``a & b`` stops where both say stop at
+the same step.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+State = Any
+
+
+class Reason(enum.Enum):
+    """Which kind of rule has ended a training."""
+
+    PATIENCE = "patience"
+    GENERALIZATION_LOSS = "generalization loss"
+    PROGRESS_QUOTIENT = "quotient of generalization loss and progress"
+    SUCCESSIVE_RISES = "successive rises"
+    NO_PROGRESS = "no progress"
+    TARGET = "target"
+    DIVERGENCE = "divergence"
+    NOT_FINITE = "not finite"
+    TIME_LIMIT = "time limit"
+    MAX_STEPS = "max steps"
+    SEVERAL = "several"
+    OTHER = "other"
+
+
+class Stop(NamedTuple):
+    """A rule's answer: the kind of rule, and a sentence."""
+
+    reason: Reason
+    message: str
+
+
+class Observation(NamedTuple):
+    """What a rule gets to see of one step."""
+
+    step: int  #: 0 for the first
+    loss: float  #: the monitored value, smoothed if asked for, negated where more is better
+    sign: float = 1.0  #: -1 where more is better
+    train: float | None = None  #: the training loss
+    seconds: float = 0.0  #: since the beginning
+    metrics: Mapping[str, tuple[float, float]] = {}  #: (loss, sign) of every metric, if there are several
+
+    @property
+    def value(self) -> float:
+        """The monitored value with its own sign."""
+        return self.sign * self.loss
+
+
+class Criterion(ABC):
+    """A rule that says when to stop."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def start(self) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        """The state after a step, and whether to stop; ``state`` stays as it was."""
+
+    def on(self, metric: str) -> Criterion:
+        """This rule for one of several metrics."""
+        return On(metric, self)
+
+    def __or__(self, other: Criterion) -> Criterion:
+        return any_of(self, other) if isinstance(other, Criterion) else NotImplemented
+
+    def __and__(self, other: Criterion) -> Criterion:
+        return all_of(self, other) if isinstance(other, Criterion) else NotImplemented
+
+    def _integer(self, name: str, least: int) -> None:
+        """Check a field of a frozen rule, and store it as an int."""
+        given = getattr(self, name)
+        try:
+            number = operator.index(given)
+        except TypeError:
+            raise TypeError(f"{type(self).__name__}: {name} must be an integer, got {given!r}") from None
+        if number < least:
+            raise ValueError(f"{type(self).__name__}: {name} must be >= {least}, got {given!r}")
+        object.__setattr__(self, name, number)
+
+    def _real(self, name: str, above: float = -math.inf, least: float = -math.inf) -> None:
+        """Check a field of a frozen rule, and store it as a float."""
+        given = getattr(self, name)
+        if isinstance(given, bool) or not hasattr(given, "__float__"):
+            raise TypeError(f"{type(self).__name__}: {name} must be a real number, got {given!r}")
+        number = float(given)
+        if not (above < number < math.inf and number >= least):
+            rule = f"> {above:g} and " if above > -math.inf else f">= {least:g} and " if least > -math.inf else ""
+            raise ValueError(f"{type(self).__name__}: {name} must be {rule}finite, got {given!r}")
+        object.__setattr__(self, name, number)
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        given = getattr(self, name)
+        if given not in choices:
+            listed = " or ".join(map(repr, choices))
+            raise ValueError(f"{type(self).__name__}: {name} must be {listed}, got {given!r}")
+
+
+# --- waiting for an improvement --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Patience(Criterion):
+    """Stop after ``patience`` steps in a row without an improvement.
+
+    A step improves if its loss is less than the reference by **more** than min_delta, and the reference is the last
+    loss that did; so many small gains make an improvement once their sum is large enough. NaN never improves, the first
+    other value does.
+
+    Parameters
+    ----------
+    patience : int, >= 1
+        1 stops at the first step that does not improve.
+    min_delta : float, >= 0, default 0
+    min_delta_mode : {"abs", "rel"}
+        Whether min_delta is a difference, or a fraction of the reference's absolute value.
+    cumulative : bool, default True
+        False: every gain moves the reference, and each improvement must be made in one step.
+    baseline : float, optional
+        Improvements that do not beat it (by more than min_delta) move the reference, but the waiting goes on.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    min_delta_mode: str = "abs"
+    cumulative: bool = True
+    baseline: float | None = None
+
+    def __post_init__(self) -> None:
+        self._integer("patience", 1)
+        self._real("min_delta", least=0.0)
+        self._one_of("min_delta_mode", ("abs", "rel"))
+        if self.baseline is not None:
+            self._real("baseline")
+
+    def _improves(self, loss: float, reference: float) -> bool:
+        if self.min_delta_mode == "abs" or math.isinf(reference):
+            return loss < reference - self.min_delta
+        return loss < reference - self.min_delta * abs(reference)
+
+    def start(self) -> State:
+        return math.inf, 0  # the reference, and how many steps ago it was
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        reference, wait = state
+        loss, sign = observation.loss, observation.sign
+        improves = self._improves(loss, reference)
+        if improves and (self.baseline is None or self._improves(loss, sign * self.baseline)):
+            return (loss, 0), None
+        wait += 1
+        stop = Stop(Reason.PATIENCE, self._says(wait, sign * reference)) if wait >= self.patience else None
+        if improves or (not self.cumulative and loss < reference):
+            reference = loss
+        return (reference, wait), stop
+
+    def _says(self, wait: int, reference: float) -> str:
+        against = f" on {reference:g}" if math.isfinite(reference) else ""
+        part = " of its size" if self.min_delta_mode == "rel" else ""
+        least = f" by more than {self.min_delta:g}{part}" if self.min_delta else ""
+        return f"no improvement{against}{least} in {_last(wait, 'step')}"
+
+
+def _last(count: int, thing: str) -> str:
+    return f"the last {thing}" if count == 1 else f"the last {count} {thing}s"
+
+
+# --- Prechelt's criteria ---------------------------------------------------------------------------------------------
+
+
+def _positive(name: str, what: str, loss: float) -> float:
+    if loss <= 0:
+        raise ValueError(f"{name}: {what} must be > 0, got {loss!r}; the criterion is a ratio")
+    return loss
+
+
+def generalization_loss(loss: float, best: float) -> float:
+    """GL = 100·(E_va/E_opt − 1): by how many percent a validation loss is above the least so far."""
+    return 100 * (loss / best - 1)
+
+
+def progress(strip: tuple[float, ...]) -> float:
+    """P_k = 1000·(Σ strip / (k·min strip) − 1): by how many parts in a thousand the mean is above the least.
+
+    Of the ratios, each of which is >= 1 when rounded: never negative, and 0 for a strip of equals.
+    """
+    least = min(strip)
+    return 1000 * (math.fsum(loss / least for loss in strip) / len(strip) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class GL(Criterion):
+    """Prechelt's GL(α): stop when the validation loss is more than ``alpha`` percent above its minimum so far.
+
+    GL(t) = 100·(E_va(t)/E_opt(t) − 1) > α, E_opt(t) = min over t′ <= t of E_va(t′). Losses must be > 0.
+    """
+
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        self._real("alpha", least=0.0)
+
+    def start(self) -> State:
+        return math.inf
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        loss = _positive("GL", "losses", observation.loss)
+        best = min(state, loss)  # which a NaN is not
+        lost = generalization_loss(loss, best)
+        if not lost > self.alpha:
+            return best, None
+        return best, Stop(Reason.GENERALIZATION_LOSS, f"{loss:g} is {lost:.3g} % above the minimum {best:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class PQ(Criterion):
+    """Prechelt's PQ(α, k): stop when the generalization loss exceeds ``alpha`` times the progress of training.
+
+    GL(t)/P_k(t) > α at the end of a strip of ``k`` steps, where P_k(t) = 1000·(Σ E_tr/(k·min E_tr) − 1) over the strip.
+    It is tested as GL > α·P_k, so a training that has come to rest, P_k = 0, stops exactly if GL > 0. Needs ``train=``;
+    both losses must be > 0.
+    """
+
+    alpha: float = 0.75
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        self._real("alpha", least=0.0)
+        self._integer("k", 1)
+
+    def start(self) -> State:
+        return math.inf, (), None  # E_opt, training losses of the strip, the answer at the end of the last one
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        best, strip, answer = state
+        loss = _positive("PQ", "losses", observation.loss)
+        strip = (*strip, _train_loss("PQ", observation))
+        best = min(best, loss)
+        if len(strip) == self.k:
+            lost, moved = generalization_loss(loss, best), progress(strip)
+            answer, strip = None, ()
+            if lost > self.alpha * moved:
+                answer = f"generalization loss {lost:.3g} is more than {self.alpha:g} times the progress {moved:.3g}"
+        return (best, strip, answer), None if answer is None else Stop(Reason.PROGRESS_QUOTIENT, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class UP(Criterion):
+    """Prechelt's UP(s, k): stop when the validation loss has risen in ``s`` successive strips of ``k`` steps.
+
+    A strip has risen if the loss at its end is above that at the end of the strip before; what happens within it does
+    not count. The first strip has none before it.
+    """
+
+    s: int = 3
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        self._integer("s", 1)
+        self._integer("k", 1)
+
+    def start(self) -> State:
+        return 0, math.inf, 0  # steps of the strip, loss at the end of the last one, rises in a row
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        seen, before, rises = state
+        seen += 1
+        if seen == self.k:
+            rises = rises + 1 if observation.loss > before else 0
+            seen, before = 0, observation.loss
+        if rises < self.s:
+            return (seen, before, rises), None
+        message = f"the loss rose in {_last(rises, 'strip')} of {self.k} steps"
+        return (seen, before, rises), Stop(Reason.SUCCESSIVE_RISES, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Criterion):
+    """Stop when the progress of training, P_k as in PQ, falls below ``threshold`` at the end of a strip of ``k`` steps.
+
+    Prechelt ends every training at P_5 < 0.1, since none of GL, PQ and UP must ever fire. Needs ``train=``, > 0.
+    """
+
+    threshold: float = 0.1
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        self._real("threshold", above=0.0)
+        self._integer("k", 2)
+
+    def start(self) -> State:
+        return (), None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        strip, answer = state
+        strip = (*strip, _train_loss("Progress", observation))
+        if len(strip) == self.k:
+            moved = progress(strip)
+            answer = f"progress {moved:.3g} is below {self.threshold:g}" if moved < self.threshold else None
+            strip = ()
+        return (strip, answer), None if answer is None else Stop(Reason.NO_PROGRESS, answer)
+
+
+def _train_loss(name: str, observation: Observation) -> float:
+    if observation.train is None:
+        raise ValueError(f"{name}: train must be given at every step, got None")
+    return _positive(name, "train", observation.train)
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Criterion):
+    """Stop when the monitored value reaches ``value``, or is better."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        self._real("value")
+
+    def start(self) -> State:
+        return None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if not observation.loss <= observation.sign * self.value:
+            return state, None
+        return state, Stop(Reason.TARGET, f"{observation.value:g} reaches the target {self.value:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence(Criterion):
+    """Stop when the monitored value is worse than ``threshold``."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self._real("threshold")
+
+    def start(self) -> State:
+        return None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if not observation.loss > observation.sign * self.threshold:
+            return state, None
+        return state, Stop(Reason.DIVERGENCE, f"{observation.value:g} is worse than {self.threshold:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite(Criterion):
+    """Stop when the monitored value or the training loss is NaN or infinite."""
+
+    def start(self) -> State:
+        return None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if not math.isfinite(observation.loss):
+            return state, Stop(Reason.NOT_FINITE, f"the monitored value is {observation.value}")
+        if observation.train is not None and not math.isfinite(observation.train):
+            return state, Stop(Reason.NOT_FINITE, f"the training loss is {observation.train}")
+        return state, None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit(Criterion):
+    """Stop at the first step that ends ``seconds`` or more after the beginning; time before a resumed run counts."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        self._real("seconds", above=0.0)
+
+    def start(self) -> State:
+        return None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if observation.seconds < self.seconds:
+            return state, None
+        return state, Stop(Reason.TIME_LIMIT, f"{observation.seconds:.1f} s reach the limit of {self.seconds:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class MaxSteps(Criterion):
+    """Stop at step number ``steps``."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        self._integer("steps", 1)
+
+    def start(self) -> State:
+        return None
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if observation.step + 1 < self.steps:
+            return state, None
+        return state, Stop(Reason.MAX_STEPS, f"{observation.step + 1} steps are done")
+
+
+# --- rules made of rules ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup(Criterion):
+    """``criterion``, which does not see the first ``steps`` steps."""
+
+    steps: int
+    criterion: Criterion
+
+    def __post_init__(self) -> None:
+        self._integer("steps", 0)
+
+    def start(self) -> State:
+        return 0, self.criterion.start()
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        seen, inner = state
+        if seen < self.steps:
+            return (seen + 1, inner), None
+        inner, stop = self.criterion.update(inner, observation)
+        return (seen, inner), stop
+
+
+@dataclass(frozen=True, slots=True)
+class On(Criterion):
+    """``criterion`` for one of several metrics; made by ``criterion.on(metric)``."""
+
+    metric: str
+    criterion: Criterion
+
+    def start(self) -> State:
+        return self.criterion.start()
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        if self.metric not in observation.metrics:
+            names = ", ".join(map(repr, observation.metrics)) or "one without a name"
+            raise ValueError(f"{self!r}: metric must be among those of the step, got {names}")
+        loss, sign = observation.metrics[self.metric]
+        state, stop = self.criterion.update(state, observation._replace(loss=loss, sign=sign))
+        return state, None if stop is None else Stop(stop.reason, f"{self.metric}: {stop.message}")
+
+    def __repr__(self) -> str:
+        return f"{self.criterion!r}.on({self.metric!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Combined(Criterion):
+    criteria: tuple[Criterion, ...]
+
+    def start(self) -> State:
+        return tuple(criterion.start() for criterion in self.criteria)
+
+    def _update_each(self, state: State, observation: Observation) -> tuple[State, list[Stop | None]]:
+        """All of them see every step, whoever has answered already."""
+        pairs = [c.update(s, observation) for c, s in zip(self.criteria, state, strict=True)]
+        return tuple(s for s, _ in pairs), [stop for _, stop in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(_Combined):
+    """Stop when one of ``criteria`` does, for the reason of the first that does; made by ``any_of`` or ``|``."""
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        states, stops = self._update_each(state, observation)
+        return states, next((stop for stop in stops if stop is not None), None)
+
+    def __repr__(self) -> str:
+        return f"any_of({', '.join(map(repr, self.criteria))})"
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(_Combined):
+    """Stop when all of ``criteria`` do at the same step; made by ``all_of`` or ``&``."""
+
+    def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
+        states, stops = self._update_each(state, observation)
+        if None in stops:
+            return states, None
+        return states, Stop(Reason.SEVERAL, "; and ".join(stop.message for stop in stops if stop is not None))
+
+    def __repr__(self) -> str:
+        return f"all_of({', '.join(map(repr, self.criteria))})"
+
+
+def _parts(name: str, kind: type[_Combined], criteria: tuple[Criterion, ...]) -> Iterator[Criterion]:
+    if not criteria:
+        raise ValueError(f"{name}: criteria must be one or more, got none")
+    for criterion in criteria:
+        if not isinstance(criterion, Criterion):
+            raise TypeError(f"{name}: criteria must be Criterion objects, got {type(criterion).__name__}")
+        yield from criterion.criteria if isinstance(criterion, kind) else (criterion,)
+
+
+def any_of(*criteria: Criterion) -> Criterion:
+    """Stop when one of ``criteria`` does, for the reason of the first in their order; also ``a | b``.
+
+    >>> any_of(GL(2), UP(3)) | MaxSteps(1000)
+    any_of(GL(alpha=2.0), UP(s=3, k=5), MaxSteps(steps=1000))
+    """
+    parts = tuple(_parts("any_of", AnyOf, criteria))
+    return parts[0] if len(parts) == 1 else AnyOf(parts)
+
+
+def all_of(*criteria: Criterion) -> Criterion:
+    """Stop when all of ``criteria`` do at the same step; also ``a & b``.
+
+    >>> GL(2) & UP(3)
+    all_of(GL(alpha=2.0), UP(s=3, k=5))
+    """
+    parts = tuple(_parts("all_of", AllOf, criteria))
+    return parts[0] if len(parts) == 1 else AllOf(parts)

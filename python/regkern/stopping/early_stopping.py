@@ -1,0 +1,566 @@
+"""The companion of a training loop: it judges every step, keeps the best parameters, and says why it stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern.stopping.criteria import (
+    Criterion,
+    Divergence,
+    NotFinite,
+    Observation,
+    Patience,
+    Reason,
+    State,
+    Stop,
+    Target,
+    TimeLimit,
+    Warmup,
+    any_of,
+)
+from regkern.stopping.presets import preset_rule
+from regkern.stopping.smoothing import START, checked_smoothing, smooth
+from regkern.stopping.snapshot import Snapshot
+
+Array = NDArray[Any]
+Params = Array | Sequence[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
+RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no metrics
+DEFAULT_PATIENCE = 10
+
+
+class EarlyStopping:
+    """Stop a training in time, and keep its best parameters.
+
+    Call ``step`` once after every validation; it returns True when the training is to end. Call ``restore`` after the
+    loop, or use the object as a context manager: both give back the best parameters, whether the training was stopped or
+    came to its last epoch.
+
+    Parameters
+    ----------
+    criterion : Criterion, optional
+        A rule of :mod:`regkern.stopping`. The keywords below add theirs: whichever says stop first, stops. With neither
+        a criterion nor any of patience, target, divergence and time_limit, patience is 10.
+    patience : int, >= 1, optional
+        Stop after so many steps in a row without an improvement; see :class:`regkern.stopping.Patience`.
+    min_delta : float, >= 0, default 0
+        An improvement must be larger than this. It concerns patience alone: the best is the best by any margin.
+    min_delta_mode : {"abs", "rel"}
+        Whether min_delta is a difference, or a fraction of the last improvement's size.
+    baseline : float, optional
+        Only improvements that beat it end the waiting of patience.
+    mode : {"min", "max"} or mapping of metric to these
+        Whether less or more is better; of each metric by its name.
+    monitor : str, optional
+        The metric that decides which step is the best, and that the criterion sees; needed if there are several.
+    warmup : int, >= 0, default 0
+        The criterion, patience, target and divergence do not see the first ``warmup`` steps. The best does.
+    smoothing : float in (0, 1) or int >= 2, optional
+        Of every metric: a float is the weight of the past in an exponential moving average, corrected for its start; an
+        int is the number of steps in a moving average. The smoothed value takes the place of the value everywhere.
+    target : float, optional
+        Stop when the monitored value reaches it.
+    divergence : float, optional
+        Stop when the monitored value is worse.
+    check_finite : bool, default True
+        Stop when the monitored value or the training loss is NaN or infinite. NaN is never the best.
+    time_limit : float, > 0, seconds, optional
+        Stop at the first step that ends later than this after the object was made, or reset.
+
+    Attributes
+    ----------
+    best, best_step : float and int, or None
+        The best value, and the step (0 for the first) that had it; the first of several equals.
+    steps : int
+        How many there were.
+    stopped : bool
+    reason : Reason or None
+        Why, as a member of :class:`regkern.stopping.Reason`; ``message`` is the sentence, ``stopped_step`` the step.
+    history : dict of str to list
+        What every step was given, by metric ("value" if it has no name), "train" and "seconds"; "smoothed" is the
+        monitored metric if ``smoothing``. Lists of one length.
+    best_params
+        The best parameters, in the structure of ``params``: read-only views of the buffer, overwritten by a better step.
+    criterion : Criterion
+        The one rule that all of the arguments come to.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    A step that raises has changed nothing. After the first stop the criterion is no longer asked: further steps return
+    True, and go on looking for the best.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = np.zeros(1)
+    >>> stopper = rk.EarlyStopping(patience=2)
+    >>> for loss in [0.9, 0.5, 0.6, 0.7, 0.8]:
+    ...     w += 1  # an epoch
+    ...     if stopper.step(loss, params=[w]):
+    ...         break
+    >>> stopper.restore()
+    >>> w, stopper.best, stopper.best_step
+    (array([2.]), 0.5, 1)
+    >>> stopper.message
+    'no improvement on 0.5 in the last 2 steps'
+    """
+
+    def __init__(
+        self,
+        criterion: Criterion | None = None,
+        *,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        min_delta_mode: str = "abs",
+        baseline: float | None = None,
+        mode: str | Mapping[str, str] = "min",
+        monitor: str | None = None,
+        warmup: int = 0,
+        smoothing: float | None = None,
+        target: float | None = None,
+        divergence: float | None = None,
+        check_finite: bool = True,
+        time_limit: float | None = None,
+    ) -> None:
+        if criterion is not None and not isinstance(criterion, Criterion):
+            kind = type(criterion).__name__
+            raise TypeError(f"EarlyStopping: criterion must be a Criterion, got {kind} (patience is a keyword)")
+        if patience is None and all(rule is None for rule in (criterion, target, divergence, time_limit)):
+            patience = DEFAULT_PATIENCE
+        if patience is None and (min_delta != 0 or min_delta_mode != "abs" or baseline is not None):
+            raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
+        rules: list[Criterion] = []
+        if target is not None:
+            rules.append(Target(target))
+        if divergence is not None:
+            rules.append(Divergence(divergence))
+        if criterion is not None:
+            rules.append(criterion)
+        if patience is not None:
+            rules.append(Patience(patience, min_delta, min_delta_mode, baseline=baseline))
+        if rules and warmup != 0:
+            rules = [Warmup(warmup, any_of(*rules))]
+        if check_finite:
+            rules.insert(0, NotFinite())
+        if time_limit is not None:
+            rules.append(TimeLimit(time_limit))
+        self.criterion = any_of(*rules)
+        self.mode = dict(mode) if isinstance(mode, Mapping) else mode
+        for name, one in self.mode.items() if isinstance(self.mode, dict) else [("", self.mode)]:
+            if one not in ("min", "max"):
+                whose = f"mode of {name!r}" if name else "mode"
+                raise ValueError(f"EarlyStopping: {whose} must be 'min' or 'max', got {one!r}")
+        self.monitor = monitor
+        self.smoothing = checked_smoothing(smoothing)
+        self._snapshot = Snapshot()
+        self.reset()
+
+    @classmethod
+    def preset(
+        cls, convention: str, *, mode: str | Mapping[str, str] | None = None, monitor: str | None = None, **options: Any
+    ) -> Self:
+        """A stopper that stops when another library would, with its defaults.
+
+        Parameters
+        ----------
+        convention : str
+            "keras", "lightning", "ignite", "xgboost", "lightgbm", "sklearn-mlp", "sklearn-sgd",
+            "sklearn-hist-gradient-boosting" or "sklearn-gradient-boosting".
+        mode : {"min", "max"} or mapping, optional
+            Default: "max" for ignite, else "min". For scikit-learn's validation scores "max".
+        monitor : str, optional
+            As in ``EarlyStopping``.
+        **options
+            The arguments of the library, by its names; see :mod:`regkern.stopping.presets`. For LightGBM, ``mode`` with
+            several metrics watches all of them, and ``min_delta`` may be a list.
+
+        Examples
+        --------
+        >>> import regkern as rk
+        >>> rk.EarlyStopping.preset("keras", patience=3, start_from_epoch=5).criterion
+        Keras(patience=3, min_delta=0.0, baseline=None, start_from_epoch=5)
+        """
+        if mode is None:
+            mode = "max" if convention == "ignite" else "min"
+        return cls(preset_rule(convention, mode, options), mode=mode, monitor=monitor, check_finite=False)
+
+    def reset(self) -> None:
+        """Forget all steps, and start the clock again; the memory of the best parameters is kept for reuse."""
+        self.best: float | None = None
+        self.best_step: int | None = None
+        self.steps = 0
+        self.stopped_step: int | None = None
+        self.history: dict[str, list[float]] = {}
+        self._stop: Stop | None = None
+        self._best_loss = math.inf
+        self._signs: dict[str, float] = {}  # of the metrics, once there are any
+        self._state: State = self.criterion.start()
+        self._means: dict[str, tuple[float, ...]] = {}
+        self._snapshot.taken = False
+        self._params: Params | None = None  # of the last step
+        self._with_params: bool | None = None  # whether steps come with them
+        self._begin = time.monotonic()
+
+    # --- the loop's calls --------------------------------------------------------------------------------------------
+
+    def step(
+        self, value: float | Mapping[str, float], *, train: float | None = None, params: Params | None = None
+    ) -> bool:
+        """Judge a step.
+
+        Parameters
+        ----------
+        value : float, or mapping of str to float
+            The validation metric, or several by name, the same at every step.
+        train : float, optional
+            The training loss: for the criteria that need it, the history and the plot.
+        params : ndarray, sequence or mapping of ndarray, or optimizer of regkern.optim, optional
+            What is being trained; copied if this step is the best so far. At every step or at none.
+
+        Returns
+        -------
+        bool
+            Whether to stop.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, or a criterion refuses the value; nothing has changed then.
+        """
+        return self._step(value, train, params, time.monotonic() - self._begin)
+
+    def _step(self, value: Any, train: Any, params: Params | None, seconds: float) -> bool:
+        metrics = self._metrics(value)
+        signs = self._signs or {name: self._sign(name) for name in metrics}
+        monitor = self._monitored(metrics)
+        train = None if train is None else _number("train", train)
+        arrays = self._arrays(params)
+        means, smoothed = self._smoothed(metrics)
+        losses = {name: (signs[name] * number, signs[name]) for name, number in smoothed.items()}
+        loss, sign = losses[monitor]
+        state, stop = self._state, self._stop
+        if stop is None:
+            observation = Observation(self.steps, loss, sign, train, seconds, losses)
+            state, stop = self.criterion.update(state, observation)
+        # Everything has been checked; from here on nothing fails.
+        if math.isfinite(loss) and loss < self._best_loss:
+            if arrays is not None:
+                self._snapshot.take(arrays, params)
+            self._best_loss, self.best, self.best_step = loss, smoothed[monitor], self.steps
+        self._record(metrics, train, seconds, smoothed[monitor])
+        if stop is not None and self._stop is None:
+            self.stopped_step = self.steps
+        self._state, self._stop, self._means, self._signs, self._params = state, stop, means, signs, params
+        self._with_params = params is not None
+        self.steps += 1
+        return stop is not None
+
+    def restore(self, params: Params | None = None) -> None:
+        """Write the best parameters back, in place.
+
+        Parameters
+        ----------
+        params : as in ``step``, optional
+            Where to. Default: the arrays of the last step.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to restore, or ``params`` are not like those of the steps; nothing has been written then.
+        """
+        if not self._snapshot.taken:
+            why = "a step with params and a finite value must have been made, got none"
+            raise ValueError(f"EarlyStopping.restore: {why}")
+        if params is None:
+            params = self._params
+        if params is None:
+            raise ValueError("EarlyStopping.restore: params must be given after loading a state, got None")
+        self._snapshot.restore("EarlyStopping.restore", params)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Restore, if there is anything to: also after the last epoch, and after an error or Ctrl-C."""
+        if self._snapshot.taken and self._params is not None:
+            self.restore()
+
+    # --- what it has found -------------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a step has returned True."""
+        return self._stop is not None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Which kind of rule has stopped the training; None if none has."""
+        return None if self._stop is None else self._stop.reason
+
+    @property
+    def message(self) -> str | None:
+        """Why the training was stopped, as a sentence; None if it was not."""
+        return None if self._stop is None else self._stop.message
+
+    @property
+    def best_params(self) -> Any:
+        """The best parameters in the structure they were given, read-only views of the buffer; None without any."""
+        return self._snapshot.view() if self._snapshot.taken else None
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the history: the monitored metric, the training loss, the best step, and why it ended.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to; default: a new figure. Needs matplotlib.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        if self.steps == 0:
+            raise ValueError("EarlyStopping.plot: a step must have been made, got none")
+        if ax is None:
+            from matplotlib import pyplot as plt  # noqa: PLC0415 only a plot needs it
+
+            _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+        name = self._monitored(self._signs)
+        ax.plot(self.history[name], color="C0", alpha=0.35 if self.smoothing else 1, label=name)
+        if self.smoothing:
+            ax.plot(self.history["smoothed"], color="C0", label=f"{name}, smoothed")
+        if "train" in self.history:
+            ax.plot(self.history["train"], color="0.6", label="train")
+        if self.best_step is not None:
+            ax.plot(self.best_step, self.best, "o", color="C2", label=f"best: {self.best:.4g} at step {self.best_step}")
+        if self.stopped_step is not None:
+            ax.axvline(self.stopped_step, color="C3", ls="--", lw=1, label=f"stopped at step {self.stopped_step}")
+        ax.set(xlabel="step", title=self.message or "")
+        ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        return (
+            f"EarlyStopping({self.criterion!r}, mode={self.mode!r}, monitor={self.monitor!r}, "
+            f"smoothing={self.smoothing!r}, check_finite=False)"
+        )
+
+    # --- saving and resuming -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all that a resumed run needs: numbers, strings, lists and tuples, and the best parameters' arrays."""
+        return {
+            "settings": repr(self),
+            "best": self.best,
+            "best_step": self.best_step,
+            "best_params": self._snapshot.state(),
+            "with_params": self._with_params,
+            "steps": self.steps,
+            "history": {name: list(values) for name, values in self.history.items()},
+            "stopped": None if self._stop is None else (self._stop.reason.value, self._stop.message, self.stopped_step),
+            "criterion": self._state,
+            "smoothing": dict(self._means),
+            "seconds": time.monotonic() - self._begin,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state made by ``state_dict``: the next steps are those of a run that was never interrupted.
+
+        The time that passed before it was saved counts, the time since does not. Nothing changes if the state is that of
+        a stopper with other settings.
+        """
+        where = "EarlyStopping.load_state_dict"
+        if state.keys() != self.state_dict().keys():
+            raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(state)}")
+        if state["settings"] != repr(self):
+            raise ValueError(f"{where}: settings must be those of this stopper, {self!r}, got {state['settings']}")
+        self.reset()
+        self.best, self.best_step, self.steps = state["best"], state["best_step"], state["steps"]
+        self._snapshot.load(state["best_params"])
+        self._with_params = state["with_params"]
+        self.history = {name: list(values) for name, values in state["history"].items()}
+        self._signs = {name: self._sign(name) for name in self.history if name not in RESERVED}
+        if state["stopped"] is not None:
+            reason, message, self.stopped_step = state["stopped"]
+            self._stop = Stop(Reason(reason), message)
+        if self.best is not None:
+            self._best_loss = self._signs[self._monitored(self._signs)] * self.best
+        self._state = _tuples(state["criterion"])
+        self._means = {name: tuple(mean) for name, mean in state["smoothing"].items()}
+        self._begin = time.monotonic() - state["seconds"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: without the arrays being trained, and with the time in place of the clock."""
+        return {**self.__dict__, "_params": None, "_begin": time.monotonic() - self._begin}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin = time.monotonic() - state["_begin"]
+
+    def _fresh(self) -> EarlyStopping:
+        """Another stopper with these settings."""
+        return EarlyStopping(
+            self.criterion, mode=self.mode, monitor=self.monitor, smoothing=self.smoothing, check_finite=False
+        )
+
+    # --- reading the arguments ---------------------------------------------------------------------------------------
+
+    def _metrics(self, value: Any) -> dict[str, float]:
+        """Every metric by name, as a float."""
+        if isinstance(value, Mapping):
+            metrics = {name: _number(f"value[{name!r}]", number) for name, number in value.items()}
+        else:
+            metrics = {self._name: value if type(value) is float else _number("value", value)}
+        if self._signs and metrics.keys() != self._signs.keys():
+            given = f"{list(self._signs)} as at the first step, got {list(metrics)}"
+            raise ValueError(f"EarlyStopping.step: metrics must be {given}")
+        return metrics
+
+    @property
+    def _name(self) -> str:
+        """The name of a metric that comes as a number."""
+        if self.monitor is None and isinstance(self.mode, dict) and len(self.mode) == 1:
+            return next(iter(self.mode))
+        return self.monitor or "value"
+
+    def _sign(self, name: str) -> float:
+        """-1 for a metric of which more is better."""
+        if name in RESERVED or not isinstance(name, str):
+            rule = f"names of metrics must be strings other than {', '.join(map(repr, RESERVED))}"
+            raise ValueError(f"EarlyStopping.step: {rule}, got {name!r}")
+        if isinstance(self.mode, str):
+            return -1.0 if self.mode == "max" else 1.0
+        if name not in self.mode:
+            raise ValueError(f"EarlyStopping.step: mode must be given for {name!r}, got {self.mode}")
+        return -1.0 if self.mode[name] == "max" else 1.0
+
+    def _monitored(self, metrics: Mapping[str, float]) -> str:
+        if self.monitor is None and len(metrics) == 1:
+            return next(iter(metrics))
+        if self.monitor is not None and self.monitor in metrics:
+            return self.monitor
+        raise ValueError(f"EarlyStopping.step: monitor must be one of {list(metrics)}, got {self.monitor!r}")
+
+    def _arrays(self, params: Params | None) -> list[Array] | None:
+        if self._with_params not in (None, params is not None):
+            given = "none" if params is None else "some"
+            raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {given}")
+        return None if params is None else self._snapshot.fitting("EarlyStopping.step", params)
+
+    def _smoothed(self, metrics: dict[str, float]) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+        if self.smoothing is None:
+            return self._means, metrics
+        pairs = {name: smooth(self.smoothing, self._means.get(name, START), value) for name, value in metrics.items()}
+        return {name: mean for name, (mean, _) in pairs.items()}, {name: value for name, (_, value) in pairs.items()}
+
+    def _record(self, metrics: dict[str, float], train: float | None, seconds: float, smoothed: float) -> None:
+        row = {**metrics, "seconds": seconds}
+        if self.smoothing is not None:
+            row["smoothed"] = smoothed
+        if train is not None or "train" in self.history:
+            row["train"] = math.nan if train is None else train
+        for name, number in row.items():
+            if name not in self.history:
+                self.history[name] = [math.nan] * self.steps
+            self.history[name].append(number)
+
+
+def _number(name: str, value: Any) -> float:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"EarlyStopping.step: {name} must be a real number, got {type(value).__name__}")
+    return float(value)
+
+
+def _tuples(state: Any) -> State:
+    """A state that went through JSON has lists for tuples."""
+    return tuple(map(_tuples, state)) if isinstance(state, list | tuple) else state
+
+
+def stopping_time(
+    criterion: Criterion | EarlyStopping,
+    losses: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    train: ArrayLike | None = None,
+    seconds: ArrayLike | None = None,
+    mode: str | None = None,
+) -> int | None:
+    """The step at which a criterion stops on a recorded curve.
+
+    Parameters
+    ----------
+    criterion : Criterion or EarlyStopping
+        A stopper is not changed; its settings are used, from a fresh start.
+    losses : (n,) array_like, or mapping of str to these
+        The monitored metric, or all metrics that the stopper gets by name.
+    train : (n,) array_like, optional
+        Training losses.
+    seconds : (n,) array_like, optional
+        When each step ended, from the beginning, for a time limit. Default: no time passes.
+    mode : {"min", "max"}, optional
+        Of a criterion, default "min"; a stopper has its own.
+
+    Returns
+    -------
+    int or None
+        t >= 0, so that ``losses[: t + 1]`` is what was seen; None if it never stops.
+
+    Raises
+    ------
+    TypeError
+        If ``criterion`` is neither.
+    ValueError
+        If curves are not of one length, ``mode`` is given with a stopper, or the criterion refuses a value.
+
+    Notes
+    -----
+    Accuracy class ``exact``: step by step what ``EarlyStopping.step`` does.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> curve = [1.0, 0.8, 0.7, 0.75, 0.8, 0.9]
+    >>> rk.stopping_time(rk.stopping.Patience(2), curve), rk.stopping_time(rk.stopping.GL(20), curve)
+    (4, 5)
+    """
+    if isinstance(criterion, EarlyStopping):
+        if mode is not None:
+            raise ValueError(f"stopping_time: mode must be left to the stopper, got {mode!r}")
+        stopper = criterion._fresh()
+    elif isinstance(criterion, Criterion):
+        stopper = EarlyStopping(criterion, mode="min" if mode is None else mode, check_finite=False)
+    else:
+        raise TypeError(
+            f"stopping_time: criterion must be a Criterion or EarlyStopping, got {type(criterion).__name__}"
+        )
+    curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
+    columns = {name: _curve(f"losses of {name!r}", curve) for name, curve in curves.items()}
+    trains = None if train is None else _curve("train", train)
+    times = None if seconds is None else _curve("seconds", seconds)
+    lengths = {len(column) for column in (*columns.values(), trains, times) if column is not None}
+    if len(lengths) != 1:
+        raise ValueError(f"stopping_time: curves must be of one length, got {sorted(lengths)}")
+    for t in range(lengths.pop()):
+        value = {name: column[t] for name, column in columns.items()}
+        if stopper._step(value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]):
+            return t
+    return None
+
+
+def _curve(name: str, values: ArrayLike) -> list[float]:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"stopping_time: {name} must have one axis, got shape {array.shape}")
+    return [float(value) for value in array]

@@ -1,0 +1,43 @@
+"""Running means of a noisy metric. As in the criteria, what a mean remembers is a tuple outside of it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+State = tuple[float, ...]
+START: State = ()
+
+
+def checked_smoothing(smoothing: Any) -> float | None:
+    """A float in (0, 1), an int >= 2, or None."""
+    if smoothing is None:
+        return None
+    rule = "EarlyStopping: smoothing must be a float in (0, 1) or an int >= 2, got"
+    if isinstance(smoothing, bool) or not hasattr(smoothing, "__float__"):
+        raise TypeError(f"{rule} {smoothing!r}")
+    if hasattr(smoothing, "__index__"):
+        if operator.index(smoothing) < 2:
+            raise ValueError(f"{rule} {smoothing!r}")
+        return operator.index(smoothing)
+    if not 0 < float(smoothing) < 1:
+        raise ValueError(f"{rule} {smoothing!r}")
+    return float(smoothing)
+
+
+def smooth(smoothing: float, state: State, value: float) -> tuple[State, float]:
+    """The mean after one more value. One that is not finite is passed on, and left out of the mean.
+
+    The exponential one is Σ βⁱ·v_{t−i} / Σ βⁱ over what there is, so it starts at the first value without clinging to
+    it, and a constant stays that constant to the bit. Sums over a window are rounded once.
+    """
+    if not math.isfinite(value):
+        return state, value
+    if isinstance(smoothing, int):
+        state = (*state, value)[-smoothing:]
+        return state, math.fsum(state) / len(state)
+    mean, weights = state or (value, 0.0)
+    weights = smoothing * weights + 1
+    mean += (value - mean) / weights
+    return (mean, weights), mean
