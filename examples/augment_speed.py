@@ -113,9 +113,7 @@ class Work:
 
         yield "NumPy", numpy
         if albumentations:
-            pipeline = albumentations.Compose(
-                [albumentations.Pad(4), albumentations.RandomCrop(n, n)]
-            )
+            pipeline = albumentations.Compose([albumentations.Pad(4), albumentations.RandomCrop(n, n)])
             yield "albumentations", loop(pipeline, x, y)
         if kornia:
             t, augment = self.tensor(self.floats), kornia.augmentation.RandomCrop((n, n), padding=4)

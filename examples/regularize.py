@@ -29,7 +29,6 @@ from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.ndimage import affine_transform
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
@@ -64,16 +63,8 @@ RECIPES = (
 )
 
 
-def augment(images: Array, seed: int, epoch: int, index: Array) -> Array:
-    """Every image turned, scaled and moved a little, by a function of seed, epoch and its index: (n, 8, 8, 1)."""
-    out = np.empty_like(images)
-    centre = (SIDE - 1) / 2
-    for image, result, number in zip(images[..., 0], out[..., 0], index, strict=True):
-        rng = np.random.default_rng([seed, epoch, number])
-        angle, scale = np.radians(rng.uniform(-12, 12)), rng.uniform(0.9, 1.1)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
-        affine_transform(image, turn, centre - turn @ (centre + rng.uniform(-0.6, 0.6, 2)), output=result, order=1)
-    return out
+# Every image turned, scaled and moved a little, by up to one pixel: a function of seed, epoch and index.
+AUGMENT = rk.augment.RandomAffine(15, translate=(0.125, 0.125), scale=(0.9, 1.1), interpolation="bilinear")
 
 
 @dataclass
@@ -117,7 +108,8 @@ def train(recipe: Recipe, seed: int, args: argparse.Namespace) -> Run:
             batch = order[first : first + args.batch_size]
             scans = x[batch]
             if recipe.augmentation:
-                scans = augment(scans.reshape(-1, SIDE, SIDE, 1), seed, epoch, batch).reshape(scans.shape)
+                images = scans.reshape(-1, SIDE, SIDE, 1)
+                scans = AUGMENT(images, rng=seed, epoch=epoch, index=batch).reshape(scans.shape)
             network.backward(cross_entropy(network.forward(scans, training=True), y[batch])[1])
             network.step(args.lr)
         for part, curve in run.curves.items():
