@@ -115,9 +115,7 @@ class _Mix(Transform, abstract=True):
 
     def mix(self, function: str, x: Array, params: Params, out: Array) -> None:
         """out = x mixed: NHWC views."""
-        lam = params["lam"]
-        if "cut" in params:
-            lam = np.where(params["cut"], 1.0, lam)
+        lam = np.where(params["cut"], 1.0, params["lam"]) if "cut" in params else params["lam"]
         mix(function, x, params["partner"], lam, params.get("boxes"), out)
 
     def mixed_labels(self, labels: ArrayLike | None, params: Params, n: int) -> Any:
