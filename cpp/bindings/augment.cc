@@ -17,7 +17,8 @@ using augment::Images;
 using augment::Op;
 using augment::Step;
 
-constexpr std::ptrdiff_t kLongestSide = 1 << 30, kLongestWarped = 1 << 19, kMostNumbers = std::ptrdiff_t{1} << 40;
+constexpr std::ptrdiff_t kLongestSide = 1 << 30, kLongestWarped = 1 << 19,
+                         kMostNumbers = std::ptrdiff_t{1} << 40;
 constexpr std::ptrdiff_t kMostPermuted = 1024;
 constexpr int kFields = 15;  // of a Python Step
 
@@ -151,6 +152,11 @@ class Reader {
     }
     return v;
   }
+  // Height (0) or width (1) of the field `size`.
+  std::int64_t side(int k) const {
+    const std::string full = full_name("size");
+    return integer({function_.c_str(), full.c_str()}, PyTuple_GET_ITEM(field(3).ptr(), k));
+  }
   bool flag_field(int i, const char* name) const {
     const std::string full = full_name(name);
     return flag({function_.c_str(), full.c_str()}, field(i));
@@ -279,20 +285,21 @@ void check_samples(const Reader& reader, const Step& step, const State& s) {
     if (step.active != nullptr && step.active[i] == 0) continue;
     const double* p = step.parameters + i * step.width;
     for (std::size_t k = 0; k < rules.size(); ++k) {
-      if (const char* rule = broken(rules[k], p[k], s.channels)) reader.fail("parameters", rule, number(p[k]));
+      if (const char* rule = broken(rules[k], p[k], s.channels))
+        reader.fail("parameters", rule, number(p[k]));
     }
     if (step.op == Op::kRotate90) {
       const bool odd = static_cast<std::int64_t>(p[0]) % 2 != 0;
       if (step.out_height != (odd ? s.width : s.height) || step.out_width != (odd ? s.height : s.width)) {
-        reader.fail("size", "be that of the turned images", std::to_string(step.out_height) + ", " + std::to_string(step.out_width));
+        reader.fail("size", "be that of the turned images",
+                    std::to_string(step.out_height) + ", " + std::to_string(step.out_width));
       }
     }
     if (step.op == Op::kWarp && p[6] == 0 && p[7] == 0 && p[8] == 0) {
       reader.fail("parameters", "be matrices whose last row is not 0", "one that is");
     }
-    if (step.op == Op::kResize &&
-        (p[0] < 0 || p[1] < 0 || p[0] + p[2] > static_cast<double>(s.height) ||
-         p[1] + p[3] > static_cast<double>(s.width))) {
+    if (step.op == Op::kResize && (p[0] < 0 || p[1] < 0 || p[0] + p[2] > static_cast<double>(s.height) ||
+                                   p[1] + p[3] > static_cast<double>(s.width))) {
       reader.fail("parameters", "be boxes in the image",
                   number(p[0]) + ", " + number(p[1]) + ", " + number(p[2]) + ", " + number(p[3]));
     }
@@ -322,7 +329,8 @@ Step read_step(Reader& reader, State& s) {
   if (step.parameters == nullptr) reader.fail("parameters", "be given", "None");
   step.width = shape[1];
   if (step.width != width) {
-    reader.fail("parameters", "have " + std::to_string(width) + " numbers a sample", std::to_string(step.width));
+    reader.fail("parameters", "have " + std::to_string(width) + " numbers a sample",
+                std::to_string(step.width));
   }
   shape = {s.n};
   step.active = static_cast<const std::uint8_t*>(reader.array(2, "active", Kind::kBool, shape));
@@ -333,7 +341,7 @@ Step read_step(Reader& reader, State& s) {
   }
   std::array<std::int64_t, 2> sides{};
   for (int k = 0; k < 2; ++k) {
-    sides[static_cast<std::size_t>(k)] = integer({"augment", "size"}, PyTuple_GET_ITEM(size.ptr(), k));
+    sides[static_cast<std::size_t>(k)] = reader.side(k);
   }
   step.out_height = sides[0];
   step.out_width = sides[1];
@@ -367,7 +375,8 @@ Step read_step(Reader& reader, State& s) {
   }
   if (step.op == Op::kBlur) {
     for (const std::int64_t side : sides) {
-      if (side % 2 == 0 || side > kLongestWarped) reader.fail("size", "be odd and below 2**19", std::to_string(side));
+      if (side % 2 == 0 || side > kLongestWarped)
+        reader.fail("size", "be odd and below 2**19", std::to_string(side));
     }
   }
   if (step.op == Op::kWarp &&

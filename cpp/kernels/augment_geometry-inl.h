@@ -63,8 +63,8 @@ template <size_t kBytes>
 HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8_t* to, size_t n) {
   size_t i = 0;
   if constexpr (kBytes == 1 || kBytes == 3) {
-    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of the
-    // pixels, which belongs to another pixel, and lands where the next block will be.
+    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of
+    // the pixels, which belongs to another pixel, and lands where the next block will be.
     constexpr size_t kStep = 16 / kBytes, kLead = 16 % kBytes;
     const Block8 d;
     HWY_ALIGN uint8_t order[16];
@@ -96,6 +96,12 @@ HWY_INLINE void fill_pixels(const Pixels<kBytes>& pixels, const uint8_t* fill, u
 
 HWY_INLINE ptrdiff_t from(const Axis& axis, ptrdiff_t i) {
   return i >= axis.begin && i < axis.end ? axis.first + axis.step * (i - axis.begin) : axis.map[i];
+}
+
+// Rows that are read against the grain come too late otherwise: the processor looks ahead in rising order.
+constexpr ptrdiff_t kRowsAhead = 4;
+HWY_INLINE void fetch_ahead(const uint8_t* p, ptrdiff_t bytes) {
+  for (ptrdiff_t i = 0; i < bytes; i += 64) hwy::Prefetch(p + i);
 }
 
 // One plane of pixels: rows y … y + height of the output.
@@ -131,8 +137,11 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
     if (columns.step == 1) {
       copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
     } else if (n != 0) {
-      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size, to + columns.begin * size,
-              n);
+      const ptrdiff_t ahead =
+          y + r + kRowsAhead < maps.rows.length ? from(maps.rows, y + r + kRowsAhead) : kOutside;
+      if (ahead != kOutside) fetch_ahead(x + ahead * x_stride, columns.length * size);
+      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size,
+              to + columns.begin * size, n);
     }
     one_by_one(columns.end, columns.length);
   }
@@ -261,8 +270,7 @@ struct Deinterleave3 {
     const hn::RebindToSigned<DF> di;
     const hn::RebindToUnsigned<DF> du;
     const hn::Repartition<uint8_t, DF> d8;
-    const auto wide =
-        hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
     v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
     v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
     v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
@@ -271,24 +279,49 @@ struct Deinterleave3 {
   V<hn::Repartition<uint8_t, DF>> channels[3];
 };
 
+HWY_INLINE bool begins_line(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
+
+// Calls body with the store to use from here on.
+template <class Body>
+HWY_INLINE void with_store(bool stream, Body body) {
+  const DF d;
+  if (stream) {
+    body([d](V<DF> v, float* to) HWY_ATTR { hn::Stream(v, d, to); });
+  } else {
+    body([d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); });
+  }
+}
+
 // One channel: n neighbours.
 template <class T>
-HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n) {
+HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n, bool stream) {
   const DF d;
   const size_t N = hn::Lanes(d);
   const auto s = hn::Set(d, scale), b = hn::Set(d, bias);
   size_t i = 0;
-  for (; i + N <= n; i += N) hn::StoreU(hn::Add(hn::Mul(load_float(d, p + i), s), b), d, q + i);
-  for (; i < n; ++i) q[i] = static_cast<float>(p[i]) * scale + bias;
+  const auto pixel = [&]() HWY_ATTR {
+    q[i] = static_cast<float>(p[i]) * scale + bias;
+    ++i;
+  };
+  while (stream && i < n && !begins_line(q + i)) pixel();
+  with_store(stream, [&](auto store) HWY_ATTR {
+    for (; i + N <= n; i += N) store(hn::Add(hn::Mul(load_float(d, p + i), s), b), q + i);
+  });
+  while (i < n) pixel();
 }
 
 // Interleaved pixels as they are: scale and bias repeat with a period of C numbers.
 template <class T>
 HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bias, float* q, size_t width,
-                                 size_t channels) {
+                                 size_t channels, bool stream) {
   const DF d;
   const size_t N = hn::Lanes(d), n = width * channels;
   size_t i = 0;
+  const auto pixel = [&]() HWY_ATTR {
+    for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
+    i += channels;
+  };
+  while (stream && i < n && !begins_line(q + i)) pixel();
   constexpr size_t kMost = 8;  // channels whose pattern is worth making
   if (channels <= kMost && n >= channels * N) {
     HWY_ALIGN float scales[kMost * hn::MaxLanes(d)], biases[kMost * hn::MaxLanes(d)];
@@ -296,16 +329,16 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
       scales[k] = scale[k % channels];
       biases[k] = bias[k % channels];
     }
-    for (; i + channels * N <= n; i += channels * N) {
-      for (size_t k = 0; k < channels * N; k += N) {
-        const auto v = hn::Mul(load_float(d, p + i + k), hn::Load(d, scales + k));
-        hn::StoreU(hn::Add(v, hn::Load(d, biases + k)), d, q + i + k);
+    with_store(stream, [&](auto store) HWY_ATTR {
+      for (; i + channels * N <= n; i += channels * N) {
+        for (size_t k = 0; k < channels * N; k += N) {
+          const auto v = hn::Mul(load_float(d, p + i + k), hn::Load(d, scales + k));
+          store(hn::Add(v, hn::Load(d, biases + k)), q + i + k);
+        }
       }
-    }
+    });
   }
-  for (; i < n; i += channels) {
-    for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
-  }
+  while (i < n) pixel();
 }
 
 template <class T>
@@ -335,22 +368,21 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
     if constexpr (sizeof(T) == 1) {
       vectors(Deinterleave3(), 4 * N, store);
     } else {
-      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2) HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
+      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
+                  HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
               3 * N, store);
     }
   };
-  // Planes whose rows begin at the same place in a line can be streamed to.
-  if (stream && plane % 16 == 0 && n >= 64) {
-    while (reinterpret_cast<uintptr_t>(q0 + i) % 64 != 0) pixel(i++);
-    all([d](V<DF> v, float* to) HWY_ATTR { hn::Stream(v, d, to); });
-  } else {
-    all([d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); });
-  }
+  // Only planes that begin at the same place in a line can all be streamed to.
+  stream = stream && plane % 16 == 0;
+  while (stream && i < n && !begins_line(q0 + i)) pixel(i++);
+  with_store(stream, all);
   for (; i < n; ++i) pixel(i);
 }
 
 template <class T>
-void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out, bool stream) {
+void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
+                    bool stream) {
   join_rows(x, out);
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
@@ -358,10 +390,11 @@ void normalize_rows(Picture<const T> x, const float* scale, const float* bias, P
     const T* const p = x.data + y * x.row_stride;
     float* const q = out.data + y * out.row_stride;
     if (packed && out_packed) {
-      normalize_packed(p, scale, bias, q, width, channels);
+      normalize_packed(p, scale, bias, q, width, channels, stream);
     } else if (x.pixel_stride == 1 && out.pixel_stride == 1) {
       for (ptrdiff_t c = 0; c < x.channels; ++c) {
-        normalize_plane(p + c * x.channel_stride, scale[c], bias[c], q + c * out.channel_stride, width);
+        normalize_plane(p + c * x.channel_stride, scale[c], bias[c], q + c * out.channel_stride, width,
+                        stream);
       }
     } else if (channels == 3 && packed && out.pixel_stride == 1) {
       normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream);
@@ -390,13 +423,15 @@ HWY_INLINE auto pair_sums(DI16, V16 a, V16 b) {
 HWY_INLINE int16_t resized_across(int32_t sum) { return static_cast<int16_t>((sum + 64) >> 7); }
 
 // Output i of one channel, `step` elements between neighbours.
-HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i, int16_t* out) {
+HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i,
+                             int16_t* out) {
   const int16_t* const w = taps.weights + i * taps.stride;
   int32_t sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
   *out = resized_across(sum);
 }
-HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i, float* out) {
+HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i,
+                             float* out) {
   const float* const w = taps.weights + i * taps.stride;
   float sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
@@ -519,7 +554,8 @@ inline void resize_down(const int16_t* const* rows, const int16_t* weights, ptrd
     out[i] = static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v);
   }
 }
-inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n, float* out) {
+inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n,
+                        float* out) {
   const DF d;
   const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
   ptrdiff_t i = 0;
