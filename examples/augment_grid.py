@@ -40,7 +40,7 @@ TRANSFORMS: list[A.Transform] = [
     A.Resize((41, 41)),
     A.RandomResizedCrop((HEIGHT, WIDTH)),
     A.RandomAffine(15, (0.1, 0.1), (0.7, 1.3), 15, "bilinear"),
-    A.RandomAffine(15, (0.1, 0.1), (0.7, 1.3), 15, "bilinear", padding_mode="reflect"),
+    A.RandomAffine(15, scale=(0.7, 1.3), interpolation="bilinear", padding_mode="reflect"),
     A.RandomRotation(45, "bilinear"),
     A.RandomPerspective(p=1),
     A.RandomErasing(p=1),

@@ -15,6 +15,7 @@ from regkern import _core
 from regkern.augment import _steps as make
 from regkern.augment._matrices import affine_matrix
 from regkern.augment._program import FillMode, Interpolation, Op, Padding, Step, output_like
+from regkern.augment._run import mix
 from regkern.reference.augment import mix as mixing
 from regkern.reference.augment._machine import run
 
@@ -389,10 +390,11 @@ def test_mix(dtype: type, isa: str, rng: np.random.Generator) -> None:
             lam = np.array([0, 1, 0.5, 0.3, rng.random()])
             low = np.stack([rng.integers(0, s + 1, 5) for s in size], axis=1)
             extent = np.stack([rng.integers(0, s - low[:, j] + 1) for j, s in enumerate(size)], axis=1)
-            for boxes in (None, np.hstack([low, extent]).astype(np.int64)):
+            box = np.hstack([low, extent]).astype(np.int64)
+            for weights, boxes in ((lam, None), (lam, box), (np.ones(5), box)):
                 for planar in (False, True):
                     a = x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1) if planar else x
                     got, expected = np.empty_like(a), np.empty_like(x)
-                    _core.mix("test", a, partner, lam, boxes, got)
-                    mixing.mix("test", x, partner, lam, boxes, expected)
+                    mix("test", a, partner, weights, boxes, got)
+                    mixing.mix("test", x, partner, weights, boxes, expected)
                     assert_same_bits(got, expected, (size, channels, boxes is None, planar))

@@ -437,7 +437,7 @@ def test_mixing_probabilities() -> None:
 
 
 @pytest.mark.parametrize("transform", SIGNALS, ids=identify)
-@pytest.mark.parametrize("shape", [(9, 40), (9, 40, 3), (9, 1), (0, 5)])
+@pytest.mark.parametrize("shape", [(9, 40), (9, 40, 3), (33, 200, 2), (9, 1), (0, 5)])
 def test_signals_belong_to_the_sample(transform: Any, shape: tuple[int, ...], dtype: Any) -> None:
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     before = x.copy()
@@ -450,6 +450,7 @@ def test_signals_belong_to_the_sample(transform: Any, shape: tuple[int, ...], dt
     np.testing.assert_array_equal(out, y)
     if len(x):
         np.testing.assert_array_equal(transform(x[4:6], rng=3, epoch=2, index=[4, 5]), y[4:6])
+        np.testing.assert_array_equal(transform(x[7:8], rng=3, epoch=2, index=[7]), y[7:8])
 
 
 def test_jitter_and_scaling_are_normal() -> None:

@@ -12,7 +12,9 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/streaming.h"
+#include "core/augment_maps.h"
+#include "core/augment_program.h"
+#include "core/augment_resize.h"
 #include "core/threading.h"
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
@@ -21,274 +23,6 @@
 
 namespace regkern::augment {
 namespace {
-
-struct Size {
-  std::ptrdiff_t height, width;
-  std::ptrdiff_t pixels() const { return height * width; }
-};
-
-template <class T>
-constexpr Pixel kPixel = sizeof(T) == 1 ? Pixel::kUint8 : Pixel::kFloat32;
-
-std::ptrdiff_t bytes_of(Pixel pixel) { return pixel == Pixel::kUint8 ? 1 : 4; }
-
-std::uint8_t to_byte(double v) {
-  return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0));
-}
-
-// Memory that nobody has written yet: a thread's share of it is allocated before the threads start, and costs
-// nothing where no step needs it.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(std::ptrdiff_t n)
-      : data_(std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(n))) {}
-  T* data() const { return data_.get(); }
-  T& operator[](std::ptrdiff_t i) const { return data_[static_cast<std::size_t>(i)]; }
-
- private:
-  std::unique_ptr<T[]> data_;
-};
-
-// --- axes ---
-
-Axis whole_axis(std::ptrdiff_t length) { return {length, 0, length, 0, 1, nullptr}; }
-
-Maps whole(Size size) { return {whole_axis(size.height), whole_axis(size.width), false}; }
-
-bool is_whole(const Axis& axis, std::ptrdiff_t length) {
-  return axis.length == length && axis.is_run() && axis.first == 0 && axis.step == 1;
-}
-
-// Which of n places i is; kOutside: the fill.
-std::ptrdiff_t padded(std::ptrdiff_t i, std::ptrdiff_t n, Padding padding) {
-  if (i >= 0 && i < n) return i;
-  const auto modulo = [i](std::ptrdiff_t period) { return ((i % period) + period) % period; };
-  switch (padding) {
-    case Padding::kConstant:
-      return kOutside;
-    case Padding::kEdge:
-      return i < 0 ? 0 : n - 1;
-    case Padding::kReflect: {
-      if (n == 1) return 0;
-      const std::ptrdiff_t at = modulo(2 * (n - 1));
-      return std::min(at, 2 * (n - 1) - at);
-    }
-    case Padding::kSymmetric:
-      break;
-  }
-  const std::ptrdiff_t at = modulo(2 * n);
-  return std::min(at, 2 * n - 1 - at);
-}
-
-// An axis and memory for its map: two, since a new map is made from the old one.
-class AxisMaker {
- public:
-  explicit AxisMaker(std::ptrdiff_t longest) : length_(longest), memory_(2 * longest) {}
-
-  void flip(Axis& axis) {
-    if (!axis.is_run()) {
-      std::int32_t* map = memory_.data() + (axis.map == memory_.data() ? 0 : length_);
-      std::reverse(map, map + axis.length);
-    }
-    axis.first += axis.step * (axis.end - axis.begin - 1);
-    axis.step = -axis.step;
-    const std::ptrdiff_t begin = axis.length - axis.end;
-    axis.end = axis.length - axis.begin;
-    axis.begin = begin;
-  }
-
-  void crop(Axis& axis, std::ptrdiff_t at, std::ptrdiff_t length, Padding padding) {
-    Axis next;
-    next.length = length;
-    const std::ptrdiff_t low = std::max(at, axis.begin), high = std::min(at + length, axis.end);
-    if (low < high) {
-      next.begin = low - at;
-      next.end = high - at;
-      next.first = axis.first + axis.step * (low - axis.begin);
-      next.step = axis.step;
-    }
-    if (!next.is_run()) {
-      remap(axis, next, [&](std::ptrdiff_t i) { return padded(at + i, axis.length, padding); });
-    }
-    axis = next;
-  }
-
-  // Nearest neighbours of `size` places in a box.
-  void resize(Axis& axis, std::ptrdiff_t at, std::ptrdiff_t box, std::ptrdiff_t size) {
-    if (size == box) return crop(axis, at, size, Padding::kConstant);
-    Axis next;
-    next.length = size;
-    const double scale = static_cast<double>(box) / static_cast<double>(size);
-    remap(axis, next, [&](std::ptrdiff_t i) {
-      const double place = std::floor((static_cast<double>(i) + 0.5) * scale);
-      return at + std::min(static_cast<std::ptrdiff_t>(place), box - 1);
-    });
-    axis = next;
-  }
-
- private:
-  template <class Place>
-  void remap(const Axis& axis, Axis& next, Place place) {
-    std::int32_t* map = memory_.data() + (axis.map == memory_.data() ? length_ : 0);
-    const auto fill = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-      for (std::ptrdiff_t i = begin; i < end; ++i) {
-        const std::ptrdiff_t from = place(i);
-        map[i] = from == kOutside ? kOutside : static_cast<std::int32_t>(axis.from(from));
-      }
-    };
-    fill(0, next.begin);
-    fill(next.end, next.length);
-    next.map = map;
-  }
-
-  std::ptrdiff_t length_;
-  Buffer<std::int32_t> memory_;
-};
-
-// --- matrices ---
-
-using Matrix = std::array<double, 9>;
-
-Matrix normalized(const Matrix& m) {
-  if (m[6] != 0 || m[7] != 0) return m;
-  Matrix n;
-  for (std::size_t i = 0; i < 9; ++i) n[i] = m[i] / m[8];
-  return n;
-}
-
-Matrix product(const Matrix& a, const Matrix& b) {
-  Matrix c;
-  for (std::size_t i = 0; i < 3; ++i) {
-    for (std::size_t j = 0; j < 3; ++j) {
-      c[3 * i + j] = a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j] + a[3 * i + 2] * b[6 + j];
-    }
-  }
-  return normalized(c);
-}
-
-Matrix flip_matrix(bool horizontal, bool vertical, Size size) {
-  Matrix m = {1, 0, 0, 0, 1, 0, 0, 0, 1};
-  if (horizontal) m[0] = -1, m[2] = static_cast<double>(size.width - 1);
-  if (vertical) m[4] = -1, m[5] = static_cast<double>(size.height - 1);
-  return m;
-}
-
-// k quarter turns of an image of a size before the turn.
-Matrix rotate90_matrix(int k, Size size) {
-  Matrix m = {1, 0, 0, 0, 1, 0, 0, 0, 1};
-  for (; k != 0; --k) {
-    m = product(m, {0, -1, static_cast<double>(size.width - 1), 1, 0, 0, 0, 0, 1});
-    size = {size.width, size.height};
-  }
-  return m;
-}
-
-// Flips and quarter turns behind each other: rows and columns change places, then are flipped.
-struct Turn {
-  bool swap = false, flip_rows = false, flip_columns = false;
-
-  bool any() const { return swap || flip_rows || flip_columns; }
-  void flip(bool horizontal, bool vertical) {
-    flip_columns ^= horizontal;
-    flip_rows ^= vertical;
-  }
-  void rotate90(int k) {
-    for (; k != 0; --k) *this = {!swap, !flip_columns, flip_rows};
-  }
-  // From the result, of a size, to the image before it.
-  Matrix matrix(Size size) const {
-    Matrix m = flip_matrix(flip_columns, flip_rows, size);
-    if (swap) {
-      for (std::size_t j = 0; j < 3; ++j) std::swap(m[j], m[3 + j]);
-    }
-    return m;
-  }
-};
-
-// --- what is the same for all samples ---
-
-constexpr std::ptrdiff_t kTileBytes = 16 << 10;  // of rows that pixel steps pass over, one after the other
-
-struct Prepared {
-  const Step* step;
-  Size before, after;
-  Pixel pixel;                        // before
-  std::vector<std::uint8_t> fill_u8;  // one number a channel
-  std::vector<float> fill_f32, scale, bias;
-  std::vector<double> fill_f64;
-
-  const void* fill() const {
-    return pixel == Pixel::kUint8 ? static_cast<const void*>(fill_u8.data())
-                                  : static_cast<const void*>(fill_f32.data());
-  }
-};
-
-bool changes_size(Op op) {
-  return op == Op::kRotate90 || op == Op::kCrop || op == Op::kWarp || op == Op::kResize;
-}
-
-std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
-  const std::ptrdiff_t scale = std::max<std::ptrdiff_t>((box + size - 1) / size, 1);
-  return 2 * scale + 2;
-}
-
-struct Program {
-  Program(const Images& images, std::span<const Step> steps) : x(images) {
-    Size size{x.height, x.width};
-    Pixel pixel = x.pixel;
-    prepared.reserve(steps.size());
-    image_floats = size.pixels() * x.channels;
-    widest = std::max(size.width, size.height);
-    double cost = static_cast<double>(image_floats * bytes_of(pixel));
-    for (const Step& step : steps) {
-      Prepared p{&step, size, size, pixel, {}, {}, {}, {}, {}};
-      for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
-        const double fill = step.fill == nullptr ? 0 : step.fill[c];
-        p.fill_u8.push_back(to_byte(fill));
-        p.fill_f32.push_back(static_cast<float>(fill));
-        p.fill_f64.push_back(fill);
-        if (step.op == Op::kNormalize) {
-          p.scale.push_back(static_cast<float>(step.scale[c]));
-          p.bias.push_back(static_cast<float>(step.bias[c]));
-        }
-      }
-      if (changes_size(step.op)) p.after = size = {step.out_height, step.out_width};
-      if (step.op == Op::kNormalize) pixel = Pixel::kFloat32;
-      if (step.op == Op::kBlur) {
-        most_blur_taps = std::max({most_blur_taps, step.out_height, step.out_width});
-        blur_floats = std::max(
-            blur_floats, blur_scratch(size.height, size.width, x.channels, step.out_width, step.out_height));
-      }
-      if (step.op == Op::kResize && step.interpolation == Interpolation::kBilinear) {
-        resizes = true;
-        across_taps = std::max(across_taps, most_taps(p.before.width, p.after.width));
-        down_taps = std::max(down_taps, most_taps(p.before.height, p.after.height));
-      }
-      widest = std::max({widest, size.width, size.height});
-      const std::ptrdiff_t bytes = size.pixels() * x.channels * bytes_of(pixel);
-      image_floats = std::max(image_floats, size.pixels() * x.channels);
-      const bool dear = step.op == Op::kWarp || step.op == Op::kResize || step.op >= Op::kSaturation;
-      cost += static_cast<double>(bytes) * (dear ? 8 : 1);
-      prepared.push_back(std::move(p));
-    }
-    stream = worth_streaming(static_cast<std::size_t>(x.n * x.channels) *
-                             static_cast<std::size_t>(Size{x.height, x.width}.pixels() * bytes_of(x.pixel) +
-                                                      size.pixels() * bytes_of(pixel)));
-    const double all = cost * static_cast<double>(x.n);
-    team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)));
-    team = static_cast<int>(std::min<std::ptrdiff_t>(team, x.n));
-  }
-
-  Images x;
-  std::vector<Prepared> prepared;
-  std::ptrdiff_t image_floats, widest;  // the largest image and side on the way
-  std::ptrdiff_t most_blur_taps = 0, blur_floats = 0, across_taps = 0, down_taps = 0;
-  bool resizes = false;
-  bool stream;  // the output, around the cache
-  int team;
-};
 
 // --- a sample on its way ---
 
@@ -303,11 +37,6 @@ struct Source {
 // Whether a row of it is what the kernels call a row.
 bool is_row(std::ptrdiff_t channels, std::ptrdiff_t pixel_stride, std::ptrdiff_t channel_stride) {
   return pixel_stride == 1 || (channel_stride == 1 && pixel_stride == channels);
-}
-
-template <class T>
-bool is_interleaved(const Picture<T>& p) {
-  return p.channel_stride == 1 && p.pixel_stride == p.channels;
 }
 
 template <class A, class B>
@@ -350,13 +79,7 @@ class Worker {
         float_tile_(kTileBytes + p.widest * channels_),
         taps_(2 * p.most_blur_taps),
         blur_scratch_(p.blur_floats),
-        places_{Buffer<std::int32_t>(p.resizes ? 2 * p.widest : 0),
-                Buffer<std::int32_t>(p.resizes ? 2 * p.widest : 0)},
-        weights_{Buffer<float>(p.widest * p.across_taps), Buffer<float>(p.widest * p.down_taps)},
-        real_weights_(std::max(p.across_taps, p.down_taps)),
-        ring_(p.down_taps * p.widest * channels_),
-        ring_rows_(p.down_taps),
-        ring_pointers_(p.down_taps) {
+        resizer_(p.widest, p.across_taps, p.down_taps, channels_) {
     steps_.reserve(p.prepared.size());
   }
 
@@ -775,7 +498,7 @@ class Worker {
     const GeometryTable<T>& k = geometry_table<T>();
     if (kind_ == Kind::kWarp)
       return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
-    if (kind_ == Kind::kResize) return read_resized(y, out);
+    if (kind_ == Kind::kResize) return resizer_.read(box<T>(), fill<T>(), y, out);
     if (is_view()) return k.copy(rows_of(view<T>(), y, out.height), out, false);
     k.gather(source<T>(), maps_, fill<T>(), y, out);
   }
@@ -814,130 +537,18 @@ class Worker {
       warp_.interpolation = step.interpolation;
       warp_.projective = matrix_[6] != 0 || matrix_[7] != 0;
     } else if (kind_ == Kind::kResize) {
-      prepare_taps<T>(0, maps_.columns, box_[3], resized_->after.width, program_.across_taps);
-      prepare_taps<T>(1, maps_.rows, box_[2], resized_->after.height, program_.down_taps);
-      std::fill_n(ring_rows_.data(), program_.down_taps, -1);
+      resizer_.prepare(box<T>(), maps_, resized_->after, resized_->step->antialias);
     }
   }
 
-  // --- resizing ---
-
+  // What is resized.
   template <class T>
-  using Weight = typename ResizeTypes<T>::Weight;
-
-  template <class T>
-  Taps<Weight<T>> taps(std::size_t which, std::ptrdiff_t stride) const {
-    const std::int32_t* first = places_[which].data();
-    return {(which == 0 ? maps_.columns : maps_.rows).length, stride, first, first + program_.widest,
-            reinterpret_cast<const Weight<T>*>(weights_[which].data())};
-  }
-
-  // Triangles of the axis' outputs: see resize_weights of the reference.
-  template <class T>
-  void prepare_taps(std::size_t which, const Axis& axis, std::ptrdiff_t box, std::ptrdiff_t size,
-                    std::ptrdiff_t stride) {
-    std::int32_t* const first = places_[which].data();
-    std::int32_t* const count = first + program_.widest;
-    auto* const weights = reinterpret_cast<Weight<T>*>(weights_[which].data());
-    const double scale = static_cast<double>(box) / static_cast<double>(size);
-    const double support = resized_->step->antialias ? std::max(scale, 1.0) : 1.0;
-    double* const w = real_weights_.data();
-    for (std::ptrdiff_t i = 0; i < axis.length; ++i) {
-      const std::ptrdiff_t r = axis.from(i);
-      if (r == kOutside) {
-        first[i] = kOutside;
-        count[i] = 0;
-        continue;
-      }
-      const double centre = (static_cast<double>(r) + 0.5) * scale;
-      const auto begin = static_cast<std::ptrdiff_t>(std::max(std::floor(centre - support + 0.5), 0.0));
-      const auto end =
-          static_cast<std::ptrdiff_t>(std::min(std::floor(centre + support + 0.5), static_cast<double>(box)));
-      double total = 0;
-      for (std::ptrdiff_t j = begin; j < end; ++j) {
-        w[j - begin] = std::max(0.0, 1 - std::abs(static_cast<double>(j) + 0.5 - centre) / support);
-        total += w[j - begin];
-      }
-      first[i] = static_cast<std::int32_t>(begin);
-      count[i] = static_cast<std::int32_t>(end - begin);
-      Weight<T>* const to = weights + i * stride;
-      const std::ptrdiff_t n = end - begin;
-      if constexpr (sizeof(T) == 1) {
-        int rest = 1 << 14;
-        for (std::ptrdiff_t j = 0; j < n; ++j) {
-          to[j] = static_cast<std::int16_t>(std::floor(w[j] / total * 16384 + 0.5));
-          rest -= to[j];
-        }
-        std::int16_t& largest = *std::max_element(to, to + n);
-        largest = static_cast<std::int16_t>(largest + rest);
-        trim(to, n, first[i], count[i]);
-      } else {
-        for (std::ptrdiff_t j = 0; j < n; ++j) to[j] = static_cast<float>(w[j] / total);
-      }
-    }
-  }
-
-  // Leaves out neighbours at the ends that count nothing; a zero behind the last makes the number even.
-  static void trim(std::int16_t* weights, std::ptrdiff_t n, std::int32_t& first, std::int32_t& count) {
-    std::ptrdiff_t skip = 0;
-    while (weights[n - 1] == 0) --n;
-    while (weights[skip] == 0) ++skip;
-    std::copy(weights + skip, weights + n, weights);
-    first += static_cast<std::int32_t>(skip);
-    count = static_cast<std::int32_t>(n - skip);
-    weights[count] = 0;
-  }
-
-  template <class T>
-  void read_resized(std::ptrdiff_t y, const Picture<T>& out) {
-    using Between = typename ResizeTypes<T>::Between;
-    const GeometryTable<T>& k = geometry_table<T>();
-    const auto across = taps<T>(0, program_.across_taps), down = taps<T>(1, program_.down_taps);
-    Picture<const T> from = source<T>();
-    from.data += box_[0] * from.row_stride + box_[1] * from.pixel_stride;
-    from.height = box_[2];
-    from.width = box_[3];
-    const bool interleaved = is_interleaved(out);
-    const std::ptrdiff_t width = out.width, row = width * channels_;
-    auto* const ring = reinterpret_cast<Between*>(ring_.data());
-    auto* const pointers = reinterpret_cast<const Between**>(ring_pointers_.data());
-    for (std::ptrdiff_t r = 0; r < out.height; ++r) {
-      T* const to = out.data + r * out.row_stride;
-      const std::ptrdiff_t first = down.first[y + r], count = down.count[y + r];
-      if (first == kOutside) {
-        for (std::ptrdiff_t i = 0; i < width; ++i) fill_pixel(out, to + i * out.pixel_stride);
-        continue;
-      }
-      for (std::ptrdiff_t j = first; j < first + count; ++j) {
-        const std::ptrdiff_t slot = j % program_.down_taps;
-        Between* const line = ring + slot * row;
-        if (ring_rows_[slot] != j) {
-          const Row<Between> target{line, width, channels_, interleaved ? channels_ : 1,
-                                    interleaved ? 1 : width};
-          k.resize_across(from.row(j), across, target);
-          ring_rows_[slot] = j;
-        }
-        pointers[j - first] = line;
-      }
-      const Weight<T>* const weights = down.weights + (y + r) * down.stride;
-      if (interleaved) {
-        k.resize_down(pointers, weights, count, row, to);
-      } else {
-        for (std::ptrdiff_t c = 0; c < channels_; ++c) {
-          k.resize_down(pointers, weights, count, width, to + c * out.channel_stride);
-          for (std::ptrdiff_t j = 0; j < count; ++j) pointers[j] += width;
-        }
-      }
-      if (maps_.columns.is_run()) continue;
-      for (std::ptrdiff_t i = 0; i < width; ++i) {
-        if (across.first[i] == kOutside) fill_pixel(out, to + i * out.pixel_stride);
-      }
-    }
-  }
-
-  template <class T>
-  void fill_pixel(const Picture<T>& out, T* to) const {
-    for (std::ptrdiff_t c = 0; c < channels_; ++c) to[c * out.channel_stride] = fill<T>()[c];
+  Picture<const T> box() const {
+    Picture<const T> p = source<T>();
+    p.data += box_[0] * p.row_stride + box_[1] * p.pixel_stride;
+    p.height = box_[2];
+    p.width = box_[3];
+    return p;
   }
 
   // --- pixel steps ---
@@ -1146,12 +757,7 @@ class Worker {
   Buffer<float> extremes_;
   Buffer<std::uint32_t> counts_;
   Buffer<float> tile_, float_tile_, taps_, blur_scratch_;
-  std::array<Buffer<std::int32_t>, 2> places_;  // of taps: first, count
-  std::array<Buffer<float>, 2> weights_;
-  Buffer<double> real_weights_;
-  Buffer<float> ring_;  // rows resized across
-  Buffer<std::ptrdiff_t> ring_rows_;
-  Buffer<const void*> ring_pointers_;
+  Resizer resizer_;
 };
 
 }  // namespace

@@ -31,7 +31,31 @@ class Machine(NamedTuple):
     mix: Callable[[str, Array, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64] | None, Array], None]
 
 
-_NATIVE = Machine(lambda *a: _core.augment(*a), lambda *a: _core.mix(*a))
+def _native_mix(
+    function: str,
+    x: Array,
+    partner: NDArray[np.int64],
+    lam: NDArray[np.float64],
+    boxes: NDArray[np.int64] | None,
+    y: Array,
+) -> None:
+    if boxes is not None and (lam == 1).all():
+        _core.cutmix(function, x, partner, boxes, y, True)
+        return
+    _core.mix(function, x, partner, lam, y)
+    if boxes is not None:
+        paste(x, partner, boxes, y)
+
+
+def paste(x: Array, partner: NDArray[np.int64], boxes: NDArray[np.int64], y: Array) -> None:
+    """x[partner[i]] into y[i], inside of a box (top, left, height, width) that lies in the image."""
+    for i, (top, left, height, width) in enumerate(boxes.tolist()):
+        if height > 0 and width > 0:
+            inside = slice(top, top + height), slice(left, left + width)
+            y[i][inside] = x[partner[i]][inside]
+
+
+_NATIVE = Machine(_core.augment, _native_mix)
 _in_use: ContextVar[Machine] = ContextVar("regkern.augment.machine", default=_NATIVE)
 
 

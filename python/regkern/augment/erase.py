@@ -130,6 +130,13 @@ class Cutout(Sometimes):
     >>> import numpy as np, regkern as rk
     >>> x = np.ones((2, 3, 3, 1), np.uint8)
     >>> rk.augment.Cutout(2)(x, rng=1)[..., 0]
+    array([[[1, 1, 1],
+            [1, 0, 0],
+            [1, 0, 0]],
+    <BLANKLINE>
+           [[0, 1, 1],
+            [0, 1, 1],
+            [1, 1, 1]]], dtype=uint8)
     """
 
     size: int | tuple[int, int]

@@ -31,11 +31,12 @@ class RandomHorizontalFlip(Sometimes):
     --------
     >>> import numpy as np, regkern as rk
     >>> x = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1).repeat(4, axis=0)
-    >>> rk.augment.RandomHorizontalFlip()(x, rng=0)[:, 0, :, 0]
+    >>> rk.augment.RandomHorizontalFlip()(x, rng=3)[:, 0, :, 0]
     array([[2, 1, 0],
-           [2, 1, 0],
            [0, 1, 2],
-           [2, 1, 0]], dtype=uint8)
+           [2, 1, 0],
+           [0, 1, 2]], dtype=uint8)
+
     """
 
     p: float = 0.5
@@ -103,10 +104,10 @@ class RandomCrop(Transform):
     >>> x = np.ones((2, 2, 2, 1), np.uint8)
     >>> rk.augment.RandomCrop(2, padding=1)(x, rng=0)[..., 0]
     array([[[1, 0],
-            [0, 0]],
+            [1, 0]],
     <BLANKLINE>
-           [[0, 1],
-            [0, 1]]], dtype=uint8)
+           [[1, 1],
+            [1, 1]]], dtype=uint8)
     """
 
     size: int | tuple[int, int]

@@ -153,6 +153,9 @@ class TimeShift(SignalTransform):
     --------
     >>> import numpy as np, regkern.augment as A
     >>> A.signal.TimeShift(0.5)(np.arange(4.0)[None].repeat(3, axis=0), rng=0)
+    array([[2., 3., 0., 1.],
+           [3., 0., 1., 2.],
+           [3., 0., 1., 2.]])
     """
 
     max_shift: float = 0.1
@@ -217,7 +220,11 @@ class TimeWarp(SignalTransform):
         n, length, _ = x.shape
         if length < 2:
             return x.copy()
-        speed = np.maximum(params["speed"] @ spline(length, params["speed"].shape[1]).T, self.SLOWEST)
+        basis = spline(length, params["speed"].shape[1])
+        speed = np.zeros((n, length))
+        for knot, values in enumerate(params["speed"].T):  # a matrix product would round by the number of samples
+            speed += values[:, None] * basis[:, knot]
+        speed = np.maximum(speed, self.SLOWEST)
         time = np.zeros((n, length))
         np.cumsum((speed[:, 1:] + speed[:, :-1]) / 2, axis=1, out=time[:, 1:])
         time *= (length - 1) / time[:, -1:]

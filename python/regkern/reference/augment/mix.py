@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern.augment._run import paste
 from regkern.reference.augment._numbers import to_pixel
 
 Images = NDArray[Any]  # (n, height, width, channels)
@@ -17,13 +18,6 @@ def mixup(x: Images, partner: NDArray[np.int64], lam: NDArray[np.float64]) -> Im
     a = lam.astype(np.float32).reshape(-1, 1, 1, 1)
     b = (1 - lam).astype(np.float32).reshape(-1, 1, 1, 1)
     return to_pixel(a * x.astype(np.float32) + b * x[partner].astype(np.float32), x)
-
-
-def paste(x: Images, y: Images, boxes: NDArray[np.int64]) -> None:
-    """x[i] into y[i], inside of a box (top, left, height, width) that lies in the image."""
-    for a, b, (top, left, height, width) in zip(x, y, boxes, strict=True):
-        inside = slice(top, top + height), slice(left, left + width)
-        b[inside] = a[inside]
 
 
 def mix(
@@ -37,4 +31,4 @@ def mix(
     """Mixup by λ, and inside of the boxes the partner alone."""
     out[...] = mixup(x, partner, lam)
     if boxes is not None:
-        paste(x[partner], out, boxes)
+        paste(x, partner, boxes, out)
