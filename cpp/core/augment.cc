@@ -435,7 +435,7 @@ class Worker {
     const bool direct = row && alike(from, to);
     if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, false);
     prepare_geometry<T>();
-    const std::ptrdiff_t group = direct && steps_.empty() ? to.height : rows_at_once(sizeof(T));
+    const std::ptrdiff_t group = direct && touches_little() ? to.height : rows_at_once(sizeof(T));
     for (std::ptrdiff_t y = 0; y < to.height; y += group) {
       const std::ptrdiff_t n = std::min(group, to.height - y);
       const Picture<T> target = rows_of(to, y, n);
@@ -476,6 +476,11 @@ class Worker {
   template <class T>
   static Picture<const T> as_const(const Picture<T>& p) {
     return {p.data, p.height, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
+  }
+
+  // No step passes over all pixels.
+  bool touches_little() const {
+    return std::all_of(steps_.begin(), steps_.end(), [](const PixelStep& s) { return s.op == Op::kErase; });
   }
 
   std::ptrdiff_t rows_at_once(std::size_t element) const {

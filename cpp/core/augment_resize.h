@@ -101,14 +101,19 @@ class Resizer {
           weights(longest * taps) {}
 
     std::ptrdiff_t stride;
-    bool outside = false;  // some are
+    std::ptrdiff_t most = 0;  // of the counts
+    bool outside = false;     // some are
     Buffer<std::int32_t> first, count;
     Buffer<float> weights;
   };
 
   template <class T>
   static Taps<Weight<T>> taps(const AxisTaps& axis, std::ptrdiff_t length) {
-    return {length, axis.stride, axis.first.data(), axis.count.data(),
+    return {length,
+            axis.stride,
+            axis.most,
+            axis.first.data(),
+            axis.count.data(),
             reinterpret_cast<const Weight<T>*>(axis.weights.data())};
   }
 
@@ -119,6 +124,7 @@ class Resizer {
     const double support = antialias ? std::max(scale, 1.0) : 1.0;
     double* const w = real_weights_.data();
     to.outside = false;
+    to.most = 0;
     for (std::ptrdiff_t i = 0; i < axis.length; ++i) {
       const std::ptrdiff_t r = axis.from(i);
       if (r == kOutside) {
@@ -145,6 +151,7 @@ class Resizer {
       } else {
         for (std::ptrdiff_t j = 0; j < n; ++j) weights[j] = static_cast<float>(w[j] / total);
       }
+      to.most = std::max<std::ptrdiff_t>(to.most, to.count[i]);
     }
   }
 
