@@ -10,14 +10,10 @@
 #include <cstdint>
 
 #include "core/augment_maps.h"
+#include "core/augment_pictures.h"
 #include "kernels/augment_geometry.h"
 
 namespace regkern::augment {
-
-template <class T>
-bool is_interleaved(const Picture<T>& p) {
-  return p.channel_stride == 1 && p.pixel_stride == p.channels;
-}
 
 // Room for the neighbours of an output, and an even number of them.
 inline std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {

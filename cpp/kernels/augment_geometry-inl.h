@@ -190,6 +190,7 @@ HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
 template <class T>
 void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
   join_rows(x, out);
+  stream = stream && x.height == 1;  // lines that two rows share would be written twice
   const Tag<T> d;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
