@@ -102,6 +102,7 @@ void require_writable(Arg arg, py::handle value, const Images& y) {
   if ((proxy(value)->flags & npy_api::NPY_ARRAY_WRITEABLE_) == 0) {
     value_error(arg, "be writable", "a read-only array");
   }
+  if (y.n == 0) return;
   const Reach reach(y);
   bool aligned = reinterpret_cast<std::uintptr_t>(y.data) % static_cast<std::uintptr_t>(reach.size) == 0;
   auto axes = reach.axes;
