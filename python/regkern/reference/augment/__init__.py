@@ -22,7 +22,7 @@ Kind = TypeVar("Kind", bound=type[Any])
 
 def _twin(cls: Kind) -> Kind:
     """A class whose calls run on the machine in plain NumPy."""
-    members = {"__call__": twin(cls.__call__), "__doc__": cls.__doc__, "__module__": __name__}
+    members = {"__call__": twin(cls.__call__), "__module__": __name__}
     options = {"abstract": True} if issubclass(cls, Transform) else {}  # its name stands for the native class
     return cast(Kind, type(cls.__name__, (cls,), members, **options))
 
