@@ -193,7 +193,12 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle();
+    if (kind_ == Kind::kResize && k % 2 != 0) {  // its flips stay pending: a warp may take them in
+      const Turn flips = turn_;
+      undo_turn();
+      settle();
+      flip(flips.flip_columns, flips.flip_rows);
+    }
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
