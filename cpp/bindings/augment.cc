@@ -17,7 +17,8 @@ using augment::Images;
 using augment::Op;
 using augment::Step;
 
-constexpr std::ptrdiff_t kLongestSide = 1 << 30, kLongestWarped = 1 << 19, kMostNumbers = std::ptrdiff_t{1} << 40;
+constexpr std::ptrdiff_t kLongestSide = 1 << 30, kLongestWarped = 1 << 19,
+                         kMostNumbers = std::ptrdiff_t{1} << 40;
 constexpr std::ptrdiff_t kMostPermuted = 1024;
 constexpr int kFields = 15;  // of a Python Step
 
@@ -101,6 +102,7 @@ void require_writable(Arg arg, py::handle value, const Images& y) {
   if ((proxy(value)->flags & npy_api::NPY_ARRAY_WRITEABLE_) == 0) {
     value_error(arg, "be writable", "a read-only array");
   }
+  if (y.n == 0) return;
   const Reach reach(y);
   bool aligned = reinterpret_cast<std::uintptr_t>(y.data) % static_cast<std::uintptr_t>(reach.size) == 0;
   auto axes = reach.axes;
@@ -149,6 +151,11 @@ class Reader {
       fail(name, "be in " + std::to_string(low) + " … " + std::to_string(high), std::to_string(v));
     }
     return v;
+  }
+  // Height (0) or width (1) of the field `size`.
+  std::int64_t side(int k) const {
+    const std::string full = full_name("size");
+    return integer({function_.c_str(), full.c_str()}, PyTuple_GET_ITEM(field(3).ptr(), k));
   }
   bool flag_field(int i, const char* name) const {
     const std::string full = full_name(name);
@@ -278,17 +285,21 @@ void check_samples(const Reader& reader, const Step& step, const State& s) {
     if (step.active != nullptr && step.active[i] == 0) continue;
     const double* p = step.parameters + i * step.width;
     for (std::size_t k = 0; k < rules.size(); ++k) {
-      if (const char* rule = broken(rules[k], p[k], s.channels)) reader.fail("parameters", rule, number(p[k]));
+      if (const char* rule = broken(rules[k], p[k], s.channels))
+        reader.fail("parameters", rule, number(p[k]));
     }
-    if (step.op == Op::kRotate90 && s.height != s.width && static_cast<std::int64_t>(p[0]) % 2 != 0) {
-      reader.fail("parameters", "be even where images are not square", number(p[0]));
+    if (step.op == Op::kRotate90) {
+      const bool odd = static_cast<std::int64_t>(p[0]) % 2 != 0;
+      if (step.out_height != (odd ? s.width : s.height) || step.out_width != (odd ? s.height : s.width)) {
+        reader.fail("size", "be that of the turned images",
+                    std::to_string(step.out_height) + ", " + std::to_string(step.out_width));
+      }
     }
     if (step.op == Op::kWarp && p[6] == 0 && p[7] == 0 && p[8] == 0) {
       reader.fail("parameters", "be matrices whose last row is not 0", "one that is");
     }
-    if (step.op == Op::kResize &&
-        (p[0] < 0 || p[1] < 0 || p[0] + p[2] > static_cast<double>(s.height) ||
-         p[1] + p[3] > static_cast<double>(s.width))) {
+    if (step.op == Op::kResize && (p[0] < 0 || p[1] < 0 || p[0] + p[2] > static_cast<double>(s.height) ||
+                                   p[1] + p[3] > static_cast<double>(s.width))) {
       reader.fail("parameters", "be boxes in the image",
                   number(p[0]) + ", " + number(p[1]) + ", " + number(p[2]) + ", " + number(p[3]));
     }
@@ -318,7 +329,8 @@ Step read_step(Reader& reader, State& s) {
   if (step.parameters == nullptr) reader.fail("parameters", "be given", "None");
   step.width = shape[1];
   if (step.width != width) {
-    reader.fail("parameters", "have " + std::to_string(width) + " numbers a sample", std::to_string(step.width));
+    reader.fail("parameters", "have " + std::to_string(width) + " numbers a sample",
+                std::to_string(step.width));
   }
   shape = {s.n};
   step.active = static_cast<const std::uint8_t*>(reader.array(2, "active", Kind::kBool, shape));
@@ -329,7 +341,7 @@ Step read_step(Reader& reader, State& s) {
   }
   std::array<std::int64_t, 2> sides{};
   for (int k = 0; k < 2; ++k) {
-    sides[static_cast<std::size_t>(k)] = integer({"augment", "size"}, PyTuple_GET_ITEM(size.ptr(), k));
+    sides[static_cast<std::size_t>(k)] = reader.side(k);
   }
   step.out_height = sides[0];
   step.out_width = sides[1];
@@ -354,7 +366,8 @@ Step read_step(Reader& reader, State& s) {
   shape = {s.n};
   step.index = static_cast<const std::uint64_t*>(reader.array(14, "index", Kind::kUint64, shape));
 
-  const bool resizes = step.op == Op::kCrop || step.op == Op::kWarp || step.op == Op::kResize;
+  const bool resizes =
+      step.op == Op::kRotate90 || step.op == Op::kCrop || step.op == Op::kWarp || step.op == Op::kResize;
   if (resizes || step.op == Op::kBlur) {
     for (const std::int64_t side : sides) {
       if (side < 1 || side > kLongestSide) reader.fail("size", "be in 1 … 2**30", std::to_string(side));
@@ -362,7 +375,8 @@ Step read_step(Reader& reader, State& s) {
   }
   if (step.op == Op::kBlur) {
     for (const std::int64_t side : sides) {
-      if (side % 2 == 0 || side > kLongestWarped) reader.fail("size", "be odd and below 2**19", std::to_string(side));
+      if (side % 2 == 0 || side > kLongestWarped)
+        reader.fail("size", "be odd and below 2**19", std::to_string(side));
     }
   }
   if (step.op == Op::kWarp &&
@@ -393,7 +407,14 @@ Step read_step(Reader& reader, State& s) {
       reader.fail("size", "lead to images of at most 2**40 numbers", std::to_string(s.height));
     }
   }
-  if (step.op == Op::kNormalize) s.pixel = augment::Pixel::kFloat32;
+  if (step.op == Op::kNormalize) {
+    for (std::ptrdiff_t i = 0; step.active != nullptr && i < s.n; ++i) {
+      if (step.active[i] == 0 && s.pixel == augment::Pixel::kUint8) {
+        reader.fail("active", "be True for all where uint8 becomes float32", "False");
+      }
+    }
+    s.pixel = augment::Pixel::kFloat32;
+  }
   return step;
 }
 

@@ -1,6 +1,6 @@
 // The machine. A sample's geometry is kept as maps, a matrix or a resize, and what works pixel by pixel as a
-// list; both are carried out when rows are pulled, into the output or, before a step that needs a whole image,
-// into one that fits the cache.
+// list; both are carried out when rows are pulled, into the output or, before a step that needs a whole
+// image, into one that fits the cache.
 
 #include "regkern/augment.h"
 
@@ -12,6 +12,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/augment_maps.h"
+#include "core/augment_pictures.h"
+#include "core/augment_program.h"
+#include "core/augment_resize.h"
 #include "core/threading.h"
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
@@ -21,294 +25,7 @@
 namespace regkern::augment {
 namespace {
 
-struct Size {
-  std::ptrdiff_t height, width;
-  std::ptrdiff_t pixels() const { return height * width; }
-};
-
-template <class T>
-constexpr Pixel kPixel = sizeof(T) == 1 ? Pixel::kUint8 : Pixel::kFloat32;
-
-std::ptrdiff_t bytes_of(Pixel pixel) { return pixel == Pixel::kUint8 ? 1 : 4; }
-
-std::uint8_t to_byte(double v) { return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0)); }
-
-// Memory that nobody has written yet: a thread's share of it is allocated before the threads start, and costs
-// nothing where no step needs it.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(std::ptrdiff_t n) : data_(std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(n))) {}
-  T* data() const { return data_.get(); }
-  T& operator[](std::ptrdiff_t i) const { return data_[static_cast<std::size_t>(i)]; }
-
- private:
-  std::unique_ptr<T[]> data_;
-};
-
-// --- axes ---
-
-Axis whole_axis(std::ptrdiff_t length) { return {length, 0, length, 0, 1, nullptr}; }
-
-Maps whole(Size size) { return {whole_axis(size.height), whole_axis(size.width), false}; }
-
-bool is_whole(const Axis& axis, std::ptrdiff_t length) {
-  return axis.length == length && axis.is_run() && axis.first == 0 && axis.step == 1;
-}
-
-// Which of n places i is; kOutside: the fill.
-std::ptrdiff_t padded(std::ptrdiff_t i, std::ptrdiff_t n, Padding padding) {
-  if (i >= 0 && i < n) return i;
-  const auto modulo = [i](std::ptrdiff_t period) { return ((i % period) + period) % period; };
-  switch (padding) {
-    case Padding::kConstant:
-      return kOutside;
-    case Padding::kEdge:
-      return i < 0 ? 0 : n - 1;
-    case Padding::kReflect: {
-      if (n == 1) return 0;
-      const std::ptrdiff_t at = modulo(2 * (n - 1));
-      return std::min(at, 2 * (n - 1) - at);
-    }
-    case Padding::kSymmetric:
-      break;
-  }
-  const std::ptrdiff_t at = modulo(2 * n);
-  return std::min(at, 2 * n - 1 - at);
-}
-
-// An axis and memory for its map: two, since a new map is made from the old one.
-class AxisMaker {
- public:
-  explicit AxisMaker(std::ptrdiff_t longest) : length_(longest), memory_(2 * longest) {}
-
-  void flip(Axis& axis) {
-    if (!axis.is_run()) {
-      std::int32_t* map = memory_.data() + (axis.map == memory_.data() ? 0 : length_);
-      std::reverse(map, map + axis.length);
-    }
-    axis.first += axis.step * (axis.end - axis.begin - 1);
-    axis.step = -axis.step;
-    const std::ptrdiff_t begin = axis.length - axis.end;
-    axis.end = axis.length - axis.begin;
-    axis.begin = begin;
-  }
-
-  void crop(Axis& axis, std::ptrdiff_t at, std::ptrdiff_t length, Padding padding) {
-    Axis next;
-    next.length = length;
-    const std::ptrdiff_t low = std::max(at, axis.begin), high = std::min(at + length, axis.end);
-    if (low < high) {
-      next.begin = low - at;
-      next.end = high - at;
-      next.first = axis.first + axis.step * (low - axis.begin);
-      next.step = axis.step;
-    }
-    if (!next.is_run()) {
-      remap(axis, next, [&](std::ptrdiff_t i) { return padded(at + i, axis.length, padding); });
-    }
-    axis = next;
-  }
-
-  // Nearest neighbours of `size` places in a box.
-  void resize(Axis& axis, std::ptrdiff_t at, std::ptrdiff_t box, std::ptrdiff_t size) {
-    if (size == box) return crop(axis, at, size, Padding::kConstant);
-    Axis next;
-    next.length = size;
-    const double scale = static_cast<double>(box) / static_cast<double>(size);
-    remap(axis, next, [&](std::ptrdiff_t i) {
-      const double place = std::floor((static_cast<double>(i) + 0.5) * scale);
-      return at + std::min(static_cast<std::ptrdiff_t>(place), box - 1);
-    });
-    axis = next;
-  }
-
- private:
-  template <class Place>
-  void remap(const Axis& axis, Axis& next, Place place) {
-    std::int32_t* map = memory_.data() + (axis.map == memory_.data() ? length_ : 0);
-    const auto fill = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-      for (std::ptrdiff_t i = begin; i < end; ++i) {
-        const std::ptrdiff_t from = place(i);
-        map[i] = from == kOutside ? kOutside : static_cast<std::int32_t>(axis.from(from));
-      }
-    };
-    fill(0, next.begin);
-    fill(next.end, next.length);
-    next.map = map;
-  }
-
-  std::ptrdiff_t length_;
-  Buffer<std::int32_t> memory_;
-};
-
-// --- matrices ---
-
-using Matrix = std::array<double, 9>;
-
-Matrix normalized(const Matrix& m) {
-  if (m[6] != 0 || m[7] != 0) return m;
-  Matrix n;
-  for (std::size_t i = 0; i < 9; ++i) n[i] = m[i] / m[8];
-  return n;
-}
-
-Matrix product(const Matrix& a, const Matrix& b) {
-  Matrix c;
-  for (std::size_t i = 0; i < 3; ++i) {
-    for (std::size_t j = 0; j < 3; ++j) {
-      c[3 * i + j] = a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j] + a[3 * i + 2] * b[6 + j];
-    }
-  }
-  return normalized(c);
-}
-
-Matrix flip_matrix(bool horizontal, bool vertical, Size size) {
-  Matrix m = {1, 0, 0, 0, 1, 0, 0, 0, 1};
-  if (horizontal) m[0] = -1, m[2] = static_cast<double>(size.width - 1);
-  if (vertical) m[4] = -1, m[5] = static_cast<double>(size.height - 1);
-  return m;
-}
-
-// k quarter turns of an image of a size before the turn.
-Matrix rotate90_matrix(int k, Size size) {
-  Matrix m = {1, 0, 0, 0, 1, 0, 0, 0, 1};
-  for (; k != 0; --k) {
-    m = product(m, {0, -1, static_cast<double>(size.width - 1), 1, 0, 0, 0, 0, 1});
-    size = {size.width, size.height};
-  }
-  return m;
-}
-
-// Flips and quarter turns behind each other: rows and columns change places, then are flipped.
-struct Turn {
-  bool swap = false, flip_rows = false, flip_columns = false;
-
-  bool any() const { return swap || flip_rows || flip_columns; }
-  void flip(bool horizontal, bool vertical) {
-    flip_columns ^= horizontal;
-    flip_rows ^= vertical;
-  }
-  void rotate90(int k) {
-    for (; k != 0; --k) *this = {!swap, !flip_columns, flip_rows};
-  }
-  // From the result, of a size, to the image before it.
-  Matrix matrix(Size size) const {
-    Matrix m = flip_matrix(flip_columns, flip_rows, size);
-    if (swap) {
-      for (std::size_t j = 0; j < 3; ++j) std::swap(m[j], m[3 + j]);
-    }
-    return m;
-  }
-};
-
-// --- what is the same for all samples ---
-
-constexpr std::ptrdiff_t kTileBytes = 16 << 10;  // of rows that pixel steps pass over, one after the other
-
-struct Prepared {
-  const Step* step;
-  Size before, after;
-  Pixel pixel;                        // before
-  std::vector<std::uint8_t> fill_u8;  // one number a channel
-  std::vector<float> fill_f32, scale, bias;
-
-  const void* fill() const {
-    return pixel == Pixel::kUint8 ? static_cast<const void*>(fill_u8.data())
-                                  : static_cast<const void*>(fill_f32.data());
-  }
-};
-
-bool changes_size(Op op) { return op == Op::kCrop || op == Op::kWarp || op == Op::kResize; }
-
-std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
-  const std::ptrdiff_t scale = std::max<std::ptrdiff_t>((box + size - 1) / size, 1);
-  return 2 * scale + 2;
-}
-
-struct Program {
-  Program(const Images& images, std::span<const Step> steps) : x(images) {
-    Size size{x.height, x.width};
-    Pixel pixel = x.pixel;
-    prepared.reserve(steps.size());
-    image_floats = size.pixels() * x.channels;
-    widest = std::max(size.width, size.height);
-    double cost = static_cast<double>(image_floats * bytes_of(pixel));
-    for (const Step& step : steps) {
-      Prepared p{&step, size, size, pixel, {}, {}, {}, {}};
-      for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
-        const double fill = step.fill == nullptr ? 0 : step.fill[c];
-        p.fill_u8.push_back(to_byte(fill));
-        p.fill_f32.push_back(static_cast<float>(fill));
-        if (step.op == Op::kNormalize) {
-          p.scale.push_back(static_cast<float>(step.scale[c]));
-          p.bias.push_back(static_cast<float>(step.bias[c]));
-        }
-      }
-      if (changes_size(step.op)) p.after = size = {step.out_height, step.out_width};
-      if (step.op == Op::kNormalize) pixel = Pixel::kFloat32;
-      if (step.op == Op::kBlur) {
-        most_blur_taps = std::max({most_blur_taps, step.out_height, step.out_width});
-        blur_floats =
-            std::max(blur_floats, blur_scratch(size.height, size.width, x.channels, step.out_width, step.out_height));
-      }
-      if (step.op == Op::kResize && step.interpolation == Interpolation::kBilinear) {
-        resizes = true;
-        across_taps = std::max(across_taps, most_taps(p.before.width, p.after.width));
-        down_taps = std::max(down_taps, most_taps(p.before.height, p.after.height));
-      }
-      widest = std::max({widest, size.width, size.height});
-      const std::ptrdiff_t bytes = size.pixels() * x.channels * bytes_of(pixel);
-      image_floats = std::max(image_floats, size.pixels() * x.channels);
-      const bool dear = step.op == Op::kWarp || step.op == Op::kResize || step.op >= Op::kSaturation;
-      cost += static_cast<double>(bytes) * (dear ? 8 : 1);
-      prepared.push_back(std::move(p));
-    }
-    const double all = cost * static_cast<double>(x.n);
-    team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)));
-    team = static_cast<int>(std::min<std::ptrdiff_t>(team, x.n));
-  }
-
-  Images x;
-  std::vector<Prepared> prepared;
-  std::ptrdiff_t image_floats, widest;  // the largest image and side on the way
-  std::ptrdiff_t most_blur_taps = 0, blur_floats = 0, across_taps = 0, down_taps = 0;
-  bool resizes = false;
-  int team;
-};
-
 // --- a sample on its way ---
-
-// An image whose type is known at run time. Strides count elements.
-struct Source {
-  const void* data;
-  Pixel pixel;
-  Size size;
-  std::ptrdiff_t row_stride, pixel_stride, channel_stride;
-};
-
-// Whether a row of it is what the kernels call a row.
-bool is_row(std::ptrdiff_t channels, std::ptrdiff_t pixel_stride, std::ptrdiff_t channel_stride) {
-  return pixel_stride == 1 || (channel_stride == 1 && pixel_stride == channels);
-}
-
-template <class T>
-bool is_interleaved(const Picture<T>& p) {
-  return p.channel_stride == 1 && p.pixel_stride == p.channels;
-}
-
-template <class A, class B>
-bool alike(const Picture<A>& a, const Picture<B>& b) {
-  return a.channels == 1 ? a.pixel_stride == b.pixel_stride : is_interleaved(a) == is_interleaved(b);
-}
-
-template <class T>
-Picture<T> rows_of(Picture<T> p, std::ptrdiff_t y, std::ptrdiff_t n) {
-  p.data += y * p.row_stride;
-  p.height = n;
-  return p;
-}
 
 // One pixel step, ready to be applied to rows.
 struct PixelStep {
@@ -321,7 +38,6 @@ struct PixelStep {
   const float *low, *high;  // kAutocontrast
   Stream stream;
 };
-
 
 class Worker {
  public:
@@ -339,13 +55,7 @@ class Worker {
         float_tile_(kTileBytes + p.widest * channels_),
         taps_(2 * p.most_blur_taps),
         blur_scratch_(p.blur_floats),
-        places_{Buffer<std::int32_t>(p.resizes ? 2 * p.widest : 0),
-                Buffer<std::int32_t>(p.resizes ? 2 * p.widest : 0)},
-        weights_{Buffer<float>(p.widest * p.across_taps), Buffer<float>(p.widest * p.down_taps)},
-        real_weights_(std::max(p.across_taps, p.down_taps)),
-        ring_(p.down_taps * p.widest * channels_),
-        ring_rows_(p.down_taps),
-        ring_pointers_(p.down_taps) {
+        resizer_(p.widest, p.across_taps, p.down_taps, channels_) {
     steps_.reserve(p.prepared.size());
   }
 
@@ -366,6 +76,7 @@ class Worker {
     const char* data = static_cast<const char*>(x.data) + sample * x.stride_n;
     const std::ptrdiff_t size = bytes_of(x.pixel);
     source_ = {data, x.pixel, {x.height, x.width}, x.stride_y / size, x.stride_x / size, x.stride_c / size};
+    scratch_ = -1;
     if (channels_ == 1) source_.channel_stride = 1;
     if (x.width == 1) source_.pixel_stride = source_.channel_stride == 1 ? channels_ : 1;
     const std::ptrdiff_t all = sample * x.stride_n | x.stride_y | x.stride_x | x.stride_c |
@@ -401,10 +112,11 @@ class Worker {
       for (std::ptrdiff_t i = 0; i < x.width; ++i) {
         T* const pixel = to.data + y * to.row_stride + i * to.pixel_stride;
         const char* const from = data + y * x.stride_y + i * x.stride_x;
-        for (std::ptrdiff_t c = 0; c < channels_; ++c) std::memcpy(pixel + c, from + c * x.stride_c, sizeof(T));
+        for (std::ptrdiff_t c = 0; c < channels_; ++c)
+          std::memcpy(pixel + c, from + c * x.stride_c, sizeof(T));
       }
     }
-    become(to);
+    become_scratch(to);
   }
 
   Pixel pixel() const { return normalize_ != nullptr ? Pixel::kFloat32 : source_.pixel; }
@@ -418,7 +130,8 @@ class Worker {
       case Op::kRotate90:
         return rotate90(((static_cast<int>(parameters[0]) % 4) + 4) % 4);
       case Op::kCrop:
-        return crop(p, static_cast<std::ptrdiff_t>(parameters[0]), static_cast<std::ptrdiff_t>(parameters[1]));
+        return crop(p, static_cast<std::ptrdiff_t>(parameters[0]),
+                    static_cast<std::ptrdiff_t>(parameters[1]));
       case Op::kWarp:
         return warp(p, parameters);
       case Op::kResize:
@@ -456,7 +169,12 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle();
+    if (kind_ == Kind::kResize && k % 2 != 0) {  // its flips stay pending: a warp may take them in
+      const Turn flips = turn_;
+      undo_turn();
+      settle();
+      flip(flips.flip_columns, flips.flip_rows);
+    }
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
@@ -492,7 +210,8 @@ class Worker {
     settle_pixels();
     if (kind_ == Kind::kWarp) {
       if (inside) {
-        matrix_ = product(matrix_, {1, 0, static_cast<double>(left), 0, 1, static_cast<double>(top), 0, 0, 1});
+        matrix_ =
+            product(matrix_, {1, 0, static_cast<double>(left), 0, 1, static_cast<double>(top), 0, 0, 1});
         size_ = to;
         return;
       }
@@ -523,7 +242,8 @@ class Worker {
     settle_pixels();
     if (kind_ == Kind::kWarp) {
       const Step& before = *warped_->step;
-      if (before.padding != step.padding || before.interpolation != step.interpolation || !same_fill(before, step)) {
+      if (before.padding != step.padding || before.interpolation != step.interpolation ||
+          !same_fill(before, step)) {
         settle();
       }
     }
@@ -600,8 +320,13 @@ class Worker {
 
   template <class T>
   Picture<const T> source() const {
-    return {static_cast<const T*>(source_.data), source_.size.height, source_.size.width, channels_,
-            source_.row_stride,                  source_.pixel_stride, source_.channel_stride};
+    return {static_cast<const T*>(source_.data),
+            source_.size.height,
+            source_.size.width,
+            channels_,
+            source_.row_stride,
+            source_.pixel_stride,
+            source_.channel_stride};
   }
 
   template <class T>
@@ -616,14 +341,22 @@ class Worker {
 
   template <class T>
   void become(const Picture<T>& p) {
-    source_ = {p.data, kPixel<std::remove_const_t<T>>, {p.height, p.width}, p.row_stride, p.pixel_stride,
-               p.channel_stride};
+    source_ = {
+        p.data,          kPixel<std::remove_const_t<T>>, {p.height, p.width}, p.row_stride, p.pixel_stride,
+        p.channel_stride};
+  }
+
+  // Of an image that scratch() has given.
+  template <class T>
+  void become_scratch(const Picture<T>& p) {
+    become(p);
+    scratch_ = scratch_ == 0 ? 1 : 0;
   }
 
   // A dense image in the memory that the source is not in.
   template <class T>
   Picture<T> scratch(Size size, bool interleaved) {
-    T* const data = reinterpret_cast<T*>(images_[source_.data == images_[0].data() ? 1 : 0].data());
+    T* const data = reinterpret_cast<T*>(images_[scratch_ == 0 ? 1 : 0].data());
     if (interleaved) {
       return {data, size.height, size.width, channels_, size.width * channels_, channels_, 1};
     }
@@ -636,11 +369,11 @@ class Worker {
     if (pixel() == Pixel::kUint8) {
       const auto to = scratch<std::uint8_t>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     } else {
       const auto to = scratch<float>(size_, source_interleaved());
       pull(to);
-      become(to);
+      become_scratch(to);
     }
     reset();
   }
@@ -650,7 +383,12 @@ class Worker {
     const auto to = [&](auto* pointer) {
       using T = std::remove_pointer_t<decltype(pointer)>;
       constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-      Picture<T> p{pointer, y_.height, y_.width, channels_, y_.stride_y / kSize, y_.stride_x / kSize,
+      Picture<T> p{pointer,
+                   y_.height,
+                   y_.width,
+                   channels_,
+                   y_.stride_y / kSize,
+                   y_.stride_x / kSize,
                    y_.stride_c / kSize};
       if (channels_ == 1) p.channel_stride = 1;
       if (p.width == 1) p.pixel_stride = p.channel_stride == 1 ? channels_ : 1;
@@ -669,15 +407,17 @@ class Worker {
   void pull(const Picture<T>& to) {
     if constexpr (sizeof(T) == 4) {
       if (normalize_ != nullptr) {
-        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to) : pull_normalized<float>(to);
+        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to)
+                                              : pull_normalized<float>(to);
       }
     }
     const Picture<const T> from = source<T>();
     const bool row = is_row(channels_, to.pixel_stride, to.channel_stride);
     const bool direct = row && alike(from, to);
+    if (row && is_view() && touches_little()) return copy_and_erase(to);
     if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, false);
     prepare_geometry<T>();
-    const std::ptrdiff_t group = direct && steps_.empty() ? to.height : rows_at_once(sizeof(T));
+    const std::ptrdiff_t group = direct && touches_little() ? to.height : rows_at_once(sizeof(T));
     for (std::ptrdiff_t y = 0; y < to.height; y += group) {
       const std::ptrdiff_t n = std::min(group, to.height - y);
       const Picture<T> target = rows_of(to, y, n);
@@ -708,7 +448,8 @@ class Worker {
         from = as_const(work);
       }
       const Picture<float> work = row ? target : tile<float>(float_tile_, n);
-      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, false);
+      const bool stream = program_.stream && row && normalize_at_ == steps_.size();
+      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, stream);
       apply_steps(normalize_at_, steps_.size(), work, y);
       if (!row) geometry_table<float>().copy(as_const(work), target, false);
     }
@@ -717,6 +458,33 @@ class Worker {
   template <class T>
   static Picture<const T> as_const(const Picture<T>& p) {
     return {p.data, p.height, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
+  }
+
+  // A part of the source, around the cache but for the rows that are touched again.
+  template <class T>
+  void copy_and_erase(const Picture<T>& to) {
+    double top = static_cast<double>(to.height), bottom = 0;
+    for (const PixelStep& s : steps_) {
+      top = std::min(top, s.parameters[0]);
+      bottom = std::max(bottom, s.parameters[0] + s.parameters[2]);
+    }
+    const auto height = static_cast<double>(to.height);
+    const auto end = static_cast<std::ptrdiff_t>(std::clamp(bottom, 0.0, height));
+    const auto begin = std::min(static_cast<std::ptrdiff_t>(std::clamp(top, 0.0, height)), end);
+    const auto copy = [&](std::ptrdiff_t first, std::ptrdiff_t last, bool stream) {
+      if (first == last) return;
+      geometry_table<T>().copy(rows_of(view<T>(), first, last - first), rows_of(to, first, last - first),
+                               stream);
+    };
+    copy(0, begin, program_.stream);
+    copy(begin, end, false);
+    apply_steps(0, steps_.size(), rows_of(to, begin, end - begin), begin);
+    copy(end, to.height, program_.stream);
+  }
+
+  // No step passes over all pixels.
+  bool touches_little() const {
+    return std::all_of(steps_.begin(), steps_.end(), [](const PixelStep& s) { return s.op == Op::kErase; });
   }
 
   std::ptrdiff_t rows_at_once(std::size_t element) const {
@@ -728,7 +496,8 @@ class Worker {
   template <class T>
   Picture<T> tile(const Buffer<float>& memory, std::ptrdiff_t rows) const {
     T* const data = reinterpret_cast<T*>(memory.data());
-    if (source_interleaved()) return {data, rows, size_.width, channels_, size_.width * channels_, channels_, 1};
+    if (source_interleaved())
+      return {data, rows, size_.width, channels_, size_.width * channels_, channels_, 1};
     return {data, rows, size_.width, channels_, size_.width, 1, rows * size_.width};
   }
 
@@ -736,8 +505,9 @@ class Worker {
   template <class T>
   void read(std::ptrdiff_t y, const Picture<T>& out) {
     const GeometryTable<T>& k = geometry_table<T>();
-    if (kind_ == Kind::kWarp) return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
-    if (kind_ == Kind::kResize) return read_resized(y, out);
+    if (kind_ == Kind::kWarp)
+      return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
+    if (kind_ == Kind::kResize) return resizer_.read(box<T>(), fill<T>(), y, out);
     if (is_view()) return k.copy(rows_of(view<T>(), y, out.height), out, false);
     k.gather(source<T>(), maps_, fill<T>(), y, out);
   }
@@ -747,8 +517,28 @@ class Worker {
     return outside_ == nullptr ? nullptr : static_cast<const T*>(outside_->fill());
   }
 
+  // Reads that jump about wait for memory at every step; one pass in order before them does not (reads:
+  // prefetching is a hint, and so many of them are not taken). Worth it for an image that then stays in the
+  // second cache.
+  void fetch_source() const {
+    constexpr std::ptrdiff_t kMost = 512 << 10, kLine = 64;
+    const std::ptrdiff_t size = bytes_of(source_.pixel), planes = source_interleaved() ? 1 : channels_;
+    const std::ptrdiff_t row = source_.size.width * (source_interleaved() ? channels_ : 1) * size;
+    if (scratch_ != -1 || row * source_.size.height * planes > kMost) return;
+    for (std::ptrdiff_t c = 0; c < planes; ++c) {
+      for (std::ptrdiff_t y = 0; y < source_.size.height; ++y) {
+        const char* p = static_cast<const char*>(source_.data) +
+                        (c * source_.channel_stride + y * source_.row_stride) * size;
+        for (std::ptrdiff_t i = 0; i < row; i += kLine) {
+          (void)*static_cast<const volatile char*>(p + i);
+        }
+      }
+    }
+  }
+
   template <class T>
   void prepare_geometry() {
+    if (kind_ == Kind::kWarp || (kind_ == Kind::kMaps && maps_.swapped)) fetch_source();
     if (kind_ == Kind::kWarp) {
       const Step& step = *warped_->step;
       std::copy(matrix_.begin(), matrix_.end(), warp_.m);
@@ -756,118 +546,18 @@ class Worker {
       warp_.interpolation = step.interpolation;
       warp_.projective = matrix_[6] != 0 || matrix_[7] != 0;
     } else if (kind_ == Kind::kResize) {
-      prepare_taps<T>(0, maps_.columns, box_[3], resized_->after.width, program_.across_taps);
-      prepare_taps<T>(1, maps_.rows, box_[2], resized_->after.height, program_.down_taps);
-      std::fill_n(ring_rows_.data(), program_.down_taps, -1);
+      resizer_.prepare(box<T>(), maps_, resized_->after, resized_->step->antialias);
     }
   }
 
-  // --- resizing ---
-
+  // What is resized.
   template <class T>
-  using Weight = typename ResizeTypes<T>::Weight;
-
-  template <class T>
-  Taps<Weight<T>> taps(std::size_t which, std::ptrdiff_t stride) const {
-    const std::int32_t* first = places_[which].data();
-    return {(which == 0 ? maps_.columns : maps_.rows).length, stride, first, first + program_.widest,
-            reinterpret_cast<const Weight<T>*>(weights_[which].data())};
-  }
-
-  // Triangles of the axis' outputs: see resize_weights of the reference.
-  template <class T>
-  void prepare_taps(std::size_t which, const Axis& axis, std::ptrdiff_t box, std::ptrdiff_t size,
-                    std::ptrdiff_t stride) {
-    std::int32_t* const first = places_[which].data();
-    std::int32_t* const count = first + program_.widest;
-    auto* const weights = reinterpret_cast<Weight<T>*>(weights_[which].data());
-    const double scale = static_cast<double>(box) / static_cast<double>(size);
-    const double support = resized_->step->antialias ? std::max(scale, 1.0) : 1.0;
-    double* const w = real_weights_.data();
-    for (std::ptrdiff_t i = 0; i < axis.length; ++i) {
-      const std::ptrdiff_t r = axis.from(i);
-      if (r == kOutside) {
-        first[i] = kOutside;
-        count[i] = 0;
-        continue;
-      }
-      const double centre = (static_cast<double>(r) + 0.5) * scale;
-      const auto begin = static_cast<std::ptrdiff_t>(std::max(std::floor(centre - support + 0.5), 0.0));
-      const auto end = static_cast<std::ptrdiff_t>(
-          std::min(std::floor(centre + support + 0.5), static_cast<double>(box)));
-      double total = 0;
-      for (std::ptrdiff_t j = begin; j < end; ++j) {
-        w[j - begin] = std::max(0.0, 1 - std::abs(static_cast<double>(j) + 0.5 - centre) / support);
-        total += w[j - begin];
-      }
-      first[i] = static_cast<std::int32_t>(begin);
-      count[i] = static_cast<std::int32_t>(end - begin);
-      Weight<T>* const to = weights + i * stride;
-      const std::ptrdiff_t n = end - begin;
-      if constexpr (sizeof(T) == 1) {
-        int rest = 1 << 14;
-        for (std::ptrdiff_t j = 0; j < n; ++j) {
-          to[j] = static_cast<std::int16_t>(std::floor(w[j] / total * 16384 + 0.5));
-          rest -= to[j];
-        }
-        std::int16_t& largest = *std::max_element(to, to + n);
-        largest = static_cast<std::int16_t>(largest + rest);
-        to[n] = 0;
-      } else {
-        for (std::ptrdiff_t j = 0; j < n; ++j) to[j] = static_cast<float>(w[j] / total);
-      }
-    }
-  }
-
-  template <class T>
-  void read_resized(std::ptrdiff_t y, const Picture<T>& out) {
-    using Between = typename ResizeTypes<T>::Between;
-    const GeometryTable<T>& k = geometry_table<T>();
-    const auto across = taps<T>(0, program_.across_taps), down = taps<T>(1, program_.down_taps);
-    Picture<const T> from = source<T>();
-    from.data += box_[0] * from.row_stride + box_[1] * from.pixel_stride;
-    from.height = box_[2];
-    from.width = box_[3];
-    const bool interleaved = is_interleaved(out);
-    const std::ptrdiff_t width = out.width, row = width * channels_;
-    auto* const ring = reinterpret_cast<Between*>(ring_.data());
-    auto* const pointers = reinterpret_cast<const Between**>(ring_pointers_.data());
-    for (std::ptrdiff_t r = 0; r < out.height; ++r) {
-      T* const to = out.data + r * out.row_stride;
-      const std::ptrdiff_t first = down.first[y + r], count = down.count[y + r];
-      if (first == kOutside) {
-        for (std::ptrdiff_t i = 0; i < width; ++i) fill_pixel(out, to + i * out.pixel_stride);
-        continue;
-      }
-      for (std::ptrdiff_t j = first; j < first + count; ++j) {
-        const std::ptrdiff_t slot = j % program_.down_taps;
-        Between* const line = ring + slot * row;
-        if (ring_rows_[slot] != j) {
-          const Row<Between> target{line, width, channels_, interleaved ? channels_ : 1, interleaved ? 1 : width};
-          k.resize_across(from.row(j), across, target);
-          ring_rows_[slot] = j;
-        }
-        pointers[j - first] = line;
-      }
-      const Weight<T>* const weights = down.weights + (y + r) * down.stride;
-      if (interleaved) {
-        k.resize_down(pointers, weights, count, row, to);
-      } else {
-        for (std::ptrdiff_t c = 0; c < channels_; ++c) {
-          k.resize_down(pointers, weights, count, width, to + c * out.channel_stride);
-          for (std::ptrdiff_t j = 0; j < count; ++j) pointers[j] += width;
-        }
-      }
-      if (maps_.columns.is_run()) continue;
-      for (std::ptrdiff_t i = 0; i < width; ++i) {
-        if (across.first[i] == kOutside) fill_pixel(out, to + i * out.pixel_stride);
-      }
-    }
-  }
-
-  template <class T>
-  void fill_pixel(const Picture<T>& out, T* to) const {
-    for (std::ptrdiff_t c = 0; c < channels_; ++c) to[c * out.channel_stride] = fill<T>()[c];
+  Picture<const T> box() const {
+    Picture<const T> p = source<T>();
+    p.data += box_[0] * p.row_stride + box_[1] * p.pixel_stride;
+    p.height = box_[2];
+    p.width = box_[3];
+    return p;
   }
 
   // --- pixel steps ---
@@ -877,8 +567,10 @@ class Worker {
     const Step& step = *p.step;
     PixelStep s{step.op, &p, parameters, nullptr, 0, 0, nullptr, nullptr, {step.seed, 0}};
     if (step.index != nullptr) s.stream.stream = step.index[sample];
-    if (channels_ == 1 && (step.op == Op::kSaturation || step.op == Op::kHue || step.op == Op::kGrayscale)) return;
-    std::uint8_t* const table = tables_.data() + static_cast<std::ptrdiff_t>(steps_.size()) * channels_ * kLevels;
+    if (channels_ == 1 && (step.op == Op::kSaturation || step.op == Op::kHue || step.op == Op::kGrayscale))
+      return;
+    std::uint8_t* const table =
+        tables_.data() + static_cast<std::ptrdiff_t>(steps_.size()) * channels_ * kLevels;
     s.tables = table;
     s.table_channels = 1;
     switch (step.op) {
@@ -966,7 +658,8 @@ class Worker {
     T* const high = reinterpret_cast<T*>(numbers + channels_);
     k.min_max(x, pending, pending_channels, low, high);
     if constexpr (sizeof(T) == 1) {
-      for (std::ptrdiff_t c = 0; c < channels_; ++c) autocontrast_table(low[c], high[c], s.tables + c * kLevels);
+      for (std::ptrdiff_t c = 0; c < channels_; ++c)
+        autocontrast_table(low[c], high[c], s.tables + c * kLevels);
       s.op = Op::kTable;
     } else {
       s.low = low;
@@ -994,7 +687,7 @@ class Worker {
     } else {
       pixel_table<T>().sharpness(x, out, parameters[0]);
     }
-    become(out);
+    become_scratch(out);
     reset();
   }
 
@@ -1011,7 +704,7 @@ class Worker {
         for (std::ptrdiff_t r = 0; r < rows.height; ++r) {
           const auto at = static_cast<double>(y + r);
           if (at < top || at >= bottom) continue;
-          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, step.fill, s.stream);
+          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, s.prepared->fill_f64.data(), s.stream);
         }
         continue;
       }
@@ -1022,8 +715,8 @@ class Worker {
       }
       if (s.op == Op::kNormalize) {
         if constexpr (sizeof(T) == 4) {
-          geometry_table<float>().normalize(as_const(all), s.prepared->scale.data(), s.prepared->bias.data(), all,
-                                            false);
+          geometry_table<float>().normalize(as_const(all), s.prepared->scale.data(), s.prepared->bias.data(),
+                                            all, false);
         }
         continue;
       }
@@ -1052,6 +745,7 @@ class Worker {
   std::ptrdiff_t channels_;
 
   Source source_{};
+  int scratch_ = -1;  // which of images_ it lies in; −1: none
   Kind kind_ = Kind::kMaps;
   Size size_{};                          // of the result so far
   Maps maps_;                            // kMaps; kResize: of the resized image
@@ -1072,12 +766,7 @@ class Worker {
   Buffer<float> extremes_;
   Buffer<std::uint32_t> counts_;
   Buffer<float> tile_, float_tile_, taps_, blur_scratch_;
-  std::array<Buffer<std::int32_t>, 2> places_;  // of taps: first, count
-  std::array<Buffer<float>, 2> weights_;
-  Buffer<double> real_weights_;
-  Buffer<float> ring_;  // rows resized across
-  Buffer<std::ptrdiff_t> ring_rows_;
-  Buffer<const void*> ring_pointers_;
+  Resizer resizer_;
 };
 
 }  // namespace
@@ -1093,6 +782,7 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               for (std::size_t i = begin; i < end; ++i) {
                                 workers[part].run(static_cast<std::ptrdiff_t>(i));
                               }
+                              geometry_table<float>().finish_stream(program.stream);
                             });
 }
 

@@ -13,8 +13,8 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr augment::GeometryTable<T> kGeometryTable = {&gather_rows<T>,   &warp_rows<T>,      &resize_across,
-                                                      &resize_down,      &normalize_rows<T>, &copy_rows<T>,
+constexpr augment::GeometryTable<T> kGeometryTable = {&gather_rows<T>, &warp_rows<T>,      &resize_across,
+                                                      &resize_down,    &normalize_rows<T>, &copy_rows<T>,
                                                       &finish_stream};
 
 const augment::GeometryTable<uint8_t>& geometry_table_u8() { return kGeometryTable<uint8_t>; }

@@ -63,8 +63,8 @@ template <size_t kBytes>
 HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8_t* to, size_t n) {
   size_t i = 0;
   if constexpr (kBytes == 1 || kBytes == 3) {
-    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of the
-    // pixels, which belongs to another pixel, and lands where the next block will be.
+    // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of
+    // the pixels, which belongs to another pixel, and lands where the next block will be.
     constexpr size_t kStep = 16 / kBytes, kLead = 16 % kBytes;
     const Block8 d;
     HWY_ALIGN uint8_t order[16];
@@ -96,6 +96,12 @@ HWY_INLINE void fill_pixels(const Pixels<kBytes>& pixels, const uint8_t* fill, u
 
 HWY_INLINE ptrdiff_t from(const Axis& axis, ptrdiff_t i) {
   return i >= axis.begin && i < axis.end ? axis.first + axis.step * (i - axis.begin) : axis.map[i];
+}
+
+// Rows that are read against the grain come too late otherwise: the processor looks ahead in rising order.
+constexpr ptrdiff_t kRowsAhead = 4;
+HWY_INLINE void fetch_ahead(const uint8_t* p, ptrdiff_t bytes) {
+  for (ptrdiff_t i = 0; i < bytes; i += 64) hwy::Prefetch(p + i);
 }
 
 // One plane of pixels: rows y … y + height of the output.
@@ -131,8 +137,11 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
     if (columns.step == 1) {
       copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
     } else if (n != 0) {
-      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size, to + columns.begin * size,
-              n);
+      const ptrdiff_t ahead =
+          y + r + kRowsAhead < maps.rows.length ? from(maps.rows, y + r + kRowsAhead) : kOutside;
+      if (ahead != kOutside) fetch_ahead(x + ahead * x_stride, columns.length * size);
+      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size,
+              to + columns.begin * size, n);
     }
     one_by_one(columns.end, columns.length);
   }
@@ -181,6 +190,7 @@ HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
 template <class T>
 void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
   join_rows(x, out);
+  stream = stream && x.height == 1;  // lines that two rows share would be written twice
   const Tag<T> d;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -261,8 +271,7 @@ struct Deinterleave3 {
     const hn::RebindToSigned<DF> di;
     const hn::RebindToUnsigned<DF> du;
     const hn::Repartition<uint8_t, DF> d8;
-    const auto wide =
-        hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
     v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
     v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
     v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
@@ -271,24 +280,49 @@ struct Deinterleave3 {
   V<hn::Repartition<uint8_t, DF>> channels[3];
 };
 
+HWY_INLINE bool begins_line(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
+
+// Calls body with the store to use from here on.
+template <class Body>
+HWY_INLINE void with_store(bool stream, Body body) {
+  const DF d;
+  if (stream) {
+    body([d](V<DF> v, float* to) HWY_ATTR { hn::Stream(v, d, to); });
+  } else {
+    body([d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); });
+  }
+}
+
 // One channel: n neighbours.
 template <class T>
-HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n) {
+HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n, bool stream) {
   const DF d;
   const size_t N = hn::Lanes(d);
   const auto s = hn::Set(d, scale), b = hn::Set(d, bias);
   size_t i = 0;
-  for (; i + N <= n; i += N) hn::StoreU(hn::Add(hn::Mul(load_float(d, p + i), s), b), d, q + i);
-  for (; i < n; ++i) q[i] = static_cast<float>(p[i]) * scale + bias;
+  const auto pixel = [&]() HWY_ATTR {
+    q[i] = static_cast<float>(p[i]) * scale + bias;
+    ++i;
+  };
+  while (stream && i < n && !begins_line(q + i)) pixel();
+  with_store(stream, [&](auto store) HWY_ATTR {
+    for (; i + N <= n; i += N) store(hn::Add(hn::Mul(load_float(d, p + i), s), b), q + i);
+  });
+  while (i < n) pixel();
 }
 
 // Interleaved pixels as they are: scale and bias repeat with a period of C numbers.
 template <class T>
 HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bias, float* q, size_t width,
-                                 size_t channels) {
+                                 size_t channels, bool stream) {
   const DF d;
   const size_t N = hn::Lanes(d), n = width * channels;
   size_t i = 0;
+  const auto pixel = [&]() HWY_ATTR {
+    for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
+    i += channels;
+  };
+  while (stream && i < n && !begins_line(q + i)) pixel();
   constexpr size_t kMost = 8;  // channels whose pattern is worth making
   if (channels <= kMost && n >= channels * N) {
     HWY_ALIGN float scales[kMost * hn::MaxLanes(d)], biases[kMost * hn::MaxLanes(d)];
@@ -296,16 +330,16 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
       scales[k] = scale[k % channels];
       biases[k] = bias[k % channels];
     }
-    for (; i + channels * N <= n; i += channels * N) {
-      for (size_t k = 0; k < channels * N; k += N) {
-        const auto v = hn::Mul(load_float(d, p + i + k), hn::Load(d, scales + k));
-        hn::StoreU(hn::Add(v, hn::Load(d, biases + k)), d, q + i + k);
+    with_store(stream, [&](auto store) HWY_ATTR {
+      for (; i + channels * N <= n; i += channels * N) {
+        for (size_t k = 0; k < channels * N; k += N) {
+          const auto v = hn::Mul(load_float(d, p + i + k), hn::Load(d, scales + k));
+          store(hn::Add(v, hn::Load(d, biases + k)), q + i + k);
+        }
       }
-    }
+    });
   }
-  for (; i < n; i += channels) {
-    for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
-  }
+  while (i < n) pixel();
 }
 
 template <class T>
@@ -335,22 +369,21 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
     if constexpr (sizeof(T) == 1) {
       vectors(Deinterleave3(), 4 * N, store);
     } else {
-      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2) HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
+      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
+                  HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
               3 * N, store);
     }
   };
-  // Planes whose rows begin at the same place in a line can be streamed to.
-  if (stream && plane % 16 == 0 && n >= 64) {
-    while (reinterpret_cast<uintptr_t>(q0 + i) % 64 != 0) pixel(i++);
-    all([d](V<DF> v, float* to) HWY_ATTR { hn::Stream(v, d, to); });
-  } else {
-    all([d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); });
-  }
+  // Only planes that begin at the same place in a line can all be streamed to.
+  stream = stream && plane % 16 == 0;
+  while (stream && i < n && !begins_line(q0 + i)) pixel(i++);
+  with_store(stream, all);
   for (; i < n; ++i) pixel(i);
 }
 
 template <class T>
-void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out, bool stream) {
+void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
+                    bool stream) {
   join_rows(x, out);
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
@@ -358,10 +391,11 @@ void normalize_rows(Picture<const T> x, const float* scale, const float* bias, P
     const T* const p = x.data + y * x.row_stride;
     float* const q = out.data + y * out.row_stride;
     if (packed && out_packed) {
-      normalize_packed(p, scale, bias, q, width, channels);
+      normalize_packed(p, scale, bias, q, width, channels, stream);
     } else if (x.pixel_stride == 1 && out.pixel_stride == 1) {
       for (ptrdiff_t c = 0; c < x.channels; ++c) {
-        normalize_plane(p + c * x.channel_stride, scale[c], bias[c], q + c * out.channel_stride, width);
+        normalize_plane(p + c * x.channel_stride, scale[c], bias[c], q + c * out.channel_stride, width,
+                        stream);
       }
     } else if (channels == 3 && packed && out.pixel_stride == 1) {
       normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream);
@@ -390,40 +424,81 @@ HWY_INLINE auto pair_sums(DI16, V16 a, V16 b) {
 HWY_INLINE int16_t resized_across(int32_t sum) { return static_cast<int16_t>((sum + 64) >> 7); }
 
 // Output i of one channel, `step` elements between neighbours.
-HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i, int16_t* out) {
+HWY_INLINE void resize_pixel(const uint8_t* x, ptrdiff_t step, const Taps<int16_t>& taps, ptrdiff_t i,
+                             int16_t* out) {
   const int16_t* const w = taps.weights + i * taps.stride;
   int32_t sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
   *out = resized_across(sum);
 }
-HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i, float* out) {
+HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& taps, ptrdiff_t i,
+                             float* out) {
   const float* const w = taps.weights + i * taps.stride;
   float sum = 0;
   for (ptrdiff_t k = 0; k < taps.count[i]; ++k) sum += w[k] * x[(taps.first[i] + k) * step];
   *out = sum;
 }
 
-// Three or four interleaved channels: two neighbours at once, which are 8 bytes.
+// One channel where no output has more than two neighbours, as when an image grows.
+HWY_INLINE void resize_pairs(const uint8_t* x, ptrdiff_t step, ptrdiff_t width, const Taps<int16_t>& taps,
+                             int16_t* out, ptrdiff_t out_step) {
+  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+    const ptrdiff_t first = HWY_MAX(taps.first[i], 0), second = HWY_MIN(first + 1, width - 1);
+    const int16_t* const w = taps.weights + i * taps.stride;
+    out[i * out_step] = resized_across(w[0] * x[first * step] + w[1] * x[second * step]);
+  }
+}
+
+// Of two interleaved pixels of three or four channels, 8 bytes: the int32 of each channel, weighted.
+template <ptrdiff_t kChannels>
+struct TwoPixels {
+  HWY_INLINE TwoPixels() {
+    HWY_ALIGN uint8_t bytes[16];
+    for (size_t c = 0; c < 4; ++c) {
+      const bool real = c < kChannels;
+      bytes[4 * c] = static_cast<uint8_t>(real ? c : 0x80);
+      bytes[4 * c + 2] = static_cast<uint8_t>(real ? kChannels + c : 0x80);
+      bytes[4 * c + 1] = bytes[4 * c + 3] = 0x80;
+    }
+    order = hn::Load(Block8(), bytes);
+  }
+  HWY_INLINE hn::Vec<hn::Full128<int32_t>> operator()(uint64_t two, const int16_t* weights) const {
+    const hn::Full128<int16_t> d16;
+    const hn::Full128<uint32_t> du;
+    const hn::Full128<uint64_t> d64;
+    uint32_t w;
+    memcpy(&w, weights, sizeof w);
+    const auto v = hn::TableLookupBytesOr0(hn::BitCast(Block8(), hn::Set(d64, two)), order);
+    return pair_sums(d16, hn::BitCast(d16, v), hn::BitCast(d16, hn::Set(du, w)));
+  }
+  hn::Vec<Block8> order;
+};
+
+HWY_INLINE void store_across(hn::Vec<hn::Full128<int32_t>> sum, int16_t* to) {
+  const hn::Half<hn::Full128<int16_t>> d;
+  hn::StoreU(hn::DemoteTo(d, hn::ShiftRight<7>(sum)), d, to);
+}
+
 template <ptrdiff_t kChannels>
 HWY_INLINE void resize_packed(const uint8_t* x, ptrdiff_t width, const Taps<int16_t>& taps, int16_t* out) {
-  const hn::Full64<uint8_t> half;
-  const Block8 d8;
-  const hn::Full128<int16_t> d16;
-  const hn::Full128<int32_t> d32;
-  const hn::Full128<uint32_t> du;
-  HWY_ALIGN uint8_t order[16];
-  for (size_t c = 0; c < 4; ++c) {
-    const bool real = c < kChannels;
-    order[4 * c] = static_cast<uint8_t>(real ? c : 0x80);
-    order[4 * c + 2] = static_cast<uint8_t>(real ? kChannels + c : 0x80);
-    order[4 * c + 1] = order[4 * c + 3] = 0x80;
+  const TwoPixels<kChannels> two_pixels;
+  const auto round = hn::Set(hn::Full128<int32_t>(), 64);
+  ptrdiff_t i = 0;
+  if (taps.most <= 2 && width >= 3) {
+    // Without a branch: near the end the last 8 bytes are read and shifted. An output writes four numbers.
+    const ptrdiff_t last = width * kChannels - 8;
+    for (; i + 1 < taps.length; ++i) {
+      const ptrdiff_t at = HWY_MAX(taps.first[i], 0) * kChannels, from_byte = HWY_MIN(at, last);
+      uint64_t two;
+      memcpy(&two, x + from_byte, sizeof two);
+      two >>= 8 * (at - from_byte);
+      store_across(hn::Add(round, two_pixels(two, taps.weights + i * taps.stride)), out + i * kChannels);
+    }
   }
-  const auto pairs = hn::Load(d8, order);
-  const auto round = hn::Set(d32, 64);
-  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+  for (; i < taps.length; ++i) {
     const ptrdiff_t first = taps.first[i], count = taps.count[i];
     int16_t* const to = out + i * kChannels;
-    // A read of pixels k and k + 1 reaches into pixel k + 2, and an output has four numbers.
+    // A read of pixels k and k + 1 reaches into pixel k + 2.
     if (first == kOutside || first + count + 3 > width || i + 2 > taps.length) {
       for (ptrdiff_t c = 0; first != kOutside && c < kChannels; ++c) {
         resize_pixel(x + c, kChannels, taps, i, to + c);
@@ -434,14 +509,11 @@ HWY_INLINE void resize_packed(const uint8_t* x, ptrdiff_t width, const Taps<int1
     const int16_t* const w = taps.weights + i * taps.stride;
     auto sum = round;
     for (ptrdiff_t k = 0; k < count; k += 2, p += 2 * kChannels) {
-      uint32_t weights;
-      memcpy(&weights, w + k, sizeof weights);
-      const auto two = hn::Combine(d8, hn::Zero(half), hn::LoadU(half, p));
-      const auto v = hn::BitCast(d16, hn::TableLookupBytesOr0(two, pairs));
-      sum = hn::Add(sum, pair_sums(d16, v, hn::BitCast(d16, hn::Set(du, weights))));
+      uint64_t two;
+      memcpy(&two, p, sizeof two);
+      sum = hn::Add(sum, two_pixels(two, w + k));
     }
-    const hn::Half<hn::Full128<int16_t>> d_out;
-    hn::StoreU(hn::DemoteTo(d_out, hn::ShiftRight<7>(sum)), d_out, to);
+    store_across(sum, to);
   }
 }
 template <ptrdiff_t kChannels>
@@ -473,6 +545,13 @@ HWY_INLINE void resize_row(Row<const T> x, const Taps<W>& taps, Row<B> out) {
                            : resize_packed<4>(x.data, x.width, taps, out.data);
   }
   for (ptrdiff_t c = 0; c < x.channels; ++c) {
+    if constexpr (sizeof(T) == 1) {
+      if (taps.most <= 2) {
+        resize_pairs(x.data + c * x.channel_stride, x.pixel_stride, x.width, taps,
+                     out.data + c * out.channel_stride, out.pixel_stride);
+        continue;
+      }
+    }
     for (ptrdiff_t i = 0; i < taps.length; ++i) {
       if (taps.first[i] == kOutside) continue;
       resize_pixel(x.data + c * x.channel_stride, x.pixel_stride, taps, i,
@@ -519,7 +598,8 @@ inline void resize_down(const int16_t* const* rows, const int16_t* weights, ptrd
     out[i] = static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v);
   }
 }
-inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n, float* out) {
+inline void resize_down(const float* const* rows, const float* weights, ptrdiff_t count, ptrdiff_t n,
+                        float* out) {
   const DF d;
   const auto N = static_cast<ptrdiff_t>(hn::Lanes(d));
   ptrdiff_t i = 0;

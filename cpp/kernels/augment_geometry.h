@@ -1,7 +1,8 @@
 // Where pixels come from and where they go: the moves of augmentation, one table of functions a pixel type,
 // compiled for every instruction set.
 //
-// Pictures and rows are interleaved or planar, aligned to T; `like` kernels ask both operands to be of one kind.
+// Pictures and rows are interleaved or planar, aligned to T; `like` kernels ask both operands to be of one
+// kind.
 
 #ifndef REGKERN_KERNELS_AUGMENT_GEOMETRY_H_
 #define REGKERN_KERNELS_AUGMENT_GEOMETRY_H_
@@ -16,13 +17,13 @@ namespace regkern::augment {
 
 inline constexpr std::int32_t kOutside = -1;  // the fill, in an index map
 
-// Which row (or column) of the source each of `length` rows is. Most maps are one run of neighbours, in rising
-// or falling order; only what lies outside of the run needs a look into `map`.
+// Which row (or column) of the source each of `length` rows is. Most maps are one run of neighbours, in
+// rising or falling order; only what lies outside of the run needs a look into `map`.
 struct Axis {
   std::ptrdiff_t length = 0;
-  std::ptrdiff_t begin = 0, end = 0;    // the run
-  std::ptrdiff_t first = 0, step = 1;   // from(i) = first + step·(i − begin) in it
-  const std::int32_t* map = nullptr;    // length entries; nullptr if the run is all
+  std::ptrdiff_t begin = 0, end = 0;   // the run
+  std::ptrdiff_t first = 0, step = 1;  // from(i) = first + step·(i − begin) in it
+  const std::int32_t* map = nullptr;   // length entries; nullptr if the run is all
 
   std::ptrdiff_t from(std::ptrdiff_t i) const {
     return i >= begin && i < end ? first + step * (i - begin) : map[i];
@@ -49,6 +50,7 @@ struct Warp {
 template <class W>
 struct Taps {
   std::ptrdiff_t length, stride;
+  std::ptrdiff_t most;        // of the counts
   const std::int32_t* first;  // kOutside: the fill
   const std::int32_t* count;
   const W* weights;
@@ -75,10 +77,11 @@ struct GeometryTable {
   void (*warp)(Picture<const T> x, const Warp& warp, const T* fill, std::ptrdiff_t y, Picture<T> out);
   // A row resized across, like x, and n elements of a row from rows resized across.
   void (*resize_across)(Row<const T> x, const Taps<Weight>& taps, Row<Between> out);
-  void (*resize_down)(const Between* const* rows, const Weight* weights, std::ptrdiff_t count, std::ptrdiff_t n,
-                      T* out);
+  void (*resize_down)(const Between* const* rows, const Weight* weights, std::ptrdiff_t count,
+                      std::ptrdiff_t n, T* out);
   // out = x·scale + bias, a number a channel. Any two kinds.
-  void (*normalize)(Picture<const T> x, const float* scale, const float* bias, Picture<float> out, bool stream);
+  void (*normalize)(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
+                    bool stream);
   // out = x, of any strides.
   void (*copy)(Picture<const T> x, Picture<T> out, bool stream);
   void (*finish_stream)(bool stream);

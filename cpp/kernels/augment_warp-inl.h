@@ -1,8 +1,9 @@
 // Warps: an affine or projective map of the output's pixels into the source, nearest or bilinear.
 //
 // A row is done in chunks of pixels. First the places in the source, by vectors; then the neighbours of each
-// are fetched, pixel by pixel, into a buffer, where those outside of the image are what the padding says; then
-// the values, by vectors again. So the border costs nothing inside of the image and needs no second formula.
+// are fetched, pixel by pixel, into a buffer, where those outside of the image are what the padding says;
+// then the values, by vectors again. So the border costs nothing inside of the image and needs no second
+// formula.
 
 #if defined(REGKERN_KERNELS_AUGMENT_WARP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_AUGMENT_WARP_INL_H_
@@ -21,7 +22,7 @@ using augment::Interpolation;
 using augment::Padding;
 using augment::Warp;
 
-constexpr ptrdiff_t kWarpChunk = 64;  // a multiple of all numbers of lanes
+constexpr ptrdiff_t kWarpChunk = 64;    // a multiple of all numbers of lanes
 constexpr float kFarthest = 524288.0f;  // 2¹⁹
 
 using DI = hn::RebindToSigned<DF>;
@@ -94,10 +95,10 @@ HWY_INLINE V<DI> beyond(V<DI> i, V<DI> last) {
   return hn::Or(hn::VecFromMask(di, hn::Lt(i, hn::Zero(di))), hn::VecFromMask(di, hn::Gt(i, last)));
 }
 
-// Whether the chunk's reads of `reach` columns and `below` rows stay in the image. Lanes behind the last pixel
-// do not count.
-HWY_INLINE bool all_inside(const Places& places, ptrdiff_t n, ptrdiff_t width, ptrdiff_t height, ptrdiff_t reach,
-                           ptrdiff_t below) {
+// Whether the chunk's reads of `reach` columns and `below` rows stay in the image. Lanes behind the last
+// pixel do not count.
+HWY_INLINE bool all_inside(const Places& places, ptrdiff_t n, ptrdiff_t width, ptrdiff_t height,
+                           ptrdiff_t reach, ptrdiff_t below) {
   const DI di;
   const auto N = static_cast<ptrdiff_t>(hn::Lanes(di));
   const auto last_x = hn::Set(di, static_cast<int32_t>(width - reach));
@@ -163,9 +164,9 @@ HWY_INLINE ptrdiff_t padded(ptrdiff_t i, ptrdiff_t n, Padding padding) {
 // --- nearest ---
 
 template <size_t kBytes>
-void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height, const Warp& warp,
-                  const Pixels<kBytes>& pixels, const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out,
-                  ptrdiff_t out_stride, ptrdiff_t width) {
+void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
+                  const Warp& warp, const Pixels<kBytes>& pixels, const uint8_t* fill, ptrdiff_t y,
+                  ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride, ptrdiff_t width) {
   const auto size = static_cast<ptrdiff_t>(pixels.size());
   for (ptrdiff_t r = 0; r < height; ++r) {
     const WarpRow row(warp, y + r);
@@ -201,9 +202,9 @@ void warp_nearest_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrd
   const auto plane = [&](const T* from_plane, const T* value, T* to, size_t elements) HWY_ATTR {
     constexpr ptrdiff_t kSize = sizeof(T);
     const auto run = [&](auto pixels) HWY_ATTR {
-      warp_nearest(reinterpret_cast<const uint8_t*>(from_plane), x.row_stride * kSize, x.width, x.height, warp,
-                   pixels, reinterpret_cast<const uint8_t*>(value), y, out.height, reinterpret_cast<uint8_t*>(to),
-                   out.row_stride * kSize, out.width);
+      warp_nearest(reinterpret_cast<const uint8_t*>(from_plane), x.row_stride * kSize, x.width, x.height,
+                   warp, pixels, reinterpret_cast<const uint8_t*>(value), y, out.height,
+                   reinterpret_cast<uint8_t*>(to), out.row_stride * kSize, out.width);
     };
     const size_t bytes = elements * sizeof(T);
     switch (bytes) {
@@ -227,8 +228,8 @@ void warp_nearest_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrd
 
 // --- bilinear, bytes: up to four channels at once ---
 
-// The two neighbours in a row, as 2·kChannels bytes in the low end of the number; kFar: four channels of more,
-// whose pixels lie `step` bytes apart.
+// The two neighbours in a row, as 2·kChannels bytes in the low end of the number; kFar: four channels of
+// more, whose pixels lie `step` bytes apart.
 template <int kChannels, bool kFar>
 HWY_INLINE uint64_t load_two(const uint8_t* p, ptrdiff_t step) {
   if constexpr (kFar) {
@@ -332,8 +333,8 @@ HWY_INLINE void store_bytes(const uint32_t* values, ptrdiff_t n, uint8_t* out, p
 // Channels [0, kChannels) of pixels whose first byte is x, `step` bytes from one to the next.
 template <int kChannels, bool kFar = false>
 HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
-                           ptrdiff_t step, const Warp& warp, const uint8_t* fill, const Places& places, ptrdiff_t n,
-                           uint8_t* out) {
+                           ptrdiff_t step, const Warp& warp, const uint8_t* fill, const Places& places,
+                           ptrdiff_t n, uint8_t* out) {
   BytePairs pairs;
   if (places.inside) {
     for (ptrdiff_t i = 0; i < n; ++i) {
@@ -380,9 +381,9 @@ HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_wid
 
 // --- bilinear, float: one channel after the other ---
 
-HWY_INLINE void warp_floats(const float* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height, ptrdiff_t step,
-                            const Warp& warp, float fill, const Places& places, ptrdiff_t n, float* out,
-                            ptrdiff_t out_step) {
+HWY_INLINE void warp_floats(const float* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
+                            ptrdiff_t step, const Warp& warp, float fill, const Places& places, ptrdiff_t n,
+                            float* out, ptrdiff_t out_step) {
   HWY_ALIGN float taps[4][kWarpChunk], values[kWarpChunk];
   const auto fetch = [&](ptrdiff_t i, const float* p) HWY_ATTR {
     taps[0][i] = p[0];
@@ -420,12 +421,13 @@ HWY_INLINE void warp_floats(const float* x, ptrdiff_t x_stride, ptrdiff_t x_widt
 
 // --- rows ---
 
-inline void warp_chunk(const Picture<const uint8_t>& x, const Warp& warp, const uint8_t* fill, const Places& places,
-                       ptrdiff_t n, uint8_t* out, ptrdiff_t out_channel_stride, bool packed) {
+inline void warp_chunk(const Picture<const uint8_t>& x, const Warp& warp, const uint8_t* fill,
+                       const Places& places, ptrdiff_t n, uint8_t* out, ptrdiff_t out_channel_stride,
+                       bool packed) {
   const auto run = [&](auto channels, auto far, ptrdiff_t c, ptrdiff_t step, uint8_t* to) HWY_ATTR {
     constexpr auto kChannels = static_cast<int>(decltype(channels)::value);
-    warp_bytes<kChannels, decltype(far)::value != 0>(x.data + c * x.channel_stride, x.row_stride, x.width, x.height,
-                                                     step, warp, fill + c, places, n, to);
+    warp_bytes<kChannels, decltype(far)::value != 0>(x.data + c * x.channel_stride, x.row_stride, x.width,
+                                                     x.height, step, warp, fill + c, places, n, to);
   };
   constexpr Number<0> kNear;
   constexpr Number<1> kFar;
@@ -444,8 +446,9 @@ inline void warp_chunk(const Picture<const uint8_t>& x, const Warp& warp, const 
     }
   }
 }
-inline void warp_chunk(const Picture<const float>& x, const Warp& warp, const float* fill, const Places& places,
-                       ptrdiff_t n, float* out, ptrdiff_t out_channel_stride, bool packed) {
+inline void warp_chunk(const Picture<const float>& x, const Warp& warp, const float* fill,
+                       const Places& places, ptrdiff_t n, float* out, ptrdiff_t out_channel_stride,
+                       bool packed) {
   for (ptrdiff_t c = 0; c < x.channels; ++c) {
     warp_floats(x.data + c * x.channel_stride, x.row_stride, x.width, x.height, x.pixel_stride, warp, fill[c],
                 places, n, out + c * out_channel_stride, packed ? x.channels : 1);

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,31 +18,75 @@ from regkern.augment import _arguments as check
 from regkern.augment._program import Step, output_like
 
 Array = NDArray[Any]
-Run = Callable[[str, Array, list[Step], Array], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_CHANNELS = 4  # of a single image; more looks like a batch of gray images
 
-_run: ContextVar[Run | None] = ContextVar("regkern.augment.run", default=None)
+
+class Machine(NamedTuple):
+    """What a machine can do; x and y are (n, height, width, channels)."""
+
+    run: Callable[[str, Array, list[Step], Array], None]  # function, x, steps, y
+    mix: Callable[[str, Array, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64] | None, Array], None]
+
+
+def _native_mix(
+    function: str,
+    x: Array,
+    partner: NDArray[np.int64],
+    lam: NDArray[np.float64],
+    boxes: NDArray[np.int64] | None,
+    y: Array,
+) -> None:
+    if boxes is not None and (lam == 1).all():
+        _core.cutmix(function, x, partner, boxes, y, True)
+        return
+    _core.mix(function, x, partner, lam, y)
+    if boxes is not None:
+        paste(x, partner, boxes, y)
+
+
+def paste(x: Array, partner: NDArray[np.int64], boxes: NDArray[np.int64], y: Array) -> None:
+    """x[partner[i]] into y[i], inside of a box (top, left, height, width) that lies in the image."""
+    for i, (top, left, height, width) in enumerate(boxes.tolist()):
+        if height > 0 and width > 0:
+            inside = slice(top, top + height), slice(left, left + width)
+            y[i][inside] = x[partner[i]][inside]
+
+
+_NATIVE = Machine(_core.augment, _native_mix)
+_in_use: ContextVar[Machine] = ContextVar("regkern.augment.machine", default=_NATIVE)
 
 
 def machine(function: str, x: Array, steps: list[Step], y: Array) -> None:
     """y = the steps applied to x, by the machine in use."""
-    (_run.get() or _core.augment)(function, x, steps, y)
+    _in_use.get().run(function, x, steps, y)
 
 
-def on(run: Run) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def mix(
+    function: str,
+    x: Array,
+    partner: NDArray[np.int64],
+    lam: NDArray[np.float64],
+    boxes: NDArray[np.int64] | None,
+    y: Array,
+) -> None:
+    """y[i] = λ·x[i] + (1 − λ)·x[partner[i]], and inside of box i, (top, left, height, width), x[partner[i]] alone."""
+    _in_use.get().mix(function, x, partner, lam, boxes, y)
+
+
+def on(machine: Machine) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """The same function on another machine."""
 
     def twin(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            token = _run.set(run)
+            token = _in_use.set(machine)
             try:
                 return function(*args, **kwargs)
             finally:
-                _run.reset(token)
+                _in_use.reset(token)
 
         return call
 
@@ -81,6 +125,8 @@ class Batch:
                     f"{function}: images must have at most {MOST_CHANNELS} channels if they are one image "
                     f"(gray images need an axis of length 1 for theirs), got {x.shape[3]}"
                 )
+        if 0 in x.shape[1:]:
+            raise ValueError(f"{function}: images must hold pixels, got shape {np.shape(images)}")
         self.x = x
         self.n, self.height, self.width, self.channels = x.shape
         self.dtype = x.dtype
@@ -111,6 +157,8 @@ class Batch:
             raise ValueError(f"{self.function}: out must have shape {shape}, got {out.shape}")
         if not out.flags.writeable:
             raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
+        if not out.flags.aligned:
+            raise ValueError(f"{self.function}: out must be aligned, got an array that is not")
         if np.may_share_memory(out, self.x):
             raise ValueError(f"{self.function}: out must not share memory with images, got an overlap")
 

@@ -26,8 +26,10 @@ Accuracy
     Class ``exact``: the bits of :mod:`regkern.reference.augment` on every instruction set and for any number of threads,
     except where a function says otherwise.
 
-How results differ from torchvision's is said at each function. Where nothing is said, uint8 results of interpolation and
-blending are within one level of its results: it cuts values off where we round them.
+Where a function differs from torchvision's it says so. What is not said each time: torchvision's color operations cut
+uint8 values off where these round, so results are up to one level apart (two for saturation, where it cuts twice); its luma
+weighs red by 0.2989; and with a ``fill`` its bilinear warps take a border pixel from either the image or the fill, where
+these interpolate between the two.
 """
 
 from regkern.augment.functional.color import (
@@ -63,6 +65,7 @@ from regkern.augment.functional.geometry import (
     vertical_flip,
     warp,
 )
+from regkern.augment.functional.mix import cutmix, mixup
 
 __all__ = [
     "adjust_brightness",
@@ -75,12 +78,14 @@ __all__ = [
     "autocontrast",
     "center_crop",
     "crop",
+    "cutmix",
     "equalize",
     "erase",
     "gaussian_blur",
     "gaussian_noise",
     "horizontal_flip",
     "invert",
+    "mixup",
     "normalize",
     "pad",
     "permute_channels",

@@ -476,7 +476,7 @@ def gaussian_blur(
         See the module.
     kernel_size : int or (int, int)
         Odd numbers of weights along x and y.
-    sigma : float or (n,) array-like, or a tuple or list (sigma along x, sigma along y) of such, >= 0, optional
+    sigma : float or (n,) array-like, or a tuple or list of two such, along x and along y, >= 0, optional
         Standard deviations in pixels; by default 0.15·kernel_size + 0.35, as in torchvision. 0 smooths nothing.
 
     Returns
@@ -508,7 +508,7 @@ def gaussian_blur(
             raise ValueError(f"gaussian_blur: kernel_size must be odd, got {k}")
     if sigma is None:
         sigma = tuple(0.15 * k + 0.35 for k in lengths)
-    both = check.pair("gaussian_blur", "sigma", sigma if isinstance(sigma, tuple | list) else (sigma, sigma), "x, y")
+    both = sigma if isinstance(sigma, tuple | list) and len(sigma) == 2 else (sigma, sigma)
     sigma_x, sigma_y = (check.numbers("gaussian_blur", "sigma", s, batch.n, low=0) for s in both)
     return batch.run([make.blur(batch.n, (lengths[1], lengths[0]), sigma_x, sigma_y)], out)
 

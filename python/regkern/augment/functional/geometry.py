@@ -161,8 +161,6 @@ def _crop(
 
 def _borders(function: str, batch: Batch, padding_mode: str, fill: ArrayLike) -> tuple[Padding, NDArray[np.float64]]:
     padding = check.choice(function, "padding_mode", padding_mode, Padding)
-    if padding is not Padding.CONSTANT and 0 in batch.size:
-        raise ValueError(f"{function}: padding_mode must be 'constant' for images without pixels, got {padding_mode!r}")
     return padding, check.per_channel(function, "fill", fill, batch.channels)
 
 
@@ -284,7 +282,7 @@ def resize(
     batch = Batch("resize", images, layout)
     if hasattr(size, "__index__"):
         short, shorter = check.whole("resize", "size", size, 1), min(batch.size)
-        height, width = (short if n == shorter else int(short * n / max(shorter, 1)) for n in batch.size)
+        height, width = (short if n == shorter else int(short * n / shorter) for n in batch.size)
     else:
         height, width = check.size("resize", size)
     box = (0, 0, batch.height, batch.width)
@@ -300,8 +298,6 @@ def _resize(
     antialias: bool,
     out: Array | None,
 ) -> Array:
-    if 0 in batch.size:
-        raise ValueError(f"{function}: images must have pixels, got a size of {batch.size}")
     how = check.choice(function, "interpolation", interpolation, Interpolation)
     return batch.run([make.resize(batch.n, box, size, how, bool(antialias))], out)
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern.augment._program import Op, Step
+from regkern.augment._run import Machine, on
 from regkern.reference.augment import filters, geometry, pixels
 from regkern.reference.augment._numbers import Image
 from regkern.reference.augment.geometry import Matrix, Size
+from regkern.reference.augment.mix import mix
 
 
 class Reader:
@@ -154,3 +156,7 @@ def run(name: str, x: NDArray[Any], steps: list[Step], out: NDArray[Any]) -> Non
                 f"got {out.shape} and {out.dtype}"
             )
         out[i] = image
+
+
+NUMPY = Machine(run, mix)
+twin = on(NUMPY)  # the same function on this machine

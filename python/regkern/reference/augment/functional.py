@@ -1,40 +1,39 @@
 """The functions of :mod:`regkern.augment.functional` on the machine in plain NumPy."""
 
 from regkern.augment import functional as native
-from regkern.augment._run import on
-from regkern.reference.augment._machine import run
+from regkern.reference.augment._machine import twin
 
-_twin = on(run)
-
-adjust_brightness = _twin(native.adjust_brightness)
-adjust_contrast = _twin(native.adjust_contrast)
-adjust_gamma = _twin(native.adjust_gamma)
-adjust_hue = _twin(native.adjust_hue)
-adjust_saturation = _twin(native.adjust_saturation)
-adjust_sharpness = _twin(native.adjust_sharpness)
-affine = _twin(native.affine)
-autocontrast = _twin(native.autocontrast)
-center_crop = _twin(native.center_crop)
-crop = _twin(native.crop)
-equalize = _twin(native.equalize)
-erase = _twin(native.erase)
-gaussian_blur = _twin(native.gaussian_blur)
-gaussian_noise = _twin(native.gaussian_noise)
-horizontal_flip = _twin(native.horizontal_flip)
-invert = _twin(native.invert)
-normalize = _twin(native.normalize)
-pad = _twin(native.pad)
-permute_channels = _twin(native.permute_channels)
-perspective = _twin(native.perspective)
-posterize = _twin(native.posterize)
-resize = _twin(native.resize)
-resized_crop = _twin(native.resized_crop)
-rgb_to_grayscale = _twin(native.rgb_to_grayscale)
-rotate = _twin(native.rotate)
-rotate90 = _twin(native.rotate90)
-solarize = _twin(native.solarize)
-vertical_flip = _twin(native.vertical_flip)
-warp = _twin(native.warp)
+adjust_brightness = twin(native.adjust_brightness)
+adjust_contrast = twin(native.adjust_contrast)
+adjust_gamma = twin(native.adjust_gamma)
+adjust_hue = twin(native.adjust_hue)
+adjust_saturation = twin(native.adjust_saturation)
+adjust_sharpness = twin(native.adjust_sharpness)
+affine = twin(native.affine)
+autocontrast = twin(native.autocontrast)
+center_crop = twin(native.center_crop)
+crop = twin(native.crop)
+cutmix = twin(native.cutmix)
+equalize = twin(native.equalize)
+erase = twin(native.erase)
+gaussian_blur = twin(native.gaussian_blur)
+gaussian_noise = twin(native.gaussian_noise)
+horizontal_flip = twin(native.horizontal_flip)
+invert = twin(native.invert)
+mixup = twin(native.mixup)
+normalize = twin(native.normalize)
+pad = twin(native.pad)
+permute_channels = twin(native.permute_channels)
+perspective = twin(native.perspective)
+posterize = twin(native.posterize)
+resize = twin(native.resize)
+resized_crop = twin(native.resized_crop)
+rgb_to_grayscale = twin(native.rgb_to_grayscale)
+rotate = twin(native.rotate)
+rotate90 = twin(native.rotate90)
+solarize = twin(native.solarize)
+vertical_flip = twin(native.vertical_flip)
+warp = twin(native.warp)
 
 __all__ = [
     "adjust_brightness",
@@ -47,12 +46,14 @@ __all__ = [
     "autocontrast",
     "center_crop",
     "crop",
+    "cutmix",
     "equalize",
     "erase",
     "gaussian_blur",
     "gaussian_noise",
     "horizontal_flip",
     "invert",
+    "mixup",
     "normalize",
     "pad",
     "permute_channels",

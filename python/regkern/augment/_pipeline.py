@@ -1,0 +1,183 @@
+"""What pipelines of images and of signals share: operations with names, draws, replay, serialization, scikit-learn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern._rng import SEED_END, seed_from
+from regkern.augment._transform import Draws, Params, Transform
+
+Array = NDArray[Any]
+
+
+class Pipeline:
+    """Transforms one after another.
+
+    Subclasses have a ``__call__`` and name their constructor's options in ``OPTIONS``, with defaults.
+    """
+
+    TYPE: ClassVar[str]
+    KINDS: ClassVar[tuple[str, ...]]
+    OPTIONS: ClassVar[dict[str, Any]]
+
+    transforms: Sequence[Transform]
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.function = self.TYPE  # whose name errors carry
+        if isinstance(transforms, str) or not isinstance(transforms, Sequence):
+            raise TypeError(f"{self.TYPE}: transforms must be a sequence, got {type(transforms).__name__}")
+        for t in transforms:
+            if not isinstance(t, Transform) or t.kind not in self.KINDS:
+                raise TypeError(f"{self.TYPE}: transforms must be transforms of {self.KINDS[0]}s, got {t!r}")
+        self.transforms = transforms
+        self._names = operation_names(self.TYPE, transforms)
+
+    def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
+        """Seed, epoch and index of the samples, checked."""
+        if index is None:
+            ids = np.arange(n, dtype=np.uint64)
+        else:
+            given = np.atleast_1d(np.asarray(index))
+            if given.dtype.kind not in "iu":
+                raise TypeError(f"{self.function}: index must be integers, got {given.dtype}")
+            if given.shape != (n,):
+                raise ValueError(f"{self.function}: index must have shape ({n},), got {given.shape}")
+            if given.dtype.kind == "i" and n and given.min() < 0:
+                raise ValueError(f"{self.function}: index must be >= 0, got {given.min()}")
+            ids = np.ascontiguousarray(given, dtype=np.uint64)
+        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
+            raise TypeError(f"{self.function}: epoch must be an int, got {epoch!r}")
+        if not 0 <= epoch < SEED_END:
+            raise ValueError(f"{self.function}: epoch must be an int in [0, 2**64), got {epoch}")
+        return seed_from(rng, self.function), int(epoch), ids
+
+    def _given(self, params: Any) -> None:
+        """Whether parameters to be replayed are those of these operations."""
+        if not isinstance(params, dict):
+            raise TypeError(f"{self.function}: params must be a dict, got {type(params).__name__}")
+        missing = [name for name in self._names if name not in params]
+        if missing:
+            raise ValueError(f"{self.function}: params must have an entry for {missing[0]!r}, got {sorted(params)}")
+
+    def _parameters(
+        self, t: Transform, name: str, images: Any, sampling: tuple[int, int, Any], params: dict[str, Params] | None
+    ) -> Params:
+        """The parameters of one operation: replayed or drawn."""
+        if params is None:
+            return t.draw(Draws(*sampling, name), images)
+        for key, value in params[name].items():
+            if np.ndim(value) and key != "seeds" and len(value) != images.n:
+                raise ValueError(
+                    f"{self.function}: params[{name!r}][{key!r}] must have {images.n} rows, one for each sample, "
+                    f"got {len(value)}"
+                )
+        return params[name]
+
+    def __repr__(self) -> str:
+        shown = [f"{k}={getattr(self, k)!r}" for k, v in self.OPTIONS.items() if getattr(self, k) != v]
+        return f"{self.TYPE}({', '.join([repr(list(self.transforms)), *shown])})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.get_params(deep=False))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The type and all arguments, as what JSON can hold."""
+        options = {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in self.OPTIONS}
+        return {"type": self.TYPE, "transforms": [t.to_dict() for t in self.transforms]} | options
+
+    def evaluation(self) -> Any:
+        """The pipeline for judging a model: without randomness.
+
+        What is not random stays, random crops become central ones, ``RandomResizedCrop`` becomes ``Resize``, and all else
+        goes.
+        """
+        left = [e for t in self.transforms if (e := t.evaluation()) is not None]
+        return type(self)(left, **{k: getattr(self, k) for k in self.OPTIONS})
+
+    # scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"transforms": self.transforms} | {k: getattr(self, k) for k in self.OPTIONS}
+
+    def set_params(self, **params: Any) -> Any:
+        """Change arguments of the constructor; returns self."""
+        unknown = set(params) - {"transforms", *self.OPTIONS}
+        if unknown:
+            raise ValueError(f"{self.TYPE}: set_params knows {['transforms', *self.OPTIONS]}, got {sorted(unknown)}")
+        type(self)(**self.get_params() | params)  # before anything is changed
+        self.__init__(**self.get_params() | params)  # type: ignore[misc]
+        return self
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Nothing is learned; returns self."""
+        return self
+
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> Array:
+        """The augmented images, for training; rows of features come back as rows of features."""
+        return self._rows(self, X)
+
+    def transform(self, X: ArrayLike) -> Array:
+        """What ``evaluation()`` makes of the images, for judging; rows of features come back as such."""
+        return self._rows(self.evaluation(), X)
+
+    def _rows(self, pipeline: Any, X: ArrayLike) -> Array:
+        x = np.asarray(X)
+        shape = self.get_params().get("image_shape")
+        if shape is None:
+            return np.asarray(pipeline(x))
+        if x.ndim != 2 or x.shape[1] != np.prod(shape):
+            raise ValueError(f"{self.function}: X must have shape (n, {np.prod(shape)}), got {x.shape}")
+        y = pipeline(x.reshape(-1, *shape, *((1,) if len(shape) == 2 else ())))
+        return np.asarray(y).reshape(len(x), -1)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
+            input_tags=InputTags(two_d_array=True, three_d_array=True),
+            requires_fit=False,
+            non_deterministic=True,
+        )
+
+    def __sklearn_clone__(self) -> Any:
+        return copy.deepcopy(self)
+
+
+PIPELINES: dict[str, type[Pipeline]] = {}
+
+
+def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:
+    return kind(**arguments)
+
+
+def operation_names(owner: str, transforms: Sequence[Transform]) -> list[str]:
+    """A name for each operation: its own, or its class, with -2, -3 … for further ones of a class."""
+    names: list[str] = []
+    counts: dict[str, int] = {}
+    for t in transforms:
+        if t.name is None:
+            kind = type(t)._type()
+            counts[kind] = counts.get(kind, 0) + 1
+            names.append(kind if counts[kind] == 1 else f"{kind}-{counts[kind]}")
+        else:
+            names.append(t.name)
+        if names[-1] in names[:-1]:
+            raise ValueError(f"{owner}: names of transforms must differ, got {names[-1]!r} twice")
+    return names

@@ -1,0 +1,269 @@
+"""What a transform is: parameters drawn for each sample, and the steps they lead to.
+
+All randomness is a function of (seed, epoch, index of the sample, name of the operation). With B the bytes of blake2b,
+
+    k   = random_bits(2, seed=seed, stream=B(name))     as one number, low word first
+    key = random_bits(2, seed=k, stream=epoch)          as one number
+    u   = uniform(count, seed=key, stream=index[i])     the numbers of sample i
+
+so a sample's parameters depend neither on the batch it is in, nor on the order, the threads or the workers, nor on the
+other operations of a pipeline.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern import _core
+from regkern.augment._options import number
+from regkern.augment._program import Op, Step
+
+Array = NDArray[Any]
+Params = dict[str, Any]
+
+
+class Images(NamedTuple):
+    """A batch at some point of a pipeline."""
+
+    n: int
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    def after(self, steps: Sequence[Step]) -> Images:
+        """What steps make of them."""
+        height, width, dtype = self.height, self.width, self.dtype
+        for step in steps:
+            if step.op in SIZED:
+                height, width = step.size
+            elif step.op is Op.NORMALIZE:
+                dtype = FLOAT32
+        return Images(self.n, height, width, self.channels, dtype)
+
+
+SIZED = frozenset((Op.ROTATE90, Op.CROP, Op.WARP, Op.RESIZE))  # what has the size of its result as step.size
+FLOAT32 = np.dtype(np.float32)
+
+
+@functools.lru_cache(maxsize=4096)
+def _stream(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+@functools.lru_cache(maxsize=4096)
+def operation_key(seed: int, epoch: int, name: str) -> int:
+    """The Philox key of an operation in an epoch."""
+
+    def bits(key: int, stream: int) -> int:
+        low, high = _core.random_bits(2, key, stream).tolist()
+        return int(low | high << 32)
+
+    return bits(bits(seed, _stream(name)), epoch)
+
+
+class Draws:
+    """The random numbers of one operation, a row for each sample."""
+
+    __slots__ = ("epoch", "index", "name", "seed")
+
+    def __init__(self, seed: int, epoch: int, index: NDArray[np.uint64], name: str) -> None:
+        self.seed = seed
+        self.epoch = epoch
+        self.index = index
+        self.name = name
+
+    def uniform(self, count: int) -> NDArray[np.float64]:
+        """(n, count) uniform numbers in [0, 1); always the first ones."""
+        return _core.augment_draws(operation_key(self.seed, self.epoch, self.name), self.index, count)
+
+    def key(self, purpose: str) -> int:
+        """A key for numbers that are made later: those of pixels."""
+        return operation_key(self.seed, self.epoch, f"{self.name}/{purpose}")
+
+    def child(self, name: str) -> Draws:
+        """The draws of an operation inside of this one."""
+        return Draws(self.seed, self.epoch, self.index, f"{self.name}/{name}")
+
+
+def between(u: Array, low: float, high: float) -> Array:
+    """Uniform numbers of [0, 1) stretched to [low, high)."""
+    return low + u * (high - low)
+
+
+def below(u: Array, end: Any) -> Array:
+    """Uniform numbers of [0, 1) as integers 0 … end − 1."""
+    return np.asarray(u * end).astype(np.int64)
+
+
+_REGISTRY: dict[str, type[Transform]] = {}
+
+
+@dataclass(frozen=True, repr=False)
+class Transform:
+    """A random operation on a batch.
+
+    ``draw`` makes the parameters, one row for each sample, and ``steps`` what a machine does with them. Calling a
+    transform is calling ``Compose`` of it alone; see there for the arguments.
+    """
+
+    name: str | None = field(default=None, kw_only=True)
+
+    random: ClassVar[bool] = True
+    kind: ClassVar[str] = "image"
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not abstract:
+            _REGISTRY[cls._type()] = cls
+
+    @classmethod
+    def _type(cls) -> str:
+        return cls.__name__
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        """Parameters of each sample: arrays of n rows."""
+        return {}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        """The program that applies the parameters to images like these."""
+        raise NotImplementedError
+
+    def evaluation(self) -> Transform | None:
+        """What stands in this place when a model is judged: nothing for what is random, itself for what is not."""
+        return None if self.random else self
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        *,
+        rng: Any = None,
+        index: ArrayLike | None = None,
+        epoch: int = 0,
+        labels: Any = None,
+        masks: Any = None,
+        boxes: Any = None,
+        keypoints: Any = None,
+        params: dict[str, Params] | None = None,
+        return_params: bool = False,
+        layout: str | None = None,
+        out: Array | None = None,
+    ) -> Any:
+        """Apply to a batch or one image; the arguments are those of ``Compose.__call__``."""
+        return self._pipeline()(
+            x,
+            rng=rng,
+            index=index,
+            epoch=epoch,
+            labels=labels,
+            masks=masks,
+            boxes=boxes,
+            keypoints=keypoints,
+            params=params,
+            return_params=return_params,
+            layout=layout,
+            out=out,
+        )
+
+    def _pipeline(self) -> Any:
+        pipeline = self.__dict__.get("_alone")
+        if pipeline is None:
+            from regkern.augment.compose import Compose  # noqa: PLC0415 (it is made of transforms)
+
+            pipeline = Compose([self])
+            pipeline.function = self._type()
+            self._set(_alone=pipeline)
+        return pipeline
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def _set(self, **values: Any) -> None:
+        """Store checked arguments in their one form."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in sorted(fields(self), key=lambda f: bool(f.kw_only))
+            if getattr(self, f.name) != f.default
+        ]
+        return f"{self._type()}({', '.join(shown)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The type and all arguments, as what JSON can hold."""
+        return {"type": self._type()} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @staticmethod
+    def from_dict(state: dict[str, Any]) -> Any:
+        """The transform that ``to_dict`` wrote down."""
+        return from_dict(state)
+
+
+class Sometimes(Transform, abstract=True):
+    """One operation that falls on a sample with probability p, which a subclass has as its field."""
+
+    p: float
+
+    def __post_init__(self) -> None:
+        self._set(p=number(self._type(), "p", self.p, 0, 1))
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        return {"active": draws.uniform(1)[:, 0] < self.p}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Transform):
+        return value.to_dict()
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def from_dict(state: dict[str, Any]) -> Any:
+    """The transform or pipeline that ``to_dict`` wrote down.
+
+    Parameters
+    ----------
+    state : dict
+        Of ``to_dict``, possibly by way of JSON.
+
+    Returns
+    -------
+    Transform or Compose
+
+    Raises
+    ------
+    ValueError
+        If the type is none of this module's.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.augment.from_dict({"type": "RandomCrop", "size": [24, 24], "padding": 2})
+    RandomCrop(size=(24, 24), padding=(2, 2, 2, 2))
+    """
+    if not isinstance(state, dict) or "type" not in state:
+        raise TypeError(f"from_dict: state must be a dict with a type, got {state!r}")
+    arguments = {name: value for name, value in state.items() if name != "type"}
+    make: Any = _REGISTRY.get(state["type"])
+    if make is None:
+        from regkern.augment._pipeline import PIPELINES  # noqa: PLC0415 (they are made of transforms)
+
+        make = PIPELINES.get(state["type"])
+    if make is None:
+        raise ValueError(f"from_dict: type must be a transform or a pipeline, got {state['type']!r}")
+    if "transforms" in arguments:
+        arguments["transforms"] = [from_dict(t) for t in arguments["transforms"]]
+    return make(**arguments)

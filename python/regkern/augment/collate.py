@@ -1,0 +1,169 @@
+"""Pipelines in a DataLoader: samples that know their index, and a collate_fn that augments the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from regkern._rng import SEED_END, seed_from
+from regkern.augment._transform import Transform
+from regkern.augment.compose import Compose
+
+
+class Sample(NamedTuple):
+    """A sample of a data set, with its index."""
+
+    index: int  # type: ignore[assignment]  # tuple.index gives way
+    sample: Any
+
+
+class Indexed:
+    """A data set whose samples are ``Sample(index, sample)``; made by ``indexed``."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(int(index), self.dataset[index])
+
+    def __repr__(self) -> str:
+        return f"indexed({self.dataset!r})"
+
+
+def indexed(dataset: Any) -> Indexed:
+    """A data set whose samples carry their index, so that augmentation can be a function of it.
+
+    Parameters
+    ----------
+    dataset : object with ``__len__`` and ``__getitem__``
+
+    Returns
+    -------
+    Indexed
+        Of the same length; item i is ``(i, dataset[i])``.
+
+    Examples
+    --------
+    >>> import regkern.augment as A
+    >>> A.indexed(["cat", "dog"])[1]
+    Sample(index=1, sample='dog')
+    """
+    return Indexed(dataset)
+
+
+class Collate:
+    """A DataLoader's ``collate_fn``: the images of a batch stacked and augmented in one call.
+
+    Parameters
+    ----------
+    transform : Compose or Transform
+    rng : int in [0, 2**64) or None
+        The seed. With a seed, the samples must be those of ``indexed(dataset)``, and batches are a function of seed, epoch
+        and indices: of any number of workers, in any order, and after a resume. None: fresh draws for every batch.
+    output : {'torch', 'numpy'}
+        What images and labels are returned as. Tensors go from workers to the main process by shared memory, arrays
+        through a pipe.
+
+    Attributes
+    ----------
+    epoch : int
+        What ``set_epoch`` set, 0 at first.
+
+    Raises
+    ------
+    TypeError
+        If ``rng`` is a generator: every worker would have a copy of it and draw the same.
+
+    Notes
+    -----
+    A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
+    shape. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
+
+    ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
+    memory. Workers fetch batches ahead, so call it before an epoch's iterator is made.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern.augment as A
+    >>> dataset = [(np.full((4, 4, 1), i, np.uint8), i % 2) for i in range(6)]
+    >>> collate = A.Collate(A.RandomCrop(2), rng=0, output="numpy")
+    >>> samples = A.indexed(dataset)
+    >>> images, labels = collate([samples[4], samples[1]])
+    >>> images.shape, images[:, 0, 0, 0], labels
+    ((2, 2, 2, 1), array([4, 1], dtype=uint8), array([0, 1]))
+    """
+
+    def __init__(self, transform: Compose | Transform, *, rng: int | None = None, output: str = "torch") -> None:
+        if not isinstance(transform, Compose | Transform):
+            raise TypeError(f"Collate: transform must be a Compose or a transform, got {type(transform).__name__}")
+        if not (rng is None or isinstance(rng, int | np.integer)):
+            raise TypeError(
+                f"Collate: rng must be an int or None, since every worker copies a generator, got {type(rng).__name__}"
+            )
+        if output not in ("torch", "numpy"):
+            raise ValueError(f"Collate: output must be 'torch' or 'numpy', got {output!r}")
+        self.transform = transform
+        self.rng = None if rng is None else seed_from(rng, "Collate")
+        self.output = output
+        self._epoch = _shared(0)
+
+    @property
+    def epoch(self) -> int:
+        """The number that draws belong to."""
+        return int(self._epoch.value)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, in this process and in workers."""
+        if not 0 <= epoch < SEED_END:
+            raise ValueError(f"Collate: epoch must be an int in [0, 2**64), got {epoch}")
+        self._epoch.value = epoch
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        index = None
+        if samples and isinstance(samples[0], Sample):
+            index = [s.index for s in samples]
+            samples = [s.sample for s in samples]
+        elif self.rng is not None:
+            raise ValueError(
+                "Collate: samples must be those of rk.augment.indexed(dataset) where there is a seed, since draws would "
+                f"repeat in every batch, got {type(samples[0]).__name__ if samples else samples}"
+            )
+        pairs = bool(samples) and isinstance(samples[0], tuple | list)
+        images = np.stack([np.asarray(s[0] if pairs else s) for s in samples])
+        labels = np.asarray([s[1] for s in samples]) if pairs else None
+        result = self.transform(images, rng=self.rng, index=index, epoch=self.epoch, labels=labels)
+        return _tensors(result) if self.output == "torch" else result
+
+    def __getstate__(self) -> dict[str, Any]:
+        from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 (not needed by most)
+
+        # Memory is shared with a process that is being started; a pickle in a file holds the number.
+        spawning = get_spawning_popen() is not None
+        return self.__dict__ | {"_epoch": self._epoch if spawning else self.epoch}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._epoch, int):
+            self._epoch = _shared(self._epoch)
+
+    def __repr__(self) -> str:
+        return f"Collate({self.transform!r}, rng={self.rng}, output={self.output!r})"
+
+
+def _shared(epoch: int) -> Any:
+    from multiprocessing.sharedctypes import RawValue  # noqa: PLC0415 (it loads ctypes)
+
+    return RawValue("Q", epoch)
+
+
+def _tensors(result: Any) -> Any:
+    import torch  # noqa: PLC0415 (optional)
+
+    if isinstance(result, tuple):
+        return tuple(map(_tensors, result))
+    return torch.from_numpy(np.ascontiguousarray(result))

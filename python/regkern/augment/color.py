@@ -1,0 +1,368 @@
+"""Transforms of values: color, noise, blur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern.augment import _options as check
+from regkern.augment import _steps
+from regkern.augment._program import Step
+from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, between
+
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, each by a random factor and in a random order.
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : float or (float, float), optional
+        Range of the factor; one number v means (max(0, 1 − v), 1 + v).
+    hue : float or (float, float), optional
+        Range of the turn of the hue, within [-0.5, 0.5]; one number v means (−v, v).
+
+    Notes
+    -----
+    Names and ranges are torchvision's. torchvision draws one order for each call, here each sample has its own.
+    Contrast pivots on the mean luma of the image as it is at that moment, as in torchvision and Pillow; albumentations pivots
+    on the mean of the image. float32 images are clamped to [0, 1] after each operation, as in torchvision.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.full((3, 1, 1, 1), 100, np.uint8)
+    >>> rk.augment.ColorJitter(brightness=0.5)(x, rng=0).ravel()
+    array([136,  92, 100], dtype=uint8)
+    """
+
+    brightness: float | Range | None = None
+    contrast: float | Range | None = None
+    saturation: float | Range | None = None
+    hue: float | Range | None = None
+
+    OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
+
+    def __post_init__(self) -> None:
+        for option in self.OPERATIONS:
+            value = getattr(self, option)
+            if value is not None:
+                limits = (-0.5, 0.5, 0.0) if option == "hue" else (0.0, np.inf, 1.0)
+                self._set(**{option: check.interval("ColorJitter", option, value, *limits)})
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        u = draws.uniform(8)
+        ranges = {option: getattr(self, option) for option in self.OPERATIONS}
+        params = {o: between(u[:, j], *r) for j, (o, r) in enumerate(ranges.items()) if r is not None}
+        # The rank of a number of its own, among those in use, is the place of an operation.
+        keys = u[:, 4:][:, [r is not None for r in ranges.values()]]
+        params["order"] = keys.argsort(axis=1).argsort(axis=1)
+        return params
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        used = [option for option in self.OPERATIONS if option in params]
+        order = params["order"]
+        return [
+            getattr(_steps, option)(images.n, params[option], order[:, j] == place if len(used) > 1 else None)
+            for place in range(len(used))
+            for j, option in enumerate(used)
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomGamma(Transform):
+    """x ↦ gain·x^gamma on [0, 1].
+
+    Parameters
+    ----------
+    gamma : (float, float), default (0.8, 1.2)
+        Range of the exponent, > 0; below 1 makes shadows lighter.
+    gain : float, default 1
+
+    Notes
+    -----
+    torchvision has ``adjust_gamma`` alone. The range is albumentations' RandomGamma(gamma_limit=(80, 120)).
+    """
+
+    gamma: Range = (0.8, 1.2)
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(
+            gamma=check.positive_interval("RandomGamma", "gamma", self.gamma),
+            gain=check.number("RandomGamma", "gain", self.gain, 0),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        return {"gamma": between(draws.uniform(1)[:, 0], *self.gamma)}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.gamma(images.n, params["gamma"], self.gain, images.dtype)]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomInvert(Sometimes):
+    """The negative, with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+    """
+
+    p: float = 0.5
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.invert(images.n, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomEqualize(Sometimes):
+    """A flat histogram of each channel, with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+
+    Notes
+    -----
+    The algorithm is Pillow's, channel by channel; float32 goes by way of 256 levels.
+    """
+
+    p: float = 0.5
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.equalize(images.n, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomAutocontrast(Sometimes):
+    """The range of each channel stretched to all values, with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+    """
+
+    p: float = 0.5
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.autocontrast(images.n, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomGrayscale(Sometimes):
+    """Luma in all three channels, with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.1
+    """
+
+    p: float = 0.1
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.grayscale(images.n, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomPosterize(Sometimes):
+    """The upper bits of each value, with probability p.
+
+    Parameters
+    ----------
+    bits : int in [0, 8]
+        How many bits stay.
+    p : float in [0, 1], default 0.5
+    """
+
+    bits: int
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(bits=check.whole("RandomPosterize", "bits", self.bits))
+        check.number("RandomPosterize", "bits", self.bits, 0, 8)
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.posterize(images.n, self.bits, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomSolarize(Sometimes):
+    """Values from a threshold on inverted, with probability p.
+
+    Parameters
+    ----------
+    threshold : float
+        In the image's units: 0 … 255 for uint8, 0 … 1 for float32.
+    p : float in [0, 1], default 0.5
+    """
+
+    threshold: float
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(threshold=check.number("RandomSolarize", "threshold", self.threshold))
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.solarize(images.n, self.threshold, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomAdjustSharpness(Sometimes):
+    """Between a smoothed image, 0, and the image, 1, and beyond, with probability p.
+
+    Parameters
+    ----------
+    sharpness_factor : float >= 0
+    p : float in [0, 1], default 0.5
+    """
+
+    sharpness_factor: float
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        factor = check.number("RandomAdjustSharpness", "sharpness_factor", self.sharpness_factor, 0)
+        self._set(sharpness_factor=factor)
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.sharpness(images.n, self.sharpness_factor, params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianBlur(Transform):
+    """Smoothed by a Gaussian of a random width; borders are reflected.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Odd width and height of the kernel, in torchvision's order.
+    sigma : float or (float, float), default (0.1, 2.0)
+        Range of the standard deviation in pixels; one number is the only one.
+    """
+
+    kernel_size: int | tuple[int, int]
+    sigma: float | Range = (0.1, 2.0)
+
+    def __post_init__(self) -> None:
+        me = "GaussianBlur"
+        kernel = check.size(me, self.kernel_size, "kernel_size")
+        if any(k % 2 == 0 for k in kernel):
+            raise check.fail(me, "kernel_size", "odd", self.kernel_size)
+        sigma = (self.sigma, self.sigma) if check.is_number(self.sigma) else self.sigma
+        self._set(kernel_size=kernel, sigma=check.positive_interval(me, "sigma", sigma))
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        return {"sigma": between(draws.uniform(1)[:, 0], *self.sigma)}  # type: ignore[misc]
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        width, height = self.kernel_size  # type: ignore[misc]
+        return [_steps.blur(images.n, (height, width), params["sigma"], params["sigma"])]
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianNoise(Transform):
+    """Normal noise on each value.
+
+    Parameters
+    ----------
+    mean : float, default 0
+    sigma : float or (float, float), default 0.1
+        The standard deviation, or its range: each sample draws its own.
+    clip : bool, default True
+        Whether float32 results are clipped to [0, 1]; uint8 saturates always.
+
+    Notes
+    -----
+    ``mean`` and ``sigma`` are in units of the largest value: 0.1 means 25.5 levels of uint8. The numbers are true normals
+    (Box and Muller's method), those of ``rk.normal``, and belong to the sample and its pixel. torchvision's takes float
+    images and one sigma.
+    """
+
+    mean: float = 0.0
+    sigma: float | Range = 0.1
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        me = "GaussianNoise"
+        one = check.is_number(self.sigma)
+        self._set(
+            mean=check.number(me, "mean", self.mean),
+            sigma=check.number(me, "sigma", self.sigma, 0) if one else check.interval(me, "sigma", self.sigma, 0),
+            clip=check.boolean(me, "clip", self.clip),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        params: Params = {"seed": draws.key("pixels"), "index": draws.index}
+        if isinstance(self.sigma, tuple):
+            params["sigma"] = between(draws.uniform(1)[:, 0], *self.sigma)
+        return params
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        sigma = params.get("sigma", self.sigma)
+        return [_steps.noise(images.n, self.mean, sigma, self.clip, params["seed"], params["index"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomChannelPermutation(Transform):
+    """The channels in a random order, each order as likely."""
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        return {"order": draws.uniform(images.channels).argsort(axis=1)}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.permute(images.n, params["order"])]
+
+
+@dataclass(frozen=True, repr=False)
+class Normalize(Transform):
+    """(x − mean)/std of each channel with x in [0, 1]: from uint8 or float32 to float32, and to another layout.
+
+    Parameters
+    ----------
+    mean, std : float or one for each channel
+        In units of the largest value, as everyone quotes them; std > 0.
+    layout_out : {'NHWC', 'NCHW'}, optional
+        The layout of the result; that of the input by default.
+
+    Notes
+    -----
+    torchvision needs ``ToDtype(torch.float32, scale=True)`` before; here that is part of the operation, one factor and
+    one summand for each channel. ``Normalize(0, 1)`` only converts.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
+    >>> rk.augment.Normalize(0.5, 0.5, layout_out="NCHW")(x).reshape(3).round(4)
+    array([-1. , -0.6,  1. ], dtype=float32)
+    """
+
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    layout_out: str | None = None
+
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        me = "Normalize"
+        std = check.fill(me, self.std, "std")
+        if np.min(std) <= 0:
+            raise check.fail(me, "std", "> 0", self.std)
+        self._set(
+            mean=check.fill(me, self.mean, "mean"),
+            std=std,
+            layout_out=check.choice(me, "layout_out", self.layout_out, (None, *check.LAYOUTS)),
+        )
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        mean, std = (check.channels("Normalize", k, getattr(self, k), images.channels) for k in ("mean", "std"))
+        return [_steps.normalize(images.n, mean, std, images.dtype)]

@@ -1,0 +1,280 @@
+"""Pipelines of images: one program for all operations, one read and one write of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern.augment import _options as check
+from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
+from regkern.augment._pipeline import PIPELINES, Pipeline
+from regkern.augment._program import Step
+from regkern.augment._run import Batch, machine
+from regkern.augment._transform import Images, Params, Transform
+from regkern.augment.color import Normalize
+
+Array = NDArray[Any]
+
+
+class Compose(Pipeline):
+    """Transforms one after another, as one program.
+
+    Parameters
+    ----------
+    transforms : sequence of Transform
+        In their order. ``MixUp``, ``CutMix`` and ``MixUpCutMix`` may only be the last.
+    layout : {'NHWC', 'NCHW'}
+        Of the images that come in; a single image is HWC or CHW.
+    layout_out : {'NHWC', 'NCHW'}, optional
+        Of the images that go out. By default that of a ``Normalize`` in the pipeline, or ``layout``.
+    mask_fill : int or float, default 0
+        What masks hold outside of the image: 255 where that is the label of nothing.
+    rng : int in [0, 2**64), np.random.Generator or None
+        Used by calls that give none.
+    image_shape : (int, int) or (int, int, int), optional
+        For scikit-learn's (n, features) rows: the shape of one image; (height, width), or three numbers in the order of
+        ``layout``.
+
+    Attributes
+    ----------
+    transforms, layout, layout_out, mask_fill, rng, image_shape
+        As given.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+    ValueError
+        If an option is none of those listed, a mixing is not last, or two transforms have one name.
+
+    Notes
+    -----
+    **Fusion.** Flips, quarter turns, crops and warps are gathered into one read of the batch, pixel operations ride on it,
+    and ``Normalize`` with a change of layout is how it is written: see ``docs/augment.md``. The result is that of the
+    transforms one after another, with one exception: neighbouring warps are multiplied and interpolate once, which is
+    sharper than twice.
+
+    **Randomness.** The parameters of a sample are a function of (seed, epoch, index, name of the operation). They depend
+    neither on the batch it is in, nor on order, threads, workers or a resume, and adding an operation changes
+    no other's. A name is the class, with -2, -3 … for further ones of the same class, unless a transform has ``name=``.
+
+    **scikit-learn.** ``fit_transform`` augments; ``transform`` does what ``evaluation()`` does, so a pipeline trains on augmented
+    images and predicts from plain ones.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> import regkern.augment as A
+    >>> train = A.Compose([
+    ...     A.RandomCrop(32, padding=4),
+    ...     A.RandomHorizontalFlip(),
+    ...     A.Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26), layout_out="NCHW"),
+    ... ])
+    >>> x = np.zeros((128, 32, 32, 3), np.uint8)
+    >>> y = train(x, rng=42, index=np.arange(128), epoch=3)
+    >>> y.shape, y.dtype
+    ((128, 3, 32, 32), dtype('float32'))
+    >>> again = train(x[5:9], rng=42, index=[5, 6, 7, 8], epoch=3)
+    >>> bool((again == y[5:9]).all())
+    True
+    >>> y, params = train(x, return_params=True)
+    >>> bool((train(x, params=params) == y).all())
+    True
+    """
+
+    TYPE: ClassVar[str] = "Compose"
+    KINDS: ClassVar[tuple[str, ...]] = ("image", "mix")
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "layout": "NHWC",
+        "layout_out": None,
+        "mask_fill": 0,
+        "rng": None,
+        "image_shape": None,
+    }
+
+    def __init__(
+        self,
+        transforms: Sequence[Transform],
+        *,
+        layout: str = "NHWC",
+        layout_out: str | None = None,
+        mask_fill: float = 0,
+        rng: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(transforms)
+        self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
+        self.layout_out = check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS))
+        self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
+        self.rng = rng
+        self.image_shape = image_shape
+        if image_shape is not None:
+            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in image_shape)
+            if len(self.image_shape) not in (2, 3):
+                raise check.fail("Compose", "image_shape", "(height, width) or three numbers", image_shape)
+        mixes = [t.kind == "mix" for t in transforms]
+        if any(mixes[:-1]):
+            raise ValueError(
+                f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before"
+            )
+        self._mix: Any = transforms[-1] if any(mixes) else None
+        named = [t.layout_out for t in transforms if isinstance(t, Normalize) and t.layout_out is not None]
+        if len({*named, *([layout_out] if layout_out else [])}) > 1:
+            raise ValueError(f"Compose: layouts that go out must agree, got {[*named, layout_out]}")
+        self._layout_out = layout_out or (named[0] if named else None)
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        *,
+        rng: Any = None,
+        index: ArrayLike | None = None,
+        epoch: int = 0,
+        labels: Any = None,
+        masks: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        keypoints: ArrayLike | None = None,
+        params: dict[str, Params] | None = None,
+        return_params: bool = False,
+        layout: str | None = None,
+        out: Array | None = None,
+    ) -> Any:
+        """Apply to a batch or to one image.
+
+        Parameters
+        ----------
+        x : (n, h, w, c), (n, c, h, w), (h, w, c), (c, h, w) or (h, w) ndarray of uint8 or float32
+            In this pipeline's ``layout``; any strides. One image has at most 4 channels. float32 lies in [0, 1].
+        rng : int in [0, 2**64), np.random.Generator or None
+            The seed, or what to draw one from, once for each call (SPEC 7). None: the pipeline's ``rng``, and fresh from
+            the operating system if that is None, too.
+        index : (n,) array-like of int >= 0, optional
+            Which samples of the data set these are; 0 … n − 1 by default. Parameters belong to it.
+        epoch : int in [0, 2**64), default 0
+        labels : array-like, optional
+            Returned as they are, or mixed; see ``MixUp``.
+        masks : (n, h, w) or (n, h, w, k) array-like of any dtype, optional
+            Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
+        boxes : (n, k, 4) array-like, optional
+            x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
+            cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN.
+        keypoints : (n, k, 2) array-like, optional
+            x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are.
+        params : dict, optional
+            What ``return_params`` gave: nothing is drawn, and rng, index and epoch are not used.
+        return_params : bool, default False
+        layout : {'NHWC', 'NCHW'}, optional
+            In place of the pipeline's.
+        out : ndarray, optional
+            Where to write: of the result's shape and dtype, no memory of x; any strides.
+
+        Returns
+        -------
+        y or tuple
+            The images, ``out`` or a new array in C order. Where labels, masks, boxes or keypoints were given or parameters asked for, a tuple
+            of the images and these, in this order. Of one image all come without the first axis.
+
+        Raises
+        ------
+        TypeError
+            If x is neither uint8 nor float32, or an argument is of another kind.
+        ValueError
+            If a shape does not fit, or a seed, epoch or index is out of range.
+        """
+        if isinstance(x, list | tuple):
+            raise TypeError(
+                f"{self.function}: x must be an ndarray, got {type(x).__name__}; for a DataLoader there is Collate"
+            )
+        batch = Batch(self.function, x, self.layout if layout is None else layout)
+        n, single = batch.n, batch.ndim < 4
+        images = Images(n, *batch.size, batch.channels, batch.dtype)
+        sampling: tuple[int, int, Any] = (0, 0, None)
+        if params is None:
+            sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
+        else:
+            self._given(params)
+        followers = [
+            self._follower(*f, n, single) for f in (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
+        ]
+        if self._mix is not None and not all(f is None for f in followers):
+            raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
+        self._check_followers(followers, images)
+
+        steps: list[Step] = []
+        drawn: dict[str, Params] = {}
+        current = images
+        for t, name in zip(self.transforms, self._names, strict=True):
+            drawn[name] = p = self._parameters(t, name, current, sampling, params)
+            if t.kind != "mix":
+                more = t.steps(p, current)
+                current = current.after(more)
+                steps += more
+        if self._mix is not None:
+            labels = self._mix.mixed_labels(labels, drawn[self._names[-1]], n)
+
+        y, y4 = batch.output(current.size, current.dtype, self._layout_out, out)
+        if self._mix is None:
+            machine(self.function, batch.x, steps, y4)
+        else:
+            alone = batch.x
+            if steps:
+                alone = batch.output(current.size, current.dtype, self._layout_out, None)[1]
+                machine(self.function, batch.x, steps, alone)
+            self._mix.mix(self.function, alone, drawn[self._names[-1]], y4)
+
+        results: list[Any] = [y]
+        if labels is not None:
+            results.append(labels)
+        if not all(f is None for f in followers):
+            results += self._follow(followers, steps, images, current, single)
+        if return_params:
+            results.append(drawn)
+        return y if len(results) == 1 else tuple(results)
+
+    def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
+        if value is None:
+            return None
+        a = np.asarray(value)[None] if single else np.asarray(value)
+        if a.ndim == 0 or len(a) != n:
+            raise ValueError(f"{self.function}: {name} must have {n} rows, one for each image, got shape {a.shape}")
+        return a
+
+    def _check_followers(self, followers: list[Array | None], images: Images) -> None:
+        masks, boxes, keypoints = followers
+        if masks is not None and (masks.ndim not in (3, 4) or masks.shape[1:3] != images.size):
+            shape = (images.n, *images.size)
+            raise ValueError(f"{self.function}: masks must have shape {shape} or {(*shape, 'k')}, got {masks.shape}")
+        for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
+            if points is not None and (points.ndim != 3 or points.shape[2] != width):
+                raise ValueError(
+                    f"{self.function}: {name} must have shape ({images.n}, k, {width}), got {points.shape}"
+                )
+
+    def _follow(
+        self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool
+    ) -> list[Array]:
+        masks, boxes, keypoints = followers
+        results = []
+        if masks is not None:
+            source = mask_bytes(masks)
+            moved = np.empty((images.n, *after.size, source.shape[3]), np.uint8)
+            machine(self.function, source, mask_steps(steps, self.mask_fill, masks), moved)
+            results.append(moved.view(masks.dtype).reshape(images.n, *after.size, *masks.shape[3:]))
+        if boxes is not None or keypoints is not None:
+            matrices = forward_matrices(steps, images.n, images.size)
+            if boxes is not None:
+                results.append(_like(boxes, move_boxes(boxes.astype(np.float64), matrices, after.size)))
+            if keypoints is not None:
+                results.append(_like(keypoints, move(keypoints.astype(np.float64), matrices)))
+        return [r[0] for r in results] if single else results
+
+
+def _like(given: Array, moved: NDArray[np.float64]) -> Array:
+    """float32 for float32, else float64."""
+    return moved.astype(np.float32) if given.dtype == np.float32 else moved
+
+
+PIPELINES["Compose"] = Compose

@@ -1,0 +1,167 @@
+"""Transforms that take away a part of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern.augment import _options as check
+from regkern.augment import _steps
+from regkern.augment._program import FillMode, Step
+from regkern.augment._transform import Draws, Images, Params, Sometimes, below
+from regkern.augment.geometry import TRIES, rectangles
+
+Array = NDArray[Any]
+MODES = {"const": FillMode.CONSTANT, "rand": FillMode.COLOR, "pixel": FillMode.PIXELS}
+
+
+@dataclass(frozen=True, repr=False)
+class RandomErasing(Sometimes):
+    """Rectangles of random area and shape overwritten, with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+    scale : (float, float), default (0.02, 0.33)
+        Range of the erased area, as a share of the image's; all rectangles of an image share it.
+    ratio : (float, float), default (0.3, 3.3)
+        Range of height / width, uniform in its logarithm.
+    value : float, one for each channel, or 'random', default 0
+        The color, in the image's units. 'random' is torchvision's word for ``mode='pixel'``.
+    mode : {'const', 'rand', 'pixel'}
+        timm's words: ``value``, one random color for each rectangle, or random pixels. Random numbers are standard normal for
+        float32, which is meant for normalized images, and uniform levels for uint8.
+    min_count, max_count : int >= 1, default 1
+        How many rectangles, each number as likely.
+
+    Notes
+    -----
+    As in torchvision, up to ten rectangles are drawn until one fits; then the image stays. Masks, boxes and
+    keypoints stay as well. timm, too, divides the area by the number of rectangles.
+    """
+
+    p: float = 0.5
+    scale: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+    value: float | tuple[float, ...] | str = 0
+    mode: str = "const"
+    min_count: int = 1
+    max_count: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        me, value, mode = "RandomErasing", self.value, check.choice("RandomErasing", "mode", self.mode, MODES)
+        if isinstance(value, str):
+            check.choice(me, "value", value, ("random",))
+            value, mode = 0, "pixel"
+        low = check.whole(me, "min_count", self.min_count, 1)
+        self._set(
+            scale=check.interval(me, "scale", self.scale, 0, 1),
+            ratio=check.positive_interval(me, "ratio", self.ratio),
+            value=check.fill(me, value, "value"),
+            mode=mode,
+            min_count=low,
+            max_count=check.whole(me, "max_count", self.max_count, low),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        each = 2 * TRIES + 2
+        u = draws.uniform(2 + self.max_count * each)
+        n, height, width = images.n, images.height, images.width
+        count = self.min_count + below(u[:, 1], self.max_count - self.min_count + 1)
+        area = height * width / count[:, None]
+        boxes, erased = np.zeros((n, self.max_count, 4), np.int64), np.zeros((n, self.max_count), np.bool_)
+        for j in range(self.max_count):
+            v = u[:, 2 + j * each : 2 + (j + 1) * each]
+            h, w, fits = rectangles(v[:, : 2 * TRIES], area, self.scale, self.ratio, (height, width), tall=True)
+            top, left = below(v[:, -2], height - h + 1), below(v[:, -1], width - w + 1)
+            boxes[:, j] = np.stack([top, left, h, w], axis=1)
+            erased[:, j] = fits & (u[:, 0] < self.p) & (j < count)
+        params = {"boxes": boxes, "erased": erased}
+        if self.mode != "const":
+            params["index"] = draws.index
+            params["seeds"] = np.array([draws.key(f"pixels-{j}") for j in range(self.max_count)], np.uint64)
+        return params
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        fill = check.channels("RandomErasing", "value", self.value, images.channels)
+        seeds = params.get("seeds", np.zeros(self.max_count, np.uint64)).tolist()
+        return [
+            _steps.erase(
+                images.n,
+                tuple(params["boxes"][:, j].T),
+                MODES[self.mode],
+                fill,
+                seeds[j],
+                params.get("index"),
+                params["erased"][:, j],
+            )
+            for j in range(self.max_count)
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class Cutout(Sometimes):
+    """Squares overwritten around random pixels, cut where they leave the image.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of a hole.
+    n_holes : int >= 1, default 1
+    fill : float or one for each channel, default 0
+        The color, in the image's units.
+    p : float in [0, 1], default 1
+
+    Notes
+    -----
+    The centre may be any pixel, so holes at the border are smaller, as in the paper; albumentations' CoarseDropout keeps
+    its holes inside.
+
+    References
+    ----------
+    T. DeVries and G. W. Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.ones((2, 3, 3, 1), np.uint8)
+    >>> rk.augment.Cutout(2)(x, rng=1)[..., 0]
+    array([[[1, 1, 1],
+            [1, 0, 0],
+            [1, 0, 0]],
+    <BLANKLINE>
+           [[0, 1, 1],
+            [0, 1, 1],
+            [1, 1, 1]]], dtype=uint8)
+    """
+
+    size: int | tuple[int, int]
+    n_holes: int = 1
+    fill: float | tuple[float, ...] = 0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(
+            size=check.size("Cutout", self.size),
+            n_holes=check.whole("Cutout", "n_holes", self.n_holes, 1),
+            fill=check.fill("Cutout", self.fill),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        u = draws.uniform(1 + 2 * self.n_holes)
+        height, width = self.size  # type: ignore[misc]
+        centers = below(u[:, 1:].reshape(-1, self.n_holes, 2), images.size)
+        return {"active": u[:, 0] < self.p, "corners": centers - (height // 2, width // 2)}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        fill = check.channels("Cutout", "fill", self.fill, images.channels)
+        corners, active = params["corners"], params["active"]
+        return [
+            _steps.erase(images.n, (*corners[:, j].T, *self.size), fill=fill, active=active)  # type: ignore[misc]
+            for j in range(self.n_holes)
+        ]

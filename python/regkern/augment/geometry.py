@@ -1,0 +1,535 @@
+"""Transforms of geometry. Masks, boxes and keypoints follow them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern.augment import _options as check
+from regkern.augment import _steps
+from regkern.augment._matrices import affine_matrix, perspective_matrix
+from regkern.augment._program import Step
+from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
+
+Array = NDArray[Any]
+Fill = float | tuple[float, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomHorizontalFlip(Sometimes):
+    """Mirror left and right with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1).repeat(4, axis=0)
+    >>> rk.augment.RandomHorizontalFlip()(x, rng=3)[:, 0, :, 0]
+    array([[2, 1, 0],
+           [0, 1, 2],
+           [2, 1, 0],
+           [0, 1, 2]], dtype=uint8)
+
+    """
+
+    p: float = 0.5
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.flip(images.n, horizontal=params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomVerticalFlip(Sometimes):
+    """Mirror top and bottom with probability p.
+
+    Parameters
+    ----------
+    p : float in [0, 1], default 0.5
+    """
+
+    p: float = 0.5
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.flip(images.n, vertical=params["active"])]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomRotate90(Transform):
+    """Turn by 0, 90, 180 or 270 degrees, each as likely. Images must be square.
+
+    Notes
+    -----
+    albumentations' RandomRotate90 has the same four turns behind a coin of p = 0.5; here all four are always possible.
+    """
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        if images.height != images.width:
+            raise ValueError(f"RandomRotate90: images must be square, got {images.height}×{images.width}")
+        return {"k": below(draws.uniform(1)[:, 0], 4)}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        return [_steps.rotate90(images.n, params["k"], images.size)]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomCrop(Transform):
+    """A window at a random place, after padding.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the window; one int is the side of a square.
+    padding : int, 2 or 4 of them, or None (default)
+        Pixels added around: (left and right, top and bottom) or (left, top, right, bottom).
+    pad_if_needed : bool, default False
+        Pad images smaller than the window, on both sides by what is missing.
+    fill : float or one for each channel, default 0
+        The color of constant padding, in the image's units.
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+
+    Notes
+    -----
+    Nothing is padded in memory: the window reads what the padding would hold.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.ones((2, 2, 2, 1), np.uint8)
+    >>> rk.augment.RandomCrop(2, padding=1)(x, rng=0)[..., 0]
+    array([[[1, 0],
+            [1, 0]],
+    <BLANKLINE>
+           [[1, 1],
+            [1, 1]]], dtype=uint8)
+    """
+
+    size: int | tuple[int, int]
+    padding: int | tuple[int, ...] | None = None
+    pad_if_needed: bool = False
+    fill: Fill = 0
+    padding_mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        me = "RandomCrop"
+        self._set(
+            size=check.size(me, self.size),
+            padding=None if self.padding is None else check.borders(me, self.padding),
+            pad_if_needed=check.boolean(me, "pad_if_needed", self.pad_if_needed),
+            fill=check.fill(me, self.fill),
+            padding_mode=check.choice(me, "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        left, top, right, bottom = self.padding or (0, 0, 0, 0)  # type: ignore[misc]
+        height, width = self.size  # type: ignore[misc]
+        rows, columns = images.height + top + bottom, images.width + left + right
+        if self.pad_if_needed:
+            more_y, more_x = max(height - rows, 0), max(width - columns, 0)
+            top, left, rows, columns = top + more_y, left + more_x, rows + 2 * more_y, columns + 2 * more_x
+        if height > rows or width > columns:
+            raise ValueError(
+                f"RandomCrop: size must be at most the padded image, {rows}×{columns}, got {height}×{width}"
+            )
+        u = draws.uniform(2)
+        return {"top": below(u[:, 0], rows - height + 1) - top, "left": below(u[:, 1], columns - width + 1) - left}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        fill = check.channels("RandomCrop", "fill", self.fill, images.channels)
+        padding = check.PADDINGS[self.padding_mode]
+        return [_steps.crop(images.n, params["top"], params["left"], self.size, padding, fill)]  # type: ignore[arg-type]
+
+    def evaluation(self) -> Transform:
+        return CenterCrop(self.size)
+
+
+@dataclass(frozen=True, repr=False)
+class CenterCrop(Transform):
+    """The window in the middle; what it misses is 0.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the window.
+    """
+
+    size: int | tuple[int, int]
+
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._set(size=check.size("CenterCrop", self.size))
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        height, width = self.size  # type: ignore[misc]
+        top, left = _middle(images.height, height), _middle(images.width, width)
+        return [_steps.crop(images.n, top, left, (height, width), fill=np.zeros(images.channels))]
+
+
+def _middle(length: int, window: int) -> int:
+    """Where a window in the middle begins, rounded as torchvision does."""
+    return round((length - window) / 2) if length >= window else -((window - length) // 2)
+
+
+@dataclass(frozen=True, repr=False)
+class Pad(Transform):
+    """Pixels added around.
+
+    Parameters
+    ----------
+    padding : int, 2 or 4 of them
+        (left and right, top and bottom) or (left, top, right, bottom).
+    fill : float or one for each channel, default 0
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+    """
+
+    padding: int | tuple[int, ...]
+    fill: Fill = 0
+    padding_mode: str = "constant"
+
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._set(
+            padding=check.borders("Pad", self.padding),
+            fill=check.fill("Pad", self.fill),
+            padding_mode=check.choice("Pad", "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        left, top, right, bottom = self.padding  # type: ignore[misc]
+        size = (images.height + top + bottom, images.width + left + right)
+        fill = check.channels("Pad", "fill", self.fill, images.channels)
+        return [_steps.crop(images.n, -top, -left, size, check.PADDINGS[self.padding_mode], fill)]
+
+
+@dataclass(frozen=True, repr=False)
+class Resize(Transform):
+    """Another size.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width; one int is the length of the shorter side, and the other keeps the proportions.
+    interpolation : {'bilinear', 'nearest'}
+    antialias : bool, default True
+        Whether bilinear interpolation that makes an image smaller takes in all of its pixels.
+
+    Notes
+    -----
+    With ``antialias`` the result is that of Pillow and torchvision; without it, that of cv2.INTER_LINEAR.
+    """
+
+    size: int | tuple[int, int]
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        size = self.size
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            size = check.size("Resize", size)
+        self._set(
+            size=size if isinstance(size, tuple) else int(size),
+            interpolation=check.choice("Resize", "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
+            antialias=check.boolean("Resize", "antialias", self.antialias),
+        )
+
+    def _target(self, images: Images) -> tuple[int, int]:
+        if isinstance(self.size, tuple):
+            return self.size
+        height, width = images.height, images.width
+        if height <= width:
+            return self.size, int(self.size * width / height)
+        return int(self.size * height / width), self.size
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        way = check.INTERPOLATIONS[self.interpolation]
+        return [_steps.resize(images.n, (0, 0, *images.size), self._target(images), way, self.antialias)]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomResizedCrop(Transform):
+    """A random part of the image at a random aspect ratio, brought to one size.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Height and width of the result.
+    scale : (float, float), default (0.08, 1)
+        Range of the part's area, as a share of the image's.
+    ratio : (float, float), default (3/4, 4/3)
+        Range of width / height of the part, uniform in its logarithm.
+    interpolation : {'bilinear', 'nearest'}
+    antialias : bool, default True
+
+    Notes
+    -----
+    As in torchvision, up to ten parts are drawn until one fits; then the largest part in the middle is taken.
+    torchvision and Pillow antialias, as here; albumentations does not unless told to, which ``antialias=False`` equals.
+    """
+
+    size: int | tuple[int, int]
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        me = "RandomResizedCrop"
+        self._set(
+            size=check.size(me, self.size),
+            scale=check.interval(me, "scale", self.scale, 0),
+            ratio=check.positive_interval(me, "ratio", self.ratio),
+            interpolation=check.choice(me, "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
+            antialias=check.boolean(me, "antialias", self.antialias),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        height, width = images.height, images.width
+        u = draws.uniform(2 * TRIES + 2)
+        h, w, fits = rectangles(u[:, : 2 * TRIES], height * width, self.scale, self.ratio, (height, width), tall=False)
+        if not fits.all():
+            aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
+            largest = (min(height, round(width / aspect)), min(width, round(height * aspect)))
+            h[~fits], w[~fits] = largest
+        top, left = below(u[:, -2], height - h + 1), below(u[:, -1], width - w + 1)
+        if not fits.all():
+            top[~fits], left[~fits] = (height - largest[0]) // 2, (width - largest[1]) // 2
+        return {"top": top, "left": left, "height": h, "width": w}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        box = (params["top"], params["left"], params["height"], params["width"])
+        way = check.INTERPOLATIONS[self.interpolation]
+        return [_steps.resize(images.n, box, self.size, way, self.antialias)]  # type: ignore[arg-type]
+
+    def evaluation(self) -> Transform:
+        return Resize(self.size, self.interpolation, self.antialias)
+
+
+TRIES = 10
+
+
+def rectangles(
+    u: NDArray[np.float64],
+    area: Any,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    size: tuple[int, int],
+    *,
+    tall: bool,
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Height and width of the first of TRIES rectangles of random area and shape that fits; and whether one does.
+
+    ``ratio`` bounds height / width if tall, width / height otherwise; a tall one must be smaller than the image, as
+    torchvision's erasing wants it.
+    """
+    areas = area * between(u[:, :TRIES], *scale)
+    roots = np.exp(between(u[:, TRIES:], math.log(ratio[0]) / 2, math.log(ratio[1]) / 2))
+    sides = np.sqrt(areas)
+    h, w = np.rint(sides * roots if tall else sides / roots), np.rint(sides / roots if tall else sides * roots)
+    room = 1 if tall else 0
+    fit = (h <= size[0] - room) & (w <= size[1] - room) & (h >= 1) & (w >= 1)
+    first = fit.argmax(axis=1)
+    rows = np.arange(len(u))
+    return h[rows, first].astype(np.int64), w[rows, first].astype(np.int64), fit[rows, first]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomAffine(Transform):
+    """Turn, move, scale and shear around a center; the size stays.
+
+    Parameters
+    ----------
+    degrees : float or (float, float)
+        Range of the angle, clockwise; one number d means (−d, d).
+    translate : (float, float), optional
+        Largest shift to either side, as a share of width and of height. Shifts are whole pixels.
+    scale : (float, float), optional
+        Range of the factor; above 1 enlarges.
+    shear : float, 2 or 4 of them, optional
+        Range of the shear along x, and with four numbers also along y, in degrees; one number s means (−s, s).
+    interpolation : {'nearest', 'bilinear'}
+    fill : float or one for each channel, default 0
+        The color outside of the image, in its units.
+    center : (float, float), optional
+        x, y of the fixed point, measured from the top left corner; the middle of the image by default.
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+        What lies outside of the image; torchvision has 'constant' alone.
+
+    Notes
+    -----
+    Names, defaults and matrices are torchvision's: nearest interpolation by default, where albumentations and Keras
+    have bilinear. A factor above 1 enlarges, where Keras' RandomZoom makes smaller.
+    """
+
+    degrees: float | tuple[float, float]
+    translate: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None
+    shear: float | tuple[float, ...] | None = None
+    interpolation: str = "nearest"
+    fill: Fill = 0
+    center: tuple[float, float] | None = None
+    padding_mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        me = "RandomAffine"
+        shear = self.shear
+        if shear is not None and np.ndim(shear) == 1 and len(shear) == 4:  # type: ignore[arg-type]
+            x, y = check.interval(me, "shear", shear[:2]), check.interval(me, "shear", shear[2:])  # type: ignore[index]
+            shear = (*x, *y)
+        elif shear is not None:
+            shear = check.interval(me, "shear", shear, around=0.0)
+        translate = None
+        if self.translate is not None:
+            translate = check.numbers(me, "translate", self.translate, (2,))
+            if not all(0 <= t <= 1 for t in translate):
+                raise check.fail(me, "translate", "two numbers in [0, 1]", self.translate)
+        self._set(
+            degrees=check.interval(me, "degrees", self.degrees, around=0.0),
+            translate=translate,
+            scale=None if self.scale is None else check.positive_interval(me, "scale", self.scale),
+            shear=shear,
+            interpolation=check.choice(me, "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
+            fill=check.fill(me, self.fill),
+            center=None if self.center is None else check.numbers(me, "center", self.center, (2,)),
+            padding_mode=check.choice(me, "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        u = draws.uniform(6)
+        params = {"angle": between(u[:, 0], *self.degrees)}  # type: ignore[misc]
+        if self.translate is not None:
+            reach = (self.translate[0] * images.width, self.translate[1] * images.height)
+            params["translate"] = np.rint(between(u[:, 1:3], -1.0, 1.0) * reach)
+        if self.scale is not None:
+            params["scale"] = between(u[:, 3], *self.scale)
+        if self.shear is not None:
+            x = between(u[:, 4], *self.shear[:2])  # type: ignore[index]
+            y = between(u[:, 5], *self.shear[2:]) if len(self.shear) == 4 else np.zeros(len(u))  # type: ignore[index, arg-type]
+            params["shear"] = np.stack([x, y], axis=1)
+        return params
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        translate = params["translate"].T if "translate" in params else (0.0, 0.0)
+        shear = params["shear"].T if "shear" in params else (0.0, 0.0)
+        matrix = affine_matrix(images.size, params["angle"], translate, params.get("scale", 1.0), shear, self.center)
+        return [_warp("RandomAffine", matrix, images, self.interpolation, self.fill, self.padding_mode)]
+
+
+def _warp(
+    owner: str,
+    matrix: Array,
+    images: Images,
+    interpolation: str,
+    fill: Fill,
+    padding_mode: str = "constant",
+    active: NDArray[np.bool_] | None = None,
+) -> Step:
+    return _steps.warp(
+        images.n,
+        matrix,
+        images.size,
+        check.INTERPOLATIONS[interpolation],
+        check.PADDINGS[padding_mode],
+        check.channels(owner, "fill", fill, images.channels),
+        active,
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class RandomRotation(Transform):
+    """Turn around a center; the size stays.
+
+    Parameters
+    ----------
+    degrees : float or (float, float)
+        Range of the angle, counterclockwise; one number d means (−d, d).
+    interpolation : {'nearest', 'bilinear'}
+    center : (float, float), optional
+        x, y of the fixed point, measured from the top left corner; the middle of the image by default.
+    fill : float or one for each channel, default 0
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+        What lies outside of the image; torchvision has 'constant' alone.
+
+    Notes
+    -----
+    torchvision's ``expand`` is not offered: the images of a batch have one size.
+    """
+
+    degrees: float | tuple[float, float]
+    interpolation: str = "nearest"
+    center: tuple[float, float] | None = None
+    fill: Fill = 0
+    padding_mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        me = "RandomRotation"
+        self._set(
+            degrees=check.interval(me, "degrees", self.degrees, around=0.0),
+            interpolation=check.choice(me, "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
+            center=None if self.center is None else check.numbers(me, "center", self.center, (2,)),
+            fill=check.fill(me, self.fill),
+            padding_mode=check.choice(me, "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        return {"angle": between(draws.uniform(1)[:, 0], *self.degrees)}  # type: ignore[misc]
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        matrix = affine_matrix(images.size, -params["angle"], center=self.center)
+        return [_warp("RandomRotation", matrix, images, self.interpolation, self.fill, self.padding_mode)]
+
+
+@dataclass(frozen=True, repr=False)
+class RandomPerspective(Transform):
+    """Look at the image from another angle, with probability p: its corners move inwards.
+
+    Parameters
+    ----------
+    distortion_scale : float in [0, 1], default 0.5
+        How far corners move, as a share of half the side.
+    p : float in [0, 1], default 0.5
+    interpolation : {'bilinear', 'nearest'}
+    fill : float or one for each channel, default 0
+    """
+
+    distortion_scale: float = 0.5
+    p: float = 0.5
+    interpolation: str = "bilinear"
+    fill: Fill = 0
+
+    def __post_init__(self) -> None:
+        me = "RandomPerspective"
+        self._set(
+            distortion_scale=check.number(me, "distortion_scale", self.distortion_scale, 0, 1),
+            p=check.number(me, "p", self.p, 0, 1),
+            interpolation=check.choice(me, "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
+            fill=check.fill(me, self.fill),
+        )
+
+    def draw(self, draws: Draws, images: Images) -> Params:
+        u = draws.uniform(9)
+        height, width = images.height, images.width
+        inwards = below(
+            u[:, 1:].reshape(-1, 4, 2),
+            (int(self.distortion_scale * (width // 2)) + 1, int(self.distortion_scale * (height // 2)) + 1),
+        )
+        return {"active": u[:, 0] < self.p, "endpoints": np.abs(_corners(images) - inwards)}
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        matrix = perspective_matrix(_corners(images), params["endpoints"])
+        return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=params["active"])]
+
+
+def _corners(images: Images) -> Array:
+    """x, y of the corner pixels: top left, top right, bottom right, bottom left."""
+    right, bottom = images.width - 1, images.height - 1
+    return np.array([[0.0, 0.0], [right, 0], [right, bottom], [0, bottom]])

@@ -1,0 +1,388 @@
+"""Transforms of signals: (n, t) or (n, t, c) arrays of float32 or float64, another draw for each sample.
+
+Time is the second axis. A signal alone is not distinguishable from a batch, so the first axis is always that of samples.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regkern import _core
+from regkern.augment import _options as check
+from regkern.augment._pipeline import PIPELINES, Pipeline
+from regkern.augment._program import Step
+from regkern.augment._transform import Draws, Images, Params, Transform, below
+
+Array = NDArray[Any]
+
+
+class Signals(NamedTuple):
+    """A batch of signals at some point of a pipeline."""
+
+    n: int
+    length: int
+    channels: int
+    dtype: np.dtype[Any]
+
+
+class SignalTransform(Transform, abstract=True):
+    """A random operation on a batch of signals (n, t, c)."""
+
+    kind: ClassVar[str] = "signal"
+
+    @classmethod
+    def _type(cls) -> str:
+        return f"signal.{cls.__name__}"
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        """Parameters of each sample: arrays of n rows."""
+        raise NotImplementedError
+
+    def apply(self, x: Array, params: Params) -> Array:
+        """A new array: the signals (n, t, c) with these parameters."""
+        raise NotImplementedError
+
+    def steps(self, params: Params, images: Images) -> list[Step]:
+        raise NotImplementedError("signals have no steps")
+
+    def _pipeline(self) -> Any:
+        pipeline = self.__dict__.get("_alone")
+        if pipeline is None:
+            pipeline = Compose([self])
+            pipeline.function = self._type()
+            self._set(_alone=pipeline)
+        return pipeline
+
+    def __call__(  # type: ignore[override]
+        self,
+        x: ArrayLike,
+        *,
+        rng: Any = None,
+        index: ArrayLike | None = None,
+        epoch: int = 0,
+        labels: Any = None,
+        params: dict[str, Params] | None = None,
+        return_params: bool = False,
+        out: Array | None = None,
+    ) -> Any:
+        """Apply to a batch; the arguments are those of ``signal.Compose.__call__``."""
+        return self._pipeline()(
+            x, rng=rng, index=index, epoch=epoch, labels=labels, params=params, return_params=return_params, out=out
+        )
+
+
+def _normals(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard normal numbers (n, k) of uniform ones (n, 2k), by Box and Muller's method."""
+    k = u.shape[1] // 2
+    return np.asarray(np.sqrt(-2 * np.log1p(-u[:, :k])) * np.cos(2 * np.pi * u[:, k:]))
+
+
+@dataclass(frozen=True, repr=False)
+class Jitter(SignalTransform):
+    """Normal noise on each value.
+
+    Parameters
+    ----------
+    sigma : float >= 0, default 0.03
+        The standard deviation, in the signal's units.
+
+    References
+    ----------
+    T. T. Um et al., "Data augmentation of wearable sensor data for Parkinson's disease monitoring using convolutional
+    neural networks", ICMI 2017.
+    """
+
+    sigma: float = 0.03
+
+    def __post_init__(self) -> None:
+        self._set(sigma=check.number("signal.Jitter", "sigma", self.sigma, 0))
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        return {"seed": draws.key("values"), "index": draws.index}
+
+    def apply(self, x: Array, params: Params) -> Array:
+        y = np.empty_like(x)
+        for row, stream in zip(y, params["index"].tolist(), strict=True):
+            _core.normal(row.shape, params["seed"], stream, row.dtype, row)
+        y *= x.dtype.type(self.sigma)
+        y += x
+        return y
+
+
+@dataclass(frozen=True, repr=False)
+class Scaling(SignalTransform):
+    """Each channel by a normal factor of mean 1.
+
+    Parameters
+    ----------
+    sigma : float >= 0, default 0.1
+        Standard deviation of the factor.
+    """
+
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._set(sigma=check.number("signal.Scaling", "sigma", self.sigma, 0))
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        return {"factor": 1 + self.sigma * _normals(draws.uniform(2 * signals.channels))}
+
+    def apply(self, x: Array, params: Params) -> Array:
+        return np.asarray(x * params["factor"][:, None, :].astype(x.dtype))
+
+
+@dataclass(frozen=True, repr=False)
+class TimeShift(SignalTransform):
+    """Earlier or later by a random number of steps.
+
+    Parameters
+    ----------
+    max_shift : float in [0, 1], default 0.1
+        Largest shift to either side, as a share of the length.
+    mode : {'wrap', 'constant', 'edge'}
+        What comes in: the other end, ``fill``, or the last value.
+    fill : float, default 0
+
+    Examples
+    --------
+    >>> import numpy as np, regkern.augment as A
+    >>> A.signal.TimeShift(0.5)(np.arange(4.0)[None].repeat(3, axis=0), rng=0)
+    array([[2., 3., 0., 1.],
+           [3., 0., 1., 2.],
+           [3., 0., 1., 2.]])
+    """
+
+    max_shift: float = 0.1
+    mode: str = "wrap"
+    fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        me = "signal.TimeShift"
+        self._set(
+            max_shift=check.number(me, "max_shift", self.max_shift, 0, 1),
+            mode=check.choice(me, "mode", self.mode, ("wrap", "constant", "edge")),
+            fill=check.number(me, "fill", self.fill),
+        )
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        reach = int(self.max_shift * signals.length)
+        return {"shift": below(draws.uniform(1)[:, 0], 2 * reach + 1) - reach}
+
+    def apply(self, x: Array, params: Params) -> Array:
+        length = x.shape[1]
+        source = np.arange(length) - params["shift"][:, None]
+        legal = source % max(length, 1) if self.mode == "wrap" else np.clip(source, 0, length - 1)
+        y = np.take_along_axis(x, legal[..., None], axis=1)
+        if self.mode == "constant":
+            y[legal != source] = self.fill
+        return y
+
+
+@dataclass(frozen=True, repr=False)
+class TimeWarp(SignalTransform):
+    r"""Time running faster here and slower there, from the first value to the last.
+
+    .. math:: y(t) = x(τ(t)), \qquad τ(t) = (T - 1) \int_0^t v \Big/ \int_0^{T-1} v
+
+    The speed v is a natural cubic spline through normal numbers of mean 1 at equal distances, and at least 0.1.
+
+    Parameters
+    ----------
+    sigma : float >= 0, default 0.2
+        Standard deviation of the speed at the knots.
+    knots : int >= 1, default 4
+        Knots between the two at the ends.
+
+    Notes
+    -----
+    Values between steps are interpolated linearly. Um et al. give the inverse of this map, τ⁻¹.
+    """
+
+    sigma: float = 0.2
+    knots: int = 4
+
+    SLOWEST: ClassVar[float] = 0.1
+
+    def __post_init__(self) -> None:
+        me = "signal.TimeWarp"
+        self._set(sigma=check.number(me, "sigma", self.sigma, 0), knots=check.whole(me, "knots", self.knots, 1))
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        return {"speed": 1 + self.sigma * _normals(draws.uniform(2 * (self.knots + 2)))}
+
+    def apply(self, x: Array, params: Params) -> Array:
+        n, length, _ = x.shape
+        if length < 2:
+            return x.copy()
+        basis = spline(length, params["speed"].shape[1])
+        speed = np.zeros((n, length))
+        for knot, values in enumerate(params["speed"].T):  # a matrix product would round by the number of samples
+            speed += values[:, None] * basis[:, knot]
+        speed = np.maximum(speed, self.SLOWEST)
+        time = np.zeros((n, length))
+        np.cumsum((speed[:, 1:] + speed[:, :-1]) / 2, axis=1, out=time[:, 1:])
+        time *= (length - 1) / time[:, -1:]
+        before = np.minimum(time.astype(np.int64), length - 2)
+        weight = (time - before).astype(x.dtype)[..., None]
+        a = np.take_along_axis(x, before[..., None], axis=1)
+        b = np.take_along_axis(x, before[..., None] + 1, axis=1)
+        return np.asarray(a + weight * (b - a))
+
+
+@functools.lru_cache(maxsize=32)
+def spline(length: int, knots: int) -> NDArray[np.float64]:
+    """(length, knots): the natural cubic spline through values at equidistant knots, as a linear map of them."""
+    values = np.eye(knots)
+    second = np.zeros((knots, knots))  # derivatives at the knots, times the squared distance
+    inner = 4 * np.eye(knots - 2) + np.eye(knots - 2, k=1) + np.eye(knots - 2, k=-1)
+    second[1:-1] = np.linalg.solve(inner, 6 * np.diff(values, n=2, axis=0))
+    place = np.linspace(0, knots - 1, length)
+    i = np.minimum(place.astype(np.int64), knots - 2)
+    b = (place - i)[:, None]
+    a = 1 - b
+    bent = (a**3 - a) * second[i] + (b**3 - b) * second[i + 1]
+    return np.asarray(a * values[i] + b * values[i + 1] + bent / 6)
+
+
+@dataclass(frozen=True, repr=False)
+class Cutout(SignalTransform):
+    """Stretches of time overwritten in all channels.
+
+    Parameters
+    ----------
+    size : float in [0, 1], default 0.1
+        Length of a stretch, as a share of the signal's.
+    n_holes : int >= 1, default 1
+    fill : float, default 0
+    p : float in [0, 1], default 1
+    """
+
+    size: float = 0.1
+    n_holes: int = 1
+    fill: float = 0.0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        me = "signal.Cutout"
+        self._set(
+            size=check.number(me, "size", self.size, 0, 1),
+            n_holes=check.whole(me, "n_holes", self.n_holes, 1),
+            fill=check.number(me, "fill", self.fill),
+            p=check.number(me, "p", self.p, 0, 1),
+        )
+
+    def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
+        u = draws.uniform(1 + self.n_holes)
+        start = below(u[:, 1:], signals.length - int(self.size * signals.length) + 1)
+        return {"active": u[:, 0] < self.p, "start": start}
+
+    def apply(self, x: Array, params: Params) -> Array:
+        time, start = np.arange(x.shape[1]), params["start"][:, :, None]
+        inside = ((time >= start) & (time < start + int(self.size * x.shape[1]))).any(axis=1)
+        y = x.copy()
+        y[inside & params["active"][:, None]] = self.fill
+        return y
+
+
+class Compose(Pipeline):
+    """Transforms of signals one after another.
+
+    Parameters
+    ----------
+    transforms : sequence of signal transforms
+    rng : int in [0, 2**64), np.random.Generator or None
+        Used by calls that give none.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern.augment as A
+    >>> train = A.signal.Compose([A.signal.TimeWarp(), A.signal.Scaling(), A.signal.Jitter()])
+    >>> x = np.sin(np.linspace(0, 20, 200)).reshape(1, 200, 1).repeat(8, axis=0)
+    >>> y = train(x, rng=0, epoch=1)
+    >>> y.shape, bool((train(x[3:4], rng=0, epoch=1, index=[3]) == y[3:4]).all())
+    ((8, 200, 1), True)
+    """
+
+    TYPE: ClassVar[str] = "signal.Compose"
+    KINDS: ClassVar[tuple[str, ...]] = ("signal",)
+    OPTIONS: ClassVar[dict[str, Any]] = {"rng": None}
+
+    def __init__(self, transforms: Sequence[Transform], *, rng: Any = None) -> None:
+        super().__init__(transforms)
+        self.rng = rng
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        *,
+        rng: Any = None,
+        index: ArrayLike | None = None,
+        epoch: int = 0,
+        labels: Any = None,
+        params: dict[str, Params] | None = None,
+        return_params: bool = False,
+        out: Array | None = None,
+    ) -> Any:
+        """Apply to a batch.
+
+        Parameters
+        ----------
+        x : (n, t) or (n, t, c) ndarray of float32 or float64
+        rng, index, epoch, params, return_params
+            As in ``augment.Compose``.
+        labels : any, optional
+            Returned as they are.
+        out : ndarray, optional
+            Where to write, of x's shape and dtype; may be x.
+
+        Returns
+        -------
+        y or tuple
+            The signals; a tuple of them and the labels and parameters where these were given or asked for.
+
+        Raises
+        ------
+        TypeError
+            If x is neither float32 nor float64, or an argument is of another kind.
+        ValueError
+            If a shape does not fit, or a seed, epoch or index is out of range.
+        """
+        a = np.asarray(x)
+        if a.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{self.function}: x must be float32 or float64, got {a.dtype}")
+        if a.ndim not in (2, 3):
+            raise ValueError(f"{self.function}: x must have shape (n, t) or (n, t, c), got {a.shape}")
+        if out is not None:
+            if not isinstance(out, np.ndarray) or out.dtype != a.dtype:
+                kind = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
+                raise TypeError(f"{self.function}: out must be an ndarray of {a.dtype}, got {kind}")
+            if out.shape != a.shape:
+                raise ValueError(f"{self.function}: out must have shape {a.shape}, got {out.shape}")
+        y = a if a.ndim == 3 else a[..., None]
+        signals = Signals(y.shape[0], y.shape[1], y.shape[2], y.dtype)
+        sampling: tuple[int, int, Any] = (0, 0, None)
+        if params is None:
+            sampling = self._sampling(len(y), self.rng if rng is None else rng, index, epoch)
+        else:
+            self._given(params)
+        drawn: dict[str, Params] = {}
+        for t, name in zip(self.transforms, self._names, strict=True):
+            drawn[name] = p = self._parameters(t, name, signals, sampling, params)
+            y = t.apply(y, p)  # type: ignore[attr-defined]
+        y = y.reshape(a.shape)
+        if out is not None:
+            out[...] = y
+            y = out
+        elif y.base is a or y is a:
+            y = y.copy()
+        results = [y, *([] if labels is None else [labels]), *([drawn] if return_params else [])]
+        return y if len(results) == 1 else tuple(results)
+
+
+PIPELINES["signal.Compose"] = Compose
