@@ -279,7 +279,6 @@ class Worker {
       if (kind_ != Kind::kMaps) settle();
       rows_.resize(maps_.rows, box[0], box[2], p.after.height);
       columns_.resize(maps_.columns, box[1], box[3], p.after.width);
-      turn_ = {};
     } else {
       settle();
       kind_ = Kind::kResize;
@@ -287,6 +286,7 @@ class Worker {
       box_ = box;
       maps_ = whole(p.after);
     }
+    turn_ = {};
     size_ = p.after;
   }
 
