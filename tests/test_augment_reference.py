@@ -306,6 +306,23 @@ def test_random_programs(dtype: type, seed: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["uint8", "float32"])
+def test_turns_around_a_resize(dtype: type, rng: np.random.Generator) -> None:
+    """What random programs have found: who takes in a turn, and that none is taken in twice."""
+    matrix = affine_matrix((16, 16), [20, -33, 170])
+    shrunk = make.resize(3, (0, 0, 16, 16), (11, 16))
+    turned = [make.flip(3, True, [True, False, True]), make.rotate90(3, 1, (16, 11))]
+    identity = [make.rotate90(3, 3, (16, 16)), make.crop(3, 0, 0, (16, 16)), make.rotate90(3, 1, (16, 16))]
+    for steps in (
+        [shrunk, *turned, make.warp(3, matrix, (16, 16))],
+        [*identity, shrunk, *turned],
+        [*identity, shrunk, *turned, make.crop(3, 2, 3, (9, 8)), make.flip(3, True)],
+    ):
+        for channels in (1, 3, 4):
+            x = pictures(rng, dtype, 3, (16, 16), channels)
+            assert_same_bits(*machines(x, steps), [step.op.name for step in steps])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["uint8", "float32"])
 def test_memory_of_images(dtype: type, rng: np.random.Generator) -> None:
     """Any strides and alignment of what is read, any strides of what is written."""
     x = pictures(rng, dtype, 3, (9, 13), 3)
