@@ -27,18 +27,6 @@ namespace {
 
 // --- a sample on its way ---
 
-// One pixel step, ready to be applied to rows.
-struct PixelStep {
-  Op op;  // kTable for all that became a table
-  const Prepared* prepared;
-  const double* parameters;
-  std::uint8_t* tables;  // kTable, kEqualize
-  std::ptrdiff_t table_channels;
-  double mean;              // kContrast
-  const float *low, *high;  // kAutocontrast
-  Stream stream;
-};
-
 class Worker {
  public:
   Worker(const Program& p, const Images& y)
@@ -169,7 +157,7 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle();
+    if (kind_ == Kind::kResize && k % 2 != 0) settle_but_flips();
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
@@ -254,6 +242,16 @@ class Worker {
     kind_ = Kind::kWarp;
     warped_ = &p;
     size_ = p.after;
+  }
+
+  // A new image of a resize, but for the flips behind it: those stay pending, for a warp's matrix to take in.
+  void settle_but_flips() {
+    const Turn turn = turn_;
+    undo_turn();
+    settle();
+    if (turn.flip_rows) rows_.flip(maps_.rows);
+    if (turn.flip_columns) columns_.flip(maps_.columns);
+    turn_ = turn;
   }
 
   void undo_turn() {
