@@ -157,7 +157,12 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle_but_flips();
+    if (kind_ == Kind::kResize && k % 2 != 0) {  // its flips stay pending: a warp may take them in
+      const Turn flips = turn_;
+      undo_turn();
+      settle();
+      flip(flips.flip_columns, flips.flip_rows);
+    }
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
@@ -244,16 +249,6 @@ class Worker {
     size_ = p.after;
   }
 
-  // A new image of a resize, but for the flips behind it: those stay pending, for a warp's matrix to take in.
-  void settle_but_flips() {
-    const Turn turn = turn_;
-    undo_turn();
-    settle();
-    if (turn.flip_rows) rows_.flip(maps_.rows);
-    if (turn.flip_columns) columns_.flip(maps_.columns);
-    turn_ = turn;
-  }
-
   void undo_turn() {
     if (turn_.flip_rows) rows_.flip(maps_.rows);
     if (turn_.flip_columns) columns_.flip(maps_.columns);
@@ -272,7 +267,6 @@ class Worker {
       if (kind_ != Kind::kMaps) settle();
       rows_.resize(maps_.rows, box[0], box[2], p.after.height);
       columns_.resize(maps_.columns, box[1], box[3], p.after.width);
-      turn_ = {};
     } else {
       settle();
       kind_ = Kind::kResize;
@@ -280,6 +274,7 @@ class Worker {
       box_ = box;
       maps_ = whole(p.after);
     }
+    turn_ = {};
     size_ = p.after;
   }
 
