@@ -27,18 +27,6 @@ namespace {
 
 // --- a sample on its way ---
 
-// One pixel step, ready to be applied to rows.
-struct PixelStep {
-  Op op;  // kTable for all that became a table
-  const Prepared* prepared;
-  const double* parameters;
-  std::uint8_t* tables;  // kTable, kEqualize
-  std::ptrdiff_t table_channels;
-  double mean;              // kContrast
-  const float *low, *high;  // kAutocontrast
-  Stream stream;
-};
-
 class Worker {
  public:
   Worker(const Program& p, const Images& y)
