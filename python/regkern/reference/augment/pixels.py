@@ -47,7 +47,8 @@ def scale(image: Image, factor: float) -> Image:
 
 def gamma(image: Image, gamma: float, gain: float) -> Image:
     """gain·x^γ; float32."""
-    return clamp(f32(gain) * image ** f32(gamma), image)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return clamp(f32(gain) * image ** f32(gamma), image)
 
 
 def posterize(image: Image, bits: int) -> Image:
@@ -207,7 +208,7 @@ def equalize(image: Image) -> Image:
 
 
 def autocontrast(image: Image) -> Image:
-    """(x − min) / (max − min) of each channel; a channel of one value stays."""
+    """(x − min) / (max − min) of each channel; a channel of one value is only clamped."""
     if image.size == 0:
         return image
     low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
