@@ -324,6 +324,13 @@ def test_masks_move_as_images_do(transform: Any, dtype: Any, x: np.ndarray) -> N
     np.testing.assert_array_equal(moved, y[..., 0].astype(dtype))
 
 
+@pytest.mark.parametrize("transform", [EVERY[9], EVERY[10], EVERY[12], A.Resize(31)], ids=identify)
+def test_masks_are_never_blended(transform: Any, x: np.ndarray) -> None:
+    labels = (x[..., 0] > 100) * np.uint8(200)
+    _, moved = transform(x, masks=labels, rng=4)
+    assert set(np.unique(moved)) <= {0, 200}
+
+
 def test_mask_fill_and_channels(x: np.ndarray) -> None:
     labels = x.astype(np.int32) % 5
     _, moved = A.Compose([A.Pad(2)], mask_fill=255)(x, masks=labels)
