@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/augment_maps.h"
+#include "core/augment_pictures.h"
 #include "core/augment_program.h"
 #include "core/augment_resize.h"
 #include "core/threading.h"
@@ -25,43 +26,6 @@ namespace regkern::augment {
 namespace {
 
 // --- a sample on its way ---
-
-// An image whose type is known at run time. Strides count elements.
-struct Source {
-  const void* data;
-  Pixel pixel;
-  Size size;
-  std::ptrdiff_t row_stride, pixel_stride, channel_stride;
-};
-
-// Whether a row of it is what the kernels call a row.
-bool is_row(std::ptrdiff_t channels, std::ptrdiff_t pixel_stride, std::ptrdiff_t channel_stride) {
-  return pixel_stride == 1 || (channel_stride == 1 && pixel_stride == channels);
-}
-
-template <class A, class B>
-bool alike(const Picture<A>& a, const Picture<B>& b) {
-  return a.channels == 1 ? a.pixel_stride == b.pixel_stride : is_interleaved(a) == is_interleaved(b);
-}
-
-template <class T>
-Picture<T> rows_of(Picture<T> p, std::ptrdiff_t y, std::ptrdiff_t n) {
-  p.data += y * p.row_stride;
-  p.height = n;
-  return p;
-}
-
-// One pixel step, ready to be applied to rows.
-struct PixelStep {
-  Op op;  // kTable for all that became a table
-  const Prepared* prepared;
-  const double* parameters;
-  std::uint8_t* tables;  // kTable, kEqualize
-  std::ptrdiff_t table_channels;
-  double mean;              // kContrast
-  const float *low, *high;  // kAutocontrast
-  Stream stream;
-};
 
 class Worker {
  public:
@@ -193,7 +157,12 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle();
+    if (kind_ == Kind::kResize && k % 2 != 0) {  // its flips stay pending: a warp may take them in
+      const Turn flips = turn_;
+      undo_turn();
+      settle();
+      flip(flips.flip_columns, flips.flip_rows);
+    }
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
@@ -298,7 +267,6 @@ class Worker {
       if (kind_ != Kind::kMaps) settle();
       rows_.resize(maps_.rows, box[0], box[2], p.after.height);
       columns_.resize(maps_.columns, box[1], box[3], p.after.width);
-      turn_ = {};
     } else {
       settle();
       kind_ = Kind::kResize;
@@ -306,6 +274,7 @@ class Worker {
       box_ = box;
       maps_ = whole(p.after);
     }
+    turn_ = {};
     size_ = p.after;
   }
 
@@ -433,9 +402,10 @@ class Worker {
     const Picture<const T> from = source<T>();
     const bool row = is_row(channels_, to.pixel_stride, to.channel_stride);
     const bool direct = row && alike(from, to);
+    if (row && is_view() && touches_little()) return copy_and_erase(to);
     if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, false);
     prepare_geometry<T>();
-    const std::ptrdiff_t group = direct && steps_.empty() ? to.height : rows_at_once(sizeof(T));
+    const std::ptrdiff_t group = direct && touches_little() ? to.height : rows_at_once(sizeof(T));
     for (std::ptrdiff_t y = 0; y < to.height; y += group) {
       const std::ptrdiff_t n = std::min(group, to.height - y);
       const Picture<T> target = rows_of(to, y, n);
@@ -476,6 +446,33 @@ class Worker {
   template <class T>
   static Picture<const T> as_const(const Picture<T>& p) {
     return {p.data, p.height, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
+  }
+
+  // A part of the source, around the cache but for the rows that are touched again.
+  template <class T>
+  void copy_and_erase(const Picture<T>& to) {
+    double top = static_cast<double>(to.height), bottom = 0;
+    for (const PixelStep& s : steps_) {
+      top = std::min(top, s.parameters[0]);
+      bottom = std::max(bottom, s.parameters[0] + s.parameters[2]);
+    }
+    const auto height = static_cast<double>(to.height);
+    const auto end = static_cast<std::ptrdiff_t>(std::clamp(bottom, 0.0, height));
+    const auto begin = std::min(static_cast<std::ptrdiff_t>(std::clamp(top, 0.0, height)), end);
+    const auto copy = [&](std::ptrdiff_t first, std::ptrdiff_t last, bool stream) {
+      if (first == last) return;
+      geometry_table<T>().copy(rows_of(view<T>(), first, last - first), rows_of(to, first, last - first),
+                               stream);
+    };
+    copy(0, begin, program_.stream);
+    copy(begin, end, false);
+    apply_steps(0, steps_.size(), rows_of(to, begin, end - begin), begin);
+    copy(end, to.height, program_.stream);
+  }
+
+  // No step passes over all pixels.
+  bool touches_little() const {
+    return std::all_of(steps_.begin(), steps_.end(), [](const PixelStep& s) { return s.op == Op::kErase; });
   }
 
   std::ptrdiff_t rows_at_once(std::size_t element) const {

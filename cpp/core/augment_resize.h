@@ -10,14 +10,10 @@
 #include <cstdint>
 
 #include "core/augment_maps.h"
+#include "core/augment_pictures.h"
 #include "kernels/augment_geometry.h"
 
 namespace regkern::augment {
-
-template <class T>
-bool is_interleaved(const Picture<T>& p) {
-  return p.channel_stride == 1 && p.pixel_stride == p.channels;
-}
 
 // Room for the neighbours of an output, and an even number of them.
 inline std::ptrdiff_t most_taps(std::ptrdiff_t box, std::ptrdiff_t size) {
@@ -101,14 +97,19 @@ class Resizer {
           weights(longest * taps) {}
 
     std::ptrdiff_t stride;
-    bool outside = false;  // some are
+    std::ptrdiff_t most = 0;  // of the counts
+    bool outside = false;     // some are
     Buffer<std::int32_t> first, count;
     Buffer<float> weights;
   };
 
   template <class T>
   static Taps<Weight<T>> taps(const AxisTaps& axis, std::ptrdiff_t length) {
-    return {length, axis.stride, axis.first.data(), axis.count.data(),
+    return {length,
+            axis.stride,
+            axis.most,
+            axis.first.data(),
+            axis.count.data(),
             reinterpret_cast<const Weight<T>*>(axis.weights.data())};
   }
 
@@ -119,6 +120,7 @@ class Resizer {
     const double support = antialias ? std::max(scale, 1.0) : 1.0;
     double* const w = real_weights_.data();
     to.outside = false;
+    to.most = 0;
     for (std::ptrdiff_t i = 0; i < axis.length; ++i) {
       const std::ptrdiff_t r = axis.from(i);
       if (r == kOutside) {
@@ -145,6 +147,7 @@ class Resizer {
       } else {
         for (std::ptrdiff_t j = 0; j < n; ++j) weights[j] = static_cast<float>(w[j] / total);
       }
+      to.most = std::max<std::ptrdiff_t>(to.most, to.count[i]);
     }
   }
 

@@ -176,6 +176,7 @@ HWY_INLINE void smooth(const float* above, const float* middle, const float* bel
       below - step, below, below + step);
 }
 
+// The pixels of the border are their own smooth ones.
 template <class T>
 void sharpness(Picture<const T> x, Picture<T> out, double factor) {
   constexpr size_t kPiece = 1024;
@@ -187,16 +188,20 @@ void sharpness(Picture<const T> x, Picture<T> out, double factor) {
   const ptrdiff_t step = packed ? x.channels : 1;
   const auto margin = static_cast<size_t>(step);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
-    const bool stays = too_small || y == 0 || y == x.height - 1;
+    const bool border = y == 0 || y == x.height - 1;
     const Row<const T> row = row_of(x, y);
     for_runs(row_of(out, y), [&](ptrdiff_t c, T* to, size_t n) HWY_ATTR {
       const T* const from = row.data + c * row.channel_stride;
-      if (stays) {
+      if (too_small) {
         memcpy(to, from, n * sizeof(T));
         return;
       }
-      memcpy(to, from, margin * sizeof(T));
-      memcpy(to + n - margin, from + n - margin, margin * sizeof(T));
+      if (border) {
+        map_float(n, mix, to, from, from);
+        return;
+      }
+      map_float(margin, mix, to, from, from);
+      map_float(margin, mix, to + n - margin, from + n - margin, from + n - margin);
       HWY_ALIGN T soft[kPiece];
       for (size_t i = margin; i < n - margin; i += kPiece) {
         const size_t m = HWY_MIN(kPiece, n - margin - i);

@@ -190,6 +190,7 @@ HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
 template <class T>
 void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
   join_rows(x, out);
+  stream = stream && x.height == 1;  // lines that two rows share would be written twice
   const Tag<T> d;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -438,27 +439,66 @@ HWY_INLINE void resize_pixel(const float* x, ptrdiff_t step, const Taps<float>& 
   *out = sum;
 }
 
-// Three or four interleaved channels: two neighbours at once, which are 8 bytes.
+// One channel where no output has more than two neighbours, as when an image grows.
+HWY_INLINE void resize_pairs(const uint8_t* x, ptrdiff_t step, ptrdiff_t width, const Taps<int16_t>& taps,
+                             int16_t* out, ptrdiff_t out_step) {
+  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+    const ptrdiff_t first = HWY_MAX(taps.first[i], 0), second = HWY_MIN(first + 1, width - 1);
+    const int16_t* const w = taps.weights + i * taps.stride;
+    out[i * out_step] = resized_across(w[0] * x[first * step] + w[1] * x[second * step]);
+  }
+}
+
+// Of two interleaved pixels of three or four channels, 8 bytes: the int32 of each channel, weighted.
+template <ptrdiff_t kChannels>
+struct TwoPixels {
+  HWY_INLINE TwoPixels() {
+    HWY_ALIGN uint8_t bytes[16];
+    for (size_t c = 0; c < 4; ++c) {
+      const bool real = c < kChannels;
+      bytes[4 * c] = static_cast<uint8_t>(real ? c : 0x80);
+      bytes[4 * c + 2] = static_cast<uint8_t>(real ? kChannels + c : 0x80);
+      bytes[4 * c + 1] = bytes[4 * c + 3] = 0x80;
+    }
+    order = hn::Load(Block8(), bytes);
+  }
+  HWY_INLINE hn::Vec<hn::Full128<int32_t>> operator()(uint64_t two, const int16_t* weights) const {
+    const hn::Full128<int16_t> d16;
+    const hn::Full128<uint32_t> du;
+    const hn::Full128<uint64_t> d64;
+    uint32_t w;
+    memcpy(&w, weights, sizeof w);
+    const auto v = hn::TableLookupBytesOr0(hn::BitCast(Block8(), hn::Set(d64, two)), order);
+    return pair_sums(d16, hn::BitCast(d16, v), hn::BitCast(d16, hn::Set(du, w)));
+  }
+  hn::Vec<Block8> order;
+};
+
+HWY_INLINE void store_across(hn::Vec<hn::Full128<int32_t>> sum, int16_t* to) {
+  const hn::Half<hn::Full128<int16_t>> d;
+  hn::StoreU(hn::DemoteTo(d, hn::ShiftRight<7>(sum)), d, to);
+}
+
 template <ptrdiff_t kChannels>
 HWY_INLINE void resize_packed(const uint8_t* x, ptrdiff_t width, const Taps<int16_t>& taps, int16_t* out) {
-  const hn::Full64<uint8_t> half;
-  const Block8 d8;
-  const hn::Full128<int16_t> d16;
-  const hn::Full128<int32_t> d32;
-  const hn::Full128<uint32_t> du;
-  HWY_ALIGN uint8_t order[16];
-  for (size_t c = 0; c < 4; ++c) {
-    const bool real = c < kChannels;
-    order[4 * c] = static_cast<uint8_t>(real ? c : 0x80);
-    order[4 * c + 2] = static_cast<uint8_t>(real ? kChannels + c : 0x80);
-    order[4 * c + 1] = order[4 * c + 3] = 0x80;
+  const TwoPixels<kChannels> two_pixels;
+  const auto round = hn::Set(hn::Full128<int32_t>(), 64);
+  ptrdiff_t i = 0;
+  if (taps.most <= 2 && width >= 3) {
+    // Without a branch: near the end the last 8 bytes are read and shifted. An output writes four numbers.
+    const ptrdiff_t last = width * kChannels - 8;
+    for (; i + 1 < taps.length; ++i) {
+      const ptrdiff_t at = HWY_MAX(taps.first[i], 0) * kChannels, from_byte = HWY_MIN(at, last);
+      uint64_t two;
+      memcpy(&two, x + from_byte, sizeof two);
+      two >>= 8 * (at - from_byte);
+      store_across(hn::Add(round, two_pixels(two, taps.weights + i * taps.stride)), out + i * kChannels);
+    }
   }
-  const auto pairs = hn::Load(d8, order);
-  const auto round = hn::Set(d32, 64);
-  for (ptrdiff_t i = 0; i < taps.length; ++i) {
+  for (; i < taps.length; ++i) {
     const ptrdiff_t first = taps.first[i], count = taps.count[i];
     int16_t* const to = out + i * kChannels;
-    // A read of pixels k and k + 1 reaches into pixel k + 2, and an output has four numbers.
+    // A read of pixels k and k + 1 reaches into pixel k + 2.
     if (first == kOutside || first + count + 3 > width || i + 2 > taps.length) {
       for (ptrdiff_t c = 0; first != kOutside && c < kChannels; ++c) {
         resize_pixel(x + c, kChannels, taps, i, to + c);
@@ -469,14 +509,11 @@ HWY_INLINE void resize_packed(const uint8_t* x, ptrdiff_t width, const Taps<int1
     const int16_t* const w = taps.weights + i * taps.stride;
     auto sum = round;
     for (ptrdiff_t k = 0; k < count; k += 2, p += 2 * kChannels) {
-      uint32_t weights;
-      memcpy(&weights, w + k, sizeof weights);
-      const auto two = hn::Combine(d8, hn::Zero(half), hn::LoadU(half, p));
-      const auto v = hn::BitCast(d16, hn::TableLookupBytesOr0(two, pairs));
-      sum = hn::Add(sum, pair_sums(d16, v, hn::BitCast(d16, hn::Set(du, weights))));
+      uint64_t two;
+      memcpy(&two, p, sizeof two);
+      sum = hn::Add(sum, two_pixels(two, w + k));
     }
-    const hn::Half<hn::Full128<int16_t>> d_out;
-    hn::StoreU(hn::DemoteTo(d_out, hn::ShiftRight<7>(sum)), d_out, to);
+    store_across(sum, to);
   }
 }
 template <ptrdiff_t kChannels>
@@ -508,6 +545,13 @@ HWY_INLINE void resize_row(Row<const T> x, const Taps<W>& taps, Row<B> out) {
                            : resize_packed<4>(x.data, x.width, taps, out.data);
   }
   for (ptrdiff_t c = 0; c < x.channels; ++c) {
+    if constexpr (sizeof(T) == 1) {
+      if (taps.most <= 2) {
+        resize_pairs(x.data + c * x.channel_stride, x.pixel_stride, x.width, taps,
+                     out.data + c * out.channel_stride, out.pixel_stride);
+        continue;
+      }
+    }
     for (ptrdiff_t i = 0; i < taps.length; ++i) {
       if (taps.first[i] == kOutside) continue;
       resize_pixel(x.data + c * x.channel_stride, x.pixel_stride, taps, i,

@@ -50,6 +50,7 @@ struct Warp {
 template <class W>
 struct Taps {
   std::ptrdiff_t length, stride;
+  std::ptrdiff_t most;        // of the counts
   const std::int32_t* first;  // kOutside: the fill
   const std::int32_t* count;
   const W* weights;

@@ -51,18 +51,30 @@ inline void byte_look_up(Row<uint8_t> row, const uint8_t* tables, ptrdiff_t tabl
 
 inline void float_look_up(Row<float> row, const uint8_t* tables, ptrdiff_t table_channels) {
   constexpr size_t kPiece = 1024;
-  const bool together = interleaved(row);
-  const size_t channels = together ? static_cast<size_t>(row.channels) : 1;
+  const DF d;
+  uint8_t levels[kPiece];
+  const auto from_levels = [&](float* p, size_t n) HWY_ATTR {
+    map_float(n, [d](auto v) HWY_ATTR { return hn::Div(v, hn::Set(d, 255.0f)); }, p, levels);
+  };
+  // Pieces of whole pixels where the channels have tables of their own.
+  const bool mixed = interleaved(row) && table_channels != 1;
+  const size_t channels = mixed ? static_cast<size_t>(row.channels) : 1;
+  if (channels > kPiece) {
+    for (size_t i = 0; i < static_cast<size_t>(row.width * row.channels); ++i) {
+      to_levels(row.data + i, 1, levels);
+      levels[0] = tables[i % channels * augment::kLevels + levels[0]];
+      from_levels(row.data + i, 1);
+    }
+    return;
+  }
   for_runs(row, [&](ptrdiff_t c, float* p, size_t n) HWY_ATTR {
-    uint8_t levels[kPiece];
     const size_t piece = kPiece / channels * channels;
     for (size_t i = 0; i < n; i += piece) {
       const size_t m = HWY_MIN(piece, n - i);
       to_levels(p + i, m, levels);
       look_up_interleaved(levels, m / channels, channels, table_of(tables, table_channels, c),
-                          table_channels);
-      const DF d;
-      map_float(m, [d](auto v) HWY_ATTR { return hn::Div(v, hn::Set(d, 255.0f)); }, p + i, levels);
+                          mixed ? table_channels : 1);
+      from_levels(p + i, m);
     }
   });
 }
@@ -96,11 +108,20 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
           static_cast<const float*>(p));
     });
   }
-  // The numbers of the channels, repeated: pixels of a multiple of the lanes.
-  constexpr size_t kMost = augment::kMaxChannels * hn::MaxLanes(DF());
-  HWY_ALIGN float least[kMost], range[kMost];
   const size_t channels = static_cast<size_t>(row.channels), n = static_cast<size_t>(row.width) * channels;
-  const size_t period = HWY_MIN(channels * hn::Lanes(d), n);
+  constexpr size_t kMost = 4;
+  if (channels > kMost) {
+    for (ptrdiff_t x = 0; x < row.width; ++x) {
+      const auto op = [=](auto v, auto l, auto h)
+                          HWY_ATTR { return hn::IfThenElse(hn::Eq(l, h), v, stretch(v, l, hn::Sub(h, l))); };
+      float* const p = row.data + x * row.pixel_stride;
+      map(d, channels, false, op, p, static_cast<const float*>(p), low, high);
+    }
+    return;
+  }
+  // The numbers of the channels, repeated over as many vectors.
+  HWY_ALIGN float least[kMost * hn::MaxLanes(DF())], range[kMost * hn::MaxLanes(DF())];
+  const size_t period = channels * hn::Lanes(d);
   for (size_t i = 0; i < period; ++i) {
     const size_t c = i % channels;
     const bool stays = low[c] == high[c];
@@ -113,29 +134,31 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
   }
 }
 
-// gain·x^gamma through double, as e^(gamma·log |x|): off by less than 1 ulp of float.
+// gain·x^gamma, both rounded to float, through double as e^(gamma·log |x|): off by less than 1 ulp of float.
 struct Power {
-  HWY_INLINE Power(double gamma_, double gain_) : gamma(gamma_), gain(gain_) {
-    const bool whole = gamma == static_cast<double>(static_cast<int64_t>(gamma));
-    const bool odd = whole && static_cast<int64_t>(gamma) % 2 != 0;
-    of_zero = gamma > 0 ? 0 : gamma == 0 ? 1 : hwy::HighestValue<double>();
+  HWY_INLINE Power(float gamma_, float gain_) : gamma(gamma_), gain(gain_) {
+    const bool whole = gamma_ == static_cast<float>(static_cast<int64_t>(gamma_));
+    const bool odd = whole && static_cast<int64_t>(gamma_) % 2 != 0;
+    of_zero = gamma_ > 0 ? 0 : gamma_ == 0 ? 1 : hwy::HighestValue<double>();
     sign = !whole ? hn::GetLane(hn::NaN(D64())) : odd ? -1 : 1;
   }
   HWY_INLINE V<D64> operator()(D64 d, V<D64> x) const {
     const auto one = hn::Set(d, 1.0), zero = hn::Zero(d), a = hn::Abs(x);
     constexpr double kTwo200 = 1.6069380442589903e60;
     const auto log = minus_log_of(d, hn::Mul(a, hn::Set(d, kTwo200)), hn::Sub(a, one), 200);
-    const auto exponent = hn::Neg(hn::Mul(hn::Set(d, gamma), log));
+    const auto exponent = hn::Neg(hn::Mul(hn::Set(d, static_cast<double>(gamma)), log));
     const auto e = exp_nonpositive(d, hn::Neg(hn::Abs(exponent)), zero);
     auto y = hn::IfThenElse(hn::Gt(exponent, zero), hn::Div(one, e), e);
     y = hn::IfThenElse(hn::Lt(x, zero), hn::Mul(y, hn::Set(d, sign)), y);
     y = hn::IfThenElse(hn::Eq(x, zero), hn::Set(d, of_zero), y);
-    return hn::Mul(hn::Set(d, gain), hn::IfThenElse(hn::Eq(x, x), y, x));
+    return hn::Mul(hn::Set(d, static_cast<double>(gain)), hn::IfThenElse(hn::Eq(x, x), y, x));
   }
-  double gamma, gain, of_zero, sign;
+  // As float: g++ 12 drops a pair of conversions to float and back that it has vectorized.
+  float gamma, gain;
+  double of_zero, sign;
 };
 
-HWY_INLINE void gamma_row(const Row<float>& row, double gamma, double gain) {
+HWY_INLINE void gamma_row(const Row<float>& row, float gamma, float gain) {
   const D64 wide;
   const hn::Rebind<float, D64> d;
   const Power power(gamma, gain);
@@ -270,8 +293,8 @@ HWY_INLINE void hue(const Row<T>& row, double shift) {
 
 template <class T>
 HWY_INLINE void permute(const Row<T>& row, const double* from) {
-  ptrdiff_t source[augment::kMaxChannels];
-  T pixel[augment::kMaxChannels];
+  ptrdiff_t source[augment::kMaxPermuted];
+  T pixel[augment::kMaxPermuted];
   const ptrdiff_t channels = row.channels;
   for (ptrdiff_t c = 0; c < channels; ++c) source[c] = static_cast<ptrdiff_t>(from[c]);
   ptrdiff_t x = 0;
@@ -334,7 +357,7 @@ void point(Op op, Row<T> row, const double* parameters) {
         return map_row(row, [=](auto v) HWY_ATTR { return hn::Mul(v, f); });
       }
       case Op::kGamma:
-        return gamma_row(row, parameters[0], parameters[1]);
+        return gamma_row(row, static_cast<float>(parameters[0]), static_cast<float>(parameters[1]));
       case Op::kPosterize: {
         const float count = static_cast<float>(1 << static_cast<int>(parameters[0]));
         const auto levels = hn::Set(d, count), last = hn::Set(d, count - 1), level = hn::Set(d, 1 / count);
@@ -357,31 +380,34 @@ void point(Op op, Row<T> row, const double* parameters) {
 
 // --- random numbers --------------------------------------------------------------------------------------
 
-// Calls body(p, numbers, n) for the elements of an interleaved row or for parts of the channels of a planar
+// Calls body(p, numbers, n) for the elements of an interleaved row, or for parts of the channels of a planar
 // one, with the number of each: pixel x, channel c has number first + x·channels + c. make(first, n, numbers)
 // makes numbers from a multiple of 4 on, and may write whole vectors.
 template <class Number, class T, class Make, class Body>
 HWY_INLINE void with_numbers(const Row<T>& row, uint64_t first, Make make, Body body) {
-  constexpr size_t kMost = kRandomChunk - 4;
-  HWY_ALIGN Number numbers[kRandomChunk];
-  const bool together = interleaved(row);
-  const size_t channels = static_cast<size_t>(row.channels), width = static_cast<size_t>(row.width);
-  const size_t piece = kMost / channels;
-  for (size_t x = 0; x < width; x += piece) {
-    const size_t pixels = HWY_MIN(piece, width - x), n = pixels * channels;
-    const uint64_t at = first + x * channels;
-    const size_t skip = at % 4;
-    make(at - skip, skip + n, numbers);
+  constexpr size_t kPiece = kRandomChunk - 4;
+  HWY_ALIGN Number numbers[kRandomChunk], plane[kRandomChunk];
+  const size_t channels = static_cast<size_t>(row.channels), all = static_cast<size_t>(row.width) * channels;
+  const bool together = interleaved(row), pixels = !together && channels <= kPiece;
+  const size_t piece = pixels ? kPiece / channels * channels : kPiece;
+  for (size_t i = 0; i < all; i += piece) {
+    const size_t n = HWY_MIN(piece, all - i), skip = (first + i) % 4;
+    make(first + i - skip, skip + n, numbers);
     const Number* const z = numbers + skip;
     if (together) {
-      body(row.data + x * channels, z, n);
-      continue;
-    }
-    HWY_ALIGN Number plane[kRandomChunk];
-    for (size_t c = 0; c < channels; ++c) {
-      for (size_t i = 0; i < pixels; ++i) plane[i] = z[i * channels + c];
-      body(row.data + static_cast<ptrdiff_t>(c) * row.channel_stride + x, static_cast<const Number*>(plane),
-           pixels);
+      body(row.data + i, z, n);
+    } else if (pixels) {
+      const size_t width = n / channels;
+      for (size_t c = 0; c < channels; ++c) {
+        for (size_t x = 0; x < width; ++x) plane[x] = z[x * channels + c];
+        T* const p = row.data + static_cast<ptrdiff_t>(c) * row.channel_stride;
+        body(p + i / channels, static_cast<const Number*>(plane), width);
+      }
+    } else {
+      for (size_t k = 0; k < n; ++k) {
+        T* const p = row.data + static_cast<ptrdiff_t>((i + k) % channels) * row.channel_stride;
+        body(p + (i + k) / channels, z + k, size_t{1});
+      }
     }
   }
 }
@@ -436,18 +462,13 @@ HWY_INLINE void random_pixels(Stream source, uint64_t first, size_t n, float* pi
   make(first, n, pixels);
 }
 
-// Every pixel of the row becomes `color`.
+// Every pixel of the row becomes `color`; its channels may be some of an image's.
 template <class T>
 HWY_INLINE void fill_row(const Row<T>& row, const T* color) {
-  if (interleaved(row) && row.channels > 1) {
-    for (ptrdiff_t x = 0; x < row.width; ++x) {
-      memcpy(row.data + x * row.channels, color, static_cast<size_t>(row.channels) * sizeof(T));
-    }
-    return;
+  for (ptrdiff_t x = 0; x < row.width; ++x) {
+    T* const p = row.data + x * row.pixel_stride;
+    for (ptrdiff_t c = 0; c < row.channels; ++c) p[c * row.channel_stride] = color[c];
   }
-  for_runs(row, [&](ptrdiff_t c, T* p, size_t n) HWY_ATTR {
-    for (size_t i = 0; i < n; ++i) p[i] = color[c];
-  });
 }
 
 template <class T>
@@ -466,13 +487,18 @@ void erase(Row<T> row, ptrdiff_t y, const double* box, FillMode mode, const doub
         [&](T* p, const T* pixels, size_t n) HWY_ATTR { memcpy(p, pixels, n * sizeof(T)); });
     return;
   }
-  T color[kRandomChunk];
-  if (mode == FillMode::kColor) {
-    random_pixels(source, 0, static_cast<size_t>(channels), color);
-  } else {
-    for (ptrdiff_t c = 0; c < channels; ++c) color[c] = to_pixel(fill[c], T{});
+  HWY_ALIGN T color[kRandomChunk] = {};
+  constexpr auto kPiece = static_cast<ptrdiff_t>(kRandomChunk);
+  for (ptrdiff_t c = 0; c < channels; c += kPiece) {
+    const ptrdiff_t n = HWY_MIN(kPiece, channels - c);
+    if (mode == FillMode::kColor) {
+      random_pixels(source, static_cast<uint64_t>(c), static_cast<size_t>(n), color);
+    } else if (fill != nullptr) {
+      for (ptrdiff_t k = 0; k < n; ++k) color[k] = to_pixel(fill[c + k], T{});
+    }
+    fill_row(Row<T>{part.data + c * row.channel_stride, part.width, n, row.pixel_stride, row.channel_stride},
+             color);
   }
-  fill_row(part, color);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -16,8 +16,8 @@
 
 namespace regkern::augment {
 
-inline constexpr std::ptrdiff_t kLevels = 256;       // values of a byte: the length of a table
-inline constexpr std::ptrdiff_t kMaxChannels = 512;  // of an image: what the gate lets pass
+inline constexpr std::ptrdiff_t kLevels = 256;        // values of a byte: the length of a table
+inline constexpr std::ptrdiff_t kMaxPermuted = 1024;  // channels of an image that kPermute meets
 
 template <class T>  // std::uint8_t or float
 struct PixelTable {
@@ -37,7 +37,8 @@ struct PixelTable {
   // The row's first pixel is the one whose channel 0 takes number `first` of the stream. `clip`: float to [0,
   // 1].
   void (*noise)(Row<T> row, Stream source, std::uint64_t first, double mean, double sigma, bool clip);
-  // `row` is row y of an image of its width; box = {top, left, height, width} of the image, clipped to it.
+  // `row` is row y of an image of its width; box = {top, left, height, width} of the image, clipped to it. No
+  // fill: 0.
   void (*erase)(Row<T> row, std::ptrdiff_t y, const double* box, FillMode mode, const double* fill,
                 Stream source);
 

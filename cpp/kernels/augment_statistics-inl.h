@@ -27,30 +27,35 @@ HWY_INLINE Picture<T> joined(Picture<T> x) {
 constexpr size_t kLevelPiece = 3072;
 
 // Calls body(channel, levels, n) for pieces of the image as bytes: whole pixels of an interleaved image
-// (channel 0), or a part of a channel. Bytes are taken through the tables, floats to their levels.
+// (channel 0), a part of a very long one (its first channel), or a part of a channel. Bytes are taken through
+// the tables, floats to their levels.
 template <class T, class Body>
 HWY_INLINE void for_levels(const Picture<const T>& image, const uint8_t* tables, ptrdiff_t table_channels,
                            Body body) {
   const Picture<const T> x = joined(image);
   HWY_ALIGN uint8_t buffer[kLevelPiece];
+  const size_t channels = interleaved(row_of(x, 0)) ? static_cast<size_t>(x.channels) : 1;
+  const bool long_pixels = channels > kLevelPiece;
+  const size_t piece = long_pixels ? kLevelPiece : kLevelPiece / channels * channels;
   for (ptrdiff_t y = 0; y < x.height; ++y) {
-    const Row<const T> row = row_of(x, y);
-    const size_t channels = interleaved(row) ? static_cast<size_t>(row.channels) : 1;
-    const size_t piece = kLevelPiece / channels * channels;
-    for_runs(row, [&](ptrdiff_t c, const T* p, size_t n) HWY_ATTR {
+    for_runs(row_of(x, y), [&](ptrdiff_t c, const T* p, size_t n) HWY_ATTR {
       if constexpr (sizeof(T) == 1) {
         if (tables == nullptr) return body(c, p, n);
       }
-      for (size_t i = 0; i < n; i += piece) {
-        const size_t m = HWY_MIN(piece, n - i);
-        if constexpr (sizeof(T) == 1) {
-          memcpy(buffer, p + i, m);
-          look_up_interleaved(buffer, m / channels, channels, table_of(tables, table_channels, c),
-                              table_channels);
-        } else {
-          to_levels(p + i, m, buffer);
+      const size_t unit = long_pixels ? channels : n;
+      for (const T* const end = p + n; p != end; p += unit) {
+        for (size_t i = 0; i < unit; i += piece) {
+          const size_t m = HWY_MIN(piece, unit - i), pixels = long_pixels ? 1 : m / channels;
+          const ptrdiff_t first = c + (long_pixels ? static_cast<ptrdiff_t>(i) : 0);
+          if constexpr (sizeof(T) == 1) {
+            memcpy(buffer, p + i, m);
+            look_up_interleaved(buffer, pixels, m / pixels, table_of(tables, table_channels, first),
+                                channels == 1 ? 1 : table_channels);
+          } else {
+            to_levels(p + i, m, buffer);
+          }
+          body(first, static_cast<const uint8_t*>(buffer), m);
         }
-        body(c, static_cast<const uint8_t*>(buffer), m);
       }
     });
   }
@@ -241,9 +246,10 @@ void histogram(Picture<const T> x, uint32_t* counts) {
   const size_t together = x.channel_stride == 1 ? channels : 1;
   memset(counts, 0, channels * augment::kLevels * sizeof(uint32_t));
   if (together > kCountedTogether) {
-    return for_levels(x, nullptr, 1, [&](ptrdiff_t, const uint8_t* p, size_t n) HWY_ATTR {
-      for (size_t i = 0; i < n; i += channels) {
-        for (size_t c = 0; c < channels; ++c) ++counts[c * augment::kLevels + p[i + c]];
+    return for_levels(x, nullptr, 1, [&](ptrdiff_t first, const uint8_t* p, size_t n) HWY_ATTR {
+      auto c = static_cast<size_t>(first);
+      for (size_t i = 0; i < n; ++i, c = c + 1 == channels ? 0 : c + 1) {
+        ++counts[c * augment::kLevels + p[i]];
       }
     });
   }

@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/augment_pixels.h"
@@ -268,7 +270,9 @@ TEST(Pixels, GammaWithinAnUlp) {
         pixel_table<float>().point(Op::kGamma, y.row(0), parameters);
         for (std::ptrdiff_t i = 0; i < x.width; ++i) {
           for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
-            const double exact = 0.9 * std::pow(static_cast<double>(x.at(0, i, c)), gamma);
+            const double exact =
+                static_cast<double>(0.9f) *
+                std::pow(static_cast<double>(x.at(0, i, c)), static_cast<double>(static_cast<float>(gamma)));
             const auto rounded = static_cast<float>(exact);
             EXPECT_LE(std::abs(static_cast<double>(y.at(0, i, c)) - exact),
                       0.51 * (std::nextafter(rounded, 2.0f) - rounded))
@@ -522,11 +526,13 @@ void test_sharpness() {
           Image<T> got = x, expected = x;
           change_pixels(got, [&](T* p, auto, auto) { std::fill_n(p, x.channels, T(0)); });
           pixel_table<T>().sharpness(x.view(), got.picture(), f);
-          for (std::ptrdiff_t y = 1; y + 1 < height; ++y) {
-            for (std::ptrdiff_t i = 1; i + 1 < x.width; ++i) {
+          for (std::ptrdiff_t y = 0; y < height && height > 2 && x.width > 2; ++y) {
+            for (std::ptrdiff_t i = 0; i < x.width; ++i) {
+              const bool border = y == 0 || y + 1 == height || i == 0 || i + 1 == x.width;
               for (std::ptrdiff_t c = 0; c < x.channels; ++c) {
+                const auto soft = static_cast<float>(border ? x.at(y, i, c) : smooth(x, y, i, c));
                 const float v = static_cast<float>(f) * static_cast<float>(x.at(y, i, c)) +
-                                static_cast<float>(1 - f) * static_cast<float>(smooth(x, y, i, c));
+                                static_cast<float>(1 - f) * soft;
                 expected.at(y, i, c) = static_cast<T>(in_range(v, T{}));
               }
             }
@@ -539,6 +545,59 @@ void test_sharpness() {
 }
 TEST(Filters, SharpnessOfBytes) { test_sharpness<std::uint8_t>(); }
 TEST(Filters, SharpnessOfFloats) { test_sharpness<float>(); }
+
+// More channels than any buffer holds.
+template <class T>
+void test_long_pixels() {
+  constexpr Stream kStream = {3, 4};
+  constexpr std::ptrdiff_t kChannels = 3500;
+  std::vector<float> z(1 << 14);
+  for_isas([&] {
+    regkern::normal<float>(z.size(), {z.data()}, kStream);
+    const auto& k = pixel_table<T>();
+    for (const bool planar : {false, true}) {
+      Image<T> x(1, 3, kChannels, planar), got = x, expected = x;
+      const auto tables = shuffled_tables(kChannels);
+      k.look_up(got.row(0), tables.data(), kChannels);
+      for (std::ptrdiff_t i = 0; i < 3 * kChannels; ++i) {
+        T& v = expected.at(0, i / kChannels, i % kChannels);
+        const auto level = static_cast<std::ptrdiff_t>(sizeof(T) == 1 ? v : std::floor(v * T(255) + T(0.5)));
+        const float looked = tables[static_cast<std::size_t>(i % kChannels * kLevels + level)];
+        v = static_cast<T>(sizeof(T) == 1 ? looked : looked / 255.0f);
+      }
+      EXPECT_TRUE(same(got, expected));
+      std::vector<std::uint32_t> counts(kChannels * 256);
+      k.histogram(got.view(), counts.data());
+      std::vector<T> low(kChannels), high(kChannels);
+      k.min_max(sizeof(T) == 1 ? x.view() : got.view(), sizeof(T) == 1 ? tables.data() : nullptr, kChannels,
+                low.data(), high.data());
+      for (std::ptrdiff_t c = 0; c < kChannels; ++c) {
+        const T v[] = {got.at(0, 0, c), got.at(0, 1, c), got.at(0, 2, c)};
+        for (const T value : v) {
+          const auto level =
+              static_cast<std::size_t>(sizeof(T) == 1 ? value : std::floor(value * T(255) + T(0.5)));
+          EXPECT_EQ(counts[static_cast<std::size_t>(c) * 256 + level], std::count(v, v + 3, value));
+        }
+        EXPECT_EQ(low[static_cast<std::size_t>(c)], std::min({v[0], v[1], v[2]}));
+        EXPECT_EQ(high[static_cast<std::size_t>(c)], std::max({v[0], v[1], v[2]}));
+      }
+      expected = got;
+      k.noise(got.row(0), kStream, 1, 0, sizeof(T) == 1 ? 1.0 / 255 : 1, false);
+      for (std::ptrdiff_t i = 0; i < 3 * kChannels; ++i) {
+        T& v = expected.at(0, i / kChannels, i % kChannels);
+        const float sum = static_cast<float>(v) + (0.0f + 1.0f * z[static_cast<std::size_t>(i + 1)]);
+        v = sizeof(T) == 1 ? static_cast<T>(in_range(sum, T{})) : static_cast<T>(sum);
+      }
+      EXPECT_TRUE(same(got, expected));
+      const double box[] = {0, 1, 1, 1};
+      k.erase(got.row(0), 0, box, FillMode::kConstant, nullptr, kStream);
+      for (std::ptrdiff_t c = 0; c < kChannels; ++c) expected.at(0, 1, c) = 0;
+      EXPECT_TRUE(same(got, expected));
+    }
+  });
+}
+TEST(Pixels, LongPixelsOfBytes) { test_long_pixels<std::uint8_t>(); }
+TEST(Pixels, LongPixelsOfFloats) { test_long_pixels<float>(); }
 
 TEST(Tables, ByHand) {
   std::uint8_t t[kLevels], other[kLevels];

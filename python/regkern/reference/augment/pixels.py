@@ -214,7 +214,5 @@ def autocontrast(image: Image) -> Image:
     flat = low == high
     if image.dtype == np.uint8:
         low, high = low.astype(np.float64), high.astype(np.float64)
-        y = to_byte((image - low) * 255 / np.where(flat, 1, high - low))
-    else:
-        y = clamp((image - low) / np.where(flat, f32(1), high - low), image)
-    return np.where(flat, image, y)
+        return np.where(flat, image, to_byte((image - low) * 255 / np.where(flat, 1, high - low)))
+    return clamp(np.where(flat, image, (image - low) / np.where(flat, f32(1), high - low)), image)
