@@ -101,6 +101,8 @@ def test_fused_is_one_by_one(transforms: list[Any], seed: int) -> None:
 )
 def test_both_machines_agree(transforms: list[Any], seed: int, floats: bool, last: list[Any]) -> None:
     """uint8 to the bit; float32 within the rounding of means, powers and normal numbers."""
+    if floats:  # erasing by normal numbers leaves [0, 1], where powers are not defined
+        transforms = [t for t in transforms if getattr(t, "mode", "const") == "const"]
     pipeline = A.Compose([*transforms, *last])
     x = images(2, floats)
     want = twin(pipeline.__call__)(x, rng=seed)
@@ -321,6 +323,10 @@ def test_collate_as_numpy() -> None:
     np.testing.assert_array_equal(labels, [0, 2])
     only = A.Collate(TRAIN, output="numpy")([x for x, _ in dataset(3)])
     assert only.shape == (3, 3, 20, 20)
+    gray = A.Collate(A.Compose([A.CenterCrop(4)], layout="NCHW"), output="numpy")([x[..., 0] for x, _ in dataset(3)])
+    assert gray.shape == (3, 1, 4, 4)
+    signals = A.Collate(A.signal.Jitter(0), output="numpy")([(np.ones((5, 2)), 1)])
+    np.testing.assert_array_equal(signals[0], np.ones((1, 5, 2)))
     copied = pickle.loads(pickle.dumps(collate))
     assert copied.epoch == 2
     copied.set_epoch(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +26,7 @@ class Pipeline:
     OPTIONS: ClassVar[dict[str, Any]]
 
     transforms: Sequence[Transform]
+    __call__: Callable[..., Any]
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.function = self.TYPE  # whose name errors carry

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regkern._rng import SEED_END, seed_from
+from regkern.augment._pipeline import Pipeline
 from regkern.augment._transform import Transform
-from regkern.augment.compose import Compose
 
 
 class Sample(NamedTuple):
@@ -61,7 +61,7 @@ class Collate:
 
     Parameters
     ----------
-    transform : Compose or Transform
+    transform : Compose, signal.Compose or Transform
     rng : int in [0, 2**64) or None
         The seed. With a seed, the samples must be those of ``indexed(dataset)``, and batches are a function of seed, epoch
         and indices: of any number of workers, in any order, and after a resume. None: fresh draws for every batch.
@@ -82,7 +82,7 @@ class Collate:
     Notes
     -----
     A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
-    shape. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
+    shape, (h, w) for gray ones. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
 
     ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
     memory. Workers fetch batches ahead, so call it before an epoch's iterator is made.
@@ -98,8 +98,8 @@ class Collate:
     ((2, 2, 2, 1), array([4, 1], dtype=uint8), array([0, 1]))
     """
 
-    def __init__(self, transform: Compose | Transform, *, rng: int | None = None, output: str = "torch") -> None:
-        if not isinstance(transform, Compose | Transform):
+    def __init__(self, transform: Pipeline | Transform, *, rng: int | None = None, output: str = "torch") -> None:
+        if not isinstance(transform, Pipeline | Transform):
             raise TypeError(f"Collate: transform must be a Compose or a transform, got {type(transform).__name__}")
         if not (rng is None or isinstance(rng, int | np.integer)):
             raise TypeError(
@@ -135,9 +135,15 @@ class Collate:
             )
         pairs = bool(samples) and isinstance(samples[0], tuple | list)
         images = np.stack([np.asarray(s[0] if pairs else s) for s in samples])
+        if images.ndim == 3 and self._of_images():
+            images = images[:, None] if getattr(self.transform, "layout", "NHWC") == "NCHW" else images[..., None]
         labels = np.asarray([s[1] for s in samples]) if pairs else None
         result = self.transform(images, rng=self.rng, index=index, epoch=self.epoch, labels=labels)
         return _tensors(result) if self.output == "torch" else result
+
+    def _of_images(self) -> bool:
+        kind = self.transform.KINDS[0] if isinstance(self.transform, Pipeline) else self.transform.kind
+        return kind != "signal"
 
     def __getstate__(self) -> dict[str, Any]:
         from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 (not needed by most)
