@@ -276,7 +276,7 @@ def test_no_samples(dtype: type, rng: np.random.Generator) -> None:
 def program(
     rng: np.random.Generator, ops: list[Op], length: int, n: int, size: Size, channels: int, dtype: type
 ) -> list[Step]:
-    """Random steps, of which each fits what the steps before it lead to."""
+    """Random steps, of which each fits what the steps before it lead to; exact ones unless ``ops`` has noise."""
     steps: list[Step] = []
     probe = np.zeros((n, *size, channels), dtype)
     while len(steps) < length:
@@ -284,7 +284,8 @@ def program(
         if op is Op.NORMALIZE and len(steps) < length - 2:
             continue
         now, kind = output_like(probe, steps)
-        if legal(op, channels, kind.type):
+        exact = op not in NEAR or kind == np.uint8
+        if legal(op, channels, kind.type) and (exact or Op.NOISE in ops):
             steps.append(MAKERS[op](rng, n, now, channels, kind.type))
     return steps
 
