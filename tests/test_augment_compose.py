@@ -101,6 +101,8 @@ def test_fused_is_one_by_one(transforms: list[Any], seed: int) -> None:
 )
 def test_both_machines_agree(transforms: list[Any], seed: int, floats: bool, last: list[Any]) -> None:
     """uint8 to the bit; float32 within the rounding of means, powers and normal numbers."""
+    if floats:  # erasing by normal numbers leaves [0, 1], where powers are not defined
+        transforms = [t for t in transforms if getattr(t, "mode", "const") == "const"]
     pipeline = A.Compose([*transforms, *last])
     x = images(2, floats)
     want = twin(pipeline.__call__)(x, rng=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
@@ -19,6 +20,7 @@ import regkern.augment as A
 from regkern.augment._transform import Draws, Images, operation_key
 from regkern.augment.geometry import TRIES
 from regkern.augment.mix import symmetric_beta
+from regkern.augment.policy import OPERATIONS
 
 N = 4000
 IMAGES = Images(N, 32, 32, 3, np.dtype(np.uint8))
@@ -324,6 +326,13 @@ def test_masks_move_as_images_do(transform: Any, dtype: Any, x: np.ndarray) -> N
     np.testing.assert_array_equal(moved, y[..., 0].astype(dtype))
 
 
+@pytest.mark.parametrize("transform", [EVERY[9], EVERY[10], EVERY[12], A.Resize(31)], ids=identify)
+def test_masks_are_never_blended(transform: Any, x: np.ndarray) -> None:
+    labels = (x[..., 0] > 100) * np.uint8(200)
+    _, moved = transform(x, masks=labels, rng=4)
+    assert set(np.unique(moved)) <= {0, 200}
+
+
 def test_mask_fill_and_channels(x: np.ndarray) -> None:
     labels = x.astype(np.int32) % 5
     _, moved = A.Compose([A.Pad(2)], mask_fill=255)(x, masks=labels)
@@ -577,3 +586,77 @@ def test_crops_lie_in_the_padded_image(
         missing = max(side - length - 2 * padding, 0)
         assert first.min() >= -padding - missing
         assert (first + side).max() <= length + padding + missing
+
+
+# --- policies ---
+
+
+def apply_op(image: np.ndarray, name: str, magnitude: float) -> np.ndarray:
+    """torchvision's _apply_op, on functions with given parameters."""
+    f = A.functional
+    color = {"Brightness": f.adjust_brightness, "Color": f.adjust_saturation, "Contrast": f.adjust_contrast}
+    degrees = math.degrees(math.atan(magnitude)) if "Shear" in name else 0.0
+    if name == "ShearX":
+        return f.affine(image, 0.0, (0, 0), 1.0, (degrees, 0.0), interpolation="nearest", center=(0, 0))
+    if name == "ShearY":
+        return f.affine(image, 0.0, (0, 0), 1.0, (0.0, degrees), interpolation="nearest", center=(0, 0))
+    if name == "TranslateX":
+        return f.affine(image, 0.0, (int(magnitude), 0), 1.0, (0.0, 0.0), interpolation="nearest")
+    if name == "TranslateY":
+        return f.affine(image, 0.0, (0, int(magnitude)), 1.0, (0.0, 0.0), interpolation="nearest")
+    if name == "Rotate":
+        return f.rotate(image, magnitude, interpolation="nearest")
+    if name in color:
+        return color[name](image, 1 + magnitude)
+    if name == "Sharpness":
+        return f.adjust_sharpness(image, 1 + magnitude)
+    if name == "Posterize":
+        return f.posterize(image, int(magnitude))
+    if name == "Solarize":
+        return f.solarize(image, magnitude * 255)
+    return {"AutoContrast": f.autocontrast, "Equalize": f.equalize, "Identity": np.copy}[name](image)
+
+
+@pytest.mark.parametrize("policy", [A.TrivialAugmentWide(), A.RandAugment(3, 20)], ids=identify)
+def test_policies_do_what_they_drew(policy: Any) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (120, 24, 30, 3), dtype=np.uint8)
+    y, params = policy(x, rng=0, return_params=True)
+    drawn_ = params[type(policy).__name__]
+    assert len(np.unique(drawn_["operation"])) == len(OPERATIONS)
+    for image, got, operations, magnitudes in zip(x, y, drawn_["operation"], drawn_["magnitude"], strict=True):
+        names = [OPERATIONS[k] for k in operations]
+        geometry = [name[:5] in ("Shear", "Trans", "Rotat") for name in names if name != "Identity"]
+        if any(a and b for a, b in itertools.pairwise(geometry)):
+            continue  # neighbouring warps are one
+        want = image
+        for name, magnitude in zip(names, magnitudes.tolist(), strict=True):
+            want = apply_op(want, name, magnitude)
+        np.testing.assert_array_equal(got, want, err_msg=str(names))
+
+
+def test_magnitudes_are_torchvisions() -> None:
+    images = Images(4000, 331, 331, 3, np.dtype(np.uint8))
+    p = drawn(A.TrivialAugmentWide(), images)
+    largest = dict(zip(OPERATIONS, (np.abs(p["magnitude"][p["operation"] == k]).max() for k in range(14)), strict=True))
+    wide = {"ShearX": 0.99, "TranslateY": 32, "Rotate": 135, "Brightness": 0.99, "Posterize": 8, "Solarize": 1}
+    assert wide.items() <= {k: round(float(v), 12) for k, v in largest.items()}.items()
+    p = drawn(A.RandAugment(magnitude=30), images)
+    largest = dict(zip(OPERATIONS, (np.abs(p["magnitude"][p["operation"] == k]).max() for k in range(14)), strict=True))
+    strong = {"ShearX": 0.3, "TranslateX": 150, "Rotate": 30, "Contrast": 0.9, "Posterize": 4, "Solarize": 0}
+    assert strong.items() <= {k: round(float(v), 12) for k, v in largest.items()}.items()
+    for k, name in enumerate(OPERATIONS):
+        signs = np.sign(p["magnitude"][p["operation"] == k])
+        signed = name in OPERATIONS[1:10]
+        assert set(np.unique(signs)) == ({-1.0, 1.0} if signed else {0.0} if name != "Posterize" else {1.0})
+
+
+def test_pixels_of_noise_are_those_of_the_documented_stream() -> None:
+    x = np.zeros((2, 5, 4, 3), np.float32)
+    pipeline = A.Compose([A.GaussianNoise(clip=False), A.GaussianNoise(clip=False)])
+    y, params = pipeline(x, rng=1, epoch=2, index=[7, 9], return_params=True)
+    want = np.zeros_like(x)
+    for name in ("GaussianNoise", "GaussianNoise-2"):
+        seed = operation_key(1, 2, f"{name}/pixels")
+        assert params[name]["seed"] == seed
+        want += [np.float32(0.1) * rk.normal((5, 4, 3), seed=seed, stream=s, dtype=np.float32) for s in (7, 9)]
+    np.testing.assert_allclose(y, want, atol=1e-6)

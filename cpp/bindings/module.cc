@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   register_norm(m);
   register_layer_norm(m);
   register_augment(m);
+  register_mix(m);
 }

@@ -17,6 +17,7 @@ void register_fused(pybind11::module_& m);
 void register_norm(pybind11::module_& m);
 void register_layer_norm(pybind11::module_& m);
 void register_augment(pybind11::module_& m);
+void register_mix(pybind11::module_& m);
 
 }  // namespace regkern::bindings
 

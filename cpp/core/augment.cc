@@ -27,18 +27,6 @@ namespace {
 
 // --- a sample on its way ---
 
-// One pixel step, ready to be applied to rows.
-struct PixelStep {
-  Op op;  // kTable for all that became a table
-  const Prepared* prepared;
-  const double* parameters;
-  std::uint8_t* tables;  // kTable, kEqualize
-  std::ptrdiff_t table_channels;
-  double mean;              // kContrast
-  const float *low, *high;  // kAutocontrast
-  Stream stream;
-};
-
 class Worker {
  public:
   Worker(const Program& p, const Images& y)
@@ -169,7 +157,12 @@ class Worker {
   void rotate90(int k) {
     if (k == 0) return;
     settle_pixels();
-    if (kind_ == Kind::kResize && k % 2 != 0) settle();
+    if (kind_ == Kind::kResize && k % 2 != 0) {  // its flips stay pending: a warp may take them in
+      const Turn flips = turn_;
+      undo_turn();
+      settle();
+      flip(flips.flip_columns, flips.flip_rows);
+    }
     if (kind_ == Kind::kWarp) {
       matrix_ = product(matrix_, rotate90_matrix(k, size_));
     } else {
@@ -274,7 +267,6 @@ class Worker {
       if (kind_ != Kind::kMaps) settle();
       rows_.resize(maps_.rows, box[0], box[2], p.after.height);
       columns_.resize(maps_.columns, box[1], box[3], p.after.width);
-      turn_ = {};
     } else {
       settle();
       kind_ = Kind::kResize;
@@ -282,6 +274,7 @@ class Worker {
       box_ = box;
       maps_ = whole(p.after);
     }
+    turn_ = {};
     size_ = p.after;
   }
 

@@ -16,6 +16,7 @@
 #include "core/threading.h"
 #include "kernels/augment_pixels.h"
 #include "regkern/augment.h"
+#include "regkern/random.h"
 
 namespace regkern::augment {
 
@@ -33,6 +34,18 @@ struct Prepared {
     return pixel == Pixel::kUint8 ? static_cast<const void*>(fill_u8.data())
                                   : static_cast<const void*>(fill_f32.data());
   }
+};
+
+// One pixel step, ready to be applied to rows.
+struct PixelStep {
+  Op op;  // kTable for all that became a table
+  const Prepared* prepared;
+  const double* parameters;
+  std::uint8_t* tables;  // kTable, kEqualize
+  std::ptrdiff_t table_channels;
+  double mean;              // kContrast
+  const float *low, *high;  // kAutocontrast
+  Stream stream;
 };
 
 inline bool changes_size(Op op) {

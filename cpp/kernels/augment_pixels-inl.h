@@ -101,8 +101,8 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
                            HWY_ATTR { return clamp_unit(d, hn::Div(hn::Sub(v, least), range)); };
   if (!interleaved(row) || row.channels == 1) {
     return for_runs(row, [&](ptrdiff_t c, float* p, size_t n) HWY_ATTR {
-      const auto least = hn::Set(d, low[c]), range = hn::Sub(hn::Set(d, high[c]), least);
-      if (low[c] == high[c]) return;
+      const bool stays = low[c] == high[c];
+      const auto least = hn::Set(d, stays ? 0 : low[c]), range = hn::Set(d, stays ? 1 : high[c] - low[c]);
       map(
           d, n, false, [=](auto v) HWY_ATTR { return stretch(v, least, range); }, p,
           static_cast<const float*>(p));
@@ -112,8 +112,9 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
   constexpr size_t kMost = 4;
   if (channels > kMost) {
     for (ptrdiff_t x = 0; x < row.width; ++x) {
-      const auto op = [=](auto v, auto l, auto h)
-                          HWY_ATTR { return hn::IfThenElse(hn::Eq(l, h), v, stretch(v, l, hn::Sub(h, l))); };
+      const auto op = [=](auto v, auto l, auto h) HWY_ATTR {
+        return hn::IfThenElse(hn::Eq(l, h), clamp_unit(d, v), stretch(v, l, hn::Sub(h, l)));
+      };
       float* const p = row.data + x * row.pixel_stride;
       map(d, channels, false, op, p, static_cast<const float*>(p), low, high);
     }

@@ -32,7 +32,7 @@ struct PixelTable {
   // Float only, nullptr for bytes, which have tables. factor·row + (1 − factor)·mean, clamped to [0, 1].
   void (*contrast)(Row<T> row, double factor, double mean);
   // (row − low) / (high − low) with the numbers of each channel, clamped to [0, 1]; a channel with low ==
-  // high stays.
+  // high is only clamped.
   void (*autocontrast)(Row<T> row, const T* low, const T* high);
   // The row's first pixel is the one whose channel 0 takes number `first` of the stream. `clip`: float to [0,
   // 1].

@@ -75,8 +75,10 @@ HWY_INLINE uint64_t sum_bytes(const uint8_t* p, size_t n) {
   return sum;
 }
 
-// sums[c] += Σ p[3·i + c] for n pixels: all bytes, and two of the channels, which masks pick out.
-HWY_INLINE void sum_colors(const uint8_t* p, size_t n, uint64_t* sums) {
+// sums[c] += Σ level(p[3·i + c]) for n pixels: all bytes, and two of the channels, which masks pick out.
+// level: of a vector, and of the rest.
+template <class Level, class LevelOfOne>
+HWY_INLINE void sum_colors(const uint8_t* p, size_t n, uint64_t* sums, Level level, LevelOfOne level_of_one) {
   const DBytes d;
   const DU64 wide;
   constexpr size_t N = hn::MaxLanes(DBytes());
@@ -91,7 +93,7 @@ HWY_INLINE void sum_colors(const uint8_t* p, size_t n, uint64_t* sums) {
   size_t i = 0;
   for (; i + N <= n; i += N) {
     for (size_t k = 0; k < 3; ++k) {
-      const auto v = hn::LoadU(d, p + 3 * i + k * N);
+      const auto v = level(hn::LoadU(d, p + 3 * i + k * N));
       all = hn::Add(all, hn::SumsOf8(v));
       first = hn::Add(first, hn::SumsOf8(hn::And(v, masks[0][k])));
       second = hn::Add(second, hn::SumsOf8(hn::And(v, masks[1][k])));
@@ -103,7 +105,7 @@ HWY_INLINE void sum_colors(const uint8_t* p, size_t n, uint64_t* sums) {
   sums[1] += g;
   sums[2] += total(all) - r - g;
   for (; i < n; ++i) {
-    for (size_t c = 0; c < 3; ++c) sums[c] += p[3 * i + c];
+    for (size_t c = 0; c < 3; ++c) sums[c] += level_of_one(p[3 * i + c]);
   }
 }
 
@@ -111,13 +113,22 @@ inline double byte_mean_luma(Picture<const uint8_t> x, const uint8_t* tables, pt
   uint64_t sums[3] = {0, 0, 0};
   const bool colors = x.channels == 3;
   const bool together = colors && x.channel_stride == 1;
-  for_levels(x, tables, table_channels, [&](ptrdiff_t c, const uint8_t* p, size_t n) HWY_ATTR {
-    if (together) {
-      sum_colors(p, n / 3, sums);
-    } else {
-      sums[c] += sum_bytes(p, n);
-    }
-  });
+  const bool one_table = together && tables != nullptr && table_channels == 1;
+  const auto same = [](auto v) HWY_ATTR { return v; };
+  const uint8_t* const ridden = tables;  // a table for all channels rides on the sum
+  for_levels(x, one_table ? nullptr : tables, table_channels,
+             [&](ptrdiff_t c, const uint8_t* p, size_t n) HWY_ATTR {
+               if (one_table) {
+                 const ByteTable table(ridden);
+                 sum_colors(
+                     p, n / 3, sums, [&](auto v) HWY_ATTR { return table(v); },
+                     [=](uint8_t v) { return ridden[v]; });
+               } else if (together) {
+                 sum_colors(p, n / 3, sums, same, same);
+               } else {
+                 sums[c] += sum_bytes(p, n);
+               }
+             });
   const double pixels = static_cast<double>(x.height * x.width);
   if (!colors) return static_cast<double>(sums[0]) / pixels;
   return static_cast<double>(19595 * sums[0] + 38470 * sums[1] + 7471 * sums[2]) / 65536 / pixels;

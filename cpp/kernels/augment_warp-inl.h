@@ -38,7 +38,26 @@ struct Places {
   HWY_ALIGN int32_t x[kWarpChunk], y[kWarpChunk];    // of the upper left neighbour
   HWY_ALIGN int32_t wx[kWarpChunk], wy[kWarpChunk];  // bytes: 0 … 2047; float: the bits of 0 … 1
   bool inside;                                       // all have their neighbours in the image
+  HWY_ALIGN int32_t at[kWarpChunk];                  // if inside: elements from the first pixel
 };
+
+// Fills in `at`; an image too large for it is never `inside`.
+HWY_INLINE void find_offsets(Places& places, ptrdiff_t n, ptrdiff_t height, ptrdiff_t row_stride,
+                             ptrdiff_t pixel_stride) {
+  const DI di;
+  const auto N = static_cast<ptrdiff_t>(hn::Lanes(di));
+  constexpr ptrdiff_t kFarthestOffset = ptrdiff_t{1} << 30;
+  if (height * (row_stride < 0 ? -row_stride : row_stride) > kFarthestOffset) {
+    places.inside = false;
+    return;
+  }
+  const auto down = hn::Set(di, static_cast<int32_t>(row_stride));
+  const auto right = hn::Set(di, static_cast<int32_t>(pixel_stride));
+  for (ptrdiff_t i = 0; i < n; i += N) {
+    const auto line = hn::Mul(hn::Load(di, places.y + i), down);
+    hn::Store(hn::Add(line, hn::Mul(hn::Load(di, places.x + i), right)), di, places.at + i);
+  }
+}
 
 // A row's coordinates in the source: (a·x + b) / (g·x + h).
 struct WarpRow {
@@ -181,10 +200,10 @@ void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdi
         hn::Store(hn::ConvertTo(di, hn::Floor(hn::Add(sy, half))), di, places.y + i);
       });
       uint8_t* const to = out + r * out_stride + first * size;
-      if (all_inside(places, n, x_width, x_height, 1, 1)) {
-        for (ptrdiff_t i = 0; i < n; ++i) {
-          pixels.move(x + places.y[i] * x_stride + places.x[i] * size, to + i * size);
-        }
+      places.inside = all_inside(places, n, x_width, x_height, 1, 1);
+      if (places.inside) find_offsets(places, n, x_height, x_stride, size);
+      if (places.inside) {
+        for (ptrdiff_t i = 0; i < n; ++i) pixels.move(x + places.at[i], to + i * size);
         continue;
       }
       for (ptrdiff_t i = 0; i < n; ++i) {
@@ -338,7 +357,7 @@ HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_wid
   BytePairs pairs;
   if (places.inside) {
     for (ptrdiff_t i = 0; i < n; ++i) {
-      const uint8_t* p = x + places.y[i] * x_stride + places.x[i] * step;
+      const uint8_t* p = x + places.at[i];
       pairs.upper[i] = load_two<kChannels, kFar>(p, step);
       pairs.lower[i] = load_two<kChannels, kFar>(p + x_stride, step);
     }
@@ -391,9 +410,10 @@ HWY_INLINE void warp_floats(const float* x, ptrdiff_t x_stride, ptrdiff_t x_widt
     taps[2][i] = p[x_stride];
     taps[3][i] = p[x_stride + step];
   };
-  for (ptrdiff_t i = 0; i < n; ++i) {
+  for (ptrdiff_t i = 0; places.inside && i < n; ++i) fetch(i, x + places.at[i]);
+  for (ptrdiff_t i = 0; !places.inside && i < n; ++i) {
     const ptrdiff_t px = places.x[i], py = places.y[i];
-    if (places.inside || (px >= 0 && px <= x_width - 2 && py >= 0 && py <= x_height - 2)) {
+    if (px >= 0 && px <= x_width - 2 && py >= 0 && py <= x_height - 2) {
       fetch(i, x + py * x_stride + px * step);
       continue;
     }
@@ -468,6 +488,7 @@ void warp_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrdiff_t y,
       Places places;
       bilinear_places<T>(row, first, n, places);
       places.inside = all_inside(places, n, x.width, x.height, reach, 2);
+      if (places.inside) find_offsets(places, n, x.height, x.row_stride, x.pixel_stride);
       warp_chunk(x, warp, fill, places, n, line + first * out.pixel_stride, out.channel_stride, packed);
     }
   }

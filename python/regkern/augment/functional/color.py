@@ -276,7 +276,7 @@ def equalize(
 def autocontrast(
     images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
 ) -> Array:
-    """Stretch each channel to the whole range: y = (x − min) / (max − min); a channel of one value stays.
+    """Stretch each channel to the whole range: y = (x − min) / (max − min); a channel of one value is only cut to it.
 
     Parameters
     ----------

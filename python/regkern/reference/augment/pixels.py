@@ -47,7 +47,8 @@ def scale(image: Image, factor: float) -> Image:
 
 def gamma(image: Image, gamma: float, gain: float) -> Image:
     """gain·x^γ; float32."""
-    return clamp(f32(gain) * image ** f32(gamma), image)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return clamp(f32(gain) * image ** f32(gamma), image)
 
 
 def posterize(image: Image, bits: int) -> Image:
@@ -207,14 +208,12 @@ def equalize(image: Image) -> Image:
 
 
 def autocontrast(image: Image) -> Image:
-    """(x − min) / (max − min) of each channel; a channel of one value stays."""
+    """(x − min) / (max − min) of each channel; a channel of one value is only clamped."""
     if image.size == 0:
         return image
     low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
     flat = low == high
     if image.dtype == np.uint8:
         low, high = low.astype(np.float64), high.astype(np.float64)
-        y = to_byte((image - low) * 255 / np.where(flat, 1, high - low))
-    else:
-        y = clamp((image - low) / np.where(flat, f32(1), high - low), image)
-    return np.where(flat, image, y)
+        return np.where(flat, image, to_byte((image - low) * 255 / np.where(flat, 1, high - low)))
+    return clamp(np.where(flat, image, (image - low) / np.where(flat, f32(1), high - low)), image)
