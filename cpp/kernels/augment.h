@@ -1,4 +1,5 @@
-// What the kernels of augmentation and the machine that runs them share: rows of pixels, and tables of functions.
+// What the kernels of augmentation and the machine that runs them share: rows of pixels, and tables of
+// functions.
 
 #ifndef REGKERN_KERNELS_AUGMENT_H_
 #define REGKERN_KERNELS_AUGMENT_H_
@@ -10,8 +11,8 @@
 
 namespace regkern::augment {
 
-// A row of pixels: interleaved (pixel_stride = channels, channel_stride = 1) or planar (pixel_stride = 1). Strides
-// count elements.
+// A row of pixels: interleaved (pixel_stride = channels, channel_stride = 1) or planar (pixel_stride = 1).
+// Strides count elements.
 template <class T>
 struct Row {
   T* data;
@@ -26,7 +27,9 @@ struct Picture {
   std::ptrdiff_t height, width, channels;
   std::ptrdiff_t row_stride, pixel_stride, channel_stride;  // elements
 
-  Row<T> row(std::ptrdiff_t y) const { return {data + y * row_stride, width, channels, pixel_stride, channel_stride}; }
+  Row<T> row(std::ptrdiff_t y) const {
+    return {data + y * row_stride, width, channels, pixel_stride, channel_stride};
+  }
 };
 
 }  // namespace regkern::augment

@@ -1,16 +1,18 @@
 // Data augmentation of a batch of images: a program of steps, run for each sample by itself.
 //
-// A sample goes through the steps in order. Geometry is gathered into one read of its source, and whatever works pixel by
-// pixel rides on that read, a row at a time, so the batch is read once and written once. A new image is made, in a scratch
-// buffer that fits the cache, only before a step that needs all of it: one that looks at neighbours (blur), at the whole
-// image (contrast) or at an image that pixel steps have changed (a warp behind a color step).
+// A sample goes through the steps in order. Geometry is gathered into one read of its source, and whatever
+// works pixel by pixel rides on that read, a row at a time, so the batch is read once and written once. A new
+// image is made, in a scratch buffer that fits the cache, only before a step that needs all of it: one that
+// looks at neighbours (blur), at the whole image (contrast) or at an image that pixel steps have changed (a
+// warp behind a color step).
 //
 // Which geometry is gathered into one:
 //   flip, rotate90 and crop are maps of whole rows and columns and compose exactly, with any padding;
-//   a warp takes in the flips and rotations before it, the flips, rotations and in-bounds crops behind it, and further
-//   warps of the same padding, fill and interpolation: matrices multiply, interpolation happens once;
-//   a resize takes in the flips and crops behind it.
-// All else starts from a new image. So the result is that of the steps one after another, but for chains of warps.
+//   a warp takes in the flips and rotations before it, the flips, rotations and in-bounds crops behind it,
+//   and further warps of the same padding, fill and interpolation: matrices multiply, interpolation happens
+//   once; a resize takes in the flips and crops behind it.
+// All else starts from a new image. So the result is that of the steps one after another, but for chains of
+// warps.
 
 #ifndef REGKERN_AUGMENT_H_
 #define REGKERN_AUGMENT_H_
@@ -41,8 +43,9 @@ enum class Op {
   kFlip,      // {horizontal, vertical}: 0 or 1
   kRotate90,  // {k}: quarter turns counterclockwise; height × width, the same for all
   kCrop,      // {top, left}: the corner of a window of height × width, which may lie outside; padding, fill
-  kWarp,      // {m00 … m22}: column, row of the output → of the input; height × width, padding, interpolation, fill
-  kResize,    // {top, left, height, width}: a box in bounds, made height × width; interpolation, antialias
+  kWarp,  // {m00 … m22}: column, row of the output → of the input; height × width, padding, interpolation,
+          // fill
+  kResize,  // {top, left, height, width}: a box in bounds, made height × width; interpolation, antialias
   // Pixel by pixel.
   kTable,       // Step::tables
   kBrightness,  // {factor}
@@ -81,9 +84,9 @@ struct Step {
   bool antialias = false;
   bool clip = false;
   FillMode fill_mode = FillMode::kConstant;
-  const double* fill = nullptr;   // channels
-  const double* scale = nullptr;  // channels
-  const double* bias = nullptr;   // channels
+  const double* fill = nullptr;          // channels
+  const double* scale = nullptr;         // channels
+  const double* bias = nullptr;          // channels
   const std::uint8_t* tables = nullptr;  // n × table_channels × 256
   std::ptrdiff_t table_channels = 1;     // 1 or channels
   std::uint64_t seed = 0;
