@@ -23,8 +23,7 @@ def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: float)
     .. math:: T = \sqrt{U^{-1/α} - 1}\, \cos 2πV, \qquad X = \tfrac12 + \tfrac12\, T / \sqrt{1 + T^2}
 
     T·√(2α) has Student's distribution with 2α degrees of freedom (R. W. Bailey, "Polar generation of random variates with
-    the t-distribution", Mathematics of Computation 62, 1994), of which X is the symmetric beta transform (L. Devroye,
-    "Non-uniform random variate generation", 1986, section IX.3).
+    the t-distribution", Mathematics of Computation 62, 1994), and X is Beta(α, α) where it has.
     """
     with np.errstate(over="ignore"):
         t = np.sqrt(np.expm1(-np.log1p(-u) / alpha)) * np.cos(2 * np.pi * v)
