@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -9,6 +10,8 @@ import regkern as rk
 from regkern import _core
 
 CONFIG = rk.show_config("dict")
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_report_header() -> list[str]:

@@ -245,7 +245,7 @@ def norm_calls(draw: st.DrawFn) -> tuple[Arrays, Data, np.ndarray, dict[str, Any
     return arrays, data, dy, options
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(norm_calls())
 def test_any_call_equals_the_reference(drawn: tuple[Arrays, Data, np.ndarray, dict[str, Any]]) -> None:
     arrays, data, dy, options = drawn
