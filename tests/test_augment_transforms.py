@@ -18,7 +18,7 @@ from scipy import stats
 import regkern as rk
 import regkern.augment as A
 from regkern.augment._transform import Draws, Images, operation_key
-from regkern.augment.geometry import TRIES
+from regkern.augment._rectangles import TRIES
 from regkern.augment.mix import symmetric_beta
 from regkern.augment.policy import OPERATIONS
 
@@ -149,7 +149,7 @@ def test_the_key_is_as_documented() -> None:
     key = number(rk.random_bits(2, seed=k, stream=7))
     assert operation_key(5, 7, "RandomCrop") == key
     u = Draws(5, 7, np.array([11, 2**64 - 1], np.uint64), "RandomCrop").uniform(3)
-    np.testing.assert_array_equal(u, [rk.uniform(3, seed=key, stream=s) for s in (11, 2**64 - 1)])
+    np.testing.assert_array_equal(u.T, [rk.uniform(3, seed=key, stream=s) for s in (11, 2**64 - 1)])
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
@@ -216,12 +216,13 @@ def test_shifts_are_whole_pixels() -> None:
 def torchvision_crop(u: np.ndarray, height: int, width: int, scale: Any, ratio: Any) -> tuple[int, int, int, int]:
     """RandomResizedCrop.get_params, from uniform numbers."""
     for i in range(TRIES):
-        area = height * width * (scale[0] + u[i] * (scale[1] - scale[0]))
+        share, shape = u[:2] if i == 0 else (u[3 + i], u[3 + TRIES - 1 + i])
+        area = height * width * (scale[0] + share * (scale[1] - scale[0]))
         low, high = np.log(ratio)
-        aspect = math.exp(low + u[TRIES + i] * (high - low))
+        aspect = math.exp(low + shape * (high - low))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            return int(u[-2] * (height - h + 1)), int(u[-1] * (width - w + 1)), h, w
+            return int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1)), h, w
     if width / height < min(ratio):
         w, h = width, round(width / min(ratio))
     elif width / height > max(ratio):
@@ -238,9 +239,8 @@ def test_resized_crops_are_torchvisions(size: tuple[int, int], scale: tuple[floa
     images = Images(300, *size, 3, np.dtype(np.uint8))
     draws = Draws(0, 0, np.arange(300, dtype=np.uint64), "RandomResizedCrop")
     got = transform.draw(draws, images)
-    for i, u in enumerate(draws.uniform(2 * TRIES + 2)):
-        box = tuple(int(got[k][i]) for k in ("top", "left", "height", "width"))
-        assert box == torchvision_crop(u, *size, scale, transform.ratio)
+    for i, u in enumerate(draws.uniform(2 * TRIES + 2).T):
+        assert tuple(got["boxes"][i].tolist()) == torchvision_crop(u, *size, scale, transform.ratio)
 
 
 def test_erased_areas() -> None:

@@ -106,6 +106,7 @@ def cutmix(
     >>> x = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(2, 1, 3, 1)
     >>> rk.augment.functional.cutmix(x, 0, [0, 1], 1, 2)[..., 0]
     array([[[4, 5, 3]],
+    <BLANKLINE>
            [[4, 2, 3]]], dtype=uint8)
     """
     batch = _batch("cutmix", images, layout)
