@@ -17,8 +17,8 @@ from scipy import stats
 
 import regkern as rk
 import regkern.augment as A
-from regkern.augment._transform import Draws, Images, operation_key
 from regkern.augment._rectangles import TRIES
+from regkern.augment._transform import Draws, Images, operation_key
 from regkern.augment.mix import symmetric_beta
 from regkern.augment.policy import OPERATIONS
 

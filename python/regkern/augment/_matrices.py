@@ -52,20 +52,19 @@ def affine_matrix(
     (n, 3, 3) or (3, 3) ndarray
     """
     height, width = size
-    theta = np.deg2rad(angle)
+    theta, factor = np.deg2rad(angle), np.asarray(scale, np.float64)
     cos, sin = np.cos(theta), np.sin(theta)
     # cos(θ − φ)/cos φ = cos θ + sin θ·tan φ, and sin alike; a·d − b·c = 1: the inverse of (a b; c d) is (d −b; −c a).
     tan_x, tan_y = (np.tan(np.deg2rad(phi)) if np.ndim(phi) or phi else 0.0 for phi in shear)
     a, c = cos + sin * tan_y, sin - cos * tan_y
     b, d = -a * tan_x - sin, cos - c * tan_x
-    cx, cy = (width / 2, height / 2) if center is None else center
-    cx, cy = np.subtract(cx, 0.5), np.subtract(cy, 0.5)
+    cx, cy = ((width - 1) / 2, (height - 1) / 2) if center is None else (np.subtract(c, 0.5) for c in center)
     x, y = cx + translate[0], cy + translate[1]
-    m = np.zeros((*np.broadcast(a, scale, tan_x, x, y).shape, 9))
-    m[..., 0] = m00 = d / scale
-    m[..., 1] = m01 = -b / scale
-    m[..., 3] = m10 = -c / scale
-    m[..., 4] = m11 = a / scale
+    m = np.zeros((*np.broadcast(a, factor, tan_x, x, y).shape, 9))
+    m[..., 0] = m00 = d / factor
+    m[..., 1] = m01 = -b / factor
+    m[..., 3] = m10 = -c / factor
+    m[..., 4] = m11 = a / factor
     m[..., 2] = cx - (m00 * x + m01 * y)
     m[..., 5] = cy - (m10 * x + m11 * y)
     m[..., 8] = 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern.augment._transform import Draws, between, below
+from regkern.augment._transform import Draws, below, between
 
 TRIES = 10
 FIRST = 4  # numbers of a first rectangle: area, shape, and its place
@@ -82,8 +82,8 @@ def _sides(
     tall: bool,
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Heights and widths of the areas and shapes that numbers mean, and whether they fit."""
-    areas = area * between(u, *scale)
-    shapes = np.exp(between(v, math.log(ratio[0]), math.log(ratio[1])))
-    longer, shorter = np.rint(np.sqrt(areas * shapes)), np.rint(np.sqrt(areas / shapes))
+    sides = np.sqrt(area * between(u, *scale))
+    stretch = np.exp(between(v, math.log(ratio[0]) / 2, math.log(ratio[1]) / 2))
+    longer, shorter = np.rint(sides * stretch), np.rint(sides / stretch)
     h, w = (longer, shorter) if tall else (shorter, longer)
     return h, w, (np.minimum(h, w) >= 1) & (h <= longest[0]) & (w <= longest[1])

@@ -492,8 +492,10 @@ class RandomPerspective(Transform):
         return {"active": coin < self.p, "endpoints": np.abs(_corners(images) - inwards)}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        matrix = perspective_matrix(_corners(images), params["endpoints"])
-        return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=params["active"])]
+        active = params["active"]
+        matrix = np.tile(np.eye(3), (images.n, 1, 1))
+        matrix[active] = perspective_matrix(_corners(images), params["endpoints"][active])
+        return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=active)]
 
 
 def _corners(images: Images) -> Array:

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 MODES = ("elem", "pair", "batch")
 
 
-def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: ArrayLike) -> NDArray[np.float64]:
     r"""Numbers of the distribution Beta(α, α), two uniform numbers each and none rejected.
 
     .. math:: T = \sqrt{U^{-1/α} - 1}\, \cos 2πV, \qquad X = \tfrac12 + \tfrac12\, T / \sqrt{1 + T^2}
@@ -66,7 +66,7 @@ class _Mix(Transform, abstract=True):
     def draw(self, draws: Draws, images: Images) -> Params:
         n, (height, width) = images.n, images.size
         u = draws.uniform(6)
-        switch_prob, alphas = self._switch_prob(), self._alphas()
+        alphas = self._alphas()
         slots = np.arange(n)
         partner = (slots - 1) % max(n, 1)
         if self.mode == "pair":
@@ -74,11 +74,8 @@ class _Mix(Transform, abstract=True):
             u = u[:, np.minimum(slots, partner)]
         elif self.mode == "batch":
             u = np.broadcast_to(u[:, :1], u.shape)
-        cut = u[1] < switch_prob
-        if alphas[0] == alphas[1] or switch_prob in (0, 1):
-            lam = symmetric_beta(u[2], u[3], alphas[int(switch_prob)])
-        else:
-            lam = np.where(cut, *(symmetric_beta(u[2], u[3], alpha) for alpha in alphas[::-1]))
+        cut = u[1] < self._switch_prob()
+        lam = symmetric_beta(u[2], u[3], np.where(cut, alphas[1], alphas[0]))
         mixed = (u[0] < self.prob) & (partner != slots)
         params: Params = {"partner": partner}
         if alphas[1]:
