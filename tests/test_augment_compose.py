@@ -296,6 +296,34 @@ def test_a_pipeline_that_mixes() -> None:
     np.testing.assert_array_equal(out, y)
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("mode", ["elem", "pair"])
+@pytest.mark.parametrize("kind", [A.MixUp, A.CutMix, A.MixUpCutMix])
+def test_mixing_in_place(kind: Any, mode: str, layout: str) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 3), dtype=np.uint8)
+    x = x if layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    want, _ = kind(mode=mode)(x, labels=np.arange(9), rng=2, layout=layout)
+    y = x.copy()
+    assert kind(mode=mode)(y, labels=np.arange(9), rng=2, layout=layout, out=y)[0] is y
+    np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "part", "rule"),
+    [
+        (A.Compose([A.MixUp()]), slice(None, None, -1), "be images or share no memory with them"),
+        (A.Compose([A.MixUp()]), slice(1, 9), "have shape"),
+        (A.Compose([A.RandomInvert(), A.MixUp()]), slice(None), "not share memory with images"),
+    ],
+)
+def test_out_that_a_mixing_cannot_have(pipeline: Any, part: slice, rule: str) -> None:
+    x = np.arange(9 * 48, dtype=np.float32).reshape(9, 4, 4, 3) / 432
+    before = x.copy()
+    with pytest.raises(ValueError, match=f"Compose: out must {rule}"):
+        pipeline(x, labels=np.arange(9), rng=0, out=x[part])
+    np.testing.assert_array_equal(x, before)
+
+
 def test_cutmix_pastes_what_the_pipeline_made() -> None:
     x = images(5)
     plain = A.Compose(TRAIN.transforms)(x, rng=3).transpose(0, 2, 3, 1)

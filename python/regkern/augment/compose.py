@@ -169,7 +169,7 @@ class Compose(Pipeline):
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
         out : ndarray, optional
-            Where to write: of the result's shape and dtype, no memory of x; any strides.
+            Where to write: of the result's shape and dtype, no memory of x; any strides. A mixing alone may write to x.
 
         Returns
         -------
@@ -215,15 +215,12 @@ class Compose(Pipeline):
         if self._mix is not None:
             labels = self._mix.mixed_labels(labels, drawn[self._names[-1]], n)
 
-        y, y4 = batch.output(current.size, current.dtype, self._layout_out, out)
-        if self._mix is None:
+        mixed_alone = self._mix is not None and not steps
+        y, y4 = batch.output(current.size, current.dtype, self._layout_out, out, in_place=mixed_alone)
+        if not mixed_alone:
             machine(self.function, batch.x, steps, y4)
-        else:
-            alone = batch.x
-            if steps:
-                alone = batch.output(current.size, current.dtype, self._layout_out, None)[1]
-                machine(self.function, batch.x, steps, alone)
-            self._mix.mix(self.function, alone, drawn[self._names[-1]], y4)
+        if self._mix is not None:
+            self._mix.mix(self.function, batch.x if mixed_alone else y4, drawn[self._names[-1]], y4)
 
         results: list[Any] = [y]
         if labels is not None:
