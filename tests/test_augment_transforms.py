@@ -514,6 +514,13 @@ def test_the_spline_is_scipys() -> None:
         (lambda: A.RandomHorizontalFlip(1.5), ValueError, "RandomHorizontalFlip: p must be in [0, 1], got 1.5"),
         (lambda: A.RandomHorizontalFlip("x"), TypeError, "RandomHorizontalFlip: p must be a number, got 'x'"),
         (lambda: A.RandomCrop(0), ValueError, "RandomCrop: size must be >= 1, got 0"),
+        (lambda: A.RandomCrop(8.0), ValueError, "RandomCrop: size must be an int or a pair (height, width), got 8.0"),
+        (
+            lambda: A.RandomRotation((9, 5)),
+            ValueError,
+            "RandomRotation: degrees must be two numbers a <= b, got (9, 5)",
+        ),
+        (lambda: A.GaussianNoise(sigma=(2, 1)), ValueError, "sigma must be two numbers 0 <= a <= b, got (2, 1)"),
         (lambda: A.RandomCrop(8, padding=-1), ValueError, "RandomCrop: padding must be >= 0, got -1"),
         (
             lambda: A.RandomCrop(8, padding_mode="wrap"),
@@ -523,7 +530,7 @@ def test_the_spline_is_scipys() -> None:
         (
             lambda: A.RandomResizedCrop(8, scale=(1, 0.5)),
             ValueError,
-            "RandomResizedCrop: scale must be two numbers a <= b",
+            "RandomResizedCrop: scale must be two numbers 0 <= a <= b",
         ),
         (lambda: A.RandomResizedCrop(8, ratio=(0, 1)), ValueError, "RandomResizedCrop: ratio must be two numbers > 0"),
         (lambda: A.RandomAffine(-3), ValueError, "RandomAffine: degrees must be >= 0, got -3"),
@@ -561,6 +568,9 @@ def test_options_are_checked_at_construction(make: Any, error: type[Exception], 
         (A.RandomRotate90(), (2, 4, 6, 3), "RandomRotate90: images must be square, got 4×6"),
         (A.RandomCrop(8), (2, 4, 6, 3), "RandomCrop: size must be at most the padded image, 4×6, got 8×8"),
         (A.Pad(1, fill=(1, 2)), (2, 4, 4, 3), "Pad: fill must be one number or 3, one a channel"),
+        (A.ColorJitter(contrast=0.1), (2, 4, 4, 2), "ColorJitter: images must have 1 or 3 channels, got 2"),
+        (A.RandomGrayscale(0), (2, 4, 4, 4), "RandomGrayscale: images must have 1 or 3 channels, got 4"),
+        (A.RandAugment(), (2, 4, 4, 2), "RandAugment: images must have 1 or 3 channels, got 2"),
         (A.RandomApply([A.Resize(3)]), (2, 4, 4, 3), "RandomApply: transforms must keep size and dtype"),
     ],
 )

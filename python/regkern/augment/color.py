@@ -68,6 +68,8 @@ class ColorJitter(Transform):
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         used = [option for option in self.OPERATIONS if option in params]
+        if used != ["brightness"]:
+            check.color_channels("ColorJitter", images.channels)
         if len(used) == 1:
             return [getattr(_steps, used[0])(images.n, params[used[0]])]
         places = np.arange(len(used))[:, None, None]
@@ -176,6 +178,7 @@ class RandomGrayscale(Sometimes):
     p: float = 0.1
 
     def steps(self, params: Params, images: Images) -> list[Step]:
+        check.color_channels("RandomGrayscale", images.channels)
         return [_steps.grayscale(images.n, params["active"])]
 
 

@@ -260,8 +260,8 @@ class Compose(Pipeline):
     def _check_followers(self, followers: list[Array | None], images: Images) -> None:
         masks, boxes, keypoints = followers
         if masks is not None and (masks.ndim not in (3, 4) or masks.shape[1:3] != images.size):
-            shape = (images.n, *images.size)
-            raise ValueError(f"{self.function}: masks must have shape {shape} or {(*shape, 'k')}, got {masks.shape}")
+            shape = f"{images.n}, {images.height}, {images.width}"
+            raise ValueError(f"{self.function}: masks must have shape ({shape}) or ({shape}, k), got {masks.shape}")
         for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
             if points is not None and (points.ndim != 3 or points.shape[2] != width):
                 raise ValueError(

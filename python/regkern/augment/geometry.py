@@ -113,7 +113,7 @@ class RandomCrop(Transform):
     size: int | tuple[int, int]
     padding: int | tuple[int, ...] | None = None
     pad_if_needed: bool = False
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
@@ -190,7 +190,7 @@ class Pad(Transform):
     """
 
     padding: int | tuple[int, ...]
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     random: ClassVar[bool] = False
@@ -343,7 +343,7 @@ class RandomAffine(Transform):
     scale: tuple[float, float] | None = None
     shear: float | tuple[float, ...] | None = None
     interpolation: str = "nearest"
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     center: tuple[float, float] | None = None
     padding_mode: str = "constant"
 
@@ -434,7 +434,7 @@ class RandomRotation(Transform):
     degrees: float | tuple[float, float]
     interpolation: str = "nearest"
     center: tuple[float, float] | None = None
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
@@ -471,7 +471,7 @@ class RandomPerspective(Transform):
     distortion_scale: float = 0.5
     p: float = 0.5
     interpolation: str = "bilinear"
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
 
     def __post_init__(self) -> None:
         me = "RandomPerspective"

@@ -54,6 +54,7 @@ class _Policy(Transform, abstract=True):
     """Of each sample, its operations and their magnitudes."""
 
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
+        check.color_channels(self._type(), images.channels)
         way = check.INTERPOLATIONS[interpolation]
         color = check.channels(self._type(), "fill", fill, images.channels)
         slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
