@@ -243,6 +243,32 @@ def test_resized_crops_are_torchvisions(size: tuple[int, int], scale: tuple[floa
         assert tuple(got["boxes"][i].tolist()) == torchvision_crop(u, *size, scale, transform.ratio)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_erased_rectangles_are_torchvisions(count: int) -> None:
+    """RandomErasing.get_params, from uniform numbers: first rectangles, then further ones."""
+    p, low, ratio, (height, width) = 0.7, 0.3, (0.3, 3.3), (20, 31)
+    transform = A.RandomErasing(p, (low, 1.0), ratio, min_count=count, max_count=count)
+    draws = Draws(0, 0, np.arange(300, dtype=np.uint64), "RandomErasing")
+    got = transform.draw(draws, Images(300, height, width, 3, np.dtype(np.uint8)))
+    further = 2 * (TRIES - 1)
+    for i, u in enumerate(draws.uniform(2 + count * (4 + further)).T):
+        for j in range(count):
+            share, shape, y, x = u[2 + 4 * j : 6 + 4 * j]
+            more = u[2 + 4 * count + further * j :][:further].reshape(2, -1)
+            want = None
+            for s, r in [(share, shape), *more.T]:
+                area = height * width / count * (low + s * (1 - low))
+                aspect = math.exp(math.log(ratio[0]) + r * math.log(ratio[1] / ratio[0]))
+                h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+                if 0 < h < height and 0 < w < width:
+                    want = [int(y * (height - h + 1)), int(x * (width - w + 1)), h, w]
+                    break
+            assert got["erased"][i, j] == (u[0] < p and want is not None)
+            if got["erased"][i, j]:
+                assert got["boxes"][i, j].tolist() == want
+    assert 0 < got["erased"].mean() < 1
+
+
 def test_erased_areas() -> None:
     params = drawn(A.RandomErasing(p=1, scale=(0.1, 0.3), ratio=(0.5, 2)))
     top, left, h, w = params["boxes"][:, 0].T

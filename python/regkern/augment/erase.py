@@ -71,7 +71,10 @@ class RandomErasing(Sometimes):
         n, most = images.n, self.max_count
         numbers = 2 + most * FIRST
         u = draws.uniform(numbers)
-        active, count = u[0] < self.p, self.min_count + below(u[1], most - self.min_count + 1)
+        active = u[0] < self.p
+        count: Any = self.min_count
+        if count < most:
+            count = count + below(u[1], most - count + 1)
         area = images.height * images.width / count
         boxes, erased = np.empty((n, most, 4), np.int64), np.empty((n, most), np.bool_)
         for j in range(most):
