@@ -210,7 +210,7 @@ class Work:
         x, y = self.floats, self.mixed
         partner = np.arange(N - 1, -1, -1)
         lam = self.rng.beta(1, 1, N)
-        yield "regkern", lambda: A.functional.mixup(x, partner, lam, out=y)
+        yield "regkern", lambda: A.functional.mixup(x, lam, partner, out=y)
         yield COPY, lambda: np.copyto(y, x)
         weight, room = lam.astype(np.float32).reshape(N, 1, 1, 1), np.empty_like(x)
 

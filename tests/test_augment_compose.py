@@ -296,6 +296,34 @@ def test_a_pipeline_that_mixes() -> None:
     np.testing.assert_array_equal(out, y)
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("mode", ["elem", "pair"])
+@pytest.mark.parametrize("kind", [A.MixUp, A.CutMix, A.MixUpCutMix])
+def test_mixing_in_place(kind: Any, mode: str, layout: str) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 3), dtype=np.uint8)
+    x = x if layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    want, _ = kind(mode=mode)(x, labels=np.arange(9), rng=2, layout=layout)
+    y = x.copy()
+    assert kind(mode=mode)(y, labels=np.arange(9), rng=2, layout=layout, out=y)[0] is y
+    np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "part", "rule"),
+    [
+        (A.Compose([A.MixUp()]), slice(None, None, -1), "be images or share no memory with them"),
+        (A.Compose([A.MixUp()]), slice(1, 9), "have shape"),
+        (A.Compose([A.RandomInvert(), A.MixUp()]), slice(None), "not share memory with images"),
+    ],
+)
+def test_out_that_a_mixing_cannot_have(pipeline: Any, part: slice, rule: str) -> None:
+    x = np.arange(9 * 48, dtype=np.float32).reshape(9, 4, 4, 3) / 432
+    before = x.copy()
+    with pytest.raises(ValueError, match=f"Compose: out must {rule}"):
+        pipeline(x, labels=np.arange(9), rng=0, out=x[part])
+    np.testing.assert_array_equal(x, before)
+
+
 def test_cutmix_pastes_what_the_pipeline_made() -> None:
     x = images(5)
     plain = A.Compose(TRAIN.transforms)(x, rng=3).transpose(0, 2, 3, 1)
@@ -357,6 +385,25 @@ def test_the_epoch_reaches_running_workers(way: str) -> None:
     finally:
         commands.put(False)
         worker.join()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pipeline_is_a_collate_fn(workers: int) -> None:
+    torch = pytest.importorskip("torch")
+    load = torch.utils.data.DataLoader
+    plain = A.Compose([A.CenterCrop(20), A.Normalize(0, 1, layout_out="NCHW")])
+    want = torch.from_numpy(plain(images(10)))
+    for transform, moved in ((plain, want), (A.CenterCrop(20), torch.from_numpy(A.CenterCrop(20)(images(10))))):
+        batches = list(load(dataset(), batch_size=4, collate_fn=transform, num_workers=workers))
+        assert torch.equal(torch.cat([x for x, _ in batches]), moved)
+        assert torch.cat([y for _, y in batches]).tolist() == [i % 3 for i in range(10)]
+    alone = torch.cat(list(load(images(10), batch_size=4, collate_fn=plain, num_workers=workers)))
+    assert torch.equal(alone, want)
+    crops = A.Compose([A.RandomCrop(8)])
+    first, second = ([x for x, _ in load(dataset(), batch_size=5, collate_fn=crops)] for _ in range(2))
+    assert not torch.equal(first[0], second[0])  # fresh draws
+    mixed = A.Compose([A.MixUp(num_classes=3)])
+    assert next(iter(load(dataset(), batch_size=5, collate_fn=mixed)))[1].shape == (5, 3)
 
 
 def test_a_data_loader() -> None:
@@ -432,7 +479,24 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
         (lambda: A.Compose([], image_shape=(3,)), ValueError, "Compose: image_shape must be (height, width)"),
         (lambda: TRAIN(X.astype(np.float64)), TypeError, "Compose: images must be uint8 or float32, got float64"),
         (lambda: A.Pad(1)(X.astype(np.int64)), TypeError, "Pad: images must be uint8 or float32, got int64"),
-        (lambda: TRAIN([X[0], X[1]]), TypeError, "Compose: x must be an ndarray, got list; for a DataLoader"),
+        (
+            lambda: TRAIN([X[0], X[1]], epoch=1),
+            TypeError,
+            "Compose: x must be an ndarray where there are other arguments",
+        ),
+        (lambda: TRAIN((X[0], 1)), TypeError, "Compose: x must be an ndarray or a list of samples, got a tuple"),
+        (
+            lambda: A.Compose([], rng=3)([X[0]]),
+            ValueError,
+            "Compose: rng must be None where the pipeline is a collate_fn",
+        ),
+        (lambda: TRAIN([]), ValueError, "Collate: samples must be images of one shape, got []"),
+        (lambda: TRAIN([X[0], X[0, 1:]]), ValueError, "of one shape, got [(7, 8, 3), (8, 8, 3)]"),
+        (
+            lambda: A.Collate(A.Compose([], rng=3)),
+            ValueError,
+            "Collate: transform must have no rng where Collate has none",
+        ),
         (lambda: TRAIN(X, rng=-1), ValueError, "Compose: rng must be an int in [0, 2**64), got -1"),
         (lambda: TRAIN(X, rng="seed"), TypeError, "Compose: rng must be an int, a np.random.Generator or None"),
         (lambda: TRAIN(X, epoch=-1), ValueError, "Compose: epoch must be an int in [0, 2**64), got -1"),

@@ -504,7 +504,7 @@ ERRORS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("perspective", {"startpoints": [[0, 0]]}, ValueError, r"startpoints must have shape \(4, 2\) or \(2, 4, 2\)"),
     ("posterize", {"bits": 9}, ValueError, r"bits must be in \[0, 8\], got 9"),
     ("resize", {"interpolation": "cubic"}, ValueError, "interpolation must be one of .*, got 'cubic'"),
-    ("resize", {"size": (1, 2, 3)}, ValueError, r"size must be a pair \(height, width\)"),
+    ("resize", {"size": (1, 2, 3)}, ValueError, r"size must be an int or a pair \(height, width\)"),
     ("resize", {"images": X[:, :, :0]}, ValueError, r"images must hold pixels, got shape \(2, 4, 0, 3\)"),
     ("resized_crop", {"top": 2}, ValueError, "top must leave the box inside of 4 pixels, got 2 with a length of 3"),
     ("rotate90", {"k": [0, 1]}, ValueError, "k must be all even or all odd for images that are not square"),

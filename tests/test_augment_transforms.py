@@ -17,8 +17,8 @@ from scipy import stats
 
 import regkern as rk
 import regkern.augment as A
+from regkern.augment._rectangles import TRIES
 from regkern.augment._transform import Draws, Images, operation_key
-from regkern.augment.geometry import TRIES
 from regkern.augment.mix import symmetric_beta
 from regkern.augment.policy import OPERATIONS
 
@@ -149,7 +149,7 @@ def test_the_key_is_as_documented() -> None:
     key = number(rk.random_bits(2, seed=k, stream=7))
     assert operation_key(5, 7, "RandomCrop") == key
     u = Draws(5, 7, np.array([11, 2**64 - 1], np.uint64), "RandomCrop").uniform(3)
-    np.testing.assert_array_equal(u, [rk.uniform(3, seed=key, stream=s) for s in (11, 2**64 - 1)])
+    np.testing.assert_array_equal(u.T, [rk.uniform(3, seed=key, stream=s) for s in (11, 2**64 - 1)])
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
@@ -216,12 +216,13 @@ def test_shifts_are_whole_pixels() -> None:
 def torchvision_crop(u: np.ndarray, height: int, width: int, scale: Any, ratio: Any) -> tuple[int, int, int, int]:
     """RandomResizedCrop.get_params, from uniform numbers."""
     for i in range(TRIES):
-        area = height * width * (scale[0] + u[i] * (scale[1] - scale[0]))
+        share, shape = u[:2] if i == 0 else (u[3 + i], u[3 + TRIES - 1 + i])
+        area = height * width * (scale[0] + share * (scale[1] - scale[0]))
         low, high = np.log(ratio)
-        aspect = math.exp(low + u[TRIES + i] * (high - low))
+        aspect = math.exp(low + shape * (high - low))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            return int(u[-2] * (height - h + 1)), int(u[-1] * (width - w + 1)), h, w
+            return int(u[2] * (height - h + 1)), int(u[3] * (width - w + 1)), h, w
     if width / height < min(ratio):
         w, h = width, round(width / min(ratio))
     elif width / height > max(ratio):
@@ -238,9 +239,34 @@ def test_resized_crops_are_torchvisions(size: tuple[int, int], scale: tuple[floa
     images = Images(300, *size, 3, np.dtype(np.uint8))
     draws = Draws(0, 0, np.arange(300, dtype=np.uint64), "RandomResizedCrop")
     got = transform.draw(draws, images)
-    for i, u in enumerate(draws.uniform(2 * TRIES + 2)):
-        box = tuple(int(got[k][i]) for k in ("top", "left", "height", "width"))
-        assert box == torchvision_crop(u, *size, scale, transform.ratio)
+    for i, u in enumerate(draws.uniform(2 * TRIES + 2).T):
+        assert tuple(got["boxes"][i].tolist()) == torchvision_crop(u, *size, scale, transform.ratio)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_erased_rectangles_are_torchvisions(count: int) -> None:
+    """RandomErasing.get_params, from uniform numbers: first rectangles, then further ones."""
+    p, low, ratio, (height, width) = 0.7, 0.3, (0.3, 3.3), (20, 31)
+    transform = A.RandomErasing(p, (low, 1.0), ratio, min_count=count, max_count=count)
+    draws = Draws(0, 0, np.arange(300, dtype=np.uint64), "RandomErasing")
+    got = transform.draw(draws, Images(300, height, width, 3, np.dtype(np.uint8)))
+    further = 2 * (TRIES - 1)
+    for i, u in enumerate(draws.uniform(2 + count * (4 + further)).T):
+        for j in range(count):
+            share, shape, y, x = u[2 + 4 * j : 6 + 4 * j]
+            more = u[2 + 4 * count + further * j :][:further].reshape(2, -1)
+            want = None
+            for s, r in [(share, shape), *more.T]:
+                area = height * width / count * (low + s * (1 - low))
+                aspect = math.exp(math.log(ratio[0]) + r * math.log(ratio[1] / ratio[0]))
+                h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+                if 0 < h < height and 0 < w < width:
+                    want = [int(y * (height - h + 1)), int(x * (width - w + 1)), h, w]
+                    break
+            assert got["erased"][i, j] == (u[0] < p and want is not None)
+            if got["erased"][i, j]:
+                assert got["boxes"][i, j].tolist() == want
+    assert 0 < got["erased"].mean() < 1
 
 
 def test_erased_areas() -> None:
@@ -514,6 +540,13 @@ def test_the_spline_is_scipys() -> None:
         (lambda: A.RandomHorizontalFlip(1.5), ValueError, "RandomHorizontalFlip: p must be in [0, 1], got 1.5"),
         (lambda: A.RandomHorizontalFlip("x"), TypeError, "RandomHorizontalFlip: p must be a number, got 'x'"),
         (lambda: A.RandomCrop(0), ValueError, "RandomCrop: size must be >= 1, got 0"),
+        (lambda: A.RandomCrop(8.0), ValueError, "RandomCrop: size must be an int or a pair (height, width), got 8.0"),
+        (
+            lambda: A.RandomRotation((9, 5)),
+            ValueError,
+            "RandomRotation: degrees must be two numbers a <= b, got (9, 5)",
+        ),
+        (lambda: A.GaussianNoise(sigma=(2, 1)), ValueError, "sigma must be two numbers 0 <= a <= b, got (2, 1)"),
         (lambda: A.RandomCrop(8, padding=-1), ValueError, "RandomCrop: padding must be >= 0, got -1"),
         (
             lambda: A.RandomCrop(8, padding_mode="wrap"),
@@ -523,7 +556,7 @@ def test_the_spline_is_scipys() -> None:
         (
             lambda: A.RandomResizedCrop(8, scale=(1, 0.5)),
             ValueError,
-            "RandomResizedCrop: scale must be two numbers a <= b",
+            "RandomResizedCrop: scale must be two numbers 0 <= a <= b",
         ),
         (lambda: A.RandomResizedCrop(8, ratio=(0, 1)), ValueError, "RandomResizedCrop: ratio must be two numbers > 0"),
         (lambda: A.RandomAffine(-3), ValueError, "RandomAffine: degrees must be >= 0, got -3"),
@@ -561,6 +594,9 @@ def test_options_are_checked_at_construction(make: Any, error: type[Exception], 
         (A.RandomRotate90(), (2, 4, 6, 3), "RandomRotate90: images must be square, got 4×6"),
         (A.RandomCrop(8), (2, 4, 6, 3), "RandomCrop: size must be at most the padded image, 4×6, got 8×8"),
         (A.Pad(1, fill=(1, 2)), (2, 4, 4, 3), "Pad: fill must be one number or 3, one a channel"),
+        (A.ColorJitter(contrast=0.1), (2, 4, 4, 2), "ColorJitter: images must have 1 or 3 channels, got 2"),
+        (A.RandomGrayscale(0), (2, 4, 4, 4), "RandomGrayscale: images must have 1 or 3 channels, got 4"),
+        (A.RandAugment(), (2, 4, 4, 2), "RandAugment: images must have 1 or 3 channels, got 2"),
         (A.RandomApply([A.Resize(3)]), (2, 4, 4, 3), "RandomApply: transforms must keep size and dtype"),
     ],
 )

@@ -84,7 +84,9 @@ def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
     """Height and width: two ints, or one for both."""
     if hasattr(value, "__index__"):
         value = (value, value)
-    height, width = pair(function, name, value, "height, width")
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"{function}: {name} must be an int or a pair (height, width), got {value!r}")
+    height, width = value
     return whole(function, name, height, 1), whole(function, name, width, 1)
 
 

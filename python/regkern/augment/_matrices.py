@@ -52,23 +52,22 @@ def affine_matrix(
     (n, 3, 3) or (3, 3) ndarray
     """
     height, width = size
-    theta, (phi_x, phi_y) = np.deg2rad(angle), (np.deg2rad(phi) for phi in shear)
-    a = np.cos(theta - phi_y) / np.cos(phi_y)
-    b = -np.cos(theta - phi_y) * np.tan(phi_x) / np.cos(phi_y) - np.sin(theta)
-    c = np.sin(theta - phi_y) / np.cos(phi_y)
-    d = -np.sin(theta - phi_y) * np.tan(phi_x) / np.cos(phi_y) + np.cos(theta)
-    # a·d − b·c = 1: the inverse of (a b; c d) is (d −b; −c a).
-    scale = np.asarray(scale, np.float64)
-    inverse = [d / scale, -b / scale, -c / scale, a / scale]
-    cx, cy = (width / 2, height / 2) if center is None else center
-    cx, cy = np.asarray(cx, np.float64) - 0.5, np.asarray(cy, np.float64) - 0.5
-    x, y = -cx - np.asarray(translate[0]), -cy - np.asarray(translate[1])
-    rows = [
-        *(inverse[0], inverse[1], inverse[0] * x + inverse[1] * y + cx),
-        *(inverse[2], inverse[3], inverse[2] * x + inverse[3] * y + cy),
-        *(0.0, 0.0, 1.0),
-    ]
-    m = np.stack(np.broadcast_arrays(*rows), axis=-1)
+    theta, factor = np.deg2rad(angle), np.asarray(scale, np.float64)
+    cos, sin = np.cos(theta), np.sin(theta)
+    # cos(θ − φ)/cos φ = cos θ + sin θ·tan φ, and sin alike; a·d − b·c = 1: the inverse of (a b; c d) is (d −b; −c a).
+    tan_x, tan_y = (np.tan(np.deg2rad(phi)) if np.ndim(phi) or phi else 0.0 for phi in shear)
+    a, c = cos + sin * tan_y, sin - cos * tan_y
+    b, d = -a * tan_x - sin, cos - c * tan_x
+    cx, cy = ((width - 1) / 2, (height - 1) / 2) if center is None else (np.subtract(c, 0.5) for c in center)
+    x, y = cx + translate[0], cy + translate[1]
+    m = np.zeros((*np.broadcast(a, factor, tan_x, x, y).shape, 9))
+    m[..., 0] = m00 = d / factor
+    m[..., 1] = m01 = -b / factor
+    m[..., 3] = m10 = -c / factor
+    m[..., 4] = m11 = a / factor
+    m[..., 2] = cx - (m00 * x + m01 * y)
+    m[..., 5] = cy - (m10 * x + m11 * y)
+    m[..., 8] = 1
     return m.reshape(*m.shape[:-1], 3, 3)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from regkern.augment._arguments import Floats, borders, per_channel, size, whole
+from regkern.augment._arguments import Floats, borders, color_channels, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
 
 PADDINGS = {padding.name.lower(): padding for padding in Padding}
 INTERPOLATIONS = {way.name.lower(): way for way in Interpolation}
 LAYOUTS = ("NHWC", "NCHW")
 
-__all__ = ["borders", "size", "whole"]
+__all__ = ["borders", "color_channels", "size", "whole"]
 
 
 def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:
@@ -74,7 +74,7 @@ def interval(
         value = (max(around - value, low), around + value)
     a, b = numbers(owner, name, value, (2,))
     if not low <= a <= b <= high:
-        raise fail(owner, name, f"two numbers a <= b {_interval(low, high)}", value)
+        raise fail(owner, name, _ordered(low, high), value)
     return a, b
 
 
@@ -97,6 +97,12 @@ def channels(owner: str, name: str, value: float | tuple[float, ...], count: int
     values = per_channel(owner, name, value, count)
     values.flags.writeable = False
     return values
+
+
+def _ordered(low: float, high: float) -> str:
+    if high == math.inf:
+        return "two numbers a <= b" if low == -math.inf else f"two numbers {low:g} <= a <= b"
+    return f"two numbers a <= b {_interval(low, high)}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -6,7 +6,7 @@ A machine sees a view (n, height, width, channels); in memory the channels may b
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -39,20 +39,33 @@ def _native_mix(
     boxes: NDArray[np.int64] | None,
     y: Array,
 ) -> None:
-    if boxes is not None and (lam == 1).all():
+    if boxes is None or not boxes.any():
+        _core.mix(function, x, partner, lam, y)
+    elif (lam == 1).all():
         _core.cutmix(function, x, partner, boxes, y, True)
-        return
-    _core.mix(function, x, partner, lam, y)
-    if boxes is not None:
-        paste(x, partner, boxes, y)
+    else:
+        pieces = list(_pieces(x, partner, boxes))
+        if np.may_share_memory(x, y):  # blending would change them
+            pieces = [(i, inside, piece.copy()) for i, inside, piece in pieces]
+        _core.mix(function, x, partner, lam, y)
+        for i, inside, piece in pieces:
+            y[i][inside] = piece
 
 
 def paste(x: Array, partner: NDArray[np.int64], boxes: NDArray[np.int64], y: Array) -> None:
     """x[partner[i]] into y[i], inside of a box (top, left, height, width) that lies in the image."""
+    for i, inside, piece in _pieces(x, partner, boxes):
+        y[i][inside] = piece
+
+
+def _pieces(
+    x: Array, partner: NDArray[np.int64], boxes: NDArray[np.int64]
+) -> Iterator[tuple[int, tuple[slice, slice], Array]]:
+    """Of each box that is not empty: its sample, where it is, and what it holds of the partner."""
     for i, (top, left, height, width) in enumerate(boxes.tolist()):
         if height > 0 and width > 0:
             inside = slice(top, top + height), slice(left, left + width)
-            y[i][inside] = x[partner[i]][inside]
+            yield i, inside, x[partner[i]][inside]
 
 
 _NATIVE = Machine(_core.augment, _native_mix)
@@ -72,7 +85,10 @@ def mix(
     boxes: NDArray[np.int64] | None,
     y: Array,
 ) -> None:
-    """y[i] = λ·x[i] + (1 − λ)·x[partner[i]], and inside of box i, (top, left, height, width), x[partner[i]] alone."""
+    """y[i] = λ·x[i] + (1 − λ)·x[partner[i]], and inside of box i, (top, left, height, width), x[partner[i]] alone.
+
+    y may be x.
+    """
     _in_use.get().mix(function, x, partner, lam, boxes, y)
 
 
@@ -136,17 +152,28 @@ class Batch:
         """Height and width."""
         return self.height, self.width
 
-    def output(self, size: tuple[int, int], dtype: Any, layout: str | None, out: Array | None) -> tuple[Array, Array]:
-        """Where to write: ``out`` or new memory of the caller's kind, and its view for a machine."""
+    def output(
+        self, size: tuple[int, int], dtype: Any, layout: str | None, out: Array | None, *, in_place: bool = False
+    ) -> tuple[Array, Array]:
+        """Where to write: ``out`` or new memory of the caller's kind, and its view for a machine.
+
+        ``in_place``: whether ``out`` may be the images themselves.
+        """
         planar = (layout or self.layout) == "NCHW"
         axes = (self.channels, *size) if planar else (*size, self.channels)
         shape = size if self.ndim == 2 else axes if self.ndim == 3 else (self.n, *axes)
+        given = out is not None
         if out is None:
             out = np.empty(shape, dtype)
         else:
             self._check_out(out, shape, dtype)
         y = out[None, ..., None] if self.ndim == 2 else out[None] if self.ndim == 3 else out
-        return out, y.transpose(0, 2, 3, 1) if planar and self.ndim > 2 else y
+        if planar and self.ndim > 2:
+            y = y.transpose(0, 2, 3, 1)
+        if given and np.may_share_memory(y, self.x) and not (in_place and _same(y, self.x)):
+            rule = "be images or share no memory with them" if in_place else "not share memory with images"
+            raise ValueError(f"{self.function}: out must {rule}, got an overlap")
+        return out, y
 
     def _check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
         if not isinstance(out, np.ndarray):
@@ -159,8 +186,6 @@ class Batch:
             raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
         if not out.flags.aligned:
             raise ValueError(f"{self.function}: out must be aligned, got an array that is not")
-        if np.may_share_memory(out, self.x):
-            raise ValueError(f"{self.function}: out must not share memory with images, got an overlap")
 
     def run(self, steps: list[Step], out: Array | None = None, layout: str | None = None) -> Array:
         """The steps applied, by the machine in use: in ``out``, or in new memory."""
@@ -168,3 +193,9 @@ class Batch:
         result, y = self.output(size, dtype, layout, out)
         machine(self.function, self.x, steps, y)
         return result
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Whether two arrays are the same elements in the same order."""
+    start, begin = (v.__array_interface__["data"][0] for v in (a, b))
+    return (start, a.shape, a.strides, a.dtype) == (begin, b.shape, b.strides, b.dtype)

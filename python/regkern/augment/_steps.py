@@ -14,14 +14,23 @@ from regkern.augment._program import FillMode, Interpolation, Op, Padding, Step
 Active = NDArray[np.bool_] | None
 Size = tuple[int, int]  # height, width
 Floats = NDArray[np.float64]
+Box = (
+    tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike] | NDArray[np.int64]
+)  # top, left, height, width; or (n, 4) of them
 
 
 def _rows(n: int, *columns: ArrayLike) -> Floats:
     """One row of parameters a sample: (n, numbers)."""
+    if len(columns) == 1 and np.shape(columns[0]) == (n,):
+        return np.asarray(columns[0], np.float64).reshape(n, 1)
     rows = np.empty((n, len(columns)))
     for j, column in enumerate(columns):
         rows[:, j] = column
     return rows
+
+
+def _boxes(n: int, box: Box) -> Floats:
+    return box.astype(np.float64) if isinstance(box, np.ndarray) else _rows(n, *box)
 
 
 def flip(n: int, horizontal: ArrayLike = False, vertical: ArrayLike = False, active: Active = None) -> Step:
@@ -57,20 +66,22 @@ def warp(
     active: Active = None,
 ) -> Step:
     """Read at M·(x, y, 1); ``matrix`` is (3, 3) or (n, 3, 3)."""
-    m = np.broadcast_to(np.asarray(matrix, np.float64), (n, 3, 3))
-    return Step(Op.WARP, np.ascontiguousarray(m.reshape(n, 9)), active, size, padding, interpolation, fill=fill)
+    m = np.asarray(matrix, np.float64)
+    if m.ndim == 2:
+        m = np.broadcast_to(m, (n, 3, 3))
+    return Step(Op.WARP, m.reshape(n, 9), active, size, padding, interpolation, fill=fill)
 
 
 def resize(
     n: int,
-    box: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
+    box: Box,
     size: Size,
     interpolation: Interpolation = Interpolation.BILINEAR,
     antialias: bool = True,
     active: Active = None,
 ) -> Step:
-    """A box (top, left, height, width) inside the image, made ``size``."""
-    return Step(Op.RESIZE, _rows(n, *box), active, size, interpolation=interpolation, antialias=antialias)
+    """A box inside the image, made ``size``."""
+    return Step(Op.RESIZE, _boxes(n, box), active, size, interpolation=interpolation, antialias=antialias)
 
 
 def table(n: int, tables: NDArray[np.uint8], active: Active = None) -> Step:
@@ -151,15 +162,15 @@ def noise(
 
 def erase(
     n: int,
-    box: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
+    box: Box,
     fill_mode: FillMode = FillMode.CONSTANT,
     fill: Floats | None = None,
     seed: int = 0,
     index: NDArray[np.uint64] | None = None,
     active: Active = None,
 ) -> Step:
-    """A rectangle (top, left, height, width) overwritten."""
-    return Step(Op.ERASE, _rows(n, *box), active, fill_mode=fill_mode, fill=fill, seed=seed, index=index)
+    """A rectangle overwritten."""
+    return Step(Op.ERASE, _boxes(n, box), active, fill_mode=fill_mode, fill=fill, seed=seed, index=index)
 
 
 def normalize(n: int, mean: Floats, std: Floats, dtype: DTypeLike) -> Step:

@@ -86,12 +86,17 @@ class Draws:
         self.name = name
 
     def uniform(self, count: int) -> NDArray[np.float64]:
-        """(n, count) uniform numbers in [0, 1); always the first ones."""
-        return _core.augment_draws(operation_key(self.seed, self.epoch, self.name), self.index, count)
+        """(count, n) uniform numbers in [0, 1): the first ones of each sample."""
+        u = _core.augment_draws(operation_key(self.seed, self.epoch, self.name), self.index, count)
+        return np.ascontiguousarray(u.T)
 
     def key(self, purpose: str) -> int:
         """A key for numbers that are made later: those of pixels."""
         return operation_key(self.seed, self.epoch, f"{self.name}/{purpose}")
+
+    def of(self, rows: NDArray[np.intp]) -> Draws:
+        """The draws of some of the samples."""
+        return Draws(self.seed, self.epoch, self.index[rows], self.name)
 
     def child(self, name: str) -> Draws:
         """The draws of an operation inside of this one."""
@@ -222,7 +227,7 @@ class Sometimes(Transform, abstract=True):
         self._set(p=number(self._type(), "p", self.p, 0, 1))
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        return {"active": draws.uniform(1)[:, 0] < self.p}
+        return {"active": draws.uniform(1)[0] < self.p}
 
 
 def _plain(value: Any) -> Any:

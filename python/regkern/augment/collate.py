@@ -78,11 +78,16 @@ class Collate:
     ------
     TypeError
         If ``rng`` is a generator: every worker would have a copy of it and draw the same.
+    ValueError
+        If the transform has an ``rng`` of its own and Collate has none: every batch would draw the same.
 
     Notes
     -----
+    A ``Compose`` or an image transform is a ``collate_fn`` by itself, which does what Collate of it does by default.
+
     A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
-    shape, (h, w) for gray ones. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
+    shape, (h, w) for gray ones. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a
+    mixing.
 
     ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
     memory. Workers fetch batches ahead, so call it before an epoch's iterator is made.
@@ -107,6 +112,11 @@ class Collate:
             )
         if output not in ("torch", "numpy"):
             raise ValueError(f"Collate: output must be 'torch' or 'numpy', got {output!r}")
+        own = getattr(transform, "rng", None)
+        if rng is None and own is not None:
+            raise ValueError(
+                f"Collate: transform must have no rng where Collate has none, since draws would repeat, got {own!r}"
+            )
         self.transform = transform
         self.rng = None if rng is None else seed_from(rng, "Collate")
         self.output = output
@@ -134,7 +144,11 @@ class Collate:
                 f"repeat in every batch, got {type(samples[0]).__name__ if samples else samples}"
             )
         pairs = bool(samples) and isinstance(samples[0], tuple | list)
-        images = np.stack([np.asarray(s[0] if pairs else s) for s in samples])
+        single = [np.asarray(s[0] if pairs else s) for s in samples]
+        shapes = {image.shape for image in single}
+        if len(shapes) != 1:
+            raise ValueError(f"Collate: samples must be images of one shape, got {sorted(shapes)}")
+        images = np.stack(single)
         if images.ndim == 3 and self._of_images():
             images = images[:, None] if getattr(self.transform, "layout", "NHWC") == "NCHW" else images[..., None]
         labels = np.asarray([s[1] for s in samples]) if pairs else None

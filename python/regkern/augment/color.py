@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import Step
-from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, between
+from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
 
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -57,22 +59,31 @@ class ColorJitter(Transform):
                 self._set(**{option: check.interval("ColorJitter", option, value, *limits)})
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        u = draws.uniform(8)
+        *u, which = draws.uniform(len(self.OPERATIONS) + 1)
         ranges = {option: getattr(self, option) for option in self.OPERATIONS}
-        params = {o: between(u[:, j], *r) for j, (o, r) in enumerate(ranges.items()) if r is not None}
-        # The rank of a number of its own, among those in use, is the place of an operation.
-        keys = u[:, 4:][:, [r is not None for r in ranges.values()]]
-        params["order"] = keys.argsort(axis=1).argsort(axis=1)
+        params = {o: between(u[j], *r) for j, (o, r) in enumerate(ranges.items()) if r is not None}
+        orders = _orders(len(params))
+        params["order"] = orders[below(which, len(orders))]
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         used = [option for option in self.OPERATIONS if option in params]
-        order = params["order"]
+        if used != ["brightness"]:
+            check.color_channels("ColorJitter", images.channels)
+        if len(used) == 1:
+            return [getattr(_steps, used[0])(images.n, params[used[0]])]
+        places = np.arange(len(used))[:, None, None]
         return [
-            getattr(_steps, option)(images.n, params[option], order[:, j] == place if len(used) > 1 else None)
-            for place in range(len(used))
-            for j, option in enumerate(used)
+            getattr(_steps, option)(images.n, params[option], active)
+            for here in np.equal(params["order"].T, places, order="C")
+            for option, active in zip(used, here, strict=True)
         ]
+
+
+@functools.lru_cache(maxsize=8)
+def _orders(count: int) -> NDArray[np.int64]:
+    """All orders: of each, the places of the operations."""
+    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(-1, count)
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,7 +111,7 @@ class RandomGamma(Transform):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        return {"gamma": between(draws.uniform(1)[:, 0], *self.gamma)}
+        return {"gamma": between(draws.uniform(1)[0], *self.gamma)}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.gamma(images.n, params["gamma"], self.gain, images.dtype)]
@@ -167,6 +178,7 @@ class RandomGrayscale(Sometimes):
     p: float = 0.1
 
     def steps(self, params: Params, images: Images) -> list[Step]:
+        check.color_channels("RandomGrayscale", images.channels)
         return [_steps.grayscale(images.n, params["active"])]
 
 
@@ -261,7 +273,7 @@ class GaussianBlur(Transform):
         self._set(kernel_size=kernel, sigma=check.positive_interval(me, "sigma", sigma))
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        return {"sigma": between(draws.uniform(1)[:, 0], *self.sigma)}  # type: ignore[misc]
+        return {"sigma": between(draws.uniform(1)[0], *self.sigma)}  # type: ignore[misc]
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         width, height = self.kernel_size  # type: ignore[misc]
@@ -303,7 +315,7 @@ class GaussianNoise(Transform):
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"seed": draws.key("pixels"), "index": draws.index}
         if isinstance(self.sigma, tuple):
-            params["sigma"] = between(draws.uniform(1)[:, 0], *self.sigma)
+            params["sigma"] = between(draws.uniform(1)[0], *self.sigma)
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
@@ -316,7 +328,7 @@ class RandomChannelPermutation(Transform):
     """The channels in a random order, each order as likely."""
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        return {"order": draws.uniform(images.channels).argsort(axis=1)}
+        return {"order": draws.uniform(images.channels).argsort(axis=0).T}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.permute(images.n, params["order"])]

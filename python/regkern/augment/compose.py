@@ -125,6 +125,7 @@ class Compose(Pipeline):
         if len({*named, *([layout_out] if layout_out else [])}) > 1:
             raise ValueError(f"Compose: layouts that go out must agree, got {[*named, layout_out]}")
         self._layout_out = layout_out or (named[0] if named else None)
+        self._collate: Any = None
 
     def __call__(
         self,
@@ -148,6 +149,8 @@ class Compose(Pipeline):
         ----------
         x : (n, h, w, c), (n, c, h, w), (h, w, c), (c, h, w) or (h, w) ndarray of uint8 or float32
             In this pipeline's ``layout``; any strides. One image has at most 4 channels. float32 lies in [0, 1].
+            Or, alone, a list of samples, so that a pipeline is a DataLoader's ``collate_fn``: see ``Collate``, whose
+            defaults hold.
         rng : int in [0, 2**64), np.random.Generator or None
             The seed, or what to draw one from, once for each call (SPEC 7). None: the pipeline's ``rng``, and fresh from
             the operating system if that is None, too.
@@ -169,25 +172,28 @@ class Compose(Pipeline):
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
         out : ndarray, optional
-            Where to write: of the result's shape and dtype, no memory of x; any strides.
+            Where to write: of the result's shape and dtype, no memory of x; any strides. A mixing alone may write to x.
 
         Returns
         -------
         y or tuple
-            The images, ``out`` or a new array in C order. Where labels, masks, boxes or keypoints were given or parameters asked for, a tuple
-            of the images and these, in this order. Of one image all come without the first axis.
+            The images, ``out`` or a new array in C order. Where labels, masks, boxes or keypoints were given or parameters
+            asked for, a tuple of the images and these, in this order. Of one image all come without the first axis.
 
         Raises
         ------
         TypeError
             If x is neither uint8 nor float32, or an argument is of another kind.
         ValueError
-            If a shape does not fit, or a seed, epoch or index is out of range.
+            If a shape does not fit, a seed, epoch or index is out of range, or a pipeline with a seed is a ``collate_fn``.
         """
-        if isinstance(x, list | tuple):
-            raise TypeError(
-                f"{self.function}: x must be an ndarray, got {type(x).__name__}; for a DataLoader there is Collate"
-            )
+        if isinstance(x, list):
+            others = (rng, index, labels, masks, boxes, keypoints, params, layout, out)
+            if epoch or return_params or not all(o is None for o in others):
+                raise TypeError(f"{self.function}: x must be an ndarray where there are other arguments, got a list")
+            return self._collated(x)
+        if isinstance(x, tuple):
+            raise TypeError(f"{self.function}: x must be an ndarray or a list of samples, got a tuple")
         batch = Batch(self.function, x, self.layout if layout is None else layout)
         n, single = batch.n, batch.ndim < 4
         images = Images(n, *batch.size, batch.channels, batch.dtype)
@@ -215,15 +221,12 @@ class Compose(Pipeline):
         if self._mix is not None:
             labels = self._mix.mixed_labels(labels, drawn[self._names[-1]], n)
 
-        y, y4 = batch.output(current.size, current.dtype, self._layout_out, out)
-        if self._mix is None:
+        mixed_alone = self._mix is not None and not steps
+        y, y4 = batch.output(current.size, current.dtype, self._layout_out, out, in_place=mixed_alone)
+        if not mixed_alone:
             machine(self.function, batch.x, steps, y4)
-        else:
-            alone = batch.x
-            if steps:
-                alone = batch.output(current.size, current.dtype, self._layout_out, None)[1]
-                machine(self.function, batch.x, steps, alone)
-            self._mix.mix(self.function, alone, drawn[self._names[-1]], y4)
+        if self._mix is not None:
+            self._mix.mix(self.function, batch.x if mixed_alone else y4, drawn[self._names[-1]], y4)
 
         results: list[Any] = [y]
         if labels is not None:
@@ -233,6 +236,18 @@ class Compose(Pipeline):
         if return_params:
             results.append(drawn)
         return y if len(results) == 1 else tuple(results)
+
+    def _collated(self, samples: list[Any]) -> Any:
+        from regkern.augment.collate import Collate  # noqa: PLC0415 (it is made for pipelines)
+
+        if self.rng is not None:
+            raise ValueError(
+                f"{self.function}: rng must be None where the pipeline is a collate_fn, since draws would repeat in "
+                f"every epoch; Collate(…, rng=seed) has set_epoch, got {self.rng!r}"
+            )
+        if self._collate is None:
+            self._collate = Collate(self)
+        return self._collate(samples)
 
     def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
         if value is None:
@@ -245,8 +260,8 @@ class Compose(Pipeline):
     def _check_followers(self, followers: list[Array | None], images: Images) -> None:
         masks, boxes, keypoints = followers
         if masks is not None and (masks.ndim not in (3, 4) or masks.shape[1:3] != images.size):
-            shape = (images.n, *images.size)
-            raise ValueError(f"{self.function}: masks must have shape {shape} or {(*shape, 'k')}, got {masks.shape}")
+            shape = f"{images.n}, {images.height}, {images.width}"
+            raise ValueError(f"{self.function}: masks must have shape ({shape}) or ({shape}, k), got {masks.shape}")
         for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
             if points is not None and (points.ndim != 3 or points.shape[2] != width):
                 raise ValueError(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import FillMode, Step
+from regkern.augment._rectangles import FIRST, FURTHER, rectangles
 from regkern.augment._transform import Draws, Images, Params, Sometimes, below
-from regkern.augment.geometry import TRIES, rectangles
 
 Array = NDArray[Any]
 MODES = {"const": FillMode.CONSTANT, "rand": FillMode.COLOR, "pixel": FillMode.PIXELS}
@@ -68,18 +68,22 @@ class RandomErasing(Sometimes):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        each = 2 * TRIES + 2
-        u = draws.uniform(2 + self.max_count * each)
-        n, height, width = images.n, images.height, images.width
-        count = self.min_count + below(u[:, 1], self.max_count - self.min_count + 1)
-        area = height * width / count[:, None]
-        boxes, erased = np.zeros((n, self.max_count, 4), np.int64), np.zeros((n, self.max_count), np.bool_)
-        for j in range(self.max_count):
-            v = u[:, 2 + j * each : 2 + (j + 1) * each]
-            h, w, fits = rectangles(v[:, : 2 * TRIES], area, self.scale, self.ratio, (height, width), tall=True)
-            top, left = below(v[:, -2], height - h + 1), below(v[:, -1], width - w + 1)
-            boxes[:, j] = np.stack([top, left, h, w], axis=1)
-            erased[:, j] = fits & (u[:, 0] < self.p) & (j < count)
+        n, most = images.n, self.max_count
+        numbers = 2 + most * FIRST
+        u = draws.uniform(numbers)
+        active = u[0] < self.p
+        count: Any = self.min_count
+        if count < most:
+            count = count + below(u[1], most - count + 1)
+        area = images.height * images.width / count
+        boxes, erased = np.empty((n, most, 4), np.int64), np.empty((n, most), np.bool_)
+        for j in range(most):
+            first = u[2 + j * FIRST : 2 + (j + 1) * FIRST]
+            wanted, further = active & (j < count), numbers + j * FURTHER
+            boxes[:, j], fit = rectangles(
+                draws, first, wanted, further, area, self.scale, self.ratio, images.size, tall=True
+            )
+            np.logical_and(wanted, fit, out=erased[:, j])
         params = {"boxes": boxes, "erased": erased}
         if self.mode != "const":
             params["index"] = draws.index
@@ -92,7 +96,7 @@ class RandomErasing(Sometimes):
         return [
             _steps.erase(
                 images.n,
-                tuple(params["boxes"][:, j].T),
+                params["boxes"][:, j],
                 MODES[self.mode],
                 fill,
                 seeds[j],
@@ -153,10 +157,12 @@ class Cutout(Sometimes):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        u = draws.uniform(1 + 2 * self.n_holes)
-        height, width = self.size  # type: ignore[misc]
-        centers = below(u[:, 1:].reshape(-1, self.n_holes, 2), images.size)
-        return {"active": u[:, 0] < self.p, "corners": centers - (height // 2, width // 2)}
+        coin, *u = draws.uniform(1 + 2 * self.n_holes)
+        corners = np.empty((images.n, self.n_holes, 2), np.int64)
+        for j, (length, side) in enumerate(zip(images.size, self.size, strict=True)):  # type: ignore[arg-type]
+            for hole, center in enumerate(u[j::2]):
+                corners[:, hole, j] = below(center, length) - side // 2
+        return {"active": coin < self.p, "corners": corners}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         fill = check.channels("Cutout", "fill", self.fill, images.channels)

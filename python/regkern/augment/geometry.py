@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._matrices import affine_matrix, perspective_matrix
 from regkern.augment._program import Step
+from regkern.augment._rectangles import FIRST, rectangles
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
 
 Array = NDArray[Any]
@@ -72,7 +72,7 @@ class RandomRotate90(Transform):
     def draw(self, draws: Draws, images: Images) -> Params:
         if images.height != images.width:
             raise ValueError(f"RandomRotate90: images must be square, got {images.height}×{images.width}")
-        return {"k": below(draws.uniform(1)[:, 0], 4)}
+        return {"k": below(draws.uniform(1)[0], 4)}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.rotate90(images.n, params["k"], images.size)]
@@ -113,7 +113,7 @@ class RandomCrop(Transform):
     size: int | tuple[int, int]
     padding: int | tuple[int, ...] | None = None
     pad_if_needed: bool = False
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
@@ -137,8 +137,8 @@ class RandomCrop(Transform):
             raise ValueError(
                 f"RandomCrop: size must be at most the padded image, {rows}×{columns}, got {height}×{width}"
             )
-        u = draws.uniform(2)
-        return {"top": below(u[:, 0], rows - height + 1) - top, "left": below(u[:, 1], columns - width + 1) - left}
+        y, x = draws.uniform(2)
+        return {"top": below(y, rows - height + 1) - top, "left": below(x, columns - width + 1) - left}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         fill = check.channels("RandomCrop", "fill", self.fill, images.channels)
@@ -190,7 +190,7 @@ class Pad(Transform):
     """
 
     padding: int | tuple[int, ...]
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     random: ClassVar[bool] = False
@@ -293,53 +293,21 @@ class RandomResizedCrop(Transform):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        height, width = images.height, images.width
-        u = draws.uniform(2 * TRIES + 2)
-        h, w, fits = rectangles(u[:, : 2 * TRIES], height * width, self.scale, self.ratio, (height, width), tall=False)
-        if not fits.all():
+        height, width = images.size
+        u, area = draws.uniform(FIRST), height * width
+        boxes, fit = rectangles(draws, u, None, FIRST, area, self.scale, self.ratio, images.size, tall=False)
+        if not fit.all():
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-            largest = (min(height, round(width / aspect)), min(width, round(height * aspect)))
-            h[~fits], w[~fits] = largest
-        top, left = below(u[:, -2], height - h + 1), below(u[:, -1], width - w + 1)
-        if not fits.all():
-            top[~fits], left[~fits] = (height - largest[0]) // 2, (width - largest[1]) // 2
-        return {"top": top, "left": left, "height": h, "width": w}
+            h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+            boxes[~fit] = (height - h) // 2, (width - w) // 2, h, w
+        return {"boxes": boxes}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        box = (params["top"], params["left"], params["height"], params["width"])
         way = check.INTERPOLATIONS[self.interpolation]
-        return [_steps.resize(images.n, box, self.size, way, self.antialias)]  # type: ignore[arg-type]
+        return [_steps.resize(images.n, params["boxes"], self.size, way, self.antialias)]  # type: ignore[arg-type]
 
     def evaluation(self) -> Transform:
         return Resize(self.size, self.interpolation, self.antialias)
-
-
-TRIES = 10
-
-
-def rectangles(
-    u: NDArray[np.float64],
-    area: Any,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    size: tuple[int, int],
-    *,
-    tall: bool,
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Height and width of the first of TRIES rectangles of random area and shape that fits; and whether one does.
-
-    ``ratio`` bounds height / width if tall, width / height otherwise; a tall one must be smaller than the image, as
-    torchvision's erasing wants it.
-    """
-    areas = area * between(u[:, :TRIES], *scale)
-    roots = np.exp(between(u[:, TRIES:], math.log(ratio[0]) / 2, math.log(ratio[1]) / 2))
-    sides = np.sqrt(areas)
-    h, w = np.rint(sides * roots if tall else sides / roots), np.rint(sides / roots if tall else sides * roots)
-    room = 1 if tall else 0
-    fit = (h <= size[0] - room) & (w <= size[1] - room) & (h >= 1) & (w >= 1)
-    first = fit.argmax(axis=1)
-    rows = np.arange(len(u))
-    return h[rows, first].astype(np.int64), w[rows, first].astype(np.int64), fit[rows, first]
 
 
 @dataclass(frozen=True, repr=False)
@@ -375,7 +343,7 @@ class RandomAffine(Transform):
     scale: tuple[float, float] | None = None
     shear: float | tuple[float, ...] | None = None
     interpolation: str = "nearest"
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     center: tuple[float, float] | None = None
     padding_mode: str = "constant"
 
@@ -405,16 +373,15 @@ class RandomAffine(Transform):
 
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(6)
-        params = {"angle": between(u[:, 0], *self.degrees)}  # type: ignore[misc]
+        params = {"angle": between(u[0], *self.degrees)}  # type: ignore[misc]
         if self.translate is not None:
-            reach = (self.translate[0] * images.width, self.translate[1] * images.height)
-            params["translate"] = np.rint(between(u[:, 1:3], -1.0, 1.0) * reach)
+            x, y = self.translate[0] * images.width, self.translate[1] * images.height
+            params["translate"] = np.rint([between(u[1], -x, x), between(u[2], -y, y)]).T
         if self.scale is not None:
-            params["scale"] = between(u[:, 3], *self.scale)
+            params["scale"] = between(u[3], *self.scale)
         if self.shear is not None:
-            x = between(u[:, 4], *self.shear[:2])  # type: ignore[index]
-            y = between(u[:, 5], *self.shear[2:]) if len(self.shear) == 4 else np.zeros(len(u))  # type: ignore[index, arg-type]
-            params["shear"] = np.stack([x, y], axis=1)
+            low_x, high_x, low_y, high_y = (*self.shear, 0.0, 0.0)[:4]  # type: ignore[misc]
+            params["shear"] = np.array([between(u[4], low_x, high_x), between(u[5], low_y, high_y)]).T
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
@@ -467,7 +434,7 @@ class RandomRotation(Transform):
     degrees: float | tuple[float, float]
     interpolation: str = "nearest"
     center: tuple[float, float] | None = None
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
@@ -481,7 +448,7 @@ class RandomRotation(Transform):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        return {"angle": between(draws.uniform(1)[:, 0], *self.degrees)}  # type: ignore[misc]
+        return {"angle": between(draws.uniform(1)[0], *self.degrees)}  # type: ignore[misc]
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         matrix = affine_matrix(images.size, -params["angle"], center=self.center)
@@ -504,7 +471,7 @@ class RandomPerspective(Transform):
     distortion_scale: float = 0.5
     p: float = 0.5
     interpolation: str = "bilinear"
-    fill: Fill = 0
+    fill: float | tuple[float, ...] = 0
 
     def __post_init__(self) -> None:
         me = "RandomPerspective"
@@ -516,17 +483,19 @@ class RandomPerspective(Transform):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        u = draws.uniform(9)
+        coin, *u = draws.uniform(9)
         height, width = images.height, images.width
         inwards = below(
-            u[:, 1:].reshape(-1, 4, 2),
+            np.array(u).T.reshape(-1, 4, 2),
             (int(self.distortion_scale * (width // 2)) + 1, int(self.distortion_scale * (height // 2)) + 1),
         )
-        return {"active": u[:, 0] < self.p, "endpoints": np.abs(_corners(images) - inwards)}
+        return {"active": coin < self.p, "endpoints": np.abs(_corners(images) - inwards)}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        matrix = perspective_matrix(_corners(images), params["endpoints"])
-        return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=params["active"])]
+        active = params["active"]
+        matrix = np.tile(np.eye(3), (images.n, 1, 1))
+        matrix[active] = perspective_matrix(_corners(images), params["endpoints"][active])
+        return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=active)]
 
 
 def _corners(images: Images) -> Array:

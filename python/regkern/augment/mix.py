@@ -17,7 +17,7 @@ Array = NDArray[Any]
 MODES = ("elem", "pair", "batch")
 
 
-def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: ArrayLike) -> NDArray[np.float64]:
     r"""Numbers of the distribution Beta(α, α), two uniform numbers each and none rejected.
 
     .. math:: T = \sqrt{U^{-1/α} - 1}\, \cos 2πV, \qquad X = \tfrac12 + \tfrac12\, T / \sqrt{1 + T^2}
@@ -66,21 +66,17 @@ class _Mix(Transform, abstract=True):
     def draw(self, draws: Draws, images: Images) -> Params:
         n, (height, width) = images.n, images.size
         u = draws.uniform(6)
+        alphas = self._alphas()
         slots = np.arange(n)
         partner = (slots - 1) % max(n, 1)
         if self.mode == "pair":
             partner = n - 1 - slots
-            u = u[np.minimum(slots, partner)]
+            u = u[:, np.minimum(slots, partner)]
         elif self.mode == "batch":
-            u = np.broadcast_to(u[:1], u.shape)
-        cut = u[:, 1] < self._switch_prob()
-        alphas = self._alphas()
-        lam = np.where(
-            cut,
-            symmetric_beta(u[:, 2], u[:, 3], alphas[1] or 1.0),
-            symmetric_beta(u[:, 2], u[:, 3], alphas[0] or 1.0),
-        )
-        mixed = (u[:, 0] < self.prob) & (partner != slots)
+            u = np.broadcast_to(u[:, :1], u.shape)
+        cut = u[1] < self._switch_prob()
+        lam = symmetric_beta(u[2], u[3], np.where(cut, alphas[1], alphas[0]))
+        mixed = (u[0] < self.prob) & (partner != slots)
         params: Params = {"partner": partner}
         if alphas[1]:
             boxes, cut = self._boxes(lam, u, (height, width)), cut & mixed
@@ -99,11 +95,11 @@ class _Mix(Transform, abstract=True):
             if minmax is None:
                 # Around any pixel, and cut at the border.
                 half = (length * np.sqrt(1 - lam)).astype(np.int64) // 2
-                center = below(u[:, 4 + j], length)
+                center = below(u[4 + j], length)
                 low, high = np.clip(center - half, 0, length), np.clip(center + half, 0, length)
             else:
-                n = between(u[:, 2 + j], int(length * minmax[0]), max(int(length * minmax[1]), 1)).astype(np.int64)
-                low = below(u[:, 4 + j], length - n + 1)
+                n = between(u[2 + j], int(length * minmax[0]), max(int(length * minmax[1]), 1)).astype(np.int64)
+                low = below(u[4 + j], length - n + 1)
                 high = low + n
             sides.append((low, high - low))
         (top, height), (left, width) = sides

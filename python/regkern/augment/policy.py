@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._matrices import affine_matrix
 from regkern.augment._pipeline import operation_names
 from regkern.augment._program import Padding, Step
 from regkern.augment._transform import SIZED, Draws, Images, Params, Transform, below
@@ -34,75 +34,77 @@ OPERATIONS = (
     "AutoContrast",
     "Equalize",
 )
-LAST_SIGNED = 9  # a coin decides whether the magnitude of operations 1 … 9 is added or taken away
+SIGNED = slice(1, 10)  # a coin decides whether the magnitude of these is added or taken away
+WARPS = range(1, 6)
 _AT = {name: i for i, name in enumerate(OPERATIONS)}
+
+
+def _table(bins: int, **rows: Any) -> NDArray[np.float64]:
+    """(sides of the coin, operations, bins): what a magnitude means; nothing for operations that have none."""
+    table = np.zeros((2, len(OPERATIONS), bins))
+    for name, row in rows.items():
+        table[:, _AT[name]] = row
+    table[1, SIGNED] *= -1
+    table.flags.writeable = False
+    return table
 
 
 @dataclass(frozen=True, repr=False)
 class _Policy(Transform, abstract=True):
     """Of each sample, its operations and their magnitudes."""
 
-    def _magnitudes(self, images: Images) -> NDArray[np.float64]:
-        """(operations, bins): what a magnitude means; nothing for operations that have none."""
-        raise NotImplementedError
-
-    def _chosen(self, u: NDArray[np.float64], level: NDArray[np.int64], images: Images) -> Params:
-        """From numbers (n, slots, 2 or more) and the level of each: operation and signed magnitude, (n, slots)."""
-        operation = below(u[..., 0], len(OPERATIONS))
-        magnitude = self._magnitudes(images)[operation, level]
-        negative = (operation > 0) & (operation <= LAST_SIGNED) & (u[..., 1] < 0.5)
-        return {"operation": operation, "magnitude": np.where(negative, -magnitude, magnitude)}
-
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
-        steps = []
-        for slot in range(params["operation"].shape[1]):
-            steps += _slot(
-                params["operation"][:, slot],
-                params["magnitude"][:, slot],
-                images,
-                check.INTERPOLATIONS[interpolation],
-                check.channels(self._type(), "fill", fill, images.channels),
-            )
-        return steps
+        check.color_channels(self._type(), images.channels)
+        way = check.INTERPOLATIONS[interpolation]
+        color = check.channels(self._type(), "fill", fill, images.channels)
+        slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
+        return [step for slot in slots for step in _slot(*slot, images, way, color)]
+
+
+def _chosen(u: Array, coin: Array, level: Any, table: Array) -> Params:
+    """From numbers (slots, n) and the level of each: operation and signed magnitude, (n, slots)."""
+    operation = below(u, len(OPERATIONS))
+    magnitude = table[(coin < 0.5).astype(np.int64), operation, level]
+    return {"operation": operation.T, "magnitude": magnitude.T}
 
 
 def _slot(operation: Array, magnitude: Array, images: Images, interpolation: Any, fill: Array) -> list[Step]:
-    """The steps of one choice a sample: each operation for the samples that chose it."""
+    """The steps of one choice a sample: each operation for the samples that chose it, whatever it has for others."""
     n = images.n
-    chose = {name: operation == i for i, name in enumerate(OPERATIONS)}
-
-    def of(name: str) -> Array:
-        return np.where(chose[name], magnitude, 0.0)
-
+    chose = dict(zip(OPERATIONS, np.arange(len(OPERATIONS))[:, None] == operation, strict=True))
     steps = []
-    sheared, shifted = chose["ShearX"] | chose["ShearY"], chose["TranslateX"] | chose["TranslateY"]
-    warped = sheared | shifted | chose["Rotate"]
+    warped = (operation >= WARPS[0]) & (operation <= WARPS[-1])
     if warped.any():
-        # Shears keep the corner, turns the middle; one matrix a sample, as only one of them was chosen.
-        shear = (np.degrees(np.arctan(of("ShearX"))), np.degrees(np.arctan(of("ShearY"))))
-        shift = (np.trunc(of("TranslateX")), np.trunc(of("TranslateY")))
-        center = (np.where(sheared, 0.0, images.width / 2), np.where(sheared, 0.0, images.height / 2))
-        matrix = affine_matrix(images.size, -of("Rotate"), shift, 1.0, shear, center)
+        matrix = _matrices(operation, magnitude, images.size)
         steps.append(_steps.warp(n, matrix, images.size, interpolation, Padding.CONSTANT, fill, warped))
+    factor = 1 + magnitude
     largest = 255.0 if images.dtype == np.uint8 else 1.0
     steps += [
-        _steps.brightness(n, 1 + of("Brightness"), chose["Brightness"]),
-        _steps.saturation(n, 1 + of("Color"), chose["Color"]),
-        _steps.contrast(n, 1 + of("Contrast"), chose["Contrast"]),
-        _steps.sharpness(n, 1 + of("Sharpness"), chose["Sharpness"]),
-        _steps.posterize(n, of("Posterize"), chose["Posterize"]),
-        _steps.solarize(n, largest * of("Solarize"), chose["Solarize"]),
+        _steps.brightness(n, factor, chose["Brightness"]),
+        _steps.saturation(n, factor, chose["Color"]),
+        _steps.contrast(n, factor, chose["Contrast"]),
+        _steps.sharpness(n, factor, chose["Sharpness"]),
+        _steps.posterize(n, magnitude, chose["Posterize"]),
+        _steps.solarize(n, largest * magnitude, chose["Solarize"]),
         _steps.autocontrast(n, chose["AutoContrast"]),
         _steps.equalize(n, chose["Equalize"]),
     ]
-    return [step for step in steps if step.active is not None and step.active.any()]
+    return [step for step in steps if np.count_nonzero(step.active)]  # type: ignore[arg-type]
 
 
-def _table(bins: int, **rows: Any) -> NDArray[np.float64]:
-    table = np.zeros((len(OPERATIONS), bins))
-    for name, row in rows.items():
-        table[_AT[name]] = row
-    return table
+def _matrices(operation: Array, magnitude: Array, size: tuple[int, int]) -> Array:
+    """(n, 3, 3): a shear that keeps the corner, a shift, or a turn that keeps the middle; one a sample."""
+    shear_x, shear_y, right, down, degrees = (magnitude * (operation == k) for k in WARPS)
+    angle, sheared = np.deg2rad(degrees), operation <= _AT["ShearY"]
+    y, x = (np.where(sheared, 0.0, length / 2) - 0.5 for length in size)
+    cos, sin = np.cos(angle), np.sin(angle)
+    m01, m10 = shear_x - sin, shear_y + sin
+    m = np.zeros((len(operation), 9))
+    m[:, 0] = m[:, 4] = cos
+    m[:, 1], m[:, 3] = m01, m10
+    m[:, 2], m[:, 5] = x - (cos * x + m01 * y) - right, y - (m10 * x + cos * y) - down
+    m[:, 8] = 1
+    return m.reshape(-1, 3, 3)
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,30 +152,22 @@ class RandAugment(_Policy):
             fill=check.fill(me, self.fill),
         )
 
-    def _magnitudes(self, images: Images) -> NDArray[np.float64]:
-        bins = self.num_magnitude_bins
-        up = np.linspace(0.0, 1.0, bins)
-        return _table(
-            bins,
-            ShearX=0.3 * up,
-            ShearY=0.3 * up,
-            TranslateX=150.0 / 331.0 * images.width * up,
-            TranslateY=150.0 / 331.0 * images.height * up,
-            Rotate=30.0 * up,
-            Brightness=0.9 * up,
-            Color=0.9 * up,
-            Contrast=0.9 * up,
-            Sharpness=0.9 * up,
-            Posterize=8 - np.rint(4 * up),
-            Solarize=1 - up,
-        )
-
     def draw(self, draws: Draws, images: Images) -> Params:
-        u = draws.uniform(2 * self.num_ops).reshape(images.n, self.num_ops, 2)
-        return self._chosen(u, np.full(u.shape[:2], self.magnitude), images)
+        u = draws.uniform(2 * self.num_ops)
+        return _chosen(u[::2], u[1::2], self.magnitude, _magnitudes(self.num_magnitude_bins, images.size))
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
+
+
+@functools.lru_cache(maxsize=64)
+def _magnitudes(bins: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """RandAugment's. Shifts are whole pixels."""
+    up, (height, width) = np.linspace(0.0, 1.0, bins), size
+    rows = dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), 0.9 * up)
+    rows |= dict.fromkeys(("ShearX", "ShearY"), 0.3 * up)
+    rows |= {"TranslateX": np.trunc(150.0 / 331.0 * width * up), "TranslateY": np.trunc(150.0 / 331.0 * height * up)}
+    return _table(bins, **rows, Rotate=30.0 * up, Posterize=8 - np.rint(4 * up), Solarize=1 - up)
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,18 +201,22 @@ class TrivialAugmentWide(_Policy):
             fill=check.fill(me, self.fill),
         )
 
-    def _magnitudes(self, images: Images) -> NDArray[np.float64]:
-        up = np.linspace(0.0, 1.0, self.num_magnitude_bins)
-        rows = dict.fromkeys(("ShearX", "ShearY", "Brightness", "Color", "Contrast", "Sharpness"), 0.99 * up)
-        rows |= {"TranslateX": 32.0 * up, "TranslateY": 32.0 * up, "Rotate": 135.0 * up}
-        return _table(self.num_magnitude_bins, **rows, Posterize=8 - np.rint(6 * up), Solarize=1 - up)
-
     def draw(self, draws: Draws, images: Images) -> Params:
-        u = draws.uniform(3).reshape(images.n, 1, 3)
-        return self._chosen(u, below(u[..., 2], self.num_magnitude_bins), images)
+        u = draws.uniform(3)
+        bins = self.num_magnitude_bins
+        return _chosen(u[:1], u[1:2], below(u[2:], bins), _wide_magnitudes(bins))
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
+
+
+@functools.lru_cache(maxsize=64)
+def _wide_magnitudes(bins: int) -> NDArray[np.float64]:
+    """TrivialAugmentWide's. Shifts are whole pixels."""
+    up = np.linspace(0.0, 1.0, bins)
+    rows = dict.fromkeys(("ShearX", "ShearY", "Brightness", "Color", "Contrast", "Sharpness"), 0.99 * up)
+    rows |= dict.fromkeys(("TranslateX", "TranslateY"), np.trunc(32.0 * up))
+    return _table(bins, **rows, Rotate=135.0 * up, Posterize=8 - np.rint(6 * up), Solarize=1 - up)
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,7 +251,7 @@ class RandomApply(Transform):
         operation_names(me, self.transforms)
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        params: Params = {"active": draws.uniform(1)[:, 0] < self.p}
+        params: Params = {"active": draws.uniform(1)[0] < self.p}
         for name, t in zip(operation_names("RandomApply", self.transforms), self.transforms, strict=True):
             params[name] = t.draw(draws.child(name), images)
         return params

@@ -78,9 +78,9 @@ class SignalTransform(Transform, abstract=True):
 
 
 def _normals(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard normal numbers (n, k) of uniform ones (n, 2k), by Box and Muller's method."""
-    k = u.shape[1] // 2
-    return np.asarray(np.sqrt(-2 * np.log1p(-u[:, :k])) * np.cos(2 * np.pi * u[:, k:]))
+    """Standard normal numbers (n, k) of uniform ones (2k, n), by Box and Muller's method."""
+    k = len(u) // 2
+    return np.asarray(np.sqrt(-2 * np.log1p(-u[:k])) * np.cos(2 * np.pi * u[k:])).T
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,7 +172,7 @@ class TimeShift(SignalTransform):
 
     def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
         reach = int(self.max_shift * signals.length)
-        return {"shift": below(draws.uniform(1)[:, 0], 2 * reach + 1) - reach}
+        return {"shift": below(draws.uniform(1)[0], 2 * reach + 1) - reach}
 
     def apply(self, x: Array, params: Params) -> Array:
         length = x.shape[1]
@@ -279,8 +279,8 @@ class Cutout(SignalTransform):
 
     def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
         u = draws.uniform(1 + self.n_holes)
-        start = below(u[:, 1:], signals.length - int(self.size * signals.length) + 1)
-        return {"active": u[:, 0] < self.p, "start": start}
+        start = below(u[1:].T, signals.length - int(self.size * signals.length) + 1)
+        return {"active": u[0] < self.p, "start": start}
 
     def apply(self, x: Array, params: Params) -> Array:
         time, start = np.arange(x.shape[1]), params["start"][:, :, None]

@@ -14,7 +14,7 @@ Parameters
     images an operation without numbers takes part in; by default all.
 Result
     A new array in C order, of the images' dtype and layout, or ``out``, which must have its shape and dtype and share
-    no memory with the images.
+    no memory with the images; ``mixup`` and ``cutmix`` may write to the images themselves.
 Rounding
     uint8 results are rounded, ⌊v + ½⌋, and cut to 0 … 255; float32 results of color operations are cut to [0, 1].
 Borders

@@ -38,7 +38,7 @@ def mixup(
     Parameters
     ----------
     images, layout, out
-        See the module; a batch.
+        See the module; a batch. ``out`` may be the images.
     lam : float or (n,) array-like, in [0, 1]
     partner : (n,) array-like of int, in [0, n), optional
         By default the sample before it, (i − 1) mod n, as in torchvision.
@@ -64,7 +64,7 @@ def mixup(
     """
     batch = _batch("mixup", images, layout)
     weights = check.numbers("mixup", "lam", lam, batch.n, low=0, high=1)
-    result, y = batch.output(batch.size, batch.dtype, None, out)
+    result, y = batch.output(batch.size, batch.dtype, None, out, in_place=True)
     mix("mixup", batch.x, _partner("mixup", partner, batch.n), np.ascontiguousarray(weights), None, y)
     return result
 
@@ -85,7 +85,7 @@ def cutmix(
     Parameters
     ----------
     images, layout, out
-        See the module; a batch.
+        See the module; a batch. ``out`` may be the images.
     top, left : int or (n,) array-like of int
     height, width : int or (n,) array-like of int, >= 0
         What lies outside of the image is ignored.
@@ -106,6 +106,7 @@ def cutmix(
     >>> x = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(2, 1, 3, 1)
     >>> rk.augment.functional.cutmix(x, 0, [0, 1], 1, 2)[..., 0]
     array([[[4, 5, 3]],
+    <BLANKLINE>
            [[4, 2, 3]]], dtype=uint8)
     """
     batch = _batch("cutmix", images, layout)
@@ -116,6 +117,6 @@ def cutmix(
         end = begin + check.integers("cutmix", extent_name, extent, n, low=0)
         low, high = (np.clip(v, 0, batch.size[j]) for v in (begin, end))
         boxes[:, j], boxes[:, 2 + j] = low, high - low
-    result, y = batch.output(batch.size, batch.dtype, None, out)
+    result, y = batch.output(batch.size, batch.dtype, None, out, in_place=True)
     mix("cutmix", batch.x, _partner("cutmix", partner, n), np.ones(n), boxes, y)
     return result

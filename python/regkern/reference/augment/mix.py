@@ -29,6 +29,7 @@ def mix(
     out: Images,
 ) -> None:
     """Mixup by λ, and inside of the boxes the partner alone."""
-    out[...] = mixup(x, partner, lam)
+    y = mixup(x, partner, lam)
     if boxes is not None:
-        paste(x, partner, boxes, out)
+        paste(x, partner, boxes, y)
+    out[...] = y
