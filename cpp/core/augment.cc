@@ -20,7 +20,6 @@
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
 #include "kernels/augment_pixels.h"
-#include "regkern/random.h"
 
 namespace regkern::augment {
 namespace {
@@ -772,15 +771,6 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               }
                               geometry_table<float>().finish_stream(program.stream);
                             });
-}
-
-void draws(std::uint64_t seed, const std::uint64_t* index, std::size_t n, std::size_t count, double* u) {
-  threading::for_ranges(threading::team_for(3 * n * count * sizeof(double)), n, 1,
-                        [&](std::size_t begin, std::size_t end) {
-                          for (std::size_t i = begin; i < end; ++i) {
-                            uniform<double>(Extents(count), {u + i * count}, {seed, index[i]});
-                          }
-                        });
 }
 
 }  // namespace regkern::augment

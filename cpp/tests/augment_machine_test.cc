@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -137,13 +138,26 @@ TEST(AugmentMachine, SameBitsForEveryIsaTeamAndLayout) {
 }
 
 TEST(AugmentDraws, AreTheStreams) {
-  const std::vector<std::uint64_t> index = {0, 9, std::uint64_t{1} << 63};
-  std::vector<double> u(15), row(5);
-  draws(42, index.data(), index.size(), row.size(), u.data());
-  for (std::size_t i = 0; i < index.size(); ++i) {
-    regkern::uniform<double>(row.size(), {row.data()}, {42, index[i]});
-    EXPECT_EQ(std::memcmp(row.data(), &u[5 * i], 5 * sizeof(double)), 0);
+  const std::string before = regkern::isa();
+  std::vector<std::uint64_t> index(19);
+  for (std::size_t i = 0; i < index.size(); ++i) index[i] = i % 2 == 0 ? i : (std::uint64_t{1} << 63) + 7 * i;
+  for (const std::string& isa : regkern::isas()) {
+    regkern::set_isa(isa);
+    for (const std::size_t n : {0, 1, 3, 8, 19}) {
+      for (const std::size_t count : {0, 1, 2, 4, 7, 22}) {
+        const std::size_t size = n * count;
+        std::vector<double> u(size + 1, -1), row(count);
+        draws(42, index.data(), n, count, u.data());
+        EXPECT_EQ(u[size], -1);
+        for (std::size_t i = 0; i < n; ++i) {
+          regkern::uniform<double>(count, {row.data()}, {42, index[i]});
+          EXPECT_TRUE(std::equal(row.begin(), row.end(), u.data() + i * count))
+              << isa << ' ' << n << ' ' << count;
+        }
+      }
+    }
   }
+  regkern::set_isa(before);
 }
 
 }  // namespace
