@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -151,11 +152,16 @@ void test_ends(std::ptrdiff_t height, std::ptrdiff_t width, std::ptrdiff_t chann
                        narrower = width / 3 + 1;
   const auto h = static_cast<double>(height), w = static_cast<double>(width);
   const std::vector<Case> cases = {
+      {Op::kFlip, {0, 0}, 0, 0},  // what follows reads the image itself
+      {Op::kCrop, {h - 1, std::floor(w / 2)}, 1, width - width / 2},
       {Op::kFlip, {1, 1}, 0, 0},
+      {Op::kFlip, {1, 0}, 0, 0},
       {Op::kRotate90, {1}, width, height},
       {Op::kCrop, {-2, -3}, height, width},
       {Op::kCrop, {1, 3}, height, width},
       {Op::kWarp, {1, 0, 0, 0, 1, 0, 0, 0, 1}, height, width},
+      // Inside of the image to the last pixel of a chunk, whose neighbour is the last one of all.
+      {Op::kWarp, {(w - 1.5) / 63, 0, 0, 0, 0.5, 0.4, 0, 0, 1}, 3, 64},
       {Op::kWarp, {1, 0, -0.5, 0, 1, -0.5, 0, 0, 1}, height, width},
       {Op::kWarp, {0.9, 0.1, 0.2, -0.1, 0.95, 1.5, 0, 0, 1}, height, width},
       {Op::kWarp, {-1, 0, w - 1, 0, -1, h - 1, 0, 1e-4, 1}, height, width},
