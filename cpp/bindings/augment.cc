@@ -26,6 +26,12 @@ using Proxy = py::detail::PyArray_Proxy;
 const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
 bool is_array(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
 
+bool is_dense(py::handle array) {
+  using py::detail::npy_api;
+  constexpr int kDense = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_;
+  return (proxy(array)->flags & kDense) == kDense;
+}
+
 // The numbers of NumPy's types.
 enum class Kind { kBool = 0, kUint8 = 2, kFloat32 = 11, kFloat64 = 12, kUint64 = -1 };
 
@@ -183,9 +189,7 @@ class Reader {
     }
     if (!same) fail(name, "have shape " + wanted + (shape.size() == 1 ? ",)" : ")"), array_shape(value));
     std::copy_n(dims, shape.size(), shape.begin());
-    using py::detail::npy_api;
-    constexpr int kDense = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_;
-    if ((proxy(value)->flags & kDense) != kDense) {
+    if (!is_dense(value)) {
       value = value.attr("copy")();
       kept_.push_back(value);
     }
@@ -459,7 +463,8 @@ py::object draws(py::handle seed, py::handle index, py::handle count) {
   if (proxy(index)->nd != 1) value_error({f, "index"}, "have shape (n,)", array_shape(index));
   const std::int64_t numbers = integer({f, "count"}, count);
   if (numbers < 0) value_error({f, "count"}, "be >= 0", std::to_string(numbers));
-  const py::object dense = py::module_::import("numpy").attr("ascontiguousarray")(index);
+  const py::object dense =
+      is_dense(index) ? py::reinterpret_borrow<py::object>(index) : py::object(index.attr("copy")());
   const std::ptrdiff_t n = *static_cast<const std::ptrdiff_t*>(proxy(dense)->dimensions);
   py::array_t<double> u(std::vector<py::ssize_t>{n, static_cast<py::ssize_t>(numbers)});
   double* const data = u.mutable_data();

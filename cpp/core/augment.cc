@@ -20,7 +20,6 @@
 #include "kernels/augment.h"
 #include "kernels/augment_geometry.h"
 #include "kernels/augment_pixels.h"
-#include "regkern/random.h"
 
 namespace regkern::augment {
 namespace {
@@ -33,6 +32,7 @@ class Worker {
       : program_(p),
         y_(y),
         channels_(p.x.channels),
+        origin_(p.x),
         rows_(p.widest),
         columns_(p.widest),
         images_{Buffer<float>(p.image_floats), Buffer<float>(p.image_floats)},
@@ -62,15 +62,10 @@ class Worker {
   void start(std::ptrdiff_t sample) {
     const Images& x = program_.x;
     const char* data = static_cast<const char*>(x.data) + sample * x.stride_n;
-    const std::ptrdiff_t size = bytes_of(x.pixel);
-    source_ = {data, x.pixel, {x.height, x.width}, x.stride_y / size, x.stride_x / size, x.stride_c / size};
+    source_ = origin_.first;
+    source_.data = data;
     scratch_ = -1;
-    if (channels_ == 1) source_.channel_stride = 1;
-    if (x.width == 1) source_.pixel_stride = source_.channel_stride == 1 ? channels_ : 1;
-    const std::ptrdiff_t all = sample * x.stride_n | x.stride_y | x.stride_x | x.stride_c |
-                               static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x.data));
-    if (all % size != 0 || !is_row(channels_, source_.pixel_stride, source_.channel_stride)) {
-      // Any other memory is put in order first.
+    if (!origin_.in_order) {  // any other memory is put in order first
       if (x.pixel == Pixel::kUint8) {
         copy_elements<std::uint8_t>(data);
       } else {
@@ -356,11 +351,11 @@ class Worker {
   void materialize() {
     if (pixel() == Pixel::kUint8) {
       const auto to = scratch<std::uint8_t>(size_, source_interleaved());
-      pull(to);
+      pull(to, false);
       become_scratch(to);
     } else {
       const auto to = scratch<float>(size_, source_interleaved());
-      pull(to);
+      pull(to, false);
       become_scratch(to);
     }
     reset();
@@ -383,46 +378,61 @@ class Worker {
       return p;
     };
     if (y_.pixel == Pixel::kUint8) {
-      pull(to(reinterpret_cast<std::uint8_t*>(data)));
+      pull(to(reinterpret_cast<std::uint8_t*>(data)), program_.stream);
     } else {
-      pull(to(reinterpret_cast<float*>(data)));
+      pull(to(reinterpret_cast<float*>(data)), program_.stream);
     }
   }
 
   // --- pulling rows ---
 
+  // stream: around the cache, where that pays.
   template <class T>
-  void pull(const Picture<T>& to) {
+  void pull(const Picture<T>& to, bool stream) {
     if constexpr (sizeof(T) == 4) {
       if (normalize_ != nullptr) {
-        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to)
-                                              : pull_normalized<float>(to);
+        return source_.pixel == Pixel::kUint8 ? pull_normalized<std::uint8_t>(to, stream)
+                                              : pull_normalized<float>(to, stream);
       }
     }
-    const Picture<const T> from = source<T>();
     const bool row = is_row(channels_, to.pixel_stride, to.channel_stride);
-    const bool direct = row && alike(from, to);
-    if (row && is_view() && touches_little()) return copy_and_erase(to);
+    const bool direct = row && alike(source<T>(), to);
+    stream = stream && direct && is_interleaved(to) && to.row_stride == to.width * to.pixel_stride;
+    if (row && is_view() && touches_little()) return copy_and_erase(to, stream);
     if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, false);
+    if constexpr (sizeof(T) == 1) {
+      if (steps_.size() == 1 && is_view() && is_interleaved(to) && direct && steps_[0].op == Op::kTable &&
+          steps_[0].table_channels == 1) {
+        return pixel_table<T>().look_up_rows(view<T>(), steps_[0].tables, to, stream);
+      }
+    }
     prepare_geometry<T>();
+    pull_rows(to, 0, to.height, direct, stream && !touches_little());
+  }
+
+  // Rows first … last, made in place (direct) or in a tile that is then copied.
+  template <class T>
+  void pull_rows(const Picture<T>& to, std::ptrdiff_t first, std::ptrdiff_t last, bool direct, bool stream) {
+    direct = direct && !stream;
     const std::ptrdiff_t group = direct && touches_little() ? to.height : rows_at_once(sizeof(T));
-    for (std::ptrdiff_t y = 0; y < to.height; y += group) {
-      const std::ptrdiff_t n = std::min(group, to.height - y);
+    for (std::ptrdiff_t y = first; y < last; y += group) {
+      const std::ptrdiff_t n = std::min(group, last - y);
       const Picture<T> target = rows_of(to, y, n);
       const Picture<T> work = direct ? target : tile<T>(tile_, n);
       read(y, work);
       apply_steps(0, steps_.size(), work, y);
-      if (!direct) geometry_table<T>().copy(as_const(work), target, false);
+      if (!direct) geometry_table<T>().copy(as_const(work), target, stream);
     }
   }
 
   template <class T>
-  void pull_normalized(const Picture<float>& to) {
+  void pull_normalized(const Picture<float>& to, bool stream) {
     const bool row = is_row(channels_, to.pixel_stride, to.channel_stride);
     const bool plain = normalize_at_ == 0 && is_view();
     const bool whole_image = plain && row && steps_.empty();
     if (!plain) prepare_geometry<T>();
     const std::ptrdiff_t group = whole_image ? to.height : rows_at_once(sizeof(T));
+    stream = stream && row && normalize_at_ == steps_.size();
     for (std::ptrdiff_t y = 0; y < to.height; y += group) {
       const std::ptrdiff_t n = std::min(group, to.height - y);
       const Picture<float> target = rows_of(to, y, n);
@@ -436,7 +446,6 @@ class Worker {
         from = as_const(work);
       }
       const Picture<float> work = row ? target : tile<float>(float_tile_, n);
-      const bool stream = program_.stream && row && normalize_at_ == steps_.size();
       geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, stream);
       apply_steps(normalize_at_, steps_.size(), work, y);
       if (!row) geometry_table<float>().copy(as_const(work), target, false);
@@ -448,9 +457,18 @@ class Worker {
     return {p.data, p.height, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
   }
 
-  // A part of the source, around the cache but for the rows that are touched again.
+  // A part of the source, of which some rows are touched again.
   template <class T>
-  void copy_and_erase(const Picture<T>& to) {
+  void copy_and_erase(const Picture<T>& to, bool stream) {
+    const auto copy = [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+      if (first == last) return;
+      geometry_table<T>().copy(rows_of(view<T>(), first, last - first), rows_of(to, first, last - first),
+                               stream);
+    };
+    if (!stream) {
+      copy(0, to.height);
+      return apply_steps(0, steps_.size(), to, 0);
+    }
     double top = static_cast<double>(to.height), bottom = 0;
     for (const PixelStep& s : steps_) {
       top = std::min(top, s.parameters[0]);
@@ -459,15 +477,9 @@ class Worker {
     const auto height = static_cast<double>(to.height);
     const auto end = static_cast<std::ptrdiff_t>(std::clamp(bottom, 0.0, height));
     const auto begin = std::min(static_cast<std::ptrdiff_t>(std::clamp(top, 0.0, height)), end);
-    const auto copy = [&](std::ptrdiff_t first, std::ptrdiff_t last, bool stream) {
-      if (first == last) return;
-      geometry_table<T>().copy(rows_of(view<T>(), first, last - first), rows_of(to, first, last - first),
-                               stream);
-    };
-    copy(0, begin, program_.stream);
-    copy(begin, end, false);
-    apply_steps(0, steps_.size(), rows_of(to, begin, end - begin), begin);
-    copy(end, to.height, program_.stream);
+    copy(0, begin);
+    pull_rows(to, begin, end, false, true);
+    copy(end, to.height);
   }
 
   // No step passes over all pixels.
@@ -688,12 +700,7 @@ class Worker {
       const PixelStep& s = steps_[i];
       const Step& step = *s.prepared->step;
       if (s.op == Op::kErase) {
-        const double top = std::trunc(s.parameters[0]), bottom = top + std::trunc(s.parameters[2]);
-        for (std::ptrdiff_t r = 0; r < rows.height; ++r) {
-          const auto at = static_cast<double>(y + r);
-          if (at < top || at >= bottom) continue;
-          k.erase(rows.row(r), y + r, s.parameters, step.fill_mode, s.prepared->fill_f64.data(), s.stream);
-        }
+        k.erase(rows, y, s.parameters, step.fill_mode, s.prepared->fill_f64.data(), s.stream);
         continue;
       }
       Picture<T> all = rows;
@@ -731,6 +738,7 @@ class Worker {
   const Program& program_;
   const Images& y_;
   std::ptrdiff_t channels_;
+  Origin origin_;
 
   Source source_{};
   int scratch_ = -1;  // which of images_ it lies in; −1: none
@@ -772,15 +780,6 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               }
                               geometry_table<float>().finish_stream(program.stream);
                             });
-}
-
-void draws(std::uint64_t seed, const std::uint64_t* index, std::size_t n, std::size_t count, double* u) {
-  threading::for_ranges(threading::team_for(3 * n * count * sizeof(double)), n, 1,
-                        [&](std::size_t begin, std::size_t end) {
-                          for (std::size_t i = begin; i < end; ++i) {
-                            uniform<double>(Extents(count), {u + i * count}, {seed, index[i]});
-                          }
-                        });
 }
 
 }  // namespace regkern::augment

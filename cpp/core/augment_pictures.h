@@ -4,6 +4,7 @@
 #define REGKERN_CORE_AUGMENT_PICTURES_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "core/augment_maps.h"
 #include "kernels/augment.h"
@@ -24,6 +25,21 @@ inline bool is_row(std::ptrdiff_t channels, std::ptrdiff_t pixel_stride, std::pt
   return pixel_stride == 1 || (channel_stride == 1 && pixel_stride == channels);
 }
 
+// The first image of a batch, and whether its rows, and those of all others, are what the kernels call rows.
+struct Origin {
+  explicit Origin(const Images& x) {
+    const std::ptrdiff_t size = bytes_of(x.pixel);
+    first = {x.data, x.pixel, {x.height, x.width}, x.stride_y / size, x.stride_x / size, x.stride_c / size};
+    if (x.channels == 1) first.channel_stride = 1;
+    if (x.width == 1) first.pixel_stride = first.channel_stride == 1 ? x.channels : 1;
+    const std::ptrdiff_t all = x.stride_n | x.stride_y | x.stride_x | x.stride_c |
+                               static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(x.data));
+    in_order = all % size == 0 && is_row(x.channels, first.pixel_stride, first.channel_stride);
+  }
+  Source first;
+  bool in_order;
+};
+
 template <class T>
 bool is_interleaved(const Picture<T>& p) {
   return p.channel_stride == 1 && p.pixel_stride == p.channels;
@@ -35,10 +51,8 @@ bool alike(const Picture<A>& a, const Picture<B>& b) {
 }
 
 template <class T>
-Picture<T> rows_of(Picture<T> p, std::ptrdiff_t y, std::ptrdiff_t n) {
-  p.data += y * p.row_stride;
-  p.height = n;
-  return p;
+Picture<T> rows_of(const Picture<T>& p, std::ptrdiff_t y, std::ptrdiff_t n) {
+  return {p.data + y * p.row_stride, n, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
 }
 
 }  // namespace regkern::augment

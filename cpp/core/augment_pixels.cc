@@ -18,13 +18,12 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 constexpr augment::PixelTable<uint8_t> kBytePixels = {
-    &byte_look_up,   &point<uint8_t>,    nullptr,
-    nullptr,         &noise<uint8_t>,    &erase<uint8_t>,
-    &byte_mean_luma, &byte_min_max,      &histogram<uint8_t>,
-    &blur<uint8_t>,  &sharpness<uint8_t>};
+    &byte_look_up, &look_up_rows,       &point<uint8_t>, nullptr,
+    nullptr,       &noise<uint8_t>,     &erase<uint8_t>, &byte_mean_luma,
+    &byte_min_max, &histogram<uint8_t>, &blur<uint8_t>,  &sharpness<uint8_t>};
 constexpr augment::PixelTable<float> kFloatPixels = {
-    &float_look_up,   &point<float>,  &contrast,         &autocontrast, &noise<float>,    &erase<float>,
-    &float_mean_luma, &float_min_max, &histogram<float>, &blur<float>,  &sharpness<float>};
+    &float_look_up, nullptr,          &point<float>,  &contrast,         &autocontrast, &noise<float>,
+    &erase<float>,  &float_mean_luma, &float_min_max, &histogram<float>, &blur<float>,  &sharpness<float>};
 
 const augment::PixelTable<uint8_t>& byte_pixels() { return kBytePixels; }
 const augment::PixelTable<float>& float_pixels() { return kFloatPixels; }

@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels/augment_geometry.h"
-#include "kernels/simd-inl.h"
+#include "kernels/augment_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
@@ -17,8 +17,6 @@ namespace HWY_NAMESPACE {
 using augment::Axis;
 using augment::kOutside;
 using augment::Maps;
-using augment::Picture;
-using augment::Row;
 using augment::Taps;
 
 using Block8 = hn::Full128<uint8_t>;
@@ -46,22 +44,31 @@ struct Pixels {
   size_t runtime;
 };
 
-// Memory that does not overlap, without the call that is dear for the row of a small image.
-HWY_INLINE void copy_bytes(const uint8_t* from, uint8_t* to, size_t n) {
-  const Tag<uint8_t> d;
-  const size_t N = hn::Lanes(d);
-  if (n < N || n > 2048) {
-    memcpy(to, from, n);
-    return;
+// 21 pixels of three bytes, the last one first, from 64 bytes of which the first belongs to another pixel.
+struct WideOrder {
+  constexpr WideOrder() : bytes{} {
+    for (size_t k = 0; k < 63; ++k) bytes[k] = static_cast<uint8_t>(1 + (20 - k / 3) * 3 + k % 3);
   }
-  for (size_t i = 0; i + N <= n; i += N) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
-  hn::StoreU(hn::LoadU(d, from + n - N), d, to + n - N);
-}
+  uint8_t bytes[64];
+};
 
 // to[i] = from[n − 1 − i]
 template <size_t kBytes>
 HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8_t* to, size_t n) {
   size_t i = 0;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  if constexpr (kBytes == 3) {
+    // As below, in blocks of 64 bytes.
+    constexpr size_t kStep = 21;
+    const Tag<uint8_t> d;
+    alignas(64) static constexpr WideOrder kOrder;
+    const auto indices = hn::Load(d, kOrder.bytes);
+    for (; i + kStep + 1 <= n; i += kStep) {
+      const auto v = hn::LoadU(d, from + (n - kStep - i) * 3 - 1);
+      hn::StoreU(decltype(v){_mm512_permutexvar_epi8(indices.raw, v.raw)}, d, to + i * 3);
+    }
+  }
+#endif
   if constexpr (kBytes == 1 || kBytes == 3) {
     // Blocks of 16 bytes: as many whole pixels as fit. Where a byte is left over it is the one in front of
     // the pixels, which belongs to another pixel, and lands where the next block will be.
@@ -94,6 +101,48 @@ HWY_INLINE void fill_pixels(const Pixels<kBytes>& pixels, const uint8_t* fill, u
   for (size_t i = 0; i < n; ++i) pixels.move(fill, to + i * pixels.size());
 }
 
+// A row of nothing but the fill, from which borders are copied in one piece: short rows only.
+struct FillLine {
+  static constexpr size_t kMost = 2048;
+
+  template <size_t kBytes>
+  HWY_INLINE FillLine(const Pixels<kBytes>& pixels, const uint8_t* fill, size_t width)
+      : size(width * pixels.size()) {
+    bool same = true;
+    for (size_t k = 1; k < pixels.size(); ++k) same = same && fill[k] == fill[0];
+    if (same) {
+      const Tag<uint8_t> d;
+      const auto v = hn::Set(d, fill[0]);
+      for (size_t i = 0; i < size; i += hn::Lanes(d)) hn::Store(v, d, bytes + i);
+    } else {
+      fill_pixels(pixels, fill, bytes, width);
+    }
+  }
+  HWY_INLINE void row(uint8_t* to) const { copy_bytes(bytes, to, size); }
+  // The first `left` bytes and those from `right` on; may write all others too.
+  HWY_INLINE void sides(uint8_t* to, size_t left, size_t right) const {
+    const Tag<uint8_t> d;
+    const size_t N = hn::Lanes(d);
+    if (size < N || left > N || size - right > N) return row(to);
+    hn::StoreU(hn::Load(d, bytes), d, to);
+    hn::StoreU(hn::LoadU(d, bytes + size - N), d, to + size - N);
+  }
+
+  HWY_ALIGN uint8_t bytes[kMost];
+  size_t size;
+};
+
+// Whether all that lies beyond the run is the fill.
+HWY_INLINE bool only_outside(const Axis& axis) {
+  for (ptrdiff_t i = 0; i < axis.begin; ++i) {
+    if (axis.map[i] != kOutside) return false;
+  }
+  for (ptrdiff_t i = axis.end; i < axis.length; ++i) {
+    if (axis.map[i] != kOutside) return false;
+  }
+  return true;
+}
+
 HWY_INLINE ptrdiff_t from(const Axis& axis, ptrdiff_t i) {
   return i >= axis.begin && i < axis.end ? axis.first + axis.step * (i - axis.begin) : axis.map[i];
 }
@@ -104,12 +153,106 @@ HWY_INLINE void fetch_ahead(const uint8_t* p, ptrdiff_t bytes) {
   for (ptrdiff_t i = 0; i < bytes; i += 64) hwy::Prefetch(p + i);
 }
 
+// The run of row r of the output, from a line of the source.
+template <size_t kBytes>
+HWY_INLINE void move_run(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* line, const Maps& maps,
+                         const Pixels<kBytes>& pixels, ptrdiff_t r, uint8_t* to) {
+  const Axis& columns = maps.columns;
+  const auto size = static_cast<ptrdiff_t>(pixels.size());
+  const auto n = static_cast<size_t>(columns.end - columns.begin);
+  if (columns.step == 1) {
+    copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
+  } else if (n != 0) {
+    const ptrdiff_t ahead = r + kRowsAhead < maps.rows.length ? from(maps.rows, r + kRowsAhead) : kOutside;
+    if (ahead != kOutside) fetch_ahead(x + ahead * x_stride, columns.length * size);
+    reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size, to + columns.begin * size,
+            n);
+  }
+}
+
+// n bytes of a pattern at the same place of some rows, written as two numbers that overlap.
+template <class W>
+HWY_INLINE void fill_column_by(const uint8_t* pattern, size_t n, uint8_t* to, ptrdiff_t stride,
+                               ptrdiff_t rows) {
+  W first, last;
+  memcpy(&first, pattern, sizeof(W));
+  memcpy(&last, pattern + n - sizeof(W), sizeof(W));
+  for (ptrdiff_t r = 0; r < rows; ++r, to += stride) {
+    memcpy(to, &first, sizeof(W));
+    memcpy(to + n - sizeof(W), &last, sizeof(W));
+  }
+}
+HWY_INLINE void fill_column(const uint8_t* pattern, size_t n, uint8_t* to, ptrdiff_t stride, ptrdiff_t rows) {
+  if (n >= 16) {
+    for (ptrdiff_t r = 0; r < rows; ++r) copy_bytes(pattern, to + r * stride, n);
+  } else if (n >= 8) {
+    fill_column_by<uint64_t>(pattern, n, to, stride, rows);
+  } else if (n >= 4) {
+    fill_column_by<uint32_t>(pattern, n, to, stride, rows);
+  } else if (n >= 2) {
+    fill_column_by<uint16_t>(pattern, n, to, stride, rows);
+  } else if (n == 1) {
+    fill_column_by<uint8_t>(pattern, n, to, stride, rows);
+  }
+}
+
+// A window of the width of an image, both of them without gaps, is the image moved through memory: one copy,
+// over whose ends of rows the fill is then written. Only the fill lies beyond the runs.
+inline void shift_plane(const uint8_t* x, const Maps& maps, ptrdiff_t size, const FillLine& line, ptrdiff_t y,
+                        ptrdiff_t height, uint8_t* out) {
+  const Axis &rows = maps.rows, &columns = maps.columns;
+  const ptrdiff_t stride = columns.length * size, left = columns.begin * size, right = columns.end * size;
+  const bool any = left < right;
+  const ptrdiff_t begin = any ? HWY_MIN(HWY_MAX(rows.begin - y, 0), height) : height;
+  const ptrdiff_t end = any ? HWY_MAX(HWY_MIN(rows.end - y, height), begin) : height;
+  for (ptrdiff_t r = 0; r < begin; ++r) line.row(out + r * stride);
+  if (begin < end) {
+    const uint8_t* const from = x + (rows.first + y + begin - rows.begin) * stride + columns.first * size;
+    copy_bytes(from, out + begin * stride + left,
+               static_cast<size_t>((end - 1 - begin) * stride + right - left));
+    uint8_t* const to = out + begin * stride;
+    fill_column(line.bytes, static_cast<size_t>(left), to, stride, end - begin);
+    fill_column(line.bytes + right, static_cast<size_t>(stride - right), to + right, stride, end - begin);
+  }
+  for (ptrdiff_t r = end; r < height; ++r) line.row(out + r * stride);
+}
+
+// Rows y … y + height of a plane, neither swapped nor with anything but the fill beyond the run of columns.
+template <size_t kBytes>
+void crop_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const Pixels<kBytes>& pixels,
+                const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride) {
+  const Axis& columns = maps.columns;
+  const auto size = static_cast<ptrdiff_t>(pixels.size());
+  const FillLine line(pixels, fill, static_cast<size_t>(columns.length));
+  const bool dense = x_stride == out_stride && out_stride == columns.length * size;
+  if (dense && columns.step == 1 && maps.rows.step == 1 && only_outside(maps.rows)) {
+    return shift_plane(x, maps, size, line, y, height, out);
+  }
+  const auto left = static_cast<size_t>(columns.begin * size),
+             right = static_cast<size_t>(columns.end * size);
+  const bool bordered = !columns.is_run();
+  for (ptrdiff_t r = 0; r < height; ++r) {
+    uint8_t* const to = out + r * out_stride;
+    const ptrdiff_t source = from(maps.rows, y + r);
+    if (source == kOutside) {
+      line.row(to);
+      continue;
+    }
+    if (bordered) line.sides(to, left, right);
+    move_run(x, x_stride, x + source * x_stride, maps, pixels, y + r, to);
+  }
+}
+
 // One plane of pixels: rows y … y + height of the output.
 template <size_t kBytes>
 void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const Pixels<kBytes>& pixels,
                   const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride) {
   const Axis& columns = maps.columns;
   const auto size = static_cast<ptrdiff_t>(pixels.size());
+  const bool is_short = columns.length * size <= static_cast<ptrdiff_t>(FillLine::kMost);
+  if (fill != nullptr && is_short && !maps.swapped && only_outside(columns)) {
+    return crop_plane(x, x_stride, maps, pixels, fill, y, height, out, out_stride);
+  }
   for (ptrdiff_t r = 0; r < height; ++r) {
     uint8_t* const to = out + r * out_stride;
     const ptrdiff_t source = from(maps.rows, y + r);
@@ -133,16 +276,7 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
       }
     };
     one_by_one(0, columns.begin);
-    const auto n = static_cast<size_t>(columns.end - columns.begin);
-    if (columns.step == 1) {
-      copy_bytes(line + columns.first * size, to + columns.begin * size, n * pixels.size());
-    } else if (n != 0) {
-      const ptrdiff_t ahead =
-          y + r + kRowsAhead < maps.rows.length ? from(maps.rows, y + r + kRowsAhead) : kOutside;
-      if (ahead != kOutside) fetch_ahead(x + ahead * x_stride, columns.length * size);
-      reverse(pixels, line + (columns.first - static_cast<ptrdiff_t>(n) + 1) * size,
-              to + columns.begin * size, n);
-    }
+    move_run(x, x_stride, line, maps, pixels, y + r, to);
     one_by_one(columns.end, columns.length);
   }
 }
@@ -172,20 +306,12 @@ void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t 
   };
   if (is_interleaved(out)) return plane(x.data, fill, out.data, static_cast<size_t>(x.channels));
   for (ptrdiff_t c = 0; c < x.channels; ++c) {
-    plane(x.data + c * x.channel_stride, fill + c, out.data + c * out.channel_stride, 1);
+    plane(x.data + c * x.channel_stride, fill == nullptr ? nullptr : fill + c,
+          out.data + c * out.channel_stride, 1);
   }
 }
 
 // --- layouts ---
-
-// Rows that follow each other without a gap, in both pictures, are one long row.
-template <class A, class B>
-HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
-  if (a.row_stride == a.width * a.pixel_stride && b.row_stride == b.width * b.pixel_stride) {
-    a.width = b.width = a.width * a.height;
-    a.height = b.height = 1;
-  }
-}
 
 template <class T>
 void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
@@ -239,14 +365,6 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
 }
 
 // --- to float32 ---
-
-using DF = Tag<float>;
-
-HWY_INLINE V<DF> load_float(DF d, const float* p) { return hn::LoadU(d, p); }
-HWY_INLINE V<DF> load_float(DF d, const uint8_t* p) {
-  const hn::RebindToSigned<DF> di;
-  return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, DF>(), p)));
-}
 
 // The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
 struct Deinterleave3 {

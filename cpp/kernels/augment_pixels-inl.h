@@ -49,6 +49,17 @@ inline void byte_look_up(Row<uint8_t> row, const uint8_t* tables, ptrdiff_t tabl
   }
 }
 
+inline void look_up_rows(Picture<const uint8_t> x, const uint8_t* table, Picture<uint8_t> out, bool stream) {
+  join_rows(x, out);
+  const ByteTable look_up(table);
+  for (ptrdiff_t y = 0; y < x.height; ++y) {
+    map_unfenced(
+        DBytes(), static_cast<size_t>(x.width * x.channels), stream,
+        [&](auto v) HWY_ATTR { return look_up(v); }, out.data + y * out.row_stride,
+        x.data + y * x.row_stride);
+  }
+}
+
 inline void float_look_up(Row<float> row, const uint8_t* tables, ptrdiff_t table_channels) {
   constexpr size_t kPiece = 1024;
   const DF d;
@@ -472,33 +483,49 @@ HWY_INLINE void fill_row(const Row<T>& row, const T* color) {
   }
 }
 
+// Rows of one color: the first is made, the others are copies of it.
 template <class T>
-void erase(Row<T> row, ptrdiff_t y, const double* box, FillMode mode, const double* fill, Stream source) {
-  const double width = static_cast<double>(row.width), line = static_cast<double>(y);
-  const double left = HWY_MAX(box[1], 0.0), right = HWY_MIN(box[1] + box[3], width);
-  if (!(box[0] <= line && line < box[0] + box[2] && left < right)) return;
-  const auto begin = static_cast<ptrdiff_t>(left), end = static_cast<ptrdiff_t>(right);
-  const ptrdiff_t channels = row.channels;
-  const Row<T> part = {row.data + begin * row.pixel_stride, end - begin, channels, row.pixel_stride,
-                       row.channel_stride};
-  if (mode == FillMode::kPixels) {
-    const auto first = static_cast<uint64_t>((y * row.width + begin) * channels);
-    with_numbers<T>(
-        part, first, [&](uint64_t at, size_t n, T* pixels) HWY_ATTR { random_pixels(source, at, n, pixels); },
-        [&](T* p, const T* pixels, size_t n) HWY_ATTR { memcpy(p, pixels, n * sizeof(T)); });
-    return;
-  }
-  HWY_ALIGN T color[kRandomChunk] = {};
+HWY_INLINE void fill_rows(const Picture<T>& x, FillMode mode, const double* fill, Stream source) {
   constexpr auto kPiece = static_cast<ptrdiff_t>(kRandomChunk);
-  for (ptrdiff_t c = 0; c < channels; c += kPiece) {
-    const ptrdiff_t n = HWY_MIN(kPiece, channels - c);
+  HWY_ALIGN T color[kRandomChunk];
+  for (ptrdiff_t c = 0; c < x.channels; c += kPiece) {
+    const ptrdiff_t n = HWY_MIN(kPiece, x.channels - c);
     if (mode == FillMode::kColor) {
       random_pixels(source, static_cast<uint64_t>(c), static_cast<size_t>(n), color);
-    } else if (fill != nullptr) {
-      for (ptrdiff_t k = 0; k < n; ++k) color[k] = to_pixel(fill[c + k], T{});
+    } else {
+      for (ptrdiff_t k = 0; k < n; ++k) color[k] = to_pixel(fill == nullptr ? 0 : fill[c + k], T{});
     }
-    fill_row(Row<T>{part.data + c * row.channel_stride, part.width, n, row.pixel_stride, row.channel_stride},
-             color);
+    fill_row(Row<T>{x.data + c * x.channel_stride, x.width, n, x.pixel_stride, x.channel_stride}, color);
+  }
+  const Row<T> made = row_of(x, 0);
+  for (ptrdiff_t y = 1; y < x.height; ++y) {
+    for_runs(made, [&](ptrdiff_t, const T* p, size_t n) HWY_ATTR {
+      copy_bytes(reinterpret_cast<const uint8_t*>(p),
+                 reinterpret_cast<uint8_t*>(x.data + y * x.row_stride + (p - made.data)), n * sizeof(T));
+    });
+  }
+}
+
+template <class T>
+void erase(Picture<T> x, ptrdiff_t y, const double* box, FillMode mode, const double* fill, Stream source) {
+  const auto clipped = [](double v, ptrdiff_t size) HWY_ATTR {
+    return static_cast<ptrdiff_t>(HWY_MIN(HWY_MAX(v, 0.0), static_cast<double>(size)));
+  };
+  const double above = box[0] - static_cast<double>(y);
+  const ptrdiff_t top = clipped(above, x.height), bottom = clipped(above + box[2], x.height);
+  const ptrdiff_t left = clipped(box[1], x.width), right = clipped(box[1] + box[3], x.width);
+  if (top >= bottom || left >= right) return;
+  Picture<T> part = x;
+  part.data += top * x.row_stride + left * x.pixel_stride;
+  part.height = bottom - top;
+  part.width = right - left;
+  if (mode != FillMode::kPixels) return fill_rows(part, mode, fill, source);
+  for (ptrdiff_t r = 0; r < part.height; ++r) {
+    const auto first = static_cast<uint64_t>(((y + top + r) * x.width + left) * x.channels);
+    with_numbers<T>(
+        row_of(part, r), first,
+        [&](uint64_t at, size_t n, T* pixels) HWY_ATTR { random_pixels(source, at, n, pixels); },
+        [&](T* p, const T* pixels, size_t n) HWY_ATTR { memcpy(p, pixels, n * sizeof(T)); });
   }
 }
 

@@ -25,6 +25,8 @@ struct PixelTable {
   // row = tables[row]; float: tables[floor(255·row + ½)] / 255, the row clamped to [0, 1] before. Table of
   // channel c: tables + (table_channels == 1 ? 0 : c·256).
   void (*look_up)(Row<T> row, const std::uint8_t* tables, std::ptrdiff_t table_channels);
+  // Bytes only, nullptr for floats: out = table[x], both interleaved, or planes of one channel.
+  void (*look_up_rows)(Picture<const T> x, const std::uint8_t* table, Picture<T> out, bool stream);
   // kSaturation, kHue, kGrayscale, kPermute; float: kBrightness, kScale, kGamma, kPosterize, kSolarize,
   // kInvert too. `parameters` is the sample's row of Step::parameters. One channel: saturation, hue and
   // grayscale change nothing.
@@ -37,9 +39,9 @@ struct PixelTable {
   // The row's first pixel is the one whose channel 0 takes number `first` of the stream. `clip`: float to [0,
   // 1].
   void (*noise)(Row<T> row, Stream source, std::uint64_t first, double mean, double sigma, bool clip);
-  // `row` is row y of an image of its width; box = {top, left, height, width} of the image, clipped to it. No
-  // fill: 0.
-  void (*erase)(Row<T> row, std::ptrdiff_t y, const double* box, FillMode mode, const double* fill,
+  // `rows` are rows y … of an image of their width; box = {top, left, height, width} of the image, whole
+  // numbers, clipped to it. No fill: 0.
+  void (*erase)(Picture<T> rows, std::ptrdiff_t y, const double* box, FillMode mode, const double* fill,
                 Stream source);
 
   // --- statistics of a whole image ---

@@ -17,6 +17,32 @@ namespace HWY_NAMESPACE {
 using augment::Picture;
 using augment::Row;
 
+// Memory that does not overlap. memcpy is a dear call for the row of a small image, and slow for one whose
+// place in a line changes: so only what is long goes there.
+HWY_INLINE void copy_bytes(const uint8_t* from, uint8_t* to, size_t n) {
+  constexpr size_t kLong = 256 << 10;
+  const auto by_vectors = [&](auto d) HWY_ATTR {
+    const size_t N = hn::Lanes(d);
+    size_t i = 0;
+    if (n >= 8 * N) {
+      hn::StoreU(hn::LoadU(d, from), d, to);
+      i = N - reinterpret_cast<uintptr_t>(to) % N;
+      for (; i + 2 * N <= n; i += 2 * N) {
+        const auto a = hn::LoadU(d, from + i), b = hn::LoadU(d, from + i + N);
+        hn::StoreU(a, d, to + i);
+        hn::StoreU(b, d, to + i + N);
+      }
+    }
+    for (; i + N <= n; i += N) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    hn::StoreU(hn::LoadU(d, from + n - N), d, to + n - N);
+  };
+  const Tag<uint8_t> d;
+  const hn::Full128<uint8_t> d128;
+  if (n >= hn::Lanes(d) && n <= kLong) return by_vectors(d);
+  if (n >= hn::Lanes(d128) && n <= kLong) return by_vectors(d128);
+  memcpy(to, from, n);
+}
+
 using DF = Tag<float>;
 using DI32 = hn::RebindToSigned<DF>;
 using DB = hn::Rebind<uint8_t, DF>;  // as many bytes as a vector has floats
@@ -89,6 +115,15 @@ HWY_INLINE bool interleaved(const Row<T>& row) {
 template <class T>
 HWY_INLINE Row<T> row_of(const Picture<T>& x, ptrdiff_t y) {
   return {x.data + y * x.row_stride, x.width, x.channels, x.pixel_stride, x.channel_stride};
+}
+
+// Rows that follow each other without a gap, in both pictures, are one long row.
+template <class A, class B>
+HWY_INLINE void join_rows(Picture<A>& a, Picture<B>& b) {
+  if (a.row_stride == a.width * a.pixel_stride && b.row_stride == b.width * b.pixel_stride) {
+    a.width = b.width = a.width * a.height;
+    a.height = b.height = 1;
+  }
 }
 
 // Calls body(channel, p, n) for the dense runs of a row: all of it as channel 0, or each channel's.

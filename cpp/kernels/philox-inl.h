@@ -46,12 +46,14 @@ struct Philox {
     V<DU64> w01, w23;  // lane i: words 0, 1 and words 2, 3 of the block in lane i
   };
 
-  HWY_INLINE Words operator()(V<DU64> block) const {
+  HWY_INLINE Words operator()(V<DU64> block) const { return (*this)(block, hn::Set(DU64(), stream)); }
+  // The same with a stream a lane.
+  HWY_INLINE Words operator()(V<DU64> block, V<DU64> streams) const {
     const DU64 d;
     const DU32 d32;
     const auto m0 = hn::Set(d32, 0xD2511F53u), m1 = hn::Set(d32, 0xCD9E8D57u);
     auto a = block, b = hn::ShiftRight<32>(block);
-    auto c = hn::Set(d, stream), e = hn::Set(d, stream >> 32);
+    auto c = streams, e = hn::ShiftRight<32>(streams);
     for (int r = 0; r < kRounds; ++r) {
       const auto p0 = hn::MulEven(hn::BitCast(d32, a), m0);
       const auto p1 = hn::MulEven(hn::BitCast(d32, c), m1);

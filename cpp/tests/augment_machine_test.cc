@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -136,14 +139,135 @@ TEST(AugmentMachine, SameBitsForEveryIsaTeamAndLayout) {
   regkern::set_isa(before);
 }
 
-TEST(AugmentDraws, AreTheStreams) {
-  const std::vector<std::uint64_t> index = {0, 9, std::uint64_t{1} << 63};
-  std::vector<double> u(15), row(5);
-  draws(42, index.data(), index.size(), row.size(), u.data());
-  for (std::size_t i = 0; i < index.size(); ++i) {
-    regkern::uniform<double>(row.size(), {row.data()}, {42, index[i]});
-    EXPECT_EQ(std::memcmp(row.data(), &u[5 * i], 5 * sizeof(double)), 0);
+// Images that end where their memory does: a sanitizer sees a read or a write too far, and without one the
+// instruction sets, whose vectors reach differently far, must agree.
+template <class T>
+void test_ends(std::ptrdiff_t height, std::ptrdiff_t width, std::ptrdiff_t channels, bool is_planar) {
+  struct Case {
+    Op op;
+    std::vector<double> parameters;
+    std::ptrdiff_t out_height, out_width;
+  };
+  const std::ptrdiff_t more = height + 5, wider = 2 * width + 1, less = height / 2 + 1,
+                       narrower = width / 3 + 1;
+  const auto h = static_cast<double>(height), w = static_cast<double>(width);
+  const std::vector<Case> cases = {
+      {Op::kFlip, {0, 0}, 0, 0},  // what follows reads the image itself
+      {Op::kCrop, {h - 1, std::floor(w / 2)}, 1, width - width / 2},
+      {Op::kFlip, {1, 1}, 0, 0},
+      {Op::kFlip, {1, 0}, 0, 0},
+      {Op::kRotate90, {1}, width, height},
+      {Op::kCrop, {-2, -3}, height, width},
+      {Op::kCrop, {1, 3}, height, width},
+      {Op::kWarp, {1, 0, 0, 0, 1, 0, 0, 0, 1}, height, width},
+      // Inside of the image to the last pixel of a chunk, whose neighbour is the last one of all.
+      {Op::kWarp, {(w - 1.5) / 63, 0, 0, 0, 0.5, 0.4, 0, 0, 1}, 3, 64},
+      {Op::kWarp, {1, 0, -0.5, 0, 1, -0.5, 0, 0, 1}, height, width},
+      {Op::kWarp, {0.9, 0.1, 0.2, -0.1, 0.95, 1.5, 0, 0, 1}, height, width},
+      {Op::kWarp, {-1, 0, w - 1, 0, -1, h - 1, 0, 1e-4, 1}, height, width},
+      {Op::kResize, {0, 0, h, w}, more, wider},
+      {Op::kResize, {0, 0, h, w}, less, narrower},
+      {Op::kResize, {h - 1, w - 1, 1, 1}, more, wider},
+      {Op::kErase, {1, 1, h, w}, 0, 0},
+      {Op::kBrightness, {1.3}, 0, 0},
+      {Op::kContrast, {0.7}, 0, 0},
+      {Op::kAutocontrast, {}, 0, 0},
+      {Op::kEqualize, {}, 0, 0},
+      {Op::kSaturation, {1.4}, 0, 0},
+      {Op::kHue, {0.2}, 0, 0},
+      {Op::kNoise, {0, 0.1}, 0, 0},
+      {Op::kBlur, {1, 1}, 5, 5},
+      {Op::kSharpness, {1.5}, 0, 0},
+  };
+  const auto size = static_cast<std::size_t>(height * width * channels);
+  const Bytes bytes = ramp(height * width * channels);
+  const std::vector<double> fill(4, 7), scale(4, 0.02), bias(4, -1);
+  const std::vector<std::uint64_t> index = {3};
+  for (const Case& c : cases) {
+    const bool colors = c.op == Op::kSaturation || c.op == Op::kHue || c.op == Op::kContrast;
+    if (colors && channels == 4) continue;
+    for (const Interpolation interpolation : {Interpolation::kNearest, Interpolation::kBilinear}) {
+      for (const bool normalized : {false, true}) {
+        std::vector<Step> steps(normalized ? 2 : 1);
+        steps[0] = sized(c.op, c.parameters, c.out_height, c.out_width);
+        steps[0].interpolation = interpolation;
+        steps[0].antialias = true;
+        steps[0].index = index.data();
+        if (normalized) steps[1].op = Op::kNormalize;
+        for (Step& step : steps) {
+          step.fill = fill.data();
+          step.scale = scale.data();
+          step.bias = bias.data();
+        }
+        const bool same_size = c.out_height == 0 || c.op == Op::kBlur;
+        const std::ptrdiff_t out_height = same_size ? height : c.out_height;
+        const std::ptrdiff_t out_width = same_size ? width : c.out_width;
+        const bool to_float = normalized || sizeof(T) == 4;
+        const auto made = static_cast<std::size_t>(out_height * out_width * channels) * (to_float ? 4 : 1);
+        for (const bool out_planar : {false, true}) {
+          Bytes first;
+          for (const std::string& isa : regkern::isas()) {
+            ASSERT_TRUE(regkern::set_isa(isa));
+            // Of their own size, so that they end at the end of an allocation.
+            const auto in = std::make_unique<T[]>(size);
+            for (std::size_t i = 0; i < size; ++i) {
+              in[i] = sizeof(T) == 1 ? static_cast<T>(bytes[i]) : static_cast<T>(bytes[i]) / T(255);
+            }
+            Bytes y(made);
+            const Images from = images(in.get(), 1, height, width, channels, is_planar);
+            if (to_float) {
+              const auto out = std::make_unique<float[]>(made / 4);
+              run(from, steps, images(out.get(), 1, out_height, out_width, channels, out_planar));
+              std::memcpy(y.data(), out.get(), made);
+            } else {
+              run(from, steps, images(y.data(), 1, out_height, out_width, channels, out_planar));
+            }
+            if (first.empty()) first = y;
+            EXPECT_TRUE(y == first) << isa << ' ' << static_cast<int>(c.op) << ' ' << height << ' ' << width
+                                    << ' ' << channels << ' ' << is_planar << out_planar << normalized;
+          }
+        }
+      }
+    }
   }
+}
+
+TEST(AugmentMachine, EndsOfImages) {
+  const std::string before = regkern::isa();
+  for (const std::ptrdiff_t channels : {1, 3, 4}) {
+    for (const bool is_planar : {false, true}) {
+      for (const std::ptrdiff_t width : {1, 5, 16, 22, 33, 70}) {
+        test_ends<std::uint8_t>(3, width, channels, is_planar);
+        test_ends<float>(3, width, channels, is_planar);
+      }
+      test_ends<std::uint8_t>(1, 1, channels, is_planar);
+      test_ends<float>(1, 1, channels, is_planar);
+    }
+  }
+  regkern::set_isa(before);
+}
+
+TEST(AugmentDraws, AreTheStreams) {
+  const std::string before = regkern::isa();
+  std::vector<std::uint64_t> index(19);
+  for (std::size_t i = 0; i < index.size(); ++i) index[i] = i % 2 == 0 ? i : (std::uint64_t{1} << 63) + 7 * i;
+  for (const std::string& isa : regkern::isas()) {
+    regkern::set_isa(isa);
+    for (const std::size_t n : {0, 1, 3, 8, 19}) {
+      for (const std::size_t count : {0, 1, 2, 4, 7, 22}) {
+        const std::size_t size = n * count;
+        std::vector<double> u(size + 1, -1), row(count);
+        draws(42, index.data(), n, count, u.data());
+        EXPECT_EQ(u[size], -1);
+        for (std::size_t i = 0; i < n; ++i) {
+          regkern::uniform<double>(count, {row.data()}, {42, index[i]});
+          EXPECT_TRUE(std::equal(row.begin(), row.end(), u.data() + i * count))
+              << isa << ' ' << n << ' ' << count;
+        }
+      }
+    }
+  }
+  regkern::set_isa(before);
 }
 
 }  // namespace
