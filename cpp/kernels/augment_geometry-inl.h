@@ -281,14 +281,14 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
   }
 }
 
-template <class T>
-void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t y, Picture<T> out) {
-  const auto plane = [&](const T* from_plane, const T* value, T* to, size_t elements) HWY_ATTR {
-    constexpr ptrdiff_t kSize = sizeof(T);
+// Calls body(source, fill, output, pixels) in bytes: once where pixels are interleaved, else for each plane.
+// What moves pixels need not know their type, only their size; the common sizes are known to the compiler.
+template <class T, class Body>
+HWY_INLINE void for_planes_of_bytes(Picture<const T> x, const T* fill, Picture<T> out, Body body) {
+  const auto plane = [&](const T* from, const T* value, T* to, size_t elements) HWY_ATTR {
     const auto run = [&](auto pixels) HWY_ATTR {
-      gather_plane(reinterpret_cast<const uint8_t*>(from_plane), x.row_stride * kSize, maps, pixels,
-                   reinterpret_cast<const uint8_t*>(value), y, out.height, reinterpret_cast<uint8_t*>(to),
-                   out.row_stride * kSize);
+      body(reinterpret_cast<const uint8_t*>(from), reinterpret_cast<const uint8_t*>(value),
+           reinterpret_cast<uint8_t*>(to), pixels);
     };
     const size_t bytes = elements * sizeof(T);
     switch (bytes) {
@@ -309,6 +309,16 @@ void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t 
     plane(x.data + c * x.channel_stride, fill == nullptr ? nullptr : fill + c,
           out.data + c * out.channel_stride, 1);
   }
+}
+
+template <class T>
+void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t y, Picture<T> out) {
+  constexpr ptrdiff_t kSize = sizeof(T);
+  for_planes_of_bytes(x, fill, out,
+                      [&](const uint8_t* from, const uint8_t* value, uint8_t* to, auto pixels) HWY_ATTR {
+                        gather_plane(from, x.row_stride * kSize, maps, pixels, value, y, out.height, to,
+                                     out.row_stride * kSize);
+                      });
 }
 
 // --- layouts ---

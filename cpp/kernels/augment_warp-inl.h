@@ -218,31 +218,12 @@ void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdi
 
 template <class T>
 void warp_nearest_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrdiff_t y, Picture<T> out) {
-  const auto plane = [&](const T* from_plane, const T* value, T* to, size_t elements) HWY_ATTR {
-    constexpr ptrdiff_t kSize = sizeof(T);
-    const auto run = [&](auto pixels) HWY_ATTR {
-      warp_nearest(reinterpret_cast<const uint8_t*>(from_plane), x.row_stride * kSize, x.width, x.height,
-                   warp, pixels, reinterpret_cast<const uint8_t*>(value), y, out.height,
-                   reinterpret_cast<uint8_t*>(to), out.row_stride * kSize, out.width);
-    };
-    const size_t bytes = elements * sizeof(T);
-    switch (bytes) {
-      case 1:
-        return run(Pixels<1>(bytes));
-      case 3:
-        return run(Pixels<3>(bytes));
-      case 4:
-        return run(Pixels<4>(bytes));
-      case 12:
-        return run(Pixels<12>(bytes));
-      default:
-        return run(Pixels<0>(bytes));
-    }
-  };
-  if (is_interleaved(out)) return plane(x.data, fill, out.data, static_cast<size_t>(x.channels));
-  for (ptrdiff_t c = 0; c < x.channels; ++c) {
-    plane(x.data + c * x.channel_stride, fill + c, out.data + c * out.channel_stride, 1);
-  }
+  constexpr ptrdiff_t kSize = sizeof(T);
+  for_planes_of_bytes(x, fill, out,
+                      [&](const uint8_t* from, const uint8_t* value, uint8_t* to, auto pixels) HWY_ATTR {
+                        warp_nearest(from, x.row_stride * kSize, x.width, x.height, warp, pixels, value, y,
+                                     out.height, to, out.row_stride * kSize, out.width);
+                      });
 }
 
 // --- bilinear, bytes: up to four channels at once ---
