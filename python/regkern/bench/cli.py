@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".svg", ".pdf")
 EXAMPLES = """examples:
-  regkern bench                                  all kernels, within a minute
+  regkern bench                                  all kernels, about a minute
   regkern bench --quick --only 'prox*'           a look at some
   regkern bench --json new.json --compare old.json
 """

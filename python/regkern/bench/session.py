@@ -43,7 +43,7 @@ HASHED = 2_000_000  # elements: up to here, results are compared bit by bit for 
 COMPILING = 6  # seconds that a rival's compiler takes in a run
 EVERYONE = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
 QUICK = Plan("quick", 5, (1_000, 1_000_000, 16_000_000), 3, 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
-DEFAULT = Plan("default", 45, (1_000, 1_000_000, 16_000_000), 5, 15, 0.3, EVERYONE, 1 << 62)
+DEFAULT = Plan("default", 36, (1_000, 1_000_000, 16_000_000), 5, 15, 0.3, EVERYONE, 1 << 62)
 FULL = Plan(
     "full", 420, (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000), 7, 61, float("inf"), EVERYONE, 1 << 62
 )
