@@ -127,6 +127,13 @@ def test_kernels_know_neither_threads_nor_python() -> None:
             assert "#include <omp.h>" not in path.read_text(), path
 
 
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+def test_no_instruction_of_avx_vnni() -> None:
+    """GCC 12 makes some for AVX-512 with VNNI, whose CPUs need not have them: an illegal instruction there."""
+    listing = subprocess.run(["objdump", "-d", _core.__file__], capture_output=True, text=True, check=True).stdout
+    assert "{vex}" not in listing
+
+
 def test_the_module_exports_its_entry_point_only() -> None:
     nm = shutil.which("nm")
     if nm is None:
