@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import regkern as rk
+import regkern.augment as A
 import regkern.reference as ref
 from cases import CASES, ELEMENTWISE, Case, NormCase
 from comparing import assert_same_bits, with_specials
@@ -160,6 +161,36 @@ def test_batch_norm_around_the_cache_changes_no_bit(channels: int, axis: int, tr
             _, *vectors = rk.batch_norm_backward(y, cache, out=y)
         assert np.array_equal(y, dx), isa
         assert_same_bits(np.stack(vectors), np.stack([dgamma, dbeta]), isa)
+
+
+NORMALIZE = {layout: A.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.25), layout_out=layout) for layout in ("NHWC", "NCHW")}
+PIPELINES = {
+    "flip": [A.RandomHorizontalFlip()],
+    "crop": [A.RandomCrop((61, 67), padding=4)],
+    "cutout": [A.Cutout(20)],
+    "a table": [A.ColorJitter(brightness=0.3)],
+    "two tables": [A.ColorJitter(brightness=0.3, contrast=0.3)],
+    "warp": [A.RandomRotation(20, interpolation="bilinear")],
+    "NHWC": [NORMALIZE["NHWC"]],
+    "NCHW": [NORMALIZE["NCHW"]],
+    "all": [A.RandomCrop((61, 67), padding=4), A.RandomHorizontalFlip(), A.RandomErasing(), NORMALIZE["NCHW"]],
+}
+
+
+@needs_memory
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_batch_beyond_the_cache_is_its_parts(name: str) -> None:
+    """Large batches are written around the cache, small ones are not."""
+    period = np.random.default_rng(5).integers(0, 256, (256, 61, 67, 3), np.uint8)
+    n = CACHE // period[0].size + 9
+    x = np.broadcast_to(period, (-(-n // 256), *period.shape)).reshape(-1, *period.shape[1:])[:n]
+    pipeline = A.Compose(PIPELINES[name])
+    for isa in ISAS:
+        with forced(isa):
+            y = pipeline(x, rng=1)
+            for first in (0, n // 2, n - 100):
+                part = np.arange(first, first + 100)
+                assert np.array_equal(pipeline(x[part], rng=1, index=part), y[part]), (isa, first)
 
 
 def test_bits_into_memory_that_is_not_aligned_to_vectors() -> None:
