@@ -41,22 +41,24 @@ from regkern.projections import (
 from regkern.prox import (
     l1_norm,
     prox_elastic_net,
-    prox_group_l2,
     prox_huber,
     prox_l0,
     prox_l1,
-    prox_l2,
     prox_l_half,
-    prox_linf,
     prox_log_sum,
     prox_mcp,
-    prox_nuclear,
     prox_ridge,
     prox_scad,
+    squared_l2_norm,
+)
+from regkern.vector_prox import (
+    prox_group_l2,
+    prox_l2,
+    prox_linf,
+    prox_nuclear,
     prox_sorted_l1,
     prox_sparse_group,
     prox_tv1d,
-    squared_l2_norm,
 )
 
 Array = NDArray[Any]

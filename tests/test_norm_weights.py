@@ -1,0 +1,273 @@
+"""Weights of samples and positions, and padding masks, in batch_norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regkern as rk
+import regkern.reference as ref
+from comparing import assert_same_bits, layouts
+from norm_options import (
+    AXIS_0,
+    DATA,
+    WEIGHTS,
+    Data,
+    bound,
+    call,
+    draw_weights,
+    full,
+    one_a_position,
+    terms_of_gradients,
+    within,
+    without,
+)
+
+
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_a_mask_selects(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    """Statistics, y and running statistics are those of a call on the selected samples, or positions, alone."""
+    arrays = without(data.make(dtype, rng), "residual")
+    mask = np.ones(data.shape[0], bool)
+    mask[1::3] = False
+    y, cache, running = call(rk, arrays, data, weights=mask)
+    chosen = np.compress(mask, arrays["x"], axis=0)
+    expected, ref_cache, ref_running = call(rk, arrays | {"x": chosen}, data)
+    compare_selected(np.compress(mask, y, axis=0), cache, running, expected, ref_cache, ref_running, dtype)
+
+    places = rng.random(data.positions) < 0.5
+    places.flat[0] = True
+    y, cache, running = call(rk, arrays, data, weights=places)
+    rows = lambda a: np.moveaxis(a, data.axis, -1).reshape(-1, data.channels)[
+        np.moveaxis(places, data.axis, -1).ravel()
+    ]
+    expected, ref_cache, ref_running = call(rk, arrays | {"x": rows(arrays["x"])}, Data((1, data.channels)))
+    compare_selected(rows(y), cache, running, expected, ref_cache, ref_running, dtype)
+
+
+def compare_selected(
+    y: np.ndarray, cache: Any, running: Any, expected: np.ndarray, ref_cache: Any, ref_running: Any, dtype: type
+) -> None:
+    assert cache.count.tolist() == ref_cache.count.tolist()
+    np.testing.assert_allclose(cache.mean, ref_cache.mean, rtol=0, atol=1e-13 * 10)
+    np.testing.assert_allclose(cache.invstd, ref_cache.invstd, rtol=1e-12)
+    within(y, expected, bound(dtype, expected), "y")
+    for mine, theirs in zip(running, ref_running, strict=True):
+        within(mine, theirs, bound(dtype, theirs), "running")
+
+
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_integer_weights_repeat(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    arrays = without(data.make(dtype, rng), "residual")
+    times = rng.integers(0, 4, data.shape[0])
+    times[0] = 2
+    y, cache, running = call(rk, arrays, data, weights=times.astype(dtype))
+    expected, ref_cache, ref_running = call(rk, arrays | {"x": np.repeat(arrays["x"], times, axis=0)}, data)
+    compare_selected(np.repeat(y, times, axis=0), cache, running, expected, ref_cache, ref_running, dtype)
+    dy = rng.standard_normal(data.shape).astype(dtype)
+    # each copy gets its share of dy, and a sample that is not there none
+    share = np.where(times > 0, dy.dtype.type(1) / np.maximum(times, 1).astype(dtype), 0)
+    spread = np.repeat((dy * share.reshape(-1, *[1] * (dy.ndim - 1))).astype(dtype), times, axis=0)
+    present = times.astype(bool)
+    dy[~present] = 0
+    mine, theirs = rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(spread, ref_cache)
+    dx_terms, dgamma_terms, dbeta_terms = terms_of_gradients(dy, cache, data)
+    starts = np.cumsum(times[present]) - times[present]
+    within(mine[0][present], np.add.reduceat(theirs[0], starts, axis=0), bound(dtype, dx_terms), "dx")
+    within(mine[1], theirs[1], bound(dtype, dgamma_terms), "dgamma")
+    within(mine[2], theirs[2], bound(dtype, dbeta_terms), "dbeta")
+    assert (mine[0][~present] == 0).all()
+
+
+@pytest.mark.parametrize("data", DATA + AXIS_0, ids=str)
+def test_weights_in_any_form_are_the_same_weights(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    """A boolean mask and floats; one a sample and one a position; broadcast, dense and in awkward memory."""
+    arrays, dy = data.make(dtype, rng), rng.standard_normal(data.shape).astype(dtype)
+    forms = {}
+    if data.has_samples:
+        mask = rng.random(data.shape[0]) < 0.7
+        mask[0] = True
+        forms["samples"] = [mask, mask.tolist(), mask.astype(dtype), mask.reshape(-1, *[1] * (dy.ndim - 1))]
+        forms["samples"].append(one_a_position(mask, data))
+    mask = rng.random(data.positions) < 0.7
+    mask.flat[-1] = True
+    forms["positions"] = [mask, mask.astype(dtype), *(w for _, w in layouts(mask.astype(dtype)))]
+    for name, weights in forms.items():
+        first: list[np.ndarray] = []
+        for w in weights:
+            y, cache, running = call(rk, arrays, data, weights=w, activation="relu")
+            results = [y, *running, cache.mean, *rk.batch_norm_backward(dy, cache)]
+            first = first or results
+            for got, expected in zip(results, first, strict=True):
+                assert_same_bits(got, expected, name)
+        stats = [rk.batch_norm_stats(arrays["x"], axis=data.axis, weights=w) for w in weights]
+        for other in stats:
+            assert other.count == stats[0].count == np.sum(full(weights[0] + 0.0, data)) / data.channels
+            assert_same_bits(other.mean, stats[0].mean, name)
+            assert_same_bits(other.var, stats[0].var, name)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_what_lies_under_weight_0_does_not_count(data: Data, bad: float, dtype: type, rng: np.random.Generator) -> None:
+    """Statistics, running statistics and every y of weight > 0 to the bit, wherever the bad elements lie."""
+    arrays = data.make(dtype, rng)
+    for pattern in range(3):
+        mask = rng.random(data.positions) < (0.3, 0.6, 0.97)[pattern]
+        mask.flat[[0, -1][pattern % 2]] = True
+        spoilt = arrays | {"x": np.where(mask, arrays["x"], dtype(bad))}
+        clean = arrays | {"x": np.where(mask, arrays["x"], dtype(-7))}
+        y, cache, running = call(rk, spoilt, data, weights=mask)
+        expected, clean_cache, clean_running = call(rk, clean, data, weights=mask)
+        for a, b in (
+            (cache.mean, clean_cache.mean),
+            (cache.invstd, clean_cache.invstd),
+            *zip(running, clean_running, strict=True),
+        ):
+            assert_same_bits(a, b, pattern)
+        there = np.broadcast_to(mask, data.shape)
+        assert_same_bits(y[there], expected[there], pattern)
+        assert not np.isfinite(y[~there]).any()
+
+
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_weights_that_are_all_0(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    """No batch at all: the running statistics stay, mean and variance are 0, the gradient has no share of them."""
+    arrays, dy = data.make(dtype, rng), rng.standard_normal(data.shape).astype(dtype)
+    y, cache, running = call(rk, arrays, data, weights=np.zeros(data.shape[0], dtype))
+    for name, r in zip(("running_mean", "running_var"), running, strict=True):
+        assert_same_bits(r, arrays[name])
+    assert cache.count.tolist() == [0]
+    zeros = {name: np.zeros(data.channels, dtype) for name in ("running_mean", "running_var")}
+    expected, frozen, _ = call(rk, arrays | zeros, data, training=False)
+    assert_same_bits(y, expected)
+    for got, wanted in zip(rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(dy, frozen), strict=True):
+        assert_same_bits(got, wanted)
+    stats = rk.batch_norm_stats(arrays["x"], axis=data.axis, weights=np.zeros(data.shape[0], bool))
+    assert stats.count == 0
+    assert not stats.mean.any()
+    assert not stats.var.any()
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_a_constant_channel_gives_exactly_beta_under_any_weights(
+    data: Data, kind: str, dtype: type, rng: np.random.Generator
+) -> None:
+    beta = rng.standard_normal(data.channels).astype(dtype)
+    for value in (0.1, 1e8, -3e-30):
+        w = draw_weights(kind, data, dtype, rng)
+        x = np.where(full(w, data) == 0, rng.standard_normal(data.shape), value).astype(dtype)
+        y, cache = rk.batch_norm(x, None, beta, training=True, axis=data.axis, weights=w, eps=1e-12)
+        assert (cache.mean == dtype(value)).all()
+        there = full(w, data) > 0
+        assert_same_bits(y[there], np.broadcast_to(data.along(beta), data.shape)[there])
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_weighted_statistics_and_gradients_in_parts(
+    data: Data, kind: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Statistics of parts merged, sums added up, and the gradient of each part: one call on everything."""
+    arrays = without(data.make(dtype, rng), "residual")
+    dy, w = rng.standard_normal(data.shape).astype(dtype), one_a_position(draw_weights(kind, data, dtype, rng), data)
+    _, cache, _ = call(rk, arrays, data, weights=w)
+    x, half = arrays["x"], data.shape[0] // 2
+    parts = [slice(0, half), slice(half, None)]
+    options = {"axis": data.axis}
+    whole = rk.batch_norm_stats(x, weights=w, **options)
+    assert_same_bits(whole.mean, cache.mean)
+    expected = ref.batch_norm_stats(x, weights=w, **options)
+    assert whole.count == pytest.approx(expected.count, rel=1e-14)
+    np.testing.assert_allclose(whole.mean, expected.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(whole.var, expected.var, rtol=1e-12, atol=1e-25)
+    merged = rk.merge_stats([rk.batch_norm_stats(x[p], weights=w[p], **options) for p in parts])
+    assert merged.count == pytest.approx(whole.count, rel=1e-14)
+    np.testing.assert_allclose(merged.mean, whole.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(merged.var, whole.var, rtol=1e-12, atol=1e-25)
+    sums = [rk.batch_norm_backward_reduce(dy[p], x[p], whole, **options) for p in parts]
+    totals = [np.sum([s[k] for s in sums], axis=0) for k in (0, 1)]
+    terms = terms_of_gradients(dy, cache, data)
+    dx, dgamma, dbeta = rk.batch_norm_backward(dy, cache)
+    within(totals[0].astype(dtype), dbeta, bound(dtype, terms[2]), "dbeta")
+    within(totals[1].astype(dtype), dgamma, bound(dtype, terms[1]), "dgamma")
+    pieces = [
+        rk.batch_norm_backward_apply(dy[p], x[p], whole, *totals, arrays["gamma"], weights=w[p], **options)
+        for p in parts
+    ]
+    within(np.concatenate(pieces), dx, bound(dtype, terms[0]), "dx")
+    reference = ref.batch_norm_backward_apply(dy, x, whole, *totals, arrays["gamma"], weights=w, **options)
+    within(np.concatenate(pieces), reference, bound(dtype, terms[0]), "dx of the reference")
+
+
+WEIGHTED: list[tuple[str, Callable[..., Any]]] = [
+    ("batch_norm", lambda x, w, **o: rk.batch_norm(x, weights=w, training=True, **o)),
+    ("batch_norm_stats", lambda x, w, **o: rk.batch_norm_stats(x, weights=w, **o)),
+    (
+        "batch_norm_backward_apply",
+        lambda x, w, axis=1: rk.batch_norm_backward_apply(
+            x.copy(),
+            x,
+            rk.batch_norm_stats(np.ones_like(x), axis=1),
+            *np.zeros((2, x.shape[1])),
+            weights=w,
+            axis=axis,
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "weighted"), WEIGHTED, ids=[name for name, _ in WEIGHTED])
+def test_bad_weights(function: str, weighted: Callable[..., Any]) -> None:
+    x = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    for shape in ((3,), (4, 3, 2), (4, 1), (3, 1, 2), (4, 1, 3), (1, 4, 1, 2), ()):
+        message = rf"^{function}: weights must have shape \(4,\) or broadcast to \(4, 1, 2\), got "
+        with pytest.raises(ValueError, match=message):
+            weighted(x, np.ones(shape, np.float32))
+    for bad in (-1, np.nan, np.inf, -1e-30):
+        w = np.ones(4, np.float32)
+        w[2] = bad
+        with pytest.raises(ValueError, match=rf"^{function}: weights must be >= 0 and finite, got {w[2]}"):
+            weighted(x, w)
+    with pytest.raises(TypeError, match=rf"^{function}: weights must be float32 like the data, got float64"):
+        weighted(x, np.ones(4))
+    for w in (np.ones(4, int), np.ones(4, complex), np.array(list("abcd")), [1, 1, 1, 1], np.ones(4, np.float16)):
+        with pytest.raises(TypeError, match=rf"^{function}: weights must be float32 or float64"):
+            weighted(x, w)
+    with pytest.raises(ValueError, match=rf"^{function}: axis must be an axis of x with shape \(4, 3, 2\), got 3"):
+        weighted(x, np.ones(4, np.float32), axis=3)
+    assert (x == np.arange(24).reshape(4, 3, 2)).all()
+
+
+@pytest.mark.parametrize(("function", "weighted"), WEIGHTED[:2], ids=[name for name, _ in WEIGHTED[:2]])
+def test_kinds_are_wrong_beside_weights_as_without(function: str, weighted: Callable[..., Any]) -> None:
+    """Python looks at shapes before the gate does: what it cannot take is named all the same."""
+    x, w = np.ones((4, 3), np.float32), np.ones(4, np.float32)
+    for axis in (1.0, "1", None):
+        with pytest.raises(TypeError, match=rf"^{function}: axis must be an int, got "):
+            weighted(x, w, axis=axis)
+    for bad in ([[1.0], [1.0, 2.0]], None, "abc", x.astype(int), np.ma.masked_array(x, x > 0)):
+        with pytest.raises(TypeError, match=rf"^{function}: x must be .*, got "):
+            weighted(bad, w)
+    for bad in ([[1.0], [1.0, 2.0]], np.ma.masked_array(w, w > 0), np.ma.masked_array(w > 0, w > 0), "abc", {}):
+        with pytest.raises(TypeError, match=rf"^{function}: weights must be .*, got "):
+            weighted(x, bad)
+
+
+def test_weights_do_not_overlap_what_is_written() -> None:
+    x = np.ones((4, 3), np.float32)
+    w = np.ones((4, 1), np.float32)
+    room = np.ones((4, 5), np.float32)
+    with pytest.raises(ValueError, match=r"^batch_norm: out must not overlap weights"):
+        rk.batch_norm(x, weights=room[:, :1], training=True, out=room[:, :3])
+    _, cache = rk.batch_norm(x, weights=room[:, :1], training=True)
+    with pytest.raises(ValueError, match=r"^batch_norm_backward: out must not overlap cache\.weights"):
+        rk.batch_norm_backward(x.copy(), cache, out=room[:, :3])
+    with pytest.raises(ValueError, match=r"^batch_norm: running_mean must not overlap weights"):
+        rk.batch_norm(x, None, None, w[:3, 0], np.ones(3, np.float32), weights=w, training=True)
+    assert (room == 1).all()
+    assert (w == 1).all()
