@@ -125,12 +125,16 @@ struct ChannelRange {
   std::size_t size() const { return end - begin; }
 };
 
-// Cuts the channels into ranges of which `bytes` a channel stay in a quarter of the last cache between two
-// passes: the second is then spared the memory. One range if all of them fit, or if not one does, or where a
-// sample's share of a range would be less than a page, too short for the prefetcher.
+// Cuts the channels into ranges of which `bytes` a channel stay in a cache between two passes: the second is
+// then spared the memory. That is the second cache where it is large, else a quarter of the last. One range
+// if all of them fit, or if not one does, or where a sample's share of a range would be less than a page, too
+// short for the prefetcher.
 template <class Body>
-void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, Body&& body) {
-  const std::size_t room = last_level_cache() / 4 / std::max<std::size_t>(bytes, 1);
+void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, int team, Body&& body) {
+  const std::size_t second = second_level_cache();
+  const std::size_t cache =
+      second >= std::size_t{2} << 20 ? second * static_cast<std::size_t>(team) : last_level_cache() / 4;
+  const std::size_t room = cache / std::max<std::size_t>(bytes, 1);
   std::size_t ranges = 1;
   if (room != 0 && room < s.channels && room * s.inner * item >= 4096) {
     ranges = (s.channels + room - 1) / room;

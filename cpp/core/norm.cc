@@ -562,7 +562,7 @@ template <class T, class Body>
 void for_ranges_of(const ChannelShape& s, std::size_t operands, std::size_t moved, Body&& body) {
   const int team = threading::team_for(bytes_of<T>(s, moved));
   if (s.planar()) {
-    for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T),
+    for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T), team,
                        [&](const ChannelRange& range) { body(range, team); });
   } else {
     body(ChannelRange{0, s.channels}, team);

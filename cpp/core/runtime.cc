@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstdint>
 #include <cstdio>
+#include <string>
 
 #include "core/dispatch.h"
 #include "core/streaming.h"
@@ -77,16 +78,30 @@ std::string highway() {
   return std::to_string(HWY_MAJOR) + "." + std::to_string(HWY_MINOR) + "." + std::to_string(HWY_PATCH);
 }
 
+namespace {
+
+// Bytes of a cache of this machine's first core, `otherwise` where the system does not tell.
+std::size_t cache_size(int index, std::size_t otherwise) {
+  // Not sysconf(_SC_LEVEL3_CACHE_SIZE): on virtual machines glibc may report ten times what is there.
+  const std::string path = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size";
+  std::size_t kib = 0;
+  if (std::FILE* file = std::fopen(path.c_str(), "r")) {
+    if (std::fscanf(file, "%zuK", &kib) != 1) kib = 0;
+    std::fclose(file);
+  }
+  return kib != 0 ? kib << 10 : otherwise;
+}
+
+}  // namespace
+
+std::size_t second_level_cache() {
+  static const std::size_t bytes = cache_size(2, std::size_t{1} << 20);
+  return bytes;
+}
+
 std::size_t last_level_cache() {
-  static const std::size_t bytes = [] {
-    // Not sysconf(_SC_LEVEL3_CACHE_SIZE): on virtual machines glibc may report ten times what is there.
-    std::size_t kib = 0;
-    if (std::FILE* file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r")) {
-      if (std::fscanf(file, "%zuK", &kib) != 1) kib = 0;
-      std::fclose(file);
-    }
-    return kib != 0 ? kib << 10 : std::size_t{32} << 20;
-  }();
+  constexpr std::size_t kShare = std::size_t{32} << 20;
+  static const std::size_t bytes = std::min(cache_size(3, kShare), kShare);
   return bytes;
 }
 

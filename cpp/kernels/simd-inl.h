@@ -82,6 +82,16 @@ HWY_INLINE void map_unfenced(D d, size_t n, bool stream, Op op, T* y, const In*.
     }
     return until(n);
   }
+  // From the first whole vector of y's own alignment on: a vector across two lines is stored twice.
+  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(T)) / sizeof(T);
+  if (past != 0 && n >= 4 * N) {
+    if (in_place) {
+      store_partial(op(load_partial(d, x, N - past)...), d, y, N - past);
+    } else {
+      hn::StoreU(op(hn::LoadU(d, x)...), d, y);
+    }
+    i = N - past;
+  }
   for (; i + 2 * N <= n; i += 2 * N) {
     const V<D> y0 = op(hn::LoadU(d, x + i)...);
     const V<D> y1 = op(hn::LoadU(d, x + i + N)...);
