@@ -303,18 +303,21 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
               dbeta = needs_parameters ? new_vector(source.dtype(), channels.count) : Array();
   visit(source.dtype(), [&](auto type) {
     using T = decltype(type);
-    std::vector<double> sums(2 * channels.count), total(2 * channels.count);
+    std::vector<double> total(needs_parameters ? 2 * channels.count : 0),
+        sums(parts.count > 1 ? total.size() : 0);
     const T* gammas = pointer<T>(dense_scale);
     const Unlocked unlocked(source.size());
     parts.each([&](std::size_t i, const ChannelShape& shape) {
       const Incoming<T> incoming{parts.part(gradient.in<T>(), gradient, i),
                                  positive ? positive + i * bit_bytes : nullptr, slope};
+      std::vector<double>& some = i == 0 ? total : sums;
       regkern::batch_norm_backward<T>(
           shape, parts.part(source.in<T>(), source, i), incoming, parts.part(in<T>(w), w, i),
           parts.part(out<T>(to), to, i), parts.part(out<T>(g), g, i), gammas, counts.data<double>()[i],
           means.data<double>() + i * channels.count, invstds.data<double>() + i * channels.count, train,
-          needs_parameters ? sums.data() : nullptr, sums.data() + channels.count);
-      for (std::size_t c = 0; c < sums.size(); ++c) total[c] += sums[c];
+          needs_parameters ? some.data() : nullptr,
+          needs_parameters ? some.data() + channels.count : nullptr);
+      for (std::size_t c = 0; i != 0 && c < total.size(); ++c) total[c] += some[c];
     });
     for (std::size_t c = 0; needs_parameters && c < channels.count; ++c) {
       dgamma.data<T>()[c] = static_cast<T>(total[c]);
@@ -427,14 +430,14 @@ py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::han
   const Array dense_scale = dense_vector(scale);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
-    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
     std::vector<double> sum_dev(channels.count);
     for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hat.data<double>()[c] / invstd[c];
     const double *means = m.data<double>(), *sums = sum.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
-                                          Incoming<T>{gradient.in<T>()}, in<T>(w), to.out<T>(), Out<T>{}, n,
-                                          means, invstd.data(), scales.data(), sums, sum_dev.data());
+    regkern::batch_norm_backward_apply<T>(
+        ChannelShape(from.extents(), channels.axis), from.in<T>(), Incoming<T>{gradient.in<T>()}, in<T>(w),
+        to.out<T>(), Out<T>{}, n, means, invstd.data(), pointer<T>(dense_scale), sums, sum_dev.data());
   });
   return to.object();
 }

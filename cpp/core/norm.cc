@@ -36,7 +36,9 @@ struct NormTable {
                  double* scale, double* shift);
   void (*affine_arrays)(const double* mean, const double* scale, const double* shift, std::size_t n, T* means,
                         T* scales, T* shifts);
-  void (*gradient_arrays)(double count, const double* mean, const double* invstd, const double* scale,
+  void (*centre_sums)(const double* mean, const double* sum_dy, std::size_t n, double* sum_dev);
+  void (*multiply)(const double* factor, std::size_t n, double* a);
+  void (*gradient_arrays)(double count, const double* mean, const double* invstd, const T* gamma,
                           const double* sum_dy, const double* sum_dev, std::size_t n, T* means, T* scales,
                           T* as, T* bs);
   void (*apply)(const T* x, T* y, std::size_t rows, std::size_t cols, const AffineArrays<T>& coefficients,
@@ -70,6 +72,8 @@ constexpr NormTable<T> kNormTable = {&moments<T>,
                                      &statistics,
                                      &scales<T>,
                                      &affine_arrays<T>,
+                                     &centre_sums<T>,
+                                     &multiply,
                                      &gradient_arrays<T>,
                                      &apply<T>,
                                      &apply_gradient<T>,
@@ -214,14 +218,13 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
                  int team, Sums& sums) {
   const NormTable<T>& k = table<T>();
   const ColumnShape s(shape);
-  // Σw, Σ(x − shift) and Σ(x − shift)² of each leaf and column
-  const std::size_t stride = 3 * s.cols;
+  // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
+  const std::size_t stride = (weights == nullptr ? 2 : 3) * s.cols;
   std::vector<double> partial(stride * s.all_leaves(), 0.0), shift(s.cols);
   s.spread(sums.shift.data(), shift.data());
   for_panels(
       s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-        double* w = &partial[leaf * stride + col];
-        double *first = w + s.cols, *second = first + s.cols;
+        double *first = &partial[leaf * stride + col], *second = first + s.cols, *w = second + s.cols;
         const double* about = &shift[col];
         if (weights == nullptr) {
           for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
@@ -235,12 +238,12 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
                                });
         }
       });
-  add_leaves(s, partial.data() + s.cols, stride, sums.x.data());
-  add_leaves(s, partial.data() + 2 * s.cols, stride, sums.xx.data());
+  add_leaves(s, partial.data(), stride, sums.x.data());
+  add_leaves(s, partial.data() + s.cols, stride, sums.xx.data());
   if (weights == nullptr) {
     std::fill(sums.w.begin(), sums.w.end(), static_cast<double>(shape.count()));
   } else {
-    add_leaves(s, partial.data(), stride, sums.w.data());
+    add_leaves(s, partial.data() + 2 * s.cols, stride, sums.w.data());
   }
 }
 
@@ -406,8 +409,6 @@ template <class T>
 void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
                   const double* mean, int team, double* sum_dy, double* sum_dev) {
   const NormTable<T>& k = table<T>();
-  std::fill(sum_dy + range.begin, sum_dy + range.end, 0.0);
-  std::fill(sum_dev + range.begin, sum_dev + range.end, 0.0);
   if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides);
     const PlanarGrid grid(s);
@@ -432,9 +433,14 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
                         static_cast<T>(mean[c]), &part.sum, &part.sum_dev);
       }
     });
-    for (std::size_t u = 0; u < partial.size(); ++u) {
-      sum_dy[range.begin + u / grid.leaves] += partial[u].sum;
-      sum_dev[range.begin + u / grid.leaves] += partial[u].sum_dev;
+    const Part* part = partial.data();
+    for (std::size_t c = range.begin; c < range.end; ++c) {
+      Part all{};
+      for (std::size_t i = 0; i < grid.leaves; ++i, ++part) {
+        all = {all.sum + part->sum, all.sum_dev + part->sum_dev};
+      }
+      sum_dy[c] = all.sum;
+      sum_dev[c] = all.sum_dev;
     }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides),
@@ -464,18 +470,15 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     add_leaves(grid, partial.data(), stride, sum_dy);
     add_leaves(grid, partial.data() + grid.cols, stride, sum_dev);
   }
-  // The sums are about a mean in the dtype.
-  for (std::size_t c = range.begin; c < range.end; ++c) {
-    sum_dev[c] -= (mean[c] - static_cast<double>(static_cast<T>(mean[c]))) * sum_dy[c];
-  }
+  k.centre_sums(mean + range.begin, sum_dy + range.begin, range.size(), sum_dev + range.begin);
 }
 
 // dx and g of a range of channels; either may be missing. `frozen`: the statistics do not depend on x, and dx
-// = g·scale.
+// = g·gamma·invstd.
 template <class T>
 void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
                     In<T> weights, Out<T> dx, Out<T> residual, bool frozen, double n, const double* mean,
-                    const double* invstd, const double* scale, const double* sum_dy, const double* sum_dev,
+                    const double* invstd, const T* gamma, const double* sum_dy, const double* sum_dev,
                     int team) {
   const NormTable<T>& k = table<T>();
   const std::size_t bytes = bytes_of<T>(s, 3);
@@ -484,12 +487,15 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);  // zeros
   const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
   const AffineArrays<T> scales{c[0], c[1], c[2]};
+  const std::size_t at = range.begin;
+  const T* gammas = gamma ? gamma + at : nullptr;
   if (frozen) {
-    for (std::size_t i = 0; i < range.size(); ++i) c[1][i] = static_cast<T>(scale[range.begin + i]);
+    for (std::size_t i = 0; i < range.size(); ++i) {
+      c[1][i] = static_cast<T>(gammas ? static_cast<double>(gammas[i]) * invstd[at + i] : invstd[at + i]);
+    }
   } else {
-    const std::size_t at = range.begin;
-    k.gradient_arrays(n, mean + at, invstd + at, scale + at, sum_dy + at, sum_dev + at, range.size(), c[0],
-                      c[1], c[2], c[3]);
+    k.gradient_arrays(n, mean + at, invstd + at, gammas, sum_dy + at, sum_dev + at, range.size(), c[0], c[1],
+                      c[2], c[3]);
   }
   if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides),
@@ -625,9 +631,9 @@ void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T
 template <class T>
 void batch_norm_backward_apply(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights,
                                Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
-                               const double* scale, const double* sum_dy, const double* sum_dev) {
+                               const T* gamma, const double* sum_dy, const double* sum_dev) {
   if (s.shape.size == 0) return;
-  range_gradient(s, {0, s.channels}, x, dy, weights, dx, residual, false, n, mean, invstd, scale, sum_dy,
+  range_gradient(s, {0, s.channels}, x, dy, weights, dx, residual, false, n, mean, invstd, gamma, sum_dy,
                  sum_dev, threading::team_for(bytes_of<T>(s, 3)));
 }
 
@@ -635,27 +641,26 @@ template <class T>
 void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights, Out<T> dx,
                          Out<T> residual, const T* gamma, double n, const double* mean, const double* invstd,
                          bool training, double* dgamma, double* dbeta) {
-  std::vector<double> sums(dgamma == nullptr ? 2 * s.channels : 0), scales(s.channels);
+  std::vector<double> sums(dgamma == nullptr ? 2 * s.channels : 0);
   const bool reduces = dgamma != nullptr || (training && dx.data != nullptr);
   if (dgamma == nullptr) {
     dgamma = sums.data();
     dbeta = dgamma + s.channels;
   }
-  std::fill_n(dgamma, s.channels, 0.0);
-  std::fill_n(dbeta, s.channels, 0.0);
-  if (s.shape.size == 0) return;
-  for (std::size_t c = 0; c < s.channels; ++c) {
-    scales[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  if (s.shape.size == 0) {
+    std::fill_n(dgamma, s.channels, 0.0);
+    std::fill_n(dbeta, s.channels, 0.0);
+    return;
   }
   for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, int team) {
     // dgamma holds Σg·(x − mean) until the end
     if (reduces) range_reduce(s, range, x, dy, mean, team, dbeta, dgamma);
     if (dx.data != nullptr || residual.data != nullptr) {
-      range_gradient(s, range, x, dy, weights, dx, residual, !training, n, mean, invstd, scales.data(), dbeta,
-                     dgamma, team);
+      range_gradient(s, range, x, dy, weights, dx, residual, !training, n, mean, invstd, gamma, dbeta, dgamma,
+                     team);
     }
   });
-  for (std::size_t c = 0; c < s.channels; ++c) dgamma[c] *= invstd[c];
+  if (reduces) table<T>().multiply(invstd, s.channels, dgamma);
 }
 
 #define REGKERN_INSTANTIATE(T)                                                                             \
@@ -667,7 +672,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,  \
                                            double*, double*);                                              \
   template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,   \
-                                          Out<T>, double, const double*, const double*, const double*,     \
+                                          Out<T>, double, const double*, const double*, const T*,          \
                                           const double*, const double*);                                   \
   template void batch_norm_backward(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>, Out<T>, \
                                     const T*, double, const double*, const double*, bool, double*, double*);

@@ -27,8 +27,9 @@ HWY_INLINE hn::Mask<D> last_lanes(D d, size_t rest, size_t k) {
                 hn::Set(d, static_cast<T>(kSumLanes - rest)));
 }
 
-// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a row lies
-// that of the next channel, which is needed next. Reaching past the end of the array is harmless.
+// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a short row
+// lies that of the next channel, which is needed next, and in a long one the prefetcher stops at the end of a
+// page. Reaching past the end of the array is harmless.
 constexpr size_t kShortRow = 1024;
 
 template <class T>
@@ -60,6 +61,7 @@ HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, siz
     first.lanes[k] = hn::Add(first.lanes[k], deviation);
     second.lanes[k] = Dev::add_square(deviation, second.lanes[k]);
   };
+  const bool long_row = cols > kShortRow;
   for (size_t r = 0; r < rows; ++r, x += row_stride) {
     prefetch_next_channel(x, cols);
     if (cols < kSumLanes) {
@@ -71,6 +73,7 @@ HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, siz
     }
     size_t j = 0;
     for (; j + kSumLanes <= cols; j += kSumLanes) {
+      if (long_row) hwy::Prefetch(x + j + kAhead<T>);
       for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, x + j + k * N), s));
     }
     if (j == cols) continue;
@@ -114,6 +117,7 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
       add(k, g, product(g, hn::LoadU(d, p + k * N)));
     }
   };
+  const bool long_row = cols > kShortRow;
   for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride) {
     prefetch_next_channel(x, cols);
     prefetch_next_channel(dy, cols);
@@ -126,7 +130,13 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
       continue;
     }
     size_t j = 0;
-    for (; j + kRowLanes <= cols; j += kRowLanes) whole(x + j, dy + j, 2 * kHalf);
+    for (; j + kRowLanes <= cols; j += kRowLanes) {
+      for (size_t k = 0; long_row && k < kRowLanes; k += 64 / sizeof(T)) {
+        hwy::Prefetch(x + j + kAhead<T> + k);
+        hwy::Prefetch(dy + j + kAhead<T> + k);
+      }
+      whole(x + j, dy + j, 2 * kHalf);
+    }
     if (j + kSumLanes <= cols) {
       whole(x + j, dy + j, kHalf);
       j += kSumLanes;
@@ -394,14 +404,34 @@ void affine_arrays(const double* mean, const double* scale, const double* shift,
   });
 }
 
-// dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n: the coefficients of Gradient, an array each.
+// Σdy·(x − mean) from that about the mean as the dtype has it.
 template <class T>
-void gradient_arrays(double count, const double* mean, const double* invstd, const double* scale,
+void centre_sums(const double* mean, const double* sum_dy, size_t n, double* sum_dev) {
+  for_channels(n, [&](size_t i, auto io) HWY_ATTR {
+    const auto m = io.load(mean + i);
+    T rounded[hn::MaxLanes(D64())];
+    io.store(m, rounded);
+    const auto low = hn::Sub(m, io.load(rounded));
+    io.store(hn::Sub(io.load(sum_dev + i), hn::Mul(low, io.load(sum_dy + i))), sum_dev + i);
+  });
+}
+
+// a[i] ← a[i]·factor[i]
+inline void multiply(const double* factor, size_t n, double* a) {
+  for_channels(
+      n, [&](size_t i, auto io) HWY_ATTR { io.store(hn::Mul(io.load(a + i), io.load(factor + i)), a + i); });
+}
+
+// dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n with s = gamma·invstd: the coefficients of
+// Gradient, an array each. gamma may be nullptr.
+template <class T>
+void gradient_arrays(double count, const double* mean, const double* invstd, const T* gamma,
                      const double* sum_dy, const double* sum_dev, size_t n, T* means, T* scales_out, T* as,
                      T* bs) {
   const auto total = hn::Set(D64(), count);
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
-    const auto m = io.load(mean + i), s = io.load(scale + i), inverse = io.load(invstd + i);
+    const auto m = io.load(mean + i), inverse = io.load(invstd + i);
+    const auto s = gamma ? hn::Mul(io.load(gamma + i), inverse) : inverse;
     io.store(m, means + i);
     io.store(s, scales_out + i);
     const auto low = hn::Sub(m, io.load(means + i));
@@ -501,26 +531,35 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, c
     next(count);
   };
   const auto walk = [&](auto put) HWY_ATTR {
-    // Rows of a page or more would be too many streams.
-    const size_t together = period * sizeof(T) < 4096 ? 4 : 2;
-    if (period % N == 0) {
-      for (; i + together * period <= n; i += together * period) {
+    // `rows` periods side by side. All are loaded before one is stored: rows of 4 KiB would else meet the
+    // stores of their neighbours, which have the same low bits of the address.
+    const auto together = [&]<size_t rows>(std::integral_constant<size_t, rows>) HWY_ATTR {
+      for (; i + rows * period <= n; i += rows * period) {
         size_t from = phase;
         for (size_t j = i; j < i + period; j += N) {
           const auto at = coefficients(c, from);
-          for (size_t k = j; k < j + together * period; k += period) {
-            put(at(hn::LoadU(d, x + k)...), y + k);
-          }
+          V<Tag<T>> v[rows];
+          for (size_t k = 0; k < rows; ++k) v[k] = at(hn::LoadU(d, x + j + k * period)...);
+          for (size_t k = 0; k < rows; ++k) put(v[k], y + j + k * period);
           from += N;
           if (from >= period) from -= period;
         }
       }
+    };
+    if (period % N == 0) {
+      if (period * sizeof(T) < 4096) {
+        together(std::integral_constant<size_t, 4>());
+      } else {  // rows of a page or more would be too many streams
+        together(std::integral_constant<size_t, 2>());
+      }
     }
     for (; i + N <= n; next(N)) put(coefficients(c, phase)(hn::LoadU(d, x + i)...), y + i);
   };
-  if (stream && n >= 2 * N) {
+  if (stream ? n >= 2 * N : n >= 2 * period) {
     const size_t bytes = N * sizeof(T), past = reinterpret_cast<uintptr_t>(y) % bytes;
     if (past != 0) partly((bytes - past) / sizeof(T));
+  }
+  if (stream && n >= 2 * N) {
     walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
   } else {
     walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });

@@ -50,6 +50,10 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
 #endif
 }
 
+// How far ahead memory is fetched that no cache holds: the hardware's prefetcher stops at the end of a page.
+template <class T>
+constexpr size_t kAhead = 4096 / sizeof(T);
+
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
 // disjoint) writes around the cache, all but the lines at the two ends. Else the rest of a disjoint array is
 // done by one more whole vector that ends at the last element, the rest of an array in place by a partial
@@ -78,6 +82,7 @@ HWY_INLINE void map_unfenced(D d, size_t n, bool stream, Op op, T* y, const In*.
     };
     until(HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine));
     for (; i + kLine <= n; i += kLine) {
+      (hwy::Prefetch(x + i + kAhead<T>), ...);
       for (size_t k = i; k < i + kLine; k += N) hn::Stream(op(hn::LoadU(d, x + k)...), d, y + k);
     }
     return until(n);

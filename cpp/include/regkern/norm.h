@@ -70,16 +70,16 @@ double batch_norm_train(const ChannelShape& shape, In<T> x, In<T> weights, Out<T
 // The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
 // before the activation:
 //   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean);
-//   dx = g·scale − w·(sum_dy·scale + (x − mean)·scale·invstd²·sum_dev)/n with n the sum of all weights (of
-//   elements, where there are none and w is 1). g itself goes to `residual` where that is wanted. dx or the
-//   other may be dy.
+//   dx = g·s − w·(sum_dy·s + (x − mean)·s·invstd²·sum_dev)/n with s = gamma·invstd and n the sum of all
+//   weights (of elements, where there are none and w is 1). g itself goes to `residual` where that is wanted.
+//   dx or the other may be dy.
 template <class T>
 void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, const double* mean,
                                 double* sum_dy, double* sum_dev);
 template <class T>
 void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
                                Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
-                               const double* scale, const double* sum_dy, const double* sum_dev);
+                               const T* gamma, const double* sum_dy, const double* sum_dev);
 
 // dx, dgamma[c] = Σg·x̂, dbeta[c] = Σg, and g in `residual`: dx and residual only where they have data, dgamma
 // and dbeta where they are not nullptr. `training`: mean and invstd came from x, over n elements.
