@@ -210,6 +210,7 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
       }
       const T* p = x + j;
       for (size_t i = 0; i < sweep; ++i, p += row_stride) {
+        hwy::Prefetch(p + static_cast<ptrdiff_t>(kSweep) * row_stride);
         for (size_t k = 0; k < kSumVectors; ++k) {
           const auto deviation = Dev::of(load_double(d, p + k * N), s[k]);
           first[k] = hn::Add(first[k], deviation);
@@ -268,6 +269,8 @@ void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t
         auto first = hn::Load(d, part + j), second = hn::Load(d, part_dev + j);
         const T *p = from_x + j, *q = from_dy + j;
         for (size_t i = 0; i < sweep; ++i, p += x_stride, q += dy_stride) {
+          hwy::Prefetch(p + static_cast<ptrdiff_t>(kSweep / 2) * x_stride);
+          hwy::Prefetch(q + static_cast<ptrdiff_t>(kSweep / 2) * dy_stride);
           const auto g = load(q);
           first = hn::Add(first, g);
           second = hn::Add(second, hn::Mul(g, hn::Sub(load(p), m)));
