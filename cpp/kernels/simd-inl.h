@@ -171,7 +171,11 @@ HWY_INLINE double accumulate(const T* x, size_t n, Step step) {
     }
   };
   size_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) add(x + i);
+  const bool far = n > kAhead<T>;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (size_t k = 0; far && k < kSumLanes; k += 64 / sizeof(T)) hwy::Prefetch(x + i + kAhead<T> + k);
+    add(x + i);
+  }
   if (i < n) {
     T rest[kSumLanes] = {};
     memcpy(rest, x + i, (n - i) * sizeof(T));
