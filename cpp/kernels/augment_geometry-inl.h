@@ -376,14 +376,11 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
 
 // --- to float32 ---
 
-// The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
-struct Deinterleave3 {
-  HWY_INLINE Deinterleave3() {
-    const hn::RebindToUnsigned<DF> du;
-    const hn::Repartition<uint8_t, DF> d8;
-    HWY_ALIGN uint32_t spread[hn::MaxLanes(du)];
-    HWY_ALIGN uint8_t bytes[3][hn::MaxLanes(d8)];
-    for (size_t k = 0; k < hn::MaxLanes(du); ++k) {
+// Where the bytes of each channel are: four bytes a pixel, of which three become 0, in blocks of four pixels
+// that begin with a whole 32-bit word each.
+struct ColorOrder {
+  constexpr ColorOrder() : spread{}, bytes{} {
+    for (size_t k = 0; k < kPixels; ++k) {
       spread[k] = static_cast<uint32_t>(k % 4 == 3 ? 0 : k / 4 * 3 + k % 4);
       for (size_t c = 0; c < 3; ++c) {
         for (size_t b = 0; b < 4; ++b) {
@@ -391,8 +388,18 @@ struct Deinterleave3 {
         }
       }
     }
-    blocks = hn::SetTableIndices(du, spread);
-    for (size_t c = 0; c < 3; ++c) channels[c] = hn::Load(d8, bytes[c]);
+  }
+  static constexpr size_t kPixels = hn::MaxLanes(DF());
+  uint32_t spread[kPixels];
+  uint8_t bytes[3][4 * kPixels];
+};
+
+// The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
+struct Deinterleave3 {
+  HWY_INLINE Deinterleave3() {
+    static constexpr ColorOrder kOrder;  // made for every row it would take as long as 30 pixels
+    blocks = hn::SetTableIndices(hn::RebindToUnsigned<DF>(), kOrder.spread);
+    for (size_t c = 0; c < 3; ++c) channels[c] = hn::LoadU(hn::Repartition<uint8_t, DF>(), kOrder.bytes[c]);
   }
   HWY_INLINE void operator()(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
     const DF d;
@@ -470,43 +477,60 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
   while (i < n) pixel();
 }
 
+// Three channels, interleaved, to planes of their own. Stores begin where q's own vectors do: one across two
+// lines takes as long as two. So does the rest of a row, by whole vectors, of which the first and the last
+// may overlap others unless they are streamed.
 template <class T>
 HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const float* bias, float* q,
                                       ptrdiff_t plane, size_t n, bool stream) {
   const DF d;
   const size_t N = hn::Lanes(d);
+  constexpr size_t kReach = sizeof(T) == 1 ? 4 : 3;  // elements a pixel that a load reads
   const auto s0 = hn::Set(d, scale[0]), s1 = hn::Set(d, scale[1]), s2 = hn::Set(d, scale[2]);
   const auto b0 = hn::Set(d, bias[0]), b1 = hn::Set(d, bias[1]), b2 = hn::Set(d, bias[2]);
   float *q0 = q, *q1 = q + plane, *q2 = q + 2 * plane;
-  const auto pixel = [&](size_t i) HWY_ATTR {
-    q0[i] = static_cast<float>(p[3 * i]) * scale[0] + bias[0];
-    q1[i] = static_cast<float>(p[3 * i + 1]) * scale[1] + bias[1];
-    q2[i] = static_cast<float>(p[3 * i + 2]) * scale[2] + bias[2];
+  const auto step = [&](auto load, const T* from, size_t i, auto store) HWY_ATTR {
+    V<DF> v0, v1, v2;
+    load(from, v0, v1, v2);
+    store(hn::Add(hn::Mul(v0, s0), b0), q0 + i);
+    store(hn::Add(hn::Mul(v1, s1), b1), q1 + i);
+    store(hn::Add(hn::Mul(v2, s2), b2), q2 + i);
   };
+  const auto plain = [d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); };
   size_t i = 0;
-  const auto vectors = [&](auto load, size_t reach, auto store) HWY_ATTR {
-    for (; 3 * i + reach <= 3 * n; i += N) {
-      V<DF> v0, v1, v2;
-      load(p + 3 * i, v0, v1, v2);
-      store(hn::Add(hn::Mul(v0, s0), b0), q0 + i);
-      store(hn::Add(hn::Mul(v1, s1), b1), q1 + i);
-      store(hn::Add(hn::Mul(v2, s2), b2), q2 + i);
+  const auto row = [&](auto load) HWY_ATTR {
+    // A few pixels, through a buffer of a whole vector's.
+    const auto some = [&](size_t m) HWY_ATTR {
+      HWY_ALIGN T pixels[kReach * hn::MaxLanes(d)] = {};
+      memcpy(pixels, p + 3 * i, 3 * m * sizeof(T));
+      step(load, pixels, i, [d, m](V<DF> v, float* to) HWY_ATTR { store_partial(v, d, to, m); });
+      i += m;
+    };
+    const auto until = [&](size_t end) HWY_ATTR {
+      while (i < end) some(HWY_MIN(N, end - i));
+    };
+    // Only planes that begin at the same place in a line can all be streamed to.
+    stream = stream && plane % 16 == 0;
+    const size_t unit = stream ? 16 : N, past = reinterpret_cast<uintptr_t>(q0) / sizeof(float) % unit;
+    if (past != 0 && n >= 4 * unit) {
+      if (stream) {
+        until(unit - past);
+      } else {
+        step(load, p, 0, plain);
+        i = N - past;
+      }
     }
+    with_store(stream, [&](auto store) HWY_ATTR {
+      for (; 3 * i + kReach * N <= 3 * n; i += N) step(load, p + 3 * i, i, store);
+    });
+    until(n);
   };
-  const auto all = [&](auto store) HWY_ATTR {
-    if constexpr (sizeof(T) == 1) {
-      vectors(Deinterleave3(), 4 * N, store);
-    } else {
-      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
-                  HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
-              3 * N, store);
-    }
-  };
-  // Only planes that begin at the same place in a line can all be streamed to.
-  stream = stream && plane % 16 == 0;
-  while (stream && i < n && !begins_line(q0 + i)) pixel(i++);
-  with_store(stream, all);
-  for (; i < n; ++i) pixel(i);
+  if constexpr (sizeof(T) == 1) {
+    row(Deinterleave3());
+  } else {
+    row([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
+            HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); });
+  }
 }
 
 template <class T>
