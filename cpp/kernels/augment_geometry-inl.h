@@ -377,11 +377,12 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
 // --- to float32 ---
 
 // Where the bytes of each channel are: four bytes a pixel, of which three become 0, in blocks of four pixels
-// that begin with a whole 32-bit word each.
+// that begin with a whole 32-bit word each. last: of a vector that ends with the pixels.
 struct ColorOrder {
-  constexpr ColorOrder() : spread{}, bytes{} {
+  constexpr ColorOrder() : spread{}, last_spread{}, bytes{} {
     for (size_t k = 0; k < kPixels; ++k) {
       spread[k] = static_cast<uint32_t>(k % 4 == 3 ? 0 : k / 4 * 3 + k % 4);
+      last_spread[k] = spread[k] + kPixels / 4;
       for (size_t c = 0; c < 3; ++c) {
         for (size_t b = 0; b < 4; ++b) {
           bytes[c][4 * k + b] = static_cast<uint8_t>(b == 0 ? 3 * (k % 4) + c : 0x80);
@@ -390,29 +391,47 @@ struct ColorOrder {
     }
   }
   static constexpr size_t kPixels = hn::MaxLanes(DF());
-  uint32_t spread[kPixels];
+  uint32_t spread[kPixels], last_spread[kPixels];
   uint8_t bytes[3][4 * kPixels];
 };
 
-// The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
+// The three channels of Lanes(DF) interleaved pixels. Bytes are read a quarter more than they have: what lies
+// behind them, or before the last ones of a row.
 struct Deinterleave3 {
   HWY_INLINE Deinterleave3() {
     static constexpr ColorOrder kOrder;  // made for every row it would take as long as 30 pixels
-    blocks = hn::SetTableIndices(hn::RebindToUnsigned<DF>(), kOrder.spread);
+    const hn::RebindToUnsigned<DF> du;
+    blocks = hn::SetTableIndices(du, kOrder.spread);
+    last_blocks = hn::SetTableIndices(du, kOrder.last_spread);
     for (size_t c = 0; c < 3; ++c) channels[c] = hn::LoadU(hn::Repartition<uint8_t, DF>(), kOrder.bytes[c]);
   }
   HWY_INLINE void operator()(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    split(p, blocks, v0, v1, v2);
+  }
+  HWY_INLINE void last(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    split(p - hn::Lanes(DF()), last_blocks, v0, v1, v2);
+  }
+
+ private:
+  using Blocks = decltype(hn::SetTableIndices(hn::RebindToUnsigned<DF>(), ColorOrder().spread));
+  HWY_INLINE void split(const uint8_t* p, Blocks from, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
     const DF d;
     const hn::RebindToSigned<DF> di;
     const hn::RebindToUnsigned<DF> du;
     const hn::Repartition<uint8_t, DF> d8;
-    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), from));
     v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
     v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
     v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
   }
-  decltype(hn::SetTableIndices(hn::RebindToUnsigned<DF>(), static_cast<const uint32_t*>(nullptr))) blocks;
+  Blocks blocks, last_blocks;
   V<hn::Repartition<uint8_t, DF>> channels[3];
+};
+struct DeinterleaveFloats3 {
+  HWY_INLINE void operator()(const float* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    hn::LoadInterleaved3(DF(), p, v0, v1, v2);
+  }
+  HWY_INLINE void last(const float* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const { (*this)(p, v0, v1, v2); }
 };
 
 HWY_INLINE bool begins_line(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
@@ -477,9 +496,7 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
   while (i < n) pixel();
 }
 
-// Three channels, interleaved, to planes of their own. Stores begin where q's own vectors do: one across two
-// lines takes as long as two. So does the rest of a row, by whole vectors, of which the first and the last
-// may overlap others unless they are streamed.
+// Three channels, interleaved, to planes of their own.
 template <class T>
 HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const float* bias, float* q,
                                       ptrdiff_t plane, size_t n, bool stream) {
@@ -489,48 +506,47 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
   const auto s0 = hn::Set(d, scale[0]), s1 = hn::Set(d, scale[1]), s2 = hn::Set(d, scale[2]);
   const auto b0 = hn::Set(d, bias[0]), b1 = hn::Set(d, bias[1]), b2 = hn::Set(d, bias[2]);
   float *q0 = q, *q1 = q + plane, *q2 = q + 2 * plane;
-  const auto step = [&](auto load, const T* from, size_t i, auto store) HWY_ATTR {
-    V<DF> v0, v1, v2;
-    load(from, v0, v1, v2);
-    store(hn::Add(hn::Mul(v0, s0), b0), q0 + i);
-    store(hn::Add(hn::Mul(v1, s1), b1), q1 + i);
-    store(hn::Add(hn::Mul(v2, s2), b2), q2 + i);
-  };
-  const auto plain = [d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); };
+  const std::conditional_t<sizeof(T) == 1, Deinterleave3, DeinterleaveFloats3> load;
   size_t i = 0;
-  const auto row = [&](auto load) HWY_ATTR {
-    // A few pixels, through a buffer of a whole vector's.
-    const auto some = [&](size_t m) HWY_ATTR {
-      HWY_ALIGN T pixels[kReach * hn::MaxLanes(d)] = {};
-      memcpy(pixels, p + 3 * i, 3 * m * sizeof(T));
-      step(load, pixels, i, [d, m](V<DF> v, float* to) HWY_ATTR { store_partial(v, d, to, m); });
-      i += m;
-    };
-    const auto until = [&](size_t end) HWY_ATTR {
-      while (i < end) some(HWY_MIN(N, end - i));
-    };
-    // Only planes that begin at the same place in a line can all be streamed to.
-    stream = stream && plane % 16 == 0;
-    const size_t unit = stream ? 16 : N, past = reinterpret_cast<uintptr_t>(q0) / sizeof(float) % unit;
-    if (past != 0 && n >= 4 * unit) {
-      if (stream) {
-        until(unit - past);
-      } else {
-        step(load, p, 0, plain);
-        i = N - past;
-      }
+  const auto pixels_until = [&](size_t end) HWY_ATTR {
+    for (; i < end; ++i) {
+      q0[i] = static_cast<float>(p[3 * i]) * scale[0] + bias[0];
+      q1[i] = static_cast<float>(p[3 * i + 1]) * scale[1] + bias[1];
+      q2[i] = static_cast<float>(p[3 * i + 2]) * scale[2] + bias[2];
     }
-    with_store(stream, [&](auto store) HWY_ATTR {
-      for (; 3 * i + kReach * N <= 3 * n; i += N) step(load, p + 3 * i, i, store);
-    });
-    until(n);
   };
-  if constexpr (sizeof(T) == 1) {
-    row(Deinterleave3());
-  } else {
-    row([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
-            HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); });
+  if (n < 2 * N) return pixels_until(n);
+  const auto store_at = [&](size_t k, V<DF> v0, V<DF> v1, V<DF> v2, auto store) HWY_ATTR {
+    store(hn::Add(hn::Mul(v0, s0), b0), q0 + k);
+    store(hn::Add(hn::Mul(v1, s1), b1), q1 + k);
+    store(hn::Add(hn::Mul(v2, s2), b2), q2 + k);
+  };
+  V<DF> v0, v1, v2;
+  const auto plain = [d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); };
+  // Only planes that begin at the same place in a line can all be streamed to.
+  stream = stream && plane % 16 == 0;
+  if (stream) {
+    while (i < n && !begins_line(q0 + i)) pixels_until(i + 1);
+  } else if (const size_t past = reinterpret_cast<uintptr_t>(q0) / sizeof(float) % N; past != 0) {
+    // From the first whole vector of q's own on: one across two lines is stored twice.
+    load(p, v0, v1, v2);
+    store_at(0, v0, v1, v2, plain);
+    i = N - past;
   }
+  with_store(stream, [&](auto store) HWY_ATTR {
+    for (; 3 * i + kReach * N <= 3 * n; i += N) {
+      load(p + 3 * i, v0, v1, v2);
+      store_at(i, v0, v1, v2, store);
+    }
+    for (; i + N <= n; i += N) {
+      load.last(p + 3 * i, v0, v1, v2);
+      store_at(i, v0, v1, v2, store);
+    }
+  });
+  if (stream) return pixels_until(n);
+  if (i == n) return;
+  load.last(p + 3 * (n - N), v0, v1, v2);
+  store_at(n - N, v0, v1, v2, plain);
 }
 
 template <class T>
