@@ -324,9 +324,9 @@ void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t 
 // --- layouts ---
 
 template <class T>
-void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
+void copy_rows(Picture<const T> x, Picture<T> out, Streaming streaming) {
   join_rows(x, out);
-  stream = stream && x.height == 1;  // lines that two rows share would be written twice
+  const bool stream = streaming.on && x.height == 1;  // lines that two rows share would be written twice
   const Tag<T> d;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -335,7 +335,7 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
     if (packed && out_packed) {
       const auto n = static_cast<size_t>(x.width * x.channels);
       if (stream) {
-        map_unfenced(d, n, true, [](auto v) HWY_ATTR { return v; }, q, p);
+        stream_and_fetch(d, n, [](auto v) HWY_ATTR { return v; }, q, p, streaming.ahead);
       } else {
         copy_bytes(reinterpret_cast<const uint8_t*>(p), reinterpret_cast<uint8_t*>(q), n * sizeof(T));
       }
@@ -499,7 +499,7 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
 // Three channels, interleaved, to planes of their own.
 template <class T>
 HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const float* bias, float* q,
-                                      ptrdiff_t plane, size_t n, bool stream) {
+                                      ptrdiff_t plane, size_t n, bool stream, const void* ahead) {
   const DF d;
   const size_t N = hn::Lanes(d);
   constexpr size_t kReach = sizeof(T) == 1 ? 4 : 3;  // elements a pixel that a load reads
@@ -533,8 +533,11 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
     store_at(0, v0, v1, v2, plain);
     i = N - past;
   }
+  const bool fetch = stream && ahead != nullptr;
+  const auto from = reinterpret_cast<uintptr_t>(ahead);
   with_store(stream, [&](auto store) HWY_ATTR {
     for (; 3 * i + kReach * N <= 3 * n; i += N) {
+      if (fetch) fetch_to_second(from + 3 * i * sizeof(T));
       load(p + 3 * i, v0, v1, v2);
       store_at(i, v0, v1, v2, store);
     }
@@ -551,8 +554,9 @@ HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const floa
 
 template <class T>
 void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
-                    bool stream) {
+                    Streaming streaming) {
   join_rows(x, out);
+  const bool stream = streaming.on;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -566,7 +570,8 @@ void normalize_rows(Picture<const T> x, const float* scale, const float* bias, P
                         stream);
       }
     } else if (channels == 3 && packed && out.pixel_stride == 1) {
-      normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream);
+      normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream,
+                            x.height == 1 ? streaming.ahead : nullptr);
     } else {
       for (ptrdiff_t i = 0; i < x.width; ++i) {
         for (ptrdiff_t c = 0; c < x.channels; ++c) {
