@@ -447,6 +447,10 @@ HWY_INLINE void with_store(bool stream, Body body) {
   }
 }
 
+// Numbers from which on it pays to begin with single ones up to a line: stores across two lines take as long
+// as two.
+constexpr size_t kWorthAligning = 1024;
+
 // One channel: n neighbours.
 template <class T>
 HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n, bool stream) {
@@ -458,7 +462,7 @@ HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, s
     q[i] = static_cast<float>(p[i]) * scale + bias;
     ++i;
   };
-  while (stream && i < n && !begins_line(q + i)) pixel();
+  while ((stream || n >= kWorthAligning) && i < n && !begins_line(q + i)) pixel();
   with_store(stream, [&](auto store) HWY_ATTR {
     for (; i + N <= n; i += N) store(hn::Add(hn::Mul(load_float(d, p + i), s), b), q + i);
   });
@@ -476,7 +480,7 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
     for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
     i += channels;
   };
-  while (stream && i < n && !begins_line(q + i)) pixel();
+  while ((stream || n >= kWorthAligning) && i < n && !begins_line(q + i)) pixel();
   constexpr size_t kMost = 8;  // channels whose pattern is worth making
   if (channels <= kMost && n >= channels * N) {
     HWY_ALIGN float scales[kMost * hn::MaxLanes(d)], biases[kMost * hn::MaxLanes(d)];
