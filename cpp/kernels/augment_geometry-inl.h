@@ -44,12 +44,19 @@ struct Pixels {
   size_t runtime;
 };
 
-// 21 pixels of three bytes, the last one first, from 64 bytes of which the first belongs to another pixel.
+// Orders of 64 bytes that turn pixels of three bytes around. first: 21 pixels behind a byte of another one.
+// last: of the byte before the last 21 pixels of a row, and of these, from the row's first 64 bytes and from
+// the 64 two bytes further.
 struct WideOrder {
-  constexpr WideOrder() : bytes{} {
-    for (size_t k = 0; k < 63; ++k) bytes[k] = static_cast<uint8_t>(1 + (20 - k / 3) * 3 + k % 3);
+  constexpr WideOrder() : first{}, last{} {
+    for (size_t k = 0; k < 63; ++k) {
+      const size_t from = (20 - k / 3) * 3 + k % 3;
+      first[k] = static_cast<uint8_t>(1 + from);
+      last[k + 1] = static_cast<uint8_t>(from);
+    }
+    last[0] = 64 + 63;
   }
-  uint8_t bytes[64];
+  uint8_t first[64], last[64];
 };
 
 // to[i] = from[n − 1 − i]
@@ -58,14 +65,19 @@ HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8
   size_t i = 0;
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
   if constexpr (kBytes == 3) {
-    // As below, in blocks of 64 bytes.
-    constexpr size_t kStep = 21;
+    // As below, in blocks of 64 bytes; the last one of a short row ends with it.
+    constexpr size_t kStep = 21, kShort = 128;
     const Tag<uint8_t> d;
     alignas(64) static constexpr WideOrder kOrder;
-    const auto indices = hn::Load(d, kOrder.bytes);
+    const auto first = hn::Load(d, kOrder.first);
     for (; i + kStep + 1 <= n; i += kStep) {
       const auto v = hn::LoadU(d, from + (n - kStep - i) * 3 - 1);
-      hn::StoreU(decltype(v){_mm512_permutexvar_epi8(indices.raw, v.raw)}, d, to + i * 3);
+      hn::StoreU(decltype(v){_mm512_permutexvar_epi8(first.raw, v.raw)}, d, to + i * 3);
+    }
+    if (i != 0 && n <= kShort) {
+      const auto v = hn::LoadU(d, from), further = hn::LoadU(d, from + 2), last = hn::Load(d, kOrder.last);
+      hn::StoreU(decltype(v){_mm512_permutex2var_epi8(v.raw, last.raw, further.raw)}, d, to + n * 3 - 64);
+      return;
     }
   }
 #endif
