@@ -24,14 +24,14 @@ from rich.table import Table
 
 import regkern as rk
 import regkern.augment as A
-from regkern.bench.measure import Participant, interleave, loop_cost, warm_up
+from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
 
 N = 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-COPY = "np.copyto"
+COPY, TWO = "np.copyto", "regkern, 2 threads"
 
 
 def installed(name: str) -> Any:
@@ -289,7 +289,8 @@ ROWS = {
 
 
 def measure(calls: list[tuple[str, Call]], seconds: float) -> list[Participant]:
-    participants = [Participant(call, least=3) for _, call in calls]
+    # Workers that have slept since their last call are slow to come: one call before, and a pause until they sleep again.
+    participants = [Participant(call, least=3, pause=spinning(call) if name == TWO else 0.0) for name, call in calls]
     for participant in participants:
         warm_up(participant)
     interleave(participants, seconds, least=7, most=61, overhead=loop_cost())
@@ -328,7 +329,7 @@ def main() -> None:
                     call()
 
             with rk.threads(1):
-                calls.append(("regkern, 2 threads", two))
+                calls.append((TWO, two))
                 done = measure(calls, args.seconds)
                 speed = [N / statistics.median(p.rounds.values()) * 1e9 for p in done]
                 for k in range(1, len(done)):

@@ -437,6 +437,25 @@ def test_mixup(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
     assert_same_bits(f.mixup(x, 0, partner=[3, 2, 1, 0]), x[::-1])
 
 
+@pytest.mark.parametrize("wanderers", [False, True], ids=["a permutation", "any partners"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=["uint8", "float32"])
+def test_mixup_beyond_the_second_cache(dtype: type, wanderers: bool, rng: np.random.Generator) -> None:
+    """Such a batch is mixed along chains of partners, a few samples together, block after block."""
+    n = 203
+    x = images(rng, dtype, (n, 83, 84, 3))
+    partner = rng.integers(0, n, n) if wanderers else rng.permutation(n)
+    lam = rng.random(n).astype(np.float32).astype(np.float64)
+    weight = lam.astype(np.float32).reshape(-1, 1, 1, 1)
+    expected = weight * x + (1 - lam).astype(np.float32).reshape(weight.shape) * x[partner]
+    if dtype == np.uint8:
+        expected = np.floor(expected + np.float32(0.5)).astype(np.uint8)
+    strided = np.empty((n, 3, 83, 84), dtype).transpose(0, 2, 3, 1)
+    for threads in (1, 2, 5):
+        with rk.threads(threads):
+            assert_same_bits(NATIVE.mixup(x, lam, partner), expected)
+            assert_same_bits(NATIVE.mixup(x, lam, partner, out=strided), expected)
+
+
 def test_cutmix(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
     x = images(rng, dtype, (4, 5, 6, 3))
     y = f.cutmix(x, [0, 1, -2, 9], [1, 0, 4, 0], [3, 2, 4, 4], [2, 6, 9, 0])

@@ -264,6 +264,23 @@ def test_every_operation(op: Op, dtype: type, isa: str, rng: np.random.Generator
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["uint8", "float32"])
+def test_normalize_wherever_the_output_lies(dtype: type, isa: str, rng: np.random.Generator) -> None:
+    """Stores begin where vectors of the output do, and write nothing beside it."""
+    for width in (1, 5, 15, 16, 17, 31, 32, 33, 48, 71, 400):
+        x = pictures(rng, dtype, 2, (1, width), 3)
+        step = MAKERS[Op.NORMALIZE](rng, 2, (1, width), 3, dtype)
+        for planar in (False, True):
+            for offset in range(17):
+                memory = np.full(offset + x.size + 16, 77, np.float32)
+                place = memory[offset : offset + x.size]
+                out = place.reshape(2, 3, 1, width).transpose(0, 2, 3, 1) if planar else place.reshape(x.shape)
+                _core.augment("test", x, [step], out)
+                assert_same_bits(out, machines(x, [step])[1], (width, planar, offset))
+                assert (memory[:offset] == 77).all()
+                assert (memory[offset + x.size :] == 77).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["uint8", "float32"])
 def test_no_samples(dtype: type, rng: np.random.Generator) -> None:
     for op in Op:
         if legal(op, 3, dtype):

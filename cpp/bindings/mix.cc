@@ -58,6 +58,21 @@ bool same_memory(const py::array& a, const py::array& b) {
   return true;
 }
 
+// The bytes between an array's first and last element, those included.
+std::pair<const char*, const char*> reach(const py::array& a) {
+  const char* low = static_cast<const char*>(a.data());
+  const char* high = low + a.itemsize();
+  for (py::ssize_t i = 0; i < a.ndim(); ++i)
+    (a.strides(i) < 0 ? low : high) += (a.shape(i) - 1) * a.strides(i);
+  return {low, high};
+}
+
+bool far_apart(const py::array& a, const py::array& b) {
+  const auto [low, high] = reach(a);
+  const auto [begin, end] = reach(b);
+  return high <= begin || end <= low;
+}
+
 // `out` checked against x, or new memory in the order of x's.
 py::array output_for(const char* f, const py::array& x, py::handle value) {
   const Arg arg{f, "out"};
@@ -75,7 +90,7 @@ py::array output_for(const char* f, const py::array& x, py::handle value) {
         arg, "hold every element in its own memory",
         "strides " + shape_text(static_cast<int>(out.ndim()), out.strides()) + " for shape " + shape_of(out));
   }
-  if (out.size() == 0 || same_memory(out, x)) return out;
+  if (out.size() == 0 || same_memory(out, x) || far_apart(out, x)) return out;
   bool shares = true;
   try {
     shares = py::cast<bool>(

@@ -399,15 +399,15 @@ class Worker {
     const bool direct = row && alike(source<T>(), to);
     stream = stream && direct && is_interleaved(to) && to.row_stride == to.width * to.pixel_stride;
     if (row && is_view() && touches_little()) return copy_and_erase(to, stream);
-    if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, false);
+    if (steps_.empty() && is_view()) return geometry_table<T>().copy(view<T>(), to, {});
     if constexpr (sizeof(T) == 1) {
       if (steps_.size() == 1 && is_view() && is_interleaved(to) && direct && steps_[0].op == Op::kTable &&
           steps_[0].table_channels == 1) {
-        return pixel_table<T>().look_up_rows(view<T>(), steps_[0].tables, to, stream);
+        return pixel_table<T>().look_up_rows(view<T>(), steps_[0].tables, to, {stream, next_source()});
       }
     }
     prepare_geometry<T>();
-    pull_rows(to, 0, to.height, direct, stream && !touches_little());
+    pull_rows(to, 0, to.height, direct, stream);
   }
 
   // Rows first … last, made in place (direct) or in a tile that is then copied.
@@ -421,7 +421,7 @@ class Worker {
       const Picture<T> work = direct ? target : tile<T>(tile_, n);
       read(y, work);
       apply_steps(0, steps_.size(), work, y);
-      if (!direct) geometry_table<T>().copy(as_const(work), target, stream);
+      if (!direct) geometry_table<T>().copy(as_const(work), target, {stream, source_of(y + n, n)});
     }
   }
 
@@ -446,9 +446,10 @@ class Worker {
         from = as_const(work);
       }
       const Picture<float> work = row ? target : tile<float>(float_tile_, n);
-      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work, stream);
+      geometry_table<T>().normalize(from, normalize_->scale.data(), normalize_->bias.data(), work,
+                                    {stream, plain ? nullptr : source_of(y + n, n)});
       apply_steps(normalize_at_, steps_.size(), work, y);
-      if (!row) geometry_table<float>().copy(as_const(work), target, false);
+      if (!row) geometry_table<float>().copy(as_const(work), target, {});
     }
   }
 
@@ -463,7 +464,7 @@ class Worker {
     const auto copy = [&](std::ptrdiff_t first, std::ptrdiff_t last) {
       if (first == last) return;
       geometry_table<T>().copy(rows_of(view<T>(), first, last - first), rows_of(to, first, last - first),
-                               stream);
+                               {stream, nullptr});
     };
     if (!stream) {
       copy(0, to.height);
@@ -508,13 +509,31 @@ class Worker {
     if (kind_ == Kind::kWarp)
       return k.warp(source<T>(), warp_, static_cast<const T*>(warped_->fill()), y, out);
     if (kind_ == Kind::kResize) return resizer_.read(box<T>(), fill<T>(), y, out);
-    if (is_view()) return k.copy(rows_of(view<T>(), y, out.height), out, false);
+    if (is_view()) return k.copy(rows_of(view<T>(), y, out.height), out, {});
     k.gather(source<T>(), maps_, fill<T>(), y, out);
   }
 
   template <class T>
   const T* fill() const {
     return outside_ == nullptr ? nullptr : static_cast<const T*>(outside_->fill());
+  }
+
+  // The same place of the next sample, if that is where this one's pixels come from; else nothing.
+  const void* next_source() const {
+    constexpr std::ptrdiff_t kMost = 512 << 10;  // of an image that then stays in the second cache
+    const std::ptrdiff_t size = source_.size.height * source_.row_stride * bytes_of(source_.pixel);
+    if (scratch_ != -1 || !source_interleaved() || size > kMost) return nullptr;
+    return static_cast<const char*>(source_.data) + program_.x.stride_n;
+  }
+
+  // Where the n rows of the output from y on will be read, of the next sample behind the last one.
+  const void* source_of(std::ptrdiff_t y, std::ptrdiff_t n) const {
+    if (scratch_ != -1 || kind_ != Kind::kMaps || maps_.swapped || !source_interleaved()) return nullptr;
+    if (y >= size_.height) return static_cast<const char*>(source_.data) + program_.x.stride_n;
+    const std::ptrdiff_t last = std::min(y + n, size_.height) - 1;
+    const std::ptrdiff_t row =
+        std::max<std::ptrdiff_t>(std::min(maps_.rows.from(y), maps_.rows.from(last)), 0);
+    return static_cast<const char*>(source_.data) + row * source_.row_stride * bytes_of(source_.pixel);
   }
 
   // Reads that jump about wait for memory at every step; one pass in order before them does not (reads:
@@ -711,7 +730,7 @@ class Worker {
       if (s.op == Op::kNormalize) {
         if constexpr (sizeof(T) == 4) {
           geometry_table<float>().normalize(as_const(all), s.prepared->scale.data(), s.prepared->bias.data(),
-                                            all, false);
+                                            all, {});
         }
         continue;
       }

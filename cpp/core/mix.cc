@@ -164,33 +164,85 @@ void mixup_in_place(const Samples<T>& s, const std::int64_t* partner, const doub
   });
 }
 
+template <class T>
+struct MixBuffers {
+  alignas(64) T mine[kMixBlock], other[kMixBlock], y[kMixBlock];
+};
+
+// Makes elements [first, first + n) of sample i.
+template <class T>
+struct Mixer {
+  HWY_INLINE void operator()(std::int64_t i, std::size_t first, std::size_t n, MixBuffers<T>& buffers) const {
+    const T* const mine = samples.load(i, first, n, buffers.mine);
+    T* const y = samples.target(i, first, buffers.y);
+    if (sizeof(T) == 1 && lam[i] == 1) {
+      std::memcpy(y, mine, n * sizeof(T));
+    } else {
+      kernel(mine, samples.load(partner[i], first, n, buffers.other), y, n, lam[i], stream);
+    }
+    samples.store(i, first, n, y);
+  }
+
+  const Samples<T>& samples;
+  const std::int64_t* partner;
+  const double* lam;
+  MixKernel<T> kernel;
+  bool stream;
+};
+
+// Each sample behind its partner, as far as that goes, so that the partner has just been read.
+std::vector<std::int64_t> chains(const std::int64_t* partner, std::ptrdiff_t n) {
+  const auto count = static_cast<std::size_t>(n);
+  std::vector<std::int64_t> order;
+  std::vector<bool> done(count, false);
+  order.reserve(count);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto chain = static_cast<std::ptrdiff_t>(order.size());
+    for (std::int64_t next = i; !done[static_cast<std::size_t>(next)]; next = partner[next]) {
+      done[static_cast<std::size_t>(next)] = true;
+      order.push_back(next);
+    }
+    std::reverse(order.begin() + chain, order.end());
+  }
+  return order;
+}
+
 }  // namespace
 
 template <class T>
 void mixup(const Batch& batch, const std::int64_t* partner, const double* lam) {
-  const std::size_t size = size_of(batch), all = static_cast<std::size_t>(batch.n) * size;
+  const std::size_t size = size_of(batch), n = static_cast<std::size_t>(batch.n), all = n * size;
   if (all == 0) return;
   const Samples<T> s(batch);
   if (in_place(batch)) return mixup_in_place(s, partner, lam, size);
-  const auto mix = mix_kernel<T>();
   const std::size_t bytes = 3 * all * sizeof(T);
   const bool stream = worth_streaming(bytes);
-  threading::for_ranges(threading::team_for(bytes), all, 1024, [&](std::size_t begin, std::size_t end) {
-    alignas(64) T a[kMixBlock], b[kMixBlock], c[kMixBlock];
-    for (std::size_t at = begin; at < end;) {
-      const auto i = static_cast<std::int64_t>(at / size);
-      const std::size_t first = at % size;
-      std::size_t n = std::min(size - first, end - at);
-      if (!s.all_dense()) n = std::min(n, kMixBlock);
-      const T* const mine = s.load(i, first, n, a);
-      T* const y = s.target(i, first, c);
-      if (sizeof(T) == 1 && lam[i] == 1) {
-        std::memcpy(y, mine, n * sizeof(T));
-      } else {
-        mix(mine, s.load(partner[i], first, n, b), y, n, lam[i], stream);
+  const int team = threading::team_for(bytes);
+  const Mixer<T> mix{s, partner, lam, mix_kernel<T>(), stream};
+  constexpr std::size_t kShort = 4096;  // bytes of a sample: the processor looks ahead within a page
+  if (size * sizeof(T) < kShort || bytes <= second_level_cache()) {
+    return threading::for_ranges(team, all, 1024, [&](std::size_t begin, std::size_t end) {
+      MixBuffers<T> buffers;
+      for (std::size_t at = begin; at < end;) {
+        const std::size_t i = at / size, first = at % size;
+        std::size_t length = std::min(size - first, end - at);
+        if (!s.all_dense()) length = std::min(length, kMixBlock);
+        mix(static_cast<std::int64_t>(i), first, length, buffers);
+        at += length;
       }
-      s.store(i, first, n, y);
-      at += n;
+      REGKERN_TABLE(mix_table).finish_stream(stream);
+    });
+  }
+  // A few samples of a chain together, block after block: large ones would not stay in cache.
+  constexpr std::size_t kTogether = 8;
+  const std::vector<std::int64_t> order = chains(partner, batch.n);
+  const std::size_t blocks = (size + kMixBlock - 1) / kMixBlock;
+  threading::for_ranges(team, n * blocks, 1, [&](std::size_t begin, std::size_t end) {
+    MixBuffers<T> buffers;
+    for (std::size_t unit = begin; unit < end; ++unit) {
+      const std::size_t chosen = unit / (kTogether * blocks) * kTogether, place = unit - chosen * blocks;
+      const std::size_t together = std::min(kTogether, n - chosen), first = place / together * kMixBlock;
+      mix(order[chosen + place % together], first, std::min(kMixBlock, size - first), buffers);
     }
     REGKERN_TABLE(mix_table).finish_stream(stream);
   });

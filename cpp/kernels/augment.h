@@ -32,6 +32,13 @@ struct Picture {
   }
 };
 
+// Whether a kernel writes around the cache, and what it fetches into the second one meanwhile: as many bytes
+// from `ahead` on as it reads, or nullptr.
+struct Streaming {
+  bool on = false;
+  const void* ahead = nullptr;
+};
+
 }  // namespace regkern::augment
 
 #endif  // REGKERN_KERNELS_AUGMENT_H_

@@ -44,12 +44,19 @@ struct Pixels {
   size_t runtime;
 };
 
-// 21 pixels of three bytes, the last one first, from 64 bytes of which the first belongs to another pixel.
+// Orders of 64 bytes that turn pixels of three bytes around. first: 21 pixels behind a byte of another one.
+// last: of the byte before the last 21 pixels of a row, and of these, from the row's first 64 bytes and from
+// the 64 two bytes further.
 struct WideOrder {
-  constexpr WideOrder() : bytes{} {
-    for (size_t k = 0; k < 63; ++k) bytes[k] = static_cast<uint8_t>(1 + (20 - k / 3) * 3 + k % 3);
+  constexpr WideOrder() : first{}, last{} {
+    for (size_t k = 0; k < 63; ++k) {
+      const size_t from = (20 - k / 3) * 3 + k % 3;
+      first[k] = static_cast<uint8_t>(1 + from);
+      last[k + 1] = static_cast<uint8_t>(from);
+    }
+    last[0] = 64 + 63;
   }
-  uint8_t bytes[64];
+  uint8_t first[64], last[64];
 };
 
 // to[i] = from[n − 1 − i]
@@ -58,14 +65,19 @@ HWY_INLINE void reverse(const Pixels<kBytes>& pixels, const uint8_t* from, uint8
   size_t i = 0;
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
   if constexpr (kBytes == 3) {
-    // As below, in blocks of 64 bytes.
-    constexpr size_t kStep = 21;
+    // As below, in blocks of 64 bytes; the last one of a short row ends with it.
+    constexpr size_t kStep = 21, kShort = 128;
     const Tag<uint8_t> d;
     alignas(64) static constexpr WideOrder kOrder;
-    const auto indices = hn::Load(d, kOrder.bytes);
+    const auto first = hn::Load(d, kOrder.first);
     for (; i + kStep + 1 <= n; i += kStep) {
       const auto v = hn::LoadU(d, from + (n - kStep - i) * 3 - 1);
-      hn::StoreU(decltype(v){_mm512_permutexvar_epi8(indices.raw, v.raw)}, d, to + i * 3);
+      hn::StoreU(decltype(v){_mm512_permutexvar_epi8(first.raw, v.raw)}, d, to + i * 3);
+    }
+    if (i != 0 && n <= kShort) {
+      const auto v = hn::LoadU(d, from), further = hn::LoadU(d, from + 2), last = hn::Load(d, kOrder.last);
+      hn::StoreU(decltype(v){_mm512_permutex2var_epi8(v.raw, last.raw, further.raw)}, d, to + n * 3 - 64);
+      return;
     }
   }
 #endif
@@ -324,9 +336,9 @@ void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t 
 // --- layouts ---
 
 template <class T>
-void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
+void copy_rows(Picture<const T> x, Picture<T> out, Streaming streaming) {
   join_rows(x, out);
-  stream = stream && x.height == 1;  // lines that two rows share would be written twice
+  const bool stream = streaming.on && x.height == 1;  // lines that two rows share would be written twice
   const Tag<T> d;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -335,7 +347,7 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
     if (packed && out_packed) {
       const auto n = static_cast<size_t>(x.width * x.channels);
       if (stream) {
-        map_unfenced(d, n, true, [](auto v) HWY_ATTR { return v; }, q, p);
+        stream_and_fetch(d, n, [](auto v) HWY_ATTR { return v; }, q, p, streaming.ahead);
       } else {
         copy_bytes(reinterpret_cast<const uint8_t*>(p), reinterpret_cast<uint8_t*>(q), n * sizeof(T));
       }
@@ -376,36 +388,62 @@ void copy_rows(Picture<const T> x, Picture<T> out, bool stream) {
 
 // --- to float32 ---
 
-// The three channels of Lanes(DF) interleaved pixels of bytes; reads a quarter more than they have.
-struct Deinterleave3 {
-  HWY_INLINE Deinterleave3() {
-    const hn::RebindToUnsigned<DF> du;
-    const hn::Repartition<uint8_t, DF> d8;
-    HWY_ALIGN uint32_t spread[hn::MaxLanes(du)];
-    HWY_ALIGN uint8_t bytes[3][hn::MaxLanes(d8)];
-    for (size_t k = 0; k < hn::MaxLanes(du); ++k) {
+// Where the bytes of each channel are: four bytes a pixel, of which three become 0, in blocks of four pixels
+// that begin with a whole 32-bit word each. last: of a vector that ends with the pixels.
+struct ColorOrder {
+  constexpr ColorOrder() : spread{}, last_spread{}, bytes{} {
+    for (size_t k = 0; k < kPixels; ++k) {
       spread[k] = static_cast<uint32_t>(k % 4 == 3 ? 0 : k / 4 * 3 + k % 4);
+      last_spread[k] = spread[k] + kPixels / 4;
       for (size_t c = 0; c < 3; ++c) {
         for (size_t b = 0; b < 4; ++b) {
           bytes[c][4 * k + b] = static_cast<uint8_t>(b == 0 ? 3 * (k % 4) + c : 0x80);
         }
       }
     }
-    blocks = hn::SetTableIndices(du, spread);
-    for (size_t c = 0; c < 3; ++c) channels[c] = hn::Load(d8, bytes[c]);
+  }
+  static constexpr size_t kPixels = hn::MaxLanes(DF());
+  uint32_t spread[kPixels], last_spread[kPixels];
+  uint8_t bytes[3][4 * kPixels];
+};
+
+// The three channels of Lanes(DF) interleaved pixels. Bytes are read a quarter more than they have: what lies
+// behind them, or before the last ones of a row.
+struct Deinterleave3 {
+  HWY_INLINE Deinterleave3() {
+    static constexpr ColorOrder kOrder;  // made for every row it would take as long as 30 pixels
+    const hn::RebindToUnsigned<DF> du;
+    blocks = hn::SetTableIndices(du, kOrder.spread);
+    last_blocks = hn::SetTableIndices(du, kOrder.last_spread);
+    for (size_t c = 0; c < 3; ++c) channels[c] = hn::LoadU(hn::Repartition<uint8_t, DF>(), kOrder.bytes[c]);
   }
   HWY_INLINE void operator()(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    split(p, blocks, v0, v1, v2);
+  }
+  HWY_INLINE void last(const uint8_t* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    split(p - hn::Lanes(DF()), last_blocks, v0, v1, v2);
+  }
+
+ private:
+  using Blocks = decltype(hn::SetTableIndices(hn::RebindToUnsigned<DF>(), ColorOrder().spread));
+  HWY_INLINE void split(const uint8_t* p, Blocks from, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
     const DF d;
     const hn::RebindToSigned<DF> di;
     const hn::RebindToUnsigned<DF> du;
     const hn::Repartition<uint8_t, DF> d8;
-    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), blocks));
+    const auto wide = hn::BitCast(d8, hn::TableLookupLanes(hn::BitCast(du, hn::LoadU(d8, p)), from));
     v0 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[0])));
     v1 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[1])));
     v2 = hn::ConvertTo(d, hn::BitCast(di, hn::TableLookupBytesOr0(wide, channels[2])));
   }
-  decltype(hn::SetTableIndices(hn::RebindToUnsigned<DF>(), static_cast<const uint32_t*>(nullptr))) blocks;
+  Blocks blocks, last_blocks;
   V<hn::Repartition<uint8_t, DF>> channels[3];
+};
+struct DeinterleaveFloats3 {
+  HWY_INLINE void operator()(const float* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const {
+    hn::LoadInterleaved3(DF(), p, v0, v1, v2);
+  }
+  HWY_INLINE void last(const float* p, V<DF>& v0, V<DF>& v1, V<DF>& v2) const { (*this)(p, v0, v1, v2); }
 };
 
 HWY_INLINE bool begins_line(const void* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; }
@@ -421,6 +459,10 @@ HWY_INLINE void with_store(bool stream, Body body) {
   }
 }
 
+// Numbers from which on it pays to begin with single ones up to a line: stores across two lines take as long
+// as two.
+constexpr size_t kWorthAligning = 1024;
+
 // One channel: n neighbours.
 template <class T>
 HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, size_t n, bool stream) {
@@ -432,7 +474,7 @@ HWY_INLINE void normalize_plane(const T* p, float scale, float bias, float* q, s
     q[i] = static_cast<float>(p[i]) * scale + bias;
     ++i;
   };
-  while (stream && i < n && !begins_line(q + i)) pixel();
+  while ((stream || n >= kWorthAligning) && i < n && !begins_line(q + i)) pixel();
   with_store(stream, [&](auto store) HWY_ATTR {
     for (; i + N <= n; i += N) store(hn::Add(hn::Mul(load_float(d, p + i), s), b), q + i);
   });
@@ -450,7 +492,7 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
     for (size_t c = 0; c < channels; ++c) q[i + c] = static_cast<float>(p[i + c]) * scale[c] + bias[c];
     i += channels;
   };
-  while (stream && i < n && !begins_line(q + i)) pixel();
+  while ((stream || n >= kWorthAligning) && i < n && !begins_line(q + i)) pixel();
   constexpr size_t kMost = 8;  // channels whose pattern is worth making
   if (channels <= kMost && n >= channels * N) {
     HWY_ALIGN float scales[kMost * hn::MaxLanes(d)], biases[kMost * hn::MaxLanes(d)];
@@ -470,49 +512,67 @@ HWY_INLINE void normalize_packed(const T* p, const float* scale, const float* bi
   while (i < n) pixel();
 }
 
+// Three channels, interleaved, to planes of their own.
 template <class T>
 HWY_INLINE void normalize_3_to_planes(const T* p, const float* scale, const float* bias, float* q,
-                                      ptrdiff_t plane, size_t n, bool stream) {
+                                      ptrdiff_t plane, size_t n, bool stream, const void* ahead) {
   const DF d;
   const size_t N = hn::Lanes(d);
+  constexpr size_t kReach = sizeof(T) == 1 ? 4 : 3;  // elements a pixel that a load reads
   const auto s0 = hn::Set(d, scale[0]), s1 = hn::Set(d, scale[1]), s2 = hn::Set(d, scale[2]);
   const auto b0 = hn::Set(d, bias[0]), b1 = hn::Set(d, bias[1]), b2 = hn::Set(d, bias[2]);
   float *q0 = q, *q1 = q + plane, *q2 = q + 2 * plane;
-  const auto pixel = [&](size_t i) HWY_ATTR {
-    q0[i] = static_cast<float>(p[3 * i]) * scale[0] + bias[0];
-    q1[i] = static_cast<float>(p[3 * i + 1]) * scale[1] + bias[1];
-    q2[i] = static_cast<float>(p[3 * i + 2]) * scale[2] + bias[2];
-  };
+  const std::conditional_t<sizeof(T) == 1, Deinterleave3, DeinterleaveFloats3> load;
   size_t i = 0;
-  const auto vectors = [&](auto load, size_t reach, auto store) HWY_ATTR {
-    for (; 3 * i + reach <= 3 * n; i += N) {
-      V<DF> v0, v1, v2;
-      load(p + 3 * i, v0, v1, v2);
-      store(hn::Add(hn::Mul(v0, s0), b0), q0 + i);
-      store(hn::Add(hn::Mul(v1, s1), b1), q1 + i);
-      store(hn::Add(hn::Mul(v2, s2), b2), q2 + i);
+  const auto pixels_until = [&](size_t end) HWY_ATTR {
+    for (; i < end; ++i) {
+      q0[i] = static_cast<float>(p[3 * i]) * scale[0] + bias[0];
+      q1[i] = static_cast<float>(p[3 * i + 1]) * scale[1] + bias[1];
+      q2[i] = static_cast<float>(p[3 * i + 2]) * scale[2] + bias[2];
     }
   };
-  const auto all = [&](auto store) HWY_ATTR {
-    if constexpr (sizeof(T) == 1) {
-      vectors(Deinterleave3(), 4 * N, store);
-    } else {
-      vectors([d](const T* at, V<DF>& v0, V<DF>& v1, V<DF>& v2)
-                  HWY_ATTR { hn::LoadInterleaved3(d, at, v0, v1, v2); },
-              3 * N, store);
-    }
+  if (n < 2 * N) return pixels_until(n);
+  const auto store_at = [&](size_t k, V<DF> v0, V<DF> v1, V<DF> v2, auto store) HWY_ATTR {
+    store(hn::Add(hn::Mul(v0, s0), b0), q0 + k);
+    store(hn::Add(hn::Mul(v1, s1), b1), q1 + k);
+    store(hn::Add(hn::Mul(v2, s2), b2), q2 + k);
   };
+  V<DF> v0, v1, v2;
+  const auto plain = [d](V<DF> v, float* to) HWY_ATTR { hn::StoreU(v, d, to); };
   // Only planes that begin at the same place in a line can all be streamed to.
   stream = stream && plane % 16 == 0;
-  while (stream && i < n && !begins_line(q0 + i)) pixel(i++);
-  with_store(stream, all);
-  for (; i < n; ++i) pixel(i);
+  if (stream) {
+    while (i < n && !begins_line(q0 + i)) pixels_until(i + 1);
+  } else if (const size_t past = reinterpret_cast<uintptr_t>(q0) / sizeof(float) % N; past != 0) {
+    // From the first whole vector of q's own on: one across two lines is stored twice.
+    load(p, v0, v1, v2);
+    store_at(0, v0, v1, v2, plain);
+    i = N - past;
+  }
+  const bool fetch = stream && ahead != nullptr;
+  const auto from = reinterpret_cast<uintptr_t>(ahead);
+  with_store(stream, [&](auto store) HWY_ATTR {
+    for (; 3 * i + kReach * N <= 3 * n; i += N) {
+      if (fetch) fetch_to_second(from + 3 * i * sizeof(T));
+      load(p + 3 * i, v0, v1, v2);
+      store_at(i, v0, v1, v2, store);
+    }
+    for (; i + N <= n; i += N) {
+      load.last(p + 3 * i, v0, v1, v2);
+      store_at(i, v0, v1, v2, store);
+    }
+  });
+  if (stream) return pixels_until(n);
+  if (i == n) return;
+  load.last(p + 3 * (n - N), v0, v1, v2);
+  store_at(n - N, v0, v1, v2, plain);
 }
 
 template <class T>
 void normalize_rows(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
-                    bool stream) {
+                    Streaming streaming) {
   join_rows(x, out);
+  const bool stream = streaming.on;
   const bool packed = is_interleaved(x), out_packed = is_interleaved(out);
   const auto width = static_cast<size_t>(x.width), channels = static_cast<size_t>(x.channels);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
@@ -526,7 +586,8 @@ void normalize_rows(Picture<const T> x, const float* scale, const float* bias, P
                         stream);
       }
     } else if (channels == 3 && packed && out.pixel_stride == 1) {
-      normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream);
+      normalize_3_to_planes(p, scale, bias, q, out.channel_stride, width, stream,
+                            x.height == 1 ? streaming.ahead : nullptr);
     } else {
       for (ptrdiff_t i = 0; i < x.width; ++i) {
         for (ptrdiff_t c = 0; c < x.channels; ++c) {

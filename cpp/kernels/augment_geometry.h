@@ -81,9 +81,9 @@ struct GeometryTable {
                       std::ptrdiff_t n, T* out);
   // out = x·scale + bias, a number a channel. Any two kinds.
   void (*normalize)(Picture<const T> x, const float* scale, const float* bias, Picture<float> out,
-                    bool stream);
+                    Streaming streaming);
   // out = x, of any strides.
-  void (*copy)(Picture<const T> x, Picture<T> out, bool stream);
+  void (*copy)(Picture<const T> x, Picture<T> out, Streaming streaming);
   void (*finish_stream)(bool stream);
 };
 

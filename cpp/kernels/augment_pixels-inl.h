@@ -49,14 +49,21 @@ inline void byte_look_up(Row<uint8_t> row, const uint8_t* tables, ptrdiff_t tabl
   }
 }
 
-inline void look_up_rows(Picture<const uint8_t> x, const uint8_t* table, Picture<uint8_t> out, bool stream) {
+inline void look_up_rows(Picture<const uint8_t> x, const uint8_t* table, Picture<uint8_t> out,
+                         Streaming streaming) {
+  const DBytes d;
   join_rows(x, out);
   const ByteTable look_up(table);
+  const auto op = [look_up](auto v) HWY_ATTR { return look_up(v); };  // a copy: bytes alias a reference
+  const auto n = static_cast<size_t>(x.width * x.channels);
   for (ptrdiff_t y = 0; y < x.height; ++y) {
-    map_unfenced(
-        DBytes(), static_cast<size_t>(x.width * x.channels), stream,
-        [&](auto v) HWY_ATTR { return look_up(v); }, out.data + y * out.row_stride,
-        x.data + y * x.row_stride);
+    const uint8_t* const from = x.data + y * x.row_stride;
+    uint8_t* const to = out.data + y * out.row_stride;
+    if (streaming.on) {
+      stream_and_fetch(d, n, op, to, from, x.height == 1 ? streaming.ahead : nullptr);
+    } else {
+      map_unfenced(d, n, false, op, to, from);
+    }
   }
 }
 

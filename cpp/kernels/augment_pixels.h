@@ -26,7 +26,7 @@ struct PixelTable {
   // channel c: tables + (table_channels == 1 ? 0 : c·256).
   void (*look_up)(Row<T> row, const std::uint8_t* tables, std::ptrdiff_t table_channels);
   // Bytes only, nullptr for floats: out = table[x], both interleaved, or planes of one channel.
-  void (*look_up_rows)(Picture<const T> x, const std::uint8_t* table, Picture<T> out, bool stream);
+  void (*look_up_rows)(Picture<const T> x, const std::uint8_t* table, Picture<T> out, Streaming streaming);
   // kSaturation, kHue, kGrayscale, kPermute; float: kBrightness, kScale, kGamma, kPosterize, kSolarize,
   // kInvert too. `parameters` is the sample's row of Step::parameters. One channel: saturation, hue and
   // grayscale change nothing.

@@ -16,6 +16,7 @@ namespace HWY_NAMESPACE {
 
 using augment::Picture;
 using augment::Row;
+using augment::Streaming;
 
 // Memory that does not overlap. memcpy is a dear call for the row of a small image, and slow for one whose
 // place in a line changes: so only what is long goes there.
@@ -41,6 +42,37 @@ HWY_INLINE void copy_bytes(const uint8_t* from, uint8_t* to, size_t n) {
   if (n >= hn::Lanes(d) && n <= kLong) return by_vectors(d);
   if (n >= hn::Lanes(d128) && n <= kLong) return by_vectors(d128);
   memcpy(to, from, n);
+}
+
+// Into the second cache; any address is legal.
+HWY_INLINE void fetch_to_second(uintptr_t address) {
+#if HWY_COMPILER_GCC  // and clang
+  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+#else
+  hwy::Prefetch(reinterpret_cast<const char*>(address));
+#endif
+}
+
+// What is fetched while x is read: as much from `ahead` on, or what comes a page later.
+HWY_INLINE uintptr_t fetched(const void* x, const void* ahead) {
+  return ahead != nullptr ? reinterpret_cast<uintptr_t>(ahead) : reinterpret_cast<uintptr_t>(x) + 4096;
+}
+
+// y = op(x) for n elements around the cache. Fetching meanwhile saves a fifth of a copy's time: reads that
+// miss both caches wait behind the stores.
+template <class D, class Op, class T = hn::TFromD<D>>
+HWY_INLINE void stream_and_fetch(D d, size_t n, Op op, T* y, const T* x, const void* ahead) {
+  const uintptr_t fetch = fetched(x, ahead);
+  constexpr size_t kLine = 64 / sizeof(T);
+  const size_t N = hn::Lanes(d);
+  const size_t head = HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine);
+  map_unfenced(d, head, false, op, y, x);
+  size_t i = head;
+  for (; i + kLine <= n; i += kLine) {
+    fetch_to_second(fetch + i * sizeof(T));
+    for (size_t k = i; k < i + kLine; k += N) hn::Stream(op(hn::LoadU(d, x + k)), d, y + k);
+  }
+  map_unfenced(d, n - i, false, op, y + i, x + i);
 }
 
 using DF = Tag<float>;

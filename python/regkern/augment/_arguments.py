@@ -24,7 +24,7 @@ def sized(function: str, name: str, value: Any, n: int) -> Floats:
         raise TypeError(f"{function}: {name} must be a number or an array of numbers, got {value!r}") from None
     if a.shape not in ((), (n,)):
         raise ValueError(f"{function}: {name} must be one number or have shape ({n},), got shape {a.shape}")
-    return np.broadcast_to(a, (n,))
+    return a if a.ndim else np.broadcast_to(a, (n,))
 
 
 def numbers(

@@ -45,13 +45,14 @@ class Images(NamedTuple):
 
     def after(self, steps: Sequence[Step]) -> Images:
         """What steps make of them."""
-        height, width, dtype = self.height, self.width, self.dtype
+        n, height, width, channels, dtype = self
         for step in steps:
             if step.op in SIZED:
                 height, width = step.size
             elif step.op is Op.NORMALIZE:
                 dtype = FLOAT32
-        return Images(self.n, height, width, self.channels, dtype)
+        after = (n, height, width, channels, dtype)
+        return self if after == self else Images(*after)
 
 
 SIZED = frozenset((Op.ROTATE90, Op.CROP, Op.WARP, Op.RESIZE))  # what has the size of its result as step.size

@@ -376,5 +376,11 @@ class Normalize(Transform):
         )
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        mean, std = (check.channels("Normalize", k, getattr(self, k), images.channels) for k in ("mean", "std"))
-        return [_steps.normalize(images.n, mean, std, images.dtype)]
+        return [_normalization(self.mean, self.std, images)]
+
+
+@functools.lru_cache(maxsize=64)
+def _normalization(mean: float | tuple[float, ...], std: float | tuple[float, ...], images: Images) -> Step:
+    """The same for all batches of one size."""
+    means, stds = (check.channels("Normalize", *k, images.channels) for k in (("mean", mean), ("std", std)))
+    return _steps.normalize(images.n, means, stds, images.dtype)

@@ -202,12 +202,9 @@ class Compose(Pipeline):
             sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
         else:
             self._given(params)
-        followers = [
-            self._follower(*f, n, single) for f in (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
-        ]
-        if self._mix is not None and not all(f is None for f in followers):
-            raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
-        self._check_followers(followers, images)
+        followers: list[Array | None] = []
+        if masks is not None or boxes is not None or keypoints is not None:
+            followers = self._followers(masks, boxes, keypoints, images, single)
 
         steps: list[Step] = []
         drawn: dict[str, Params] = {}
@@ -231,7 +228,7 @@ class Compose(Pipeline):
         results: list[Any] = [y]
         if labels is not None:
             results.append(labels)
-        if not all(f is None for f in followers):
+        if followers:
             results += self._follow(followers, steps, images, current, single)
         if return_params:
             results.append(drawn)
@@ -248,6 +245,22 @@ class Compose(Pipeline):
         if self._collate is None:
             self._collate = Collate(self)
         return self._collate(samples)
+
+    def _followers(
+        self,
+        masks: ArrayLike | None,
+        boxes: ArrayLike | None,
+        keypoints: ArrayLike | None,
+        images: Images,
+        single: bool,
+    ) -> list[Array | None]:
+        """What moves with the images, checked: masks, boxes, keypoints."""
+        given = (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
+        followers = [self._follower(name, value, images.n, single) for name, value in given]
+        if self._mix is not None:
+            raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
+        self._check_followers(followers, images)
+        return followers
 
     def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
         if value is None:
