@@ -225,7 +225,7 @@ def _exempt(no_decay: NoDecay | None, key: Key, w: Array) -> bool:
 
 
 def _states(weights: list[Array], value: float) -> list[Array]:
-    """A state for each of ``weights``, of its shape and memory order, all in one piece of memory.
+    """A state for each of ``weights``, of its shape and memory order, at lines of one piece of memory.
 
     Large pieces lie on huge pages, which many small ones would not.
     """
@@ -233,7 +233,8 @@ def _states(weights: list[Array], value: float) -> list[Array]:
     if any(a.dtype.kind != "f" for a in like):  # the engine says what is wrong
         return like
     ends = np.cumsum([0, *(-(-a.nbytes // 64) * 64 for a in like)])
-    memory = np.empty(ends[-1], np.uint8)
+    memory = np.empty(ends[-1] + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
     states = [
         np.ndarray(a.shape, a.dtype, memory, offset, a.strides) if a.size else a
         for a, offset in zip(like, ends[:-1], strict=True)
