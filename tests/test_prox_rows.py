@@ -296,6 +296,30 @@ def test_groups_against_the_reference(size: int, isa: str, dtype: type, rng: np.
         check(sparse, rk.prox_group_l2(rk.prox_l1(x, 0.3), t, axis=1, **options), x)
 
 
+@pytest.mark.parametrize("size", [16, 32, 40, 64, 512])
+@pytest.mark.parametrize("groups", [1, 7, 8, 9, 60_000])
+def test_groups_wherever_the_output_lies(
+    groups: int, size: int, isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Stores are aligned, and go around the cache where there is much: vectors across two groups, parts at the ends."""
+    if groups > 9 and (size != 64 or dtype != np.float32):
+        pytest.skip("one large case is enough")
+    n = groups * size
+    x = rng.standard_normal(n).astype(dtype)
+    expected = rk.prox_group_l2(x.reshape(groups, size).T.copy(), 0.9 * size**0.5, axis=0).T.reshape(-1)
+    for offset in (0, 1, 5, 12):
+        memory = np.full(n + 64, 7, dtype)
+        start = -memory.ctypes.data % 64 // memory.itemsize + offset
+        y = memory[start : start + n]
+        rk.prox_group_l2(x, 0.9 * size**0.5, group_size=size, out=y)
+        assert_same_bits(y, expected, offset)
+        y[:] = x
+        rk.prox_group_l2(y, 0.9 * size**0.5, group_size=size, out=y)
+        assert_same_bits(y, expected, offset)
+        assert (memory[:start] == 7).all()
+        assert (memory[start + n :] == 7).all()
+
+
 def test_ragged_groups(dtype: type, rng: np.random.Generator) -> None:
     x = rng.standard_normal((5, 40)).astype(dtype)
     indptr, weights = [2, 2, 5, 60, 61, 150], np.array([1, 0.5, 2, 0, 1], dtype)

@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 #include <string>
-#include <unordered_map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -29,68 +29,101 @@ py::object l2_decay(py::handle w, py::handle rate, py::handle out) {
   return to.object();
 }
 
-// --- what the options of a step mean, one reader a rule ---------------------------------------------------
+// --- what the options of a step mean ----------------------------------------------------------------------
 
-// A name as the string that Python keeps of it. Made once for each literal: a step reads a dozen of them.
-py::handle interned(const char* literal) {
-  static std::unordered_map<const void*, PyObject*> made;
-  PyObject*& name = made[literal];
-  if (name == nullptr) name = PyUnicode_InternFromString(literal);
-  return name;
+enum Option {
+  kStep,
+  kLr,
+  kMomentum,
+  kDampening,
+  kNesterov,
+  kBetas,
+  kAlpha,
+  kBeta,
+  kEps,
+  kWeightDecay,
+  kDecoupled,
+  kMaximize,
+  kL1,
+  kL2,
+  kL2Convention,
+  kMetric,
+  kOptions
+};
+constexpr const char* kOptionNames[kOptions] = {
+    "step", "lr",           "momentum",  "dampening", "nesterov", "betas", "alpha",         "beta",
+    "eps",  "weight_decay", "decoupled", "maximize",  "l1",       "l2",    "l2_convention", "metric"};
+
+// What a group says of an option. Names are strings that Python keeps: a step reads a dozen.
+py::handle option_of(py::handle group, Option option) {
+  static const auto names = [] {
+    std::array<PyObject*, kOptions> made;
+    std::transform(std::begin(kOptionNames), std::end(kOptionNames), made.begin(),
+                   PyUnicode_InternFromString);
+    return made;
+  }();
+  const py::handle value = PyDict_GetItemWithError(group.ptr(), names[option]);
+  if (!value) throw py::key_error(kOptionNames[option]);
+  return value;
 }
 
-// Options of one group by name, and which states the rule has been given.
+// Options of one group, those that the rule has, and which states the rule has been given.
 struct Settings {
   const char* function;
-  py::dict values;
+  std::array<py::handle, kOptions> values;
   std::array<bool, kMaxStates> has;
 
-  Arg arg(const char* name) const { return {function, name}; }
-  py::object operator[](const char* name) const { return values[interned(name)]; }
-  double nonnegative(const char* name) const { return finite_nonnegative(arg(name), (*this)[name]); }
-  bool is(const char* name) const { return flag(arg(name), (*this)[name]); }
-  std::string text(const char* name) const { return py::cast<std::string>(py::repr((*this)[name])); }
+  Arg arg(Option option) const { return {function, kOptionNames[option]}; }
+  double real(Option o) const { return bindings::real(arg(o), values[o]); }
+  double nonnegative(Option o) const { return finite_nonnegative(arg(o), values[o]); }
+  bool is(Option o) const { return flag(arg(o), values[o]); }
+  std::string text(Option o) const { return py::cast<std::string>(py::repr(values[o])); }
 
-  double positive(const char* name) const {
-    const double v = nonnegative(name);
-    if (v == 0) value_error(arg(name), "be > 0", text(name));
+  double positive(Option o) const {
+    const double v = nonnegative(o);
+    if (v == 0) value_error(arg(o), "be > 0", text(o));
     return v;
   }
-  double below_one(const char* name, py::handle value) const {
-    const double v = real(arg(name), value);
-    if (!(v >= 0 && v < 1)) value_error(arg(name), "be in [0, 1)", py::cast<std::string>(py::repr(value)));
+  static double below_one(Arg arg, py::handle value) {
+    const double v = bindings::real(arg, value);
+    if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", py::cast<std::string>(py::repr(value)));
     return v;
   }
   std::pair<double, double> betas() const {
-    const py::object both = (*this)["betas"];
-    if (!PySequence_Check(both.ptr()) || py::len(both) != 2) {
-      type_error(arg("betas"), "be two numbers", both);
-    }
-    return {below_one("betas[0]", both[py::int_(0)]), below_one("betas[1]", both[py::int_(1)])};
+    const py::handle both = values[kBetas];
+    if (!PySequence_Check(both.ptr()) || py::len(both) != 2) type_error(arg(kBetas), "be two numbers", both);
+    const py::object first = both[py::int_(0)], second = both[py::int_(1)];
+    return {below_one({function, "betas[0]"}, first), below_one({function, "betas[1]"}, second)};
   }
   // One of two words; true for the second.
-  bool either(const char* name, const char* first, const char* second) const {
-    const py::object word = (*this)[name];
-    if (!word.equal(py::str(first)) && !word.equal(py::str(second))) {
-      value_error(arg(name), std::string("be '") + first + "' or '" + second + "'", text(name));
+  bool either(Option o, const char* first, const char* second) const {
+    const auto equals = [&](const char* word) {
+      PyObject* p = values[o].ptr();
+      return PyUnicode_Check(p) && PyUnicode_CompareWithASCIIString(p, word) == 0;
+    };
+    const bool is_second = equals(second);
+    if (!is_second && !equals(first)) {
+      value_error(arg(o), std::string("be '") + first + "' or '" + second + "'", text(o));
     }
-    return word.equal(py::str(second));
+    return is_second;
   }
   void require_state(std::size_t k, const char* name) const {
-    if (!has[k]) type_error(arg(name), "be an ndarray", py::none());
+    if (!has[k]) type_error({function, name}, "be an ndarray", py::none());
   }
   void require_buffer(std::size_t k, double momentum) const {
-    if (momentum > 0 && !has[k]) value_error(arg("buffer"), "be an array where momentum > 0", "None");
+    if (momentum > 0 && !has[k]) {
+      value_error({function, "buffer"}, "be an array where momentum > 0", "None");
+    }
   }
 };
 
 template <class T, template <class> class Options>
 Options<T> shared_options(const Settings& s, double lr) {
-  const double decay = s.nonnegative("weight_decay"), l1 = s.nonnegative("l1");
-  const bool decoupled = s.is("decoupled");
-  const bool diagonal = s.values.contains(interned("metric")) && s.either("metric", "euclidean", "diag");
+  const double decay = s.nonnegative(kWeightDecay), l1 = s.nonnegative(kL1);
+  const bool decoupled = s.is(kDecoupled);
+  const bool diagonal = s.values[kMetric] && s.either(kMetric, "euclidean", "diag");
   Options<T> o;
-  o.scale = s.is("maximize") ? T{-1} : T{1};
+  o.scale = s.is(kMaximize) ? T{-1} : T{1};
   o.decay = decay == 0 ? Decay::kNone : decoupled ? Decay::kDecoupled : Decay::kCoupled;
   o.weight_decay = static_cast<T>(decoupled ? lr * decay : decay);
   o.prox = l1 == 0 ? Prox::kNone : diagonal ? Prox::kDiagonal : Prox::kEuclidean;
@@ -100,111 +133,154 @@ Options<T> shared_options(const Settings& s, double lr) {
   return o;
 }
 
-template <class T>
-SgdOptions<T> sgd_options(const Settings& s) {
-  const double lr = s.nonnegative("lr"), momentum = s.nonnegative("momentum");
-  const double dampening = s.nonnegative("dampening");
-  auto o = shared_options<T, SgdOptions>(s, lr);
-  o.lr = static_cast<T>(lr);
-  o.momentum = static_cast<T>(momentum);
-  o.undampened = static_cast<T>(1 - dampening);
-  o.nesterov = s.is("nesterov");
-  s.require_buffer(0, momentum);
-  if (o.nesterov && !(momentum > 0 && dampening == 0)) {
-    value_error(s.arg("nesterov"), "go with momentum > 0 and dampening = 0",
-                "momentum = " + s.text("momentum") + ", dampening = " + s.text("dampening"));
+// A rule as Python sees it: its name, the names of its states, and its options, each in the order of the
+// arguments; read() checks the options and says what they mean.
+
+struct Sgd {
+  static constexpr const char* kName = "sgd_step";
+  static constexpr std::array kStates = {"buffer"};
+  static constexpr std::array kTakes = {kLr,          kMomentum,  kDampening, kNesterov,
+                                        kWeightDecay, kDecoupled, kMaximize,  kL1};
+
+  template <class T>
+  static SgdOptions<T> read(const Settings& s) {
+    const double lr = s.nonnegative(kLr), momentum = s.nonnegative(kMomentum);
+    const double dampening = s.nonnegative(kDampening);
+    auto o = shared_options<T, SgdOptions>(s, lr);
+    o.lr = static_cast<T>(lr);
+    o.momentum = static_cast<T>(momentum);
+    o.undampened = static_cast<T>(1 - dampening);
+    o.nesterov = s.is(kNesterov);
+    s.require_buffer(0, momentum);
+    if (o.nesterov && !(momentum > 0 && dampening == 0)) {
+      value_error(s.arg(kNesterov), "go with momentum > 0 and dampening = 0",
+                  "momentum = " + s.text(kMomentum) + ", dampening = " + s.text(kDampening));
+    }
+    return o;
   }
-  return o;
-}
+};
 
-template <class T>
-AdamOptions<T> adam_options(const Settings& s) {
-  const double lr = s.nonnegative("lr"), eps = s.nonnegative("eps");
-  const auto [beta1, beta2] = s.betas();
-  const auto t = static_cast<double>(integer(s.arg("step"), s["step"]));
-  if (t < 1) value_error(s.arg("step"), "be >= 1", s.text("step"));
-  auto o = shared_options<T, AdamOptions>(s, lr);
-  o.lr = static_cast<T>(lr / (1 - std::pow(beta1, t)));
-  o.fresh1 = static_cast<T>(1 - beta1);
-  o.beta2 = static_cast<T>(beta2);
-  o.fresh2 = static_cast<T>(1 - beta2);
-  o.unbias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
-  o.eps = static_cast<T>(eps);
-  s.require_state(0, "exp_avg");
-  s.require_state(1, "exp_avg_sq");
-  return o;
-}
+struct Adam {
+  static constexpr const char* kName = "adam_step";
+  static constexpr std::array kStates = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"};
+  static constexpr std::array kTakes = {kStep,      kLr,       kBetas, kEps,   kWeightDecay,
+                                        kDecoupled, kMaximize, kL1,    kMetric};
 
-template <class T>
-AdagradOptions<T> adagrad_options(const Settings& s) {
-  const double lr = s.nonnegative("lr");
-  auto o = shared_options<T, AdagradOptions>(s, lr);
-  o.lr = static_cast<T>(lr);
-  o.eps = static_cast<T>(s.nonnegative("eps"));
-  s.require_state(0, "square_sum");
-  return o;
-}
+  template <class T>
+  static AdamOptions<T> read(const Settings& s) {
+    const double lr = s.nonnegative(kLr), eps = s.nonnegative(kEps);
+    const auto [beta1, beta2] = s.betas();
+    const auto t = static_cast<double>(integer(s.arg(kStep), s.values[kStep]));
+    if (t < 1) value_error(s.arg(kStep), "be >= 1", s.text(kStep));
+    auto o = shared_options<T, AdamOptions>(s, lr);
+    o.lr = static_cast<T>(lr / (1 - std::pow(beta1, t)));
+    o.fresh1 = static_cast<T>(1 - beta1);
+    o.beta2 = static_cast<T>(beta2);
+    o.fresh2 = static_cast<T>(1 - beta2);
+    o.unbias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
+    o.eps = static_cast<T>(eps);
+    s.require_state(0, "exp_avg");
+    s.require_state(1, "exp_avg_sq");
+    return o;
+  }
+};
 
-template <class T>
-RmspropOptions<T> rmsprop_options(const Settings& s) {
-  const double lr = s.nonnegative("lr"), alpha = s.below_one("alpha", s["alpha"]),
-               momentum = s.nonnegative("momentum");
-  auto o = shared_options<T, RmspropOptions>(s, lr);
-  o.lr = static_cast<T>(lr);
-  o.alpha = static_cast<T>(alpha);
-  o.fresh = static_cast<T>(1 - alpha);
-  o.eps = static_cast<T>(s.nonnegative("eps"));
-  o.momentum = static_cast<T>(momentum);
-  s.require_state(0, "square_avg");
-  s.require_buffer(2, momentum);
-  return o;
-}
+struct Adagrad {
+  static constexpr const char* kName = "adagrad_step";
+  static constexpr std::array kStates = {"square_sum"};
+  static constexpr std::array kTakes = {kLr, kEps, kWeightDecay, kDecoupled, kMaximize, kL1, kMetric};
 
-template <class T>
-FtrlOptions<T> ftrl_options(const Settings& s) {
-  const double lr = s.positive("lr"), beta = s.nonnegative("beta"), l1 = s.nonnegative("l1");
-  const double l2 = s.nonnegative("l2") * (s.either("l2_convention", "paper", "keras") ? 2 : 1);
-  auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is not multiplied by lr
-  o.alpha = static_cast<T>(lr);
-  o.beta = static_cast<T>(beta);
-  o.l1 = static_cast<T>(l1);
-  o.l2 = static_cast<T>(l2);
-  o.penalty_l2 += l2;
-  s.require_state(0, "z");
-  s.require_state(1, "n");
-  return o;
-}
+  template <class T>
+  static AdagradOptions<T> read(const Settings& s) {
+    const double lr = s.nonnegative(kLr);
+    auto o = shared_options<T, AdagradOptions>(s, lr);
+    o.lr = static_cast<T>(lr);
+    o.eps = static_cast<T>(s.nonnegative(kEps));
+    s.require_state(0, "square_sum");
+    return o;
+  }
+};
 
-template <class T>
-LionOptions<T> lion_options(const Settings& s) {
-  const double lr = s.nonnegative("lr");
-  const auto [beta1, beta2] = s.betas();
-  auto o = shared_options<T, LionOptions>(s, lr);
-  o.lr = static_cast<T>(lr);
-  o.beta1 = static_cast<T>(beta1);
-  o.fresh1 = static_cast<T>(1 - beta1);
-  o.beta2 = static_cast<T>(beta2);
-  o.fresh2 = static_cast<T>(1 - beta2);
-  s.require_state(0, "exp_avg");
-  return o;
-}
+struct Rmsprop {
+  static constexpr const char* kName = "rmsprop_step";
+  static constexpr std::array kStates = {"square_avg", "grad_avg", "buffer"};
+  static constexpr std::array kTakes = {kLr,        kAlpha,    kEps, kMomentum, kWeightDecay,
+                                        kDecoupled, kMaximize, kL1,  kMetric};
 
-// Calls body with the reader of a rule.
-template <class T, class Body>
-void with_reader(const std::string& rule, Body&& body) {
-  if (rule == "sgd_step") return body(&sgd_options<T>);
-  if (rule == "adam_step") return body(&adam_options<T>);
-  if (rule == "adagrad_step") return body(&adagrad_options<T>);
-  if (rule == "rmsprop_step") return body(&rmsprop_options<T>);
-  if (rule == "ftrl_step") return body(&ftrl_options<T>);
-  if (rule == "lion_step") return body(&lion_options<T>);
-  throw py::value_error("step: no rule is named " + rule);
+  template <class T>
+  static RmspropOptions<T> read(const Settings& s) {
+    const double lr = s.nonnegative(kLr), alpha = s.below_one(s.arg(kAlpha), s.values[kAlpha]),
+                 momentum = s.nonnegative(kMomentum);
+    auto o = shared_options<T, RmspropOptions>(s, lr);
+    o.lr = static_cast<T>(lr);
+    o.alpha = static_cast<T>(alpha);
+    o.fresh = static_cast<T>(1 - alpha);
+    o.eps = static_cast<T>(s.nonnegative(kEps));
+    o.momentum = static_cast<T>(momentum);
+    s.require_state(0, "square_avg");
+    s.require_buffer(2, momentum);
+    return o;
+  }
+};
+
+struct Ftrl {
+  static constexpr const char* kName = "ftrl_step";
+  static constexpr std::array kStates = {"z", "n"};
+  static constexpr std::array kTakes = {kLr,           kBeta,        kL1,        kL2,
+                                        kL2Convention, kWeightDecay, kDecoupled, kMaximize};
+
+  template <class T>
+  static FtrlOptions<T> read(const Settings& s) {
+    const double lr = s.positive(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
+    const double l2 = s.nonnegative(kL2) * (s.either(kL2Convention, "paper", "keras") ? 2 : 1);
+    auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is without lr
+    o.alpha = static_cast<T>(lr);
+    o.beta = static_cast<T>(beta);
+    o.l1 = static_cast<T>(l1);
+    o.l2 = static_cast<T>(l2);
+    o.penalty_l2 += l2;
+    s.require_state(0, "z");
+    s.require_state(1, "n");
+    return o;
+  }
+};
+
+struct Lion {
+  static constexpr const char* kName = "lion_step";
+  static constexpr std::array kStates = {"exp_avg"};
+  static constexpr std::array kTakes = {kLr, kBetas, kWeightDecay, kDecoupled, kMaximize, kL1};
+
+  template <class T>
+  static LionOptions<T> read(const Settings& s) {
+    const double lr = s.nonnegative(kLr);
+    const auto [beta1, beta2] = s.betas();
+    auto o = shared_options<T, LionOptions>(s, lr);
+    o.lr = static_cast<T>(lr);
+    o.beta1 = static_cast<T>(beta1);
+    o.fresh1 = static_cast<T>(1 - beta1);
+    o.beta2 = static_cast<T>(beta2);
+    o.fresh2 = static_cast<T>(1 - beta2);
+    s.require_state(0, "exp_avg");
+    return o;
+  }
+};
+
+// Calls body with the rule of a name.
+template <class Body>
+void with_rule(const std::string& name, Body&& body) {
+  const auto found = [&]<class... Rule>() {
+    return ((name == Rule::kName && (body(Rule()), true)) || ...);
+  }.template operator()<Sgd, Adam, Adagrad, Rmsprop, Ftrl, Lion>();
+  if (!found) throw py::value_error("step: no rule is named " + name);
 }
 
 // --- the arrays of a step ---------------------------------------------------------------------------------
 
-// Weights and states that a rule steps, checked once, and again only where one of the arrays has been given
-// other memory, shape or flags since.
+using Proxy = py::detail::PyArray_Proxy;
+constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+
+// Weights and states that a rule steps, checked once, and the weights again where one of them has been given
+// other memory, shape or flags since. The states are the optimizer's own, which nobody can do that to.
 class Parameters {
  public:
   // `keys` tell the arrays of a list apart in messages: the third weight is names[0] + keys[2], its gradient
@@ -231,24 +307,65 @@ class Parameters {
 
   // Reads the options of all groups, which checks them.
   void check_options(const py::list& groups) const {
-    with_reader<double>(rule_, [&](auto read) {
-      for (const py::handle values : groups) read(settings(values));
-    });
+    with_rule(rule_, [&](auto rule) { read<double>(rule, groups, true); });
   }
 
-  // One step → (whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None).
-  py::tuple step(const py::list& grads, const py::list& groups, py::handle max_norm, bool skip_nonfinite,
-                 bool collect) {
+  // One step → (whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None,
+  // positions of the parameters left alone for want of a gradient, or None). `group` replaces the
+  // constructor's where it is not None.
+  py::tuple step(const py::list& grads, const py::list& groups, py::handle group, py::handle max_norm,
+                 bool skip_nonfinite, bool collect) {
     const double limit =
         max_norm.is_none() ? 0 : finite_nonnegative({function_.c_str(), "max_grad_norm"}, max_norm);
     if (!sound_ || !unchanged()) check();
-    std::vector<Array> gradients = checked(grads);
+    if (grads.size() != keys_.size()) {
+      value_error({function_.c_str(), "grads"}, "hold " + std::to_string(keys_.size()) + " arrays",
+                  std::to_string(grads.size()));
+    }
+    Call call;
+    call.grads = py::reinterpret_steal<py::tuple>(PyList_AsTuple(grads.ptr()));
+    if (!group.is_none()) call.group = py::cast<std::vector<std::size_t>>(group);
+    const auto floats = share<float>().with_gradients(*this, call);
+    const auto doubles = share<double>().with_gradients(*this, call);
     py::tuple result;
-    visit(arrays_.empty() ? Dtype::kFloat32 : arrays_[0][0].dtype(), [&](auto type) {
-      using T = decltype(type);
-      with_reader<T>(rule_, [&](auto read) {
-        result = run<T>(read, gradients, groups, !max_norm.is_none(), limit, skip_nonfinite, collect);
-      });
+    with_rule(rule_, [&](auto rule) {
+      auto float_options = read<float>(rule, groups, !floats.empty() || doubles.empty());
+      auto double_options = read<double>(rule, groups, !doubles.empty());
+      const bool norm_asked = !max_norm.is_none() || skip_nonfinite;
+      GradientNorm norm;
+      StepStats stats;
+      {
+        const Unlocked unlocked(size_);
+        if (norm_asked) {
+          for (const GradientNorm& part : {gradient_norm<float>(floats), gradient_norm<double>(doubles)}) {
+            norm.squared += part.squared;
+            norm.finite = norm.finite && part.finite;
+          }
+        }
+        if (norm.finite || !skip_nonfinite) {
+          // torch's clip_grad_norm_, its 1e-6 included
+          const double factor =
+              max_norm.is_none() ? 1.0 : std::min(1.0, limit / (std::sqrt(norm.squared) + 1e-6));
+          const auto take = [&](const auto& parameters, auto& options) {
+            if (parameters.empty()) return;
+            for (auto& o : options) o.scale = static_cast<decltype(o.scale)>(o.scale * factor);
+            regkern::step(std::span(parameters), std::span(std::as_const(options)),
+                          collect ? &stats : nullptr);
+          };
+          take(floats, float_options);
+          take(doubles, double_options);
+        }
+      }
+      const bool taken = norm.finite || !skip_nonfinite;
+      py::object length = py::none(), collected = py::none(), left_alone = py::none();
+      if (norm_asked) length = py::float_(std::sqrt(norm.squared));
+      if (collect) {
+        collected =
+            py::make_tuple(stats.penalty, static_cast<std::int64_t>(stats.nonzeros), stats.squared_change);
+      }
+      std::sort(call.without.begin(), call.without.end());
+      if (!call.without.empty()) left_alone = py::cast(call.without);
+      result = py::make_tuple(taken, length, collected, left_alone);
     });
     return result;
   }
@@ -256,25 +373,64 @@ class Parameters {
  private:
   using Operands = std::array<Array, 1 + kMaxStates>;  // weights, then states
 
-  // What tells that an array is still the one that was checked.
+  // What a step holds while it runs.
+  struct Call {
+    py::tuple grads;
+    std::vector<Array> converted;      // gradients that are not what they seem to be
+    std::vector<std::size_t> without;  // parameters that have none
+    std::vector<std::size_t> group;    // if not empty: in place of the constructor's
+  };
+
+  // The parameters of one dtype.
+  template <class T>
+  struct Share {
+    std::vector<Parameter<T>> parameters;
+    std::vector<std::size_t> index;  // among all
+
+    // A copy, in which their gradients are: several threads may call.
+    std::vector<Parameter<T>> with_gradients(Parameters& all, Call& call) const {
+      std::vector<Parameter<T>> filled = parameters;
+      for (std::size_t j = 0; j < filled.size(); ++j) {
+        const std::size_t i = index[j];
+        const py::handle g = PyTuple_GET_ITEM(call.grads.ptr(), static_cast<py::ssize_t>(i));
+        if (all.is_plain(g, i)) {
+          filled[j].grad = {reinterpret_cast<const T*>(py::detail::array_proxy(g.ptr())->data), nullptr};
+        } else if (g.is_none()) {
+          call.without.push_back(i);
+        } else {
+          filled[j].grad = call.converted.emplace_back(all.gradient(g, i)).template in<T>();
+        }
+        if (!call.group.empty()) filled[j].group = call.group[i];
+      }
+      return filled;
+    }
+  };
+  template <class T>
+  Share<T>& share() {
+    return std::get<Share<T>>(shares_);
+  }
+
+  // A weight as it was when it was checked.
   struct Seen {
-    explicit Seen(const Array& a) : proxy(py::detail::array_proxy(a.object().ptr())), bytes(a.bytes()) {
-      flags = proxy->flags;
-      descr = proxy->descr;
-      shape.assign(a.shape(), a.shape() + a.ndim());
-      strides.assign(a.strides(), a.strides() + a.ndim());
+    bool holds(const std::ptrdiff_t* shape_and_strides) const {
+      return proxy->data == data && proxy->flags == flags && proxy->descr == descr && proxy->nd == ndim &&
+             same(proxy->dimensions, shape_and_strides) && same(proxy->strides, shape_and_strides + ndim);
     }
-    bool holds() const {
-      return proxy->data == bytes && proxy->flags == flags && proxy->descr == descr &&
-             static_cast<std::size_t>(proxy->nd) == shape.size() &&
-             std::equal(shape.begin(), shape.end(), proxy->dimensions) &&
-             std::equal(strides.begin(), strides.end(), proxy->strides);
+    template <class Lengths>
+    bool same(const Lengths* now, const std::ptrdiff_t* then) const {
+      for (int i = 0; i < ndim; ++i) {
+        if (now[i] != then[i]) return false;
+      }
+      return true;
     }
-    const py::detail::PyArray_Proxy* proxy;
-    const char* bytes;
-    int flags;
+
+    const Proxy* proxy;
+    const char* data;
     PyObject* descr;
-    std::vector<std::ptrdiff_t> shape, strides;
+    int flags, ndim;
+    std::size_t layout;           // where its shape and strides are in layouts_
+    std::size_t bytes;            // that its elements take
+    const char* apart = nullptr;  // a dense gradient here meets nothing that is written
   };
 
   struct Written {
@@ -282,8 +438,17 @@ class Parameters {
     std::size_t index, operand;  // arrays_[index][operand]
   };
 
-  Settings settings(py::handle values) const {
-    return {function_.c_str(), py::reinterpret_borrow<py::dict>(values), has_};
+  template <class T, class Rule>
+  auto read(Rule, const py::list& groups, bool needed) const {
+    std::vector<decltype(Rule::template read<T>(std::declval<Settings>()))> options;
+    if (!needed) return options;
+    options.reserve(groups.size());
+    for (const py::handle values : groups) {
+      Settings settings{function_.c_str(), {}, has_};
+      for (const Option o : Rule::kTakes) settings.values[o] = option_of(values, o);
+      options.push_back(Rule::template read<T>(settings));
+    }
+    return options;
   }
 
   std::string name(std::size_t index, std::size_t operand) const {
@@ -291,14 +456,17 @@ class Parameters {
   }
 
   bool unchanged() const {
-    return std::all_of(seen_.begin(), seen_.end(), [](const Seen& s) { return s.holds(); });
+    return std::all_of(seen_.begin(), seen_.end(),
+                       [&](const Seen& s) { return s.holds(layouts_.data() + s.layout); });
   }
 
   void check() {
     sound_ = false;
     arrays_.clear();
     seen_.clear();
+    layouts_.clear();
     written_.clear();
+    shares_ = {};
     size_ = 0;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       Operands& operands = arrays_.emplace_back();
@@ -307,14 +475,16 @@ class Parameters {
         const std::string label = name(i, k);
         const Arg arg{function_.c_str(), label.c_str()};
         const Array& a = operands[k] = output(arg, objects_[k][i]);
-        require_dtype(arg, a, arrays_[0][0].dtype());
-        if (k > 0) require_same_shape(arg, a, operands[0]);
-        seen_.emplace_back(a);
+        if (k > 0) {
+          require_dtype(arg, a, operands[0].dtype());
+          require_same_shape(arg, a, operands[0]);
+        }
         if (a.size() == 0) continue;
         const auto [low, high] = bounds(a);
         written_.push_back({low, high, i, k});
       }
       size_ += operands[0].size();
+      see(operands[0]);
     }
     std::stable_sort(written_.begin(), written_.end(),
                      [](const Written& a, const Written& b) { return a.low < b.low; });
@@ -331,76 +501,70 @@ class Parameters {
                          name(earlier.first, earlier.second).c_str(), arrays_[earlier.first][earlier.second]);
       }
     }
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      visit(arrays_[i][0].dtype(), [&](auto type) { prepare<decltype(type)>(i); });
+    }
     sound_ = true;
   }
 
-  std::vector<Array> checked(const py::list& grads) const {
-    if (grads.size() != arrays_.size()) {
-      value_error({function_.c_str(), "grads"}, "hold " + std::to_string(arrays_.size()) + " arrays",
-                  std::to_string(grads.size()));
-    }
-    std::vector<Array> gradients;
-    gradients.reserve(arrays_.size());
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Arg arg{function_.c_str(), gradient_names_[i].c_str()};
-      const Array& g = gradients.emplace_back(input(arg, grads[i]));
-      require_dtype(arg, g, arrays_[i][0].dtype());
-      require_same_shape(arg, g, arrays_[i][0]);
-      if (meets_written(g)) refuse_overlap(arg, g);
-    }
-    return gradients;
+  void see(const Array& a) {
+    const Proxy* proxy = py::detail::array_proxy(a.object().ptr());
+    const std::size_t bytes = a.size() * (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double));
+    seen_.push_back({proxy, proxy->data, proxy->descr, proxy->flags, proxy->nd, layouts_.size(), bytes});
+    layouts_.insert(layouts_.end(), a.shape(), a.shape() + a.ndim());
+    layouts_.insert(layouts_.end(), a.strides(), a.strides() + a.ndim());
   }
 
-  // Whether the addresses of g meet those of anything written, by bisection.
-  bool meets_written(const Array& g) const {
-    if (g.size() == 0) return false;
-    const auto [low, high] = bounds(g);
+  // Parameter i without its gradient. Its shape and strides are ours: NumPy's may move.
+  template <class T>
+  void prepare(std::size_t i) {
+    const Operands& a = arrays_[i];
+    const std::ptrdiff_t* shape = layouts_.data() + seen_[i].layout;
+    Parameter<T> p{Extents(a[0].ndim(), shape), a[0].in_out<T>(), {}, {}, group_[i]};
+    if (p.w.strides != nullptr) p.w.strides = shape + a[0].ndim();
+    for (std::size_t k = 0; k < kMaxStates; ++k) {
+      if (has_[k]) p.states[k] = a[1 + k].in_out<T>();
+    }
+    share<T>().parameters.push_back(p);
+    share<T>().index.push_back(i);
+  }
+
+  // Whether g fits parameter i, dense and apart from all that is written: as nearly all are, so with few
+  // looks at memory. What is not gets a closer look, and its error, in gradient().
+  bool is_plain(py::handle g, std::size_t i) {
+    Seen& weight = seen_[i];
+    if (Py_TYPE(g.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
+    const Proxy* proxy = py::detail::array_proxy(g.ptr());
+    if (proxy->descr != weight.descr || (proxy->flags & kDense) != kDense || proxy->nd != weight.ndim ||
+        !weight.same(proxy->dimensions, layouts_.data() + weight.layout)) {
+      return false;
+    }
+    if (proxy->data == weight.apart) return true;
+    if (weight.bytes != 0 && meets_written(proxy->data, proxy->data + weight.bytes)) return false;
+    weight.apart = proxy->data;
+    return true;
+  }
+
+  Array gradient(py::handle value, std::size_t i) const {
+    const Arg arg{function_.c_str(), gradient_names_[i].c_str()};
+    const Array g = input(arg, value);
+    require_dtype(arg, g, arrays_[i][0].dtype());
+    require_same_shape(arg, g, arrays_[i][0]);
+    if (g.size() == 0) return g;
+    if (const auto [low, high] = bounds(g); meets_written(low, high)) {
+      for (const Written& w : written_) {
+        const std::string label = name(w.index, w.operand);
+        require_disjoint({arg.function, label.c_str()}, arrays_[w.index][w.operand], arg.name, g);
+      }
+    }
+    return g;
+  }
+
+  // Whether addresses from low to high meet those of anything written, by bisection.
+  bool meets_written(const char* low, const char* high) const {
     const auto behind = std::lower_bound(written_.begin(), written_.end(), high,
                                          [](const Written& w, const char* end) { return w.low < end; });
     return behind != written_.begin() && highest_[behind - written_.begin() - 1] > low;
-  }
-
-  void refuse_overlap(Arg arg, const Array& g) const {
-    for (const Written& w : written_) {
-      const std::string label = name(w.index, w.operand);
-      require_disjoint({arg.function, label.c_str()}, arrays_[w.index][w.operand], arg.name, g);
-    }
-  }
-
-  template <class T, template <class> class Options>
-  py::tuple run(Options<T> (*read)(const Settings&), const std::vector<Array>& gradients,
-                const py::list& values, bool clip, double limit, bool skip_nonfinite, bool collect) const {
-    std::vector<Options<T>> groups;
-    for (const py::handle v : values) groups.push_back(read(settings(v)));
-    std::vector<Parameter<T>> parameters;
-    parameters.reserve(arrays_.size());
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Operands& a = arrays_[i];
-      Parameter<T>& p = parameters.emplace_back(
-          Parameter<T>{a[0].extents(), a[0].in_out<T>(), gradients[i].in<T>(), {}, group_[i]});
-      for (std::size_t k = 0; k < kMaxStates; ++k) {
-        if (has_[k]) p.states[k] = a[1 + k].in_out<T>();
-      }
-    }
-    GradientNorm norm;
-    StepStats stats;
-    {
-      const Unlocked unlocked(size_);
-      if (clip || skip_nonfinite) norm = gradient_norm<T>(parameters);
-      if (norm.finite || !skip_nonfinite) {
-        // torch's clip_grad_norm_, its 1e-6 included
-        const double factor = clip ? std::min(1.0, limit / (std::sqrt(norm.squared) + 1e-6)) : 1.0;
-        for (Options<T>& o : groups) o.scale = static_cast<T>(o.scale * factor);
-        regkern::step<T, Options>(parameters, groups, collect ? &stats : nullptr);
-      }
-    }
-    py::object length = py::none(), collected = py::none();
-    if (clip || skip_nonfinite) length = py::float_(std::sqrt(norm.squared));
-    if (collect) {
-      collected =
-          py::make_tuple(stats.penalty, static_cast<std::int64_t>(stats.nonzeros), stats.squared_change);
-    }
-    return py::make_tuple(norm.finite || !skip_nonfinite, length, collected);
   }
 
   std::string rule_, function_, weight_name_;
@@ -410,65 +574,89 @@ class Parameters {
   std::array<bool, kMaxStates> has_{};
   std::vector<Operands> arrays_;
   std::vector<Seen> seen_;
+  std::vector<std::ptrdiff_t> layouts_;
   std::vector<Written> written_;      // by address
   std::vector<const char*> highest_;  // highest address of all up to each of written_
+  std::tuple<Share<float>, Share<double>> shares_;
   std::size_t size_ = 0;
   bool sound_ = false;  // the last check has been passed
 };
 
-template <class T, template <class> class Options>
-void step_one(const Parameter<T>& parameter, const Options<T>& options) {
-  regkern::step<T, Options>({&parameter, 1}, {&options, 1}, nullptr);
+template <class Rule>
+constexpr std::size_t kArguments = 2 + Rule::kStates.size() + Rule::kTakes.size();
+
+// One step of one array, past the lists: those would take longer than a step of 1,000 elements. Arguments: w,
+// grad, states and options in the order of the rule.
+template <class Rule>
+void step_one(const std::array<py::handle, kArguments<Rule>>& arguments) {
+  constexpr const char* f = Rule::kName;
+  constexpr std::size_t kArrays = 2 + Rule::kStates.size();
+  std::array<const char*, kArrays> names{"w"};
+  std::array<Array, kArrays> arrays;  // w, states, grad: the last alone is not written
+  std::array<std::pair<const char*, const char*>, kArrays> extent{};
+  std::array<bool, kMaxStates> has{};
+  for (std::size_t k = 0; k < kArrays; ++k) {
+    const bool is_grad = k + 1 == kArrays;
+    const py::handle value = arguments[k == 0 ? 0 : is_grad ? 1 : k + 1];
+    if (k > 0) names[k] = is_grad ? "grad" : Rule::kStates[k - 1];
+    if (k > 0 && !is_grad) {
+      has[k - 1] = !value.is_none();
+      if (!has[k - 1]) continue;
+    }
+    const Arg arg{f, names[k]};
+    arrays[k] = is_grad ? input(arg, value) : output(arg, value);
+    if (k > 0) {
+      require_dtype(arg, arrays[k], arrays[0].dtype());
+      require_same_shape(arg, arrays[k], arrays[0]);
+    }
+    if (arrays[k].size() == 0) continue;
+    extent[k] = bounds(arrays[k]);
+    for (std::size_t j = 0; j < k; ++j) {
+      if (extent[j].first >= extent[k].second || extent[k].first >= extent[j].second) continue;
+      const std::size_t written = is_grad ? j : k;
+      require_disjoint({f, names[written]}, arrays[written], names[written == k ? j : k],
+                       arrays[written == k ? j : k]);
+    }
+  }
+  Settings settings{f, {}, has};
+  for (std::size_t k = 0; k < Rule::kTakes.size(); ++k) {
+    settings.values[Rule::kTakes[k]] = arguments[kArrays + k];
+  }
+  visit(arrays[0].dtype(), [&](auto type) {
+    using T = decltype(type);
+    const auto options = Rule::template read<T>(settings);
+    Parameter<T> p{
+        arrays[0].extents(), arrays[0].template in_out<T>(), arrays.back().template in<T>(), {}, 0};
+    for (std::size_t k = 0; k < Rule::kStates.size(); ++k) {
+      if (has[k]) p.states[k] = arrays[1 + k].template in_out<T>();
+    }
+    const Unlocked unlocked(p.shape.size);
+    regkern::step(std::span<const Parameter<T>>(&p, 1), std::span(&options, 1), nullptr);
+  });
 }
 
-// One step of one array, past the lists: those would take longer than a step of 1,000 elements.
-void step(const std::string& rule, py::handle w, py::handle grad, const py::dict& states,
-          const py::dict& options) {
-  const char* const f = rule.c_str();
-  const Array weights = output({f, "w"}, w);
-  std::array<Array, kMaxStates> held;
-  std::array<std::string, kMaxStates> names;
-  std::array<bool, kMaxStates> has{};
-  std::size_t count = 0;
-  for (const auto& [key, array] : states) {
-    const std::size_t k = count++;
-    names[k] = py::cast<std::string>(key);
-    has[k] = !array.is_none();
-    if (!has[k]) continue;
-    const Arg arg{f, names[k].c_str()};
-    held[k] = output(arg, array);
-    require_dtype(arg, held[k], weights.dtype());
-    require_same_shape(arg, held[k], weights);
-  }
-  const Array g = input({f, "grad"}, grad);
-  require_dtype({f, "grad"}, g, weights.dtype());
-  require_same_shape({f, "grad"}, g, weights);
-  require_disjoint({f, "w"}, weights, "grad", g);
-  for (std::size_t k = 0; k < count; ++k) {
-    const Arg arg{f, names[k].c_str()};
-    require_disjoint(arg, held[k], "w", weights);
-    for (std::size_t j = 0; j < k; ++j) require_disjoint(arg, held[k], names[j].c_str(), held[j]);
-    require_disjoint(arg, held[k], "grad", g);
-  }
-  visit(weights.dtype(), [&](auto type) {
-    using T = decltype(type);
-    with_reader<T>(rule, [&](auto read) {
-      const auto settings = read(Settings{f, options, has});
-      Parameter<T> parameter{weights.extents(), weights.in_out<T>(), g.in<T>(), {}, 0};
-      for (std::size_t k = 0; k < count; ++k) {
-        if (has[k]) parameter.states[k] = held[k].in_out<T>();
-      }
-      const Unlocked unlocked(weights.size());
-      step_one(parameter, settings);
-    });
-  });
+template <std::size_t>
+struct Positional {
+  using type = py::handle;
+};
+
+template <class Rule>
+void define_step(py::module_& m) {
+  [&]<std::size_t... i>(std::index_sequence<i...>) {
+    m.def(Rule::kName, [](typename Positional<i>::type... arguments) { step_one<Rule>({arguments...}); });
+  }(std::make_index_sequence<kArguments<Rule>>());
 }
 
 }  // namespace
 
 void register_optim(py::module_& m) {
   m.def("l2_decay", &l2_decay);
-  m.def("step", &step);
+  define_step<Sgd>(m);
+  define_step<Adam>(m);
+  define_step<Adagrad>(m);
+  define_step<Rmsprop>(m);
+  define_step<Ftrl>(m);
+  define_step<Lion>(m);
   py::class_<Parameters>(m, "Parameters")
       .def(py::init<std::string, std::string, std::pair<std::string, std::string>, std::vector<std::string>,
                     std::vector<py::object>, py::dict, std::vector<std::size_t>>())

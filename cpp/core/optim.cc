@@ -15,7 +15,7 @@
 #define REGKERN_OPTIM_TABLE
 namespace regkern {
 template <class T, template <class> class Options>
-using StepKernel = void (*)(T* const* operands, std::size_t n, const Options<T>& options);
+using StepKernel = void (*)(T* const* operands, std::size_t n, bool far, const Options<T>& options);
 
 template <class T>
 struct OptimTable {
@@ -76,64 +76,68 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {
 
 namespace {
 
-// Arrays of many shapes, each with K operands on one walk, laid end to end: any range of their joint
-// positions can be worked on alone, so many small arrays share one parallel region as one large array would.
-template <class T, std::size_t K>
-class Joint {
- public:
-  struct Operand {
-    T* data = nullptr;
-    const std::ptrdiff_t* strides = nullptr;
-  };
-  using Operands = std::array<Operand, K>;
-
-  explicit Joint(std::size_t count) {
-    arrays_.reserve(count);
-    ends_.reserve(count);
+// Which operands of a parameter a pass works on.
+template <class T>
+struct Gradient {
+  static constexpr std::size_t kCount = 1;
+  static InOut<T> at(const Parameter<T>& p, std::size_t) {
+    return {const_cast<T*>(p.grad.data), p.grad.strides};
   }
+};
+template <class T>
+struct All {
+  static constexpr std::size_t kCount = 2 + kMaxStates;
+  static InOut<T> at(const Parameter<T>& p, std::size_t k) {
+    return k == 0 ? p.w : k == 1 ? Gradient<T>::at(p, 0) : p.states[k - 2];
+  }
+};
 
-  void add(const Extents& shape, const Operands& operands) {
-    Item item{};
-    for (std::size_t k = 0; k < K; ++k) item.data[k] = operands[k].data;
-    const auto is_dense = [](const Operand& o) { return o.strides == nullptr; };
-    if (!std::all_of(operands.begin(), operands.end(), is_dense) && shape.size != 0) {
-      std::array<const std::ptrdiff_t*, K> strides;
-      for (std::size_t k = 0; k < K; ++k) {  // a missing operand walks along with the first
-        strides[k] = operands[operands[k].data ? k : 0].strides;
+// Parameters of many shapes laid end to end: any range of their joint positions can be worked on alone, so
+// many small arrays share one parallel region as one large array would.
+template <class T, class Operands>
+class Joint {
+  static constexpr std::size_t K = Operands::kCount;
+
+ public:
+  // Those without a gradient have positions only if `idle` says so.
+  Joint(std::span<const Parameter<T>> parameters, bool idle)
+      : parameters_(parameters), ends_(parameters.size()) {
+    std::size_t end = 0;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const Parameter<T>& parameter = parameters[i];
+      if (parameter.grad.data != nullptr || idle) {
+        end += parameter.shape.size;
+        bool strided = false;
+        for (std::size_t k = 0; k < K; ++k) strided |= Operands::at(parameter, k).strides != nullptr;
+        if (strided && parameter.shape.size != 0) find_walk(i);
       }
-      const auto walk = make_walk<K>(shape, Order::kAny, strides, sizeof(T));
-      bool dense = true;
-      for (std::size_t k = 0; k < K; ++k) dense = dense && walk[k].dense(item.data[k]);
-      if (!dense) {
-        item.walk = walks_.size() + 1;
-        walks_.push_back(walk);
-      }
+      ends_[i] = end;
     }
-    arrays_.push_back(item);
-    ends_.push_back(size() + shape.size);
   }
 
   std::size_t size() const { return ends_.empty() ? 0 : ends_.back(); }
 
-  // Calls body(array, n, pointers) so that positions [begin, end) are covered in order, `longest` at most at
-  // a time. What is not dense is gathered before and, if `writes`, scattered after, but for operand 1, which
-  // is only read.
+  // Calls body(parameter, n, pointers) so that positions [begin, end) are covered in order, `longest` at most
+  // at a time. What is not dense is gathered before and, if `writes`, scattered after, but for operand 1,
+  // which is only read.
   template <class Body>
   void run(std::size_t begin, std::size_t end, std::size_t longest, bool writes, Body&& body) const {
     auto array =
         static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), begin) - ends_.begin());
     while (begin < end) {
       const std::size_t first = begin - (array == 0 ? 0 : ends_[array - 1]);
-      const std::size_t reach = std::min(end, ends_[array]) - begin;
-      const Item& item = arrays_[array];
-      std::size_t n = std::min(reach, longest);
-      if (item.walk == 0) {
-        std::array<T*, K> p;
-        for (std::size_t k = 0; k < K; ++k) p[k] = item.data[k] ? item.data[k] + first : nullptr;
-        body(array, n, p.data());
+      std::size_t n = std::min({end - begin, ends_[array] - begin, longest});
+      const Parameter<T>& parameter = parameters_[array];
+      if (walk_of_.empty() || walk_of_[array] == 0) {
+        T* p[K];
+        for (std::size_t k = 0; k < K; ++k) {
+          T* const data = Operands::at(parameter, k).data;
+          p[k] = data ? data + first : nullptr;
+        }
+        body(parameter, n, p);
       } else {
         n = std::min(n, kBlock);
-        run_gathered(array, first, n, writes, body);
+        run_gathered(parameter, walks_[walk_of_[array] - 1], first, n, writes, body);
       }
       begin += n;
       while (array < ends_.size() && ends_[array] <= begin) ++array;
@@ -141,31 +145,46 @@ class Joint {
   }
 
  private:
-  struct Item {
-    std::array<T*, K> data;
-    std::size_t walk = 0;  // 0: dense; else one more than its index
-  };
+  using Walk = std::array<Strided, K>;
+
+  // Notes how to walk parameter i unless it is dense in an order of its own.
+  void find_walk(std::size_t i) {
+    const Parameter<T>& parameter = parameters_[i];
+    const auto at = [&](std::size_t k) { return Operands::at(parameter, k); };
+    std::array<const std::ptrdiff_t*, K> strides;
+    for (std::size_t k = 0; k < K; ++k) {  // a missing operand walks along with the first
+      strides[k] = at(at(k).data ? k : 0).strides;
+    }
+    const Walk walk = make_walk<K>(parameter.shape, Order::kAny, strides, sizeof(T));
+    bool dense = true;
+    for (std::size_t k = 0; k < K; ++k) dense = dense && walk[k].dense(at(k).data);
+    if (dense) return;
+    walks_.push_back(walk);
+    walk_of_.resize(parameters_.size());
+    walk_of_[i] = walks_.size();
+  }
 
   template <class Body>
-  void run_gathered(std::size_t array, std::size_t first, std::size_t n, bool writes, Body& body) const {
+  void run_gathered(const Parameter<T>& parameter, const Walk& walk, std::size_t first, std::size_t n,
+                    bool writes, Body& body) const {
     alignas(64) T buffers[K][kBlock];
-    const Item& item = arrays_[array];
-    const auto& walk = walks_[item.walk - 1];
-    std::array<T*, K> p;
+    const auto at = [&](std::size_t k) { return Operands::at(parameter, k).data; };
+    T* p[K];
     for (std::size_t k = 0; k < K; ++k) {
-      const bool lies_dense = !item.data[k] || walk[k].dense(item.data[k]);
-      p[k] = !item.data[k] ? nullptr : lies_dense ? item.data[k] + first : buffers[k];
-      if (!lies_dense) walk[k].gather(item.data[k], first, n, buffers[k]);
+      const bool lies_dense = !at(k) || walk[k].dense(at(k));
+      p[k] = !at(k) ? nullptr : lies_dense ? at(k) + first : buffers[k];
+      if (!lies_dense) walk[k].gather(at(k), first, n, buffers[k]);
     }
-    body(array, n, p.data());
+    body(parameter, n, p);
     for (std::size_t k = 0; k < K && writes; ++k) {
-      if (k != 1 && p[k] == buffers[k]) walk[k].scatter(buffers[k], item.data[k], first, n);
+      if (k != 1 && p[k] == buffers[k]) walk[k].scatter(buffers[k], at(k), first, n);
     }
   }
 
-  std::vector<Item> arrays_;
+  std::span<const Parameter<T>> parameters_;
   std::vector<std::size_t> ends_;  // position behind each array
-  std::vector<std::array<Strided, K>> walks_;
+  std::vector<Walk> walks_;
+  std::vector<std::size_t> walk_of_;  // 0: dense; else one more than its index; empty: all are dense
 };
 
 // Sums are taken over blocks of joint positions and added in their order: the same bits for every team.
@@ -177,27 +196,21 @@ template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats) {
   const OptimTable<T>& kernels = table<T>();
   const StepKernel<T, Options> kernel = kernels;
-  constexpr std::size_t kOperands = 2 + kMaxStates;
-  Joint<T, kOperands> joint(parameters.size());
+  const Joint<T, All<T>> joint(parameters, stats != nullptr);
   std::size_t streams = 2;
   for (const Parameter<T>& parameter : parameters) {
-    typename Joint<T, kOperands>::Operands operands;
-    operands[0] = {parameter.w.data, parameter.w.strides};
-    operands[1] = {const_cast<T*>(parameter.grad.data), parameter.grad.strides};
     std::size_t used = 2;
-    for (std::size_t k = 0; k < kMaxStates; ++k) {
-      operands[2 + k] = {parameter.states[k].data, parameter.states[k].strides};
-      used += parameter.states[k].data != nullptr;
-    }
+    for (const InOut<T>& state : parameter.states) used += state.data != nullptr;
     streams = std::max(streams, used);
-    joint.add(parameter.shape, operands);
   }
   const std::size_t n = joint.size();
-  const int team = threading::team_for(n * sizeof(T) * streams);
+  const std::size_t bytes = n * sizeof(T) * streams;
+  const int team = threading::team_for(bytes);
+  const bool far = bytes > second_level_cache();
   if (stats == nullptr) {
     threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {
-      joint.run(begin, end, n, true, [&](std::size_t array, std::size_t length, T* const* p) {
-        kernel(p, length, groups[parameters[array].group]);
+      joint.run(begin, end, n, true, [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
+        kernel(p, length, far, groups[parameter.group]);
       });
     });
     return;
@@ -208,10 +221,10 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
     for (std::size_t first = begin; first < end; first += kSumBlock) {
       StepStats& sums = partial[first / kSumBlock];
       joint.run(first, std::min(first + kSumBlock, end), kSumBlock, true,
-                [&](std::size_t array, std::size_t length, T* const* p) {
-                  const Options<T>& options = groups[parameters[array].group];
+                [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
+                  const Options<T>& options = groups[parameter.group];
                   std::copy_n(p[0], length, before);
-                  kernel(p, length, options);
+                  if (p[1] != nullptr) kernel(p, length, far, options);
                   const StepStats s =
                       kernels.step_stats(before, p[0], length, options.penalty_l1, options.penalty_l2);
                   sums.penalty += s.penalty;
@@ -220,7 +233,6 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
                 });
     }
   });
-  *stats = {};
   for (const StepStats& s : partial) {
     stats->penalty += s.penalty;
     stats->nonzeros += s.nonzeros;
@@ -231,10 +243,7 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
 template <class T>
 GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
   const auto kernel = table<T>().squared_norm_and_finite;
-  Joint<T, 1> joint(parameters.size());
-  for (const Parameter<T>& parameter : parameters) {
-    joint.add(parameter.shape, {{{const_cast<T*>(parameter.grad.data), parameter.grad.strides}}});
-  }
+  const Joint<T, Gradient<T>> joint(parameters, false);
   const std::size_t n = joint.size();
   std::vector<GradientNorm> partial((n + kSumBlock - 1) / kSumBlock);
   threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,
@@ -242,7 +251,7 @@ GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
                           for (std::size_t first = begin; first < end; first += kSumBlock) {
                             GradientNorm& sums = partial[first / kSumBlock];
                             joint.run(first, std::min(first + kSumBlock, end), kSumBlock, false,
-                                      [&](std::size_t, std::size_t length, T* const* p) {
+                                      [&](const Parameter<T>&, std::size_t length, T* const* p) {
                                         const GradientNorm s = kernel(p[0], length);
                                         sums.squared += s.squared;
                                         sums.finite = sums.finite && s.finite;

@@ -191,6 +191,83 @@ struct Hull {
   }
 };
 
+// Where a string is continued: its last knot stands before x[at], `above` under the upper border and `below`
+// over the lower one.
+struct Knot {
+  std::size_t at;
+  double above, below;
+};
+
+// The taut string by Condat's direct algorithm (2013). From the last knot go the lowest and the highest
+// segment within the borders so far, of slopes low and high; the cumulated x is over_low above the end of the
+// one and over_high above that of the other, and they touched a border last at touch_low and touch_high.
+// Where the next point is out of reach, the string follows one of them to its touch and begins anew. That is
+// fast as long as what it goes back over is little: else it stops at a knot, for its time would grow with n².
+// Returns that knot, or n.
+template <class T>
+Knot prox_tv1d_directly(const T* x, T* y, std::size_t n, double t) {
+  const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
+  std::size_t begin = 0, k = 0, touch_low = 0, touch_high = 0, again = 0;
+  double low = value(0) - t, high = value(0) + t, over_low = t, over_high = -t;
+  const auto follow = [&](double slope, std::size_t touch) {
+    const T level = static_cast<T>(slope);
+    do y[begin] = level;
+    while (++begin <= touch);
+    again += k + 1 - begin;
+    k = begin;
+  };
+  const auto too_much = [&] { return again > begin + n / 8; };
+  const auto after_low = [&]() -> Knot { return {begin, 2 * t, 0}; };
+  const auto after_high = [&]() -> Knot { return {begin, 0, 2 * t}; };
+  while (true) {
+    while (k + 1 == n) {  // where both borders meet
+      if (over_low < 0) {
+        follow(low, touch_low);
+        if (too_much()) return after_low();
+        touch_low = k;
+        low = value(k);
+        over_low = t;
+        over_high = low + t - high;
+      } else if (over_high > 0) {
+        follow(high, touch_high);
+        if (too_much()) return after_high();
+        touch_high = k;
+        high = value(k);
+        over_high = -t;
+        over_low = high - t - low;
+      } else {
+        follow(low + over_low / static_cast<double>(n - begin), k);
+        return {n, 0, 0};
+      }
+    }
+    over_low += value(k + 1) - low;
+    over_high += value(k + 1) - high;
+    if (over_low < -t || over_high > t) {
+      const bool down = over_low < -t;
+      follow(down ? low : high, down ? touch_low : touch_high);
+      if (too_much()) return down ? after_low() : after_high();
+      touch_low = touch_high = k;
+      low = value(k) - (down ? 0 : 2 * t);
+      high = value(k) + (down ? 2 * t : 0);
+      over_low = t;
+      over_high = -t;
+      continue;
+    }
+    ++k;
+    const auto length = static_cast<double>(k - begin + 1);
+    if (over_low >= t) {
+      low += (over_low - t) / length;
+      over_low = t;
+      touch_low = k;
+    }
+    if (over_high <= -t) {
+      high += (over_high + t) / length;
+      over_high = -t;
+      touch_high = k;
+    }
+  }
+}
+
 // The taut string (Davies and Kovac 2001; Condat 2017 in this form): the shortest curve from (0, 0) to (n,
 // Σx) within t of the cumulated x has the slopes y. From the last knot of the string go two hulls, the
 // greatest convex minorant of the upper border and the least concave majorant of the lower one. Where the
@@ -215,7 +292,9 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
     std::fill_n(y, n, static_cast<T>(mean));
     return;
   }
-  std::size_t done = 0;  // y so far
+  const Knot knot = prox_tv1d_directly(x, y, n, t);
+  if (knot.at == n) return;
+  std::size_t done = knot.at;  // y so far
   const auto follow = [&](Hull& hull) {
     const Block block = hull.blocks[hull.first++];
     const auto end = done + static_cast<std::size_t>(block.count);
@@ -225,10 +304,11 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
     return block;
   };
   const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
-  upper.front() = {value(0) + t, 1};
-  lower.front() = {value(0) - t, 1};
-  for (std::size_t k = 1; k < n; ++k) {
-    const double end = k + 1 == n ? t : 0;  // where both borders meet
+  const auto border_end = [=](std::size_t k) { return k + 1 == n ? t : 0; };  // where both borders meet
+  upper.front() = {value(done) + knot.above - border_end(done), 1};
+  lower.front() = {value(done) - knot.below + border_end(done), 1};
+  for (std::size_t k = done + 1; k < n; ++k) {
+    const double end = border_end(k);
     upper.push({value(k) - end, 1}, [](const Block& a, const Block& b) { return !a.below(b); });
     lower.push({value(k) + end, 1}, [](const Block& a, const Block& b) { return !b.below(a); });
     if (upper.straight()) {

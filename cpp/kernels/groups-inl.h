@@ -64,6 +64,61 @@ HWY_INLINE V<D64> sum_squares_side_by_side(const float* x, size_t size, float so
   return s[0];
 }
 
+// Lane i of the result is fold(v[i]): its additions, for two vectors at a time.
+template <size_t N>
+HWY_INLINE V<D64> fold_together(V<D64>* v) {
+  const D64 d;
+  for (size_t k = 0; k < N / 2; ++k) {
+    const auto a = v[k], b = v[k + N / 2];
+    if constexpr (N == 2) {
+      v[k] = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+    } else if constexpr (N < hn::MaxLanes(D64())) {
+      v[k] = hn::Add(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a),
+                     hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a)));
+    } else {
+      v[k] = hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+    }
+  }
+  if constexpr (N > 2) return fold_together<N / 2>(v);
+  return v[0];
+}
+
+// Σ s² of as many groups as a vector has lanes, of kSumLanes elements or more: each as sum_squares has it,
+// but without a number on its own, whose way through memory to the vector of roots would be long.
+HWY_INLINE V<D64> sum_squares_together(const float* x, size_t size, float soft) {
+  const D64 d;
+  constexpr size_t N = hn::MaxLanes(D64());
+  const auto t = hn::Set(d, static_cast<double>(soft));
+  V<D64> v[N];
+  for (size_t g = 0; g < N; ++g) {
+    SumLanes s;
+    const auto add = [&](const float* p) HWY_ATTR {
+      for (size_t k = 0; k < kSumVectors; ++k) {
+        auto e = load_double(d, p + k * N);
+        if (soft != 0) e = soft_threshold(e, t);
+        s.lanes[k] = hn::MulAdd(e, e, s.lanes[k]);
+      }
+    };
+    const float* const group = x + g * size;
+    size_t i = 0;
+    for (; i + kSumLanes <= size; i += kSumLanes) {
+      hwy::Prefetch(group + N * size + i);
+      add(group + i);
+    }
+    if (i < size) {
+      float rest[kSumLanes] = {};
+      memcpy(rest, group + i, (size - i) * sizeof(float));
+      add(rest);
+    }
+    for (size_t half = kSumVectors / 2; half != 0; half /= 2) {
+      for (size_t k = 0; k < half; ++k) s.lanes[k] = hn::Add(s.lanes[k], s.lanes[k + half]);
+    }
+    v[g] = s.lanes[0];
+  }
+  if constexpr (N > 1) return fold_together<N>(v);
+  return v[0];
+}
+
 // What to multiply groups of these norms by.
 template <class D>
 HWY_INLINE V<D> factors_of(D d, V<D> norm, V<D> t, bool ball) {
@@ -112,6 +167,10 @@ HWY_INLINE void find_factors(const T* x, size_t groups, size_t size, const T* we
     if (size < 8 || (size < kSumLanes && rule.soft != 0)) {
       for (; together + N <= groups; together += N) {
         hn::Store(sum_squares_side_by_side(x + together * size, size, rule.soft), d, norms + together);
+      }
+    } else if (size >= kSumLanes) {
+      for (; together + N <= groups; together += N) {
+        hn::Store(sum_squares_together(x + together * size, size, rule.soft), d, norms + together);
       }
     }
   }
@@ -174,6 +233,65 @@ HWY_INLINE void scale_groups_by(const T* x, T* y, size_t groups, size_t size, co
   }
 }
 
+// The same for groups of whole vectors and a cache line at least. Factors of the next groups are on their way
+// while these are multiplied, and stores are aligned: a vector across two groups has a factor of each.
+template <class T, class Apply>
+HWY_INLINE void scale_even_groups_by(const T* x, T* y, size_t groups, size_t size, const T* weights,
+                                     const GroupRule<T>& rule, bool stream, Apply apply) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  constexpr size_t kLine = 64 / sizeof(T), kTogether = hn::MaxLanes(D64());
+  HWY_ALIGN T factors[2][kGroupRoom + kTogether];
+  const size_t at_once = HWY_MAX(kTogether, kGroupRoom / size / kTogether * kTogether);
+  const auto find = [&](size_t first, T* to) HWY_ATTR {
+    const size_t count = HWY_MIN(at_once, groups - first);
+    find_factors(x + first * size, count, size, weights == nullptr ? nullptr : weights + first, rule, to);
+  };
+  const size_t n = groups * size;
+  // Elements before the first whole line of y, before its first whole vector, and up to its last whole line.
+  const size_t lead = (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine;
+  const size_t past = lead % N, lines = (n - lead) / kLine * kLine;
+  const auto put = [&](auto v, size_t i) HWY_ATTR {
+    if (stream && i - lead < lines) {
+      hn::Stream(v, d, y + i);
+    } else {
+      hn::StoreU(v, d, y + i);
+    }
+  };
+  find(0, factors[0]);
+  const auto at_end = hn::FirstN(d, N - past);
+  if (past != 0) store_partial(apply(load_partial(d, x, past), hn::Set(d, factors[0][0])), d, y, past);
+  for (size_t first = 0, turn = 0; first < groups; first += at_once, turn ^= 1) {
+    const T* const now = factors[turn];
+    const T* const next = factors[turn ^ 1];
+    if (first + at_once < groups) find(first + at_once, factors[turn ^ 1]);
+    const size_t count = HWY_MIN(at_once, groups - first);
+    for (size_t g = 0; g < count; ++g) {
+      const auto factor = hn::Set(d, now[g]);
+      const size_t end = (first + g + 1) * size;
+      size_t i = end - size + past;
+      for (; i + N <= end; i += N) put(apply(hn::LoadU(d, x + i), factor), i);
+      if (past == 0) continue;
+      if (end == n) {
+        store_partial(apply(load_partial(d, x + i, N - past), factor), d, y + i, N - past);
+      } else {
+        const auto following = hn::Set(d, g + 1 < count ? now[g + 1] : next[0]);
+        put(apply(hn::LoadU(d, x + i), hn::IfThenElse(at_end, factor, following)), i);
+      }
+    }
+  }
+}
+
+template <class T, class Apply>
+HWY_INLINE void scale_groups_with(const T* x, T* y, size_t groups, size_t size, const T* weights,
+                                  const GroupRule<T>& rule, bool stream, Apply apply) {
+  if (size % hn::Lanes(Tag<T>()) == 0 && size * sizeof(T) >= 64 && size <= kGroupRoom) {
+    scale_even_groups_by(x, y, groups, size, weights, rule, stream, apply);
+  } else {
+    scale_groups_by(x, y, groups, size, weights, rule, stream, apply);
+  }
+}
+
 template <class T>
 void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights, const GroupRule<T>& rule,
                   bool stream) {
@@ -181,12 +299,12 @@ void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights
   if (rule.soft == 0 && rule.threshold < __builtin_inf()) {
     // 0 times what is there is 0: only an infinite threshold or a soft one brings Inf to 0.
     const auto apply = [d](auto v, auto factor) HWY_ATTR { return hn::Add(hn::Mul(v, factor), hn::Zero(d)); };
-    scale_groups_by(x, y, groups, size, weights, rule, stream, apply);
+    scale_groups_with(x, y, groups, size, weights, rule, stream, apply);
   } else {
     const auto soft = hn::Set(d, rule.soft);
     const auto apply = [d, soft](auto v, auto factor)
                            HWY_ATTR { return scale_by(d, soft_threshold(v, soft), factor); };
-    scale_groups_by(x, y, groups, size, weights, rule, stream, apply);
+    scale_groups_with(x, y, groups, size, weights, rule, stream, apply);
   }
   finish_stream(stream);
 }

@@ -239,65 +239,119 @@ struct Lion : Descent<T> {
   Vec lr, beta1, fresh1, beta2, fresh2, one;
 };
 
-// p: w, grad and the states, each of n elements, disjoint.
+// For writing, so that the line comes once; every x86-64 knows the instruction, if only to pass over it, but
+// compilers want a flag for it.
+HWY_INLINE void fetch_to_write(const void* p) {
+#if HWY_ARCH_X86
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#elif HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  __builtin_prefetch(p, 1);
+#endif
+}
+
+// The arrays of a rule, from p on: w, grad and the states, disjoint.
+template <class Rule, class T>
+struct Streams {
+  HWY_INLINE explicit Streams(T* const* p) : w(p[0]), grad(p[1]), s{p[2], p[3], p[4]} {}
+
+  template <class Load, class Store>
+  HWY_INLINE void update(const Rule& rule, Load load, Store store) const {
+    V<Tag<T>> v[kMaxStates];
+    for (size_t k = 0; k < kMaxStates; ++k) v[k] = Rule::kUses[k] ? load(s[k]) : hn::Zero(Tag<T>());
+    auto w_i = load(w);
+    rule(w_i, load(grad), v);
+    store(w_i, w);
+    for (size_t k = 0; k < kMaxStates; ++k) {
+      if (Rule::kUses[k]) store(v[k], s[k]);
+    }
+  }
+
+  HWY_INLINE void fetch(size_t i) const {
+    fetch_to_write(w + i);
+    hwy::Prefetch(grad + i);
+    for (size_t k = 0; k < kMaxStates; ++k) {
+      if (Rule::kUses[k]) fetch_to_write(s[k] + i);
+    }
+  }
+
+  // Elements before the first whole vector to which most stores are aligned: those across two lines are dear.
+  HWY_INLINE size_t lead() const {
+    const size_t of_w = lead_to_aligned(w);
+    if (!Rule::kUses[0] || !Rule::kUses[1]) return of_w;
+    const size_t of_s = lead_to_aligned(s[0]);
+    return of_s == lead_to_aligned(s[1]) ? of_s : of_w;
+  }
+  static HWY_INLINE size_t lead_to_aligned(const T* p) {
+    const size_t N = hn::Lanes(Tag<T>());
+    return (N - reinterpret_cast<uintptr_t>(p) % (N * sizeof(T)) / sizeof(T)) % N;
+  }
+
+  T* w;
+  const T* grad;
+  T* s[kMaxStates];
+};
+
+// One step of n elements. `far`: they come from behind the second cache. There so many streams leave the
+// processor's own prefetching behind: with 2 KiB ahead by hand AdamW takes 0.90 of the time over 1.6e7
+// elements, 0.96 over 1e6.
 template <class Rule, class T, class Options>
-void sweep(T* const* p, size_t n, const Options& options) {
+void sweep(T* const* p, size_t n, bool far, const Options& options) {
+  constexpr size_t kAhead = 2048 / sizeof(T);
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   const Rule rule(options);
-  T* HWY_RESTRICT w = p[0];
-  const T* HWY_RESTRICT grad = p[1];
-  T* const* states = p + 2;
+  const Streams<Rule, T> streams(p);
   size_t i = 0;
-  const auto update = [&](auto load, auto store) HWY_ATTR {
-    V<Tag<T>> s[kMaxStates];
-    for (size_t k = 0; k < kMaxStates; ++k) s[k] = Rule::kUses[k] ? load(states[k] + i) : hn::Zero(d);
-    auto w_i = load(w + i);
-    rule(w_i, load(grad + i), s);
-    store(w_i, w + i);
-    for (size_t k = 0; k < kMaxStates; ++k) {
-      if (Rule::kUses[k]) store(s[k], states[k] + i);
+  size_t length = n >= 4 * N ? streams.lead() : 0;  // of the part of a vector that comes next
+  for (bool last = false;; last = true) {           // so that there is one copy of the code of a part
+    if (length != 0) {
+      streams.update(
+          rule, [d, i, length](const T* from) HWY_ATTR { return load_partial(d, from + i, length); },
+          [d, i, length](auto v, T* to) HWY_ATTR { store_partial(v, d, to + i, length); });
+      i += length;
     }
-  };
-  for (; i + N <= n; i += N) {
-    update([d](const T* from) HWY_ATTR { return hn::LoadU(d, from); },
-           [d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
+    if (last) return;
+    for (; i + N <= n; i += N) {
+      if (far) streams.fetch(i + kAhead);
+      streams.update(
+          rule, [d, i](const T* from) HWY_ATTR { return hn::LoadU(d, from + i); },
+          [d, i](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to + i); });
+    }
+    length = n - i;
   }
-  if (i < n) {
-    update([d, n, i](const T* from) HWY_ATTR { return load_partial(d, from, n - i); },
-           [d, n, i](auto v, T* to) HWY_ATTR { store_partial(v, d, to, n - i); });
+}
+
+template <class T>
+void sgd_step(T* const* p, size_t n, bool far, const SgdOptions<T>& o) {
+  return p[2] ? sweep<Sgd<T, true>>(p, n, far, o) : sweep<Sgd<T, false>>(p, n, far, o);
+}
+
+template <class T>
+void adam_step(T* const* p, size_t n, bool far, const AdamOptions<T>& o) {
+  return p[4] ? sweep<Adam<T, true>>(p, n, far, o) : sweep<Adam<T, false>>(p, n, far, o);
+}
+
+template <class T>
+void adagrad_step(T* const* p, size_t n, bool far, const AdagradOptions<T>& o) {
+  sweep<Adagrad<T>>(p, n, far, o);
+}
+
+template <class T>
+void rmsprop_step(T* const* p, size_t n, bool far, const RmspropOptions<T>& o) {
+  if (p[3]) {
+    return p[4] ? sweep<Rmsprop<T, true, true>>(p, n, far, o) : sweep<Rmsprop<T, true, false>>(p, n, far, o);
   }
+  return p[4] ? sweep<Rmsprop<T, false, true>>(p, n, far, o) : sweep<Rmsprop<T, false, false>>(p, n, far, o);
 }
 
 template <class T>
-void sgd_step(T* const* p, size_t n, const SgdOptions<T>& o) {
-  return p[2] ? sweep<Sgd<T, true>>(p, n, o) : sweep<Sgd<T, false>>(p, n, o);
+void ftrl_step(T* const* p, size_t n, bool far, const FtrlOptions<T>& o) {
+  sweep<Ftrl<T>>(p, n, far, o);
 }
 
 template <class T>
-void adam_step(T* const* p, size_t n, const AdamOptions<T>& o) {
-  return p[4] ? sweep<Adam<T, true>>(p, n, o) : sweep<Adam<T, false>>(p, n, o);
-}
-
-template <class T>
-void adagrad_step(T* const* p, size_t n, const AdagradOptions<T>& o) {
-  sweep<Adagrad<T>>(p, n, o);
-}
-
-template <class T>
-void rmsprop_step(T* const* p, size_t n, const RmspropOptions<T>& o) {
-  if (p[3]) return p[4] ? sweep<Rmsprop<T, true, true>>(p, n, o) : sweep<Rmsprop<T, true, false>>(p, n, o);
-  return p[4] ? sweep<Rmsprop<T, false, true>>(p, n, o) : sweep<Rmsprop<T, false, false>>(p, n, o);
-}
-
-template <class T>
-void ftrl_step(T* const* p, size_t n, const FtrlOptions<T>& o) {
-  sweep<Ftrl<T>>(p, n, o);
-}
-
-template <class T>
-void lion_step(T* const* p, size_t n, const LionOptions<T>& o) {
-  sweep<Lion<T>>(p, n, o);
+void lion_step(T* const* p, size_t n, bool far, const LionOptions<T>& o) {
+  sweep<Lion<T>>(p, n, far, o);
 }
 
 // StepStats of n elements, their values before the step in `before`, which is overwritten.

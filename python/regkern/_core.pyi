@@ -26,10 +26,11 @@ class Parameters:
         self,
         grads: list[Any],
         groups: list[dict[str, Any]],
+        group: list[int] | None,
         max_grad_norm: float | None,
         skip_nonfinite: bool,
         collect: bool,
-    ) -> tuple[bool, float | None, tuple[float, int, float] | None]: ...
+    ) -> tuple[bool, float | None, tuple[float, int, float] | None, list[int] | None]: ...
 
 def activation_dropout(
     function: str,
@@ -44,6 +45,34 @@ def activation_dropout(
 def activation_dropout_backward(
     function: str, dy: ArrayLike, x: ArrayLike, mask: Mask, approximate: str | None, out: Array | None
 ) -> Array: ...
+def adagrad_step(
+    w: Array,
+    grad: ArrayLike,
+    square_sum: Array,
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    l1: float,
+    metric: str,
+) -> None: ...
+def adam_step(
+    w: Array,
+    grad: ArrayLike,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    l1: float,
+    metric: str,
+) -> None: ...
 def apply_mask(
     function: str, name: str, x: ArrayLike, mask: NDArray[Any], scale: float, out: Array | None
 ) -> Array: ...
@@ -146,6 +175,20 @@ def dropout(
     out: Array | None,
 ) -> tuple[Array, tuple[int, ...] | None, float]: ...
 def dropout_backward(dy: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
+def ftrl_step(
+    w: Array,
+    grad: ArrayLike,
+    z: Array,
+    n: Array,
+    lr: float,
+    beta: float,
+    l1: float,
+    l2: float,
+    l2_convention: str,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None: ...
 def gaussian_dropout(
     x: ArrayLike, p: float, seed: int, stream: int, training: bool, shape: tuple[int, ...] | None, out: Array | None
 ) -> Array: ...
@@ -165,6 +208,17 @@ def group_prox(
 def keep_mask(shape: tuple[int, ...], p: float, seed: int, stream: int, packed: bool) -> NDArray[Any]: ...
 def l1_norm(x: ArrayLike) -> float: ...
 def l2_decay(w: ArrayLike, rate: float, out: Array | None) -> Array: ...
+def lion_step(
+    w: Array,
+    grad: ArrayLike,
+    exp_avg: Array,
+    lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    l1: float,
+) -> None: ...
 def mix(name: str, x: Array, partner: ArrayLike, lam: ArrayLike, out: Array | None) -> Array: ...
 def normal(shape: int | tuple[int, ...], seed: int, stream: int, dtype: DTypeLike, out: Array | None) -> Array: ...
 def probability(function: str, p: float) -> float: ...
@@ -187,6 +241,22 @@ def prox_sorted_l1(
 ) -> Array: ...
 def random_bits(shape: int | tuple[int, ...], seed: int, stream: int) -> NDArray[np.uint32]: ...
 def require_float(function: str, name: str, x: ArrayLike) -> None: ...
+def rmsprop_step(
+    w: Array,
+    grad: ArrayLike,
+    square_avg: Array,
+    grad_avg: Array | None,
+    buffer: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    l1: float,
+    metric: str,
+) -> None: ...
 def row_norm(
     function: str,
     x: ArrayLike,
@@ -214,9 +284,21 @@ def row_norm_backward(
 def row_prox(function: str, x: ArrayLike, number: float, axis: int | None, out: Array | None) -> Array: ...
 def set_isa(name: str) -> None: ...
 def set_num_threads(n: int) -> None: ...
+def sgd_step(
+    w: Array,
+    grad: ArrayLike,
+    buffer: Array | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    l1: float,
+) -> None: ...
 def softmax_dropout(x: ArrayLike, p: float, seed: int, stream: int, training: bool, out: Array | None) -> Array: ...
 def softmax_dropout_backward(dy: ArrayLike, x: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
 def squared_l2_norm(x: ArrayLike) -> float: ...
-def step(rule: str, w: Array, grad: ArrayLike, states: dict[str, Array | None], options: dict[str, Any]) -> None: ...
 def swap_local_threads(n: int | None) -> int | None: ...
 def uniform(shape: int | tuple[int, ...], seed: int, stream: int, dtype: DTypeLike, out: Array | None) -> Array: ...

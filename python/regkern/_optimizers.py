@@ -54,8 +54,8 @@ class Optimizer:
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-        The weights, changed in place; all float32 or all float64, of any strides, no two sharing memory. A group is a
-        dict with "params", a list or dict of arrays, and any options that differ from the optimizer's own.
+        The weights, changed in place; float32 or float64, of any strides, no two sharing memory. A group is a dict with
+        "params", a list or dict of arrays, and any options that differ from the optimizer's own.
     no_decay : collection of names or positions, or callable, optional
         Which arrays no penalty touches, neither weight_decay nor l1: those named, or those for which
         ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's key
@@ -73,7 +73,8 @@ class Optimizer:
     param_groups : list of dict
         The options of each group, read at every step: assign to ``param_groups[0]["lr"]`` to change it.
     steps : int
-        Steps taken; those skipped do not count.
+        Steps taken; those skipped do not count. Rules that count steps do so for each parameter, without those for
+        which it had no gradient.
     grad_norm : float or None
         Of the last step's gradients before clipping; None if neither clipping nor skipping asks for it.
     stats : StepStats or None
@@ -102,7 +103,7 @@ class Optimizer:
         self.stats: StepStats | None = None
         self.param_groups: list[Group] = []
         self._keys: list[Key] = []
-        self._options: list[int] = []  # which entry of _groups() is whose
+        kinds: list[int] = []  # of each parameter: 2·number of its group, one more if no penalty touches it
         weights: list[Array] = []
         for number, group in enumerate(_groups(params)):
             own = {name: value for name, value in group.items() if name != "params"}
@@ -112,7 +113,7 @@ class Optimizer:
             self.param_groups.append({"params": list(arrays.values()), **options, **own})
             for key, w in arrays.items():
                 self._keys.append(key)
-                self._options.append(2 * number + _exempt(no_decay, key, w))
+                kinds.append(2 * number + _exempt(no_decay, key, w))
                 weights.append(w)
         if len(set(self._keys)) != len(self._keys):
             twice = next(key for key in self._keys if self._keys.count(key) > 1)
@@ -120,27 +121,39 @@ class Optimizer:
         if no_decay is not None and not callable(no_decay) and (strange := set(no_decay) - set(self._keys)):
             raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
         self._states = {name: None if value is None else _states(weights, value) for name, value in states.items()}
+        self._kinds = sorted(set(kinds))
+        self._kind_of = [self._kinds.index(kind) for kind in kinds]
+        self._missed: dict[int, int] = {}  # position of a parameter → steps that went without it
         names = [f"[{key!r}]" for key in self._keys]
         self._parameters = self._engine(
-            self._rule, self._name, ("params", "grads"), names, weights, self._states, self._options
+            self._rule, self._name, ("params", "grads"), names, weights, self._states, self._kind_of
         )
-        self._parameters.check_options(self._groups())
+        self._parameters.check_options([self._options(2 * i, 1) for i in range(len(self.param_groups))])
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
-    def _group_options(self, group: Group) -> Group:
-        """The keywords of the functional step, for step number ``steps`` + 1."""
+    def _group_options(self, group: Group, step: int) -> Group:
+        """The keywords of the functional step, for a parameter's step number ``step``."""
+        del step
         return {name: value for name, value in group.items() if name != "params"}
 
-    def _groups(self) -> list[Group]:
-        """Two for each group: with its penalties, and without."""
-        both = []
-        for group in self.param_groups:
-            options = self._group_options(group)
-            both += [options, {name: 0.0 if name in PENALTIES else value for name, value in options.items()}]
-        return both
+    def _options(self, kind: int, step: int) -> Group:
+        options = self._group_options(self.param_groups[kind // 2], step)
+        if kind % 2:
+            options.update({name: 0.0 for name in PENALTIES if name in options})
+        return options
+
+    def _all_options(self) -> tuple[list[Group], list[int] | None]:
+        """Options of all parameters in this step, and which are whose; None: by kind."""
+        if not self._missed:
+            return [self._options(kind, self.steps + 1) for kind in self._kinds], None
+        needs = [(kind, self._missed.get(i, 0)) for i, kind in enumerate(self._kind_of)]
+        different = sorted(set(needs))
+        position = {need: i for i, need in enumerate(different)}
+        options = [self._options(self._kinds[kind], self.steps + 1 - missed) for kind, missed in different]
+        return options, [position[need] for need in needs]
 
     def step(self, grads: Sequence[Array] | Mapping[Any, Array]) -> bool:
         """One step over all parameters: one parallel region, one release of the GIL.
@@ -148,7 +161,8 @@ class Optimizer:
         Parameters
         ----------
         grads : sequence or mapping of ndarray
-            One for each parameter, in their order or by their keys, of their shapes and dtype.
+            One for each parameter, in their order or by their keys, of their shapes and dtypes. None leaves a parameter
+            alone, as in torch: the step changes neither it nor its states, and it does not count among its steps.
 
         Returns
         -------
@@ -165,29 +179,40 @@ class Optimizer:
                 odd = min(grads.keys() ^ set(self._keys), key=str)
                 raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
             grads = [grads[key] for key in self._keys]
-        taken, self.grad_norm, stats = self._parameters.step(
+        taken, self.grad_norm, stats, without = self._parameters.step(
             grads if isinstance(grads, list) else list(grads),
-            self._groups(),
+            *self._all_options(),
             self.max_grad_norm,
             self.skip_nonfinite,
             self.collect,
         )
         self.steps += taken
+        if taken and without is not None:
+            for i in without:
+                self._missed[i] = self._missed.get(i, 0) + 1
         self.stats = StepStats(*stats) if taken and stats is not None else None
         return bool(taken)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all but the weights: the number of steps, the groups' options, and the states in order."""
+        """Copies of all but the weights: numbers of steps, taken and missed, the groups' options, the states in order."""
         options = [{name: value for name, value in g.items() if name != "params"} for g in self.param_groups]
         states = {name: [s.copy() for s in arrays] for name, arrays in self._states.items() if arrays is not None}
-        return {"steps": self.steps, "groups": copy.deepcopy(options), "states": states}
+        return {"steps": self.steps, "missed": dict(self._missed), "groups": copy.deepcopy(options), "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``: the next steps have the same bits. Nothing changes if it does not fit."""
         where = f"{self._name}.load_state_dict"
-        if state.keys() != {"steps", "groups", "states"}:
-            raise ValueError(f"{where}: state must hold 'groups', 'states' and 'steps', got {sorted(state)}")
+        if state.keys() | {"missed"} != {
+            "steps",
+            "missed",
+            "groups",
+            "states",
+        }:  # states of version 0.1 have no "missed"
+            raise ValueError(f"{where}: state must hold 'groups', 'missed', 'states' and 'steps', got {sorted(state)}")
         steps = operator.index(state["steps"])
+        missed = {operator.index(i): operator.index(n) for i, n in state["missed"].items()}
+        if not all(0 <= i < len(self._keys) and 0 <= n <= steps for i, n in missed.items()):
+            raise ValueError(f"{where}: missed must hold at most {steps} for {len(self._keys)} arrays, got {missed}")
         mine = {name: arrays for name, arrays in self._states.items() if arrays is not None}
         if state["states"].keys() != mine.keys():
             raise ValueError(f"{where}: states must be {sorted(mine)}, got {sorted(state['states'])}")
@@ -202,7 +227,7 @@ class Optimizer:
                 array[...] = value
         for group, options in zip(self.param_groups, state["groups"], strict=True):
             group.update(copy.deepcopy(options))
-        self.steps = steps
+        self.steps, self._missed = steps, missed
 
     def __repr__(self) -> str:
         arrays, groups = len(self._keys), len(self.param_groups)
@@ -225,7 +250,7 @@ def _exempt(no_decay: NoDecay | None, key: Key, w: Array) -> bool:
 
 
 def _states(weights: list[Array], value: float) -> list[Array]:
-    """A state for each of ``weights``, of its shape and memory order, all in one piece of memory.
+    """A state for each of ``weights``, of its shape and memory order, at lines of one piece of memory.
 
     Large pieces lie on huge pages, which many small ones would not.
     """
@@ -233,7 +258,8 @@ def _states(weights: list[Array], value: float) -> list[Array]:
     if any(a.dtype.kind != "f" for a in like):  # the engine says what is wrong
         return like
     ends = np.cumsum([0, *(-(-a.nbytes // 64) * 64 for a in like)])
-    memory = np.empty(ends[-1], np.uint8)
+    memory = np.empty(ends[-1] + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
     states = [
         np.ndarray(a.shape, a.dtype, memory, offset, a.strides) if a.size else a
         for a, offset in zip(like, ends[:-1], strict=True)
@@ -283,9 +309,9 @@ class SGD(Optimizer):
         moving = any(g.get("momentum", momentum) != 0 for g in _groups(params))
         super().__init__(params, options, {"buffer": 0.0 if moving else None}, **shared)
 
-    def _group_options(self, group: Group) -> Group:
-        options = super()._group_options(group)
-        if self.steps == 0 and not options["nesterov"]:  # which goes without dampening anyway
+    def _group_options(self, group: Group, step: int) -> Group:
+        options = super()._group_options(group, step)
+        if step == 1 and not options["nesterov"]:  # which goes without dampening anyway
             options["dampening"] = 0.0
         return options
 
@@ -333,8 +359,8 @@ class Adam(Optimizer):
             params, options, {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0 if amsgrad else None}, **shared
         )
 
-    def _group_options(self, group: Group) -> Group:
-        return {**super()._group_options(group), "step": self.steps + 1}
+    def _group_options(self, group: Group, step: int) -> Group:
+        return {**super()._group_options(group, step), "step": step}
 
 
 class AdamW(Adam):
@@ -396,9 +422,9 @@ class Adagrad(Optimizer):
         }
         super().__init__(params, options, {"square_sum": initial_accumulator_value}, **shared)
 
-    def _group_options(self, group: Group) -> Group:
-        options = super()._group_options(group)
-        options["lr"] = options["lr"] / (1 + self.steps * options.pop("lr_decay"))
+    def _group_options(self, group: Group, step: int) -> Group:
+        options = super()._group_options(group, step)
+        options["lr"] = options["lr"] / (1 + (step - 1) * options.pop("lr_decay"))
         return options
 
 

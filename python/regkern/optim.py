@@ -120,17 +120,7 @@ def sgd_step(
     >>> w
     array([0.8, 0. ])
     """
-    options = {
-        "lr": lr,
-        "momentum": momentum,
-        "dampening": dampening,
-        "nesterov": nesterov,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-        "l1": l1,
-    }
-    _core.step("sgd_step", w, grad, {"buffer": buffer}, options)
+    _core.sgd_step(w, grad, buffer, lr, momentum, dampening, nesterov, weight_decay, decoupled, maximize, l1)
 
 
 def adam_step(
@@ -218,19 +208,21 @@ def adam_step(
     >>> w
     array([0.85, 0.  ])
     """
-    options = {
-        "step": step,
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-        "l1": l1,
-        "metric": metric,
-    }
-    _core.step(
-        "adam_step", w, grad, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq, "max_exp_avg_sq": max_exp_avg_sq}, options
+    _core.adam_step(
+        w,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        max_exp_avg_sq,
+        step,
+        lr,
+        betas,
+        eps,
+        weight_decay,
+        decoupled,
+        maximize,
+        l1,
+        metric,
     )
 
 
@@ -306,16 +298,7 @@ def adagrad_step(
     >>> w
     array([0.85, 0.  ])
     """
-    options = {
-        "lr": lr,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-        "l1": l1,
-        "metric": metric,
-    }
-    _core.step("adagrad_step", w, grad, {"square_sum": square_sum}, options)
+    _core.adagrad_step(w, grad, square_sum, lr, eps, weight_decay, decoupled, maximize, l1, metric)
 
 
 def rmsprop_step(
@@ -403,18 +386,9 @@ def rmsprop_step(
     >>> w
     array([0.89, 0.  ])
     """
-    options = {
-        "lr": lr,
-        "alpha": alpha,
-        "eps": eps,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-        "l1": l1,
-        "metric": metric,
-    }
-    _core.step("rmsprop_step", w, grad, {"square_avg": square_avg, "grad_avg": grad_avg, "buffer": buffer}, options)
+    _core.rmsprop_step(
+        w, grad, square_avg, grad_avg, buffer, lr, alpha, eps, momentum, weight_decay, decoupled, maximize, l1, metric
+    )
 
 
 def ftrl_step(
@@ -494,17 +468,7 @@ def ftrl_step(
     >>> w
     array([0.25, 0.  ])
     """
-    options = {
-        "lr": lr,
-        "beta": beta,
-        "l1": l1,
-        "l2": l2,
-        "l2_convention": l2_convention,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-    }
-    _core.step("ftrl_step", w, grad, {"z": z, "n": n}, options)
+    _core.ftrl_step(w, grad, z, n, lr, beta, l1, l2, l2_convention, weight_decay, decoupled, maximize)
 
 
 def lion_step(
@@ -573,15 +537,7 @@ def lion_step(
     >>> w
     array([0.85, 0.  ])
     """
-    options = {
-        "lr": lr,
-        "betas": betas,
-        "weight_decay": weight_decay,
-        "decoupled": decoupled,
-        "maximize": maximize,
-        "l1": l1,
-    }
-    _core.step("lion_step", w, grad, {"exp_avg": exp_avg}, options)
+    _core.lion_step(w, grad, exp_avg, lr, betas, weight_decay, decoupled, maximize, l1)
 
 
 class SGD(_optimizers.SGD):

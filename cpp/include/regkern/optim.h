@@ -83,7 +83,8 @@ struct LionOptions : StepOptions<T> {  // state: exp_avg
 inline constexpr std::size_t kMaxStates = 3;
 
 // One array of parameters with its gradient and what its rule keeps beside it; a state without data is one
-// that the options leave out. Nothing that is written shares memory with anything else.
+// that the options leave out, and without data of its gradient a parameter is left alone. Nothing that is
+// written shares memory with anything else.
 template <class T>
 struct Parameter {
   Extents shape;
@@ -93,7 +94,7 @@ struct Parameter {
   std::size_t group = 0;  // which options
 };
 
-// Of all parameters after a step.
+// Of all parameters after a step, also those left alone.
 struct StepStats {
   double penalty = 0;
   double nonzeros = 0;
@@ -101,7 +102,7 @@ struct StepStats {
 };
 
 // One step of the rule that Options names, in place, over any number of parameters in one parallel region.
-// `stats` may be null.
+// `stats` may be null; its numbers are added to.
 template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats);
 

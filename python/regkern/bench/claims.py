@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from regkern.bench.kernels import ADD, COPYTO, EXPRESSION, IMAGES, MAPS, MULTIPLY, PUBLIC, ROWS, Shape
+from regkern.bench.kernels import ADD, COPYTO, EXPRESSION, IMAGES, MAPS, MULTIPLY, NO_L1, PUBLIC, ROWS, Shape
 from regkern.bench.peers import COPY, REGKERN, RIVALS
 from regkern.bench.results import Estimate, Key, Run
 
@@ -55,6 +55,7 @@ CLAIMS = (
     _costs(STEP, LARGE, "time / np.copyto of w", COPYTO[0], 1.7),
     _beats(STEP, LARGE, "faster than torch fused SGD, then softshrink in place (out=)", "torch", 4),
     _beats(STEP, LARGE, "faster than torch fused SGD, then F.softshrink and copy_", PUBLIC[0], 4),
+    _costs("adam_step AdamW+L1", LARGE, "time / torch fused AdamW without the L1 step", NO_L1[0], 1.05),
     _costs("dropout out=", LARGE, "time / np.copyto", COPY, 1.3),
     _costs("dropout in place", LARGE, "time / np.copyto", COPY, 1.15),
     _costs("dropout_backward", LARGE, "time / np.copyto", COPY, 1.3),

@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from regkern.bench.results import Run, load, save  # noqa: PLC0415
 
     threads = _threads(options.threads, peers.cores())
-    kernels = session.select(options.only)
+    kernels = session.select(options.only, rare=options.full or options.list)
     if not kernels:
         names = ", ".join(kernel.name for kernel in KERNELS)
         raise BadInput(f"--only: no kernel is named like {' or '.join(options.only)}; there are {names}")

@@ -47,7 +47,8 @@ class Kernel:
     ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
     bandwidth is reckoned with. ``extras`` are further contenders that a claim is stated against, each a name, a peer and
     a function of it. ``returns`` says that the result is what the call returns, not what it leaves in ``data.out``.
-    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile.
+    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile. ``rare``: only a
+    full run measures it, or one that names it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Kernel:
     returns: bool = False
     share: float = 1.0
     extras: tuple[tuple[str, str, str], ...] = ()
+    rare: bool = False
 
     @property
     def family(self) -> str:
@@ -205,6 +207,7 @@ EXPRESSION = ("expression", "NumPy", "expression")
 MULTIPLY = ("multiply", "NumPy", "multiply")
 COPYTO = ("copyto", "NumPy", "copyto")
 ADD = ("plain add", "regkern", "bias_add")
+NO_L1 = ("torch, no L1", "torch", "adamw")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
 
 KERNELS = (
@@ -218,7 +221,11 @@ KERNELS = (
     Kernel("l2_decay", "decay", 2, vector),
     Kernel("sgd_step plain", "sgd", 3, training_step),
     Kernel("sgd_step momentum+L1+L2", "sgd_momentum", 5, training_step, extras=(COPYTO, PUBLIC)),
-    Kernel("adam_step AdamW+L1", "adamw_l1", 7, adam_state),
+    Kernel("adam_step AdamW+L1", "adamw_l1", 7, adam_state, extras=(NO_L1,)),
+    Kernel("adagrad_step", "adagrad", 5, adam_state, rare=True),
+    Kernel("rmsprop_step", "rmsprop", 5, adam_state, rare=True),
+    Kernel("ftrl_step", "ftrl", 7, adam_state, rare=True),
+    Kernel("lion_step", "lion", 5, adam_state, rare=True),
     Kernel("prox_group_l2", "group_soft_threshold", 2, vector, shapes=GROUPS),
     Kernel("dropout out=", "dropout", 2, vector, random=True, share=2),
     Kernel("dropout p=0.5 out=", "dropout", 2, half, random=True, share=2),

@@ -67,7 +67,7 @@ class Session:
     _grace: float = 0.0  # seconds that it may overrun
     _pauses: dict[str, float] = field(default_factory=dict)  # contender → seconds
     _pace: dict[tuple[str, str], float] = field(default_factory=dict)  # (op, contender) → seconds an element, so far
-    _checked: set[tuple[str, int, int]] = field(default_factory=set)
+    _wrong: dict[tuple[str, int, int], set[str]] = field(default_factory=dict)  # kernel and layout → who errs
 
     def load(self) -> None:
         """Import the rivals that are installed."""
@@ -219,13 +219,14 @@ class Session:
         """Who computes something else than the reference, tried on the smallest shape of each layout: a wrong rival
         is no rival, and a wrong regkern is no result."""
         layout = (kernel.name, len(shape.dims), shape.axis)
-        if kernel.random or layout in self._checked or time.perf_counter() > self.finish:
+        if layout in self._wrong:
+            return self._wrong[layout]
+        if kernel.random or time.perf_counter() > self.finish:
             return set()
-        self._checked.add(layout)
         expected = _result(own()[1], 1, kernel, shape, dtype)
         assert expected is not None
         tolerance = 1e-4 if dtype == "float32" else 1e-9
-        wrong = set()
+        wrong = self._wrong[layout] = set()
         for peer in self.peers:
             for threads in filter(peer.runs_with, self.threads):
                 found = _result(peer, threads, kernel, shape, dtype)
@@ -276,6 +277,8 @@ def _digest(returned: Any, data: Data) -> bytes:
     return total.digest()
 
 
-def select(patterns: Sequence[str]) -> list[Kernel]:
-    """The kernels that any of the globs names; all of them without a glob."""
-    return [kernel for kernel in KERNELS if not patterns or any(kernel.matches(p) for p in patterns)]
+def select(patterns: Sequence[str], rare: bool) -> list[Kernel]:
+    """The kernels that any of the globs names; without a glob all of them, the rare ones only if asked for."""
+    if patterns:
+        return [kernel for kernel in KERNELS if any(kernel.matches(p) for p in patterns)]
+    return [kernel for kernel in KERNELS if rare or not kernel.rare]

@@ -285,32 +285,39 @@ class Parameters:
 
     def step(
         self,
-        grads: list[Array],
+        grads: list[Array | None],
         groups: list[dict[str, Any]],
+        group: list[int] | None,
         max_grad_norm: float | None,
         skip_nonfinite: bool,
         collect: bool,
-    ) -> tuple[bool, float | None, tuple[float, int, float] | None]:
-        """(Whether the step was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None)."""
+    ) -> tuple[bool, float | None, tuple[float, int, float] | None, list[int] | None]:
+        """One step; parameters without a gradient are left alone, whose positions are returned last.
+
+        (Whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None, positions or None).
+        """
+        given = [g for g in grads if g is not None]
+        without = [i for i, g in enumerate(grads) if g is None] or None
         norm = None
         if max_grad_norm is not None or skip_nonfinite:
-            norm = math.sqrt(sum(squared_l2_norm(g) for g in grads))
-        if skip_nonfinite and not all(np.isfinite(g).all() for g in grads):
-            return False, norm, None
+            norm = math.sqrt(sum(squared_l2_norm(g) for g in given))
+        if skip_nonfinite and not all(np.isfinite(g).all() for g in given):
+            return False, norm, None, without
+        factor = 1.0
         if norm is not None and max_grad_norm is not None:
             factor = min(1.0, max_grad_norm / (norm + 1e-6))
-            grads = [g.dtype.type(factor) * g for g in grads]
         penalty, nonzeros, change = 0.0, 0, 0.0
         for i, (w, g) in enumerate(zip(self.weights, grads, strict=True)):
-            options = groups[self.group[i]]
+            options = groups[(self.group if group is None else group)[i]]
             before = w.copy()
-            states = {name: arrays[i] for name, arrays in self.states.items() if arrays is not None}
-            self.rule(w, g, **states, **options)
+            if g is not None:
+                states = {name: arrays[i] for name, arrays in self.states.items() if arrays is not None}
+                self.rule(w, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
             l2 = options.get("l2", 0.0) * (2 if options.get("l2_convention") == "keras" else 1)
             penalty += options["l1"] * l1_norm(w) + (options["weight_decay"] + l2) / 2 * squared_l2_norm(w)
             nonzeros += int(np.count_nonzero(w))
             change += squared_l2_norm(w - before)
-        return True, norm, (penalty, nonzeros, change) if collect else None
+        return True, norm, (penalty, nonzeros, change) if collect else None, without
 
 
 class SGD(_optimizers.SGD):

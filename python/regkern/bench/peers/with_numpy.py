@@ -146,6 +146,74 @@ def sgd_momentum(d: Data) -> Call:
     return call
 
 
+def adagrad(d: Data) -> Call:
+    """seven in-place passes"""
+    w, grad, lr, total, t = d.x, d.grad, d.lr, d.exp_avg_sq, np.zeros_like(d.x)
+
+    def call() -> None:
+        np.multiply(grad, grad, out=t)
+        np.add(total, t, out=total)
+        _step_by_root(w, grad, total, 1e-10, lr, t)
+
+    return call
+
+
+def rmsprop(d: Data) -> Call:
+    """nine in-place passes"""
+    w, grad, lr, mean, t = d.x, d.grad, d.lr, d.exp_avg_sq, np.zeros_like(d.x)
+
+    def call() -> None:
+        np.multiply(grad, grad, out=t)
+        np.multiply(t, 1 - 0.99, out=t)
+        np.multiply(mean, 0.99, out=mean)
+        np.add(mean, t, out=mean)
+        _step_by_root(w, grad, mean, 1e-8, lr, t)
+
+    return call
+
+
+def _step_by_root(w: Array, grad: Array, squares: Array, eps: float, lr: float, t: Array) -> None:
+    np.sqrt(squares, out=t)
+    np.add(t, eps, out=t)
+    np.divide(grad, t, out=t)
+    np.multiply(t, lr, out=t)
+    np.subtract(w, t, out=w)
+
+
+def ftrl(d: Data) -> Call:
+    """McMahan's algorithm 1 as one writes it, fresh temporaries"""
+    w, grad, z, n, l1 = d.x, d.grad, d.exp_avg, d.exp_avg_sq, d.l1
+    alpha, beta = 0.1, 1.0
+
+    def call() -> None:
+        square = grad * grad
+        sigma = (np.sqrt(n + square) - np.sqrt(n)) / alpha
+        np.add(z, grad - sigma * w, out=z)
+        np.add(n, square, out=n)
+        w[...] = np.where(np.abs(z) <= l1, 0, (np.sign(z) * l1 - z) / ((beta + np.sqrt(n)) / alpha))
+
+    return call
+
+
+def lion(d: Data) -> Call:
+    """nine in-place passes"""
+    w, grad, mean, lr = d.x, d.grad, d.exp_avg, d.lr
+    t, sign = np.zeros_like(w), np.zeros_like(w)
+
+    def call() -> None:
+        np.multiply(mean, 0.9, out=sign)
+        np.multiply(grad, 1 - 0.9, out=t)
+        np.add(sign, t, out=sign)
+        np.sign(sign, out=sign)
+        np.multiply(sign, lr, out=sign)
+        np.subtract(w, sign, out=w)
+        np.multiply(mean, 0.99, out=mean)
+        np.multiply(grad, 1 - 0.99, out=t)
+        np.add(mean, t, out=mean)
+
+    return call
+
+
 def dropout(d: Data) -> Call:
     """Generator(SFC64).random(out=), greater_equal, two multiplies with out=; no mask kept"""
     x, p, out, scale = d.x, d.p, d.out, 1 / (1 - d.p)

@@ -108,6 +108,22 @@ class Regkern:
         options = {"decoupled": True, "weight_decay": d.weight_decay, "l1": d.l1, "metric": "diag"}
         return partial(self.lib.adam_step, d.x, d.grad, d.exp_avg, d.exp_avg_sq, step=10, lr=d.lr, **options)
 
+    def adagrad(self, d: Data) -> Call:
+        """adagrad_step(w, grad, square_sum, lr=), in place"""
+        return partial(self.lib.adagrad_step, d.x, d.grad, d.exp_avg_sq, lr=d.lr)
+
+    def rmsprop(self, d: Data) -> Call:
+        """rmsprop_step(w, grad, square_avg, lr=), in place"""
+        return partial(self.lib.rmsprop_step, d.x, d.grad, d.exp_avg_sq, lr=d.lr)
+
+    def ftrl(self, d: Data) -> Call:
+        """ftrl_step(w, grad, z, n, lr=, l1=), in place"""
+        return partial(self.lib.ftrl_step, d.x, d.grad, d.exp_avg, d.exp_avg_sq, lr=0.1, l1=d.l1)
+
+    def lion(self, d: Data) -> Call:
+        """lion_step(w, grad, exp_avg, lr=), in place"""
+        return partial(self.lib.lion_step, d.x, d.grad, d.exp_avg, lr=d.lr)
+
     def group_soft_threshold(self, d: Data) -> Call:
         """prox_group_l2(x, threshold, group_size=, out=)"""
         return partial(self.lib.prox_group_l2, d.x, d.threshold, group_size=d.x.shape[-1], out=d.out)

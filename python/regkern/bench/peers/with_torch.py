@@ -122,11 +122,48 @@ def sgd_momentum_public(d: Data) -> Call:
     return call
 
 
+STEP, BETA1, BETA2, EPS = 10, 0.9, 0.999, 1e-8  # of AdamW
+
+
+def adamw(d: Data) -> Call:
+    """_fused_adamw_, the kernel of optim.AdamW(fused=True), without any L1"""
+    step = torch.full((), float(STEP))
+    lists = [[tensor(d.x)], [tensor(d.grad)], [tensor(d.exp_avg)], [tensor(d.exp_avg_sq)], [], [step]]
+    numbers = {"lr": d.lr, "beta1": BETA1, "beta2": BETA2, "weight_decay": d.weight_decay, "eps": EPS}
+    return partial(torch._fused_adamw_, *lists, **numbers, amsgrad=False, maximize=False)
+
+
 def adamw_l1(d: Data) -> Call:
-    """optim.AdamW(fused=True).step(), without any L1"""
+    """_fused_adamw_, then the soft threshold by lr·l1/(√v + eps): sqrt, div, add, div, neg, clamp, sub with out="""
+    step, w, v = adamw(d), tensor(d.x), tensor(d.exp_avg_sq)
+    numerator, unbiased = torch.full((), d.lr * d.l1, dtype=w.dtype), (1 - BETA2**STEP) ** 0.5
+    high, low = torch.zeros_like(w), torch.zeros_like(w)
+
+    def call() -> None:
+        step()
+        torch.sqrt(v, out=high).div_(unbiased).add_(EPS)
+        torch.div(numerator, high, out=high)
+        torch.neg(high, out=low)
+        torch.clamp(w, low, high, out=high)
+        w.sub_(high)
+
+    return call
+
+
+def adagrad(d: Data) -> Call:
+    """optim.Adagrad(fused=True).step()"""
+    return _optimizer(torch.optim.Adagrad, d, fused=True)
+
+
+def rmsprop(d: Data) -> Call:
+    """optim.RMSprop(foreach=True).step()"""
+    return _optimizer(torch.optim.RMSprop, d, foreach=True)
+
+
+def _optimizer(kind: Any, d: Data, **options: Any) -> Call:
     w = torch.nn.Parameter(tensor(d.x))
     w.grad = tensor(d.grad)
-    step: Call = torch.optim.AdamW([w], lr=d.lr, weight_decay=d.weight_decay, fused=True).step
+    step: Call = kind([w], lr=d.lr, **options).step
     return step
 
 
