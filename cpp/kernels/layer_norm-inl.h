@@ -30,6 +30,16 @@ HWY_INLINE void fetch_ahead(const T* x) {
   for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
 }
 
+// The line of p, for a store. The builtin means that only where the whole build may use the instruction, and
+// else reads the line; every x86-64-v2 processor knows it or takes it for no operation.
+HWY_INLINE void fetch_to_write(const void* p) {
+#if HWY_ARCH_X86
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#else
+  __builtin_prefetch(p, 1, 2);
+#endif
+}
+
 // Calls body(k, vectors...) with k the vector of the lanes that the elements belong to, for n elements of
 // each input. The last kRowLanes are read once more where some of them are left, with `fill` in place of
 // those done; rows shorter than that have zeros behind their end, or no call at all.
@@ -275,7 +285,7 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
       if (far) {
         __builtin_prefetch(x + at + kRows * stride, 0, 2);
         __builtin_prefetch(dy + at + kRows * stride, 0, 2);
-        if (!stream) __builtin_prefetch(dx + at + kRows * stride, 1, 2);
+        if (!stream) fetch_to_write(dx + at + kRows * stride);
       }
       const auto high = hn::Sub(v, mean[r]), scaled = hn::Mul(g, scale[r]);
       store_dx(hn::Sub(hn::Mul(scaled, w), hn::Add(hn::Mul(high, slope[r]), offset[r])), dx + at);
@@ -355,15 +365,21 @@ void gradient_planes(const T* x, const T* dy, T* dx, size_t planes, size_t n, co
   }
 }
 
-// total[i] += part[i], and part[i] = 0.
+// total[i] += part[i], or the first time total[i] = part[i], and part[i] = 0.
 template <class T>
-void row_flush(double* total, T* part, size_t n) {
+void row_flush(double* total, T* part, size_t n, bool first) {
   const D64 d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
-  for (; i + N <= n; i += N)
-    hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
-  for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  if (first) {
+    for (; i + N <= n; i += N) hn::StoreU(load_double(d, part + i), d, total + i);
+    for (; i < n; ++i) total[i] = static_cast<double>(part[i]);
+  } else {
+    for (; i + N <= n; i += N) {
+      hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
+    }
+    for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  }
   memset(part, 0, n * sizeof(T));
 }
 
