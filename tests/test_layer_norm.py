@@ -236,6 +236,48 @@ def test_gradients_written_around_the_cache(dtype: type, rng: np.random.Generato
     assert_same_bits(rk.layer_norm_backward(x[part], few_cache)[0], dx[part])
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("layer_norm", (700, 1001)),
+        ("layer_norm", (350, 2048)),
+        ("layer_norm", (2500, 300)),
+        ("rms_norm", (700, 1001)),
+        ("layer_norm", (100, 7000)),
+        ("group_norm", (7, 6, 230, 231)),
+        ("group_norm", (7, 6, 190, 191)),
+        ("instance_norm", (7, 700, 19, 19)),
+    ],
+    ids=str,
+)
+def test_rows_beyond_the_second_cache(
+    name: str, shape: tuple[int, ...], isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Same bits as in pieces that fit, at every alignment and in place; gradients of gamma and beta near the exact ones."""
+    kind = Kind(name)
+    arrays = kind.make(shape, dtype, rng)
+    dy = rng.standard_normal(shape).astype(dtype)
+    y, cache = kind.call(rk, arrays)
+    dx, *sums = kind.backward(rk, dy, cache)
+    for offset in (1, 6):
+        out = np.zeros(y.size + 64, dtype)[offset : offset + y.size].reshape(shape)
+        assert_same_bits(kind.call(rk, arrays, out=out)[0], y)
+        assert_same_bits(kind.backward(rk, dy, cache, out=out)[0], dx)
+    out = arrays["x"].copy()
+    assert_same_bits(kind.call(rk, arrays | {"x": out}, out=out)[0], y)
+    out = dy.copy()
+    assert_same_bits(kind.backward(rk, out, cache, out=out)[0], dx)
+    for begin in range(0, shape[0], 50 if len(shape) == 2 else 1):
+        part = slice(begin, begin + (50 if len(shape) == 2 else 1))
+        few, few_cache = kind.call(rk, arrays | {"x": arrays["x"][part]})
+        assert_same_bits(few, y[part])
+        assert_same_bits(kind.backward(rk, dy[part], few_cache)[0], dx[part])
+    _, exact_cache = kind.call(ref, {k: v.astype(np.float64) for k, v in arrays.items()})
+    _, *exact = kind.backward(ref, dy.astype(np.float64), exact_cache)
+    for got, wanted in zip(sums, exact, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=400 * np.finfo(dtype).eps * np.sqrt(dy.size / wanted.size))
+
+
 @pytest.mark.parametrize("ratio", [1e3, 1e4])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.name != "rms_norm" and not k.residual], ids=str)
 def test_far_from_zero(kind: Kind, ratio: float, isa: str, rng: np.random.Generator) -> None:

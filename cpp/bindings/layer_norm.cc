@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "arrays.h"
 #include "module.h"
@@ -185,16 +186,14 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
     const In<T> g = rows.view(gradient.in<T>(), gradient, keep[0]),
                 v = rows.view(source.in<T>(), source, keep[1]);
     const Out<T> target = rows.view(to.out<T>(), to, keep[2]);
-    std::vector<double> sums(2 * rows.channels());
-    double *dg = sums.data(), *db = dg + rows.channels();
+    const auto sums = std::make_unique_for_overwrite<double[]>(2 * rows.channels());
+    double *const dg = sums.get(), *const db = dg + rows.channels();
     T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
     const Unlocked unlocked(source.size());
     regkern::row_norm_backward<T>(rows.shape(), centred, g, v, target, pointer<T>(dense_scale),
                                   means.data<double>(), invstds.data<double>(), dg, db);
-    for (std::size_t c = 0; c < rows.channels(); ++c) {
-      dgamma_out[c] = static_cast<T>(dg[c]);
-      dbeta_out[c] = static_cast<T>(db[c]);
-    }
+    for (std::size_t c = 0; c < rows.channels(); ++c) dgamma_out[c] = static_cast<T>(dg[c]);
+    for (std::size_t c = 0; c < rows.channels(); ++c) dbeta_out[c] = static_cast<T>(db[c]);
   });
   return py::make_tuple(to.object(), dgamma.object(), dbeta.object());
 }

@@ -30,6 +30,19 @@ HWY_INLINE void fetch_ahead(const T* x) {
   for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
 }
 
+// The line of p, for a store. The builtin means that only where the whole build may use the instruction, and
+// else reads the line; every x86-64-v2 processor knows it or takes it for no operation.
+HWY_INLINE void fetch_to_write(const void* p) {
+#if HWY_ARCH_X86
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#else
+  __builtin_prefetch(p, 1, 2);
+#endif
+}
+
+template <class T>
+constexpr size_t kWriteAhead = 1024 / sizeof(T);
+
 // Calls body(k, vectors...) with k the vector of the lanes that the elements belong to, for n elements of
 // each input. The last kRowLanes are read once more where some of them are left, with `fill` in place of
 // those done; rows shorter than that have zeros behind their end, or no call at all.
@@ -130,20 +143,56 @@ void block_moments(const T* x, size_t n, bool centred, double eps, double* mean,
 
 // --- rows forward ----------------------------------------------------------------------------------------
 
+// map_unfenced for rows beyond the second cache: lines of y are fetched to be written a little ahead of the
+// stores, and, where `ahead` is not 0, the elements of x so far ahead, which the sums of the next rows will
+// read. A sweep that writes then does not wait for the lines it overwrites, nor one that reads for the last
+// cache: 0.36 in place of 0.44 ns an element.
+template <class Op, class T, class... In>
+HWY_INLINE void map_far(size_t n, bool stream, size_t ahead, Op op, T* y, const T* x, const In*... more) {
+  const Tag<T> d;
+  constexpr size_t kLine = 64 / sizeof(T), N = hn::MaxLanes(d);
+  size_t i = HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine);
+  map_unfenced(d, i, false, op, y, x, more...);
+  const auto lines = [&](auto store, auto fetch) HWY_ATTR {
+    for (; i + kLine <= n; i += kLine) {
+      if (ahead != 0) __builtin_prefetch(x + i + ahead, 0, 2);
+      fetch(y + i);
+      for (size_t k = i; k < i + kLine; k += N)
+        store(op(hn::LoadU(d, x + k), hn::LoadU(d, more + k)...), y + k);
+    }
+  };
+  if (stream) {
+    lines([&](auto v, T* p) HWY_ATTR { hn::Stream(v, d, p); }, [](T*) HWY_ATTR {});
+  } else {
+    lines([&](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); },
+          [](T* p) HWY_ATTR { fetch_to_write(p + kWriteAhead<T>); });
+  }
+  map_unfenced(d, n - i, false, op, y + i, x + i, (more + i)...);
+}
+
+template <class Op, class T, class... In>
+HWY_INLINE void map_row(const RowAffine<T>& s, size_t ahead, size_t n, Op op, T* y, const T* x,
+                        const In*... more) {
+  if (s.far) {
+    map_far(n, s.stream, ahead, op, y, x, more...);
+  } else {
+    map_unfenced(Tag<T>(), n, s.stream, op, y, x, more...);
+  }
+}
+
 // y = hat(x)·gamma + beta with parameters for every element; nullptr is 1 and 0.
 template <class T, class Hat>
-HWY_INLINE void apply_each(const T* x, T* y, size_t n, Hat hat, const T* gamma, const T* beta, bool stream) {
-  const Tag<T> d;
+HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y, size_t n, Hat hat,
+                           const T* gamma, const T* beta) {
   if (gamma != nullptr && beta != nullptr) {
-    map_unfenced(
-        d, n, stream, [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); }, y, x,
-        gamma, beta);
+    const auto op = [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); };
+    map_row(s, ahead, n, op, y, x, gamma, beta);
   } else if (gamma != nullptr) {
-    map_unfenced(d, n, stream, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
+    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (beta != nullptr) {
-    map_unfenced(d, n, stream, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+    map_row(s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
   } else {
-    map_unfenced(d, n, stream, hat, y, x);
+    map_row(s, ahead, n, hat, y, x);
   }
 }
 
@@ -151,8 +200,8 @@ HWY_INLINE void apply_each(const T* x, T* y, size_t n, Hat hat, const T* gamma, 
 // element has its own, else n is a part of one plane of `inner` elements or whole planes. What the dtype
 // loses of the mean goes into the shift.
 template <class T>
-void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean,
-               double invstd) {
+void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean, double invstd,
+               size_t ahead) {
   const Tag<T> d;
   const T high = static_cast<T>(mean);
   const double low = mean - static_cast<double>(high);
@@ -166,14 +215,14 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
   };
   if (!s.centred) {
     const auto scale = hn::Set(d, static_cast<T>(invstd));
-    apply_each(x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, beta, s.stream);
+    apply_each(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, beta);
   } else if (s.inner == 1) {
-    apply_each(x, y, n, centred(invstd, 0), gamma, beta, s.stream);
+    apply_each(s, ahead, x, y, n, centred(invstd, 0), gamma, beta);
   } else {
     for (size_t at = 0, c = 0; at < n; at += s.inner, ++c) {
       const double g = gamma ? static_cast<double>(gamma[c]) : 1.0;
       const double b = beta ? static_cast<double>(beta[c]) : 0.0;
-      map_unfenced(d, HWY_MIN(s.inner, n - at), s.stream, centred(invstd * g, b), y + at, x + at);
+      map_row(s, ahead, HWY_MIN(s.inner, n - at), centred(invstd * g, b), y + at, x + at);
     }
   }
 }
@@ -184,7 +233,7 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
 template <class T>
 void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t channel, double* mean,
                     double* invstd) {
-  const size_t together = HWY_MAX(size_t{1}, kRowBlock / 4 / s.length), step = s.length / s.inner;
+  const size_t together = s.together, step = s.length / s.inner;
   const double n = static_cast<double>(s.length);
   for (size_t row = 0; row < rows; row += together) {
     const size_t end = HWY_MIN(rows, row + together);
@@ -193,7 +242,8 @@ void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t
     }
     for (size_t r = row; r < end; ++r) invstd[r] = 1 / __builtin_sqrt(invstd[r] / n + s.eps);
     for (size_t r = row; r < end; ++r) {
-      row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r]);
+      row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r],
+                together * s.length);
       channel += step;
       if (channel == s.channels) channel = 0;
     }
@@ -268,23 +318,22 @@ void row_gradient(const T* x, const T* dy, T* dx, size_t stride, size_t n, const
   }
   const auto some = [&](size_t i, auto load, auto store, auto store_dx) HWY_ATTR {
     const auto w = gamma ? load(gamma + i) : hn::Set(d, T(1));
-    auto sum_gamma = hn::Zero(d), sum_beta = hn::Zero(d);
+    auto sum_gamma = load(dgamma + i), sum_beta = load(dbeta + i);
     for (size_t r = 0; r < kRows; ++r) {
       const size_t at = r * stride + i;
       const auto v = load(x + at), g = load(dy + at);
       if (far) {
         __builtin_prefetch(x + at + kRows * stride, 0, 2);
         __builtin_prefetch(dy + at + kRows * stride, 0, 2);
-        if (!stream) __builtin_prefetch(dx + at + kRows * stride, 1, 2);
+        if (!stream) fetch_to_write(dx + at + (kRows == 1 ? kWriteAhead<T> : kRows * stride));
       }
       const auto high = hn::Sub(v, mean[r]), scaled = hn::Mul(g, scale[r]);
       store_dx(hn::Sub(hn::Mul(scaled, w), hn::Add(hn::Mul(high, slope[r]), offset[r])), dx + at);
-      const auto deviation = hn::Sub(high, low[r]);
-      sum_gamma = hn::Add(sum_gamma, hn::Mul(scaled, deviation));
+      sum_gamma = hn::Add(sum_gamma, hn::Mul(scaled, hn::Sub(high, low[r])));
       sum_beta = hn::Add(sum_beta, g);
     }
-    store(hn::Add(load(dgamma + i), sum_gamma), dgamma + i);
-    store(hn::Add(load(dbeta + i), sum_beta), dbeta + i);
+    store(sum_gamma, dgamma + i);
+    store(sum_beta, dbeta + i);
   };
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
     const auto store = [&](auto v, T* p) HWY_ATTR { store_partial(v, d, p, count); };
@@ -316,10 +365,8 @@ template <class T>
 void gradient_rows(const T* x, const T* dy, T* dx, size_t rows, const RowAffine<T>& s, size_t channel,
                    const double* mean, const double* invstd, T* dgamma, T* dbeta) {
   const size_t n = s.length;
-  // As many rows as the L1 cache holds; rows of whole half pages would share its sets.
-  const size_t at_once = s.channels != n ? 1 : n * sizeof(T) % 2048 == 0 ? 2 : 4;
   for (size_t row = 0; row < rows;) {
-    const size_t together = rows - row >= at_once ? at_once : 1, at = row * n;
+    const size_t together = rows - row >= s.together ? s.together : 1, at = row * n;
     const T* gamma = s.gamma ? s.gamma + channel : nullptr;
     RowGradient<T> c[4];
     for (size_t r = 0; r < together; ++r) {
@@ -351,19 +398,25 @@ void gradient_planes(const T* x, const T* dy, T* dx, size_t planes, size_t n, co
     const auto op = [=](auto gradient, auto v) HWY_ATTR {
       return hn::Sub(hn::Mul(gradient, scale), hn::Add(hn::Mul(hn::Sub(v, m), slope), offset));
     };
-    map_unfenced(d, n, s.stream, op, dx + p * n, dy + p * n, x + p * n);
+    map_row(s, 0, n, op, dx + p * n, dy + p * n, x + p * n);
   }
 }
 
-// total[i] += part[i], and part[i] = 0.
+// total[i] += part[i], or the first time total[i] = part[i], and part[i] = 0.
 template <class T>
-void row_flush(double* total, T* part, size_t n) {
+void row_flush(double* total, T* part, size_t n, bool first) {
   const D64 d;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
-  for (; i + N <= n; i += N)
-    hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
-  for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  if (first) {
+    for (; i + N <= n; i += N) hn::StoreU(load_double(d, part + i), d, total + i);
+    for (; i < n; ++i) total[i] = static_cast<double>(part[i]);
+  } else {
+    for (; i + N <= n; i += N) {
+      hn::StoreU(hn::Add(hn::LoadU(d, total + i), load_double(d, part + i)), d, total + i);
+    }
+    for (; i < n; ++i) total[i] += static_cast<double>(part[i]);
+  }
   memset(part, 0, n * sizeof(T));
 }
 

@@ -14,13 +14,14 @@ inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficien
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
 // How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
-// around the cache; `far`: the rows are not in it.
+// around the cache; `far`: the rows are not in it; `together`: how many of them share a sweep.
 template <class T>
 struct RowAffine {
   bool centred, stream, far;
   double eps;
   std::size_t length, inner, channels;
   const T *gamma, *beta;
+  std::size_t together = 1;
 };
 
 // dx = gamma·dy·scale − ((x − mean)·slope + offset), and x − mean − mean_low is the deviation.
