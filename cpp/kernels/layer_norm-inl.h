@@ -30,16 +30,6 @@ HWY_INLINE void fetch_ahead(const T* x) {
   for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
 }
 
-// The line of p, for a store. The builtin means that only where the whole build may use the instruction, and
-// else reads the line; every x86-64-v2 processor knows it or takes it for no operation.
-HWY_INLINE void fetch_to_write(const void* p) {
-#if HWY_ARCH_X86
-  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
-#else
-  __builtin_prefetch(p, 1, 2);
-#endif
-}
-
 template <class T>
 constexpr size_t kWriteAhead = 1024 / sizeof(T);
 

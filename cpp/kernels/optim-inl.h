@@ -239,16 +239,6 @@ struct Lion : Descent<T> {
   Vec lr, beta1, fresh1, beta2, fresh2, one;
 };
 
-// For writing, so that the line comes once; every x86-64 knows the instruction, if only to pass over it, but
-// compilers want a flag for it.
-HWY_INLINE void fetch_to_write(const void* p) {
-#if HWY_ARCH_X86
-  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
-#elif HWY_COMPILER_GCC || HWY_COMPILER_CLANG
-  __builtin_prefetch(p, 1);
-#endif
-}
-
 // The arrays of a rule, from p on: w, grad and the states, disjoint.
 template <class Rule, class T>
 struct Streams {
@@ -296,7 +286,7 @@ struct Streams {
 // elements, 0.96 over 1e6.
 template <class Rule, class T, class Options>
 void sweep(T* const* p, size_t n, bool far, const Options& options) {
-  constexpr size_t kAhead = 2048 / sizeof(T);
+  constexpr size_t kHalfAhead = kAhead<T> / 2;
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   const Rule rule(options);
@@ -312,7 +302,7 @@ void sweep(T* const* p, size_t n, bool far, const Options& options) {
     }
     if (last) return;
     for (; i + N <= n; i += N) {
-      if (far) streams.fetch(i + kAhead);
+      if (far) streams.fetch(i + kHalfAhead);
       streams.update(
           rule, [d, i](const T* from) HWY_ATTR { return hn::LoadU(d, from + i); },
           [d, i](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to + i); });

@@ -54,6 +54,17 @@ HWY_INLINE void store_partial(V<D> v, D d, T* p, size_t n) {
 template <class T>
 constexpr size_t kAhead = 4096 / sizeof(T);
 
+// Fetches the line of p for a store, so that it comes once. The builtin means that only where the whole build
+// may use the instruction, and else reads the line; every x86-64-v2 processor knows it or takes it for no
+// operation.
+HWY_INLINE void fetch_to_write(const void* p) {
+#if HWY_ARCH_X86
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#elif HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  __builtin_prefetch(p, 1, 2);
+#endif
+}
+
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
 // disjoint) writes around the cache, all but the lines at the two ends. Else the rest of a disjoint array is
 // done by one more whole vector that ends at the last element, the rest of an array in place by a partial
