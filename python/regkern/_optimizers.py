@@ -202,12 +202,7 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``: the next steps have the same bits. Nothing changes if it does not fit."""
         where = f"{self._name}.load_state_dict"
-        if state.keys() | {"missed"} != {
-            "steps",
-            "missed",
-            "groups",
-            "states",
-        }:  # states of version 0.1 have no "missed"
+        if state.keys() != {"steps", "missed", "groups", "states"}:
             raise ValueError(f"{where}: state must hold 'groups', 'missed', 'states' and 'steps', got {sorted(state)}")
         steps = operator.index(state["steps"])
         missed = {operator.index(i): operator.index(n) for i, n in state["missed"].items()}
