@@ -6,6 +6,7 @@
 
 #include "core/dispatch.h"
 #include "kernels/augment_geometry-inl.h"
+#include "kernels/augment_resize-inl.h"
 #include "kernels/augment_warp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
