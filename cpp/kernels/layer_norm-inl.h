@@ -27,7 +27,7 @@ namespace HWY_NAMESPACE {
 // by hand. Reaching past the end of the array is harmless.
 template <class T>
 HWY_INLINE void fetch_ahead(const T* x) {
-  for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + 4096 / sizeof(T), 0, 2);
+  for (size_t i = 0; i < kRowLanes; i += 64 / sizeof(T)) __builtin_prefetch(x + i + kAhead<T>, 0, 2);
 }
 
 template <class T>
