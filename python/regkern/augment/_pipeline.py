@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern._rng import SEED_END, seed_from
-from regkern.augment._transform import Draws, Params, Transform
+from regkern.augment._transform import TYPES, Draws, Params, Transform
 
 Array = NDArray[Any]
 
@@ -27,6 +27,11 @@ class Pipeline:
 
     transforms: Sequence[Transform]
     __call__: Callable[..., Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "TYPE" in vars(cls):  # a twin in the reference keeps its parent's name and is not what from_dict makes
+            TYPES[cls.TYPE] = cls
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.function = self.TYPE  # whose name errors carry
@@ -159,9 +164,6 @@ class Pipeline:
 
     def __sklearn_clone__(self) -> Any:
         return copy.deepcopy(self)
-
-
-PIPELINES: dict[str, type[Pipeline]] = {}
 
 
 def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:

@@ -114,7 +114,7 @@ def below(u: Array, end: Any) -> Array:
     return np.asarray(u * end).astype(np.int64)
 
 
-_REGISTRY: dict[str, type[Transform]] = {}
+TYPES: dict[str, Any] = {}  # transforms and pipelines by the name that to_dict gives them
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,11 +129,12 @@ class Transform:
 
     random: ClassVar[bool] = True
     kind: ClassVar[str] = "image"
+    pipeline: ClassVar[str] = "Compose"  # what it is called through alone
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not abstract:
-            _REGISTRY[cls._type()] = cls
+            TYPES[cls._type()] = cls
 
     @classmethod
     def _type(cls) -> str:
@@ -186,9 +187,7 @@ class Transform:
     def _pipeline(self) -> Any:
         pipeline = self.__dict__.get("_alone")
         if pipeline is None:
-            from regkern.augment.compose import Compose  # noqa: PLC0415 (it is made of transforms)
-
-            pipeline = Compose([self])
+            pipeline = TYPES[self.pipeline]([self])
             pipeline.function = self._type()
             self._set(_alone=pipeline)
         return pipeline
@@ -263,11 +262,7 @@ def from_dict(state: dict[str, Any]) -> Any:
     if not isinstance(state, dict) or "type" not in state:
         raise TypeError(f"from_dict: state must be a dict with a type, got {state!r}")
     arguments = {name: value for name, value in state.items() if name != "type"}
-    make: Any = _REGISTRY.get(state["type"])
-    if make is None:
-        from regkern.augment._pipeline import PIPELINES  # noqa: PLC0415 (they are made of transforms)
-
-        make = PIPELINES.get(state["type"])
+    make = TYPES.get(state["type"])
     if make is None:
         raise ValueError(f"from_dict: type must be a transform or a pipeline, got {state['type']!r}")
     if "transforms" in arguments:

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
-from regkern.augment._pipeline import PIPELINES, Pipeline
+from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
 from regkern.augment._run import Batch, machine
 from regkern.augment._transform import Images, Params, Transform
+from regkern.augment.collate import Collate
 from regkern.augment.color import Normalize
 
 Array = NDArray[Any]
@@ -235,8 +236,6 @@ class Compose(Pipeline):
         return y if len(results) == 1 else tuple(results)
 
     def _collated(self, samples: list[Any]) -> Any:
-        from regkern.augment.collate import Collate  # noqa: PLC0415 (it is made for pipelines)
-
         if self.rng is not None:
             raise ValueError(
                 f"{self.function}: rng must be None where the pipeline is a collate_fn, since draws would repeat in "
@@ -303,6 +302,3 @@ class Compose(Pipeline):
 def _like(given: Array, moved: NDArray[np.float64]) -> Array:
     """float32 for float32, else float64."""
     return moved.astype(np.float32) if given.dtype == np.float32 else moved
-
-
-PIPELINES["Compose"] = Compose

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
 from regkern.augment import _options as check
-from regkern.augment._pipeline import PIPELINES, Pipeline
+from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Transform, below
 
@@ -35,6 +35,7 @@ class SignalTransform(Transform, abstract=True):
     """A random operation on a batch of signals (n, t, c)."""
 
     kind: ClassVar[str] = "signal"
+    pipeline: ClassVar[str] = "signal.Compose"
 
     @classmethod
     def _type(cls) -> str:
@@ -50,14 +51,6 @@ class SignalTransform(Transform, abstract=True):
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         raise NotImplementedError("signals have no steps")
-
-    def _pipeline(self) -> Any:
-        pipeline = self.__dict__.get("_alone")
-        if pipeline is None:
-            pipeline = Compose([self])
-            pipeline.function = self._type()
-            self._set(_alone=pipeline)
-        return pipeline
 
     def __call__(  # type: ignore[override]
         self,
@@ -383,6 +376,3 @@ class Compose(Pipeline):
             y = y.copy()
         results = [y, *([] if labels is None else [labels]), *([drawn] if return_params else [])]
         return y if len(results) == 1 else tuple(results)
-
-
-PIPELINES["signal.Compose"] = Compose
