@@ -201,31 +201,28 @@ struct Block {
   Block operator+(const Block& other) const { return {sum + other.sum, count + other.count}; }
 };
 
-// Magnitudes in the order of their bits, with the place they came from.
-template <class T>
+// A magnitude's place in the row, and how far it lies below the largest one.
 struct Ranked {
-  using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  Key key;
-  std::uint32_t place;
+  std::uint32_t below, place;
 };
 
-// Largest first, ties in their order: a radix sort by digits of 11 bits. Returns where the result is.
-template <class T>
-Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
-  using Key = typename Ranked<T>::Key;
-  constexpr int kBits = 11, kDigits = (8 * sizeof(Key) + kBits - 1) / kBits;
-  constexpr Key kMask = (Key{1} << kBits) - 1;
-  static_assert(kDigits <= 6);
-  std::uint32_t counts[kDigits][kMask + 1] = {};
+// By `below`, of which `bits` are in use, ties in their order: a radix sort. Returns where the result is, a
+// or b.
+template <int kDigit>
+Ranked* sort_ranks(Ranked* a, Ranked* b, std::size_t n, int bits) {
+  constexpr std::uint32_t kMask = (1 << kDigit) - 1;
+  constexpr int kDigits = (32 + kDigit - 1) / kDigit;
+  std::uint32_t counts[kDigits][kMask + 1];
+  const int digits = (bits + kDigit - 1) / kDigit;
+  for (int digit = 0; digit < digits; ++digit) std::fill_n(counts[digit], kMask + 1, 0);
   for (std::size_t i = 0; i < n; ++i) {
-    for (int digit = 0; digit < kDigits; ++digit) ++counts[digit][~(a[i].key >> digit * kBits) & kMask];
+    for (int digit = 0; digit < digits; ++digit) ++counts[digit][a[i].below >> digit * kDigit & kMask];
   }
-  for (int digit = 0; digit < kDigits; ++digit) {
+  for (int digit = 0; digit < digits; ++digit) {
     std::uint32_t* const count = counts[digit];
-    if (count[~(a[0].key >> digit * kBits) & kMask] == n) continue;  // the same digit in all
     std::uint32_t before = 0;
-    for (Key d = 0; d <= kMask; ++d) before += std::exchange(count[d], before);
-    for (std::size_t i = 0; i < n; ++i) b[count[~(a[i].key >> digit * kBits) & kMask]++] = a[i];
+    for (std::uint32_t d = 0; d <= kMask; ++d) before += std::exchange(count[d], before);
+    for (std::size_t i = 0; i < n; ++i) b[count[a[i].below >> digit * kDigit & kMask]++] = a[i];
     std::swap(a, b);
   }
   return a;
@@ -235,45 +232,65 @@ Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
 // magnitudes in descending order less their thresholds, made monotone by averaging neighbours that are not,
 // cut at 0.
 template <class T>
-void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const T* weights, Ranked<T>* a,
-                        Ranked<T>* b, Block* blocks) {
-  using Key = typename Ranked<T>::Key;
+void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const T* weights, Ranked* a,
+                        Ranked* b, Block* blocks) {
+  using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const auto key = [](T magnitude) { return std::bit_cast<Key>(magnitude); };  // in the order of magnitudes
   const auto strength = [=](std::size_t i) {  // no threshold is too large for a weight of 0
     return weights[i] == 0 ? 0.0 : threshold * static_cast<double>(weights[i]);
   };
   const double smallest = strength(n - 1);
+  const Key largest = key(std::abs(table<T>().magnitude.max(x, n)));
+  const Key least = std::min(key(static_cast<T>(smallest)), largest);
+  // Few bits tell most magnitudes apart; the others are compared.
+  const int wanted = n <= 4096 ? 24 : n <= (1 << 16) ? 22 : 32;
+  const int width = static_cast<int>(std::bit_width(largest - least)), shift = std::max(0, width - wanted);
   std::size_t kept = 0;
   bool any_nan = false;
   for (std::size_t i = 0; i < n;
        ++i) {  // nothing below the smallest threshold survives, and averages stay below
     const T magnitude = std::abs(x[i]);
     any_nan |= std::isnan(magnitude);
-    a[kept] = {std::bit_cast<Key>(magnitude), static_cast<std::uint32_t>(i)};
+    a[kept] = {static_cast<std::uint32_t>((largest - key(magnitude)) >> shift),
+               static_cast<std::uint32_t>(i)};
     kept += static_cast<double>(magnitude) > smallest;
   }
   if (any_nan) {
     std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  const Ranked<T>* const sorted = kept == 0 ? a : sort_descending(a, b, kept);
+  Ranked* const sorted =
+      n <= 4096 ? sort_ranks<8>(a, b, kept, width - shift) : sort_ranks<11>(a, b, kept, width - shift);
+  for (std::size_t i = 1; shift != 0 && i < kept; ++i) {
+    if (sorted[i].below != sorted[i - 1].below) continue;
+    std::size_t end = i + 1;
+    while (end < kept && sorted[end].below == sorted[i].below) ++end;
+    std::stable_sort(sorted + i - 1, sorted + end, [x](const Ranked& left, const Ranked& right) {
+      return std::abs(x[left.place]) > std::abs(x[right.place]);
+    });
+    i = end;
+  }
   std::size_t last = 0;
   for (std::size_t i = 0; i < kept; ++i) {
-    const auto magnitude = static_cast<double>(std::bit_cast<T>(sorted[i].key));
+    if (i + 32 < kept) __builtin_prefetch(x + sorted[i + 32].place);
+    const T value = x[sorted[i].place];
+    const auto magnitude = static_cast<double>(std::abs(value));
+    // Its sign, all that is still needed of x, without a branch that nothing predicts.
+    sorted[i].below = std::bit_cast<std::uint32_t>(std::copysign(0.0F, static_cast<float>(value)));
     const double t = strength(i);
     Block block{std::isinf(t) ? -t : magnitude - t, 1};
     while (last != 0 && !block.below(blocks[last - 1])) block = blocks[--last] + block;
     blocks[last++] = block;
   }
-  T* const values = reinterpret_cast<T*>(b == sorted ? a : b);  // y may be x, whose signs are needed
-  std::fill_n(values, n, T(0));
+  std::fill_n(y, n, T(0));
   std::size_t i = 0;
   for (std::size_t k = 0; k < last && blocks[k].sum > 0; ++k) {
     const T value = static_cast<T>(blocks[k].sum / blocks[k].count);
     for (const std::size_t end = i + static_cast<std::size_t>(blocks[k].count); i < end; ++i) {
-      values[sorted[i].place] = std::copysign(value, x[sorted[i].place]);
+      if (i + 32 < kept) __builtin_prefetch(y + sorted[i + 32].place, 1);
+      y[sorted[i].place] = std::copysign(value, static_cast<T>(std::bit_cast<float>(sorted[i].below))) + T(0);
     }
   }
-  std::copy_n(values, n, y);
 }
 
 }  // namespace
@@ -309,11 +326,11 @@ void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, O
 template <class T>
 void prox_sorted_l1(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double threshold,
                     const T* weights) {
-  const std::size_t room = (length + 1) * (2 * sizeof(Ranked<T>) + sizeof(Block));
+  const std::size_t room = (length + 1) * (2 * sizeof(Ranked) + sizeof(Block));
   for_rows(shape, length, x, y, 8, room,
            [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
              Block* const blocks = reinterpret_cast<Block*>(scratch);
-             auto* const a = reinterpret_cast<Ranked<T>*>(blocks + length);
+             auto* const a = reinterpret_cast<Ranked*>(blocks + length + 1);
              for (std::size_t at = 0; at < rows * length; at += length) {
                prox_sorted_l1_row(from + at, to + at, length, threshold, weights, a, a + length + 1, blocks);
              }
