@@ -21,22 +21,17 @@ int channel_axis(Arg arg, py::handle axis, const Array& x) {
   return static_cast<int>(i < 0 ? i + ndim : i);
 }
 
-// r ← (1 − momentum)·r + momentum·batch, through any stride.
+// r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
-  const auto updated = [&](T r, std::size_t c) {
-    return static_cast<T>((1 - momentum) * static_cast<double>(r) + momentum * (batch[c] * factor));
-  };
   if (running.dense()) {
-    T* r = running.data<T>();
-    for (std::size_t c = 0; c < running.size(); ++c) r[c] = updated(r[c], c);
-    return;
+    return batch_norm_update<T>(batch, momentum, factor, running.size(), running.data<T>());
   }
   char* p = running.bytes();
   for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
     T r;
     std::memcpy(&r, p, sizeof(T));
-    r = updated(r, c);
+    batch_norm_update<T>(batch + c, momentum, factor, 1, &r);
     std::memcpy(p, &r, sizeof(T));
   }
 }

@@ -5,6 +5,7 @@
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "core/channels.h"
@@ -30,8 +31,9 @@ struct NormTable {
                                std::size_t rows, std::size_t cols, const T* mean, double* sum,
                                double* sum_dev);
   void (*choose_shifts)(const T* const* samples, std::size_t n, double* shift);
-  bool (*statistics)(const double* w, const double* x, const double* xx, const double* shift, std::size_t n,
+  bool (*statistics)(double count, const double* x, const double* xx, const double* shift, std::size_t n,
                      double* mean, double* var);
+  void (*update)(const double* batch, double momentum, double factor, std::size_t n, T* running);
   void (*scales)(const double* var, const T* gamma, const T* beta, double eps, std::size_t n, double* invstd,
                  double* scale, double* shift);
   void (*affine_arrays)(const double* mean, const double* scale, const double* shift, std::size_t n, T* means,
@@ -70,6 +72,7 @@ constexpr NormTable<T> kNormTable = {&moments<T>,
                                      &column_gradient_sums<T>,
                                      &choose_shifts<T>,
                                      &statistics,
+                                     &update<T>,
                                      &scales<T>,
                                      &affine_arrays<T>,
                                      &centre_sums<T>,
@@ -112,10 +115,17 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
 // --- statistics ---
 
 // Sums about a shift that all elements of a channel have in common, so that those of its parts simply add up.
-// The shift is 0 or, where the mean is large beside the deviations, an element of the channel.
+// The shift is 0 or, where the mean is large beside the deviations, an element of the channel. Memory is left
+// as it comes: of a batch of some hundred rows, clearing it would be a percent of the time.
 struct Sums {
-  explicit Sums(std::size_t channels) : shift(channels), w(channels), x(channels), xx(channels) {}
-  std::vector<double> shift, w, x, xx;
+  explicit Sums(std::size_t channels)
+      : room(std::make_unique_for_overwrite<double[]>(3 * channels)),
+        shift(room.get()),
+        x(shift + channels),
+        xx(x + channels) {}
+  std::unique_ptr<double[]> room;
+  double *shift, *x, *xx;
+  double count = 0;  // elements a channel, or the sum of their weights
 };
 
 // Shifts are taken from this many elements of a channel. A pass over the data is repeated if one of them was
@@ -131,8 +141,9 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
   struct Part {
     double w, x, xx;
   };
-  std::vector<Part> partial(channels * grid.leaves);
-  threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+  const std::size_t units = channels * grid.leaves;
+  const auto partial = std::make_unique_for_overwrite<Part[]>(units);
+  threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T x_buffer[kLeaf], w_buffer[kLeaf];
     for (std::size_t u = begin; u < end; ++u) {
       const auto [channel, leaf_index] = grid.unit(u, channels);
@@ -145,6 +156,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
         part.w = static_cast<double>(leaf.size());
         continue;
       }
+      part = {};
       for (std::size_t r = 0; r < leaf.rows; ++r) {  // row by row, as dense rows are not one run
         const T* p = x.load(c, leaf.row + r, leaf.col, leaf.cols, x_buffer);
         const T* q = weights->load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
@@ -160,7 +172,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
       const Part& part = partial[c * grid.leaves + i];
       all = {all.w + part.w, all.x + part.x, all.xx + part.xx};
     }
-    sums.w[range.begin + c] = all.w;
+    sums.count = all.w;  // the same for every channel
     sums.x[range.begin + c] = all.x;
     sums.xx[range.begin + c] = all.xx;
   }
@@ -219,12 +231,20 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
   const NormTable<T>& k = table<T>();
   const ColumnShape s(shape);
   // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
-  const std::size_t stride = (weights == nullptr ? 2 : 3) * s.cols;
-  std::vector<double> partial(stride * s.all_leaves(), 0.0), shift(s.cols);
-  s.spread(sums.shift.data(), shift.data());
+  const std::size_t kinds = weights == nullptr ? 2 : 3, stride = kinds * s.cols;
+  const auto partial = std::make_unique_for_overwrite<double[]>(stride * s.all_leaves());
+  if (s.rest != 0) std::fill_n(&partial[s.leaves * stride], stride, 0.0);  // has not all columns
+  std::vector<double> spread;
+  const double* shift = sums.shift;
+  if (!s.one_a_channel()) {
+    spread.resize(s.cols);
+    s.spread(sums.shift, spread.data());
+    shift = spread.data();
+  }
   for_panels(
       s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
         double *first = &partial[leaf * stride + col], *second = first + s.cols, *w = second + s.cols;
+        for (std::size_t i = 0; i < kinds; ++i) std::fill_n(first + i * s.cols, cols, 0.0);
         const double* about = &shift[col];
         if (weights == nullptr) {
           for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
@@ -238,12 +258,14 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
                                });
         }
       });
-  add_leaves(s, partial.data(), stride, sums.x.data());
-  add_leaves(s, partial.data() + s.cols, stride, sums.xx.data());
+  add_leaves(s, partial.get(), stride, sums.x);
+  add_leaves(s, partial.get() + s.cols, stride, sums.xx);
   if (weights == nullptr) {
-    std::fill(sums.w.begin(), sums.w.end(), static_cast<double>(shape.count()));
+    sums.count = static_cast<double>(shape.count());
   } else {
-    add_leaves(s, partial.data() + 2 * s.cols, stride, sums.w.data());
+    std::vector<double> w(s.channels);
+    add_leaves(s, partial.get() + 2 * s.cols, stride, w.data());
+    sums.count = w[0];  // the same for every channel
   }
 }
 
@@ -286,7 +308,7 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
 template <class T>
 void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, int team,
                  Sums& sums, double* mean, double* var) {
-  sample_shifts(s, range, x, weights, sums.shift.data());
+  sample_shifts(s, range, x, weights, sums.shift);
   for (int pass = 1;; ++pass) {
     if (s.planar()) {
       const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
@@ -296,8 +318,8 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
       column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
     }
     const std::size_t at = range.begin;
-    if (table<T>().statistics(&sums.w[at], &sums.x[at], &sums.xx[at], &sums.shift[at], range.size(),
-                              mean + at, var + at) ||
+    if (table<T>().statistics(sums.count, sums.x + at, sums.xx + at, sums.shift + at, range.size(), mean + at,
+                              var + at) ||
         pass == kPasses) {
       return;
     }
@@ -484,12 +506,13 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const std::size_t bytes = bytes_of<T>(s, 3);
   const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
   const bool in_place = incoming.dy.data == dx.data;
-  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);  // zeros
+  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);
   const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
   const AffineArrays<T> scales{c[0], c[1], c[2]};
   const std::size_t at = range.begin;
   const T* gammas = gamma ? gamma + at : nullptr;
   if (frozen) {
+    for (const std::size_t none : {0, 2}) std::fill_n(c[none], range.size(), T(0));
     for (std::size_t i = 0; i < range.size(); ++i) {
       c[1][i] = static_cast<T>(gammas ? static_cast<double>(gammas[i]) * invstd[at + i] : invstd[at + i]);
     }
@@ -584,7 +607,7 @@ double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* m
   if (s.shape.size == 0) return 0;
   Sums sums(s.channels);
   range_stats(s, {0, s.channels}, x, weights, threading::team_for(bytes_of<T>(s, 2)), sums, mean, var);
-  return sums.w[0];
+  return sums.count;
 }
 
 template <class T>
@@ -595,17 +618,23 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
 }
 
 template <class T>
+void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running) {
+  table<T>().update(batch, momentum, factor, n, running);
+}
+
+template <class T>
 double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y, const T* gamma,
                         const T* beta, double eps, double* mean, double* var, double* invstd,
                         const Epilogue<T>& epilogue) {
   std::fill_n(mean, s.channels, 0.0);
   std::fill_n(var, s.channels, 0.0);
   Sums sums(s.channels);
-  std::vector<double> scales(s.channels), shifts(s.channels);
+  const auto room = std::make_unique_for_overwrite<double[]>(2 * s.channels);
+  double *scales = room.get(), *shifts = scales + s.channels;
   const auto coefficients = [&](const ChannelRange& range) {
     const std::size_t at = range.begin;
     table<T>().scales(var + at, gamma ? gamma + at : nullptr, beta ? beta + at : nullptr, eps, range.size(),
-                      invstd + at, &scales[at], &shifts[at]);
+                      invstd + at, scales + at, shifts + at);
   };
   if (s.shape.size == 0) {
     coefficients({0, s.channels});
@@ -614,9 +643,9 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, int team) {
     range_stats(s, range, x, weights, team, sums, mean, var);
     coefficients(range);
-    range_apply(s, range, x, y, mean, scales.data(), shifts.data(), epilogue, team);
+    range_apply(s, range, x, y, mean, scales, shifts, epilogue, team);
   });
-  return sums.w[0];
+  return sums.count;
 }
 
 template <class T>
@@ -667,6 +696,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   template double batch_norm_stats(const ChannelShape&, In<T>, In<T>, double*, double*);                   \
   template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
                                  const double*, const Epilogue<T>&);                                       \
+  template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
   template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,  \
                                    double*, double*, double*, const Epilogue<T>&);                         \
   template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,  \

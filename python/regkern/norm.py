@@ -121,8 +121,9 @@ def batch_norm(
            [1.5, 1.5]])
     """
     f = "batch_norm"
-    slope = activation_slope(f, activation, negative_slope)
-    weights = _weights(f, weights, x, axis)
+    slope = None if activation is None else activation_slope(f, activation, negative_slope)
+    if weights is not None:
+        weights = _weights(f, weights, x, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
         x,
         gamma,

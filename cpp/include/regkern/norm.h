@@ -67,6 +67,10 @@ double batch_norm_train(const ChannelShape& shape, In<T> x, In<T> weights, Out<T
                         const T* beta, double eps, double* mean, double* var, double* invstd,
                         const Epilogue<T>& epilogue = {});
 
+// running ← (1 − momentum)·running + momentum·(batch·factor) for n channels.
+template <class T>
+void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running);
+
 // The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
 // before the activation:
 //   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean);
