@@ -380,7 +380,7 @@ py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma
 }
 
 py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
-                          py::handle axis) {
+                          py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_backward_reduce";
   const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
   require_dtype({f, "x"}, from, gradient.dtype());
@@ -388,6 +388,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
   const Channels channels(f, from, axis);
   const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
   const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array w = like_x({f, "weights"}, weights, from);
   const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
   const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
   visit(from.dtype(), [&](auto type) {
@@ -397,7 +398,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
     regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
-                                           Incoming<T>{gradient.in<T>()}, means, sum, hat);
+                                           Incoming<T>{gradient.in<T>()}, in<T>(w), means, sum, hat);
     for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
   });
   return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());

@@ -30,6 +30,7 @@ struct NormTable {
   void (*column_gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
                                std::size_t rows, std::size_t cols, const T* mean, double* sum,
                                double* sum_dev);
+  void (*leave_out)(const T* from, const T* w, std::size_t n, T* a);
   void (*choose_shifts)(const T* const* samples, std::size_t n, double* shift);
   bool (*statistics)(double count, const double* x, const double* xx, const double* shift, std::size_t n,
                      double* mean, double* var);
@@ -70,6 +71,7 @@ constexpr NormTable<T> kNormTable = {&moments<T>,
                                      &column_moments<T>,
                                      &column_weighted_moments<T>,
                                      &column_gradient_sums<T>,
+                                     &leave_out<T>,
                                      &choose_shifts<T>,
                                      &statistics,
                                      &update<T>,
@@ -426,11 +428,27 @@ const T* load_gated(const Columns<const T>& dy, const Incoming<T>& incoming, std
   return buffer;
 }
 
-// Σg and Σg·(x − mean) of a range of channels.
+// Whether one of n positions has weight 0. All channels have the same weights.
+template <class T>
+bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t first, std::size_t n) {
+  T buffer[kPiece];
+  for (const std::size_t end = first + n; first < end;) {
+    const std::size_t some = std::min(kPiece, end - first);
+    const T* w = weights.load(0, first / inner, first % inner, some, buffer);
+    if (std::find(w, w + some, T(0)) != w + some) return true;
+    first += some;
+  }
+  return false;
+}
+
+// Σg and Σg·(x − mean) of a range of channels, over the positions whose weight is not 0. Pieces where some
+// are go through buffers.
 template <class T>
 void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
-                  const double* mean, int team, double* sum_dy, double* sum_dev) {
+                  In<T> weights, const double* mean, int team, double* sum_dy, double* sum_dev) {
   const NormTable<T>& k = table<T>();
+  const bool weighted = weights.data != nullptr;
+  const Planes<const T> weight_planes(s, weights.data, weights.strides);
   if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides);
     const PlanarGrid grid(s);
@@ -439,8 +457,13 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     };
     const std::size_t channels = range.size();
     std::vector<Part> partial(channels * grid.leaves);
+    std::vector<char> gaps(grid.leaves);
+    for (std::size_t i = 0; weighted && i < grid.leaves; ++i) {
+      const PlanarGrid::Leaf leaf = grid[i];
+      gaps[i] = any_left_out(weight_planes, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
+    }
     threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
-      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf];
+      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
       for (std::size_t u = begin; u < end; ++u) {
         const auto [channel, leaf_index] = grid.unit(u, channels);
         const std::size_t c = range.begin + channel;
@@ -449,10 +472,21 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
         const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
         const T* q =
             load_gated(s, dy_planes, incoming, c, leaf.row, leaf.col, leaf.rows, leaf.cols, dy_buffer);
-        const std::ptrdiff_t step =
-            q == dy_buffer ? static_cast<std::ptrdiff_t>(leaf.cols) : dy_planes.row_stride(leaf.cols);
-        k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, step, leaf.rows, leaf.cols,
-                        static_cast<T>(mean[c]), &part.sum, &part.sum_dev);
+        std::ptrdiff_t x_step = x_planes.row_stride(leaf.cols), step = static_cast<std::ptrdiff_t>(leaf.cols);
+        const std::ptrdiff_t dy_step = q == dy_buffer ? step : dy_planes.row_stride(leaf.cols);
+        if (gaps[leaf_index]) {
+          for (std::size_t r = 0; r < leaf.rows; ++r) {
+            const T* w = weight_planes.load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
+            const auto row = static_cast<std::ptrdiff_t>(r), to = row * step;
+            k.leave_out(p + row * x_step, w, leaf.cols, x_buffer + to);
+            k.leave_out(q + row * dy_step, w, leaf.cols, dy_buffer + to);
+          }
+          k.gradient_sums(x_buffer, step, dy_buffer, step, leaf.rows, leaf.cols, static_cast<T>(mean[c]),
+                          &part.sum, &part.sum_dev);
+          continue;
+        }
+        k.gradient_sums(p, x_step, q, dy_step, leaf.rows, leaf.cols, static_cast<T>(mean[c]), &part.sum,
+                        &part.sum_dev);
       }
     });
     const Part* part = partial.data();
@@ -466,27 +500,42 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides),
-        dy_columns(s, incoming.dy.data, incoming.dy.strides);
+        dy_columns(s, incoming.dy.data, incoming.dy.strides), w_columns(s, weights.data, weights.strides);
     const ColumnShape grid(s);
     const std::size_t stride = 2 * grid.cols;
     std::vector<double> partial(stride * grid.all_leaves(), 0.0);
     std::vector<T> means(grid.cols);
     grid.spread(mean, means.data());
     const bool gated = incoming.positive != nullptr;
+    const auto gate_rows = [&](T* g, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+      for (std::size_t i = 0; i < rows; ++i, g += cols) {
+        k.gate(g, incoming.positive, (row + i) * grid.cols + col, g, cols,
+               static_cast<T>(incoming.negative_slope));
+      }
+    };
     for_panels(grid, team,
                [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-                 double* sum = &partial[leaf * stride + col];
+                 double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
+                 const std::size_t first = row * grid.fold * s.inner;
+                 const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
+                 if (weighted && any_left_out(weight_planes, s.inner, first, positions)) {
+                   for_row_groups<T, 3>(grid, row, rows, col, cols, {&x_columns, &dy_columns, &w_columns},
+                                        false, [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                          // p points to buffers
+                                          T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);
+                                          if (gated) gate_rows(g, at, n, col, cols);
+                                          k.leave_out(v, p[2], n * cols, v);
+                                          k.leave_out(g, p[2], n * cols, g);
+                                          k.column_gradient_sums(v, step, g, step, n, cols, &means[col], sum,
+                                                                 dev);
+                                        });
+                   return;
+                 }
                  for_row_groups<T, 2>(grid, row, rows, col, cols, {&x_columns, &dy_columns}, !gated,
-                                      [&](std::size_t at, std::size_t n, auto p, std::ptrdiff_t step) {
-                                        if (gated) {  // in the buffer that p[1] is
-                                          T* g = const_cast<T*>(p[1]);
-                                          for (std::size_t i = 0; i < n; ++i, g += cols) {
-                                            k.gate(g, incoming.positive, (at + i) * grid.cols + col, g, cols,
-                                                   static_cast<T>(incoming.negative_slope));
-                                          }
-                                        }
+                                      [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                        if (gated) gate_rows(const_cast<T*>(p[1]), at, n, col, cols);
                                         k.column_gradient_sums(p[0], step, p[1], step, n, cols, &means[col],
-                                                               sum, sum + grid.cols);
+                                                               sum, dev);
                                       });
                });
     add_leaves(grid, partial.data(), stride, sum_dy);
@@ -649,12 +698,13 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
 }
 
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T>& dy, const double* mean,
-                                double* sum_dy, double* sum_dev) {
+void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights,
+                                const double* mean, double* sum_dy, double* sum_dev) {
   std::fill_n(sum_dy, s.channels, 0.0);
   std::fill_n(sum_dev, s.channels, 0.0);
   if (s.shape.size == 0) return;
-  range_reduce(s, {0, s.channels}, x, dy, mean, threading::team_for(bytes_of<T>(s, 3)), sum_dy, sum_dev);
+  range_reduce(s, {0, s.channels}, x, dy, weights, mean, threading::team_for(bytes_of<T>(s, 3)), sum_dy,
+               sum_dev);
 }
 
 template <class T>
@@ -683,7 +733,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   }
   for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, int team) {
     // dgamma holds Σg·(x − mean) until the end
-    if (reduces) range_reduce(s, range, x, dy, mean, team, dbeta, dgamma);
+    if (reduces) range_reduce(s, range, x, dy, weights, mean, team, dbeta, dgamma);
     if (dx.data != nullptr || residual.data != nullptr) {
       range_gradient(s, range, x, dy, weights, dx, residual, !training, n, mean, invstd, gamma, dbeta, dgamma,
                      team);
@@ -699,8 +749,8 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
   template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,  \
                                    double*, double*, double*, const Epilogue<T>&);                         \
-  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,  \
-                                           double*, double*);                                              \
+  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, In<T>,          \
+                                           const double*, double*, double*);                               \
   template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,   \
                                           Out<T>, double, const double*, const double*, const T*,          \
                                           const double*, const double*);                                   \

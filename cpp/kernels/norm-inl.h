@@ -263,6 +263,16 @@ void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, 
   while (rows != 0) some(std::integral_constant<size_t, 1>());
 }
 
+// a[i] = from[i], 0 where the weight is 0, whatever stood there. a may be from.
+template <class T>
+void leave_out(const T* from, const T* w, size_t n, T* a) {
+  const Tag<T> d;
+  map_unfenced(
+      d, n, false,
+      [d](auto v, auto weight) HWY_ATTR { return hn::IfThenZeroElse(hn::Eq(weight, hn::Zero(d)), v); }, a,
+      from, w);
+}
+
 // Here the sums of kRun rows are formed in the dtype, kSweep / 2 rows of both operands a sweep.
 template <class T>
 void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows,
