@@ -268,6 +268,45 @@ def test_total_variation_is_exact(n: int, rng: np.random.Generator) -> None:
             assert certificate(x, rk.prox_tv1d(x, t), t) <= 1e-11 * n * (1 + np.max(np.abs(x)))
 
 
+@pytest.mark.parametrize("n", [100, 5000, 70_000])
+def test_sorted_l1_of_magnitudes_close_together(n: int, dtype: type, rng: np.random.Generator) -> None:
+    """The first bits of magnitudes are sorted, the rest is compared: among many that share them, and among equals."""
+    weights = np.linspace(2, 1, n).astype(dtype)
+    eps = np.finfo(dtype).eps
+    for x in (
+        3 + eps * rng.integers(0, 4 * n, n),  # one large number gives the others the same first bits
+        np.r_[1e30, 3 + 4 * eps * rng.integers(0, n, n - 1)],
+        rng.integers(0, 5, n).astype(float),
+        rng.standard_normal(n),
+    ):
+        signed = (x * rng.choice([-1, 1], n)).astype(dtype)
+        for t in (0.1, 1.0 / n):
+            check(rk.prox_sorted_l1(signed, t, weights), ref.prox_sorted_l1(signed, t, weights), signed, t)
+
+
+def test_total_variation_of_parts_unlike_each_other(dtype: type, isa: str, rng: np.random.Generator) -> None:
+    """Segments of one element and of many thousands, slopes and curves, which are solved in different ways, in turn."""
+    parts = [
+        10 * rng.standard_normal(300),
+        np.cumsum(rng.standard_normal(5000)),
+        0.1 * rng.standard_normal(30_000),
+        np.arange(6000) / 50 + 0.3 * rng.standard_normal(6000),
+        np.full(9000, 3.0),
+        np.linspace(-3, 9, 3000) ** 2,
+        np.tile([0.0, 1.0], 2000),
+    ]
+    for order in (range(7), reversed(range(7)), rng.permutation(7)):
+        x = np.concatenate([parts[i] for i in order]).astype(dtype)
+        for t in (0.05, 2.0, 40.0, 3000.0):
+            y = rk.prox_tv1d(x, t)
+            if dtype == np.float64:
+                assert certificate(x, y, t) <= 1e-14 * x.size * np.max(np.abs(x))
+            else:  # that of the same numbers in float64, rounded
+                assert_same_bits(y, rk.prox_tv1d(x.astype(float), t).astype(dtype), t)
+            inside = x.copy()
+            assert_same_bits(rk.prox_tv1d(inside, t, out=inside), y, t)
+
+
 # --- groups ----------------------------------------------------------------------------------------------------------
 
 

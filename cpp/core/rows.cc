@@ -17,6 +17,7 @@
 #include "core/dispatch.h"
 #include "core/rows.h"
 #include "kernels/rows-inl.h"
+#include "kernels/tv1d-inl.h"
 
 #ifndef REGKERN_ROWS_TABLE
 #define REGKERN_ROWS_TABLE
@@ -33,6 +34,7 @@ template <class T>
 struct RowsTable {
   ThresholdKernels<T> plain, magnitude;
   void (*limit_magnitude)(const T* x, T* y, std::size_t n, T theta, bool stream);
+  void (*taut_string)(const T* x, T* y, std::size_t n, double mean, double t, const StringRoom& room);
 };
 }  // namespace regkern
 #endif
@@ -45,7 +47,8 @@ template <class T>
 constexpr RowsTable<T> kRowsTable = {
     {&row_sum<T, false>, &row_max<T, false>, &keep_above<T, false>, &subtract_threshold<T, false>},
     {&row_sum<T, true>, &row_max<T, true>, &keep_above<T, true>, &subtract_threshold<T, true>},
-    &limit_magnitude<T>};
+    &limit_magnitude<T>,
+    &taut_string<T>};
 
 const RowsTable<float>& rows_table_f32() { return kRowsTable<float>; }
 const RowsTable<double>& rows_table_f64() { return kRowsTable<double>; }
@@ -149,7 +152,7 @@ void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream
 
 template <class T>
 void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  const auto& [plain, magnitude, limit] = table<T>();
+  const auto& [plain, magnitude, limit, string] = table<T>();
   const double sum = sum_of(magnitude, x, n);
   const double theta = sum <= radius ? 0 : find_threshold(magnitude, plain, x, n, radius, sum, kept);
   write_row(x, y, n, [&, &subtract = magnitude.subtract](const T* from, T* to, std::size_t count) {
@@ -160,7 +163,7 @@ void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream
 // What is left of x by the projection onto the dual ball (Moreau).
 template <class T>
 void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
-  const auto& [plain, magnitude, limit] = table<T>();
+  const auto& [plain, magnitude, limit, string] = table<T>();
   const double sum = sum_of(magnitude, x, n);
   const double theta = sum <= threshold ? 0 : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
   write_row(x, y, n, [=, &limit = limit](const T* from, T* to, std::size_t count) {
@@ -168,114 +171,17 @@ void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T
   });
 }
 
-// Neighbours that share a value, sum / count.
-struct Block {
-  double sum, count;
-  bool below(const Block& other) const { return sum * other.count < other.sum * count; }
-  Block operator+(const Block& other) const { return {sum + other.sum, count + other.count}; }
-  Block operator-(const Block& other) const { return {sum - other.sum, count - other.count}; }
-};
-
-// Blocks [first, last] of a hull, whose values are monotone.
-struct Hull {
-  Block* blocks;
-  std::size_t first = 0, last = 0;
-  Block& front() { return blocks[first]; }
-  bool straight() const { return first == last; }
-  // Appends a block; `wrong(a, b)`: a may not stand before b, they become one.
-  template <class Wrong>
-  void push(Block block, Wrong wrong) {
-    std::size_t end = last + 1;
-    for (; end != first && wrong(blocks[end - 1], block); --end) block = blocks[end - 1] + block;
-    blocks[last = end] = block;
-  }
-};
-
-// Where a string is continued: its last knot stands before x[at], `above` under the upper border and `below`
-// over the lower one.
-struct Knot {
-  std::size_t at;
-  double above, below;
-};
-
-// The taut string by Condat's direct algorithm (2013). From the last knot go the lowest and the highest
-// segment within the borders so far, of slopes low and high; the cumulated x is over_low above the end of the
-// one and over_high above that of the other, and they touched a border last at touch_low and touch_high.
-// Where the next point is out of reach, the string follows one of them to its touch and begins anew. That is
-// fast as long as what it goes back over is little: else it stops at a knot, for its time would grow with n².
-// Returns that knot, or n.
-template <class T>
-Knot prox_tv1d_directly(const T* x, T* y, std::size_t n, double t) {
-  const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
-  std::size_t begin = 0, k = 0, touch_low = 0, touch_high = 0, again = 0;
-  double low = value(0) - t, high = value(0) + t, over_low = t, over_high = -t;
-  const auto follow = [&](double slope, std::size_t touch) {
-    const T level = static_cast<T>(slope);
-    do y[begin] = level;
-    while (++begin <= touch);
-    again += k + 1 - begin;
-    k = begin;
-  };
-  const auto too_much = [&] { return again > begin + n / 8; };
-  const auto after_low = [&]() -> Knot { return {begin, 2 * t, 0}; };
-  const auto after_high = [&]() -> Knot { return {begin, 0, 2 * t}; };
-  while (true) {
-    while (k + 1 == n) {  // where both borders meet
-      if (over_low < 0) {
-        follow(low, touch_low);
-        if (too_much()) return after_low();
-        touch_low = k;
-        low = value(k);
-        over_low = t;
-        over_high = low + t - high;
-      } else if (over_high > 0) {
-        follow(high, touch_high);
-        if (too_much()) return after_high();
-        touch_high = k;
-        high = value(k);
-        over_high = -t;
-        over_low = high - t - low;
-      } else {
-        follow(low + over_low / static_cast<double>(n - begin), k);
-        return {n, 0, 0};
-      }
-    }
-    over_low += value(k + 1) - low;
-    over_high += value(k + 1) - high;
-    if (over_low < -t || over_high > t) {
-      const bool down = over_low < -t;
-      follow(down ? low : high, down ? touch_low : touch_high);
-      if (too_much()) return down ? after_low() : after_high();
-      touch_low = touch_high = k;
-      low = value(k) - (down ? 0 : 2 * t);
-      high = value(k) + (down ? 2 * t : 0);
-      over_low = t;
-      over_high = -t;
-      continue;
-    }
-    ++k;
-    const auto length = static_cast<double>(k - begin + 1);
-    if (over_low >= t) {
-      low += (over_low - t) / length;
-      over_low = t;
-      touch_low = k;
-    }
-    if (over_high <= -t) {
-      high += (over_high + t) / length;
-      over_high = -t;
-      touch_high = k;
-    }
-  }
+const double* reciprocals() {
+  static const auto list = [] {
+    std::vector<double> inverses(kReciprocals + 1);
+    for (std::size_t m = 1; m <= kReciprocals; ++m) inverses[m] = 1 / static_cast<double>(m);
+    return inverses;
+  }();
+  return list.data();
 }
 
-// The taut string (Davies and Kovac 2001; Condat 2017 in this form): the shortest curve from (0, 0) to (n,
-// Σx) within t of the cumulated x has the slopes y. From the last knot of the string go two hulls, the
-// greatest convex minorant of the upper border and the least concave majorant of the lower one. Where the
-// first slope of one passes that of the other, the string follows the first block of the hull that was there,
-// and the other, which the newest point has made straight, goes on from its end. Each element joins each hull
-// once: O(n).
 template <class T>
-void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower) {
+void prox_tv1d(const T* x, T* y, std::size_t n, double t, const StringRoom& room) {
   if (t == 0) {
     if (x != y) std::memcpy(y, x, n * sizeof(T));
     return;
@@ -285,68 +191,38 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, Hull upper, Hull lower
     std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  double drift = 0;
-  std::size_t inside = 0;  // how long the cumulated x stays within t of the straight line
-  for (; inside < n && std::abs(drift) <= t; ++inside) drift += static_cast<double>(x[inside]) - mean;
-  if (inside == n) {  // nothing is worth a jump
-    std::fill_n(y, n, static_cast<T>(mean));
-    return;
-  }
-  const Knot knot = prox_tv1d_directly(x, y, n, t);
-  if (knot.at == n) return;
-  std::size_t done = knot.at;  // y so far
-  const auto follow = [&](Hull& hull) {
-    const Block block = hull.blocks[hull.first++];
-    const auto end = done + static_cast<std::size_t>(block.count);
-    const T level = static_cast<T>(block.sum / block.count);
-    do y[done] = level;  // most blocks are too short for a vector
-    while (++done < end);
-    return block;
-  };
-  const auto value = [x](std::size_t i) { return static_cast<double>(x[i]); };
-  const auto border_end = [=](std::size_t k) { return k + 1 == n ? t : 0; };  // where both borders meet
-  upper.front() = {value(done) + knot.above - border_end(done), 1};
-  lower.front() = {value(done) - knot.below + border_end(done), 1};
-  for (std::size_t k = done + 1; k < n; ++k) {
-    const double end = border_end(k);
-    upper.push({value(k) - end, 1}, [](const Block& a, const Block& b) { return !a.below(b); });
-    lower.push({value(k) + end, 1}, [](const Block& a, const Block& b) { return !b.below(a); });
-    if (upper.straight()) {
-      while (!lower.straight() && upper.front().below(lower.front()))
-        upper.front() = upper.front() - follow(lower);
-    } else if (lower.straight()) {
-      while (!upper.straight() && upper.front().below(lower.front()))
-        lower.front() = lower.front() - follow(upper);
-    }
-  }
-  while (upper.first <= upper.last) follow(upper);
+  table<T>().taut_string(x, y, n, mean, std::min(t, std::numeric_limits<double>::max() / 8), room);
 }
 
-// Magnitudes in the order of their bits, with the place they came from.
-template <class T>
-struct Ranked {
-  using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  Key key;
-  std::uint32_t place;
+// Neighbours that share a value, sum / count.
+struct Block {
+  double sum, count;
+  bool below(const Block& other) const { return sum * other.count < other.sum * count; }
+  Block operator+(const Block& other) const { return {sum + other.sum, count + other.count}; }
 };
 
-// Largest first, ties in their order: a radix sort by digits of 11 bits. Returns where the result is.
-template <class T>
-Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
-  using Key = typename Ranked<T>::Key;
-  constexpr int kBits = 11, kDigits = (8 * sizeof(Key) + kBits - 1) / kBits;
-  constexpr Key kMask = (Key{1} << kBits) - 1;
-  static_assert(kDigits <= 6);
-  std::uint32_t counts[kDigits][kMask + 1] = {};
+// A magnitude's place in the row, and how far it lies below the largest one.
+struct Ranked {
+  std::uint32_t below, place;
+};
+
+// By `below`, of which `bits` are in use, ties in their order: a radix sort. Returns where the result is, a
+// or b.
+template <int kDigit>
+Ranked* sort_ranks(Ranked* a, Ranked* b, std::size_t n, int bits) {
+  constexpr std::uint32_t kMask = (1 << kDigit) - 1;
+  constexpr int kDigits = (32 + kDigit - 1) / kDigit;
+  std::uint32_t counts[kDigits][kMask + 1];
+  const int digits = (bits + kDigit - 1) / kDigit;
+  for (int digit = 0; digit < digits; ++digit) std::fill_n(counts[digit], kMask + 1, 0);
   for (std::size_t i = 0; i < n; ++i) {
-    for (int digit = 0; digit < kDigits; ++digit) ++counts[digit][~(a[i].key >> digit * kBits) & kMask];
+    for (int digit = 0; digit < digits; ++digit) ++counts[digit][a[i].below >> digit * kDigit & kMask];
   }
-  for (int digit = 0; digit < kDigits; ++digit) {
+  for (int digit = 0; digit < digits; ++digit) {
     std::uint32_t* const count = counts[digit];
-    if (count[~(a[0].key >> digit * kBits) & kMask] == n) continue;  // the same digit in all
     std::uint32_t before = 0;
-    for (Key d = 0; d <= kMask; ++d) before += std::exchange(count[d], before);
-    for (std::size_t i = 0; i < n; ++i) b[count[~(a[i].key >> digit * kBits) & kMask]++] = a[i];
+    for (std::uint32_t d = 0; d <= kMask; ++d) before += std::exchange(count[d], before);
+    for (std::size_t i = 0; i < n; ++i) b[count[a[i].below >> digit * kDigit & kMask]++] = a[i];
     std::swap(a, b);
   }
   return a;
@@ -356,45 +232,65 @@ Ranked<T>* sort_descending(Ranked<T>* a, Ranked<T>* b, std::size_t n) {
 // magnitudes in descending order less their thresholds, made monotone by averaging neighbours that are not,
 // cut at 0.
 template <class T>
-void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const T* weights, Ranked<T>* a,
-                        Ranked<T>* b, Block* blocks) {
-  using Key = typename Ranked<T>::Key;
+void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const T* weights, Ranked* a,
+                        Ranked* b, Block* blocks) {
+  using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const auto key = [](T magnitude) { return std::bit_cast<Key>(magnitude); };  // in the order of magnitudes
   const auto strength = [=](std::size_t i) {  // no threshold is too large for a weight of 0
     return weights[i] == 0 ? 0.0 : threshold * static_cast<double>(weights[i]);
   };
   const double smallest = strength(n - 1);
+  const Key largest = key(std::abs(table<T>().magnitude.max(x, n)));
+  const Key least = std::min(key(static_cast<T>(smallest)), largest);
+  // Few bits tell most magnitudes apart; the others are compared.
+  const int wanted = n <= 4096 ? 24 : n <= (1 << 16) ? 22 : 32;
+  const int width = static_cast<int>(std::bit_width(largest - least)), shift = std::max(0, width - wanted);
   std::size_t kept = 0;
   bool any_nan = false;
   for (std::size_t i = 0; i < n;
        ++i) {  // nothing below the smallest threshold survives, and averages stay below
     const T magnitude = std::abs(x[i]);
     any_nan |= std::isnan(magnitude);
-    a[kept] = {std::bit_cast<Key>(magnitude), static_cast<std::uint32_t>(i)};
+    a[kept] = {static_cast<std::uint32_t>((largest - key(magnitude)) >> shift),
+               static_cast<std::uint32_t>(i)};
     kept += static_cast<double>(magnitude) > smallest;
   }
   if (any_nan) {
     std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  const Ranked<T>* const sorted = kept == 0 ? a : sort_descending(a, b, kept);
+  Ranked* const sorted =
+      n <= 4096 ? sort_ranks<8>(a, b, kept, width - shift) : sort_ranks<11>(a, b, kept, width - shift);
+  for (std::size_t i = 1; shift != 0 && i < kept; ++i) {
+    if (sorted[i].below != sorted[i - 1].below) continue;
+    std::size_t end = i + 1;
+    while (end < kept && sorted[end].below == sorted[i].below) ++end;
+    std::stable_sort(sorted + i - 1, sorted + end, [x](const Ranked& left, const Ranked& right) {
+      return std::abs(x[left.place]) > std::abs(x[right.place]);
+    });
+    i = end;
+  }
   std::size_t last = 0;
   for (std::size_t i = 0; i < kept; ++i) {
-    const auto magnitude = static_cast<double>(std::bit_cast<T>(sorted[i].key));
+    if (i + 32 < kept) __builtin_prefetch(x + sorted[i + 32].place);
+    const T value = x[sorted[i].place];
+    const auto magnitude = static_cast<double>(std::abs(value));
+    // Its sign, all that is still needed of x, without a branch that nothing predicts.
+    sorted[i].below = std::bit_cast<std::uint32_t>(std::copysign(0.0F, static_cast<float>(value)));
     const double t = strength(i);
     Block block{std::isinf(t) ? -t : magnitude - t, 1};
     while (last != 0 && !block.below(blocks[last - 1])) block = blocks[--last] + block;
     blocks[last++] = block;
   }
-  T* const values = reinterpret_cast<T*>(b == sorted ? a : b);  // y may be x, whose signs are needed
-  std::fill_n(values, n, T(0));
+  std::fill_n(y, n, T(0));
   std::size_t i = 0;
   for (std::size_t k = 0; k < last && blocks[k].sum > 0; ++k) {
     const T value = static_cast<T>(blocks[k].sum / blocks[k].count);
     for (const std::size_t end = i + static_cast<std::size_t>(blocks[k].count); i < end; ++i) {
-      values[sorted[i].place] = std::copysign(value, x[sorted[i].place]);
+      if (i + 32 < kept) __builtin_prefetch(y + sorted[i + 32].place, 1);
+      y[sorted[i].place] = std::copysign(value, static_cast<T>(std::bit_cast<float>(sorted[i].below))) + T(0);
     }
   }
-  std::copy_n(values, n, y);
 }
 
 }  // namespace
@@ -402,12 +298,16 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
 template <class T>
 void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, Out<T> y, double parameter) {
   if (what == RowProx::kTv1d) {
-    const std::size_t room = 2 * length * sizeof(Block);
-    for_rows(shape, length, x, y, 8, room,
+    const std::size_t blocks = length + 1, hulls = 2 * blocks * sizeof(HullBlock);
+    const std::size_t copy = length * (length <= kWidened ? sizeof(double) : sizeof(T));
+    const double* const inverses = reciprocals();
+    for_rows(shape, length, x, y, 8, hulls + copy,
              [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
-               Block* const blocks = reinterpret_cast<Block*>(scratch);
+               auto* const upper = reinterpret_cast<HullBlock*>(scratch);
+               const StringRoom room{reinterpret_cast<double*>(scratch), upper, upper + blocks,
+                                     reinterpret_cast<double*>(upper + 2 * blocks), inverses};
                for (std::size_t at = 0; at < rows * length; at += length) {
-                 prox_tv1d(from + at, to + at, length, parameter, Hull{blocks}, Hull{blocks + length});
+                 prox_tv1d(from + at, to + at, length, parameter, room);
                }
              });
     return;
@@ -426,11 +326,11 @@ void row_prox(RowProx what, const Extents& shape, std::size_t length, In<T> x, O
 template <class T>
 void prox_sorted_l1(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double threshold,
                     const T* weights) {
-  const std::size_t room = (length + 1) * (2 * sizeof(Ranked<T>) + sizeof(Block));
+  const std::size_t room = (length + 1) * (2 * sizeof(Ranked) + sizeof(Block));
   for_rows(shape, length, x, y, 8, room,
            [=](const T* from, T* to, std::size_t, std::size_t rows, bool, std::byte* scratch) {
              Block* const blocks = reinterpret_cast<Block*>(scratch);
-             auto* const a = reinterpret_cast<Ranked<T>*>(blocks + length);
+             auto* const a = reinterpret_cast<Ranked*>(blocks + length + 1);
              for (std::size_t at = 0; at < rows * length; at += length) {
                prox_sorted_l1_row(from + at, to + at, length, threshold, weights, a, a + length + 1, blocks);
              }
