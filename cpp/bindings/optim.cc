@@ -284,8 +284,8 @@ constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail
 class Parameters {
  public:
   // `keys` tell the arrays of a list apart in messages: the third weight is names[0] + keys[2], its gradient
-  // names[1] + keys[2]. `states`: name → list of arrays, or None where the rule goes without. `group`: which
-  // options are whose.
+  // names[1] + keys[2]. `states`: name → list of arrays, each None where its options go without. `group`:
+  // which options are whose.
   Parameters(std::string rule, std::string function, std::pair<std::string, std::string> names,
              std::vector<std::string> keys, std::vector<py::object> weights, py::dict states,
              std::vector<std::size_t> group)
@@ -297,26 +297,25 @@ class Parameters {
     for (const std::string& key : keys_) gradient_names_.push_back(names.second + key);
     objects_.push_back(std::move(weights));
     for (const auto& [name, arrays] : states) {
-      const std::size_t k = state_names_.size();
       state_names_.push_back(py::cast<std::string>(name));
-      has_[k] = !arrays.is_none();
-      objects_.push_back(has_[k] ? py::cast<std::vector<py::object>>(arrays) : std::vector<py::object>());
+      objects_.push_back(py::cast<std::vector<py::object>>(arrays));
     }
     check();
   }
 
-  // Reads the options of all groups, which checks them.
-  void check_options(const py::list& groups) const {
+  // Reads the options of all groups and those of all steps, which checks them.
+  void check_options(const py::list& groups, py::handle max_norm, py::handle skip_nonfinite,
+                     py::handle collect) const {
     with_rule(rule_, [&](auto rule) { read<double>(rule, groups, true); });
+    Asked(function_.c_str(), max_norm, skip_nonfinite, collect);
   }
 
   // One step → (whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None,
   // positions of the parameters left alone for want of a gradient, or None). `group` replaces the
   // constructor's where it is not None.
   py::tuple step(const py::list& grads, const py::list& groups, py::handle group, py::handle max_norm,
-                 bool skip_nonfinite, bool collect) {
-    const double limit =
-        max_norm.is_none() ? 0 : finite_nonnegative({function_.c_str(), "max_grad_norm"}, max_norm);
+                 py::handle skip_nonfinite, py::handle collect) {
+    const Asked asked(function_.c_str(), max_norm, skip_nonfinite, collect);
     if (!sound_ || !unchanged()) check();
     if (grads.size() != keys_.size()) {
       value_error({function_.c_str(), "grads"}, "hold " + std::to_string(keys_.size()) + " arrays",
@@ -331,7 +330,7 @@ class Parameters {
     with_rule(rule_, [&](auto rule) {
       auto float_options = read<float>(rule, groups, !floats.empty() || doubles.empty());
       auto double_options = read<double>(rule, groups, !doubles.empty());
-      const bool norm_asked = !max_norm.is_none() || skip_nonfinite;
+      const bool norm_asked = asked.clip || asked.skip;
       GradientNorm norm;
       StepStats stats;
       {
@@ -342,24 +341,24 @@ class Parameters {
             norm.finite = norm.finite && part.finite;
           }
         }
-        if (norm.finite || !skip_nonfinite) {
-          // torch's clip_grad_norm_, its 1e-6 included
-          const double factor =
-              max_norm.is_none() ? 1.0 : std::min(1.0, limit / (std::sqrt(norm.squared) + 1e-6));
+        if (norm.finite || !asked.skip) {
+          // torch's clip_grad_norm_, its 1e-6 included, and its NaN
+          const double ratio = asked.clip ? asked.limit / (std::sqrt(norm.squared) + 1e-6) : 1.0;
+          const double factor = ratio > 1 ? 1.0 : ratio;
           const auto take = [&](const auto& parameters, auto& options) {
             if (parameters.empty()) return;
             for (auto& o : options) o.scale = static_cast<decltype(o.scale)>(o.scale * factor);
             regkern::step(std::span(parameters), std::span(std::as_const(options)),
-                          collect ? &stats : nullptr);
+                          asked.collect ? &stats : nullptr);
           };
           take(floats, float_options);
           take(doubles, double_options);
         }
       }
-      const bool taken = norm.finite || !skip_nonfinite;
+      const bool taken = norm.finite || !asked.skip;
       py::object length = py::none(), collected = py::none(), left_alone = py::none();
       if (norm_asked) length = py::float_(std::sqrt(norm.squared));
-      if (collect) {
+      if (asked.collect) {
         collected =
             py::make_tuple(stats.penalty, static_cast<std::int64_t>(stats.nonzeros), stats.squared_change);
       }
@@ -372,6 +371,19 @@ class Parameters {
 
  private:
   using Operands = std::array<Array, 1 + kMaxStates>;  // weights, then states
+
+  // What is asked of a step beside the rule.
+  struct Asked {
+    Asked(const char* f, py::handle max_norm, py::handle skip_nonfinite, py::handle collected)
+        : clip(!max_norm.is_none()),
+          limit(clip ? nonnegative({f, "max_grad_norm"}, max_norm) : 0),
+          skip(flag({f, "skip_nonfinite"}, skip_nonfinite)),
+          collect(flag({f, "collect"}, collected)) {}
+
+    bool clip;
+    double limit;
+    bool skip, collect;
+  };
 
   // What a step holds while it runs.
   struct Call {
@@ -444,9 +456,15 @@ class Parameters {
     if (!needed) return options;
     options.reserve(groups.size());
     for (const py::handle values : groups) {
-      Settings settings{function_.c_str(), {}, has_};
+      Settings settings{function_.c_str(), {}, {}};
+      settings.has.fill(true);  // the caller sees to it that each array has what its options need
       for (const Option o : Rule::kTakes) settings.values[o] = option_of(values, o);
       options.push_back(Rule::template read<T>(settings));
+      // Where "weight_decay" is the decay of many steps or of none, the penalty goes by this.
+      static PyObject* const strength = PyUnicode_InternFromString("decay_strength");
+      if (PyObject* value = PyDict_GetItemWithError(values.ptr(), strength)) {
+        options.back().penalty_l2 = real({function_.c_str(), "weight_decay"}, value);
+      }
     }
     return options;
   }
@@ -471,7 +489,7 @@ class Parameters {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       Operands& operands = arrays_.emplace_back();
       for (std::size_t k = 0; k < objects_.size(); ++k) {
-        if (k > 0 && !has_[k - 1]) continue;
+        if (objects_[k][i].is_none() && k > 0) continue;
         const std::string label = name(i, k);
         const Arg arg{function_.c_str(), label.c_str()};
         const Array& a = operands[k] = output(arg, objects_[k][i]);
@@ -523,7 +541,7 @@ class Parameters {
     Parameter<T> p{Extents(a[0].ndim(), shape), a[0].in_out<T>(), {}, {}, group_[i]};
     if (p.w.strides != nullptr) p.w.strides = shape + a[0].ndim();
     for (std::size_t k = 0; k < kMaxStates; ++k) {
-      if (has_[k]) p.states[k] = a[1 + k].in_out<T>();
+      if (a[1 + k]) p.states[k] = a[1 + k].in_out<T>();
     }
     share<T>().parameters.push_back(p);
     share<T>().index.push_back(i);
@@ -571,7 +589,6 @@ class Parameters {
   std::vector<std::string> keys_, gradient_names_, state_names_;
   std::vector<std::size_t> group_;
   std::vector<std::vector<py::object>> objects_;  // weights, then states
-  std::array<bool, kMaxStates> has_{};
   std::vector<Operands> arrays_;
   std::vector<Seen> seen_;
   std::vector<std::ptrdiff_t> layouts_;

@@ -18,10 +18,12 @@ class Parameters:
         names: tuple[str, str],
         keys: list[str],
         weights: list[Array],
-        states: dict[str, list[Array] | None],
+        states: dict[str, list[Array | None]],
         group: list[int],
     ) -> None: ...
-    def check_options(self, groups: list[dict[str, Any]]) -> None: ...
+    def check_options(
+        self, groups: list[dict[str, Any]], max_grad_norm: float | None, skip_nonfinite: bool, collect: bool
+    ) -> None: ...
     def step(
         self,
         grads: list[Any],

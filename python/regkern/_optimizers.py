@@ -1,267 +1,11 @@
-"""Optimizers over many arrays. What native and reference have in common; the steps themselves come from an engine."""
+"""The rules of all optimizers; what native and reference have in common. The steps themselves come from an engine."""
 
 from __future__ import annotations
 
-import copy
-import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
-Key = str | int
-Group = dict[str, Any]
-Params = Sequence[Array] | Mapping[str, Array] | Sequence[Mapping[str, Any]]
-NoDecay = Collection[Key] | Callable[[Key, Array], bool]
-
-
-class Shared(TypedDict, total=False):
-    """The keywords of every optimizer; see ``Optimizer``."""
-
-    no_decay: NoDecay | None
-    max_grad_norm: float | None
-    skip_nonfinite: bool
-    collect: bool
-
-
-PENALTIES = ("weight_decay", "l1", "l2")
-
-
-@dataclass(frozen=True)
-class StepStats:
-    """What a step left behind, summed over all parameters in the pass of the step.
-
-    Attributes
-    ----------
-    penalty : float
-        Σ l1·‖w‖₁ + weight_decay/2·‖w‖² after the step, each array with the strengths of its group.
-    nonzeros : int
-    squared_change : float
-        ‖Δw‖².
-    """
-
-    penalty: float
-    nonzeros: int
-    squared_change: float
-
-
-class Optimizer:
-    """What all optimizers share.
-
-    Parameters
-    ----------
-    params : list of ndarray, dict of ndarray, or list of groups
-        The weights, changed in place; float32 or float64, of any strides, no two sharing memory. A group is a dict with
-        "params", a list or dict of arrays, and any options that differ from the optimizer's own.
-    no_decay : collection of names or positions, or callable, optional
-        Which arrays no penalty touches, neither weight_decay nor l1: those named, or those for which
-        ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's key
-        is its name in a dict, else its position among all arrays.
-    max_grad_norm : float, >= 0, optional
-        Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6), as in
-        torch. Costs one more pass over the gradients.
-    skip_nonfinite : bool, default False
-        A step whose gradients hold a NaN or an Inf is not taken and changes nothing. Costs the same pass.
-    collect : bool, default False
-        Fill ``stats`` in each step.
-
-    Attributes
-    ----------
-    param_groups : list of dict
-        The options of each group, read at every step: assign to ``param_groups[0]["lr"]`` to change it.
-    steps : int
-        Steps taken; those skipped do not count. Rules that count steps do so for each parameter, without those for
-        which it had no gradient.
-    grad_norm : float or None
-        Of the last step's gradients before clipping; None if neither clipping nor skipping asks for it.
-    stats : StepStats or None
-    """
-
-    _rule: ClassVar[str]
-    _engine: ClassVar[Callable[..., Any]]
-
-    def __init__(
-        self,
-        params: Params,
-        options: Group,
-        states: Mapping[str, float | None],
-        *,
-        no_decay: NoDecay | None = None,
-        max_grad_norm: float | None = None,
-        skip_nonfinite: bool = False,
-        collect: bool = False,
-    ) -> None:
-        """``states``: name → what its arrays are filled with, None where the rule goes without."""
-        self.max_grad_norm = max_grad_norm
-        self.skip_nonfinite = skip_nonfinite
-        self.collect = collect
-        self.steps = 0
-        self.grad_norm: float | None = None
-        self.stats: StepStats | None = None
-        self.param_groups: list[Group] = []
-        self._keys: list[Key] = []
-        kinds: list[int] = []  # of each parameter: 2·number of its group, one more if no penalty touches it
-        weights: list[Array] = []
-        for number, group in enumerate(_groups(params)):
-            own = {name: value for name, value in group.items() if name != "params"}
-            if unknown := own.keys() - options.keys():
-                raise ValueError(f"{self._name}: options must be among {sorted(options)}, got {min(unknown)!r}")
-            arrays = _named(group["params"], len(weights))
-            self.param_groups.append({"params": list(arrays.values()), **options, **own})
-            for key, w in arrays.items():
-                self._keys.append(key)
-                kinds.append(2 * number + _exempt(no_decay, key, w))
-                weights.append(w)
-        if len(set(self._keys)) != len(self._keys):
-            twice = next(key for key in self._keys if self._keys.count(key) > 1)
-            raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
-        if no_decay is not None and not callable(no_decay) and (strange := set(no_decay) - set(self._keys)):
-            raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
-        self._states = {name: None if value is None else _states(weights, value) for name, value in states.items()}
-        self._kinds = sorted(set(kinds))
-        self._kind_of = [self._kinds.index(kind) for kind in kinds]
-        self._missed: dict[int, int] = {}  # position of a parameter → steps that went without it
-        names = [f"[{key!r}]" for key in self._keys]
-        self._parameters = self._engine(
-            self._rule, self._name, ("params", "grads"), names, weights, self._states, self._kind_of
-        )
-        self._parameters.check_options([self._options(2 * i, 1) for i in range(len(self.param_groups))])
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
-    def _group_options(self, group: Group, step: int) -> Group:
-        """The keywords of the functional step, for a parameter's step number ``step``."""
-        del step
-        return {name: value for name, value in group.items() if name != "params"}
-
-    def _options(self, kind: int, step: int) -> Group:
-        options = self._group_options(self.param_groups[kind // 2], step)
-        if kind % 2:
-            options.update({name: 0.0 for name in PENALTIES if name in options})
-        return options
-
-    def _all_options(self) -> tuple[list[Group], list[int] | None]:
-        """Options of all parameters in this step, and which are whose; None: by kind."""
-        if not self._missed:
-            return [self._options(kind, self.steps + 1) for kind in self._kinds], None
-        needs = [(kind, self._missed.get(i, 0)) for i, kind in enumerate(self._kind_of)]
-        different = sorted(set(needs))
-        position = {need: i for i, need in enumerate(different)}
-        options = [self._options(self._kinds[kind], self.steps + 1 - missed) for kind, missed in different]
-        return options, [position[need] for need in needs]
-
-    def step(self, grads: Sequence[Array] | Mapping[Any, Array]) -> bool:
-        """One step over all parameters: one parallel region, one release of the GIL.
-
-        Parameters
-        ----------
-        grads : sequence or mapping of ndarray
-            One for each parameter, in their order or by their keys, of their shapes and dtypes. None leaves a parameter
-            alone, as in torch: the step changes neither it nor its states, and it does not count among its steps.
-
-        Returns
-        -------
-        bool
-            False if ``skip_nonfinite`` skipped it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If gradients or options do not fit; nothing has been written then.
-        """
-        if isinstance(grads, Mapping):
-            if grads.keys() != set(self._keys):
-                odd = min(grads.keys() ^ set(self._keys), key=str)
-                raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
-            grads = [grads[key] for key in self._keys]
-        taken, self.grad_norm, stats, without = self._parameters.step(
-            grads if isinstance(grads, list) else list(grads),
-            *self._all_options(),
-            self.max_grad_norm,
-            self.skip_nonfinite,
-            self.collect,
-        )
-        self.steps += taken
-        if taken and without is not None:
-            for i in without:
-                self._missed[i] = self._missed.get(i, 0) + 1
-        self.stats = StepStats(*stats) if taken and stats is not None else None
-        return bool(taken)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Copies of all but the weights: numbers of steps, taken and missed, the groups' options, the states in order."""
-        options = [{name: value for name, value in g.items() if name != "params"} for g in self.param_groups]
-        states = {name: [s.copy() for s in arrays] for name, arrays in self._states.items() if arrays is not None}
-        return {"steps": self.steps, "missed": dict(self._missed), "groups": copy.deepcopy(options), "states": states}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state made by ``state_dict``: the next steps have the same bits. Nothing changes if it does not fit."""
-        where = f"{self._name}.load_state_dict"
-        if state.keys() != {"steps", "missed", "groups", "states"}:
-            raise ValueError(f"{where}: state must hold 'groups', 'missed', 'states' and 'steps', got {sorted(state)}")
-        steps = operator.index(state["steps"])
-        missed = {operator.index(i): operator.index(n) for i, n in state["missed"].items()}
-        if not all(0 <= i < len(self._keys) and 0 <= n <= steps for i, n in missed.items()):
-            raise ValueError(f"{where}: missed must hold at most {steps} for {len(self._keys)} arrays, got {missed}")
-        mine = {name: arrays for name, arrays in self._states.items() if arrays is not None}
-        if state["states"].keys() != mine.keys():
-            raise ValueError(f"{where}: states must be {sorted(mine)}, got {sorted(state['states'])}")
-        if [g.keys() for g in state["groups"]] != [g.keys() - {"params"} for g in self.param_groups]:
-            raise ValueError(f"{where}: groups must have the options of this optimizer's {len(self.param_groups)}")
-        for name, arrays in mine.items():
-            theirs = state["states"][name]
-            if [(a.shape, a.dtype) for a in theirs] != [(a.shape, a.dtype) for a in arrays]:
-                raise ValueError(f"{where}: {name} must have the shapes and dtype of params")
-        for name, arrays in mine.items():
-            for array, value in zip(arrays, state["states"][name], strict=True):
-                array[...] = value
-        for group, options in zip(self.param_groups, state["groups"], strict=True):
-            group.update(copy.deepcopy(options))
-        self.steps, self._missed = steps, missed
-
-    def __repr__(self) -> str:
-        arrays, groups = len(self._keys), len(self.param_groups)
-        return f"{self._name}({arrays} arrays in {groups} groups, {self.steps} steps)"
-
-
-def _groups(params: Params) -> list[Mapping[str, Any]]:
-    groups = [] if isinstance(params, Mapping) else [p for p in params if isinstance(p, Mapping)]
-    return groups if groups else [{"params": params}]
-
-
-def _named(params: Any, first: int) -> dict[Key, Array]:
-    return dict(params) if isinstance(params, Mapping) else dict(enumerate(params, first))
-
-
-def _exempt(no_decay: NoDecay | None, key: Key, w: Array) -> bool:
-    if no_decay is None:
-        return False
-    return bool(no_decay(key, w)) if callable(no_decay) else key in no_decay
-
-
-def _states(weights: list[Array], value: float) -> list[Array]:
-    """A state for each of ``weights``, of its shape and memory order, at lines of one piece of memory.
-
-    Large pieces lie on huge pages, which many small ones would not.
-    """
-    like = [np.empty_like(w, subok=False) for w in weights]
-    if any(a.dtype.kind != "f" for a in like):  # the engine says what is wrong
-        return like
-    ends = np.cumsum([0, *(-(-a.nbytes // 64) * 64 for a in like)])
-    memory = np.empty(ends[-1] + 64, np.uint8)
-    memory = memory[-memory.ctypes.data % 64 :]
-    states = [
-        np.ndarray(a.shape, a.dtype, memory, offset, a.strides) if a.size else a
-        for a, offset in zip(like, ends[:-1], strict=True)
-    ]
-    for state in states:
-        state.fill(value)
-    return states
+from regkern._optimizer_base import Optimizer, Options, Params, Shared, flag, nonnegative
+from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
 class SGD(Optimizer):
@@ -269,13 +13,55 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, momentum, dampening, nesterov, weight_decay, decoupled, maximize, l1
-        As in ``sgd_step``; may differ by group. The first step is not dampened.
+    <params>
+    lr : float, >= 0, default 1e-3
+        Learning rate.
+    momentum : float, >= 0, default 0
+    dampening : float, >= 0, default 0
+        The first step is not dampened, as in torch.
+    nesterov : bool, default False
+        Requires ``momentum`` > 0 and ``dampening`` = 0.
+    <decay>
+    <maximize>
+    <weakened l1>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    g is ±grad + weight_decay·w, b ← momentum·b + (1 − dampening)·g, and w ← prox(w − lr·b), the proximal operator of
+    lr·l1·‖w‖₁, or of lr times the penalty. The conventions are those of ``torch.optim.SGD``.
+
+    <saved>
+
+    **Momentum and l1.** The threshold is lr·l1, as of torch's step followed by ``softshrink``, while momentum without
+    dampening makes the gradient act 1/(1 − momentum)-fold. So the weights settle where loss + (1 − momentum)·l1·‖w‖₁ is
+    least. For l1 itself give l1/(1 − momentum), or dampening = momentum. The same goes for a penalty, and for a
+    decoupled decay.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep learning", 2013.
+    Parikh and Boyd, "Proximal Algorithms", 2014, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = {"weight": np.array([[1.0, -0.05]]), "bias": np.array([0.5])}
+    >>> optimizer = rk.optim.SGD(w, lr=0.1, l1=1.0, no_decay=["bias"])
+    >>> optimizer.step({"weight": np.array([[1.0, 0.0]]), "bias": np.array([1.0])})
+    True
+    >>> w
+    {'weight': array([[0.8, 0. ]]), 'bias': array([0.4])}
+    >>> optimizer.param_groups[0]["lr"] = 0.05
     """
 
     _rule = "sgd_step"
+    _STATES = ("buffer",)
 
     def __init__(
         self,
@@ -289,6 +75,7 @@ class SGD(Optimizer):
         decoupled: bool = False,
         maximize: bool = False,
         l1: float = 0.0,
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
@@ -300,15 +87,30 @@ class SGD(Optimizer):
             "decoupled": decoupled,
             "maximize": maximize,
             "l1": l1,
+            "penalty": penalty,
         }
-        moving = any(g.get("momentum", momentum) != 0 for g in _groups(params))
-        super().__init__(params, options, {"buffer": 0.0 if moving else None}, **shared)
+        super().__init__(params, options, shared)
 
-    def _group_options(self, group: Group, step: int) -> Group:
-        options = super()._group_options(group, step)
-        if step == 1 and not options["nesterov"]:  # which goes without dampening anyway
-            options["dampening"] = 0.0
-        return options
+    def _starts(self, options: Options) -> dict[str, float]:
+        return {"buffer": 0.0} if options["momentum"] != 0 else {}
+
+    def _connect(self) -> None:
+        before = self._states["buffer"]
+        super()._connect()
+        if self.steps:  # a momentum that begins later does so as in a first step
+            self._behind = self._behind.copy()
+            for i, (old, new) in enumerate(zip(before, self._states["buffer"], strict=False)):
+                if old is None and new is not None:
+                    self._behind[i] = self.steps, self._saved_by(i)
+
+    def _group_options(self, options: Options, step: int) -> Options:
+        own = super()._group_options(options, step)
+        if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
+            own["dampening"] = 0.0
+        return own
+
+    def _last(self, options: Options, step: int) -> bool:
+        return step > 1
 
 
 class Adam(Optimizer):
@@ -316,14 +118,50 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, betas, eps, weight_decay, decoupled, maximize, l1, metric
-        As in ``adam_step``; may differ by group.
+    <params>
+    lr : float, >= 0, default 1e-3
+        Learning rate.
+    betas : (float, float) in [0, 1), default (0.9, 0.999)
+        Of the running means of the gradient and of its square.
+    eps : float, >= 0, default 1e-8
+    <decay>
     amsgrad : bool, default False
+        Divide by the largest running mean of the square so far.
+    <maximize>
+    <l1>
+    <metric>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``adam_step``: w ← prox(w − lr·m̂/r), r = √v̂ + eps, with the bias-corrected means m̂ of the
+    gradient and v̂ of its square. The conventions are those of ``torch.optim.Adam``; Keras' ``epsilon`` defaults to 1e-7.
+
+    <saved>
+
+    References
+    ----------
+    Kingma and Ba, "Adam", 2015, algorithm 1. Reddi, Kale and Kumar, "On the Convergence of Adam and Beyond", 2018,
+    algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.array([1.0, -0.005])]
+    >>> rk.optim.Adam(w, lr=0.1, l1=0.5).step([np.array([2.0, 0.0])])
+    True
+    >>> w
+    [array([0.85, 0.  ])]
     """
 
     _rule = "adam_step"
+    _STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _EXTRA = ("amsgrad",)
 
     def __init__(
         self,
@@ -338,6 +176,7 @@ class Adam(Optimizer):
         maximize: bool = False,
         l1: float = 0.0,
         metric: str = "euclidean",
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
@@ -346,32 +185,100 @@ class Adam(Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled": decoupled,
+            "amsgrad": amsgrad,
             "maximize": maximize,
             "l1": l1,
             "metric": metric,
+            "penalty": penalty,
         }
-        super().__init__(
-            params, options, {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0 if amsgrad else None}, **shared
-        )
+        super().__init__(params, options, shared)
 
-    def _group_options(self, group: Group, step: int) -> Group:
-        return {**super()._group_options(group, step), "step": step}
+    def _starts(self, options: Options) -> dict[str, float]:
+        amsgrad = flag(self._name, options, "amsgrad")
+        return dict.fromkeys(self._STATES if amsgrad else self._STATES[:2], 0.0)
+
+    def _group_options(self, options: Options, step: int) -> Options:
+        own = super()._group_options(options, step)
+        own["step"] = step
+        return own
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay of 0.01, torch's default: ``Adam(..., decoupled=True, weight_decay=0.01)``.
+    """Adam with decoupled weight decay, of 0.01 as in torch: ``Adam(..., decoupled=True, weight_decay=0.01)``.
 
     Parameters
     ----------
-    params
-        As in ``Optimizer``.
+    <params>
+    lr : float, >= 0, default 1e-3
+        Learning rate.
+    betas : (float, float) in [0, 1), default (0.9, 0.999)
+        Of the running means of the gradient and of its square.
+    eps : float, >= 0, default 1e-8
     weight_decay : float, >= 0, default 0.01
-    **options
-        All others of ``Adam``.
+        Strength of the L2 penalty ``weight_decay/2·‖w‖²``; each step takes lr·weight_decay·w off the weights.
+    amsgrad : bool, default False
+        Divide by the largest running mean of the square so far.
+    <maximize>
+    <l1>
+    <metric>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
+    meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8.
+
+    <saved>
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.array([1.0, -2.0])]
+    >>> rk.optim.AdamW(w, lr=0.1, weight_decay=0.5).step([np.array([2.0, 0.0])])
+    True
+    >>> w
+    [array([ 0.85, -1.9 ])]
     """
 
-    def __init__(self, params: Params, *, weight_decay: float = 1e-2, **options: Any) -> None:
-        super().__init__(params, weight_decay=weight_decay, decoupled=True, **options)
+    def __init__(
+        self,
+        params: Params,
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        l1: float = 0.0,
+        metric: str = "euclidean",
+        penalty: Penalty | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        self._require_known(shared)  # decoupled is not one
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled=True,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            l1=l1,
+            metric=metric,
+            penalty=penalty,
+            **shared,
+        )
 
 
 class Adagrad(Optimizer):
@@ -379,16 +286,49 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, eps, weight_decay, decoupled, maximize, l1, metric
-        As in ``adagrad_step``; may differ by group.
+    <params>
+    lr : float, >= 0, default 1e-2
+        Learning rate.
     lr_decay : float, >= 0, default 0
         Step t has the learning rate lr / (1 + (t − 1)·lr_decay), as in torch.
     initial_accumulator_value : float, >= 0, default 0
+        What the sums of squares start with.
+    eps : float, >= 0, default 1e-10
+    <decay>
+    <maximize>
+    <l1>
+    <metric>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``adagrad_step``: s ← s + g², w ← prox(w − lr·g/(√s + eps)). The conventions are those of
+    ``torch.optim.Adagrad``; Keras starts s at 0.1 and adds its ``epsilon`` of 1e-7 under the root.
+
+    <saved>
+
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods", 2011, equation 3 (composite mirror descent).
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.array([1.0, -0.005])]
+    >>> rk.optim.Adagrad(w, lr=0.1, l1=1.0, metric="diag").step([np.array([2.0, 0.1])])
+    True
+    >>> w
+    [array([0.85, 0.  ])]
     """
 
     _rule = "adagrad_step"
+    _STATES = ("square_sum",)
+    _EXTRA = ("initial_accumulator_value",)
 
     def __init__(
         self,
@@ -403,24 +343,35 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         l1: float = 0.0,
         metric: str = "euclidean",
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
             "lr": lr,
             "lr_decay": lr_decay,
+            "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled": decoupled,
             "maximize": maximize,
             "l1": l1,
             "metric": metric,
+            "penalty": penalty,
         }
-        super().__init__(params, options, {"square_sum": initial_accumulator_value}, **shared)
+        super().__init__(params, options, shared)
 
-    def _group_options(self, group: Group, step: int) -> Group:
-        options = super()._group_options(group, step)
-        options["lr"] = options["lr"] / (1 + (step - 1) * options.pop("lr_decay"))
-        return options
+    def _starts(self, options: Options) -> dict[str, float]:
+        return {"square_sum": nonnegative(self._name, options, "initial_accumulator_value")}
+
+    def _group_options(self, options: Options, step: int) -> Options:
+        own = super()._group_options(options, step)
+        if decay := nonnegative(self._name, options, "lr_decay"):
+            own["lr"] = nonnegative(self._name, options, "lr") / (1 + (step - 1) * decay)
+        del own["lr_decay"]
+        return own
+
+    def _last(self, options: Options, step: int) -> bool:
+        return not options["lr_decay"]
 
 
 class RMSprop(Optimizer):
@@ -428,14 +379,56 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, alpha, eps, momentum, weight_decay, decoupled, maximize, l1, metric
-        As in ``rmsprop_step``; may differ by group.
+    <params>
+    lr : float, >= 0, default 1e-2
+        Learning rate.
+    alpha : float in [0, 1), default 0.99
+        Of the running mean of the squared gradient.
+    eps : float, >= 0, default 1e-8
+    momentum : float, >= 0, default 0
     centered : bool, default False
+        Take the square of the gradient's running mean off: divide by its standard deviation.
+    <decay>
+    <maximize>
+    <weakened l1>
+    <metric>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``rmsprop_step``: v ← alpha·v + (1 − alpha)·g², b ← momentum·b + g/(√v + eps),
+    w ← prox(w − lr·b). The conventions are those of ``torch.optim.RMSprop``; Keras calls ``alpha`` rho, defaults it to
+    0.9, and adds its ``epsilon`` of 1e-7 under the root.
+
+    <saved>
+
+    **Momentum and l1.** The threshold is lr·l1 (over r in the diagonal metric), as of torch's step followed by
+    ``softshrink``, while the momentum makes the gradient act 1/(1 − momentum)-fold: the weights settle as for
+    (1 − momentum)·l1. For l1 itself give l1/(1 − momentum). The same goes for a penalty, and for a decoupled decay.
+
+    References
+    ----------
+    Hinton, "Neural Networks for Machine Learning", 2012, lecture 6e. Graves, "Generating Sequences with Recurrent
+    Neural Networks", 2013, equations 38 to 45 (centered).
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.array([1.0, -0.005])]
+    >>> rk.optim.RMSprop(w, lr=0.01, l1=1.0).step([np.array([2.0, 0.0])])
+    True
+    >>> w
+    [array([0.89, 0.  ])]
     """
 
     _rule = "rmsprop_step"
+    _STATES = ("square_avg", "grad_avg", "buffer")
+    _EXTRA = ("centered",)
 
     def __init__(
         self,
@@ -451,6 +444,7 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         l1: float = 0.0,
         metric: str = "euclidean",
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
@@ -458,19 +452,19 @@ class RMSprop(Optimizer):
             "alpha": alpha,
             "eps": eps,
             "momentum": momentum,
+            "centered": centered,
             "weight_decay": weight_decay,
             "decoupled": decoupled,
             "maximize": maximize,
             "l1": l1,
             "metric": metric,
+            "penalty": penalty,
         }
-        moving = any(g.get("momentum", momentum) != 0 for g in _groups(params))
-        super().__init__(
-            params,
-            options,
-            {"square_avg": 0.0, "grad_avg": 0.0 if centered else None, "buffer": 0.0 if moving else None},
-            **shared,
-        )
+        super().__init__(params, options, shared)
+
+    def _starts(self, options: Options) -> dict[str, float]:
+        asked = {"grad_avg": flag(self._name, options, "centered"), "buffer": options["momentum"] != 0}
+        return {"square_avg": 0.0} | {name: 0.0 for name in asked if asked[name]}
 
 
 class FTRL(Optimizer):
@@ -478,15 +472,55 @@ class FTRL(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, beta, l1, l2, l2_convention, weight_decay, decoupled, maximize
-        As in ``ftrl_step``; may differ by group.
+    <params>
+    lr : float, > 0, default 0.1
+        The paper's α.
+    beta : float, >= 0, default 1
+    l1 : float, >= 0, default 0
+        Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.
+    l2 : float, >= 0, default 0
+    l2_convention : {"paper", "keras"}, default "paper"
+        "paper": the penalty is ``l2/2·‖w‖²``, the divisor gets l2. "keras", as in TensorFlow: ``l2·‖w‖²`` and 2·l2.
     initial_accumulator_value : float, >= 0, default 0
         What n starts with; Keras' is 0.1.
+    weight_decay : float, >= 0, default 0
+        Strength of an L2 penalty that acts as a gradient, weight_decay·w.
+    decoupled : bool, default False
+        Let it reach z without n: TensorFlow's l2_shrinkage, which is half of it.
+    <maximize>
+    penalty : L1, SquaredL2 or ElasticNet of :mod:`regkern.penalties`, optional
+        The same as l1 and l2, which must be 0 then, in the paper's convention. No other: the weights are a function of z
+        and n.
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``ftrl_step``: z gathers the gradients less what the weights have taken of them, n their
+    squares, and w = prox_l1(−z, l1) / ((beta + √n)/lr + l2). Keras has beta = 0 and adds beta/(2·lr) to its l2, which is
+    the same; its learning_rate_power is −1/2 here.
+
+    References
+    ----------
+    McMahan et al., "Ad Click Prediction: a View from the Trenches", 2013, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.zeros(2)]
+    >>> rk.optim.FTRL(w, lr=0.5, l1=1.0).step([np.array([-3.0, 0.5])])
+    True
+    >>> w
+    [array([0.25, 0.  ])]
     """
 
     _rule = "ftrl_step"
+    _STATES = ("z", "n")
+    _EXTRA = ("initial_accumulator_value",)
+    _decays_weights = False
 
     def __init__(
         self,
@@ -501,6 +535,7 @@ class FTRL(Optimizer):
         weight_decay: float = 0.0,
         decoupled: bool = False,
         maximize: bool = False,
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
@@ -509,11 +544,30 @@ class FTRL(Optimizer):
             "l1": l1,
             "l2": l2,
             "l2_convention": l2_convention,
+            "initial_accumulator_value": initial_accumulator_value,
             "weight_decay": weight_decay,
             "decoupled": decoupled,
             "maximize": maximize,
+            "penalty": penalty,
         }
-        super().__init__(params, options, {"z": 0.0, "n": initial_accumulator_value}, **shared)
+        super().__init__(params, options, shared)
+
+    def _starts(self, options: Options) -> dict[str, float]:
+        return {"z": 0.0, "n": nonnegative(self._name, options, "initial_accumulator_value")}
+
+    def _fuse(self, options: Options, penalty: Penalty) -> bool:
+        if options["l2"] != 0:
+            raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
+        match penalty:
+            case L1(l1):
+                options["l1"] = l1
+            case SquaredL2(l2):
+                options.update(l2=l2, l2_convention="paper")
+            case ElasticNet(l1, l2):
+                options.update(l1=l1, l2=l2, l2_convention="paper")
+            case _:
+                raise ValueError(f"{self._name}: penalty must be L1, SquaredL2 or ElasticNet, got {penalty!r}")
+        return True
 
 
 class Lion(Optimizer):
@@ -521,15 +575,47 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    params, **shared
-        As in ``Optimizer``.
-    lr, betas, weight_decay, maximize, l1
-        As in ``lion_step``; may differ by group.
+    <params>
+    lr : float, >= 0, default 1e-4
+        Learning rate.
+    betas : (float, float) in [0, 1), default (0.9, 0.99)
+        Of what the sign is taken of, and of the running mean of the gradient.
+    weight_decay : float, >= 0, default 0
+        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
     decoupled : bool, default True
-        As in the paper.
+        Take the decay off the weights, as in the paper, instead of adding it to the gradient.
+    <maximize>
+    <l1>
+    <penalty>
+    <shared>
+
+    <raises>
+
+    Notes
+    -----
+    <groups>
+
+    The formula is that of ``lion_step``: w ← prox(w − lr·sign(β₁·m + (1 − β₁)·g)), then m ← β₂·m + (1 − β₂)·g. Keras'
+    ``Lion`` is the same; torch has none.
+
+    <saved>
+
+    References
+    ----------
+    Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023, algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> w = [np.array([1.0, -0.005])]
+    >>> rk.optim.Lion(w, lr=0.1, l1=0.5).step([np.array([2.0, 0.0])])
+    True
+    >>> w
+    [array([0.85, 0.  ])]
     """
 
     _rule = "lion_step"
+    _STATES = ("exp_avg",)
 
     def __init__(
         self,
@@ -541,6 +627,7 @@ class Lion(Optimizer):
         decoupled: bool = True,
         maximize: bool = False,
         l1: float = 0.0,
+        penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
         options = {
@@ -550,5 +637,6 @@ class Lion(Optimizer):
             "decoupled": decoupled,
             "maximize": maximize,
             "l1": l1,
+            "penalty": penalty,
         }
-        super().__init__(params, options, {"exp_avg": 0.0}, **shared)
+        super().__init__(params, options, shared)

@@ -7,6 +7,26 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core, _optimizers
+from regkern._optimizer_base import Optimizer, StepStats
+
+__all__ = [
+    "FTRL",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "Optimizer",
+    "RMSprop",
+    "StepStats",
+    "adagrad_step",
+    "adam_step",
+    "ftrl_step",
+    "l2_decay",
+    "lion_step",
+    "rmsprop_step",
+    "sgd_step",
+]
 
 Array = NDArray[Any]
 
@@ -97,7 +117,7 @@ def sgd_step(
     maximize : bool, default False
         Climb: the gradient's sign is turned.
     l1 : float, >= 0, default 0
-        Strength of the L1 penalty ``l1·‖w‖₁``.
+        Strength of the L1 penalty ``l1·‖w‖₁``; with momentum it acts as (1 − momentum)·l1, see the notes.
 
     Raises
     ------
@@ -111,6 +131,13 @@ def sgd_step(
     Accuracy class ``exact``. The conventions are those of ``torch.optim.SGD`` with one difference: torch
     starts its buffer at g rather than (1 − dampening)·g. With ``weight_decay`` = 0 the decay is skipped, with
     ``l1`` = 0 the proximal step.
+
+    **Momentum and l1.** The threshold is lr·l1, as of torch's step followed by ``softshrink``, while momentum without
+    dampening makes the gradient act 1/(1 − momentum)-fold. So the weights settle where loss + (1 − momentum)·l1·‖w‖₁
+    is least, not loss + l1·‖w‖₁. For that give l1/(1 − momentum), or dampening = momentum.
+
+    A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves: it is less
+    than half a unit in the last place. The optimizers of :mod:`regkern.optim` save it up.
 
     Examples
     --------
@@ -193,7 +220,8 @@ def adam_step(
     -----
     Accuracy class ``exact``. The conventions are those of ``torch.optim.Adam`` and ``AdamW``; Keras' ``epsilon``
     defaults to 1e-7. Numbers are formed in float64; step and decay are added before the one rounding that meets w.
-    torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below lr·weight_decay = 3e-8.
+    torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below lr·weight_decay = 3e-8. Here that is
+    so for a weight that nothing else moves; the optimizers of :mod:`regkern.optim` save such a decay up.
 
     References
     ----------
@@ -354,7 +382,8 @@ def rmsprop_step(
     maximize : bool, default False
         Climb: the gradient's sign is turned.
     l1 : float, >= 0, default 0
-        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
+        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0; with
+        momentum it acts as (1 − momentum)·l1, see the notes.
     metric : {"euclidean", "diag"}, default "euclidean"
         The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
         proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty. There a weight
@@ -372,6 +401,10 @@ def rmsprop_step(
     Accuracy class ``exact``. The conventions are those of ``torch.optim.RMSprop`` with one difference: where rounding
     makes the centered variance negative it is 0 here and NaN in torch. Keras calls ``alpha`` rho, defaults it to 0.9,
     and adds its ``epsilon`` of 1e-7 under the root.
+
+    **Momentum and l1.** The threshold is lr·l1, or lr·l1/r, as of torch's step followed by ``softshrink``, while the
+    momentum makes the gradient act 1/(1 − momentum)-fold: the weights settle as for a penalty of (1 − momentum)·l1. For
+    l1 itself give l1/(1 − momentum).
 
     References
     ----------

@@ -9,7 +9,27 @@ from typing import Any
 import numpy as np
 
 from regkern import _optimizers
+from regkern._optimizer_base import Optimizer, StepStats
 from regkern.reference.prox import Array, _store, l1_norm, prox_l1, squared_l2_norm
+
+__all__ = [
+    "FTRL",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "Optimizer",
+    "RMSprop",
+    "StepStats",
+    "adagrad_step",
+    "adam_step",
+    "ftrl_step",
+    "l2_decay",
+    "lion_step",
+    "rmsprop_step",
+    "sgd_step",
+]
 
 
 def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
@@ -274,13 +294,15 @@ class Parameters:
         names: tuple[str, str],
         keys: list[str],
         weights: list[Array],
-        states: dict[str, list[Array] | None],
+        states: dict[str, list[Array | None]],
         group: list[int],
     ) -> None:
         del function, names, keys
         self.rule, self.weights, self.states, self.group = RULES[rule], weights, states, group
 
-    def check_options(self, groups: list[dict[str, Any]]) -> None:
+    def check_options(
+        self, groups: list[dict[str, Any]], max_grad_norm: float | None, skip_nonfinite: bool, collect: bool
+    ) -> None:
         """Nothing: the reference assumes legal input."""
 
     def step(
@@ -305,16 +327,19 @@ class Parameters:
             return False, norm, None, without
         factor = 1.0
         if norm is not None and max_grad_norm is not None:
-            factor = min(1.0, max_grad_norm / (norm + 1e-6))
+            ratio = max_grad_norm / (norm + 1e-6)
+            factor = 1.0 if ratio > 1 else ratio  # NaN stays
         penalty, nonzeros, change = 0.0, 0, 0.0
         for i, (w, g) in enumerate(zip(self.weights, grads, strict=True)):
-            options = groups[(self.group if group is None else group)[i]]
+            options = dict(groups[(self.group if group is None else group)[i]])
+            # the decay of this step may be that of many or none: the penalty goes by its strength
+            decay = options.pop("decay_strength", options["weight_decay"])
             before = w.copy()
             if g is not None:
-                states = {name: arrays[i] for name, arrays in self.states.items() if arrays is not None}
+                states = {name: arrays[i] for name, arrays in self.states.items() if arrays[i] is not None}
                 self.rule(w, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
             l2 = options.get("l2", 0.0) * (2 if options.get("l2_convention") == "keras" else 1)
-            penalty += options["l1"] * l1_norm(w) + (options["weight_decay"] + l2) / 2 * squared_l2_norm(w)
+            penalty += options["l1"] * l1_norm(w) + (decay + l2) / 2 * squared_l2_norm(w)
             nonzeros += int(np.count_nonzero(w))
             change += squared_l2_norm(w - before)
         return True, norm, (penalty, nonzeros, change) if collect else None, without

@@ -1,0 +1,738 @@
+"""What all optimizers share: arrays in groups, options, states, one step over all. The rules are in _optimizers."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern._optimizer_docs import filled_in
+from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
+from regkern.prox import l1_norm, squared_l2_norm
+
+Array = NDArray[Any]
+Key = str | int
+Options = dict[str, Any]
+Params = Iterable[Array] | Mapping[str, Array] | Iterable[Mapping[str, Any]]
+NoDecay = Iterable[Key] | Callable[[Key, Array], bool]
+# Which options are an array's: the number of its group, whether no penalty touches it, and below which share of the
+# weights a decay is saved up.
+Kind = tuple[int, bool, float]
+
+_RATE = frozenset(("lr",))
+PENALTIES = ("weight_decay", "l1", "l2")
+# Bytes of an element → 4 to 8 units in its last place.
+SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}
+
+
+class Shared(TypedDict, total=False):
+    """The keywords of every optimizer; see ``Optimizer``."""
+
+    no_decay: NoDecay | None
+    max_grad_norm: float | None
+    skip_nonfinite: bool
+    collect: bool
+
+
+DEFAULTS = Shared(no_decay=None, max_grad_norm=None, skip_nonfinite=False, collect=False)
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What a step left behind, summed over all parameters in the pass of the step.
+
+    Attributes
+    ----------
+    penalty : float
+        Σ l1·‖w‖₁ + weight_decay/2·‖w‖² + penalty.value(w) after the step, each array with the options of its group.
+    nonzeros : int
+    squared_change : float
+        ‖Δw‖².
+    """
+
+    penalty: float
+    nonzeros: int
+    squared_change: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """What differs among the arrays of a step: for each way, in lists of one length."""
+
+    options: list[Options]  # keywords of the functional step
+    penalties: list[Penalty | None]  # whose proximal operators follow the step; empty if none does
+    saved: list[float]  # decay saved up after it
+    whose: list[int] | None  # which way each array goes; None: by kind
+
+
+class ParamGroup(MutableMapping[str, Any]):
+    """The arrays of a group, under "params", and its options, which can be assigned; no others can be added."""
+
+    def __init__(self, where: str, params: Sequence[Array], options: Options, changed: set[str]) -> None:
+        """``changed``: where options note that they have been assigned."""
+        self._where, self._params, self._changed = where, tuple(params), changed
+        self.options = options
+
+    def __getitem__(self, option: str) -> Any:
+        return self._params if option == "params" else self.options[option]
+
+    def __setitem__(self, option: str, value: Any) -> None:
+        if option not in self.options or option == "initial_accumulator_value":
+            if option in self:
+                raise ValueError(f"{self._where}: {option} of a group cannot be changed")
+            raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {option!r}")
+        self.options[option] = value
+        self._changed.add(option)
+
+    def __delitem__(self, option: str) -> None:
+        raise TypeError(f"{self._where}: options of a group cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        yield "params"
+        yield from self.options
+
+    def __len__(self) -> int:
+        return 1 + len(self.options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._params)} arrays, {self.options})"
+
+
+class Optimizer:
+    """What all optimizers share; not made itself.
+
+    Parameters
+    ----------
+    <params>
+    <shared>
+
+    Attributes
+    ----------
+    param_groups : tuple of mappings
+        The options of each group, read at every step: assign to ``param_groups[0]["lr"]`` to change it. "params" holds
+        the arrays, which stay; ``add_param_group`` adds others.
+    steps : int
+        Steps taken; those skipped do not count. Rules that count steps do so for each parameter, without those for
+        which it had no gradient.
+    grad_norm : float or None
+        Of the last step's gradients before clipping; None if neither clipping nor skipping asks for it.
+    stats : StepStats or None
+
+    Notes
+    -----
+    Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
+    """
+
+    _rule: ClassVar[str]
+    _engine: ClassVar[Callable[..., Any]]
+    _STATES: ClassVar[tuple[str, ...]]  # in the order of the rule
+    _EXTRA: ClassVar[tuple[str, ...]] = ()  # options that decide about states and are not the rule's
+    _SHAPING: ClassVar[frozenset[str]] = frozenset(("momentum", "amsgrad", "centered"))  # that decide which there are
+    _decays_weights: ClassVar[bool] = True  # by lr·weight_decay where that is decoupled
+
+    def __init_subclass__(cls) -> None:
+        """Documentation and signature in full: the shared parts of both filled in."""
+        cls.__doc__ = filled_in(cls.__doc__ or cls.__mro__[1].__doc__)
+        if "__init__" not in cls.__dict__:
+            return
+        signature = inspect.signature(cls.__init__)
+        parameters = [p for name, p in signature.parameters.items() if name not in ("self", "shared")]
+        if "shared" in signature.parameters:
+            annotations = {name: kind.__forward_arg__ for name, kind in Shared.__annotations__.items()}
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
+                for name, default in DEFAULTS.items()
+            ]
+        cls.__signature__ = signature.replace(parameters=parameters, return_annotation=signature.empty)  # type: ignore[attr-defined]
+
+    def __init__(self, params: Params, options: Options, shared: Shared) -> None:
+        self._require_known(shared)
+        asked: Any = {**DEFAULTS, **shared}
+        self.max_grad_norm: float | None = asked["max_grad_norm"]
+        self.skip_nonfinite: bool = asked["skip_nonfinite"]
+        self.collect: bool = asked["collect"]
+        self.steps = 0
+        self.grad_norm: float | None = None
+        self.stats: StepStats | None = None
+        self.param_groups: tuple[ParamGroup, ...] = ()
+        self._defaults = options
+        self._keys: list[Key] = []
+        self._weights: list[Array] = []
+        self._kind_of: list[Kind] = []
+        self._states: dict[str, list[Array | None]] = {name: [] for name in self._STATES}
+        # Position of an array that went without a step → how many, and the decay it has saved up. All others of a
+        # kind have saved up the same.
+        self._behind: dict[int, tuple[int, float]] = {}
+        self._saved: dict[Kind, float] = {}
+        self._changed: set[str] = set()  # options assigned since the engine was made
+        self._extend(_groups(self._name, params), asked["no_decay"])
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _require_known(self, shared: Shared) -> None:
+        if unknown := shared.keys() - DEFAULTS.keys():
+            raise TypeError(f"{self._name}: keywords must be those of its signature, got {min(unknown)!r}")
+
+    # --- arrays and their states --------------------------------------------------------------------------------------
+
+    def add_param_group(self, group: Mapping[str, Any], *, no_decay: NoDecay | None = None) -> None:
+        """Arrays to step from now on.
+
+        Parameters
+        ----------
+        group : dict
+            "params" and any options that differ from the optimizer's own.
+        no_decay : collection of names or positions, or callable, optional
+            Which of its arrays no penalty touches; positions count all arrays.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of the constructor; nothing has changed then.
+        """
+        if not isinstance(group, Mapping):
+            raise TypeError(f"{self._name}: group must be a dict, got {type(group).__name__}")
+        self._extend([group], no_decay)
+
+    def _extend(self, groups: list[Mapping[str, Any]], no_decay: NoDecay | None) -> None:
+        param_groups, keys, weights = list(self.param_groups), list(self._keys), list(self._weights)
+        exempt = _exemption(self._name, no_decay)  # a function, or names
+        kinds = list(self._kind_of)
+        for group in groups:
+            options = dict(group)
+            if "params" not in options:
+                raise ValueError(f"{self._name}: a group must have 'params', got {sorted(options)}")
+            arrays = _named(self._name, options.pop("params"), len(weights))
+            if unknown := options.keys() - self._defaults.keys():
+                raise ValueError(f"{self._name}: options must be among {sorted(self._defaults)}, got {min(unknown)!r}")
+            for key, w in arrays.items():
+                least = SAVED_BELOW.get(getattr(w, "itemsize", 8), 0.0)
+                kinds.append((len(param_groups), bool(exempt(key, w)) if callable(exempt) else key in exempt, least))
+            keys += arrays
+            weights += arrays.values()
+            own = ParamGroup(self._name, list(arrays.values()), {**self._defaults, **options}, self._changed)
+            param_groups.append(own)
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
+        if not callable(exempt) and (strange := exempt - set(keys[len(self._keys) :])):
+            raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
+        new = range(len(self._keys), len(keys)) if self.steps else ()
+        self._become(
+            param_groups=tuple(param_groups),
+            _keys=keys,
+            _weights=weights,
+            _kind_of=kinds,
+            _behind=self._behind | {i: (self.steps, 0.0) for i in new},
+        )
+
+    def _become(self, **parts: Any) -> None:
+        """Take up new parts of the optimizer; nothing changes if they do not fit."""
+        before = self.__dict__.copy()
+        self.__dict__.update(parts)
+        try:
+            self._connect()
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _starts(self, options: Options) -> dict[str, float]:
+        """The states that these options need, and what they start with."""
+        del options
+        return dict.fromkeys(self._STATES, 0.0)
+
+    def _connect(self) -> None:
+        """An engine over what the options ask for; states that are not there yet start now."""
+        self._needs = [self._starts(group.options) for group in self.param_groups]
+        needs = [self._needs[group] for group, _, _ in self._kind_of]
+        states: dict[str, list[Array | None]] = {}
+        used: dict[str, list[Array | None]] = {}
+        for name in self._STATES:
+            old = self._states[name] + [None] * (len(needs) - len(self._states[name]))
+            starts = [need.get(name) if state is None else None for state, need in zip(old, needs, strict=True)]
+            new = _laid_out(self._weights, starts)
+            states[name] = [b if a is None else a for a, b in zip(old, new, strict=True)]
+            used[name] = [state if name in need else None for state, need in zip(states[name], needs, strict=True)]
+        self._states = states
+        self._kinds = sorted(set(self._kind_of))
+        self._kind_numbers = [self._kinds.index(kind) for kind in self._kind_of]
+        self._proven: dict[Kind, Penalty] = {}
+        self._lasting: Plan | None = None  # what is asked of every step while nobody assigns to an option
+        labels = [f"[{key!r}]" for key in self._keys]
+        self._parameters = self._engine(
+            self._rule, self._name, ("params", "grads"), labels, self._weights, used, self._kind_numbers
+        )
+        options = [self._options((i, False, 0.0), 1)[0] for i in range(len(self.param_groups))]
+        self._parameters.check_options(options, self.max_grad_norm, self.skip_nonfinite, self.collect)
+        for kind in self._kinds:
+            self._options(kind, 1)  # checks its penalty against its arrays
+        self._changed.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: part for name, part in self.__dict__.items() if name not in ("_parameters", "_proven", "_lasting")
+        }
+
+    def __setstate__(self, parts: dict[str, Any]) -> None:
+        self.__dict__.update(parts)
+        self._states = {name: _laid_out(self._weights, states) for name, states in self._states.items()}
+        self._connect()
+
+    # --- a step -------------------------------------------------------------------------------------------------------
+
+    def _group_options(self, options: Options, step: int) -> Options:
+        """The keywords of the functional step, and "penalty", for a parameter's step number ``step``: a new dict."""
+        del step
+        own = options.copy()
+        for name in self._EXTRA:
+            del own[name]
+        return own
+
+    def _last(self, options: Options, step: int) -> bool:
+        """Whether the keywords of this step hold for later ones, but for "step"."""
+        del options, step
+        return True
+
+    def _options(self, kind: Kind, step: int, saved: float = 0.0) -> tuple[Options, Penalty | None, float]:
+        """The keywords of the functional step, a penalty that follows it, and the decay saved up after it."""
+        group, exempt, least = kind
+        options = self._group_options(self.param_groups[group].options, step)
+        penalty = options.pop("penalty")
+        if exempt:
+            options.update({name: 0.0 for name in PENALTIES if name in options})
+            return options, None, saved
+        if penalty is not None:
+            penalty = self._behind_it(kind, options, penalty)
+        return options, penalty, self._save_up(options, least, saved)
+
+    def _save_up(self, options: Options, least: float, saved: float) -> float:
+        """Decoupled decay too small for a weight that nothing else moves waits until there is enough of it.
+
+        In steps of less than half a unit in the last place it would leave such a weight as it is, for ever. Enough is
+        ``least`` of a weight: 4 to 8 of those units, of which rounding takes an eighth at most.
+        """
+        strength = options["weight_decay"] = options.pop("decay_strength", options["weight_decay"])
+        if not (options["decoupled"] and self._decays_weights):
+            return saved
+        try:
+            decay = float(options["lr"]) * float(strength)
+        except (TypeError, ValueError):
+            return saved  # the engine says what is wrong
+        if (decay >= least and not saved) or not 0 <= decay < math.inf or decay == saved == 0:
+            return saved
+        options["decay_strength"] = strength
+        due = saved + decay
+        options["weight_decay"] = due / float(options["lr"]) if due >= least else 0.0
+        return 0.0 if due >= least else due
+
+    def _fuse(self, options: Options, penalty: Penalty) -> bool:
+        """Write a penalty into the keywords of the step, if they have it."""
+        match penalty:
+            case L1(l1):
+                options["l1"] = l1
+            case SquaredL2(l2):
+                options["weight_decay"] = nonnegative(self._name, options, "weight_decay") + l2
+            case ElasticNet(l1, l2):
+                options["l1"] = l1
+                options["weight_decay"] = nonnegative(self._name, options, "weight_decay") + l2
+            case _:
+                return False
+        return True
+
+    def _behind_it(self, kind: Kind, options: Options, penalty: Any) -> Penalty | None:
+        """The penalty whose proximal operator follows the step; None where the step has it itself."""
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"{self._name}: penalty must be of regkern.penalties or None, got {penalty!r}")
+        if options["l1"] != 0:
+            raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {options['l1']!r} beside {penalty!r}")
+        if self._fuse(options, penalty):
+            return None
+        if options.get("metric") == "diag":
+            raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
+        if self._proven.get(kind) is not penalty:
+            self._prove(kind, penalty, nonnegative(self._name, options, "lr") or 1.0)
+        return penalty
+
+    def _prove(self, kind: Kind, penalty: Penalty, step: float) -> None:
+        """Try the proximal operator on arrays like those of a kind: after a step it would be too late to refuse."""
+        for key, w, its in zip(self._keys, self._weights, self._kind_of, strict=True):
+            if its != kind:
+                continue
+            try:
+                penalty.prox(np.zeros_like(w), step)
+            except (TypeError, ValueError) as error:
+                what = TypeError if isinstance(error, TypeError) else ValueError
+                raise what(f"{self._name}: penalty must fit params[{key!r}], got {penalty!r}: {error}") from error
+        self._proven[kind] = penalty
+
+    def _saved_by(self, i: int) -> float:
+        return self._behind[i][1] if i in self._behind else self._saved.get(self._kind_of[i], 0.0)
+
+    def _plan(self) -> Plan:
+        """The next step: the last one, while nobody assigns to an option but lr and all have a gradient."""
+        step, plan = self.steps + 1, self._lasting
+        if plan is not None and not self._behind:
+            for way, options in enumerate(plan.options):
+                if "step" in options:
+                    options["step"] = step
+                if "decay_strength" in options:
+                    kind = self._kinds[way]
+                    plan.saved[way] = self._save_up(options, kind[2], self._saved.get(kind, 0.0))
+            return plan
+        ways = [(kind, 0, self._saved.get(kind, 0.0)) for kind in self._kinds]
+        plan = Plan([], [], [], None)
+        if self._behind:
+            plan.whose = self._kind_numbers.copy()
+            others: dict[tuple[Kind, int, float], int] = {}
+            for i, (missed, saved) in self._behind.items():
+                other = self._kind_of[i], missed, saved
+                plan.whose[i] = others.setdefault(other, len(self._kinds) + len(others))
+            ways += others
+        lasts = not self._behind
+        for kind, missed, saved in ways:
+            options, penalty, left = self._options(kind, step - missed, saved)
+            plan.options.append(options)
+            plan.penalties.append(penalty)
+            plan.saved.append(left)
+            lasts = lasts and self._last(self.param_groups[kind[0]].options, step)
+        if not any(plan.penalties):
+            plan.penalties = []
+        self._lasting = plan if lasts else None
+        return plan
+
+    def step(self, grads: Iterable[Array | None] | Mapping[Any, Array | None]) -> bool:
+        """One step over all parameters: one parallel region, one release of the GIL.
+
+        Parameters
+        ----------
+        grads : sequence or mapping of ndarray
+            One for each parameter, in their order or by their keys, of their shapes and dtypes. None leaves a parameter
+            alone, as in torch: the step changes neither it nor its states, and it does not count among its steps.
+
+        Returns
+        -------
+        bool
+            False if ``skip_nonfinite`` skipped it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If gradients or options do not fit; nothing has been written then.
+        """
+        if not isinstance(grads, list):
+            grads = self._in_order(grads)
+        if self._changed:
+            self._rearrange()
+        plan = self._plan()
+        before = [w.copy() for w in self._weights] if plan.penalties and self.collect else None
+        taken, self.grad_norm, stats, without = self._parameters.step(
+            grads, plan.options, plan.whose, self.max_grad_norm, self.skip_nonfinite, self.collect
+        )
+        self.stats = None
+        if not taken:
+            return False
+        self.steps += 1
+        if without is not None or plan.whose is not None:
+            self._settle(plan, without or [])
+        elif self._saved or any(plan.saved):
+            self._saved = dict(zip(self._kinds, plan.saved, strict=True))
+        if plan.penalties:
+            self._apply_behind(plan, without or [])
+            if before is not None:
+                self.stats = self._measured(plan, before)
+        elif stats is not None:
+            self.stats = StepStats(*stats)
+        return True
+
+    def _in_order(self, grads: Any) -> list[Array | None]:
+        if isinstance(grads, Mapping):
+            if grads.keys() != set(self._keys):
+                odd = min(grads.keys() ^ set(self._keys), key=str)
+                raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
+            return [grads[key] for key in self._keys]
+        if not isinstance(grads, Iterable):
+            raise TypeError(f"{self._name}: grads must be a list or dict of arrays, got {type(grads).__name__}")
+        return list(grads)
+
+    def _rearrange(self) -> None:
+        """After options have been assigned."""
+        if self._changed == _RATE and self._lasting is not None:
+            for (group, _, _), options in zip(self._kinds, self._lasting.options, strict=True):
+                options["lr"] = self.param_groups[group].options["lr"]
+                options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
+        else:
+            self._lasting = None
+            if self._changed & self._SHAPING:
+                needs = [self._starts(group.options) for group in self.param_groups]
+                if needs != self._needs:
+                    self._become()
+        self._changed.clear()
+
+    def _settle(self, plan: Plan, without: list[int]) -> None:
+        """Note which parameters went without this step, and what decay each has saved up after it."""
+        old = self._saved
+        self._saved = {kind: saved for kind, saved in zip(self._kinds, plan.saved, strict=False) if saved}
+        left_out = {i: self._behind.get(i) or (0, old.get(self._kind_of[i], 0.0)) for i in without}
+        if plan.whose is not None:
+            for i, (missed, _) in self._behind.items():
+                self._behind[i] = missed, plan.saved[plan.whose[i]]
+        self._behind.update({i: (missed + 1, saved) for i, (missed, saved) in left_out.items()})
+
+    def _apply_behind(self, plan: Plan, without: list[int]) -> None:
+        """The proximal operators that follow a step."""
+        left_out = set(without)
+        for i, (way, w) in enumerate(zip(plan.whose or self._kind_numbers, self._weights, strict=True)):
+            penalty, lr = plan.penalties[way], float(plan.options[way]["lr"])
+            if penalty is not None and lr > 0 and i not in left_out:
+                penalty.prox(w, lr, out=w)
+
+    def _measured(self, plan: Plan, before: list[Array]) -> StepStats:
+        """What the engine would say were these penalties its own."""
+        value, nonzeros, change = 0.0, 0, 0.0
+        for way, w, was in zip(plan.whose or self._kind_numbers, self._weights, before, strict=True):
+            options, penalty = plan.options[way], plan.penalties[way]
+            decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
+            value += options["l1"] * l1_norm(w) + decay / 2 * squared_l2_norm(w)
+            value += 0.0 if penalty is None else penalty.value(w)
+            nonzeros += int(np.count_nonzero(w))
+            change += squared_l2_norm(np.asarray(w - was))
+        return StepStats(value, nonzeros, change)
+
+    # --- saving and resuming ------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all but the weights.
+
+        Returns
+        -------
+        dict
+            "keys" of the arrays, by group; "steps" taken; "missed", of those that went without a gradient; decay "saved"
+            up for each; options of the "groups"; "states", for each array in order, None where its options need none.
+        """
+        states = {name: [None if s is None else s.copy() for s in arrays] for name, arrays in self._states.items()}
+        return {
+            "keys": self._keys_by_group(),
+            "steps": self.steps,
+            "missed": {i: missed for i, (missed, _) in self._behind.items()},
+            "saved": [self._saved_by(i) for i in range(len(self._keys))],
+            "groups": [copy.deepcopy(group.options) for group in self.param_groups],
+            "states": {name: arrays for name, arrays in states.items() if any(s is not None for s in arrays)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state made by ``state_dict``: the next steps have the same bits.
+
+        Parameters
+        ----------
+        state : dict
+            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved" and
+            options that came later: those stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit; nothing has changed then.
+        """
+        where = f"{self._name}.load_state_dict"
+        _require_kind(where, "state", state, Mapping)
+        required, later = {"steps", "missed", "groups", "states"}, {"keys", "saved"}
+        if not required <= state.keys() <= required | later:
+            raise ValueError(f"{where}: state must hold {sorted(required)}, got {sorted(map(str, state))}")
+        n = len(self._keys)
+        place = self._places(where, state["keys"]) if "keys" in state else list(range(n))
+        steps = _count(where, "steps", state["steps"])
+        _require_kind(where, "missed", state["missed"], Mapping)
+        missed = {_count(where, "missed", i): _count(where, "missed", m) for i, m in state["missed"].items()}
+        if not all(i < n and m <= steps for i, m in missed.items()):
+            raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
+        options = self._loaded_options(where, state["groups"])
+        needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
+        states = self._loaded_states(where, state["states"], place, {name for need in needs for name in need})
+        for name, arrays in states.items():
+            for key, array, need in zip(self._keys, arrays, needs, strict=True):
+                if array is None and name in need:
+                    raise ValueError(f"{where}: {name} must have an array for {key!r}")
+        saved = self._loaded_savings(where, state.get("saved", [0.0] * n), place)
+        behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
+        before = [group.options for group in self.param_groups]
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.options = new
+        try:
+            self._become(
+                steps=steps,
+                _behind=behind,
+                _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
+                _states={name: _laid_out(self._weights, arrays) for name, arrays in states.items()},
+            )
+        except BaseException:
+            for group, old in zip(self.param_groups, before, strict=True):
+                group.options = old
+            raise
+
+    def _keys_by_group(self) -> list[list[Key]]:
+        keys: list[list[Key]] = [[] for _ in self.param_groups]
+        for key, (group, _, _) in zip(self._keys, self._kind_of, strict=True):
+            keys[group].append(key)
+        return keys
+
+    def _places(self, where: str, keys: Any) -> list[int]:
+        """Where in a state each array finds its own."""
+        _require_kind(where, "keys", keys, list)
+        for mine, theirs in zip(self._keys_by_group(), keys, strict=False):
+            _require_kind(where, "keys", theirs, list)
+            if len(mine) != len(theirs) or set(mine) != set(theirs):
+                odd = min(set(mine) ^ set(theirs), key=str, default=None)
+                raise ValueError(
+                    f"{where}: groups must hold the arrays of this optimizer's, got a difference at {odd!r}"
+                )
+        flat = {key: i for i, key in enumerate(key for group in keys for key in group)}
+        if flat.keys() != set(self._keys):
+            raise ValueError(f"{where}: groups must hold the arrays of this optimizer's {len(self.param_groups)}")
+        return [flat[key] for key in self._keys]
+
+    def _loaded_options(self, where: str, groups: Any) -> list[Options]:
+        _require_kind(where, "groups", groups, list)
+        for theirs in groups:
+            _require_kind(where, "groups", theirs, Mapping)
+        mine, optional = self._defaults.keys(), {"penalty", *self._EXTRA}
+        if len(groups) != len(self.param_groups) or not all(mine - optional <= g.keys() <= mine for g in groups):
+            raise ValueError(f"{where}: groups must have the options of this optimizer's {len(self.param_groups)}")
+        return [
+            {**group.options, **copy.deepcopy(dict(theirs))}
+            for group, theirs in zip(self.param_groups, groups, strict=True)
+        ]
+
+    def _loaded_states(
+        self, where: str, states: Any, place: list[int], needed: set[str]
+    ) -> dict[str, list[Array | None]]:
+        _require_kind(where, "states", states, Mapping)
+        if not needed <= states.keys() <= set(self._STATES):
+            raise ValueError(f"{where}: states must be {sorted(needed)}, got {sorted(map(str, states))}")
+        loaded: dict[str, list[Array | None]] = {}
+        for name in self._STATES:
+            theirs = states.get(name, [None] * len(place))
+            _require_kind(where, name, theirs, list)
+            for array in theirs:
+                _require_kind(where, name, array, (np.ndarray, type(None)))
+            if len(theirs) == len(place):
+                loaded[name] = [theirs[at] for at in place]
+            if name not in loaded or not all(
+                a is None or (a.shape, a.dtype) == (w.shape, w.dtype)
+                for a, w in zip(loaded[name], self._weights, strict=True)
+            ):
+                raise ValueError(f"{where}: {name} must have the shapes and dtype of params")
+        return loaded
+
+    def _loaded_savings(self, where: str, saved: Any, place: list[int]) -> list[float]:
+        _require_kind(where, "saved", saved, list)
+        if len(saved) != len(place) or not all(
+            isinstance(s, float) and 0 <= s < max(SAVED_BELOW.values()) for s in saved
+        ):
+            raise ValueError(f"{where}: saved must hold {len(place)} floats in [0, {max(SAVED_BELOW.values())})")
+        return [saved[at] for at in place]
+
+    def __repr__(self) -> str:
+        arrays, groups = len(self._keys), len(self.param_groups)
+        return f"{self._name}({arrays} arrays in {groups} groups, {self.steps} steps)"
+
+
+# --- what the caller meant --------------------------------------------------------------------------------------------
+
+
+def _listed(where: str, params: Any) -> list[Any]:
+    if isinstance(params, (str, bytes, np.ndarray)) or not isinstance(params, Iterable):
+        got = "an ndarray: write [w]" if isinstance(params, np.ndarray) else type(params).__name__
+        raise TypeError(f"{where}: params must be a list or dict of arrays, or a list of groups, got {got}")
+    return list(params)
+
+
+def _groups(where: str, params: Any) -> list[Mapping[str, Any]]:
+    if isinstance(params, Mapping):
+        return [{"params": params}]
+    listed = _listed(where, params)
+    groups: list[Mapping[str, Any]] = [p for p in listed if isinstance(p, Mapping)]
+    if groups and len(groups) != len(listed):
+        raise TypeError(f"{where}: params must be arrays or groups, got both")
+    return groups or [{"params": listed}]
+
+
+def _named(where: str, params: Any, first: int) -> dict[Key, Array]:
+    return dict(params) if isinstance(params, Mapping) else dict(enumerate(_listed(where, params), first))
+
+
+def _exemption(where: str, no_decay: Any) -> Callable[[Key, Array], bool] | set[Any]:
+    if no_decay is None:
+        return set()
+    if callable(no_decay):
+        return no_decay  # type: ignore[no-any-return]
+    if isinstance(no_decay, (str, bytes)) or not isinstance(no_decay, Iterable):
+        raise TypeError(f"{where}: no_decay must be a list of names or positions, or callable, got {no_decay!r}")
+    return set(no_decay)
+
+
+def _laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> list[Array | None]:
+    """A state for each of ``weights`` that has a start, of its shape and memory order, at lines of one piece of memory.
+
+    Large pieces lie on huge pages, which many small ones would not.
+    """
+    like = [None if start is None else np.empty_like(w, subok=False) for w, start in zip(weights, starts, strict=True)]
+    ends = np.cumsum([0, *(0 if a is None else -(-a.nbytes // 64) * 64 for a in like)])
+    memory = np.empty(ends[-1] + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
+    states: list[Array | None] = []
+    for a, offset, start in zip(like, ends[:-1], starts, strict=True):
+        if a is None or a.size == 0 or a.dtype.kind != "f":  # of which the engine says what is wrong
+            states.append(a)
+            continue
+        state: Array = np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
+        state[...] = start
+        states.append(state)
+    return states
+
+
+# --- checks of what is not the engine's to check ----------------------------------------------------------------------
+
+
+def nonnegative(where: str, options: Options, name: str) -> float:
+    value = options[name]
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{where}: {name} must be a real number, got {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{where}: {name} must be >= 0 and finite, got {value!r}")
+    return float(value)
+
+
+def flag(where: str, options: Options, name: str) -> bool:
+    value = options[name]
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _count(where: str, name: str, value: Any) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}") from None
+    if count < 0:
+        raise ValueError(f"{where}: {name} must be >= 0, got {count}")
+    return count
+
+
+def _require_kind(where: str, name: str, value: Any, kind: Any) -> None:
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        words = {Mapping: "a dict", list: "a list", np.ndarray: "an ndarray", type(None): "None"}
+        raise TypeError(f"{where}: {name} must be {' or '.join(words[k] for k in kinds)}, got {type(value).__name__}")
+
+
+Optimizer.__doc__ = filled_in(Optimizer.__doc__)
