@@ -175,6 +175,15 @@ void require_groups(const char* f, const Indices& starts, const Indices* indices
   }
 }
 
+template <class T>
+void require_nonnegative(Arg arg, const T* weights, std::size_t n) {
+  bool all = true;  // without a branch, so that it is a matter of memory
+  for (std::size_t i = 0; i < n; ++i) all &= weights[i] >= 0;
+  for (std::size_t i = 0; !all && i < n; ++i) {
+    if (!(weights[i] >= 0)) value_error(arg, "be >= 0", text(py::float_(static_cast<double>(weights[i]))));
+  }
+}
+
 py::object group_prox(const std::string& function, py::handle x, py::handle threshold,
                       py::handle group_threshold, py::handle group_size, py::handle axis, py::handle indptr,
                       py::handle indices, py::handle weights, py::handle out) {
@@ -219,6 +228,7 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* const weight = w ? w.data<T>() : nullptr;
+    if (weight != nullptr) require_nonnegative({f, "weights"}, weight, groups);
     const auto s = static_cast<T>(soft);
     const Unlocked unlocked(from.size());
     if (begin != nullptr) {
