@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "arrays.h"
@@ -177,9 +178,9 @@ void require_groups(const char* f, const Indices& starts, const Indices* indices
 
 template <class T>
 void require_nonnegative(Arg arg, const T* weights, std::size_t n) {
-  bool all = true;  // without a branch, so that it is a matter of memory
-  for (std::size_t i = 0; i < n; ++i) all &= weights[i] >= 0;
-  for (std::size_t i = 0; !all && i < n; ++i) {
+  std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t> wrong = 0;  // of T's size, for vectors
+  for (std::size_t i = 0; i < n; ++i) wrong |= weights[i] >= 0 ? 0 : 1;
+  for (std::size_t i = 0; wrong != 0 && i < n; ++i) {
     if (!(weights[i] >= 0)) value_error(arg, "be >= 0", text(py::float_(static_cast<double>(weights[i]))));
   }
 }

@@ -96,21 +96,21 @@ void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshol
   const auto kernel = table<T>().scale_groups;
   const GroupRule<T> rule{threshold, soft, false};
   const std::size_t bytes = 2 * shape.size * sizeof(T);
-  std::vector<std::uint8_t> grouped;  // of each position, where it matters: whether it is in a group
-  if (soft != 0) {
-    grouped.resize(shape.size);
-    for (std::int64_t i = starts[0]; i < starts[groups]; ++i) {
-      grouped[static_cast<std::size_t>(indices == nullptr ? i : indices[i])] = 1;
-    }
+  const auto members = static_cast<std::size_t>(starts[groups] - starts[0]);
+  const bool mixed = soft != 0 && members < shape.size;  // what is in no group gets the soft threshold alone
+  std::vector<std::uint8_t> grouped(mixed ? shape.size : 0);  // whether a position is in a group
+  if (mixed && indices == nullptr) std::fill_n(grouped.begin() + starts[0], members, 1);
+  for (std::int64_t i = starts[0]; mixed && indices != nullptr && i < starts[groups]; ++i) {
+    grouped[static_cast<std::size_t>(indices[i])] = 1;
   }
   for_elements(
       shape, Order::kC,
-      [soft, in_group = grouped.data()](std::size_t first, std::size_t n, bool, const T* from, T* to) {
-        if (soft == 0) {
+      [=, in_group = grouped.data()](std::size_t first, std::size_t n, bool, const T* from, T* to) {
+        if (!mixed) {
           if (from != to) std::memcpy(to, from, n * sizeof(T));
           return;
         }
-        for (std::size_t i = 0; i < n; ++i) {  // the soft threshold for what is in no group
+        for (std::size_t i = 0; i < n; ++i) {
           const T v = from[i];
           to[i] = in_group[first + i] ? v : std::abs(v) <= soft ? T(0) : v - std::copysign(soft, v);
         }

@@ -95,6 +95,7 @@ double sum_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
 template <class T>
 T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
   const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  if (parts == 1) return values.max(x, n);  // no memory to ask for
   std::vector<T> largest(parts);
   threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
     largest[part] = values.max(x + begin, end - begin);
@@ -107,6 +108,7 @@ template <class T>
 std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, const Threshold& theta,
                        T* kept) {
   const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  if (parts == 1) return values.keep_above(x, n, theta.high<T>(), theta.low<T>(), kept);
   std::vector<std::size_t> counts(parts);
   const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
   threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
@@ -151,7 +153,7 @@ Threshold find_threshold(const ThresholdKernels<T>& values, const ThresholdKerne
     const double above = sum_elements(
         (active + kLanes - 1) / kLanes * kLanes,
         [&](const T* p, std::size_t count) { return plain.sum_from(p, count, top); }, In<T>{kept});
-    theta.offset = std::max(theta.offset, (above - radius) / static_cast<double>(active));
+    theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
     const std::size_t left = plain.keep_above(kept, active, theta.high<T>(), theta.low<T>(), kept);
     if (left == active) break;
     active = left;

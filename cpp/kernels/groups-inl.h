@@ -180,9 +180,10 @@ HWY_INLINE void find_factors(const T* x, size_t groups, size_t size, const T* we
     }
   }
   for (size_t g = 0; g < groups; ++g) {
-    const double weight = weights == nullptr ? 1.0 : static_cast<double>(weights[g]);
-    thresholds[g] =
-        weight == 0 ? 0.0 : rule.threshold * weight;  // a weight of 0 frees from a threshold of Inf
+    thresholds[g] = weights == nullptr ? rule.threshold : rule.threshold * static_cast<double>(weights[g]);
+  }
+  if (rule.threshold == __builtin_inf() && weights != nullptr) {  // a weight of 0 frees from it
+    for (size_t g = 0; g < groups; ++g) thresholds[g] = weights[g] == 0 ? 0.0 : thresholds[g];
   }
   for (size_t g = together; g < groups; ++g) {
     const T* const group = x + g * size;

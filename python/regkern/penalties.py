@@ -43,6 +43,7 @@ import regkern
 from regkern import _core
 
 Array = NDArray[Any]
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 __all__ = [
     "L0",
@@ -312,11 +313,13 @@ class _Known(Penalty):
         return f"{type(self).__name__}({', '.join(f'{k}={_text(v)}' for k, v in given.items() if v is not None)})"
 
     def value(self, w: ArrayLike) -> float:
-        return float(self._value(self._array("value", w)))
+        value: float = self._value(self._array("value", w))
+        return value
 
     def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
-        s = _nonnegative(f"{type(self).__name__}.prox: step", step)
-        y: Array = self._prox(self._array("prox", w), s, out)
+        if not (type(step) is float and 0 <= step < math.inf):
+            step = _nonnegative(f"{type(self).__name__}.prox: step", step)
+        y: Array = self._prox(self._array("prox", w), step, out)
         return y
 
     value.__doc__, prox.__doc__ = Penalty.value.__doc__, Penalty.prox.__doc__
@@ -325,12 +328,14 @@ class _Known(Penalty):
         return super().value_and_nnz(self._array("value_and_nnz", w))
 
     @abstractmethod
-    def _value(self, w: Array) -> float: ...
+    def _value(self, w: Array) -> Any: ...
 
     @abstractmethod
     def _prox(self, w: Array, step: float, out: Array | None) -> Any: ...
 
     def _array(self, method: str, w: ArrayLike) -> Array:
+        if type(w) is np.ndarray and (w.dtype is _FLOAT32 or w.dtype is _FLOAT64):  # what is common, in a moment
+            return w
         _core.require_float(f"{type(self).__name__}.{method}", "w", w)
         return np.asarray(w)
 
@@ -452,8 +457,8 @@ class L1(_Separable):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
-        return self.strength * float(self._rk.l1_norm(w))
+    def _value(self, w: Array) -> Any:
+        return self.strength * self._rk.l1_norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.prox_l1(w, step * self.strength, out=out)
@@ -490,8 +495,8 @@ class SquaredL2(_Separable):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
-        return self.strength / 2 * float(self._rk.squared_l2_norm(w))
+    def _value(self, w: Array) -> Any:
+        return self.strength / 2 * self._rk.squared_l2_norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.prox_ridge(w, step * self.strength, out=out)
@@ -532,8 +537,8 @@ class ElasticNet(_Separable):
     l1: float
     l2: float
 
-    def _value(self, w: Array) -> float:
-        return self.l1 * float(self._rk.l1_norm(w)) + self.l2 / 2 * float(self._rk.squared_l2_norm(w))
+    def _value(self, w: Array) -> Any:
+        return self.l1 * self._rk.l1_norm(w) + self.l2 / 2 * self._rk.squared_l2_norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.prox_elastic_net(w, step * self.l1, step * self.l2, out=out)
@@ -580,8 +585,8 @@ class BoxedL1(_Separable):
     def _check(self) -> None:
         _require_interval(self)
 
-    def _value(self, w: Array) -> float:
-        return self.strength * float(self._rk.l1_norm(w)) if _within(w, self.lower, self.upper) else math.inf
+    def _value(self, w: Array) -> Any:
+        return self.strength * self._rk.l1_norm(w) if _within(w, self.lower, self.upper) else math.inf
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         y = self._rk.prox_l1(w, step * self.strength, out=out)
@@ -618,7 +623,7 @@ class L0(_Separable):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self.strength * int(np.count_nonzero(w))
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -652,7 +657,7 @@ class LHalf(_Separable):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self.strength * float(np.sum(np.sqrt(_wide(w))))
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -690,7 +695,7 @@ class MCP(_Separable):
     strength: float
     gamma: float = 3.0
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         m = np.minimum(_wide(w), self.gamma * self.strength)
         return float(np.sum(self.strength * m - m * m / (2 * self.gamma)))
 
@@ -728,7 +733,7 @@ class SCAD(_Separable):
     strength: float
     a: float = 3.7
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         m = _wide(w)
         over = np.clip(m, self.strength, self.a * self.strength) - self.strength  # within the falling slope
         line = np.minimum(m, self.strength) + over
@@ -769,7 +774,7 @@ class LogSum(_Separable):
     strength: float
     eps: float = 1.0
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self.strength * float(np.sum(np.log1p(_wide(w) / self.eps)))
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -806,7 +811,7 @@ class Huber(_Separable):
     strength: float
     delta: float = 1.0
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         m = _wide(w)
         near = np.minimum(m, self.delta)
         return self.strength * float(np.sum(near * near / 2 + self.delta * (m - near)))
@@ -845,7 +850,7 @@ class L2(_Known):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self.strength * self._norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -883,7 +888,7 @@ class Linf(_Known):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self.strength * float(np.max(np.abs(w), initial=0.0))
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -1002,7 +1007,7 @@ class GroupL2(_Groups):
     indices: tuple[int, ...] | None = None
     weights: tuple[float, ...] | None = None
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return self._group_value(w, self.strength)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -1055,8 +1060,8 @@ class SparseGroup(_Groups):
     indices: tuple[int, ...] | None = None
     weights: tuple[float, ...] | None = None
 
-    def _value(self, w: Array) -> float:
-        return self.strength * float(self._rk.l1_norm(w)) + self._group_value(w, self.group_strength)
+    def _value(self, w: Array) -> Any:
+        return self.strength * self._rk.l1_norm(w) + self._group_value(w, self.group_strength)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.prox_sparse_group(
@@ -1104,7 +1109,7 @@ class SortedL1(_Known):
         if up.size:
             raise self._must("weights", "not increase", f"{self.weights[up[0]]} before {self.weights[up[0] + 1]}")
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         if w.size != len(self.weights):
             raise self._must("weights", f"have shape ({w.size},)", f"({len(self.weights)},)")
         return self.strength * float(np.sort(_wide(w), axis=None)[::-1] @ np.array(self.weights))
@@ -1143,7 +1148,7 @@ class TotalVariation1D(_Known):
     strength: float
     axis: int | None = None
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         signal = w.astype(np.float64)
         steps = np.diff(signal.reshape(-1)) if self.axis is None else np.diff(signal, axis=self._axis_of(w, self.axis))
         return self.strength * float(np.sum(np.abs(steps)))
@@ -1184,7 +1189,7 @@ class FusedLasso(_Known):
     variation: float
     axis: int | None = None
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return sum(part.value(w) for part in self._parts())
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -1224,7 +1229,7 @@ class Nuclear(_Known):
 
     strength: float
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         if w.ndim < 2:
             raise self._must("w", "have rank >= 2", f"shape {w.shape}")
         if not np.isfinite(w).all():
@@ -1249,8 +1254,8 @@ class _Ridged(_Known):
     def __repr__(self) -> str:
         return f"{self.penalty!r} + {SquaredL2(self.strength)!r}"
 
-    def _value(self, w: Array) -> float:
-        return self.penalty.value(w) + self.strength / 2 * float(self._rk.squared_l2_norm(w))
+    def _value(self, w: Array) -> Any:
+        return self.penalty.value(w) + self.strength / 2 * self._rk.squared_l2_norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         y = self._rk.prox_ridge(w, step * self.strength, out=out)
@@ -1291,7 +1296,7 @@ class _Bounded(_Constraint):
     radius: float
     axis: int | None
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         if not np.isfinite(w).all():
             return math.inf
         y = self._prox(w, 1.0, None)
@@ -1334,7 +1339,7 @@ class Box(_Constraint):
     def _check(self) -> None:
         _require_interval(self)
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return 0.0 if _within(w, self.lower, self.upper) else math.inf
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
@@ -1357,7 +1362,7 @@ class Nonneg(_Constraint):
     array([0. , 0.2])
     """
 
-    def _value(self, w: Array) -> float:
+    def _value(self, w: Array) -> Any:
         return 0.0 if _within(w, 0.0, math.inf) else math.inf
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
