@@ -98,7 +98,8 @@ void map_in_range(const Extents& shape, In<T> x, Out<T> y, Kernel kernel, Wide w
           const std::size_t length = std::min(kBlock, n - first);
           std::copy_n(from + first, length, block);
           wide(block, block, length, parameters..., false);
-          for (std::size_t i = 0; i < length; ++i) to[first + i] = static_cast<T>(block[i]);
+          for (std::size_t i = 0; i < length; ++i)
+            to[first + i] = static_cast<T>(block[i]) + T(0);  // not −0.0
         }
       },
       x, y);

@@ -2,7 +2,7 @@
 
 ``value(w)`` is g(w); ``prox(w, step)`` is argmin_y ½‖y − w‖² + step·g(y), through the functions of
 :mod:`regkern.prox`, :mod:`regkern.vector_prox` and :mod:`regkern.projections`; ``optimality(w, grad, step)`` is 0 where w
-minimizes a smooth function with that gradient plus g. Constraints have the value 0 inside and infinity outside. Boxes are
+minimizes a smooth function with that gradient plus g, for a g that is not convex only if the step is short. Constraints have the value 0 inside and infinity outside. Boxes are
 judged exactly, balls and simplices up to 64 roundings of the radius or of the largest number, whichever is larger; what is
 not finite is outside of them.
 
@@ -231,7 +231,7 @@ class Penalty(ABC):
         ``SquaredL2``, ``ElasticNet``, ``L2`` and ``GroupL2`` it is the distance of −grad to the subdifferential of g,
         which does not depend on the step. For g that is not convex (``L0``, ``LHalf``, ``MCP``, ``SCAD``, ``LogSum``)
         it is 0 at a minimizer only if step < 1/L, L the Lipschitz constant of the gradient: a longer step may jump
-        to another stationary point.
+        to another stationary point. In a sum, the strength of a ``SquaredL2`` counts to L.
 
         Parameters
         ----------

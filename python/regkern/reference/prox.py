@@ -72,6 +72,11 @@ def _type_for(x: Array, *numbers: float) -> Any:
     return x.dtype.type if kept else np.float64
 
 
+def _rounded(y: Array, x: Array) -> Array:
+    """y in x's dtype; what that does not hold is +0.0."""
+    return y if y.dtype == x.dtype else y.astype(x.dtype) + x.dtype.type(0)
+
+
 def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Array:
     """The largest root of y − |x| + t/(2√y) as y = |x|·r², r³ − r + c = 0; 0 where c says that 0 is better."""
     kind = _type_for(x, threshold / 2)
@@ -84,7 +89,7 @@ def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Arra
             r = r - (r * (r * r - kind(1)) + c) / (kind(3) * (r * r) - kind(1))
         y = v * (r * r)
     dead = (c >= kind(0.5 / 1.5**1.5)) | (magnitude <= (np.inf if math.isinf(threshold) else 0))
-    return _store(np.where(dead, kind(0), y).astype(x.dtype), out)
+    return _store(_rounded(np.where(dead, kind(0), y), x), out)
 
 
 def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: float, far: float) -> Array:
@@ -147,7 +152,7 @@ def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | N
         w = np.sqrt(np.abs(total - root)) * np.sqrt(total + root)
         y = magnitude - kind(2 * threshold) / (total + w)
     dead = (magnitude <= kind(cut)) | (y <= 0)
-    return _store(np.where(dead, kind(0), np.copysign(y, v)).astype(x.dtype), out)
+    return _store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
 
 
 def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
@@ -157,7 +162,7 @@ def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None
     with np.errstate(invalid="ignore"):
         line = v - np.copysign(kind(shrink * delta), v)
         y = np.where(np.abs(v) <= kind(delta * (1 + shrink)), v / kind(1 + shrink) + kind(0), line)
-    return _store(y.astype(x.dtype), out)
+    return _store(_rounded(y, x), out)
 
 
 def l1_norm(x: Array) -> float:
