@@ -295,6 +295,8 @@ def test_twins_compute_with_the_reference_alone(monkeypatch: pytest.MonkeyPatch)
     total = sum([space["L1"](1.0), space["TotalVariation1D"](1.0), space["SquaredL2"](1.0)])
     assert type(total).__module__ == type(total.penalty).__module__ == "regkern.reference.penalties"
     total.prox(w, 1.0)
+    assert space["L1"](1.0) + L1(2.0) == space["L1"](3.0)  # the first decides
+    assert Simplex() + space["Simplex"]() == Simplex()
 
 
 # --- optimality --------------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 ``value(w)`` is g(w); ``prox(w, step)`` is argmin_y ½‖y − w‖² + step·g(y), through the functions of
 :mod:`regkern.prox`, :mod:`regkern.vector_prox` and :mod:`regkern.projections`; ``optimality(w, grad, step)`` is 0 where w
-minimizes a smooth function with that gradient plus g, for a g that is not convex only if the step is short. Constraints have the value 0 inside and infinity outside. Boxes are
-judged exactly, balls and simplices up to 64 roundings of the radius or of the largest number, whichever is larger; what is
-not finite is outside of them.
+minimizes a smooth function with that gradient plus g, for a g that is not convex only if the step is short. Constraints
+have the value 0 inside and infinity outside. Boxes are judged exactly, balls and simplices up to 64 roundings of the radius
+or of the largest number, whichever is larger; what is not finite is outside of them.
 
 Objects are frozen: equal if their class and numbers are, hashable, and ``eval(repr(p)) == p``. All check their numbers when
 they are made, and the arrays and steps they are given.
@@ -309,8 +309,11 @@ class _Known(Penalty):
         """What numbers must be to each other."""
 
     def __repr__(self) -> str:
-        given = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return f"{type(self).__name__}({', '.join(f'{k}={_text(v)}' for k, v in given.items() if v is not None)})"
+        given = ", ".join(f"{name}={_text(value)}" for name, value in self._numbers().items() if value is not None)
+        return f"{type(self).__name__}({given})"
+
+    def _numbers(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # all are dataclasses
 
     def value(self, w: ArrayLike) -> float:
         value: float = self._value(self._array("value", w))
@@ -413,18 +416,18 @@ def _sum(parts: list[Penalty]) -> Penalty | None:
 
 
 def _merge(a: Any, b: Any) -> Penalty | None:
-    """The sum of two penalties of one kind."""
+    """The sum of two penalties of one kind: boxes intersect, strengths of what grows with them add up."""
     if isinstance(a, Box):
         lower, upper = max(a.lower, b.lower), min(a.upper, b.upper)
         if lower > upper:
             raise ValueError(f"Box + Box: boxes must have a point in common, got {a!r} and {b!r}")
         return Box(lower, upper)
+    if not isinstance(a, _Known) or a._numbers() | {"strength": 0} != b._numbers() | {"strength": 0}:
+        return None
     if isinstance(a, _Constraint):
-        return a if a == b else None
+        return a  # the same set
     linear = (L0, L1, L2, GroupL2, Huber, LHalf, Linf, LogSum, Nuclear, SortedL1, SquaredL2, TotalVariation1D)
-    if isinstance(a, linear) and replace(a, strength=b.strength) == b:
-        return replace(a, strength=a.strength + b.strength)
-    return None
+    return replace(a, strength=a.strength + b.strength) if isinstance(a, linear) else None
 
 
 # --- sums over elements -----------------------------------------------------------------------------------------------
