@@ -65,6 +65,17 @@ def test_prox_is_the_minimizer(x: np.ndarray, threshold: float, shrink: float, r
         assert (objective(y) <= objective(y + rival * 1e-3) + slack).all()
 
 
+@given(arrays(largest=2.0**100), st.floats(1e-3, 1e3))
+def test_a_simplex_has_its_radius_wherever_the_numbers_are(x: np.ndarray, radius: float) -> None:
+    y = rk.project_simplex(x, radius).astype(np.longdouble)
+    assert (y >= 0).all()
+    assert x.size == 0 or abs(y.sum() - radius) <= 8 * eps(x) * radius
+    if x.size and np.max(np.abs(x)) > 2 * radius:  # what is on the border of the L1 ball is its magnitude's simplex
+        ball = rk.project_l1_ball(x, radius)
+        assert abs(np.abs(ball.astype(np.longdouble)).sum() - radius) <= 8 * eps(x) * radius
+        assert ((ball == 0) | (np.sign(ball) == np.sign(x))).all()
+
+
 @given(arrays(), THRESHOLDS)
 def test_soft_threshold_is_odd_and_exactly_zero(x: np.ndarray, threshold: float) -> None:
     y = rk.prox_l1(x, threshold)

@@ -10,6 +10,14 @@ bool is_array(py::handle value) {
   return py::isinstance<py::array>(value) && py::cast<py::array>(value).ndim() > 0;
 }
 
+// threshold·weights, 0 where the weight is 0 and the threshold Inf.
+Array product(Arg arg, const Array& thresholds, const Array& weights) {
+  const py::module_ np = py::module_::import("numpy");
+  const py::object zeros = np.attr("zeros_like")(weights.object());
+  return input(arg, np.attr("multiply")(thresholds.object(), weights.object(), py::arg("out") = zeros,
+                                        py::arg("where") = np.attr("not_equal")(weights.object(), 0)));
+}
+
 py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::handle nonneg,
                    py::handle out) {
   constexpr const char* f = "prox_l1";
@@ -26,7 +34,7 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   const Array given = optional_input({f, "weights"}, weights);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
-    strengths = strengths ? input({f, "weights"}, strengths.object() * w.object()) : w;
+    strengths = strengths ? product({f, "weights"}, strengths, w) : w;
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "weights", given);
@@ -176,7 +184,8 @@ py::object project_linf_ball(py::handle x, py::handle radius, py::handle out) {
   const double r = nonnegative({f, "radius"}, radius);
   return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
     using T = decltype(type);
-    regkern::project_box<T>(shape, in, to, static_cast<T>(-r), static_cast<T>(r));
+    const T high = static_cast<T>(r) + T(0), low = T(0) - high;  // +0.0 for a radius of 0
+    regkern::project_box<T>(shape, in, to, low, high);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "arrays.h"
@@ -175,6 +176,15 @@ void require_groups(const char* f, const Indices& starts, const Indices* indices
   }
 }
 
+template <class T>
+void require_nonnegative(Arg arg, const T* weights, std::size_t n) {
+  std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t> wrong = 0;  // of T's size, for vectors
+  for (std::size_t i = 0; i < n; ++i) wrong |= weights[i] >= 0 ? 0 : 1;
+  for (std::size_t i = 0; wrong != 0 && i < n; ++i) {
+    if (!(weights[i] >= 0)) value_error(arg, "be >= 0", text(py::float_(static_cast<double>(weights[i]))));
+  }
+}
+
 py::object group_prox(const std::string& function, py::handle x, py::handle threshold,
                       py::handle group_threshold, py::handle group_size, py::handle axis, py::handle indptr,
                       py::handle indices, py::handle weights, py::handle out) {
@@ -219,6 +229,7 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* const weight = w ? w.data<T>() : nullptr;
+    if (weight != nullptr) require_nonnegative({f, "weights"}, weight, groups);
     const auto s = static_cast<T>(soft);
     const Unlocked unlocked(from.size());
     if (begin != nullptr) {

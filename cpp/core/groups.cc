@@ -1,6 +1,8 @@
 #include "regkern/groups.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -22,7 +24,7 @@ struct GroupsTable {
                        const GroupRule<T>& rule, bool stream);
   double (*sum_squares)(const T* x, std::size_t n, T soft, double scale);
   T (*group_factor)(double norm, double t, bool ball);
-  void (*scale)(const T* x, T* y, std::size_t n, T factor, bool stream);
+  void (*scale)(const T* x, T* y, std::size_t n, T factor, bool ball, bool stream);
 };
 }  // namespace regkern
 #endif
@@ -69,7 +71,7 @@ void scale_all(const Extents& shape, In<T> x, Out<T> y, double t, bool ball) {
   for_elements(
       shape, Order::kAny,
       [=, kernel = k.scale](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, factor, stream);
+        kernel(from, to, n, factor, ball, stream);
       },
       x, y);
 }
@@ -94,10 +96,24 @@ void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshol
   const auto kernel = table<T>().scale_groups;
   const GroupRule<T> rule{threshold, soft, false};
   const std::size_t bytes = 2 * shape.size * sizeof(T);
+  const auto members = static_cast<std::size_t>(starts[groups] - starts[0]);
+  const bool mixed = soft != 0 && members < shape.size;  // what is in no group gets the soft threshold alone
+  std::vector<std::uint8_t> grouped(mixed ? shape.size : 0);  // whether a position is in a group
+  if (mixed && indices == nullptr) std::fill_n(grouped.begin() + starts[0], members, 1);
+  for (std::int64_t i = starts[0]; mixed && indices != nullptr && i < starts[groups]; ++i) {
+    grouped[static_cast<std::size_t>(indices[i])] = 1;
+  }
   for_elements(
       shape, Order::kC,
-      [](std::size_t, std::size_t n, bool, const T* from, T* to) {
-        if (from != to) std::memcpy(to, from, n * sizeof(T));
+      [=, in_group = grouped.data()](std::size_t first, std::size_t n, bool, const T* from, T* to) {
+        if (!mixed) {
+          if (from != to) std::memcpy(to, from, n * sizeof(T));
+          return;
+        }
+        for (std::size_t i = 0; i < n; ++i) {
+          const T v = from[i];
+          to[i] = in_group[first + i] ? v : std::abs(v) <= soft ? T(0) : v - std::copysign(soft, v);
+        }
       },
       x, y);
   std::size_t longest = 0;

@@ -73,6 +73,38 @@ void map_elements(const Extents& shape, In<T> x, Out<T> y, Kernel kernel, Parame
       x, y);
 }
 
+// Whether a number of a formula keeps its digits in T; 0 and Inf are meant.
+template <class T>
+bool keeps(double v) {
+  using Limits = std::numeric_limits<T>;
+  return v == 0 || std::isinf(v) ||
+         (v >= static_cast<double>(Limits::min()) && v <= static_cast<double>(Limits::max()));
+}
+
+// y = kernel(x, parameters...) by the kernel of T, or, where a parameter is out of T's range, by that of
+// double: float32 data may have a result in range where the numbers on the way are not.
+template <class T, class Kernel, class Wide, class... Parameters>
+void map_in_range(const Extents& shape, In<T> x, Out<T> y, Kernel kernel, Wide wide,
+                  Parameters... parameters) {
+  if ((keeps<T>(parameters) && ...)) {
+    map_elements(shape, x, y, kernel, static_cast<T>(parameters)...);
+    return;
+  }
+  for_elements(
+      shape, Order::kAny,
+      [=](std::size_t, std::size_t n, bool, const T* from, T* to) {
+        double block[kBlock];
+        for (std::size_t first = 0; first < n; first += kBlock) {
+          const std::size_t length = std::min(kBlock, n - first);
+          std::copy_n(from + first, length, block);
+          wide(block, block, length, parameters..., false);
+          for (std::size_t i = 0; i < length; ++i)
+            to[first + i] = static_cast<T>(block[i]) + T(0);  // not −0.0
+        }
+      },
+      x, y);
+}
+
 // The value of |x| from which on the proximal operator of t·log(1 + |y|/eps) is not 0.
 double log_sum_cut(double t, double eps) {
   const double tau = t / eps / eps;
@@ -126,9 +158,8 @@ void prox_l0(const Extents& shape, In<T> x, Out<T> y, double threshold) {
 
 template <class T>
 void prox_l_half(const Extents& shape, In<T> x, Out<T> y, double threshold) {
-  const bool all = std::isinf(static_cast<T>(threshold));
-  map_elements(shape, x, y, table<T>().prox_l_half, static_cast<T>(threshold / 2),
-               static_cast<T>(all ? kInf : 0));
+  map_in_range(shape, x, y, table<T>().prox_l_half, table<double>().prox_l_half, threshold / 2,
+               std::isinf(threshold) ? kInf : 0.0);
 }
 
 template <class T>
@@ -165,15 +196,14 @@ void prox_scad(const Extents& shape, In<T> x, Out<T> y, double threshold, double
 
 template <class T>
 void prox_log_sum(const Extents& shape, In<T> x, Out<T> y, double threshold, double eps) {
-  map_elements(shape, x, y, table<T>().prox_log_sum, static_cast<T>(2 * threshold),
-               static_cast<T>(2 * std::sqrt(threshold)), static_cast<T>(eps),
-               static_cast<T>(log_sum_cut(threshold, eps)));
+  map_in_range(shape, x, y, table<T>().prox_log_sum, table<double>().prox_log_sum, 2 * threshold,
+               2 * std::sqrt(threshold), eps, log_sum_cut(threshold, eps));
 }
 
 template <class T>
 void prox_huber(const Extents& shape, In<T> x, Out<T> y, double shrink, double delta) {
-  map_elements(shape, x, y, table<T>().prox_huber, static_cast<T>(1 + shrink), static_cast<T>(shrink * delta),
-               static_cast<T>(delta * (1 + shrink)));
+  map_in_range(shape, x, y, table<T>().prox_huber, table<double>().prox_huber, 1 + shrink, shrink * delta,
+               delta * (1 + shrink));
 }
 
 template <class T>

@@ -26,6 +26,7 @@ namespace regkern {
 template <class T>
 struct ThresholdKernels {
   double (*sum)(const T* x, std::size_t n);
+  double (*sum_from)(const T* x, std::size_t n, double base);
   T (*max)(const T* x, std::size_t n);
   std::size_t (*keep_above)(const T* x, std::size_t n, T high, T low, T* kept);
   void (*subtract)(const T* x, T* y, std::size_t n, T high, T low, bool stream);
@@ -44,11 +45,12 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 template <class T>
-constexpr RowsTable<T> kRowsTable = {
-    {&row_sum<T, false>, &row_max<T, false>, &keep_above<T, false>, &subtract_threshold<T, false>},
-    {&row_sum<T, true>, &row_max<T, true>, &keep_above<T, true>, &subtract_threshold<T, true>},
-    &limit_magnitude<T>,
-    &taut_string<T>};
+constexpr RowsTable<T> kRowsTable = {{&row_sum<T, false>, &row_sum_from<T>, &row_max<T, false>,
+                                      &keep_above<T, false>, &subtract_threshold<T, false>},
+                                     {&row_sum<T, true>, &row_sum_from<T>, &row_max<T, true>,
+                                      &keep_above<T, true>, &subtract_threshold<T, true>},
+                                     &limit_magnitude<T>,
+                                     &taut_string<T>};
 
 const RowsTable<float>& rows_table_f32() { return kRowsTable<float>; }
 const RowsTable<double>& rows_table_f64() { return kRowsTable<double>; }
@@ -66,15 +68,25 @@ namespace {
 
 constexpr std::size_t kLanes = 16;  // of the longest vector, what keep_above may write too much
 
-template <class T>
-T high_part(double theta) {
-  return static_cast<T>(theta);
-}
-template <class T>
-T low_part(double theta) {  // 0 where the first part is Inf or NaN, which then decides alone
-  const T high = high_part<T>(theta);
-  return std::isfinite(high) ? static_cast<T>(theta - static_cast<double>(high)) : T(0);
-}
+// θ = top + offset, top the largest value of a row: where that is far above the radius, one number would lose
+// the difference.
+struct Threshold {
+  double top = 0, offset = 0;
+  double value() const { return top + offset; }
+  // For the kernels, as high + low.
+  template <class T>
+  T high() const {
+    return static_cast<T>(value());
+  }
+  template <class T>
+  T low() const {  // 0 where the first part is Inf or NaN, which then decides alone
+    const auto first = high<T>();
+    if (!std::isfinite(first)) return T(0);
+    const auto [large, small] =
+        std::abs(top) > std::abs(offset) ? std::pair(top, offset) : std::pair(offset, top);
+    return static_cast<T>((large - static_cast<double>(first)) + small);
+  }
+};
 
 // The passes over one row, which several threads share where it is long and they have no other rows.
 
@@ -86,6 +98,7 @@ double sum_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
 template <class T>
 T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
   const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  if (parts == 1) return values.max(x, n);  // no memory to ask for
   std::vector<T> largest(parts);
   threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
     largest[part] = values.max(x + begin, end - begin);
@@ -95,13 +108,14 @@ T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
 
 // `kept` has room for all_kept and is not x.
 template <class T>
-std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, double theta, T* kept) {
+std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, const Threshold& theta,
+                       T* kept) {
   const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  if (parts == 1) return values.keep_above(x, n, theta.high<T>(), theta.low<T>(), kept);
   std::vector<std::size_t> counts(parts);
   const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
   threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
-    counts[part] =
-        values.keep_above(x + begin, end - begin, high_part<T>(theta), low_part<T>(theta), place(part));
+    counts[part] = values.keep_above(x + begin, end - begin, theta.high<T>(), theta.low<T>(), place(part));
   });
   std::size_t total = counts[0];
   for (std::size_t part = 1; part < parts; total += counts[part++]) {
@@ -126,15 +140,24 @@ void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
 // the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986, with the
 // start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
 template <class T>
-double find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<T>& plain, const T* x,
-                      std::size_t n, double radius, double sum, T* kept) {
-  const auto largest = static_cast<double>(max_of(values, x, n));
-  if (std::isnan(sum) || largest == std::numeric_limits<double>::infinity()) return std::nan("");
-  double theta = std::max(largest - radius, (sum - radius) / static_cast<double>(n));
+Threshold find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<T>& plain, const T* x,
+                         std::size_t n, double radius, double sum, T* kept) {
+  const T largest = max_of(values, x, n);
+  const auto top = static_cast<double>(largest);
+  const bool broken = std::isnan(sum) && std::any_of(x, x + n, [](T v) { return std::isnan(v); });
+  if (broken || top == std::numeric_limits<double>::infinity()) return {std::nan(""), 0};
+  Threshold theta{top, -radius};
+  // All values together are a start, too, where the roundings of their sum are small against the radius.
+  const double mean = (sum - radius) / static_cast<double>(n) - top;
+  if (std::isfinite(mean) && std::abs(top) < 0x1p20 * radius) theta.offset = std::max(theta.offset, mean);
   std::size_t active = keep_above(values, x, n, theta, kept);
   while (active != 0) {
-    theta = std::max(theta, (sum_of(plain, kept, active) - radius) / static_cast<double>(active));
-    const std::size_t left = plain.keep_above(kept, active, high_part<T>(theta), low_part<T>(theta), kept);
+    std::fill_n(kept + active, kLanes, largest);  // adds 0 to the sum of v − top, up to whole vectors
+    const double above = sum_elements(
+        (active + kLanes - 1) / kLanes * kLanes,
+        [&](const T* p, std::size_t count) { return plain.sum_from(p, count, top); }, In<T>{kept});
+    theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
+    const std::size_t left = plain.keep_above(kept, active, theta.high<T>(), theta.low<T>(), kept);
     if (left == active) break;
     active = left;
   }
@@ -144,9 +167,9 @@ double find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<
 template <class T>
 void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
   const ThresholdKernels<T>& plain = table<T>().plain;
-  const double theta = find_threshold(plain, plain, x, n, radius, sum_of(plain, x, n), kept);
+  const Threshold theta = find_threshold(plain, plain, x, n, radius, sum_of(plain, x, n), kept);
   write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
-    plain.subtract(from, to, count, high_part<T>(theta), low_part<T>(theta), stream);
+    plain.subtract(from, to, count, theta.high<T>(), theta.low<T>(), stream);
   });
 }
 
@@ -154,9 +177,10 @@ template <class T>
 void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
   const auto& [plain, magnitude, limit, string] = table<T>();
   const double sum = sum_of(magnitude, x, n);
-  const double theta = sum <= radius ? 0 : find_threshold(magnitude, plain, x, n, radius, sum, kept);
+  const Threshold theta =
+      sum <= radius ? Threshold() : find_threshold(magnitude, plain, x, n, radius, sum, kept);
   write_row(x, y, n, [&, &subtract = magnitude.subtract](const T* from, T* to, std::size_t count) {
-    subtract(from, to, count, high_part<T>(theta), low_part<T>(theta), stream);
+    subtract(from, to, count, theta.high<T>(), theta.low<T>(), stream);
   });
 }
 
@@ -165,9 +189,10 @@ template <class T>
 void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
   const auto& [plain, magnitude, limit, string] = table<T>();
   const double sum = sum_of(magnitude, x, n);
-  const double theta = sum <= threshold ? 0 : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
+  const Threshold theta =
+      sum <= threshold ? Threshold() : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
   write_row(x, y, n, [=, &limit = limit](const T* from, T* to, std::size_t count) {
-    limit(from, to, count, static_cast<T>(theta), stream);
+    limit(from, to, count, theta.high<T>(), stream);
   });
 }
 

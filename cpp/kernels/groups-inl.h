@@ -1,8 +1,8 @@
 // Scaling groups of elements by a function of their Euclidean norm.
 //
 // Norms are sums of squares in 16 lanes of double, so the bits are those of any instruction set and float32
-// data neither overflows nor vanishes. Float64 data whose squares do is scaled first. A factor of 0 gives
-// +0.0 whatever it multiplies; NaN stays in its group.
+// data neither overflows nor vanishes. Float64 data whose squares do is scaled first. A threshold of Inf
+// gives +0.0 for Inf too; NaN stays in its group.
 
 #if defined(REGKERN_KERNELS_GROUPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_GROUPS_INL_H_
@@ -138,11 +138,16 @@ HWY_INLINE V<D> scale_by(D d, V<D> x, V<D> factor) {
   return hn::IfThenZeroElse(hn::Eq(factor, hn::Zero(d)), hn::Add(hn::Mul(x, factor), hn::Zero(d)));
 }
 
+// A factor of 0 clears Inf too where the prox has an infinite threshold; a ball makes NaN of Inf.
 template <class T>
-void scale(const T* x, T* y, size_t n, T factor, bool stream) {
+void scale(const T* x, T* y, size_t n, T factor, bool ball, bool stream) {
   const Tag<T> d;
   const auto f = hn::Set(d, factor);
-  map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_by(d, v, f); }, y, x);
+  if (ball) {
+    map(d, n, stream, [d, f](auto v) HWY_ATTR { return hn::Add(hn::Mul(v, f), hn::Zero(d)); }, y, x);
+  } else {
+    map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_by(d, v, f); }, y, x);
+  }
 }
 
 HWY_INLINE void store_rounded(D64 d, V<D64> v, double* p) { hn::StoreU(v, d, p); }
@@ -176,6 +181,9 @@ HWY_INLINE void find_factors(const T* x, size_t groups, size_t size, const T* we
   }
   for (size_t g = 0; g < groups; ++g) {
     thresholds[g] = weights == nullptr ? rule.threshold : rule.threshold * static_cast<double>(weights[g]);
+  }
+  if (rule.threshold == __builtin_inf() && weights != nullptr) {  // a weight of 0 frees from it
+    for (size_t g = 0; g < groups; ++g) thresholds[g] = weights[g] == 0 ? 0.0 : thresholds[g];
   }
   for (size_t g = together; g < groups; ++g) {
     const T* const group = x + g * size;

@@ -46,20 +46,31 @@ void prox_l1_nonneg(const T* x, T* y, size_t n, T threshold, bool stream) {
   map(d, n, stream, [t](auto v) HWY_ATTR { return soft_threshold_nonneg(v, t); }, y, x);
 }
 
-template <class T>
-void prox_l1_weighted(const T* x, const T* w, T* y, size_t n, T threshold, bool stream) {
+// y = soft(x, threshold·w), where a weight of 0 frees from a threshold of Inf.
+template <class T, class Soft>
+HWY_INLINE void prox_l1_weighted_by(const T* x, const T* w, T* y, size_t n, T threshold, bool stream,
+                                    Soft soft) {
   const Tag<T> d;
   const auto t = hn::Set(d, threshold);
-  map(d, n, stream, [t](auto v, auto u) HWY_ATTR { return soft_threshold(v, hn::Mul(t, u)); }, y, x, w);
+  if (threshold < __builtin_inf()) {
+    map(d, n, stream, [=](auto v, auto u) HWY_ATTR { return soft(v, hn::Mul(t, u)); }, y, x, w);
+  } else {
+    const auto product = [=](auto u)
+                             HWY_ATTR { return hn::IfThenZeroElse(hn::Eq(u, hn::Zero(d)), hn::Mul(t, u)); };
+    map(d, n, stream, [=](auto v, auto u) HWY_ATTR { return soft(v, product(u)); }, y, x, w);
+  }
+}
+
+template <class T>
+void prox_l1_weighted(const T* x, const T* w, T* y, size_t n, T threshold, bool stream) {
+  prox_l1_weighted_by(x, w, y, n, threshold, stream,
+                      [](auto v, auto t) HWY_ATTR { return soft_threshold(v, t); });
 }
 
 template <class T>
 void prox_l1_weighted_nonneg(const T* x, const T* w, T* y, size_t n, T threshold, bool stream) {
-  const Tag<T> d;
-  const auto t = hn::Set(d, threshold);
-  map(
-      d, n, stream, [t](auto v, auto u) HWY_ATTR { return soft_threshold_nonneg(v, hn::Mul(t, u)); }, y, x,
-      w);
+  prox_l1_weighted_by(x, w, y, n, threshold, stream,
+                      [](auto v, auto t) HWY_ATTR { return soft_threshold_nonneg(v, t); });
 }
 
 template <class T>

@@ -27,6 +27,13 @@ double row_sum(const T* x, size_t n) {
   return sum(x, n, [](auto v) HWY_ATTR { return value_of<kMagnitude>(v); });
 }
 
+// Σ (x − base), n a multiple of kSumLanes.
+template <class T>
+double row_sum_from(const T* x, size_t n, double base) {
+  const auto b = hn::Set(D64(), base);
+  return sum(x, n, [b](auto v) HWY_ATTR { return hn::Sub(v, b); });
+}
+
 // The largest of n > 0 values; any number at all where one is NaN.
 template <class T, bool kMagnitude>
 T row_max(const T* x, size_t n) {

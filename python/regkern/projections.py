@@ -116,7 +116,7 @@ def project_linf_ball(x: ArrayLike, radius: float = 1.0, *, out: Array | None = 
 
     Notes
     -----
-    Accuracy class ``exact``.
+    Accuracy class ``exact``; what is cut by a radius of 0 becomes +0.0.
 
     Examples
     --------
@@ -197,8 +197,7 @@ def project_l1_ball(x: ArrayLike, radius: float = 1.0, *, axis: int | None = Non
 
     Notes
     -----
-    Accuracy class ``reduction``. θ by Newton's method on shrinking sets of candidates, no sort. A vector with NaN, or
-    with Inf outside the ball, becomes NaN. Condat, "Fast projection onto the simplex and the ℓ1 ball" (2016).
+    Accuracy class ``reduction``. θ as in :func:`project_simplex`. A vector with NaN, or with Inf outside the ball, becomes NaN. Condat, "Fast projection onto the simplex and the ℓ1 ball" (2016).
 
     Examples
     --------
@@ -237,8 +236,8 @@ def project_simplex(x: ArrayLike, radius: float = 1.0, *, axis: int | None = Non
 
     Notes
     -----
-    Accuracy class ``reduction``. θ by Newton's method on shrinking sets of candidates, no sort. A vector with NaN or
-    +Inf becomes NaN. Condat, "Fast projection onto the simplex and the ℓ1 ball" (2016).
+    Accuracy class ``reduction``. θ by Newton's method on shrinking sets of candidates, no sort, and relative to the
+    largest element, so the radius is kept however large that is. A vector with NaN or +Inf becomes NaN. Condat, "Fast projection onto the simplex and the ℓ1 ball" (2016).
 
     Examples
     --------

@@ -5,7 +5,8 @@ The proximal operator of a penalty g with step s is prox(x) = argmin_y ½‖y �
 
 Common to the functions here: arrays are float32 or float64, of any shape, strides and alignment; ``out`` has
 the shape and dtype of the input and may be the input itself, while a partial overlap is refused; NaN and ±Inf
-propagate; what is shrunk away becomes +0.0. Results are the same bits for every instruction set and thread
+propagate; what is shrunk away becomes +0.0. Numbers are rounded to the dtype of the array, and one too large for
+float32 is Inf, but those within a formula (``prox_log_sum``, ``prox_l_half``, ``prox_huber``) keep their range. Results are the same bits for every instruction set and thread
 count, and the operators here, which are elementwise, give the bits of :mod:`regkern.reference` (accuracy class ``exact``).
 Operators of whole vectors are in :mod:`regkern.vector_prox`.
 
@@ -29,7 +30,7 @@ def prox_l1(
     x: ArrayLike,
     threshold: float | Array,
     *,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     nonneg: bool = False,
     out: Array | None = None,
 ) -> Array:
@@ -43,8 +44,8 @@ def prox_l1(
     threshold : float or ndarray of x's dtype, broadcastable to x's shape, >= 0, same unit as x
         Step × L1 strength; an array where every element has its own step, as a diagonal metric makes it. Inf
         gives all zeros.
-    weights : array of x's dtype, broadcastable to x's shape, >= 0, optional
-        Strength of each element relative to ``threshold``.
+    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+        Strength of each element relative to ``threshold``. 0 leaves an element as it is, whatever the threshold.
     nonneg : bool, default False
         Constrain the result to be >= 0: ``max(x - t, 0)``.
     out : ndarray, optional
@@ -65,7 +66,8 @@ def prox_l1(
     Notes
     -----
     Accuracy class ``exact``. Arrays of thresholds and ``weights`` are not searched for negative numbers; where
-    both are arrays, their product is formed first.
+    both are arrays, their product is formed first. R. Tibshirani, "Regression shrinkage and selection via the lasso"
+    (1996).
 
     Examples
     --------
@@ -440,6 +442,11 @@ def l1_norm(x: ArrayLike) -> float:
     -------
     float
 
+    Raises
+    ------
+    TypeError
+        If ``x`` is not float32 or float64, or has a mask.
+
     Notes
     -----
     Accuracy class ``reduction``. Elements are summed in memory order, in blocks of fixed size: the same bits
@@ -466,6 +473,11 @@ def squared_l2_norm(x: ArrayLike) -> float:
     Returns
     -------
     float
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not float32 or float64, or has a mask.
 
     Notes
     -----

@@ -115,7 +115,7 @@ def prox_group_l2(
     axis: int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:
     r"""Group lasso: shorten every group by ``threshold``, and to exactly 0 if it is no longer than that.
@@ -136,8 +136,9 @@ def prox_group_l2(
     indices : vector of int, optional
         Default: the positions themselves, so that groups are neighbours. None may occur twice; elements in no
         group stay as they are.
-    weights : (groups,) array of x's dtype, >= 0, optional
-        Strength of each group relative to the threshold, √size for the usual group lasso.
+    weights : (groups,) ndarray of x's dtype, >= 0, optional
+        Strength of each group relative to the threshold, √size for the usual group lasso. 0 leaves a group as it is,
+        whatever the threshold.
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -149,15 +150,16 @@ def prox_group_l2(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not float32 or float64, or ``weights`` are not of x's dtype.
     ValueError
-        If not exactly one of ``group_size``, ``axis`` and ``indptr`` is given or it does not fit x, ``threshold`` is negative or NaN, or ``out`` does not fit.
+        If not exactly one of ``group_size``, ``axis`` and ``indptr`` is given or it does not fit x, ``threshold`` or a
+        weight is negative or NaN, or ``out`` does not fit.
 
     Notes
     -----
     Accuracy class ``reduction``: norms are summed in float64, so float32 data neither overflows nor vanishes. NaN
-    stays in its group; a zero group stays zero. ``weights`` are not searched for negative numbers. Yuan and Lin,
-    "Model selection and estimation in regression with grouped variables" (2006).
+    stays in its group; a zero group stays zero. Yuan and Lin, "Model selection and estimation in regression with
+    grouped variables" (2006).
 
     Examples
     --------
@@ -179,7 +181,7 @@ def prox_sparse_group(
     axis: int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:
     r"""Sparse group lasso: the soft threshold, then the group threshold.
@@ -204,9 +206,10 @@ def prox_sparse_group(
         Ragged groups: group g is ``indices[indptr[g]:indptr[g + 1]]``, positions in C order.
     indices : vector of int, optional
         Default: the positions themselves, so that groups are neighbours. None may occur twice; elements in no
-        group stay as they are.
-    weights : (groups,) array of x's dtype, >= 0, optional
-        Strength of each group relative to the threshold, √size for the usual group lasso.
+        group get the soft threshold alone.
+    weights : (groups,) ndarray of x's dtype, >= 0, optional
+        Strength of each group relative to the threshold, √size for the usual group lasso. 0 leaves a group as it is,
+        whatever the threshold.
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -218,9 +221,10 @@ def prox_sparse_group(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not float32 or float64, or ``weights`` are not of x's dtype.
     ValueError
-        If not exactly one of ``group_size``, ``axis`` and ``indptr`` is given or it does not fit x, a threshold is negative or NaN, or ``out`` does not fit.
+        If not exactly one of ``group_size``, ``axis`` and ``indptr`` is given or it does not fit x, a threshold or a
+        weight is negative or NaN, or ``out`` does not fit.
 
     Notes
     -----
@@ -315,7 +319,8 @@ def prox_tv1d(x: ArrayLike, threshold: float, *, axis: int | None = None, out: A
     Notes
     -----
     Accuracy class ``reduction``. Direct and O(n) whatever the data: the taut string, in float64. A signal with NaN or
-    Inf becomes NaN, unless the threshold is 0. Davies and Kovac, "Local extremes, runs, strings and multiresolution"
+    Inf becomes NaN, unless the threshold is 0. Sums of float64 data and thresholds must stay below 1.8e308: nearer to
+    that than n·max\|x\| + 2·threshold, the result may be NaN. Davies and Kovac, "Local extremes, runs, strings and multiresolution"
     (2001); Condat, "A direct algorithm for 1D total variation denoising" (2013) and its revision of 2017.
 
     Examples

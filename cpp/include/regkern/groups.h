@@ -18,7 +18,8 @@ void prox_groups(const Extents& shape, std::size_t length, In<T> x, Out<T> y, do
                  const T* weights);
 
 // The same where group g holds the positions indices[starts[g] … starts[g + 1] − 1], or these positions
-// themselves if `indices` is nullptr. No position is in two groups; what is in none is copied.
+// themselves if `indices` is nullptr. No position is in two groups; what is in none is the soft threshold of
+// x.
 template <class T>
 void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshold, T soft, const T* weights,
                         std::size_t groups, const std::int64_t* starts, const std::int64_t* indices);

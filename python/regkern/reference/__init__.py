@@ -6,13 +6,15 @@ the documentation points to, and a drop-in replacement where speed does not matt
 
     import regkern.reference as rk
 
-It assumes legal input: the checks live in the native library.
+It assumes legal input: the checks live in the native library. What is NumPy and Python alone there is the same here
+(``proximal_gradient``, ``stopping``); ``penalties`` and ``augment`` are the classes of the native library, which draw and check the
+same numbers, over the functions of this one.
 """
 
-from regkern import penalties as penalties
 from regkern import stopping as stopping
 from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference import augment as augment
+from regkern.reference import penalties as penalties
 from regkern.reference.dropout import (
     DropBlockMask,
     Dropout,

@@ -35,20 +35,33 @@ def clip_norm(v: Array) -> float:
     return largest * float(np.sqrt(np.sum(np.square(v / largest))))
 
 
-def simplex_threshold(v: Array, radius: float) -> float:
-    """θ with Σ max(v − θ, 0) = radius, from the sorted v (Held, Wolfe and Crowder, 1974)."""
-    if np.isnan(v).any() or np.max(v, initial=-np.inf) == np.inf:
-        return np.nan
-    u = np.sort(v)[::-1]
-    if radius == 0 or u.size == 0:
-        return float(np.max(u, initial=-np.inf))
-    thetas = (np.cumsum(u) - radius) / np.arange(1, u.size + 1)
-    return float(thetas[np.flatnonzero(u > thetas)[-1]])
+def simplex_threshold(v: Array, radius: float) -> tuple[float, float]:
+    """θ with Σ max(v − θ, 0) = radius, from the sorted v (Held, Wolfe and Crowder, 1974).
+
+    It is the largest v and how far θ is above that, which one number may not hold.
+    """
+    top = float(np.max(v, initial=-np.inf))
+    if np.isnan(v).any() or top == np.inf:
+        return np.nan, 0.0
+    if radius == 0 or v.size == 0:
+        return top, 0.0
+    with np.errstate(over="ignore"):
+        u = np.sort(v - top)[::-1]
+        thetas = (np.cumsum(u) - radius) / np.arange(1, u.size + 1)
+    return top, float(thetas[np.flatnonzero(u > thetas)[-1]])
 
 
-def l1_threshold(magnitude: Array, radius: float) -> float:
+def l1_threshold(magnitude: Array, radius: float) -> tuple[float, float]:
     """0 inside the ball, else the θ that brings the magnitudes to it."""
-    return 0.0 if np.sum(magnitude) <= radius else simplex_threshold(magnitude, radius)
+    with np.errstate(over="ignore"):
+        inside = np.sum(magnitude) <= radius
+    return (0.0, 0.0) if inside else simplex_threshold(magnitude, radius)
+
+
+def excess(v: Array, theta: tuple[float, float]) -> Array:
+    """max(v − θ, 0)"""
+    with np.errstate(over="ignore"):
+        return np.maximum((v - theta[0]) - theta[1], 0)
 
 
 def project_box(x: Array, lower: float | Array, upper: float | Array, *, out: Array | None = None) -> Array:
@@ -64,7 +77,8 @@ def project_nonneg(x: Array, *, out: Array | None = None) -> Array:
 
 def project_linf_ball(x: Array, radius: float = 1.0, *, out: Array | None = None) -> Array:
     """min(max(x, −radius), radius)"""
-    return project_box(x, -radius, radius, out=out)
+    high = x.dtype.type(radius) + x.dtype.type(0)
+    return project_box(x, 0 - high, high, out=out)  # +0.0 for a radius of 0
 
 
 def project_l2_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
@@ -72,7 +86,8 @@ def project_l2_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     rows, restore = rows_of(x, axis)
     for row in rows:
         norm = clip_norm(row)
-        row[:] = row + 0.0 if norm <= radius else row * (radius / norm) + 0.0
+        with np.errstate(invalid="ignore"):  # Inf·0
+            row[:] = row + 0.0 if norm <= radius else row * (radius / norm) + 0.0
     return _store(restore(rows), out)
 
 
@@ -80,8 +95,8 @@ def project_l1_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     """sign(x)·max(|x| − θ, 0) with Σ|y| = radius, for every vector along the axis that is not inside."""
     rows, restore = rows_of(x, axis)
     for row in rows:
-        theta = l1_threshold(np.abs(row), radius)
-        row[:] = np.sign(row) * np.maximum(np.abs(row) - theta, 0) + 0.0
+        magnitude = np.abs(row)
+        row[:] = np.sign(row) * excess(magnitude, l1_threshold(magnitude, radius)) + 0.0
     return _store(restore(rows), out)
 
 
@@ -89,5 +104,5 @@ def project_simplex(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     """max(x − θ, 0) with Σy = radius, for every vector along the axis."""
     rows, restore = rows_of(x, axis)
     for row in rows:
-        row[:] = np.maximum(row - simplex_threshold(row, radius), 0)
+        row[:] = excess(row, simplex_threshold(row, radius))
     return _store(restore(rows), out)

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -35,14 +35,15 @@ def prox_l1(
     x: Array,
     threshold: float | Array,
     *,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     nonneg: bool = False,
     out: Array | None = None,
 ) -> Array:
-    """Soft threshold: sign(x)·max(|x| − t, 0) with t = threshold·weights; max(x − t, 0) if nonneg."""
+    """Soft threshold: sign(x)·max(|x| − t, 0) with t = threshold·weights, 0 where the weight is; max(x − t, 0) if nonneg."""
     t: Any = np.asarray(threshold, x.dtype)
     if weights is not None:
-        t = t * weights
+        w = np.asarray(weights)
+        t = np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
     return _store(_soft_threshold(x, t, nonneg), out)
 
 
@@ -64,18 +65,31 @@ def prox_l0(x: Array, threshold: float, *, out: Array | None = None) -> Array:
     return _store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
 
 
+def _type_for(x: Array, *numbers: float) -> Any:
+    """The dtype to compute in: x's own, or float64 where a number of the formula is out of its range."""
+    smallest, largest = float(np.finfo(x.dtype).smallest_normal), float(np.finfo(x.dtype).max)
+    kept = all(v == 0 or math.isinf(v) or smallest <= v <= largest for v in numbers)
+    return x.dtype.type if kept else np.float64
+
+
+def _rounded(y: Array, x: Array) -> Array:
+    """y in x's dtype; what that does not hold is +0.0."""
+    return y if y.dtype == x.dtype else y.astype(x.dtype) + x.dtype.type(0)
+
+
 def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Array:
     """The largest root of y − |x| + t/(2√y) as y = |x|·r², r³ − r + c = 0; 0 where c says that 0 is better."""
-    kind = x.dtype.type
-    magnitude = np.abs(x)
+    kind = _type_for(x, threshold / 2)
+    v = x.astype(kind)
+    magnitude = np.abs(v)
     with np.errstate(divide="ignore", invalid="ignore"):
         c = kind(threshold / 2) / magnitude / np.sqrt(magnitude)
-        r = np.ones_like(x)
+        r = np.ones_like(v)
         for _ in range(4 if kind is np.float32 else 5):  # Newton's steps from the right, to the last bit
             r = r - (r * (r * r - kind(1)) + c) / (kind(3) * (r * r) - kind(1))
-        y = x * (r * r)
-    dead = (c >= kind(0.5 / 1.5**1.5)) | (magnitude <= (np.inf if np.isinf(kind(threshold)) else 0))
-    return _store(np.where(dead, kind(0), y), out)
+        y = v * (r * r)
+    dead = (c >= kind(0.5 / 1.5**1.5)) | (magnitude <= (np.inf if math.isinf(threshold) else 0))
+    return _store(_rounded(np.where(dead, kind(0), y), x), out)
 
 
 def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: float, far: float) -> Array:
@@ -129,23 +143,26 @@ def _log_sum_cut(t: float, eps: float) -> float:
 
 def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | None = None) -> Array:
     """The larger root of y² − (|x| − eps)·y + t − eps·|x|, written as |x| less something."""
-    kind = x.dtype.type
-    magnitude, root = np.abs(x), kind(2 * math.sqrt(threshold))
+    cut = _log_sum_cut(threshold, eps)
+    kind = _type_for(x, 2 * threshold, 2 * math.sqrt(threshold), eps, cut)
+    v = x.astype(kind)
+    magnitude, root = np.abs(v), kind(2 * math.sqrt(threshold))
     total = magnitude + kind(eps)
     with np.errstate(invalid="ignore"):
         w = np.sqrt(np.abs(total - root)) * np.sqrt(total + root)
         y = magnitude - kind(2 * threshold) / (total + w)
-    dead = (magnitude <= kind(_log_sum_cut(threshold, eps))) | (y <= 0)
-    return _store(np.where(dead, kind(0), np.copysign(y, x)), out)
+    dead = (magnitude <= kind(cut)) | (y <= 0)
+    return _store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
 
 
 def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
     """x/(1 + shrink) near 0, |x| − shrink·delta beyond delta·(1 + shrink)."""
-    kind = x.dtype.type
+    kind = _type_for(x, 1 + shrink, shrink * delta, delta * (1 + shrink))
+    v = x.astype(kind)
     with np.errstate(invalid="ignore"):
-        line = x - np.copysign(kind(shrink * delta), x)
-        y = np.where(np.abs(x) <= kind(delta * (1 + shrink)), x / kind(1 + shrink) + kind(0), line)
-    return _store(y, out)
+        line = v - np.copysign(kind(shrink * delta), v)
+        y = np.where(np.abs(v) <= kind(delta * (1 + shrink)), v / kind(1 + shrink) + kind(0), line)
+    return _store(_rounded(y, x), out)
 
 
 def l1_norm(x: Array) -> float:

@@ -33,7 +33,7 @@ def prox_linf(x: Array, threshold: float, *, axis: int | None = None, out: Array
     rows, restore = rows_of(x, axis)
     for row in rows:
         theta = l1_threshold(np.abs(row), threshold)
-        row[:] = np.sign(row) * np.minimum(np.abs(row), theta) + 0.0
+        row[:] = np.sign(row) * np.minimum(np.abs(row), sum(theta)) + 0.0
     return _store(restore(rows), out)
 
 
@@ -45,7 +45,7 @@ def prox_group_l2(
     axis: int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:
     """x·max(1 − threshold·weight/‖x‖, 0) for every group."""
@@ -63,7 +63,7 @@ def prox_sparse_group(
     axis: int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:
     """The soft threshold by ``threshold``, then shorter groups."""
@@ -78,9 +78,10 @@ def prox_sparse_group(
         member = np.arange(x.size) if indices is None else np.asarray(indices, int)
         groups = [member[a:b] for a, b in pairwise(start)]
     w = np.ones(len(groups)) if weights is None else np.asarray(weights, np.float64)
-    y = (x if indptr is not None else soft).astype(np.float64).reshape(-1)
+    y = (soft if threshold > 0 else x).astype(np.float64).reshape(-1)  # what is in no group stays so
     for group, weight in zip(groups, w, strict=True):
-        y[group] = shorten(soft.reshape(-1)[group].astype(np.float64), group_threshold * weight)
+        t = group_threshold * weight if weight > 0 else 0.0
+        y[group] = shorten(soft.reshape(-1)[group].astype(np.float64), t)
     return _store(y.reshape(x.shape).astype(x.dtype), out)
 
 

@@ -1,0 +1,195 @@
+"""Operators at the ends of the range of numbers: infinite thresholds, radii of 0, numbers that float32 does not hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regkern as rk
+import regkern.reference as ref
+from comparing import assert_same_bits, layouts, with_specials
+
+BOTH = pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+
+
+# --- a group that leaves elements out ----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_what_is_in_no_group_is_still_soft_thresholded(module: Any, dtype: type) -> None:
+    x = np.array([3, 4, 2, -0.5, -3, 0.0], dtype)
+    y = module.prox_sparse_group(x, 1.0, 1.0, indptr=(0, 2))
+    np.testing.assert_allclose(y[:2], np.array([2, 3]) * (1 - 1 / np.sqrt(13)), rtol=1e-6)
+    assert_same_bits(y[2:], np.array([1, 0, -2, 0], dtype))
+    apart = module.prox_sparse_group(x[[2, 0, 3, 1, 4, 5]], 1.0, 1.0, indptr=(0, 0, 2), indices=[1, 3])
+    assert_same_bits(apart[[1, 3, 0, 2, 4, 5]], y)
+    y = module.prox_group_l2(np.array([3, 4, -0.0, np.nan], dtype), 1.0, indptr=(0, 2))
+    assert_same_bits(y[2:], np.array([-0.0, np.nan], dtype))  # without an L1 part, they stay as they are
+
+
+def test_what_is_in_no_group_in_any_memory_and_team(isa: str, dtype: type, rng: np.random.Generator) -> None:
+    x = with_specials(rng.standard_normal((3, 70)).astype(dtype))
+    indices = rng.permutation(210)[:100]
+    left = np.setdiff1d(np.arange(210), indices[20:90])
+    options = {"indptr": (20, 50, 50, 90), "indices": indices}
+    expected = rk.prox_sparse_group(x, 0.4, 1.0, **options)
+    assert_same_bits(expected.reshape(-1)[left], rk.prox_l1(x, 0.4).reshape(-1)[left])
+    for layout, a in layouts(x):
+        assert_same_bits(rk.prox_sparse_group(a, 0.4, 1.0, **options), expected, layout)
+        rk.prox_sparse_group(a, 0.4, 1.0, out=a, **options)
+        assert_same_bits(a, expected, layout)
+    many = rng.standard_normal(300_000).astype(dtype)
+    ends = (1000, 50_000, 290_000)
+    results = []
+    for team in (1, 2, 3):
+        with rk.threads(team):
+            results.append(rk.prox_sparse_group(many, 0.4, 1.0, indptr=ends))
+    assert_same_bits(results[0][:1000], rk.prox_l1(many[:1000], 0.4))
+    assert_same_bits(results[0][290_000:], rk.prox_l1(many[290_000:], 0.4))
+    for result in results[1:]:
+        assert_same_bits(result, results[0])
+
+
+# --- Inf ---------------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_infinity_outside_a_ball(module: Any, dtype: type) -> None:
+    x = np.array([np.inf, 1, -2], dtype)
+    for axis in (None, 0):
+        assert_same_bits(module.project_l2_ball(x, axis=axis), np.array([np.nan, 0, 0], dtype), axis)
+        assert_same_bits(module.prox_l2(x, np.inf, axis=axis), np.zeros(3, dtype), axis)
+        assert_same_bits(module.project_l2_ball(x, np.inf, axis=axis), x, axis)
+
+
+@BOTH
+@pytest.mark.parametrize("n", [2, 3, 40, 3000])
+def test_a_weight_of_0_frees_from_an_infinite_threshold(module: Any, n: int, dtype: type) -> None:
+    x = np.linspace(-2, 3, n).astype(dtype)
+    free = np.arange(n) % 2 == 0
+    weights = np.where(free, 0, 1).astype(dtype)
+    expected = np.where(free, x, 0)
+    positive = np.maximum(expected, 0)
+    assert_same_bits(module.prox_l1(x, np.inf, weights=weights), expected)
+    assert_same_bits(module.prox_l1(x, np.inf, weights=weights, nonneg=True), positive)
+    assert_same_bits(module.prox_l1(x, np.full(n, np.inf, dtype), weights=weights), expected)
+    assert_same_bits(module.prox_group_l2(x, np.inf, group_size=1, weights=weights), expected)
+    assert_same_bits(module.prox_group_l2(x, np.inf, indptr=np.arange(n + 1), weights=weights), expected)
+    wide = np.repeat(x, 64)
+    got = module.prox_sparse_group(wide, 0.0, np.inf, group_size=64, weights=weights)
+    np.testing.assert_allclose(got, np.repeat(expected, 64), rtol=1e-6)
+
+
+# --- numbers on the way ------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_numbers_that_float32_does_not_hold(module: Any) -> None:
+    """The result of float32 data is that of float64 wherever float32 holds it."""
+    for call, x in [
+        (lambda a: module.prox_log_sum(a, 1e40, 1e20), 3e20),
+        (lambda a: module.prox_log_sum(a, 1e-60, 1e-50), 1e-28),
+        (lambda a: module.prox_log_sum(a, 1e-50, 1e-20), 3e-20),
+        (lambda a: module.prox_l_half(a, 1e45), 3e30),
+        (lambda a: module.prox_l_half(a, 1e-46), 3e-31),
+        (lambda a: module.prox_l_half(a, 1e-46), 3e-30),
+        (lambda a: module.prox_huber(a, 1e39, 1e-30), 1e8),
+        (lambda a: module.prox_huber(a, 1e39, 1e-30), 1e10),
+    ]:
+        for sign in (1, -1):
+            wide = call(np.array([sign * x]))
+            got = call(np.array([sign * x], np.float32))
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, wide, rtol=4e-7)
+
+
+def test_wide_formulas_are_those_of_the_reference(isa: str, rng: np.random.Generator) -> None:
+    scale = 10.0 ** rng.uniform(-40, 38, 3001)
+    x = with_specials((scale * rng.choice([-1, 1], 3001)).astype(np.float32))
+    for name, numbers in [
+        ("prox_log_sum", (1e40, 1e20)),
+        ("prox_log_sum", (1e-50, 1e-20)),
+        ("prox_log_sum", (1e39, 1e39)),
+        ("prox_l_half", (1e45,)),
+        ("prox_l_half", (1e-40,)),
+        ("prox_huber", (1e39, 1e-30)),
+        ("prox_huber", (1e-39, 1.0)),
+    ]:
+        with np.errstate(all="ignore"):
+            expected = getattr(ref, name)(x, *numbers)
+        assert_same_bits(getattr(rk, name)(x, *numbers), expected, name)
+        assert not np.signbit(expected[expected == 0]).any()
+        for layout, a in layouts(x):
+            assert_same_bits(getattr(rk, name)(a, *numbers), expected, (name, layout))
+            getattr(rk, name)(a, *numbers, out=a)
+            assert_same_bits(a, expected, (name, layout))
+
+
+@BOTH
+def test_a_radius_of_0_gives_positive_zeros(module: Any, dtype: type) -> None:
+    for radius in (0.0, -0.0, 1e-50 if dtype == np.float32 else 0.0):
+        assert_same_bits(module.project_linf_ball(np.array([-2, 2, 0], dtype), radius), np.zeros(3, dtype))
+
+
+@BOTH
+def test_a_radius_far_below_the_numbers(module: Any, dtype: type) -> None:
+    top = dtype(1e17)
+    above = np.nextafter(top, dtype(np.inf))
+    for x, expected in [
+        ([above, top, 0], [1, 0, 0]),
+        ([top, top, 0], [0.5, 0.5, 0]),
+        ([-top, -above, -np.inf], [1, 0, 0]),
+        ([np.finfo(dtype).max] * 4 + [-np.finfo(dtype).max] * 4, [0.25] * 4 + [0] * 4),
+    ]:
+        for n in (1, 10):  # and long rows, too
+            row = np.repeat(np.array(x, dtype), n)
+            y = module.project_simplex(row)
+            np.testing.assert_allclose(y, np.repeat(np.array(expected) / n, n), rtol=1e-6)
+    for x, expected in [
+        ([above, -top, 0], [1, 0, 0]),
+        ([top, -top, 0], [0.5, -0.5, 0]),
+        ([np.finfo(dtype).max] * 2 + [-np.finfo(dtype).max] * 2, [0.25, 0.25, -0.25, -0.25]),
+    ]:
+        np.testing.assert_allclose(module.project_l1_ball(np.array(x, dtype)), expected, rtol=1e-6)
+    y = module.project_simplex(np.array([1, 1 + 1e-3, 0.5], dtype), 1e30)
+    np.testing.assert_allclose(y, 1e30 / 3, rtol=1e-6)
+
+
+def test_rows_near_the_ends_are_those_of_the_reference(isa: str, dtype: type, rng: np.random.Generator) -> None:
+    for name in ("project_simplex", "project_l1_ball", "prox_linf"):
+        for n in (1, 15, 16, 17, 100, 9000):
+            for radius in (1e-3, 1.0, 1e3):
+                for shift in (0.0, 1e6, 1e12):
+                    x = (shift + radius * rng.standard_normal(n)).astype(dtype)
+                    expected = getattr(ref, name)(x, radius)
+                    got = getattr(rk, name)(x, radius)
+                    if name == "project_simplex":  # of the radius, not of the numbers
+                        assert abs(got.sum(dtype=np.longdouble) - radius) <= 1e-6 * radius
+                        np.testing.assert_allclose(
+                            got, expected, atol=16 * np.finfo(dtype).eps * radius * max(1, n / 64)
+                        )
+                    else:
+                        largest = float(np.max(np.abs(x)))
+                        np.testing.assert_allclose(
+                            got, expected, atol=8 * np.finfo(dtype).eps * largest * max(1, n / 64)
+                        )
+
+
+# --- weights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [-0.5, np.nan])
+def test_group_weights_are_not_negative(bad: float, dtype: type) -> None:
+    for at in (0, 30, 62):
+        weights = np.ones(63, dtype)
+        weights[at] = bad
+        x = np.ones((63, 2), dtype)
+        for options in ({"axis": 1}, {"group_size": 2}, {"indptr": np.arange(0, 128, 2)}):
+            for call in (rk.prox_group_l2, lambda x, t, **o: rk.prox_sparse_group(x, t, t, **o)):
+                name = "prox_group_l2" if call is rk.prox_group_l2 else "prox_sparse_group"
+                with pytest.raises(ValueError, match=f"^{name}: weights must be >= 0, got {bad}$"):
+                    call(x, 0.5, weights=weights, out=x, **options)
+        assert (x == 1).all()
+    rk.prox_group_l2(x, 0.5, axis=1, weights=np.full(63, -0.0, dtype))
