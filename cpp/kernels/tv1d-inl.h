@@ -10,8 +10,7 @@
 //   upwards, lane 1, with all signs turned, for one downwards: the side is a toss of a coin and never
 //   branched on.
 // - long: the same for segments of more than kShort elements, but blocks of slopes are looked at together,
-// and
-//   after a bend only the border that was followed is searched again: the other's slope is the one to the
+//   and after a bend only the border that was followed is searched again: the other's slope is the one to the
 //   newest element.
 // - hulls: the greatest convex minorant of the upper border and the least concave majorant of the lower one,
 //   as blocks. Each element joins each once, so that takes O(n) whatever x is.
