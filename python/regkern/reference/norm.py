@@ -124,7 +124,7 @@ def batch_norm_backward(
     if cache.positive is not None:
         g = np.where(cache.positive, g, cache.negative_slope * g if cache.negative_slope else 0.0)
     dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
-    means, invstds = (a.reshape(-1, channels) for a in (cache.mean, cache.invstd))
+    means, invstds = (a.reshape(len(cache.count), channels) for a in (cache.mean, cache.invstd))
     for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):
         invstd = _per_channel(inv, ndim, axis)
         xhat = (x[part].astype(np.float64) - _per_channel(mean, ndim, axis)) * invstd
