@@ -53,6 +53,29 @@ std::vector<double> to_doubles(const Array& vector) {
   return v;
 }
 
+// (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
+// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
+// squares leave its range have none.
+template <class T>
+double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
+  double times = 1;
+  bool dense = true;
+  std::ptrdiff_t run = sizeof(T);
+  for (int i = w.ndim(); i-- > 0;) {
+    std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
+    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
+    if (i == channel || w.strides()[i] == 0) length = 1;
+    dense = dense && (length == 1 || w.strides()[i] == run);
+    run *= length;
+  }
+  double mean, var;
+  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
+                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
+  return times * n / (1 + var / (mean * mean));
+}
+constexpr double kOneElement =
+    1 + 1e-9;  // an effective count up to this is one: rounding, or weights of 1 and 1e-9
+
 template <class T>
 const T* pointer(const Array& vector) {
   return vector ? vector.data<T>() : nullptr;
@@ -233,8 +256,11 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
                                 parts.part(to.out<T>(), to, i), g, b, epsilon, m, var.data(), s, epilogue(i));
         count.data<double>()[i] = n;
         if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
-        if (n > 0 && r_var && !(sample_variance && n <= 1)) {
-          update_running<T>(r_var, rate, var.data(), sample_variance ? n / (n - 1) : 1.0);
+        if (n > 0 && r_var && !sample_variance) update_running<T>(r_var, rate, var.data(), 1.0);
+        if (n > 0 && r_var && sample_variance) {
+          const double elements =
+              w ? effective_count<T>(parts.part(in<T>(w), w, i), w, parts.dims, channels.axis) : n;
+          if (elements > kOneElement) update_running<T>(r_var, rate, var.data(), elements / (elements - 1));
         }
       });
     } else {

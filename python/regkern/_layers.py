@@ -190,9 +190,21 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: in
         raise ValueError(
             f"{function}: weights must have shape ({shape[0]},) or broadcast to {allowed}, got {np.shape(weights)}"
         )
-    if w.dtype.kind == "f" and not (np.isfinite(w).all() and (w >= 0).all()):
+    if w.dtype.kind == "f" and w.size and not (w.min() >= 0 and w.max() < np.inf):
         raise ValueError(f"{function}: weights must be >= 0 and finite, got {w[~(np.isfinite(w) & (w >= 0))][0]}")
     return np.broadcast_to(w, shape)
+
+
+ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
+
+
+def effective_count(count: float, weights: Array | None, axis: int) -> float:
+    """(Σw)²/Σw² over the positions of a channel: the elements that weights leave, ``count`` where they are 0 or 1."""
+    if weights is None or count == 0:
+        return count
+    w = np.take(weights, 0, axis=axis).astype(np.float64)
+    w /= w.max()
+    return float(w.sum() ** 2 / np.square(w).sum())
 
 
 CONVENTIONS: dict[str, dict[str, Any]] = {

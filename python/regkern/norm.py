@@ -64,7 +64,8 @@ def batch_norm(
     axis : int, default 1
         The channel axis. 1 and -1 are the fast ones.
     unbiased : bool, default True
-        Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does.
+        Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does. Under weights n is here
+        (Σw)²/Σw², the elements they leave, so that their unit does not matter.
     weights : (N,) ndarray, or one that broadcasts to x's shape with length 1 for the channels, optional
         Weights >= 0 of samples or positions in the statistics, of x's dtype or boolean: a padding mask, True where
         there is data. n is then their sum. Positions of weight 0 are normalized too, but whatever they hold, NaN
@@ -100,8 +101,9 @@ def batch_norm(
     Accuracy class ``reduction``: statistics are centred and merged in float64, so that float32 data with
     mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta (eps > 0).
     The same bits for every thread count and memory layout. NaN or Inf spoils its own channel only. With one
-    element a channel the variance is 0, y is beta, and an unbiased ``running_var`` keeps its value; an empty
-    batch, or one of weight 0, leaves the running statistics as they are.
+    element a channel, or one with a weight, the variance is 0, y is beta, and an unbiased ``running_var`` keeps its
+    value; an empty batch, or one of weight 0, leaves the running statistics as they are. To ``unbiased`` a weight of 2
+    is one element that matters twice (``aweights`` of np.cov), not two (``fweights``).
 
     References
     ----------

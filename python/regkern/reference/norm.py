@@ -17,7 +17,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats, activation_slope, sample_weights
+from regkern._layers import (
+    ONE_ELEMENT,
+    BatchNormCache,
+    BatchNormLayer,
+    BatchNormStats,
+    activation_slope,
+    effective_count,
+    sample_weights,
+)
 from regkern.reference.prox import Array, _store
 
 
@@ -66,8 +74,9 @@ def batch_norm(
             n = stats.count
             if n > 0 and running_mean is not None:
                 running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-            if n > 0 and running_var is not None and not (unbiased and n <= 1):
-                sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+            elements = effective_count(n, None if w is None else w[part], axis)
+            if n > 0 and running_var is not None and not (unbiased and elements <= ONE_ELEMENT):
+                sample = stats.var * (elements / (elements - 1)) if unbiased else stats.var
                 running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
         else:
             assert running_mean is not None
