@@ -561,3 +561,20 @@ def test_a_cache_of_another_norm_is_refused() -> None:
     for backward in (rk.instance_norm_backward, rk.group_norm_backward):
         for a, b in zip(backward(x, one), backward(x, other), strict=True):
             assert_same_bits(a, b)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+def test_a_residual_in_the_layer(module: Any, name: str, dtype: type, rng: np.random.Generator) -> None:
+    x, residual, dy = (rng.standard_normal((5, 4, 6)).astype(dtype) for _ in range(3))
+    layer, plain = (getattr(module, name)(np.int64(6), dtype=dtype) for _ in range(2))
+    assert_same_bits(layer.forward(x, residual=residual), plain.forward(x + residual))
+    assert layer.dresidual is None
+    dx = layer.backward(dy)
+    assert_same_bits(dx, plain.backward(dy))
+    assert layer.dresidual is dx
+    assert plain.dresidual is None
+    assert_same_bits(layer.dgamma, plain.dgamma)
+    layer.forward(x)
+    layer.backward(dy)
+    assert layer.dresidual is None  # not that of the call before

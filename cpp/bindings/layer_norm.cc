@@ -184,7 +184,7 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
   const Array means = dense_vector(input({f, "cache.mean"}, mean));
   const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));
   for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
-    require_dtype({f, name}, *vector, Dtype::kFloat64);
+    require_float64({f, name}, *vector);
     require_vector({f, name}, *vector, rows.rows());
   }
   const Array to = out_or_new({f, "out"}, out, "dy", gradient);

@@ -92,7 +92,7 @@ struct Channels {
   // Statistics, in float64.
   Array statistic(const char* name, py::handle value) const {
     const Array a = dense_vector(input({f, name}, value));
-    require_dtype({f, name}, a, Dtype::kFloat64);
+    require_float64({f, name}, a);
     require_vector({f, name}, a, count);
     return a;
   }
@@ -169,7 +169,7 @@ struct Parts {
 // Statistics of the parts as a dense array of (parts,) or (parts, channels).
 Array require_parts(const char* f, const char* name, py::handle value, std::size_t size) {
   const Array a = input({f, name}, value);
-  require_dtype({f, name}, a, Dtype::kFloat64);
+  require_float64({f, name}, a);
   if (a.size() != size || !a.dense()) {
     value_error({f, name}, "be as the forward left it", "shape " + shape_text(a.ndim(), a.shape()));
   }
@@ -318,7 +318,9 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
     positive = array.data();
   }
   const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
-  const Array to = needs_dx ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
+  const Array checked =
+      needs_dx || !out_arg.is_none() ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
+  const Array to = needs_dx ? checked : Array();
   const Array g = flag({f, "wrt"}, wants_residual) ? new_like(gradient) : Array();
   require_disjoint({f, "out"}, to, "cache.x", source);
   require_disjoint({f, "out"}, to, "cache.gamma", scale);
@@ -354,7 +356,7 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   return py::make_tuple(object(to), object(dgamma), object(dbeta), object(g));
 }
 
-// Mean and biased variance of each channel, and how many elements it has.
+// How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
 py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_stats";
   const Array from = input({f, "x"}, x);
@@ -362,15 +364,20 @@ py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   const Array w = like_x({f, "weights"}, weights, from);
   const Array mean = new_vector(Dtype::kFloat64, channels.count),
               var = new_vector(Dtype::kFloat64, channels.count);
-  double n = 0;
+  double n = 0, squares = 0;
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     double *m = mean.data<double>(), *v = var.data<double>();
     const Unlocked unlocked(from.size());
     n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
                                      v);
+    squares = n;
+    if (w && n > 0) {
+      const std::vector<std::ptrdiff_t> dims(from.shape(), from.shape() + from.ndim());
+      squares = n * (n / effective_count<T>(w.in<T>(), w, dims, channels.axis));
+    }
   });
-  return py::make_tuple(n, mean.object(), var.object());
+  return py::make_tuple(n, mean.object(), var.object(), squares);
 }
 
 // 1/√(var + eps), and that times gamma.

@@ -72,12 +72,7 @@ def batch_norm(
         if training:
             stats = _stats(x[part], axis, None if w is None else w[part])
             n = stats.count
-            if n > 0 and running_mean is not None:
-                running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-            elements = effective_count(n, None if w is None else w[part], axis)
-            if n > 0 and running_var is not None and not (unbiased and elements <= ONE_ELEMENT):
-                sample = stats.var * (elements / (elements - 1)) if unbiased else stats.var
-                running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+            batch_norm_update(stats, running_mean, running_var, momentum=momentum, unbiased=unbiased)
         else:
             assert running_mean is not None
             assert running_var is not None
@@ -173,13 +168,15 @@ def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
         # Once more on the deviations: NumPy adds along an outer axis one by one, which loses digits.
         mean += ((wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
         var = (np.square(wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
-    return BatchNormStats(n, mean, var)
+    elements = effective_count(n, w, axis)
+    return BatchNormStats(n, mean, var, squared_weights=n * (n / elements))
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     """The statistics of all batches together (Chan, Golub and LeVeque, 1979), merged in the order given."""
     parts = list(stats)
     count, mean = parts[0].count, np.array(parts[0].mean, dtype=np.float64)
+    squares = float(sum(part.squared_weights for part in parts))
     m2 = np.asarray(parts[0].var, dtype=np.float64) * count
     for part in parts[1:]:
         if part.count == 0:
@@ -189,7 +186,26 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
         mean = mean + delta * (part.count / total)
         m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
         count = total
-    return BatchNormStats(count, mean, m2 / count if count else m2)
+    return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
+
+
+def batch_norm_update(
+    stats: BatchNormStats,
+    running_mean: Array | None,
+    running_var: Array | None,
+    *,
+    momentum: float = 0.1,
+    unbiased: bool = True,
+) -> None:
+    """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw²."""
+    if stats.count == 0:
+        return
+    if running_mean is not None:
+        running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+    n = stats.count * (stats.count / stats.squared_weights)
+    if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
+        sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+        running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
 
 
 def batch_norm_apply(
