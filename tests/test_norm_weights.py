@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -74,14 +75,14 @@ def test_integer_weights_repeat(data: Data, dtype: type, rng: np.random.Generato
     share = np.where(times > 0, dy.dtype.type(1) / np.maximum(times, 1).astype(dtype), 0)
     spread = np.repeat((dy * share.reshape(-1, *[1] * (dy.ndim - 1))).astype(dtype), times, axis=0)
     present = times.astype(bool)
-    dy[~present] = 0
     mine, theirs = rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(spread, ref_cache)
     dx_terms, dgamma_terms, dbeta_terms = terms_of_gradients(dy, cache, data)
     starts = np.cumsum(times[present]) - times[present]
     within(mine[0][present], np.add.reduceat(theirs[0], starts, axis=0), bound(dtype, dx_terms), "dx")
     within(mine[1], theirs[1], bound(dtype, dgamma_terms), "dgamma")
     within(mine[2], theirs[2], bound(dtype, dbeta_terms), "dbeta")
-    assert (mine[0][~present] == 0).all()
+    scale = (arrays["gamma"] * cache.invstd if "gamma" in arrays else cache.invstd).astype(dtype)
+    assert_same_bits(mine[0][~present], (dy * data.along(scale))[~present])
 
 
 @pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
@@ -181,6 +182,58 @@ def test_what_lies_under_weight_0_does_not_count(data: Data, bad: float, dtype: 
         assert not np.isfinite(y[~there]).any()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("data", [*DATA, Data((40, 3, 130)), Data((600, 33)), Data((70, 5, 3))], ids=str)
+def test_what_lies_under_weight_0_reaches_no_gradient(
+    data: Data, bad: float, dtype: type, rng: np.random.Generator
+) -> None:
+    """dgamma, dbeta and the other positions' dx, to the bit, and those of a call on the rest alone."""
+    arrays, dy = data.make(dtype, rng), rng.standard_normal(data.shape).astype(dtype)
+    options: list[dict[str, Any]] = [{}, {"training": False}, {"activation": "relu"}]
+    if data.has_samples:
+        options.append({"virtual_batch_size": 2})
+    for pattern, option in itertools.product(range(3), options):
+        mask = rng.random(data.positions) < (0.3, 0.6, 0.97)[pattern]
+        mask.flat[[0, -1][pattern % 2]] = True
+        there = np.broadcast_to(mask, data.shape)
+        results = []
+        for x_there, dy_there in ((bad, dtype(2)), (dtype(1), bad), (dtype(-3), dtype(0))):
+            x, g = np.where(mask, arrays["x"], x_there), np.where(mask, dy, dy_there).astype(dtype)
+            _, cache, _ = call(rk, arrays | {"x": x}, data, weights=mask, **option)
+            results.append(rk.batch_norm_backward(g, cache))
+            for i, layout in enumerate(layouts(g)):
+                if i == pattern + 1:
+                    cache.x = next(a for j, (_, a) in enumerate(layouts(x)) if j == i)
+                    results.append(rk.batch_norm_backward(layout[1], cache))
+            _, ref_cache, _ = call(ref, arrays | {"x": x}, data, weights=mask, **option)
+            with np.errstate(invalid="ignore"):
+                expected = ref.batch_norm_backward(g, ref_cache)
+            terms = terms_of_gradients(np.where(mask, g, 0), cache_with(ref_cache, np.where(mask, x, 0)), data)
+            for got, wanted, term in zip(results[-1][1:3], expected[1:3], terms[1:], strict=True):
+                if "activation" not in option:  # the reference may find the other side of 0
+                    within(got, wanted, bound(dtype, term), (pattern, option))
+        for other in results[1:]:
+            assert_same_bits(other[0][there], results[0][0][there], (pattern, option))
+            assert_same_bits(other[1], results[0][1], (pattern, option))
+            assert_same_bits(other[2], results[0][2], (pattern, option))
+            assert np.isfinite(other[1]).all()
+            assert np.isfinite(other[2]).all()
+
+
+def cache_with(cache: Any, x: np.ndarray) -> Any:
+    cache.x = x
+    return cache
+
+
+@pytest.mark.parametrize("data", DATA, ids=str)
+def test_weights_without_0_change_no_sum_of_the_gradient(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    arrays, dy = data.make(dtype, rng), rng.standard_normal(data.shape).astype(dtype)
+    _, plain, _ = call(rk, arrays, data, training=False)
+    _, cache, _ = call(rk, arrays, data, training=False, weights=np.full(data.positions, 0.5, dtype))
+    for got, wanted in zip(rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(dy, plain), strict=True):
+        assert_same_bits(got, wanted)
+
+
 @pytest.mark.parametrize("data", DATA, ids=str)
 def test_weights_that_are_all_0(data: Data, dtype: type, rng: np.random.Generator) -> None:
     """No batch at all: the running statistics stay, mean and variance are 0, the gradient has no share of them."""
@@ -192,8 +245,10 @@ def test_weights_that_are_all_0(data: Data, dtype: type, rng: np.random.Generato
     zeros = {name: np.zeros(data.channels, dtype) for name in ("running_mean", "running_var")}
     expected, frozen, _ = call(rk, arrays | zeros, data, training=False)
     assert_same_bits(y, expected)
-    for got, wanted in zip(rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(dy, frozen), strict=True):
-        assert_same_bits(got, wanted)
+    gradients = rk.batch_norm_backward(dy, cache)
+    assert_same_bits(gradients[0], rk.batch_norm_backward(dy, frozen)[0])
+    assert not gradients[1].any()
+    assert not gradients[2].any()
     stats = rk.batch_norm_stats(arrays["x"], axis=data.axis, weights=np.zeros(data.shape[0], bool))
     assert stats.count == 0
     assert not stats.mean.any()
@@ -237,12 +292,15 @@ def test_weighted_statistics_and_gradients_in_parts(
     assert merged.count == pytest.approx(whole.count, rel=1e-14)
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(merged.var, whole.var, rtol=1e-12, atol=1e-25)
-    sums = [rk.batch_norm_backward_reduce(dy[p], x[p], whole, **options) for p in parts]
+    sums = [rk.batch_norm_backward_reduce(dy[p], x[p], whole, weights=w[p], **options) for p in parts]
+    all_at_once = ref.batch_norm_backward_reduce(dy, x, whole, weights=w, **options)
     totals = [np.sum([s[k] for s in sums], axis=0) for k in (0, 1)]
     terms = terms_of_gradients(dy, cache, data)
     dx, dgamma, dbeta = rk.batch_norm_backward(dy, cache)
     within(totals[0].astype(dtype), dbeta, bound(dtype, terms[2]), "dbeta")
     within(totals[1].astype(dtype), dgamma, bound(dtype, terms[1]), "dgamma")
+    for total, wanted, term in zip(totals, all_at_once, (terms[2], terms[1]), strict=True):
+        within(total, wanted, bound(dtype, term), "sums of the reference")
     pieces = [
         rk.batch_norm_backward_apply(dy[p], x[p], whole, *totals, arrays["gamma"], weights=w[p], **options)
         for p in parts
@@ -255,6 +313,12 @@ def test_weighted_statistics_and_gradients_in_parts(
 WEIGHTED: list[tuple[str, Callable[..., Any]]] = [
     ("batch_norm", lambda x, w, **o: rk.batch_norm(x, weights=w, training=True, **o)),
     ("batch_norm_stats", lambda x, w, **o: rk.batch_norm_stats(x, weights=w, **o)),
+    (
+        "batch_norm_backward_reduce",
+        lambda x, w, axis=1: rk.batch_norm_backward_reduce(
+            x, x, rk.batch_norm_stats(np.ones_like(x), axis=1), weights=w, axis=axis
+        ),
+    ),
     (
         "batch_norm_backward_apply",
         lambda x, w, axis=1: rk.batch_norm_backward_apply(

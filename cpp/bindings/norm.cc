@@ -21,22 +21,17 @@ int channel_axis(Arg arg, py::handle axis, const Array& x) {
   return static_cast<int>(i < 0 ? i + ndim : i);
 }
 
-// r ← (1 − momentum)·r + momentum·batch, through any stride.
+// r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
-  const auto updated = [&](T r, std::size_t c) {
-    return static_cast<T>((1 - momentum) * static_cast<double>(r) + momentum * (batch[c] * factor));
-  };
   if (running.dense()) {
-    T* r = running.data<T>();
-    for (std::size_t c = 0; c < running.size(); ++c) r[c] = updated(r[c], c);
-    return;
+    return batch_norm_update<T>(batch, momentum, factor, running.size(), running.data<T>());
   }
   char* p = running.bytes();
   for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
     T r;
     std::memcpy(&r, p, sizeof(T));
-    r = updated(r, c);
+    batch_norm_update<T>(batch + c, momentum, factor, 1, &r);
     std::memcpy(p, &r, sizeof(T));
   }
 }
@@ -418,7 +413,7 @@ py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma
 }
 
 py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
-                          py::handle axis) {
+                          py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_backward_reduce";
   const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
   require_dtype({f, "x"}, from, gradient.dtype());
@@ -426,6 +421,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
   const Channels channels(f, from, axis);
   const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
   const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array w = like_x({f, "weights"}, weights, from);
   const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
   const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
   visit(from.dtype(), [&](auto type) {
@@ -435,7 +431,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
     regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
-                                           Incoming<T>{gradient.in<T>()}, means, sum, hat);
+                                           Incoming<T>{gradient.in<T>()}, in<T>(w), means, sum, hat);
     for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
   });
   return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());

@@ -11,9 +11,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <type_traits>
-#include <vector>
 
 #include "core/streaming.h"
 #include "core/strided.h"
@@ -197,13 +197,14 @@ struct ColumnShape {
     panels = (cols + kPanel - 1) / kPanel;
   }
   std::size_t all_leaves() const { return leaves + (rest != 0); }
+  bool one_a_channel() const { return inner == 1 && fold == 1; }  // column
   // One number a channel as one a column.
   template <class From, class To>
   void spread(const From* of_channels, To* of_columns) const {
-    for (std::size_t c = 0; c < channels; ++c) {
-      if (inner == 1) {
-        of_columns[c] = static_cast<To>(of_channels[c]);
-      } else {
+    if (inner == 1) {
+      for (std::size_t c = 0; c < channels; ++c) of_columns[c] = static_cast<To>(of_channels[c]);
+    } else {
+      for (std::size_t c = 0; c < channels; ++c) {
         std::fill_n(of_columns + c * inner, inner, static_cast<To>(of_channels[c]));
       }
     }
@@ -279,9 +280,9 @@ class Cyclic {
     const std::size_t whole = width_ * (kMaxLanes / std::gcd(width_, kMaxLanes));
     period = whole <= 1024 ? whole : width_;  // 16 KiB of float32 coefficients at most
     length_ = (period + kMaxLanes + kLine - 1) / kLine * kLine;
-    values_.resize(K * length_ + kLine);
-    const std::size_t past = reinterpret_cast<std::uintptr_t>(values_.data()) % 64 / sizeof(T);
-    first_ = values_.data() + (past == 0 ? 0 : kLine - past);
+    values_ = std::make_unique_for_overwrite<T[]>(K * length_ + kLine);
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(values_.get()) % 64 / sizeof(T);
+    first_ = values_.get() + (past == 0 ? 0 : kLine - past);
   }
   T* operator[](std::size_t k) { return first_ + k * length_; }
   void spread() {
@@ -297,7 +298,7 @@ class Cyclic {
  private:
   static constexpr std::size_t kLine = 64 / sizeof(T);
   std::size_t channels_, inner_, width_, length_;
-  std::vector<T> values_;
+  std::unique_ptr<T[]> values_;
   T* first_;  // on a cache line
 };
 

@@ -22,17 +22,18 @@
 namespace regkern {
 template <class T>
 struct LayerNormTable {
-  void (*block_moments)(const T* x, std::size_t n, bool centred, double eps, double* mean, double* squares);
+  void (*block_moments)(const T* x, std::size_t n, bool fetch, bool centred, double eps, double* mean,
+                        double* squares);
   void (*row_apply)(const T* x, T* y, std::size_t n, const RowAffine<T>& s, std::size_t channel, double mean,
                     double invstd, std::size_t ahead);
   void (*normalize_rows)(const T* x, T* y, std::size_t rows, const RowAffine<T>& s, std::size_t channel,
                          double* mean, double* invstd);
   void (*add)(const T* x, const T* residual, T* y, std::size_t n);
-  void (*gradient_sums)(const T* x, const T* dy, const T* gamma, std::size_t planes, std::size_t n,
-                        double mean, GradientSums* sums);
-  void (*gradient_run)(const T* x, const T* dy, T* dx, std::size_t n, const RowAffine<T>& s,
-                       std::size_t channel, double mean, double invstd, const GradientSums& g, T* dgamma,
-                       T* dbeta);
+  GradientSums (*row_gradient_sums)(const T* x, const T* dy, const T* gamma, std::size_t n, double mean);
+  void (*plane_gradient_sums)(const T* x, const T* dy, std::size_t planes, std::size_t n, double mean,
+                              GradientSums* sums);
+  void (*gradient_run)(const T* x, const T* dy, T* dx, std::size_t n, const RowAffine<T>& s, const T* gamma,
+                       double mean, double invstd, const GradientSums& g, T* dgamma, T* dbeta);
   void (*gradient_rows)(const T* x, const T* dy, T* dx, std::size_t rows, const RowAffine<T>& s,
                         std::size_t channel, const double* mean, const double* invstd, T* dgamma, T* dbeta);
   void (*gradient_planes)(const T* x, const T* dy, T* dx, std::size_t planes, std::size_t n,
@@ -56,9 +57,10 @@ namespace HWY_NAMESPACE {
 
 template <class T>
 constexpr LayerNormTable<T> kLayerNormTable = {
-    &block_moments<T>,        &row_apply<T>,       &normalize_rows<T>,  &row_add<T>,        &gradient_sums<T>,
-    &gradient_run<T>,         &gradient_rows<T>,   &gradient_planes<T>, &column_moments<T>, &column_apply<T>,
-    &column_gradient_sums<T>, &column_gradient<T>, &row_flush<T>,       finish_stream};
+    &block_moments<T>,     &row_apply<T>,           &normalize_rows<T>, &row_add<T>,
+    &row_gradient_sums<T>, &plane_gradient_sums<T>, &gradient_run<T>,   &gradient_rows<T>,
+    &gradient_planes<T>,   &column_moments<T>,      &column_apply<T>,   &column_gradient_sums<T>,
+    &column_gradient<T>,   &row_flush<T>,           finish_stream};
 
 const LayerNormTable<float>& layer_norm_table_f32() { return kLayerNormTable<float>; }
 const LayerNormTable<double>& layer_norm_table_f64() { return kLayerNormTable<double>; }
@@ -116,16 +118,13 @@ std::size_t rows_in_sweep(const RowShape& s, bool far) {
   return std::max<std::size_t>(bytes / (s.length * sizeof(T)), 1);
 }
 
-// How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta.
-// Four, but rows of whole half pages would share sets of a first cache of 32 KiB; and the fewer rows are
-// swept at once, the better are fetching from a slow cache and writing mixed: 0.55 in place of 0.68 ns an
-// element.
+// How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta,
+// where they are not swept one by one by hand. Four, but rows of whole half pages would share sets of a first
+// cache of 32 KiB.
 template <class T>
-std::size_t rows_together(const RowShape& s, bool far) {
+std::size_t rows_together(const RowShape& s) {
   if (s.channels != s.length) return 1;
-  const std::size_t bytes = s.length * sizeof(T);
-  if (last_cache_is_slow()) return !far ? 4 : bytes < 2048 ? 2 : 1;
-  return bytes % 2048 == 0 ? 2 : 4;
+  return s.length * sizeof(T) % 2048 == 0 ? 2 : 4;
 }
 
 // Two sweeps over `units` that consist of `parts`: sum(unit, part) for all parts of a unit, finish(unit), and
@@ -172,8 +171,8 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
   const bool stream = worth_streaming(bytes) && x.data != y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
   const bool far = far_away(s, bytes) && elements.dense() && !summed;
-  const RowAffine<T> affine{centred, stream,     far,   eps,  s.length,
-                            s.inner, s.channels, gamma, beta, rows_in_sweep<T>(s, far)};
+  const RowAffine<T> affine{centred,    stream, far,  last_cache_is_slow(),    eps, s.length, s.inner,
+                            s.channels, gamma,  beta, rows_in_sweep<T>(s, far)};
   // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
   const auto summand = [&](std::size_t first, std::size_t n, T* in) {
     const T* p = elements.template load<0>(first, n, in);
@@ -210,8 +209,8 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
         const Run& run = runs[i];
         Moments& part = parts[row * runs.size() + i];
         part.n = static_cast<double>(run.n);
-        k.block_moments(summand(row * s.length + run.at, run.n, in), run.n, centred, eps, &part.mean,
-                        &part.m2);
+        k.block_moments(summand(row * s.length + run.at, run.n, in), run.n, affine.by_hand, centred, eps,
+                        &part.mean, &part.m2);
       },
       [&](std::size_t row) {
         Moments all;
@@ -232,9 +231,9 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
       [&] { k.finish_stream(stream); });
 }
 
-// The gradients of gamma and beta of some rows, zeros at first, and a copy of gamma, where their vectors are
-// aligned as those of the rows from `row` on: a store across two lines is dear. Other lines of other pages,
-// lest the loads of one wait for the stores of another.
+// The gradients of gamma and beta of some rows, zeros at first, and a copy of gamma, ones for nullptr, where
+// their vectors are aligned as those of the rows from `row` on: a store across two lines is dear. Other lines
+// of other pages, lest the loads of one wait for the stores of another.
 template <class T>
 class ParameterRows {
  public:
@@ -243,19 +242,22 @@ class ParameterRows {
     memory_.resize(3 * stride_ + 2 * kLine);
     const auto line_of = [](const T* p) { return reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % kLine; };
     first_ = memory_.data() + (line_of(row) + kLine - line_of(memory_.data())) % kLine;
-    if (gamma != nullptr) gamma_ = std::copy_n(gamma, n, first_ + 2 * stride_) - n;
+    if (gamma != nullptr) {
+      std::copy_n(gamma, n, first_ + 2 * stride_);
+    } else {
+      std::fill_n(first_ + 2 * stride_, n, T(1));
+    }
   }
 
   T* dgamma() const { return first_; }
   T* dbeta() const { return first_ + stride_; }
-  const T* gamma() const { return gamma_; }
+  const T* gamma() const { return first_ + 2 * stride_; }
 
  private:
   static constexpr std::size_t kLine = 64 / sizeof(T);
   std::size_t stride_;
   std::vector<T> memory_;
   T* first_;
-  const T* gamma_ = nullptr;
 };
 
 // Every element of a row has its own affine parameters. A grid of the shape alone: some groups of rows, each
@@ -271,8 +273,8 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
   const bool stream = worth_streaming(bytes) && elements.dense() && s.length * sizeof(T) % 64 == 0 &&
                       dx.data != dy.data && s.length >= 64;
   const bool far = far_away(s, bytes);
-  const RowAffine<T> affine{centred, stream,     far,   0,       s.length,
-                            1,       s.channels, gamma, nullptr, rows_together<T>(s, far)};
+  const RowAffine<T> affine{centred,    stream, far,     last_cache_is_slow(), 0, s.length, 1,
+                            s.channels, gamma,  nullptr, rows_together<T>(s)};
   constexpr std::size_t kFlush = 32, kGroups = 32;
   const std::size_t cycle = s.channels / s.length;  // rows until the affine parameters come again
   const std::size_t cycles = s.rows / cycle;
@@ -324,14 +326,15 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
     const std::vector<Run> runs = runs_of_row(s);
     std::vector<GradientSums> parts(s.rows * runs.size());
     std::vector<T> part(2 * groups * s.channels);
+    const std::vector<T> ones(gamma ? 0 : kRowBlock, T(1));
+    const auto gamma_of = [&](std::size_t channel) { return gamma ? gamma + channel : ones.data(); };
     const auto sum = [&](std::size_t row, std::size_t i) {
       alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
       const Run& run = runs[i];
       const std::size_t first = row * s.length + run.at;
-      k.gradient_sums(elements.template load<1>(first, run.n, x_block),
-                      elements.template load<0>(first, run.n, dy_block),
-                      gamma ? gamma + s.first_channel(row) + run.channel : nullptr, 1, run.n, mean[row],
-                      &parts[row * runs.size() + i]);
+      parts[row * runs.size() + i] = k.row_gradient_sums(
+          elements.template load<1>(first, run.n, x_block), elements.template load<0>(first, run.n, dy_block),
+          gamma_of(s.first_channel(row) + run.channel), run.n, mean[row]);
     };
     const auto apply = [&](std::size_t row, std::size_t i) {
       alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
@@ -345,7 +348,7 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
       const std::size_t cycle_of_row = row / cycle, group = cycle_of_row / group_cycles;
       const std::size_t at_gamma = 2 * group * s.channels + channel, at_beta = at_gamma + s.channels;
       const auto [total_gamma, total_beta] = sums_of(group);
-      k.gradient_run(v, g, to, run.n, affine, channel, mean[row], invstd[row], all, &part[at_gamma],
+      k.gradient_run(v, g, to, run.n, affine, gamma_of(channel), mean[row], invstd[row], all, &part[at_gamma],
                      &part[at_beta]);
       elements.template store<2>(first, run.n, to);
       const std::size_t done = cycle_of_row % group_cycles + 1;
@@ -393,8 +396,16 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
   const Elements<In<T>, In<T>, Out<T>> elements(s.shape, Order::kC, dy, x, dx);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.inner >= 256;
-  const RowAffine<T> affine{
-      true, stream, far_away(s, bytes) && elements.dense(), 0, s.length, s.inner, s.channels, gamma, nullptr};
+  const RowAffine<T> affine{true,
+                            stream,
+                            far_away(s, bytes) && elements.dense(),
+                            last_cache_is_slow(),
+                            0,
+                            s.length,
+                            s.inner,
+                            s.channels,
+                            gamma,
+                            nullptr};
   const std::vector<Run> runs = runs_of_row(s);
   const std::size_t planes = s.row_channels, pieces = (s.inner + kRowBlock - 1) / kRowBlock;
   std::vector<GradientSums> parts(s.rows * planes * pieces), of_row(s.rows);
@@ -404,10 +415,10 @@ void gradient_in_planes(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const T
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
         const Run& run = runs[i];
         const std::size_t first = row * s.length + run.at;
-        k.gradient_sums(elements.template load<1>(first, run.n, x_block),
-                        elements.template load<0>(first, run.n, dy_block), nullptr, run.planes,
-                        std::min(run.n, s.inner), mean[row],
-                        &parts[(row * planes + run.channel) * pieces + run.piece]);
+        k.plane_gradient_sums(elements.template load<1>(first, run.n, x_block),
+                              elements.template load<0>(first, run.n, dy_block), run.planes,
+                              std::min(run.n, s.inner), mean[row],
+                              &parts[(row * planes + run.channel) * pieces + run.piece]);
       },
       [&](std::size_t row) {
         GradientSums all;

@@ -5,6 +5,7 @@
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "core/channels.h"
@@ -29,9 +30,11 @@ struct NormTable {
   void (*column_gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
                                std::size_t rows, std::size_t cols, const T* mean, double* sum,
                                double* sum_dev);
+  void (*leave_out)(const T* from, const T* w, std::size_t n, T* a);
   void (*choose_shifts)(const T* const* samples, std::size_t n, double* shift);
-  bool (*statistics)(const double* w, const double* x, const double* xx, const double* shift, std::size_t n,
+  bool (*statistics)(double count, const double* x, const double* xx, const double* shift, std::size_t n,
                      double* mean, double* var);
+  void (*update)(const double* batch, double momentum, double factor, std::size_t n, T* running);
   void (*scales)(const double* var, const T* gamma, const T* beta, double eps, std::size_t n, double* invstd,
                  double* scale, double* shift);
   void (*affine_arrays)(const double* mean, const double* scale, const double* shift, std::size_t n, T* means,
@@ -68,8 +71,10 @@ constexpr NormTable<T> kNormTable = {&moments<T>,
                                      &column_moments<T>,
                                      &column_weighted_moments<T>,
                                      &column_gradient_sums<T>,
+                                     &leave_out<T>,
                                      &choose_shifts<T>,
                                      &statistics,
+                                     &update<T>,
                                      &scales<T>,
                                      &affine_arrays<T>,
                                      &centre_sums<T>,
@@ -112,10 +117,17 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
 // --- statistics ---
 
 // Sums about a shift that all elements of a channel have in common, so that those of its parts simply add up.
-// The shift is 0 or, where the mean is large beside the deviations, an element of the channel.
+// The shift is 0 or, where the mean is large beside the deviations, an element of the channel. Memory is left
+// as it comes: of a batch of some hundred rows, clearing it would be a percent of the time.
 struct Sums {
-  explicit Sums(std::size_t channels) : shift(channels), w(channels), x(channels), xx(channels) {}
-  std::vector<double> shift, w, x, xx;
+  explicit Sums(std::size_t channels)
+      : room(std::make_unique_for_overwrite<double[]>(3 * channels)),
+        shift(room.get()),
+        x(shift + channels),
+        xx(x + channels) {}
+  std::unique_ptr<double[]> room;
+  double *shift, *x, *xx;
+  double count = 0;  // elements a channel, or the sum of their weights
 };
 
 // Shifts are taken from this many elements of a channel. A pass over the data is repeated if one of them was
@@ -131,8 +143,9 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
   struct Part {
     double w, x, xx;
   };
-  std::vector<Part> partial(channels * grid.leaves);
-  threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+  const std::size_t units = channels * grid.leaves;
+  const auto partial = std::make_unique_for_overwrite<Part[]>(units);
+  threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T x_buffer[kLeaf], w_buffer[kLeaf];
     for (std::size_t u = begin; u < end; ++u) {
       const auto [channel, leaf_index] = grid.unit(u, channels);
@@ -145,6 +158,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
         part.w = static_cast<double>(leaf.size());
         continue;
       }
+      part = {};
       for (std::size_t r = 0; r < leaf.rows; ++r) {  // row by row, as dense rows are not one run
         const T* p = x.load(c, leaf.row + r, leaf.col, leaf.cols, x_buffer);
         const T* q = weights->load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
@@ -160,7 +174,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
       const Part& part = partial[c * grid.leaves + i];
       all = {all.w + part.w, all.x + part.x, all.xx + part.xx};
     }
-    sums.w[range.begin + c] = all.w;
+    sums.count = all.w;  // the same for every channel
     sums.x[range.begin + c] = all.x;
     sums.xx[range.begin + c] = all.xx;
   }
@@ -219,12 +233,20 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
   const NormTable<T>& k = table<T>();
   const ColumnShape s(shape);
   // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
-  const std::size_t stride = (weights == nullptr ? 2 : 3) * s.cols;
-  std::vector<double> partial(stride * s.all_leaves(), 0.0), shift(s.cols);
-  s.spread(sums.shift.data(), shift.data());
+  const std::size_t kinds = weights == nullptr ? 2 : 3, stride = kinds * s.cols;
+  const auto partial = std::make_unique_for_overwrite<double[]>(stride * s.all_leaves());
+  if (s.rest != 0) std::fill_n(&partial[s.leaves * stride], stride, 0.0);  // has not all columns
+  std::vector<double> spread;
+  const double* shift = sums.shift;
+  if (!s.one_a_channel()) {
+    spread.resize(s.cols);
+    s.spread(sums.shift, spread.data());
+    shift = spread.data();
+  }
   for_panels(
       s, team, [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
         double *first = &partial[leaf * stride + col], *second = first + s.cols, *w = second + s.cols;
+        for (std::size_t i = 0; i < kinds; ++i) std::fill_n(first + i * s.cols, cols, 0.0);
         const double* about = &shift[col];
         if (weights == nullptr) {
           for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
@@ -238,12 +260,14 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
                                });
         }
       });
-  add_leaves(s, partial.data(), stride, sums.x.data());
-  add_leaves(s, partial.data() + s.cols, stride, sums.xx.data());
+  add_leaves(s, partial.get(), stride, sums.x);
+  add_leaves(s, partial.get() + s.cols, stride, sums.xx);
   if (weights == nullptr) {
-    std::fill(sums.w.begin(), sums.w.end(), static_cast<double>(shape.count()));
+    sums.count = static_cast<double>(shape.count());
   } else {
-    add_leaves(s, partial.data() + 2 * s.cols, stride, sums.w.data());
+    std::vector<double> w(s.channels);
+    add_leaves(s, partial.get() + 2 * s.cols, stride, w.data());
+    sums.count = w[0];  // the same for every channel
   }
 }
 
@@ -286,7 +310,7 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
 template <class T>
 void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, int team,
                  Sums& sums, double* mean, double* var) {
-  sample_shifts(s, range, x, weights, sums.shift.data());
+  sample_shifts(s, range, x, weights, sums.shift);
   for (int pass = 1;; ++pass) {
     if (s.planar()) {
       const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
@@ -296,8 +320,8 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
       column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
     }
     const std::size_t at = range.begin;
-    if (table<T>().statistics(&sums.w[at], &sums.x[at], &sums.xx[at], &sums.shift[at], range.size(),
-                              mean + at, var + at) ||
+    if (table<T>().statistics(sums.count, sums.x + at, sums.xx + at, sums.shift + at, range.size(), mean + at,
+                              var + at) ||
         pass == kPasses) {
       return;
     }
@@ -404,11 +428,27 @@ const T* load_gated(const Columns<const T>& dy, const Incoming<T>& incoming, std
   return buffer;
 }
 
-// Σg and Σg·(x − mean) of a range of channels.
+// Whether one of n positions has weight 0. All channels have the same weights.
+template <class T>
+bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t first, std::size_t n) {
+  T buffer[kPiece];
+  for (const std::size_t end = first + n; first < end;) {
+    const std::size_t some = std::min(kPiece, end - first);
+    const T* w = weights.load(0, first / inner, first % inner, some, buffer);
+    if (std::find(w, w + some, T(0)) != w + some) return true;
+    first += some;
+  }
+  return false;
+}
+
+// Σg and Σg·(x − mean) of a range of channels, over the positions whose weight is not 0. Pieces where some
+// are go through buffers.
 template <class T>
 void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
-                  const double* mean, int team, double* sum_dy, double* sum_dev) {
+                  In<T> weights, const double* mean, int team, double* sum_dy, double* sum_dev) {
   const NormTable<T>& k = table<T>();
+  const bool weighted = weights.data != nullptr;
+  const Planes<const T> weight_planes(s, weights.data, weights.strides);
   if (s.planar()) {
     const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides);
     const PlanarGrid grid(s);
@@ -417,8 +457,13 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     };
     const std::size_t channels = range.size();
     std::vector<Part> partial(channels * grid.leaves);
+    std::vector<char> gaps(grid.leaves);
+    for (std::size_t i = 0; weighted && i < grid.leaves; ++i) {
+      const PlanarGrid::Leaf leaf = grid[i];
+      gaps[i] = any_left_out(weight_planes, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
+    }
     threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
-      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf];
+      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
       for (std::size_t u = begin; u < end; ++u) {
         const auto [channel, leaf_index] = grid.unit(u, channels);
         const std::size_t c = range.begin + channel;
@@ -427,10 +472,21 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
         const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
         const T* q =
             load_gated(s, dy_planes, incoming, c, leaf.row, leaf.col, leaf.rows, leaf.cols, dy_buffer);
-        const std::ptrdiff_t step =
-            q == dy_buffer ? static_cast<std::ptrdiff_t>(leaf.cols) : dy_planes.row_stride(leaf.cols);
-        k.gradient_sums(p, x_planes.row_stride(leaf.cols), q, step, leaf.rows, leaf.cols,
-                        static_cast<T>(mean[c]), &part.sum, &part.sum_dev);
+        std::ptrdiff_t x_step = x_planes.row_stride(leaf.cols), step = static_cast<std::ptrdiff_t>(leaf.cols);
+        const std::ptrdiff_t dy_step = q == dy_buffer ? step : dy_planes.row_stride(leaf.cols);
+        if (gaps[leaf_index]) {
+          for (std::size_t r = 0; r < leaf.rows; ++r) {
+            const T* w = weight_planes.load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
+            const auto row = static_cast<std::ptrdiff_t>(r), to = row * step;
+            k.leave_out(p + row * x_step, w, leaf.cols, x_buffer + to);
+            k.leave_out(q + row * dy_step, w, leaf.cols, dy_buffer + to);
+          }
+          k.gradient_sums(x_buffer, step, dy_buffer, step, leaf.rows, leaf.cols, static_cast<T>(mean[c]),
+                          &part.sum, &part.sum_dev);
+          continue;
+        }
+        k.gradient_sums(p, x_step, q, dy_step, leaf.rows, leaf.cols, static_cast<T>(mean[c]), &part.sum,
+                        &part.sum_dev);
       }
     });
     const Part* part = partial.data();
@@ -444,27 +500,42 @@ void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, con
     }
   } else {
     const Columns<const T> x_columns(s, x.data, x.strides),
-        dy_columns(s, incoming.dy.data, incoming.dy.strides);
+        dy_columns(s, incoming.dy.data, incoming.dy.strides), w_columns(s, weights.data, weights.strides);
     const ColumnShape grid(s);
     const std::size_t stride = 2 * grid.cols;
     std::vector<double> partial(stride * grid.all_leaves(), 0.0);
     std::vector<T> means(grid.cols);
     grid.spread(mean, means.data());
     const bool gated = incoming.positive != nullptr;
+    const auto gate_rows = [&](T* g, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+      for (std::size_t i = 0; i < rows; ++i, g += cols) {
+        k.gate(g, incoming.positive, (row + i) * grid.cols + col, g, cols,
+               static_cast<T>(incoming.negative_slope));
+      }
+    };
     for_panels(grid, team,
                [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-                 double* sum = &partial[leaf * stride + col];
+                 double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
+                 const std::size_t first = row * grid.fold * s.inner;
+                 const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
+                 if (weighted && any_left_out(weight_planes, s.inner, first, positions)) {
+                   for_row_groups<T, 3>(grid, row, rows, col, cols, {&x_columns, &dy_columns, &w_columns},
+                                        false, [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                          // p points to buffers
+                                          T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);
+                                          if (gated) gate_rows(g, at, n, col, cols);
+                                          k.leave_out(v, p[2], n * cols, v);
+                                          k.leave_out(g, p[2], n * cols, g);
+                                          k.column_gradient_sums(v, step, g, step, n, cols, &means[col], sum,
+                                                                 dev);
+                                        });
+                   return;
+                 }
                  for_row_groups<T, 2>(grid, row, rows, col, cols, {&x_columns, &dy_columns}, !gated,
-                                      [&](std::size_t at, std::size_t n, auto p, std::ptrdiff_t step) {
-                                        if (gated) {  // in the buffer that p[1] is
-                                          T* g = const_cast<T*>(p[1]);
-                                          for (std::size_t i = 0; i < n; ++i, g += cols) {
-                                            k.gate(g, incoming.positive, (at + i) * grid.cols + col, g, cols,
-                                                   static_cast<T>(incoming.negative_slope));
-                                          }
-                                        }
+                                      [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                        if (gated) gate_rows(const_cast<T*>(p[1]), at, n, col, cols);
                                         k.column_gradient_sums(p[0], step, p[1], step, n, cols, &means[col],
-                                                               sum, sum + grid.cols);
+                                                               sum, dev);
                                       });
                });
     add_leaves(grid, partial.data(), stride, sum_dy);
@@ -484,12 +555,13 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
   const std::size_t bytes = bytes_of<T>(s, 3);
   const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
   const bool in_place = incoming.dy.data == dx.data;
-  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);  // zeros
+  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);
   const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
   const AffineArrays<T> scales{c[0], c[1], c[2]};
   const std::size_t at = range.begin;
   const T* gammas = gamma ? gamma + at : nullptr;
   if (frozen) {
+    for (const std::size_t none : {0, 2}) std::fill_n(c[none], range.size(), T(0));
     for (std::size_t i = 0; i < range.size(); ++i) {
       c[1][i] = static_cast<T>(gammas ? static_cast<double>(gammas[i]) * invstd[at + i] : invstd[at + i]);
     }
@@ -584,7 +656,7 @@ double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* m
   if (s.shape.size == 0) return 0;
   Sums sums(s.channels);
   range_stats(s, {0, s.channels}, x, weights, threading::team_for(bytes_of<T>(s, 2)), sums, mean, var);
-  return sums.w[0];
+  return sums.count;
 }
 
 template <class T>
@@ -595,17 +667,23 @@ void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* me
 }
 
 template <class T>
+void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running) {
+  table<T>().update(batch, momentum, factor, n, running);
+}
+
+template <class T>
 double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y, const T* gamma,
                         const T* beta, double eps, double* mean, double* var, double* invstd,
                         const Epilogue<T>& epilogue) {
   std::fill_n(mean, s.channels, 0.0);
   std::fill_n(var, s.channels, 0.0);
   Sums sums(s.channels);
-  std::vector<double> scales(s.channels), shifts(s.channels);
+  const auto room = std::make_unique_for_overwrite<double[]>(2 * s.channels);
+  double *scales = room.get(), *shifts = scales + s.channels;
   const auto coefficients = [&](const ChannelRange& range) {
     const std::size_t at = range.begin;
     table<T>().scales(var + at, gamma ? gamma + at : nullptr, beta ? beta + at : nullptr, eps, range.size(),
-                      invstd + at, &scales[at], &shifts[at]);
+                      invstd + at, scales + at, shifts + at);
   };
   if (s.shape.size == 0) {
     coefficients({0, s.channels});
@@ -614,18 +692,19 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, int team) {
     range_stats(s, range, x, weights, team, sums, mean, var);
     coefficients(range);
-    range_apply(s, range, x, y, mean, scales.data(), shifts.data(), epilogue, team);
+    range_apply(s, range, x, y, mean, scales, shifts, epilogue, team);
   });
-  return sums.w[0];
+  return sums.count;
 }
 
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T>& dy, const double* mean,
-                                double* sum_dy, double* sum_dev) {
+void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights,
+                                const double* mean, double* sum_dy, double* sum_dev) {
   std::fill_n(sum_dy, s.channels, 0.0);
   std::fill_n(sum_dev, s.channels, 0.0);
   if (s.shape.size == 0) return;
-  range_reduce(s, {0, s.channels}, x, dy, mean, threading::team_for(bytes_of<T>(s, 3)), sum_dy, sum_dev);
+  range_reduce(s, {0, s.channels}, x, dy, weights, mean, threading::team_for(bytes_of<T>(s, 3)), sum_dy,
+               sum_dev);
 }
 
 template <class T>
@@ -654,7 +733,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   }
   for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, int team) {
     // dgamma holds Σg·(x − mean) until the end
-    if (reduces) range_reduce(s, range, x, dy, mean, team, dbeta, dgamma);
+    if (reduces) range_reduce(s, range, x, dy, weights, mean, team, dbeta, dgamma);
     if (dx.data != nullptr || residual.data != nullptr) {
       range_gradient(s, range, x, dy, weights, dx, residual, !training, n, mean, invstd, gamma, dbeta, dgamma,
                      team);
@@ -667,10 +746,11 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   template double batch_norm_stats(const ChannelShape&, In<T>, In<T>, double*, double*);                   \
   template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
                                  const double*, const Epilogue<T>&);                                       \
+  template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
   template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,  \
                                    double*, double*, double*, const Epilogue<T>&);                         \
-  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, const double*,  \
-                                           double*, double*);                                              \
+  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, In<T>,          \
+                                           const double*, double*, double*);                               \
   template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,   \
                                           Out<T>, double, const double*, const double*, const T*,          \
                                           const double*, const double*);                                   \

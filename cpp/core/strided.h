@@ -60,6 +60,10 @@ struct Strided {
       const std::ptrdiff_t step = strides[ndim - (ndim > 0)];
       if (step == sizeof(T)) {
         std::memcpy(to, from, length * sizeof(T));
+      } else if (step == 0) {
+        T value;
+        std::memcpy(&value, from, sizeof(T));
+        std::fill_n(to, length, value);
       } else {
         for (std::size_t i = 0; i < length; ++i, from += step) std::memcpy(to + i, from, sizeof(T));
       }

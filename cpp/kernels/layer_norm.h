@@ -14,10 +14,11 @@ inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficien
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
 // How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
-// around the cache; `far`: the rows are not in it; `together`: how many of them share a sweep.
+// around the cache; `far`: the rows are not in it; `by_hand`: caches are slow, so that every line is fetched
+// by hand; `together`: how many rows share a sweep.
 template <class T>
 struct RowAffine {
-  bool centred, stream, far;
+  bool centred, stream, far, by_hand;
   double eps;
   std::size_t length, inner, channels;
   const T *gamma, *beta;

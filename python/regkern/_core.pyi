@@ -138,7 +138,13 @@ def batch_norm_backward_apply(
     out: Array | None,
 ) -> Array: ...
 def batch_norm_backward_reduce(
-    dy: ArrayLike, x: ArrayLike, mean: NDArray[np.float64], var: NDArray[np.float64], eps: float, axis: int
+    dy: ArrayLike,
+    x: ArrayLike,
+    mean: NDArray[np.float64],
+    var: NDArray[np.float64],
+    eps: float,
+    axis: int,
+    weights: Array | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def batch_norm_stats(
     x: ArrayLike, axis: int, weights: Array | None

@@ -80,7 +80,7 @@ def batch_norm(
     weights : (N,) ndarray, or one that broadcasts to x's shape with length 1 for the channels, optional
         Weights >= 0 of samples or positions in the statistics, of x's dtype or boolean: a padding mask, True where
         there is data. n is then their sum. Positions of weight 0 are normalized too, but whatever they hold, NaN
-        too, does not enter the statistics.
+        too, enters neither the statistics nor the gradients of gamma, beta and other positions.
     virtual_batch_size : int >= 1, optional
         Statistics of every so many samples for themselves in training, as if each were a call of its own ("ghost" batch
         norm); the last virtual batch may be smaller. The running statistics take one after the other.
@@ -134,8 +134,9 @@ def batch_norm(
            [1.5, 1.5]])
     """
     f = "batch_norm"
-    slope = activation_slope(f, activation, negative_slope)
-    weights = _weights(f, weights, x, axis)
+    slope = None if activation is None else activation_slope(f, activation, negative_slope)
+    if weights is not None:
+        weights = _weights(f, weights, x, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
         x,
         gamma,
@@ -180,13 +181,14 @@ def batch_norm_backward(
 
     .. math::
 
-        d\beta = \sum g, \quad d\gamma = \sum g\,\hat x, \quad dr = g, \quad
+        d\beta = \sum_{w > 0} g, \quad d\gamma = \sum_{w > 0} g\,\hat x, \quad dr = g, \quad
         dx = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
              \left(g - w \frac{d\beta}{n} - w \hat x\,\frac{d\gamma}{n}\right)
 
     g is dy, and 0 or ``negative_slope``·dy where the activation met a number <= 0; w are the weights, 1 where there are
     none, and n their sum. After an inference call the statistics do not depend on x and the last two terms of dx are
-    absent.
+    absent. Positions of weight 0 are left out of the sums, whatever x and dy hold there; their own dx and dr are as the
+    formula says, NaN of NaN.
 
     Parameters
     ----------
@@ -474,11 +476,17 @@ def batch_norm_apply(
 
 
 def batch_norm_backward_reduce(
-    dy: ArrayLike, x: ArrayLike, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1
+    dy: ArrayLike,
+    x: ArrayLike,
+    stats: BatchNormStats,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    weights: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     r"""The sums of the backward pass, to be added up over processes. They are dbeta and dgamma.
 
-    .. math:: \sum dy, \qquad \sum dy\, \hat x
+    .. math:: \sum_{w > 0} dy, \qquad \sum_{w > 0} dy\, \hat x
 
     Parameters
     ----------
@@ -490,6 +498,8 @@ def batch_norm_backward_reduce(
         What the forward used.
     eps : float, >= 0, default 1e-5
     axis : int, default 1
+    weights : ndarray, optional
+        Those that ``stats`` were made with: positions of weight 0 are left out, whatever they hold.
 
     Returns
     -------
@@ -513,8 +523,9 @@ def batch_norm_backward_reduce(
     >>> rk.batch_norm_backward_reduce(np.array([[1.0, 0.0], [0.0, 2.0]]), x, rk.batch_norm_stats(x), eps=0)
     (array([1., 2.]), array([-1.,  2.]))
     """
-    _require_stats("batch_norm_backward_reduce", stats)
-    return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis)
+    f = "batch_norm_backward_reduce"
+    _require_stats(f, stats)
+    return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis, _weights(f, weights, x, axis))
 
 
 def batch_norm_backward_apply(

@@ -67,15 +67,19 @@ double batch_norm_train(const ChannelShape& shape, In<T> x, In<T> weights, Out<T
                         const T* beta, double eps, double* mean, double* var, double* invstd,
                         const Epilogue<T>& epilogue = {});
 
+// running ← (1 − momentum)·running + momentum·(batch·factor) for n channels.
+template <class T>
+void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running);
+
 // The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
 // before the activation:
 //   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean);
 //   dx = g·s − w·(sum_dy·s + (x − mean)·s·invstd²·sum_dev)/n with s = gamma·invstd and n the sum of all
 //   weights (of elements, where there are none and w is 1). g itself goes to `residual` where that is wanted.
-//   dx or the other may be dy.
+//   dx or the other may be dy. The sums leave out what has weight 0.
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, const double* mean,
-                                double* sum_dy, double* sum_dev);
+void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
+                                const double* mean, double* sum_dy, double* sum_dev);
 template <class T>
 void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
                                Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,

@@ -9,6 +9,8 @@ but the channel's, each position with a weight w (1 where there are none) and n 
     dx = gamma·invstd·(g − w·(Σg/n + x̂·Σ(g·x̂)/n))   (training: mean and invstd depend on x)
     dx = gamma·invstd·g                             (inference: they do not)
     dgamma = Σ g·x̂,   dbeta = Σ g,   dresidual = g
+
+All sums leave out positions of weight 0, whatever they hold.
 """
 
 from __future__ import annotations
@@ -132,7 +134,9 @@ def batch_norm_backward(
     for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):
         invstd = _per_channel(inv, ndim, axis)
         xhat = (x[part].astype(np.float64) - _per_channel(mean, ndim, axis)) * invstd
-        sum_g, sum_g_xhat = g[part].sum(axis=others), (g[part] * xhat).sum(axis=others)
+        counted = True if cache.weights is None else cache.weights[part] != 0
+        sum_g = np.where(counted, g[part], 0.0).sum(axis=others)
+        sum_g_xhat = np.where(counted, g[part] * xhat, 0.0).sum(axis=others)
         dgamma, dbeta = dgamma + sum_g_xhat, dbeta + sum_g
         d = g[part]
         if cache.training and n > 0:
@@ -224,14 +228,18 @@ def batch_norm_apply(
 
 
 def batch_norm_backward_reduce(
-    dy: Array, x: Array, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1
+    dy: Array, x: Array, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1, weights: Array | None = None
 ) -> tuple[Array, Array]:
-    """Σdy and Σdy·x̂ of every channel: dbeta and dgamma."""
+    """Σdy and Σdy·x̂ of every channel, without what has weight 0: dbeta and dgamma."""
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    w = sample_weights("batch_norm_backward_reduce", weights, x.shape, axis, x.dtype)
     invstd = 1 / np.sqrt(stats.var + eps)
     deviation = x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)
     wide = dy.astype(np.float64)
-    return wide.sum(axis=others), (wide * deviation).sum(axis=others) * invstd
+    product = wide * deviation
+    if w is not None:
+        wide, product = np.where(w == 0, 0.0, wide), np.where(w == 0, 0.0, product)
+    return wide.sum(axis=others), product.sum(axis=others) * invstd
 
 
 def batch_norm_backward_apply(
