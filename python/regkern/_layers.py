@@ -6,6 +6,7 @@ subclasses of :mod:`regkern` and :mod:`regkern.reference` name as ``_forward`` a
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -162,7 +163,8 @@ class BatchNormStats:
     mean, var : (C,) ndarray of float64
         Mean and biased variance.
     squared_weights : float
-        Sum of the squares of the weights; the count where there are none, or where they are 0 or 1.
+        Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
+        stands for that.
     """
 
     count: float
@@ -170,9 +172,10 @@ class BatchNormStats:
     var: Array
     squared_weights: float = field(default=np.nan, repr=False)
 
-    def __post_init__(self) -> None:
-        if np.isnan(self.squared_weights):
-            object.__setattr__(self, "squared_weights", self.count)
+    @property
+    def squares(self) -> float:
+        """The sum of squared weights, the count where it was not given."""
+        return self.count if math.isnan(self.squared_weights) else self.squared_weights
 
 
 @dataclass(eq=False, slots=True)
@@ -422,7 +425,7 @@ class BatchNormLayer(_Layer):
         return y
 
     def _has_variance(self, cache: BatchNormCache) -> bool:
-        count = float(cache.count[0])
+        count: float = cache.count.item()
         if not self.unbiased:
             return count > 0
         return effective_count(count, cache.weights, cache.axis) > ONE_ELEMENT
@@ -591,6 +594,7 @@ class RowNormLayer(AffineLayer):
         self.normalized_shape = tuple(self._size("normalized_shape", n) for n in shape)
         if not self.normalized_shape:
             raise ValueError(f"{type(self).__name__}: normalized_shape must name one axis at least, got ()")
+        self._axis = -len(self.normalized_shape)
         super().__init__(self.normalized_shape, affine, bias, dtype)
 
     def forward(
@@ -599,7 +603,8 @@ class RowNormLayer(AffineLayer):
         """Normalize x, or x + residual; training and inference are the same."""
         del training
         y, self.cache = self._call(x, out, residual)
-        self._added, self.dresidual = residual is not None, None
+        if self._added or residual is not None:
+            self._added, self.dresidual = residual is not None, None
         return y
 
 
@@ -630,7 +635,7 @@ class LayerNormLayer(RowNormLayer):
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, self.beta, axis=-len(self.normalized_shape), eps=self.eps, residual=residual, out=out
+            x, self.gamma, self.beta, axis=self._axis, eps=self.eps, residual=residual, out=out
         )
         return result
 
@@ -665,7 +670,7 @@ class RMSNormLayer(RowNormLayer):
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, axis=-len(self.normalized_shape), eps=self.eps, residual=residual, out=out
+            x, self.gamma, axis=self._axis, eps=self.eps, residual=residual, out=out
         )
         return result
 

@@ -253,17 +253,32 @@ def batch_norm_backward(
     return tuple([found[name] for name in names])  # type: ignore[misc]
 
 
+_DOUBLE = np.dtype(np.float64)
+
+
 def _require_stats(function: str, stats: Any) -> None:
     if not isinstance(stats, BatchNormStats):
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
 
 
 def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
-    """The same with arrays that NumPy can compute with."""
-    counts = [nonnegative(function, f"stats.{name}", getattr(stats, name)) for name in ("count", "squared_weights")]
+    """The same with arrays that NumPy can compute with; itself where it comes from here."""
+    mean, var, double = stats.mean, stats.var, _DOUBLE
+    if (
+        type(mean) is type(var) is np.ndarray
+        and mean.dtype is double
+        and var.dtype is double
+        and mean.shape == var.shape
+        and mean.ndim == 1
+        and type(stats.count) is float
+        and 0 <= stats.count < np.inf
+    ):
+        return stats
+    count = nonnegative(function, "stats.count", stats.count)
+    squares = nonnegative(function, "stats.squared_weights", stats.squares)
     mean = real_array(function, "stats.mean", stats.mean)
     var = real_array(function, "stats.var", stats.var, mean.shape)
-    return BatchNormStats(counts[0], mean.astype(np.float64), var.astype(np.float64), counts[1])
+    return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)
 
 
 def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None = None) -> BatchNormStats:

@@ -180,7 +180,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     """The statistics of all batches together (Chan, Golub and LeVeque, 1979), merged in the order given."""
     parts = list(stats)
     count, mean = parts[0].count, np.array(parts[0].mean, dtype=np.float64)
-    squares = float(sum(part.squared_weights for part in parts))
+    squares = parts[0].squares
     m2 = np.asarray(parts[0].var, dtype=np.float64) * count
     for part in parts[1:]:
         if part.count == 0:
@@ -189,7 +189,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
         delta = part.mean - mean
         mean = mean + delta * (part.count / total)
         m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
-        count = total
+        count, squares = total, squares + part.squares
     return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
 
 
@@ -206,7 +206,7 @@ def batch_norm_update(
         return
     if running_mean is not None:
         running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-    n = stats.count * (stats.count / stats.squared_weights)
+    n = stats.count * (stats.count / stats.squares)
     if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
         sample = stats.var * (n / (n - 1)) if unbiased else stats.var
         running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
