@@ -611,6 +611,8 @@ class RowNormLayer(AffineLayer):
 class LayerNormLayer(RowNormLayer):
     """Layer normalization as a layer: parameters and their gradients.
 
+    ``forward(x, residual=r)`` normalizes x + r; after ``backward``, ``dresidual`` is the gradient of r.
+
     Parameters
     ----------
     normalized_shape : int or tuple of int
@@ -645,6 +647,8 @@ class LayerNormLayer(RowNormLayer):
 
 class RMSNormLayer(RowNormLayer):
     """RMS normalization as a layer: parameter and its gradient.
+
+    ``forward(x, residual=r)`` normalizes x + r; after ``backward``, ``dresidual`` is the gradient of r.
 
     Parameters
     ----------
