@@ -264,6 +264,7 @@ ELSEWHERE = {
     "batch_norm_backward_reduce": "test_norm.py",
     "batch_norm_stats": "test_norm.py",
     "fold_batch_norm": "test_norm.py",
+    "batch_norm_update": "test_norm.py",
     "merge_stats": "test_norm.py",
     "dropout_backward": "test_dropout.py",
     "random_bits": "test_random.py",

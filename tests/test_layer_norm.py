@@ -527,3 +527,54 @@ def test_bad_arguments() -> None:
             backward(x.T, cache)
         with pytest.raises(ValueError, match=rf"^{function}_backward: out must not overlap cache\.x"):
             backward(x.copy(), cache, out=cache.x)
+
+
+def test_groups_must_be_named() -> None:
+    """No number of groups is not one layer norm."""
+    x = np.ones((4, 6, 5), np.float32)
+    for bad in (None, True, 2.0, "2"):
+        with pytest.raises(TypeError, match=r"^group_norm: num_groups must be an int, got "):
+            rk.group_norm(x, bad)
+
+
+def test_a_cache_of_another_norm_is_refused() -> None:
+    """Before anything is written. A group norm of one channel a group is an instance norm, and the other way round."""
+    x = np.random.default_rng(0).standard_normal((4, 6, 5)).astype(np.float32)
+    forwards = {
+        "layer_norm": rk.layer_norm,
+        "rms_norm": rk.rms_norm,
+        "group_norm": lambda a: rk.group_norm(a, 3),
+        "instance_norm": rk.instance_norm,
+    }
+    for made, forward in forwards.items():
+        _, cache = forward(x)
+        for used in forwards:
+            if made == used or (made, used) == ("instance_norm", "group_norm"):
+                continue
+            got = "group_norm" if made == "instance_norm" else made
+            message = rf"^{used}_backward: cache must be that of {used}, got one of {got}$"
+            out = np.full_like(x, 7)
+            with pytest.raises(ValueError, match=message):
+                getattr(rk, f"{used}_backward")(x, cache, out=out)
+            assert (out == 7).all(), (made, used)
+    (_, one), (_, other) = rk.instance_norm(x), rk.group_norm(x, 6)
+    for backward in (rk.instance_norm_backward, rk.group_norm_backward):
+        for a, b in zip(backward(x, one), backward(x, other), strict=True):
+            assert_same_bits(a, b)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+def test_a_residual_in_the_layer(module: Any, name: str, dtype: type, rng: np.random.Generator) -> None:
+    x, residual, dy = (rng.standard_normal((5, 4, 6)).astype(dtype) for _ in range(3))
+    layer, plain = (getattr(module, name)(np.int64(6), dtype=dtype) for _ in range(2))
+    assert_same_bits(layer.forward(x, residual=residual), plain.forward(x + residual))
+    assert layer.dresidual is None
+    dx = layer.backward(dy)
+    assert_same_bits(dx, plain.backward(dy))
+    assert layer.dresidual is dx
+    assert plain.dresidual is None
+    assert_same_bits(layer.dgamma, plain.dgamma)
+    layer.forward(x)
+    layer.backward(dy)
+    assert layer.dresidual is None  # not that of the call before

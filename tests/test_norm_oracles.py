@@ -325,3 +325,42 @@ def test_torch_states_load(torch: Any, dtype: type, rng: np.random.Generator) ->
         }
         expected = theirs(torch.tensor(x))
         close(ours.forward(x), expected, 16 * np.abs(expected.detach().numpy()).max())
+
+
+def test_torch_states_without_running_statistics_or_count(torch: Any, rng: np.random.Generator) -> None:
+    x = draw((4, 6, 5, 3), np.float32, rng)
+    theirs = torch.nn.BatchNorm2d(6, track_running_stats=False)
+    ours = rk.BatchNorm(6, track_running_stats=False)
+    with torch.no_grad():
+        theirs.weight.normal_()
+    ours.load_state_dict({name: t.numpy() for name, t in theirs.state_dict().items()})
+    for training in (True, False):
+        close(ours.forward(x, training=training), theirs.train(training)(torch.tensor(x)), 32)
+    assert set(ours.state_dict()) == set(theirs.state_dict())
+
+    theirs, ours = torch.nn.BatchNorm2d(6), rk.BatchNorm(6)
+    theirs(torch.tensor(x))
+    ours.forward(x)
+    ours.forward(x)
+    old = {name: t.numpy() for name, t in theirs.state_dict().items() if name != "num_batches_tracked"}
+    ours.load_state_dict(old)
+    assert ours.num_batches_tracked == 2
+    close(ours.forward(x, training=False), theirs.eval()(torch.tensor(x)), 32)
+
+    theirs, ours = torch.nn.InstanceNorm2d(6, affine=True, track_running_stats=True), rk.BatchNorm(6)
+    theirs(torch.tensor(x))
+    ours.load_state_dict({name: t.numpy() for name, t in theirs.state_dict().items()})
+    close(ours.forward(x, training=False), theirs.eval()(torch.tensor(x)), 32)
+
+
+def test_torch_residuals_in_layers(torch: Any, dtype: type, rng: np.random.Generator) -> None:
+    x, residual, dy = (draw((4, 5, 6), dtype, rng) for _ in range(3))
+    kind = getattr(torch, np.dtype(dtype).name)
+    for theirs, ours in (
+        (torch.nn.LayerNorm(6, dtype=kind), rk.LayerNorm(6, dtype=dtype)),
+        (torch.nn.RMSNorm(6, dtype=kind), rk.RMSNorm(6, dtype=dtype)),
+    ):
+        tensors = leaves(torch, x, residual)
+        expected = theirs(tensors[0] + tensors[1])
+        close(ours.forward(x, residual=residual), expected, 16 * np.abs(expected.detach().numpy()).max())
+        compare_gradients(torch, expected, tensors, (ours.backward(dy), ours.dresidual), dy)

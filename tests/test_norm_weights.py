@@ -62,11 +62,13 @@ def compare_selected(
 
 @pytest.mark.parametrize("data", DATA, ids=str)
 def test_integer_weights_repeat(data: Data, dtype: type, rng: np.random.Generator) -> None:
+    """But for the unbiased variance, which takes them for weights: the next test."""
     arrays = without(data.make(dtype, rng), "residual")
     times = rng.integers(0, 4, data.shape[0])
     times[0] = 2
-    y, cache, running = call(rk, arrays, data, weights=times.astype(dtype))
-    expected, ref_cache, ref_running = call(rk, arrays | {"x": np.repeat(arrays["x"], times, axis=0)}, data)
+    y, cache, running = call(rk, arrays, data, weights=times.astype(dtype), unbiased=False)
+    repeated = arrays | {"x": np.repeat(arrays["x"], times, axis=0)}
+    expected, ref_cache, ref_running = call(rk, repeated, data, unbiased=False)
     compare_selected(np.repeat(y, times, axis=0), cache, running, expected, ref_cache, ref_running, dtype)
     dy = rng.standard_normal(data.shape).astype(dtype)
     # each copy gets its share of dy, and a sample that is not there none
@@ -81,6 +83,52 @@ def test_integer_weights_repeat(data: Data, dtype: type, rng: np.random.Generato
     within(mine[2], theirs[2], bound(dtype, dbeta_terms), "dbeta")
     scale = (arrays["gamma"] * cache.invstd if "gamma" in arrays else cache.invstd).astype(dtype)
     assert_same_bits(mine[0][~present], (dy * data.along(scale))[~present])
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("data", DATA + AXIS_0, ids=str)
+def test_the_unbiased_variance_under_weights(
+    module: Any, data: Data, kind: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """np.cov's with ``aweights``, whatever the unit of the weights is: their sum may be 1, or less."""
+    arrays = without(data.make(dtype, rng), "residual")
+    w = draw_weights(kind, data, dtype, rng)
+    columns = np.moveaxis(arrays["x"], data.axis, -1).reshape(-1, data.channels).astype(np.float64)
+    shares = np.moveaxis(full(w, data), data.axis, -1)[..., 0].ravel().astype(np.float64)
+    expected = arrays["running_var"]
+    if np.count_nonzero(shares) > 1:
+        expected = [np.cov(column, aweights=shares / shares.sum()) for column in columns.T]
+    total = shares.sum()
+    factor = 1 / max(1 - np.square(shares / total).sum(), 1e-3)  # of a difference of two numbers near 1
+    for size in (
+        1.0,
+        1 / total,
+        1.01 / total,
+        0.5 / total,
+        1e-20,
+        1e20,
+        *([1e-140, 1e140] if dtype is np.float64 else []),
+    ):
+        _, _, (_, var) = call(module, arrays, data, weights=(w * size).astype(dtype), momentum=1.0)
+        np.testing.assert_allclose(var, expected, rtol=64 * factor * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_weights_of_0_and_1_have_the_factor_of_their_number(module: Any, dtype: type, rng: np.random.Generator) -> None:
+    """To the bit, and one element with a weight leaves an unbiased running variance as it is."""
+    x = rng.standard_normal((40, 3, 5)).astype(dtype)
+    for n in (1, 2, 3, 7, 39):
+        mask = np.arange(40) < n
+        found = []
+        for batch, weights in ((x, mask), (x, 0.3 * mask.astype(dtype)), (x[:n], None)):
+            mean, var = np.zeros(3, dtype), np.full(3, 7, dtype)
+            module.batch_norm(batch[..., :1], None, None, mean, var, training=True, momentum=1.0, weights=weights)
+            assert mean.all()
+            found.append(var)
+        assert (found[0] == 7).all() == (n == 1)
+        for var in found:
+            np.testing.assert_allclose(var, found[0], rtol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("data", DATA + AXIS_0, ids=str)

@@ -237,6 +237,10 @@ void require_dtype(Arg arg, const Array& array, Dtype dtype) {
                        names[array.dtype() == Dtype::kFloat64]);
 }
 
+void require_float64(Arg arg, const Array& array) {
+  if (array.dtype() != Dtype::kFloat64) throw py::type_error(head(arg, "be float64") + "float32");
+}
+
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape) {
   if (array.ndim() == ndim && std::equal(shape, shape + ndim, array.shape())) return;
   value_error(arg, "have shape " + shape_text(ndim, shape), shape_text(array.ndim(), array.shape()));

@@ -106,6 +106,7 @@ Array new_like(const Array& like);
 Array new_vector(Dtype dtype, std::size_t n);
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype);
+void require_float64(Arg arg, const Array& array);  // whatever the data are
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape);
 void require_same_shape(Arg arg, const Array& array, const Array& like);
 void require_vector(Arg arg, const Array& array, std::size_t n);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "arrays.h"
 #include "module.h"
@@ -75,7 +77,7 @@ constexpr std::int64_t kOneEach = -1;  // what instance_norm says for as many gr
 
 // The axis, and how many groups the channels make: 0 for layer norm.
 std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle axis, py::handle num_groups) {
-  if (num_groups.is_none()) {
+  if (num_groups.is_none() && std::string_view(f) != "group_norm") {
     if (x.ndim() == 0) value_error({f, "x"}, "have rank >= 1", "a number");
     return {axis_of({f, "axis"}, axis, x), 0};
   }
@@ -101,6 +103,16 @@ Array affine_parameter(const char* f, const char* name, py::handle value, const 
   require_dtype({f, name}, a, x.dtype());
   require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
   return a;
+}
+
+// The backward of one norm takes no cache of another; of a group norm with a channel a group, instance norm's
+// does.
+void require_cache_of(const char* backward, bool centred, std::int64_t groups, std::size_t channels) {
+  const std::string_view f(backward), norm = f.substr(0, f.rfind("_backward"));
+  const std::string_view made = !centred ? "rms_norm" : groups == 0 ? "layer_norm" : "group_norm";
+  const bool one_each = groups == static_cast<std::int64_t>(std::max<std::size_t>(channels, 1));
+  if (norm == made || (norm == "instance_norm" && made == "group_norm" && one_each)) return;
+  value_error({backward, "cache"}, "be that of " + std::string(norm), "one of " + std::string(made));
 }
 
 template <class T>
@@ -168,10 +180,11 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
   const auto [first_axis, groups] = layout(f, source, axis, num_groups);
   const Array scale = affine_parameter(f, "cache.gamma", gamma, source, first_axis, groups);
   const Rows rows(source, first_axis, groups);
+  require_cache_of(f, centred, groups, rows.channels());
   const Array means = dense_vector(input({f, "cache.mean"}, mean));
   const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));
   for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
-    require_dtype({f, name}, *vector, Dtype::kFloat64);
+    require_float64({f, name}, *vector);
     require_vector({f, name}, *vector, rows.rows());
   }
   const Array to = out_or_new({f, "out"}, out, "dy", gradient);

@@ -48,6 +48,29 @@ std::vector<double> to_doubles(const Array& vector) {
   return v;
 }
 
+// (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
+// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
+// squares leave its range have none.
+template <class T>
+double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
+  double times = 1;
+  bool dense = true;
+  std::ptrdiff_t run = sizeof(T);
+  for (int i = w.ndim(); i-- > 0;) {
+    std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
+    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
+    if (i == channel || w.strides()[i] == 0) length = 1;
+    dense = dense && (length == 1 || w.strides()[i] == run);
+    run *= length;
+  }
+  double mean, var;
+  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
+                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
+  return times * n / (1 + var / (mean * mean));
+}
+constexpr double kOneElement =
+    1 + 1e-9;  // an effective count up to this is one: rounding, or weights of 1 and 1e-9
+
 template <class T>
 const T* pointer(const Array& vector) {
   return vector ? vector.data<T>() : nullptr;
@@ -64,7 +87,7 @@ struct Channels {
   // Statistics, in float64.
   Array statistic(const char* name, py::handle value) const {
     const Array a = dense_vector(input({f, name}, value));
-    require_dtype({f, name}, a, Dtype::kFloat64);
+    require_float64({f, name}, a);
     require_vector({f, name}, a, count);
     return a;
   }
@@ -141,7 +164,7 @@ struct Parts {
 // Statistics of the parts as a dense array of (parts,) or (parts, channels).
 Array require_parts(const char* f, const char* name, py::handle value, std::size_t size) {
   const Array a = input({f, name}, value);
-  require_dtype({f, name}, a, Dtype::kFloat64);
+  require_float64({f, name}, a);
   if (a.size() != size || !a.dense()) {
     value_error({f, name}, "be as the forward left it", "shape " + shape_text(a.ndim(), a.shape()));
   }
@@ -228,8 +251,11 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
                                 parts.part(to.out<T>(), to, i), g, b, epsilon, m, var.data(), s, epilogue(i));
         count.data<double>()[i] = n;
         if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
-        if (n > 0 && r_var && !(sample_variance && n <= 1)) {
-          update_running<T>(r_var, rate, var.data(), sample_variance ? n / (n - 1) : 1.0);
+        if (n > 0 && r_var && !sample_variance) update_running<T>(r_var, rate, var.data(), 1.0);
+        if (n > 0 && r_var && sample_variance) {
+          const double elements =
+              w ? effective_count<T>(parts.part(in<T>(w), w, i), w, parts.dims, channels.axis) : n;
+          if (elements > kOneElement) update_running<T>(r_var, rate, var.data(), elements / (elements - 1));
         }
       });
     } else {
@@ -287,7 +313,9 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
     positive = array.data();
   }
   const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
-  const Array to = needs_dx ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
+  const Array checked =
+      needs_dx || !out_arg.is_none() ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
+  const Array to = needs_dx ? checked : Array();
   const Array g = flag({f, "wrt"}, wants_residual) ? new_like(gradient) : Array();
   require_disjoint({f, "out"}, to, "cache.x", source);
   require_disjoint({f, "out"}, to, "cache.gamma", scale);
@@ -323,7 +351,7 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   return py::make_tuple(object(to), object(dgamma), object(dbeta), object(g));
 }
 
-// Mean and biased variance of each channel, and how many elements it has.
+// How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
 py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_stats";
   const Array from = input({f, "x"}, x);
@@ -331,15 +359,20 @@ py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   const Array w = like_x({f, "weights"}, weights, from);
   const Array mean = new_vector(Dtype::kFloat64, channels.count),
               var = new_vector(Dtype::kFloat64, channels.count);
-  double n = 0;
+  double n = 0, squares = 0;
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     double *m = mean.data<double>(), *v = var.data<double>();
     const Unlocked unlocked(from.size());
     n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
                                      v);
+    squares = n;
+    if (w && n > 0) {
+      const std::vector<std::ptrdiff_t> dims(from.shape(), from.shape() + from.ndim());
+      squares = n * (n / effective_count<T>(w.in<T>(), w, dims, channels.axis));
+    }
   });
-  return py::make_tuple(n, mean.object(), var.object());
+  return py::make_tuple(n, mean.object(), var.object(), squares);
 }
 
 // 1/√(var + eps), and that times gamma.

@@ -52,6 +52,7 @@ from regkern.norm import (
     batch_norm_backward_apply,
     batch_norm_backward_reduce,
     batch_norm_stats,
+    batch_norm_update,
     fold_batch_norm,
     merge_stats,
 )
@@ -124,6 +125,7 @@ __all__ = [
     "batch_norm_backward_apply",
     "batch_norm_backward_reduce",
     "batch_norm_stats",
+    "batch_norm_update",
     "bias_dropout_add",
     "bias_dropout_add_backward",
     "drop_block",

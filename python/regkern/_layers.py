@@ -6,9 +6,10 @@ subclasses of :mod:`regkern` and :mod:`regkern.reference` name as ``_forward`` a
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,11 +21,79 @@ from regkern._rng import SEED_END, seed_from
 Array = NDArray[Any]
 
 
-def _take(layer: str, state: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
-    """The values of a state dict, which must hold exactly ``names``."""
-    if set(state) != set(names):
-        raise ValueError(f"{layer}.load_state_dict: keys must be {sorted(names)}, got {sorted(state)}")
-    return [state[name] for name in names]
+def integer(function: str, name: str, value: Any) -> int:
+    """What ``value`` means by __index__; a bool means nothing."""
+    number: Any = None if isinstance(value, bool | np.bool_) else value
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}") from None
+
+
+def nonnegative(function: str, name: str, value: Any) -> float:
+    """A real number that is >= 0 and finite."""
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+        raise TypeError(f"{function}: {name} must be a real number, got {value!r}")
+    if not 0 <= value < np.inf:
+        raise ValueError(f"{function}: {name} must be >= 0 and finite, got {value}")
+    return float(value)
+
+
+def real_array(function: str, name: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
+    """An array of real numbers, of any dtype, and of rank 1 where its shape is not given."""
+    if value is None or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{function}: {name} must be an array without a mask, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{function}: {name} must be an array of numbers, got a ragged list") from None
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{function}: {name} must be real numbers, got {array.dtype}")
+    if shape is None and array.ndim != 1:
+        raise ValueError(f"{function}: {name} must have rank 1, got shape {array.shape}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{function}: {name} must have shape {shape}, got {array.shape}")
+    return array
+
+
+def _take(layer: str, state: Mapping[str, Any], names: tuple[str, ...], optional: str = "") -> list[Any]:
+    """The values of a state dict, which must hold exactly ``names``, but that ``optional`` may be missing: then None."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{layer}.load_state_dict: state must be a mapping, got {type(state).__name__}")
+    if set(state) | {optional} != {*names, optional}:
+        raise ValueError(f"{layer}.load_state_dict: keys must be {sorted(names)}, got {sorted(map(str, state))}")
+    return [state.get(name) for name in names]
+
+
+def _load(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[Array]:
+    """Values for the arrays of a layer, checked before any is written."""
+    pairs = zip(arrays.items(), values, strict=True)
+    return [real_array(f"{layer}.load_state_dict", name, value, a.shape) for (name, a), value in pairs]
+
+
+class _Layer:
+    """What layers share: their numbers are checked when they are made, and a copy of one has no batch in it."""
+
+    def _number(self, name: str, value: Any) -> float:
+        return nonnegative(type(self).__name__, name, value)
+
+    def _size(self, name: str, value: Any, least: int = 0) -> int:
+        size = integer(type(self).__name__, name, value)
+        if size < least:
+            raise ValueError(f"{type(self).__name__}: {name} must be >= {least}, got {size}")
+        return size
+
+    def _dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+        try:
+            made = np.dtype(dtype)
+        except TypeError:
+            made = np.dtype(object)
+        if dtype is None or made not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise TypeError(f"{type(self).__name__}: dtype must be float32 or float64, got {dtype!r}")
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "cache": None, "dresidual": None}
 
 
 class DropoutLayer:
@@ -71,7 +140,8 @@ class DropoutLayer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
         p, *numbers = _take("Dropout", state, ("p", "seed", "calls"))
-        seed, calls = map(operator.index, numbers)
+        f = "Dropout.load_state_dict"
+        seed, calls = (integer(f, name, value) for name, value in zip(("seed", "calls"), numbers, strict=True))
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout.load_state_dict: p must be in [0, 1], got {p}")
         if not (0 <= seed < SEED_END and 0 <= calls < SEED_END):
@@ -92,11 +162,20 @@ class BatchNormStats:
         Elements of a channel.
     mean, var : (C,) ndarray of float64
         Mean and biased variance.
+    squared_weights : float
+        Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
+        stands for that.
     """
 
     count: float
     mean: Array
     var: Array
+    squared_weights: float = field(default=np.nan, repr=False)
+
+    @property
+    def squares(self) -> float:
+        """The sum of squared weights, the count where it was not given."""
+        return self.count if math.isnan(self.squared_weights) else self.squared_weights
 
 
 @dataclass(eq=False, slots=True)
@@ -190,9 +269,21 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: in
         raise ValueError(
             f"{function}: weights must have shape ({shape[0]},) or broadcast to {allowed}, got {np.shape(weights)}"
         )
-    if w.dtype.kind == "f" and not (np.isfinite(w).all() and (w >= 0).all()):
+    if w.dtype.kind == "f" and w.size and not (w.min() >= 0 and w.max() < np.inf):
         raise ValueError(f"{function}: weights must be >= 0 and finite, got {w[~(np.isfinite(w) & (w >= 0))][0]}")
     return np.broadcast_to(w, shape)
+
+
+ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
+
+
+def effective_count(count: float, weights: Array | None, axis: int) -> float:
+    """(Σw)²/Σw² over the positions of a channel: the elements that weights leave, ``count`` where they are 0 or 1."""
+    if weights is None or count == 0:
+        return count
+    w = np.take(weights, 0, axis=axis).astype(np.float64)
+    w /= w.max()
+    return float(w.sum() ** 2 / np.square(w).sum())
 
 
 CONVENTIONS: dict[str, dict[str, Any]] = {
@@ -202,7 +293,7 @@ CONVENTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class BatchNormLayer:
+class BatchNormLayer(_Layer):
     """Batch normalization as a layer: parameters, their gradients and the running statistics.
 
     Parameters
@@ -213,7 +304,10 @@ class BatchNormLayer:
         As in ``batch_norm``.
     momentum : float in [0, 1] or None, default 0.1
         As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch
-        (not with virtual batches, which share one momentum).
+        (not with virtual batches, which share one momentum). Batches without a variance are not among them: empty
+        ones, those of weight 0, and where ``unbiased`` those of one element.
+    track_running_stats : bool, default True
+        Keep running statistics; without them inference takes the batch's, as in torch.
     affine : bool, default True
         Learn gamma (starts at 1) and beta (starts at 0).
     activation, negative_slope, virtual_batch_size
@@ -226,7 +320,13 @@ class BatchNormLayer:
         Parameters and, after ``backward``, their gradients.
     dresidual : ndarray or None
         After ``backward``, the gradient of the residual that ``forward`` was given.
-    running_mean, running_var : (C,) ndarray
+    running_mean, running_var : (C,) ndarray or None
+    num_batches_tracked : int
+        Training calls; where ``momentum`` is None, batches that are in the average.
+
+    Notes
+    -----
+    A pickle or a copy of the layer does not hold the last batch: its ``backward`` asks for a ``forward`` first.
     """
 
     _forward: ClassVar[Callable[..., Any]]
@@ -239,6 +339,7 @@ class BatchNormLayer:
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
+        track_running_stats: bool = True,
         axis: int = 1,
         unbiased: bool = True,
         activation: str | None = None,
@@ -246,24 +347,30 @@ class BatchNormLayer:
         virtual_batch_size: int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        activation_slope("BatchNorm", activation, negative_slope)
+        if activation_slope("BatchNorm", activation, negative_slope):
+            self._number("negative_slope", negative_slope)
+        if momentum is not None and self._number("momentum", momentum) > 1:
+            raise ValueError(f"BatchNorm: momentum must be in [0, 1], got {momentum}")
         if momentum is None and virtual_batch_size is not None:
             raise ValueError("BatchNorm: momentum must be a number where there are virtual batches, got None")
-        self.num_features = num_features
-        self.eps = eps
+        self.num_features = features = self._size("num_features", num_features)
+        self.eps = self._number("eps", eps)
         self.momentum = momentum
-        self.axis = axis
+        self.axis = integer("BatchNorm", "axis", axis)
         self.unbiased = unbiased
         self.activation = activation
         self.negative_slope = negative_slope
-        self.virtual_batch_size = virtual_batch_size
-        self.gamma = np.ones(num_features, dtype) if affine else None
-        self.beta = np.zeros(num_features, dtype) if affine else None
+        self.virtual_batch_size = (
+            None if virtual_batch_size is None else self._size("virtual_batch_size", virtual_batch_size, least=1)
+        )
+        dtype = self._dtype(dtype)
+        self.gamma = np.ones(features, dtype) if affine else None
+        self.beta = np.zeros(features, dtype) if affine else None
         self.dgamma: Array | None = None
         self.dbeta: Array | None = None
         self.dresidual: Array | None = None
-        self.running_mean = np.zeros(num_features, dtype)
-        self.running_var = np.ones(num_features, dtype)
+        self.running_mean = np.zeros(features, dtype) if track_running_stats else None
+        self.running_var = np.ones(features, dtype) if track_running_stats else None
         self.num_batches_tracked = 0
         self.cache: BatchNormCache | None = None
 
@@ -274,7 +381,7 @@ class BatchNormLayer:
         What ``options`` name is taken from there. ONNX and Keras weigh the old statistics where regkern and torch weigh
         the new ones: their momentum m is 1 − m here.
         """
-        if convention not in CONVENTIONS:
+        if not isinstance(convention, str) or convention not in CONVENTIONS:
             raise ValueError(f"BatchNorm.preset: convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
         return cls(num_features, **{**CONVENTIONS[convention], **options})
 
@@ -288,6 +395,10 @@ class BatchNormLayer:
         out: Array | None = None,
     ) -> Array:
         """Normalize with the batch's statistics and update the running ones, or use those if not training."""
+        momentum, before = self.momentum, None
+        if momentum is None:
+            momentum = 1 / (self.num_batches_tracked + 1)
+            before = self.running_mean.copy() if training and self.running_mean is not None else None
         y: Array
         y, self.cache = self._forward(
             x,
@@ -295,8 +406,8 @@ class BatchNormLayer:
             self.beta,
             self.running_mean,
             self.running_var,
-            training=training,
-            momentum=1 / (self.num_batches_tracked + 1) if self.momentum is None else self.momentum,
+            training=training or self.running_mean is None,
+            momentum=momentum,
             eps=self.eps,
             axis=self.axis,
             unbiased=self.unbiased,
@@ -307,8 +418,17 @@ class BatchNormLayer:
             negative_slope=self.negative_slope,
             out=out,
         )
-        self.num_batches_tracked += training
+        if self.running_mean is None or before is None or self._has_variance(self.cache):
+            self.num_batches_tracked += training
+        else:
+            self.running_mean[...] = before  # the running variance is what it was
         return y
+
+    def _has_variance(self, cache: BatchNormCache) -> bool:
+        count: float = cache.count.item()
+        if not self.unbiased:
+            return count > 0
+        return effective_count(count, cache.weights, cache.axis) > ONE_ELEMENT
 
     def backward(self, dy: Array, *, out: Array | None = None) -> Array:
         """The gradient with respect to the input of the last ``forward``; sets dgamma, dbeta and dresidual."""
@@ -322,35 +442,33 @@ class BatchNormLayer:
         return dx
 
     def _arrays(self) -> dict[str, Array]:
-        arrays = {"running_mean": self.running_mean, "running_var": self.running_var}
-        if self.gamma is not None and self.beta is not None:
-            arrays |= {"weight": self.gamma, "bias": self.beta}
-        return arrays
+        running = {"running_mean": self.running_mean, "running_var": self.running_var}
+        named = running | {"weight": self.gamma, "bias": self.beta}
+        return {name: a for name, a in named.items() if a is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the parameters and statistics, under torch's names."""
         arrays = {name: a.copy() for name, a in self._arrays().items()}
-        return {**arrays, "num_batches_tracked": self.num_batches_tracked}
+        return arrays if self.running_mean is None else {**arrays, "num_batches_tracked": self.num_batches_tracked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
-        arrays = self._arrays()
-        *values, batches = _take("BatchNorm", state, (*arrays, "num_batches_tracked"))
-        for name, value in zip(arrays, values, strict=True):
-            if np.shape(value) != (self.num_features,):
-                raise ValueError(
-                    f"BatchNorm.load_state_dict: {name} must have shape ({self.num_features},), got {np.shape(value)}"
-                )
-            if np.asarray(value).dtype.kind not in "fiu":
-                raise TypeError(
-                    f"BatchNorm.load_state_dict: {name} must be real numbers, got {np.asarray(value).dtype}"
-                )
-        tracked = operator.index(batches)
-        if tracked < 0:
-            raise ValueError(f"BatchNorm.load_state_dict: num_batches_tracked must be >= 0, got {batches}")
-        for array, value in zip(arrays.values(), values, strict=True):
+        """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit.
+
+        Old states of torch lack num_batches_tracked; it then stays as it is.
+        """
+        f, arrays, batches = "BatchNorm.load_state_dict", self._arrays(), None
+        if self.running_mean is None:
+            values = _take("BatchNorm", state, tuple(arrays))
+        else:
+            *values, batches = _take("BatchNorm", state, (*arrays, "num_batches_tracked"), "num_batches_tracked")
+        checked = _load("BatchNorm", arrays, values)
+        if "num_batches_tracked" in state:
+            batches = integer(f, "num_batches_tracked", batches)
+            if batches < 0:
+                raise ValueError(f"{f}: num_batches_tracked must be >= 0, got {batches}")
+            self.num_batches_tracked = batches
+        for array, value in zip(arrays.values(), checked, strict=True):
             array[...] = value
-        self.num_batches_tracked = tracked
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"
@@ -400,7 +518,7 @@ class NormCache:
         return self.x
 
 
-class AffineLayer:
+class AffineLayer(_Layer):
     """A normalization with parameters gamma and beta, their gradients, and nothing that runs along.
 
     Attributes
@@ -413,13 +531,16 @@ class AffineLayer:
     _backward: ClassVar[Callable[..., Any]]
 
     def __init__(self, shape: tuple[int, ...], affine: bool, bias: bool, dtype: DTypeLike) -> None:
+        dtype = self._dtype(dtype)
         self.gamma = np.ones(shape, dtype) if affine else None
         self.beta = np.zeros(shape, dtype) if affine and bias else None
         self.dgamma: Array | None = None
         self.dbeta: Array | None = None
+        self.dresidual: Array | None = None
+        self._added = False  # a residual, in the last forward
         self.cache: NormCache | None = None
 
-    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+    def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         raise NotImplementedError
 
     def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
@@ -438,6 +559,8 @@ class AffineLayer:
             self.dgamma = dgamma
         if self.beta is not None:
             self.dbeta = dbeta[0]
+        if self._added:
+            self.dresidual = dx
         return dx
 
     def _parameters(self) -> dict[str, Array]:
@@ -451,20 +574,44 @@ class AffineLayer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit."""
         name, parameters = type(self).__name__, self._parameters()
-        values = [np.asarray(v) for v in _take(name, state, tuple(parameters))]
-        for key, value in zip(parameters, values, strict=True):
-            if value.shape != parameters[key].shape:
-                raise ValueError(
-                    f"{name}.load_state_dict: {key} must have shape {parameters[key].shape}, got {value.shape}"
-                )
-            if value.dtype.kind not in "fiu":
-                raise TypeError(f"{name}.load_state_dict: {key} must be real numbers, got {value.dtype}")
-        for parameter, value in zip(parameters.values(), values, strict=True):
+        checked = _load(name, parameters, _take(name, state, tuple(parameters)))
+        for parameter, value in zip(parameters.values(), checked, strict=True):
             parameter[...] = value
 
 
-class LayerNormLayer(AffineLayer):
+class RowNormLayer(AffineLayer):
+    """A normalization of the last axes, which takes a residual.
+
+    Attributes
+    ----------
+    dresidual : ndarray or None
+        After ``backward``, the gradient of the residual that ``forward`` was given: what ``backward`` returned.
+    """
+
+    def __init__(self, shape: int | Iterable[int], affine: bool, bias: bool, dtype: DTypeLike) -> None:
+        if not isinstance(shape, Iterable):
+            shape = (shape,)
+        self.normalized_shape = tuple(self._size("normalized_shape", n) for n in shape)
+        if not self.normalized_shape:
+            raise ValueError(f"{type(self).__name__}: normalized_shape must name one axis at least, got ()")
+        self._axis = -len(self.normalized_shape)
+        super().__init__(self.normalized_shape, affine, bias, dtype)
+
+    def forward(
+        self, x: Array, *, training: bool = True, residual: Array | None = None, out: Array | None = None
+    ) -> Array:
+        """Normalize x, or x + residual; training and inference are the same."""
+        del training
+        y, self.cache = self._call(x, out, residual)
+        if self._added or residual is not None:
+            self._added, self.dresidual = residual is not None, None
+        return y
+
+
+class LayerNormLayer(RowNormLayer):
     """Layer normalization as a layer: parameters and their gradients.
+
+    ``forward(x, residual=r)`` normalizes x + r; after ``backward``, ``dresidual`` is the gradient of r.
 
     Parameters
     ----------
@@ -485,13 +632,12 @@ class LayerNormLayer(AffineLayer):
         bias: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape, self.eps = shape, eps
-        super().__init__(shape, elementwise_affine, bias, dtype)
+        super().__init__(normalized_shape, elementwise_affine, bias, dtype)
+        self.eps = self._number("eps", eps)
 
-    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+    def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, self.beta, axis=-len(self.normalized_shape), eps=self.eps, out=out
+            x, self.gamma, self.beta, axis=self._axis, eps=self.eps, residual=residual, out=out
         )
         return result
 
@@ -499,8 +645,10 @@ class LayerNormLayer(AffineLayer):
         return f"LayerNorm({self.normalized_shape}, eps={self.eps})"
 
 
-class RMSNormLayer(AffineLayer):
+class RMSNormLayer(RowNormLayer):
     """RMS normalization as a layer: parameter and its gradient.
+
+    ``forward(x, residual=r)`` normalizes x + r; after ``backward``, ``dresidual`` is the gradient of r.
 
     Parameters
     ----------
@@ -521,13 +669,12 @@ class RMSNormLayer(AffineLayer):
         elementwise_affine: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape, self.eps = shape, eps
-        super().__init__(shape, elementwise_affine, False, dtype)
+        super().__init__(normalized_shape, elementwise_affine, False, dtype)
+        self.eps = None if eps is None else self._number("eps", eps)
 
-    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+    def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, axis=-len(self.normalized_shape), eps=self.eps, out=out
+            x, self.gamma, axis=self._axis, eps=self.eps, residual=residual, out=out
         )
         return result
 
@@ -560,10 +707,16 @@ class GroupNormLayer(AffineLayer):
         axis: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_groups, self.num_channels, self.eps, self.axis = num_groups, num_channels, eps, axis
-        super().__init__((num_channels,), affine, True, dtype)
+        self.num_groups, self.num_channels = (
+            self._size("num_groups", num_groups, 1),
+            self._size("num_channels", num_channels),
+        )
+        if self.num_channels % self.num_groups:
+            raise ValueError(f"GroupNorm: num_groups must divide the {num_channels} channels, got {num_groups}")
+        self.eps, self.axis = self._number("eps", eps), integer("GroupNorm", "axis", axis)
+        super().__init__((self.num_channels,), affine, True, dtype)
 
-    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+    def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
             x, self.num_groups, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out
         )
@@ -575,6 +728,9 @@ class GroupNormLayer(AffineLayer):
 
 class InstanceNormLayer(AffineLayer):
     """Instance normalization as a layer: parameters and their gradients.
+
+    It has no running statistics. A torch module that tracks them is a batch norm in inference: its state loads into
+    ``BatchNorm``, and ``forward(x, training=False)`` is what it does there.
 
     Parameters
     ----------
@@ -597,10 +753,11 @@ class InstanceNormLayer(AffineLayer):
         axis: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_features, self.eps, self.axis = num_features, eps, axis
-        super().__init__((num_features,), affine, True, dtype)
+        self.num_features = self._size("num_features", num_features)
+        self.eps, self.axis = self._number("eps", eps), integer("InstanceNorm", "axis", axis)
+        super().__init__((self.num_features,), affine, True, dtype)
 
-    def _call(self, x: Array, out: Array | None) -> tuple[Array, NormCache]:
+    def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(x, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out)
         return result
 

@@ -143,7 +143,7 @@ def layer_norm_backward(
     TypeError
         If ``cache`` is not a NormCache, or a dtype does not fit.
     ValueError
-        If shapes differ, ``out`` does not fit, or the forward call wrote over its own input.
+        If shapes differ, ``out`` does not fit, the cache is another norm's, or the forward call wrote over its own input.
 
     Notes
     -----
@@ -255,7 +255,7 @@ def rms_norm_backward(
     TypeError
         If ``cache`` is not a NormCache, or a dtype does not fit.
     ValueError
-        If shapes differ, ``out`` does not fit, or the forward call wrote over its own input.
+        If shapes differ, ``out`` does not fit, the cache is another norm's, or the forward call wrote over its own input.
 
     Notes
     -----
@@ -362,7 +362,7 @@ def group_norm_backward(
     TypeError
         If ``cache`` is not a NormCache, or a dtype does not fit.
     ValueError
-        If shapes differ, ``out`` does not fit, or the forward call wrote over its own input.
+        If shapes differ, ``out`` does not fit, the cache is another norm's, or the forward call wrote over its own input.
 
     Notes
     -----
@@ -463,7 +463,7 @@ def instance_norm_backward(
     TypeError
         If ``cache`` is not a NormCache, or a dtype does not fit.
     ValueError
-        If shapes differ, ``out`` does not fit, or the forward call wrote over its own input.
+        If shapes differ, ``out`` does not fit, the cache is another norm's, or the forward call wrote over its own input.
 
     Notes
     -----

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats, activation_slope, sample_weights
+from regkern._layers import (
+    BatchNormCache,
+    BatchNormLayer,
+    BatchNormStats,
+    activation_slope,
+    integer,
+    nonnegative,
+    real_array,
+    sample_weights,
+)
+from regkern.reference.norm import batch_norm_update as _update
 from regkern.reference.norm import fold_batch_norm as _fold
 from regkern.reference.norm import merge_stats as _merge
 
@@ -59,12 +69,14 @@ def batch_norm(
         Updated in place in training: ``r ← (1 − momentum)·r + momentum·batch``. Required for inference.
     training : bool
     momentum : float in [0, 1], default 0.1
-        Weight of the new batch, as in torch; Keras and Flax count the other way round.
+        Weight of the new batch, as in torch; Keras and Flax count the other way round. 1/k at the k-th batch makes the
+        plain average of all, which is what ``BatchNorm(momentum=None)`` does: it keeps the count, a function has none.
     eps : float, >= 0, default 1e-5
     axis : int, default 1
         The channel axis. 1 and -1 are the fast ones.
     unbiased : bool, default True
-        Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does.
+        Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does. Under weights n is here
+        (Σw)²/Σw², the elements they leave, so that their unit does not matter.
     weights : (N,) ndarray, or one that broadcasts to x's shape with length 1 for the channels, optional
         Weights >= 0 of samples or positions in the statistics, of x's dtype or boolean: a padding mask, True where
         there is data. n is then their sum. Positions of weight 0 are normalized too, but whatever they hold, NaN
@@ -100,8 +112,9 @@ def batch_norm(
     Accuracy class ``reduction``: statistics are centred and merged in float64, so that float32 data with
     mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta (eps > 0).
     The same bits for every thread count and memory layout. NaN or Inf spoils its own channel only. With one
-    element a channel the variance is 0, y is beta, and an unbiased ``running_var`` keeps its value; an empty
-    batch, or one of weight 0, leaves the running statistics as they are.
+    element a channel, or one with a weight, the variance is 0, y is beta, and an unbiased ``running_var`` keeps its
+    value; an empty batch, or one of weight 0, leaves the running statistics as they are. To ``unbiased`` a weight of 2
+    is one element that matters twice (``aweights`` of np.cov), not two (``fweights``).
 
     References
     ----------
@@ -240,9 +253,32 @@ def batch_norm_backward(
     return tuple([found[name] for name in names])  # type: ignore[misc]
 
 
+_DOUBLE = np.dtype(np.float64)
+
+
 def _require_stats(function: str, stats: Any) -> None:
     if not isinstance(stats, BatchNormStats):
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
+
+
+def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
+    """The same with arrays that NumPy can compute with; itself where it comes from here."""
+    mean, var, double = stats.mean, stats.var, _DOUBLE
+    if (
+        type(mean) is type(var) is np.ndarray
+        and mean.dtype is double
+        and var.dtype is double
+        and mean.shape == var.shape
+        and mean.ndim == 1
+        and type(stats.count) is float
+        and 0 <= stats.count < np.inf
+    ):
+        return stats
+    count = nonnegative(function, "stats.count", stats.count)
+    squares = nonnegative(function, "stats.squared_weights", stats.squares)
+    mean = real_array(function, "stats.mean", stats.mean)
+    var = real_array(function, "stats.var", stats.var, mean.shape)
+    return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)
 
 
 def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None = None) -> BatchNormStats:
@@ -262,7 +298,7 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None =
     Returns
     -------
     BatchNormStats
-        (count, mean, var), the last two in float64; zeros for an empty batch. The count is n.
+        (count, mean, var), the last two in float64; zeros for an empty batch. The count is n. Also Σw².
 
     Raises
     ------
@@ -303,9 +339,9 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     Raises
     ------
     TypeError
-        If an element is not a BatchNormStats.
+        If an element is not a BatchNormStats, or holds other things than numbers.
     ValueError
-        If there is none, or the numbers of channels differ.
+        If there is none, a count is out of range, or the numbers of channels differ.
 
     Notes
     -----
@@ -323,17 +359,79 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     >>> rk.merge_stats(parts)
     BatchNormStats(count=3.0, mean=array([3.]), var=array([4.66666667]))
     """
+    if not isinstance(stats, Iterable):
+        got = "one" if isinstance(stats, BatchNormStats) else repr(stats)
+        raise TypeError(f"merge_stats: stats must be an iterable of BatchNormStats, got {got}")
     parts = list(stats)
     if not parts:
         raise ValueError("merge_stats: stats must hold at least one, got none")
     for part in parts:
         _require_stats("merge_stats", part)
-        if np.shape(part.mean) != np.shape(parts[0].mean) or np.shape(part.var) != np.shape(parts[0].mean):
+    parts = [_checked("merge_stats", part) for part in parts]
+    for part in parts:
+        if part.mean.shape != parts[0].mean.shape:
             raise ValueError(
-                f"merge_stats: stats must have one number of channels {np.shape(parts[0].mean)}, "
-                f"got {np.shape(part.mean)} and {np.shape(part.var)}"
+                f"merge_stats: stats must have one number of channels {parts[0].mean.shape}, got {part.mean.shape}"
             )
     return _merge(parts)
+
+
+def batch_norm_update(
+    stats: BatchNormStats, running_mean: Array, running_var: Array, *, momentum: float = 0.1, unbiased: bool = True
+) -> None:
+    r"""Update running statistics, in place, from those of a batch: what ``batch_norm`` does with them in training.
+
+    .. math:: r \leftarrow (1 - m)\, r + m\, \mathrm{batch}
+
+    Parameters
+    ----------
+    stats : BatchNormStats
+        What ``batch_norm_stats`` or ``merge_stats`` returned.
+    running_mean, running_var : (C,) ndarray of float32 or float64
+        Written.
+    momentum : float in [0, 1], default 0.1
+        m, the weight of the new batch.
+    unbiased : bool, default True
+        As in ``batch_norm``.
+
+    Raises
+    ------
+    TypeError
+        If a running statistic is not a writable array of float32 or float64.
+    ValueError
+        If a shape or a number is out of range.
+
+    Notes
+    -----
+    Accuracy class ``exact``; all in float64, rounded once. Statistics of nothing change nothing, and those of one
+    element leave an unbiased ``running_var`` as it is.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> mean, var = np.zeros(1), np.ones(1)
+    >>> rk.batch_norm_update(rk.batch_norm_stats(np.array([[1.0], [3.0]])), mean, var, momentum=0.5)
+    >>> mean, var
+    (array([1.]), array([1.5]))
+    """
+    f = "batch_norm_update"
+    _require_stats(f, stats)
+    stats = _checked(f, stats)
+    if nonnegative(f, "momentum", momentum) > 1:
+        raise ValueError(f"{f}: momentum must be in [0, 1], got {momentum}")
+    if not isinstance(unbiased, bool | np.bool_):
+        raise TypeError(f"{f}: unbiased must be True or False, got {unbiased!r}")
+    for name, a in (("running_mean", running_mean), ("running_var", running_var)):
+        if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"{f}: {name} must be an ndarray, got {type(a).__name__}")
+        _core.require_float(f, name, a)
+        if a.shape != stats.mean.shape:
+            raise ValueError(f"{f}: {name} must have shape {stats.mean.shape}, got {a.shape}")
+        if not a.flags.writeable:
+            raise ValueError(f"{f}: {name} must be writable, got a read-only array")
+    if np.shares_memory(running_mean, running_var):
+        raise ValueError(f"{f}: running_mean must not overlap running_var, got memory they share")
+    _update(stats, running_mean, running_var, momentum=momentum, unbiased=unbiased)
 
 
 def batch_norm_apply(
@@ -565,20 +663,18 @@ def fold_batch_norm(
     f = "fold_batch_norm"
     _core.require_float(f, "weight", weight)
     w = np.asarray(weight)
+    axis = integer(f, "axis", axis)
     if not -w.ndim <= axis < w.ndim:
         raise ValueError(f"{f}: axis must be an axis of weight with shape {w.shape}, got {axis}")
-    if isinstance(eps, bool) or not isinstance(eps, float | int | np.floating | np.integer):
-        raise TypeError(f"{f}: eps must be a real number, got {eps!r}")
-    if not 0 <= eps < np.inf:
-        raise ValueError(f"{f}: eps must be >= 0 and finite, got {eps}")
-    vectors = {"bias": bias, "running_mean": running_mean, "running_var": running_var, "gamma": gamma, "beta": beta}
-    arrays = {name: None if v is None else np.asarray(v) for name, v in vectors.items()}
-    for name, a in arrays.items():
-        if a is not None and a.dtype.kind not in "fiu":
-            raise TypeError(f"{f}: {name} must be real numbers, got {a.dtype}")
-        if a is not None and a.shape != (w.shape[axis],):
-            raise ValueError(f"{f}: {name} must have shape ({w.shape[axis]},), got {a.shape}")
-    return _fold(w, **arrays, eps=eps, axis=axis)  # type: ignore[arg-type]
+    eps = nonnegative(f, "eps", eps)
+    channels = (w.shape[axis],)
+    vectors = {"bias": bias, "gamma": gamma, "beta": beta}
+    arrays = {name: real_array(f, name, v, channels) for name, v in vectors.items() if v is not None}
+    mean, var = (
+        real_array(f, "running_mean", running_mean, channels),
+        real_array(f, "running_var", running_var, channels),
+    )
+    return _fold(w, arrays.pop("bias", None), mean, var, **arrays, eps=eps, axis=axis)
 
 
 class BatchNorm(BatchNormLayer):

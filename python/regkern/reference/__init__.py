@@ -62,6 +62,7 @@ from regkern.reference.norm import (
     batch_norm_backward_apply,
     batch_norm_backward_reduce,
     batch_norm_stats,
+    batch_norm_update,
     fold_batch_norm,
     merge_stats,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "batch_norm_backward_apply",
     "batch_norm_backward_reduce",
     "batch_norm_stats",
+    "batch_norm_update",
     "bias_dropout_add",
     "bias_dropout_add_backward",
     "drop_block",

@@ -19,7 +19,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from regkern._layers import BatchNormCache, BatchNormLayer, BatchNormStats, activation_slope, sample_weights
+from regkern._layers import (
+    ONE_ELEMENT,
+    BatchNormCache,
+    BatchNormLayer,
+    BatchNormStats,
+    activation_slope,
+    effective_count,
+    sample_weights,
+)
 from regkern.reference.prox import Array, _store
 
 
@@ -66,11 +74,7 @@ def batch_norm(
         if training:
             stats = _stats(x[part], axis, None if w is None else w[part])
             n = stats.count
-            if n > 0 and running_mean is not None:
-                running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-            if n > 0 and running_var is not None and not (unbiased and n <= 1):
-                sample = stats.var * (n / (n - 1)) if unbiased else stats.var
-                running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+            batch_norm_update(stats, running_mean, running_var, momentum=momentum, unbiased=unbiased)
         else:
             assert running_mean is not None
             assert running_var is not None
@@ -126,7 +130,7 @@ def batch_norm_backward(
     if cache.positive is not None:
         g = np.where(cache.positive, g, cache.negative_slope * g if cache.negative_slope else 0.0)
     dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
-    means, invstds = (a.reshape(-1, channels) for a in (cache.mean, cache.invstd))
+    means, invstds = (a.reshape(len(cache.count), channels) for a in (cache.mean, cache.invstd))
     for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):
         invstd = _per_channel(inv, ndim, axis)
         xhat = (x[part].astype(np.float64) - _per_channel(mean, ndim, axis)) * invstd
@@ -168,13 +172,15 @@ def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
         # Once more on the deviations: NumPy adds along an outer axis one by one, which loses digits.
         mean += ((wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
         var = (np.square(wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
-    return BatchNormStats(n, mean, var)
+    elements = effective_count(n, w, axis)
+    return BatchNormStats(n, mean, var, squared_weights=n * (n / elements))
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     """The statistics of all batches together (Chan, Golub and LeVeque, 1979), merged in the order given."""
     parts = list(stats)
     count, mean = parts[0].count, np.array(parts[0].mean, dtype=np.float64)
+    squares = parts[0].squares
     m2 = np.asarray(parts[0].var, dtype=np.float64) * count
     for part in parts[1:]:
         if part.count == 0:
@@ -183,8 +189,27 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
         delta = part.mean - mean
         mean = mean + delta * (part.count / total)
         m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
-        count = total
-    return BatchNormStats(count, mean, m2 / count if count else m2)
+        count, squares = total, squares + part.squares
+    return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
+
+
+def batch_norm_update(
+    stats: BatchNormStats,
+    running_mean: Array | None,
+    running_var: Array | None,
+    *,
+    momentum: float = 0.1,
+    unbiased: bool = True,
+) -> None:
+    """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw²."""
+    if stats.count == 0:
+        return
+    if running_mean is not None:
+        running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+    n = stats.count * (stats.count / stats.squares)
+    if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
+        sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+        running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
 
 
 def batch_norm_apply(
