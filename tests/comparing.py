@@ -21,6 +21,22 @@ def assert_same_bits(got: np.ndarray, ref: np.ndarray, message: object = "") -> 
         raise AssertionError(f"{message}: {np.sum(~same)} differ, first at {at}: got {got[at]!r}, ref {ref[at]!r}")
 
 
+def rows_that_round_alike(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of n float32 whose partial sums are all rounded the same way where terms are added one by one."""
+    made = [
+        np.full(n, 0.94557565),
+        np.linspace(-1, 4, n),
+        np.linspace(0, 1, n) ** 3,
+        1.3806878 * (-1.0) ** np.arange(n),
+    ]
+    made += [np.resize([998.35416, 1000.96966, 1000.58543, 1000.09075], n), rng.standard_normal(n)]
+    for period in (2, 3, 4, 5, 8, 16, 32, 64):
+        few = rng.standard_normal(period)
+        made += [np.resize(few, n), np.resize(1000 + few, n), rng.choice(few, n), np.repeat(few, -(-n // period))[:n]]
+    made += [rng.normal() + 3 * rng.normal() * (rng.random(n) < share) for share in (0.05, 0.2, 0.3, 0.5)]
+    return np.array(made, np.float32)
+
+
 def assert_within(
     got: np.ndarray, ref: np.ndarray, k: float, scale: np.ndarray | None = None, message: object = ""
 ) -> None:

@@ -573,7 +573,7 @@ void normalize_in_columns(const RowShape& s, In<T> x, Out<T> y, const T* gamma, 
           const double scale = invstd[row + g] * (gamma ? static_cast<double>(gamma[c]) : 1.0);
           const double low = mean[row + g] - static_cast<double>(high);
           a[column] = high;
-          a[width + column] = static_cast<T>(scale);
+          a[width + column] = saturated<T>(scale);
           a[2 * width + column] = static_cast<T>((beta ? static_cast<double>(beta[c]) : 0.0) - low * scale);
         });
       },
@@ -595,7 +595,7 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
   const auto& k = table<T>();
   const Matrices<In<T>, In<T>, Out<T>> m(s, dy, x, dx);
   const std::size_t samples = m.samples(), width = m.width;
-  std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 4 * width);
+  std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 5 * width);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   std::vector<GradientSums> of_channel(samples * s.channels);
   two_sweeps(
@@ -632,22 +632,22 @@ void gradient_in_columns(const RowShape& s, In<T> dy, In<T> x, Out<T> dx, const 
           }
           slopes[g] = RowSlope(all, s.length, low, invstd[row]);
         }
-        T* const a = &affine[unit * 4 * width];
+        T* const a = &affine[unit * 5 * width];
         m.for_columns([&](std::size_t column, std::size_t c, std::size_t g) {
-          const double scale = invstd[unit * m.groups + g];
           a[column] = static_cast<T>(mean[unit * m.groups + g]);
-          a[width + column] = static_cast<T>(gamma ? scale * static_cast<double>(gamma[c]) : scale);
-          a[2 * width + column] = static_cast<T>(slopes[g].slope);
-          a[3 * width + column] = static_cast<T>(slopes[g].offset);
+          a[width + column] = gamma ? gamma[c] : T(1);
+          a[2 * width + column] = saturated<T>(invstd[unit * m.groups + g]);
+          a[3 * width + column] = static_cast<T>(slopes[g].slope);
+          a[4 * width + column] = static_cast<T>(slopes[g].offset);
         });
       },
       [&](std::size_t unit, std::size_t part) {
-        const T* const a = &affine[unit * 4 * width];
+        const T* const a = &affine[unit * 5 * width];
         m.for_blocks(unit, part, [&](std::size_t first, std::size_t n, const auto& rooms) {
           T* to = m.elements.template target<2>(first, rooms[2]);
           k.column_gradient(m.elements.template load<1>(first, n, rooms[1]),
                             m.elements.template load<0>(first, n, rooms[0]), to, n, width,
-                            {a, a + width, a + 2 * width, a + 3 * width});
+                            {a, a + width, a + 2 * width, a + 3 * width, a + 4 * width});
           m.elements.template store<2>(first, n, to);
         });
       },

@@ -3,7 +3,10 @@
 #ifndef REGKERN_KERNELS_LAYER_NORM_H_
 #define REGKERN_KERNELS_LAYER_NORM_H_
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 
 namespace regkern {
 
@@ -25,7 +28,7 @@ struct RowAffine {
   std::size_t together = 1;
 };
 
-// dx = gamma·dy·scale − ((x − mean)·slope + offset), and x − mean − mean_low is the deviation.
+// dx = (gamma·dy − ((x − mean)·slope + offset))·scale, and x − mean − mean_low is the deviation.
 template <class T>
 struct RowGradient {
   T mean, mean_low, scale, slope, offset;
@@ -42,16 +45,25 @@ struct GradientSums {
   GradientSums times(double w) const { return {w * sum, w * sum_dev}; }
 };
 
-// What of dx does not depend on dy: (x − mean_high)·slope + offset, from the sums of g = gamma·dy over a row
-// of n elements. mean = mean_high + mean_low.
+// What is taken off g = gamma·dy, before dx = that·invstd: (x − mean_high)·slope + offset, from the sums of g
+// over a row of n elements. mean = mean_high + mean_low. In that form every factor is in the range of float
+// as long as std and 1/std are; the third power of invstd is not.
 struct RowSlope {
   RowSlope() = default;
   RowSlope(const GradientSums& g, std::size_t n, double mean_low, double invstd)
-      : slope(invstd * invstd * invstd * (g.sum_dev / static_cast<double>(n))),
-        offset(invstd * (g.sum / static_cast<double>(n)) - mean_low * slope) {}
+      : slope(invstd * invstd * (g.sum_dev / static_cast<double>(n))),
+        offset(g.sum / static_cast<double>(n) - mean_low * slope) {}
 
   double slope = 0, offset = 0;
 };
+
+// What float cannot hold of a finite factor becomes its largest number: beside a deviation of 0 that is still
+// 0.
+template <class T>
+T saturated(double v) {
+  constexpr double most = static_cast<double>(std::numeric_limits<T>::max());
+  return static_cast<T>(std::isfinite(v) ? std::clamp(v, -most, most) : v);
+}
 
 // Where the squares of some deviations, which add up to `sum` and `squares`, lose digits to the distance from
 // the mean: two standard deviations cost a factor 5.
@@ -72,7 +84,7 @@ struct ColumnAffine {
 };
 template <class T>
 struct ColumnGradient {
-  const T *mean, *scale, *slope, *offset;
+  const T *mean, *gamma, *scale, *slope, *offset;
 };
 
 }  // namespace regkern

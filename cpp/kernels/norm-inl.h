@@ -103,18 +103,13 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
                    T mean, double* sum, double* sum_dev) {
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
-  constexpr size_t kHalf = RowSum<T>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
+  constexpr size_t kHalf = RowSums<T, 2>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
   const auto m = hn::Set(d, mean);
-  RowSum<T> first, second;
-  const auto add = [&](size_t k, auto g, auto product) HWY_ATTR {
-    first.add(k, g);
-    second.add(k, product);
-  };
-  const auto product = [m](auto g, auto v) HWY_ATTR { return hn::Mul(g, hn::Sub(v, m)); };
+  RowSums<T, 2> sums;
+  const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
   const auto whole = [&](const T* p, const T* q, size_t vectors) HWY_ATTR {
     for (size_t k = 0; k < vectors; ++k) {
-      const auto g = hn::LoadU(d, q + k * N);
-      add(k, g, product(g, hn::LoadU(d, p + k * N)));
+      sums.add(k, terms(hn::LoadU(d, p + k * N), hn::LoadU(d, q + k * N)));
     }
   };
   const bool long_row = cols > kShortRow;
@@ -127,6 +122,7 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
       memcpy(row_x, x, cols * sizeof(T));
       memcpy(row_dy, dy, cols * sizeof(T));
       whole(row_x, row_dy, kHalf);
+      sums.done();
       continue;
     }
     size_t j = 0;
@@ -136,22 +132,30 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
         hwy::Prefetch(dy + j + kAhead<T> + k);
       }
       whole(x + j, dy + j, 2 * kHalf);
+      sums.done();
     }
+    if (j == cols) continue;
     if (j + kSumLanes <= cols) {
       whole(x + j, dy + j, kHalf);
       j += kSumLanes;
     }
-    if (j == cols) continue;
+    if (j == cols) {
+      sums.done();
+      continue;
+    }
     const size_t end = cols - kSumLanes;
     for (size_t k = 0; k < kHalf; ++k) {
       const auto keep = last_lanes(d, cols - j, k);
-      const auto g = hn::LoadU(d, dy + end + k * N);
-      add(kHalf + k, hn::IfThenElseZero(keep, g),
-          hn::IfThenElseZero(keep, product(g, hn::LoadU(d, x + end + k * N))));
+      auto last = terms(hn::LoadU(d, x + end + k * N), hn::LoadU(d, dy + end + k * N));
+      for (auto& v : last.v) v = hn::IfThenElseZero(keep, v);
+      sums.add(kHalf + k, last);
     }
+    sums.done();
   }
-  *sum = first.total();
-  *sum_dev = second.total();
+  double totals[2];
+  sums.totals(totals);
+  *sum = totals[0];
+  *sum_dev = totals[1];
 }
 
 // Σw, Σw·(x − shift) and Σw·(x − shift)² over n elements with a weight each. What weight 0 belongs to may be
@@ -452,6 +456,16 @@ void scales(const double* var, const T* gamma, const T* beta, double eps, size_t
   });
 }
 
+// What of v float cannot hold, but for Inf, becomes its largest number: beside a deviation of 0 that is still
+// 0.
+template <class T>
+HWY_INLINE V<D64> saturated(V<D64> v) {
+  const D64 d;
+  const auto most = hn::Set(d, static_cast<double>(hwy::HighestValue<T>()));
+  const auto clamped = hn::Min(hn::Max(v, hn::Neg(most)), most);
+  return hn::IfThenElse(hn::Lt(hn::Abs(v), hn::Inf(d)), clamped, v);
+}
+
 // The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift.
 template <class T>
 void affine_arrays(const double* mean, const double* scale, const double* shift, size_t n, T* means,
@@ -459,7 +473,7 @@ void affine_arrays(const double* mean, const double* scale, const double* shift,
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
     const auto m = io.load(mean + i), s = io.load(scale + i);
     io.store(m, means + i);
-    io.store(s, scales_out + i);
+    io.store(saturated<T>(s), scales_out + i);
     const auto low = hn::Sub(m, io.load(means + i));
     io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), shifts + i);
   });
@@ -483,8 +497,8 @@ inline void multiply(const double* factor, size_t n, double* a) {
       n, [&](size_t i, auto io) HWY_ATTR { io.store(hn::Mul(io.load(a + i), io.load(factor + i)), a + i); });
 }
 
-// dx = (dy − Σdy/n)·s − (x − mean)·s·invstd²·Σdy(x−mean)/n with s = gamma·invstd: the coefficients of
-// Gradient, an array each. gamma may be nullptr.
+// dx = (dy − (Σdy/n + (x − mean)·invstd²·Σdy(x−mean)/n))·gamma·invstd: the coefficients of Gradient, an array
+// each. Every one is in the range of float as long as std and 1/std are. gamma may be nullptr.
 template <class T>
 void gradient_arrays(double count, const double* mean, const double* invstd, const T* gamma,
                      const double* sum_dy, const double* sum_dev, size_t n, T* means, T* scales_out, T* as,
@@ -494,11 +508,11 @@ void gradient_arrays(double count, const double* mean, const double* invstd, con
     const auto m = io.load(mean + i), inverse = io.load(invstd + i);
     const auto s = gamma ? hn::Mul(io.load(gamma + i), inverse) : inverse;
     io.store(m, means + i);
-    io.store(s, scales_out + i);
+    io.store(saturated<T>(s), scales_out + i);
     const auto low = hn::Sub(m, io.load(means + i));
     const auto b = hn::Mul(hn::Mul(inverse, inverse), hn::Div(io.load(sum_dev + i), total));
     io.store(hn::Sub(hn::Div(io.load(sum_dy + i), total), hn::Mul(low, b)), as + i);
-    io.store(hn::Mul(s, b), bs + i);
+    io.store(b, bs + i);
   });
 }
 
@@ -513,14 +527,12 @@ struct AffineVec {
 template <class Vec>
 struct GradientVec {
   Vec mean, scale, a, b;
-  HWY_INLINE Vec operator()(Vec x, Vec dy) const {
-    return hn::Sub(hn::Mul(hn::Sub(dy, a), scale), hn::Mul(hn::Sub(x, mean), b));
-  }
+  HWY_INLINE Vec share(Vec x) const { return hn::Add(a, hn::Mul(hn::Sub(x, mean), b)); }
+  HWY_INLINE Vec operator()(Vec x, Vec dy) const { return hn::Mul(hn::Sub(dy, share(x)), scale); }
   // An element of weight w has a share of w in the statistics; none at all, whatever x is, at 0.
   HWY_INLINE Vec operator()(Vec x, Vec dy, Vec w) const {
-    const auto share = hn::Add(hn::Mul(a, scale), hn::Mul(hn::Sub(x, mean), b));
     const auto none = hn::Eq(w, hn::Zero(hn::DFromV<Vec>()));
-    return hn::Sub(hn::Mul(dy, scale), hn::IfThenZeroElse(none, hn::Mul(w, share)));
+    return hn::Mul(hn::Sub(dy, hn::IfThenZeroElse(none, hn::Mul(w, share(x)))), scale);
   }
 };
 

@@ -16,7 +16,7 @@ struct AffineArrays {
   const T *mean, *scale, *shift;
 };
 
-// dx = (dy − a)·scale − (x − mean)·b; with weights w, dx = dy·scale − w·(a·scale + (x − mean)·b).
+// dx = (dy − (a + (x − mean)·b))·scale; with weights w, dx = (dy − w·(a + (x − mean)·b))·scale.
 template <class T>
 struct GradientArrays {
   const T *mean, *scale, *a, *b;

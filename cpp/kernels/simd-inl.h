@@ -201,21 +201,78 @@ HWY_INLINE double sum(const T* x, size_t n, Op op) {
   return accumulate(x, n, [op](auto lanes, auto v) HWY_ATTR { return hn::Add(lanes, op(v)); });
 }
 
-// Sums of short runs, in kRowLanes lanes of the dtype and folded in double.
+// Sums of some thousand terms, in kRowLanes lanes of the dtype and folded in double. A lane adds runs of
+// eight terms one by one, and runs in pairs, pairs of them in pairs and so on: a term takes part in as many
+// roundings as there are levels. One by one, a hundred equal terms are all rounded the same way, and lose up
+// to 50 units in the last place.
 constexpr size_t kRowLanes = 32;
+constexpr size_t kRunTerms = 8;
 
-template <class T>
-struct RowSum {
-  static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
-  HWY_INLINE RowSum() {
-    for (auto& v : lanes) v = hn::Zero(Tag<T>());
+// A term of each of kSums sums, for a vector of lanes.
+template <class T, size_t kSums>
+struct Terms {
+  V<Tag<T>> v[kSums];
+  HWY_INLINE Terms operator+(const Terms& other) const {
+    Terms sum;
+    for (size_t s = 0; s < kSums; ++s) sum.v[s] = hn::Add(v[s], other.v[s]);
+    return sum;
   }
-  HWY_INLINE void add(size_t k, V<Tag<T>> v) { lanes[k] = hn::Add(lanes[k], v); }
+};
+
+template <class T, size_t kSums>
+class RowSums {
+ public:
+  static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
+  using Lanes = Terms<T, kSums>[kVectors];
+
+  HWY_INLINE RowSums() { clear(run_); }
+  // A term for vector k of the lanes. Every lane gets at most one before done() ends the chunk of terms.
+  HWY_INLINE void add(size_t k, const Terms<T, kSums>& terms) { run_[k] = run_[k] + terms; }
+  HWY_INLINE void done() { done(run_); }
+  // The same with the run in hand: a loop that keeps it in variables of its own keeps it in registers.
+  HWY_INLINE Lanes& run() { return run_; }
+  // A whole run at once, where none has begun.
+  HWY_INLINE void done_run(Lanes& run) {
+    chunks_ += kRunTerms - 1;
+    done(run);
+  }
+  // Level i holds the sum of 2^i runs where bit i of their number is set.
+  HWY_INLINE void done(Lanes& run) {
+    if (++chunks_ % kRunTerms != 0) return;
+    const size_t runs = chunks_ / kRunTerms - 1;
+    size_t i = 0;
+    for (; (runs >> i & 1) != 0; ++i) {
+      for (size_t k = 0; k < kVectors; ++k) run[k] = level_[i][k] + run[k];
+    }
+    for (size_t k = 0; k < kVectors; ++k) level_[i][k] = run[k];
+    clear(run);
+  }
   // The lanes, folded in halves: float down to eight lanes, then double.
-  HWY_INLINE double total() const {
+  HWY_INLINE void totals(double* total) const {
+    Terms<T, kSums> all[kVectors];
+    for (size_t k = 0; k < kVectors; ++k) all[k] = run_[k];
+    const size_t runs = chunks_ / kRunTerms;
+    for (size_t i = 0; runs >> i != 0; ++i) {
+      if ((runs >> i & 1) == 0) continue;
+      for (size_t k = 0; k < kVectors; ++k) all[k] = level_[i][k] + all[k];
+    }
+    for (size_t s = 0; s < kSums; ++s) {
+      V<Tag<T>> lanes[kVectors];
+      for (size_t k = 0; k < kVectors; ++k) lanes[k] = all[k].v[s];
+      total[s] = fold_row(lanes);
+    }
+  }
+
+ private:
+  static constexpr size_t kLevels = 10;  // for 8191 chunks
+
+  static HWY_INLINE void clear(Lanes& run) {
+    for (auto& terms : run) {
+      for (auto& v : terms.v) v = hn::Zero(Tag<T>());
+    }
+  }
+  static HWY_INLINE double fold_row(V<Tag<T>>* s) {
     const Tag<T> d;
-    V<Tag<T>> s[kVectors];
-    for (size_t k = 0; k < kVectors; ++k) s[k] = lanes[k];
     constexpr size_t kKept = sizeof(T) == 8 ? 1 : HWY_MAX(size_t{1}, 8 / hn::MaxLanes(Tag<T>()));
     for (size_t half = kVectors / 2; half >= kKept; half /= 2) {
       for (size_t k = 0; k < half; ++k) s[k] = hn::Add(s[k], s[k + half]);
@@ -237,7 +294,10 @@ struct RowSum {
       return fold(wide, hn::Add(low, high));
     }
   }
-  V<Tag<T>> lanes[kVectors];
+
+  Lanes run_;
+  Lanes level_[kLevels];
+  size_t chunks_ = 0;
 };
 
 }  // namespace HWY_NAMESPACE
