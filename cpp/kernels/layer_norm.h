@@ -3,7 +3,6 @@
 #ifndef REGKERN_KERNELS_LAYER_NORM_H_
 #define REGKERN_KERNELS_LAYER_NORM_H_
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -57,12 +56,11 @@ struct RowSlope {
   double slope = 0, offset = 0;
 };
 
-// What float cannot hold of a finite factor becomes its largest number: beside a deviation of 0 that is still
-// 0.
+// A finite factor that float cannot hold becomes its largest number, which times a deviation of 0 is still 0.
 template <class T>
 T saturated(double v) {
   constexpr double most = static_cast<double>(std::numeric_limits<T>::max());
-  return static_cast<T>(std::isfinite(v) ? std::clamp(v, -most, most) : v);
+  return static_cast<T>(std::isfinite(v) && std::fabs(v) > most ? std::copysign(most, v) : v);
 }
 
 // Where the squares of some deviations, which add up to `sum` and `squares`, lose digits to the distance from
