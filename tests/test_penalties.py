@@ -149,7 +149,7 @@ def test_value_and_nnz(penalty: Penalty, dtype: type, rng: np.random.Generator) 
         assert value == pytest.approx(penalty.value(a), rel=1e-12)
         assert nnz == np.count_nonzero(a)
     assert penalty.value_and_nnz(w.astype(float).tolist())[1] == nnz
-    if isinstance(penalty, penalties._Separable):
+    if isinstance(penalty, penalties._base.Separable):
         long = rng.standard_normal(50_000).astype(dtype) * (rng.random(50_000) < 0.3)
         value, nnz = penalty.value_and_nnz(long)
         assert value == pytest.approx(penalty.value(long), rel=1e-12)
@@ -446,7 +446,9 @@ def test_methods_refuse_what_they_do_not_understand(penalty: Penalty) -> None:
     with pytest.raises(TypeError, match=rf"^{name}.prox: w must be float32 or float64, got int64"):
         penalty.prox(np.ones((4, 3), np.int64), 1.0)
     x = np.linspace(-2, 2, 12).reshape(4, 3)
-    if not isinstance(penalty, penalties._Constraint | penalties.BoxedL1) and math.isfinite(penalty.value(x)):
+    if not isinstance(penalty, penalties._constraints.Constraint | penalties.BoxedL1) and math.isfinite(
+        penalty.value(x)
+    ):
         np.testing.assert_allclose(penalty.prox(x, 0.0), x, atol=1e-14)  # a step of 0 stays
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from regkern import penalties as native
 from regkern import reference
+from regkern.penalties import _sums
 
 __all__ = [
     "L0",
@@ -63,7 +64,7 @@ def _twin(cls: Kind) -> Kind:
 
 
 Penalty = native.Penalty
-_Ridged = _twin(native._Ridged)
+Ridged = _twin(_sums.Ridged)
 L0 = _twin(native.L0)
 L1 = _twin(native.L1)
 L2 = _twin(native.L2)

@@ -1,0 +1,230 @@
+"""What all penalties have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import regkern
+from regkern import _core
+from regkern.penalties._numbers import RULES, above, nonnegative, text
+
+Array = NDArray[Any]
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Penalty(ABC):
+    """What every penalty can do; one of your own needs ``value`` and ``prox``."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def value(self, w: ArrayLike) -> float:
+        """g(w), summed in float64.
+
+        Parameters
+        ----------
+        w : (...) ndarray of float32 or float64
+
+        Raises
+        ------
+        TypeError
+            If ``w`` is not float32 or float64.
+        ValueError
+            If ``w`` has a shape that the penalty does not fit.
+        """
+
+    @abstractmethod
+    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+        """argmin_y ½‖y − w‖² + step·g(y).
+
+        Parameters
+        ----------
+        w : (...) ndarray of float32 or float64
+        step : float, >= 0 and finite
+            A step of 0 changes nothing; a constraint projects whatever the step.
+        out : ndarray, optional
+            Where to write; may be ``w``.
+
+        Raises
+        ------
+        TypeError
+            If an array is not float32 or float64, or ``step`` is not a real number.
+        ValueError
+            If ``step`` is negative or not finite, ``w`` has a shape that the penalty does not fit, or ``out`` does not
+            fit.
+        """
+
+    def optimality(self, w: ArrayLike, grad: ArrayLike, step: float = 1.0) -> float:
+        """How far w is from minimizing f + g, by the gradient of f at w: ‖w − prox(w − step·grad, step)‖/step.
+
+        For convex g it is 0 at a minimizer, and only there if f is convex, whatever the step; for ``L1``,
+        ``SquaredL2``, ``ElasticNet``, ``L2`` and ``GroupL2`` it is the distance of −grad to the subdifferential of g,
+        which does not depend on the step. For g that is not convex (``L0``, ``LHalf``, ``MCP``, ``SCAD``, ``LogSum``)
+        it is 0 at a minimizer only if step < 1/L, L the Lipschitz constant of the gradient: a longer step may jump
+        to another stationary point. In a sum, the strength of a ``SquaredL2`` counts to L.
+
+        Parameters
+        ----------
+        w, grad : (...) ndarray of float32 or float64, of one shape
+        step : float, > 0 and finite, default 1
+
+        Returns
+        -------
+        float
+            In the unit of the gradient.
+
+        Raises
+        ------
+        TypeError
+            If an array is not float32 or float64, or ``step`` is not a real number.
+        ValueError
+            If the shapes differ, or ``step`` is not positive and finite.
+        """
+        name = f"{type(self).__name__}.optimality"
+        for argument, a in (("w", w), ("grad", grad)):
+            _core.require_float(name, argument, a)
+        w, grad = np.asarray(w), np.asarray(grad)
+        if grad.shape != w.shape:
+            raise ValueError(f"{name}: grad must have shape {w.shape}, got {grad.shape}")
+        return self._distance(w, grad, above(0)(f"{name}: step", step))
+
+    def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
+        """g(w) and how many elements are not 0."""
+        return self.value(w), int(np.count_nonzero(w))
+
+    def __add__(self, other: object) -> Penalty:
+        if not isinstance(other, Penalty):
+            return NotImplemented
+        total = Penalty._joined([*self._parts(), *other._parts()])
+        if total is None:
+            names = f"{type(self).__name__} + {type(other).__name__}"
+            raise TypeError(f"{names}: regkern knows no proximal operator of this sum")
+        return self._like(total)
+
+    def __radd__(self, other: object) -> Penalty:
+        return self if type(other) is int and other == 0 else NotImplemented  # what sum() begins with
+
+    _joined: ClassVar[Callable[[list[Penalty]], Penalty | None]]  # set by _sums, which knows all kinds
+    _rk: ClassVar[ModuleType] = regkern  # whose functions compute; regkern.reference in its twins
+
+    def _like(self, total: Penalty) -> Penalty:
+        """The same penalty, computed by the functions that compute this one."""
+        return total
+
+    def _parts(self) -> tuple[Penalty, ...]:
+        """The penalties it is a sum of."""
+        return (self,)
+
+    def _distance(self, w: Array, grad: Array, step: float) -> float:
+        s = w.dtype.type(step)
+        return self._norm(w - self.prox(w - s * grad, step)) / step
+
+    def _norm(self, v: Array) -> float:
+        return math.sqrt(self._rk.squared_l2_norm(v))
+
+
+def penalty_itself(name: str, given: Any) -> Penalty:
+    if not isinstance(given, Penalty):
+        raise TypeError(f"{name} must be a Penalty, got {given!r}")
+    return given
+
+
+RULES["penalty"] = penalty_itself
+
+
+class Known(Penalty):
+    """Those of this module: frozen dataclasses that check what they are given."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses
+            given = getattr(self, field.name)
+            if given is not None or field.default is not None:
+                checked = RULES[field.name](f"{type(self).__name__}: {field.name}", given)
+                object.__setattr__(self, field.name, checked)
+        self._check()
+
+    def _check(self) -> None:
+        """What numbers must be to each other."""
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={text(value)}" for name, value in self._numbers().items() if value is not None)
+        return f"{type(self).__name__}({given})"
+
+    def _numbers(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # all are dataclasses
+
+    def value(self, w: ArrayLike) -> float:
+        value: float = self._value(self._array("value", w))
+        return value
+
+    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+        if not (type(step) is float and 0 <= step < math.inf):
+            step = nonnegative(f"{type(self).__name__}.prox: step", step)
+        y: Array = self._prox(self._array("prox", w), step, out)
+        return y
+
+    value.__doc__, prox.__doc__ = Penalty.value.__doc__, Penalty.prox.__doc__
+
+    def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
+        return super().value_and_nnz(self._array("value_and_nnz", w))
+
+    @abstractmethod
+    def _value(self, w: Array) -> Any: ...
+
+    @abstractmethod
+    def _prox(self, w: Array, step: float, out: Array | None) -> Any: ...
+
+    def _array(self, method: str, w: ArrayLike) -> Array:
+        if type(w) is np.ndarray and (w.dtype is FLOAT32 or w.dtype is FLOAT64):  # what is common, in a moment
+            return w
+        _core.require_float(f"{type(self).__name__}.{method}", "w", w)
+        return np.asarray(w)
+
+    def _must(self, name: str, rule: str, got: object) -> ValueError:
+        return ValueError(f"{type(self).__name__}: {name} must {rule}, got {got}")
+
+    def _axis_of(self, w: Array, axis: int) -> int:
+        if not -w.ndim <= axis < w.ndim:
+            raise self._must("axis", f"be an axis of w with shape {w.shape}", axis)
+        return axis % w.ndim
+
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def frozen(cls: type[_T]) -> type[_T]:
+    return dataclass(frozen=True, slots=True, repr=False)(cls)
+
+
+class Separable(Known):
+    """A sum over elements: value and nonzeros come from one pass over the memory, in blocks that stay cached."""
+
+    __slots__ = ()
+    _BLOCK = 1 << 14
+
+    def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
+        w = self._array("value_and_nnz", w)
+        flat = np.ravel(w, order="K") if w.flags.forc else None
+        if flat is None:
+            return self._value(w), int(np.count_nonzero(w))
+        total, count = 0.0, 0
+        for first in range(0, flat.size, self._BLOCK):
+            block = flat[first : first + self._BLOCK]
+            total += self._value(block)
+            count += int(np.count_nonzero(block))
+        return total, count
+
+
+def wide(w: Array) -> Array:
+    return np.abs(w.astype(np.float64))
