@@ -34,7 +34,12 @@ def tool(name: str) -> Path:
 def test_cpp() -> None:
     """Needs GoogleTest (libgtest-dev) and Highway (libhwy-dev)."""
     build = ROOT / "build" / "cpp"
-    options = ("-DREGKERN_BUILD_TESTS=ON", "-DREGKERN_WERROR=ON", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}")
+    options = (
+        "-DREGKERN_BUILD_TESTS=ON",
+        "-DREGKERN_WERROR=ON",
+        "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG",  # compiles in half the time; the other tests run what -O3 makes
+        f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
+    )
     run(tool("cmake"), "-S", ROOT, "-B", build, "-G", "Ninja", *options)
     run(tool("cmake"), "--build", build, "--parallel", "2")
     assert "100% tests passed" in run(tool("ctest"), "--test-dir", build, "--output-on-failure")
