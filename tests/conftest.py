@@ -12,6 +12,8 @@ from regkern import _core
 CONFIG = rk.show_config("dict")
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
 hypothesis.settings.load_profile("untimed")
+# Teams on all that fills a page or two, whether they pay or not: every test is one of cutting and joining too.
+_core.set_governed(False)
 
 
 def pytest_report_header() -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 
 import regkern as rk
+from regkern import _core
 from cases import CASES, Case, NormCase
 from comparing import assert_same_bits
 
@@ -73,6 +77,151 @@ def test_batch_norm_same_bits_for_every_team(case: NormCase, dtype: type, rng: n
         first = first or results
         for got, expected in zip(results, first, strict=True):
             assert_same_bits(got, expected, team)
+
+
+def test_same_bits_whatever_the_governor_does(rng: np.random.Generator) -> None:
+    """As users run it: teams come and go, callers compete for them."""
+    x = rng.standard_normal((64, 16, 40, 41)).astype(np.float32)
+
+    def results() -> list[np.ndarray]:
+        return [rk.prox_l1(x, 0.3), rk.dropout(x, 0.4, rng=1)[0], rk.batch_norm(x, training=True)[0]]
+
+    with rk.threads(1):
+        expected = results()
+
+    def work(team: int) -> None:
+        with rk.threads(team):
+            for _ in range(30):
+                for got, reference in zip(results(), expected, strict=True):
+                    assert_same_bits(got, reference)
+
+    _core.set_governed(True)
+    try:
+        work(3)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(work, (1, 2, 4)))
+    finally:
+        _core.set_governed(False)
+
+
+def test_helpers_round_as_their_caller_does(rng: np.random.Generator) -> None:
+    """The floating-point environment is a thread's own, and helpers were made under another."""
+    libm = ctypes.CDLL(ctypes.util.find_library("m"))
+    upward = {"x86_64": 0x800, "aarch64": 0x400000}[platform.machine()]
+    x = rng.standard_normal(LARGE).astype(np.float32)
+    with rk.threads(4):
+        nearest = rk.l2_decay(x, 0.1)
+        before = libm.fegetround()
+        assert libm.fesetround(upward) == 0
+        try:
+            got = rk.l2_decay(x, 0.1)
+            with rk.threads(1):
+                expected = rk.l2_decay(x, 0.1)
+        finally:
+            libm.fesetround(before)
+        assert_same_bits(got, expected)
+        assert (got != nearest).sum() > LARGE // 4
+        assert_same_bits(rk.l2_decay(x, 0.1), nearest)
+
+
+SCRIPT_OF_HASHES = """
+    import hashlib, numpy as np, regkern as rk
+    rk._core.set_governed(False)
+    x = np.random.default_rng(0).standard_normal((50, 8, 50, 51)).astype(np.float32)
+    digest = hashlib.sha256()
+    for _ in range(5):
+        y, cache = rk.batch_norm(x, training=True)
+        for a in (y, *rk.batch_norm_backward(x, cache), rk.prox_l1(x, 0.5), rk.dropout(x, 0.3, rng=1)[0]):
+            digest.update(a.tobytes())
+    print(rk.show_config("dict")["team"], digest.hexdigest())
+"""
+
+
+def test_openmps_threads_for_those_who_say_how_they_run() -> None:
+    alone = run(SCRIPT_OF_HASHES, REGKERN_NUM_THREADS="1").stdout.split()
+    for environment in ({}, {"OMP_WAIT_POLICY": "passive"}, {"OMP_PROC_BIND": "true"}, {"GOMP_SPINCOUNT": "1000"}):
+        for team in ("2", "5"):
+            team_of, digest = run(SCRIPT_OF_HASHES, REGKERN_NUM_THREADS=team, **environment).stdout.split()
+            assert digest == alone[1]
+            expected = "OpenMP" if environment and rk.show_config("dict")["openmp"] != "none" else "regkern"
+            assert team_of == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_threads_are_n_at_most_and_know_no_signals() -> None:
+    code = """
+        import os, numpy as np, regkern as rk
+        rk._core.set_governed(False)
+        def tasks():
+            return set(os.listdir("/proc/self/task"))
+        x, before = np.ones(2_000_000, np.float32), tasks()
+        for n in (1, 2, 4, 3):
+            with rk.threads(n):
+                rk.prox_l1(x, 0.5)
+            print(len(tasks() - before), end=" ")
+        for task in tasks() - before:
+            with open(f"/proc/self/task/{task}/status") as status:
+                blocked = next(line for line in status if line.startswith("SigBlk"))
+            assert int(blocked.split()[1], 16) & 1 << 1, blocked  # SIGINT is for the interpreter's threads
+    """
+    done = run(code)
+    assert done.stdout.split() == ["0", "1", "3", "3"], done.stderr
+
+
+def test_threads_that_cannot_be_made() -> None:
+    """A limit on memory leaves no room for stacks: the work goes on with those there are."""
+    code = """
+        import resource, numpy as np, regkern as rk
+        rk._core.set_governed(False)
+        x = np.linspace(-3, 3, 20_000_000, dtype=np.float32)
+        out = np.empty_like(x)
+        with rk.threads(1):
+            expected = rk.prox_l1(x, 0.5)
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+        for n in (4096, 4096, 3):
+            rk.set_num_threads(n)
+            assert np.array_equal(rk.prox_l1(x, 0.5, out=out), expected)
+        print("done")
+    """
+    for environment in ({}, {"OMP_WAIT_POLICY": "passive"}):
+        done = run(code, **environment)
+        assert done.stdout.split() == ["done"], done.stderr
+
+
+@pytest.mark.parametrize("governed", [True, False])
+def test_the_interpreter_ends_while_a_daemon_thread_is_in_a_kernel(governed: bool) -> None:
+    code = f"""
+        import threading, time, numpy as np, regkern as rk
+        rk._core.set_governed({governed})
+        x = np.ones(3_000_000, np.float32)
+        def busy():
+            while True:
+                rk.batch_norm(x.reshape(30, 10, -1), training=True)
+        for _ in range(3):
+            threading.Thread(target=busy, daemon=True).start()
+        time.sleep(0.2)
+    """
+    for _ in range(5):
+        done = run(code, REGKERN_NUM_THREADS="2")
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_sub_interpreter_is_refused() -> None:
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    interpreters = pytest.importorskip(name)
+    code = f"""
+        import {name} as interpreters
+        code = "import warnings; warnings.simplefilter('ignore'); import regkern"
+        try:
+            failure = interpreters.run_string(interpreters.create(), code)
+        except interpreters.RunFailedError as error:
+            failure = error
+        print(failure)
+    """
+    assert interpreters
+    assert "ImportError" in run(code).stdout
 
 
 def test_masks_and_bits_for_every_team() -> None:
@@ -186,6 +335,7 @@ def test_the_gil_is_released() -> None:
 FORK = """
     import os, signal, sys, threading
     import numpy as np, regkern as rk
+    rk._core.set_governed(False)
     x = np.linspace(-3, 3, 2_000_000, dtype=np.float32)
     rk.set_num_threads(2)
     def hashes():
@@ -197,7 +347,7 @@ FORK = """
         while not stop.is_set():
             rk.l1_norm(x)
     threads = [threading.Thread(target=busy) for _ in range({busy})]
-    for t in threads: t.start()
+    for t in threads: t.daemon = True; t.start()
     for i in range({forks}):
         pid = os.fork()
         if pid == 0:
@@ -215,7 +365,7 @@ FORK = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.parametrize(("forks", "busy"), [(10, 0), (20, 2)])
 def test_a_forked_child_can_call(forks: int, busy: int) -> None:
-    """libgomp alone hangs here: the parent has run parallel work."""
+    """The parent has run parallel work; libgomp alone hangs here, and so would a pool that counts on its threads."""
     done = run(FORK.format(forks=forks, busy=busy), timeout=120, PYTHONWARNINGS="ignore")
     assert done.stdout.split() == ["done"], done.stderr
 

@@ -1,5 +1,8 @@
 #include "arrays.h"
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -151,6 +154,17 @@ std::uint64_t unsigned64(Arg arg, py::handle value) {
     value_error(arg, "be in [0, 2**64)", text(value));
   }
   return v;
+}
+
+// Until 3.13 CPython ends a daemon thread that asks for the lock of an interpreter that is gone, by unwinding
+// its stack through destructors that would touch Python without the lock, or end the process (bpo-42969).
+// From 3.14 on it lets such a thread hang, as here.
+void lock_again(PyThreadState* state) noexcept {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
 }
 
 Array input(Arg arg, py::handle value) {

@@ -137,16 +137,22 @@ void visit(Dtype dtype, Body&& body) {
   }
 }
 
+// Takes the GIL back. Where the interpreter has ended meanwhile, a daemon thread stops here and never returns.
+void lock_again(PyThreadState* state) noexcept;
+
 // Releases the GIL for the scope if the work is worth it: below some thousand elements the release costs more
 // than the work and nobody waits that long.
 class Unlocked {
  public:
-  explicit Unlocked(std::size_t elements) {
-    if (elements > 8192) release_.emplace();
+  explicit Unlocked(std::size_t elements) : state_(elements > 8192 ? PyEval_SaveThread() : nullptr) {}
+  ~Unlocked() {
+    if (state_ != nullptr) lock_again(state_);
   }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
 
  private:
-  std::optional<py::gil_scoped_release> release_;
+  PyThreadState* state_;
 };
 
 }  // namespace regkern::bindings

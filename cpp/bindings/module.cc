@@ -2,6 +2,8 @@
 
 #include "module.h"
 
+// pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it.
+#define PyInit__core enter_module
 PYBIND11_MODULE(_core, m) {
   using namespace regkern::bindings;
   m.doc() = "The compiled part of regkern. The Python modules document and call it.";
@@ -17,4 +19,14 @@ PYBIND11_MODULE(_core, m) {
   register_layer_norm(m);
   register_augment(m);
   register_mix(m);
+}
+#undef PyInit__core
+
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    PyErr_SetString(PyExc_ImportError,
+                    "regkern: must be imported in the main interpreter of a process, got a sub-interpreter");
+    return nullptr;
+  }
+  return enter_module();
 }

@@ -56,6 +56,7 @@ void register_runtime(py::module_& m) {
     d["isas"] = isas();
     d["isas_built"] = isas_built();
     d["openmp"] = openmp();
+    d["team"] = team_kind();
     d["threads"] = get_num_threads();
     return d;
   });
@@ -66,6 +67,7 @@ void register_runtime(py::module_& m) {
     const int before = swap_local_threads(n.is_none() ? 0 : thread_count({"threads", "n"}, n));
     return before == 0 ? std::nullopt : std::optional(before);
   });
+  m.def("set_governed", [](py::handle on) { set_governed(flag({"set_governed", "on"}, on)); });
   m.def("set_isa", [](const std::string& name) { choose_isa({"set_isa", "name"}, name); }, py::arg("name"));
   read_environment();
 }

@@ -790,9 +790,9 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
   if (x.n == 0) return;
   const Program program(x, steps);
   std::vector<Worker> workers;
-  workers.reserve(static_cast<std::size_t>(program.team));
-  for (int i = 0; i < program.team; ++i) workers.emplace_back(program, y);
-  threading::for_row_shares(workers.size(), static_cast<std::size_t>(x.n),
+  workers.reserve(program.team.count());
+  for (int i = 0; i < program.team.size; ++i) workers.emplace_back(program, y);
+  threading::for_row_shares(program.team, static_cast<std::size_t>(x.n),
                             [&](std::size_t begin, std::size_t end, std::size_t part) {
                               for (std::size_t i = begin; i < end; ++i) {
                                 workers[part].run(static_cast<std::ptrdiff_t>(i));

@@ -94,8 +94,8 @@ struct Program {
                              static_cast<std::size_t>(Size{x.height, x.width}.pixels() * bytes_of(x.pixel) +
                                                       size.pixels() * bytes_of(pixel)));
     const double all = cost * static_cast<double>(x.n);
-    team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)));
-    team = static_cast<int>(std::min<std::ptrdiff_t>(team, x.n));
+    team = threading::team_for(static_cast<std::size_t>(std::min(all, 1e15)))
+               .at_most(static_cast<std::size_t>(x.n));
   }
 
   Images x;
@@ -103,7 +103,7 @@ struct Program {
   std::ptrdiff_t image_floats, widest;  // the largest image and side on the way
   std::ptrdiff_t most_blur_taps = 0, blur_floats = 0, across_taps = 0, down_taps = 0;
   bool stream;  // the output, around the cache
-  int team;
+  threading::Team team;
 };
 
 }  // namespace regkern::augment

@@ -130,10 +130,10 @@ struct ChannelRange {
 // if all of them fit, or if not one does, or where a sample's share of a range would be less than a page, too
 // short for the prefetcher.
 template <class Body>
-void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, int team, Body&& body) {
+void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, threading::Team team,
+                        Body&& body) {
   const std::size_t second = second_level_cache();
-  const std::size_t cache =
-      second >= std::size_t{2} << 20 ? second * static_cast<std::size_t>(team) : last_level_cache() / 4;
+  const std::size_t cache = second >= std::size_t{2} << 20 ? second * team.count() : last_level_cache() / 4;
   const std::size_t room = cache / std::max<std::size_t>(bytes, 1);
   std::size_t ranges = 1;
   if (room != 0 && room < s.channels && room * s.inner * item >= 4096) {
@@ -153,7 +153,7 @@ inline constexpr std::size_t kPiece = 1024;
 // done() at the end of each thread's share.
 template <class Body, class Done>
 void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, bool together,
-               int team, Body&& body, Done&& done) {
+               threading::Team team, Body&& body, Done&& done) {
   const std::size_t parts = grid.parts_per_row, channels = range.size();
   threading::for_ranges(team, s.outer * channels * parts, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end;) {
@@ -253,7 +253,7 @@ class Columns {
 // Runs body(leaf index, row, rows, col, cols) over the grid: a leaf of rows × kPanel columns a unit, and the
 // rest rows as one more leaf of one row.
 template <class Body>
-void for_panels(const ColumnShape& s, int team, Body&& body) {
+void for_panels(const ColumnShape& s, threading::Team team, Body&& body) {
   const std::size_t units = s.leaves * s.panels;
   threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end; ++u) {
@@ -306,9 +306,9 @@ class Cyclic {
 // `whole`, and done() at the end of each thread's share. From the last stretch of positions to the first:
 // what the pass before has read last is still in the cache.
 template <class Body, class Done>
-void for_flat(std::size_t n, bool whole, std::size_t period, int team, Body&& body, Done&& done) {
+void for_flat(std::size_t n, bool whole, std::size_t period, threading::Team team, Body&& body, Done&& done) {
   // At least four stretches a thread, so that the shares are even.
-  const std::size_t share = n / (4 * static_cast<std::size_t>(team)) / kPiece * kPiece;
+  const std::size_t share = n / (4 * team.count()) / kPiece * kPiece;
   const std::size_t stretch = std::clamp(share, kPiece, kFlat), step = whole ? stretch : kPiece;
   threading::for_ranges(team, n, stretch, [&](std::size_t begin, std::size_t end) {
     for (std::size_t last = end; last > begin;) {

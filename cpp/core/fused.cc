@@ -161,8 +161,7 @@ void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& m
   const std::size_t length = last_dimension(shape), rows = shape.size / length;
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
   // The exponentials cost about as much as moving four times the bytes.
-  const auto parts =
-      std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(8 * shape.size * sizeof(T))), rows);
+  const threading::Team parts = threading::team_for(8 * shape.size * sizeof(T)).at_most(rows);
   if (elements.dense()) {
     threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t) {
       const std::size_t at = begin * length;
@@ -170,7 +169,7 @@ void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& m
     });
     return;
   }
-  std::vector<T> room(parts * length);
+  std::vector<T> room(parts.count() * length);
   threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
     T* const row = room.data() + part * length;
     for (std::size_t at = begin * length; at < end * length; at += length) {
@@ -188,9 +187,8 @@ void softmax_dropout_backward(const Extents& shape, In<T> dy, In<T> x, Out<T> dx
   const auto kernel = table<T>().softmax_backward;
   const std::size_t length = last_dimension(shape), rows = shape.size / length;
   const Elements<In<T>, In<T>, Out<T>> elements(shape, Order::kC, dy, x, dx);
-  const auto parts =
-      std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(8 * shape.size * sizeof(T))), rows);
-  std::vector<T> room(4 * parts * length);
+  const threading::Team parts = threading::team_for(8 * shape.size * sizeof(T)).at_most(rows);
+  std::vector<T> room(4 * parts.count() * length);
   threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
     T *const s = room.data() + 4 * part * length, *const g = s + length;
     if (elements.dense()) {

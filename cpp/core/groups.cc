@@ -120,9 +120,8 @@ void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshol
   for (std::size_t g = 0; g < groups; ++g) {
     longest = std::max(longest, static_cast<std::size_t>(starts[g + 1] - starts[g]));
   }
-  const auto parts = std::max<std::size_t>(
-      1, std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(bytes)), groups));
-  std::vector<T> gathered(parts * longest);
+  const threading::Team parts = threading::team_for(bytes).at_most(groups);
+  std::vector<T> gathered(parts.count() * longest);
   threading::for_row_shares(parts, groups, [&](std::size_t begin, std::size_t end, std::size_t part) {
     T* const group = gathered.data() + part * longest;
     for (std::size_t g = begin; g < end; ++g) {

@@ -131,9 +131,9 @@ std::size_t rows_together(const RowShape& s) {
 // apply(unit, part) for all its parts, which then find it in the cache. Where the team is not served by whole
 // units, the sweeps go over the parts of all of them instead. done() ends the work of a thread.
 template <class Sum, class Finish, class Apply, class Done>
-void two_sweeps(int team, std::size_t units, std::size_t parts, Sum&& sum, Finish&& finish, Apply&& apply,
-                Done&& done) {
-  const auto t = static_cast<std::size_t>(team);
+void two_sweeps(threading::Team team, std::size_t units, std::size_t parts, Sum&& sum, Finish&& finish,
+                Apply&& apply, Done&& done) {
+  const std::size_t t = team.count();
   if (parts == 1 || units % t == 0 || units >= 8 * t) {
     threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t u = begin; u < end; ++u) {
@@ -167,7 +167,7 @@ void normalize_in_rows(const RowShape& s, bool centred, In<T> x, In<T> residual,
   const Elements<In<T>, In<T>, Out<T>, Out<T>> elements(s.shape, Order::kC, x, summed ? residual : x,
                                                         summed ? h : y, y);
   const std::size_t bytes = (summed ? 4 : 2) * s.shape.size * sizeof(T);
-  const int team = threading::team_for(bytes);
+  const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && x.data != y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
   const bool far = far_away(s, bytes) && elements.dense() && !summed;
@@ -269,7 +269,7 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
   const auto& k = table<T>();
   const Elements<In<T>, In<T>, Out<T>> elements(s.shape, Order::kC, dy, x, dx);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
-  const int team = threading::team_for(bytes);
+  const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.length * sizeof(T) % 64 == 0 &&
                       dx.data != dy.data && s.length >= 64;
   const bool far = far_away(s, bytes);
@@ -357,7 +357,7 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
         k.flush(total_beta + channel, &part[at_beta], run.n, done <= kFlush);
       }
     };
-    if (groups >= static_cast<std::size_t>(team)) {
+    if (groups >= team.count()) {
       threading::for_ranges(team, groups, 1, [&](std::size_t begin, std::size_t end) {
         const std::size_t last = std::min(cycles, end * group_cycles) * cycle;
         for (std::size_t row = begin * group_cycles * cycle; row < last; ++row) {

@@ -217,7 +217,7 @@ void mixup(const Batch& batch, const std::int64_t* partner, const double* lam) {
   if (in_place(batch)) return mixup_in_place(s, partner, lam, size);
   const std::size_t bytes = 3 * all * sizeof(T);
   const bool stream = worth_streaming(bytes);
-  const int team = threading::team_for(bytes);
+  const threading::Team team = threading::team_for(bytes);
   const Mixer<T> mix{s, partner, lam, mix_kernel<T>(), stream};
   constexpr std::size_t kShort = 4096;  // bytes of a sample: the processor looks ahead within a page
   if (size * sizeof(T) < kShort || bytes <= second_level_cache()) {
@@ -324,31 +324,31 @@ void cutmix_in_place(const Batch& batch, const std::int64_t* partner, const std:
   }
   const std::size_t row_bytes = static_cast<std::size_t>(layout.width * layout.channels) * sizeof(T);
   const auto height = static_cast<std::size_t>(layout.height);
-  const int team = threading::team_for(2 * cut * static_cast<std::size_t>(layout.channels) * sizeof(T));
+  const threading::Team team =
+      threading::team_for(2 * cut * static_cast<std::size_t>(layout.channels) * sizeof(T));
   // One row a thread for what a circle keeps aside; packed.
   Layout aside = layout;
   aside.step_y = 0;
   aside.step_c = static_cast<std::ptrdiff_t>(sizeof(T));
   aside.step_x = layout.channels * aside.step_c;
-  std::vector<char> kept(row_bytes * static_cast<std::size_t>(team));
+  std::vector<char> kept(row_bytes * team.count());
   char* const y = static_cast<char*>(batch.y);
-  threading::for_row_shares(
-      static_cast<std::size_t>(team), height, [&](std::size_t begin, std::size_t end, std::size_t part) {
-        char* const row = kept.data() + part * row_bytes;
-        for (auto r = static_cast<std::ptrdiff_t>(begin); r < static_cast<std::ptrdiff_t>(end); ++r) {
-          for (const Turn& turn : turns) {
-            char* const mine = y + turn.sample * batch.y_strides[0];
-            if (turn.first) copy_row(layout, mine, aside, row, r, {0, layout.width});
-            const Box& b = box[static_cast<std::size_t>(turn.sample)];
-            if (!b.holds(r) || partner[turn.sample] == turn.sample) continue;
-            if (turn.last) {
-              copy_row(aside, row, layout, mine, r, b.columns);
-            } else {
-              copy_row(layout, y + partner[turn.sample] * batch.y_strides[0], layout, mine, r, b.columns);
-            }
-          }
+  threading::for_row_shares(team, height, [&](std::size_t begin, std::size_t end, std::size_t part) {
+    char* const row = kept.data() + part * row_bytes;
+    for (auto r = static_cast<std::ptrdiff_t>(begin); r < static_cast<std::ptrdiff_t>(end); ++r) {
+      for (const Turn& turn : turns) {
+        char* const mine = y + turn.sample * batch.y_strides[0];
+        if (turn.first) copy_row(layout, mine, aside, row, r, {0, layout.width});
+        const Box& b = box[static_cast<std::size_t>(turn.sample)];
+        if (!b.holds(r) || partner[turn.sample] == turn.sample) continue;
+        if (turn.last) {
+          copy_row(aside, row, layout, mine, r, b.columns);
+        } else {
+          copy_row(layout, y + partner[turn.sample] * batch.y_strides[0], layout, mine, r, b.columns);
         }
-      });
+      }
+    }
+  });
 }
 
 }  // namespace

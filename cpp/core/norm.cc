@@ -137,7 +137,7 @@ constexpr int kPasses = 3;
 
 template <class T>
 void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Planes<const T>* weights,
-                 const PlanarGrid& grid, int team, Sums& sums) {
+                 const PlanarGrid& grid, threading::Team team, Sums& sums) {
   const NormTable<T>& k = table<T>();
   const std::size_t channels = range.size();
   struct Part {
@@ -229,7 +229,7 @@ void add_leaves(const ColumnShape& s, double* partial, std::size_t stride, doubl
 
 template <class T>
 void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Columns<const T>* weights,
-                 int team, Sums& sums) {
+                 threading::Team team, Sums& sums) {
   const NormTable<T>& k = table<T>();
   const ColumnShape s(shape);
   // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
@@ -308,8 +308,8 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
 
 // Statistics of one range of channels, all of them where channels are columns.
 template <class T>
-void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, int team,
-                 Sums& sums, double* mean, double* var) {
+void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights,
+                 threading::Team team, Sums& sums, double* mean, double* var) {
   sample_shifts(s, range, x, weights, sums.shift);
   for (int pass = 1;; ++pass) {
     if (s.planar()) {
@@ -339,7 +339,8 @@ bool stream_rows(std::size_t bytes, std::size_t cols) { return cols >= 256 && wo
 
 template <class T>
 void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<T> y, const double* mean,
-                 const double* scale, const double* shift, const Epilogue<T>& epilogue, int team) {
+                 const double* scale, const double* shift, const Epilogue<T>& epilogue,
+                 threading::Team team) {
   const NormTable<T>& k = table<T>();
   const bool has_residual = epilogue.residual.data != nullptr, plain = !has_residual && !epilogue.activate;
   const T slope = static_cast<T>(epilogue.negative_slope);
@@ -445,7 +446,7 @@ bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t
 // are go through buffers.
 template <class T>
 void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
-                  In<T> weights, const double* mean, int team, double* sum_dy, double* sum_dev) {
+                  In<T> weights, const double* mean, threading::Team team, double* sum_dy, double* sum_dev) {
   const NormTable<T>& k = table<T>();
   const bool weighted = weights.data != nullptr;
   const Planes<const T> weight_planes(s, weights.data, weights.strides);
@@ -550,7 +551,7 @@ template <class T>
 void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
                     In<T> weights, Out<T> dx, Out<T> residual, bool frozen, double n, const double* mean,
                     const double* invstd, const T* gamma, const double* sum_dy, const double* sum_dev,
-                    int team) {
+                    threading::Team team) {
   const NormTable<T>& k = table<T>();
   const std::size_t bytes = bytes_of<T>(s, 3);
   const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
@@ -638,7 +639,7 @@ void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, c
 // arrays; columns are one range.
 template <class T, class Body>
 void for_ranges_of(const ChannelShape& s, std::size_t operands, std::size_t moved, Body&& body) {
-  const int team = threading::team_for(bytes_of<T>(s, moved));
+  const threading::Team team = threading::team_for(bytes_of<T>(s, moved));
   if (s.planar()) {
     for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T), team,
                        [&](const ChannelRange& range) { body(range, team); });
@@ -689,7 +690,7 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
     coefficients({0, s.channels});
     return 0;
   }
-  for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, int team) {
+  for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, threading::Team team) {
     range_stats(s, range, x, weights, team, sums, mean, var);
     coefficients(range);
     range_apply(s, range, x, y, mean, scales, shifts, epilogue, team);
@@ -731,7 +732,7 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
     std::fill_n(dbeta, s.channels, 0.0);
     return;
   }
-  for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, int team) {
+  for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, threading::Team team) {
     // dgamma holds Σg·(x − mean) until the end
     if (reduces) range_reduce(s, range, x, dy, weights, mean, team, dbeta, dgamma);
     if (dx.data != nullptr || residual.data != nullptr) {

@@ -205,7 +205,7 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
   }
   const std::size_t n = joint.size();
   const std::size_t bytes = n * sizeof(T) * streams;
-  const int team = threading::team_for(bytes);
+  const threading::Team team = threading::team_for(bytes);
   const bool far = bytes > second_level_cache();
   if (stats == nullptr) {
     threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {

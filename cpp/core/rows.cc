@@ -97,24 +97,29 @@ double sum_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
 
 template <class T>
 T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
-  const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
-  if (parts == 1) return values.max(x, n);  // no memory to ask for
-  std::vector<T> largest(parts);
-  threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+  const threading::Team team = threading::team_for(n * sizeof(T));
+  if (team.size == 1) return values.max(x, n);  // no memory to ask for
+  std::vector<T> largest(team.count());
+  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
     largest[part] = values.max(x + begin, end - begin);
   });
   return *std::max_element(largest.begin(), largest.end());
 }
 
+// The largest team that keep_above makes: what room it needs may not depend on a setting that changes
+// meanwhile.
+constexpr std::size_t kMostKeepers = 64;
+
 // `kept` has room for all_kept and is not x.
 template <class T>
 std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, const Threshold& theta,
                        T* kept) {
-  const auto parts = static_cast<std::size_t>(threading::team_for(n * sizeof(T)));
+  const threading::Team team = threading::team_for(n * sizeof(T)).at_most(kMostKeepers);
+  const std::size_t parts = team.count();
   if (parts == 1) return values.keep_above(x, n, theta.high<T>(), theta.low<T>(), kept);
   std::vector<std::size_t> counts(parts);
   const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
-  threading::for_row_shares(parts, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
     counts[part] = values.keep_above(x + begin, end - begin, theta.high<T>(), theta.low<T>(), place(part));
   });
   std::size_t total = counts[0];
@@ -126,7 +131,7 @@ std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_
 
 template <class T>
 std::size_t all_kept(std::size_t n) {
-  return n + static_cast<std::size_t>(threading::team_for(n * sizeof(T))) * kLanes;
+  return n + kMostKeepers * kLanes;
 }
 
 template <class T, class Kernel>
@@ -197,12 +202,13 @@ void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T
 }
 
 const double* reciprocals() {
-  static const auto list = [] {
-    std::vector<double> inverses(kReciprocals + 1);
+  // Never destroyed: a daemon thread may be at work while the process ends.
+  static const double* const list = [] {
+    auto* inverses = new double[kReciprocals + 1]{};
     for (std::size_t m = 1; m <= kReciprocals; ++m) inverses[m] = 1 / static_cast<double>(m);
     return inverses;
   }();
-  return list.data();
+  return list;
 }
 
 template <class T>

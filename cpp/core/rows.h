@@ -108,16 +108,16 @@ void for_rows(const Extents& shape, std::size_t length, In<T> x, Out<T> y, std::
   const std::size_t rows = shape.size / length, bytes = 2 * shape.size * sizeof(T);
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
   const bool dense = elements.dense(), stream = dense && worth_streaming(bytes) && x.data != y.data;
-  const auto parts = std::min<std::size_t>(static_cast<std::size_t>(threading::team_for(cost * bytes)), rows);
+  const threading::Team parts = threading::team_for(cost * bytes).at_most(rows);
   constexpr std::size_t kLine = 64;
   room = (room + kLine - 1) / kLine * kLine;
   // Not zeroed: most of it is never touched.
-  const auto scratch = std::make_unique_for_overwrite<std::byte[]>(parts * room + kLine);
+  const auto scratch = std::make_unique_for_overwrite<std::byte[]>(parts.count() * room + kLine);
   std::byte* const base = scratch.get() + (kLine - reinterpret_cast<std::uintptr_t>(scratch.get()) % kLine);
   const Panels<T> panels(shape, length, x, y);
   if (panels.worth()) {
-    const std::size_t shares = std::min(parts, panels.count());
-    std::vector<T> gathered(shares * panels.room());
+    const threading::Team shares = parts.at_most(panels.count());
+    std::vector<T> gathered(shares.count() * panels.room());
     threading::for_row_shares(
         shares, panels.count(), [&](std::size_t begin, std::size_t end, std::size_t part) {
           for (std::size_t panel = begin; panel < end; ++panel) {
@@ -128,7 +128,7 @@ void for_rows(const Extents& shape, std::size_t length, In<T> x, Out<T> y, std::
         });
     return;
   }
-  std::vector<T> gathered(dense ? 0 : parts * length);
+  std::vector<T> gathered(dense ? 0 : parts.count() * length);
   threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t part) {
     std::byte* const mine = base + part * room;
     if (dense) {

@@ -71,7 +71,7 @@ def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
 @overload
 def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Print version, compiler, flags, instruction set chosen and available, OpenMP runtime and threads.
+    """Print version, compiler, flags, instruction set chosen and available, OpenMP runtime, whose threads help, and how many.
 
     Parameters
     ----------

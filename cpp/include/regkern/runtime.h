@@ -15,6 +15,10 @@ int get_num_threads();
 void set_num_threads(int n);    // n >= 1, for the whole process
 int swap_local_threads(int n);  // n >= 1, or 0 for none, for this thread; returns the former value
 
+// Whether work gets a team only where teams have paid lately. Off, all work that is large enough is cut and
+// offered to a team: for tests of what is cut and joined.
+void set_governed(bool on);
+
 // Instruction sets by Highway's names in lower case, best first: those compiled in, and those of them that
 // this machine has.
 std::vector<std::string> isas_built();
@@ -26,6 +30,7 @@ std::string version();
 std::string compiler();
 std::string flags();
 std::string openmp();
+std::string team_kind();  // whose threads help: "regkern" or "OpenMP"
 std::string highway();
 
 }  // namespace regkern

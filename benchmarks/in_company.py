@@ -1,0 +1,391 @@
+"""Time whole training loops with default settings, in the company that a user's process has.
+
+A perceptron with batch norm, ReLU and dropout behind each hidden layer learns by AdamW with L1. Its matrix products
+are NumPy's (OpenBLAS, as NumPy comes) or torch's; everything else is plain NumPy, or regkern: with default settings,
+with one thread, and with as many as there are cores. Each contender is a process of its own, started fresh; they take
+turns, some batches each, while other processes keep no core, one, or all of them busy; two of the same kind run at
+once; or four Python threads of one process do.
+
+    python benchmarks/in_company.py                  # all, some ten minutes; torch only where it is installed
+    python benchmarks/in_company.py --quick          # a few rounds of everything, to see that it runs
+    python benchmarks/in_company.py --only quiet --sizes medium --rounds 40
+
+The table shows medians over the rounds of ratios of times: of each contender to regkern's default. Above 1 the default
+is faster. Needs regkern[bench] (rich).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+P, LR, L1, DECAY, EPS, MOMENTUM, BETAS = 0.3, 1e-3, 1e-4, 1e-2, 1e-5, 0.1, (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Units of each layer, samples of a batch, and batches of a turn."""
+
+    units: tuple[int, ...]
+    batch: int
+    batches: int
+
+
+SIZES = {
+    "small": Size((64, 128, 128, 10), 32, 200),
+    "medium": Size((64, 512, 512, 10), 64, 28),  # as many as 1,797 scans of digits have
+    "large": Size((784, 2048, 2048, 10), 256, 3),
+}
+
+
+@dataclass(frozen=True)
+class Company:
+    """What runs beside a contender: busy processes, copies of it, threads in it; or torch under it."""
+
+    busy: int = 0
+    copies: int = 1
+    threads: int = 1
+    torch: int = 0  # threads of torch; 0: the matrix products are NumPy's
+
+
+CORES = len(os.sched_getaffinity(0))
+COMPANIES = {
+    "quiet": Company(),
+    "one busy process": Company(busy=1),
+    "all cores busy": Company(busy=CORES),
+    "two at once": Company(copies=2),
+    "four Python threads": Company(threads=4),
+    "torch, 1 thread": Company(torch=1),
+    f"torch, {CORES} threads": Company(torch=CORES),
+}
+DEFAULT = "regkern"
+CONTENDERS: dict[str, dict[str, str]] = {
+    DEFAULT: {},
+    "1 thread": {"REGKERN_NUM_THREADS": "1"},
+    f"{CORES} threads": {"REGKERN_NUM_THREADS": str(CORES)},
+    "plain": {},  # NumPy, or torch
+}
+
+
+# --- the loops --------------------------------------------------------------------------------------------------------
+
+
+class Regkern:
+    """What is not a matrix product, by regkern."""
+
+    def __init__(self, params: list[Array], features: list[int], rng: np.random.Generator) -> None:
+        import regkern as rk  # noqa: PLC0415 a contender imports what it measures
+
+        self.rk, self.rng = rk, rng
+        self.gammas = [np.ones(n, np.float32) for n in features]
+        self.betas = [np.zeros(n, np.float32) for n in features]
+        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in features]
+        self.optimizer = rk.optim.AdamW([*params, *self.gammas, *self.betas], lr=LR, weight_decay=DECAY, l1=L1)
+        self.caches: list[Any] = [None] * len(features)
+
+    def forward(self, i: int, x: Array) -> Array:
+        rk = self.rk
+        mean, var = self.running[i]
+        y, norm = rk.batch_norm(x, self.gammas[i], self.betas[i], mean, var, training=True, activation="relu")
+        y, mask = rk.dropout(y, P, rng=self.rng, out=y)
+        self.caches[i] = norm, mask
+        return y
+
+    def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
+        norm, mask = self.caches[i]
+        dy = self.rk.dropout_backward(dy, mask, out=dy)
+        return self.rk.batch_norm_backward(dy, norm)
+
+    def step(self, grads: list[Array]) -> None:
+        self.optimizer.step(grads)
+
+
+class Plain:
+    """The same by NumPy, written to move little memory."""
+
+    def __init__(self, params: list[Array], features: list[int], rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.gammas = [np.ones(n, np.float32) for n in features]
+        self.betas = [np.zeros(n, np.float32) for n in features]
+        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in features]
+        self.params = [*params, *self.gammas, *self.betas]
+        self.moments = [(np.zeros_like(w), np.zeros_like(w), np.empty_like(w), np.empty_like(w)) for w in self.params]
+        self.steps = 0
+        self.caches: list[Any] = [None] * len(features)
+
+    def forward(self, i: int, x: Array) -> Array:
+        mean, var = x.mean(axis=0), x.var(axis=0)
+        for running, batch in zip(self.running[i], (mean, var), strict=True):
+            running *= 1 - MOMENTUM
+            running += MOMENTUM * batch
+        invstd = 1 / np.sqrt(var + np.float32(EPS))
+        normalized = x - mean
+        normalized *= invstd
+        y = normalized * self.gammas[i]
+        y += self.betas[i]
+        np.maximum(y, 0, out=y)
+        kept = self.rng.random(y.shape, np.float32) >= P
+        y *= kept
+        y *= np.float32(1 / (1 - P))
+        self.caches[i] = normalized, invstd, y > 0
+        return y
+
+    def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
+        normalized, invstd, active = self.caches[i]
+        dy *= active  # kept by both
+        dy *= np.float32(1 / (1 - P))
+        dbeta = dy.sum(axis=0)
+        dgamma = np.einsum("ij,ij->j", dy, normalized)
+        n = np.float32(len(dy))
+        normalized *= dgamma / n
+        dy -= dbeta / n
+        dy -= normalized
+        dy *= self.gammas[i] * invstd
+        return dy, dgamma, dbeta
+
+    def step(self, grads: list[Array]) -> None:
+        self.steps += 1
+        b1, b2 = BETAS
+        lr, unbias = np.float32(LR / (1 - b1**self.steps)), np.float32(1 / np.sqrt(1 - b2**self.steps))
+        for w, g, (m, v, change, size) in zip(self.params, grads, self.moments, strict=True):
+            m *= np.float32(b1)
+            m += np.multiply(g, np.float32(1 - b1), out=change)
+            v *= np.float32(b2)
+            np.multiply(g, g, out=change)
+            change *= np.float32(1 - b2)
+            v += change
+            np.sqrt(v, out=change)
+            change *= unbias
+            change += np.float32(1e-8)
+            np.divide(m, change, out=change)
+            change *= lr
+            w *= np.float32(1 - LR * DECAY)
+            w -= change
+            np.abs(w, out=size)
+            size -= np.float32(LR * L1)
+            np.maximum(size, 0, out=size)
+            np.copysign(size, w, out=w)
+
+
+def numpy_loop(size: Size, kind: Callable[..., Any], product: Callable[[Array, Array], Array]) -> Callable[[], float]:
+    """A function that trains on one batch and returns its loss."""
+    rng = np.random.default_rng(0)
+    weights = [(rng.standard_normal(ab) * np.sqrt(2 / ab[0])).astype(np.float32) for ab in pairwise(size.units)]
+    biases = [np.zeros(n, np.float32) for n in size.units[1:]]
+    model = kind([*weights, *biases], list(size.units[1:-1]), rng)
+    x0 = rng.random((size.batch, size.units[0]), np.float32)
+    labels, rows = rng.integers(0, size.units[-1], size.batch), np.arange(size.batch)
+
+    def train() -> float:
+        inputs = [x0]
+        for i, (w, b) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
+            h = product(inputs[-1], w)
+            h += b
+            inputs.append(model.forward(i, h))
+        logits = product(inputs[-1], weights[-1]) + biases[-1]
+        logits -= logits.max(axis=1, keepdims=True)
+        dy = np.exp(logits)
+        dy /= dy.sum(axis=1, keepdims=True)
+        loss = -float(np.log(dy[rows, labels]).mean())
+        dy[rows, labels] -= 1
+        dy /= np.float32(size.batch)
+        grads_w: list[Array] = [None] * len(weights)  # type: ignore[list-item]
+        grads_b: list[Array] = [None] * len(biases)  # type: ignore[list-item]
+        grads_norm: list[tuple[Array, Array]] = [None] * (len(weights) - 1)  # type: ignore[list-item]
+        for i in reversed(range(len(weights))):
+            grads_w[i], grads_b[i] = product(inputs[i].T, dy), dy.sum(axis=0)
+            if i > 0:
+                dy, *grads_norm[i - 1] = model.backward(i - 1, product(dy, weights[i].T))
+        model.step([*grads_w, *grads_b, *(g[0] for g in grads_norm), *(g[1] for g in grads_norm)])
+        return loss
+
+    return train
+
+
+def torch_product(a: Array, b: Array) -> Array:
+    import torch  # noqa: PLC0415
+
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()  # type: ignore[no-any-return]
+
+
+def torch_loop(size: Size) -> Callable[[], float]:
+    """The same training as torch's users write it; L1 is left out, which torch has no fast way to do."""
+    import torch  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    layers: list[Any] = []
+    for a, b in pairwise(size.units[:-1]):
+        layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(P)]
+    model = nn.Sequential(*layers, nn.Linear(*size.units[-2:]))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=DECAY, fused=True)
+    x, labels = torch.rand(size.batch, size.units[0]), torch.randint(size.units[-1], (size.batch,))
+    entropy = nn.CrossEntropyLoss()
+
+    def train() -> float:
+        optimizer.zero_grad()
+        loss = entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return train
+
+
+def work(contender: str, size: Size, company: Company) -> None:
+    """A contender's process: a turn for each line that it reads, whose seconds it prints."""
+    if company.torch:
+        import torch  # noqa: PLC0415
+
+        torch.set_num_threads(company.torch)
+    product = torch_product if company.torch else np.dot
+
+    def loop() -> Callable[[], float]:
+        if contender == "plain" and company.torch:
+            return torch_loop(size)
+        return numpy_loop(size, Plain if contender == "plain" else Regkern, product)
+
+    loops = [loop() for _ in range(company.threads)]
+    share = max(size.batches // company.threads, 1)
+
+    def turn(batches: int) -> float:
+        def run(train: Callable[[], float]) -> None:
+            for _ in range(batches):
+                if not np.isfinite(train()):
+                    raise RuntimeError("the loss is not finite")
+
+        start = time.perf_counter()
+        if company.threads == 1:
+            run(loops[0])
+        else:
+            threads = [threading.Thread(target=run, args=(train,)) for train in loops]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return time.perf_counter() - start
+
+    turn(3)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        turn(1)  # what others left in the caches
+        print(turn(share), flush=True)
+
+
+# --- taking turns -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy(n: int) -> Iterator[None]:
+    """Processes that keep n cores busy."""
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+class Contender:
+    """A fresh process, or several that work at once."""
+
+    def __init__(self, name: str, size: str, company: str, stack: ExitStack) -> None:
+        ours = ("REGKERN_", "OMP_", "GOMP_", "KMP_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)} | CONTENDERS[name]
+        command = [sys.executable, __file__, "--worker", name, size, company]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.processes = []
+        for _ in range(COMPANIES[company].copies):
+            process = stack.enter_context(subprocess.Popen(command, env=environment, **pipes))
+            stack.callback(process.kill)
+            self.processes.append(process)
+        for process in self.processes:
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError(f"{name}: did not start")
+
+    def turn(self) -> float:
+        for process in self.processes:
+            process.stdin.write("go\n")
+        return max(float(process.stdout.readline()) for process in self.processes)
+
+
+def measure(size: str, company: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender's turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    with ExitStack() as stack:
+        contenders = {name: Contender(name, size, company, stack) for name in CONTENDERS}
+        stack.enter_context(busy(COMPANIES[company].busy))
+        order = list(CONTENDERS)
+        for _ in range(rounds):
+            random.shuffle(order)
+            for name in order:
+                time.sleep(0.05)  # OpenBLAS's threads wait on the processor for some 25 ms
+                seconds[name].append(contenders[name].turn())
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], name: str) -> float:
+    """By how much regkern's default is faster."""
+    return statistics.median(a / b for a, b in zip(seconds[name], seconds[DEFAULT], strict=True))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--only", nargs="+", choices=COMPANIES, metavar="COMPANY", help=f"of {list(COMPANIES)}")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="three rounds")
+    parser.add_argument("--json", metavar="FILE", help="write the seconds of every turn")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.worker:
+        name, size, company = args.worker
+        work(name, SIZES[size], COMPANIES[company])
+        return
+    from rich.console import Console  # noqa: PLC0415 contenders go without
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    has_torch = find_spec("torch") is not None
+    table = Table("company", "loop", title="times, regkern's default = 1 (above 1: the default is faster)")
+    others = [name for name in CONTENDERS if name != DEFAULT]
+    for name in ("ms a batch", *others):
+        table.add_column(name, justify="right")
+    everything = {}
+    for company in args.only or COMPANIES:
+        if COMPANIES[company].torch and not has_torch:
+            console.print(f"{company}: left out, torch is not installed")
+            continue
+        for size in args.sizes:
+            seconds = measure(size, company, 3 if args.quick else args.rounds)
+            everything[f"{company}, {size}"] = seconds
+            ms = 1e3 * statistics.median(seconds[DEFAULT]) / SIZES[size].batches
+            cells = [f"{ms:.2f}", *(f"{ratio(seconds, name):.2f}" for name in others)]
+            console.print(company, size, *cells)
+            table.add_row(company, size, *cells)
+    console.print(table)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(everything, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+#include "core/threading_governor.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+
+namespace regkern::threading {
+namespace {
+
+constexpr Time kHold = 50;        // times the loss, and at least
+constexpr Time kHoldWork = 20;    // times the work: what went along to other caches has to come back
+constexpr Time kWorthwhile = 10;  // a team that saves less than a tenth takes cores that others may need
+
+}  // namespace
+
+Time now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+std::size_t Forecast::place(const void* site, std::size_t n, std::size_t bytes) const {
+  std::uint64_t h = reinterpret_cast<std::uintptr_t>(site);
+  for (const std::uint64_t part : {std::uint64_t{n}, std::uint64_t{bytes}}) {
+    h = (h ^ part) * 0x9E3779B97F4A7C15;  // Fibonacci hashing
+    h ^= h >> 32;
+  }
+  return h % kPlaces;
+}
+
+Time Forecast::expected(std::size_t place) const {
+  return std::abs(serial_[place].load(std::memory_order_relaxed));
+}
+
+Time Forecast::seen(std::size_t place) const {
+  return std::max<Time>(serial_[place].load(std::memory_order_relaxed), 0);
+}
+
+void Forecast::see(std::size_t place, Time serial) {
+  std::atomic<Time>& mine = serial_[place];
+  const Time before = mine.load(std::memory_order_relaxed);
+  // What takes longer may have been interrupted: that is believed by and by.
+  const Time after = before <= 0 || serial < before ? serial : before + (serial - before) / 8;
+  mine.store(std::max<Time>(after, 1), std::memory_order_relaxed);
+}
+
+void Forecast::guess(std::size_t place, Time serial) {
+  if (serial_[place].load(std::memory_order_relaxed) <= 0) {
+    serial_[place].store(std::min<Time>(-serial, -1), std::memory_order_relaxed);
+  }
+}
+
+bool crowded([[maybe_unused]] Time at) {
+#if defined(RUSAGE_THREAD)
+  constexpr Time kWindow = 20'000'000;
+  struct Window {
+    Time begin = 0, running = 0;
+    long naps = 0;
+    bool crowded = false;
+  };
+  thread_local Window last;
+  if (at - last.begin < kWindow) return last.crowded;
+  rusage use;
+  getrusage(RUSAGE_THREAD, &use);
+  const auto time = [](const timeval& t) { return Time{t.tv_sec} * 1'000'000'000 + Time{t.tv_usec} * 1000; };
+  const Time running = time(use.ru_utime) + time(use.ru_stime);
+  // Alone on its core a thread runs 99 % of the time; beside another 50 to 70.
+  const bool waited = use.ru_nvcsw == last.naps && (running - last.running) * 10 < (at - last.begin) * 9;
+  last = {at, running, use.ru_nvcsw, last.begin != 0 && waited};
+  return last.crowded;
+#else
+  return false;
+#endif
+}
+
+void Governor::learn(Time serial, Time saved, Time at) {
+  const Time enough = enough_.load(std::memory_order_relaxed);
+  const Time loss = serial / kWorthwhile - saved;
+  if (loss <= 0) {
+    if (serial < enough) enough_.store(serial, std::memory_order_relaxed);
+    return;
+  }
+  const bool held = at < until_.load(std::memory_order_relaxed);
+  enough_.store(std::max(serial + serial / 4, held ? enough : 0), std::memory_order_relaxed);
+  until_.store(at + std::max(kHold * loss, kHoldWork * serial), std::memory_order_relaxed);
+}
+
+}  // namespace regkern::threading
