@@ -310,14 +310,17 @@ void for_flat(std::size_t n, bool whole, std::size_t period, threading::Team tea
   // At least four stretches a thread, so that the shares are even.
   const std::size_t share = n / (4 * team.count()) / kPiece * kPiece;
   const std::size_t stretch = std::clamp(share, kPiece, kFlat), step = whole ? stretch : kPiece;
-  threading::for_ranges(team, n, stretch, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t last = end; last > begin;) {
-      const std::size_t first = (last - 1) / stretch * stretch;
-      for (std::size_t i = first; i < last; i += step) body(i, std::min(step, last - i), i % period);
-      last = first;
-    }
-    done();
-  });
+  threading::for_ranges(
+      team, n, stretch,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t last = end; last > begin;) {
+          const std::size_t first = (last - 1) / stretch * stretch;
+          for (std::size_t i = first; i < last; i += step) body(i, std::min(step, last - i), i % period);
+          last = first;
+        }
+        done();
+      },
+      threading::Way::kBackward);
 }
 
 }  // namespace regkern

@@ -45,10 +45,6 @@ struct Region {
 // here, after all have ended.
 void run(Team team, const Region& region);
 
-// Whether regions ask the governor (threading_governor.h). Tests that are about cutting and joining do
-// without.
-void set_governed(bool on);
-
 // Calls body(begin, end) for ranges that cover [0, n), cut at multiples of `grain`.
 template <class Body>
 void for_ranges(Team team, std::size_t n, std::size_t grain, Body&& body, Way way = Way::kForward) {
