@@ -1,6 +1,6 @@
 """Time whole training loops with default settings, in the company that a user's process has.
 
-A perceptron with batch norm, ReLU and dropout behind each hidden layer learns by AdamW with L1. Its matrix products
+A perceptron with batch norm, ReLU and dropout behind each hidden layer learns by AdamW with L1 (regkern.bench.loop). Its matrix products
 are NumPy's (OpenBLAS, as NumPy comes) or torch's; everything else is plain NumPy, or regkern: with default settings,
 with one thread, and with as many as there are cores. Each contender is a process of its own, started fresh; they take
 turns, some batches each, while other processes keep no core, one, or all of them busy; two of the same kind run at
@@ -14,7 +14,6 @@ The table shows medians over the rounds of ratios of times: of each contender to
 is faster. The column "itself" is the default once more: how far it is from 1 tells what the others mean, for where cores
 are contended OpenBLAS's own threads make times vary several-fold. Needs regkern[bench] (rich).
 """
-# ruff: noqa: PLW2901 in-place operators on loop variables are what they look like
 
 from __future__ import annotations
 
@@ -35,10 +34,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-P, LR, L1, DECAY, EPS, MOMENTUM, BETAS = 0.3, 1e-3, 1e-4, 1e-2, 1e-5, 0.1, (0.9, 0.999)
+from regkern.bench.loop import DECAY, LR, Array, P, Plain, Regkern, training_loop
 
 
 @dataclass(frozen=True)
@@ -90,138 +87,6 @@ CONTENDERS: dict[str, dict[str, str]] = {
 # --- the loops --------------------------------------------------------------------------------------------------------
 
 
-class Regkern:
-    """What is not a matrix product, by regkern."""
-
-    def __init__(self, params: list[Array], features: list[int], rng: np.random.Generator) -> None:
-        import regkern as rk  # noqa: PLC0415 a contender imports what it measures
-
-        self.rk, self.rng = rk, rng
-        self.gammas = [np.ones(n, np.float32) for n in features]
-        self.betas = [np.zeros(n, np.float32) for n in features]
-        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in features]
-        self.optimizer = rk.optim.AdamW([*params, *self.gammas, *self.betas], lr=LR, weight_decay=DECAY, l1=L1)
-        self.caches: list[Any] = [None] * len(features)
-
-    def forward(self, i: int, x: Array) -> Array:
-        rk = self.rk
-        mean, var = self.running[i]
-        y, norm = rk.batch_norm(x, self.gammas[i], self.betas[i], mean, var, training=True, activation="relu")
-        y, mask = rk.dropout(y, P, rng=self.rng, out=y)
-        self.caches[i] = norm, mask
-        return y
-
-    def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
-        norm, mask = self.caches[i]
-        dy = self.rk.dropout_backward(dy, mask, out=dy)
-        return self.rk.batch_norm_backward(dy, norm)
-
-    def step(self, grads: list[Array]) -> None:
-        self.optimizer.step(grads)
-
-
-class Plain:
-    """The same by NumPy, written to move little memory."""
-
-    def __init__(self, params: list[Array], features: list[int], rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.gammas = [np.ones(n, np.float32) for n in features]
-        self.betas = [np.zeros(n, np.float32) for n in features]
-        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in features]
-        self.params = [*params, *self.gammas, *self.betas]
-        self.moments = [(np.zeros_like(w), np.zeros_like(w), np.empty_like(w), np.empty_like(w)) for w in self.params]
-        self.steps = 0
-        self.caches: list[Any] = [None] * len(features)
-
-    def forward(self, i: int, x: Array) -> Array:
-        mean, var = x.mean(axis=0), x.var(axis=0)
-        for running, batch in zip(self.running[i], (mean, var), strict=True):
-            running *= 1 - MOMENTUM
-            running += MOMENTUM * batch
-        invstd = 1 / np.sqrt(var + np.float32(EPS))
-        normalized = x - mean
-        normalized *= invstd
-        y = normalized * self.gammas[i]
-        y += self.betas[i]
-        np.maximum(y, 0, out=y)
-        kept = self.rng.random(y.shape, np.float32) >= P
-        y *= kept
-        y *= np.float32(1 / (1 - P))
-        self.caches[i] = normalized, invstd, y > 0
-        return y
-
-    def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
-        normalized, invstd, active = self.caches[i]
-        dy *= active  # kept by both
-        dy *= np.float32(1 / (1 - P))
-        dbeta = dy.sum(axis=0)
-        dgamma = np.einsum("ij,ij->j", dy, normalized)
-        n = np.float32(len(dy))
-        normalized *= dgamma / n
-        dy -= dbeta / n
-        dy -= normalized
-        dy *= self.gammas[i] * invstd
-        return dy, dgamma, dbeta
-
-    def step(self, grads: list[Array]) -> None:
-        self.steps += 1
-        b1, b2 = BETAS
-        lr, unbias = np.float32(LR / (1 - b1**self.steps)), np.float32(1 / np.sqrt(1 - b2**self.steps))
-        for w, g, (m, v, change, size) in zip(self.params, grads, self.moments, strict=True):
-            m *= np.float32(b1)
-            m += np.multiply(g, np.float32(1 - b1), out=change)
-            v *= np.float32(b2)
-            np.multiply(g, g, out=change)
-            change *= np.float32(1 - b2)
-            v += change
-            np.sqrt(v, out=change)
-            change *= unbias
-            change += np.float32(1e-8)
-            np.divide(m, change, out=change)
-            change *= lr
-            w *= np.float32(1 - LR * DECAY)
-            w -= change
-            np.abs(w, out=size)
-            size -= np.float32(LR * L1)
-            np.maximum(size, 0, out=size)
-            np.copysign(size, w, out=w)
-
-
-def numpy_loop(size: Size, kind: Callable[..., Any], product: Callable[[Array, Array], Array]) -> Callable[[], float]:
-    """A function that trains on one batch and returns its loss."""
-    rng = np.random.default_rng(0)
-    weights = [(rng.standard_normal(ab) * np.sqrt(2 / ab[0])).astype(np.float32) for ab in pairwise(size.units)]
-    biases = [np.zeros(n, np.float32) for n in size.units[1:]]
-    model = kind([*weights, *biases], list(size.units[1:-1]), rng)
-    x0 = rng.random((size.batch, size.units[0]), np.float32)
-    labels, rows = rng.integers(0, size.units[-1], size.batch), np.arange(size.batch)
-
-    def train() -> float:
-        inputs = [x0]
-        for i, (w, b) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
-            h = product(inputs[-1], w)
-            h += b
-            inputs.append(model.forward(i, h))
-        logits = product(inputs[-1], weights[-1]) + biases[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        dy = np.exp(logits)
-        dy /= dy.sum(axis=1, keepdims=True)
-        loss = -float(np.log(dy[rows, labels]).mean())
-        dy[rows, labels] -= 1
-        dy /= np.float32(size.batch)
-        grads_w: list[Array] = [None] * len(weights)  # type: ignore[list-item]
-        grads_b: list[Array] = [None] * len(biases)  # type: ignore[list-item]
-        grads_norm: list[tuple[Array, Array]] = [None] * (len(weights) - 1)  # type: ignore[list-item]
-        for i in reversed(range(len(weights))):
-            grads_w[i], grads_b[i] = product(inputs[i].T, dy), dy.sum(axis=0)
-            if i > 0:
-                dy, *grads_norm[i - 1] = model.backward(i - 1, product(dy, weights[i].T))
-        model.step([*grads_w, *grads_b, *(g[0] for g in grads_norm), *(g[1] for g in grads_norm)])
-        return loss
-
-    return train
-
-
 def torch_product(a: Array, b: Array) -> Array:
     import torch  # noqa: PLC0415
 
@@ -263,7 +128,7 @@ def work(contender: str, size: Size, company: Company) -> None:
     def loop() -> Callable[[], float]:
         if contender == "plain" and company.torch:
             return torch_loop(size)
-        return numpy_loop(size, Plain if contender == "plain" else Regkern, product)
+        return training_loop(size.units, size.batch, Plain if contender == "plain" else Regkern, product)
 
     loops = [loop() for _ in range(company.threads)]
     share = max(size.batches // company.threads, 1)

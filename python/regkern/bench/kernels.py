@@ -67,6 +67,8 @@ class Kernel:
     def family(self) -> str:
         """The module of regkern that it lives in."""
         function = getattr(rk, self.name.split()[0], None)
+        if self.op == "training_loop":
+            return "bench"
         return "augment" if function is None else str(function.__module__).rpartition(".")[2]
 
     def matches(self, pattern: str) -> bool:
@@ -183,6 +185,12 @@ def photographs(shape: Shape, dtype: Any) -> Data:
     return Data(x=x, out=np.zeros_like(x), planes=planes, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
+def perceptron(shape: Shape, dtype: Any) -> Data:
+    """The layers of a network with two hidden ones, and how many samples a batch has."""
+    batch, hidden = shape.dims
+    return Data(units=(64, hidden, hidden, 10), batch=batch)
+
+
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
 NORMALIZED = (
     Shape((256, 128)),
@@ -200,6 +208,9 @@ MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 
 TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
 DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
+
+LOOP = (Shape((64, 512)),)
+STEPS_SHARE = 65  # arrays of its shape that the optimizer's step of such a loop moves; all else stays in cache
 
 BATCHES = (Shape((256, 32, 32, 3)), Shape((256, 224, 224, 3)))
 
@@ -249,6 +260,7 @@ KERNELS = (
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
+    Kernel("training loop", "training_loop", STEPS_SHARE, perceptron, shapes=LOOP, random=True, returns=True, share=4),
     Kernel("RandomHorizontalFlip", "random_flip", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("RandomCrop padding=4", "random_crop", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("RandomRotation bilinear", "random_rotation", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from regkern.bench import loop
 from regkern.bench.kernels import Array, Data
 
 Call = Callable[[], Any]
@@ -315,6 +316,11 @@ def batch_norm_backward(d: Data) -> Call:
         return dgamma, dbeta
 
     return call
+
+
+def training_loop(d: Data) -> Call:
+    """a perceptron with batch norm, dropout, AdamW and L1, by few passes and in place; np.dot on BLAS's threads"""
+    return loop.training_loop(d.units, d.batch, loop.Plain)
 
 
 def layer_norm(d: Data) -> Call:

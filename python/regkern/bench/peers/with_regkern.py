@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from regkern.bench import loop
 from regkern.bench.kernels import Data
 
 Call = Callable[[], Any]
@@ -143,6 +144,10 @@ class Regkern:
         """batch_norm_backward(dy, cache, out=)"""
         _, cache = self.lib.batch_norm(d.x, d.gamma, d.beta, training=True, eps=d.eps, axis=d.axis)
         return partial(self.lib.batch_norm_backward, d.dy, cache, out=d.out)
+
+    def training_loop(self, d: Data) -> Call:
+        """the same with batch_norm, dropout and optim.AdamW(l1=)"""
+        return loop.training_loop(d.units, d.batch, partial(loop.Regkern, lib=self.lib))
 
     def layer_norm(self, d: Data) -> Call:
         """layer_norm(x, gamma, beta, out=)"""
