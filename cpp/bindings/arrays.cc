@@ -167,13 +167,19 @@ Memory::Memory(Arg arg, py::handle array)
   const auto n = static_cast<std::size_t>(ndim_);
   if (2 * n > kFew) many_.resize(2 * n);
   std::ptrdiff_t* const layout = many_.empty() ? few_.data() : many_.data();
-  std::copy_n(array_->strides, n, std::copy_n(array_->dimensions, n, layout));
+  for (std::size_t i = 0; i < n; ++i) {  // loops: calls of memcpy would take longer
+    layout[i] = array_->dimensions[i];
+    layout[n + i] = array_->strides[i];
+  }
 }
 
 char* Memory::use() const {
-  const bool same = array_->data == data_ && array_->descr == descriptor_ && array_->flags == flags_ &&
-                    array_->nd == ndim_ && std::equal(shape(), strides(), array_->dimensions) &&
-                    std::equal(strides(), strides() + ndim_, array_->strides);
+  bool same =
+      array_->data == data_ && array_->descr == descriptor_ && array_->flags == flags_ && array_->nd == ndim_;
+  const std::ptrdiff_t *lengths = shape(), *steps = lengths + ndim_;
+  for (int i = 0; same && i < ndim_; ++i) {
+    same = array_->dimensions[i] == lengths[i] && array_->strides[i] == steps[i];
+  }
   if (!same) value_error(arg_, "stay as it is during the call", "an array that was changed meanwhile");
   return data_;
 }
