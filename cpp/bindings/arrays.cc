@@ -68,10 +68,8 @@ bool is_masked(py::handle value) {
 
 constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
 
-std::string dtype_text(const py::array& a) { return py::cast<std::string>(py::str(py::object(a.dtype()))); }
-
 bool same_memory(const Array& a, const Array& b) {
-  if (a.bytes() != b.bytes()) return false;
+  if (a.address() != b.address()) return false;
   for (int i = 0; i < a.ndim(); ++i) {
     if (a.dim(i) > 1 && a.strides()[i] != b.strides()[i]) return false;
   }
@@ -167,6 +165,39 @@ void lock_again(PyThreadState* state) noexcept {
   }
 }
 
+std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::size_t item) {
+  const auto rank = static_cast<int>(lengths.size());
+  if (const auto n = regkern::product(rank, lengths.data(), item)) return *n;
+  value_error(arg, "make an array of less than 2**63 bytes", shape_text(rank, lengths.data()));
+}
+
+Memory::Memory(Arg arg, py::handle array)
+    : arg_(arg),
+      array_(py::detail::array_proxy(array.ptr())),
+      data_(array_->data),
+      descriptor_(array_->descr),
+      flags_(array_->flags),
+      ndim_(array_->nd) {
+  const auto n = static_cast<std::size_t>(ndim_);
+  if (2 * n > kFew) many_.resize(2 * n);
+  std::ptrdiff_t* const layout = many_.empty() ? few_.data() : many_.data();
+  for (std::size_t i = 0; i < n; ++i) {  // loops: calls of memcpy would take longer
+    layout[i] = array_->dimensions[i];
+    layout[n + i] = array_->strides[i];
+  }
+}
+
+char* Memory::use() const {
+  bool same =
+      array_->data == data_ && array_->descr == descriptor_ && array_->flags == flags_ && array_->nd == ndim_;
+  const std::ptrdiff_t *lengths = shape(), *steps = lengths + ndim_;
+  for (int i = 0; same && i < ndim_; ++i) {
+    same = array_->dimensions[i] == lengths[i] && array_->strides[i] == steps[i];
+  }
+  if (!same) value_error(arg_, "stay as it is during the call", "an array that was changed meanwhile");
+  return data_;
+}
+
 Array input(Arg arg, py::handle value) {
   const auto& api = py::detail::npy_api::get();
   Array a;
@@ -184,19 +215,17 @@ Array input(Arg arg, py::handle value) {
       throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
     }
   }
-  const py::detail::PyArray_Proxy* p = a.proxy();
-  const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(p->descr);
+  a.memory_ = Memory(arg, a.object_);
+  const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
     throw py::type_error(head(arg, native ? "be float32 or float64" : "be in native byte order") +
-                         dtype_text(py::reinterpret_borrow<py::array>(a.object_)));
+                         py::cast<std::string>(py::str(py::handle(a.memory_.descriptor()))));
   }
   a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
-  a.size_ = 1;
-  for (int i = 0; i < p->nd; ++i) a.size_ *= static_cast<std::size_t>(a.dim(i));
-  constexpr int kDense =
-      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  a.dense_ = (p->flags & kDense) == kDense;
+  a.size_ = a.extents().size;
+  a.dense_ =
+      a.memory_.has(py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
   return a;
 }
 
@@ -204,7 +233,7 @@ Array output(Arg arg, py::handle value) {
   const auto& api = py::detail::npy_api::get();
   if (!api.PyArray_Check_(value.ptr())) throw py::type_error(head(arg, "be an ndarray") + type_name(value));
   Array a = input(arg, value);
-  if (!(a.proxy()->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
+  if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");
   }
   if (!a.dense_ && a.size_ > 1 && overlaps_itself(a)) {
@@ -218,7 +247,7 @@ Array output(Arg arg, py::handle value) {
 Array optional_input(Arg arg, py::handle value) { return value.is_none() ? Array() : input(arg, value); }
 Array optional_output(Arg arg, py::handle value) { return value.is_none() ? Array() : output(arg, value); }
 
-Array adopt(py::object array) { return input({"regkern", "result"}, array); }
+static Array adopt(const py::object& array) { return input({"regkern", "result"}, array); }
 
 Array new_like(const Array& like) {
   const py::dtype dtype = like.dtype() == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
@@ -270,7 +299,7 @@ void require_vector(Arg arg, const Array& array, std::size_t n) {
 }
 
 std::pair<const char*, const char*> bounds(const Array& a) {
-  const char *low = a.bytes(), *high = low;
+  const char *low = a.address(), *high = low;
   for (int i = 0; i < a.ndim(); ++i) {
     const std::ptrdiff_t reach = (a.dim(i) - 1) * a.strides()[i];
     (reach < 0 ? low : high) += reach;
@@ -311,8 +340,11 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
   const int ndim = like.ndim();
   if (array.ndim() == ndim && std::equal(array.shape(), array.shape() + ndim, like.shape())) return array;
   try {
-    return adopt(
-        py::module_::import("numpy").attr("broadcast_to")(array.object(), like.object().attr("shape")));
+    py::tuple shape(ndim);
+    for (int i = 0; i < ndim; ++i) shape[static_cast<std::size_t>(i)] = like.dim(i);
+    Array view = adopt(py::module_::import("numpy").attr("broadcast_to")(array.object(), shape));
+    view.source_ = array.memory_;
+    return view;
   } catch (py::error_already_set&) {
     value_error(
         arg,
@@ -323,7 +355,8 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
 
 Array dense_vector(const Array& vector) {
   if (!vector || vector.dense()) return vector;
-  return adopt(py::module_::import("numpy").attr("ascontiguousarray")(vector.object().attr("copy")()));
+  vector.data<char>();  // as it was checked
+  return adopt(vector.object().attr("copy")());
 }
 
 std::string shape_text(int ndim, const std::ptrdiff_t* shape) {

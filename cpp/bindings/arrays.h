@@ -8,11 +8,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "regkern/array.h"
 
@@ -44,6 +46,38 @@ std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 // --- arrays
 // ----------------------------------------------------------------------------------------------------
 
+// The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.
+std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::size_t item);
+
+// The memory of an ndarray as it was when it was checked. What runs between the check and the use, the
+// __float__ of a later argument say, can resize, reshape or freeze the array: then its pointers are not to be
+// followed.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(Arg arg, py::handle array);
+
+  Arg arg() const { return arg_; }
+  char* address() const { return data_; }  // to compare; what is followed comes from use()
+  PyObject* descriptor() const { return descriptor_; }
+  bool has(int flags) const { return (flags_ & flags) == flags; }
+  int ndim() const { return ndim_; }
+  const std::ptrdiff_t* shape() const { return many_.empty() ? few_.data() : many_.data(); }
+  const std::ptrdiff_t* strides() const { return shape() + ndim_; }
+  // The address, or an error where the array is not as it was.
+  char* use() const;
+
+ private:
+  static constexpr std::size_t kFew = 12;  // lengths and strides of six dimensions: without an allocation
+  Arg arg_{};
+  const py::detail::PyArray_Proxy* array_ = nullptr;
+  char* data_ = nullptr;
+  PyObject* descriptor_ = nullptr;
+  int flags_ = 0, ndim_ = 0;
+  std::array<std::ptrdiff_t, kFew> few_;
+  std::vector<std::ptrdiff_t> many_;
+};
+
 enum class Dtype { kFloat32, kFloat64 };
 
 // A float32 or float64 array in native byte order, of any strides and alignment; keeps the Python object
@@ -56,38 +90,41 @@ class Array {
   py::object object() const { return object_; }
   Dtype dtype() const { return dtype_; }
   std::size_t size() const { return size_; }
-  int ndim() const { return proxy()->nd; }
+  int ndim() const { return memory_.ndim(); }
   std::ptrdiff_t dim(int i) const { return shape()[i]; }
-  const std::ptrdiff_t* shape() const { return static_cast<const std::ptrdiff_t*>(proxy()->dimensions); }
-  const std::ptrdiff_t* strides() const { return static_cast<const std::ptrdiff_t*>(proxy()->strides); }
+  const std::ptrdiff_t* shape() const { return memory_.shape(); }
+  const std::ptrdiff_t* strides() const { return memory_.strides(); }
   bool dense() const { return dense_; }
-  char* bytes() const { return proxy()->data; }
+  char* address() const { return memory_.address(); }
   Extents extents() const { return Extents(ndim(), shape()); }
 
+  // What the work gets: an error where the memory is not what was checked.
+  template <class T>
+  T* data() const {
+    if (source_) source_->use();
+    return reinterpret_cast<T*>(memory_.use());
+  }
   template <class T>
   In<T> in() const {
-    return {reinterpret_cast<const T*>(bytes()), dense_ ? nullptr : strides()};
+    return {data<const T>(), dense_ ? nullptr : strides()};
   }
   template <class T>
   Out<T> out() const {
-    return {reinterpret_cast<T*>(bytes()), dense_ ? nullptr : strides()};
+    return {data<T>(), dense_ ? nullptr : strides()};
   }
   template <class T>
   InOut<T> in_out() const {
-    return {reinterpret_cast<T*>(bytes()), dense_ ? nullptr : strides()};
-  }
-  template <class T>
-  T* data() const {
-    return reinterpret_cast<T*>(bytes());
+    return {data<T>(), dense_ ? nullptr : strides()};
   }
 
  private:
   friend Array input(Arg arg, py::handle value);
   friend Array output(Arg arg, py::handle value);
-  friend Array adopt(py::object array);
-  const py::detail::PyArray_Proxy* proxy() const { return py::detail::array_proxy(object_.ptr()); }
+  friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
   py::object object_;
+  Memory memory_;
+  std::optional<Memory> source_;  // of the array that this is a view of
   Dtype dtype_ = Dtype::kFloat32;
   std::size_t size_ = 0;
   bool dense_ = false;

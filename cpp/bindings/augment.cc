@@ -67,24 +67,22 @@ std::string number(double v) { return py::cast<std::string>(py::repr(py::float_(
 
 // --- images ---
 
-Images images(Arg arg, py::handle value) {
-  if (!is_array(value)) type_error(arg, "be an ndarray", py::type::handle_of(value));
+Images images(const Memory& memory, py::handle value) {
+  const Arg arg = memory.arg();
   const bool bytes = is_kind(value, Kind::kUint8);
   if (!bytes && !is_kind(value, Kind::kFloat32)) {
     type_error(arg, "be uint8 or float32", py::str(value.attr("dtype")));
   }
-  const Proxy* p = proxy(value);
-  if (p->nd != 4) value_error(arg, "have 4 axes (N, H, W, C)", "shape " + array_shape(value));
-  const auto* dims = static_cast<const std::ptrdiff_t*>(p->dimensions);
-  const auto* strides = static_cast<const std::ptrdiff_t*>(p->strides);
+  if (memory.ndim() != 4) value_error(arg, "have 4 axes (N, H, W, C)", "shape " + array_shape(value));
+  const auto *dims = memory.shape(), *strides = memory.strides();
   for (int i = 1; i < 4; ++i) {
     if (dims[i] < 1 || dims[i] > kLongestSide) value_error(arg, "hold pixels", "shape " + array_shape(value));
   }
-  return {p->data,    bytes ? augment::Pixel::kUint8 : augment::Pixel::kFloat32,
-          dims[0],    dims[1],
-          dims[2],    dims[3],
-          strides[0], strides[1],
-          strides[2], strides[3]};
+  return {memory.address(), bytes ? augment::Pixel::kUint8 : augment::Pixel::kFloat32,
+          dims[0],          dims[1],
+          dims[2],          dims[3],
+          strides[0],       strides[1],
+          strides[2],       strides[3]};
 }
 
 struct Reach {
@@ -103,9 +101,9 @@ struct Reach {
   }
 };
 
-void require_writable(Arg arg, py::handle value, const Images& y) {
-  using py::detail::npy_api;
-  if ((proxy(value)->flags & npy_api::NPY_ARRAY_WRITEABLE_) == 0) {
+void require_writable(const Memory& memory, const Images& y) {
+  const Arg arg = memory.arg();
+  if (!memory.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");
   }
   if (y.n == 0) return;
@@ -129,10 +127,16 @@ void require_writable(Arg arg, py::handle value, const Images& y) {
 
 // --- steps ---
 
-// One step of the list, as it is read. Objects made on the way stay alive in `kept`.
+// The arrays of all steps: alive, and as they were when they were checked.
+struct Kept {
+  std::vector<py::object> objects;
+  std::vector<Memory> memories;
+};
+
+// One step of the list, as it is read.
 class Reader {
  public:
-  Reader(const std::string& function, std::size_t position, py::handle step, std::vector<py::object>& kept)
+  Reader(const std::string& function, std::size_t position, py::handle step, Kept& kept)
       : function_(function), position_(position), step_(step), kept_(kept) {
     if (!PyTuple_Check(step.ptr()) || PyTuple_GET_SIZE(step.ptr()) != kFields) {
       fail_type("", "be a Step", step);
@@ -189,11 +193,10 @@ class Reader {
     }
     if (!same) fail(name, "have shape " + wanted + (shape.size() == 1 ? ",)" : ")"), array_shape(value));
     std::copy_n(dims, shape.size(), shape.begin());
-    if (!is_dense(value)) {
-      value = value.attr("copy")();
-      kept_.push_back(value);
-    }
-    return proxy(value)->data;
+    if (!is_dense(value)) value = value.attr("copy")();
+    kept_.memories.emplace_back(Arg{function_.c_str(), "steps"}, value);
+    kept_.objects.push_back(std::move(value));
+    return kept_.memories.back().address();
   }
 
  private:
@@ -204,7 +207,7 @@ class Reader {
   const std::string& function_;
   std::size_t position_;
   py::handle step_;
-  std::vector<py::object>& kept_;
+  Kept& kept_;
 };
 
 // What a parameter may be.
@@ -422,17 +425,24 @@ Step read_step(Reader& reader, State& s) {
   return step;
 }
 
-void run_steps(const std::string& name, py::handle x_value, const py::list& list, py::handle out) {
+Memory memory_of(Arg arg, py::handle value) {
+  if (!is_array(value)) type_error(arg, "be an ndarray", py::type::handle_of(value));
+  return {arg, value};
+}
+
+void run_steps(const std::string& name, py::handle x_value, const py::list& program, py::handle out) {
   const char* f = name.c_str();
-  const Images x = images({f, "x"}, x_value);
-  const Images y = images({f, "out"}, out);
-  require_writable({f, "out"}, out, y);
-  std::vector<py::object> kept;
+  const Memory source = memory_of({f, "x"}, x_value), target = memory_of({f, "out"}, out);
+  const Images x = images(source, x_value), y = images(target, out);
+  require_writable(target, y);
+  const auto list =
+      py::reinterpret_steal<py::tuple>(PyList_AsTuple(program.ptr()));  // the list may change meanwhile
+  Kept kept;
   std::vector<Step> steps;
   steps.reserve(list.size());
   State state{x.n, x.height, x.width, x.channels, x.pixel};
   for (std::size_t i = 0; i < list.size(); ++i) {
-    Reader reader(name, i, PyList_GET_ITEM(list.ptr(), static_cast<py::ssize_t>(i)), kept);
+    Reader reader(name, i, PyTuple_GET_ITEM(list.ptr(), static_cast<py::ssize_t>(i)), kept);
     steps.push_back(read_step(reader, state));
   }
   const std::ptrdiff_t wanted[] = {state.n, state.height, state.width, state.channels};
@@ -449,6 +459,8 @@ void run_steps(const std::string& name, py::handle x_value, const py::list& list
   if (from.low < to.high && to.low < from.high) {
     value_error({f, "out"}, "share no memory with x", "an array that does");
   }
+  for (const Memory* memory : {&source, &target}) memory->use();
+  for (const Memory& memory : kept.memories) memory.use();
   {
     const Unlocked unlocked(static_cast<std::size_t>(y.n * y.height * y.width * y.channels));
     augment::run(x, steps, y);
@@ -460,18 +472,20 @@ py::object draws(py::handle seed, py::handle index, py::handle count) {
   const std::uint64_t key = unsigned64({f, "seed"}, seed);
   if (!is_array(index)) type_error({f, "index"}, "be an ndarray", py::type::handle_of(index));
   if (!is_kind(index, Kind::kUint64)) type_error({f, "index"}, "be uint64", py::str(index.attr("dtype")));
-  if (proxy(index)->nd != 1) value_error({f, "index"}, "have shape (n,)", array_shape(index));
   const std::int64_t numbers = integer({f, "count"}, count);
   if (numbers < 0) value_error({f, "count"}, "be >= 0", std::to_string(numbers));
+  if (proxy(index)->nd != 1) value_error({f, "index"}, "have shape (n,)", array_shape(index));
   const py::object dense =
       is_dense(index) ? py::reinterpret_borrow<py::object>(index) : py::object(index.attr("copy")());
   const std::ptrdiff_t n = *static_cast<const std::ptrdiff_t*>(proxy(dense)->dimensions);
-  py::array_t<double> u(std::vector<py::ssize_t>{n, static_cast<py::ssize_t>(numbers)});
+  const std::vector<std::ptrdiff_t> shape{n, static_cast<std::ptrdiff_t>(numbers)};
+  const std::size_t size = product({f, "count"}, shape, sizeof(double));
+  py::array_t<double> u(shape);
   double* const data = u.mutable_data();
   const auto* streams = reinterpret_cast<const std::uint64_t*>(proxy(dense)->data);
   const auto rows = static_cast<std::size_t>(n), columns = static_cast<std::size_t>(numbers);
   {
-    const Unlocked unlocked(rows * columns);
+    const Unlocked unlocked(size);
     augment::draws(key, streams, rows, columns, data);
   }
   return u;

@@ -54,17 +54,11 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
   return noise;
 }
 
-std::size_t product(const std::vector<std::ptrdiff_t>& lengths) {
-  std::size_t n = 1;
-  for (const std::ptrdiff_t length : lengths) n *= static_cast<std::size_t>(length);
-  return n;
-}
-
 // Decisions of a shape that is broadcast to that of the data: drawn once, then applied with strides of 0.
 void apply(const Array& from, const Array& to, const Bernoulli& mask,
            const std::vector<std::ptrdiff_t>& noise, const KeepMap& map) {
   const bool broadcast = noise != shape_of(from);
-  std::vector<std::uint8_t> kept(broadcast ? product(noise) : 0);
+  std::vector<std::uint8_t> kept(broadcast ? Extents(from.ndim(), noise.data()).size : 0);
   std::vector<std::ptrdiff_t> strides(noise.size());
   std::ptrdiff_t step = 1;
   for (std::size_t i = noise.size(); i-- != 0;) {
@@ -119,18 +113,26 @@ py::object apply_mask(py::str function, py::str name, py::handle x, const py::ar
   const char* f = PyUnicode_AsUTF8(function.ptr());
   const char* x_name = PyUnicode_AsUTF8(name.ptr());
   const Array from = input({f, x_name}, x);
+  const Memory decisions({f, "mask"}, mask);
+  const bool bits = mask.dtype().kind() == 'u';
+  const std::vector<std::ptrdiff_t> wanted =
+      bits ? std::vector{static_cast<std::ptrdiff_t>((from.size() + 7) / 8)} : shape_of(from);
+  const std::vector<std::ptrdiff_t> given(decisions.shape(), decisions.strides());
+  if (given != wanted || mask.itemsize() != 1 || (bits && !decisions.has(py::array::c_style))) {
+    const auto text = [](const auto& v) { return shape_text(static_cast<int>(v.size()), v.data()); };
+    value_error({f, "mask"}, "have shape " + text(wanted), text(given));
+  }
   const KeepMap map{finite_nonnegative({f, "scale"}, scale)};
   const Array to = out_or_new({f, "out"}, out, x_name, from);
-  const auto* data = static_cast<const std::uint8_t*>(mask.data());
-  const bool bits = mask.dtype().kind() == 'u';
-  const std::vector<std::ptrdiff_t> strides(mask.strides(), mask.strides() + mask.ndim());
+  const auto* data = reinterpret_cast<const std::uint8_t*>(decisions.use());
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
     if (bits) {
       regkern::dropout_by_bits<T>(from.extents(), from.in<T>(), to.out<T>(), data, map);
     } else {
-      regkern::dropout_by_bytes<T>(from.extents(), from.in<T>(), to.out<T>(), {data, strides.data()}, map);
+      regkern::dropout_by_bytes<T>(from.extents(), from.in<T>(), to.out<T>(), {data, decisions.strides()},
+                                   map);
     }
   });
   return to.object();
@@ -164,13 +166,12 @@ py::object gaussian_dropout(py::handle x, py::handle p, py::handle seed, py::han
   return to.object();
 }
 
-// What new_mask makes: booleans of a shape, or bits packed eight to a byte.
+// Booleans of a shape, or bits packed eight to a byte.
 template <class Fill>
-py::object new_bytes(bool packed, const std::vector<std::ptrdiff_t>& shape, Fill fill) {
-  const std::size_t n = product(shape);
-  py::array made = packed
-                       ? py::array(py::array_t<std::uint8_t>(static_cast<py::ssize_t>((n + 7) / 8)))
-                       : py::array(py::array_t<bool>(std::vector<py::ssize_t>(shape.begin(), shape.end())));
+py::object new_bytes(Arg arg, bool packed, const std::vector<std::ptrdiff_t>& shape, Fill fill) {
+  const std::size_t n = product(arg, shape, 1);
+  py::array made = packed ? py::array(py::array_t<std::uint8_t>(static_cast<py::ssize_t>((n + 7) / 8)))
+                          : py::array(py::array_t<bool>(shape));
   auto* data = static_cast<std::uint8_t*>(made.mutable_data());
   {
     const Unlocked unlocked(n);
@@ -184,24 +185,23 @@ py::object keep_mask(py::handle shape, py::handle p, py::handle seed, py::handle
   const std::vector<std::ptrdiff_t> dims = lengths({f, "shape"}, shape);
   const double rate = probability({f, "p"}, p);
   const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
-  return new_bytes(packed, dims, [&](std::size_t n, std::uint8_t* data) {
+  return new_bytes({f, "shape"}, packed, dims, [&](std::size_t n, std::uint8_t* data) {
     (packed ? keep_bits : regkern::keep_mask)(bernoulli(source, rate), n, data);
   });
 }
 
 // The mask (planes, rows, columns) of drop_block, and how many it keeps.
-py::tuple drop_block_mask(py::handle planes, py::handle space, py::handle block, double gamma,
-                          py::handle seed, py::handle stream) {
-  constexpr const char* f = "drop_block";
-  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
-  const std::vector<std::ptrdiff_t> size = lengths({f, "x"}, space),
+py::tuple drop_block_mask(py::handle shape, py::handle block, double gamma, py::handle seed,
+                          py::handle stream) {
+  constexpr const char* f = "DropBlockMask";
+  const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
+  const std::vector<std::ptrdiff_t> size = lengths({f, "shape"}, shape),
                                     square = lengths({f, "block_size"}, block);
-  const std::ptrdiff_t count = integer({f, "x"}, planes);
   std::size_t kept = 0;
-  const py::object mask = new_bytes(false, {count, size[0], size[1]}, [&](std::size_t, std::uint8_t* data) {
+  const py::object mask = new_bytes({f, "shape"}, false, size, [&](std::size_t, std::uint8_t* data) {
     const auto u = [](std::ptrdiff_t length) { return static_cast<std::size_t>(length); };
-    kept = regkern::drop_block_mask(bernoulli(source, gamma), u(count), u(size[0]), u(size[1]), u(square[0]),
-                                    u(square[1]), data);
+    kept = regkern::drop_block_mask(bernoulli(source, gamma), u(size[0]), u(size[1]), u(size[2]),
+                                    u(square[0]), u(square[1]), data);
   });
   return py::make_tuple(mask, kept);
 }
@@ -243,8 +243,9 @@ void register_dropout(py::module_& m) {
   m.def("probability", [](py::str function, py::handle p) {
     return probability({PyUnicode_AsUTF8(function.ptr()), "p"}, p);
   });
+  // The array that an array-like is, for callers that look at its shape first: it is asked only once.
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
-    input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x);
+    return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();
   });
   m.def("dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);

@@ -159,7 +159,7 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
     regkern::row_norm<T>(rows.shape(), centred, source, second, total, target, pointer<T>(dense_scale),
                          pointer<T>(dense_shift), epsilon, mean.data<double>(), invstd.data<double>());
   });
-  const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
+  const bool overwritten = from.size() != 0 && to.address() == from.address();
   const py::object none = py::none();
   return py::make_tuple(to.object(),
                         sum           ? sum.object()

@@ -134,9 +134,8 @@ py::array_t<std::int64_t> partners(const char* f, py::handle value, py::ssize_t 
   return partner;
 }
 
-Batch batch_of(const py::array& x, py::array& y) {
-  return {x.shape(0), static_cast<int>(x.ndim() - 1), x.shape() + 1, x.data(), x.strides(), y.mutable_data(),
-          y.strides()};
+Batch batch_of(const Memory& x, const Memory& y) {
+  return {x.shape()[0], x.ndim() - 1, x.shape() + 1, x.use(), x.strides(), y.use(), y.strides()};
 }
 
 template <class Body>
@@ -155,16 +154,20 @@ void with_type(const py::array& x, Body&& body) {
 py::object mix(const std::string& name, py::handle x, py::handle partner, py::handle lam, py::handle out) {
   const char* const f = name.c_str();
   const py::array from = batch_array({f, "x"}, x);
+  const Memory source({f, "x"}, from);
   if (from.ndim() == 0) value_error({f, "x"}, "have an axis of samples", "shape ()");
-  const auto other = partners(f, partner, from.shape(0));
-  const auto weight = numbers<double>({f, "lam"}, lam, "fiu", "be numbers", from.shape(0), 0);
+  const py::ssize_t n = source.shape()[0];
+  const auto other = partners(f, partner, n);
+  const auto weight = numbers<double>({f, "lam"}, lam, "fiu", "be numbers", n, 0);
   for (py::ssize_t i = 0; i < weight.size(); ++i) {
     const double v = weight.data()[i];
     if (!(v >= 0 && v <= 1))
       value_error({f, "lam"}, "be in [0, 1]", py::cast<std::string>(py::repr(py::float_(v))));
   }
-  py::array to = output_for(f, from, out);
-  const Batch batch = batch_of(from, to);
+  source.use();  // `out` is checked against what it is now
+  const py::array to = output_for(f, from, out);
+  const Memory target({f, "out"}, to);
+  const Batch batch = batch_of(source, target);
   const std::int64_t* const j = other.data();
   const double* const w = weight.data();
   with_type(from, [&](auto type) { mixup<decltype(type)>(batch, j, w); });
@@ -175,18 +178,22 @@ py::object cutmix(const std::string& name, py::handle x, py::handle partner, py:
                   py::handle channels_last) {
   const char* const f = name.c_str();
   const py::array from = batch_array({f, "x"}, x);
+  const Memory source({f, "x"}, from);
   if (from.ndim() != 4) value_error({f, "x"}, "have 4 axes", "shape " + shape_of(from));
-  const auto other = partners(f, partner, from.shape(0));
-  const auto box = numbers<std::int64_t>({f, "boxes"}, boxes, "iu", "be ints", from.shape(0), 4);
-  for (py::ssize_t i = 0; i < from.shape(0); ++i) {
+  const py::ssize_t n = source.shape()[0];
+  const auto other = partners(f, partner, n);
+  const auto box = numbers<std::int64_t>({f, "boxes"}, boxes, "iu", "be ints", n, 4);
+  for (py::ssize_t i = 0; i < n; ++i) {
     for (int side = 2; side < 4; ++side) {
       const std::int64_t length = box.data()[4 * i + side];
       if (length < 0) value_error({f, "boxes"}, "have heights and widths >= 0", std::to_string(length));
     }
   }
   const bool last = flag({f, "channels_last"}, channels_last);
-  py::array to = output_for(f, from, out);
-  const Batch batch = batch_of(from, to);
+  source.use();  // `out` is checked against what it is now
+  const py::array to = output_for(f, from, out);
+  const Memory target({f, "out"}, to);
+  const Batch batch = batch_of(source, target);
   const std::int64_t *const j = other.data(), *const b = box.data();
   with_type(from, [&](auto type) { regkern::cutmix<decltype(type)>(batch, j, b, last); });
   return to;

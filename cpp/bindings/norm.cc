@@ -27,7 +27,7 @@ void update_running(const Array& running, double momentum, const double* batch, 
   if (running.dense()) {
     return batch_norm_update<T>(batch, momentum, factor, running.size(), running.data<T>());
   }
-  char* p = running.bytes();
+  char* p = running.data<char>();
   for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
     T r;
     std::memcpy(&r, p, sizeof(T));
@@ -39,7 +39,7 @@ void update_running(const Array& running, double momentum, const double* batch, 
 template <class T>
 std::vector<double> to_doubles(const Array& vector) {
   std::vector<double> v(vector.size());
-  const char* p = vector.bytes();
+  const char* p = vector.data<const char>();
   for (std::size_t c = 0; c < v.size(); ++c, p += vector.strides()[0]) {
     T value;
     std::memcpy(&value, p, sizeof(T));
@@ -54,7 +54,7 @@ std::vector<double> to_doubles(const Array& vector) {
 template <class T>
 double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
   double times = 1;
-  bool dense = true;
+  bool dense = reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
   std::ptrdiff_t run = sizeof(T);
   for (int i = w.ndim(); i-- > 0;) {
     std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
@@ -171,8 +171,15 @@ Array require_parts(const char* f, const char* name, py::handle value, std::size
   return a;
 }
 
-py::object bits_array(std::size_t bytes) {
-  return py::array_t<std::uint8_t>(static_cast<py::ssize_t>(bytes));
+// The bits that an activation left, dense: what a caller has put in their place is an argument like others.
+py::array_t<std::uint8_t> require_bits(Arg arg, py::handle value, std::size_t bytes) {
+  if (!py::isinstance<py::array_t<std::uint8_t>>(value)) type_error(arg, "be an ndarray of uint8", value);
+  const auto given = py::reinterpret_borrow<py::array>(value);
+  if (given.ndim() != 1 || static_cast<std::size_t>(given.size()) != bytes) {
+    value_error(arg, "be as the forward left it: " + std::to_string(bytes) + " bytes",
+                "shape " + shape_text(static_cast<int>(given.ndim()), given.shape()));
+  }
+  return py::array_t<std::uint8_t, py::array::c_style>::ensure(given);
 }
 
 py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean,
@@ -230,13 +237,14 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
               invstd = new_vector(Dtype::kFloat64, parts.count * channels.count),
               count = new_vector(Dtype::kFloat64, parts.count);
   const std::size_t bit_bytes = activated ? parts.bit_bytes() : 0;
-  const py::object bits = activated ? bits_array(parts.count * bit_bytes) : py::none();
+  py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(parts.count * bit_bytes));
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const T *g = pointer<T>(dense_scale), *b = pointer<T>(dense_shift);
-    auto* positive =
-        activated ? static_cast<std::uint8_t*>(py::cast<py::array_t<std::uint8_t>>(bits).mutable_data())
-                  : nullptr;
+    auto* const positive = bits.mutable_data();
+    for (const Array* running : {&r_mean, &r_var}) {
+      if (*running) running->data<T>();  // what cannot be written must be known before anything is
+    }
     const auto epilogue = [&](std::size_t i) {
       return Epilogue<T>{parts.part(in<T>(added), added, i), activated, slope,
                          activated ? positive + i * bit_bytes : nullptr};
@@ -273,10 +281,11 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
       count.data<double>()[0] = static_cast<double>(shape.count());
     }
   });
-  const bool overwritten = from.size() != 0 && to.bytes() == from.bytes();
+  const bool overwritten = from.size() != 0 && to.address() == from.address();
   const py::object none = py::none();
   return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none,
-                        mean.object(), invstd.object(), channels.axis, count.object(), bits);
+                        mean.object(), invstd.object(), channels.axis, count.object(),
+                        activated ? py::object(bits) : none);
 }
 
 // (dx, dgamma, dbeta, dresidual), None for what is not wanted.
@@ -303,15 +312,10 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   const Array invstds = require_parts(f, "cache.invstd", invstd, parts.count * channels.count);
   const Array counts = require_parts(f, "cache.count", count, parts.count);
   const std::size_t bit_bytes = bits.is_none() ? 0 : parts.bit_bytes();
-  const std::uint8_t* positive = nullptr;
-  if (!bits.is_none()) {
-    const auto array = py::cast<py::array_t<std::uint8_t, py::array::c_style>>(bits);
-    if (static_cast<std::size_t>(array.size()) != parts.count * bit_bytes) {
-      value_error({f, "cache.positive"}, "be as the forward left it",
-                  std::to_string(array.size()) + " bytes");
-    }
-    positive = array.data();
-  }
+  const auto positive_bits = bits.is_none()
+                                 ? py::array_t<std::uint8_t>(0)
+                                 : require_bits({f, "cache.positive"}, bits, parts.count * bit_bytes);
+  const Memory positive({f, "cache.positive"}, positive_bits);
   const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
   const Array checked =
       needs_dx || !out_arg.is_none() ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
@@ -329,10 +333,11 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
     std::vector<double> total(needs_parameters ? 2 * channels.count : 0),
         sums(parts.count > 1 ? total.size() : 0);
     const T* gammas = pointer<T>(dense_scale);
+    const auto* passed = reinterpret_cast<const std::uint8_t*>(positive.use());
     const Unlocked unlocked(source.size());
     parts.each([&](std::size_t i, const ChannelShape& shape) {
       const Incoming<T> incoming{parts.part(gradient.in<T>(), gradient, i),
-                                 positive ? positive + i * bit_bytes : nullptr, slope};
+                                 bits.is_none() ? nullptr : passed + i * bit_bytes, slope};
       std::vector<double>& some = i == 0 ? total : sums;
       regkern::batch_norm_backward<T>(
           shape, parts.part(source.in<T>(), source, i), incoming, parts.part(in<T>(w), w, i),
@@ -342,9 +347,12 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
           needs_parameters ? some.data() + channels.count : nullptr);
       for (std::size_t c = 0; i != 0 && c < total.size(); ++c) total[c] += some[c];
     });
-    for (std::size_t c = 0; needs_parameters && c < channels.count; ++c) {
-      dgamma.data<T>()[c] = static_cast<T>(total[c]);
-      dbeta.data<T>()[c] = static_cast<T>(total[channels.count + c]);
+    if (needs_parameters) {
+      T *to_gamma = dgamma.data<T>(), *to_beta = dbeta.data<T>();
+      for (std::size_t c = 0; c < channels.count; ++c) {
+        to_gamma[c] = static_cast<T>(total[c]);
+        to_beta[c] = static_cast<T>(total[channels.count + c]);
+      }
     }
   });
   const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
@@ -379,8 +387,9 @@ py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
 template <class T>
 std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, double eps, const T* gamma) {
   std::vector<double> invstd(var.size()), scale(var.size());
+  const double* variances = var.data<double>();
   for (std::size_t c = 0; c < var.size(); ++c) {
-    invstd[c] = 1 / std::sqrt(var.data<double>()[c] + eps);
+    invstd[c] = 1 / std::sqrt(variances[c] + eps);
     scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
   }
   return {invstd, scale};
@@ -461,8 +470,8 @@ py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::han
     using T = decltype(type);
     const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
     std::vector<double> sum_dev(channels.count);
-    for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hat.data<double>()[c] / invstd[c];
-    const double *means = m.data<double>(), *sums = sum.data<double>();
+    const double *means = m.data<double>(), *sums = sum.data<double>(), *hats = hat.data<double>();
+    for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hats[c] / invstd[c];
     const Unlocked unlocked(from.size());
     regkern::batch_norm_backward_apply<T>(
         ChannelShape(from.extents(), channels.axis), from.in<T>(), Incoming<T>{gradient.in<T>()}, in<T>(w),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -70,7 +71,7 @@ py::handle option_of(py::handle group, Option option) {
 // Options of one group, those that the rule has, and which states the rule has been given.
 struct Settings {
   const char* function;
-  std::array<py::handle, kOptions> values;
+  std::array<py::object, kOptions> values;  // held: reading one runs code that may drop another
   std::array<bool, kMaxStates> has;
 
   Arg arg(Option option) const { return {function, kOptionNames[option]}; }
@@ -295,6 +296,7 @@ class Parameters {
         keys_(std::move(keys)),
         group_(std::move(group)) {
     for (const std::string& key : keys_) gradient_names_.push_back(names.second + key);
+    require_groups_for_all(group_);
     objects_.push_back(std::move(weights));
     for (const auto& [name, arrays] : states) {
       state_names_.push_back(py::cast<std::string>(name));
@@ -316,20 +318,28 @@ class Parameters {
   py::tuple step(const py::list& grads, const py::list& groups, py::handle group, py::handle max_norm,
                  py::handle skip_nonfinite, py::handle collect) {
     const Asked asked(function_.c_str(), max_norm, skip_nonfinite, collect);
-    if (!sound_ || !unchanged()) check();
     if (grads.size() != keys_.size()) {
       value_error({function_.c_str(), "grads"}, "hold " + std::to_string(keys_.size()) + " arrays",
                   std::to_string(grads.size()));
     }
     Call call;
-    call.grads = py::reinterpret_steal<py::tuple>(PyList_AsTuple(grads.ptr()));
+    call.grads.reserve(grads.size());
+    for (std::size_t i = 0; i < keys_.size(); ++i) call.grads.push_back(grads[i]);
     if (!group.is_none()) call.group = py::cast<std::vector<std::size_t>>(group);
-    const auto floats = share<float>().with_gradients(*this, call);
-    const auto doubles = share<double>().with_gradients(*this, call);
     py::tuple result;
     with_rule(rule_, [&](auto rule) {
-      auto float_options = read<float>(rule, groups, !floats.empty() || doubles.empty());
-      auto double_options = read<double>(rule, groups, !doubles.empty());
+      // First what may run code of the caller's, which may change weights and gradients; then their pointers.
+      if (!sound_) check();
+      const bool any_float = !share<float>().parameters.empty(),
+                 any_double = !share<double>().parameters.empty();
+      auto float_options = read<float>(rule, groups, any_float || !any_double);
+      auto double_options = read<double>(rule, groups, any_double);
+      ask_for_arrays(call);
+      if (!sound_ || !unchanged()) check();
+      require_groups(call.group.empty() ? group_ : call.group,
+                     std::max(float_options.size(), double_options.size()));
+      const auto floats = share<float>().with_gradients(*this, call);
+      const auto doubles = share<double>().with_gradients(*this, call);
       const bool norm_asked = asked.clip || asked.skip;
       GradientNorm norm;
       StepStats stats;
@@ -387,8 +397,8 @@ class Parameters {
 
   // What a step holds while it runs.
   struct Call {
-    py::tuple grads;
-    std::vector<Array> converted;      // gradients that are not what they seem to be
+    std::vector<py::object> grads;
+    std::deque<Array> converted;       // gradients whose strides are theirs: they stay where they are
     std::vector<std::size_t> without;  // parameters that have none
     std::vector<std::size_t> group;    // if not empty: in place of the constructor's
   };
@@ -404,7 +414,7 @@ class Parameters {
       std::vector<Parameter<T>> filled = parameters;
       for (std::size_t j = 0; j < filled.size(); ++j) {
         const std::size_t i = index[j];
-        const py::handle g = PyTuple_GET_ITEM(call.grads.ptr(), static_cast<py::ssize_t>(i));
+        const py::handle g = call.grads[i];
         if (all.is_plain(g, i)) {
           filled[j].grad = {reinterpret_cast<const T*>(py::detail::array_proxy(g.ptr())->data), nullptr};
         } else if (g.is_none()) {
@@ -450,15 +460,42 @@ class Parameters {
     std::size_t index, operand;  // arrays_[index][operand]
   };
 
+  void require_groups_for_all(const std::vector<std::size_t>& group) const {
+    if (group.size() == keys_.size()) return;
+    value_error({function_.c_str(), "group"}, "hold " + std::to_string(keys_.size()) + " ints",
+                std::to_string(group.size()));
+  }
+  void require_groups(const std::vector<std::size_t>& group, std::size_t groups) const {
+    require_groups_for_all(group);
+    for (const std::size_t g : group) {
+      if (g >= groups) {
+        value_error({function_.c_str(), "group"}, "be in [0, " + std::to_string(groups) + ")",
+                    std::to_string(g));
+      }
+    }
+  }
+
+  // Gradients that are no ndarrays become what they say they are, once.
+  void ask_for_arrays(Call& call) const {
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      py::object& g = call.grads[i];
+      if (g.is_none() || Py_TYPE(g.ptr()) == py::detail::npy_api::get().PyArray_Type_) continue;
+      g = input({function_.c_str(), gradient_names_[i].c_str()}, g).object();
+    }
+  }
+
   template <class T, class Rule>
-  auto read(Rule, const py::list& groups, bool needed) const {
+  auto read(Rule, const py::list& given, bool needed) const {
     std::vector<decltype(Rule::template read<T>(std::declval<Settings>()))> options;
     if (!needed) return options;
+    const auto groups = py::reinterpret_steal<py::tuple>(PyList_AsTuple(given.ptr()));
     options.reserve(groups.size());
     for (const py::handle values : groups) {
       Settings settings{function_.c_str(), {}, {}};
       settings.has.fill(true);  // the caller sees to it that each array has what its options need
-      for (const Option o : Rule::kTakes) settings.values[o] = option_of(values, o);
+      for (const Option o : Rule::kTakes) {
+        settings.values[o] = py::reinterpret_borrow<py::object>(option_of(values, o));
+      }
       options.push_back(Rule::template read<T>(settings));
       // Where "weight_decay" is the decay of many steps or of none, the penalty goes by this.
       static PyObject* const strength = PyUnicode_InternFromString("decay_strength");
@@ -637,7 +674,7 @@ void step_one(const std::array<py::handle, kArguments<Rule>>& arguments) {
   }
   Settings settings{f, {}, has};
   for (std::size_t k = 0; k < Rule::kTakes.size(); ++k) {
-    settings.values[Rule::kTakes[k]] = arguments[kArrays + k];
+    settings.values[Rule::kTakes[k]] = py::reinterpret_borrow<py::object>(arguments[kArrays + k]);
   }
   visit(arrays[0].dtype(), [&](auto type) {
     using T = decltype(type);

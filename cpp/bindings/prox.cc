@@ -13,6 +13,7 @@ bool is_array(py::handle value) {
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
 Array product(Arg arg, const Array& thresholds, const Array& weights) {
   const py::module_ np = py::module_::import("numpy");
+  for (const Array* factor : {&thresholds, &weights}) factor->data<char>();  // as they were checked
   const py::object zeros = np.attr("zeros_like")(weights.object());
   return input(arg, np.attr("multiply")(thresholds.object(), weights.object(), py::arg("out") = zeros,
                                         py::arg("where") = np.attr("not_equal")(weights.object(), 0)));

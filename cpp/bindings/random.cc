@@ -19,9 +19,9 @@ py::object random_bits(py::handle shape, py::handle seed, py::handle stream) {
   constexpr const char* f = "random_bits";
   const std::vector<std::ptrdiff_t> dims = lengths_or_one({f, "shape"}, shape);
   const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
-  py::array_t<std::uint32_t> words(std::vector<py::ssize_t>(dims.begin(), dims.end()));
+  const std::size_t n = product({f, "shape"}, dims, sizeof(std::uint32_t));
+  py::array_t<std::uint32_t> words(dims);
   std::uint32_t* data = words.mutable_data();
-  const auto n = static_cast<std::size_t>(words.size());
   {
     const Unlocked unlocked(n);
     regkern::random_bits(source, n, data);
@@ -42,7 +42,8 @@ py::object numbers(py::handle shape, py::handle seed, py::handle stream, py::han
   const Dtype wanted = is_float ? Dtype::kFloat32 : Dtype::kFloat64;
   Array to;
   if (out.is_none()) {
-    to = output({f, "out"}, py::array(type, std::vector<py::ssize_t>(dims.begin(), dims.end())));
+    product({f, "shape"}, dims, static_cast<std::size_t>(type.itemsize()));
+    to = output({f, "out"}, py::array(type, dims));
   } else {
     to = output({f, "out"}, out);
     require_dtype({f, "out"}, to, wanted);

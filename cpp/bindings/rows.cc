@@ -135,7 +135,8 @@ py::object prox_sorted_l1(py::handle x, py::handle threshold, py::handle weights
   return to.object();
 }
 
-using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast |
+                                              py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
 Indices index_vector(Arg arg, py::handle value) {
   const auto array = py::array::ensure(value);
@@ -143,7 +144,7 @@ Indices index_vector(Arg arg, py::handle value) {
   if (!array || array.ndim() != 1 || ((kind != 'i' && kind != 'u') && array.size() != 0)) {
     type_error(arg, "be a vector of ints", value);
   }
-  return Indices(array);
+  return Indices::ensure(array);
 }
 
 // Group g is indices[starts[g] … starts[g + 1] − 1], or this range of positions; each in [0, size), none
@@ -214,10 +215,12 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
   } else if (!indptr.is_none()) {
     starts = index_vector({f, "indptr"}, indptr);
     if (!indices.is_none()) members = index_vector({f, "indices"}, indices);
+  }
+  const Array given = optional_input({f, "weights"}, weights);
+  if (!indptr.is_none()) {  // behind all that can change them
     require_groups(f, starts, indices.is_none() ? nullptr : &members, from.size());
     groups = static_cast<std::size_t>(starts.size() - 1);
   }
-  const Array given = optional_input({f, "weights"}, weights);
   if (given) {
     require_dtype({f, "weights"}, given, from.dtype());
     require_vector({f, "weights"}, given, groups);

@@ -51,8 +51,8 @@ const PixelTable<float>& pixel_table() {
 
 namespace {
 
-std::uint8_t to_byte(double v) {
-  return static_cast<std::uint8_t>(std::clamp(std::floor(v + 0.5), 0.0, 255.0));
+std::uint8_t to_byte(double v) {  // 255 for NaN, which Inf − Inf is
+  return static_cast<std::uint8_t>(std::max(std::floor(std::fmin(v + 0.5, 255.0)), 0.0));
 }
 
 template <class Value>

@@ -92,11 +92,7 @@ std::vector<Turn> turns_in_place(const std::int64_t* partner, std::ptrdiff_t n) 
   return turns;
 }
 
-std::size_t size_of(const Batch& b) {
-  std::size_t size = 1;
-  for (int i = 0; i < b.ndim; ++i) size *= static_cast<std::size_t>(b.shape[i]);
-  return size;
-}
+std::size_t size_of(const Batch& b) { return Extents(b.ndim, b.shape).size; }
 
 bool in_place(const Batch& b) { return b.x == b.y; }
 

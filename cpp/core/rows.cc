@@ -268,7 +268,8 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
   using Key = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   const auto key = [](T magnitude) { return std::bit_cast<Key>(magnitude); };  // in the order of magnitudes
   const auto strength = [=](std::size_t i) {  // no threshold is too large for a weight of 0
-    return weights[i] == 0 ? 0.0 : threshold * static_cast<double>(weights[i]);
+    return weights[i] == 0 ? 0.0
+                           : threshold * static_cast<double>(weights[i]) + 0.0;  // −0.0 has no place in keys
   };
   const double smallest = strength(n - 1);
   const Key largest = key(std::abs(table<T>().magnitude.max(x, n)));
@@ -277,7 +278,7 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
   const int wanted = n <= 4096 ? 24 : n <= (1 << 16) ? 22 : 32;
   const int width = static_cast<int>(std::bit_width(largest - least)), shift = std::max(0, width - wanted);
   std::size_t kept = 0;
-  bool any_nan = false;
+  bool any_nan = std::isnan(strength(0));  // a threshold of 0, a weight of Inf
   for (std::size_t i = 0; i < n;
        ++i) {  // nothing below the smallest threshold survives, and averages stay below
     const T magnitude = std::abs(x[i]);

@@ -155,9 +155,11 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
 
 // gain·x^gamma, both rounded to float, through double as e^(gamma·log |x|): off by less than 1 ulp of float.
 struct Power {
-  HWY_INLINE Power(float gamma_, float gain_) : gamma(gamma_), gain(gain_) {
-    const bool whole = gamma_ == static_cast<float>(static_cast<int64_t>(gamma_));
-    const bool odd = whole && static_cast<int64_t>(gamma_) % 2 != 0;
+  HWY_INLINE Power(float gamma_, float gain_) : gain(gain_) {
+    gamma = HWY_MAX(hwy::LowestValue<float>(), HWY_MIN(gamma_, hwy::HighestValue<float>()));
+    const bool even = !(gamma_ > -16777216.0f && gamma_ < 16777216.0f);  // all floats from 2²⁴ on, and Inf
+    const bool whole = even || gamma_ == static_cast<float>(static_cast<int32_t>(gamma_));
+    const bool odd = !even && whole && static_cast<int32_t>(gamma_) % 2 != 0;
     of_zero = gamma_ > 0 ? 0 : gamma_ == 0 ? 1 : hwy::HighestValue<double>();
     sign = !whole ? hn::GetLane(hn::NaN(D64())) : odd ? -1 : 1;
   }
@@ -172,7 +174,8 @@ struct Power {
     y = hn::IfThenElse(hn::Eq(x, zero), hn::Set(d, of_zero), y);
     return hn::Mul(hn::Set(d, static_cast<double>(gain)), hn::IfThenElse(hn::Eq(x, x), y, x));
   }
-  // As float: g++ 12 drops a pair of conversions to float and back that it has vectorized.
+  // Not Inf, which times log 1 is NaN. As float: g++ 12 drops a pair of conversions to float and back that it
+  // has vectorized.
   float gamma, gain;
   double of_zero, sign;
 };

@@ -84,9 +84,10 @@ HWY_INLINE V<DF> load_float(DF d, const uint8_t* p) {
   return hn::ConvertTo(d, hn::PromoteTo(DI32(), hn::LoadU(DB(), p)));
 }
 
-// A byte is floor(v + ½), saturated. Below 0 the cut towards 0 differs from floor, but both saturate to 0.
+// A byte is floor(v + ½), saturated; NaN is 255. Below 0 the cut towards 0 differs from floor, but both
+// saturate to 0. From 2¹⁵ on DemoteTo would wrap.
 HWY_INLINE void store_float(V<DF> v, DF d, uint8_t* p) {
-  const auto rounded = hn::ConvertTo(DI32(), hn::Add(v, hn::Set(d, 0.5f)));
+  const auto rounded = hn::ConvertTo(DI32(), hn::Min(hn::Add(v, hn::Set(d, 0.5f)), hn::Set(d, 255.0f)));
   hn::StoreU(hn::DemoteTo(DB(), rounded), DB(), p);
 }
 HWY_INLINE void store_float(V<DF> v, DF d, float* p) { hn::StoreU(v, d, p); }

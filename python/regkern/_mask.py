@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,19 @@ ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 def keep_threshold(p: float) -> int:
     """K: the probability of being kept, in units of 2⁻⁴⁰."""
     return round((1 - p) * ONE)
+
+
+def checked_shape(function: str, shape: Any, item: int = 1) -> tuple[int, ...]:
+    """A shape in Python's ints, whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+    try:
+        lengths = tuple([operator.index(n) for n in shape]) if isinstance(shape, tuple) else None
+    except TypeError:
+        lengths = None
+    if lengths is None or any(n < 0 for n in lengths):
+        raise TypeError(f"{function}: shape must be a tuple of ints >= 0, got {shape!r}")
+    if math.prod(n or 1 for n in lengths) * item > sys.maxsize:
+        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {lengths}")
+    return lengths
 
 
 class Handle:
@@ -180,12 +195,25 @@ class BlockHandle(KeepHandle):
         more = {"block_size": self.block_size, "axis": self.axis, "per_channel": self.per_channel}
         return super()._fields() | more
 
+    def _checked(self) -> tuple[tuple[int, ...], int]:
+        """The shape and the channel axis: both can be set, and are arguments like others."""
+        shape, axis = checked_shape(self.kind, self.shape), operator.index(self.axis)
+        if len(shape) not in (3, 4):
+            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {shape}")
+        if not -len(shape) < axis < len(shape) or axis == 0:
+            raise ValueError(f"{self.kind}: axis must be an axis of the shape {shape} behind the first, got {axis}")
+        if operator.index(self.block_size) < 1:
+            raise ValueError(f"{self.kind}: block_size must be >= 1, got {self.block_size}")
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"{self.kind}: p must be in [0, 1], got {self.p}")
+        return shape, axis % len(shape)
+
     def _planes(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
         """Planes, their rows and columns, and the rows and columns of a block; one row where space is a line."""
-        axis = self.axis % len(self.shape)
-        space = tuple(n for i, n in enumerate(self.shape) if i not in (0, axis))
-        side = min(self.block_size, *space)
-        planes = self.shape[0] * (self.shape[axis] if self.per_channel else 1)
+        shape, axis = self._checked()
+        space = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
+        side = min(operator.index(self.block_size), *space)
+        planes = shape[0] * (shape[axis] if self.per_channel else 1)
         return (planes, (1, *space), (1, side)) if len(space) == 1 else (planes, space, (side, side))  # type: ignore[return-value]
 
     def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
@@ -197,11 +225,11 @@ class BlockHandle(KeepHandle):
         planes, space, block = self._planes()
         keep, count = self._blocks(planes, space, block, corner_probability(self.p, space, block))
         scale = keep.size / max(count, 1)
-        axis = self.axis % len(self.shape)
-        channels = self.shape[axis] if self.per_channel else 1
-        spatial = [n for i, n in enumerate(self.shape) if i not in (0, axis)]
-        ordered = np.moveaxis(keep.reshape(self.shape[0], channels, *spatial), 1, axis)
-        return np.broadcast_to(ordered, self.shape), scale
+        shape, axis = self._checked()
+        channels = shape[axis] if self.per_channel else 1
+        spatial = [n for i, n in enumerate(shape) if i not in (0, axis)]
+        ordered = np.moveaxis(keep.reshape(shape[0], channels, *spatial), 1, axis)
+        return np.broadcast_to(ordered, shape), scale
 
     def _asarray(self) -> NDArray[np.bool_]:
         return self._kept()[0].copy()
@@ -259,9 +287,9 @@ class NoiseHandle(Handle):
         self.p = p
 
 
-def backward_with(function: str, mask: Any, dy: Any, scale: float | None) -> tuple[NDArray[Any], float]:
+def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:
     """The mask that a caller stored, ready to be applied to dy: booleans broadcast to dy, or bits; and the scale."""
-    shape, size = np.shape(dy), int(np.size(dy))
+    shape, size = dy.shape, dy.size
     if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):
         kind = f"an ndarray of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise TypeError(f"{function}: mask must be a handle, an ndarray of bool or packed bits (uint8), got {kind}")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
 from regkern._layers import DropoutLayer
-from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with
+from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with, checked_shape
 from regkern._rng import seed_from
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ class DropBlockMask(BlockHandle):
     __slots__ = ()
 
     def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
-        return _core.drop_block_mask(planes, space, block, gamma, self.seed, self.stream)
+        return _core.drop_block_mask((planes, *space), block, gamma, self.seed, self.stream)
 
 
 class GaussianDropoutMask(NoiseHandle):
@@ -85,7 +85,8 @@ class GaussianDropoutMask(NoiseHandle):
     __slots__ = ()
 
     def _asarray(self) -> NDArray[Any]:
-        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)
+        shape = checked_shape(self.kind, self.shape, np.float64().itemsize)
+        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
 
 
 def dropout(
@@ -665,10 +666,9 @@ def drop_block(
     if not training:
         y, _ = _drop("drop_block", x, p, None, None, seed, stream, training, out)
         return y, DropBlockMask(seed, stream, y.shape, 0.0, block_size, axis, per_channel)
-    rate = _core.probability("drop_block", p)
-    shape = np.shape(x)
+    x = _core.require_float("drop_block", "x", x)
+    rate, shape = _core.probability("drop_block", p), x.shape
     if len(shape) not in (3, 4):
-        _core.require_float("drop_block", "x", x)
         raise ValueError(f"drop_block: x must have rank 3 or 4, got shape {shape}")
     side, channel = (_int("drop_block", n, v) for n, v in (("block_size", block_size), ("axis", axis)))
     if not isinstance(per_channel, bool | np.bool_):
@@ -740,10 +740,10 @@ def dropout_backward(
         return _core.dropout_backward(dy, mask.arguments(), out)
     if isinstance(mask, NoiseHandle):
         return _core.gaussian_dropout(dy, mask.p, mask.seed, mask.stream, True, mask.shape, out)
+    dy = _core.require_float(f, "dy", dy)
     if isinstance(mask, BlockHandle):
-        if np.shape(dy) != mask.shape:
-            _core.require_float(f, "dy", dy)
-            raise ValueError(f"{f}: dy must have shape {mask.shape}, got {np.shape(dy)}")
+        if dy.shape != mask.shape:
+            raise ValueError(f"{f}: dy must have shape {mask.shape}, got {dy.shape}")
         keep, factor = mask._kept()
     else:
         keep, factor = backward_with(f, mask, dy, scale)

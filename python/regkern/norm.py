@@ -26,11 +26,12 @@ from regkern.reference.norm import merge_stats as _merge
 Array = NDArray[Any]
 
 
-def _weights(function: str, weights: ArrayLike | None, x: ArrayLike, axis: int) -> Array | None:
+def _weighted(function: str, x: ArrayLike, weights: ArrayLike | None, axis: int) -> tuple[ArrayLike, Array | None]:
+    """x and its weights: as an array where there are some, which has been asked for once."""
     if weights is None:
-        return None
-    _core.require_float(function, "x", x)  # before its shape is looked at
-    return sample_weights(function, weights, np.shape(x), axis, getattr(x, "dtype", np.float64))
+        return x, None
+    x = _core.require_float(function, "x", x)
+    return x, sample_weights(function, weights, x.shape, axis, x.dtype)
 
 
 def batch_norm(
@@ -135,8 +136,7 @@ def batch_norm(
     """
     f = "batch_norm"
     slope = None if activation is None else activation_slope(f, activation, negative_slope)
-    if weights is not None:
-        weights = _weights(f, weights, x, axis)
+    x, weights = _weighted(f, x, weights, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
         x,
         gamma,
@@ -317,7 +317,8 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None =
     >>> rk.batch_norm_stats(np.array([[1.0, 10.0], [3.0, 30.0]]))
     BatchNormStats(count=2.0, mean=array([ 2., 20.]), var=array([  1., 100.]))
     """
-    return BatchNormStats(*_core.batch_norm_stats(x, axis, _weights("batch_norm_stats", weights, x, axis)))
+    x, weights = _weighted("batch_norm_stats", x, weights, axis)
+    return BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
 
 
 def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
@@ -540,7 +541,8 @@ def batch_norm_backward_reduce(
     """
     f = "batch_norm_backward_reduce"
     _require_stats(f, stats)
-    return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis, _weights(f, weights, x, axis))
+    x, weights = _weighted(f, x, weights, axis)
+    return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis, weights)
 
 
 def batch_norm_backward_apply(
@@ -605,7 +607,7 @@ def batch_norm_backward_apply(
     """
     f = "batch_norm_backward_apply"
     _require_stats(f, stats)
-    weights = _weights(f, weights, x, axis)
+    x, weights = _weighted(f, x, weights, axis)
     return _core.batch_norm_backward_apply(
         dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, weights, out
     )
@@ -661,8 +663,7 @@ def fold_batch_norm(
     (array([[1.]]), array([-0.5]))
     """
     f = "fold_batch_norm"
-    _core.require_float(f, "weight", weight)
-    w = np.asarray(weight)
+    w = _core.require_float(f, "weight", weight)
     axis = integer(f, "axis", axis)
     if not -w.ndim <= axis < w.ndim:
         raise ValueError(f"{f}: axis must be an axis of weight with shape {w.shape}, got {axis}")

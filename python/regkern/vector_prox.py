@@ -371,9 +371,9 @@ def prox_nuclear(x: ArrayLike, threshold: float, *, out: Array | None = None) ->
     array([[2., 0.],
            [0., 0.]])
     """
-    _core.require_float("prox_nuclear", "x", x)
-    if np.ndim(x) < 2:
-        raise ValueError(f"prox_nuclear: x must have rank >= 2, got shape {np.shape(x)}")
+    x = _core.require_float("prox_nuclear", "x", x)
+    if x.ndim < 2:
+        raise ValueError(f"prox_nuclear: x must have rank >= 2, got shape {x.shape}")
     y = _core.row_prox("prox_nuclear", x, threshold, None, out)
     broken = ~np.isfinite(y).all(axis=(-2, -1))
     y[broken] = 0

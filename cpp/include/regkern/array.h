@@ -8,16 +8,34 @@
 #define REGKERN_ARRAY_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
 
 namespace regkern {
 
 inline constexpr int kMaxDims = 64;  // NumPy's limit
 
+// The number of elements of a shape, if they take less than 2⁶³ bytes. As in NumPy a length of 0 excuses no
+// other: the strides of the others would have to fit as well.
+inline std::optional<std::size_t> product(int rank, const std::ptrdiff_t* lengths, std::size_t item = 1) {
+  std::size_t bytes = item;
+  bool empty = false;
+  for (int i = 0; i < rank; ++i) {
+    empty = empty || lengths[i] == 0;
+    const auto length = static_cast<std::size_t>(lengths[i] == 0 ? 1 : lengths[i]);
+    if (lengths[i] < 0 || __builtin_mul_overflow(bytes, length, &bytes) || bytes > PTRDIFF_MAX) return {};
+  }
+  return empty ? 0 : bytes / item;
+}
+
 // The shape that all operands of a call share. Extents(n) says n elements, for operands that are all dense.
 struct Extents {
   Extents(std::size_t n) : size(n) {}
-  Extents(int rank, const std::ptrdiff_t* lengths) : size(1), ndim(rank), dims(lengths) {
-    for (int i = 0; i < rank; ++i) size *= static_cast<std::size_t>(lengths[i]);
+  Extents(int rank, const std::ptrdiff_t* lengths) : ndim(rank), dims(lengths) {
+    const std::optional<std::size_t> n = product(rank, lengths);
+    if (!n) throw std::length_error("regkern: a shape must have lengths >= 0 and less than 2**63 elements");
+    size = *n;
   }
 
   std::size_t size;

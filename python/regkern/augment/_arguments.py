@@ -75,9 +75,10 @@ def whole(function: str, name: str, value: Any, low: int = 0) -> int:
     """An int of at least ``low``."""
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}: {name} must be an int, got {value!r}")
-    if operator.index(value) < low:
+    number = operator.index(value)
+    if number < low:
         raise ValueError(f"{function}: {name} must be >= {low}, got {value}")
-    return operator.index(value)
+    return number
 
 
 def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:

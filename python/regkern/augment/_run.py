@@ -142,7 +142,7 @@ class Batch:
                     f"(gray images need an axis of length 1 for theirs), got {x.shape[3]}"
                 )
         if 0 in x.shape[1:]:
-            raise ValueError(f"{function}: images must hold pixels, got shape {np.shape(images)}")
+            raise ValueError(f"{function}: images must hold pixels, got shape {x.shape}")
         self.x = x
         self.n, self.height, self.width, self.channels = x.shape
         self.dtype = x.dtype

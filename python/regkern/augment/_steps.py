@@ -21,8 +21,6 @@ Box = (
 
 def _rows(n: int, *columns: ArrayLike) -> Floats:
     """One row of parameters a sample: (n, numbers)."""
-    if len(columns) == 1 and np.shape(columns[0]) == (n,):
-        return np.asarray(columns[0], np.float64).reshape(n, 1)
     rows = np.empty((n, len(columns)))
     for j, column in enumerate(columns):
         rows[:, j] = column
@@ -106,8 +104,9 @@ def gamma(n: int, gamma: ArrayLike, gain: ArrayLike, dtype: DTypeLike, active: A
     if dtype != np.uint8:
         return Step(Op.GAMMA, _rows(n, gamma, gain), active)
     exponent, factor = (np.broadcast_to(np.asarray(p, np.float64), (n,))[:, None] for p in (gamma, gain))
-    with np.errstate(over="ignore"):
-        levels = 255 * factor * (np.arange(256) / 255) ** exponent
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = (np.arange(256) / 255) ** exponent
+        levels = np.where(power == 0, 0, 255 * factor * power)
     return table(n, np.floor(np.clip(levels, 0, 255) + 0.5).astype(np.uint8), active)
 
 
@@ -176,7 +175,12 @@ def erase(
 def normalize(n: int, mean: Floats, std: Floats, dtype: DTypeLike) -> Step:
     """(x − mean)/std with x in [0, 1], as one factor and one summand a channel, to float32."""
     largest = 255.0 if dtype == np.uint8 else 1.0
-    return Step(Op.NORMALIZE, _rows(n), scale=1 / (largest * std), bias=-mean / std)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scale, bias = 1 / (largest * std), -mean / std
+    for name, number in (("std", scale), ("mean", bias)):
+        if not np.isfinite(number).all():
+            raise ValueError(f"normalize: {name} must have a finite quotient by std, got mean {mean} and std {std}")
+    return Step(Op.NORMALIZE, _rows(n), scale=scale, bias=bias)
 
 
 def contrast(n: int, factor: ArrayLike, active: Active = None) -> Step:

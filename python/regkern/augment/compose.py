@@ -264,7 +264,8 @@ class Compose(Pipeline):
     def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
         if value is None:
             return None
-        a = np.asarray(value)[None] if single else np.asarray(value)
+        a = np.asarray(value)
+        a = a[None] if single else a
         if a.ndim == 0 or len(a) != n:
             raise ValueError(f"{self.function}: {name} must have {n} rows, one for each image, got shape {a.shape}")
         return a

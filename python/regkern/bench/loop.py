@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,13 @@ class Regkern:
         y, norm = self.lib.batch_norm(x, self.gammas[i], self.betas[i], mean, var, training=True, activation="relu")
         y, mask = self.lib.dropout(y, P, rng=self.rng, out=y)
         self.caches[i] = norm, mask
-        return y
+        return cast(Array, y)
 
     def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
         norm, mask = self.caches[i]
         dy = self.lib.dropout_backward(dy, mask, out=dy)
-        return self.lib.batch_norm_backward(dy, norm)
+        dx, dgamma, dbeta = self.lib.batch_norm_backward(dy, norm)
+        return dx, dgamma, dbeta
 
     def step(self, grads: list[Array]) -> None:
         self.optimizer.step(grads)

@@ -89,9 +89,7 @@ class Penalty(ABC):
             If the shapes differ, or ``step`` is not positive and finite.
         """
         name = f"{type(self).__name__}.optimality"
-        for argument, a in (("w", w), ("grad", grad)):
-            _core.require_float(name, argument, a)
-        w, grad = np.asarray(w), np.asarray(grad)
+        w, grad = (_core.require_float(name, argument, a) for argument, a in (("w", w), ("grad", grad)))
         if grad.shape != w.shape:
             raise ValueError(f"{name}: grad must have shape {w.shape}, got {grad.shape}")
         return self._distance(w, grad, above(0)(f"{name}: step", step))
@@ -187,8 +185,7 @@ class Known(Penalty):
     def _array(self, method: str, w: ArrayLike) -> Array:
         if type(w) is np.ndarray and (w.dtype is FLOAT32 or w.dtype is FLOAT64):  # what is common, in a moment
             return w
-        _core.require_float(f"{type(self).__name__}.{method}", "w", w)
-        return np.asarray(w)
+        return _core.require_float(f"{type(self).__name__}.{method}", "w", w)
 
     def _must(self, name: str, rule: str, got: object) -> ValueError:
         return ValueError(f"{type(self).__name__}: {name} must {rule}, got {got}")

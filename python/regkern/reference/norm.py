@@ -91,7 +91,7 @@ def batch_norm(
     positive = None
     if slope is not None:
         positive = ~(v <= 0)
-        v = np.where(positive, v, slope * v if slope else 0.0)
+        v = np.where(positive, v, x.dtype.type(slope) * v if slope else 0.0)
     mean, invstd = (np.array(a if virtual_batch_size else a[0]) for a in (means, invstds))
     cache = BatchNormCache(
         x=None if out is x else x,
@@ -128,7 +128,8 @@ def batch_norm_backward(
     channels = x.shape[axis]
     g = dy.astype(np.float64)
     if cache.positive is not None:
-        g = np.where(cache.positive, g, cache.negative_slope * g if cache.negative_slope else 0.0)
+        slope = cache.negative_slope
+        g = np.where(cache.positive, g, dy.dtype.type(slope) * g if slope else 0.0)
     dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
     means, invstds = (a.reshape(len(cache.count), channels) for a in (cache.mean, cache.invstd))
     for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):

@@ -20,6 +20,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from regkern._mask import checked_shape
 from regkern.reference.prox import Array, _store
 
 _MULTIPLIER = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
@@ -51,7 +52,7 @@ def _words(n: int, first_block: int, seed: int, stream: int) -> NDArray[np.uint3
 
 
 def _size(shape: Shape) -> int:
-    return math.prod(shape) if isinstance(shape, tuple) else shape
+    return math.prod(checked_shape("random", shape if isinstance(shape, tuple) else (shape,), 8))
 
 
 def random_bits(shape: Shape, *, seed: int, stream: int = 0) -> NDArray[np.uint32]:

@@ -94,7 +94,7 @@ def prox_sorted_l1(
     t[w > 0] = threshold * w[w > 0]
     rows, restore = rows_of(x, axis)
     for row in rows:
-        if np.isnan(row).any():
+        if np.isnan(row).any() or np.isnan(t).any():  # a threshold of 0 times a weight of Inf
             row[:] = np.nan
             continue
         order = np.argsort(-np.abs(row), kind="stable")

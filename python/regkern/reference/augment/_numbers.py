@@ -12,7 +12,7 @@ Image = NDArray[Any]  # (height, width, channels) of uint8, 0 … 255, or float3
 
 def to_byte(v: ArrayLike) -> NDArray[np.uint8]:
     """⌊v + ½⌋, cut to 0 … 255."""
-    return np.clip(np.floor(np.asarray(v) + np.float32(0.5)), 0, 255).astype(np.uint8)
+    return np.floor(np.clip(np.fmin(np.asarray(v) + np.float32(0.5), np.float32(255)), 0, None)).astype(np.uint8)
 
 
 def to_pixel(v: ArrayLike, like: Image) -> Image:
