@@ -17,4 +17,5 @@ PYBIND11_MODULE(_core, m) {
   register_layer_norm(m);
   register_augment(m);
   register_mix(m);
+  register_commit(m);
 }
