@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
@@ -32,6 +31,8 @@ _RATE = frozenset(("lr",))
 PENALTIES = ("weight_decay", "l1", "l2")
 FINISHED = {"_due": None, "_done": 0, "_before": None}
 # Bytes of an element → 4 to 8 units in its last place.
+COUNTS_END = (1 << 63) - 1  # one more still fits an int64, which the engine takes
+FLOAT_MAX = float(np.finfo(np.float64).max)
 SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}
 
 
@@ -170,7 +171,9 @@ class Optimizer:
         self._collected: tuple[float, int, float] | None = None  # of the last step
         self._due: list[Due] | None = None  # what follows the last step
         self._done = 0  # of it
-        self._before: tuple[Plan, list[Array]] | None = None  # what its statistics are to be of, with the weights before
+        self._before: tuple[Plan, list[Array]] | None = (
+            None  # what its statistics are to be of, with the weights before
+        )
         self.param_groups: tuple[ParamGroup, ...] = ()
         self._defaults = options
         self._keys: list[Key] = []
@@ -256,8 +259,7 @@ class Optimizer:
         groups = twin.param_groups
         if options is not None:
             twin.param_groups = tuple(
-                ParamGroup(self._name, group["params"], its, set())
-                for group, its in zip(groups, options, strict=True)
+                ParamGroup(self._name, group["params"], its, set()) for group, its in zip(groups, options, strict=True)
             )
         twin._connect()
         updates: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -339,12 +341,12 @@ class Optimizer:
         In steps of less than half a unit in the last place it would leave such a weight as it is, for ever. Enough is
         ``least`` of a weight: 4 to 8 of those units, of which rounding takes an eighth at most.
         """
-        strength = options.get("decay_strength", options["weight_decay"])
+        strength = options["decay_strength"] if "decay_strength" in options else options["weight_decay"]
         due = 0.0
         if options["decoupled"] and self._decays_weights:
             try:
                 decay = float(options["lr"]) * float(strength)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 decay = math.nan  # the engine says what is wrong
             if 0 <= decay < math.inf and (decay < least or saved):
                 due = saved + decay
@@ -529,7 +531,9 @@ class Optimizer:
         for done in range(self._done, len(due)):
             i, penalty, lr = due[done]
             w = self._weights[i]
-            shrunk = penalty.prox(w, lr) if penalty._keeps_dtype else penalty.prox(w, lr, out=np.empty_like(w, subok=False))
+            shrunk = (
+                penalty.prox(w, lr) if penalty._keeps_dtype else penalty.prox(w, lr, out=np.empty_like(w, subok=False))
+            )
             commit([(w, shrunk)], [], [(own, end if done + 1 == len(due) else {"_done": done + 1})])
         if self._before is not None:
             own.update(_before=None, _collected=self._measured(*self._before))
@@ -743,7 +747,7 @@ def nonnegative(where: str, options: Options, name: str) -> float:
     value = options[name]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{where}: {name} must be a real number, got {value!r}")
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= FLOAT_MAX:
         raise ValueError(f"{where}: {name} must be >= 0 and finite, got {value!r}")
     return float(value)
 
@@ -756,13 +760,13 @@ def flag(where: str, options: Options, name: str) -> bool:
 
 
 def _count(where: str, name: str, value: Any) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}") from None
-    if count < 0:
-        raise ValueError(f"{where}: {name} must be >= 0, got {count}")
-    return count
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{where}: {name} must be >= 0, got {value}")
+    if value >= COUNTS_END:
+        raise ValueError(f"{where}: {name} must be < {COUNTS_END}, got {value}")
+    return int(value)
 
 
 def _require_kind(where: str, name: str, value: Any, kind: Any) -> None:

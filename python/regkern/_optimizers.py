@@ -92,7 +92,7 @@ class SGD(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"buffer": 0.0} if options["momentum"] != 0 else {}
+        return {"buffer": 0.0} if nonnegative(self._name, options, "momentum") != 0 else {}
 
     def _connect(self) -> None:
         before = self._states["buffer"]
@@ -463,7 +463,10 @@ class RMSprop(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        asked = {"grad_avg": flag(self._name, options, "centered"), "buffer": options["momentum"] != 0}
+        asked = {
+            "grad_avg": flag(self._name, options, "centered"),
+            "buffer": nonnegative(self._name, options, "momentum") != 0,
+        }
         return {"square_avg": 0.0} | {name: 0.0 for name in asked if asked[name]}
 
 
