@@ -106,6 +106,7 @@ class SGD(Optimizer):
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
         if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
+            nonnegative(self._name, own, "dampening")  # of which the engine sees nothing in this step
             own["dampening"] = 0.0
         return own
 
