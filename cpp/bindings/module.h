@@ -18,6 +18,7 @@ void register_norm(pybind11::module_& m);
 void register_layer_norm(pybind11::module_& m);
 void register_augment(pybind11::module_& m);
 void register_mix(pybind11::module_& m);
+void register_commit(pybind11::module_& m);
 
 }  // namespace regkern::bindings
 

@@ -312,28 +312,52 @@ class Parameters {
     Asked(function_.c_str(), max_norm, skip_nonfinite, collect);
   }
 
-  // One step → (whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None,
-  // positions of the parameters left alone for want of a gradient, or None). `group` replaces the
-  // constructor's where it is not None.
-  py::tuple step(const py::list& grads, const py::list& groups, py::handle group, py::handle max_norm,
-                 py::handle skip_nonfinite, py::handle collect) {
-    const Asked asked(function_.c_str(), max_norm, skip_nonfinite, collect);
+  // One step → whether it was taken. `attributes` is the dict of the optimizer: it says what is asked of the
+  // step beside the rule, and is told "grad_norm" and "_collected", (penalty, nonzeros, ‖Δw‖²), or None.
+  // plan(positions of the parameters without a gradient, or None) → options of all groups; which is whose, or
+  // None for the constructor's; and what of the attributes is other after the step. It is asked before
+  // anything is written, and Python runs again when all is: an interrupt finds the step taken and counted, or
+  // neither.
+  bool step(const py::list& grads, py::handle plan, const py::dict& attributes) {
+    static PyObject* const names[] = {
+        PyUnicode_InternFromString("max_grad_norm"), PyUnicode_InternFromString("skip_nonfinite"),
+        PyUnicode_InternFromString("collect"), PyUnicode_InternFromString("grad_norm"),
+        PyUnicode_InternFromString("_collected")};
+    const auto attribute = [&](int i) {
+      const py::handle value = PyDict_GetItemWithError(attributes.ptr(), names[i]);
+      if (!value) throw py::key_error(py::cast<std::string>(names[i]));
+      return value;
+    };
+    const Asked asked(function_.c_str(), attribute(0), attribute(1), attribute(2));
     if (grads.size() != keys_.size()) {
       value_error({function_.c_str(), "grads"}, "hold " + std::to_string(keys_.size()) + " arrays",
                   std::to_string(grads.size()));
     }
     Call call;
     call.grads.reserve(grads.size());
-    for (std::size_t i = 0; i < keys_.size(); ++i) call.grads.push_back(grads[i]);
-    if (!group.is_none()) call.group = py::cast<std::vector<std::size_t>>(group);
-    py::tuple result;
+    py::object without = py::none();
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      call.grads.push_back(grads[i]);
+      if (!call.grads[i].is_none()) continue;
+      if (without.is_none()) without = py::list();
+      without.cast<py::list>().append(i);
+    }
+    const auto answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(plan.ptr(), without.ptr()));
+    if (!answer) throw py::error_already_set();
+    PyObject *groups = nullptr, *group = nullptr, *after = nullptr;
+    if (!PyArg_ParseTuple(answer.ptr(), "O!OO!", &PyList_Type, &groups, &group, &PyDict_Type, &after)) {
+      throw py::error_already_set();
+    }
+    if (group != Py_None) call.group = py::cast<std::vector<std::size_t>>(py::handle(group));
+    const auto ways = py::reinterpret_borrow<py::list>(groups);
+    bool taken = false;
     with_rule(rule_, [&](auto rule) {
       // First what may run code of the caller's, which may change weights and gradients; then their pointers.
       if (!sound_) check();
       const bool any_float = !share<float>().parameters.empty(),
                  any_double = !share<double>().parameters.empty();
-      auto float_options = read<float>(rule, groups, any_float || !any_double);
-      auto double_options = read<double>(rule, groups, any_double);
+      auto float_options = read<float>(rule, ways, any_float || !any_double);
+      auto double_options = read<double>(rule, ways, any_double);
       ask_for_arrays(call);
       if (!sound_ || !unchanged()) check();
       require_groups(call.group.empty() ? group_ : call.group,
@@ -365,18 +389,20 @@ class Parameters {
           take(doubles, double_options);
         }
       }
-      const bool taken = norm.finite || !asked.skip;
-      py::object length = py::none(), collected = py::none(), left_alone = py::none();
+      taken = norm.finite || !asked.skip;
+      py::object length = py::none(), collected = py::none();
       if (norm_asked) length = py::float_(std::sqrt(norm.squared));
-      if (asked.collect) {
+      if (asked.collect && taken) {
         collected =
             py::make_tuple(stats.penalty, static_cast<std::int64_t>(stats.nonzeros), stats.squared_change);
       }
-      std::sort(call.without.begin(), call.without.end());
-      if (!call.without.empty()) left_alone = py::cast(call.without);
-      result = py::make_tuple(taken, length, collected, left_alone);
+      if (PyDict_SetItem(attributes.ptr(), names[3], length.ptr()) < 0 ||
+          PyDict_SetItem(attributes.ptr(), names[4], collected.ptr()) < 0 ||
+          (taken && PyDict_Update(attributes.ptr(), after) < 0)) {
+        throw py::error_already_set();
+      }
     });
-    return result;
+    return taken;
   }
 
  private:
@@ -398,9 +424,8 @@ class Parameters {
   // What a step holds while it runs.
   struct Call {
     std::vector<py::object> grads;
-    std::deque<Array> converted;       // gradients whose strides are theirs: they stay where they are
-    std::vector<std::size_t> without;  // parameters that have none
-    std::vector<std::size_t> group;    // if not empty: in place of the constructor's
+    std::deque<Array> converted;     // gradients whose strides are theirs: they stay where they are
+    std::vector<std::size_t> group;  // if not empty: in place of the constructor's
   };
 
   // The parameters of one dtype.
@@ -417,9 +442,7 @@ class Parameters {
         const py::handle g = call.grads[i];
         if (all.is_plain(g, i)) {
           filled[j].grad = {reinterpret_cast<const T*>(py::detail::array_proxy(g.ptr())->data), nullptr};
-        } else if (g.is_none()) {
-          call.without.push_back(i);
-        } else {
+        } else if (!g.is_none()) {
           filled[j].grad = call.converted.emplace_back(all.gradient(g, i)).template in<T>();
         }
         if (!call.group.empty()) filled[j].group = call.group[i];

@@ -1,5 +1,6 @@
 """Types of the compiled module. Each function checks its arguments; the Python modules document them."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,12 +28,9 @@ class Parameters:
     def step(
         self,
         grads: list[Any],
-        groups: list[dict[str, Any]],
-        group: list[int] | None,
-        max_grad_norm: float | None,
-        skip_nonfinite: bool,
-        collect: bool,
-    ) -> tuple[bool, float | None, tuple[float, int, float] | None, list[int] | None]: ...
+        plan: Callable[[list[int] | None], tuple[list[dict[str, Any]], list[int] | None, dict[str, Any]]],
+        attributes: dict[str, Any],
+    ) -> bool: ...
 
 def activation_dropout(
     function: str,
@@ -162,6 +160,11 @@ def bias_dropout_add(
     out: Array | None,
 ) -> Array: ...
 def bias_dropout_add_backward(dy: ArrayLike, mask: Mask, out: Array | None) -> tuple[Array, Array]: ...
+def commit(
+    copies: list[tuple[Array, Array]],
+    appends: list[tuple[list[Any], Any]],
+    updates: list[tuple[dict[str, Any], dict[str, Any]]],
+) -> None: ...
 def config() -> dict[str, Any]: ...
 def cutmix(
     name: str, x: Array, partner: ArrayLike, boxes: ArrayLike, out: Array | None, channels_last: bool

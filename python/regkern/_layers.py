@@ -15,10 +15,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from regkern._core import commit
 from regkern._mask import MaskHandle
 from regkern._rng import SEED_END, seed_from
 
 Array = NDArray[Any]
+FLOAT_MAX = float(np.finfo(np.float64).max)
+COUNTS_END = (1 << 63) - 1
 
 
 def integer(function: str, name: str, value: Any) -> int:
@@ -34,9 +37,17 @@ def nonnegative(function: str, name: str, value: Any) -> float:
     """A real number that is >= 0 and finite."""
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
         raise TypeError(f"{function}: {name} must be a real number, got {value!r}")
-    if not 0 <= value < np.inf:
+    if not 0 <= value <= FLOAT_MAX:
         raise ValueError(f"{function}: {name} must be >= 0 and finite, got {value}")
     return float(value)
+
+
+def count(function: str, name: str, value: Any) -> int:
+    """An int that fits an int64 and can be counted up."""
+    number = integer(function, name, value)
+    if not 0 <= number < COUNTS_END:
+        raise ValueError(f"{function}: {name} must be >= 0 and < {COUNTS_END}, got {number}")
+    return number
 
 
 def real_array(function: str, name: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
@@ -65,10 +76,19 @@ def _take(layer: str, state: Mapping[str, Any], names: tuple[str, ...], optional
     return [state.get(name) for name in names]
 
 
-def _load(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[Array]:
-    """Values for the arrays of a layer, checked before any is written."""
-    pairs = zip(arrays.items(), values, strict=True)
-    return [real_array(f"{layer}.load_state_dict", name, value, a.shape) for (name, a), value in pairs]
+def _load(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[tuple[Array, Array]]:
+    """The arrays of a layer and what to copy to them, checked before any is written."""
+    copies = []
+    for (name, a), value in zip(arrays.items(), values, strict=True):
+        given = real_array(f"{layer}.load_state_dict", name, value, a.shape)
+        with np.errstate(over="ignore"):
+            new = given.astype(a.dtype)
+        if name == "running_var" and (new < 0).any():
+            raise ValueError(f"{layer}.load_state_dict: running_var must be >= 0, got {new[new < 0][0]}")
+        if not (np.isfinite(new) | ~np.isfinite(given)).all():
+            raise ValueError(f"{layer}.load_state_dict: {name} must fit {a.dtype}, got numbers that do not")
+        copies.append((a, new))
+    return copies
 
 
 class _Layer:
@@ -96,6 +116,14 @@ class _Layer:
         return {**self.__dict__, "cache": None, "dresidual": None}
 
 
+def _probability(function: str, p: Any) -> float:
+    if isinstance(p, bool) or not isinstance(p, float | int | np.floating | np.integer):
+        raise TypeError(f"{function}: p must be a real number, got {p!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{function}: p must be in [0, 1], got {p}")
+    return float(p)
+
+
 class DropoutLayer:
     """Dropout as a layer: remembers the mask, and takes the next stream at each call.
 
@@ -112,9 +140,7 @@ class DropoutLayer:
     _backward: ClassVar[Callable[..., Any]]
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be in [0, 1], got {p}")
-        self.p = float(p)
+        self.p = _probability("Dropout", p)
         self.seed = seed_from(rng, "Dropout")
         self.calls = 0
         self.mask: MaskHandle | None = None
@@ -122,8 +148,8 @@ class DropoutLayer:
     def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
         """Drop with probability p and scale the rest; the identity if not training."""
         y: Array
-        y, self.mask = self._forward(x, self.p, rng=self.seed, stream=self.calls, training=training, out=out)
-        self.calls += training
+        y, mask = self._forward(x, self.p, rng=self.seed, stream=self.calls, training=training, out=out)
+        self.__dict__.update(mask=mask, calls=self.calls + training)
         return y
 
     def backward(self, dy: Array, *, out: Array | None = None) -> Array:
@@ -141,12 +167,11 @@ class DropoutLayer:
         """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
         p, *numbers = _take("Dropout", state, ("p", "seed", "calls"))
         f = "Dropout.load_state_dict"
+        p = _probability(f, p)
         seed, calls = (integer(f, name, value) for name, value in zip(("seed", "calls"), numbers, strict=True))
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout.load_state_dict: p must be in [0, 1], got {p}")
-        if not (0 <= seed < SEED_END and 0 <= calls < SEED_END):
-            raise ValueError(f"Dropout.load_state_dict: seed and calls must be in [0, 2**64), got {seed}, {calls}")
-        self.p, self.seed, self.calls, self.mask = float(p), seed, calls, None
+        if not (0 <= seed < SEED_END and 0 <= calls < COUNTS_END):
+            raise ValueError(f"{f}: seed and calls must be in [0, 2**64) and [0, 2**63 - 1), got {seed}, {calls}")
+        self.__dict__.update(p=p, seed=seed, calls=calls, mask=None)
 
     def __repr__(self) -> str:
         return f"Dropout(p={self.p}, rng={self.seed})"
@@ -395,17 +420,17 @@ class BatchNormLayer(_Layer):
         out: Array | None = None,
     ) -> Array:
         """Normalize with the batch's statistics and update the running ones, or use those if not training."""
-        momentum, before = self.momentum, None
-        if momentum is None:
-            momentum = 1 / (self.num_batches_tracked + 1)
-            before = self.running_mean.copy() if training and self.running_mean is not None else None
+        momentum = 1 / (self.num_batches_tracked + 1) if self.momentum is None else self.momentum
+        mean, var = self.running_mean, self.running_var
+        if training and mean is not None and var is not None:
+            mean, var = mean.copy(), var.copy()
         y: Array
-        y, self.cache = self._forward(
+        y, cache = self._forward(
             x,
             self.gamma,
             self.beta,
-            self.running_mean,
-            self.running_var,
+            mean,
+            var,
             training=training or self.running_mean is None,
             momentum=momentum,
             eps=self.eps,
@@ -418,10 +443,13 @@ class BatchNormLayer(_Layer):
             negative_slope=self.negative_slope,
             out=out,
         )
-        if self.running_mean is None or before is None or self._has_variance(self.cache):
-            self.num_batches_tracked += training
-        else:
-            self.running_mean[...] = before  # the running variance is what it was
+        copies: list[tuple[Array, Array]] = []
+        tracked = self.num_batches_tracked
+        if training and (self.running_mean is None or self.momentum is not None or self._has_variance(cache)):
+            tracked += 1
+            if mean is not None and var is not None:
+                copies = [(self.running_mean, mean), (self.running_var, var)]  # type: ignore[list-item]
+        commit(copies, [], [(self.__dict__, {"cache": cache, "num_batches_tracked": tracked})])
         return y
 
     def _has_variance(self, cache: BatchNormCache) -> bool:
@@ -436,9 +464,8 @@ class BatchNormLayer(_Layer):
             raise ValueError("BatchNorm.backward: forward must be called first")
         dx: Array
         dx, dgamma, dbeta, *rest = self._backward(dy, self.cache, out=out)
-        if self.gamma is not None:
-            self.dgamma, self.dbeta = dgamma, dbeta
-        self.dresidual = rest[0] if rest else None
+        gradients = {} if self.gamma is None else {"dgamma": dgamma, "dbeta": dbeta}
+        self.__dict__.update(gradients, dresidual=rest[0] if rest else None)
         return dx
 
     def _arrays(self) -> dict[str, Array]:
@@ -461,14 +488,11 @@ class BatchNormLayer(_Layer):
             values = _take("BatchNorm", state, tuple(arrays))
         else:
             *values, batches = _take("BatchNorm", state, (*arrays, "num_batches_tracked"), "num_batches_tracked")
-        checked = _load("BatchNorm", arrays, values)
+        copies = _load("BatchNorm", arrays, values)
+        counts = {}
         if "num_batches_tracked" in state:
-            batches = integer(f, "num_batches_tracked", batches)
-            if batches < 0:
-                raise ValueError(f"{f}: num_batches_tracked must be >= 0, got {batches}")
-            self.num_batches_tracked = batches
-        for array, value in zip(arrays.values(), checked, strict=True):
-            array[...] = value
+            counts["num_batches_tracked"] = count(f, "num_batches_tracked", batches)
+        commit(copies, [], [(self.__dict__, counts)])
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"
@@ -555,12 +579,12 @@ class AffineLayer(_Layer):
             raise ValueError(f"{type(self).__name__}.backward: forward must be called first")
         dx: Array
         dx, dgamma, *dbeta = self._backward(dy, self.cache, out=out)
-        if self.gamma is not None:
-            self.dgamma = dgamma
+        gradients = {} if self.gamma is None else {"dgamma": dgamma}
         if self.beta is not None:
-            self.dbeta = dbeta[0]
+            gradients["dbeta"] = dbeta[0]
         if self._added:
-            self.dresidual = dx
+            gradients["dresidual"] = dx
+        self.__dict__.update(gradients)
         return dx
 
     def _parameters(self) -> dict[str, Array]:
@@ -574,9 +598,7 @@ class AffineLayer(_Layer):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit."""
         name, parameters = type(self).__name__, self._parameters()
-        checked = _load(name, parameters, _take(name, state, tuple(parameters)))
-        for parameter, value in zip(parameters.values(), checked, strict=True):
-            parameter[...] = value
+        commit(_load(name, parameters, _take(name, state, tuple(parameters))), [], [])
 
 
 class RowNormLayer(AffineLayer):
@@ -602,9 +624,11 @@ class RowNormLayer(AffineLayer):
     ) -> Array:
         """Normalize x, or x + residual; training and inference are the same."""
         del training
-        y, self.cache = self._call(x, out, residual)
+        y, cache = self._call(x, out, residual)
         if self._added or residual is not None:
-            self._added, self.dresidual = residual is not None, None
+            self.__dict__.update(cache=cache, _added=residual is not None, dresidual=None)
+        else:
+            self.cache = cache
         return y
 
 

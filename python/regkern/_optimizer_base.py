@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._core import commit
 from regkern._optimizer_docs import filled_in
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.prox import l1_norm, squared_l2_norm
@@ -25,10 +25,14 @@ NoDecay = Iterable[Key] | Callable[[Key, Array], bool]
 # Which options are an array's: the number of its group, whether no penalty touches it, and below which share of the
 # weights a decay is saved up.
 Kind = tuple[int, bool, float]
+Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: position of the array, penalty, its step
 
 _RATE = frozenset(("lr",))
 PENALTIES = ("weight_decay", "l1", "l2")
+FINISHED = {"_due": None, "_done": 0, "_before": None}
 # Bytes of an element → 4 to 8 units in its last place.
+COUNTS_END = (1 << 63) - 1  # one more still fits an int64, which the engine takes
+FLOAT_MAX = float(np.finfo(np.float64).max)
 SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}
 
 
@@ -70,6 +74,7 @@ class Plan:
     penalties: list[Penalty | None]  # whose proximal operators follow the step; empty if none does
     saved: list[float]  # decay saved up after it
     whose: list[int] | None  # which way each array goes; None: by kind
+    due: list[Due] | None = None  # what follows it where all have a gradient, once that is known
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -88,8 +93,8 @@ class ParamGroup(MutableMapping[str, Any]):
             if option in self:
                 raise ValueError(f"{self._where}: {option} of a group cannot be changed")
             raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {option!r}")
+        self._changed.add(option)  # first: an interrupt between the two is no harm
         self.options[option] = value
-        self._changed.add(option)
 
     def __delitem__(self, option: str) -> None:
         raise TypeError(f"{self._where}: options of a group cannot be deleted")
@@ -128,6 +133,9 @@ class Optimizer:
     Notes
     -----
     Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
+
+    An exception of a signal (Ctrl-C, an alarm) leaves a step taken and counted, or neither. Where it comes between a step
+    and the proximal operators of a ``penalty`` that follow it, the next ``step`` or ``state_dict`` begins with those.
     """
 
     _rule: ClassVar[str]
@@ -160,7 +168,12 @@ class Optimizer:
         self.collect: bool = asked["collect"]
         self.steps = 0
         self.grad_norm: float | None = None
-        self.stats: StepStats | None = None
+        self._collected: tuple[float, int, float] | None = None  # of the last step
+        self._due: list[Due] | None = None  # what follows the last step
+        self._done = 0  # of it
+        self._before: tuple[Plan, list[Array]] | None = (
+            None  # what its statistics are to be of, with the weights before
+        )
         self.param_groups: tuple[ParamGroup, ...] = ()
         self._defaults = options
         self._keys: list[Key] = []
@@ -177,6 +190,10 @@ class Optimizer:
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    @property
+    def stats(self) -> StepStats | None:
+        return None if self._collected is None or self._due is not None else StepStats(*self._collected)
 
     def _require_known(self, shared: Shared) -> None:
         if unknown := shared.keys() - DEFAULTS.keys():
@@ -235,15 +252,20 @@ class Optimizer:
             _behind=self._behind | {i: (self.steps, 0.0) for i in new},
         )
 
-    def _become(self, **parts: Any) -> None:
-        """Take up new parts of the optimizer; nothing changes if they do not fit."""
-        before = self.__dict__.copy()
-        self.__dict__.update(parts)
-        try:
-            self._connect()
-        except BaseException:
-            self.__dict__ = before
-            raise
+    def _become(self, options: Sequence[Options] | None = None, **parts: Any) -> None:
+        """Take up new parts of the optimizer, and options of the groups there are; nothing changes if they do not fit."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, **parts)
+        groups = twin.param_groups
+        if options is not None:
+            twin.param_groups = tuple(
+                ParamGroup(self._name, group["params"], its, set()) for group, its in zip(groups, options, strict=True)
+            )
+        twin._connect()
+        updates: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (group.__dict__, {"options": its}) for group, its in zip(groups, options or (), strict=False)
+        ]
+        commit([], [], [(self.__dict__, {**twin.__dict__, "param_groups": groups}), *updates])
 
     def _starts(self, options: Options) -> dict[str, float]:
         """The states that these options need, and what they start with."""
@@ -275,7 +297,6 @@ class Optimizer:
         self._parameters.check_options(options, self.max_grad_norm, self.skip_nonfinite, self.collect)
         for kind in self._kinds:
             self._options(kind, 1)  # checks its penalty against its arrays
-        self._changed.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -283,9 +304,9 @@ class Optimizer:
         }
 
     def __setstate__(self, parts: dict[str, Any]) -> None:
-        self.__dict__.update(parts)
-        self._states = {name: _laid_out(self._weights, states) for name, states in self._states.items()}
-        self._connect()
+        states = {name: _laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}
+        self._become(**parts | {"_states": states})
+        self._finish()
 
     # --- a step -------------------------------------------------------------------------------------------------------
 
@@ -320,17 +341,20 @@ class Optimizer:
         In steps of less than half a unit in the last place it would leave such a weight as it is, for ever. Enough is
         ``least`` of a weight: 4 to 8 of those units, of which rounding takes an eighth at most.
         """
-        strength = options["weight_decay"] = options.pop("decay_strength", options["weight_decay"])
-        if not (options["decoupled"] and self._decays_weights):
-            return saved
-        try:
-            decay = float(options["lr"]) * float(strength)
-        except (TypeError, ValueError):
-            return saved  # the engine says what is wrong
-        if (decay >= least and not saved) or not 0 <= decay < math.inf or decay == saved == 0:
+        strength = options["decay_strength"] if "decay_strength" in options else options["weight_decay"]
+        due = 0.0
+        if options["decoupled"] and self._decays_weights:
+            try:
+                decay = float(options["lr"]) * float(strength)
+            except (TypeError, ValueError, OverflowError):
+                decay = math.nan  # the engine says what is wrong
+            if 0 <= decay < math.inf and (decay < least or saved):
+                due = saved + decay
+        if due == 0:
+            options["weight_decay"] = strength
+            options.pop("decay_strength", None)
             return saved
         options["decay_strength"] = strength
-        due = saved + decay
         options["weight_decay"] = due / float(options["lr"]) if due >= least else 0.0
         return 0.0 if due >= least else due
 
@@ -377,17 +401,31 @@ class Optimizer:
     def _saved_by(self, i: int) -> float:
         return self._behind[i][1] if i in self._behind else self._saved.get(self._kind_of[i], 0.0)
 
-    def _plan(self) -> Plan:
-        """The next step: the last one, while nobody assigns to an option but lr and all have a gradient."""
+    def _plan(self, without: list[int] | None) -> tuple[list[Options], list[int] | None, dict[str, Any]]:
+        """What is asked of the next step, and what of the optimizer is other after it."""
         step, plan = self.steps + 1, self._lasting
-        if plan is not None and not self._behind:
+        if plan is None or self._behind:
+            plan = self._new_plan(step)
+        else:
             for way, options in enumerate(plan.options):
                 if "step" in options:
                     options["step"] = step
                 if "decay_strength" in options:
                     kind = self._kinds[way]
                     plan.saved[way] = self._save_up(options, kind[2], self._saved.get(kind, 0.0))
-            return plan
+        after: dict[str, Any] = {"steps": step}
+        if without is not None or plan.whose is not None:
+            after["_saved"], after["_behind"] = self._settled(plan, without or [])
+        elif self._saved or any(plan.saved):
+            after["_saved"] = dict(zip(self._kinds, plan.saved, strict=True))
+        if plan.penalties:
+            after["_due"] = plan.due if plan.due and without is None else self._what_follows(plan, without)
+            if self.collect:
+                after["_before"] = plan, [w.copy() for w in self._weights]
+        return plan.options, plan.whose, after
+
+    def _new_plan(self, step: int) -> Plan:
+        """The plan of this step, which is that of the next ones while nobody assigns to an option and all have a gradient."""
         ways = [(kind, 0, self._saved.get(kind, 0.0)) for kind in self._kinds]
         plan = Plan([], [], [], None)
         if self._behind:
@@ -430,28 +468,14 @@ class Optimizer:
         """
         if not isinstance(grads, list):
             grads = self._in_order(grads)
+        if self._due is not None:
+            self._finish()
         if self._changed:
             self._rearrange()
-        plan = self._plan()
-        before = [w.copy() for w in self._weights] if plan.penalties and self.collect else None
-        taken, self.grad_norm, stats, without = self._parameters.step(
-            grads, plan.options, plan.whose, self.max_grad_norm, self.skip_nonfinite, self.collect
-        )
-        self.stats = None
-        if not taken:
-            return False
-        self.steps += 1
-        if without is not None or plan.whose is not None:
-            self._settle(plan, without or [])
-        elif self._saved or any(plan.saved):
-            self._saved = dict(zip(self._kinds, plan.saved, strict=True))
-        if plan.penalties:
-            self._apply_behind(plan, without or [])
-            if before is not None:
-                self.stats = self._measured(plan, before)
-        elif stats is not None:
-            self.stats = StepStats(*stats)
-        return True
+        taken: bool = self._parameters.step(grads, self._plan, self.__dict__)
+        if self._due is not None:
+            self._finish()
+        return taken
 
     def _in_order(self, grads: Any) -> list[Array | None]:
         if isinstance(grads, Mapping):
@@ -469,6 +493,7 @@ class Optimizer:
             for (group, _, _), options in zip(self._kinds, self._lasting.options, strict=True):
                 options["lr"] = self.param_groups[group].options["lr"]
                 options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
+            self._lasting.due = None
         else:
             self._lasting = None
             if self._changed & self._SHAPING:
@@ -477,25 +502,45 @@ class Optimizer:
                     self._become()
         self._changed.clear()
 
-    def _settle(self, plan: Plan, without: list[int]) -> None:
-        """Note which parameters went without this step, and what decay each has saved up after it."""
-        old = self._saved
-        self._saved = {kind: saved for kind, saved in zip(self._kinds, plan.saved, strict=False) if saved}
-        left_out = {i: self._behind.get(i) or (0, old.get(self._kind_of[i], 0.0)) for i in without}
+    def _settled(self, plan: Plan, without: list[int]) -> tuple[dict[Kind, float], dict[int, tuple[int, float]]]:
+        """The decay that kinds have saved up after a step; which arrays are behind by then, and what they have."""
+        saved = {kind: saved for kind, saved in zip(self._kinds, plan.saved, strict=False) if saved}
+        behind = self._behind.copy()
         if plan.whose is not None:
-            for i, (missed, _) in self._behind.items():
-                self._behind[i] = missed, plan.saved[plan.whose[i]]
-        self._behind.update({i: (missed + 1, saved) for i, (missed, saved) in left_out.items()})
+            behind = {i: (missed, plan.saved[plan.whose[i]]) for i, (missed, _) in behind.items()}
+        for i in without:
+            missed, own = self._behind.get(i) or (0, self._saved.get(self._kind_of[i], 0.0))
+            behind[i] = missed + 1, own
+        return saved, behind
 
-    def _apply_behind(self, plan: Plan, without: list[int]) -> None:
-        """The proximal operators that follow a step."""
-        left_out = set(without)
-        for i, (way, w) in enumerate(zip(plan.whose or self._kind_numbers, self._weights, strict=True)):
-            penalty, lr = plan.penalties[way], float(plan.options[way]["lr"])
-            if penalty is not None and lr > 0 and i not in left_out:
-                penalty.prox(w, lr, out=w)
+    def _what_follows(self, plan: Plan, without: list[int] | None) -> list[Due]:
+        """The proximal operators behind a step, which has not been taken yet."""
+        rates = [float(options["lr"]) for options in plan.options]
+        ways = enumerate(self._kind_numbers if plan.whose is None else plan.whose)
+        due = [(i, p, rates[way]) for i, way in ways if (p := plan.penalties[way]) is not None and rates[way] > 0]
+        if without is not None:
+            left_out = set(without)
+            return [one for one in due if one[0] not in left_out]
+        plan.due = due
+        return due
 
-    def _measured(self, plan: Plan, before: list[Array]) -> StepStats:
+    def _finish(self) -> None:
+        """What is due: an array and the note that it is done are written in one."""
+        due, own = self._due or [], self.__dict__
+        end = FINISHED if self._before is None else {"_done": len(due)}
+        for done in range(self._done, len(due)):
+            i, penalty, lr = due[done]
+            w = self._weights[i]
+            shrunk = (
+                penalty.prox(w, lr) if penalty._keeps_dtype else penalty.prox(w, lr, out=np.empty_like(w, subok=False))
+            )
+            commit([(w, shrunk)], [], [(own, end if done + 1 == len(due) else {"_done": done + 1})])
+        if self._before is not None:
+            own.update(_before=None, _collected=self._measured(*self._before))
+        if self._due is not None:
+            own.update(FINISHED)
+
+    def _measured(self, plan: Plan, before: list[Array]) -> tuple[float, int, float]:
         """What the engine would say were these penalties its own."""
         value, nonzeros, change = 0.0, 0, 0.0
         for way, w, was in zip(plan.whose or self._kind_numbers, self._weights, before, strict=True):
@@ -505,7 +550,7 @@ class Optimizer:
             value += 0.0 if penalty is None else penalty.value(w)
             nonzeros += int(np.count_nonzero(w))
             change += squared_l2_norm(np.asarray(w - was))
-        return StepStats(value, nonzeros, change)
+        return value, nonzeros, change
 
     # --- saving and resuming ------------------------------------------------------------------------------------------
 
@@ -518,6 +563,8 @@ class Optimizer:
             "keys" of the arrays, by group; "steps" taken; "missed", of those that went without a gradient; decay "saved"
             up for each; options of the "groups"; "states", for each array in order, None where its options need none.
         """
+        if self._due is not None:
+            self._finish()
         states = {name: [None if s is None else s.copy() for s in arrays] for name, arrays in self._states.items()}
         return {
             "keys": self._keys_by_group(),
@@ -563,20 +610,14 @@ class Optimizer:
                     raise ValueError(f"{where}: {name} must have an array for {key!r}")
         saved = self._loaded_savings(where, state.get("saved", [0.0] * n), place)
         behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
-        before = [group.options for group in self.param_groups]
-        for group, new in zip(self.param_groups, options, strict=True):
-            group.options = new
-        try:
-            self._become(
-                steps=steps,
-                _behind=behind,
-                _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
-                _states={name: _laid_out(self._weights, arrays) for name, arrays in states.items()},
-            )
-        except BaseException:
-            for group, old in zip(self.param_groups, before, strict=True):
-                group.options = old
-            raise
+        self._become(
+            options=options,
+            steps=steps,
+            _behind=behind,
+            _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
+            _states={name: _laid_out(self._weights, arrays) for name, arrays in states.items()},
+            **FINISHED,
+        )
 
     def _keys_by_group(self) -> list[list[Key]]:
         keys: list[list[Key]] = [[] for _ in self.param_groups]
@@ -706,7 +747,7 @@ def nonnegative(where: str, options: Options, name: str) -> float:
     value = options[name]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{where}: {name} must be a real number, got {value!r}")
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= FLOAT_MAX:
         raise ValueError(f"{where}: {name} must be >= 0 and finite, got {value!r}")
     return float(value)
 
@@ -719,13 +760,13 @@ def flag(where: str, options: Options, name: str) -> bool:
 
 
 def _count(where: str, name: str, value: Any) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}") from None
-    if count < 0:
-        raise ValueError(f"{where}: {name} must be >= 0, got {count}")
-    return count
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{where}: {name} must be >= 0, got {value}")
+    if value >= COUNTS_END:
+        raise ValueError(f"{where}: {name} must be < {COUNTS_END}, got {value}")
+    return int(value)
 
 
 def _require_kind(where: str, name: str, value: Any, kind: Any) -> None:

@@ -92,7 +92,7 @@ class SGD(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"buffer": 0.0} if options["momentum"] != 0 else {}
+        return {"buffer": 0.0} if nonnegative(self._name, options, "momentum") != 0 else {}
 
     def _connect(self) -> None:
         before = self._states["buffer"]
@@ -106,6 +106,7 @@ class SGD(Optimizer):
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
         if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
+            nonnegative(self._name, own, "dampening")  # of which the engine sees nothing in this step
             own["dampening"] = 0.0
         return own
 
@@ -463,7 +464,10 @@ class RMSprop(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        asked = {"grad_avg": flag(self._name, options, "centered"), "buffer": options["momentum"] != 0}
+        asked = {
+            "grad_avg": flag(self._name, options, "centered"),
+            "buffer": nonnegative(self._name, options, "momentum") != 0,
+        }
         return {"square_avg": 0.0} | {name: 0.0 for name in asked if asked[name]}
 
 

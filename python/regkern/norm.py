@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -272,10 +273,15 @@ def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
         and mean.ndim == 1
         and type(stats.count) is float
         and 0 <= stats.count < np.inf
+        and type(stats.squared_weights) is float
+        and (stats.squared_weights > 0 or stats.count == 0 or math.isnan(stats.squared_weights))
+        and stats.squared_weights != np.inf
     ):
         return stats
     count = nonnegative(function, "stats.count", stats.count)
     squares = nonnegative(function, "stats.squared_weights", stats.squares)
+    if squares == 0 and count > 0:
+        raise ValueError(f"{function}: stats.squared_weights must be > 0 where count is, got {squares}")
     mean = real_array(function, "stats.mean", stats.mean)
     var = real_array(function, "stats.var", stats.var, mean.shape)
     return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)

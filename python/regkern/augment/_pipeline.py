@@ -121,8 +121,7 @@ class Pipeline:
         unknown = set(params) - {"transforms", *self.OPTIONS}
         if unknown:
             raise ValueError(f"{self.TYPE}: set_params knows {['transforms', *self.OPTIONS]}, got {sorted(unknown)}")
-        type(self)(**self.get_params() | params)  # before anything is changed
-        self.__init__(**self.get_params() | params)  # type: ignore[misc]
+        self.__dict__.update(type(self)(**self.get_params() | params).__dict__)
         return self
 
     def fit(self, X: Any, y: Any = None) -> Any:

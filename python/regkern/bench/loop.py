@@ -75,7 +75,7 @@ class Plain:
         y *= kept
         y *= np.float32(1 / (1 - P))
         self.caches[i] = normalized, invstd, y > 0
-        return y
+        return cast(Array, y)
 
     def backward(self, i: int, dy: Array) -> tuple[Array, Array, Array]:
         normalized, invstd, active = self.caches[i]

@@ -111,6 +111,7 @@ class Penalty(ABC):
         return self if type(other) is int and other == 0 else NotImplemented  # what sum() begins with
 
     _joined: ClassVar[Callable[[list[Penalty]], Penalty | None]]  # set by _sums, which knows all kinds
+    _keeps_dtype: ClassVar[bool] = False  # prox returns an array of w's dtype; one of the user's own need not
     _rk: ClassVar[ModuleType] = regkern  # whose functions compute; regkern.reference in its twins
 
     def _like(self, total: Penalty) -> Penalty:
@@ -142,6 +143,7 @@ class Known(Penalty):
     """Those of this module: frozen dataclasses that check what they are given."""
 
     __slots__ = ()
+    _keeps_dtype: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from regkern._core import commit
 from regkern._layers import (
     ONE_ELEMENT,
     BatchNormCache,
@@ -205,12 +206,16 @@ def batch_norm_update(
     """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw²."""
     if stats.count == 0:
         return
+    copies: list[tuple[Array, Array]] = []
     if running_mean is not None:
-        running_mean[...] = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+        mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+        copies.append((running_mean, mean.astype(running_mean.dtype)))
     n = stats.count * (stats.count / stats.squares)
     if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
         sample = stats.var * (n / (n - 1)) if unbiased else stats.var
-        running_var[...] = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+        var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+        copies.append((running_var, var.astype(running_var.dtype)))
+    commit(copies, [], [])
 
 
 def batch_norm_apply(

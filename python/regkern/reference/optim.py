@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from regkern import _optimizers
+from regkern._core import commit
 from regkern._optimizer_base import Optimizer, StepStats
 from regkern.reference.prox import Array, _store, l1_norm, prox_l1, squared_l2_norm
 
@@ -308,41 +309,47 @@ class Parameters:
     def step(
         self,
         grads: list[Array | None],
-        groups: list[dict[str, Any]],
-        group: list[int] | None,
-        max_grad_norm: float | None,
-        skip_nonfinite: bool,
-        collect: bool,
-    ) -> tuple[bool, float | None, tuple[float, int, float] | None, list[int] | None]:
-        """One step; parameters without a gradient are left alone, whose positions are returned last.
+        plan: Callable[[list[int] | None], tuple[list[dict[str, Any]], list[int] | None, dict[str, Any]]],
+        attributes: dict[str, Any],
+    ) -> bool:
+        """One step, computed on copies; whether it was taken.
 
-        (Whether it was taken, norm of the gradient or None, (penalty, nonzeros, ‖Δw‖²) or None, positions or None).
+        ``plan`` is told the positions without a gradient, or None, and says the options of all groups, which is whose, and
+        what of ``attributes`` is other after the step; they are told the norm of the gradient and the statistics, too.
         """
+        max_grad_norm, skip_nonfinite = attributes["max_grad_norm"], attributes["skip_nonfinite"]
         given = [g for g in grads if g is not None]
-        without = [i for i, g in enumerate(grads) if g is None] or None
-        norm = None
+        groups, group, after = plan([i for i, g in enumerate(grads) if g is None] or None)
+        after |= {"grad_norm": None, "_collected": None}
         if max_grad_norm is not None or skip_nonfinite:
-            norm = math.sqrt(sum(squared_l2_norm(g) for g in given))
+            after["grad_norm"] = math.sqrt(sum(squared_l2_norm(g) for g in given))
         if skip_nonfinite and not all(np.isfinite(g).all() for g in given):
-            return False, norm, None, without
+            attributes.update({name: after[name] for name in ("grad_norm", "_collected")})
+            return False
         factor = 1.0
-        if norm is not None and max_grad_norm is not None:
-            ratio = max_grad_norm / (norm + 1e-6)
+        if max_grad_norm is not None:
+            ratio = max_grad_norm / (after["grad_norm"] + 1e-6)
             factor = 1.0 if ratio > 1 else ratio  # NaN stays
+        copies: list[tuple[Array, Array]] = []
         penalty, nonzeros, change = 0.0, 0, 0.0
         for i, (w, g) in enumerate(zip(self.weights, grads, strict=True)):
             options = dict(groups[(self.group if group is None else group)[i]])
             # the decay of this step may be that of many or none: the penalty goes by its strength
             decay = options.pop("decay_strength", options["weight_decay"])
-            before = w.copy()
+            new = w.copy()
             if g is not None:
-                states = {name: arrays[i] for name, arrays in self.states.items() if arrays[i] is not None}
-                self.rule(w, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
+                old = {name: arrays[i] for name, arrays in self.states.items() if arrays[i] is not None}
+                states = {name: state.copy() for name, state in old.items() if state is not None}
+                self.rule(new, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
+                copies += [(w, new), *((state, states[name]) for name, state in old.items() if state is not None)]
             l2 = options.get("l2", 0.0) * (2 if options.get("l2_convention") == "keras" else 1)
-            penalty += options["l1"] * l1_norm(w) + (decay + l2) / 2 * squared_l2_norm(w)
-            nonzeros += int(np.count_nonzero(w))
-            change += squared_l2_norm(w - before)
-        return True, norm, (penalty, nonzeros, change) if collect else None, without
+            penalty += options["l1"] * l1_norm(new) + (decay + l2) / 2 * squared_l2_norm(new)
+            nonzeros += int(np.count_nonzero(new))
+            change += squared_l2_norm(new - w)
+        if attributes["collect"]:
+            after["_collected"] = penalty, nonzeros, change
+        commit(copies, [], [(attributes, after)])
+        return True
 
 
 class SGD(_optimizers.SGD):

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from regkern.stopping import fields
+
 State = Any
 
 
@@ -77,6 +79,10 @@ class Criterion(ABC):
     @abstractmethod
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         """The state after a step, and whether to stop; ``state`` stays as it was."""
+
+    def resume(self, name: str, state: Any) -> State:
+        """A state that was saved, checked: ``name`` is what messages call it. A rule of your own may check more."""
+        return fields.plain(name, state)
 
     def on(self, metric: str) -> Criterion:
         """This rule for one of several metrics."""
@@ -162,6 +168,10 @@ class Patience(Criterion):
     def start(self) -> State:
         return math.inf, 0  # the reference, and how many steps ago it was
 
+    def resume(self, name: str, state: Any) -> State:
+        reference, wait = fields.row(name, state, 2)
+        return fields.real(name, reference), fields.count(name, wait)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         reference, wait = state
         loss, sign = observation.loss, observation.sign
@@ -208,6 +218,12 @@ def progress(strip: tuple[float, ...]) -> float:
     return 1000 * (math.fsum(loss / least for loss in strip) / len(strip) - 1)
 
 
+def _resumed_strip(name: str, strip: Any, answer: Any, k: int) -> tuple[tuple[float, ...], str | None]:
+    """Training losses of a strip that has not ended, and the answer at the end of the last one."""
+    losses = fields.reals(name, strip, 0, k - 1, above=0, nan=True)
+    return losses, None if answer is None else fields.text(name, answer)
+
+
 @dataclass(frozen=True, slots=True)
 class GL(Criterion):
     """Prechelt's GL(α): stop when the validation loss is more than ``alpha`` percent above its minimum so far.
@@ -222,6 +238,9 @@ class GL(Criterion):
 
     def start(self) -> State:
         return math.inf
+
+    def resume(self, name: str, state: Any) -> State:
+        return fields.real(name, state, above=0)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         loss = _positive("GL", "losses", observation.loss)
@@ -250,6 +269,10 @@ class PQ(Criterion):
 
     def start(self) -> State:
         return math.inf, (), None  # E_opt, training losses of the strip, the answer at the end of the last one
+
+    def resume(self, name: str, state: Any) -> State:
+        best, strip, answer = fields.row(name, state, 3)
+        return fields.real(name, best, above=0), *_resumed_strip(name, strip, answer, self.k)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         best, strip, answer = state
@@ -282,6 +305,10 @@ class UP(Criterion):
     def start(self) -> State:
         return 0, math.inf, 0  # steps of the strip, loss at the end of the last one, rises in a row
 
+    def resume(self, name: str, state: Any) -> State:
+        seen, before, rises = fields.row(name, state, 3)
+        return fields.count(name, seen, self.k), fields.real(name, before, nan=True), fields.count(name, rises)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         seen, before, rises = state
         seen += 1
@@ -310,6 +337,10 @@ class Progress(Criterion):
 
     def start(self) -> State:
         return (), None
+
+    def resume(self, name: str, state: Any) -> State:
+        strip, answer = fields.row(name, state, 2)
+        return _resumed_strip(name, strip, answer, self.k)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         strip, answer = state
@@ -342,6 +373,9 @@ class Target(Criterion):
     def start(self) -> State:
         return None
 
+    def resume(self, name: str, state: Any) -> State:
+        return fields.nothing(name, state)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if not observation.loss <= observation.sign * self.value:
             return state, None
@@ -360,6 +394,9 @@ class Divergence(Criterion):
     def start(self) -> State:
         return None
 
+    def resume(self, name: str, state: Any) -> State:
+        return fields.nothing(name, state)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if not observation.loss > observation.sign * self.threshold:
             return state, None
@@ -372,6 +409,9 @@ class NotFinite(Criterion):
 
     def start(self) -> State:
         return None
+
+    def resume(self, name: str, state: Any) -> State:
+        return fields.nothing(name, state)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if not math.isfinite(observation.loss):
@@ -393,6 +433,9 @@ class TimeLimit(Criterion):
     def start(self) -> State:
         return None
 
+    def resume(self, name: str, state: Any) -> State:
+        return fields.nothing(name, state)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if observation.seconds < self.seconds:
             return state, None
@@ -410,6 +453,9 @@ class MaxSteps(Criterion):
 
     def start(self) -> State:
         return None
+
+    def resume(self, name: str, state: Any) -> State:
+        return fields.nothing(name, state)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if observation.step + 1 < self.steps:
@@ -433,6 +479,10 @@ class Warmup(Criterion):
     def start(self) -> State:
         return 0, self.criterion.start()
 
+    def resume(self, name: str, state: Any) -> State:
+        seen, inner = fields.row(name, state, 2)
+        return fields.count(name, seen, self.steps + 1), self.criterion.resume(name, inner)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         seen, inner = state
         if seen < self.steps:
@@ -450,6 +500,9 @@ class On(Criterion):
 
     def start(self) -> State:
         return self.criterion.start()
+
+    def resume(self, name: str, state: Any) -> State:
+        return self.criterion.resume(name, state)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if self.metric not in observation.metrics:
@@ -469,6 +522,10 @@ class _Combined(Criterion):
 
     def start(self) -> State:
         return tuple(criterion.start() for criterion in self.criteria)
+
+    def resume(self, name: str, state: Any) -> State:
+        parts = fields.row(name, state, len(self.criteria))
+        return tuple(c.resume(name, part) for c, part in zip(self.criteria, parts, strict=True))
 
     def _update_each(self, state: State, observation: Observation) -> tuple[State, list[Stop | None]]:
         """All of them see every step, whoever has answered already."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern._core import commit
+from regkern.stopping import fields
 from regkern.stopping.criteria import (
     Criterion,
     Divergence,
@@ -27,7 +30,9 @@ from regkern.stopping.criteria import (
 )
 from regkern.stopping.presets import preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
+from regkern.stopping.smoothing import resumed as resumed_mean
 from regkern.stopping.snapshot import Snapshot
+from regkern.stopping.snapshot import resumed as resumed_snapshot
 
 Array = NDArray[Any]
 Params = Array | Sequence[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
@@ -118,6 +123,21 @@ class EarlyStopping:
     'no improvement on 0.5 in the last 2 steps'
     """
 
+    best: float | None
+    best_step: int | None
+    steps: int
+    stopped_step: int | None
+    history: dict[str, list[float]]
+    _stop: Stop | None
+    _best_loss: float
+    _signs: dict[str, float]  # of the metrics, once there are any
+    _state: State
+    _means: dict[str, tuple[float, ...]]
+    _snapshot: Snapshot
+    _params: Params | None  # of the last step
+    _with_params: bool | None  # whether steps come with them
+    _begin: float
+
     def __init__(
         self,
         criterion: Criterion | None = None,
@@ -165,8 +185,7 @@ class EarlyStopping:
                 raise ValueError(f"EarlyStopping: {whose} must be 'min' or 'max', got {one!r}")
         self.monitor = monitor
         self.smoothing = checked_smoothing(smoothing)
-        self._snapshot = Snapshot()
-        self.reset()
+        self.__dict__.update(self._beginning(Snapshot()))
 
     @classmethod
     def preset(
@@ -199,20 +218,26 @@ class EarlyStopping:
 
     def reset(self) -> None:
         """Forget all steps, and start the clock again; the memory of the best parameters is kept for reuse."""
-        self.best: float | None = None
-        self.best_step: int | None = None
-        self.steps = 0
-        self.stopped_step: int | None = None
-        self.history: dict[str, list[float]] = {}
-        self._stop: Stop | None = None
-        self._best_loss = math.inf
-        self._signs: dict[str, float] = {}  # of the metrics, once there are any
-        self._state: State = self.criterion.start()
-        self._means: dict[str, tuple[float, ...]] = {}
-        self._snapshot.taken = False
-        self._params: Params | None = None  # of the last step
-        self._with_params: bool | None = None  # whether steps come with them
-        self._begin = time.monotonic()
+        self.__dict__.update(self._beginning(replace(self._snapshot, taken=False)))
+
+    def _beginning(self, snapshot: Snapshot) -> dict[str, Any]:
+        """What is so before the first step."""
+        return {
+            "best": None,
+            "best_step": None,
+            "steps": 0,
+            "stopped_step": None,
+            "history": {},
+            "_stop": None,
+            "_best_loss": math.inf,
+            "_signs": {},
+            "_state": self.criterion.start(),
+            "_means": {},
+            "_snapshot": snapshot,
+            "_params": None,
+            "_with_params": None,
+            "_begin": time.monotonic(),
+        }
 
     # --- the loop's calls --------------------------------------------------------------------------------------------
 
@@ -255,17 +280,27 @@ class EarlyStopping:
         if stop is None:
             observation = Observation(self.steps, loss, sign, train, seconds, losses)
             state, stop = self.criterion.update(state, observation)
-        # Everything has been checked; from here on nothing fails.
+        # Everything has been checked. What is other after the step is written in one: no interrupt comes between.
+        history, row = self._row(metrics, train, seconds, smoothed[monitor])
+        after = {
+            "history": history,
+            "steps": self.steps + 1,
+            "_state": state,
+            "_stop": stop,
+            "_means": means,
+            "_signs": signs,
+            "_params": params,
+            "_with_params": params is not None,
+        }
+        copies: list[tuple[Array, Array]] = []
         if math.isfinite(loss) and loss < self._best_loss:
+            after |= {"_best_loss": loss, "best": smoothed[monitor], "best_step": self.steps}
             if arrays is not None:
-                self._snapshot.take(arrays, params)
-            self._best_loss, self.best, self.best_step = loss, smoothed[monitor], self.steps
-        self._record(metrics, train, seconds, smoothed[monitor])
+                after["_snapshot"] = snapshot = self._snapshot.of(arrays, params)
+                copies = list(zip(snapshot.arrays, arrays, strict=True))
         if stop is not None and self._stop is None:
-            self.stopped_step = self.steps
-        self._state, self._stop, self._means, self._signs, self._params = state, stop, means, signs, params
-        self._with_params = params is not None
-        self.steps += 1
+            after["stopped_step"] = self.steps
+        commit(copies, row, [(self.__dict__, after)])
         return stop is not None
 
     def restore(self, params: Params | None = None) -> None:
@@ -383,32 +418,78 @@ class EarlyStopping:
         a stopper with other settings.
         """
         where = "EarlyStopping.load_state_dict"
+        state = fields.mapping(f"{where}: state", state)
         if state.keys() != self.state_dict().keys():
-            raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(state)}")
-        if state["settings"] != repr(self):
+            raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
+        if fields.text(f"{where}: settings", state["settings"]) != repr(self):
             raise ValueError(f"{where}: settings must be those of this stopper, {self!r}, got {state['settings']}")
-        self.reset()
-        self.best, self.best_step, self.steps = state["best"], state["best_step"], state["steps"]
-        self._snapshot.load(state["best_params"])
-        self._with_params = state["with_params"]
-        self.history = {name: list(values) for name, values in state["history"].items()}
-        self._signs = {name: self._sign(name) for name in self.history if name not in RESERVED}
+        steps = fields.count(f"{where}: steps", state["steps"])
+        history = self._resumed_history(where, state["history"], steps)
+        signs = {name: self._sign(name) for name in history if name not in RESERVED}
+        sign = signs[self._monitored(signs)] if steps else 1.0
+        best, best_step, with_params = state["best"], state["best_step"], state["with_params"]
+        if (best is None) != (best_step is None):
+            raise ValueError(f"{where}: best and best_step must be numbers or both None, got None and a number")
+        if best is not None:
+            best = fields.real(f"{where}: best", best, finite=True)
+            best_step = fields.count(f"{where}: best_step", best_step, steps)
+        if with_params is not None:
+            with_params = fields.flag(f"{where}: with_params", with_params)
+        if (with_params is None) != (steps == 0) or (state["best_params"] is None) == bool(
+            with_params and best_step is not None
+        ):
+            raise ValueError(f"{where}: with_params must go with steps, best and best_params, got {with_params}")
+        stop, stopped_step = None, None
         if state["stopped"] is not None:
-            reason, message, self.stopped_step = state["stopped"]
-            self._stop = Stop(Reason(reason), message)
-        if self.best is not None:
-            self._best_loss = self._signs[self._monitored(self._signs)] * self.best
-        self._state = _tuples(state["criterion"])
-        self._means = {name: tuple(mean) for name, mean in state["smoothing"].items()}
-        self._begin = time.monotonic() - state["seconds"]
+            reason, message, stopped_step = fields.row(f"{where}: stopped", state["stopped"], 3)
+            stopped_step = fields.count(f"{where}: stopped_step", stopped_step, steps)
+            reason = Reason(fields.text(f"{where}: reason", reason))
+            stop = Stop(reason, fields.text(f"{where}: message", message))
+        means = fields.mapping(f"{where}: smoothing", state["smoothing"])
+        if not means.keys() <= signs.keys():
+            raise ValueError(f"{where}: smoothing must be of {list(signs)}, got {list(map(str, means))}")
+        seconds = fields.real(f"{where}: seconds", state["seconds"], finite=True)
+        if seconds < 0:
+            raise ValueError(f"{where}: seconds must be >= 0, got {seconds}")
+        after = {
+            "best": best,
+            "best_step": best_step,
+            "steps": steps,
+            "stopped_step": stopped_step,
+            "history": history,
+            "_stop": stop,
+            "_best_loss": math.inf if best is None else sign * best,
+            "_signs": signs,
+            "_state": self.criterion.resume(f"{where}: criterion", state["criterion"]),
+            "_means": {name: resumed_mean(f"{where}: smoothing", self.smoothing, mean) for name, mean in means.items()},
+            "_snapshot": resumed_snapshot(where, state["best_params"]),
+            "_params": None,
+            "_with_params": with_params,
+            "_begin": time.monotonic() - seconds,
+        }
+        self.__dict__.update(after)
+
+    def _resumed_history(self, where: str, history: Any, steps: int) -> dict[str, list[float]]:
+        """Columns of one length, of the metrics and of all that comes with every step."""
+        columns = fields.mapping(f"{where}: history", history)
+        needed = {"seconds"} | ({"smoothed"} if self.smoothing is not None else set()) if steps else set()
+        if not needed <= columns.keys() or bool(columns) != bool(steps):
+            raise ValueError(
+                f"{where}: history must hold {sorted(needed)} of {steps} steps, got {list(map(str, columns))}"
+            )
+        return {
+            fields.text(f"{where}: names of history", name): list(
+                fields.reals(f"{where}: history of {name!r}", numbers, steps, nan=True)
+            )
+            for name, numbers in columns.items()
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: without the arrays being trained, and with the time in place of the clock."""
         return {**self.__dict__, "_params": None, "_begin": time.monotonic() - self._begin}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin = time.monotonic() - state["_begin"]
+        self.__dict__.update(state | {"_begin": time.monotonic() - state["_begin"]})
 
     def _fresh(self) -> EarlyStopping:
         """Another stopper with these settings."""
@@ -466,27 +547,25 @@ class EarlyStopping:
         pairs = {name: smooth(self.smoothing, self._means.get(name, START), value) for name, value in metrics.items()}
         return {name: mean for name, (mean, _) in pairs.items()}, {name: value for name, (_, value) in pairs.items()}
 
-    def _record(self, metrics: dict[str, float], train: float | None, seconds: float, smoothed: float) -> None:
+    def _row(
+        self, metrics: dict[str, float], train: float | None, seconds: float, smoothed: float
+    ) -> tuple[dict[str, list[float]], list[tuple[list[float], float]]]:
+        """The history, with columns that are new, and what is to be appended to its columns."""
         row = {**metrics, "seconds": seconds}
         if self.smoothing is not None:
             row["smoothed"] = smoothed
         if train is not None or "train" in self.history:
             row["train"] = math.nan if train is None else train
-        for name, number in row.items():
-            if name not in self.history:
-                self.history[name] = [math.nan] * self.steps
-            self.history[name].append(number)
+        history = self.history
+        if row.keys() != history.keys():
+            history = history | {name: [math.nan] * self.steps for name in row if name not in history}
+        return history, [(history[name], number) for name, number in row.items()]
 
 
 def _number(name: str, value: Any) -> float:
     if not hasattr(value, "__float__"):
         raise TypeError(f"EarlyStopping.step: {name} must be a real number, got {type(value).__name__}")
     return float(value)
-
-
-def _tuples(state: Any) -> State:
-    """A state that went through JSON has lists for tuples."""
-    return tuple(map(_tuples, state)) if isinstance(state, list | tuple) else state
 
 
 def stopping_time(

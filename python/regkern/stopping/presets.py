@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from regkern.stopping import fields
 from regkern.stopping.criteria import (
     Criterion,
     Observation,
@@ -44,6 +45,11 @@ class _Counting(Criterion):
 
     def start(self) -> State:
         return None, 0
+
+    def resume(self, name: str, state: Any) -> State:
+        reference, count = fields.row(name, state, 2)
+        reference = None if reference is None else fields.real(name, reference, nan=True)
+        return reference, fields.count(name, count)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         reference, count = state
@@ -77,6 +83,11 @@ class Keras(Criterion):
     def start(self) -> State:
         return None, 0
 
+    def resume(self, name: str, state: Any) -> State:
+        reference, count = fields.row(name, state, 2)
+        reference = None if reference is None else fields.real(name, reference, nan=True)
+        return reference, fields.count(name, count)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if observation.step < self.start_from_epoch:
             return state, None
@@ -108,6 +119,10 @@ class Lightning(Criterion):
 
     def start(self) -> State:
         return math.inf, 0
+
+    def resume(self, name: str, state: Any) -> State:
+        reference, wait = fields.row(name, state, 2)
+        return fields.real(name, reference), fields.count(name, wait)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         reference, wait = state
@@ -248,6 +263,9 @@ class HistGradientBoosting(Criterion):
     def start(self) -> State:
         return ()
 
+    def resume(self, name: str, state: Any) -> State:
+        return fields.reals(name, state, 0, self.n_iter_no_change + 1, nan=True)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         window = (*state, observation.loss)[-self.n_iter_no_change - 1 :]
         first, *recent = window
@@ -269,6 +287,9 @@ class GradientBoosting(Criterion):
 
     def start(self) -> State:
         return (math.inf,) * self.n_iter_no_change
+
+    def resume(self, name: str, state: Any) -> State:
+        return fields.reals(name, state, self.n_iter_no_change, nan=True)
 
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         loss = observation.loss

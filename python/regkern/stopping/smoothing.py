@@ -6,6 +6,8 @@ import math
 import operator
 from typing import Any
 
+from regkern.stopping import fields
+
 State = tuple[float, ...]
 START: State = ()
 
@@ -24,6 +26,16 @@ def checked_smoothing(smoothing: Any) -> float | None:
     if not 0 < float(smoothing) < 1:
         raise ValueError(f"{rule} {smoothing!r}")
     return float(smoothing)
+
+
+def resumed(name: str, smoothing: float | None, state: Any) -> State:
+    """What a mean remembers, from a saved state."""
+    if isinstance(smoothing, int):
+        return fields.reals(name, state, 0, smoothing, finite=True)
+    numbers = fields.reals(name, state, 0, 0 if smoothing is None else 2, finite=True)
+    if len(numbers) == 1 or (numbers and numbers[1] < 1):
+        raise ValueError(f"{name} must be a mean and its weights, >= 1, got {numbers}")
+    return numbers
 
 
 def smooth(smoothing: float, state: State, value: float) -> tuple[State, float]:

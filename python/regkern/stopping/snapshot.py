@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._core import commit
+from regkern.stopping import fields
+
 Array = NDArray[Any]
 ALIGNMENT = 64  # bytes, a cache line
 
 
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Arrays, as they were when ``take`` was called last."""
+    """Where arrays are kept as they were at some step. What is in them is written by ``commit``, all or nothing."""
 
-    def __init__(self) -> None:
-        self.arrays: list[Array] = []
-        self.keys: list[Any] | None = None  # of a mapping
-        self.single = False
-        self.taken = False
+    arrays: tuple[Array, ...] = ()
+    keys: tuple[Any, ...] | None = None  # of a mapping
+    single: bool = False
+    taken: bool = False
 
     def fitting(self, where: str, params: Any) -> list[Array]:
         """``params`` as a list of arrays, which must be like those of the copy if there is one."""
@@ -35,27 +39,24 @@ class Snapshot:
                     )
         return arrays
 
-    def take(self, arrays: list[Array], params: Any) -> None:
-        """Copy ``arrays``, which are ``fitting``."""
-        if not self.taken:
-            self._allocate(arrays)
-            self.keys = list(params) if isinstance(params, Mapping) else None
-            self.single = isinstance(params, np.ndarray)
-            self.taken = True
-        for mine, array in zip(self.arrays, arrays, strict=True):
-            np.copyto(mine, array)
+    def of(self, arrays: list[Array], params: Any) -> Snapshot:
+        """Where to copy ``arrays``, which are ``fitting``."""
+        if self.taken:
+            return self
+        keys = tuple(params) if isinstance(params, Mapping) else None
+        return Snapshot(self._memory(arrays), keys, isinstance(params, np.ndarray), True)
 
-    def _allocate(self, arrays: list[Array]) -> None:
+    def _memory(self, arrays: list[Array]) -> tuple[Array, ...]:
         """One piece of memory for all, unless that of an earlier copy fits."""
         if [(a.shape, a.dtype) for a in arrays] == [(a.shape, a.dtype) for a in self.arrays]:
-            return
+            return self.arrays
         ends = np.cumsum([0, *(-(-a.nbytes // ALIGNMENT) * ALIGNMENT for a in arrays)])
         memory = np.empty(ends[-1] + ALIGNMENT, np.uint8)
         first = -memory.ctypes.data % ALIGNMENT
-        self.arrays = [
+        return tuple(
             np.ndarray(a.shape, a.dtype, memory, first + end) if a.size else np.empty(a.shape, a.dtype)
             for a, end in zip(arrays, ends[:-1], strict=True)
-        ]
+        )
 
     def restore(self, where: str, params: Any) -> None:
         """Write the copy into ``params``; where one of them does not fit, into none."""
@@ -63,8 +64,7 @@ class Snapshot:
         for number, array in enumerate(arrays):
             if not array.flags.writeable:
                 raise ValueError(f"{where}: params[{number}] must be writable, got a read-only array")
-        for array, mine in zip(arrays, self.arrays, strict=True):
-            np.copyto(array, mine)
+        commit(list(zip(arrays, self.arrays, strict=True)), [], [])
 
     def view(self) -> Any:
         """The copy in the structure that was given, read-only."""
@@ -79,18 +79,38 @@ class Snapshot:
         """Copies of everything."""
         if not self.taken:
             return None
-        return {"arrays": [a.copy() for a in self.arrays], "keys": self.keys, "single": self.single}
-
-    def load(self, state: Mapping[str, Any] | None) -> None:
-        """Take up what ``state`` gave."""
-        self.taken = False
-        if state is not None:
-            arrays = [np.asarray(a) for a in state["arrays"]]
-            self.take(arrays, arrays)
-            self.keys, self.single = state["keys"], bool(state["single"])
+        keys = None if self.keys is None else list(self.keys)
+        return {"arrays": [a.copy() for a in self.arrays], "keys": keys, "single": self.single}
 
 
-def _flat(where: str, params: Any) -> list[Array]:
+def resumed(where: str, state: Any) -> Snapshot:
+    """What ``Snapshot.state`` gave, checked, in memory of its own."""
+    if state is None:
+        return Snapshot()
+    state = fields.mapping(f"{where}: best_params", state)
+    if state.keys() != {"arrays", "keys", "single"}:
+        raise ValueError(f"{where}: best_params must hold arrays, keys and single, got {sorted(map(str, state))}")
+    if not isinstance(state["arrays"], tuple | list):
+        raise TypeError(f"{where}: best_params must have a list of arrays, got {type(state['arrays']).__name__}")
+    arrays = _flat(where, state["arrays"], "best_params")
+    keys, single = state["keys"], fields.flag(f"{where}: single of best_params", state["single"])
+    if keys is not None:
+        keys = fields.row(f"{where}: keys of best_params", keys, len(arrays))
+        try:
+            distinct = len(set(keys))
+        except TypeError as error:
+            raise TypeError(f"{where}: keys of best_params must be hashable, got one that is not: {error}") from None
+        if distinct != len(keys):
+            raise ValueError(f"{where}: keys of best_params must differ, got one twice")
+    if single and (keys is not None or len(arrays) != 1):
+        raise ValueError(f"{where}: best_params must be one array where single is True, got {len(arrays)}")
+    mine = Snapshot()._memory(arrays)
+    for to, array in zip(mine, arrays, strict=True):
+        np.copyto(to, array)
+    return Snapshot(mine, keys, single, True)
+
+
+def _flat(where: str, params: Any, name: str = "params") -> list[Array]:
     """The arrays of an array, a sequence, a mapping, or an optimizer of ``regkern.optim``."""
     arrays: list[Any]
     if isinstance(params, np.ndarray):
@@ -107,9 +127,12 @@ def _flat(where: str, params: Any) -> list[Array]:
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
             raise TypeError(
-                f"{where}: params[{number}] must be a NumPy array, got {kind}"
+                f"{where}: {name}[{number}] must be a NumPy array, got {kind}"
                 + (" (tensor.detach().numpy() shares a CPU tensor's memory)" if kind == "Tensor" else "")
             )
-        if array.dtype.hasobject:
-            raise TypeError(f"{where}: params[{number}] must hold numbers, got dtype object")
+        dtype = array.dtype
+        if dtype.hasobject or not (dtype.kind in "biufc" or dtype.isbuiltin == 2):  # 2: such as bfloat16 of ml_dtypes
+            raise TypeError(f"{where}: {name}[{number}] must hold numbers, got dtype {dtype}")
+        if not dtype.isnative:
+            raise TypeError(f"{where}: {name}[{number}] must have the byte order of the machine, got dtype {dtype}")
     return arrays
