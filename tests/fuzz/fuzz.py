@@ -90,24 +90,29 @@ class Attempt:
     def expected(self) -> tuple[Any, dict[str, Any]]:
         """What the reference makes of copies; an exception is a result, too."""
         arguments = self.made(ref, dense=True)
-        if self.spoiled in self.pencil.placed and isinstance(arguments.get(self.spoiled), float | list):
-            arguments[self.spoiled] = np.asarray(arguments[self.spoiled])  # the reference takes arrays alone
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
-                return self.target.function(ref)(**arguments), arguments
+                for name, value in arguments.items():
+                    if isinstance(value, list | float) and name in self.pencil.placed:
+                        arguments[name] = np.asarray(value)  # the reference takes arrays alone
+                    elif isinstance(value, np.floating):
+                        arguments[name] = float(value)  # and numbers that do not narrow
+                result = self.target.function(ref)(**arguments)
+                parts_of(result)
+                return result, arguments
             except Exception as error:  # noqa: BLE001
                 return error, arguments
 
     def add_out(self, expected: Any) -> None:
         """An ``out`` of the result's shape, in any memory; the operand itself; or a wrong one."""
         first = parts_of(expected)[0] if not isinstance(expected, Exception) else None
-        if not isinstance(first, np.ndarray):
+        if not isinstance(first, np.ndarray) or first.dtype.kind not in "fu":
             return
         p, alias = self.pencil, self.call.out_for
         operand = self.call.arguments.get(alias) if alias else None
-        same = isinstance(operand, np.ndarray) and (operand.shape, operand.dtype) == (first.shape, first.dtype)
-        if same and alias in p.placed and 0 not in p.placed[alias].strides and p.chance(0.35):
+        same = alias in p.placed and operand is p.placed[alias].array and (operand.shape, operand.dtype) == (first.shape, first.dtype)
+        if same and 0 not in p.placed[alias].strides and p.chance(0.35):
             self.call.arguments["out"] = operand
             self.call.writes += (alias,)
             return
@@ -144,7 +149,8 @@ class Attempt:
                 self.judged("same bits", lambda name=name: assert_same_bits(arguments[name], copies[name], name))
         if self.call.close is not None:
             close = self.call.close
-            self.judged("reference", lambda: close(originals, parts, parts_of(expected)))
+            given = {n: np.asarray(v) if n in self.pencil.placed and v is not None else v for n, v in originals.items()}
+            self.judged("reference", lambda: close(given, parts, parts_of(expected)))
             for name in self.written(arguments) if "out" not in arguments else ():
                 if isinstance(theirs := ref_arguments[name], np.ndarray):
                     self.judged("reference", lambda name=name, a=theirs: assert_same_bits(arguments[name], a, name))

@@ -79,7 +79,10 @@ def spoil(call: Call, p: Pencil) -> str | None:
         return name
     if isinstance(value, Made) and p.chance(0.2):
         return None
-    call.arguments[name] = wrong_like(value, p)
+    wrong = wrong_like(value, p)
+    if name == "rng" and wrong is None:  # a seed of its own each time
+        return None
+    call.arguments[name] = wrong
     return name
 
 

@@ -899,14 +899,14 @@ for _name, _more in RULES.items():
 @target("stopping_time")
 def _(p: Pencil) -> Call:
     losses = [float(v) for v in p.values((p.integer(1, 30),), np.dtype(float))]
-    patience = p.integer(0, 5)
+    patience = p.integer(1, 5)
     criterion = Made(lambda m: m.EarlyStopping(patience=patience), f"rk.EarlyStopping(patience={patience})")
     return Call({"criterion": criterion, "losses": losses})
 
 
 @target("EarlyStopping", lambda module: lambda **options: repr(module.EarlyStopping(**options)), "rk.EarlyStopping")
 def _(p: Pencil) -> Call:
-    return Call({"patience": p.integer(0, 9), "min_delta": p.number(finite=True), "mode": p.one_of(["min", "max"])})
+    return Call({"patience": p.integer(1, 9), "min_delta": p.number(finite=True), "mode": p.one_of(["min", "max"])})
 
 
 @target("proximal_gradient")
