@@ -63,7 +63,7 @@ class Finding(Exception):
 class Attempt:
     """One drawn call, and what became of it."""
 
-    def __init__(self, seed: int, name: str, number: int) -> None:
+    def __init__(self, seed: int, name: str, number: int, wrong: float) -> None:
         self.target: Target = TARGETS[name]
         self.rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
         self.pencil = Pencil(self.rng)
@@ -71,9 +71,9 @@ class Attempt:
         p = self.pencil
         self.isas = [str(p.one_of(ISAS)) for _ in range(2)]
         self.teams = [p.one_of(TEAMS) for _ in range(2)]
-        self.spoiled: str | None = spoil(self.call, p) if p.chance(0.25) else None
+        self.spoiled: str | None = spoil(self.call, p) if p.chance(wrong) else None
         self.wants_out = self.call.out_for is not None and p.chance(0.35)
-        self.plant = False
+        self.plant, self.wrong = False, wrong
 
     def made(self, module: Any, *, dense: bool) -> dict[str, Any]:
         """The arguments for one of the libraries, as drawn or in memory of their own."""
@@ -94,7 +94,7 @@ class Attempt:
             warnings.simplefilter("ignore")
             try:
                 for name, value in arguments.items():
-                    if isinstance(value, list | float) and name in self.pencil.placed:
+                    if isinstance(value, list | tuple | float) and name in self.pencil.placed:
                         arguments[name] = np.asarray(value)  # the reference takes arrays alone
                     elif isinstance(value, np.floating):
                         arguments[name] = float(value)  # and numbers that do not narrow
@@ -118,7 +118,7 @@ class Attempt:
             return
         p.place("out", np.zeros(first.shape, first.dtype), read_only=False)
         self.call.arguments["out"] = p.placed["out"].array
-        if self.spoiled is None and p.chance(0.2):
+        if self.spoiled is None and p.chance(self.wrong):
             self.spoiled = "out"
             self.call.arguments["out"] = spoil_out(first, self.call, p)
         self.call.writes += ("out",)
@@ -128,8 +128,10 @@ class Attempt:
         expected, ref_arguments = self.expected()
         if self.wants_out:
             self.add_out(expected)
-        originals = self.made(rk, dense=True)
-        got, arguments = self.native(dense=False, which=0)
+        originals, copies = self.made(rk, dense=True), self.made(rk, dense=True)
+        self.join(copies)
+        arguments = self.made(rk, dense=False)
+        got = self.native(arguments, 0)
         if isinstance(got, Exception):
             self.judge_error(got, expected)
             return False
@@ -140,7 +142,7 @@ class Attempt:
         if isinstance(expected, Exception) and self.call.reference:
             raise Finding("accepted", f"regkern answers where the reference raises {expected!r}")
         # Another memory, instruction set and team first: a difference there says more.
-        again, copies = self.native(dense=True, which=1)
+        again = self.native(copies, 1)
         if isinstance(again, Exception):
             raise Finding("memory", f"refused in dense memory: {again!r}")
         if not self.call.order_matters:
@@ -176,31 +178,23 @@ class Attempt:
         except AssertionError as error:
             raise Finding(kind, str(error)[:600]) from None
 
-    def native(self, *, dense: bool, which: int) -> tuple[Any, dict[str, Any]]:
+    def native(self, arguments: dict[str, Any], which: int) -> Any:
+        """What regkern makes of the arguments; an exception is a result, too."""
         rk._core.set_isa(self.isas[which])
-        arguments = self.made(rk, dense=dense)
-        if dense:
-            self.restore(arguments)
         with rk.threads(self.teams[which]), warnings.catch_warnings():
             warnings.simplefilter("error")
             try:
                 result = self.target.function(rk)(**arguments)
             except Exception as error:  # noqa: BLE001
-                return error, arguments
-        if self.plant and not dense:
-            result = planted(result)
-        return result, arguments
+                return error
+        return planted(result) if self.plant and which == 0 else result
 
-    def restore(self, arguments: dict[str, Any]) -> None:
-        """Copies of what has been written become what it was, and what was one array is one again."""
+    def join(self, copies: dict[str, Any]) -> None:
+        """What was one array is one again."""
         drawn = self.call.arguments
         for name, value in drawn.items():
-            placed = next((m for m in self.pencil.placed.values() if m.array is value), None)
-            if placed is not None:
-                arguments[name] = placed.original()
-        alias = next((n for n, a in drawn.items() if n != "out" and type(a) is np.ndarray and a is drawn.get("out")), None)
-        if alias is not None:
-            arguments["out"] = arguments[alias]
+            if name != "out" and type(value) is np.ndarray and value is drawn.get("out"):
+                copies["out"] = copies[name]
 
     def judge_memory(self, failed: bool = False) -> None:
         for name, placed in self.pencil.placed.items():
@@ -268,12 +262,12 @@ def say(**message: Any) -> None:
 REPORT = 1
 
 
-def attempt(seed: int, name: str, number: int, plant: str | None) -> dict[str, Any]:
+def attempt(seed: int, name: str, number: int, options: argparse.Namespace) -> dict[str, Any]:
     """Draws a call and makes it; what there is to tell."""
     one: Attempt | None = None
     try:
-        one = Attempt(seed, name, number)
-        one.plant = plant is not None and one.target.name == plant
+        one = Attempt(seed, name, number, options.wrong)
+        one.plant = one.target.name == options.plant
         return {"answered": one.run()}
     except Finding as finding:
         spoiled = f" (spoiled: {one.spoiled})" if one and one.spoiled else ""
@@ -294,7 +288,7 @@ def work(options: argparse.Namespace, names: list[str]) -> None:
     while options.calls is None or number < options.calls:
         name = name_of(options.seed, number, names)
         say(begin=number, name=name)
-        result = attempt(options.seed, name, number, options.plant)
+        result = attempt(options.seed, name, number, options)
         say(end=number, **result)
         number += options.jobs
     say(done=True)
@@ -315,7 +309,7 @@ class Watcher:
 
     def start(self, job: int, number: int) -> None:
         o = self.options
-        command = [sys.executable, __file__, "--worker", "--seed", o.seed, "--jobs", o.jobs, "--start", number]
+        command = [sys.executable, __file__, "--worker", "--seed", o.seed, "--jobs", o.jobs, "--start", number, "--wrong", o.wrong]
         command += ["--only", ",".join(self.names)] + (["--calls", o.calls] if o.calls is not None else [])
         command += ["--plant", o.plant] if o.plant else []
         log = open(Path(o.log) / f"fuzz-{job}.log", "w") if o.log else open(os.devnull, "w")  # noqa: SIM115, PTH123
@@ -362,7 +356,7 @@ class Watcher:
 
     def drawn(self, state: dict[str, Any]) -> str:
         try:
-            return Attempt(self.options.seed, state["name"], state["number"]).snippet()
+            return Attempt(self.options.seed, state["name"], state["number"], self.options.wrong).snippet()
         except Exception as error:  # noqa: BLE001
             return f"# cannot be drawn again: {error!r}"
 
@@ -371,7 +365,8 @@ class Watcher:
         key = (name, kind, signature)
         self.findings[key] = self.findings.get(key, 0) + 1
         if self.findings[key] == 1:
-            again = f"python tests/fuzz/fuzz.py --seed {self.options.seed} --only '{name}' --call {number}"
+            wrong = "" if self.options.wrong == 0.25 else f" --wrong {self.options.wrong}"
+            again = f"python tests/fuzz/fuzz.py{wrong} --seed {self.options.seed} --only '{name}' --call {number}"
             indented = "\n".join("      " + line for line in f"{text}\n{snippet}".split("\n"))
             print(f"FOUND {kind}: {name}\n    {again}\n{indented}", flush=True)
 
@@ -412,6 +407,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="functions, separated by commas")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--call", type=int, help="one call of the function --only names, in this process")
+    parser.add_argument("--wrong", type=float, default=0.25, help="share of calls with a wrong argument")
     parser.add_argument("--plant", help="a function whose last element is off by a bit: the fuzzer must find it")
     parser.add_argument("--log", help="folder for what the processes print")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -426,7 +422,7 @@ def main() -> int:
         work(options, names)
         return 0
     if options.call is not None:
-        result = attempt(options.seed, names[0], options.call, options.plant)
+        result = attempt(options.seed, names[0], options.call, options)
         print("\n".join(str(v) for v in result.values()))
         return int("kind" in result)
     if options.seconds is None and options.calls is None:

@@ -78,10 +78,6 @@ class Placed:
     def freeze(self) -> None:
         self.array.flags.writeable = False
 
-    def original(self) -> np.ndarray:
-        """A dense copy of what was there before the call."""
-        return np.array(self._over(self.before, self.array.shape, self.array.dtype), order="C")
-
     def problem(self, written: bool) -> str | None:
         """What the call did to this memory that it should not have."""
         expected = self.before
