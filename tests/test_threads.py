@@ -197,7 +197,7 @@ FORK = """
     def busy():
         while not stop.is_set():
             rk.l1_norm(x)
-    threads = [threading.Thread(target=busy) for _ in range({busy})]
+    threads = [threading.Thread(target=busy, daemon=True) for _ in range({busy})]
     for t in threads: t.start()
     for i in range({forks}):
         pid = os.fork()

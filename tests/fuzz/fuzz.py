@@ -22,6 +22,7 @@ import os
 import re
 import resource
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -34,14 +35,14 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import numpy as np  # noqa: E402
+import numpy as np
+from pencil import Made, Pencil
+from spoil import spoil, spoil_out
+from targets import OF_NUMPY, TARGETS, Call, Target, missing, parts_of
 
-import regkern as rk  # noqa: E402
-import regkern.reference as ref  # noqa: E402
-from comparing import assert_same_bits  # noqa: E402
-from pencil import Made, Pencil  # noqa: E402
-from spoil import spoil, spoil_out  # noqa: E402
-from targets import TARGETS, Call, Target, missing, parts_of  # noqa: E402
+import regkern as rk
+import regkern.reference as ref
+from comparing import assert_same_bits
 
 ISAS = rk.show_config("dict")["isas"]
 TEAMS = (1, 2, 3, 7)
@@ -96,8 +97,8 @@ class Attempt:
                 for name, value in arguments.items():
                     if isinstance(value, list | tuple | float) and name in self.pencil.placed:
                         arguments[name] = np.asarray(value)  # the reference takes arrays alone
-                    elif isinstance(value, np.floating):
-                        arguments[name] = float(value)  # and numbers that do not narrow
+                    elif isinstance(value, np.floating | np.integer):
+                        arguments[name] = value.item()  # and numbers that do not narrow
                 result = self.target.function(ref)(**arguments)
                 parts_of(result)
                 return result, arguments
@@ -111,7 +112,11 @@ class Attempt:
             return
         p, alias = self.pencil, self.call.out_for
         operand = self.call.arguments.get(alias) if alias else None
-        same = alias in p.placed and operand is p.placed[alias].array and (operand.shape, operand.dtype) == (first.shape, first.dtype)
+        same = (
+            alias in p.placed
+            and operand is p.placed[alias].array
+            and (operand.shape, operand.dtype) == (first.shape, first.dtype)
+        )
         if same and 0 not in p.placed[alias].strides and p.chance(0.35):
             self.call.arguments["out"] = operand
             self.call.writes += (alias,)
@@ -183,6 +188,8 @@ class Attempt:
         rk._core.set_isa(self.isas[which])
         with rk.threads(self.teams[which]), warnings.catch_warnings():
             warnings.simplefilter("error")
+            if self.target.name in OF_NUMPY:
+                warnings.simplefilter("ignore", RuntimeWarning)
             try:
                 result = self.target.function(rk)(**arguments)
             except Exception as error:  # noqa: BLE001
@@ -217,7 +224,10 @@ class Attempt:
 
     def snippet(self) -> str:
         """Python that does it again."""
-        lines = ["import numpy as np, regkern as rk", f"rk._core.set_isa({self.isas[0]!r}); rk.set_num_threads({self.teams[0]})"]
+        lines = [
+            "import numpy as np, regkern as rk",
+            f"rk._core.set_isa({self.isas[0]!r}); rk.set_num_threads({self.teams[0]})",
+        ]
         parts = []
         for name, value in self.call.arguments.items():
             placed = next((n for n, m in self.pencil.placed.items() if m.array is value), None)
@@ -235,7 +245,9 @@ class Attempt:
 
 def known_refusal(name: str, message: str) -> bool:
     """What the numbers drawn here are refused for by right: they depend on each other, or on the data."""
-    return bool(re.search(r"weights|eps|gamma|step|rows|lower|nesterov|pixels|sum|axis of w|group_size|indptr|ind", message))
+    return bool(
+        re.search(r"weights|eps|gamma|step|rows|lower|nesterov|pixels|sum|axis of w|group_size|indptr|ind", message)
+    )
 
 
 def planted(result: Any) -> Any:
@@ -268,6 +280,8 @@ def attempt(seed: int, name: str, number: int, options: argparse.Namespace) -> d
     try:
         one = Attempt(seed, name, number, options.wrong)
         one.plant = one.target.name == options.plant
+        if name == options.plant_crash:
+            os.kill(os.getpid(), signal.SIGSEGV)
         return {"answered": one.run()}
     except Finding as finding:
         spoiled = f" (spoiled: {one.spoiled})" if one and one.spoiled else ""
@@ -309,13 +323,36 @@ class Watcher:
 
     def start(self, job: int, number: int) -> None:
         o = self.options
-        command = [sys.executable, __file__, "--worker", "--seed", o.seed, "--jobs", o.jobs, "--start", number, "--wrong", o.wrong]
+        command = [
+            sys.executable,
+            __file__,
+            "--worker",
+            "--seed",
+            o.seed,
+            "--jobs",
+            o.jobs,
+            "--start",
+            number,
+            "--wrong",
+            o.wrong,
+        ]
         command += ["--only", ",".join(self.names)] + (["--calls", o.calls] if o.calls is not None else [])
-        command += ["--plant", o.plant] if o.plant else []
-        log = open(Path(o.log) / f"fuzz-{job}.log", "w") if o.log else open(os.devnull, "w")  # noqa: SIM115, PTH123
-        child = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE if not o.log else log)
+        for option in ("plant", "plant_crash"):
+            command += [f"--{option.replace('_', '-')}", getattr(o, option)] if getattr(o, option) else []
+        log = open(Path(o.log) / f"fuzz-{job}.log", "w") if o.log else open(os.devnull, "w")  # noqa: SIM115
+        child = subprocess.Popen(
+            [str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE if not o.log else log
+        )
         os.set_blocking(child.stdout.fileno(), False)  # type: ignore[union-attr]
-        state = {"job": job, "child": child, "number": number, "name": "", "text": b"", "heard": time.monotonic(), "log": log}
+        state = {
+            "job": job,
+            "child": child,
+            "number": number,
+            "name": "",
+            "text": b"",
+            "heard": time.monotonic(),
+            "log": log,
+        }
         self.selector.register(child.stdout, selectors.EVENT_READ, state)
 
     def listen(self, state: dict[str, Any]) -> None:
@@ -350,7 +387,9 @@ class Watcher:
             self.found(state["name"], state["number"], "crash between calls", f"{what}\n{said}", "")
         else:
             self.calls += 1
-            self.found(state["name"], state["number"], "hang" if hung else "crash", f"{what}\n{said}", self.drawn(state))
+            self.found(
+                state["name"], state["number"], "hang" if hung else "crash", f"{what}\n{said}", self.drawn(state)
+            )
         self.restarts += 1
         self.start(state["job"], state["number"] + self.options.jobs)
 
@@ -361,7 +400,7 @@ class Watcher:
             return f"# cannot be drawn again: {error!r}"
 
     def found(self, name: str, number: int, kind: str, text: str, snippet: str) -> None:
-        signature = re.sub(r"0x[0-9a-f]+|[-+]?\d[\d.e+-]*|\[.*?\]|'[^']*'", "#", text.split("\n")[0])[:70]
+        signature = re.sub(r"0x[0-9a-f]+|[-+]?\d[\d.e+-]*|\[.*?\]|'[^']*'", "#", text.split("\n", maxsplit=1)[0])[:70]
         key = (name, kind, signature)
         self.findings[key] = self.findings.get(key, 0) + 1
         if self.findings[key] == 1:
@@ -409,6 +448,7 @@ def main() -> int:
     parser.add_argument("--call", type=int, help="one call of the function --only names, in this process")
     parser.add_argument("--wrong", type=float, default=0.25, help="share of calls with a wrong argument")
     parser.add_argument("--plant", help="a function whose last element is off by a bit: the fuzzer must find it")
+    parser.add_argument("--plant-crash", help="a function that ends the process")
     parser.add_argument("--log", help="folder for what the processes print")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--start", type=int, help=argparse.SUPPRESS)

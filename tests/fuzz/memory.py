@@ -94,7 +94,9 @@ class Placed:
         """Python that makes the array."""
         a = self.array
         if a.size > 48:
-            return [f"{name} = drawn[{name!r}]  # {a.dtype} {a.shape}, {self.layout}, strides {self.strides}, {self.fence}"]
+            return [
+                f"{name} = drawn[{name!r}]  # {a.dtype} {a.shape}, {self.layout}, strides {self.strides}, {self.fence}"
+            ]
         values = f"np.array({np.array(a).tolist()!r}, np.{a.dtype})"
         if self.layout == DENSE:
             return [f"{name} = {values}  # {self.fence}"]

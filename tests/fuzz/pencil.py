@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from memory import DENSE, LAYOUTS, READ_ONLY_LAYOUTS, Placed, Shape
 
 # Around vectors (4 to 64 lanes), runs of 1024 and blocks of 4096 elements.

@@ -5,13 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from pencil import Made, Pencil
 from targets import Call
 
 NUMBERS: list[Any] = [None, "0.5", True, np.True_, 1j, [0.5], np.array([0.5, 0.5]), object(), {}]
 NUMBERS += [np.nan, np.inf, -np.inf, -1.0, -0.5, -1, 1.5, 2, 10**400, -(2**70), np.float16(0.5), np.float32(0.5)]
-INTS: list[Any] = [None, "1", True, 1.0, 1.5, 1j, [1], np.nan, -1, 0, -(10**6), 2**70, np.int8(1), np.array(1), object()]
+INTS: list[Any] = [
+    None,
+    "1",
+    True,
+    1.0,
+    1.5,
+    1j,
+    [1],
+    np.nan,
+    -1,
+    0,
+    -(10**6),
+    2**70,
+    np.int8(1),
+    np.array(1),
+    object(),
+]
 TEXTS: list[Any] = [None, 3, "nonsense", "", ["a"], b"none", True, np.str_("none")]
 FLAGS: list[Any] = [None, 0, 1, "yes", np.True_, 1.0, [True]]
 OTHERS: list[Any] = [None, 3, -1, 0.5, "abc", True, [], {}, (), object(), [[1.0], [1.0, 2.0]], np.nan, [None], "1"]
