@@ -90,10 +90,7 @@ class Pencil:
 
     def place(self, name: str, values: np.ndarray, read_only: bool = True) -> np.ndarray:
         """The values in memory of any layout, beside a fence."""
-        if self.chance(0.45):
-            layout = DENSE
-        else:
-            layout = self.one_of(READ_ONLY_LAYOUTS if read_only else LAYOUTS)
+        layout = DENSE if self.chance(0.45) else self.one_of(READ_ONLY_LAYOUTS if read_only else LAYOUTS)
         slack = self.integer(1, values.dtype.itemsize) if self.chance(0.15) else 0
         self.placed[name] = Placed(values, layout, self.chance(0.75), slack, self.rng)
         return self.placed[name].array

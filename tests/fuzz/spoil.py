@@ -46,7 +46,7 @@ def no_array(a: np.ndarray, p: Pencil) -> Any:
         lambda: a.astype(np.float64 if a.dtype == np.float32 else np.float32),
         lambda: np.ma.masked_array(a, np.zeros(a.shape, bool)),
         lambda: a[None],
-        lambda: a.ravel(),
+        a.ravel,
         lambda: np.append(a.ravel(), a.dtype.type(0)),
         lambda: a[..., :-1] if a.ndim else a[None],
         lambda: a.T,
