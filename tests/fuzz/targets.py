@@ -872,7 +872,7 @@ def augment_call(p: Pencil, name: str) -> Call:
             assert off.max(initial=0) <= 1
             assert np.sum(off) <= 1e-3 * off.size + 2, int(np.sum(off))
         else:
-            sigma = np.max(np.abs(arguments.get("sigma", 0)), initial=0) if name == "gaussian_noise" else 0
+            sigma = np.max(np.asarray(arguments.get("sigma", 0), float), initial=0) if name == "gaussian_noise" else 0
             assert_within(g, e, near, np.float32(max(4, 7 * sigma)))
 
     arguments |= {"images": images} | ({"layout": "NCHW"} if planar else {})
