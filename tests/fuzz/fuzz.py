@@ -86,7 +86,8 @@ class Attempt:
                 return np.array(value, order="C")
             return value
 
-        return {name: one(value) for name, value in self.call.arguments.items()}
+        with np.errstate(all="ignore"):
+            return {name: one(value) for name, value in self.call.arguments.items()}
 
     def expected(self) -> tuple[Any, dict[str, Any]]:
         """What the reference makes of copies; an exception is a result, too."""
@@ -138,7 +139,7 @@ class Attempt:
         arguments = self.made(rk, dense=False)
         got = self.native(arguments, 0)
         if isinstance(got, Exception):
-            self.judge_error(got, expected)
+            self.judge_error(got)
             return False
         self.judge_memory()
         parts = parts_of(got)
@@ -208,7 +209,7 @@ class Attempt:
             if (problem := placed.problem(written=not failed and name in self.call.writes)) is not None:
                 raise Finding("written before an error" if failed else "written", f"{name}: {problem}")
 
-    def judge_error(self, error: Exception, expected: Any) -> None:
+    def judge_error(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {str(error)[:300]}"
         if isinstance(error, Warning):
             raise Finding("warning", text)
@@ -219,7 +220,7 @@ class Attempt:
         if not MESSAGE.match(str(error)):
             raise Finding("message", text)
         self.judge_memory(failed=True)
-        if self.spoiled is None and "out" not in str(error)[:60] and not known_refusal(self.target.name, str(error)):
+        if self.spoiled is None and "out must be aligned" not in str(error):  # pictures are written by whole numbers
             raise Finding("refused", text)
 
     def snippet(self) -> str:
@@ -241,13 +242,6 @@ class Attempt:
                 with np.printoptions(threshold=20):
                     parts.append(f"{name}={value!r}")
         return "\n".join([*lines, f"{self.target.text}({', '.join(parts)})"])
-
-
-def known_refusal(name: str, message: str) -> bool:
-    """What the numbers drawn here are refused for by right: they depend on each other, or on the data."""
-    return bool(
-        re.search(r"weights|eps|gamma|step|rows|lower|nesterov|pixels|sum|axis of w|group_size|indptr|ind", message)
-    )
 
 
 def planted(result: Any) -> Any:

@@ -97,7 +97,7 @@ def redrawn(p: Pencil, name: str, value: Any, function: str) -> Any:
     if type(value) is bool:
         return p.chance(0.5)
     if type(value) is float and name in RANGES and p.chance(0.6):
-        return p.number(**RANGES[name])
+        return p.number(**RANGES[name] | ({"open_low": True} if (function, name) == ("ftrl_step", "lr") else {}))
     return value
 
 
