@@ -350,7 +350,7 @@ def close_rows(p: Pencil) -> Close | None:
         x, (got,), (expected,) = arguments["x"], got, expected
         assert got.dtype == expected.dtype
         largest = max(float(np.max(np.abs(a), initial=0)) for a in (x, expected))
-        bound = 8 * float(np.finfo(x.dtype).eps) * largest
+        bound = 8 * (float(np.finfo(x.dtype).eps) * largest + float(np.finfo(x.dtype).smallest_subnormal))
         bound *= max(1, x.size / 64) if x.dtype == np.float64 else 1
         error = np.abs(got.astype(float) - expected)
         assert np.array_equal(np.isfinite(got), np.isfinite(expected))
