@@ -25,6 +25,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -314,6 +315,7 @@ class Watcher:
         self.findings: dict[tuple[str, str, str], int] = {}
         self.begin = time.monotonic()
         self.selector = selectors.DefaultSelector()
+        self.folder = Path(options.log or tempfile.mkdtemp(prefix="fuzz-"))
 
     def start(self, job: int, number: int) -> None:
         o = self.options
@@ -333,10 +335,9 @@ class Watcher:
         command += ["--only", ",".join(self.names)] + (["--calls", o.calls] if o.calls is not None else [])
         for option in ("plant", "plant_crash"):
             command += [f"--{option.replace('_', '-')}", getattr(o, option)] if getattr(o, option) else []
-        log = open(Path(o.log) / f"fuzz-{job}.log", "w") if o.log else open(os.devnull, "w")  # noqa: SIM115
-        child = subprocess.Popen(
-            [str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE if not o.log else log
-        )
+        log = self.folder / f"fuzz-{job}-{number}.log"
+        with log.open("wb") as printed:
+            child = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=printed)
         os.set_blocking(child.stdout.fileno(), False)  # type: ignore[union-attr]
         state = {
             "job": job,
@@ -373,7 +374,7 @@ class Watcher:
         code = child.wait()
         if code == 0 and not hung:
             return
-        text = (child.stderr.read() if child.stderr else Path(state["log"].name).read_bytes()).decode(errors="replace")
+        text = state["log"].read_text(errors="replace")
         reports = re.findall(r"^.*(?:ERROR: |WARNING: |runtime error: |SUMMARY: ).*$", text, re.MULTILINE)
         said = "\n".join(reports[:4]) or text[-500:]
         what = "hangs" if hung else f"ended the process with {code}"

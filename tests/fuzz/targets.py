@@ -332,7 +332,7 @@ def _(p: Pencil) -> Call:
         s, far = softmax_of(arguments["x"])
         g = np.abs(np.where(np.asarray(mask), dy.astype(np.float64) * mask.scale, 0))
         scale = s * (g + (g * s).sum(axis=-1, keepdims=True)) * np.max(far, axis=-1, keepdims=True, initial=1)
-        assert_within(got[0], expected[0], 8, scale)
+        assert_within(got[0], expected[0], 16 if dy.dtype == np.float64 else 8, scale)  # the reference rounds, too
 
     arguments = {"dy": p.array("dy", shape), "x": p.array("x", shape), "mask": mask_of(p, shape)}
     return Call(arguments, out_for="dy", close=close if judged else None)
