@@ -1,0 +1,45 @@
+"""The fuzzer in short: a fixed number of calls, the same each time; .ci/sanitize runs it for minutes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cases
+
+PROGRAM = Path(__file__).parent / "fuzz.py"
+GATED = ",".join(sorted({case.function for case in cases.CASES}))  # their arguments are judged by the compiled module
+
+
+def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [("--wrong", "0"), ("--wrong", "1", "--only", GATED)], ids=["legal", "wrong"])
+def test_calls_keep_the_laws(arguments: tuple[str, ...]) -> None:
+    done = fuzz("--calls", "500", "--seed", "7", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("500 calls of ")
+
+
+def test_a_wrong_bit_is_found() -> None:
+    done = fuzz("--calls", "60", "--seed", "7", "--only", "prox_l1,layer_norm", "--plant", "prox_l1")
+    assert done.returncode == 1
+    assert "FOUND same bits: prox_l1" in done.stdout
+    assert "rk.prox_l1(x=" in done.stdout  # a line to see it again
+    assert "FOUND same bits: layer_norm" not in done.stdout
+    line = next(line for line in done.stdout.split("\n") if "--call " in line)
+    again = fuzz(*line.split("fuzz.py ")[1].replace("'", "").split(), "--plant", "prox_l1")
+    assert again.returncode == 1
+    assert again.stdout.startswith("same bits")
+
+
+def test_a_process_that_dies_is_reported_and_replaced() -> None:
+    done = fuzz("--calls", "40", "--seed", "7", "--only", "prox_l1,prox_ridge", "--plant-crash", "prox_ridge")
+    assert done.returncode == 1
+    assert "FOUND crash: prox_ridge" in done.stdout
+    assert "40 calls of 2 functions" in done.stdout
