@@ -174,7 +174,8 @@ void visit(Dtype dtype, Body&& body) {
   }
 }
 
-// Takes the GIL back. Where the interpreter has ended meanwhile, a daemon thread stops here and never returns.
+// Takes the GIL back. Where the interpreter has ended meanwhile, a daemon thread stops here and never
+// returns.
 void lock_again(PyThreadState* state) noexcept;
 
 // Releases the GIL for the scope if the work is worth it: below some thousand elements the release costs more

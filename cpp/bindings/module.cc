@@ -2,8 +2,8 @@
 
 #include "module.h"
 
-// pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it, and alone is
-// seen from outside.
+// pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it, and
+// alone is seen from outside.
 #pragma GCC diagnostic ignored "-Wattributes"
 extern "C" __attribute__((visibility("hidden"))) PyObject* enter_module();
 #define PyInit__core enter_module
