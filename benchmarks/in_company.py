@@ -6,7 +6,7 @@ with one thread, and with as many as there are cores. Each contender is a proces
 turns, some batches each, while other processes keep no core, one, or all of them busy; two of the same kind run at
 once; or four Python threads of one process do.
 
-    python benchmarks/in_company.py                  # all, some ten minutes; torch only where it is installed
+    python benchmarks/in_company.py                  # all, a quarter of an hour; torch only where it is installed
     python benchmarks/in_company.py --quick          # a few rounds of everything, to see that it runs
     python benchmarks/in_company.py --only quiet --sizes medium --rounds 40
 
@@ -48,9 +48,9 @@ class Size:
 
 
 SIZES = {
-    "small": Size((64, 128, 128, 10), 32, 200),
-    "medium": Size((64, 512, 512, 10), 64, 28),  # as many as 1,797 scans of digits have
-    "large": Size((784, 2048, 2048, 10), 256, 3),
+    "small": Size((64, 128, 128, 10), 32, 600),
+    "medium": Size((64, 512, 512, 10), 64, 112),  # four epochs of the 1,797 scans of digits
+    "large": Size((784, 2048, 2048, 10), 256, 4),
 }
 
 
@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=COMPANIES, metavar="COMPANY", help=f"of {list(COMPANIES)}")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--json", metavar="FILE", help="write the seconds of every turn")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)

@@ -287,9 +287,10 @@ void run(Team team, const Region& region) {
   const bool free = governed.load(std::memory_order_relaxed);
   if (free) {
     team.size = std::max(team.size - caller.others, 1);
-    if (team.size == 1 || crowded(start) || !governor().invites(expected, start)) {
+    if (team.size == 1 || crowded(start) || !governor().invites(expected, start) ||
+        !forecast().prefers_team(place)) {
       region.body(region.context, 0, region.n);
-      forecast().see(place, now() - start);
+      forecast().see_alone(place, now() - start);
       return;
     }
   }
@@ -301,14 +302,11 @@ void run(Team team, const Region& region) {
   } else {
     run_with_pool(job);
   }
-  const Time end = now(), beside = end - start - job.busy(), alone = forecast().seen(place);
-  forecast().guess(place, job.serial());
-  if (free) {
-    // What helpers did is worth what it would have taken here; or more, where together they have the cache
-    // for it. Interruptions of this thread are no fault of theirs.
-    const Time saved = std::max(job.helped() - beside, alone == 0 ? -beside : alone - (end - start));
-    governor().learn(alone != 0 ? alone : job.serial(), saved, end);
-  }
+  const Time end = now(), beside = end - start - job.busy();
+  forecast().see_team(place, end - start, job.serial());
+  // What helpers did is worth what it would have taken here. That this thread was interrupted is no fault of
+  // theirs.
+  if (free) governor().learn(job.serial(), job.helped() - beside, end);
   job.rethrow();
 }
 

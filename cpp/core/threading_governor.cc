@@ -13,6 +13,13 @@ constexpr Time kHold = 50;        // times the loss, and at least
 constexpr Time kHoldWork = 20;    // times the work: what went along to other caches has to come back
 constexpr Time kWorthwhile = 10;  // a team that saves less than a tenth takes cores that others may need
 
+// What takes longer than before may have been interrupted: that is believed by and by.
+void see(std::atomic<Time>& least, Time took) {
+  const Time before = least.load(std::memory_order_relaxed);
+  const Time after = before == 0 || took < before ? took : before + (took - before) / 8;
+  least.store(std::max<Time>(after, 1), std::memory_order_relaxed);
+}
+
 }  // namespace
 
 Time now() {
@@ -31,25 +38,26 @@ std::size_t Forecast::place(const void* site, std::size_t n, std::size_t bytes) 
 }
 
 Time Forecast::expected(std::size_t place) const {
-  return std::abs(serial_[place].load(std::memory_order_relaxed));
+  const Time seen = places_[place].alone.load(std::memory_order_relaxed);
+  return seen != 0 ? seen : places_[place].guess.load(std::memory_order_relaxed);
 }
 
-Time Forecast::seen(std::size_t place) const {
-  return std::max<Time>(serial_[place].load(std::memory_order_relaxed), 0);
+bool Forecast::prefers_team(std::size_t place) {
+  constexpr std::uint32_t kTeamsFirst = 3, kOtherWay = 64;  // the first runs touch new memory
+  Place& mine = places_[place];
+  const std::uint32_t run = mine.runs.fetch_add(1, std::memory_order_relaxed);
+  const Time alone = mine.alone.load(std::memory_order_relaxed),
+             team = mine.team.load(std::memory_order_relaxed);
+  if (alone == 0) return run < kTeamsFirst;
+  const bool better = team < alone - alone / kWorthwhile;
+  return better != (run % kOtherWay == kOtherWay - 1);
 }
 
-void Forecast::see(std::size_t place, Time serial) {
-  std::atomic<Time>& mine = serial_[place];
-  const Time before = mine.load(std::memory_order_relaxed);
-  // What takes longer may have been interrupted: that is believed by and by.
-  const Time after = before <= 0 || serial < before ? serial : before + (serial - before) / 8;
-  mine.store(std::max<Time>(after, 1), std::memory_order_relaxed);
-}
+void Forecast::see_alone(std::size_t place, Time took) { see(places_[place].alone, took); }
 
-void Forecast::guess(std::size_t place, Time serial) {
-  if (serial_[place].load(std::memory_order_relaxed) <= 0) {
-    serial_[place].store(std::min<Time>(-serial, -1), std::memory_order_relaxed);
-  }
+void Forecast::see_team(std::size_t place, Time took, Time guess) {
+  see(places_[place].team, took);
+  places_[place].guess.store(guess, std::memory_order_relaxed);
 }
 
 bool crowded([[maybe_unused]] Time at) {

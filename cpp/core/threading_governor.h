@@ -21,21 +21,26 @@ using Time = std::int64_t;
 
 Time now();
 
-// What pieces of work have taken on one thread: the least lately.
+// What pieces of work have taken, alone and with a team: the least lately.
 class Forecast {
  public:
   // Where it is kept what a piece of code took with so much work. Two that share a place mislead each other,
   // and no more than that.
   std::size_t place(const void* site, std::size_t n, std::size_t bytes) const;
-  // Seen, or guessed; 0: neither.
+  // On one thread, as seen there or as guessed by a team; 0: neither.
   Time expected(std::size_t place) const;
-  Time seen(std::size_t place) const;  // 0: not seen
-  void see(std::size_t place, Time serial);
-  void guess(std::size_t place, Time serial);
+  // Whether a team does this work in nine tenths of the time or less: both ways are tried now and then.
+  bool prefers_team(std::size_t place);
+  void see_alone(std::size_t place, Time took);
+  void see_team(std::size_t place, Time took, Time guess);
 
  private:
   static constexpr std::size_t kPlaces = 4096;
-  std::array<std::atomic<Time>, kPlaces> serial_{};  // guesses are negative
+  struct Place {
+    std::atomic<Time> alone{0}, team{0}, guess{0};  // 0: not seen
+    std::atomic<std::uint32_t> runs{0};
+  };
+  std::array<Place, kPlaces> places_;
 };
 
 // Whether this thread has lately had to wait for a core that others were on. It tells from 20 ms or more at a

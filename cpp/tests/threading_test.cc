@@ -55,17 +55,32 @@ TEST(Forecast, TheLeastLately) {
   EXPECT_NE(place, forecast.place(&other, 1000, 4000));
   EXPECT_NE(place, forecast.place(&site, 1001, 4000));
   EXPECT_EQ(forecast.expected(place), 0);
-  forecast.guess(place, 500);
+  forecast.see_team(place, 300, 500);
   EXPECT_EQ(forecast.expected(place), 500);
-  EXPECT_EQ(forecast.seen(place), 0);
-  forecast.see(place, 800);
-  EXPECT_EQ(forecast.seen(place), 800);
-  forecast.guess(place, 500);
-  EXPECT_EQ(forecast.expected(place), 800) << "a guess does not change what was seen";
-  forecast.see(place, 1600);
-  EXPECT_EQ(forecast.seen(place), 900);
-  forecast.see(place, 400);
-  EXPECT_EQ(forecast.seen(place), 400);
+  forecast.see_alone(place, 800);
+  EXPECT_EQ(forecast.expected(place), 800) << "what was seen counts, not what a team guessed";
+  forecast.see_alone(place, 1600);
+  EXPECT_EQ(forecast.expected(place), 900);
+  forecast.see_alone(place, 400);
+  EXPECT_EQ(forecast.expected(place), 400);
+}
+
+TEST(Forecast, PrefersWhatWasFasterAndTriesTheOtherWayNowAndThen) {
+  Forecast forecast;
+  for (const bool team_is_better : {true, false}) {
+    const std::size_t place = team_is_better ? 1 : 2;
+    int teams = 0;
+    for (int run = 0; run < 640; ++run) {
+      const bool team = forecast.prefers_team(place);
+      teams += team;
+      if (team) {
+        forecast.see_team(place, team_is_better ? 500 : 950, 1000);
+      } else {
+        forecast.see_alone(place, 1000);
+      }
+    }
+    EXPECT_EQ(teams, team_is_better ? 640 - 10 - 1 : 10 + 3);
+  }
 }
 
 class Teams : public testing::Test {
