@@ -120,6 +120,17 @@ def test_layouts_single_images_and_out(f: ModuleType, name: str, dtype: type, rn
         assert function(x[:0], **arguments).dtype == y.dtype
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_images_of_a_pixel_and_pixels_that_overlap(name: str, dtype: type, rng: np.random.Generator) -> None:
+    """The strides of a channel alone do not tell where the pixels are."""
+    box = dict.fromkeys(("top", "left"), 0) | dict.fromkeys(("height", "width"), 1)  # a part of the one pixel
+    function, arguments = getattr(NATIVE, name), CALLS[name] | (box if name == "resized_crop" else {})
+    wide = images(rng, dtype, (3, 2, 2, 6))
+    windows = np.lib.stride_tricks.sliding_window_view(images(rng, dtype, (3, 7, 10)), 3, axis=2)
+    for x in (wide[:, :1, :1, ::2], wide[:, :1, ::2, :3], windows):
+        assert_same_bits(function(x, **arguments), function(np.array(x, order="C"), **arguments), x.shape)
+
+
 def test_gray_images_have_two_axes(f: ModuleType, dtype: type, rng: np.random.Generator) -> None:
     x = images(rng, dtype, (7, 8))
     for name, arguments in CALLS.items():
@@ -179,6 +190,7 @@ def test_where(f: ModuleType, name: str, dtype: type, rng: np.random.Generator) 
     assert_same_bits(y[1], x[1])
     assert_same_bits(y[::2], getattr(f, name)(x)[::2])
     assert_same_bits(getattr(f, name)(x, where=False), x)
+    assert getattr(f, name)(x[:0], where=[]).shape == (0, *x.shape[1:])
 
 
 # --- laws of geometry ---

@@ -341,6 +341,16 @@ def test_masks_that_the_caller_stores(shape: tuple[int, ...], isa: str, dtype: t
         )
 
 
+@pytest.mark.parametrize("scale", [1e39, 0.0, -0.0])
+def test_scales_at_the_ends_of_the_range(scale: float, dtype: type) -> None:
+    """What is dropped is +0.0 whatever the scale is; what is kept is Inf where the product is."""
+    dy, mask = np.array([1, -1, 2, -2], dtype), np.array([True, True, False, False])
+    got = rk.dropout_backward(dy, mask, scale=scale)
+    assert_same_bits(got[2:], np.zeros(2, dtype))
+    assert np.isinf(got[:2]).all() == (scale == 1e39 and dtype is np.float32)
+    assert_same_bits(ref.dropout_backward(dy, mask, scale=scale), got)
+
+
 def test_bad_masks_and_shapes() -> None:
     x = np.ones((4, 3, 5, 5), np.float32)
     mask = rk.DropoutMask(1, 0, x.shape, 0.5)

@@ -54,9 +54,9 @@ def test_bias_dropout_add(shape: tuple[int, ...], isa: str, dtype: type, rng: np
     assert_same_bits(inference, residual + (x + bias))
 
 
-def test_bias_dropout_add_in_any_memory(dtype: type, rng: np.random.Generator) -> None:
-    shape = (6, 5, 211)
-    x, residual, bias = normals(shape, dtype, rng), normals(shape, dtype, rng), normals((211,), dtype, rng)
+@pytest.mark.parametrize("shape", [(6, 5, 211), (60, 582)], ids=str)  # one block of sums, and several
+def test_bias_dropout_add_in_any_memory(shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> None:
+    x, residual, bias = normals(shape, dtype, rng), normals(shape, dtype, rng), normals(shape[-1:], dtype, rng)
     expected, mask = rk.bias_dropout_add(x, bias, residual, 0.3, rng=1)
     dx, dbias = rk.bias_dropout_add_backward(x, mask)
     for layout, a in layouts(x):
@@ -70,7 +70,7 @@ def test_bias_dropout_add_in_any_memory(dtype: type, rng: np.random.Generator) -
         assert_same_bits(rk.bias_dropout_add(x, a, residual, 0.3, rng=1)[0], expected, layout)
     for layout, a in layouts(np.zeros(shape, dtype)):
         assert_same_bits(rk.bias_dropout_add(x, bias, residual, 0.3, rng=1, out=a)[0], expected, layout)
-        rk.bias_dropout_add_backward(x, mask, out=a)
+        assert_same_bits(rk.bias_dropout_add_backward(x, mask, out=a)[1], dbias, layout)
         assert_same_bits(a, dx, layout)
     inside = x.copy()
     rk.bias_dropout_add(inside, bias, residual, 0.3, rng=1, out=inside)

@@ -119,6 +119,18 @@ def test_rows_in_any_memory(name: str, axis: int | None, dtype: type, rng: np.ra
 
 
 @pytest.mark.parametrize("name", ROWS)
+def test_a_number_at_an_odd_address(name: str, dtype: type) -> None:
+    """An array of rank 0 has no strides that would say so: a sanitizer sees the load."""
+    memory = np.zeros((2, 2 * np.dtype(dtype).itemsize), np.uint8)
+    x, out = (np.ndarray((), dtype, m, 1) for m in memory)
+    x[...] = 3
+    expected = ROWS[name](rk, np.array(3, dtype), 1.5)
+    assert_same_bits(ROWS[name](rk, x, 1.5), expected)
+    assert ROWS[name](rk, x, 1.5, out=out) is out
+    assert_same_bits(np.array(out), expected)
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_instruction_sets_and_teams_give_the_same_bits(name: str, dtype: type, rng: np.random.Generator) -> None:
     long, rows = rng.standard_normal(100_003).astype(dtype), rng.standard_normal((3001, 101)).astype(dtype)
     results = []
@@ -163,6 +175,13 @@ def test_edges(name: str, dtype: type, rng: np.random.Generator) -> None:
             call(rk, x, scale).astype(float) / scale, call(ref, x, scale).astype(float) / scale, atol=1e-6
         )
         assert np.isfinite(call(rk, x, scale)).all()
+
+
+@pytest.mark.parametrize("radius", [1e-45, 1.0])
+def test_nothing_is_the_projection_of_minus_infinity(radius: float, dtype: type) -> None:
+    x = np.full((2, 3), -np.inf, dtype)
+    for module in (rk, ref):
+        assert np.isnan(module.project_simplex(x, radius, axis=1)).all()
 
 
 def test_norms_of_float64_beyond_the_range_of_squares() -> None:

@@ -357,6 +357,20 @@ def test_a_layer_is_before_or_after(module: Any, kind: str) -> None:
     assert found == {False, True}
 
 
+def test_a_pipeline_is_restored_or_not() -> None:
+    made = rk.augment.Collate(rk.augment.RandomCrop(2), rng=3, output="numpy")
+    made.set_epoch(5)
+    state, found = made.__getstate__(), set()
+
+    def restore(empty: Any) -> None:
+        empty.__setstate__(state)
+
+    for thing in every_place(lambda: rk.augment.Collate.__new__(rk.augment.Collate), restore):
+        found.add(bool(vars(thing)))
+        assert not vars(thing) or thing.epoch == 5
+    assert found == {False, True}
+
+
 STRESS = """
 import signal, numpy as np, regkern as rk
 class Alarm(Exception): pass

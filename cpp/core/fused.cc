@@ -40,6 +40,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
+static_assert(kBlock % kDropoutChunk == 0, "what is gathered at once ends where a chunk of sums does");
+
 template <class T>
 constexpr FusedTable<T> kFusedTable = {
     &bias_dropout_add<T>,

@@ -296,9 +296,9 @@ void gradient_in_rows(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T>
       const ParameterRows<T> part(s.channels, dx.data, gamma);
       RowAffine<T> parameters = affine;
       parameters.gamma = part.gamma();
-      std::vector<T> room(elements.dense() ? 0 : 3 * batch * s.length);
-      T *const dy_room = room.data(), *const x_room = dy_room + batch * s.length,
-               *const dx_room = x_room + batch * s.length;
+      const std::size_t size = elements.dense() ? 0 : batch * s.length;
+      std::vector<T> room(3 * size);
+      T *const dy_room = room.data(), *const x_room = dy_room + size, *const dx_room = x_room + size;
       for (std::size_t group = begin; group < end; ++group) {
         const std::size_t last = std::min(cycles, (group + 1) * group_cycles) * cycle;
         const auto [total_gamma, total_beta] = sums_of(group);
@@ -480,9 +480,10 @@ class Matrices {
     const std::size_t begin = unit * sample + part * kColumnRows * width;
     const std::size_t end = std::min(begin + kColumnRows * width, (unit + 1) * sample);
     const std::size_t step = elements.dense() ? end - begin : kColumnSweep * width;
-    std::vector<T> memory(elements.dense() ? 0 : sizeof...(Operands) * step);
+    const std::size_t size = elements.dense() ? 0 : step;
+    std::vector<T> memory(sizeof...(Operands) * size);
     std::array<T*, sizeof...(Operands)> rooms;
-    for (std::size_t i = 0; i < rooms.size(); ++i) rooms[i] = memory.data() + i * step;
+    for (std::size_t i = 0; i < rooms.size(); ++i) rooms[i] = memory.data() + i * size;
     for (std::size_t first = begin; first < end; first += step) {
       body(first, std::min(step, end - first), rooms);
     }

@@ -140,9 +140,10 @@ HWY_INLINE V<DF> blend(V<DF> factor, V<DF> a, V<DF> rest, V<DF> b) {
   return hn::Add(hn::Mul(factor, a), hn::Mul(rest, b));
 }
 
+// One pixel is either: so the strides decide, not where the channels lie.
 template <class T>
 HWY_INLINE bool interleaved(const Row<T>& row) {
-  return row.channel_stride == 1 || row.channels == 1;
+  return row.channels == 1 || (row.channel_stride == 1 && row.pixel_stride == row.channels);
 }
 
 template <class T>

@@ -112,7 +112,7 @@ HWY_INLINE void sum_colors(const uint8_t* p, size_t n, uint64_t* sums, Level lev
 inline double byte_mean_luma(Picture<const uint8_t> x, const uint8_t* tables, ptrdiff_t table_channels) {
   uint64_t sums[3] = {0, 0, 0};
   const bool colors = x.channels == 3;
-  const bool together = colors && x.channel_stride == 1;
+  const bool together = colors && interleaved(row_of(x, 0));
   const bool one_table = together && tables != nullptr && table_channels == 1;
   const auto same = [](auto v) HWY_ATTR { return v; };
   const uint8_t* const ridden = tables;  // a table for all channels rides on the sum
@@ -150,7 +150,7 @@ inline double float_mean_luma(Picture<const float> x, const uint8_t*, ptrdiff_t)
     for (size_t i = 0; i < n; i += kPiece) {
       HWY_ALIGN float values[kPiece + hn::MaxLanes(DF())];
       const size_t m = HWY_MIN(kPiece, n - i);
-      if (x.channel_stride != 1) {
+      if (!interleaved(row_of(x, 0))) {
         const float* const q = p + i;
         map(
             d, m, false, [d](auto r, auto g, auto b) HWY_ATTR { return luma<float>(d, r, g, b); }, values, q,
@@ -213,7 +213,7 @@ inline void byte_min_max(Picture<const uint8_t> x, const uint8_t* tables, ptrdif
                          uint8_t* low, uint8_t* high) {
   memset(low, 0xFF, static_cast<size_t>(x.channels));
   memset(high, 0, static_cast<size_t>(x.channels));
-  const size_t channels = x.channel_stride == 1 ? static_cast<size_t>(x.channels) : 1;
+  const size_t channels = interleaved(row_of(x, 0)) ? static_cast<size_t>(x.channels) : 1;
   for_levels(x, tables, table_channels, [&](ptrdiff_t c, const uint8_t* p, size_t n) HWY_ATTR {
     widen(p, n, channels, low + c, high + c);
   });
@@ -222,7 +222,7 @@ inline void byte_min_max(Picture<const uint8_t> x, const uint8_t* tables, ptrdif
 inline void float_min_max(Picture<const float> image, const uint8_t*, ptrdiff_t, float* low, float* high) {
   const Picture<const float> x = joined(image);
   for (ptrdiff_t c = 0; c < x.channels; ++c) low[c] = high[c] = x.data[c * x.channel_stride];
-  const size_t channels = x.channel_stride == 1 ? static_cast<size_t>(x.channels) : 1;
+  const size_t channels = interleaved(row_of(x, 0)) ? static_cast<size_t>(x.channels) : 1;
   for (ptrdiff_t y = 0; y < x.height; ++y) {
     for_runs(row_of(x, y), [&](ptrdiff_t c, const float* p, size_t n)
                                HWY_ATTR { widen(p, n, channels, low + c, high + c); });
@@ -254,7 +254,7 @@ HWY_INLINE void count_levels(const uint8_t* p, size_t n, LevelCounts& counts) {
 template <class T>
 void histogram(Picture<const T> x, uint32_t* counts) {
   const auto channels = static_cast<size_t>(x.channels);
-  const size_t together = x.channel_stride == 1 ? channels : 1;
+  const size_t together = interleaved(row_of(x, 0)) ? channels : 1;
   memset(counts, 0, channels * augment::kLevels * sizeof(uint32_t));
   if (together > kCountedTogether) {
     return for_levels(x, nullptr, 1, [&](ptrdiff_t first, const uint8_t* p, size_t n) HWY_ATTR {

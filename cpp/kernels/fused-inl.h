@@ -61,7 +61,8 @@ HWY_INLINE void add_to(double* sums, const T* x, size_t n) {
 }
 
 // dx = scale·dy where kept, +0.0 elsewhere; sums[i mod period + j] += dx[i + j] for the elements j of a chunk
-// that starts at i.
+// that starts at i. Chunks end at multiples of their length, wherever a call begins: so the sums are the same
+// in any memory.
 template <class T>
 void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& mask, uint64_t first,
                                double factor, double* sums, size_t period, bool stream) {
@@ -69,11 +70,12 @@ void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& ma
   const Scaled<T> op(KeepMap{factor});
   Decisions decide(mask);
   HWY_ALIGN T block[kDropoutChunk];
-  for_chunks(n, dx, false, [&](size_t at, size_t chunk, bool) HWY_ATTR {
+  for (size_t at = 0, chunk; at < n; at += chunk) {
+    chunk = HWY_MIN(n - at, kDropoutChunk - (first + at) % kDropoutChunk);
     map_kept(chunk, decide(first + at, chunk, dy + at), false, op, static_cast<T*>(block), dy + at);
     add_to(sums + (first + at) % period, block, chunk);
     map(d, chunk, stream, [](auto v) HWY_ATTR { return v; }, dx + at, static_cast<const T*>(block));
-  });
+  }
 }
 
 // --- activations

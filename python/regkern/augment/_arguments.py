@@ -142,11 +142,11 @@ def where_of(function: str, where: ArrayLike | None, n: int) -> NDArray[np.bool_
     if where is None:
         return None
     a = np.asarray(where)
-    if a.dtype != np.bool_:
+    if a.size and a.dtype != np.bool_:
         raise TypeError(f"{function}: where must be bool, got {a.dtype}")
     if a.shape not in ((), (n,)):
         raise ValueError(f"{function}: where must be one bool or have shape ({n},), got shape {a.shape}")
-    return np.array(np.broadcast_to(a, (n,)))
+    return np.array(np.broadcast_to(a, (n,)), np.bool_)
 
 
 def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint64]:

@@ -167,9 +167,8 @@ class Collate:
         return self.__dict__ | {"_epoch": self._epoch if spawning else self.epoch}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._epoch, int):
-            self._epoch = _shared(self._epoch)
+        epoch = state["_epoch"]
+        self.__dict__.update(state | {"_epoch": _shared(epoch) if isinstance(epoch, int) else epoch})
 
     def __repr__(self) -> str:
         return f"Collate({self.transform!r}, rng={self.rng}, output={self.output!r})"

@@ -93,7 +93,9 @@ class GaussianDropoutMask(NoiseHandle):
 
 
 def _select(x: Array, keep: Any, scale: float, out: Array | None) -> Array:
-    return _store(np.where(keep, x, x.dtype.type(0)) * x.dtype.type(scale), out)
+    with np.errstate(over="ignore"):  # Inf for a scale beyond the dtype
+        number = x.dtype.type(scale)
+    return _store(np.multiply(x, number, out=np.zeros(x.shape, x.dtype), where=np.asarray(keep)), out)
 
 
 def dropout(

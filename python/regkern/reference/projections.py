@@ -41,10 +41,10 @@ def simplex_threshold(v: Array, radius: float) -> tuple[float, float]:
     It is the largest v and how far θ is above that, which one number may not hold.
     """
     top = float(np.max(v, initial=-np.inf))
-    if np.isnan(v).any() or top == np.inf:
-        return np.nan, 0.0
     if radius == 0 or v.size == 0:
-        return top, 0.0
+        return (np.nan if np.isnan(v).any() or top == np.inf else top), 0.0
+    if np.isnan(v).any() or np.isinf(top):
+        return np.nan, 0.0
     with np.errstate(over="ignore"):
         u = np.sort(v - top)[::-1]
         thetas = (np.cumsum(u) - radius) / np.arange(1, u.size + 1)
