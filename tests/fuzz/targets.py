@@ -304,7 +304,9 @@ def _(p: Pencil) -> Call:
 def softmax_of(x: np.ndarray) -> tuple[np.ndarray, Any]:
     """Softmax, and what the reference's own rounding of x − max multiplies the bound by."""
     wide = x.astype(np.float64)
-    far = 1 + (wide.max(axis=-1, keepdims=True, initial=-np.inf) - wide if x.dtype == np.float64 else 0)
+    if not x.size:
+        return wide, 1
+    far = 1 + (wide.max(axis=-1, keepdims=True) - wide if x.dtype == np.float64 else 0)
     return scipy.special.softmax(wide, axis=-1), far
 
 
