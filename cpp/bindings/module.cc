@@ -2,8 +2,8 @@
 
 #include "module.h"
 
-// pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it, and alone is
-// seen from outside.
+// pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it, and
+// alone is seen from outside.
 #pragma push_macro("PYBIND11_EXPORT")
 #undef PYBIND11_EXPORT
 #define PYBIND11_EXPORT
