@@ -274,6 +274,8 @@ def test_gaussian_dropout(isa: str, dtype: type, rng: np.random.Generator) -> No
     assert_same_bits(rk.gaussian_dropout(x, 0.0, rng=1)[0], x)
     assert_same_bits(rk.gaussian_dropout(x, 0.5, training=False)[0], x)
     assert pickle.loads(pickle.dumps(mask)) == mask == ref.GaussianDropoutMask(4, 1, x.shape, p)
+    numbers = [np.asarray(module.GaussianDropoutMask(4, 1, (), p)) for module in (rk, ref)]
+    assert_within(numbers[0], numbers[1], 8, 1 + sigma * 8)
     with pytest.raises(ValueError, match=r"^gaussian_dropout: p must be in \[0, 1\), got 1"):
         rk.gaussian_dropout(x, 1)
 

@@ -4,8 +4,9 @@
 
 // pybind11's own entry waits for ever in a sub-interpreter of CPython 3.11, so ours stands before it, and
 // alone is seen from outside.
-#pragma GCC diagnostic ignored "-Wattributes"
-extern "C" __attribute__((visibility("hidden"))) PyObject* enter_module();
+#pragma push_macro("PYBIND11_EXPORT")
+#undef PYBIND11_EXPORT
+#define PYBIND11_EXPORT
 #define PyInit__core enter_module
 PYBIND11_MODULE(_core, m) {
   using namespace regkern::bindings;
@@ -25,6 +26,7 @@ PYBIND11_MODULE(_core, m) {
   register_commit(m);
 }
 #undef PyInit__core
+#pragma pop_macro("PYBIND11_EXPORT")
 
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (PyInterpreterState_Get() != PyInterpreterState_Main()) {

@@ -42,7 +42,7 @@ REGKERN_PLANT void race_of_callers() {
 REGKERN_PLANT int race_in_a_team() {
   int count = 0;
   for (int round = 0; round < 100; ++round) {
-    regkern::threading::for_ranges(2, 2, 1, [&](std::size_t begin, std::size_t end) {
+    regkern::threading::for_ranges({2, 1 << 20}, 2, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) ++count;
     });
   }

@@ -37,6 +37,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import numpy as np
+from known import reason
 from pencil import Made, Pencil
 from spoil import spoil, spoil_out
 from targets import OF_NUMPY, TARGETS, Call, Target, missing, parts_of
@@ -313,6 +314,7 @@ class Watcher:
         self.options, self.names = options, names
         self.calls = self.answered = self.restarts = 0
         self.findings: dict[tuple[str, str, str], int] = {}
+        self.known: dict[str, int] = {}
         self.begin = time.monotonic()
         self.selector = selectors.DefaultSelector()
         self.folder = Path(options.log or tempfile.mkdtemp(prefix="fuzz-"))
@@ -395,6 +397,9 @@ class Watcher:
             return f"# cannot be drawn again: {error!r}"
 
     def found(self, name: str, number: int, kind: str, text: str, snippet: str) -> None:
+        if (why := reason(name, kind, text)) is not None:
+            self.known[why] = self.known.get(why, 0) + 1
+            return
         signature = re.sub(r"0x[0-9a-f]+|[-+]?\d[\d.e+-]*|\[.*?\]|'[^']*'", "#", text.split("\n", maxsplit=1)[0])[:70]
         key = (name, kind, signature)
         self.findings[key] = self.findings.get(key, 0) + 1
@@ -427,6 +432,8 @@ class Watcher:
             f"{len(self.findings)} kinds of findings in {sum(self.findings.values())} calls; "
             f"{self.restarts} restarts; {seconds:.0f} s; ISAs {', '.join(ISAS)}"
         )
+        for why, count in sorted(self.known.items()):
+            print(f"  {count:6d} × known: {why}")
         for (name, kind, signature), count in sorted(self.findings.items()):
             print(f"  {count:6d} × {kind}: {name}: {signature}")
         return not self.findings

@@ -97,7 +97,8 @@ def redrawn(p: Pencil, name: str, value: Any, function: str) -> Any:
     if type(value) is bool:
         return p.chance(0.5)
     if type(value) is float and name in RANGES and p.chance(0.6):
-        return p.number(**RANGES[name] | ({"open_low": True} if (function, name) == ("ftrl_step", "lr") else {}))
+        number = p.number(**RANGES[name] | ({"open_low": True} if (function, name) == ("ftrl_step", "lr") else {}))
+        return value if (function, name, number) == ("rmsprop_step", "alpha", 1) else number  # in [0, 1)
     return value
 
 
@@ -303,6 +304,8 @@ def _(p: Pencil) -> Call:
 def softmax_of(x: np.ndarray) -> tuple[np.ndarray, Any]:
     """Softmax, and what the reference's own rounding of x − max multiplies the bound by."""
     wide = x.astype(np.float64)
+    if not x.size:
+        return wide, 1
     far = 1 + (wide.max(axis=-1, keepdims=True) - wide if x.dtype == np.float64 else 0)
     return scipy.special.softmax(wide, axis=-1), far
 

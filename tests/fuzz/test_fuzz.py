@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,15 @@ def test_a_wrong_bit_is_found() -> None:
     again = fuzz(*line.split("fuzz.py ")[1].replace("'", "").split(), "--plant", "prox_l1")
     assert again.returncode == 1
     assert again.stdout.startswith("same bits")
+
+
+def test_what_is_known_is_counted_by_name_and_text() -> None:
+    reason = runpy.run_path(str(PROGRAM.with_name("known.py")))["reason"]
+    text = "OverflowError: int too large to convert to float (spoiled: lam)"
+    assert reason("functional.mixup", "error", text)
+    assert reason("prox_l1", "error", text) is None
+    assert reason("functional.mixup", "error", "ZeroDivisionError: ") is None
+    assert reason("functional.mixup", "crash", text) is None
 
 
 def test_a_process_that_dies_is_reported_and_replaced() -> None:

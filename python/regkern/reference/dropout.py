@@ -86,7 +86,8 @@ class GaussianDropoutMask(NoiseHandle):
 
     def _factors(self, dtype: Any) -> Array:
         sigma = math.sqrt(self.p / (1 - self.p))
-        return 1 + sigma * normal(self.shape, seed=self.seed, stream=self.stream, dtype=dtype).astype(np.float64)
+        noise = normal(self.shape, seed=self.seed, stream=self.stream, dtype=dtype).astype(np.float64)
+        return np.asarray(1 + sigma * noise)  # of rank 0, too
 
     def _asarray(self) -> NDArray[Any]:
         return self._factors(np.float64)
