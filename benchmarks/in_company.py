@@ -216,7 +216,7 @@ def ratio(seconds: dict[str, list[float]], name: str) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=COMPANIES, metavar="COMPANY", help=f"of {list(COMPANIES)}")
     parser.add_argument("--rounds", type=int, default=9)
@@ -233,7 +233,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     console = Console()
     has_torch = find_spec("torch") is not None
-    table = Table("company", "loop", title="times, regkern's default = 1 (above 1: the default is faster)")
+    console.print(
+        "Times of a training loop, each over that of regkern with default settings: above 1 the default is faster.\n"
+        "itself: the default once more, in a second process; what is no farther from 1 than this means nothing.\n"
+        "plain: the same loop in NumPy, or the usual one in torch. Medians of rounds in which all take turns."
+    )
+    table = Table("company", "loop")
     others = [name for name in CONTENDERS if name != DEFAULT]
     for name in ("ms a batch", *others):
         table.add_column(name, justify="right")
@@ -247,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             everything[f"{company}, {size}"] = seconds
             ms = 1e3 * statistics.median(seconds[DEFAULT]) / SIZES[size].batches
             cells = [f"{ms:.2f}", *(f"{ratio(seconds, name):.2f}" for name in others)]
-            console.print(company, size, *cells)
+            console.print(f"{company}, {size}: done", style="dim")
             table.add_row(company, size, *cells)
     console.print(table)
     if args.json:

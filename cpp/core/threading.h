@@ -57,7 +57,7 @@ void for_ranges(Team team, std::size_t n, std::size_t grain, Body&& body, Way wa
   run(team, {[](void* context, std::size_t begin, std::size_t end) {
                (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end);
              },
-             &body, n, grain, way, &kSite});
+             const_cast<void*>(static_cast<const void*>(&body)), n, grain, way, &kSite});
 }
 
 // Calls body(first row, last row, part) for `parts` equal shares of the rows, each of which is one range.

@@ -7,11 +7,9 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <string>
 #include <vector>
 
-#include "core/threading.h"
 #include "regkern/dropout.h"
 #include "regkern/fused.h"
 #include "regkern/layer_norm.h"
@@ -48,15 +46,6 @@ void for_isas(Body&& body) {
     body();
   }
   regkern::set_isa(before);
-}
-
-TEST(Threading, ExceptionsReachTheCaller) {
-  for (const std::size_t where : {0, 1}) {
-    const auto body = [=](std::size_t begin, std::size_t) {
-      if (begin == where) throw std::bad_alloc();
-    };
-    EXPECT_THROW(regkern::threading::for_ranges(2, 2, 1, body), std::bad_alloc);
-  }
 }
 
 TEST(Runtime, IsasAreBuiltAndChosen) {

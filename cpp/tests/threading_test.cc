@@ -83,13 +83,10 @@ TEST(Forecast, PrefersWhatWasFasterAndTriesTheOtherWayNowAndThen) {
   }
 }
 
-class Teams : public testing::Test {
- protected:
-  void SetUp() override { set_governed(false); }
-  void TearDown() override { set_governed(true); }
-};
+// In all tests of this program, whatever file they are in, every call that fills two pages is cut and joined.
+[[maybe_unused]] const bool ungoverned = (set_governed(false), true);
 
-TEST_F(Teams, CoverEverythingOnceOnTheGrid) {
+TEST(Teams, CoverEverythingOnceOnTheGrid) {
   for (const int size : {1, 2, 3, 7, 64}) {
     for (const std::size_t n : {0, 1, 63, 64, 65, 1000, 4096}) {
       for (const std::size_t grain : {1, 16, 64}) {
@@ -111,7 +108,7 @@ TEST_F(Teams, CoverEverythingOnceOnTheGrid) {
   }
 }
 
-TEST_F(Teams, BackwardGoesBackward) {
+TEST(Teams, BackwardGoesBackward) {
   std::vector<std::size_t> begins;
   std::mutex mutex;
   const auto caller = std::this_thread::get_id();
@@ -125,7 +122,7 @@ TEST_F(Teams, BackwardGoesBackward) {
   EXPECT_TRUE(std::is_sorted(begins.rbegin(), begins.rend()));
 }
 
-TEST_F(Teams, WhatABodyThrowsArrivesAfterAllHaveEnded) {
+TEST(Teams, WhatABodyThrowsArrivesAfterAllHaveEnded) {
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> inside{0};
     EXPECT_THROW(for_ranges(Team{4, 1 << 20}, 64, 1,
@@ -142,7 +139,7 @@ TEST_F(Teams, WhatABodyThrowsArrivesAfterAllHaveEnded) {
   }
 }
 
-TEST_F(Teams, ARegionInsideIsSerial) {
+TEST(Teams, ARegionInsideIsSerial) {
   std::atomic<int> largest{0};
   for_ranges(Team{4, 1 << 20}, 64, 1, [&](std::size_t, std::size_t) {
     const int size = team_for(std::size_t{1} << 30).size;
@@ -152,7 +149,7 @@ TEST_F(Teams, ARegionInsideIsSerial) {
   EXPECT_GE(team_for(std::size_t{1} << 30).size, 1);
 }
 
-TEST_F(Teams, ManyCallersShareTheHelpers) {
+TEST(Teams, ManyCallersShareTheHelpers) {
   std::vector<std::thread> callers;
   std::atomic<std::size_t> sum{0};
   for (int c = 0; c < 6; ++c) {
