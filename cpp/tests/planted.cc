@@ -8,6 +8,7 @@
 
 #include "core/threading.h"
 #include "regkern/prox.h"
+#include "regkern/runtime.h"
 
 #define REGKERN_PLANT extern "C" __attribute__((visibility("default")))
 
@@ -38,11 +39,12 @@ REGKERN_PLANT void race_of_callers() {
   other.join();
 }
 
-// Two members of a team count without asking each other.
+// Two members of a team count without asking each other, for long enough that both are at it.
 REGKERN_PLANT int race_in_a_team() {
+  regkern::set_governed(false);
   int count = 0;
   for (int round = 0; round < 100; ++round) {
-    regkern::threading::for_ranges({2, 1 << 20}, 2, 1, [&](std::size_t begin, std::size_t end) {
+    regkern::threading::for_ranges({2, 1 << 20}, 200'000, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) ++count;
     });
   }
