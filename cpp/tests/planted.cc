@@ -45,7 +45,8 @@ REGKERN_PLANT int race_in_a_team() {
   int count = 0;
   for (int round = 0; round < 100; ++round) {
     regkern::threading::for_ranges({2, 1 << 20}, 200'000, 1, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i) ++count;
+      volatile int& mine = count;  // one by one: a sum at once would be over before the other comes
+      for (std::size_t i = begin; i < end; ++i) mine = mine + 1;
     });
   }
   return count;
