@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, overload
 
+from regkern import _checks as check
 from regkern import _core
 
 
@@ -59,7 +60,7 @@ def threads(n: int) -> Iterator[None]:
     ...     rk.get_num_threads()
     1
     """
-    before = _core.swap_local_threads(n)
+    before = _core.swap_local_threads(check.integer("threads: n", n))
     try:
         yield
     finally:

@@ -1,4 +1,8 @@
-"""Dropout in one pass with what stands beside it: bias and residual add, ReLU and GELU, softmax."""
+"""Dropout in one pass with what stands beside it: bias and residual add, ReLU and GELU, softmax.
+
+Each is the composition of its parts, with the mask of ``dropout`` for the same numbers: p, rng and stream mean what they
+mean there. Without ``training`` nothing is dropped, and the result is that of the neighbours alone.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks as check
 from regkern import _core
-from regkern._mask import MaskHandle, require_handle
-from regkern._rng import seed_from
-from regkern.dropout import DropoutMask
+from regkern.dropouts.handles import DropoutMask, mask_of, require_handle
 
 Array = NDArray[Any]
 
@@ -38,22 +41,13 @@ def bias_dropout_add(
     residual : (..., n) ndarray of x's dtype, or None
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is residual + x + bias and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x`` or ``residual``.
+    rng, stream, training, out
+        As in ``dropout``; ``out`` may be ``residual``, too.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -78,14 +72,14 @@ def bias_dropout_add(
     array([[12., 14., 10.],
            [10., 10., 16.]])
     """
-    seed = seed_from(rng, "bias_dropout_add")
+    seed = check.seed("bias_dropout_add", rng)
     y = _core.bias_dropout_add(x, bias, residual, p, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, mask_of(seed, stream, y.shape, p, training)
 
 
 def bias_dropout_add_backward(
     dy: ArrayLike,
-    mask: MaskHandle,
+    mask: DropoutMask,
     *,
     out: Array | None = None,
 ) -> tuple[Array, Array]:
@@ -151,22 +145,13 @@ def relu_dropout(
     x : (...) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is ReLU(x) and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -185,15 +170,15 @@ def relu_dropout(
     >>> rk.relu_dropout(np.array([1.0, -1.0, 1.0, -1.0]), 0.5, rng=1)[0]
     array([2., 0., 0., 0.])
     """
-    seed = seed_from(rng, "relu_dropout")
+    seed = check.seed("relu_dropout", rng)
     y = _core.activation_dropout("relu_dropout", x, p, None, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, mask_of(seed, stream, y.shape, p, training)
 
 
 def relu_dropout_backward(
     dy: ArrayLike,
     x: ArrayLike,
-    mask: MaskHandle,
+    mask: DropoutMask,
     *,
     out: Array | None = None,
 ) -> Array:
@@ -260,24 +245,15 @@ def gelu_dropout(
     x : (...) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
     approximate : {"none", "tanh"}, default "none"
         As in torch's ``gelu``.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is GELU(x) and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -302,15 +278,15 @@ def gelu_dropout(
     >>> rk.gelu_dropout(np.array([1.0, -1.0, 1.0, -1.0]), 0.5, rng=1)[0].round(4)
     array([ 1.6827, -0.3173,  0.    ,  0.    ])
     """
-    seed = seed_from(rng, "gelu_dropout")
+    seed = check.seed("gelu_dropout", rng)
     y = _core.activation_dropout("gelu_dropout", x, p, approximate, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, mask_of(seed, stream, y.shape, p, training)
 
 
 def gelu_dropout_backward(
     dy: ArrayLike,
     x: ArrayLike,
-    mask: MaskHandle,
+    mask: DropoutMask,
     *,
     approximate: str = "none",
     out: Array | None = None,
@@ -380,22 +356,13 @@ def softmax_dropout(
     x : (..., n) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is softmax(x) and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -416,15 +383,15 @@ def softmax_dropout(
     array([[1., 1.],
            [0., 0.]])
     """
-    seed = seed_from(rng, "softmax_dropout")
+    seed = check.seed("softmax_dropout", rng)
     y = _core.softmax_dropout(x, p, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, mask_of(seed, stream, y.shape, p, training)
 
 
 def softmax_dropout_backward(
     dy: ArrayLike,
     x: ArrayLike,
-    mask: MaskHandle,
+    mask: DropoutMask,
     *,
     out: Array | None = None,
 ) -> Array:

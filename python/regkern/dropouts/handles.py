@@ -1,7 +1,7 @@
-"""The handles a dropout returns in place of a stored mask.
+"""The handles a dropout returns in place of a stored mask: the numbers that decide, compared and pickled by value.
 
-A handle is the numbers that decide; :mod:`regkern` and :mod:`regkern.reference` compute the decisions, each in its
-own ``_keep``.
+``np.asarray(mask)`` computes the booleans, True where an element was kept, and ``mask.packbits()`` the same eight to a byte.
+The handles of :mod:`regkern.reference` are subclasses that compute them in NumPy.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import sys
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from regkern import _checks as check
+from regkern import _core
 
 ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 
@@ -21,19 +23,6 @@ ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 def keep_threshold(p: float) -> int:
     """K: the probability of being kept, in units of 2⁻⁴⁰."""
     return round((1 - p) * ONE)
-
-
-def checked_shape(function: str, shape: Any, item: int = 1) -> tuple[int, ...]:
-    """A shape in Python's ints, whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
-    try:
-        lengths = tuple([operator.index(n) for n in shape]) if isinstance(shape, tuple) else None
-    except TypeError:
-        lengths = None
-    if lengths is None or any(n < 0 for n in lengths):
-        raise TypeError(f"{function}: shape must be a tuple of ints >= 0, got {shape!r}")
-    if math.prod(n or 1 for n in lengths) * item > sys.maxsize:
-        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {lengths}")
-    return lengths
 
 
 class Handle:
@@ -86,7 +75,7 @@ class KeepHandle(Handle):
         return np.packbits(self._asarray(), bitorder="little")
 
 
-class MaskHandle(KeepHandle):
+class DropoutMask(KeepHandle):
     """Which elements a dropout kept, as the numbers that decide it.
 
     Attributes
@@ -101,6 +90,21 @@ class MaskHandle(KeepHandle):
         Shape of the decisions where several elements share one; it is broadcast to ``shape``.
     scale : float
         What a kept element is multiplied by; 1 / (probability of being kept) unless given.
+
+    Notes
+    -----
+    ``np.asarray(mask)`` computes the booleans, True where an element was kept, and ``mask.packbits()`` the same
+    eight to a byte. Handles compare, hash and pickle by their numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> mask = rk.DropoutMask(seed=1, stream=0, shape=(2, 3), p=0.5)
+    >>> np.asarray(mask)
+    array([[ True,  True, False],
+           [False, False,  True]])
+    >>> mask.packbits()
+    array([35], dtype=uint8)
     """
 
     __slots__ = ("noise_shape", "scale")
@@ -123,15 +127,14 @@ class MaskHandle(KeepHandle):
         self.shape = shape
         self.p = p
         self.noise_shape = noise_shape
-        self.scale = _inverse(p) if scale is None else scale
+        if scale is None:
+            self.scale = _inverse(check.real("DropoutMask: p", p))
+        else:
+            self.scale = check.real("DropoutMask: scale", scale)
 
     def arguments(self) -> tuple[Any, ...]:
         """All that the constructor takes."""
         return (self.seed, self.stream, self.shape, self.p, self.noise_shape, self.scale)
-
-    def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """The first decisions of the stream, in a shape."""
-        raise NotImplementedError
 
     def _asarray(self) -> NDArray[np.bool_]:
         if self.noise_shape is None:
@@ -146,12 +149,25 @@ class MaskHandle(KeepHandle):
             fields["scale"] = self.scale
         return fields
 
+    def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        return _core.keep_mask(shape, self.p, self.seed, self.stream, False)
+
+    def packbits(self) -> NDArray[np.uint8]:
+        if self.noise_shape is not None:
+            return super().packbits()
+        return _core.keep_mask(self.shape, self.p, self.seed, self.stream, True)
+
+
+def mask_of(seed: int, stream: int, shape: tuple[int, ...], p: float, training: bool) -> DropoutMask:
+    """The mask of a call whose numbers have been checked, in Python's own; what is not training keeps everything."""
+    return DropoutMask(seed, operator.index(stream), shape, float(p) if training else 0.0)
+
 
 def _inverse(p: float) -> float:
     return ONE / (keep_threshold(p) or ONE)
 
 
-class BlockHandle(KeepHandle):
+class DropBlockMask(KeepHandle):
     """Which elements a drop_block kept, as the numbers that decide it.
 
     Attributes
@@ -164,6 +180,21 @@ class BlockHandle(KeepHandle):
         The channel axis.
     per_channel : bool
         Whether each channel has squares of its own.
+
+    Notes
+    -----
+    ``np.asarray(mask)`` computes the booleans, True where an element was kept. ``mask.scale`` is all elements /
+    kept elements.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> mask = rk.DropBlockMask(seed=1, stream=0, shape=(1, 1, 4, 8), p=0.3, block_size=2)
+    >>> np.asarray(mask).astype(int)[0, 0]
+    array([[1, 1, 0, 0, 0, 1, 1, 1],
+           [0, 0, 0, 0, 0, 1, 1, 1],
+           [0, 0, 1, 0, 0, 1, 1, 1],
+           [1, 1, 1, 1, 1, 1, 1, 1]])
     """
 
     __slots__ = ("axis", "block_size", "per_channel")
@@ -195,41 +226,29 @@ class BlockHandle(KeepHandle):
         more = {"block_size": self.block_size, "axis": self.axis, "per_channel": self.per_channel}
         return super()._fields() | more
 
-    def _checked(self) -> tuple[tuple[int, ...], int]:
-        """The shape and the channel axis: both can be set, and are arguments like others."""
-        shape, axis = checked_shape(self.kind, self.shape), operator.index(self.axis)
-        if len(shape) not in (3, 4):
-            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {shape}")
-        if not -len(shape) < axis < len(shape) or axis == 0:
-            raise ValueError(f"{self.kind}: axis must be an axis of the shape {shape} behind the first, got {axis}")
-        if operator.index(self.block_size) < 1:
-            raise ValueError(f"{self.kind}: block_size must be >= 1, got {self.block_size}")
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"{self.kind}: p must be in [0, 1], got {self.p}")
-        return shape, axis % len(shape)
-
-    def _planes(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
-        """Planes, their rows and columns, and the rows and columns of a block; one row where space is a line."""
-        shape, axis = self._checked()
-        space = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
-        side = min(operator.index(self.block_size), *space)
-        planes = shape[0] * (shape[axis] if self.per_channel else 1)
-        return (planes, (1, *space), (1, side)) if len(space) == 1 else (planes, space, (side, side))  # type: ignore[return-value]
-
     def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
         """The mask (planes, rows, columns) and how many of it are kept."""
-        raise NotImplementedError
+        return _core.drop_block_mask((planes, *space), block, gamma, self.seed, self.stream)
 
     def _kept(self) -> tuple[NDArray[np.bool_], float]:
-        """The booleans, of strides 0 where channels share them, and the scale: all over kept."""
-        planes, space, block = self._planes()
-        keep, count = self._blocks(planes, space, block, corner_probability(self.p, space, block))
-        scale = keep.size / max(count, 1)
-        shape, axis = self._checked()
-        channels = shape[axis] if self.per_channel else 1
+        """The booleans, of strides 0 where channels share them, and the scale: all over kept.
+
+        The numbers can be set, and are arguments like others.
+        """
+        shape = check.shape(self.kind, self.shape)
+        if len(shape) not in (3, 4):
+            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {shape}")
+        axis = channel_axis(self.kind, self.axis, "the shape ", shape)
+        p = check.probability(f"{self.kind}: p", self.p)
+        channels = shape[axis] if check.flag(f"{self.kind}: per_channel", self.per_channel) else 1
         spatial = [n for i, n in enumerate(shape) if i not in (0, axis)]
+        side = min(check.integer(f"{self.kind}: block_size", self.block_size, 1), *spatial)
+        space, block = (spatial[0], spatial[-1]), (side, side)
+        if len(spatial) == 1:  # a line is one row
+            space, block = (1, spatial[0]), (1, side)
+        keep, count = self._blocks(shape[0] * channels, space, block, corner_probability(p, space, block))
         ordered = np.moveaxis(keep.reshape(shape[0], channels, *spatial), 1, axis)
-        return np.broadcast_to(ordered, shape), scale
+        return np.broadcast_to(ordered, shape), keep.size / max(count, 1)
 
     def _asarray(self) -> NDArray[np.bool_]:
         return self._kept()[0].copy()
@@ -238,6 +257,14 @@ class BlockHandle(KeepHandle):
     def scale(self) -> float:
         """What a kept element is multiplied by: all elements / kept elements."""
         return self._kept()[1]
+
+
+def channel_axis(function: str, axis: Any, of: str, shape: tuple[int, ...]) -> int:
+    """The channel axis, counted from the front: any but that of the samples."""
+    number = check.integer(f"{function}: axis", axis)
+    if not -len(shape) < number < len(shape) or number == 0:
+        raise ValueError(f"{function}: axis must be an axis of {of}{shape} behind the first, got {axis!r}")
+    return number % len(shape)
 
 
 @functools.lru_cache(maxsize=256)
@@ -266,7 +293,7 @@ def corner_probability(p: float, space: tuple[int, int], block: tuple[int, int])
     return -math.expm1(high)
 
 
-class NoiseHandle(Handle):
+class GaussianDropoutMask(Handle):
     """What a gaussian_dropout multiplied by, as the numbers that decide it.
 
     Attributes
@@ -274,6 +301,16 @@ class NoiseHandle(Handle):
     seed, stream, shape : as in ``DropoutMask``
     p : float
         The rate: the factors have mean 1 and standard deviation √(p / (1 − p)).
+
+    Notes
+    -----
+    ``np.asarray(mask)`` computes the factors in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> np.asarray(rk.GaussianDropoutMask(seed=1, stream=0, shape=(3,), p=0.5)).round(3)
+    array([1.38 , 0.704, 0.751])
     """
 
     __slots__ = ()
@@ -285,6 +322,11 @@ class NoiseHandle(Handle):
         self.stream = stream
         self.shape = shape
         self.p = p
+
+    def _asarray(self) -> NDArray[Any]:
+        shape = check.shape(self.kind, self.shape, np.float64().itemsize)
+        check.integer64(f"{self.kind}: seed", self.seed)
+        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
 
 
 def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:
@@ -313,6 +355,6 @@ def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | Non
 
 def require_handle(function: str, mask: Any) -> tuple[Any, ...]:
     """What the compiled functions take of a DropoutMask."""
-    if not isinstance(mask, MaskHandle):
+    if not isinstance(mask, DropoutMask):
         raise TypeError(f"{function}: mask must be a DropoutMask, got {type(mask).__name__}")
     return mask.arguments()

@@ -1,92 +1,30 @@
-"""Dropout of every kind, with masks that are functions of (seed, stream, index) and are never stored."""
+"""Dropout that puts zeros, with masks that are functions of (seed, stream, index) and are never stored.
+
+Common to the functions here and in :mod:`regkern.dropouts.noise`: arrays are float32 or float64, of any strides and
+alignment; ``out`` has the shape and dtype of the input and may be the input itself. p is the probability of being dropped,
+honoured to 2**-41, and ``rng``, ``stream`` and ``training`` are those of ``dropout``. The mask that comes with the result is
+a handle for ``dropout_backward``; ``np.asarray(mask)`` gives the booleans, True = kept.
+"""
 
 from __future__ import annotations
 
 import operator
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks as check
 from regkern import _core
-from regkern._layers import DropoutLayer
-from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with, checked_shape
-from regkern._rng import seed_from
+from regkern.dropouts.handles import (
+    DropBlockMask,
+    DropoutMask,
+    GaussianDropoutMask,
+    Handle,
+    backward_with,
+    channel_axis,
+)
 
 Array = NDArray[Any]
-
-
-class DropoutMask(MaskHandle):
-    __doc__ = f"""{MaskHandle.__doc__}
-    Notes
-    -----
-    ``np.asarray(mask)`` computes the booleans, True where an element was kept, and ``mask.packbits()`` the same
-    eight to a byte. Handles compare, hash and pickle by their numbers.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> mask = rk.DropoutMask(seed=1, stream=0, shape=(2, 3), p=0.5)
-    >>> np.asarray(mask)
-    array([[ True,  True, False],
-           [False, False,  True]])
-    >>> mask.packbits()
-    array([35], dtype=uint8)
-    """
-
-    __slots__ = ()
-
-    def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        return _core.keep_mask(shape, self.p, self.seed, self.stream, False)
-
-    def packbits(self) -> NDArray[np.uint8]:
-        if self.noise_shape is not None:
-            return super().packbits()
-        return _core.keep_mask(self.shape, self.p, self.seed, self.stream, True)
-
-
-class DropBlockMask(BlockHandle):
-    __doc__ = f"""{BlockHandle.__doc__}
-    Notes
-    -----
-    ``np.asarray(mask)`` computes the booleans, True where an element was kept. ``mask.scale`` is all elements /
-    kept elements.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> mask = rk.DropBlockMask(seed=1, stream=0, shape=(1, 1, 4, 8), p=0.3, block_size=2)
-    >>> np.asarray(mask).astype(int)[0, 0]
-    array([[1, 1, 0, 0, 0, 1, 1, 1],
-           [0, 0, 0, 0, 0, 1, 1, 1],
-           [0, 0, 1, 0, 0, 1, 1, 1],
-           [1, 1, 1, 1, 1, 1, 1, 1]])
-    """
-
-    __slots__ = ()
-
-    def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
-        return _core.drop_block_mask((planes, *space), block, gamma, self.seed, self.stream)
-
-
-class GaussianDropoutMask(NoiseHandle):
-    __doc__ = f"""{NoiseHandle.__doc__}
-    Notes
-    -----
-    ``np.asarray(mask)`` computes the factors in float64.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> np.asarray(rk.GaussianDropoutMask(seed=1, stream=0, shape=(3,), p=0.5)).round(3)
-    array([1.38 , 0.704, 0.751])
-    """
-
-    __slots__ = ()
-
-    def _asarray(self) -> NDArray[Any]:
-        shape = checked_shape(self.kind, self.shape, np.float64().itemsize)
-        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
 
 
 def dropout(
@@ -114,7 +52,6 @@ def dropout(
     x : (...) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
     noise_shape : tuple of int or None, optional
         Shape of the decisions, one entry for each dimension of x: 1 where elements along it share a decision, its
         length or None where they do not (Keras' ``noise_shape``). By default every element has its own.
@@ -130,9 +67,7 @@ def dropout(
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -162,16 +97,10 @@ def dropout(
     >>> mask.noise_shape
     (2, 1)
     """
-    return _drop("dropout", x, p, noise_shape, None, rng, stream, training, out)
+    return drop("dropout", x, p, noise_shape, None, rng, stream, training, out)
 
 
-def _int(function: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}: {name} must be an int, got {value!r}")
-    return operator.index(value)
-
-
-def _drop(
+def drop(
     function: str,
     x: ArrayLike,
     p: float,
@@ -186,11 +115,11 @@ def _drop(
     alpha: bool = False,
 ) -> tuple[Array, DropoutMask]:
     """The common way of the kinds: decisions of noise_shape, or along some axes, or one for each element."""
-    seed = seed_from(rng, function)
+    seed = check.seed(function, rng)
     y, noise, scale = _core.dropout(
         function, x, p, seed, stream, noise_shape, axes, scale_by_keep, alpha, training, out
     )
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
+    return y, DropoutMask(seed, operator.index(stream), y.shape, float(p) if training else 0.0, noise, scale)
 
 
 def feature_dropout(
@@ -216,24 +145,15 @@ def feature_dropout(
     x : (...) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
     axis : int, default 1
         The channel axis; samples are axis 0.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -260,7 +180,7 @@ def feature_dropout(
            [0., 0.],
            [0., 0.]])
     """
-    return _drop("feature_dropout", x, p, None, (0, axis), rng, stream, training, out)
+    return drop("feature_dropout", x, p, None, (0, axis), rng, stream, training, out)
 
 
 def drop_path(
@@ -286,24 +206,15 @@ def drop_path(
     x : (...) ndarray of float32 or float64
         Any strides and alignment.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
     scale_by_keep : bool, default True
         Divide what is kept by the probability of being kept.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -328,7 +239,7 @@ def drop_path(
            [2., 2.],
            [0., 0.]])
     """
-    return _drop("drop_path", x, p, None, (0,), rng, stream, training, out, scale_by_keep=scale_by_keep)
+    return drop("drop_path", x, p, None, (0,), rng, stream, training, out, scale_by_keep=scale_by_keep)
 
 
 def drop_connect(
@@ -352,22 +263,13 @@ def drop_connect(
     w : (...) ndarray of float32 or float64
         Weights; they are not changed.
     p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``w`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of w's shape and dtype; may be ``w``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
     v : ndarray
-        ``out``, or a new array.
     mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
 
     Raises
     ------
@@ -391,198 +293,7 @@ def drop_connect(
     array([[2., 2., 0.],
            [0., 0., 2.]])
     """
-    return _drop("drop_connect", w, p, None, None, rng, stream, training, out)
-
-
-def alpha_dropout(
-    x: ArrayLike,
-    p: float,
-    *,
-    rng: Any = None,
-    stream: int = 0,
-    training: bool = True,
-    out: Array | None = None,
-) -> tuple[Array, DropoutMask]:
-    r"""Dropout for SELU networks: mean 0 and variance 1 stay what they are.
-
-    .. math:: y_i = a x_i + b \ \text{ where kept}, \quad a \alpha + b \text{ elsewhere}, \qquad
-              a = (q + \alpha^2 q (1 - q))^{-1/2}, \quad b = -a (1 - q) \alpha
-
-    with :math:`q = K/2^{40}` and :math:`\alpha = -1.7580993408473766`, the lower limit of SELU. The decisions are
-    those of ``dropout``. p = 0 copies x and p = 1 gives zeros, as in torch.
-
-    Parameters
-    ----------
-    x : (...) ndarray of float32 or float64
-        Any strides and alignment.
-    p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
-
-    Returns
-    -------
-    y : ndarray
-        ``out``, or a new array.
-    mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
-
-    Raises
-    ------
-    TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
-    ValueError
-        If ``p`` is outside [0, 1] or NaN, a seed is out of range, or ``out`` does not fit.
-
-    Notes
-    -----
-    Accuracy class ``exact``. ``mask.scale`` is a.
-
-    References
-    ----------
-    G. Klambauer et al., "Self-normalizing neural networks", NIPS 2017, section 2.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> rk.alpha_dropout(np.zeros(6), 0.5, rng=1)[0].round(4)
-    array([ 0.7792,  0.7792, -0.7792, -0.7792, -0.7792,  0.7792])
-    """
-    return _drop("alpha_dropout", x, p, None, None, rng, stream, training, out, alpha=True)
-
-
-def feature_alpha_dropout(
-    x: ArrayLike,
-    p: float,
-    *,
-    axis: int = 1,
-    rng: Any = None,
-    stream: int = 0,
-    training: bool = True,
-    out: Array | None = None,
-) -> tuple[Array, DropoutMask]:
-    r"""``alpha_dropout`` of whole channels: all elements of a sample and channel share one decision.
-
-    .. math:: y_i = a x_i + b \ \text{ where kept}, \quad a \alpha + b \text{ elsewhere}, \qquad
-              a = (q + \alpha^2 q (1 - q))^{-1/2}, \quad b = -a (1 - q) \alpha
-
-    with :math:`q = K/2^{40}` and :math:`\alpha = -1.7580993408473766`, the lower limit of SELU.
-
-    Parameters
-    ----------
-    x : (...) ndarray of float32 or float64
-        Any strides and alignment.
-    p : float in [0, 1]
-        Probability of being dropped, honoured to 2**-41.
-    axis : int, default 1
-        The channel axis; samples are axis 0.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
-
-    Returns
-    -------
-    y : ndarray
-        ``out``, or a new array.
-    mask : DropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the booleans, True = kept.
-
-    Raises
-    ------
-    TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
-    ValueError
-        If ``p`` is outside [0, 1] or NaN, a seed is out of range, ``axis`` is not an axis of x, or ``out`` does not fit.
-
-    Notes
-    -----
-    Accuracy class ``exact``. ``mask.scale`` is a.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> rk.feature_alpha_dropout(np.zeros((1, 3, 2)), 0.5, rng=1)[0].round(4)
-    array([[[ 0.7792,  0.7792],
-            [ 0.7792,  0.7792],
-            [-0.7792, -0.7792]]])
-    """
-    return _drop("feature_alpha_dropout", x, p, None, (0, axis), rng, stream, training, out, alpha=True)
-
-
-def gaussian_dropout(
-    x: ArrayLike,
-    p: float,
-    *,
-    rng: Any = None,
-    stream: int = 0,
-    training: bool = True,
-    out: Array | None = None,
-) -> tuple[Array, GaussianDropoutMask]:
-    r"""Multiply by normal numbers of mean 1 and the variance of dropout's own factors.
-
-    .. math:: y_i = x_i (1 + \sigma z_i), \qquad \sigma = \sqrt{p / (1 - p)}
-
-    z is ``normal(x.shape, seed=seed, stream=stream, dtype=x.dtype)``. Keras' ``GaussianDropout``; p is its rate.
-
-    Parameters
-    ----------
-    x : (...) ndarray of float32 or float64
-        Any strides and alignment.
-    p : float in [0, 1)
-        The rate.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
-
-    Returns
-    -------
-    y : ndarray
-        ``out``, or a new array.
-    mask : GaussianDropoutMask
-        The handle for the backward; ``np.asarray(mask)`` gives the factors.
-
-    Raises
-    ------
-    TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
-    ValueError
-        If ``p`` is outside [0, 1) or NaN, a seed is out of range, or ``out`` does not fit.
-
-    Notes
-    -----
-    Accuracy class ``ulp(8)``, relative to \|x\|·(1 + σ\|z\|).
-
-    References
-    ----------
-    N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014),
-    section 10.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> y, mask = rk.gaussian_dropout(np.ones(3), 0.5, rng=1)
-    >>> y.round(3)
-    array([1.38 , 0.704, 0.751])
-    """
-    seed = seed_from(rng, "gaussian_dropout")
-    y = _core.gaussian_dropout(x, p, seed, stream, training, None, out)
-    return y, GaussianDropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return drop("drop_connect", w, p, None, None, rng, stream, training, out)
 
 
 def drop_block(
@@ -619,14 +330,8 @@ def drop_block(
         The channel axis; samples are axis 0.
     per_channel : bool, default True
         Whether each channel has blocks of its own; else a sample's channels share them.
-    rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
-    stream : int in [0, 2**64), default 0
-        Selects one of the independent streams of a seed: a layer, a step.
-    training : bool, default True
-        If False, the result is a copy of ``x`` and the mask keeps everything.
-    out : ndarray, optional
-        Where to write, of x's shape and dtype; may be ``x``.
+    rng, stream, training, out
+        As in ``dropout``.
 
     Returns
     -------
@@ -662,24 +367,20 @@ def drop_block(
            [0, 0, 0, 0, 0, 0, 0, 1],
            [0, 0, 1, 1, 1, 1, 1, 1]])
     """
-    seed = seed_from(rng, "drop_block")
-    if not training:
-        y, _ = _drop("drop_block", x, p, None, None, seed, stream, training, out)
-        return y, DropBlockMask(seed, stream, y.shape, 0.0, block_size, axis, per_channel)
-    x = _core.require_float("drop_block", "x", x)
-    rate, shape = _core.probability("drop_block", p), x.shape
-    if len(shape) not in (3, 4):
-        raise ValueError(f"drop_block: x must have rank 3 or 4, got shape {shape}")
-    side, channel = (_int("drop_block", n, v) for n, v in (("block_size", block_size), ("axis", axis)))
-    if not isinstance(per_channel, bool | np.bool_):
-        raise TypeError(f"drop_block: per_channel must be True or False, got {per_channel!r}")
-    if side < 1:
-        raise ValueError(f"drop_block: block_size must be >= 1, got {block_size}")
-    if not -len(shape) < channel < len(shape) or channel == 0:
-        raise ValueError(f"drop_block: axis must be an axis of x with shape {shape} behind the first, got {axis}")
-    mask = DropBlockMask(seed, stream, shape, rate, side, channel % len(shape), bool(per_channel))
+    f = "drop_block"
+    seed = check.seed(f, rng)
+    stream = check.integer64(f"{f}: stream", stream)
+    side, per_channel = check.integer(f"{f}: block_size", block_size, 1), check.flag(f"{f}: per_channel", per_channel)
+    if not check.flag(f"{f}: training", training):
+        y, _ = drop(f, x, p, None, None, seed, stream, False, out)
+        return y, DropBlockMask(seed, stream, y.shape, 0.0, side, check.integer(f"{f}: axis", axis), per_channel)
+    x = _core.require_float(f, "x", x)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
+    channel = channel_axis(f, axis, "x with shape ", x.shape)
+    mask = DropBlockMask(seed, stream, x.shape, check.probability(f"{f}: p", p), side, channel, per_channel)
     keep, scale = mask._kept()
-    return _core.apply_mask("drop_block", "x", x, keep, scale, out), mask
+    return _core.apply_mask(f, "x", x, keep, scale, out), mask
 
 
 def dropout_backward(
@@ -736,31 +437,15 @@ def dropout_backward(
     f = "dropout_backward"
     if isinstance(mask, Handle) and scale is not None:
         raise ValueError(f"{f}: scale must not be given with a handle, which knows it, got {scale}")
-    if isinstance(mask, MaskHandle):
+    if isinstance(mask, DropoutMask):
         return _core.dropout_backward(dy, mask.arguments(), out)
-    if isinstance(mask, NoiseHandle):
+    if isinstance(mask, GaussianDropoutMask):
         return _core.gaussian_dropout(dy, mask.p, mask.seed, mask.stream, True, mask.shape, out)
     dy = _core.require_float(f, "dy", dy)
-    if isinstance(mask, BlockHandle):
+    if isinstance(mask, DropBlockMask):
         if dy.shape != mask.shape:
             raise ValueError(f"{f}: dy must have shape {mask.shape}, got {dy.shape}")
         keep, factor = mask._kept()
     else:
         keep, factor = backward_with(f, mask, dy, scale)
     return _core.apply_mask(f, "dy", dy, keep, factor, out)
-
-
-class Dropout(DropoutLayer):
-    __doc__ = f"""{DropoutLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.Dropout(0.5, rng=1)
-    >>> layer.forward(np.ones(6))
-    array([2., 2., 0., 0., 0., 2.])
-    >>> layer.backward(np.ones(6))
-    array([2., 2., 0., 0., 0., 2.])
-    """
-
-    _forward = staticmethod(dropout)
-    _backward = staticmethod(dropout_backward)

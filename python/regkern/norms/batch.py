@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,19 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern._layers import (
-    BatchNormCache,
-    BatchNormLayer,
-    BatchNormStats,
-    activation_slope,
-    integer,
-    nonnegative,
-    real_array,
-    sample_weights,
-)
-from regkern.reference.norm import batch_norm_update as _update
-from regkern.reference.norm import fold_batch_norm as _fold
-from regkern.reference.norm import merge_stats as _merge
+from regkern.norms.arguments import activation_slope, sample_weights
+from regkern.norms.caches import BatchNormCache
+from regkern.norms.statistics import BatchNormStats, require_stats
 
 Array = NDArray[Any]
 
@@ -156,7 +146,7 @@ def batch_norm(
         out,
     )
     if virtual_batch_size is not None:
-        virtual_batch_size = virtual_batch_size if training else None
+        virtual_batch_size = operator.index(virtual_batch_size) if training else None
         if training:
             mean, invstd = mean.reshape(len(count), -1), invstd.reshape(len(count), -1)
     return y, BatchNormCache(
@@ -169,7 +159,7 @@ def batch_norm(
         count,
         weights,
         positive,
-        slope or 0.0,
+        float(slope or 0.0),
         residual is not None,
         virtual_batch_size,
     )
@@ -254,39 +244,6 @@ def batch_norm_backward(
     return tuple([found[name] for name in names])  # type: ignore[misc]
 
 
-_DOUBLE = np.dtype(np.float64)
-
-
-def _require_stats(function: str, stats: Any) -> None:
-    if not isinstance(stats, BatchNormStats):
-        raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
-
-
-def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
-    """The same with arrays that NumPy can compute with; itself where it comes from here."""
-    mean, var, double = stats.mean, stats.var, _DOUBLE
-    if (
-        type(mean) is type(var) is np.ndarray
-        and mean.dtype is double
-        and var.dtype is double
-        and mean.shape == var.shape
-        and mean.ndim == 1
-        and type(stats.count) is float
-        and 0 <= stats.count < np.inf
-        and type(stats.squared_weights) is float
-        and (stats.squared_weights > 0 or stats.count == 0 or math.isnan(stats.squared_weights))
-        and stats.squared_weights != np.inf
-    ):
-        return stats
-    count = nonnegative(function, "stats.count", stats.count)
-    squares = nonnegative(function, "stats.squared_weights", stats.squares)
-    if squares == 0 and count > 0:
-        raise ValueError(f"{function}: stats.squared_weights must be > 0 where count is, got {squares}")
-    mean = real_array(function, "stats.mean", stats.mean)
-    var = real_array(function, "stats.var", stats.var, mean.shape)
-    return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)
-
-
 def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None = None) -> BatchNormStats:
     r"""Mean and variance of every channel, to be merged with those of other batches or processes.
 
@@ -325,120 +282,6 @@ def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None =
     """
     x, weights = _weighted("batch_norm_stats", x, weights, axis)
     return BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
-
-
-def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
-    r"""The statistics of several batches as of one.
-
-    .. math:: n = n_a + n_b, \quad \mu = \mu_a + \delta \frac{n_b}{n}, \quad
-              n \sigma^2 = n_a \sigma_a^2 + n_b \sigma_b^2 + \delta^2 \frac{n_a n_b}{n}, \quad
-              \delta = \mu_b - \mu_a
-
-    Parameters
-    ----------
-    stats : iterable of BatchNormStats, at least one
-        Merged in the order given: processes that keep to one order get the same bits.
-
-    Returns
-    -------
-    BatchNormStats
-
-    Raises
-    ------
-    TypeError
-        If an element is not a BatchNormStats, or holds other things than numbers.
-    ValueError
-        If there is none, a count is out of range, or the numbers of channels differ.
-
-    Notes
-    -----
-    Accuracy class ``exact``; all in float64.
-
-    References
-    ----------
-    T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-    variances", Stanford STAN-CS-79-773 (1979).
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> parts = [rk.batch_norm_stats(np.array([[v]])) for v in (1.0, 2.0, 6.0)]
-    >>> rk.merge_stats(parts)
-    BatchNormStats(count=3.0, mean=array([3.]), var=array([4.66666667]))
-    """
-    if not isinstance(stats, Iterable):
-        got = "one" if isinstance(stats, BatchNormStats) else repr(stats)
-        raise TypeError(f"merge_stats: stats must be an iterable of BatchNormStats, got {got}")
-    parts = list(stats)
-    if not parts:
-        raise ValueError("merge_stats: stats must hold at least one, got none")
-    for part in parts:
-        _require_stats("merge_stats", part)
-    parts = [_checked("merge_stats", part) for part in parts]
-    for part in parts:
-        if part.mean.shape != parts[0].mean.shape:
-            raise ValueError(
-                f"merge_stats: stats must have one number of channels {parts[0].mean.shape}, got {part.mean.shape}"
-            )
-    return _merge(parts)
-
-
-def batch_norm_update(
-    stats: BatchNormStats, running_mean: Array, running_var: Array, *, momentum: float = 0.1, unbiased: bool = True
-) -> None:
-    r"""Update running statistics, in place, from those of a batch: what ``batch_norm`` does with them in training.
-
-    .. math:: r \leftarrow (1 - m)\, r + m\, \mathrm{batch}
-
-    Parameters
-    ----------
-    stats : BatchNormStats
-        What ``batch_norm_stats`` or ``merge_stats`` returned.
-    running_mean, running_var : (C,) ndarray of float32 or float64
-        Written.
-    momentum : float in [0, 1], default 0.1
-        m, the weight of the new batch.
-    unbiased : bool, default True
-        As in ``batch_norm``.
-
-    Raises
-    ------
-    TypeError
-        If a running statistic is not a writable array of float32 or float64.
-    ValueError
-        If a shape or a number is out of range.
-
-    Notes
-    -----
-    Accuracy class ``exact``; all in float64, rounded once. Statistics of nothing change nothing, and those of one
-    element leave an unbiased ``running_var`` as it is.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> mean, var = np.zeros(1), np.ones(1)
-    >>> rk.batch_norm_update(rk.batch_norm_stats(np.array([[1.0], [3.0]])), mean, var, momentum=0.5)
-    >>> mean, var
-    (array([1.]), array([1.5]))
-    """
-    f = "batch_norm_update"
-    _require_stats(f, stats)
-    stats = _checked(f, stats)
-    if nonnegative(f, "momentum", momentum) > 1:
-        raise ValueError(f"{f}: momentum must be in [0, 1], got {momentum}")
-    if not isinstance(unbiased, bool | np.bool_):
-        raise TypeError(f"{f}: unbiased must be True or False, got {unbiased!r}")
-    for name, a in (("running_mean", running_mean), ("running_var", running_var)):
-        if not isinstance(a, np.ndarray) or isinstance(a, np.ma.MaskedArray):
-            raise TypeError(f"{f}: {name} must be an ndarray, got {type(a).__name__}")
-        _core.require_float(f, name, a)
-        if a.shape != stats.mean.shape:
-            raise ValueError(f"{f}: {name} must have shape {stats.mean.shape}, got {a.shape}")
-        if not a.flags.writeable:
-            raise ValueError(f"{f}: {name} must be writable, got a read-only array")
-    if np.shares_memory(running_mean, running_var):
-        raise ValueError(f"{f}: running_mean must not overlap running_var, got memory they share")
-    _update(stats, running_mean, running_var, momentum=momentum, unbiased=unbiased)
 
 
 def batch_norm_apply(
@@ -493,7 +336,7 @@ def batch_norm_apply(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    _require_stats("batch_norm_apply", stats)
+    require_stats("batch_norm_apply", stats)
     return _core.batch_norm_apply(x, stats.mean, stats.var, gamma, beta, eps, axis, out)
 
 
@@ -546,7 +389,7 @@ def batch_norm_backward_reduce(
     (array([1., 2.]), array([-1.,  2.]))
     """
     f = "batch_norm_backward_reduce"
-    _require_stats(f, stats)
+    require_stats(f, stats)
     x, weights = _weighted(f, x, weights, axis)
     return _core.batch_norm_backward_reduce(dy, x, stats.mean, stats.var, eps, axis, weights)
 
@@ -612,90 +455,8 @@ def batch_norm_backward_apply(
     array([ 0.1089, -0.1524,  0.0435])
     """
     f = "batch_norm_backward_apply"
-    _require_stats(f, stats)
+    require_stats(f, stats)
     x, weights = _weighted(f, x, weights, axis)
     return _core.batch_norm_backward_apply(
         dy, x, stats.count, stats.mean, stats.var, sum_dy, sum_dy_xhat, gamma, eps, axis, weights, out
     )
-
-
-def fold_batch_norm(
-    weight: ArrayLike,
-    bias: ArrayLike | None,
-    running_mean: ArrayLike,
-    running_var: ArrayLike,
-    gamma: ArrayLike | None = None,
-    beta: ArrayLike | None = None,
-    *,
-    eps: float = 1e-5,
-    axis: int = 0,
-) -> tuple[Array, Array]:
-    r"""A dense or convolution layer and the batch norm behind it as one layer, for inference.
-
-    .. math:: w' = w\, s, \quad b' = (b - \mu)\, s + \beta, \qquad s = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
-
-    Parameters
-    ----------
-    weight : ndarray of float32 or float64
-        (C, ...) as in torch, with the outputs first; or another ``axis``, as -1 for Keras' and for ``x @ weight``.
-    bias : (C,) ndarray, or None for zeros
-    running_mean, running_var : (C,) ndarray
-    gamma, beta : (C,) ndarray, optional
-        1 and 0 where missing.
-    eps : float, >= 0, default 1e-5
-    axis : int, default 0
-        The axis of weight that counts the outputs.
-
-    Returns
-    -------
-    weight, bias : ndarray of weight's dtype
-        New arrays.
-
-    Raises
-    ------
-    TypeError
-        If weight is not float32 or float64.
-    ValueError
-        If a shape, the axis or eps does not fit.
-
-    Notes
-    -----
-    Accuracy class ``exact``: float64, rounded once at the end.
-
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> rk.fold_batch_norm(np.array([[2.0]]), None, np.array([1.0]), np.array([4.0]), eps=0)
-    (array([[1.]]), array([-0.5]))
-    """
-    f = "fold_batch_norm"
-    w = _core.require_float(f, "weight", weight)
-    axis = integer(f, "axis", axis)
-    if not -w.ndim <= axis < w.ndim:
-        raise ValueError(f"{f}: axis must be an axis of weight with shape {w.shape}, got {axis}")
-    eps = nonnegative(f, "eps", eps)
-    channels = (w.shape[axis],)
-    vectors = {"bias": bias, "gamma": gamma, "beta": beta}
-    arrays = {name: real_array(f, name, v, channels) for name, v in vectors.items() if v is not None}
-    mean, var = (
-        real_array(f, "running_mean", running_mean, channels),
-        real_array(f, "running_var", running_var, channels),
-    )
-    return _fold(w, arrays.pop("bias", None), mean, var, **arrays, eps=eps, axis=axis)
-
-
-class BatchNorm(BatchNormLayer):
-    __doc__ = f"""{BatchNormLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.BatchNorm(2, eps=0, dtype=np.float64)
-    >>> layer.forward(np.array([[1.0, 10.0], [3.0, 30.0]]))
-    array([[-1., -1.],
-           [ 1.,  1.]])
-    >>> layer.running_mean
-    array([0.2, 2. ])
-    """
-
-    _forward = staticmethod(batch_norm)
-    _backward = staticmethod(batch_norm_backward)

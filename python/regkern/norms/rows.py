@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern._layers import GroupNormLayer, InstanceNormLayer, LayerNormLayer, NormCache, RMSNormLayer
+from regkern.norms.caches import NormCache
 
 Array = NDArray[Any]
 
@@ -477,59 +477,3 @@ def instance_norm_backward(
     array([1., 2.])
     """
     return _backward("instance_norm_backward", dy, cache, out)
-
-
-class LayerNorm(LayerNormLayer):
-    __doc__ = f"""{LayerNormLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.LayerNorm(2, eps=0, dtype=np.float64)
-    >>> layer.forward(np.array([[1.0, 3.0]]))
-    array([[-1.,  1.]])
-    """
-
-    _forward = staticmethod(layer_norm)
-    _backward = staticmethod(layer_norm_backward)
-
-
-class RMSNorm(RMSNormLayer):
-    __doc__ = f"""{RMSNormLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.RMSNorm(2, eps=0, dtype=np.float64)
-    >>> layer.forward(np.array([[1.0, 7.0]]))
-    array([[0.2, 1.4]])
-    """
-
-    _forward = staticmethod(rms_norm)
-    _backward = staticmethod(rms_norm_backward)
-
-
-class GroupNorm(GroupNormLayer):
-    __doc__ = f"""{GroupNormLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.GroupNorm(2, 4, eps=0, dtype=np.float64)
-    >>> layer.forward(np.array([[1.0, 3.0, 10.0, 30.0]]))
-    array([[-1.,  1., -1.,  1.]])
-    """
-
-    _forward = staticmethod(group_norm)
-    _backward = staticmethod(group_norm_backward)
-
-
-class InstanceNorm(InstanceNormLayer):
-    __doc__ = f"""{InstanceNormLayer.__doc__}
-    Examples
-    --------
-    >>> import numpy as np, regkern as rk
-    >>> layer = rk.InstanceNorm(1, eps=0, dtype=np.float64)
-    >>> layer.forward(np.array([[[1.0, 3.0]]]))
-    array([[[-1.,  1.]]])
-    """
-
-    _forward = staticmethod(instance_norm)
-    _backward = staticmethod(instance_norm_backward)

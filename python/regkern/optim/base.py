@@ -1,27 +1,33 @@
-"""What all optimizers share: arrays in groups, options, states, one step over all. The rules are in _optimizers."""
+"""What all optimizers share: arrays in groups, options, states, one step over all. The rules are in ``rules``."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern._core import commit
-from regkern._optimizer_docs import filled_in
+from regkern import _checks as check
+from regkern._core import Parameters, commit
+from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
+from regkern.optim.states import (
+    SAVED_BELOW,
+    laid_out,
+    loaded_options,
+    loaded_savings,
+    loaded_states,
+    places,
+    require_kind,
+)
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.prox import l1_norm, squared_l2_norm
 
 Array = NDArray[Any]
-Key = str | int
-Options = dict[str, Any]
-Params = Iterable[Array] | Mapping[str, Array] | Iterable[Mapping[str, Any]]
-NoDecay = Iterable[Key] | Callable[[Key, Array], bool]
 # Which options are an array's: the number of its group, whether no penalty touches it, and below which share of the
 # weights a decay is saved up.
 Kind = tuple[int, bool, float]
@@ -30,10 +36,6 @@ Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: pos
 _RATE = frozenset(("lr",))
 PENALTIES = ("weight_decay", "l1", "l2")
 FINISHED = {"_due": None, "_done": 0, "_before": None}
-# Bytes of an element → 4 to 8 units in its last place.
-COUNTS_END = (1 << 63) - 1  # one more still fits an int64, which the engine takes
-FLOAT_MAX = float(np.finfo(np.float64).max)
-SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}
 
 
 class Shared(TypedDict, total=False):
@@ -77,46 +79,50 @@ class Plan:
     due: list[Due] | None = None  # what follows it where all have a gradient, once that is known
 
 
-class ParamGroup(MutableMapping[str, Any]):
-    """The arrays of a group, under "params", and its options, which can be assigned; no others can be added."""
-
-    def __init__(self, where: str, params: Sequence[Array], options: Options, changed: set[str]) -> None:
-        """``changed``: where options note that they have been assigned."""
-        self._where, self._params, self._changed = where, tuple(params), changed
-        self.options = options
-
-    def __getitem__(self, option: str) -> Any:
-        return self._params if option == "params" else self.options[option]
-
-    def __setitem__(self, option: str, value: Any) -> None:
-        if option not in self.options or option == "initial_accumulator_value":
-            if option in self:
-                raise ValueError(f"{self._where}: {option} of a group cannot be changed")
-            raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {option!r}")
-        self._changed.add(option)  # first: an interrupt between the two is no harm
-        self.options[option] = value
-
-    def __delitem__(self, option: str) -> None:
-        raise TypeError(f"{self._where}: options of a group cannot be deleted")
-
-    def __iter__(self) -> Iterator[str]:
-        yield "params"
-        yield from self.options
-
-    def __len__(self) -> int:
-        return 1 + len(self.options)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._params)} arrays, {self.options})"
-
-
 class Optimizer:
-    """What all optimizers share; not made itself.
+    """What all optimizers share; not made itself. Which of its options a rule has, the rule's own page says.
 
     Parameters
     ----------
-    <params>
-    <shared>
+    params : list of ndarray, dict of ndarray, or list of groups
+        The weights, changed in place; float32 or float64, of any strides, no two sharing memory. A group is a dict
+        with "params", a list or dict of arrays, and any of the options that differ from the optimizer's own.
+    weight_decay : float, >= 0
+        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
+    decoupled : bool
+        Take the decay off the weights instead of adding it to the gradient. One below lr·weight_decay = 2**-21 in
+        float32, 2**-50 in float64, is saved up for each array until it is as large, and then added to one step: taken bit
+        by bit it would never move a weight that nothing else moves.
+    maximize : bool
+        Climb: the gradient's sign is turned.
+    l1 : float, >= 0
+        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
+    metric : {"euclidean", "diag"}
+        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
+        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty.
+    penalty : penalty of :mod:`regkern.penalties`, optional
+        ``L1``, ``SquaredL2`` and ``ElasticNet`` are the same as l1, weight_decay and both, in the pass of the step;
+        l1 must be 0 then, a weight_decay is added. Of any other, the proximal operator with step size lr follows the
+        step, array by array and in the Euclidean metric.
+    no_decay : collection of names or positions, or callable, optional
+        Which arrays no penalty touches, neither weight_decay nor l1 nor penalty: those named, or those for which
+        ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's
+        key is its name in a dict, else its position among all arrays.
+    max_grad_norm : float, >= 0, optional
+        Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6),
+        as in torch; a norm of NaN makes all of them NaN. Costs one more pass over the gradients.
+    skip_nonfinite : bool, default False
+        A step whose gradients hold a NaN or an Inf is not taken and changes nothing. Costs the same pass.
+    collect : bool, default False
+        Fill ``stats`` in each step.
+
+    Raises
+    ------
+    TypeError
+        If a weight is not an ndarray of float32 or float64, or an option is not of its kind.
+    ValueError
+        If an option is unknown or out of range, if arrays share memory or cannot be written, or if a penalty does
+        not fit an array.
 
     Attributes
     ----------
@@ -132,6 +138,8 @@ class Optimizer:
 
     Notes
     -----
+    All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group.
+
     Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
 
     An exception of a signal (Ctrl-C, an alarm) leaves a step taken and counted, or neither. Where it comes between a step
@@ -139,15 +147,14 @@ class Optimizer:
     """
 
     _rule: ClassVar[str]
-    _engine: ClassVar[Callable[..., Any]]
+    _engine: ClassVar[Callable[..., Any]] = Parameters  # regkern.reference has its own
     _STATES: ClassVar[tuple[str, ...]]  # in the order of the rule
     _EXTRA: ClassVar[tuple[str, ...]] = ()  # options that decide about states and are not the rule's
     _SHAPING: ClassVar[frozenset[str]] = frozenset(("momentum", "amsgrad", "centered"))  # that decide which there are
     _decays_weights: ClassVar[bool] = True  # by lr·weight_decay where that is decoupled
 
     def __init_subclass__(cls) -> None:
-        """Documentation and signature in full: the shared parts of both filled in."""
-        cls.__doc__ = filled_in(cls.__doc__ or cls.__mro__[1].__doc__)
+        """The signature in full, with the shared keywords filled in."""
         if "__init__" not in cls.__dict__:
             return
         signature = inspect.signature(cls.__init__)
@@ -185,11 +192,15 @@ class Optimizer:
         self._behind: dict[int, tuple[int, float]] = {}
         self._saved: dict[Kind, float] = {}
         self._changed: set[str] = set()  # options assigned since the engine was made
-        self._extend(_groups(self._name, params), asked["no_decay"])
+        self._extend(groups_of(self._name, params), asked["no_decay"])
 
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    def _head(self, option: str) -> str:
+        """Of the message about an option."""
+        return f"{self._name}: {option}"
 
     @property
     def stats(self) -> StepStats | None:
@@ -222,13 +233,13 @@ class Optimizer:
 
     def _extend(self, groups: list[Mapping[str, Any]], no_decay: NoDecay | None) -> None:
         param_groups, keys, weights = list(self.param_groups), list(self._keys), list(self._weights)
-        exempt = _exemption(self._name, no_decay)  # a function, or names
+        exempt = exemption(self._name, no_decay)  # a function, or names
         kinds = list(self._kind_of)
         for group in groups:
             options = dict(group)
             if "params" not in options:
                 raise ValueError(f"{self._name}: a group must have 'params', got {sorted(options)}")
-            arrays = _named(self._name, options.pop("params"), len(weights))
+            arrays = named(self._name, options.pop("params"), len(weights))
             if unknown := options.keys() - self._defaults.keys():
                 raise ValueError(f"{self._name}: options must be among {sorted(self._defaults)}, got {min(unknown)!r}")
             for key, w in arrays.items():
@@ -281,7 +292,7 @@ class Optimizer:
         for name in self._STATES:
             old = self._states[name] + [None] * (len(needs) - len(self._states[name]))
             starts = [need.get(name) if state is None else None for state, need in zip(old, needs, strict=True)]
-            new = _laid_out(self._weights, starts)
+            new = laid_out(self._weights, starts)
             states[name] = [b if a is None else a for a, b in zip(old, new, strict=True)]
             used[name] = [state if name in need else None for state, need in zip(states[name], needs, strict=True)]
         self._states = states
@@ -304,7 +315,7 @@ class Optimizer:
         }
 
     def __setstate__(self, parts: dict[str, Any]) -> None:
-        states = {name: _laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}
+        states = {name: laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}
         self._become(**parts | {"_states": states})
         self._finish()
 
@@ -364,10 +375,10 @@ class Optimizer:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):
-                options["weight_decay"] = nonnegative(self._name, options, "weight_decay") + l2
+                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
             case ElasticNet(l1, l2):
                 options["l1"] = l1
-                options["weight_decay"] = nonnegative(self._name, options, "weight_decay") + l2
+                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
             case _:
                 return False
         return True
@@ -383,7 +394,7 @@ class Optimizer:
         if options.get("metric") == "diag":
             raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
         if self._proven.get(kind) is not penalty:
-            self._prove(kind, penalty, nonnegative(self._name, options, "lr") or 1.0)
+            self._prove(kind, penalty, check.nonnegative(self._head("lr"), options["lr"]) or 1.0)
         return penalty
 
     def _prove(self, kind: Kind, penalty: Penalty, step: float) -> None:
@@ -590,32 +601,35 @@ class Optimizer:
             If it does not fit; nothing has changed then.
         """
         where = f"{self._name}.load_state_dict"
-        _require_kind(where, "state", state, Mapping)
+        require_kind(where, "state", state, Mapping)
         required, later = {"steps", "missed", "groups", "states"}, {"keys", "saved"}
         if not required <= state.keys() <= required | later:
             raise ValueError(f"{where}: state must hold {sorted(required)}, got {sorted(map(str, state))}")
         n = len(self._keys)
-        place = self._places(where, state["keys"]) if "keys" in state else list(range(n))
-        steps = _count(where, "steps", state["steps"])
-        _require_kind(where, "missed", state["missed"], Mapping)
-        missed = {_count(where, "missed", i): _count(where, "missed", m) for i, m in state["missed"].items()}
+        place = places(where, state["keys"], self._keys_by_group()) if "keys" in state else list(range(n))
+        steps = check.count(f"{where}: steps", state["steps"])
+        require_kind(where, "missed", state["missed"], Mapping)
+        head = f"{where}: missed"
+        missed = {check.count(head, i): check.count(head, m) for i, m in state["missed"].items()}
         if not all(i < n and m <= steps for i, m in missed.items()):
             raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
-        options = self._loaded_options(where, state["groups"])
+        mine = [group.options for group in self.param_groups]
+        options = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
         needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
-        states = self._loaded_states(where, state["states"], place, {name for need in needs for name in need})
+        needed = {name for need in needs for name in need}
+        states = loaded_states(where, state["states"], place, self._weights, self._STATES, needed)
         for name, arrays in states.items():
             for key, array, need in zip(self._keys, arrays, needs, strict=True):
                 if array is None and name in need:
                     raise ValueError(f"{where}: {name} must have an array for {key!r}")
-        saved = self._loaded_savings(where, state.get("saved", [0.0] * n), place)
+        saved = loaded_savings(where, state.get("saved", [0.0] * n), place)
         behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
         self._become(
             options=options,
             steps=steps,
             _behind=behind,
             _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
-            _states={name: _laid_out(self._weights, arrays) for name, arrays in states.items()},
+            _states={name: laid_out(self._weights, arrays) for name, arrays in states.items()},
             **FINISHED,
         )
 
@@ -625,155 +639,6 @@ class Optimizer:
             keys[group].append(key)
         return keys
 
-    def _places(self, where: str, keys: Any) -> list[int]:
-        """Where in a state each array finds its own."""
-        _require_kind(where, "keys", keys, list)
-        for mine, theirs in zip(self._keys_by_group(), keys, strict=False):
-            _require_kind(where, "keys", theirs, list)
-            if len(mine) != len(theirs) or set(mine) != set(theirs):
-                odd = min(set(mine) ^ set(theirs), key=str, default=None)
-                raise ValueError(
-                    f"{where}: groups must hold the arrays of this optimizer's, got a difference at {odd!r}"
-                )
-        flat = {key: i for i, key in enumerate(key for group in keys for key in group)}
-        if flat.keys() != set(self._keys):
-            raise ValueError(f"{where}: groups must hold the arrays of this optimizer's {len(self.param_groups)}")
-        return [flat[key] for key in self._keys]
-
-    def _loaded_options(self, where: str, groups: Any) -> list[Options]:
-        _require_kind(where, "groups", groups, list)
-        for theirs in groups:
-            _require_kind(where, "groups", theirs, Mapping)
-        mine, optional = self._defaults.keys(), {"penalty", *self._EXTRA}
-        if len(groups) != len(self.param_groups) or not all(mine - optional <= g.keys() <= mine for g in groups):
-            raise ValueError(f"{where}: groups must have the options of this optimizer's {len(self.param_groups)}")
-        return [
-            {**group.options, **copy.deepcopy(dict(theirs))}
-            for group, theirs in zip(self.param_groups, groups, strict=True)
-        ]
-
-    def _loaded_states(
-        self, where: str, states: Any, place: list[int], needed: set[str]
-    ) -> dict[str, list[Array | None]]:
-        _require_kind(where, "states", states, Mapping)
-        if not needed <= states.keys() <= set(self._STATES):
-            raise ValueError(f"{where}: states must be {sorted(needed)}, got {sorted(map(str, states))}")
-        loaded: dict[str, list[Array | None]] = {}
-        for name in self._STATES:
-            theirs = states.get(name, [None] * len(place))
-            _require_kind(where, name, theirs, list)
-            for array in theirs:
-                _require_kind(where, name, array, (np.ndarray, type(None)))
-            if len(theirs) == len(place):
-                loaded[name] = [theirs[at] for at in place]
-            if name not in loaded or not all(
-                a is None or (a.shape, a.dtype) == (w.shape, w.dtype)
-                for a, w in zip(loaded[name], self._weights, strict=True)
-            ):
-                raise ValueError(f"{where}: {name} must have the shapes and dtype of params")
-        return loaded
-
-    def _loaded_savings(self, where: str, saved: Any, place: list[int]) -> list[float]:
-        _require_kind(where, "saved", saved, list)
-        if len(saved) != len(place) or not all(
-            isinstance(s, float) and 0 <= s < max(SAVED_BELOW.values()) for s in saved
-        ):
-            raise ValueError(f"{where}: saved must hold {len(place)} floats in [0, {max(SAVED_BELOW.values())})")
-        return [saved[at] for at in place]
-
     def __repr__(self) -> str:
         arrays, groups = len(self._keys), len(self.param_groups)
         return f"{self._name}({arrays} arrays in {groups} groups, {self.steps} steps)"
-
-
-# --- what the caller meant --------------------------------------------------------------------------------------------
-
-
-def _listed(where: str, params: Any) -> list[Any]:
-    if isinstance(params, (str, bytes, np.ndarray)) or not isinstance(params, Iterable):
-        got = "an ndarray: write [w]" if isinstance(params, np.ndarray) else type(params).__name__
-        raise TypeError(f"{where}: params must be a list or dict of arrays, or a list of groups, got {got}")
-    return list(params)
-
-
-def _groups(where: str, params: Any) -> list[Mapping[str, Any]]:
-    if isinstance(params, Mapping):
-        return [{"params": params}]
-    listed = _listed(where, params)
-    groups: list[Mapping[str, Any]] = [p for p in listed if isinstance(p, Mapping)]
-    if groups and len(groups) != len(listed):
-        raise TypeError(f"{where}: params must be arrays or groups, got both")
-    return groups or [{"params": listed}]
-
-
-def _named(where: str, params: Any, first: int) -> dict[Key, Array]:
-    return dict(params) if isinstance(params, Mapping) else dict(enumerate(_listed(where, params), first))
-
-
-def _exemption(where: str, no_decay: Any) -> Callable[[Key, Array], bool] | set[Any]:
-    if no_decay is None:
-        return set()
-    if callable(no_decay):
-        return no_decay  # type: ignore[no-any-return]
-    if isinstance(no_decay, (str, bytes)) or not isinstance(no_decay, Iterable):
-        raise TypeError(f"{where}: no_decay must be a list of names or positions, or callable, got {no_decay!r}")
-    return set(no_decay)
-
-
-def _laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> list[Array | None]:
-    """A state for each of ``weights`` that has a start, of its shape and memory order, at lines of one piece of memory.
-
-    Large pieces lie on huge pages, which many small ones would not.
-    """
-    like = [None if start is None else np.empty_like(w, subok=False) for w, start in zip(weights, starts, strict=True)]
-    ends = np.cumsum([0, *(0 if a is None else -(-a.nbytes // 64) * 64 for a in like)])
-    memory = np.empty(ends[-1] + 64, np.uint8)
-    memory = memory[-memory.ctypes.data % 64 :]
-    states: list[Array | None] = []
-    for a, offset, start in zip(like, ends[:-1], starts, strict=True):
-        if a is None or a.size == 0 or a.dtype.kind != "f":  # of which the engine says what is wrong
-            states.append(a)
-            continue
-        state: Array = np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
-        state[...] = start
-        states.append(state)
-    return states
-
-
-# --- checks of what is not the engine's to check ----------------------------------------------------------------------
-
-
-def nonnegative(where: str, options: Options, name: str) -> float:
-    value = options[name]
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{where}: {name} must be a real number, got {value!r}")
-    if not 0 <= value <= FLOAT_MAX:
-        raise ValueError(f"{where}: {name} must be >= 0 and finite, got {value!r}")
-    return float(value)
-
-
-def flag(where: str, options: Options, name: str) -> bool:
-    value = options[name]
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
-    return bool(value)
-
-
-def _count(where: str, name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{where}: {name} must be made of ints, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{where}: {name} must be >= 0, got {value}")
-    if value >= COUNTS_END:
-        raise ValueError(f"{where}: {name} must be < {COUNTS_END}, got {value}")
-    return int(value)
-
-
-def _require_kind(where: str, name: str, value: Any, kind: Any) -> None:
-    if not isinstance(value, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        words = {Mapping: "a dict", list: "a list", np.ndarray: "an ndarray", type(None): "None"}
-        raise TypeError(f"{where}: {name} must be {' or '.join(words[k] for k in kinds)}, got {type(value).__name__}")
-
-
-Optimizer.__doc__ = filled_in(Optimizer.__doc__)

@@ -1,10 +1,16 @@
-"""The rules of all optimizers; what native and reference have in common. The steps themselves come from an engine."""
+"""The rules of all optimizers: which options they have, which states, which step.
+
+The parameters that many have, the errors, attributes and methods are explained once, in
+:class:`regkern.optim.Optimizer`.
+"""
 
 from __future__ import annotations
 
 from typing import Unpack
 
-from regkern._optimizer_base import Optimizer, Options, Params, Shared, flag, nonnegative
+from regkern import _checks as check
+from regkern.optim.base import Optimizer, Shared
+from regkern.optim.groups import Options, Params
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
@@ -13,7 +19,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-3
         Learning rate.
     momentum : float, >= 0, default 0
@@ -21,22 +27,18 @@ class SGD(Optimizer):
         The first step is not dampened, as in torch.
     nesterov : bool, default False
         Requires ``momentum`` > 0 and ``dampening`` = 0.
-    <decay>
-    <maximize>
-    <weakened l1>
-    <penalty>
-    <shared>
-
-    <raises>
+    weight_decay : float, >= 0, default 0
+    decoupled, maximize : bool, default False
+    l1 : float, >= 0, default 0
+        With momentum it acts as (1 − momentum)·l1: see the notes.
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     g is ±grad + weight_decay·w, b ← momentum·b + (1 − dampening)·g, and w ← prox(w − lr·b), the proximal operator of
     lr·l1·‖w‖₁, or of lr times the penalty. The conventions are those of ``torch.optim.SGD``.
-
-    <saved>
 
     **Momentum and l1.** The threshold is lr·l1, as of torch's step followed by ``softshrink``, while momentum without
     dampening makes the gradient act 1/(1 − momentum)-fold. So the weights settle where loss + (1 − momentum)·l1·‖w‖₁ is
@@ -92,7 +94,7 @@ class SGD(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"buffer": 0.0} if nonnegative(self._name, options, "momentum") != 0 else {}
+        return {"buffer": 0.0} if check.nonnegative(self._head("momentum"), options["momentum"]) != 0 else {}
 
     def _connect(self) -> None:
         before = self._states["buffer"]
@@ -106,7 +108,9 @@ class SGD(Optimizer):
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
         if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
-            nonnegative(self._name, own, "dampening")  # of which the engine sees nothing in this step
+            check.nonnegative(
+                self._head("dampening"), own["dampening"]
+            )  # of which the engine sees nothing in this step
             own["dampening"] = 0.0
         return own
 
@@ -119,31 +123,27 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-3
         Learning rate.
     betas : (float, float) in [0, 1), default (0.9, 0.999)
         Of the running means of the gradient and of its square.
     eps : float, >= 0, default 1e-8
-    <decay>
+    weight_decay : float, >= 0, default 0
+    decoupled : bool, default False
     amsgrad : bool, default False
         Divide by the largest running mean of the square so far.
-    <maximize>
-    <l1>
-    <metric>
-    <penalty>
-    <shared>
-
-    <raises>
+    maximize : bool, default False
+    l1 : float, >= 0, default 0
+    metric : {"euclidean", "diag"}, default "euclidean"
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``adam_step``: w ← prox(w − lr·m̂/r), r = √v̂ + eps, with the bias-corrected means m̂ of the
     gradient and v̂ of its square. The conventions are those of ``torch.optim.Adam``; Keras' ``epsilon`` defaults to 1e-7.
-
-    <saved>
 
     References
     ----------
@@ -195,7 +195,7 @@ class Adam(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        amsgrad = flag(self._name, options, "amsgrad")
+        amsgrad = check.flag(self._head("amsgrad"), options["amsgrad"])
         return dict.fromkeys(self._STATES if amsgrad else self._STATES[:2], 0.0)
 
     def _group_options(self, options: Options, step: int) -> Options:
@@ -209,7 +209,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-3
         Learning rate.
     betas : (float, float) in [0, 1), default (0.9, 0.999)
@@ -219,22 +219,17 @@ class AdamW(Adam):
         Strength of the L2 penalty ``weight_decay/2·‖w‖²``; each step takes lr·weight_decay·w off the weights.
     amsgrad : bool, default False
         Divide by the largest running mean of the square so far.
-    <maximize>
-    <l1>
-    <metric>
-    <penalty>
-    <shared>
-
-    <raises>
+    maximize : bool, default False
+    l1 : float, >= 0, default 0
+    metric : {"euclidean", "diag"}, default "euclidean"
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
     meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8.
-
-    <saved>
 
     References
     ----------
@@ -287,7 +282,7 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-2
         Learning rate.
     lr_decay : float, >= 0, default 0
@@ -295,23 +290,18 @@ class Adagrad(Optimizer):
     initial_accumulator_value : float, >= 0, default 0
         What the sums of squares start with.
     eps : float, >= 0, default 1e-10
-    <decay>
-    <maximize>
-    <l1>
-    <metric>
-    <penalty>
-    <shared>
-
-    <raises>
+    weight_decay : float, >= 0, default 0
+    decoupled, maximize : bool, default False
+    l1 : float, >= 0, default 0
+    metric : {"euclidean", "diag"}, default "euclidean"
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``adagrad_step``: s ← s + g², w ← prox(w − lr·g/(√s + eps)). The conventions are those of
     ``torch.optim.Adagrad``; Keras starts s at 0.1 and adds its ``epsilon`` of 1e-7 under the root.
-
-    <saved>
 
     References
     ----------
@@ -362,12 +352,16 @@ class Adagrad(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"square_sum": nonnegative(self._name, options, "initial_accumulator_value")}
+        return {
+            "square_sum": check.nonnegative(
+                self._head("initial_accumulator_value"), options["initial_accumulator_value"]
+            )
+        }
 
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
-        if decay := nonnegative(self._name, options, "lr_decay"):
-            own["lr"] = nonnegative(self._name, options, "lr") / (1 + (step - 1) * decay)
+        if decay := check.nonnegative(self._head("lr_decay"), options["lr_decay"]):
+            own["lr"] = check.nonnegative(self._head("lr"), options["lr"]) / (1 + (step - 1) * decay)
         del own["lr_decay"]
         return own
 
@@ -380,7 +374,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-2
         Learning rate.
     alpha : float in [0, 1), default 0.99
@@ -389,24 +383,20 @@ class RMSprop(Optimizer):
     momentum : float, >= 0, default 0
     centered : bool, default False
         Take the square of the gradient's running mean off: divide by its standard deviation.
-    <decay>
-    <maximize>
-    <weakened l1>
-    <metric>
-    <penalty>
-    <shared>
-
-    <raises>
+    weight_decay : float, >= 0, default 0
+    decoupled, maximize : bool, default False
+    l1 : float, >= 0, default 0
+        With momentum it acts as (1 − momentum)·l1: see the notes.
+    metric : {"euclidean", "diag"}, default "euclidean"
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``rmsprop_step``: v ← alpha·v + (1 − alpha)·g², b ← momentum·b + g/(√v + eps),
     w ← prox(w − lr·b). The conventions are those of ``torch.optim.RMSprop``; Keras calls ``alpha`` rho, defaults it to
     0.9, and adds its ``epsilon`` of 1e-7 under the root.
-
-    <saved>
 
     **Momentum and l1.** The threshold is lr·l1 (over r in the diagonal metric), as of torch's step followed by
     ``softshrink``, while the momentum makes the gradient act 1/(1 − momentum)-fold: the weights settle as for
@@ -465,8 +455,8 @@ class RMSprop(Optimizer):
 
     def _starts(self, options: Options) -> dict[str, float]:
         asked = {
-            "grad_avg": flag(self._name, options, "centered"),
-            "buffer": nonnegative(self._name, options, "momentum") != 0,
+            "grad_avg": check.flag(self._head("centered"), options["centered"]),
+            "buffer": check.nonnegative(self._head("momentum"), options["momentum"]) != 0,
         }
         return {"square_avg": 0.0} | {name: 0.0 for name in asked if asked[name]}
 
@@ -476,7 +466,7 @@ class FTRL(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, > 0, default 0.1
         The paper's α.
     beta : float, >= 0, default 1
@@ -491,18 +481,15 @@ class FTRL(Optimizer):
         Strength of an L2 penalty that acts as a gradient, weight_decay·w.
     decoupled : bool, default False
         Let it reach z without n: TensorFlow's l2_shrinkage, which is half of it.
-    <maximize>
+    maximize : bool, default False
     penalty : L1, SquaredL2 or ElasticNet of :mod:`regkern.penalties`, optional
         The same as l1 and l2, which must be 0 then, in the paper's convention. No other: the weights are a function of z
         and n.
-    <shared>
-
-    <raises>
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``ftrl_step``: z gathers the gradients less what the weights have taken of them, n their
     squares, and w = prox_l1(−z, l1) / ((beta + √n)/lr + l2). Keras has beta = 0 and adds beta/(2·lr) to its l2, which is
     the same; its learning_rate_power is −1/2 here.
@@ -557,7 +544,10 @@ class FTRL(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"z": 0.0, "n": nonnegative(self._name, options, "initial_accumulator_value")}
+        return {
+            "z": 0.0,
+            "n": check.nonnegative(self._head("initial_accumulator_value"), options["initial_accumulator_value"]),
+        }
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         if options["l2"] != 0:
@@ -579,7 +569,7 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    <params>
+    params : list of ndarray, dict of ndarray, or list of groups
     lr : float, >= 0, default 1e-4
         Learning rate.
     betas : (float, float) in [0, 1), default (0.9, 0.99)
@@ -588,21 +578,16 @@ class Lion(Optimizer):
         Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
     decoupled : bool, default True
         Take the decay off the weights, as in the paper, instead of adding it to the gradient.
-    <maximize>
-    <l1>
-    <penalty>
-    <shared>
-
-    <raises>
+    maximize : bool, default False
+    l1 : float, >= 0, default 0
+    penalty : penalty of :mod:`regkern.penalties`, optional
+    no_decay, max_grad_norm, skip_nonfinite, collect
+        As in ``Optimizer``, which explains all that optimizers have in common.
 
     Notes
     -----
-    <groups>
-
     The formula is that of ``lion_step``: w ← prox(w − lr·sign(β₁·m + (1 − β₁)·g)), then m ← β₂·m + (1 − β₂)·g. Keras'
     ``Lion`` is the same; torch has none.
-
-    <saved>
 
     References
     ----------

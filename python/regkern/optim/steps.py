@@ -1,4 +1,21 @@
-"""Weight decay, and optimizer steps with the penalty fused in: one pass over memory."""
+"""Weight decay, and optimizer steps with the penalty fused in: one pass over memory.
+
+Common to the steps: ``w`` and the states beside it are changed in place; they and ``grad`` are float32 or float64, all of
+w's shape and dtype, of any strides, and share no memory.
+
+weight_decay
+    Strength of the L2 penalty ``weight_decay/2·‖w‖²``: added to the gradient, or where ``decoupled`` taken off the weights.
+    A decoupled one below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves: it is less than
+    half a unit in the last place. The optimizers of :mod:`regkern.optim` save it up.
+maximize
+    Climb: the gradient's sign is turned.
+l1
+    Strength of the L1 penalty ``l1·‖w‖₁``. It acts through its proximal operator and makes exact zeros, +0.0.
+metric
+    Of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact proximal operator in the
+    metric of the step, so that the fixed point minimizes loss + penalty. There a weight that has never seen a gradient
+    (r = eps) becomes 0 at once.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +23,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from regkern import _core, _optimizers
-from regkern._optimizer_base import Optimizer, StepStats
-
-__all__ = [
-    "FTRL",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Lion",
-    "Optimizer",
-    "RMSprop",
-    "StepStats",
-    "adagrad_step",
-    "adam_step",
-    "ftrl_step",
-    "l2_decay",
-    "lion_step",
-    "rmsprop_step",
-    "sgd_step",
-]
+from regkern import _core
 
 Array = NDArray[Any]
 
@@ -111,11 +108,9 @@ def sgd_step(
     nesterov : bool, default False
         Requires ``momentum`` > 0 and ``dampening`` = 0.
     weight_decay : float, >= 0, default 0
-        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
     decoupled : bool, default False
         Let the decay bypass the momentum, as AdamW does for Adam.
     maximize : bool, default False
-        Climb: the gradient's sign is turned.
     l1 : float, >= 0, default 0
         Strength of the L1 penalty ``l1·‖w‖₁``; with momentum it acts as (1 − momentum)·l1, see the notes.
 
@@ -135,9 +130,6 @@ def sgd_step(
     **Momentum and l1.** The threshold is lr·l1, as of torch's step followed by ``softshrink``, while momentum without
     dampening makes the gradient act 1/(1 − momentum)-fold. So the weights settle where loss + (1 − momentum)·l1·‖w‖₁
     is least, not loss + l1·‖w‖₁. For that give l1/(1 − momentum), or dampening = momentum.
-
-    A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves: it is less
-    than half a unit in the last place. The optimizers of :mod:`regkern.optim` save it up.
 
     Examples
     --------
@@ -195,19 +187,12 @@ def adam_step(
     betas : (float, float) in [0, 1), default (0.9, 0.999)
     eps : float, >= 0, default 1e-8
     weight_decay : float, >= 0, default 0
-        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
     decoupled : bool, default False
-        Take the decay off the weights instead of adding it to the gradient.
     max_exp_avg_sq : (...) ndarray of w's dtype, optional
         Given: amsgrad. The largest ``exp_avg_sq`` so far, changed in place; zeros before the first step.
     maximize : bool, default False
-        Climb: the gradient's sign is turned.
     l1 : float, >= 0, default 0
-        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
     metric : {"euclidean", "diag"}, default "euclidean"
-        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
-        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty. There a weight
-        that has never seen a gradient (r = eps) becomes 0 at once.
 
     Raises
     ------
@@ -220,8 +205,7 @@ def adam_step(
     -----
     Accuracy class ``exact``. The conventions are those of ``torch.optim.Adam`` and ``AdamW``; Keras' ``epsilon``
     defaults to 1e-7. Numbers are formed in float64; step and decay are added before the one rounding that meets w.
-    torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below lr·weight_decay = 3e-8. Here that is
-    so for a weight that nothing else moves; the optimizers of :mod:`regkern.optim` save such a decay up.
+    torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below lr·weight_decay = 3e-8.
 
     References
     ----------
@@ -289,17 +273,9 @@ def adagrad_step(
         Learning rate.
     eps : float, >= 0, default 1e-10
     weight_decay : float, >= 0, default 0
-        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
-    decoupled : bool, default False
-        Take the decay off the weights instead of adding it to the gradient.
-    maximize : bool, default False
-        Climb: the gradient's sign is turned.
+    decoupled, maximize : bool, default False
     l1 : float, >= 0, default 0
-        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
     metric : {"euclidean", "diag"}, default "euclidean"
-        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
-        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty. There a weight
-        that has never seen a gradient (r = eps) becomes 0 at once.
 
     Raises
     ------
@@ -376,18 +352,11 @@ def rmsprop_step(
     grad_avg : (...) ndarray of w's dtype, optional
         Given: centered. Running mean of the gradient, changed in place; zeros before the first step.
     weight_decay : float, >= 0, default 0
-        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
-    decoupled : bool, default False
-        Take the decay off the weights instead of adding it to the gradient.
-    maximize : bool, default False
-        Climb: the gradient's sign is turned.
+    decoupled, maximize : bool, default False
     l1 : float, >= 0, default 0
         Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0; with
         momentum it acts as (1 − momentum)·l1, see the notes.
     metric : {"euclidean", "diag"}, default "euclidean"
-        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
-        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty. There a weight
-        that has never seen a gradient (r = eps) becomes 0 at once.
 
     Raises
     ------
@@ -473,7 +442,6 @@ def ftrl_step(
     decoupled : bool, default False
         Let it reach z without n: TensorFlow's l2_shrinkage, which is half of it.
     maximize : bool, default False
-        Climb: the gradient's sign is turned.
 
     Raises
     ------
@@ -538,13 +506,8 @@ def lion_step(
         Learning rate.
     betas : (float, float) in [0, 1), default (0.9, 0.99)
     weight_decay : float, >= 0, default 0
-        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
-    decoupled : bool, default False
-        Take the decay off the weights instead of adding it to the gradient.
-    maximize : bool, default False
-        Climb: the gradient's sign is turned.
+    decoupled, maximize : bool, default False
     l1 : float, >= 0, default 0
-        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
 
     Raises
     ------
@@ -571,31 +534,3 @@ def lion_step(
     array([0.85, 0.  ])
     """
     _core.lion_step(w, grad, exp_avg, lr, betas, weight_decay, decoupled, maximize, l1)
-
-
-class SGD(_optimizers.SGD):
-    _engine = _core.Parameters
-
-
-class Adam(_optimizers.Adam):
-    _engine = _core.Parameters
-
-
-class AdamW(_optimizers.AdamW):
-    _engine = _core.Parameters
-
-
-class Adagrad(_optimizers.Adagrad):
-    _engine = _core.Parameters
-
-
-class RMSprop(_optimizers.RMSprop):
-    _engine = _core.Parameters
-
-
-class FTRL(_optimizers.FTRL):
-    _engine = _core.Parameters
-
-
-class Lion(_optimizers.Lion):
-    _engine = _core.Parameters

@@ -8,7 +8,7 @@ the shape and dtype of the input and may be the input itself, while a partial ov
 propagate; what is shrunk away becomes +0.0. Numbers are rounded to the dtype of the array, and one too large for
 float32 is Inf, but those within a formula (``prox_log_sum``, ``prox_l_half``, ``prox_huber``) keep their range. Results are the same bits for every instruction set and thread
 count, and the operators here, which are elementwise, give the bits of :mod:`regkern.reference` (accuracy class ``exact``).
-Operators of whole vectors are in :mod:`regkern.vector_prox`.
+Operators of whole vectors are in :mod:`regkern.prox.vectors`.
 
 References
 ----------

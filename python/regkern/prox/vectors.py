@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern.prox import prox_l1
+from regkern.prox.elements import prox_l1
 
 Array = NDArray[Any]
 

@@ -1,6 +1,6 @@
 """Dropout in one pass with what stands beside it in a network.
 
-Each function is the composition of its parts; the masks are those of :mod:`regkern.reference.dropout`. What needs exp
+Each function is the composition of its parts; the masks are those of :mod:`regkern.reference.dropouts.kinds`. What needs exp
 is computed in float64 and rounded once to the dtype of x.
 """
 
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from regkern._mask import MaskHandle
-from regkern.reference.dropout import DropoutMask, dropout, dropout_backward
-from regkern.reference.prox import Array, _store
+from regkern.dropouts import DropoutMask as AnyMask
+from regkern.reference._arrays import Array, store
+from regkern.reference.dropouts.handles import DropoutMask
+from regkern.reference.dropouts.kinds import dropout, dropout_backward
 
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -31,14 +32,14 @@ def bias_dropout_add(
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
     y, mask = dropout(x if bias is None else x + bias, p, rng=rng, stream=stream, training=training)
-    return _store(y if residual is None else residual + y, out), mask
+    return store(y if residual is None else residual + y, out), mask
 
 
-def bias_dropout_add_backward(dy: Array, mask: MaskHandle, *, out: Array | None = None) -> tuple[Array, Array]:
+def bias_dropout_add_backward(dy: Array, mask: AnyMask, *, out: Array | None = None) -> tuple[Array, Array]:
     """dx = dropout_backward(dy) and dbias, its sums over all axes but the last. The residual's gradient is dy."""
     dx = dropout_backward(dy, mask)
     dbias = dx.sum(axis=tuple(range(dx.ndim - 1)), dtype=np.float64).astype(dx.dtype)
-    return _store(dx, out), dbias
+    return store(dx, out), dbias
 
 
 def _relu(x: Array) -> Array:
@@ -58,7 +59,7 @@ def relu_dropout(
     return dropout(_relu(x), p, rng=rng, stream=stream, training=training, out=out)
 
 
-def relu_dropout_backward(dy: Array, x: Array, mask: MaskHandle, *, out: Array | None = None) -> Array:
+def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """dropout_backward(dy) where x > 0."""
     return dropout_backward(np.where(x <= 0, dy.dtype.type(0), dy), mask, out=out)
 
@@ -110,7 +111,7 @@ def gelu_dropout(
 
 
 def gelu_dropout_backward(
-    dy: Array, x: Array, mask: MaskHandle, *, approximate: str = "none", out: Array | None = None
+    dy: Array, x: Array, mask: AnyMask, *, approximate: str = "none", out: Array | None = None
 ) -> Array:
     """dropout_backward(dy·GELU'(x))."""
     return dropout_backward((dy * _gelu_slope(x, approximate)).astype(dy.dtype), mask, out=out)
@@ -135,7 +136,7 @@ def softmax_dropout(
     return dropout(s, p, rng=rng, stream=stream, training=training, out=out)
 
 
-def softmax_dropout_backward(dy: Array, x: Array, mask: MaskHandle, *, out: Array | None = None) -> Array:
+def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
     s, g = _softmax(x.astype(np.float64)), dropout_backward(dy.astype(np.float64), mask)
-    return _store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)
+    return store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)

@@ -19,17 +19,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from regkern._core import commit
-from regkern._layers import (
-    ONE_ELEMENT,
-    BatchNormCache,
-    BatchNormLayer,
-    BatchNormStats,
-    activation_slope,
-    effective_count,
-    sample_weights,
-)
-from regkern.reference.prox import Array, _store
+from regkern.norms import batch_layer
+from regkern.norms.arguments import activation_slope, sample_weights
+from regkern.norms.caches import BatchNormCache
+from regkern.norms.statistics import BatchNormStats, effective_count, take_up
+from regkern.reference._arrays import Array, store
 
 
 def _per_channel(v: Array, ndim: int, axis: int) -> Array:
@@ -75,7 +69,7 @@ def batch_norm(
         if training:
             stats = _stats(x[part], axis, None if w is None else w[part])
             n = stats.count
-            batch_norm_update(stats, running_mean, running_var, momentum=momentum, unbiased=unbiased)
+            take_up(stats, running_mean, running_var, momentum, unbiased)
         else:
             assert running_mean is not None
             assert running_var is not None
@@ -108,7 +102,7 @@ def batch_norm(
         residual=residual is not None,
         virtual_batch_size=virtual_batch_size,
     )
-    return _store(v.astype(x.dtype), out), cache
+    return store(v.astype(x.dtype), out), cache
 
 
 def _normalized(x: Array, mean: Array, invstd: Array, gamma: Array | None, beta: Array | None, axis: int) -> Array:
@@ -150,7 +144,7 @@ def batch_norm_backward(
     if cache.gamma is not None:
         dx *= _per_channel(cache.gamma, ndim, axis)
     results = {"x": dx, "gamma": dgamma, "beta": dbeta, "residual": g}
-    return tuple(_store(results[name].astype(x.dtype), out if name == "x" else None) for name in names)
+    return tuple(store(results[name].astype(x.dtype), out if name == "x" else None) for name in names)
 
 
 def batch_norm_stats(x: Array, *, axis: int = 1, weights: Array | None = None) -> BatchNormStats:
@@ -178,46 +172,6 @@ def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
     return BatchNormStats(n, mean, var, squared_weights=n * (n / elements))
 
 
-def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
-    """The statistics of all batches together (Chan, Golub and LeVeque, 1979), merged in the order given."""
-    parts = list(stats)
-    count, mean = parts[0].count, np.array(parts[0].mean, dtype=np.float64)
-    squares = parts[0].squares
-    m2 = np.asarray(parts[0].var, dtype=np.float64) * count
-    for part in parts[1:]:
-        if part.count == 0:
-            continue
-        total = count + part.count
-        delta = part.mean - mean
-        mean = mean + delta * (part.count / total)
-        m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
-        count, squares = total, squares + part.squares
-    return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
-
-
-def batch_norm_update(
-    stats: BatchNormStats,
-    running_mean: Array | None,
-    running_var: Array | None,
-    *,
-    momentum: float = 0.1,
-    unbiased: bool = True,
-) -> None:
-    """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw²."""
-    if stats.count == 0:
-        return
-    copies: list[tuple[Array, Array]] = []
-    if running_mean is not None:
-        mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-        copies.append((running_mean, mean.astype(running_mean.dtype)))
-    n = stats.count * (stats.count / stats.squares)
-    if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
-        sample = stats.var * (n / (n - 1)) if unbiased else stats.var
-        var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
-        copies.append((running_var, var.astype(running_var.dtype)))
-    commit(copies, [], [])
-
-
 def batch_norm_apply(
     x: Array,
     stats: BatchNormStats,
@@ -230,7 +184,7 @@ def batch_norm_apply(
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
     y = _normalized(x, stats.mean, 1 / np.sqrt(stats.var + eps), gamma, beta, axis)
-    return _store(y.astype(x.dtype), out)
+    return store(y.astype(x.dtype), out)
 
 
 def batch_norm_backward_reduce(
@@ -270,33 +224,10 @@ def batch_norm_backward_apply(
     w = sample_weights("batch_norm_backward_apply", weights, x.shape, axis, x.dtype)
     if w is not None:
         share = np.where(w == 0, 0.0, w * share)
-    return _store(((dy - share) * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
+    return store(((dy - share) * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
 
 
-def fold_batch_norm(
-    weight: Array,
-    bias: Array | None,
-    running_mean: Array,
-    running_var: Array,
-    gamma: Array | None = None,
-    beta: Array | None = None,
-    *,
-    eps: float = 1e-5,
-    axis: int = 0,
-) -> tuple[Array, Array]:
-    """weight·s and (bias − mean)·s + beta with s = gamma/√(var + eps): a layer and the batch norm behind it in one."""
-    scale = 1 / np.sqrt(running_var.astype(np.float64) + eps)
-    if gamma is not None:
-        scale = scale * gamma
-    shift = -running_mean.astype(np.float64) * scale
-    if bias is not None:
-        shift = shift + bias * scale
-    if beta is not None:
-        shift = shift + beta
-    return (weight * _per_channel(scale, weight.ndim, axis)).astype(weight.dtype), shift.astype(weight.dtype)
-
-
-class BatchNorm(BatchNormLayer):
+class BatchNorm(batch_layer.BatchNorm):
     """Batch normalization as a layer: parameters, their gradients and the running statistics."""
 
     _forward = staticmethod(batch_norm)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from regkern._layers import GroupNormLayer, InstanceNormLayer, LayerNormLayer, NormCache, RMSNormLayer
-from regkern.reference.prox import Array, _store
+from regkern.norms import layers
+from regkern.norms.caches import NormCache
+from regkern.reference._arrays import Array, store
 
 
 def _rows(a: Array, axis: int, groups: int | None) -> Array:
@@ -66,7 +67,7 @@ def _normalize(
         if beta is not None:
             y = y + _affine(beta, x.ndim, axis, groups)
     kept = None if out is x and residual is None else h
-    return _store(y.astype(x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
+    return store(y.astype(x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
 
 
 def _backward(dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
@@ -85,7 +86,7 @@ def _backward(dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Ar
     dgamma = (wide * _unrow(xhat, x, axis, groups)).sum(axis=others)
     dbeta = wide.sum(axis=others)
     dx = _unrow(dx * invstd, x, axis, groups)
-    return _store(dx.astype(dy.dtype), out), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+    return store(dx.astype(dy.dtype), out), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
 
 
 def layer_norm(
@@ -163,28 +164,28 @@ def instance_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = N
     return _backward(dy, cache, out)
 
 
-class LayerNorm(LayerNormLayer):
+class LayerNorm(layers.LayerNorm):
     """Layer normalization as a layer: parameters and their gradients."""
 
     _forward = staticmethod(layer_norm)
     _backward = staticmethod(layer_norm_backward)
 
 
-class RMSNorm(RMSNormLayer):
+class RMSNorm(layers.RMSNorm):
     """RMS normalization as a layer: parameter and its gradient."""
 
     _forward = staticmethod(rms_norm)
     _backward = staticmethod(rms_norm_backward)
 
 
-class GroupNorm(GroupNormLayer):
+class GroupNorm(layers.GroupNorm):
     """Group normalization as a layer: parameters and their gradients."""
 
     _forward = staticmethod(group_norm)
     _backward = staticmethod(group_norm_backward)
 
 
-class InstanceNorm(InstanceNormLayer):
+class InstanceNorm(layers.InstanceNorm):
     """Instance normalization as a layer: parameters and their gradients."""
 
     _forward = staticmethod(instance_norm)

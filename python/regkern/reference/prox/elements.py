@@ -11,16 +11,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-
-def _store(y: Array, out: Array | None) -> Array:
-    if out is None:
-        return y
-    out[...] = y
-    return out
+from regkern.reference._arrays import Array, store
 
 
 def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
@@ -44,7 +36,7 @@ def prox_l1(
     if weights is not None:
         w = np.asarray(weights)
         t = np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
-    return _store(_soft_threshold(x, t, nonneg), out)
+    return store(_soft_threshold(x, t, nonneg), out)
 
 
 def prox_elastic_net(x: Array, threshold: float, shrink: float, *, out: Array | None = None) -> Array:
@@ -56,13 +48,13 @@ def prox_elastic_net(x: Array, threshold: float, shrink: float, *, out: Array | 
 def prox_ridge(x: Array, shrink: float, *, out: Array | None = None) -> Array:
     """x / (1 + shrink)."""
     y = x / x.dtype.type(1 + float(shrink))
-    return _store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
+    return store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
 
 
 def prox_l0(x: Array, threshold: float, *, out: Array | None = None) -> Array:
     """x where x²/2 > threshold, which is the price of a nonzero."""
     cut = x.dtype.type(math.sqrt(2 * threshold))
-    return _store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
+    return store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
 
 
 def _type_for(x: Array, *numbers: float) -> Any:
@@ -89,7 +81,7 @@ def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Arra
             r = r - (r * (r * r - kind(1)) + c) / (kind(3) * (r * r) - kind(1))
         y = v * (r * r)
     dead = (c >= kind(0.5 / 1.5**1.5)) | (magnitude <= (np.inf if math.isinf(threshold) else 0))
-    return _store(_rounded(np.where(dead, kind(0), y), x), out)
+    return store(_rounded(np.where(dead, kind(0), y), x), out)
 
 
 def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: float, far: float) -> Array:
@@ -108,9 +100,9 @@ def prox_mcp(x: Array, threshold: float, gamma: float = 3.0, *, step: float = 1.
     strength = threshold / step
     if gamma <= step:  # concave up to γλ: 0 or x, whichever is cheaper
         cut = x.dtype.type(strength * math.sqrt(gamma * step))
-        return _store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
+        return store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
     y = _firm_threshold(x, threshold, threshold, threshold, 1 - step / gamma, gamma * strength)
-    return _store(y, out)
+    return store(y, out)
 
 
 def prox_scad(x: Array, threshold: float, a: float = 3.7, *, step: float = 1.0, out: Array | None = None) -> Array:
@@ -122,7 +114,7 @@ def prox_scad(x: Array, threshold: float, a: float = 3.7, *, step: float = 1.0, 
     else:  # concave between λ and aλ: the soft threshold or x, whichever is cheaper
         cut = strength * ((a + 1 + step) / 2 if step <= a + 1 else math.sqrt(step * (a + 1)))
         y = _firm_threshold(x, min(threshold, cut), cut, 0, 1, cut)
-    return _store(y, out)
+    return store(y, out)
 
 
 def _log_sum_cut(t: float, eps: float) -> float:
@@ -152,7 +144,7 @@ def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | N
         w = np.sqrt(np.abs(total - root)) * np.sqrt(total + root)
         y = magnitude - kind(2 * threshold) / (total + w)
     dead = (magnitude <= kind(cut)) | (y <= 0)
-    return _store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
+    return store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
 
 
 def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
@@ -162,7 +154,7 @@ def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None
     with np.errstate(invalid="ignore"):
         line = v - np.copysign(kind(shrink * delta), v)
         y = np.where(np.abs(v) <= kind(delta * (1 + shrink)), v / kind(1 + shrink) + kind(0), line)
-    return _store(_rounded(y, x), out)
+    return store(_rounded(y, x), out)
 
 
 def l1_norm(x: Array) -> float:

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-
-def _store(y: Array, out: Array | None) -> Array:
-    if out is None:
-        return y
-    out[...] = y
-    return out
+from regkern.reference._arrays import Array, store
 
 
 def rows_of(x: Array, axis: int | None) -> tuple[Array, Callable[[Array], Array]]:
@@ -67,12 +58,12 @@ def excess(v: Array, theta: tuple[float, float]) -> Array:
 def project_box(x: Array, lower: float | Array, upper: float | Array, *, out: Array | None = None) -> Array:
     """min(max(x, lower), upper)"""
     low, high = np.asarray(lower, x.dtype), np.asarray(upper, x.dtype)
-    return _store(np.where(x < low, low, np.where(x > high, high, x)), out)
+    return store(np.where(x < low, low, np.where(x > high, high, x)), out)
 
 
 def project_nonneg(x: Array, *, out: Array | None = None) -> Array:
     """max(x, 0)"""
-    return _store(np.where(x <= 0, x.dtype.type(0), x), out)
+    return store(np.where(x <= 0, x.dtype.type(0), x), out)
 
 
 def project_linf_ball(x: Array, radius: float = 1.0, *, out: Array | None = None) -> Array:
@@ -88,7 +79,7 @@ def project_l2_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
         norm = clip_norm(row)
         with np.errstate(invalid="ignore"):  # Inf·0
             row[:] = row + 0.0 if norm <= radius else row * (radius / norm) + 0.0
-    return _store(restore(rows), out)
+    return store(restore(rows), out)
 
 
 def project_l1_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
@@ -97,7 +88,7 @@ def project_l1_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     for row in rows:
         magnitude = np.abs(row)
         row[:] = np.sign(row) * excess(magnitude, l1_threshold(magnitude, radius)) + 0.0
-    return _store(restore(rows), out)
+    return store(restore(rows), out)
 
 
 def project_simplex(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
@@ -105,4 +96,4 @@ def project_simplex(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     rows, restore = rows_of(x, axis)
     for row in rows:
         row[:] = excess(row, simplex_threshold(row, radius))
-    return _store(restore(rows), out)
+    return store(restore(rows), out)

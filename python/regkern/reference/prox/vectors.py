@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from regkern.reference.projections import clip_norm, l1_threshold, rows_of
-from regkern.reference.prox import _store, prox_l1
-
-Array = NDArray[Any]
+from regkern.reference._arrays import Array, store
+from regkern.reference.prox.elements import prox_l1
+from regkern.reference.prox.projections import clip_norm, l1_threshold, rows_of
 
 
 def prox_l2(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
@@ -19,7 +17,7 @@ def prox_l2(x: Array, threshold: float, *, axis: int | None = None, out: Array |
     rows, restore = rows_of(x, axis)
     for row in rows:
         row[:] = shorten(row, threshold)
-    return _store(restore(rows), out)
+    return store(restore(rows), out)
 
 
 def shorten(v: Array, t: float) -> Array:
@@ -34,7 +32,7 @@ def prox_linf(x: Array, threshold: float, *, axis: int | None = None, out: Array
     for row in rows:
         theta = l1_threshold(np.abs(row), threshold)
         row[:] = np.sign(row) * np.minimum(np.abs(row), sum(theta)) + 0.0
-    return _store(restore(rows), out)
+    return store(restore(rows), out)
 
 
 def prox_group_l2(
@@ -82,7 +80,7 @@ def prox_sparse_group(
     for group, weight in zip(groups, w, strict=True):
         t = group_threshold * weight if weight > 0 else 0.0
         y[group] = shorten(soft.reshape(-1)[group].astype(np.float64), t)
-    return _store(y.reshape(x.shape).astype(x.dtype), out)
+    return store(y.reshape(x.shape).astype(x.dtype), out)
 
 
 def prox_sorted_l1(
@@ -108,7 +106,7 @@ def prox_sorted_l1(
             blocks.append((total, count))
         values = [max(total / count, 0.0) for total, count in blocks for _ in range(count)]
         row[order] = np.copysign(values, row[order])
-    return _store(restore(rows) + x.dtype.type(0), out)
+    return store(restore(rows) + x.dtype.type(0), out)
 
 
 def prox_tv1d(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
@@ -117,7 +115,7 @@ def prox_tv1d(x: Array, threshold: float, *, axis: int | None = None, out: Array
     for row in rows:
         if threshold != 0 and row.size:
             row[:] = _taut_string(row, threshold) if np.isfinite(row).all() else np.nan
-    return _store(restore(rows), out)
+    return store(restore(rows), out)
 
 
 def _taut_string(x: Array, t: float) -> Array:
@@ -161,4 +159,4 @@ def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Arr
     u, values, vt = np.linalg.svd(np.where(broken[..., None, None], x.dtype.type(0), x), full_matrices=False)
     y = (u * np.maximum(values - x.dtype.type(threshold), 0)[..., None, :]) @ vt + x.dtype.type(0)
     y[broken] = np.nan
-    return _store(y, out)
+    return store(y, out)
