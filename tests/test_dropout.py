@@ -15,8 +15,7 @@ import scipy.stats
 import regkern as rk
 import regkern.reference as ref
 from comparing import assert_same_bits, assert_within, layouts, with_specials
-from regkern._mask import corner_probability
-from regkern.reference.dropout import keep_threshold
+from regkern.dropouts.handles import corner_probability, keep_threshold
 
 # Ties matter where the low 32 bits of the threshold are not 0; 1/256 + 2**-20 puts the threshold next to a byte.
 PROBABILITIES = [0.0, 1e-12, 1e-6, 0.1, 0.3, 1 / 256 + 2**-20, 0.5, 0.75, 0.9, 1 - 1e-6, 1 - 2**-41, 1.0]
