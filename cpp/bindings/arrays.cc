@@ -16,8 +16,6 @@ std::string head(Arg arg, const std::string& rule) {
   return std::string(arg.function) + ": " + arg.name + " must " + rule + ", got ";
 }
 
-std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
-
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
 
 // After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
@@ -94,6 +92,8 @@ bool overlaps_itself(const Array& a) {
 }
 
 }  // namespace
+
+std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
 
 void type_error(Arg arg, const std::string& rule, py::handle got) {
   throw py::type_error(head(arg, rule) + text(got));
@@ -173,7 +173,7 @@ std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::si
 
 Memory::Memory(Arg arg, py::handle array)
     : arg_(arg),
-      array_(py::detail::array_proxy(array.ptr())),
+      array_(proxy(array)),
       data_(array_->data),
       descriptor_(array_->descr),
       flags_(array_->flags),
@@ -271,6 +271,15 @@ Array new_like(const Array& like) {
 Array new_vector(Dtype dtype, std::size_t n) {
   const py::dtype type = dtype == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
   return adopt(py::array(type, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+}
+
+int axis_of(Arg arg, py::handle axis, const Array& x) {
+  const std::int64_t i = integer(arg, axis);
+  const int ndim = x.ndim();
+  if (i < -ndim || i >= ndim) {
+    value_error(arg, "be an axis of x with shape " + shape_text(ndim, x.shape()), std::to_string(i));
+  }
+  return static_cast<int>(i < 0 ? i + ndim : i);
 }
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype) {

@@ -12,20 +12,12 @@
 namespace regkern::bindings {
 namespace {
 
-int axis_of(Arg arg, py::handle axis, const Array& x) {
-  const std::int64_t i = integer(arg, axis);
-  if (i < -x.ndim() || i >= x.ndim()) {
-    value_error(arg, "be an axis of x with shape " + shape_text(x.ndim(), x.shape()), std::to_string(i));
-  }
-  return static_cast<int>(i < 0 ? i + x.ndim() : i);
-}
-
 // How an array is seen as rows: layer norm takes the axes from one on as a row; group norm takes some
 // channels and all other axes but the first as a row, with the channel axis left in the last place or moved
 // to the second.
-class Rows {
+class AxesAsRows {
  public:
-  Rows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
+  AxesAsRows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
     for (int i = 0; i < ndim_; ++i) order_.push_back(i);
     std::size_t length = 1, inner = 1, affine = 1;
     if (groups == 0) {
@@ -115,11 +107,6 @@ void require_cache_of(const char* backward, bool centred, std::int64_t groups, s
   value_error({backward, "cache"}, "be that of " + std::string(norm), "one of " + std::string(made));
 }
 
-template <class T>
-const T* pointer(const Array& a) {
-  return a ? a.data<T>() : nullptr;
-}
-
 // Returns y, what was normalized (None where it was overwritten), gamma, mean, invstd, the axis and the
 // groups.
 py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle beta, py::handle axis,
@@ -142,7 +129,7 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
     require_disjoint({f, "out"}, to, name, *other);
   }
   const Array sum = beside ? new_like(from) : Array();
-  const Rows rows(from, first_axis, groups);
+  const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());
   const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
@@ -179,7 +166,7 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
   require_same_shape({f, "dy"}, gradient, source);
   const auto [first_axis, groups] = layout(f, source, axis, num_groups);
   const Array scale = affine_parameter(f, "cache.gamma", gamma, source, first_axis, groups);
-  const Rows rows(source, first_axis, groups);
+  const AxesAsRows rows(source, first_axis, groups);
   require_cache_of(f, centred, groups, rows.channels());
   const Array means = dense_vector(input({f, "cache.mean"}, mean));
   const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));

@@ -12,15 +12,6 @@
 namespace regkern::bindings {
 namespace {
 
-int channel_axis(Arg arg, py::handle axis, const Array& x) {
-  const std::int64_t i = integer(arg, axis);
-  const int ndim = x.ndim();
-  if (i < -ndim || i >= ndim) {
-    value_error(arg, "be an axis of x with shape " + shape_text(ndim, x.shape()), std::to_string(i));
-  }
-  return static_cast<int>(i < 0 ? i + ndim : i);
-}
-
 // r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
@@ -71,17 +62,12 @@ double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t
 constexpr double kOneElement =
     1 + 1e-9;  // an effective count up to this is one: rounding, or weights of 1 and 1e-9
 
-template <class T>
-const T* pointer(const Array& vector) {
-  return vector ? vector.data<T>() : nullptr;
-}
-
 // What all functions check of the channels, and of what comes one a channel.
 struct Channels {
   Channels(const char* function, const Array& x, py::handle axis_argument, const char* axis_name = "axis")
       : f(function) {
     if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
-    axis = channel_axis({f, axis_name}, axis_argument, x);
+    axis = axis_of({f, axis_name}, axis_argument, x);
     count = static_cast<std::size_t>(x.dim(axis));
   }
   // Statistics, in float64.
@@ -395,8 +381,8 @@ std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, 
   return {invstd, scale};
 }
 
-py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
-                 py::handle eps, py::handle axis, py::handle out) {
+py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
+                       py::handle eps, py::handle axis, py::handle out) {
   constexpr const char* f = "batch_norm_apply";
   const Array from = input({f, "x"}, x);
   const Channels channels(f, from, axis);
@@ -486,7 +472,7 @@ void register_norm(py::module_& m) {
   m.def("batch_norm", &batch_norm);
   m.def("batch_norm_backward", &batch_norm_backward);
   m.def("batch_norm_stats", &stats);
-  m.def("batch_norm_apply", &apply);
+  m.def("batch_norm_apply", &apply_stats);
   m.def("batch_norm_backward_reduce", &backward_reduce);
   m.def("batch_norm_backward_apply", &backward_apply);
 }
