@@ -198,24 +198,24 @@ char* Memory::use() const {
   return data_;
 }
 
-Array input(Arg arg, py::handle value) {
-  const auto& api = py::detail::npy_api::get();
-  Array a;
-  if (Py_TYPE(value.ptr()) == api.PyArray_Type_) {
-    a.object_ = py::reinterpret_borrow<py::object>(value);
-  } else {
-    // Masked arrays would lose their mask without a word.
-    if (is_masked(value)) {
-      throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
-    }
-    try {
-      a.object_ = py::module_::import("numpy").attr("asarray")(value);
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-      throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
-    }
+namespace {
+
+// What np.asarray makes of it. Masked arrays would lose their mask without a word.
+py::object to_ndarray(Arg arg, py::handle value) {
+  if (is_masked(value)) throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
+  try {
+    return py::module_::import("numpy").attr("asarray")(value);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
   }
-  a.memory_ = Memory(arg, a.object_);
+}
+
+}  // namespace
+
+Array input(Arg arg, py::handle value) {
+  const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  Array a(arg, exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value));
   const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
@@ -352,7 +352,7 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
     py::tuple shape(ndim);
     for (int i = 0; i < ndim; ++i) shape[static_cast<std::size_t>(i)] = like.dim(i);
     Array view = adopt(py::module_::import("numpy").attr("broadcast_to")(array.object(), shape));
-    view.source_ = array.memory_;
+    view.source_ = std::make_shared<const Memory>(array.memory_);
     return view;
   } catch (py::error_already_set&) {
     value_error(

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -123,13 +124,14 @@ class Array {
   }
 
  private:
+  Array(Arg arg, py::object array) : object_(std::move(array)), memory_(arg, object_) {}
   friend Array input(Arg arg, py::handle value);
   friend Array output(Arg arg, py::handle value);
   friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
   py::object object_;
   Memory memory_;
-  std::optional<Memory> source_;  // of the array that this is a view of
+  std::shared_ptr<const Memory> source_;  // of the array that this is a view of
   Dtype dtype_ = Dtype::kFloat32;
   std::size_t size_ = 0;
   bool dense_ = false;
