@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -81,11 +83,136 @@ def test_fields_of_a_block_mask_are_arguments() -> None:
         ("shape", (2, 3), "shape must have 3 or 4 lengths"),
         ("p", 1.5, r"p must be in \[0, 1\], got 1.5"),
     ):
-        edited = rk.DropBlockMask(**{**mask._fields(), name: bad})
         with pytest.raises(ValueError, match=f"^DropBlockMask: {rule}"):
-            np.asarray(edited)
+            rk.DropBlockMask(**{**mask._fields(), name: bad})
     with pytest.raises(TypeError, match=r"^DropBlockMask: shape must be a tuple of ints >= 0"):
-        np.asarray(rk.DropBlockMask(1, 0, (2, 3, 8, -8), 0.3, 3))
+        rk.DropBlockMask(1, 0, (2, 3, 8, -8), 0.3, 3)
+
+
+HANDLES: dict[str, dict[str, Any]] = {
+    "DropoutMask": {"seed": 1, "stream": 0, "shape": (4, 3), "p": 0.5, "noise_shape": (4, 1), "scale": 2.0},
+    "DropBlockMask": {"seed": 1, "stream": 0, "shape": (2, 3, 8), "p": 0.3, "block_size": 2, "axis": 1, "per_channel": True},
+    "GaussianDropoutMask": {"seed": 1, "stream": 0, "shape": (4, 3), "p": 0.5},
+}  # fmt: skip
+NO_WORD: list[tuple[Any, type[Exception], str]] = [
+    ("a", TypeError, "an int, got 'a'"),
+    (2.0, TypeError, "an int, got 2.0"),
+    (True, TypeError, "an int, got True"),
+    (-1, ValueError, r"in \[0, 2\*\*64\), got -1"),
+    (2**70, ValueError, r"in \[0, 2\*\*64\), got 118"),
+]
+NO_FIELD: dict[str, list[tuple[Any, type[Exception], str]]] = {
+    "seed": NO_WORD,
+    "stream": NO_WORD,
+    "shape": [
+        ([4, 3, 8], TypeError, r"a tuple of ints >= 0, got \[4, 3, 8\]"),
+        (("a", 3, 8), TypeError, r"a tuple of ints >= 0, got \('a', 3, 8\)"),
+        ((4.0, 3, 8), TypeError, r"a tuple of ints >= 0, got \(4.0, 3, 8\)"),
+        ((True, 3, 8), TypeError, r"a tuple of ints >= 0, got \(True, 3, 8\)"),
+        ((2**70, 1, 1), ValueError, r"make an array of less than 2\*\*63 bytes, got \(118"),
+        ((1,) * 65, ValueError, "have at most 64 lengths, got 65"),
+    ],
+    "p": [
+        (np.nan, ValueError, r"in \[0, 1\]?\)?, got nan"),
+        (1.5, ValueError, r"in \[0, 1\]?\)?, got 1.5"),
+        ("a", TypeError, "a real number, got 'a'"),
+        (None, TypeError, "a real number, got None"),
+        (True, TypeError, "a real number, got True"),
+        (10**400, ValueError, "fit a float64, got"),
+    ],
+    "noise_shape": [
+        ((4, 2), ValueError, r"have 1 or the length for each dimension of the shape \(4, 3\), got \(4, 2\)"),
+        ((4,), ValueError, r"have 1 or the length for each dimension of the shape \(4, 3\), got \(4,\)"),
+        ("a", TypeError, "a tuple of ints >= 0, got 'a'"),
+        ((4, 1.0), TypeError, r"a tuple of ints >= 0, got \(4, 1.0\)"),
+    ],
+    "scale": [
+        (np.nan, ValueError, ">= 0 and finite, got nan"),
+        (-1, ValueError, ">= 0 and finite, got -1"),
+        ("a", TypeError, "a real number, got 'a'"),
+    ],
+    "block_size": [
+        (2.0, TypeError, "an int, got 2.0"),
+        ("a", TypeError, "an int, got 'a'"),
+        (0, ValueError, ">= 1, got 0"),
+    ],
+    "axis": [
+        (1.0, TypeError, "an int, got 1.0"),
+        (0, ValueError, r"an axis of the shape \(2, 3, 8\) behind the first, got 0"),
+        (2**70, ValueError, r"an axis of the shape \(2, 3, 8\) behind the first, got 118"),
+    ],
+    "per_channel": [("x", TypeError, "True or False, got 'x'"), (1, TypeError, "True or False, got 1")],
+}
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("kind", HANDLES)
+def test_fields_of_a_handle_are_checked_when_it_is_made(kind: str, module: Any) -> None:
+    make, legal = getattr(module, kind), HANDLES[kind]
+    for name in legal:
+        for bad, error, rule in NO_FIELD[name]:
+            with pytest.raises(error, match=rf"^{kind}: {name} must (be )?{rule}"):
+                make(**{**legal, name: bad})
+
+
+def test_the_factors_of_rate_1_do_not_exist() -> None:
+    for module in (rk, ref):
+        with pytest.raises(ValueError, match=r"^GaussianDropoutMask: p must be in \[0, 1\), got 1"):
+            module.GaussianDropoutMask(1, 0, (3,), 1)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("kind", HANDLES)
+def test_fields_of_a_handle_cannot_be_set(kind: str, module: Any) -> None:
+    """A handle is compared and hashed by its values: they stay."""
+    mask = getattr(module, kind)(**HANDLES[kind])
+    before = hash(mask)
+    for name, value in HANDLES[kind].items():
+        with pytest.raises(AttributeError):
+            setattr(mask, name, value)
+        with pytest.raises(AttributeError):
+            delattr(mask, name)
+        assert getattr(mask, name) == value
+    assert hash(mask) == before
+    for twin in (copy.copy(mask), copy.deepcopy(mask), pickle.loads(pickle.dumps(mask))):
+        assert twin == mask
+        assert type(twin) is type(mask)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_a_handle_holds_numbers_of_python(module: Any) -> None:
+    word = np.uint64(3)
+    mask = module.DropoutMask(word, word, (np.int64(4), 3), np.float32(0.5))
+    assert [type(v) for v in (mask.seed, mask.stream, *mask.shape, mask.p)] == [int, int, int, int, float]
+    _, drawn = module.dropout(np.ones((4, 3)), np.float32(0.5), rng=word, stream=word)
+    assert type(drawn.stream) is int
+    assert drawn == mask
+
+
+BLOCK_FIELDS = [("block_size", "a"), ("block_size", 0), ("axis", 0), ("axis", 1.0), ("per_channel", "x")]
+
+
+@pytest.mark.parametrize(("name", "bad"), BLOCK_FIELDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_bad_blocks_are_refused_before_anything_is_written(name: str, bad: Any, training: bool) -> None:
+    x, out = np.ones((2, 3, 8), np.float32), np.zeros((2, 3, 8), np.float32)
+    with pytest.raises((TypeError, ValueError), match=f"^drop_block: {name} must "):
+        rk.drop_block(x, 0.3, **{name: bad}, training=training, out=out)
+    assert not out.any()
+
+
+def test_blocks_that_leave_their_plane_never_reach_the_work() -> None:
+    for shape, block in (
+        ((2, 8, 8), (9, 1)),
+        ((2, 8, 8), (1, 9)),
+        ((2, 8, 8), (0, 1)),
+        ((2, 8), (1, 1)),
+        ((2, 8, 8), (1,)),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"^DropBlockMask: "):
+            _core.drop_block_mask(shape, block, 0.5, 1, 0)
+    with pytest.raises(ValueError, match=r"^DropBlockMask: p must be in \[0, 1\], got nan"):
+        _core.drop_block_mask((2, 8, 8), (1, 1), np.nan, 1, 0)
 
 
 # --- caches ----------------------------------------------------------------------------------------------------
