@@ -116,7 +116,7 @@ def batch_norm_backward(
     count: NDArray[np.float64],
     weights: Array | None,
     positive: NDArray[np.uint8] | None,
-    negative_slope: float,
+    negative_slope: float | None,
     virtual_batch_size: int | None,
     wants_dx: bool,
     wants_parameters: bool,
