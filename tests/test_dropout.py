@@ -374,7 +374,7 @@ def test_bad_masks_and_shapes() -> None:
         rk.dropout_backward(x, np.ones(x.shape), scale=1.0)
     with pytest.raises(ValueError, match=r"^dropout_backward: dy must have shape \(4, 3, 5, 5\), got \(4, 3, 5\)"):
         rk.dropout_backward(x[..., 0], rk.drop_block(x, 0.5)[1])
-    with pytest.raises(ValueError, match=r"^dropout_backward: mask.noise_shape must have 1 or the length"):
+    with pytest.raises(ValueError, match=r"^DropoutMask: noise_shape must have 1 or the length"):
         rk.dropout_backward(x, rk.DropoutMask(1, 0, x.shape, 0.5, noise_shape=(4, 2, 1, 1)))
     for noise in ((4, 3, 5), (4, 2, 5, 5), (-1, 1, 1, 1)):
         with pytest.raises(

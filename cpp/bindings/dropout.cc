@@ -185,17 +185,23 @@ py::object keep_mask(py::handle shape, py::handle p, py::handle seed, py::handle
 }
 
 // The mask (planes, rows, columns) of drop_block, and how many it keeps.
-py::tuple drop_block_mask(py::handle shape, py::handle block, double gamma, py::handle seed,
+py::tuple drop_block_mask(py::handle shape, py::handle block, py::handle gamma, py::handle seed,
                           py::handle stream) {
   constexpr const char* f = "DropBlockMask";
+  const double rate = probability({f, "p"}, gamma);
   const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
   const std::vector<std::ptrdiff_t> size = lengths({f, "shape"}, shape),
                                     square = lengths({f, "block_size"}, block);
+  if (size.size() != 3 || square.size() != 2) type_error({f, "shape"}, "be planes of two axes", shape);
+  const bool empty = size[1] == 0 || size[2] == 0;
+  if (!empty && (square[0] < 1 || square[0] > size[1] || square[1] < 1 || square[1] > size[2])) {
+    value_error({f, "block_size"}, "fit the planes", shape_text(2, square.data()));
+  }
   std::size_t kept = 0;
   const py::object mask = new_bytes({f, "shape"}, false, size, [&](std::size_t, std::uint8_t* data) {
     const auto u = [](std::ptrdiff_t length) { return static_cast<std::size_t>(length); };
-    kept = regkern::drop_block_mask(bernoulli(source, gamma), u(size[0]), u(size[1]), u(size[2]),
-                                    u(square[0]), u(square[1]), data);
+    kept = regkern::drop_block_mask(bernoulli(source, rate), u(size[0]), u(size[1]), u(size[2]), u(square[0]),
+                                    u(square[1]), data);
   });
   return py::make_tuple(mask, kept);
 }
@@ -233,7 +239,11 @@ Mask mask_of(const char* f, py::handle handle) {
 }
 
 void register_dropout(py::module_& m) {
-  // For drop_block, whose arithmetic with p and the shape is Python's.
+  // For handles, which hold what was checked, and drop_block, whose arithmetic with p and the shape is
+  // Python's.
+  m.def("nonnegative", [](py::str function, py::str name, py::handle value) {
+    return finite_nonnegative({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, value);
+  });
   m.def("probability", [](py::str function, py::handle p) {
     return probability({PyUnicode_AsUTF8(function.ptr()), "p"}, p);
   });

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
 from regkern._layers import DropoutLayer
-from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with, checked_shape
+from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with
 from regkern._rng import seed_from
 
 Array = NDArray[Any]
@@ -85,8 +85,7 @@ class GaussianDropoutMask(NoiseHandle):
     __slots__ = ()
 
     def _asarray(self) -> NDArray[Any]:
-        shape = checked_shape(self.kind, self.shape, np.float64().itemsize)
-        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
+        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)
 
 
 def dropout(
@@ -193,7 +192,7 @@ def _drop(
     y, noise, scale = _core.dropout(
         function, x, p, seed, stream, noise_shape, axes, scale_by_keep, alpha, training, out
     )
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
 
 
 def feature_dropout(
