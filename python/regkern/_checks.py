@@ -26,6 +26,7 @@ Array = NDArray[Any]
 
 COUNTS_END = (1 << 63) - 1  # what is counted is below: one more still fits an int64
 SEED_END = 1 << 64
+MAX_DIMS = 64  # of NumPy
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -98,6 +99,8 @@ def integer(head: str, value: Any, least: int | None = None, end: int | None = N
 
 def is_integer(value: Any) -> bool:
     """Whether a value is one int."""
+    if type(value) is int:
+        return True
     if isinstance(value, bool):
         return False
     try:
@@ -149,14 +152,21 @@ def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
     return number % len(shape)
 
 
-def shape(function: str, value: Any, item: int = 1) -> tuple[int, ...]:
-    """A shape in Python's ints, whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+def lengths(head: str, value: Any) -> tuple[int, ...]:
+    """A tuple of ints >= 0, in Python's ints."""
     if not isinstance(value, tuple) or not all(is_integer(n) and n >= 0 for n in value):
-        raise TypeError(f"{function}: shape must be a tuple of ints >= 0, got {value!r}")
-    lengths = tuple([operator.index(n) for n in value])
-    if math.prod(n or 1 for n in lengths) * item > sys.maxsize:
-        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {lengths}")
-    return lengths
+        raise TypeError(f"{head} must be a tuple of ints >= 0, got {value!r}")
+    if len(value) > MAX_DIMS:
+        raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(value)}")
+    return tuple([operator.index(n) for n in value])
+
+
+def shape(function: str, value: Any, item: int = 1) -> tuple[int, ...]:
+    """A shape whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+    made = lengths(f"{function}: shape", value)
+    if math.prod([n or 1 for n in made]) * item > sys.maxsize:
+        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {made}")
+    return made
 
 
 def reals(head: str, value: Any) -> NDArray[np.float64]:

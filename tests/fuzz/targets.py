@@ -665,7 +665,7 @@ def penalty_of(p: Pencil, w: np.ndarray) -> tuple[str, Arguments]:
         "FusedLasso": {"variation": number(), "axis": axis},
         "GroupL2": groups,
         "SparseGroup": {"group_strength": number()} | groups,
-        "SortedL1": {"weights": [float(v) for v in np.linspace(1, 0.1, min(w.size, 5000))]},
+        "SortedL1": {"weights": [float(v) for v in np.linspace(1, 0.1, w.size)]},
         "Box": {"lower": numbers[0], "upper": numbers[1]},
         "BoxedL1": {"lower": numbers[0], "upper": numbers[1]},
         "ElasticNet": {"l1": number(), "l2": number()},

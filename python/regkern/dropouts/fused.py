@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
-from regkern.dropouts.handles import DropoutMask, mask_of, require_handle
+from regkern.dropouts.handles import DropoutMask, require_handle
 
 Array = NDArray[Any]
 
@@ -74,7 +74,7 @@ def bias_dropout_add(
     """
     seed = check.seed("bias_dropout_add", rng)
     y = _core.bias_dropout_add(x, bias, residual, p, seed, stream, training, out)
-    return y, mask_of(seed, stream, y.shape, p, training)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def bias_dropout_add_backward(
@@ -172,7 +172,7 @@ def relu_dropout(
     """
     seed = check.seed("relu_dropout", rng)
     y = _core.activation_dropout("relu_dropout", x, p, None, seed, stream, training, out)
-    return y, mask_of(seed, stream, y.shape, p, training)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def relu_dropout_backward(
@@ -280,7 +280,7 @@ def gelu_dropout(
     """
     seed = check.seed("gelu_dropout", rng)
     y = _core.activation_dropout("gelu_dropout", x, p, approximate, seed, stream, training, out)
-    return y, mask_of(seed, stream, y.shape, p, training)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def gelu_dropout_backward(
@@ -385,7 +385,7 @@ def softmax_dropout(
     """
     seed = check.seed("softmax_dropout", rng)
     y = _core.softmax_dropout(x, p, seed, stream, training, out)
-    return y, mask_of(seed, stream, y.shape, p, training)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def softmax_dropout_backward(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +25,39 @@ def keep_threshold(p: float) -> int:
     return round((1 - p) * ONE)
 
 
-class Handle:
-    """The numbers that decide: compared, hashed, pickled and shown by their values."""
+def _value(i: int) -> Any:
+    """A field of a handle: one of its values, which are never set again."""
+    return property(lambda handle: handle._values[i])
 
-    __slots__ = ("p", "seed", "shape", "stream")
+
+class Handle:
+    """The numbers that decide, checked when it is made: compared, hashed, pickled and shown by their values."""
+
+    __slots__ = ("_values",)  # in the order of the constructor; what reads them has no setter
 
     kind: ClassVar[str]  # the name of the public class
-    seed: int
-    stream: int
-    shape: tuple[int, ...]
-    p: float
+    _item: ClassVar[int] = 1  # bytes of an element of the array
+    _names: ClassVar[tuple[str, ...]] = ("seed", "stream", "shape", "p")
+    seed: int = _value(0)
+    stream: int = _value(1)
+    shape: tuple[int, ...] = _value(2)
+    p: float = _value(3)
+
+    def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
+        self._values: tuple[Any, ...] = self._checked(seed, stream, shape, p)
+
+    def _checked(self, seed: Any, stream: Any, shape: Any, p: Any) -> tuple[int, int, tuple[int, ...], float]:
+        kind = self.kind
+        return (
+            check.integer64(f"{kind}: seed", seed),
+            check.integer64(f"{kind}: stream", stream),
+            check.shape(kind, shape, self._item),
+            check.probability(f"{kind}: p", p),
+        )
 
     def _fields(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"seed": self.seed, "stream": self.stream, "shape": self.shape, "p": self.p}
+        return dict(zip(self._names, self._values, strict=True))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -49,17 +68,14 @@ class Handle:
     def _asarray(self) -> NDArray[Any]:
         raise NotImplementedError
 
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(self._fields().values())
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Handle) and self.kind == other.kind and self._key() == other._key()
+        return isinstance(other, Handle) and self.kind == other.kind and self._values == other._values
 
     def __hash__(self) -> int:
-        return hash((self.kind, self._key()))
+        return hash((self.kind, self._values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self._key())
+        return (type(self), self._values)
 
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self._fields().items())})"
@@ -107,11 +123,12 @@ class DropoutMask(KeepHandle):
     array([35], dtype=uint8)
     """
 
-    __slots__ = ("noise_shape", "scale")
+    __slots__ = ()
 
     kind = "DropoutMask"
-    noise_shape: tuple[int, ...] | None
-    scale: float
+    _names = (*Handle._names, "noise_shape", "scale")
+    noise_shape: tuple[int, ...] | None = _value(4)
+    scale: float = _value(5)
 
     def __init__(
         self,
@@ -122,19 +139,37 @@ class DropoutMask(KeepHandle):
         noise_shape: tuple[int, ...] | None = None,
         scale: float | None = None,
     ) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
-        self.noise_shape = noise_shape
-        if scale is None:
-            self.scale = _inverse(check.real("DropoutMask: p", p))
-        else:
-            self.scale = check.real("DropoutMask: scale", scale)
+        numbers = self._checked(seed, stream, shape, p)
+        noise = None if noise_shape is None else self._checked_noise(noise_shape, numbers[2])
+        factor = _inverse(numbers[3]) if scale is None else check.nonnegative(f"{self.kind}: scale", scale)
+        self._values = (*numbers, noise, factor)
+
+    @classmethod
+    def made(
+        cls,
+        seed: int,
+        stream: int,
+        shape: tuple[int, ...],
+        p: float,
+        noise_shape: tuple[int, ...] | None = None,
+        scale: float | None = None,
+    ) -> Self:
+        """The handle of numbers that a call has checked: to check them again takes longer than a small dropout."""
+        handle = cls.__new__(cls)
+        factor = _inverse(p) if scale is None else scale
+        handle._values = (seed, operator.index(stream), shape, p, noise_shape, factor)
+        return handle
+
+    def _checked_noise(self, noise_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+        noise = check.lengths(f"{self.kind}: noise_shape", noise_shape)
+        if len(noise) != len(shape) or any(n not in (1, m) for n, m in zip(noise, shape, strict=True)):
+            rule = f"have 1 or the length for each dimension of the shape {shape}"
+            raise ValueError(f"{self.kind}: noise_shape must {rule}, got {noise}")
+        return noise
 
     def arguments(self) -> tuple[Any, ...]:
         """All that the constructor takes."""
-        return (self.seed, self.stream, self.shape, self.p, self.noise_shape, self.scale)
+        return self._values
 
     def _asarray(self) -> NDArray[np.bool_]:
         if self.noise_shape is None:
@@ -143,10 +178,10 @@ class DropoutMask(KeepHandle):
 
     def _fields(self) -> dict[str, Any]:
         fields = super()._fields()
-        if self.noise_shape is not None or self.scale != _inverse(self.p):
-            fields["noise_shape"] = self.noise_shape
-        if self.scale != _inverse(self.p):
-            fields["scale"] = self.scale
+        if self.scale == _inverse(self.p):
+            del fields["scale"]
+            if self.noise_shape is None:
+                del fields["noise_shape"]
         return fields
 
     def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -156,11 +191,6 @@ class DropoutMask(KeepHandle):
         if self.noise_shape is not None:
             return super().packbits()
         return _core.keep_mask(self.shape, self.p, self.seed, self.stream, True)
-
-
-def mask_of(seed: int, stream: int, shape: tuple[int, ...], p: float, training: bool) -> DropoutMask:
-    """The mask of a call whose numbers have been checked, in Python's own; what is not training keeps everything."""
-    return DropoutMask(seed, operator.index(stream), shape, float(p) if training else 0.0)
 
 
 def _inverse(p: float) -> float:
@@ -197,12 +227,13 @@ class DropBlockMask(KeepHandle):
            [1, 1, 1, 1, 1, 1, 1, 1]])
     """
 
-    __slots__ = ("axis", "block_size", "per_channel")
+    __slots__ = ()
 
     kind = "DropBlockMask"
-    block_size: int
-    axis: int
-    per_channel: bool
+    _names = (*Handle._names, "block_size", "axis", "per_channel")
+    block_size: int = _value(4)
+    axis: int = _value(5)
+    per_channel: bool = _value(6)
 
     def __init__(
         self,
@@ -214,39 +245,31 @@ class DropBlockMask(KeepHandle):
         axis: int = 1,
         per_channel: bool = True,
     ) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
-        self.block_size = block_size
-        self.axis = axis
-        self.per_channel = per_channel
-
-    def _fields(self) -> dict[str, Any]:
-        more = {"block_size": self.block_size, "axis": self.axis, "per_channel": self.per_channel}
-        return super()._fields() | more
+        numbers = self._checked(seed, stream, shape, p)
+        lengths = numbers[2]
+        if len(lengths) not in (3, 4):
+            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {lengths}")
+        self._values = (
+            *numbers,
+            check.integer(f"{self.kind}: block_size", block_size, 1),
+            channel_axis(self.kind, axis, "the shape ", lengths),
+            check.flag(f"{self.kind}: per_channel", per_channel),
+        )
 
     def _blocks(self, planes: int, space: tuple[int, int], block: tuple[int, int], gamma: float) -> tuple[Any, int]:
         """The mask (planes, rows, columns) and how many of it are kept."""
         return _core.drop_block_mask((planes, *space), block, gamma, self.seed, self.stream)
 
     def _kept(self) -> tuple[NDArray[np.bool_], float]:
-        """The booleans, of strides 0 where channels share them, and the scale: all over kept.
-
-        The numbers can be set, and are arguments like others.
-        """
-        shape = check.shape(self.kind, self.shape)
-        if len(shape) not in (3, 4):
-            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {shape}")
-        axis = channel_axis(self.kind, self.axis, "the shape ", shape)
-        p = check.probability(f"{self.kind}: p", self.p)
-        channels = shape[axis] if check.flag(f"{self.kind}: per_channel", self.per_channel) else 1
+        """The booleans, of strides 0 where channels share them, and the scale: all over kept."""
+        shape, axis = self.shape, self.axis
+        channels = shape[axis] if self.per_channel else 1
         spatial = [n for i, n in enumerate(shape) if i not in (0, axis)]
-        side = min(check.integer(f"{self.kind}: block_size", self.block_size, 1), *spatial)
+        side = min(self.block_size, *spatial)
         space, block = (spatial[0], spatial[-1]), (side, side)
         if len(spatial) == 1:  # a line is one row
             space, block = (1, spatial[0]), (1, side)
-        keep, count = self._blocks(shape[0] * channels, space, block, corner_probability(p, space, block))
+        keep, count = self._blocks(shape[0] * channels, space, block, corner_probability(self.p, space, block))
         ordered = np.moveaxis(keep.reshape(shape[0], channels, *spatial), 1, axis)
         return np.broadcast_to(ordered, shape), keep.size / max(count, 1)
 
@@ -316,17 +339,15 @@ class GaussianDropoutMask(Handle):
     __slots__ = ()
 
     kind = "GaussianDropoutMask"
+    _item = np.dtype(np.float64).itemsize
 
     def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
+        super().__init__(seed, stream, shape, p)
+        if self.p == 1:
+            raise ValueError(f"{self.kind}: p must be in [0, 1), got {p!r}")
 
     def _asarray(self) -> NDArray[Any]:
-        shape = check.shape(self.kind, self.shape, np.float64().itemsize)
-        check.integer64(f"{self.kind}: seed", self.seed)
-        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
+        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)
 
 
 def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:

@@ -8,7 +8,6 @@ a handle for ``dropout_backward``; ``np.asarray(mask)`` gives the booleans, True
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -119,7 +118,7 @@ def drop(
     y, noise, scale = _core.dropout(
         function, x, p, seed, stream, noise_shape, axes, scale_by_keep, alpha, training, out
     )
-    return y, DropoutMask(seed, operator.index(stream), y.shape, float(p) if training else 0.0, noise, scale)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
 
 
 def feature_dropout(
@@ -368,17 +367,19 @@ def drop_block(
            [0, 0, 1, 1, 1, 1, 1, 1]])
     """
     f = "drop_block"
-    seed = check.seed(f, rng)
-    stream = check.integer64(f"{f}: stream", stream)
-    side, per_channel = check.integer(f"{f}: block_size", block_size, 1), check.flag(f"{f}: per_channel", per_channel)
-    if not check.flag(f"{f}: training", training):
-        y, _ = drop(f, x, p, None, None, seed, stream, False, out)
-        return y, DropBlockMask(seed, stream, y.shape, 0.0, side, check.integer(f"{f}: axis", axis), per_channel)
-    x = _core.require_float(f, "x", x)
+    seed, stream = check.seed(f, rng), check.integer64(f"{f}: stream", stream)
+    x, p, training = (
+        _core.require_float(f, "x", x),
+        check.probability(f"{f}: p", p),
+        check.flag(f"{f}: training", training),
+    )
     if x.ndim not in (3, 4):
         raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
-    channel = channel_axis(f, axis, "x with shape ", x.shape)
-    mask = DropBlockMask(seed, stream, x.shape, check.probability(f"{f}: p", p), side, channel, per_channel)
+    side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
+    each = check.flag(f"{f}: per_channel", per_channel)
+    mask = DropBlockMask(seed, stream, x.shape, p if training else 0.0, side, channel, each)
+    if not training:
+        return drop(f, x, p, None, None, seed, stream, training, out)[0], mask
     keep, scale = mask._kept()
     return _core.apply_mask(f, "x", x, keep, scale, out), mask
 

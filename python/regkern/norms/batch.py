@@ -159,7 +159,7 @@ def batch_norm(
         count,
         weights,
         positive,
-        float(slope or 0.0),
+        None if slope is None else float(slope),
         residual is not None,
         virtual_batch_size,
     )

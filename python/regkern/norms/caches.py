@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from regkern import _checks as check
+
 Array = NDArray[Any]
 
 
@@ -31,7 +33,8 @@ class BatchNormCache:
         The weights, broadcast to the shape of x.
     positive : ndarray or None
         One bit an element, 1 where the activation let it through; None without one.
-    negative_slope : float
+    negative_slope : float or None
+        What the activation multiplied the others by; None without one.
     residual : bool
         Whether something was added.
     virtual_batch_size : int or None
@@ -46,7 +49,7 @@ class BatchNormCache:
     count: Array
     weights: Array | None = None
     positive: Array | None = None
-    negative_slope: float = 0.0
+    negative_slope: float | None = None
     residual: bool = False
     virtual_batch_size: int | None = None
 
@@ -57,7 +60,8 @@ class BatchNormCache:
 
     def gradients(self, wrt: Iterable[str] | None) -> tuple[str, ...]:
         """The names of what is differentiated for: by default all that there is."""
-        every = ("x", "gamma", "beta", "residual") if self.residual else ("x", "gamma", "beta")
+        residual = check.flag("batch_norm_backward: cache.residual", self.residual)
+        every = ("x", "gamma", "beta", "residual") if residual else ("x", "gamma", "beta")
         if wrt is None:
             return every
         if not isinstance(wrt, Iterable):

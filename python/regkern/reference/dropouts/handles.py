@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern import _checks as check
 from regkern.dropouts import handles as native
 from regkern.reference._arrays import Array
 from regkern.reference.random import TIE_BLOCK, normal, philox, random_bits
@@ -33,7 +32,6 @@ class DropoutMask(native.DropoutMask):
     __slots__ = ()
 
     def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        shape = check.shape(self.kind, shape)
         return keep_mask(math.prod(shape), seed=self.seed, stream=self.stream, p=self.p).reshape(shape)
 
     packbits = native.KeepHandle.packbits
