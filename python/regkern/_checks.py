@@ -208,6 +208,8 @@ def seed(function: str, rng: Any) -> int:
     An int is the key itself; a ``np.random.Generator`` (or what ``np.random.default_rng`` accepts: a
     SeedSequence, a BitGenerator) gives one by a draw; None takes one from the operating system.
     """
+    if type(rng) is int and 0 <= rng < SEED_END:
+        return rng
     if rng is None:
         return int.from_bytes(os.urandom(8), "little")
     if is_integer(rng):

@@ -93,7 +93,8 @@ class AffineLayer(Layer):
 
     def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
         """Normalize; training and inference are the same."""
-        check.flag(f"{type(self).__name__}.forward: training", training)
+        if type(training) is not bool:
+            check.flag(f"{type(self).__name__}.forward: training", training)
         y, self.cache = self._call(x, out)
         return y
 
@@ -149,7 +150,8 @@ class RowLayer(AffineLayer):
         self, x: Array, *, training: bool = True, residual: Array | None = None, out: Array | None = None
     ) -> Array:
         """Normalize x, or x + residual; training and inference are the same."""
-        check.flag(f"{type(self).__name__}.forward: training", training)
+        if type(training) is not bool:
+            check.flag(f"{type(self).__name__}.forward: training", training)
         y, cache = self._call(x, out, residual)
         if self._added or residual is not None:
             self.__dict__.update(cache=cache, _added=residual is not None, dresidual=None)

@@ -1,4 +1,12 @@
-"""Normalization of rows and of groups of channels: layer, RMS, group and instance norm."""
+"""Normalization of rows and of groups of channels: layer, RMS, group and instance norm.
+
+Common to the functions here: arrays are of one dtype, float32 or float64, and of any strides and alignment; gamma and beta
+are 1 and 0 where missing. A forward returns its result, ``out`` or a new array, and what the backward needs: a cache that
+holds x itself, not a copy, so that x must not change before, or the sum with the residual. ``out`` has x's shape and dtype;
+it may be ``x``, but then the cache cannot be used backward without a residual. In a backward, dy is the gradient with
+respect to y, and ``out``, for dx, may be ``dy``. Results are the same bits for every thread count, memory layout and
+instruction set.
+"""
 
 from __future__ import annotations
 
@@ -64,23 +72,18 @@ def layer_norm(
     Parameters
     ----------
     x : ndarray of float32 or float64, rank >= 1
-        Any strides and alignment.
     gamma, beta : ndarray of x's dtype and of shape ``x.shape[axis:]``, optional
-        Scale and shift; 1 and 0 where missing.
     axis : int, default -1
         The first of the axes that are normalized together, as in ONNX; torch counts them by ``normalized_shape``.
     eps : float, >= 0, default 1e-5
     residual : ndarray of x's shape and dtype, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
-        Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward without a residual.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     cache : NormCache
-        What the backward needs; ``cache.x`` is x itself, not a copy, or the sum with the residual.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def layer_norm(
     Notes
     -----
     Accuracy class ``reduction``. A block of 4096 elements is summed about one of them, and once more about its
-    mean where that lay two deviations away; blocks are merged in float64. Rows of equal numbers give exactly beta (eps > 0). The same bits for every thread count, memory layout and instruction set.
+    mean where that lay two deviations away; blocks are merged in float64. Rows of equal numbers give exactly beta (eps > 0).
 
     References
     ----------
@@ -126,11 +129,8 @@ def layer_norm_backward(
     Parameters
     ----------
     dy : ndarray of x's shape and dtype
-        Gradient with respect to y.
     cache : NormCache
-        What the forward returned. The x it was given must not have changed.
     out : ndarray, optional
-        Where to write dx; may be ``dy``.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def layer_norm_backward(
 
     Notes
     -----
-    Accuracy class ``reduction``. The same bits for every thread count and instruction set.
+    Accuracy class ``reduction``.
 
     Examples
     --------
@@ -178,7 +178,6 @@ def rms_norm(
     Parameters
     ----------
     x : ndarray of float32 or float64, rank >= 1
-        Any strides and alignment.
     gamma : ndarray of x's dtype and of shape ``x.shape[axis:]``, optional
         Scale; 1 where missing.
     axis : int, default -1
@@ -188,14 +187,11 @@ def rms_norm(
     residual : ndarray of x's shape and dtype, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
-        Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward without a residual.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     cache : NormCache
-        What the backward needs; ``cache.x`` is x itself, not a copy, or the sum with the residual.
 
     Raises
     ------
@@ -206,7 +202,7 @@ def rms_norm(
 
     Notes
     -----
-    Accuracy class ``reduction``. Where squares leave the range of float32 they are taken in float64. The same bits for every thread count, memory layout and instruction set.
+    Accuracy class ``reduction``. Where squares leave the range of float32 they are taken in float64.
 
     References
     ----------
@@ -238,11 +234,8 @@ def rms_norm_backward(
     Parameters
     ----------
     dy : ndarray of x's shape and dtype
-        Gradient with respect to y.
     cache : NormCache
-        What the forward returned. The x it was given must not have changed.
     out : ndarray, optional
-        Where to write dx; may be ``dy``.
 
     Returns
     -------
@@ -259,7 +252,7 @@ def rms_norm_backward(
 
     Notes
     -----
-    Accuracy class ``reduction``. The same bits for every thread count and instruction set.
+    Accuracy class ``reduction``.
 
     Examples
     --------
@@ -292,23 +285,18 @@ def group_norm(
     Parameters
     ----------
     x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
-        Any strides and alignment.
     num_groups : int, >= 1
         Divides C.
     gamma, beta : (C,) ndarray of x's dtype, optional
-        Scale and shift; 1 and 0 where missing.
     axis : int, default 1
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
-        Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     cache : NormCache
-        What the backward needs; ``cache.x`` is x itself, not a copy.
 
     Raises
     ------
@@ -319,7 +307,7 @@ def group_norm(
 
     Notes
     -----
-    Accuracy class ``reduction``. The same bits for every thread count, memory layout and instruction set.
+    Accuracy class ``reduction``.
 
     References
     ----------
@@ -345,16 +333,12 @@ def group_norm_backward(
     Parameters
     ----------
     dy : ndarray of x's shape and dtype
-        Gradient with respect to y.
     cache : NormCache
-        What the forward returned. The x it was given must not have changed.
     out : ndarray, optional
-        Where to write dx; may be ``dy``.
 
     Returns
     -------
     dx : ndarray of x's shape
-        ``out``, or a new array.
     dgamma, dbeta : ndarray of gamma's shape and x's dtype
 
     Raises
@@ -366,7 +350,7 @@ def group_norm_backward(
 
     Notes
     -----
-    Accuracy class ``reduction``. The same bits for every thread count and instruction set.
+    Accuracy class ``reduction``.
 
     Examples
     --------
@@ -394,21 +378,16 @@ def instance_norm(
     Parameters
     ----------
     x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
-        Any strides and alignment.
     gamma, beta : (C,) ndarray of x's dtype, optional
-        Scale and shift; 1 and 0 where missing.
     axis : int, default 1
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
-        Where to write, of x's shape and dtype. May be ``x``, but then the cache cannot be used backward.
 
     Returns
     -------
     y : ndarray
-        ``out``, or a new array.
     cache : NormCache
-        What the backward needs; ``cache.x`` is x itself, not a copy.
 
     Raises
     ------
@@ -419,7 +398,7 @@ def instance_norm(
 
     Notes
     -----
-    Accuracy class ``reduction``. No running statistics: torch's, for inference, are those of a batch norm. The same bits for every thread count, memory layout and instruction set.
+    Accuracy class ``reduction``. No running statistics: torch's, for inference, are those of a batch norm.
 
     References
     ----------
@@ -446,16 +425,12 @@ def instance_norm_backward(
     Parameters
     ----------
     dy : ndarray of x's shape and dtype
-        Gradient with respect to y.
     cache : NormCache
-        What the forward returned. The x it was given must not have changed.
     out : ndarray, optional
-        Where to write dx; may be ``dy``.
 
     Returns
     -------
     dx : ndarray of x's shape
-        ``out``, or a new array.
     dgamma, dbeta : ndarray of gamma's shape and x's dtype
 
     Raises
@@ -467,7 +442,7 @@ def instance_norm_backward(
 
     Notes
     -----
-    Accuracy class ``reduction``. The same bits for every thread count and instruction set.
+    Accuracy class ``reduction``.
 
     Examples
     --------
