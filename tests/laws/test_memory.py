@@ -14,8 +14,8 @@ import pytest
 import regkern as rk
 import regkern.reference as ref
 from comparing import assert_same_bits
+from laws.test_contract import CALLS, NUMBERS, X
 from regkern import _core
-from test_contract import CALLS, NUMBERS, X
 
 BIG = 1 << 18  # elements: memory of its own, which is given back when the array shrinks
 
