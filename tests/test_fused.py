@@ -186,7 +186,7 @@ def test_softmax_at_the_edges(isa: str, dtype: type) -> None:
 
 
 def test_the_length_of_a_row_costs_softmax_nothing(isa: str, dtype: type) -> None:
-    """A sum of equal terms one by one rounds all of them the same way: 10⁵ to a lane would cost some hundred eps."""
+    """A sum of equal terms one by one rounds all of them the same way: 10⁵ to a lane would cost some thousand eps."""
     for n in (100, 10_007, 1_600_021):
         x, dy = np.full(n, -2.3, dtype), np.full(n, 0.7, dtype)
         x[0] = 0
