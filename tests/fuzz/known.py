@@ -15,7 +15,7 @@ KNOWN: list[tuple[str, str, str, str]] = [
         "Python's own float() and int() read it",
     ),
     (
-        r"functional\..*|stopping_time|optim\..*",
+        r"functional\..*|stopping_time|optim\..*|proximal_gradient",
         "message",
         "ValueError: setting an array element",
         "NumPy reads the list",
