@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 import regkern as rk
 import regkern.reference as ref
 from comparing import assert_same_bits
+from laws.test_contract import CALLS, NUMBERS, X
 from regkern import _core
-from test_contract import CALLS, NUMBERS, X
 
 BIG = 1 << 18  # elements: memory of its own, which is given back when the array shrinks
 
@@ -599,3 +600,13 @@ def test_a_mask_of_another_shape_never_reaches_the_work() -> None:
     for mask in (KEPT[:1], KEPT.ravel(), np.zeros(3, np.uint8)):
         with pytest.raises(ValueError, match=r"^dropout_backward: mask must have shape"):
             _core.apply_mask("dropout_backward", "dy", X, mask, 1.0, None)
+
+
+def test_objects_are_counted_where_arrays_are_committed() -> None:
+    value = ["of this test"]
+    target, source = np.empty(4, object), np.empty(4, object)
+    source[:] = [value] * 4
+    before = sys.getrefcount(value)
+    _core.commit([(target, source)], [], [])
+    assert sys.getrefcount(value) == before + 4
+    assert all(one is value for one in target)

@@ -14,7 +14,7 @@ import pytest
 import regkern as rk
 from regkern import optim
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README, FUNCTIONS = ROOT / "README.md", ROOT / "docs" / "functions.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
