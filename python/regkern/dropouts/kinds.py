@@ -368,15 +368,11 @@ def drop_block(
     """
     f = "drop_block"
     seed, stream = check.seed(f, rng), check.integer64(f"{f}: stream", stream)
-    x, p, training = (
-        _core.require_float(f, "x", x),
-        check.probability(f"{f}: p", p),
-        check.flag(f"{f}: training", training),
-    )
+    x, p = _core.require_float(f, "x", x), check.probability(f"{f}: p", p)
     if x.ndim not in (3, 4):
         raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
     side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
-    each = check.flag(f"{f}: per_channel", per_channel)
+    each, training = check.flag(f"{f}: per_channel", per_channel), check.flag(f"{f}: training", training)
     mask = DropBlockMask(seed, stream, x.shape, p if training else 0.0, side, channel, each)
     if not training:
         return drop(f, x, p, None, None, seed, stream, training, out)[0], mask
