@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <deque>
+#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -314,9 +315,10 @@ class Parameters {
   // One step → whether it was taken. `attributes` is the dict of the optimizer: it says what is asked of the
   // step beside the rule, and is told "grad_norm" and "_collected", (penalty, nonzeros, ‖Δw‖²), or None.
   // plan(positions of the parameters without a gradient, or None) → options of all groups; which is whose, or
-  // None for the constructor's; and what of the attributes is other after the step. It is asked before
-  // anything is written, and Python runs again when all is: an interrupt finds the step taken and counted, or
-  // neither.
+  // None for the constructor's; what of the attributes is other after the step; positions of those that are
+  // stepped on copies; and None, or a function that is given their stepped weights, in that order, has them
+  // done before they become the parameters' own, and says what is collected of them. Python runs before
+  // anything is written, and again when all is: an interrupt finds the step taken and counted, or neither.
   bool step(const py::list& grads, py::handle plan, const py::dict& attributes) {
     static PyObject* const names[] = {
         PyUnicode_InternFromString("max_grad_norm"), PyUnicode_InternFromString("skip_nonfinite"),
@@ -343,9 +345,15 @@ class Parameters {
     }
     const auto answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(plan.ptr(), without.ptr()));
     if (!answer) throw py::error_already_set();
-    PyObject *groups = nullptr, *group = nullptr, *after = nullptr;
-    if (!PyArg_ParseTuple(answer.ptr(), "O!OO!", &PyList_Type, &groups, &group, &PyDict_Type, &after)) {
+    PyObject *groups = nullptr, *group = nullptr, *after = nullptr, *apart = nullptr, *finish = nullptr;
+    if (!PyArg_ParseTuple(answer.ptr(), "O!OO!O!O", &PyList_Type, &groups, &group, &PyDict_Type, &after,
+                          &PyList_Type, &apart, &finish)) {
       throw py::error_already_set();
+    }
+    for (const py::handle i : py::reinterpret_borrow<py::list>(apart)) {
+      // Not shared with a step that begins within this one.
+      call.copies.insert(copies_.extract(py::cast<std::size_t>(i)));
+      call.copies[py::cast<std::size_t>(i)];
     }
     if (group != Py_None) call.group = py::cast<std::vector<std::size_t>>(py::handle(group));
     const auto ways = py::reinterpret_borrow<py::list>(groups);
@@ -358,37 +366,76 @@ class Parameters {
       auto float_options = read<float>(rule, ways, any_float || !any_double);
       auto double_options = read<double>(rule, ways, any_double);
       ask_for_arrays(call);
+      Work<float> floats;
+      Work<double> doubles;
+      const auto take_up = [&] {
+        if (!sound_ || !unchanged()) check();
+        require_groups(call.group.empty() ? group_ : call.group,
+                       std::max(float_options.size(), double_options.size()));
+        floats = share<float>().with_gradients(*this, call);
+        doubles = share<double>().with_gradients(*this, call);
+      };
       if (!sound_ || !unchanged()) check();
-      require_groups(call.group.empty() ? group_ : call.group,
-                     std::max(float_options.size(), double_options.size()));
-      const auto floats = share<float>().with_gradients(*this, call);
-      const auto doubles = share<double>().with_gradients(*this, call);
+      for (auto& [i, copies] : call.copies) have_copies(i, copies);
+      take_up();
       const bool norm_asked = asked.clip || asked.skip;
       GradientNorm norm;
       StepStats stats;
+      const auto step_in_place = [&] {
+        const auto take = [&](const auto& parameters, const auto& options) {
+          if (parameters.empty()) return;
+          regkern::step(std::span(parameters), std::span(options), asked.collect ? &stats : nullptr);
+        };
+        take(floats.in_place, std::as_const(float_options));
+        take(doubles.in_place, std::as_const(double_options));
+      };
       {
         const Unlocked unlocked(size_);
         if (norm_asked) {
-          for (const GradientNorm& part : {gradient_norm<float>(floats), gradient_norm<double>(doubles)}) {
+          for (const GradientNorm& part :
+               {gradient_norm<float>(floats.in_place), gradient_norm<double>(doubles.in_place)}) {
             norm.squared += part.squared;
             norm.finite = norm.finite && part.finite;
           }
         }
-        if (norm.finite || !asked.skip) {
+        taken = norm.finite || !asked.skip;
+        if (taken) {
           // torch's clip_grad_norm_, its 1e-6 included, and its NaN
           const double ratio = asked.clip ? asked.limit / (std::sqrt(norm.squared) + 1e-6) : 1.0;
           const double factor = ratio > 1 ? 1.0 : ratio;
-          const auto take = [&](const auto& parameters, auto& options) {
-            if (parameters.empty()) return;
+          const auto scale = [&](auto& options) {
             for (auto& o : options) o.scale = static_cast<decltype(o.scale)>(o.scale * factor);
-            regkern::step(std::span(parameters), std::span(std::as_const(options)),
-                          asked.collect ? &stats : nullptr);
           };
-          take(floats, float_options);
-          take(doubles, double_options);
+          scale(float_options);
+          scale(double_options);
+          if (finish == Py_None) {
+            step_in_place();
+          } else {
+            floats.step_apart(float_options);
+            doubles.step_apart(double_options);
+          }
         }
       }
-      taken = norm.finite || !asked.skip;
+      if (taken && finish != Py_None) {
+        py::list stepped;
+        for (const auto& [i, copies] : call.copies) stepped.append(copies[0].object());
+        const auto answered = py::reinterpret_steal<py::object>(PyObject_CallOneArg(finish, stepped.ptr()));
+        if (!answered) throw py::error_already_set();
+        if (asked.collect) {
+          std::tie(stats.penalty, stats.nonzeros, stats.squared_change) =
+              py::cast<std::tuple<double, double, double>>(answered);
+        }
+        take_up();  // what has run may have changed weights
+        floats.leave_apart();
+        doubles.leave_apart();
+        {
+          const Unlocked unlocked(size_);
+          step_in_place();
+          floats.put_back();
+          doubles.put_back();
+        }
+        copies_.merge(call.copies);
+      }
       py::object length = py::none(), collected = py::none();
       if (norm_asked) length = py::float_(std::sqrt(norm.squared));
       if (asked.collect && taken) {
@@ -423,8 +470,28 @@ class Parameters {
   // What a step holds while it runs.
   struct Call {
     std::vector<py::object> grads;
-    std::deque<Array> converted;     // gradients whose strides are theirs: they stay where they are
-    std::vector<std::size_t> group;  // if not empty: in place of the constructor's
+    std::deque<Array> converted;             // gradients whose strides are theirs: they stay where they are
+    std::vector<std::size_t> group;          // if not empty: in place of the constructor's
+    std::map<std::size_t, Operands> copies;  // of the parameters that are stepped apart
+  };
+
+  // What a step works on, of one dtype.
+  template <class T>
+  struct Work {
+    std::vector<Parameter<T>> in_place;  // all, until leave_apart()
+    std::vector<regkern::Apart<T>> apart;
+    std::vector<std::size_t> places;  // of those among all
+
+    void leave_apart() {
+      for (std::size_t k = places.size(); k-- > 0;) in_place.erase(in_place.begin() + places[k]);
+    }
+    template <class Options>
+    void step_apart(const std::vector<Options>& options) const {
+      if (!apart.empty()) regkern::step_apart(std::span(apart), std::span(options));
+    }
+    void put_back() const {
+      if (!apart.empty()) regkern::put_back(std::span(apart));
+    }
   };
 
   // The parameters of one dtype.
@@ -434,19 +501,25 @@ class Parameters {
     std::vector<std::size_t> index;  // among all
 
     // A copy, in which their gradients are: several threads may call.
-    std::vector<Parameter<T>> with_gradients(Parameters& all, Call& call) const {
-      std::vector<Parameter<T>> filled = parameters;
-      for (std::size_t j = 0; j < filled.size(); ++j) {
+    Work<T> with_gradients(Parameters& all, Call& call) const {
+      Work<T> work{parameters, {}, {}};
+      for (std::size_t j = 0; j < parameters.size(); ++j) {
+        Parameter<T>& filled = work.in_place[j];
         const std::size_t i = index[j];
         const py::handle g = call.grads[i];
         if (all.is_plain(g, i)) {
-          filled[j].grad = {reinterpret_cast<const T*>(proxy(g)->data), nullptr};
+          filled.grad = {reinterpret_cast<const T*>(proxy(g)->data), nullptr};
         } else if (!g.is_none()) {
-          filled[j].grad = call.converted.emplace_back(all.gradient(g, i)).template in<T>();
+          filled.grad = call.converted.emplace_back(all.gradient(g, i)).template in<T>();
         }
-        if (!call.group.empty()) filled[j].group = call.group[i];
+        if (!call.group.empty()) filled.group = call.group[i];
+        if (call.copies.empty()) continue;
+        if (const auto copies = call.copies.find(i); copies != call.copies.end()) {
+          work.apart.push_back(all.apart(filled, i, copies->second));
+          work.places.push_back(j);
+        }
       }
-      return filled;
+      return work;
     }
   };
   template <class T>
@@ -606,6 +679,33 @@ class Parameters {
     share<T>().index.push_back(i);
   }
 
+  // Has copies of weight i and its states, those of the last step where they are alike.
+  void have_copies(std::size_t i, Operands& copies) const {
+    for (std::size_t k = 0; k < copies.size(); ++k) {
+      const Array& own = arrays_[i][k];
+      const bool alike = own && copies[k] && copies[k].dtype() == own.dtype() &&
+                         std::ranges::equal(std::span(copies[k].shape(), copies[k].ndim()),
+                                            std::span(own.shape(), own.ndim()));
+      if (!alike) copies[k] = own ? new_like(own) : Array();
+    }
+  }
+
+  // Parameter i on its copies.
+  template <class T>
+  regkern::Apart<T> apart(const Parameter<T>& parameter, std::size_t i, const Operands& copies) const {
+    regkern::Apart<T> p{parameter, {parameter.w}};
+    std::copy(parameter.states.begin(), parameter.states.end(), p.own.begin() + 1);
+    for (std::size_t k = 0; k < copies.size(); ++k) {
+      const Array& own = arrays_[i][k];
+      if (!own) continue;
+      const std::string label = name(i, k);
+      require_dtype({function_.c_str(), label.c_str()}, own, copies[k].dtype());
+      require_same_shape({function_.c_str(), label.c_str()}, own, copies[k]);
+      (k == 0 ? p.w : p.states[k - 1]) = copies[k].in_out<T>();
+    }
+    return p;
+  }
+
   // Whether g fits parameter i, dense and apart from all that is written: as nearly all are, so with few
   // looks at memory. What is not gets a closer look, and its error, in gradient().
   bool is_plain(py::handle g, std::size_t i) {
@@ -654,6 +754,7 @@ class Parameters {
   std::vector<Written> written_;      // by address
   std::vector<const char*> highest_;  // highest address of all up to each of written_
   std::tuple<Share<float>, Share<double>> shares_;
+  std::map<std::size_t, Operands> copies_;  // those of the last step
   std::size_t size_ = 0;
   bool sound_ = false;  // the last check has been passed
 };

@@ -1,6 +1,7 @@
 #include "regkern/optim.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #undef HWY_TARGET_INCLUDE
@@ -76,10 +77,11 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {
 
 namespace {
 
-// Which operands of a parameter a pass works on.
+// Which operands of a parameter a pass works on, and which of them it writes.
 template <class T>
 struct Gradient {
   static constexpr std::size_t kCount = 1;
+  static constexpr bool writes(std::size_t) { return false; }
   static InOut<T> at(const Parameter<T>& p, std::size_t) {
     return {const_cast<T*>(p.grad.data), p.grad.strides};
   }
@@ -87,24 +89,44 @@ struct Gradient {
 template <class T>
 struct All {
   static constexpr std::size_t kCount = 2 + kMaxStates;
+  static constexpr bool writes(std::size_t k) { return k != 1; }
   static InOut<T> at(const Parameter<T>& p, std::size_t k) {
     return k == 0 ? p.w : k == 1 ? Gradient<T>::at(p, 0) : p.states[k - 2];
+  }
+};
+template <class T>
+struct AllAndOwn {  // own weights and states behind the others
+  static constexpr std::size_t kOwn = All<T>::kCount;
+  static constexpr std::size_t kCount = kOwn + 1 + kMaxStates;
+  static constexpr bool writes(std::size_t k) { return k < kOwn && All<T>::writes(k); }
+  static InOut<T> at(const Apart<T>& p, std::size_t k) {
+    return k < kOwn ? All<T>::at(p, k) : p.own[k - kOwn];
+  }
+};
+template <class T>
+struct OwnAndCopies {
+  static constexpr std::size_t kCopies = 1 + kMaxStates;
+  static constexpr std::size_t kCount = 2 * kCopies;
+  static constexpr bool writes(std::size_t k) { return k < kCopies; }
+  static InOut<T> at(const Apart<T>& p, std::size_t k) {
+    return k < kCopies ? p.own[k] : k == kCopies ? p.w : p.states[k - kCopies - 1];
   }
 };
 
 // Parameters of many shapes laid end to end: any range of their joint positions can be worked on alone, so
 // many small arrays share one parallel region as one large array would.
-template <class T, class Operands>
+template <class Parameter, class Operands>
 class Joint {
+  using T = std::remove_pointer_t<decltype(Parameter::w.data)>;
   static constexpr std::size_t K = Operands::kCount;
 
  public:
   // Those without a gradient have positions only if `idle` says so.
-  Joint(std::span<const Parameter<T>> parameters, bool idle)
+  Joint(std::span<const Parameter> parameters, bool idle)
       : parameters_(parameters), ends_(parameters.size()) {
     std::size_t end = 0;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const Parameter<T>& parameter = parameters[i];
+      const Parameter& parameter = parameters[i];
       if (parameter.grad.data != nullptr || idle) {
         end += parameter.shape.size;
         bool strided = false;
@@ -118,16 +140,15 @@ class Joint {
   std::size_t size() const { return ends_.empty() ? 0 : ends_.back(); }
 
   // Calls body(parameter, n, pointers) so that positions [begin, end) are covered in order, `longest` at most
-  // at a time. What is not dense is gathered before and, if `writes`, scattered after, but for operand 1,
-  // which is only read.
+  // at a time. What is not dense is gathered before and, if it is written, scattered after.
   template <class Body>
-  void run(std::size_t begin, std::size_t end, std::size_t longest, bool writes, Body&& body) const {
+  void run(std::size_t begin, std::size_t end, std::size_t longest, Body&& body) const {
     auto array =
         static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), begin) - ends_.begin());
     while (begin < end) {
       const std::size_t first = begin - (array == 0 ? 0 : ends_[array - 1]);
       std::size_t n = std::min({end - begin, ends_[array] - begin, longest});
-      const Parameter<T>& parameter = parameters_[array];
+      const Parameter& parameter = parameters_[array];
       if (walk_of_.empty() || walk_of_[array] == 0) {
         T* p[K];
         for (std::size_t k = 0; k < K; ++k) {
@@ -137,7 +158,7 @@ class Joint {
         body(parameter, n, p);
       } else {
         n = std::min(n, kBlock);
-        run_gathered(parameter, walks_[walk_of_[array] - 1], first, n, writes, body);
+        run_gathered(parameter, walks_[walk_of_[array] - 1], first, n, body);
       }
       begin += n;
       while (array < ends_.size() && ends_[array] <= begin) ++array;
@@ -149,7 +170,7 @@ class Joint {
 
   // Notes how to walk parameter i unless it is dense in an order of its own.
   void find_walk(std::size_t i) {
-    const Parameter<T>& parameter = parameters_[i];
+    const Parameter& parameter = parameters_[i];
     const auto at = [&](std::size_t k) { return Operands::at(parameter, k); };
     std::array<const std::ptrdiff_t*, K> strides;
     for (std::size_t k = 0; k < K; ++k) {  // a missing operand walks along with the first
@@ -165,8 +186,8 @@ class Joint {
   }
 
   template <class Body>
-  void run_gathered(const Parameter<T>& parameter, const Walk& walk, std::size_t first, std::size_t n,
-                    bool writes, Body& body) const {
+  void run_gathered(const Parameter& parameter, const Walk& walk, std::size_t first, std::size_t n,
+                    Body& body) const {
     alignas(64) T buffers[K][kBlock];
     const auto at = [&](std::size_t k) { return Operands::at(parameter, k).data; };
     T* p[K];
@@ -176,12 +197,12 @@ class Joint {
       if (!lies_dense) walk[k].gather(at(k), first, n, buffers[k]);
     }
     body(parameter, n, p);
-    for (std::size_t k = 0; k < K && writes; ++k) {
-      if (k != 1 && p[k] == buffers[k]) walk[k].scatter(buffers[k], at(k), first, n);
+    for (std::size_t k = 0; k < K; ++k) {
+      if (Operands::writes(k) && p[k] == buffers[k]) walk[k].scatter(buffers[k], at(k), first, n);
     }
   }
 
-  std::span<const Parameter<T>> parameters_;
+  std::span<const Parameter> parameters_;
   std::vector<std::size_t> ends_;  // position behind each array
   std::vector<Walk> walks_;
   std::vector<std::size_t> walk_of_;  // 0: dense; else one more than its index; empty: all are dense
@@ -190,26 +211,31 @@ class Joint {
 // Sums are taken over blocks of joint positions and added in their order: the same bits for every team.
 constexpr std::size_t kSumBlock = kBlock;
 
+template <class Parameter>
+std::size_t most_states(std::span<const Parameter> parameters) {
+  std::size_t most = 0;
+  for (const Parameter& parameter : parameters) {
+    std::size_t used = 0;
+    for (const auto& state : parameter.states) used += state.data != nullptr;
+    most = std::max(most, used);
+  }
+  return most;
+}
+
 }  // namespace
 
 template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats) {
   const OptimTable<T>& kernels = table<T>();
   const StepKernel<T, Options> kernel = kernels;
-  const Joint<T, All<T>> joint(parameters, stats != nullptr);
-  std::size_t streams = 2;
-  for (const Parameter<T>& parameter : parameters) {
-    std::size_t used = 2;
-    for (const InOut<T>& state : parameter.states) used += state.data != nullptr;
-    streams = std::max(streams, used);
-  }
+  const Joint<Parameter<T>, All<T>> joint(parameters, stats != nullptr);
   const std::size_t n = joint.size();
-  const std::size_t bytes = n * sizeof(T) * streams;
+  const std::size_t bytes = n * sizeof(T) * (2 + most_states(parameters));
   const threading::Team team = threading::team_for(bytes);
   const bool far = bytes > second_level_cache();
   if (stats == nullptr) {
     threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {
-      joint.run(begin, end, n, true, [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
+      joint.run(begin, end, n, [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
         kernel(p, length, far, groups[parameter.group]);
       });
     });
@@ -220,7 +246,7 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
     alignas(64) T before[kSumBlock];
     for (std::size_t first = begin; first < end; first += kSumBlock) {
       StepStats& sums = partial[first / kSumBlock];
-      joint.run(first, std::min(first + kSumBlock, end), kSumBlock, true,
+      joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
                 [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
                   const Options<T>& options = groups[parameter.group];
                   std::copy_n(p[0], length, before);
@@ -240,17 +266,51 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
   }
 }
 
+template <class T, template <class> class Options>
+void step_apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups) {
+  using Operands = AllAndOwn<T>;
+  const StepKernel<T, Options> kernel = table<T>();
+  const Joint<Apart<T>, Operands> joint(parameters, false);
+  const std::size_t bytes = joint.size() * sizeof(T) * (3 + 2 * most_states(parameters));
+  const bool far = bytes > second_level_cache();
+  threading::for_ranges(
+      threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
+        joint.run(begin, end, kBlock, [&](const Apart<T>& parameter, std::size_t length, T* const* p) {
+          for (std::size_t k = 0; k < Operands::kOwn; ++k) {
+            if (k == 1 || p[k] == nullptr) continue;
+            std::copy_n(p[Operands::kOwn + (k == 0 ? 0 : k - 1)], length, p[k]);
+          }
+          kernel(p, length, far, groups[parameter.group]);
+        });
+      });
+}
+
+template <class T>
+void put_back(std::span<const Apart<T>> parameters) {
+  using Operands = OwnAndCopies<T>;
+  const Joint<Apart<T>, Operands> joint(parameters, false);
+  const std::size_t bytes = joint.size() * sizeof(T) * 2 * (1 + most_states(parameters));
+  threading::for_ranges(
+      threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
+        joint.run(begin, end, joint.size(), [&](const Apart<T>&, std::size_t length, T* const* p) {
+          for (std::size_t k = 0; k < Operands::kCopies; ++k) {
+            if (p[k] != nullptr) std::copy_n(p[Operands::kCopies + k], length, p[k]);
+          }
+        });
+      });
+}
+
 template <class T>
 GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
   const auto kernel = table<T>().squared_norm_and_finite;
-  const Joint<T, Gradient<T>> joint(parameters, false);
+  const Joint<Parameter<T>, Gradient<T>> joint(parameters, false);
   const std::size_t n = joint.size();
   std::vector<GradientNorm> partial((n + kSumBlock - 1) / kSumBlock);
   threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,
                         [&](std::size_t begin, std::size_t end) {
                           for (std::size_t first = begin; first < end; first += kSumBlock) {
                             GradientNorm& sums = partial[first / kSumBlock];
-                            joint.run(first, std::min(first + kSumBlock, end), kSumBlock, false,
+                            joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
                                       [&](const Parameter<T>&, std::size_t length, T* const* p) {
                                         const GradientNorm s = kernel(p[0], length);
                                         sums.squared += s.squared;
@@ -266,11 +326,13 @@ GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
   return total;
 }
 
-#define REGKERN_INSTANTIATE_STEP(T, Options) \
-  template void step(std::span<const Parameter<T>>, std::span<const Options<T>>, StepStats*);
+#define REGKERN_INSTANTIATE_STEP(T, Options)                                                  \
+  template void step(std::span<const Parameter<T>>, std::span<const Options<T>>, StepStats*); \
+  template void step_apart(std::span<const Apart<T>>, std::span<const Options<T>>);
 #define REGKERN_INSTANTIATE(T)                                                   \
   template void l2_decay(const Extents&, In<T>, Out<T>, double);                 \
   template GradientNorm gradient_norm(std::span<const Parameter<T>> parameters); \
+  template void put_back(std::span<const Apart<T>> parameters);                  \
   REGKERN_INSTANTIATE_STEP(T, SgdOptions)                                        \
   REGKERN_INSTANTIATE_STEP(T, AdamOptions)                                       \
   REGKERN_INSTANTIATE_STEP(T, AdagradOptions)                                    \

@@ -28,7 +28,16 @@ class Parameters:
     def step(
         self,
         grads: list[Any],
-        plan: Callable[[list[int] | None], tuple[list[dict[str, Any]], list[int] | None, dict[str, Any]]],
+        plan: Callable[
+            [list[int] | None],
+            tuple[
+                list[dict[str, Any]],
+                list[int] | None,
+                dict[str, Any],
+                list[int],
+                Callable[[list[Array]], tuple[float, int, float]] | None,
+            ],
+        ],
         attributes: dict[str, Any],
     ) -> bool: ...
 

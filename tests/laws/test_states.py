@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -285,27 +285,130 @@ def every_place(make: Callable[[], Any], call: Callable[[Any], Any]) -> Iterator
     assert k > 20
 
 
+def all_of(pair: Any) -> Any:
+    """Weights and their optimizer: the weights as they are before anything is asked of it."""
+    w = frozen(pair[0])
+    return w, frozen(pair[1].state_dict()), repr(pair[1].stats)
+
+
 @MODULES
 @pytest.mark.parametrize("at", [0, 1, 2])
 @pytest.mark.parametrize("name", ["SGD", "SGD-saved", "Adam", "AdamW"])
 def test_a_step_is_taken_and_counted_or_neither(module: Any, name: str, at: int) -> None:
-    def facts(pair: Any) -> Any:
-        return frozen([pair[1].state_dict(), pair[0], repr(pair[1].stats)])
-
     def make(steps: int = at) -> Any:
         w = weights()
         return w, optimizer(name, module, steps, w)
 
-    before, after = facts(make()), facts(make(at + 1))
+    before, after = all_of(make()), all_of(make(at + 1))
     found = set()
     for pair in every_place(make, lambda pair: pair[1].step(grads(at))):
-        w, twin = copy.deepcopy(pair)  # before what is due has been done
-        state = pair[1].state_dict()
-        now = frozen([state, pair[0], repr(pair[1].stats)])
+        now = all_of(pair)
         assert now in (before, after)
-        assert frozen([twin.state_dict(), w]) == frozen([state, pair[0]])
+        assert all_of(copy.deepcopy(pair)) == all_of(pair) == now
         found.add(now == after)
     assert found == {False, True}
+
+
+class Waking(P.GroupL2):
+    """Calls what it is told to before its proximal operator, and again never."""
+
+    def prox(self, w: Any, step: float, out: Any = None) -> Any:
+        if Waking.calls:
+            Waking.calls.pop()()
+        return super().prox(w, step, out=out)
+
+    calls: ClassVar[list[Callable[[], Any]]] = []
+
+
+def waking(module: Any, rule: str, **options: Any) -> Any:
+    """Weights, of which some are stepped in place and some on copies, and their optimizer, which has taken a step."""
+    rng = np.random.default_rng(7)
+    w = [
+        rng.standard_normal((3, 4)),
+        rng.standard_normal((3, 4)).astype("f"),
+        rng.standard_normal(5),
+        np.ones((6, 2)).T,
+    ]
+    made = getattr(module.optim, rule)(
+        w, lr=0.1, weight_decay=0.1, penalty=Waking(0.1, axis=1), no_decay=[2], collect=True, **options
+    )
+    made.step(some_grads(w))
+    return w, made
+
+
+def some_grads(w: list[Any]) -> list[Any]:
+    return [np.cos(np.arange(a.size, dtype=a.dtype)).reshape(a.shape) for a in w]
+
+
+@MODULES
+@pytest.mark.parametrize("rule", ["SGD", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
+@pytest.mark.parametrize("options", [{}, {"max_grad_norm": 1.0, "skip_nonfinite": True}], ids=["", "clipped"])
+def test_an_error_within_a_penalty_leaves_all_as_it_was(module: Any, rule: str, error: Any, options: Any) -> None:
+    def fail() -> None:
+        raise error
+
+    (w, ours), (v, straight) = waking(module, rule, **options), waking(module, rule, **options)
+    before = all_of((w, ours))
+    for earlier in range(3):  # calls of the proximal operator
+        Waking.calls[:] = [fail, *[lambda: None] * earlier]
+        with pytest.raises(error):
+            ours.step(some_grads(w))
+        assert all_of((w, ours)) == before
+    ours.step(some_grads(w))
+    straight.step(some_grads(v))
+    assert all_of((w, ours)) == all_of((v, straight)) != before
+
+
+@MODULES
+def test_best_weights_restored_after_an_interrupt_stay(module: Any) -> None:
+    w, made = waking(module, "SGD")
+    best = frozen(w)
+    stopping = EarlyStopping(Patience(3))
+    stopping.step(1.0, params=w)
+    Waking.calls[:] = [lambda: signal.raise_signal(signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt):
+        made.step(some_grads(w))
+    stopping.restore(w)
+    made.state_dict()
+    assert frozen(w) == best
+
+
+@MODULES
+def test_a_checkpoint_made_within_a_step_is_the_one_before(module: Any) -> None:
+    w, made = waking(module, "AdamW")
+    before, seen = all_of((w, made)), []
+    Waking.calls[:] = [lambda: seen.append(all_of((w, made)))]
+    made.step(some_grads(w))
+    assert seen == [before] != [all_of((w, made))]
+
+
+@MODULES
+def test_a_weight_reshaped_since_is_refused_before_anything_is_written(module: Any) -> None:
+    w = np.ones((2, 10))
+    made = module.optim.SGD([w], lr=0.1, penalty=P.GroupL2(1.0, axis=1))
+    made.step([np.ones((2, 10))])
+    before = frozen([w.ravel(), made.state_dict()])
+    w.shape = 20
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"axis must be None or an axis of x with shape \(20,\), got 1"):
+            made.step([np.ones(20)])
+        assert frozen([w, made.state_dict()]) == before
+    w.shape = 2, 10
+    assert made.step([np.ones((2, 10))])
+    assert made.steps == 2
+
+
+def test_a_weight_reshaped_by_its_penalty_is_refused_before_anything_is_written() -> None:
+    w, made = waking(rk, "SGD")
+    made.collect = False  # which would see it first
+    before = frozen([[a.ravel() for a in w], made.state_dict()])
+    Waking.calls[:] = [lambda: setattr(w[0], "shape", (12,))]
+    with pytest.raises(ValueError, match=r"^SGD: "):
+        made.step(some_grads(w))
+    w[0].shape = 3, 4
+    assert frozen([[a.ravel() for a in w], made.state_dict()]) == before
+    assert made.step(some_grads(w))
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
@@ -389,7 +492,6 @@ for round in range(300):
             ours.step(g)
     except Alarm:
         rang += 1
-    ours.state_dict()
     while straight.steps < ours.steps:
         straight.step(g)
     assert all((a == b).all() for a, b in zip(w, v)), round

@@ -94,6 +94,13 @@ struct Parameter {
   std::size_t group = 0;  // which options
 };
 
+// A parameter that is stepped on copies, its `w` and `states`, because more is to be done with them before
+// they may become its own.
+template <class T>
+struct Apart : Parameter<T> {
+  std::array<InOut<T>, 1 + kMaxStates> own;  // weights, then states
+};
+
 // Of all parameters after a step, also those left alone.
 struct StepStats {
   double penalty = 0;
@@ -105,6 +112,12 @@ struct StepStats {
 // `stats` may be null; its numbers are added to.
 template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats);
+
+// The same into copies, with what lies in them overwritten; then the copies into what they are of.
+template <class T, template <class> class Options>
+void step_apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups);
+template <class T>
+void put_back(std::span<const Apart<T>> parameters);
 
 struct GradientNorm {
   double squared = 0;

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -25,17 +26,20 @@ from regkern.optim.states import (
     require_kind,
 )
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
-from regkern.prox import l1_norm, squared_l2_norm
+from regkern.prox import squared_l2_norm
 
 Array = NDArray[Any]
 # Which options are an array's: the number of its group, whether no penalty touches it, and below which share of the
 # weights a decay is saved up.
 Kind = tuple[int, bool, float]
 Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: position of the array, penalty, its step
+Collected = tuple[float, int, float]  # of ``StepStats``
+# What is asked of a step: options of all ways, which way each array goes, what is other after it, positions of the arrays
+# that are stepped on copies, and what is done with those before they become the arrays' own.
+Asked = tuple[list[Options], list[int] | None, dict[str, Any], list[int], Callable[[list[Array]], Collected] | None]
 
 _RATE = frozenset(("lr",))
 PENALTIES = ("weight_decay", "l1", "l2")
-FINISHED = {"_due": None, "_done": 0, "_before": None}
 
 
 class Shared(TypedDict, total=False):
@@ -142,8 +146,11 @@ class Optimizer:
 
     Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
 
-    An exception of a signal (Ctrl-C, an alarm) leaves a step taken and counted, or neither. Where it comes between a step
-    and the proximal operators of a ``penalty`` that follow it, the next ``step`` or ``state_dict`` begins with those.
+    An optimizer is for one thread at a time, as in torch; different ones may run at once.
+
+    An exception, also one of a signal (Ctrl-C, an alarm), leaves a step taken and counted, or neither. So arrays with a
+    ``penalty`` whose proximal operator follows the step are stepped on copies of them and their states, which are kept
+    for the next step.
     """
 
     _rule: ClassVar[str]
@@ -175,12 +182,7 @@ class Optimizer:
         self.collect: bool = asked["collect"]
         self.steps = 0
         self.grad_norm: float | None = None
-        self._collected: tuple[float, int, float] | None = None  # of the last step
-        self._due: list[Due] | None = None  # what follows the last step
-        self._done = 0  # of it
-        self._before: tuple[Plan, list[Array]] | None = (
-            None  # what its statistics are to be of, with the weights before
-        )
+        self._collected: Collected | None = None  # of the last step
         self.param_groups: tuple[ParamGroup, ...] = ()
         self._defaults = options
         self._keys: list[Key] = []
@@ -204,7 +206,7 @@ class Optimizer:
 
     @property
     def stats(self) -> StepStats | None:
-        return None if self._collected is None or self._due is not None else StepStats(*self._collected)
+        return None if self._collected is None else StepStats(*self._collected)
 
     def _require_known(self, shared: Shared) -> None:
         if unknown := shared.keys() - DEFAULTS.keys():
@@ -317,7 +319,6 @@ class Optimizer:
     def __setstate__(self, parts: dict[str, Any]) -> None:
         states = {name: laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}
         self._become(**parts | {"_states": states})
-        self._finish()
 
     # --- a step -------------------------------------------------------------------------------------------------------
 
@@ -398,7 +399,7 @@ class Optimizer:
         return penalty
 
     def _prove(self, kind: Kind, penalty: Penalty, step: float) -> None:
-        """Try the proximal operator on arrays like those of a kind: after a step it would be too late to refuse."""
+        """Try the proximal operator on arrays like those of a kind: what does not fit is refused before any step."""
         for key, w, its in zip(self._keys, self._weights, self._kind_of, strict=True):
             if its != kind:
                 continue
@@ -412,8 +413,8 @@ class Optimizer:
     def _saved_by(self, i: int) -> float:
         return self._behind[i][1] if i in self._behind else self._saved.get(self._kind_of[i], 0.0)
 
-    def _plan(self, without: list[int] | None) -> tuple[list[Options], list[int] | None, dict[str, Any]]:
-        """What is asked of the next step, and what of the optimizer is other after it."""
+    def _plan(self, without: list[int] | None) -> Asked:
+        """What is asked of the next step, without some of the arrays."""
         step, plan = self.steps + 1, self._lasting
         if plan is None or self._behind:
             plan = self._new_plan(step)
@@ -429,11 +430,10 @@ class Optimizer:
             after["_saved"], after["_behind"] = self._settled(plan, without or [])
         elif self._saved or any(plan.saved):
             after["_saved"] = dict(zip(self._kinds, plan.saved, strict=True))
-        if plan.penalties:
-            after["_due"] = plan.due if plan.due and without is None else self._what_follows(plan, without)
-            if self.collect:
-                after["_before"] = plan, [w.copy() for w in self._weights]
-        return plan.options, plan.whose, after
+        if not plan.penalties:
+            return plan.options, plan.whose, after, [], None
+        due = plan.due if plan.due and without is None else self._what_follows(plan, without)
+        return plan.options, plan.whose, after, [i for i, _, _ in due], partial(self._follow, plan, due)
 
     def _new_plan(self, step: int) -> Plan:
         """The plan of this step, which is that of the next ones while nobody assigns to an option and all have a gradient."""
@@ -479,13 +479,9 @@ class Optimizer:
         """
         if not isinstance(grads, list):
             grads = self._in_order(grads)
-        if self._due is not None:
-            self._finish()
         if self._changed:
             self._rearrange()
         taken: bool = self._parameters.step(grads, self._plan, self.__dict__)
-        if self._due is not None:
-            self._finish()
         return taken
 
     def _in_order(self, grads: Any) -> list[Array | None]:
@@ -535,32 +531,34 @@ class Optimizer:
         plan.due = due
         return due
 
-    def _finish(self) -> None:
-        """What is due: an array and the note that it is done are written in one."""
-        due, own = self._due or [], self.__dict__
-        end = FINISHED if self._before is None else {"_done": len(due)}
-        for done in range(self._done, len(due)):
-            i, penalty, lr = due[done]
-            w = self._weights[i]
-            shrunk = (
-                penalty.prox(w, lr) if penalty._keeps_dtype else penalty.prox(w, lr, out=np.empty_like(w, subok=False))
-            )
-            commit([(w, shrunk)], [], [(own, end if done + 1 == len(due) else {"_done": done + 1})])
-        if self._before is not None:
-            own.update(_before=None, _collected=self._measured(*self._before))
-        if self._due is not None:
-            own.update(FINISHED)
+    def _follow(self, plan: Plan, due: list[Due], stepped: list[Array]) -> Collected:
+        """The proximal operators behind a step, on copies of the weights; what is collected of penalties with one."""
+        for (_, penalty, lr), w in zip(due, stepped, strict=True):
+            if penalty._keeps_dtype:
+                penalty.prox(w, lr, out=w)
+            else:
+                commit([(w, penalty.prox(w, lr, out=np.empty_like(w)))], [], [])
+        return (
+            self._measured(plan, {i: w for (i, _, _), w in zip(due, stepped, strict=True)})
+            if self.collect
+            else (0, 0, 0)
+        )
 
-    def _measured(self, plan: Plan, before: list[Array]) -> tuple[float, int, float]:
-        """What the engine would say were these penalties its own."""
+    def _measured(self, plan: Plan, stepped: dict[int, Array]) -> Collected:
+        """What the engine cannot say: the penalties that are not its own, and all of the arrays stepped on copies."""
         value, nonzeros, change = 0.0, 0, 0.0
-        for way, w, was in zip(plan.whose or self._kind_numbers, self._weights, before, strict=True):
+        for i, way in enumerate(plan.whose or self._kind_numbers):
             options, penalty = plan.options[way], plan.penalties[way]
-            decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
-            value += options["l1"] * l1_norm(w) + decay / 2 * squared_l2_norm(w)
-            value += 0.0 if penalty is None else penalty.value(w)
-            nonzeros += int(np.count_nonzero(w))
-            change += squared_l2_norm(np.asarray(w - was))
+            if penalty is None:
+                continue
+            was = self._weights[i]
+            w = stepped.get(i, was)
+            value += penalty.value(w)
+            if i in stepped:
+                decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
+                value += decay / 2 * squared_l2_norm(w)
+                nonzeros += int(np.count_nonzero(w))
+                change += squared_l2_norm(w - was)
         return value, nonzeros, change
 
     # --- saving and resuming ------------------------------------------------------------------------------------------
@@ -574,8 +572,6 @@ class Optimizer:
             "keys" of the arrays, by group; "steps" taken; "missed", of those that went without a gradient; decay "saved"
             up for each; options of the "groups"; "states", for each array in order, None where its options need none.
         """
-        if self._due is not None:
-            self._finish()
         states = {name: [None if s is None else s.copy() for s in arrays] for name, arrays in self._states.items()}
         return {
             "keys": self._keys_by_group(),
@@ -630,7 +626,6 @@ class Optimizer:
             _behind=behind,
             _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
             _states={name: laid_out(self._weights, arrays) for name, arrays in states.items()},
-            **FINISHED,
         )
 
     def _keys_by_group(self) -> list[list[Key]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from regkern._core import commit
 from regkern.optim import rules
+from regkern.optim.base import Asked
 from regkern.reference._arrays import Array
 from regkern.reference.optim.steps import adagrad_step, adam_step, ftrl_step, lion_step, rmsprop_step, sgd_step
 from regkern.reference.prox import l1_norm, squared_l2_norm
@@ -48,17 +49,18 @@ class Parameters:
     def step(
         self,
         grads: list[Array | None],
-        plan: Callable[[list[int] | None], tuple[list[dict[str, Any]], list[int] | None, dict[str, Any]]],
+        plan: Callable[[list[int] | None], Asked],
         attributes: dict[str, Any],
     ) -> bool:
         """One step, computed on copies; whether it was taken.
 
-        ``plan`` is told the positions without a gradient, or None, and says the options of all groups, which is whose, and
-        what of ``attributes`` is other after the step; they are told the norm of the gradient and the statistics, too.
+        ``plan`` is told the positions without a gradient, or None, and says the options of all groups, which is whose, what
+        of ``attributes`` is other after the step, positions of weights, and what is done with those before they are
+        written. The attributes are told the norm of the gradient and the statistics, too.
         """
         max_grad_norm, skip_nonfinite = attributes["max_grad_norm"], attributes["skip_nonfinite"]
         given = [g for g in grads if g is not None]
-        groups, group, after = plan([i for i, g in enumerate(grads) if g is None] or None)
+        groups, group, after, apart, follow = plan([i for i, g in enumerate(grads) if g is None] or None)
         after |= {"grad_norm": None, "_collected": None}
         if max_grad_norm is not None or skip_nonfinite:
             after["grad_norm"] = math.sqrt(sum(squared_l2_norm(g) for g in given))
@@ -70,6 +72,7 @@ class Parameters:
             ratio = max_grad_norm / (after["grad_norm"] + 1e-6)
             factor = 1.0 if ratio > 1 else ratio  # NaN stays
         copies: list[tuple[Array, Array]] = []
+        stepped: dict[int, Array] = {}
         penalty, nonzeros, change = 0.0, 0, 0.0
         for i, (w, g) in enumerate(zip(self.weights, grads, strict=True)):
             options = dict(groups[(self.group if group is None else group)[i]])
@@ -81,10 +84,16 @@ class Parameters:
                 states = {name: state.copy() for name, state in old.items() if state is not None}
                 self.rule(new, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
                 copies += [(w, new), *((state, states[name]) for name, state in old.items() if state is not None)]
+            stepped[i] = new
+            if i in apart:
+                continue
             l2 = options.get("l2", 0.0) * (2 if options.get("l2_convention") == "keras" else 1)
             penalty += options["l1"] * l1_norm(new) + (decay + l2) / 2 * squared_l2_norm(new)
             nonzeros += int(np.count_nonzero(new))
             change += squared_l2_norm(new - w)
+        if follow is not None:
+            others = follow([stepped[i] for i in apart])
+            penalty, nonzeros, change = penalty + others[0], nonzeros + others[1], change + others[2]
         if attributes["collect"]:
             after["_collected"] = penalty, nonzeros, change
         commit(copies, [], [(attributes, after)])
