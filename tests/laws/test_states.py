@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -231,6 +232,124 @@ def test_a_corrupted_state_loads_or_changes_nothing(make: Callable[[], Any], use
     assert refused > 20
     thing.load_state_dict(good)
     assert frozen(thing.state_dict()) == frozen(good)
+
+
+SECOND_MOMENTS = {
+    "Adam": ("exp_avg_sq", "max_exp_avg_sq"),
+    "AdamW": ("exp_avg_sq",),
+    "Adagrad": ("square_sum",),
+    "RMSprop": ("square_avg",),
+    "FTRL": ("n",),
+}
+
+
+@MODULES
+@pytest.mark.parametrize(("rule", "name"), [(rule, name) for rule, names in SECOND_MOMENTS.items() for name in names])
+@pytest.mark.parametrize("bad", [-1.0, -1e-30, math.nan])
+def test_squares_are_not_negative(module: Any, rule: str, name: str, bad: float) -> None:
+    made = optimizer(rule, module)
+    state, before = made.state_dict(), frozen(made.state_dict())
+    state["states"][name][1][2] = bad
+    with pytest.raises(ValueError, match=rf"^{rule}.load_state_dict: {name} must be >= 0, got {bad} for 1$"):
+        made.load_state_dict(state)
+    assert frozen(made.state_dict()) == before
+
+
+def losses_seen(**options: Any) -> EarlyStopping:
+    made = EarlyStopping(patience=9, **options)
+    for loss in [4.0, math.nan, 2.0, 3.0, 2.0]:
+        made.step(loss)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("smoothing", [None, 3, 0.5])
+def test_the_best_is_that_of_the_history(mode: str, smoothing: float | None) -> None:
+    made = losses_seen(mode=mode, smoothing=smoothing, check_finite=False)
+    state = made.state_dict()
+    made.load_state_dict(state)
+    others = [("best_step", step) for step in range(5) if step != made.best_step]
+    for field, value in [("best", 5.0), ("best", 3.5), *others]:
+        with pytest.raises(
+            ValueError, match=r"^EarlyStopping.load_state_dict: best must be that of the history, .* got "
+        ):
+            made.load_state_dict({**state, field: value})
+    with pytest.raises(ValueError, match=r"best must be that of the history, .* got None at step None$"):
+        made.load_state_dict({**state, "best": None, "best_step": None})
+    assert frozen(made.state_dict()) == frozen(state)
+
+
+@pytest.mark.parametrize("smoothing", [3, 0.5])
+def test_a_mean_is_that_of_the_history(smoothing: float) -> None:
+    made = losses_seen(smoothing=smoothing, check_finite=False)
+    state = made.state_dict()
+    mean = state["smoothing"]["value"]
+    for bad in [(), mean[:-1], (*mean[:-1], mean[-1] + 1)] if smoothing == 3 else [(), (mean[0] + 1, mean[1])]:
+        with pytest.raises(
+            ValueError, match=r"^EarlyStopping.load_state_dict: smoothing must be what the history comes to, "
+        ):
+            made.load_state_dict({**state, "smoothing": {"value": bad}})
+    with pytest.raises(ValueError, match=r"smoothing must be what the history comes to, got another for 'value'$"):
+        made.load_state_dict({**state, "smoothing": {}})
+    with pytest.raises(ValueError, match=r"history of 'smoothed' must be that of the metric"):
+        made.load_state_dict(replaced(state, ("history", "smoothed"), [1.0] * 5))
+    assert frozen(made.state_dict()) == frozen(state)
+
+
+def test_a_history_has_the_metrics_that_the_criterion_watches() -> None:
+    rule = Patience(5).on("loss") & (Patience(5).on("acc") | Warmup(3, Patience(2).on("late")))
+
+    def start(steps: int, late: bool) -> EarlyStopping:
+        made = EarlyStopping(rule, monitor="acc", check_finite=False)
+        for _ in range(steps):
+            made.step({"loss": 1.0, "acc": 0.5, **({"late": 1.0} if late else {})})
+        return made
+
+    start(0, False).load_state_dict(start(3, False).state_dict())  # nobody has asked for it yet
+    state = start(4, True).state_dict()
+    start(0, False).load_state_dict(state)
+    for name in ("loss", "late"):
+        history = {n: column for n, column in state["history"].items() if n != name}
+        with pytest.raises(ValueError, match=f"history must hold the metrics of the criterion, got none of '{name}'$"):
+            start(0, False).load_state_dict({**state, "history": history})
+
+
+@dataclass(frozen=True)
+class OfAUser(Criterion):
+    most: float = 3.0
+
+    def start(self) -> Any:
+        return None
+
+    def update(self, state: Any, observation: Any) -> Any:
+        return None, None
+
+
+@pytest.mark.parametrize("rule", [*RULES, OfAUser(), OfAUser() & UP(2, 3)], ids=repr)
+def test_settings_may_be_asked_for_while_they_are_written(rule: Criterion) -> None:
+    made = stopper(rule)
+    good, seen = made.state_dict()["settings"], set()
+
+    def ask(frame: FrameType, event: str, arg: Any) -> None:  # as a signal's handler would
+        sys.setprofile(None)
+        seen.add(made.state_dict()["settings"])
+        sys.setprofile(ask)
+
+    sys.setprofile(ask)
+    try:
+        made.state_dict()
+    finally:
+        sys.setprofile(None)
+    assert seen == {good}
+
+
+def test_settings_read_as_dataclasses_do() -> None:
+    rule = Warmup(2, GL(5) & UP(2, 3).on("x")) | presets.Ignite(3)
+    assert repr(rule) == (
+        "any_of(Warmup(steps=2, criterion=all_of(GL(alpha=5.0), UP(s=2, k=3).on('x'))), "
+        "Ignite(patience=3, threshold=0.0, threshold_mode='abs', cumulative=False))"
+    )
+    assert repr(OfAUser() | NotFinite()) == "any_of(OfAUser(most=3.0), NotFinite())"
 
 
 def test_statistics_of_no_weight_change_nothing() -> None:

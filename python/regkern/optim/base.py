@@ -156,6 +156,7 @@ class Optimizer:
     _rule: ClassVar[str]
     _engine: ClassVar[Callable[..., Any]] = Parameters  # regkern.reference has its own
     _STATES: ClassVar[tuple[str, ...]]  # in the order of the rule
+    _SQUARES: ClassVar[tuple[str, ...]] = ()  # states that are sums or means of squares
     _EXTRA: ClassVar[tuple[str, ...]] = ()  # options that decide about states and are not the rule's
     _SHAPING: ClassVar[frozenset[str]] = frozenset(("momentum", "amsgrad", "centered"))  # that decide which there are
     _decays_weights: ClassVar[bool] = True  # by lr·weight_decay where that is decoupled
@@ -617,7 +618,9 @@ class Optimizer:
         for name, arrays in states.items():
             for key, array, need in zip(self._keys, arrays, needs, strict=True):
                 if array is None and name in need:
-                    raise ValueError(f"{where}: {name} must have an array for {key!r}")
+                    raise ValueError(f"{where}: {name} must have an array for {key!r}, got None")
+                if array is not None and name in self._SQUARES and not np.all(array >= 0):
+                    raise ValueError(f"{where}: {name} must be >= 0, got {array[~(array >= 0)][0]} for {key!r}")
         saved = loaded_savings(where, state.get("saved", [0.0] * n), place)
         behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
         self._become(

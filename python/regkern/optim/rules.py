@@ -162,6 +162,7 @@ class Adam(Optimizer):
 
     _rule = "adam_step"
     _STATES = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _SQUARES = ("exp_avg_sq", "max_exp_avg_sq")
     _EXTRA = ("amsgrad",)
 
     def __init__(
@@ -319,6 +320,7 @@ class Adagrad(Optimizer):
 
     _rule = "adagrad_step"
     _STATES = ("square_sum",)
+    _SQUARES = ("square_sum",)
     _EXTRA = ("initial_accumulator_value",)
 
     def __init__(
@@ -419,6 +421,7 @@ class RMSprop(Optimizer):
 
     _rule = "rmsprop_step"
     _STATES = ("square_avg", "grad_avg", "buffer")
+    _SQUARES = ("square_avg",)
     _EXTRA = ("centered",)
 
     def __init__(
@@ -510,6 +513,7 @@ class FTRL(Optimizer):
 
     _rule = "ftrl_step"
     _STATES = ("z", "n")
+    _SQUARES = ("n",)
     _EXTRA = ("initial_accumulator_value",)
     _decays_weights = False
 

@@ -15,10 +15,12 @@ the same step.
 from __future__ import annotations
 
 import enum
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from regkern import _checks as check
@@ -67,10 +69,24 @@ class Observation(NamedTuple):
         return self.sign * self.loss
 
 
+def described(value: Any) -> str:
+    """repr(value), also where a signal's handler asks for it while it is being made.
+
+    That of a dataclass of Python then says '...', in the handler or for ever: what it guards is left out.
+    """
+    return str(inspect.unwrap(type(value).__repr__)(value))
+
+
 class Criterion(ABC):
     """A rule that says when to stop."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        if not is_dataclass(self):
+            return object.__repr__(self)
+        parts = (f"{f.name}={described(getattr(self, f.name))}" for f in dataclass_fields(self) if f.repr)
+        return f"{type(self).__qualname__}({', '.join(parts)})"
 
     @abstractmethod
     def start(self) -> State:
@@ -83,6 +99,11 @@ class Criterion(ABC):
     def resume(self, name: str, state: Any) -> State:
         """A state that was saved, checked: ``name`` is what messages call it. A rule of your own may check more."""
         return fields.plain(name, state)
+
+    def watched(self, steps: int) -> frozenset[str]:
+        """The metrics that it must have been given by name within so many steps."""
+        del steps
+        return frozenset()
 
     def on(self, metric: str) -> Criterion:
         """This rule for one of several metrics."""
@@ -126,7 +147,7 @@ class Criterion(ABC):
 # --- waiting for an improvement --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Patience(Criterion):
     """Stop after ``patience`` steps in a row without an improvement.
 
@@ -225,7 +246,7 @@ def _resumed_strip(name: str, strip: Any, answer: Any, k: int) -> tuple[tuple[fl
     return losses, None if answer is None else fields.text(name, answer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GL(Criterion):
     """Prechelt's GL(α): stop when the validation loss is more than ``alpha`` percent above its minimum so far.
 
@@ -252,7 +273,7 @@ class GL(Criterion):
         return best, Stop(Reason.GENERALIZATION_LOSS, f"{loss:g} is {lost:.3g} % above the minimum {best:g}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PQ(Criterion):
     """Prechelt's PQ(α, k): stop when the generalization loss exceeds ``alpha`` times the progress of training.
 
@@ -288,7 +309,7 @@ class PQ(Criterion):
         return (best, strip, answer), None if answer is None else Stop(Reason.PROGRESS_QUOTIENT, answer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class UP(Criterion):
     """Prechelt's UP(s, k): stop when the validation loss has risen in ``s`` successive strips of ``k`` steps.
 
@@ -322,7 +343,7 @@ class UP(Criterion):
         return (seen, before, rises), Stop(Reason.SUCCESSIVE_RISES, message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Progress(Criterion):
     """Stop when the progress of training, P_k as in PQ, falls below ``threshold`` at the end of a strip of ``k`` steps.
 
@@ -362,7 +383,7 @@ def _train_loss(name: str, observation: Observation) -> float:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Target(Criterion):
     """Stop when the monitored value reaches ``value``, or is better."""
 
@@ -383,7 +404,7 @@ class Target(Criterion):
         return state, Stop(Reason.TARGET, f"{observation.value:g} reaches the target {self.value:g}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Divergence(Criterion):
     """Stop when the monitored value is worse than ``threshold``."""
 
@@ -404,7 +425,7 @@ class Divergence(Criterion):
         return state, Stop(Reason.DIVERGENCE, f"{observation.value:g} is worse than {self.threshold:g}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NotFinite(Criterion):
     """Stop when the monitored value or the training loss is NaN or infinite."""
 
@@ -422,7 +443,7 @@ class NotFinite(Criterion):
         return state, None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TimeLimit(Criterion):
     """Stop at the first step that ends ``seconds`` or more after the beginning; time before a resumed run counts."""
 
@@ -443,7 +464,7 @@ class TimeLimit(Criterion):
         return state, Stop(Reason.TIME_LIMIT, f"{observation.seconds:.1f} s reach the limit of {self.seconds:g} s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MaxSteps(Criterion):
     """Stop at step number ``steps``."""
 
@@ -467,7 +488,7 @@ class MaxSteps(Criterion):
 # --- rules made of rules ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Warmup(Criterion):
     """``criterion``, which does not see the first ``steps`` steps."""
 
@@ -484,6 +505,9 @@ class Warmup(Criterion):
         seen, inner = fields.row(name, state, 2)
         return fields.count(name, seen, self.steps + 1), self.criterion.resume(name, inner)
 
+    def watched(self, steps: int) -> frozenset[str]:
+        return self.criterion.watched(steps - self.steps)
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         seen, inner = state
         if seen < self.steps:
@@ -492,7 +516,7 @@ class Warmup(Criterion):
         return (seen, inner), stop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class On(Criterion):
     """``criterion`` for one of several metrics; made by ``criterion.on(metric)``."""
 
@@ -505,19 +529,22 @@ class On(Criterion):
     def resume(self, name: str, state: Any) -> State:
         return self.criterion.resume(name, state)
 
+    def watched(self, steps: int) -> frozenset[str]:
+        return self.criterion.watched(steps) | {self.metric} if steps > 0 else frozenset()
+
     def update(self, state: State, observation: Observation) -> tuple[State, Stop | None]:
         if self.metric not in observation.metrics:
             names = ", ".join(map(repr, observation.metrics)) or "one without a name"
-            raise ValueError(f"{self!r}: metric must be among those of the step, got {names}")
+            raise ValueError(f"{described(self)}: metric must be among those of the step, got {names}")
         loss, sign = observation.metrics[self.metric]
         state, stop = self.criterion.update(state, observation._replace(loss=loss, sign=sign))
         return state, None if stop is None else Stop(stop.reason, f"{self.metric}: {stop.message}")
 
     def __repr__(self) -> str:
-        return f"{self.criterion!r}.on({self.metric!r})"
+        return f"{described(self.criterion)}.on({self.metric!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Combined(Criterion):
     criteria: tuple[Criterion, ...]
 
@@ -528,13 +555,16 @@ class _Combined(Criterion):
         parts = fields.row(name, state, len(self.criteria))
         return tuple(c.resume(name, part) for c, part in zip(self.criteria, parts, strict=True))
 
+    def watched(self, steps: int) -> frozenset[str]:
+        return frozenset().union(*(c.watched(steps) for c in self.criteria))
+
     def _update_each(self, state: State, observation: Observation) -> tuple[State, list[Stop | None]]:
         """All of them see every step, whoever has answered already."""
         pairs = [c.update(s, observation) for c, s in zip(self.criteria, state, strict=True)]
         return tuple(s for s, _ in pairs), [stop for _, stop in pairs]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AnyOf(_Combined):
     """Stop when one of ``criteria`` does, for the reason of the first that does; made by ``any_of`` or ``|``."""
 
@@ -543,10 +573,10 @@ class AnyOf(_Combined):
         return states, next((stop for stop in stops if stop is not None), None)
 
     def __repr__(self) -> str:
-        return f"any_of({', '.join(map(repr, self.criteria))})"
+        return f"any_of({', '.join(map(described, self.criteria))})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AllOf(_Combined):
     """Stop when all of ``criteria`` do at the same step; made by ``all_of`` or ``&``."""
 
@@ -557,7 +587,7 @@ class AllOf(_Combined):
         return states, Stop(Reason.SEVERAL, "; and ".join(stop.message for stop in stops if stop is not None))
 
     def __repr__(self) -> str:
-        return f"all_of({', '.join(map(repr, self.criteria))})"
+        return f"all_of({', '.join(map(described, self.criteria))})"
 
 
 def _parts(name: str, kind: type[_Combined], criteria: tuple[Criterion, ...]) -> Iterator[Criterion]:

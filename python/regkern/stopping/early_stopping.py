@@ -27,6 +27,7 @@ from regkern.stopping.criteria import (
     TimeLimit,
     Warmup,
     any_of,
+    described,
 )
 from regkern.stopping.presets import preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
@@ -389,7 +390,7 @@ class EarlyStopping:
 
     def __repr__(self) -> str:
         return (
-            f"EarlyStopping({self.criterion!r}, mode={self.mode!r}, monitor={self.monitor!r}, "
+            f"EarlyStopping({described(self.criterion)}, mode={self.mode!r}, monitor={self.monitor!r}, "
             f"smoothing={self.smoothing!r}, check_finite=False)"
         )
 
@@ -426,13 +427,24 @@ class EarlyStopping:
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
         signs = {name: self._sign(name) for name in history if name not in RESERVED}
-        sign = signs[self._monitored(signs)] if steps else 1.0
+        monitor = self._monitored(signs) if steps else None
+        sign = 1.0 if monitor is None else signs[monitor]
+        if missing := self.criterion.watched(steps) - signs.keys():
+            raise ValueError(f"{where}: history must hold the metrics of the criterion, got none of {min(missing)!r}")
         best, best_step, with_params = state["best"], state["best_step"], state["with_params"]
         if (best is None) != (best_step is None):
             raise ValueError(f"{where}: best and best_step must be numbers or both None, got None and a number")
         if best is not None:
             best = fields.real(f"{where}: best", best, finite=True)
             best_step = fields.count(f"{where}: best_step", best_step, steps)
+        means = fields.mapping(f"{where}: smoothing", state["smoothing"])
+        means = {name: resumed_mean(f"{where}: smoothing", self.smoothing, mean) for name, mean in means.items()}
+        means_then, smoothed = self._replayed(history, list(signs))
+        if means != means_then:
+            odd = min(name for name in means.keys() | means_then.keys() if means.get(name) != means_then.get(name))
+            raise ValueError(f"{where}: smoothing must be what the history comes to, got another for {odd!r}")
+        if monitor is not None:
+            self._require_replayed(where, history, smoothed[monitor], sign, best, best_step)
         if with_params is not None:
             with_params = fields.flag(f"{where}: with_params", with_params)
         if (with_params is None) != (steps == 0) or (state["best_params"] is None) == bool(
@@ -445,9 +457,6 @@ class EarlyStopping:
             stopped_step = fields.count(f"{where}: stopped_step", stopped_step, steps)
             reason = Reason(fields.text(f"{where}: reason", reason))
             stop = Stop(reason, fields.text(f"{where}: message", message))
-        means = fields.mapping(f"{where}: smoothing", state["smoothing"])
-        if not means.keys() <= signs.keys():
-            raise ValueError(f"{where}: smoothing must be of {list(signs)}, got {list(map(str, means))}")
         seconds = fields.real(f"{where}: seconds", state["seconds"], finite=True)
         if seconds < 0:
             raise ValueError(f"{where}: seconds must be >= 0, got {seconds}")
@@ -461,13 +470,45 @@ class EarlyStopping:
             "_best_loss": math.inf if best is None else sign * best,
             "_signs": signs,
             "_state": self.criterion.resume(f"{where}: criterion", state["criterion"]),
-            "_means": {name: resumed_mean(f"{where}: smoothing", self.smoothing, mean) for name, mean in means.items()},
+            "_means": means,
             "_snapshot": resumed_snapshot(where, state["best_params"]),
             "_params": None,
             "_with_params": with_params,
             "_begin": time.monotonic() - seconds,
         }
         self.__dict__.update(after)
+
+    def _replayed(
+        self, history: dict[str, list[float]], names: list[str]
+    ) -> tuple[dict[str, tuple[float, ...]], dict[str, list[float]]]:
+        """What the means of metrics remember after a history, and its smoothed values."""
+        if self.smoothing is None:
+            return {}, history
+        means = dict.fromkeys(names, START)
+        smoothed: dict[str, list[float]] = {name: [] for name in names}
+        for name in names:
+            for value in history[name]:
+                means[name], mean = smooth(self.smoothing, means[name], value)
+                smoothed[name].append(mean)
+        return means, smoothed
+
+    def _require_replayed(
+        self,
+        where: str,
+        history: dict[str, list[float]],
+        values: list[float],
+        sign: float,
+        best: float | None,
+        best_step: int | None,
+    ) -> None:
+        """What is said of the monitored values must be what they say."""
+        if self.smoothing is not None and repr(history["smoothed"]) != repr(values):  # in which a NaN equals itself
+            raise ValueError(f"{where}: history of 'smoothed' must be that of the metric, got another")
+        losses = [(sign * value, step) for step, value in enumerate(values) if math.isfinite(value)]
+        step = min(losses)[1] if losses else None
+        if best_step != step or (step is not None and best != values[step]):
+            found = "None" if step is None else f"{values[step]} at step {step}"
+            raise ValueError(f"{where}: best must be that of the history, {found}, got {best} at step {best_step}")
 
     def _resumed_history(self, where: str, history: Any, steps: int) -> dict[str, list[float]]:
         """Columns of one length, of the metrics and of all that comes with every step."""

@@ -60,7 +60,7 @@ class _Counting(Criterion):
         return (reference, count), _waited(self, count)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Keras(Criterion):
     """``keras.callbacks.EarlyStopping`` 3.15. The first value is the reference, whatever it is, NaN too.
 
@@ -100,7 +100,7 @@ class Keras(Criterion):
         return (reference, wait), _waited(self, wait) if wait >= self.patience else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Lightning(Criterion):
     """``lightning.pytorch.callbacks.EarlyStopping`` 2.6. The reference starts as infinity, thresholds are strict."""
 
@@ -141,7 +141,7 @@ class Lightning(Criterion):
         return (reference, wait), _waited(self, wait) if wait >= self.patience else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ignite(_Counting):
     """``ignite.handlers.EarlyStopping`` 0.5.5. The first value is the reference, NaN counts as an improvement.
 
@@ -173,7 +173,7 @@ class Ignite(_Counting):
         return self.patience
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class XGBoost(_Counting):
     """``xgboost.callback.EarlyStopping`` 3.2. The first value is the reference, NaN too."""
 
@@ -194,7 +194,7 @@ class XGBoost(_Counting):
         return self.rounds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LightGBM(_Counting):
     """``lightgbm.early_stopping`` 4.7 for one metric. The first value is the reference, NaN too."""
 
@@ -229,7 +229,7 @@ class _BestSoFar(_Counting):
         return not loss > best - self.tol, loss if loss < best else reference
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MLP(_BestSoFar):
     """scikit-learn 1.9's ``MLPClassifier`` and ``MLPRegressor``: stop when the count **exceeds** n_iter_no_change."""
 
@@ -240,7 +240,7 @@ class MLP(_BestSoFar):
         return self.n_iter_no_change + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SGD(_BestSoFar):
     """scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``."""
 
@@ -251,7 +251,7 @@ class SGD(_BestSoFar):
         return self.n_iter_no_change
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HistGradientBoosting(Criterion):
     """scikit-learn 1.9's ``HistGradientBoosting…``: no loss of the last n below that of n steps ago by more than tol."""
 
@@ -276,7 +276,7 @@ class HistGradientBoosting(Criterion):
         return window, Stop(Reason.PATIENCE, f"none of the last {len(recent)} losses is below the one before them")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GradientBoosting(Criterion):
     """scikit-learn 1.9's ``GradientBoosting…``: a loss that is below none of the n before it by more than tol."""
 
