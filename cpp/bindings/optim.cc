@@ -93,7 +93,12 @@ struct Settings {
   }
   std::pair<double, double> betas() const {
     const py::handle both = values[kBetas];
-    if (!PySequence_Check(both.ptr()) || py::len(both) != 2) type_error(arg(kBetas), "be two numbers", both);
+    const py::ssize_t count = PySequence_Check(both.ptr()) ? PySequence_Size(both.ptr()) : 0;
+    if (count < 0) {  // an array of rank 0 is a sequence without a length
+      if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
+      PyErr_Clear();
+    }
+    if (count != 2) type_error(arg(kBetas), "be two numbers", both);
     const py::object first = both[py::int_(0)], second = both[py::int_(1)];
     return {below_one({function, "betas[0]"}, first), below_one({function, "betas[1]"}, second)};
   }

@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <optional>
 
@@ -34,6 +35,7 @@ void read_environment() {
   if (const char* text = std::getenv("REGKERN_NUM_THREADS"); text && *text) {
     char* end = nullptr;
     const long n = std::strtol(text, &end, 10);
+    while (std::isspace(static_cast<unsigned char>(*end)) != 0) ++end;  // as before the number
     if (*end != '\0' || n < 1 || n > kMostThreads) {
       value_error({"regkern", "REGKERN_NUM_THREADS"}, "be an int in [1, 4096]",
                   std::string("'") + text + "'");

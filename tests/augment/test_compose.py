@@ -503,7 +503,12 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
         (lambda: TRAIN(X, epoch=1.0), TypeError, "Compose: epoch must be an int, got 1.0"),
         (lambda: TRAIN(X, index=[1]), ValueError, "Compose: index must have shape (2,), got (1,)"),
         (lambda: TRAIN(X, index=[1, -1]), ValueError, "Compose: index must be >= 0, got -1"),
-        (lambda: TRAIN(X, index=[0.5, 1]), TypeError, "Compose: index must be integers, got float64"),
+        (lambda: TRAIN(X, index=[0.5, 1]), TypeError, "Compose: index must be an int, got 0.5"),
+        (
+            lambda: TRAIN(X, index=[2**64, 1]),
+            ValueError,
+            "Compose: index must be in [0, 2**64), got 18446744073709551616",
+        ),
         (lambda: TRAIN(X, params={}), ValueError, "Compose: params must have an entry for 'RandomCrop', got []"),
         (lambda: TRAIN(X, params=3), TypeError, "Compose: params must be a dict, got int"),
         (

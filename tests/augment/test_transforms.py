@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from scipy import stats
 import regkern as rk
 import regkern.augment as A
 from regkern.augment._rectangles import TRIES
-from regkern.augment._transform import Draws, Images, operation_key
+from regkern.augment._transform import TYPES, Draws, Images, operation_key
 from regkern.augment.mix import symmetric_beta
 from regkern.augment.policy import OPERATIONS
 
@@ -581,6 +582,33 @@ def test_the_spline_is_scipys() -> None:
         (lambda: A.RandomApply([3]), TypeError, "RandomApply: transforms must be a sequence of transforms"),
         (lambda: A.signal.TimeShift(mode="x"), ValueError, "signal.TimeShift: mode must be one of 'wrap'"),
         (lambda: A.from_dict({"type": "Magic"}), ValueError, "from_dict: type must be a transform or a pipeline"),
+        (lambda: A.from_dict({"type": []}), ValueError, "from_dict: type must be a transform or a pipeline, got []"),
+        (
+            lambda: A.from_dict({"type": "Compose"}),
+            TypeError,
+            "from_dict: transforms must be given for Compose, got []",
+        ),
+        (
+            lambda: A.from_dict({"type": "Compose", "transforms": None}),
+            TypeError,
+            "from_dict: transforms must be a list",
+        ),
+        (lambda: A.from_dict({"type": "Compose", "transforms": {}}), TypeError, "from_dict: transforms must be a list"),
+        (
+            lambda: A.from_dict({"type": "RandomCrop"}),
+            TypeError,
+            "from_dict: size must be given for RandomCrop, got []",
+        ),
+        (
+            lambda: A.from_dict({"type": "Pad", "padding": 1, "foo": 1}),
+            TypeError,
+            "from_dict: arguments of Pad must be",
+        ),
+        (lambda: A.from_dict({"type": "Pad", "padding": 1, 3: 1}), TypeError, "from_dict: arguments of Pad must be"),
+        (lambda: A.Pad(1 << 40), ValueError, "Pad: padding must be < 536870912, got 1099511627776"),
+        (lambda: A.RandomCrop(1 << 33, pad_if_needed=True), ValueError, "RandomCrop: size must be < 536870912, got"),
+        (lambda: A.RandomCrop(4, padding=10**29), ValueError, "RandomCrop: padding must be < 536870912, got 1000"),
+        (lambda: A.RandomCrop(4, padding=1 << 62), ValueError, "RandomCrop: padding must be < 536870912, got"),
     ],
 )
 def test_options_are_checked_at_construction(make: Any, error: type[Exception], text: str) -> None:
@@ -696,3 +724,35 @@ def test_pixels_of_noise_are_those_of_the_documented_stream() -> None:
         assert params[name]["seed"] == seed
         want += [np.float32(0.1) * rk.normal((5, 4, 3), seed=seed, stream=s, dtype=np.float32) for s in (7, 9)]
     np.testing.assert_allclose(y, want, atol=1e-6)
+
+
+def test_names_are_strings() -> None:
+    arguments = {"size": 2, "padding": 1, "degrees": 5, "kernel_size": 3, "mean": 0.5, "std": 0.5}
+    made = 0
+    for kind in TYPES.values():
+        parameters = inspect.signature(kind).parameters
+        given: dict[str, Any] = {n: arguments.get(n) for n, p in parameters.items() if p.default is p.empty}
+        if "name" not in parameters or None in given.values():
+            continue
+        for bad in (3, [], b"x", True):
+            with pytest.raises(TypeError, match=rf"^{kind._type()}: name must be a string or None, got "):
+                kind(**given, name=bad)
+        assert kind(**given, name="x").name == "x"
+        made += 1
+    assert made > 25
+
+
+def test_sizes_that_no_array_has() -> None:
+    x = np.zeros((4, 8, 8, 3), np.uint8)
+    for transform in (A.Resize(1 << 31), A.Pad((1 << 29) - 1)):
+        with pytest.raises(ValueError, match=r"shape must make an array of less than 2\*\*63 bytes, got \(4, "):
+            transform(x)
+
+
+@pytest.mark.parametrize("last", [(1 << 64) - 1, (1 << 63) - 1])
+def test_an_index_is_of_64_bits(last: int) -> None:
+    x = np.arange(2 * 3 * 16, dtype=np.uint8).reshape(2, 1, 48, 1)
+    crop = A.RandomCrop((1, 4))
+    asked = [crop(x, rng=5, index=index) for index in ([last, 0], (last, 0), np.array([last, 0], np.uint64))]
+    assert len({y.tobytes() for y in asked}) == 1
+    np.testing.assert_array_equal(crop(x[:1], rng=5, index=[last]), asked[0][:1])

@@ -292,8 +292,10 @@ def test_environment() -> None:
     assert run(show, OMP_NUM_THREADS="1", REGKERN_NUM_THREADS="").stdout.split()[1] == "1"
     # What get_num_threads says, set_num_threads takes.
     assert int(run(show, OMP_NUM_THREADS="5000", REGKERN_NUM_THREADS="").stdout.split()[1]) <= 4096
+    for spaced in (" 3", "3 ", " 3\t\n"):
+        assert run(show, REGKERN_NUM_THREADS=spaced).stdout.split()[1] == "3"
     assert "REGKERN_ISA must be one of" in run(show, REGKERN_ISA="avx9").stderr
-    for bad in ("many", "0", "-1", "1.5", "4097", "9" * 30):
+    for bad in ("many", "0", "-1", "1.5", "3 4", " ", "4097", "9" * 30):
         message = f"REGKERN_NUM_THREADS must be an int in [1, 4096], got '{bad}'"
         assert message in run(show, REGKERN_NUM_THREADS=bad).stderr
 

@@ -299,7 +299,7 @@ def test_a_state_that_does_not_fit_changes_nothing(rng: np.random.Generator) -> 
     bad: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
         ("state must hold", lambda s: s.pop("steps")),
         ("states must be", lambda s: s["states"].pop("exp_avg")),
-        ("exp_avg_sq must have the shapes", lambda s: s["states"]["exp_avg_sq"].pop()),
+        ("exp_avg_sq must hold 7 arrays, got 6", lambda s: s["states"]["exp_avg_sq"].pop()),
         ("exp_avg_sq must have the shapes", lambda s: s["states"]["exp_avg_sq"].__setitem__(0, np.zeros(2))),
         ("missed must hold at most 1 for 7 arrays", lambda s: s["missed"].update({7: 1})),
         ("missed must hold at most 1 for 7 arrays", lambda s: s["missed"].update({0: 2})),

@@ -424,10 +424,23 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
         (TypeError, r"\.load_state_dict: groups must be a list, got dict", at("groups", value={})),
         (TypeError, r"\.load_state_dict: groups must be a dict, got NoneType", at("groups", 0, value=None)),
         (TypeError, r"\.load_state_dict: keys must be a list, got NoneType", at("keys", value=None)),
-        (ValueError, r"\.load_state_dict: groups must hold the arrays", at("keys", value=[])),
-        (ValueError, r"\.load_state_dict: groups must hold the arrays", at("keys", 0, 2, value=0)),
-        (ValueError, r"\.load_state_dict: saved must hold 3 floats", at("saved", value=[0.0])),
-        (ValueError, r"\.load_state_dict: saved must hold 3 floats", at("saved", 0, value=-1.0)),
+        (ValueError, r"\.load_state_dict: groups must hold the arrays .* 1, got 0 groups", at("keys", value=[])),
+        (ValueError, r"\.load_state_dict: groups must hold the arrays .* 1, got 2", at("keys", value=[[0, 1, 2]] * 2)),
+        (ValueError, r"\.load_state_dict: groups must hold the arrays .* difference at 2", at("keys", 0, value=[0, 1])),
+        (ValueError, r"\.load_state_dict: keys must be those of different arrays, got 0", at("keys", 0, 2, value=0)),
+        (TypeError, r"\.load_state_dict: keys must be names or positions, got \[\]", at("keys", 0, 2, value=[])),
+        (
+            TypeError,
+            r"\.load_state_dict: keys must be names or positions, got \(\[\],\)",
+            at("keys", 0, 2, value=([],)),
+        ),
+        (ValueError, r"\.load_state_dict: saved must hold 3 floats .*, got 1", at("saved", value=[0.0])),
+        (ValueError, r"\.load_state_dict: saved must hold 3 floats .*, got -1\.0", at("saved", 0, value=-1.0)),
+        (ValueError, r"\.load_state_dict: exp_avg must hold 3 arrays, got 1", at("states", "exp_avg", value=[w[0]])),
+        (ValueError, r"\.load_state_dict: groups must have .* 1, got 0 groups", at("groups", value=[])),
+        (ValueError, r"\.load_state_dict: groups must have .*'amsgrad'.*, got \[\]", at("groups", 0, value={})),
+        (TypeError, r": betas must be two numbers, got array\(1\.5\)", at("groups", 0, "betas", value=np.array(1.5))),
+        (TypeError, r": decoupled must be True or False, got array", at("groups", 0, "decoupled", value=np.ones(2))),
         (ValueError, ": lr must be >= 0 and finite, got -1", at("groups", 0, "lr", value=-1)),
         (TypeError, ": lr must be a real number, got 'x'", at("groups", 0, "lr", value="x")),
         (TypeError, ": penalty must be of regkern.penalties or None, got 3", at("groups", 0, "penalty", value=3)),
@@ -450,6 +463,24 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=r"^Adam\.load_state_dict: states must be"):
         optimizer.load_state_dict(rk.optim.SGD(copies(w)).state_dict() | {"groups": before["groups"]})
     assert optimizer.step(make(rng, np.float32, SMALL))
+
+
+def test_options_that_are_arrays_are_refused_by_name() -> None:
+    for rule, options, message in [
+        ("SGD", {"momentum": 0.9, "nesterov": np.ones(2)}, "nesterov must be True or False, got array"),
+        ("SGD", {"decoupled": np.ones(2)}, "decoupled must be True or False, got array"),
+        ("SGD", {"l1": np.ones(2), "penalty": P.L1(0.1)}, "l1 must be a real number, got array"),
+        ("FTRL", {"l2": np.ones(2), "penalty": P.L1(0.1)}, "l2 must be a real number, got array"),
+        ("Adam", {"betas": np.array(1.5)}, r"betas must be two numbers, got array\(1\.5\)"),
+        ("Adam", {"metric": np.ones(2), "penalty": P.MCP(0.1)}, "metric must be 'euclidean' or 'diag', got array"),
+    ]:
+        error = ValueError if "metric" in options else TypeError
+        with pytest.raises(error, match=f"^{rule}: {message}"):
+            getattr(rk.optim, rule)([np.ones(2)], **options)
+        optimizer = getattr(rk.optim, rule)([np.ones(2)])
+        optimizer.param_groups[0].update(options)
+        with pytest.raises(error, match=f"^{rule}: {message}"):
+            optimizer.step([np.ones(2)])
 
 
 # --- penalties -------------------------------------------------------------------------------------------------------

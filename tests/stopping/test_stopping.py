@@ -601,6 +601,12 @@ def test_errors_of_rules() -> None:
         (lambda: stopping_time(GL(), [[1]]), ValueError, "stopping_time: losses of 'value' must have one axis, got shape (1, 1)"),
         (lambda: stopping_time(GL(), [1, 2], train=[1]), ValueError, "stopping_time: curves must be of one length, got [1, 2]"),
         (lambda: stopping_time(EarlyStopping(), [1], mode="min"), ValueError, "stopping_time: mode must be left to the stopper"),
+        (lambda: stopping_time(GL(), "abc"), TypeError, "stopping_time: losses of 'value' must be"),
+        (lambda: EarlyStopping.preset([]), ValueError, "EarlyStopping.preset: convention must be one of ['ignite', "),
+        (lambda: EarlyStopping.preset("keras", foo=1), TypeError, "EarlyStopping.preset: options of 'keras' must be among ['patience', 'min_delta', 'baseline', 'start_from_epoch'], got 'foo'"),
+        (lambda: EarlyStopping.preset("ignite", threshold=1), TypeError, "EarlyStopping.preset: patience must be given for 'ignite', got ['threshold']"),
+        (lambda: EarlyStopping.preset("xgboost"), TypeError, "EarlyStopping.preset: rounds must be given for 'xgboost', got []"),
+        (lambda: EarlyStopping.preset("lightgbm", mode={"a": "min"}), TypeError, "EarlyStopping.preset: stopping_rounds must be given for 'lightgbm', got []"),
         (lambda: GL() | 3, TypeError, "unsupported operand"),
         (lambda: EarlyStopping().plot(), ValueError, "EarlyStopping.plot: a step must have been made, got none"),
     ]:  # fmt: skip
@@ -641,6 +647,14 @@ def test_errors_of_steps_change_nothing() -> None:
         (good, {"params": [[1.0], w[1]]}, TypeError, step + "params[0] must be a NumPy array, got list"),
         (good, {"params": 3}, TypeError, step + "params must be arrays, a sequence or mapping of them, got int"),
         (good, {"params": [np.array([None]), w[1]]}, TypeError, step + "params[0] must hold numbers, got dtype object"),
+        (
+            good,
+            {"params": [np.ma.masked_array(w[0]), w[1]]},
+            TypeError,
+            step + "params[0] must be an array without a mask",
+        ),
+        ({**good, "loss": 10**400}, {}, ValueError, step + "value['loss'] must fit a float64"),
+        ({**good, "loss": np.ones(1)}, {}, TypeError, step + "value['loss'] must be a real number, got array([1.])"),
     ]:
         with pytest.raises(error) as caught:
             stopper.step(value, **{"train": 1.0, "params": w, **options})

@@ -15,6 +15,7 @@ Enum = TypeVar("Enum", bound=IntEnum)
 Floats = NDArray[np.float64]
 
 LAYOUTS = ("NHWC", "NCHW")
+LENGTHS_END = 1 << 29  # of sizes and borders: their sums are positions, which a program's float64 and int32 hold
 
 
 def sized(function: str, name: str, value: Any, n: int) -> Floats:
@@ -77,9 +78,12 @@ def several(head: str, value: Any, rule: str, lengths: tuple[int, ...]) -> tuple
     return tuple(value)
 
 
-def whole(function: str, name: str, value: Any, low: int = 0) -> int:
-    """An int of at least ``low``."""
-    return _checks.integer(f"{function}: {name}", value, low)
+def whole(function: str, name: str, value: Any, low: int = 0, end: int | None = None) -> int:
+    """An int of at least ``low``, and below ``end``."""
+    number = _checks.integer(f"{function}: {name}", value, low)
+    if end is not None and number >= end:
+        raise ValueError(f"{function}: {name} must be < {end}, got {value!r}")
+    return number
 
 
 def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
@@ -87,14 +91,15 @@ def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
     if _checks.is_integer(value):
         value = (value, value)
     height, width = several(f"{function}: {name}", value, "an int or a pair (height, width)", (2,))
-    return whole(function, name, height, 1), whole(function, name, width, 1)
+    return whole(function, name, height, 1, LENGTHS_END), whole(function, name, width, 1, LENGTHS_END)
 
 
 def borders(function: str, value: Any, name: str = "padding") -> tuple[int, int, int, int]:
     """left, top, right, bottom: one int for all, (left and right, top and bottom), or all four."""
     if _checks.is_integer(value):
         value = (value,)
-    ints = [whole(function, name, v) for v in several(f"{function}: {name}", value, "1, 2 or 4 ints", (1, 2, 4))]
+    given = several(f"{function}: {name}", value, "1, 2 or 4 ints", (1, 2, 4))
+    ints = [whole(function, name, v, 0, LENGTHS_END) for v in given]
     left, top, right, bottom = ints if len(ints) == 4 else (ints * 2)[:2] * 2
     return left, top, right, bottom
 
@@ -148,16 +153,26 @@ def where_of(function: str, where: ArrayLike | None, n: int) -> NDArray[np.bool_
 
 
 def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint64]:
-    """The numbers of the samples, (n,): 0 … n − 1 unless given."""
+    """The numbers of the samples, (n,): 0 … n − 1 unless given; one int is that of one sample."""
     if index is None:
         return np.arange(n, dtype=np.uint64)
-    a = np.asarray(index)
-    if a.size and a.dtype.kind not in "iu":
-        raise TypeError(f"{function}: index must hold ints, got {a.dtype}")
+    head = f"{function}: index"
+    try:
+        a = np.atleast_1d(np.asarray(index))
+        if a.dtype.kind not in "iu" and not isinstance(index, np.ndarray):  # ints beyond int64 come as floats
+            a = np.array([_checks.integer64(head, i) for i in np.asarray(index, object).flat], np.uint64).reshape(
+                a.shape
+            )
+    except ValueError as error:
+        if str(error).startswith(head):
+            raise
+        raise TypeError(f"{head} must hold ints, got a ragged list") from None
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{head} must hold ints, got {a.dtype}")
     if a.shape != (n,):
-        raise ValueError(f"{function}: index must have shape ({n},), got {a.shape}")
+        raise ValueError(f"{head} must have shape ({n},), got {a.shape}")
     if (a < 0).any():
-        raise ValueError(f"{function}: index must be >= 0, got {a.min()}")
+        raise ValueError(f"{head} must be >= 0, got {a.min()}")
     return np.ascontiguousarray(a, np.uint64)
 
 

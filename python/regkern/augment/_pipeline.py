@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern.augment._arguments import index_of
 from regkern.augment._transform import TYPES, Draws, Params, Transform
 
 Array = NDArray[Any]
@@ -45,17 +46,7 @@ class Pipeline:
 
     def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
-        if index is None:
-            ids = np.arange(n, dtype=np.uint64)
-        else:
-            given = np.atleast_1d(np.asarray(index))
-            if given.dtype.kind not in "iu":
-                raise TypeError(f"{self.function}: index must be integers, got {given.dtype}")
-            if given.shape != (n,):
-                raise ValueError(f"{self.function}: index must have shape ({n},), got {given.shape}")
-            if given.dtype.kind == "i" and n and given.min() < 0:
-                raise ValueError(f"{self.function}: index must be >= 0, got {given.min()}")
-            ids = np.ascontiguousarray(given, dtype=np.uint64)
+        ids = index_of(self.function, index, n)
         epoch = _checks.integer64(f"{self.function}: epoch", epoch)
         return _checks.seed(self.function, rng), epoch, ids
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern import _core
+from regkern import _checks, _core
 from regkern.augment import _arguments as check
 from regkern.augment._program import Step, output_like
 
@@ -164,7 +164,7 @@ class Batch:
         shape = size if self.ndim == 2 else axes if self.ndim == 3 else (self.n, *axes)
         given = out is not None
         if out is None:
-            out = np.empty(shape, dtype)
+            out = np.empty(_checks.shape(self.function, shape, np.dtype(dtype).itemsize), dtype)
         else:
             self._check_out(out, shape, dtype)
         y = out[None, ..., None] if self.ndim == 2 else out[None] if self.ndim == 3 else out

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
@@ -140,6 +141,10 @@ class Transform:
     def _type(cls) -> str:
         return cls.__name__
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str | None):
+            raise TypeError(f"{self._type()}: name must be a string or None, got {self.name!r}")
+
     def draw(self, draws: Draws, images: Images) -> Params:
         """Parameters of each sample: arrays of n rows."""
         return {}
@@ -224,6 +229,7 @@ class Sometimes(Transform, abstract=True):
     p: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(p=number(self._type(), "p", self.p, 0, 1))
 
     def draw(self, draws: Draws, images: Images) -> Params:
@@ -262,9 +268,19 @@ def from_dict(state: dict[str, Any]) -> Any:
     if not isinstance(state, dict) or "type" not in state:
         raise TypeError(f"from_dict: state must be a dict with a type, got {state!r}")
     arguments = {name: value for name, value in state.items() if name != "type"}
-    make = TYPES.get(state["type"])
+    kind = state["type"]
+    make = TYPES.get(kind) if isinstance(kind, str) else None
     if make is None:
-        raise ValueError(f"from_dict: type must be a transform or a pipeline, got {state['type']!r}")
+        raise ValueError(f"from_dict: type must be a transform or a pipeline, got {kind!r}")
+    known = inspect.signature(make).parameters
+    if unknown := [name for name in arguments if name not in known]:
+        raise TypeError(f"from_dict: arguments of {kind} must be among {list(known)}, got {unknown[0]!r}")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise TypeError(f"from_dict: {name} must be given for {kind}, got {sorted(arguments)}")
     if "transforms" in arguments:
-        arguments["transforms"] = [from_dict(t) for t in arguments["transforms"]]
+        inner = arguments["transforms"]
+        if not isinstance(inner, list | tuple):
+            raise TypeError(f"from_dict: transforms must be a list, got {inner!r}")
+        arguments["transforms"] = [from_dict(t) for t in inner]
     return make(**arguments)

@@ -52,6 +52,7 @@ class ColorJitter(Transform):
     OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for option in self.OPERATIONS:
             value = getattr(self, option)
             if value is not None:
@@ -105,6 +106,7 @@ class RandomGamma(Transform):
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(
             gamma=check.positive_interval("RandomGamma", "gamma", self.gamma),
             gain=check.number("RandomGamma", "gain", self.gain, 0),
@@ -265,6 +267,7 @@ class GaussianBlur(Transform):
     sigma: float | Range = (0.1, 2.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "GaussianBlur"
         kernel = check.size(me, self.kernel_size, "kernel_size")
         if any(k % 2 == 0 for k in kernel):
@@ -304,6 +307,7 @@ class GaussianNoise(Transform):
     clip: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "GaussianNoise"
         one = check.is_number(self.sigma)
         self._set(
@@ -365,6 +369,7 @@ class Normalize(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "Normalize"
         std = check.fill(me, self.std, "std")
         if np.min(std) <= 0:

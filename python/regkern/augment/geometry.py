@@ -118,6 +118,7 @@ class RandomCrop(Transform):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomCrop"
         self._set(
             size=check.size(me, self.size),
@@ -165,6 +166,7 @@ class CenterCrop(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(size=check.size("CenterCrop", self.size))
 
     def steps(self, params: Params, images: Images) -> list[Step]:
@@ -197,6 +199,7 @@ class Pad(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(
             padding=check.borders("Pad", self.padding),
             fill=check.fill("Pad", self.fill),
@@ -234,6 +237,7 @@ class Resize(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         size = self.size
         self._set(
             size=check.whole("Resize", "size", size, 1) if is_integer(size) else check.size("Resize", size),
@@ -282,6 +286,7 @@ class RandomResizedCrop(Transform):
     antialias: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomResizedCrop"
         self._set(
             size=check.size(me, self.size),
@@ -347,6 +352,7 @@ class RandomAffine(Transform):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomAffine"
         shear = self.shear
         if shear is not None and np.ndim(shear) == 1 and len(shear) == 4:  # type: ignore[arg-type]
@@ -437,6 +443,7 @@ class RandomRotation(Transform):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomRotation"
         self._set(
             degrees=check.interval(me, "degrees", self.degrees, around=0.0),
@@ -473,6 +480,7 @@ class RandomPerspective(Transform):
     fill: float | tuple[float, ...] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomPerspective"
         self._set(
             distortion_scale=check.number(me, "distortion_scale", self.distortion_scale, 0, 1),

@@ -76,6 +76,7 @@ class _Mix(Transform, abstract=True):
         return None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me, classes = self._type(), self.num_classes
         self._set(
             prob=check.number(me, "prob", self.prob, 0, 1),

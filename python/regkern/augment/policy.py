@@ -140,6 +140,7 @@ class RandAugment(_Policy):
     fill: float | tuple[float, ...] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandAugment"
         bins = check.whole(me, "num_magnitude_bins", self.num_magnitude_bins, 2)
         magnitude = check.whole(me, "magnitude", self.magnitude)
@@ -194,6 +195,7 @@ class TrivialAugmentWide(_Policy):
     fill: float | tuple[float, ...] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "TrivialAugmentWide"
         self._set(
             num_magnitude_bins=check.whole(me, "num_magnitude_bins", self.num_magnitude_bins, 2),
@@ -242,6 +244,7 @@ class RandomApply(Transform):
     kind: ClassVar[str] = "image"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "RandomApply"
         if not isinstance(self.transforms, Sequence) or not all(
             isinstance(t, Transform) and t.kind == "image" for t in self.transforms

@@ -94,6 +94,7 @@ class Jitter(SignalTransform):
     sigma: float = 0.03
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(sigma=check.number("signal.Jitter", "sigma", self.sigma, 0))
 
     def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
@@ -121,6 +122,7 @@ class Scaling(SignalTransform):
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._set(sigma=check.number("signal.Scaling", "sigma", self.sigma, 0))
 
     def draw(self, draws: Draws, signals: Signals) -> Params:  # type: ignore[override]
@@ -156,6 +158,7 @@ class TimeShift(SignalTransform):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "signal.TimeShift"
         self._set(
             max_shift=check.number(me, "max_shift", self.max_shift, 0, 1),
@@ -203,6 +206,7 @@ class TimeWarp(SignalTransform):
     SLOWEST: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "signal.TimeWarp"
         self._set(sigma=check.number(me, "sigma", self.sigma, 0), knots=check.whole(me, "knots", self.knots, 1))
 
@@ -262,6 +266,7 @@ class Cutout(SignalTransform):
     p: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         me = "signal.Cutout"
         self._set(
             size=check.number(me, "size", self.size, 0, 1),

@@ -356,7 +356,7 @@ class Optimizer:
         """
         strength = options["decay_strength"] if "decay_strength" in options else options["weight_decay"]
         due = 0.0
-        if options["decoupled"] and self._decays_weights:
+        if check.flag(self._head("decoupled"), options["decoupled"]) and self._decays_weights:
             try:
                 decay = float(options["lr"]) * float(strength)
             except (TypeError, ValueError, OverflowError):
@@ -389,11 +389,11 @@ class Optimizer:
         """The penalty whose proximal operator follows the step; None where the step has it itself."""
         if not isinstance(penalty, Penalty):
             raise TypeError(f"{self._name}: penalty must be of regkern.penalties or None, got {penalty!r}")
-        if options["l1"] != 0:
+        if check.nonnegative(self._head("l1"), options["l1"]) != 0:
             raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {options['l1']!r} beside {penalty!r}")
         if self._fuse(options, penalty):
             return None
-        if options.get("metric") == "diag":
+        if isinstance(metric := options.get("metric"), str) and metric == "diag":
             raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
         if self._proven.get(kind) is not penalty:
             self._prove(kind, penalty, check.nonnegative(self._head("lr"), options["lr"]) or 1.0)

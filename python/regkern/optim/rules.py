@@ -107,7 +107,7 @@ class SGD(Optimizer):
 
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
-        if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
+        if step == 1 and not check.flag(self._head("nesterov"), own["nesterov"]):  # which goes without dampening anyway
             check.nonnegative(
                 self._head("dampening"), own["dampening"]
             )  # of which the engine sees nothing in this step
@@ -554,7 +554,7 @@ class FTRL(Optimizer):
         }
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
-        if options["l2"] != 0:
+        if check.nonnegative(self._head("l2"), options["l2"]) != 0:
             raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
         match penalty:
             case L1(l1):

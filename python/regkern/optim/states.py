@@ -45,16 +45,27 @@ def require_kind(where: str, name: str, value: Any, kind: Any) -> None:
 def places(where: str, keys: Any, mine: list[list[Key]]) -> list[int]:
     """Where in a state each array finds its own: by the keys of each group, there and here."""
     require_kind(where, "keys", keys, list)
-    for ours, theirs in zip(mine, keys, strict=False):
+    if len(keys) != len(mine):
+        raise ValueError(
+            f"{where}: groups must hold the arrays of this optimizer's {len(mine)}, got {len(keys)} groups"
+        )
+    flat: dict[Key, int] = {}
+    for ours, theirs in zip(mine, keys, strict=True):
         require_kind(where, "keys", theirs, list)
-        if len(ours) != len(theirs) or set(ours) != set(theirs):
-            odd = min(set(ours) ^ set(theirs), key=str, default=None)
-            raise ValueError(f"{where}: groups must hold the arrays of this optimizer's, got a difference at {odd!r}")
-    flat = {key: i for i, key in enumerate(key for group in keys for key in group)}
-    order = [key for group in mine for key in group]
-    if flat.keys() != set(order):
-        raise ValueError(f"{where}: groups must hold the arrays of this optimizer's {len(mine)}")
-    return [flat[key] for key in order]
+        for key in theirs:
+            try:
+                twice = key in flat
+            except TypeError:  # unhashable
+                raise TypeError(f"{where}: keys must be names or positions, got {key!r}") from None
+            if twice:
+                raise ValueError(f"{where}: keys must be those of different arrays, got {key!r} twice")
+            flat[key] = len(flat)
+        if odd := set(ours) ^ set(theirs):
+            difference = min(odd, key=str)
+            raise ValueError(
+                f"{where}: groups must hold the arrays of this optimizer's, got a difference at {difference!r}"
+            )
+    return [flat[key] for group in mine for key in group]
 
 
 def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[str]) -> list[Options]:
@@ -62,10 +73,14 @@ def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[s
     require_kind(where, "groups", groups, list)
     for theirs in groups:
         require_kind(where, "groups", theirs, Mapping)
-    if len(groups) != len(mine) or not all(
-        ours.keys() - optional <= theirs.keys() <= ours.keys() for ours, theirs in zip(mine, groups, strict=True)
-    ):
-        raise ValueError(f"{where}: groups must have the options of this optimizer's {len(mine)}")
+    if len(groups) != len(mine):
+        raise ValueError(
+            f"{where}: groups must have the options of this optimizer's {len(mine)}, got {len(groups)} groups"
+        )
+    for ours, theirs in zip(mine, groups, strict=True):
+        if not ours.keys() - optional <= theirs.keys() <= ours.keys():
+            got = sorted(map(str, theirs))
+            raise ValueError(f"{where}: groups must have the options {sorted(ours)} of this optimizer's, got {got}")
     return [{**ours, **copy.deepcopy(dict(theirs))} for ours, theirs in zip(mine, groups, strict=True)]
 
 
@@ -83,12 +98,13 @@ def loaded_states(
         require_kind(where, name, theirs, list)
         for array in theirs:
             require_kind(where, name, array, (np.ndarray, type(None)))
-        if len(theirs) == len(place):
-            loaded[name] = [theirs[at] for at in place]
-        if name not in loaded or not all(
-            a is None or (a.shape, a.dtype) == (w.shape, w.dtype) for a, w in zip(loaded[name], weights, strict=True)
-        ):
-            raise ValueError(f"{where}: {name} must have the shapes and dtype of params")
+        if len(theirs) != len(place):
+            raise ValueError(f"{where}: {name} must hold {len(place)} arrays, got {len(theirs)}")
+        loaded[name] = [theirs[at] for at in place]
+        for a, w in zip(loaded[name], weights, strict=True):
+            if a is not None and (a.shape, a.dtype) != (w.shape, w.dtype):
+                rule = f"have the shapes and dtypes of params, here {w.shape} and {w.dtype}"
+                raise ValueError(f"{where}: {name} must {rule}, got {a.shape} and {a.dtype}")
     return loaded
 
 
@@ -96,6 +112,8 @@ def loaded_savings(where: str, saved: Any, place: list[int]) -> list[float]:
     """The decay that each array has saved up."""
     require_kind(where, "saved", saved, list)
     most = max(SAVED_BELOW.values())
-    if len(saved) != len(place) or not all(isinstance(s, float) and 0 <= s < most for s in saved):
-        raise ValueError(f"{where}: saved must hold {len(place)} floats in [0, {most})")
+    wrong = [s for s in saved if not (isinstance(s, float) and 0 <= s < most)]
+    if wrong or len(saved) != len(place):
+        got = repr(wrong[0]) if wrong else str(len(saved))
+        raise ValueError(f"{where}: saved must hold {len(place)} floats in [0, {most}), got {got}")
     return [saved[at] for at in place]

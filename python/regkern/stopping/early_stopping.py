@@ -204,7 +204,8 @@ class EarlyStopping:
         monitor : str, optional
             As in ``EarlyStopping``.
         **options
-            The arguments of the library, by its names; see :mod:`regkern.stopping.presets`. For LightGBM, ``mode`` with
+            The arguments of the library, by its names; see :mod:`regkern.stopping.presets`. ignite's patience, XGBoost's
+            rounds and LightGBM's stopping_rounds have no default. For LightGBM, ``mode`` with
             several metrics watches all of them, and ``min_delta`` may be a list.
 
         Examples

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from regkern.stopping import fields
@@ -316,10 +317,20 @@ PRESETS: dict[str, type[Criterion]] = {
 
 def preset_rule(convention: str, mode: str | Mapping[str, str], options: dict[str, Any]) -> Criterion:
     """The rule of a library; LightGBM's for each of the metrics that ``mode`` names, with a min_delta each."""
-    if convention not in PRESETS:
+    if not isinstance(convention, str) or convention not in PRESETS:
         raise ValueError(f"EarlyStopping.preset: convention must be one of {sorted(PRESETS)}, got {convention!r}")
+    kind: Any = PRESETS[convention]
+    known = {field.name: field for field in dataclass_fields(kind)}
+    if unknown := options.keys() - known.keys():
+        raise TypeError(
+            f"EarlyStopping.preset: options of {convention!r} must be among {list(known)}, got {min(unknown)!r}"
+        )
+    for name, field in known.items():
+        if field.default is MISSING and name not in options:
+            raise TypeError(f"EarlyStopping.preset: {name} must be given for {convention!r}, got {sorted(options)}")
     if convention != "lightgbm" or isinstance(mode, str):
-        return PRESETS[convention](**options)
+        rule: Criterion = kind(**options)
+        return rule
     deltas = options.pop("min_delta", 0.0)
     if not isinstance(deltas, Sequence):
         deltas = [deltas] * len(mode)

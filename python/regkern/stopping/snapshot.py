@@ -130,6 +130,8 @@ def _flat(where: str, params: Any, name: str = "params") -> list[Array]:
                 f"{where}: {name}[{number}] must be a NumPy array, got {kind}"
                 + (" (tensor.detach().numpy() shares a CPU tensor's memory)" if kind == "Tensor" else "")
             )
+        if isinstance(array, np.ma.MaskedArray):  # whose mask would be lost
+            raise TypeError(f"{where}: {name}[{number}] must be an array without a mask, got {type(array).__name__}")
         dtype = array.dtype
         if dtype.hasobject or not (dtype.kind in "biufc" or dtype.isbuiltin == 2):  # 2: such as bfloat16 of ml_dtypes
             raise TypeError(f"{where}: {name}[{number}] must hold numbers, got dtype {dtype}")
