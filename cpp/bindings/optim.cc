@@ -321,8 +321,8 @@ class Parameters {
   // step beside the rule, and is told "grad_norm" and "_collected", (penalty, nonzeros, ‖Δw‖²), or None.
   // plan(positions of the parameters without a gradient, or None) → options of all groups; which is whose, or
   // None for the constructor's; what of the attributes is other after the step; positions of those that are
-  // stepped on copies; and None, or a function that is given their stepped weights, in that order, has them
-  // done before they become the parameters' own, and says what is collected of them. Python runs before
+  // stepped apart; and None, or a function that is given copies of their weights, stepped, in that order, has
+  // them done before they become the parameters' own, and says what is collected of them. Python runs before
   // anything is written, and again when all is: an interrupt finds the step taken and counted, or neither.
   bool step(const py::list& grads, py::handle plan, const py::dict& attributes) {
     static PyObject* const names[] = {
@@ -381,7 +381,7 @@ class Parameters {
         doubles = share<double>().with_gradients(*this, call);
       };
       if (!sound_ || !unchanged()) check();
-      for (auto& [i, copies] : call.copies) have_copies(i, copies);
+      for (auto& [i, copy] : call.copies) have_copy(i, copy);
       take_up();
       const bool norm_asked = asked.clip || asked.skip;
       GradientNorm norm;
@@ -423,7 +423,7 @@ class Parameters {
       }
       if (taken && finish != Py_None) {
         py::list stepped;
-        for (const auto& [i, copies] : call.copies) stepped.append(copies[0].object());
+        for (const auto& [i, copy] : call.copies) stepped.append(copy.object());
         const auto answered = py::reinterpret_steal<py::object>(PyObject_CallOneArg(finish, stepped.ptr()));
         if (!answered) throw py::error_already_set();
         if (asked.collect) {
@@ -436,8 +436,8 @@ class Parameters {
         {
           const Unlocked unlocked(size_);
           step_in_place();
-          floats.put_back();
-          doubles.put_back();
+          floats.put_back(float_options);
+          doubles.put_back(double_options);
         }
         copies_.merge(call.copies);
       }
@@ -475,9 +475,9 @@ class Parameters {
   // What a step holds while it runs.
   struct Call {
     std::vector<py::object> grads;
-    std::deque<Array> converted;             // gradients whose strides are theirs: they stay where they are
-    std::vector<std::size_t> group;          // if not empty: in place of the constructor's
-    std::map<std::size_t, Operands> copies;  // of the parameters that are stepped apart
+    std::deque<Array> converted;          // gradients whose strides are theirs: they stay where they are
+    std::vector<std::size_t> group;       // if not empty: in place of the constructor's
+    std::map<std::size_t, Array> copies;  // of weights that are stepped apart
   };
 
   // What a step works on, of one dtype.
@@ -494,8 +494,9 @@ class Parameters {
     void step_apart(const std::vector<Options>& options) const {
       if (!apart.empty()) regkern::step_apart(std::span(apart), std::span(options));
     }
-    void put_back() const {
-      if (!apart.empty()) regkern::put_back(std::span(apart));
+    template <class Options>
+    void put_back(const std::vector<Options>& options) const {
+      if (!apart.empty()) regkern::put_back(std::span(apart), std::span(options));
     }
   };
 
@@ -519,8 +520,8 @@ class Parameters {
         }
         if (!call.group.empty()) filled.group = call.group[i];
         if (call.copies.empty()) continue;
-        if (const auto copies = call.copies.find(i); copies != call.copies.end()) {
-          work.apart.push_back(all.apart(filled, i, copies->second));
+        if (const auto copy = call.copies.find(i); copy != call.copies.end()) {
+          work.apart.push_back(all.apart(filled, i, copy->second));
           work.places.push_back(j);
         }
       }
@@ -684,31 +685,22 @@ class Parameters {
     share<T>().index.push_back(i);
   }
 
-  // Has copies of weight i and its states, those of the last step where they are alike.
-  void have_copies(std::size_t i, Operands& copies) const {
-    for (std::size_t k = 0; k < copies.size(); ++k) {
-      const Array& own = arrays_[i][k];
-      const bool alike = own && copies[k] && copies[k].dtype() == own.dtype() &&
-                         std::ranges::equal(std::span(copies[k].shape(), copies[k].ndim()),
-                                            std::span(own.shape(), own.ndim()));
-      if (!alike) copies[k] = own ? new_like(own) : Array();
-    }
+  // Has an array like weight i: that of the last step, if it is.
+  void have_copy(std::size_t i, Array& copy) const {
+    const Array& w = arrays_[i][0];
+    const bool alike =
+        copy && copy.dtype() == w.dtype() &&
+        std::ranges::equal(std::span(copy.shape(), copy.ndim()), std::span(w.shape(), w.ndim()));
+    if (!alike) copy = new_like(w);
   }
 
-  // Parameter i on its copies.
+  // Parameter i, whose weight is stepped into `copy`.
   template <class T>
-  regkern::Apart<T> apart(const Parameter<T>& parameter, std::size_t i, const Operands& copies) const {
-    regkern::Apart<T> p{parameter, {parameter.w}};
-    std::copy(parameter.states.begin(), parameter.states.end(), p.own.begin() + 1);
-    for (std::size_t k = 0; k < copies.size(); ++k) {
-      const Array& own = arrays_[i][k];
-      if (!own) continue;
-      const std::string label = name(i, k);
-      require_dtype({function_.c_str(), label.c_str()}, own, copies[k].dtype());
-      require_same_shape({function_.c_str(), label.c_str()}, own, copies[k]);
-      (k == 0 ? p.w : p.states[k - 1]) = copies[k].in_out<T>();
-    }
-    return p;
+  regkern::Apart<T> apart(const Parameter<T>& parameter, std::size_t i, const Array& copy) const {
+    const std::string label = name(i, 0);
+    require_dtype({function_.c_str(), label.c_str()}, arrays_[i][0], copy.dtype());
+    require_same_shape({function_.c_str(), label.c_str()}, arrays_[i][0], copy);
+    return {parameter, copy.in_out<T>()};
   }
 
   // Whether g fits parameter i, dense and apart from all that is written: as nearly all are, so with few
@@ -759,7 +751,7 @@ class Parameters {
   std::vector<Written> written_;      // by address
   std::vector<const char*> highest_;  // highest address of all up to each of written_
   std::tuple<Share<float>, Share<double>> shares_;
-  std::map<std::size_t, Operands> copies_;  // those of the last step
+  std::map<std::size_t, Array> copies_;  // those of the last step
   std::size_t size_ = 0;
   bool sound_ = false;  // the last check has been passed
 };

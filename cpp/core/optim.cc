@@ -1,6 +1,7 @@
 #include "regkern/optim.h"
 
 #include <algorithm>
+#include <iterator>
 #include <type_traits>
 #include <vector>
 
@@ -94,22 +95,15 @@ struct All {
     return k == 0 ? p.w : k == 1 ? Gradient<T>::at(p, 0) : p.states[k - 2];
   }
 };
-template <class T>
-struct AllAndOwn {  // own weights and states behind the others
-  static constexpr std::size_t kOwn = All<T>::kCount;
-  static constexpr std::size_t kCount = kOwn + 1 + kMaxStates;
-  static constexpr bool writes(std::size_t k) { return k < kOwn && All<T>::writes(k); }
-  static InOut<T> at(const Apart<T>& p, std::size_t k) {
-    return k < kOwn ? All<T>::at(p, k) : p.own[k - kOwn];
+template <class T, bool first_pass>
+struct AllAndStepped {
+  static constexpr std::size_t kStepped = All<T>::kCount;
+  static constexpr std::size_t kCount = kStepped + 1;
+  static constexpr bool writes(std::size_t k) {
+    return first_pass ? k == kStepped : k != kStepped && All<T>::writes(k);
   }
-};
-template <class T>
-struct OwnAndCopies {
-  static constexpr std::size_t kCopies = 1 + kMaxStates;
-  static constexpr std::size_t kCount = 2 * kCopies;
-  static constexpr bool writes(std::size_t k) { return k < kCopies; }
   static InOut<T> at(const Apart<T>& p, std::size_t k) {
-    return k < kCopies ? p.own[k] : k == kCopies ? p.w : p.states[k - kCopies - 1];
+    return k == kStepped ? p.stepped : All<T>::at(p, k);
   }
 };
 
@@ -222,6 +216,24 @@ std::size_t most_states(std::span<const Parameter> parameters) {
   return most;
 }
 
+// One pass over parameters that are stepped apart: body(kernel, pointers, n, options), n at most kBlock.
+template <bool first_pass, class T, template <class> class Options, class Body>
+void apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups, Body&& body) {
+  const StepKernel<T, Options> kernel = table<T>();
+  const Joint<Apart<T>, AllAndStepped<T, first_pass>> joint(parameters, false);
+  const std::size_t bytes = joint.size() * sizeof(T) * (3 + most_states(parameters));
+  const bool far = bytes > second_level_cache();
+  const auto step = [=](T* const* p, std::size_t n, const Options<T>& options) {
+    kernel(p, n, far, options);
+  };
+  threading::for_ranges(
+      threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
+        joint.run(begin, end, kBlock, [&](const Apart<T>& parameter, std::size_t n, T* const* p) {
+          body(step, p, n, groups[parameter.group]);
+        });
+      });
+}
+
 }  // namespace
 
 template <class T, template <class> class Options>
@@ -268,36 +280,30 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
 
 template <class T, template <class> class Options>
 void step_apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups) {
-  using Operands = AllAndOwn<T>;
-  const StepKernel<T, Options> kernel = table<T>();
-  const Joint<Apart<T>, Operands> joint(parameters, false);
-  const std::size_t bytes = joint.size() * sizeof(T) * (3 + 2 * most_states(parameters));
-  const bool far = bytes > second_level_cache();
-  threading::for_ranges(
-      threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
-        joint.run(begin, end, kBlock, [&](const Apart<T>& parameter, std::size_t length, T* const* p) {
-          for (std::size_t k = 0; k < Operands::kOwn; ++k) {
-            if (k == 1 || p[k] == nullptr) continue;
-            std::copy_n(p[Operands::kOwn + (k == 0 ? 0 : k - 1)], length, p[k]);
-          }
-          kernel(p, length, far, groups[parameter.group]);
-        });
-      });
+  apart<true>(parameters, groups, [](auto kernel, T* const* p, std::size_t n, const Options<T>& options) {
+    constexpr std::size_t kStepped = AllAndStepped<T, true>::kStepped;
+    alignas(64) T states[kMaxStates][kBlock];
+    T* q[2 + kMaxStates] = {p[kStepped], p[1]};
+    for (std::size_t k = 0; k < kMaxStates; ++k) {
+      if (p[2 + k] != nullptr) q[2 + k] = std::copy_n(p[2 + k], n, states[k]) - n;
+    }
+    std::copy_n(p[0], n, q[0]);
+    kernel(q, n, options);
+  });
 }
 
-template <class T>
-void put_back(std::span<const Apart<T>> parameters) {
-  using Operands = OwnAndCopies<T>;
-  const Joint<Apart<T>, Operands> joint(parameters, false);
-  const std::size_t bytes = joint.size() * sizeof(T) * 2 * (1 + most_states(parameters));
-  threading::for_ranges(
-      threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
-        joint.run(begin, end, joint.size(), [&](const Apart<T>&, std::size_t length, T* const* p) {
-          for (std::size_t k = 0; k < Operands::kCopies; ++k) {
-            if (p[k] != nullptr) std::copy_n(p[Operands::kCopies + k], length, p[k]);
-          }
-        });
-      });
+template <class T, template <class> class Options>
+void put_back(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups) {
+  apart<false>(parameters, groups, [](auto kernel, T* const* p, std::size_t n, const Options<T>& options) {
+    alignas(64) T w[kBlock];
+    T* q[2 + kMaxStates] = {w};
+    std::copy_n(p + 1, 1 + kMaxStates, q + 1);
+    if (std::any_of(q + 2, std::end(q), [](const T* state) { return state != nullptr; })) {
+      std::copy_n(p[0], n, w);
+      kernel(q, n, options);
+    }
+    std::copy_n(p[AllAndStepped<T, false>::kStepped], n, p[0]);
+  });
 }
 
 template <class T>
@@ -328,11 +334,11 @@ GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
 
 #define REGKERN_INSTANTIATE_STEP(T, Options)                                                  \
   template void step(std::span<const Parameter<T>>, std::span<const Options<T>>, StepStats*); \
-  template void step_apart(std::span<const Apart<T>>, std::span<const Options<T>>);
+  template void step_apart(std::span<const Apart<T>>, std::span<const Options<T>>);           \
+  template void put_back(std::span<const Apart<T>>, std::span<const Options<T>>);
 #define REGKERN_INSTANTIATE(T)                                                   \
   template void l2_decay(const Extents&, In<T>, Out<T>, double);                 \
   template GradientNorm gradient_norm(std::span<const Parameter<T>> parameters); \
-  template void put_back(std::span<const Apart<T>> parameters);                  \
   REGKERN_INSTANTIATE_STEP(T, SgdOptions)                                        \
   REGKERN_INSTANTIATE_STEP(T, AdamOptions)                                       \
   REGKERN_INSTANTIATE_STEP(T, AdagradOptions)                                    \

@@ -94,11 +94,10 @@ struct Parameter {
   std::size_t group = 0;  // which options
 };
 
-// A parameter that is stepped on copies, its `w` and `states`, because more is to be done with them before
-// they may become its own.
+// A parameter of which more is to be done with the stepped weights before they may become its own.
 template <class T>
 struct Apart : Parameter<T> {
-  std::array<InOut<T>, 1 + kMaxStates> own;  // weights, then states
+  InOut<T> stepped;
 };
 
 // Of all parameters after a step, also those left alone.
@@ -113,11 +112,12 @@ struct StepStats {
 template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats);
 
-// The same into copies, with what lies in them overwritten; then the copies into what they are of.
+// The same in two passes: the first writes `stepped` alone; the second steps the states, and weights become
+// what `stepped` is by then. A step is computed twice, which takes less than copies of states.
 template <class T, template <class> class Options>
 void step_apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups);
-template <class T>
-void put_back(std::span<const Apart<T>> parameters);
+template <class T, template <class> class Options>
+void put_back(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups);
 
 struct GradientNorm {
   double squared = 0;

@@ -35,7 +35,7 @@ Kind = tuple[int, bool, float]
 Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: position of the array, penalty, its step
 Collected = tuple[float, int, float]  # of ``StepStats``
 # What is asked of a step: options of all ways, which way each array goes, what is other after it, positions of the arrays
-# that are stepped on copies, and what is done with those before they become the arrays' own.
+# that are stepped into copies, and what is done with those before they become the arrays' own.
 Asked = tuple[list[Options], list[int] | None, dict[str, Any], list[int], Callable[[list[Array]], Collected] | None]
 
 _RATE = frozenset(("lr",))
@@ -149,8 +149,8 @@ class Optimizer:
     An optimizer is for one thread at a time, as in torch; different ones may run at once.
 
     An exception, also one of a signal (Ctrl-C, an alarm), leaves a step taken and counted, or neither. So arrays with a
-    ``penalty`` whose proximal operator follows the step are stepped on copies of them and their states, which are kept
-    for the next step.
+    ``penalty`` whose proximal operator follows the step are stepped into copies, which are kept for the next step, and
+    written when all is done; their states are stepped then.
     """
 
     _rule: ClassVar[str]
