@@ -28,19 +28,23 @@ void clear_kind_error() {
   PyErr_Clear();
 }
 
-// Real numbers that are not bool: what float() takes without parsing text or dropping an imaginary part.
+// Real numbers that are not bool: what float() takes without parsing text or dropping an imaginary part. The
+// rules of numbers are stated in python/regkern/_checks.py, which reads those that stay in Python.
 double to_double(Arg arg, py::handle value) {
   PyObject* p = value.ptr();
   if (PyFloat_CheckExact(p)) return PyFloat_AS_DOUBLE(p);
   bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
-  if (acceptable && py::hasattr(value, "dtype")) {  // a NumPy scalar or array
-    const auto kind = py::cast<std::string>(value.attr("dtype").attr("kind"));
-    acceptable = kind == "f" || kind == "i" || kind == "u";
+  if (acceptable && !PyLong_CheckExact(p)) {
+    const auto dtype = py::getattr(value, "dtype", py::none());
+    if (py::isinstance<py::dtype>(dtype)) {  // a NumPy scalar or array
+      const char kind = py::reinterpret_borrow<py::dtype>(dtype).kind();
+      acceptable = (kind == 'f' || kind == 'i' || kind == 'u') && py::cast<int>(value.attr("ndim")) == 0;
+    }
   }
   const double v = acceptable ? PyFloat_AsDouble(p) : 0;
   if (acceptable && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) {
     PyErr_Clear();
-    value_error(arg, "fit a float64", "an int that does not");
+    value_error(arg, "fit a float64", "a number that does not");
   }
   if (!acceptable || PyErr_Occurred()) {
     clear_kind_error();

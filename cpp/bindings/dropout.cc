@@ -239,14 +239,6 @@ Mask mask_of(const char* f, py::handle handle) {
 }
 
 void register_dropout(py::module_& m) {
-  // For handles, which hold what was checked, and drop_block, whose arithmetic with p and the shape is
-  // Python's.
-  m.def("nonnegative", [](py::str function, py::str name, py::handle value) {
-    return finite_nonnegative({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, value);
-  });
-  m.def("probability", [](py::str function, py::handle p) {
-    return probability({PyUnicode_AsUTF8(function.ptr()), "p"}, p);
-  });
   // The array that an array-like is, for callers that look at its shape first: it is asked only once.
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
     return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();

@@ -140,7 +140,7 @@ py::object prox_huber(py::handle x, py::handle shrink, py::handle delta, py::han
 py::object project_box(py::handle x, py::handle lower, py::handle upper, py::handle out) {
   constexpr const char* f = "project_box";
   const Array from = input({f, "x"}, x);
-  if (!py::isinstance<py::array>(lower) && !py::isinstance<py::array>(upper)) {
+  if (!has_axes(lower) && !has_axes(upper)) {
     const double low = real({f, "lower"}, lower), high = real({f, "upper"}, upper);
     if (!(low <= high)) {
       value_error({f, "lower"}, "be <= upper", text(lower) + " and " + text(upper));
@@ -151,7 +151,7 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
     });
   }
   const auto bound = [&](const char* name, py::handle value) {
-    if (py::isinstance<py::array>(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
+    if (has_axes(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
     const py::object number =
         py::module_::import("numpy").attr("asarray")(real({f, name}, value), from.object().attr("dtype"));
     return broadcast({f, name}, input({f, name}, number), "x", from);

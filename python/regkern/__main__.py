@@ -12,7 +12,7 @@ from regkern.bench import cli as bench
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0 done, 2 bad input, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="regkern", description=regkern.__doc__)
+    parser = argparse.ArgumentParser(prog="regkern", description=regkern.__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"regkern {regkern.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("config", help="print version, compiler, instruction sets and threads of this build")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, overload
 
+from regkern import _checks as check
 from regkern import _core
 
 
@@ -72,8 +73,9 @@ def threads(n: int) -> Iterator[None]:
     ...     rk.get_num_threads()
     1
     """
-    _core.swap_local_threads(n)
-    limits, limit = _blocks.limits, [n]
+    number = check.integer("threads: n", n)
+    _core.swap_local_threads(number)
+    limits, limit = _blocks.limits, [number]
     limits.append(limit)
     try:
         yield

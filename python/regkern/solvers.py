@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks as check
 from regkern.penalties import Penalty
 
 Array = NDArray[Any]
@@ -136,24 +136,20 @@ def proximal_gradient(
         raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {type(penalty).__name__}")
     if method not in ("fista", "ista"):
         raise ValueError(f"proximal_gradient: method must be 'fista' or 'ista', got {method!r}")
-    if step is not None and not 0 < _real("step", step) < math.inf:
-        raise ValueError(f"proximal_gradient: step must be > 0 and finite, got {step!r}")
-    tol = TOL[w.dtype] if tol is None else _real("tol", tol)
+    if step is not None:
+        step = check.above("proximal_gradient: step", step)
+    tol = TOL[w.dtype] if tol is None else check.real("proximal_gradient: tol", tol)
     if not tol >= 0:
         raise ValueError(f"proximal_gradient: tol must be >= 0, got {tol!r}")
-    try:
-        max_iter = operator.index(max_iter)
-    except TypeError:
-        raise TypeError(f"proximal_gradient: max_iter must be an int, got {max_iter!r}") from None
-    if not max_iter > 0:
-        raise ValueError(f"proximal_gradient: max_iter must be > 0, got {max_iter!r}")
+    max_iter = check.integer("proximal_gradient: max_iter", max_iter, 1)
+    restart = check.flag("proximal_gradient: restart", restart)
     if callback is not None and not callable(callback):
         raise TypeError(f"proximal_gradient: callback must be callable, got {type(callback).__name__}")
 
     f, grad = _evaluate(value_and_grad, w)
     if not (math.isfinite(f) and np.isfinite(grad).all()):
         raise ValueError(f"proximal_gradient: value_and_grad must be finite at w0, got {f} and {grad}")
-    s = _first_step(value_and_grad, w, grad) if step is None else float(step)
+    s = _first_step(value_and_grad, w, grad) if step is None else step
     scale = abs(f)  # the largest f so far: what later ones may be small differences of
     z, t = w, 1.0
     history: list[float] = []
@@ -232,12 +228,6 @@ def _step(value_and_grad: Smooth, penalty: Penalty, z: Array, f: float, grad: Ar
     v = z - z.dtype.type(s) * grad
     w = penalty.prox(v, s)
     return _Step(s, (f, grad), v, w, *_evaluate(value_and_grad, w), (w - z).astype(np.float64))
-
-
-def _real(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"proximal_gradient: {name} must be a real number, got {value!r}")
-    return float(value)
 
 
 def _evaluate(value_and_grad: Smooth, w: Array) -> tuple[float, Array]:

@@ -42,7 +42,6 @@ KNOWN: list[tuple[str, str, str, str]] = [
         "NumPy reads the dtype",
     ),
     ("normal|uniform", "message", "ValueError: ", "NumPy reads the dtype"),
-    ("EarlyStopping", "message", "TypeError: only 0-dimensional arrays", "NumPy makes a number of the array"),
     ("proximal_gradient", "message", "TypeError: .* object is not callable", "the caller's function is called unseen"),
     ("proximal_gradient", "message", "ValueError: operands could not be broadcast", "so does the caller's function"),
     (r"Nuclear.*|Penalty.*", "message", "(Type|Value)Error: prox_nuclear: ", "the function speaks for the penalty"),

@@ -9,7 +9,7 @@ import numpy as np
 
 import regkern as rk
 import regkern.reference as ref
-from regkern._layers import ONE_ELEMENT, effective_count
+from regkern.norms.statistics import ONE_ELEMENT, effective_count
 
 Arrays = dict[str, np.ndarray]
 

@@ -406,11 +406,11 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
         return change
 
     bad: list[tuple[type[Exception], str, Callable[[dict[str, Any]], None]]] = [
-        (ValueError, r"\.load_state_dict: steps must be >= 0, got -5", at("steps", value=-5)),
-        (TypeError, r"\.load_state_dict: steps must be made of ints, got 1\.0", at("steps", value=1.0)),
+        (ValueError, r"\.load_state_dict: steps must be in \[0, .*, got -5", at("steps", value=-5)),
+        (TypeError, r"\.load_state_dict: steps must be an int, got 1\.0", at("steps", value=1.0)),
         (TypeError, r"\.load_state_dict: missed must be a dict, got list", at("missed", value=[])),
-        (TypeError, r"\.load_state_dict: missed must be made of ints, got '0'", at("missed", value={"0": 1})),
-        (ValueError, r"\.load_state_dict: missed must be >= 0, got -1", at("missed", value={-1: 1})),
+        (TypeError, r"\.load_state_dict: missed must be an int, got '0'", at("missed", value={"0": 1})),
+        (ValueError, r"\.load_state_dict: missed must be in \[0, .*, got -1", at("missed", value={-1: 1})),
         (TypeError, r"\.load_state_dict: states must be a dict, got list", at("states", value=[])),
         (TypeError, r"\.load_state_dict: states must be a dict, got NoneType", at("states", value=None)),
         (TypeError, r"\.load_state_dict: exp_avg must be a list, got ndarray", at("states", "exp_avg", value=w[0])),
@@ -708,20 +708,25 @@ def test_a_step_that_is_skipped_saves_nothing() -> None:
 # --- documentation ---------------------------------------------------------------------------------------------------
 
 
+COMMON = {"params", "weight_decay", "decoupled", "maximize", "l1", "metric", "penalty"}
+COMMON |= {"no_decay", "max_grad_norm", "skip_nonfinite", "collect"}
+
+
 @EVERY
 def test_classes_are_documented(name: str) -> None:
     for module in (rk, ref):
         cls = getattr(module.optim, name)
-        text = cls.__doc__
-        for section in ("Parameters", "Raises", "Notes", "References", "Examples"):
+        text = inspect.getdoc(cls) or ""
+        for section in ("Parameters", "Notes", "References", "Examples"):
             assert f"\n{section}\n{'-' * len(section)}\n" in text, section
-        assert not re.search(r"^<[\w ]+>$", text, re.MULTILINE)
         signature = inspect.signature(cls)
         assert not [p for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-        for parameter in signature.parameters:
-            assert re.search(rf"^{parameter} : ", text, re.MULTILINE), parameter
-        documented = re.findall(r"^(\w+) : ", text, re.MULTILINE)
-        assert documented == list(signature.parameters)
+        listed = text.split("\nParameters\n----------\n")[1].split("\n\n")[0]
+        names = re.findall(r"^(\w[\w, ]*?)(?: : .*)?$", listed, re.MULTILINE)
+        assert [name for line in names for name in line.split(", ")] == list(signature.parameters)
+        common = inspect.getdoc(rk.optim.Optimizer) or ""
+        for parameter in signature.parameters.keys() & COMMON:
+            assert re.search(rf"^{parameter} : ", common, re.MULTILINE), parameter
     assert set(inspect.signature(rk.optim.AdamW).parameters) == set(inspect.signature(rk.optim.Adam).parameters) - {
         "decoupled"
     }

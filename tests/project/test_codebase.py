@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import shutil
@@ -83,6 +84,103 @@ def modules() -> list[ModuleType]:
     """All modules but the benchmark, which needs its extra."""
     names = [m.name for m in pkgutil.walk_packages(rk.__path__, "regkern.") if "bench" not in m.name]
     return [rk, *(importlib.import_module(name) for name in names if name != "regkern.__main__")]
+
+
+def test_no_module_is_called_like_a_function() -> None:
+    """``import regkern.name`` gives a module, whatever else has been imported."""
+    for module in modules():
+        parent, _, leaf = module.__name__.rpartition(".")
+        if parent:
+            assert getattr(importlib.import_module(parent), leaf) is module
+    assert not {module.__name__.rpartition(".")[2] for module in modules()} & set(rk.__all__)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of regkern that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] == "regkern"}
+
+
+def test_the_specification_is_no_part_of_the_library() -> None:
+    for path in sources("python/regkern/**/*.py"):
+        if not {"reference", "bench"} & set(path.relative_to(ROOT).parts):
+            assert not {name for name in imports(path) if name.startswith("regkern.reference")}, path
+
+
+def test_the_reference_has_the_rooms_of_the_library() -> None:
+    package = Path(rk.__file__).parent
+    for folder in ("dropouts", "norms", "optim", "prox"):
+        native, twin = ({p.name for p in (root / folder).glob("*.py")} for root in (package, package / "reference"))
+        assert twin - native <= {"optimizers.py"}, folder
+
+
+def test_kinds_of_arguments_are_checked_in_one_place() -> None:
+    """Who asks what an int or a real number is, asks ``_checks``."""
+    question = re.compile(
+        r"np\.(integer|floating|number)\b|__index__|__float__|isinstance\([^)]*\b(int|bool|np\.bool_)\b"
+    )
+    asked = {}
+    for path in sources("python/regkern/**/*.py"):
+        if path.name != "_checks.py" and not {"bench", "reference"} & set(path.parts):
+            asked[path.name] = len(question.findall(path.read_text()))
+    # What a saved state may be made of; whether a smoothing, checked, is a window; an epoch in a pickle or in shared memory.
+    assert {name: n for name, n in asked.items() if n} == {"fields.py": 1, "smoothing.py": 3, "collate.py": 1}
+
+
+def test_the_first_page_names_everything() -> None:
+    assert set(rk.__all__) - {"__version__"} <= set(re.findall(r"\w+", rk.__doc__))
+    for module in ("augment", "optim", "penalties", "reference", "stopping"):
+        assert f":mod:`regkern.{module}`" in rk.__doc__
+
+
+def test_docstrings_are_written_out() -> None:
+    """What a reader of the file or an editor sees is what help() says: no f-strings, no placeholders."""
+    for path in sources("python/regkern/**/*.py"):
+        text = path.read_text()
+        assert not re.search(r"^    __doc__ = ", text, re.MULTILINE), path
+        assert not re.search(r"^ *<[a-z][a-z0-9 ]*>$", text, re.MULTILINE), path
+
+
+SCRIPT = """
+import numpy as np
+import regkern as rk
+
+w = [np.ones(3, np.float32)]
+optimizer = rk.optim.AdamW(w, lr=1e-3, weight_decay=0.1, max_grad_norm=1.0, penalty=rk.penalties.GroupL2(0.1, axis=0))
+optimizer.step([np.ones(3, np.float32)])
+layer = rk.LayerNorm(3)
+y = layer.forward(np.ones((2, 3), np.float32))
+y, mask = rk.dropout(y, 0.5, rng=1)
+pipeline = rk.augment.Compose([rk.augment.RandomCrop(8), rk.augment.MixUp(num_classes=10)])
+stopper = rk.EarlyStopping(rk.stopping.any_of(rk.stopping.Patience(3), rk.stopping.GL(2.0)))
+reveal_type(optimizer)
+reveal_type(layer)
+reveal_type(mask)
+reveal_type(pipeline)
+reveal_type(stopper.criterion)
+rk.optim.AdamW(w, decoupled=True)
+"""
+
+
+def test_editors_see_the_library(tmp_path: Path) -> None:
+    """What pyright, and with it VS Code, makes of a user's script: types of everything, and one error, the last line."""
+    pytest.importorskip("pyright", reason="pyright is not installed")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT / "python")]}))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]
+    types = [re.findall(r'is "(.*)"', entry["message"])[0] for entry in said if entry["severity"] == "information"]
+    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion"]
+    errors = [entry["message"] for entry in said if entry["severity"] == "error"]
+    assert len(errors) == 1
+    assert "decoupled" in errors[0]
 
 
 def test_docstring_examples_run() -> None:

@@ -154,7 +154,7 @@ def test_errors() -> None:
         ({"method": "newton"}, ValueError, "method must be 'fista' or 'ista', got 'newton'"),
         ({"step": 0}, ValueError, "step must be > 0 and finite, got 0"),
         ({"tol": -1}, ValueError, "tol must be >= 0, got -1"),
-        ({"max_iter": 0}, ValueError, "max_iter must be > 0, got 0"),
+        ({"max_iter": 0}, ValueError, "max_iter must be >= 1, got 0"),
         ({"step": "x"}, TypeError, "step must be a real number, got 'x'"),
         ({"tol": "x"}, TypeError, "tol must be a real number, got 'x'"),
         ({"max_iter": 2.5}, TypeError, "max_iter must be an int, got 2.5"),

@@ -578,7 +578,7 @@ def test_smoothing_passes_on_what_is_not_finite() -> None:
 def test_errors_of_rules() -> None:
     for make, error, text in [
         (lambda: Patience(0), ValueError, "Patience: patience must be >= 1, got 0"),
-        (lambda: Patience(2.5), TypeError, "Patience: patience must be an integer, got 2.5"),
+        (lambda: Patience(2.5), TypeError, "Patience: patience must be an int, got 2.5"),
         (lambda: Patience(2, -1), ValueError, "Patience: min_delta must be >= 0 and finite, got -1"),
         (lambda: Patience(2, math.nan), ValueError, "Patience: min_delta must be >= 0 and finite, got nan"),
         (lambda: Patience(2, min_delta_mode="x"), ValueError, "Patience: min_delta_mode must be 'abs' or 'rel', got 'x'"),
@@ -596,7 +596,7 @@ def test_errors_of_rules() -> None:
         (lambda: EarlyStopping(smoothing=1), ValueError, "EarlyStopping: smoothing must be a float in (0, 1) or an int >= 2"),
         (lambda: EarlyStopping(smoothing="a"), TypeError, "EarlyStopping: smoothing must be a float in (0, 1) or an int >= 2"),
         (lambda: EarlyStopping(GL(), min_delta=1), ValueError, "EarlyStopping: patience must be given with min_delta"),
-        (lambda: EarlyStopping(warmup=-1), ValueError, "Warmup: steps must be >= 0, got -1"),
+        (lambda: EarlyStopping(warmup=-1), ValueError, "EarlyStopping: warmup must be >= 0, got -1"),
         (lambda: stopping_time(3, [1]), TypeError, "stopping_time: criterion must be a Criterion or EarlyStopping, got int"),
         (lambda: stopping_time(GL(), [[1]]), ValueError, "stopping_time: losses of 'value' must have one axis, got shape (1, 1)"),
         (lambda: stopping_time(GL(), [1, 2], train=[1]), ValueError, "stopping_time: curves must be of one length, got [1, 2]"),
@@ -621,8 +621,8 @@ def test_errors_of_steps_change_nothing() -> None:
         ({"loss": -1.0, "accuracy": 0.0}, {}, ValueError, "PQ: losses must be > 0, got "),
         (good, {"train": None}, ValueError, "PQ: train must be given at every step, got None"),
         (good, {"train": 0}, ValueError, "PQ: train must be > 0, got 0.0"),
-        (good, {"train": "1"}, TypeError, step + "train must be a real number, got str"),
-        ({"loss": "1", "accuracy": 0.0}, {}, TypeError, step + "value['loss'] must be a real number, got str"),
+        (good, {"train": "1"}, TypeError, step + "train must be a real number, got '1'"),
+        ({"loss": "1", "accuracy": 0.0}, {}, TypeError, step + "value['loss'] must be a real number, got '1'"),
         (
             {"loss": 1.0},
             {},

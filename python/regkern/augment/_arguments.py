@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from regkern import _checks
 
 Enum = TypeVar("Enum", bound=IntEnum)
 Floats = NDArray[np.float64]
@@ -18,10 +19,7 @@ LAYOUTS = ("NHWC", "NCHW")
 
 def sized(function: str, name: str, value: Any, n: int) -> Floats:
     """Any numbers, one for all samples or one for each: (n,)."""
-    try:
-        a = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{function}: {name} must be a number or an array of numbers, got {value!r}") from None
+    a = _checks.reals(f"{function}: {name}", value)
     if a.shape not in ((), (n,)):
         raise ValueError(f"{function}: {name} must be one number or have shape ({n},), got shape {a.shape}")
     return a if a.ndim else np.broadcast_to(a, (n,))
@@ -66,40 +64,37 @@ def _range(low: float, high: float, above: bool) -> str:
 
 def pair(function: str, name: str, value: Any, what: str) -> tuple[Any, Any]:
     """Two values, each for all samples or for each."""
-    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
-        raise ValueError(f"{function}: {name} must be a pair ({what}), got {value!r}")
-    return value[0], value[1]
+    first, second = several(f"{function}: {name}", value, f"a pair ({what})", (2,))
+    return first, second
+
+
+def several(head: str, value: Any, rule: str, lengths: tuple[int, ...]) -> tuple[Any, ...]:
+    """As many values as one of ``lengths`` says."""
+    if not hasattr(value, "__len__") or not _checks.is_listed(value):
+        raise TypeError(f"{head} must be {rule}, got {value!r}")
+    if len(value) not in lengths:
+        raise ValueError(f"{head} must be {rule}, got {value!r}")
+    return tuple(value)
 
 
 def whole(function: str, name: str, value: Any, low: int = 0) -> int:
     """An int of at least ``low``."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}: {name} must be an int, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:  # an array
-        raise TypeError(f"{function}: {name} must be an int, got {value!r}") from None
-    if number < low:
-        raise ValueError(f"{function}: {name} must be >= {low}, got {value}")
-    return number
+    return _checks.integer(f"{function}: {name}", value, low)
 
 
 def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
     """Height and width: two ints, or one for both."""
-    if hasattr(value, "__index__"):
+    if _checks.is_integer(value):
         value = (value, value)
-    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
-        raise ValueError(f"{function}: {name} must be an int or a pair (height, width), got {value!r}")
-    height, width = value
+    height, width = several(f"{function}: {name}", value, "an int or a pair (height, width)", (2,))
     return whole(function, name, height, 1), whole(function, name, width, 1)
 
 
 def borders(function: str, value: Any, name: str = "padding") -> tuple[int, int, int, int]:
     """left, top, right, bottom: one int for all, (left and right, top and bottom), or all four."""
-    values = (value,) if hasattr(value, "__index__") else tuple(value)
-    if len(values) not in (1, 2, 4):
-        raise ValueError(f"{function}: {name} must be 1, 2 or 4 ints, got {len(values)}")
-    ints = [whole(function, name, v) for v in values]
+    if _checks.is_integer(value):
+        value = (value,)
+    ints = [whole(function, name, v) for v in several(f"{function}: {name}", value, "1, 2 or 4 ints", (1, 2, 4))]
     left, top, right, bottom = ints if len(ints) == 4 else (ints * 2)[:2] * 2
     return left, top, right, bottom
 
@@ -116,7 +111,7 @@ def choice(function: str, name: str, value: Any, names: type[Enum]) -> Enum:
 
 def per_channel(function: str, name: str, value: ArrayLike, channels: int) -> Floats:
     """Finite numbers, one for all channels or one for each: (channels,)."""
-    a = np.asarray(value, dtype=np.float64)
+    a = _checks.reals(f"{function}: {name}", value)
     if a.shape not in ((), (1,), (channels,)):
         raise ValueError(f"{function}: {name} must be one number or {channels}, one a channel, got shape {a.shape}")
     if not np.isfinite(a).all():
@@ -132,7 +127,7 @@ def color_channels(function: str, channels: int) -> None:
 
 def points(function: str, name: str, value: Sequence[Any] | ArrayLike, n: int) -> Floats:
     """Four corners (x, y), for all samples or for each: (n, 4, 2)."""
-    a = np.asarray(value, dtype=np.float64)
+    a = _checks.reals(f"{function}: {name}", value)
     if a.shape not in ((4, 2), (n, 4, 2)):
         raise ValueError(f"{function}: {name} must have shape (4, 2) or ({n}, 4, 2), got {a.shape}")
     if not np.isfinite(a).all():

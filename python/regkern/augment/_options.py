@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from regkern import _checks
+from regkern._checks import is_real as is_number
 from regkern.augment._arguments import Floats, borders, color_channels, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
 
@@ -17,7 +18,7 @@ PADDINGS = {padding.name.lower(): padding for padding in Padding}
 INTERPOLATIONS = {way.name.lower(): way for way in Interpolation}
 LAYOUTS = ("NHWC", "NCHW")
 
-__all__ = ["borders", "color_channels", "size", "whole"]
+__all__ = ["borders", "color_channels", "is_number", "size", "whole"]
 
 
 def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:
@@ -25,25 +26,17 @@ def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:
     return ValueError(f"{owner}: {name} must be {rule}, got {value!r}")
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is one real number."""
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
 def number(owner: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite number of [low, high]."""
-    if not is_number(value):
-        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
-    if not (low <= value <= high and math.isfinite(value)):
+    head = f"{owner}: {name}"
+    if not (math.isfinite(v := _checks.real(head, value)) and low <= v <= high):
         raise fail(owner, name, _interval(low, high), value)
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
+    return _checks.plain(head, value)
 
 
 def boolean(owner: str, name: str, value: Any) -> bool:
     """A bool."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{owner}: {name} must be a bool, got {value!r}")
-    return bool(value)
+    return _checks.flag(f"{owner}: {name}", value)
 
 
 def choice(owner: str, name: str, value: Any, choices: Sequence[Any] | dict[str, Any]) -> Any:
@@ -56,13 +49,12 @@ def choice(owner: str, name: str, value: Any, choices: Sequence[Any] | dict[str,
 def numbers(owner: str, name: str, value: Any, lengths: Sequence[int] = ()) -> tuple[Any, ...]:
     """A sequence of finite numbers as a tuple."""
     wanted = f"{' or '.join(map(str, lengths))} numbers" if lengths else "a sequence of numbers"
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or not all(map(is_number, value)):
+    listed = isinstance(value, Sequence | np.ndarray) and _checks.is_listed(value)
+    if not listed or not all(map(is_number, value)):
         raise TypeError(f"{owner}: {name} must be {wanted}, got {value!r}")
     if (lengths and len(value) not in lengths) or len(value) == 0:
         raise fail(owner, name, wanted, value)
-    if not all(map(math.isfinite, value)):
-        raise fail(owner, name, "finite", value)
-    return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
+    return tuple(_checks.plain(f"{owner}: {name}", v) for v in value)
 
 
 def interval(
@@ -70,8 +62,8 @@ def interval(
 ) -> tuple[float, float]:
     """(a, b) with low <= a <= b <= high; with ``around``, a number v means (around − v, around + v), cut at low."""
     if around is not None and is_number(value):
-        number(owner, name, value, 0)
-        value = (max(around - value, low), around + value)
+        reach = number(owner, name, value, 0)
+        value = (max(around - reach, low), around + reach)
     a, b = numbers(owner, name, value, (2,))
     if not low <= a <= b <= high:
         raise fail(owner, name, _ordered(low, high), value)

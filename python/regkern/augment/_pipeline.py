@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern._rng import SEED_END, seed_from
+from regkern import _checks
 from regkern.augment._transform import TYPES, Draws, Params, Transform
 
 Array = NDArray[Any]
@@ -56,11 +56,8 @@ class Pipeline:
             if given.dtype.kind == "i" and n and given.min() < 0:
                 raise ValueError(f"{self.function}: index must be >= 0, got {given.min()}")
             ids = np.ascontiguousarray(given, dtype=np.uint64)
-        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
-            raise TypeError(f"{self.function}: epoch must be an int, got {epoch!r}")
-        if not 0 <= epoch < SEED_END:
-            raise ValueError(f"{self.function}: epoch must be an int in [0, 2**64), got {epoch}")
-        return seed_from(rng, self.function), int(epoch), ids
+        epoch = _checks.integer64(f"{self.function}: epoch", epoch)
+        return _checks.seed(self.function, rng), epoch, ids
 
     def _given(self, params: Any) -> None:
         """Whether parameters to be replayed are those of these operations."""

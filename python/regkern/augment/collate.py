@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regkern._rng import SEED_END, seed_from
+from regkern import _checks
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._transform import Transform
 
@@ -106,10 +106,8 @@ class Collate:
     def __init__(self, transform: Pipeline | Transform, *, rng: int | None = None, output: str = "torch") -> None:
         if not isinstance(transform, Pipeline | Transform):
             raise TypeError(f"Collate: transform must be a Compose or a transform, got {type(transform).__name__}")
-        if not (rng is None or isinstance(rng, int | np.integer)):
-            raise TypeError(
-                f"Collate: rng must be an int or None, since every worker copies a generator, got {type(rng).__name__}"
-            )
+        if not (rng is None or _checks.is_integer(rng)):
+            raise TypeError(f"Collate: rng must be an int or None, since every worker copies a generator, got {rng!r}")
         if output not in ("torch", "numpy"):
             raise ValueError(f"Collate: output must be 'torch' or 'numpy', got {output!r}")
         own = getattr(transform, "rng", None)
@@ -118,7 +116,7 @@ class Collate:
                 f"Collate: transform must have no rng where Collate has none, since draws would repeat, got {own!r}"
             )
         self.transform = transform
-        self.rng = None if rng is None else seed_from(rng, "Collate")
+        self.rng = None if rng is None else _checks.seed("Collate", rng)
         self.output = output
         self._epoch = _shared(0)
 
@@ -129,9 +127,7 @@ class Collate:
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in this process and in workers."""
-        if not 0 <= epoch < SEED_END:
-            raise ValueError(f"Collate: epoch must be an int in [0, 2**64), got {epoch}")
-        self._epoch.value = epoch
+        self._epoch.value = _checks.integer64("Collate: epoch", epoch)
 
     def __call__(self, samples: Sequence[Any]) -> Any:
         index = None

@@ -195,6 +195,7 @@ class Compose(Pipeline):
             return self._collated(x)
         if isinstance(x, tuple):
             raise TypeError(f"{self.function}: x must be an ndarray or a list of samples, got a tuple")
+        return_params = check.boolean(self.function, "return_params", return_params)
         batch = Batch(self.function, x, self.layout if layout is None else layout)
         n, single = batch.n, batch.ndim < 4
         images = Images(n, *batch.size, batch.channels, batch.dtype)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._checks import is_integer
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._matrices import affine_matrix, perspective_matrix
@@ -234,10 +235,8 @@ class Resize(Transform):
 
     def __post_init__(self) -> None:
         size = self.size
-        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-            size = check.size("Resize", size)
         self._set(
-            size=size if isinstance(size, tuple) else int(size),
+            size=check.whole("Resize", "size", size, 1) if is_integer(size) else check.size("Resize", size),
             interpolation=check.choice("Resize", "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
             antialias=check.boolean("Resize", "antialias", self.antialias),
         )

@@ -1,4 +1,26 @@
-"""Two samples made one, with their labels: mixup and cutmix."""
+"""Two samples made one, with their labels: mixup and cutmix.
+
+What all mixings share:
+
+prob : float in [0, 1], default 1
+    Probability of being mixed.
+mode : {'elem', 'pair', 'batch'}
+    'elem': each sample draws its own λ, and its partner is the sample before it in the batch (the last one for the
+    first). 'batch': one λ for all. 'pair': sample i and sample n − 1 − i are partners and share λ; the one in the middle
+    of an odd batch stays as it is.
+correct_lam : bool, default True
+    Whether λ of a cutmix is the share that the rectangle really leaves.
+label_smoothing : float in [0, 1], default 0
+    Spread evenly over all classes before mixing.
+num_classes : int, optional
+    What labels (n,) of integers become: soft labels (n, num_classes) of float32. By default they become
+    ``(y_a, y_b, lam)``: the sample's label, its partner's, and the weight of the former. Labels (n, classes) of
+    floats are mixed as they are.
+
+**Order.** Who is mixed with whom is a matter of slots in the batch, so unlike all other transforms the result depends on
+which batch a sample is in. λ of a sample is a function of (seed, epoch, index) as elsewhere; 'pair' and 'batch' take that of
+the pair's or batch's first sample.
+"""
 
 from __future__ import annotations
 
@@ -145,38 +167,18 @@ class _Mix(Transform, abstract=True):
         return one_hot
 
 
-_PARAMETERS = """prob : float in [0, 1], default 1
-        Probability of being mixed.
-    mode : {'elem', 'pair', 'batch'}
-        'elem': each sample draws its own λ, and its partner is the sample before it in the batch (the last one for the
-        first). 'batch': one λ for all. 'pair': sample i and sample n − 1 − i are partners and share λ; the one in the middle
-        of an odd batch stays as it is.
-    correct_lam : bool, default True
-        Whether λ of a cutmix is the share that the rectangle really leaves.
-    label_smoothing : float in [0, 1], default 0
-        Spread evenly over all classes before mixing.
-    num_classes : int, optional
-        What labels (n,) of integers become: soft labels (n, num_classes) of float32. By default they become
-        ``(y_a, y_b, lam)``: the sample's label, its partner's, and the weight of the former. Labels (n, classes) of
-        floats are mixed as they are.
-    """
-
-_NOTES = """**Order.** Who is mixed with whom is a matter of slots in the batch, so unlike all other transforms the result depends on
-    which batch a sample is in. λ of a sample is a function of (seed, epoch, index) as elsewhere; 'pair' and 'batch' take that of
-    the pair's or batch's first sample."""
-
-
 @dataclass(frozen=True, repr=False)
 class MixUp(_Mix):
-    __doc__ = f"""λ·x + (1 − λ)·partner, and labels alike, λ of Beta(alpha, alpha).
+    """λ·x + (1 − λ)·partner, and labels alike, λ of Beta(alpha, alpha).
 
     Parameters
     ----------
     alpha : float > 0, default 1
-    {_PARAMETERS}
+    prob, mode, correct_lam, label_smoothing, num_classes
+        Those of all mixings; see :mod:`regkern.augment.mix`.
+
     Notes
     -----
-    {_NOTES}
     torchvision draws one λ for each batch, which is ``mode='batch'``, with the same partners.
 
     References
@@ -207,17 +209,15 @@ class MixUp(_Mix):
 
 @dataclass(frozen=True, repr=False)
 class CutMix(_Mix):
-    __doc__ = f"""A rectangle of the partner in the sample, and labels mixed by area.
+    """A rectangle of the partner in the sample, and labels mixed by area.
 
     Its share is 1 − λ with λ of Beta(alpha, alpha), its centre any pixel, and it is cut at the border.
 
     Parameters
     ----------
     alpha : float > 0, default 1
-    {_PARAMETERS}
-    Notes
-    -----
-    {_NOTES}
+    prob, mode, correct_lam, label_smoothing, num_classes
+        Those of all mixings; see :mod:`regkern.augment.mix`.
 
     References
     ----------
@@ -236,7 +236,7 @@ class CutMix(_Mix):
 
 @dataclass(frozen=True, repr=False)
 class MixUpCutMix(_Mix):
-    __doc__ = f"""Mixup or cutmix, chosen for each sample: timm's ``Mixup``.
+    """Mixup or cutmix, chosen for each sample: timm's ``Mixup``.
 
     Parameters
     ----------
@@ -248,10 +248,11 @@ class MixUpCutMix(_Mix):
         Range of the rectangle's sides, as shares of the image's; it then lies inside, and λ is always corrected.
     switch_prob : float in [0, 1], default 0.5
         Probability of cutmix where both are on.
-    {_PARAMETERS}
+    prob, mode, correct_lam, label_smoothing, num_classes
+        Those of all mixings; see :mod:`regkern.augment.mix`.
+
     Notes
     -----
-    {_NOTES}
     Arguments are timm's ``Mixup``'s. Defaults differ: there cutmix_alpha is 0, mode 'batch', label_smoothing 0.1 and
     num_classes 1000. timm asserts even batches; here any number goes.
     """

@@ -1,7 +1,7 @@
 """Penalties and constraints as objects: their value, their proximal operator, how far from optimal a point is.
 
 ``value(w)`` is g(w); ``prox(w, step)`` is argmin_y ½‖y − w‖² + step·g(y), through the functions of
-:mod:`regkern.prox`, :mod:`regkern.vector_prox` and :mod:`regkern.projections`; ``optimality(w, grad, step)`` is 0 where w
+:mod:`regkern.prox`; ``optimality(w, grad, step)`` is 0 where w
 minimizes a smooth function with that gradient plus g, for a g that is not convex only if the step is short. Constraints
 have the value 0 inside and infinity outside. Boxes are judged exactly, balls and simplices up to 64 roundings of the radius
 or of the largest number, whichever is larger; what is not finite is outside of them.

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import regkern
+from regkern import _checks as check
 from regkern import _core
-from regkern.penalties._numbers import RULES, above, nonnegative, text
+from regkern.penalties._numbers import RULES, text
 
 Array = NDArray[Any]
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -92,7 +93,7 @@ class Penalty(ABC):
         w, grad = (_core.require_float(name, argument, a) for argument, a in (("w", w), ("grad", grad)))
         if grad.shape != w.shape:
             raise ValueError(f"{name}: grad must have shape {w.shape}, got {grad.shape}")
-        return self._distance(w, grad, above(0)(f"{name}: step", step))
+        return self._distance(w, grad, check.above(f"{name}: step", step))
 
     def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
         """g(w) and how many elements are not 0."""
@@ -169,7 +170,7 @@ class Known(Penalty):
 
     def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
         if not (type(step) is float and 0 <= step < math.inf):
-            step = nonnegative(f"{type(self).__name__}.prox: step", step)
+            step = check.nonnegative(f"{type(self).__name__}.prox: step", step)
         y: Array = self._prox(self._array("prox", w), step, out)
         return y
 

@@ -3,53 +3,15 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern import _checks as check
+
 Array = NDArray[Any]
-
-
-def real(name: str, given: Any) -> float:
-    if isinstance(given, (bool, np.bool_)) or not isinstance(given, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a real number, got {given!r}")
-    return float(given)
-
-
-def nonnegative(name: str, given: Any) -> float:
-    number = real(name, given)
-    if not 0 <= number < math.inf:
-        raise ValueError(f"{name} must be >= 0 and finite, got {given!r}")
-    return number
-
-
-def above(bound: float) -> Callable[[str, Any], float]:
-    def check(name: str, given: Any) -> float:
-        number = real(name, given)
-        if not bound < number < math.inf:
-            raise ValueError(f"{name} must be > {bound:g} and finite, got {given!r}")
-        return number
-
-    return check
-
-
-def whole(name: str, given: Any) -> int:
-    if isinstance(given, (bool, np.bool_)) or not hasattr(given, "__index__"):
-        raise TypeError(f"{name} must be an int, got {given!r}")
-    try:
-        return operator.index(given)
-    except TypeError:  # an array
-        raise TypeError(f"{name} must be an int, got {given!r}") from None
-
-
-def size_of_groups(name: str, given: Any) -> int:
-    size = whole(name, given)
-    if size <= 0:
-        raise ValueError(f"{name} must be > 0, got {size}")
-    return size
 
 
 def vector(name: str, given: Any, what: str) -> Array:
@@ -91,13 +53,13 @@ def weights_of_groups(name: str, given: Any) -> tuple[float, ...]:
 
 
 RULES: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("strength", "l1", "l2", "group_strength", "variation", "radius"), nonnegative),
-    **dict.fromkeys(("gamma", "eps", "delta"), above(0)),
-    "a": above(1),
-    "lower": real,
-    "upper": real,
-    "axis": whole,
-    "group_size": size_of_groups,
+    **dict.fromkeys(("strength", "l1", "l2", "group_strength", "variation", "radius"), check.nonnegative),
+    **dict.fromkeys(("gamma", "eps", "delta"), check.above),
+    "a": lambda name, given: check.above(name, given, 1),
+    "lower": check.real,
+    "upper": check.real,
+    "axis": check.integer,
+    "group_size": lambda name, given: check.integer(name, given, 1),
     "indptr": pointers,
     "indices": positions,
     "weights": weights_of_groups,

@@ -12,15 +12,17 @@ same numbers, over the functions of this one.
 """
 
 from regkern import stopping as stopping
-from regkern._layers import BatchNormCache, BatchNormStats, NormCache
 from regkern.reference import augment as augment
+from regkern.reference import optim as optim
 from regkern.reference import penalties as penalties
-from regkern.reference.dropout import (
+from regkern.reference.dropouts import (
     DropBlockMask,
     Dropout,
     DropoutMask,
     GaussianDropoutMask,
     alpha_dropout,
+    bias_dropout_add,
+    bias_dropout_add_backward,
     drop_block,
     drop_connect,
     drop_path,
@@ -29,10 +31,6 @@ from regkern.reference.dropout import (
     feature_alpha_dropout,
     feature_dropout,
     gaussian_dropout,
-)
-from regkern.reference.fused import (
-    bias_dropout_add,
-    bias_dropout_add_backward,
     gelu_dropout,
     gelu_dropout_backward,
     relu_dropout,
@@ -40,22 +38,15 @@ from regkern.reference.fused import (
     softmax_dropout,
     softmax_dropout_backward,
 )
-from regkern.reference.layer_norm import (
+from regkern.reference.norms import (
+    BatchNorm,
+    BatchNormCache,
+    BatchNormStats,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
+    NormCache,
     RMSNorm,
-    group_norm,
-    group_norm_backward,
-    instance_norm,
-    instance_norm_backward,
-    layer_norm,
-    layer_norm_backward,
-    rms_norm,
-    rms_norm_backward,
-)
-from regkern.reference.norm import (
-    BatchNorm,
     batch_norm,
     batch_norm_apply,
     batch_norm_backward,
@@ -64,7 +55,15 @@ from regkern.reference.norm import (
     batch_norm_stats,
     batch_norm_update,
     fold_batch_norm,
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
     merge_stats,
+    rms_norm,
+    rms_norm_backward,
 )
 from regkern.reference.optim import (
     adagrad_step,
@@ -75,37 +74,33 @@ from regkern.reference.optim import (
     rmsprop_step,
     sgd_step,
 )
-from regkern.reference.projections import (
+from regkern.reference.prox import (
+    l1_norm,
     project_box,
     project_l1_ball,
     project_l2_ball,
     project_linf_ball,
     project_nonneg,
     project_simplex,
-)
-from regkern.reference.prox import (
-    l1_norm,
     prox_elastic_net,
+    prox_group_l2,
     prox_huber,
     prox_l0,
     prox_l1,
+    prox_l2,
     prox_l_half,
+    prox_linf,
     prox_log_sum,
     prox_mcp,
+    prox_nuclear,
     prox_ridge,
     prox_scad,
-    squared_l2_norm,
-)
-from regkern.reference.random import normal, random_bits, uniform
-from regkern.reference.vector_prox import (
-    prox_group_l2,
-    prox_l2,
-    prox_linf,
-    prox_nuclear,
     prox_sorted_l1,
     prox_sparse_group,
     prox_tv1d,
+    squared_l2_norm,
 )
+from regkern.reference.random import normal, random_bits, uniform
 from regkern.solvers import ProximalGradientResult, proximal_gradient
 from regkern.stopping import EarlyStopping, stopping_time
 

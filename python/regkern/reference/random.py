@@ -20,8 +20,8 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from regkern._mask import checked_shape
-from regkern.reference.prox import Array, _store
+from regkern import _checks as check
+from regkern.reference._arrays import Array, store
 
 _MULTIPLIER = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)  # golden ratio, √3 − 1
@@ -52,7 +52,7 @@ def _words(n: int, first_block: int, seed: int, stream: int) -> NDArray[np.uint3
 
 
 def _size(shape: Shape) -> int:
-    return math.prod(checked_shape("random", shape if isinstance(shape, tuple) else (shape,), 8))
+    return math.prod(check.shape("random", shape if isinstance(shape, tuple) else (shape,), 8))
 
 
 def random_bits(shape: Shape, *, seed: int, stream: int = 0) -> NDArray[np.uint32]:
@@ -75,7 +75,7 @@ def uniform(
     bits, width = _bits(_size(shape), seed, stream, dtype)
     m = 24 if width == 32 else 53
     u = (bits >> np.uint64(width - m)) * 2.0**-m
-    return _store(u.astype(dtype).reshape(shape), out)
+    return store(u.astype(dtype).reshape(shape), out)
 
 
 def normal(
@@ -101,4 +101,4 @@ def normal(
     x = np.choose(turn, [cosine, -sine, -cosine, sine])
     y = np.choose(turn, [sine, cosine, -sine, -cosine])
     pairs = np.sqrt(-2 * log)[:, None] * np.stack([x, y], axis=-1)
-    return _store(pairs.ravel()[:n].astype(dtype).reshape(shape), out)
+    return store(pairs.ravel()[:n].astype(dtype).reshape(shape), out)

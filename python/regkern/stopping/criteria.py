@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import enum
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from regkern import _checks as check
 from regkern.stopping import fields
 
 State = Any
@@ -96,25 +96,25 @@ class Criterion(ABC):
 
     def _integer(self, name: str, least: int) -> None:
         """Check a field of a frozen rule, and store it as an int."""
-        given = getattr(self, name)
-        try:
-            number = operator.index(given)
-        except TypeError:
-            raise TypeError(f"{type(self).__name__}: {name} must be an integer, got {given!r}") from None
-        if number < least:
-            raise ValueError(f"{type(self).__name__}: {name} must be >= {least}, got {given!r}")
-        object.__setattr__(self, name, number)
+        self._keep(name, check.integer(self._head(name), getattr(self, name), least))
 
     def _real(self, name: str, above: float = -math.inf, least: float = -math.inf) -> None:
         """Check a field of a frozen rule, and store it as a float."""
-        given = getattr(self, name)
-        if isinstance(given, bool) or not hasattr(given, "__float__"):
-            raise TypeError(f"{type(self).__name__}: {name} must be a real number, got {given!r}")
-        number = float(given)
+        given, head = getattr(self, name), self._head(name)
+        number = check.real(head, given)
         if not (above < number < math.inf and number >= least):
             rule = f"> {above:g} and " if above > -math.inf else f">= {least:g} and " if least > -math.inf else ""
-            raise ValueError(f"{type(self).__name__}: {name} must be {rule}finite, got {given!r}")
-        object.__setattr__(self, name, number)
+            raise ValueError(f"{head} must be {rule}finite, got {given!r}")
+        self._keep(name, number)
+
+    def _flag(self, name: str) -> None:
+        self._keep(name, check.flag(self._head(name), getattr(self, name)))
+
+    def _head(self, name: str) -> str:
+        return f"{type(self).__name__}: {name}"
+
+    def _keep(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         given = getattr(self, name)
@@ -157,6 +157,7 @@ class Patience(Criterion):
         self._integer("patience", 1)
         self._real("min_delta", least=0.0)
         self._one_of("min_delta_mode", ("abs", "rel"))
+        self._flag("cumulative")
         if self.baseline is not None:
             self._real("baseline")
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks as check
 from regkern._core import commit
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
@@ -164,19 +164,19 @@ class EarlyStopping:
             raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
         rules: list[Criterion] = []
         if target is not None:
-            rules.append(Target(target))
+            rules.append(Target(check.real("EarlyStopping: target", target)))
         if divergence is not None:
-            rules.append(Divergence(divergence))
+            rules.append(Divergence(check.real("EarlyStopping: divergence", divergence)))
         if criterion is not None:
             rules.append(criterion)
         if patience is not None:
             rules.append(Patience(patience, min_delta, min_delta_mode, baseline=baseline))
-        if rules and warmup != 0:
+        if check.integer("EarlyStopping: warmup", warmup, 0) and rules:
             rules = [Warmup(warmup, any_of(*rules))]
-        if check_finite:
+        if check.flag("EarlyStopping: check_finite", check_finite):
             rules.insert(0, NotFinite())
         if time_limit is not None:
-            rules.append(TimeLimit(time_limit))
+            rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
         self.mode = dict(mode) if isinstance(mode, Mapping) else mode
         for name, one in self.mode.items() if isinstance(self.mode, dict) else [("", self.mode)]:
@@ -563,9 +563,7 @@ class EarlyStopping:
 
 
 def _number(name: str, value: Any) -> float:
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"EarlyStopping.step: {name} must be a real number, got {type(value).__name__}")
-    return float(value)
+    return check.real(f"EarlyStopping.step: {name}", value)
 
 
 def stopping_time(
@@ -639,7 +637,7 @@ def stopping_time(
 
 
 def _curve(name: str, values: ArrayLike) -> list[float]:
-    array = np.asarray(values, np.float64)
+    array = check.reals(f"stopping_time: {name}", values)
     if array.ndim != 1:
         raise ValueError(f"stopping_time: {name} must have one axis, got shape {array.shape}")
     return [float(value) for value in array]

@@ -8,27 +8,19 @@ from typing import Any
 
 import numpy as np
 
-COUNTS_END = (1 << 63) - 1  # one more still fits an int64
+from regkern import _checks as check
+
 DEEPEST = 20  # tuples in tuples
 
 
-def count(name: str, value: Any, end: int = COUNTS_END) -> int:
+def count(name: str, value: Any, end: int = check.COUNTS_END) -> int:
     """An int in [0, end)."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if not 0 <= value < end:
-        raise ValueError(f"{name} must be in [0, {end}), got {value}")
-    return int(value)
+    return check.integer(name, value, 0, end)
 
 
 def real(name: str, value: Any, *, above: float = -math.inf, finite: bool = False, nan: bool = False) -> float:
     """A float > ``above``; -inf, and inf unless ``finite``, are above -inf."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must fit a float64, got an int that does not") from None
+    number = check.real(name, value)
     if math.isnan(number) and not nan:
         raise ValueError(f"{name} must be a number, got nan")
     if number <= above > -math.inf or (finite and not math.isfinite(number)):
@@ -37,10 +29,7 @@ def real(name: str, value: Any, *, above: float = -math.inf, finite: bool = Fals
     return number
 
 
-def flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
-    return bool(value)
+flag = check.flag
 
 
 def text(name: str, value: Any) -> str:

@@ -116,6 +116,7 @@ class Lightning(Criterion):
         for name in ("stopping_threshold", "divergence_threshold"):
             if getattr(self, name) is not None:
                 self._real(name)
+        self._flag("check_finite")
 
     def start(self) -> State:
         return math.inf, 0
@@ -157,6 +158,7 @@ class Ignite(_Counting):
         self._integer("patience", 1)
         self._real("threshold", least=0.0)
         self._one_of("threshold_mode", ("abs", "rel"))
+        self._flag("cumulative")
 
     def _judge(self, loss: float, reference: float | None, sign: float) -> tuple[bool, float | None]:
         if reference is None:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
+from regkern import _checks as check
 from regkern.stopping import fields
 
 State = tuple[float, ...]
 START: State = ()
+SMOOTHING = "EarlyStopping: smoothing"
 
 
 def checked_smoothing(smoothing: Any) -> float | None:
     """A float in (0, 1), an int >= 2, or None."""
     if smoothing is None:
         return None
-    rule = "EarlyStopping: smoothing must be a float in (0, 1) or an int >= 2, got"
-    if isinstance(smoothing, bool) or not hasattr(smoothing, "__float__"):
-        raise TypeError(f"{rule} {smoothing!r}")
-    if hasattr(smoothing, "__index__"):
-        if operator.index(smoothing) < 2:
-            raise ValueError(f"{rule} {smoothing!r}")
-        return operator.index(smoothing)
-    if not 0 < float(smoothing) < 1:
-        raise ValueError(f"{rule} {smoothing!r}")
-    return float(smoothing)
+    if not check.is_real(smoothing):
+        raise TypeError(f"{SMOOTHING} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
+    number = check.plain(SMOOTHING, smoothing)
+    if number < 2 if isinstance(number, int) else not 0 < number < 1:
+        raise ValueError(f"{SMOOTHING} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
+    return number
 
 
 def resumed(name: str, smoothing: float | None, state: Any) -> State:

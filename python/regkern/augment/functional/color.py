@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regkern._rng import seed_from
+from regkern._checks import flag, is_integer, seed
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -451,8 +451,8 @@ def gaussian_noise(
         batch.n,
         check.numbers("gaussian_noise", "mean", mean, batch.n),
         check.numbers("gaussian_noise", "sigma", sigma, batch.n, low=0),
-        bool(clip),
-        seed_from(rng, "gaussian_noise"),
+        flag("gaussian_noise: clip", clip),
+        seed("gaussian_noise", rng),
         check.index_of("gaussian_noise", index, batch.n),
     )
     return batch.run([step], out)
@@ -499,7 +499,7 @@ def gaussian_blur(
     kernel = check.pair(
         "gaussian_blur",
         "kernel_size",
-        (kernel_size, kernel_size) if hasattr(kernel_size, "__index__") else kernel_size,
+        (kernel_size, kernel_size) if is_integer(kernel_size) else kernel_size,
         "x, y",
     )
     lengths = [check.whole("gaussian_blur", "kernel_size", k, 1) for k in kernel]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern._checks import flag, is_integer
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -280,7 +281,7 @@ def resize(
     array([[  0, 150]], dtype=uint8)
     """
     batch = Batch("resize", images, layout)
-    if hasattr(size, "__index__"):
+    if is_integer(size):
         short, shorter = check.whole("resize", "size", size, 1), min(batch.size)
         height, width = (short if n == shorter else int(short * n / shorter) for n in batch.size)
     else:
@@ -299,7 +300,7 @@ def _resize(
     out: Array | None,
 ) -> Array:
     how = check.choice(function, "interpolation", interpolation, Interpolation)
-    return batch.run([make.resize(batch.n, box, size, how, bool(antialias))], out)
+    return batch.run([make.resize(batch.n, box, size, how, flag(f"{function}: antialias", antialias))], out)
 
 
 def resized_crop(

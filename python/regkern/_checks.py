@@ -1,0 +1,231 @@
+"""What callers may hand over: one rule and one wording for every kind of argument.
+
+A check is told the head of its message, ``"function: argument"``, and the value; it returns what is kept, or says
+``function: argument must rule, got value``: a TypeError of another kind, a ValueError of another range. Numbers that go to
+a kernel are read by cpp/bindings/arrays.cc, by the same rules:
+
+- a real number is what float() takes without reading text: numbers of Python and NumPy, arrays of rank 0, a Fraction, and
+  what has ``__float__``; no bool, nothing complex;
+- an int is what has ``__index__``, an array of rank 0 too; no bool, and no float that happens to be whole;
+- a flag is True or False, Python's or NumPy's; no number.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+COUNTS_END = (1 << 63) - 1  # what is counted is below: one more still fits an int64
+SEED_END = 1 << 64
+MAX_DIMS = 64  # of NumPy
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def real(head: str, value: Any) -> float:
+    """Any real number, as a float: infinite and NaN too."""
+    if type(value) is float:
+        return value
+    if not is_real(value):
+        raise TypeError(f"{head} must be a real number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{head} must fit a float64, got a number that does not") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"{head} must be a real number, got {value!r}") from None
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is one real number, as far as its kind says."""
+    if isinstance(value, bool | complex) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+        return False
+    dtype = getattr(value, "dtype", None)
+    return not isinstance(dtype, np.dtype) or (dtype.kind in "fiu" and value.ndim == 0)
+
+
+def finite(head: str, value: Any) -> float:
+    number = real(head, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{head} must be finite, got {value!r}")
+    return number
+
+
+def nonnegative(head: str, value: Any) -> float:
+    """>= 0 and finite."""
+    number = real(head, value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{head} must be >= 0 and finite, got {value!r}")
+    return number
+
+
+def above(head: str, value: Any, bound: float = 0) -> float:
+    """> bound and finite."""
+    number = real(head, value)
+    if not bound < number < math.inf:
+        raise ValueError(f"{head} must be > {bound:g} and finite, got {value!r}")
+    return number
+
+
+def probability(head: str, value: Any) -> float:
+    """In [0, 1]."""
+    number = real(head, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{head} must be in [0, 1], got {value!r}")
+    return number
+
+
+def integer(head: str, value: Any, least: int | None = None, end: int | None = None) -> int:
+    """An int, >= least and < end where these are given."""
+    if not is_integer(value):
+        raise TypeError(f"{head} must be an int, got {value!r}")
+    number = operator.index(value)
+    if end is not None and not (least or 0) <= number < end:
+        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{head} must be >= {least}, got {value!r}")
+    return number
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is one int."""
+    if type(value) is int:
+        return True
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def integer64(head: str, value: Any) -> int:
+    """What a seed, a stream and an epoch are."""
+    number = integer(head, value)
+    if not 0 <= number < SEED_END:
+        raise ValueError(f"{head} must be in [0, 2**64), got {value!r}")
+    return number
+
+
+def count(head: str, value: Any) -> int:
+    """An int that fits an int64 and can be counted up."""
+    return integer(head, value, 0, COUNTS_END)
+
+
+def flag(head: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{head} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def is_listed(value: Any) -> bool:
+    """Whether a value is several: no text, and no array of rank 0."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) > 0
+
+
+def plain(head: str, value: Any) -> float:
+    """A finite number as Python's: an int stays one."""
+    number = finite(head, value)
+    return operator.index(value) if is_integer(value) else number
+
+
+# --- axes, shapes, arrays ---------------------------------------------------------------------------------------------
+
+
+def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
+    """The number of an axis of an array, counted from the front: in [0, rank)."""
+    number = integer(head, value)
+    if not -len(shape) <= number < len(shape):
+        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {value!r}")
+    return number % len(shape)
+
+
+def lengths(head: str, value: Any) -> tuple[int, ...]:
+    """A tuple of ints >= 0, in Python's ints."""
+    if not isinstance(value, tuple) or not all(is_integer(n) and n >= 0 for n in value):
+        raise TypeError(f"{head} must be a tuple of ints >= 0, got {value!r}")
+    if len(value) > MAX_DIMS:
+        raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(value)}")
+    return tuple([operator.index(n) for n in value])
+
+
+def shape(function: str, value: Any, item: int = 1) -> tuple[int, ...]:
+    """A shape whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+    made = lengths(f"{function}: shape", value)
+    if math.prod([n or 1 for n in made]) * item > sys.maxsize:
+        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {made}")
+    return made
+
+
+def reals(head: str, value: Any) -> NDArray[np.float64]:
+    """Real numbers of any shape in float64; one number has rank 0."""
+    if is_real(value):
+        return np.asarray(real(head, value))
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{head} must be a real number or an array of real numbers, got {value!r}")
+    return array.astype(np.float64, copy=False)
+
+
+def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
+    """An array of real numbers, of any dtype, and of rank 1 where its shape is not given."""
+    if value is None or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{head} must be an array without a mask, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{head} must be an array of numbers, got a ragged list") from None
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{head} must be real numbers, got {array.dtype}")
+    if shape is None and array.ndim != 1:
+        raise ValueError(f"{head} must have rank 1, got shape {array.shape}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{head} must have shape {shape}, got {array.shape}")
+    return array
+
+
+# --- random numbers, saved states -------------------------------------------------------------------------------------
+
+
+def seed(function: str, rng: Any) -> int:
+    """The 64-bit Philox key that ``rng=`` means, after Scientific Python's SPEC 7.
+
+    An int is the key itself; a ``np.random.Generator`` (or what ``np.random.default_rng`` accepts: a
+    SeedSequence, a BitGenerator) gives one by a draw; None takes one from the operating system.
+    """
+    if type(rng) is int and 0 <= rng < SEED_END:
+        return rng
+    if rng is None:
+        return int.from_bytes(os.urandom(8), "little")
+    if is_integer(rng):
+        return integer64(f"{function}: rng", rng)
+    if isinstance(rng, np.random.SeedSequence | np.random.BitGenerator):
+        rng = np.random.default_rng(rng)
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(0, SEED_END, dtype=np.uint64))
+    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
+
+
+def fields(function: str, state: Any, names: Iterable[str], optional: str = "") -> list[Any]:
+    """The values of a state dict, which must hold exactly ``names``, but that ``optional`` may be missing: then None."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{function}: state must be a mapping, got {type(state).__name__}")
+    names = list(names)
+    if set(state) | {optional} != {*names, optional}:
+        raise ValueError(f"{function}: keys must be {sorted(names)}, got {sorted(map(str, state))}")
+    return [state.get(name) for name in names]

@@ -1,0 +1,51 @@
+"""What weights and an activation mean to batch norm."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern import _checks as check
+
+Array = NDArray[Any]
+
+
+def activation_slope(function: str, activation: str | None, negative_slope: float) -> float | None:
+    """What a negative number is multiplied by, or None where nothing happens to it."""
+    if activation is not None and not (isinstance(activation, str) and activation in ("relu", "leaky_relu")):
+        raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
+    if activation == "leaky_relu" and negative_slope is None:
+        raise TypeError(f"{function}: negative_slope must be a real number, got None")
+    return None if activation is None else 0.0 if activation == "relu" else negative_slope
+
+
+def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: int, dtype: Any) -> Array | None:
+    """Weights of samples or positions, checked and broadcast to the shape of the data."""
+    if weights is None:
+        return None
+    ndim = len(shape)
+    fine = ndim >= 2 and check.is_integer(axis) and -ndim <= operator.index(axis) < ndim
+    if not fine or isinstance(weights, np.ma.MaskedArray):
+        return weights  # type: ignore[no-any-return]  # an error that the call itself names
+    try:
+        w = np.asarray(weights)
+    except ValueError:  # ragged: likewise
+        return weights  # type: ignore[no-any-return]
+    if w.dtype == np.bool_:
+        w = w.astype(dtype)
+    if w.dtype.kind not in "fiu":
+        return w
+    if w.ndim == 1:
+        w = w.reshape(-1, *[1] * (ndim - 1))
+    fits = w.ndim == ndim and all(n in (1, m) for n, m in zip(w.shape, shape, strict=True))
+    if not fits or w.shape[axis] != 1:
+        allowed = tuple(1 if i == axis % ndim else n for i, n in enumerate(shape))
+        raise ValueError(
+            f"{function}: weights must have shape ({shape[0]},) or broadcast to {allowed}, got {np.shape(weights)}"
+        )
+    if w.dtype.kind == "f" and w.size and not (w.min() >= 0 and w.max() < np.inf):
+        raise ValueError(f"{function}: weights must be >= 0 and finite, got {w[~(np.isfinite(w) & (w >= 0))][0]}")
+    return np.broadcast_to(w, shape)

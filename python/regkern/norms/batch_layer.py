@@ -1,0 +1,219 @@
+"""Batch norm as a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from regkern import _checks as check
+from regkern._core import commit
+from regkern.norms.arguments import activation_slope
+from regkern.norms.batch import batch_norm, batch_norm_backward
+from regkern.norms.caches import BatchNormCache
+from regkern.norms.layers import Layer, copies_of
+from regkern.norms.statistics import ONE_ELEMENT, effective_count
+
+Array = NDArray[Any]
+
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "torch": {"eps": 1e-5, "momentum": 0.1, "unbiased": True, "axis": 1},
+    "keras": {"eps": 1e-3, "momentum": 0.01, "unbiased": False, "axis": -1},
+    "onnx": {"eps": 1e-5, "momentum": 0.1, "unbiased": False, "axis": 1},
+}
+
+
+class BatchNorm(Layer):
+    """Batch normalization as a layer: parameters, their gradients and the running statistics.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels C.
+    eps, axis, unbiased
+        As in ``batch_norm``.
+    momentum : float in [0, 1] or None, default 0.1
+        As in ``batch_norm``; None makes the running statistics the plain average of all batches so far, as in torch
+        (not with virtual batches, which share one momentum). Batches without a variance are not among them: empty
+        ones, those of weight 0, and where ``unbiased`` those of one element.
+    track_running_stats : bool, default True
+        Keep running statistics; without them inference takes the batch's, as in torch.
+    affine : bool, default True
+        Learn gamma (starts at 1) and beta (starts at 0).
+    activation, negative_slope, virtual_batch_size
+        As in ``batch_norm``.
+    dtype : float32 (default) or float64
+
+    Attributes
+    ----------
+    gamma, beta, dgamma, dbeta : (C,) ndarray or None
+        Parameters and, after ``backward``, their gradients.
+    dresidual : ndarray or None
+        After ``backward``, the gradient of the residual that ``forward`` was given.
+    running_mean, running_var : (C,) ndarray or None
+    num_batches_tracked : int
+        Training calls; where ``momentum`` is None, batches that are in the average.
+
+    Notes
+    -----
+    A pickle or a copy of the layer does not hold the last batch: its ``backward`` asks for a ``forward`` first.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> layer = rk.BatchNorm(2, eps=0, dtype=np.float64)
+    >>> layer.forward(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    >>> layer.running_mean
+    array([0.2, 2. ])
+    """
+
+    _forward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm)
+    _backward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm_backward)
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        axis: int = 1,
+        unbiased: bool = True,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        virtual_batch_size: int | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        head = self._head
+        if activation_slope("BatchNorm", activation, negative_slope):
+            check.nonnegative(head("negative_slope"), negative_slope)
+        if momentum is not None:
+            momentum = check.probability(head("momentum"), momentum)
+        elif virtual_batch_size is not None:
+            raise ValueError("BatchNorm: momentum must be a number where there are virtual batches, got None")
+        self.num_features = features = check.integer(head("num_features"), num_features, 0)
+        self.eps = check.nonnegative(head("eps"), eps)
+        self.momentum = momentum
+        self.axis = check.integer(head("axis"), axis)
+        self.unbiased = check.flag(head("unbiased"), unbiased)
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.virtual_batch_size = (
+            None if virtual_batch_size is None else check.integer(head("virtual_batch_size"), virtual_batch_size, 1)
+        )
+        dtype = self._dtype(dtype)
+        affine = check.flag(head("affine"), affine)
+        tracked = check.flag(head("track_running_stats"), track_running_stats)
+        self.gamma = np.ones(features, dtype) if affine else None
+        self.beta = np.zeros(features, dtype) if affine else None
+        self.dgamma: Array | None = None
+        self.dbeta: Array | None = None
+        self.dresidual: Array | None = None
+        self.running_mean = np.zeros(features, dtype) if tracked else None
+        self.running_var = np.ones(features, dtype) if tracked else None
+        self.num_batches_tracked = 0
+        self.cache: BatchNormCache | None = None
+
+    @classmethod
+    def preset(cls, convention: str, num_features: int, **options: Any) -> Self:
+        """A layer with the defaults of another library: "torch", "keras" (Flax's too, but for its eps) or "onnx".
+
+        What ``options`` name is taken from there. ONNX and Keras weigh the old statistics where regkern and torch weigh
+        the new ones: their momentum m is 1 − m here.
+        """
+        if not isinstance(convention, str) or convention not in CONVENTIONS:
+            raise ValueError(f"BatchNorm.preset: convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
+        return cls(num_features, **{**CONVENTIONS[convention], **options})
+
+    def forward(
+        self,
+        x: Array,
+        *,
+        training: bool = True,
+        weights: Any = None,
+        residual: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Normalize with the batch's statistics and update the running ones, or use those if not training."""
+        training = check.flag("BatchNorm.forward: training", training)
+        momentum = 1 / (self.num_batches_tracked + 1) if self.momentum is None else self.momentum
+        mean, var = self.running_mean, self.running_var
+        if training and mean is not None and var is not None:
+            mean, var = mean.copy(), var.copy()
+        y: Array
+        y, cache = self._forward(
+            x,
+            self.gamma,
+            self.beta,
+            mean,
+            var,
+            training=training or self.running_mean is None,
+            momentum=momentum,
+            eps=self.eps,
+            axis=self.axis,
+            unbiased=self.unbiased,
+            weights=weights,
+            virtual_batch_size=self.virtual_batch_size,
+            residual=residual,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            out=out,
+        )
+        copies: list[tuple[Array, Array]] = []
+        tracked = self.num_batches_tracked
+        if training and (self.running_mean is None or self.momentum is not None or self._has_variance(cache)):
+            tracked += 1
+            if mean is not None and var is not None:
+                copies = [(self.running_mean, mean), (self.running_var, var)]  # type: ignore[list-item]
+        commit(copies, [], [(self.__dict__, {"cache": cache, "num_batches_tracked": tracked})])
+        return y
+
+    def _has_variance(self, cache: BatchNormCache) -> bool:
+        count: float = cache.count.item()
+        if not self.unbiased:
+            return count > 0
+        return effective_count(count, cache.weights, cache.axis) > ONE_ELEMENT
+
+    def backward(self, dy: Array, *, out: Array | None = None) -> Array:
+        """The gradient with respect to the input of the last ``forward``; sets dgamma, dbeta and dresidual."""
+        if self.cache is None:
+            raise ValueError("BatchNorm.backward: forward must be called first")
+        dx: Array
+        dx, dgamma, dbeta, *rest = self._backward(dy, self.cache, out=out)
+        gradients = {} if self.gamma is None else {"dgamma": dgamma, "dbeta": dbeta}
+        self.__dict__.update(gradients, dresidual=rest[0] if rest else None)
+        return dx
+
+    def _arrays(self) -> dict[str, Array]:
+        running = {"running_mean": self.running_mean, "running_var": self.running_var}
+        named = running | {"weight": self.gamma, "bias": self.beta}
+        return {name: a for name, a in named.items() if a is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the parameters and statistics, under torch's names."""
+        arrays = {name: a.copy() for name, a in self._arrays().items()}
+        return arrays if self.running_mean is None else {**arrays, "num_batches_tracked": self.num_batches_tracked}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit.
+
+        Old states of torch lack num_batches_tracked; it then stays as it is.
+        """
+        f, arrays, batches = "BatchNorm.load_state_dict", self._arrays(), None
+        if self.running_mean is None:
+            values = check.fields(f, state, arrays)
+        else:
+            *values, batches = check.fields(f, state, (*arrays, "num_batches_tracked"), "num_batches_tracked")
+        copies = copies_of("BatchNorm", arrays, values)
+        counts = {}
+        if "num_batches_tracked" in state:
+            counts["num_batches_tracked"] = check.count(f"{f}: num_batches_tracked", batches)
+        commit(copies, [], [(self.__dict__, counts)])
+
+    def __repr__(self) -> str:
+        return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"

@@ -1,0 +1,644 @@
+"""What all optimizers share: arrays in groups, options, states, one step over all. The rules are in ``rules``."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern import _checks as check
+from regkern._core import Parameters, commit
+from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
+from regkern.optim.states import (
+    SAVED_BELOW,
+    laid_out,
+    loaded_options,
+    loaded_savings,
+    loaded_states,
+    places,
+    require_kind,
+)
+from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
+from regkern.prox import l1_norm, squared_l2_norm
+
+Array = NDArray[Any]
+# Which options are an array's: the number of its group, whether no penalty touches it, and below which share of the
+# weights a decay is saved up.
+Kind = tuple[int, bool, float]
+Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: position of the array, penalty, its step
+
+_RATE = frozenset(("lr",))
+PENALTIES = ("weight_decay", "l1", "l2")
+FINISHED = {"_due": None, "_done": 0, "_before": None}
+
+
+class Shared(TypedDict, total=False):
+    """The keywords of every optimizer; see ``Optimizer``."""
+
+    no_decay: NoDecay | None
+    max_grad_norm: float | None
+    skip_nonfinite: bool
+    collect: bool
+
+
+DEFAULTS = Shared(no_decay=None, max_grad_norm=None, skip_nonfinite=False, collect=False)
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What a step left behind, summed over all parameters in the pass of the step.
+
+    Attributes
+    ----------
+    penalty : float
+        Σ l1·‖w‖₁ + weight_decay/2·‖w‖² + penalty.value(w) after the step, each array with the options of its group.
+    nonzeros : int
+    squared_change : float
+        ‖Δw‖².
+    """
+
+    penalty: float
+    nonzeros: int
+    squared_change: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """What differs among the arrays of a step: for each way, in lists of one length."""
+
+    options: list[Options]  # keywords of the functional step
+    penalties: list[Penalty | None]  # whose proximal operators follow the step; empty if none does
+    saved: list[float]  # decay saved up after it
+    whose: list[int] | None  # which way each array goes; None: by kind
+    due: list[Due] | None = None  # what follows it where all have a gradient, once that is known
+
+
+class Optimizer:
+    """What all optimizers share; not made itself. Which of its options a rule has, the rule's own page says.
+
+    Parameters
+    ----------
+    params : list of ndarray, dict of ndarray, or list of groups
+        The weights, changed in place; float32 or float64, of any strides, no two sharing memory. A group is a dict
+        with "params", a list or dict of arrays, and any of the options that differ from the optimizer's own.
+    weight_decay : float, >= 0
+        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
+    decoupled : bool
+        Take the decay off the weights instead of adding it to the gradient. One below lr·weight_decay = 2**-21 in
+        float32, 2**-50 in float64, is saved up for each array until it is as large, and then added to one step: taken bit
+        by bit it would never move a weight that nothing else moves.
+    maximize : bool
+        Climb: the gradient's sign is turned.
+    l1 : float, >= 0
+        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
+    metric : {"euclidean", "diag"}
+        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
+        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty.
+    penalty : penalty of :mod:`regkern.penalties`, optional
+        ``L1``, ``SquaredL2`` and ``ElasticNet`` are the same as l1, weight_decay and both, in the pass of the step;
+        l1 must be 0 then, a weight_decay is added. Of any other, the proximal operator with step size lr follows the
+        step, array by array and in the Euclidean metric.
+    no_decay : collection of names or positions, or callable, optional
+        Which arrays no penalty touches, neither weight_decay nor l1 nor penalty: those named, or those for which
+        ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's
+        key is its name in a dict, else its position among all arrays.
+    max_grad_norm : float, >= 0, optional
+        Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6),
+        as in torch; a norm of NaN makes all of them NaN. Costs one more pass over the gradients.
+    skip_nonfinite : bool, default False
+        A step whose gradients hold a NaN or an Inf is not taken and changes nothing. Costs the same pass.
+    collect : bool, default False
+        Fill ``stats`` in each step.
+
+    Raises
+    ------
+    TypeError
+        If a weight is not an ndarray of float32 or float64, or an option is not of its kind.
+    ValueError
+        If an option is unknown or out of range, if arrays share memory or cannot be written, or if a penalty does
+        not fit an array.
+
+    Attributes
+    ----------
+    param_groups : tuple of mappings
+        The options of each group, read at every step: assign to ``param_groups[0]["lr"]`` to change it. "params" holds
+        the arrays, which stay; ``add_param_group`` adds others.
+    steps : int
+        Steps taken; those skipped do not count. Rules that count steps do so for each parameter, without those for
+        which it had no gradient.
+    grad_norm : float or None
+        Of the last step's gradients before clipping; None if neither clipping nor skipping asks for it.
+    stats : StepStats or None
+
+    Notes
+    -----
+    All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group.
+
+    Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
+
+    An exception of a signal (Ctrl-C, an alarm) leaves a step taken and counted, or neither. Where it comes between a step
+    and the proximal operators of a ``penalty`` that follow it, the next ``step`` or ``state_dict`` begins with those.
+    """
+
+    _rule: ClassVar[str]
+    _engine: ClassVar[Callable[..., Any]] = Parameters  # regkern.reference has its own
+    _STATES: ClassVar[tuple[str, ...]]  # in the order of the rule
+    _EXTRA: ClassVar[tuple[str, ...]] = ()  # options that decide about states and are not the rule's
+    _SHAPING: ClassVar[frozenset[str]] = frozenset(("momentum", "amsgrad", "centered"))  # that decide which there are
+    _decays_weights: ClassVar[bool] = True  # by lr·weight_decay where that is decoupled
+
+    def __init_subclass__(cls) -> None:
+        """The signature in full, with the shared keywords filled in."""
+        if "__init__" not in cls.__dict__:
+            return
+        signature = inspect.signature(cls.__init__)
+        parameters = [p for name, p in signature.parameters.items() if name not in ("self", "shared")]
+        if "shared" in signature.parameters:
+            annotations = {name: kind.__forward_arg__ for name, kind in Shared.__annotations__.items()}
+            parameters += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
+                for name, default in DEFAULTS.items()
+            ]
+        cls.__signature__ = signature.replace(parameters=parameters, return_annotation=signature.empty)  # type: ignore[attr-defined]
+
+    def __init__(self, params: Params, options: Options, shared: Shared) -> None:
+        self._require_known(shared)
+        asked: Any = {**DEFAULTS, **shared}
+        self.max_grad_norm: float | None = asked["max_grad_norm"]
+        self.skip_nonfinite: bool = asked["skip_nonfinite"]
+        self.collect: bool = asked["collect"]
+        self.steps = 0
+        self.grad_norm: float | None = None
+        self._collected: tuple[float, int, float] | None = None  # of the last step
+        self._due: list[Due] | None = None  # what follows the last step
+        self._done = 0  # of it
+        self._before: tuple[Plan, list[Array]] | None = (
+            None  # what its statistics are to be of, with the weights before
+        )
+        self.param_groups: tuple[ParamGroup, ...] = ()
+        self._defaults = options
+        self._keys: list[Key] = []
+        self._weights: list[Array] = []
+        self._kind_of: list[Kind] = []
+        self._states: dict[str, list[Array | None]] = {name: [] for name in self._STATES}
+        # Position of an array that went without a step → how many, and the decay it has saved up. All others of a
+        # kind have saved up the same.
+        self._behind: dict[int, tuple[int, float]] = {}
+        self._saved: dict[Kind, float] = {}
+        self._changed: set[str] = set()  # options assigned since the engine was made
+        self._extend(groups_of(self._name, params), asked["no_decay"])
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _head(self, option: str) -> str:
+        """Of the message about an option."""
+        return f"{self._name}: {option}"
+
+    @property
+    def stats(self) -> StepStats | None:
+        return None if self._collected is None or self._due is not None else StepStats(*self._collected)
+
+    def _require_known(self, shared: Shared) -> None:
+        if unknown := shared.keys() - DEFAULTS.keys():
+            raise TypeError(f"{self._name}: keywords must be those of its signature, got {min(unknown)!r}")
+
+    # --- arrays and their states --------------------------------------------------------------------------------------
+
+    def add_param_group(self, group: Mapping[str, Any], *, no_decay: NoDecay | None = None) -> None:
+        """Arrays to step from now on.
+
+        Parameters
+        ----------
+        group : dict
+            "params" and any options that differ from the optimizer's own.
+        no_decay : collection of names or positions, or callable, optional
+            Which of its arrays no penalty touches; positions count all arrays.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of the constructor; nothing has changed then.
+        """
+        if not isinstance(group, Mapping):
+            raise TypeError(f"{self._name}: group must be a dict, got {type(group).__name__}")
+        self._extend([group], no_decay)
+
+    def _extend(self, groups: list[Mapping[str, Any]], no_decay: NoDecay | None) -> None:
+        param_groups, keys, weights = list(self.param_groups), list(self._keys), list(self._weights)
+        exempt = exemption(self._name, no_decay)  # a function, or names
+        kinds = list(self._kind_of)
+        for group in groups:
+            options = dict(group)
+            if "params" not in options:
+                raise ValueError(f"{self._name}: a group must have 'params', got {sorted(options)}")
+            arrays = named(self._name, options.pop("params"), len(weights))
+            if unknown := options.keys() - self._defaults.keys():
+                raise ValueError(f"{self._name}: options must be among {sorted(self._defaults)}, got {min(unknown)!r}")
+            for key, w in arrays.items():
+                least = SAVED_BELOW.get(getattr(w, "itemsize", 8), 0.0)
+                kinds.append((len(param_groups), bool(exempt(key, w)) if callable(exempt) else key in exempt, least))
+            keys += arrays
+            weights += arrays.values()
+            own = ParamGroup(self._name, list(arrays.values()), {**self._defaults, **options}, self._changed)
+            param_groups.append(own)
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
+        if not callable(exempt) and (strange := exempt - set(keys[len(self._keys) :])):
+            raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
+        new = range(len(self._keys), len(keys)) if self.steps else ()
+        self._become(
+            param_groups=tuple(param_groups),
+            _keys=keys,
+            _weights=weights,
+            _kind_of=kinds,
+            _behind=self._behind | {i: (self.steps, 0.0) for i in new},
+        )
+
+    def _become(self, options: Sequence[Options] | None = None, **parts: Any) -> None:
+        """Take up new parts of the optimizer, and options of the groups there are; nothing changes if they do not fit."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, **parts)
+        groups = twin.param_groups
+        if options is not None:
+            twin.param_groups = tuple(
+                ParamGroup(self._name, group["params"], its, set()) for group, its in zip(groups, options, strict=True)
+            )
+        twin._connect()
+        updates: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (group.__dict__, {"options": its}) for group, its in zip(groups, options or (), strict=False)
+        ]
+        commit([], [], [(self.__dict__, {**twin.__dict__, "param_groups": groups}), *updates])
+
+    def _starts(self, options: Options) -> dict[str, float]:
+        """The states that these options need, and what they start with."""
+        del options
+        return dict.fromkeys(self._STATES, 0.0)
+
+    def _connect(self) -> None:
+        """An engine over what the options ask for; states that are not there yet start now."""
+        self._needs = [self._starts(group.options) for group in self.param_groups]
+        needs = [self._needs[group] for group, _, _ in self._kind_of]
+        states: dict[str, list[Array | None]] = {}
+        used: dict[str, list[Array | None]] = {}
+        for name in self._STATES:
+            old = self._states[name] + [None] * (len(needs) - len(self._states[name]))
+            starts = [need.get(name) if state is None else None for state, need in zip(old, needs, strict=True)]
+            new = laid_out(self._weights, starts)
+            states[name] = [b if a is None else a for a, b in zip(old, new, strict=True)]
+            used[name] = [state if name in need else None for state, need in zip(states[name], needs, strict=True)]
+        self._states = states
+        self._kinds = sorted(set(self._kind_of))
+        self._kind_numbers = [self._kinds.index(kind) for kind in self._kind_of]
+        self._proven: dict[Kind, Penalty] = {}
+        self._lasting: Plan | None = None  # what is asked of every step while nobody assigns to an option
+        labels = [f"[{key!r}]" for key in self._keys]
+        self._parameters = self._engine(
+            self._rule, self._name, ("params", "grads"), labels, self._weights, used, self._kind_numbers
+        )
+        options = [self._options((i, False, 0.0), 1)[0] for i in range(len(self.param_groups))]
+        self._parameters.check_options(options, self.max_grad_norm, self.skip_nonfinite, self.collect)
+        for kind in self._kinds:
+            self._options(kind, 1)  # checks its penalty against its arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: part for name, part in self.__dict__.items() if name not in ("_parameters", "_proven", "_lasting")
+        }
+
+    def __setstate__(self, parts: dict[str, Any]) -> None:
+        states = {name: laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}
+        self._become(**parts | {"_states": states})
+        self._finish()
+
+    # --- a step -------------------------------------------------------------------------------------------------------
+
+    def _group_options(self, options: Options, step: int) -> Options:
+        """The keywords of the functional step, and "penalty", for a parameter's step number ``step``: a new dict."""
+        del step
+        own = options.copy()
+        for name in self._EXTRA:
+            del own[name]
+        return own
+
+    def _last(self, options: Options, step: int) -> bool:
+        """Whether the keywords of this step hold for later ones, but for "step"."""
+        del options, step
+        return True
+
+    def _options(self, kind: Kind, step: int, saved: float = 0.0) -> tuple[Options, Penalty | None, float]:
+        """The keywords of the functional step, a penalty that follows it, and the decay saved up after it."""
+        group, exempt, least = kind
+        options = self._group_options(self.param_groups[group].options, step)
+        penalty = options.pop("penalty")
+        if exempt:
+            options.update({name: 0.0 for name in PENALTIES if name in options})
+            return options, None, saved
+        if penalty is not None:
+            penalty = self._behind_it(kind, options, penalty)
+        return options, penalty, self._save_up(options, least, saved)
+
+    def _save_up(self, options: Options, least: float, saved: float) -> float:
+        """Decoupled decay too small for a weight that nothing else moves waits until there is enough of it.
+
+        In steps of less than half a unit in the last place it would leave such a weight as it is, for ever. Enough is
+        ``least`` of a weight: 4 to 8 of those units, of which rounding takes an eighth at most.
+        """
+        strength = options["decay_strength"] if "decay_strength" in options else options["weight_decay"]
+        due = 0.0
+        if options["decoupled"] and self._decays_weights:
+            try:
+                decay = float(options["lr"]) * float(strength)
+            except (TypeError, ValueError, OverflowError):
+                decay = math.nan  # the engine says what is wrong
+            if 0 <= decay < math.inf and (decay < least or saved):
+                due = saved + decay
+        if due == 0:
+            options["weight_decay"] = strength
+            options.pop("decay_strength", None)
+            return saved
+        options["decay_strength"] = strength
+        options["weight_decay"] = due / float(options["lr"]) if due >= least else 0.0
+        return 0.0 if due >= least else due
+
+    def _fuse(self, options: Options, penalty: Penalty) -> bool:
+        """Write a penalty into the keywords of the step, if they have it."""
+        match penalty:
+            case L1(l1):
+                options["l1"] = l1
+            case SquaredL2(l2):
+                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
+            case ElasticNet(l1, l2):
+                options["l1"] = l1
+                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
+            case _:
+                return False
+        return True
+
+    def _behind_it(self, kind: Kind, options: Options, penalty: Any) -> Penalty | None:
+        """The penalty whose proximal operator follows the step; None where the step has it itself."""
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"{self._name}: penalty must be of regkern.penalties or None, got {penalty!r}")
+        if options["l1"] != 0:
+            raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {options['l1']!r} beside {penalty!r}")
+        if self._fuse(options, penalty):
+            return None
+        if options.get("metric") == "diag":
+            raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
+        if self._proven.get(kind) is not penalty:
+            self._prove(kind, penalty, check.nonnegative(self._head("lr"), options["lr"]) or 1.0)
+        return penalty
+
+    def _prove(self, kind: Kind, penalty: Penalty, step: float) -> None:
+        """Try the proximal operator on arrays like those of a kind: after a step it would be too late to refuse."""
+        for key, w, its in zip(self._keys, self._weights, self._kind_of, strict=True):
+            if its != kind:
+                continue
+            try:
+                penalty.prox(np.zeros_like(w), step)
+            except (TypeError, ValueError) as error:
+                what = TypeError if isinstance(error, TypeError) else ValueError
+                raise what(f"{self._name}: penalty must fit params[{key!r}], got {penalty!r}: {error}") from error
+        self._proven[kind] = penalty
+
+    def _saved_by(self, i: int) -> float:
+        return self._behind[i][1] if i in self._behind else self._saved.get(self._kind_of[i], 0.0)
+
+    def _plan(self, without: list[int] | None) -> tuple[list[Options], list[int] | None, dict[str, Any]]:
+        """What is asked of the next step, and what of the optimizer is other after it."""
+        step, plan = self.steps + 1, self._lasting
+        if plan is None or self._behind:
+            plan = self._new_plan(step)
+        else:
+            for way, options in enumerate(plan.options):
+                if "step" in options:
+                    options["step"] = step
+                if "decay_strength" in options:
+                    kind = self._kinds[way]
+                    plan.saved[way] = self._save_up(options, kind[2], self._saved.get(kind, 0.0))
+        after: dict[str, Any] = {"steps": step}
+        if without is not None or plan.whose is not None:
+            after["_saved"], after["_behind"] = self._settled(plan, without or [])
+        elif self._saved or any(plan.saved):
+            after["_saved"] = dict(zip(self._kinds, plan.saved, strict=True))
+        if plan.penalties:
+            after["_due"] = plan.due if plan.due and without is None else self._what_follows(plan, without)
+            if self.collect:
+                after["_before"] = plan, [w.copy() for w in self._weights]
+        return plan.options, plan.whose, after
+
+    def _new_plan(self, step: int) -> Plan:
+        """The plan of this step, which is that of the next ones while nobody assigns to an option and all have a gradient."""
+        ways = [(kind, 0, self._saved.get(kind, 0.0)) for kind in self._kinds]
+        plan = Plan([], [], [], None)
+        if self._behind:
+            plan.whose = self._kind_numbers.copy()
+            others: dict[tuple[Kind, int, float], int] = {}
+            for i, (missed, saved) in self._behind.items():
+                other = self._kind_of[i], missed, saved
+                plan.whose[i] = others.setdefault(other, len(self._kinds) + len(others))
+            ways += others
+        lasts = not self._behind
+        for kind, missed, saved in ways:
+            options, penalty, left = self._options(kind, step - missed, saved)
+            plan.options.append(options)
+            plan.penalties.append(penalty)
+            plan.saved.append(left)
+            lasts = lasts and self._last(self.param_groups[kind[0]].options, step)
+        if not any(plan.penalties):
+            plan.penalties = []
+        self._lasting = plan if lasts else None
+        return plan
+
+    def step(self, grads: Iterable[Array | None] | Mapping[Any, Array | None]) -> bool:
+        """One step over all parameters: one parallel region, one release of the GIL.
+
+        Parameters
+        ----------
+        grads : sequence or mapping of ndarray
+            One for each parameter, in their order or by their keys, of their shapes and dtypes. None leaves a parameter
+            alone, as in torch: the step changes neither it nor its states, and it does not count among its steps.
+
+        Returns
+        -------
+        bool
+            False if ``skip_nonfinite`` skipped it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If gradients or options do not fit; nothing has been written then.
+        """
+        if not isinstance(grads, list):
+            grads = self._in_order(grads)
+        if self._due is not None:
+            self._finish()
+        if self._changed:
+            self._rearrange()
+        taken: bool = self._parameters.step(grads, self._plan, self.__dict__)
+        if self._due is not None:
+            self._finish()
+        return taken
+
+    def _in_order(self, grads: Any) -> list[Array | None]:
+        if isinstance(grads, Mapping):
+            if grads.keys() != set(self._keys):
+                odd = min(grads.keys() ^ set(self._keys), key=str)
+                raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
+            return [grads[key] for key in self._keys]
+        if not isinstance(grads, Iterable):
+            raise TypeError(f"{self._name}: grads must be a list or dict of arrays, got {type(grads).__name__}")
+        return list(grads)
+
+    def _rearrange(self) -> None:
+        """After options have been assigned."""
+        if self._changed == _RATE and self._lasting is not None:
+            for (group, _, _), options in zip(self._kinds, self._lasting.options, strict=True):
+                options["lr"] = self.param_groups[group].options["lr"]
+                options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
+            self._lasting.due = None
+        else:
+            self._lasting = None
+            if self._changed & self._SHAPING:
+                needs = [self._starts(group.options) for group in self.param_groups]
+                if needs != self._needs:
+                    self._become()
+        self._changed.clear()
+
+    def _settled(self, plan: Plan, without: list[int]) -> tuple[dict[Kind, float], dict[int, tuple[int, float]]]:
+        """The decay that kinds have saved up after a step; which arrays are behind by then, and what they have."""
+        saved = {kind: saved for kind, saved in zip(self._kinds, plan.saved, strict=False) if saved}
+        behind = self._behind.copy()
+        if plan.whose is not None:
+            behind = {i: (missed, plan.saved[plan.whose[i]]) for i, (missed, _) in behind.items()}
+        for i in without:
+            missed, own = self._behind.get(i) or (0, self._saved.get(self._kind_of[i], 0.0))
+            behind[i] = missed + 1, own
+        return saved, behind
+
+    def _what_follows(self, plan: Plan, without: list[int] | None) -> list[Due]:
+        """The proximal operators behind a step, which has not been taken yet."""
+        rates = [float(options["lr"]) for options in plan.options]
+        ways = enumerate(self._kind_numbers if plan.whose is None else plan.whose)
+        due = [(i, p, rates[way]) for i, way in ways if (p := plan.penalties[way]) is not None and rates[way] > 0]
+        if without is not None:
+            left_out = set(without)
+            return [one for one in due if one[0] not in left_out]
+        plan.due = due
+        return due
+
+    def _finish(self) -> None:
+        """What is due: an array and the note that it is done are written in one."""
+        due, own = self._due or [], self.__dict__
+        end = FINISHED if self._before is None else {"_done": len(due)}
+        for done in range(self._done, len(due)):
+            i, penalty, lr = due[done]
+            w = self._weights[i]
+            shrunk = (
+                penalty.prox(w, lr) if penalty._keeps_dtype else penalty.prox(w, lr, out=np.empty_like(w, subok=False))
+            )
+            commit([(w, shrunk)], [], [(own, end if done + 1 == len(due) else {"_done": done + 1})])
+        if self._before is not None:
+            own.update(_before=None, _collected=self._measured(*self._before))
+        if self._due is not None:
+            own.update(FINISHED)
+
+    def _measured(self, plan: Plan, before: list[Array]) -> tuple[float, int, float]:
+        """What the engine would say were these penalties its own."""
+        value, nonzeros, change = 0.0, 0, 0.0
+        for way, w, was in zip(plan.whose or self._kind_numbers, self._weights, before, strict=True):
+            options, penalty = plan.options[way], plan.penalties[way]
+            decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
+            value += options["l1"] * l1_norm(w) + decay / 2 * squared_l2_norm(w)
+            value += 0.0 if penalty is None else penalty.value(w)
+            nonzeros += int(np.count_nonzero(w))
+            change += squared_l2_norm(np.asarray(w - was))
+        return value, nonzeros, change
+
+    # --- saving and resuming ------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all but the weights.
+
+        Returns
+        -------
+        dict
+            "keys" of the arrays, by group; "steps" taken; "missed", of those that went without a gradient; decay "saved"
+            up for each; options of the "groups"; "states", for each array in order, None where its options need none.
+        """
+        if self._due is not None:
+            self._finish()
+        states = {name: [None if s is None else s.copy() for s in arrays] for name, arrays in self._states.items()}
+        return {
+            "keys": self._keys_by_group(),
+            "steps": self.steps,
+            "missed": {i: missed for i, (missed, _) in self._behind.items()},
+            "saved": [self._saved_by(i) for i in range(len(self._keys))],
+            "groups": [copy.deepcopy(group.options) for group in self.param_groups],
+            "states": {name: arrays for name, arrays in states.items() if any(s is not None for s in arrays)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state made by ``state_dict``: the next steps have the same bits.
+
+        Parameters
+        ----------
+        state : dict
+            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved" and
+            options that came later: those stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit; nothing has changed then.
+        """
+        where = f"{self._name}.load_state_dict"
+        require_kind(where, "state", state, Mapping)
+        required, later = {"steps", "missed", "groups", "states"}, {"keys", "saved"}
+        if not required <= state.keys() <= required | later:
+            raise ValueError(f"{where}: state must hold {sorted(required)}, got {sorted(map(str, state))}")
+        n = len(self._keys)
+        place = places(where, state["keys"], self._keys_by_group()) if "keys" in state else list(range(n))
+        steps = check.count(f"{where}: steps", state["steps"])
+        require_kind(where, "missed", state["missed"], Mapping)
+        head = f"{where}: missed"
+        missed = {check.count(head, i): check.count(head, m) for i, m in state["missed"].items()}
+        if not all(i < n and m <= steps for i, m in missed.items()):
+            raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
+        mine = [group.options for group in self.param_groups]
+        options = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
+        needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
+        needed = {name for need in needs for name in need}
+        states = loaded_states(where, state["states"], place, self._weights, self._STATES, needed)
+        for name, arrays in states.items():
+            for key, array, need in zip(self._keys, arrays, needs, strict=True):
+                if array is None and name in need:
+                    raise ValueError(f"{where}: {name} must have an array for {key!r}")
+        saved = loaded_savings(where, state.get("saved", [0.0] * n), place)
+        behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
+        self._become(
+            options=options,
+            steps=steps,
+            _behind=behind,
+            _saved={kind: saved[i] for i, kind in enumerate(self._kind_of) if i not in behind and saved[i]},
+            _states={name: laid_out(self._weights, arrays) for name, arrays in states.items()},
+            **FINISHED,
+        )
+
+    def _keys_by_group(self) -> list[list[Key]]:
+        keys: list[list[Key]] = [[] for _ in self.param_groups]
+        for key, (group, _, _) in zip(self._keys, self._kind_of, strict=True):
+            keys[group].append(key)
+        return keys
+
+    def __repr__(self) -> str:
+        arrays, groups = len(self._keys), len(self.param_groups)
+        return f"{self._name}({arrays} arrays in {groups} groups, {self.steps} steps)"

@@ -1,0 +1,101 @@
+"""States beside the weights: laid out in memory, and read from what ``state_dict`` saved."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern.optim.groups import Key, Options
+
+Array = NDArray[Any]
+SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}  # bytes of an element → 4 to 8 units in its last place
+
+
+def laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> list[Array | None]:
+    """A state for each of ``weights`` that has a start, of its shape and memory order, at lines of one piece of memory.
+
+    Large pieces lie on huge pages, which many small ones would not.
+    """
+    like = [None if start is None else np.empty_like(w, subok=False) for w, start in zip(weights, starts, strict=True)]
+    ends = np.cumsum([0, *(0 if a is None else -(-a.nbytes // 64) * 64 for a in like)])
+    memory = np.empty(ends[-1] + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
+    states: list[Array | None] = []
+    for a, offset, start in zip(like, ends[:-1], starts, strict=True):
+        if a is None or a.size == 0 or a.dtype.kind != "f":  # of which the engine says what is wrong
+            states.append(a)
+            continue
+        state: Array = np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
+        state[...] = start
+        states.append(state)
+    return states
+
+
+def require_kind(where: str, name: str, value: Any, kind: Any) -> None:
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        words = {Mapping: "a dict", list: "a list", np.ndarray: "an ndarray", type(None): "None"}
+        raise TypeError(f"{where}: {name} must be {' or '.join(words[k] for k in kinds)}, got {type(value).__name__}")
+
+
+def places(where: str, keys: Any, mine: list[list[Key]]) -> list[int]:
+    """Where in a state each array finds its own: by the keys of each group, there and here."""
+    require_kind(where, "keys", keys, list)
+    for ours, theirs in zip(mine, keys, strict=False):
+        require_kind(where, "keys", theirs, list)
+        if len(ours) != len(theirs) or set(ours) != set(theirs):
+            odd = min(set(ours) ^ set(theirs), key=str, default=None)
+            raise ValueError(f"{where}: groups must hold the arrays of this optimizer's, got a difference at {odd!r}")
+    flat = {key: i for i, key in enumerate(key for group in keys for key in group)}
+    order = [key for group in mine for key in group]
+    if flat.keys() != set(order):
+        raise ValueError(f"{where}: groups must hold the arrays of this optimizer's {len(mine)}")
+    return [flat[key] for key in order]
+
+
+def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[str]) -> list[Options]:
+    """The options of each group; those that are ``optional`` may be missing, and stay."""
+    require_kind(where, "groups", groups, list)
+    for theirs in groups:
+        require_kind(where, "groups", theirs, Mapping)
+    if len(groups) != len(mine) or not all(
+        ours.keys() - optional <= theirs.keys() <= ours.keys() for ours, theirs in zip(mine, groups, strict=True)
+    ):
+        raise ValueError(f"{where}: groups must have the options of this optimizer's {len(mine)}")
+    return [{**ours, **copy.deepcopy(dict(theirs))} for ours, theirs in zip(mine, groups, strict=True)]
+
+
+def loaded_states(
+    where: str, states: Any, place: list[int], weights: list[Array], names: Iterable[str], needed: set[str]
+) -> dict[str, list[Array | None]]:
+    """The states of each name in the order of ``weights``, of their shapes and dtypes."""
+    names = list(names)
+    require_kind(where, "states", states, Mapping)
+    if not needed <= states.keys() <= set(names):
+        raise ValueError(f"{where}: states must be {sorted(needed)}, got {sorted(map(str, states))}")
+    loaded: dict[str, list[Array | None]] = {}
+    for name in names:
+        theirs = states.get(name, [None] * len(place))
+        require_kind(where, name, theirs, list)
+        for array in theirs:
+            require_kind(where, name, array, (np.ndarray, type(None)))
+        if len(theirs) == len(place):
+            loaded[name] = [theirs[at] for at in place]
+        if name not in loaded or not all(
+            a is None or (a.shape, a.dtype) == (w.shape, w.dtype) for a, w in zip(loaded[name], weights, strict=True)
+        ):
+            raise ValueError(f"{where}: {name} must have the shapes and dtype of params")
+    return loaded
+
+
+def loaded_savings(where: str, saved: Any, place: list[int]) -> list[float]:
+    """The decay that each array has saved up."""
+    require_kind(where, "saved", saved, list)
+    most = max(SAVED_BELOW.values())
+    if len(saved) != len(place) or not all(isinstance(s, float) and 0 <= s < most for s in saved):
+        raise ValueError(f"{where}: saved must hold {len(place)} floats in [0, {most})")
+    return [saved[at] for at in place]

@@ -1,0 +1,162 @@
+"""Dropout with a mask that is a function of (seed, stream, element index) and is never stored.
+
+Srivastava et al., "Dropout", JMLR 15 (2014), in the inverted form: what is kept is divided by the
+probability of being kept. Decision i has the uniform number
+
+    U(i) = byte(i)·2⁻⁸ + tie(i)·2⁻⁴⁰
+
+where byte(i) is byte i of the Philox stream and tie(i) is word i mod 4 of block 2⁶³ + i div 4; it is kept
+where U(i) < K·2⁻⁴⁰ with K = round((1 − p)·2⁴⁰). So p is honoured to 2⁻⁴¹, the scale 2⁴⁰/K agrees with it, and
+the tie is needed only where the byte alone does not decide.
+
+Where several elements share a decision (a channel, a sample, what ``noise_shape`` says), decisions are counted in C
+order of the shape that has length 1 along the shared axes.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern import _checks as check
+from regkern.dropouts import Dropout as Native
+from regkern.dropouts.handles import Handle, KeepHandle, backward_with
+from regkern.reference._arrays import Array, store
+from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
+
+
+def _select(x: Array, keep: Any, scale: float, out: Array | None) -> Array:
+    with np.errstate(over="ignore"):  # Inf for a scale beyond the dtype
+        number = x.dtype.type(scale)
+    return store(np.multiply(x, number, out=np.zeros(x.shape, x.dtype), where=np.asarray(keep)), out)
+
+
+def dropout(
+    x: Array,
+    p: float,
+    *,
+    noise_shape: tuple[int | None, ...] | None = None,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """x·2⁴⁰/K where kept, +0.0 elsewhere; x itself, copied, if not training."""
+    noise = None if noise_shape is None else tuple(n or m for n, m in zip(noise_shape, x.shape, strict=True))
+    return drop("dropout", x, p, noise, rng, stream, training, out)
+
+
+def drop(
+    function: str,
+    x: Array,
+    p: float,
+    noise_shape: tuple[int, ...] | None,
+    rng: Any,
+    stream: int,
+    training: bool,
+    out: Array | None,
+    scale: float | None = None,
+) -> tuple[Array, DropoutMask]:
+    """One decision for each element of noise_shape, which is broadcast to the shape of x."""
+    if noise_shape == x.shape:
+        noise_shape = None
+    mask = DropoutMask(check.seed(function, rng), stream, x.shape, p if training else 0.0, noise_shape, scale)
+    return _select(x, np.asarray(mask), mask.scale, out), mask
+
+
+def decide_along(x: Array, *axes: int) -> tuple[int, ...]:
+    """The shape of decisions that differ along some axes only."""
+    along = {axis % x.ndim for axis in axes}
+    return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
+
+
+def feature_dropout(
+    x: Array,
+    p: float,
+    *,
+    axis: int = 1,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """One decision for each sample (axis 0) and channel."""
+    return drop("feature_dropout", x, p, decide_along(x, 0, axis), rng, stream, training, out)
+
+
+def drop_path(
+    x: Array,
+    p: float,
+    *,
+    scale_by_keep: bool = True,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """One decision for each sample (axis 0); scaled or not."""
+    scale = None if scale_by_keep else 1.0
+    return drop("drop_path", x, p, decide_along(x, 0), rng, stream, training, out, scale)
+
+
+def drop_connect(
+    w: Array,
+    p: float,
+    *,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """Dropout of weights."""
+    return drop("drop_connect", w, p, None, rng, stream, training, out)
+
+
+def drop_block(
+    x: Array,
+    p: float,
+    *,
+    block_size: int = 7,
+    axis: int = 1,
+    per_channel: bool = True,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropBlockMask]:
+    """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
+    rate = p if training else 0.0
+    mask = DropBlockMask(
+        check.seed("drop_block", rng), stream, x.shape, rate, operator.index(block_size), axis % x.ndim, per_channel
+    )
+    return dropout_backward(x, mask, out=out), mask
+
+
+def dropout_backward(
+    dy: Array,
+    mask: Handle | NDArray[Any],
+    *,
+    scale: float | None = None,
+    out: Array | None = None,
+) -> Array:
+    """The gradient: dy·scale where kept, +0.0 elsewhere; dy·factor for a Gaussian mask."""
+    if isinstance(mask, GaussianDropoutMask):
+        if mask.p == 0:
+            return store(dy.copy(), out)
+        return store((dy * mask._factors(dy.dtype)).astype(dy.dtype), out)
+    if isinstance(mask, KeepHandle):
+        return _select(dy, np.asarray(mask), mask.scale, out)  # type: ignore[attr-defined]
+    keep, factor = backward_with("dropout_backward", mask, dy, scale)
+    if keep.dtype == np.uint8:
+        keep = np.unpackbits(keep, count=dy.size, bitorder="little").astype(np.bool_).reshape(dy.shape)
+    return _select(dy, keep, factor, out)
+
+
+class Dropout(Native):
+    """Dropout as a layer: remembers the mask, and takes the next stream at each call."""
+
+    _forward = staticmethod(dropout)
+    _backward = staticmethod(dropout_backward)

@@ -1,0 +1,80 @@
+"""Dropout that puts something else than zeros: SELU's lower limit (Klambauer et al., 2017), or Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from regkern import _checks as check
+from regkern.dropouts.handles import ONE, keep_threshold
+from regkern.reference._arrays import Array, store
+from regkern.reference.dropouts.handles import DropoutMask, GaussianDropoutMask
+from regkern.reference.dropouts.kinds import decide_along, drop, dropout_backward
+
+ALPHA = -1.7580993408473766  # the lower limit of SELU, −λα
+
+
+def _alpha(
+    function: str,
+    x: Array,
+    p: float,
+    noise_shape: tuple[int, ...] | None,
+    rng: Any,
+    stream: int,
+    training: bool,
+    out: Array | None,
+) -> tuple[Array, DropoutMask]:
+    """a·x + b where kept, a·α + b elsewhere, with a and b that keep mean 0 and variance 1 what they are."""
+    q = keep_threshold(p if training else 0.0) / ONE
+    if q in (0, 1):
+        return drop(function, x, p, noise_shape, rng, stream, training, out, scale=1.0)
+    a = 1 / math.sqrt(q + ALPHA * ALPHA * q * (1 - q))
+    b = -a * (1 - q) * ALPHA
+    if noise_shape == x.shape:
+        noise_shape = None
+    mask = DropoutMask(check.seed(function, rng), stream, x.shape, p, noise_shape, scale=a)
+    number = x.dtype.type
+    return store(np.where(np.asarray(mask), x * number(a) + number(b), number(a * ALPHA + b)), out), mask
+
+
+def alpha_dropout(
+    x: Array,
+    p: float,
+    *,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """Dropout for SELU networks: what is dropped becomes SELU's lower limit, mean and variance stay."""
+    return _alpha("alpha_dropout", x, p, None, rng, stream, training, out)
+
+
+def feature_alpha_dropout(
+    x: Array,
+    p: float,
+    *,
+    axis: int = 1,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, DropoutMask]:
+    """alpha_dropout with one decision for each sample (axis 0) and channel."""
+    return _alpha("feature_alpha_dropout", x, p, decide_along(x, 0, axis), rng, stream, training, out)
+
+
+def gaussian_dropout(
+    x: Array,
+    p: float,
+    *,
+    rng: Any = None,
+    stream: int = 0,
+    training: bool = True,
+    out: Array | None = None,
+) -> tuple[Array, GaussianDropoutMask]:
+    """x·(1 + σ·normal) with σ = √(p / (1 − p)), the standard deviation of dropout's own factors."""
+    mask = GaussianDropoutMask(check.seed("gaussian_dropout", rng), stream, x.shape, p if training else 0.0)
+    return dropout_backward(x, mask, out=out), mask

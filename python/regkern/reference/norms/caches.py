@@ -1,0 +1,35 @@
+"""The fields of a cache can be set, and are arguments like others: what each must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from regkern import _checks as check
+from regkern.reference._arrays import Array
+
+
+def cached_array(function: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of a cache as a forward leaves it."""
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{function}: cache.{name} must be an ndarray without a mask, got {value!r}")
+    if value.dtype != dtype:
+        raise TypeError(f"{function}: cache.{name} must be {np.dtype(dtype)}, got {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{function}: cache.{name} must have shape {shape}, got {value.shape}")
+    return value
+
+
+def cached_input(function: str, x: Any, dy: Array) -> Array:
+    """The input that a cache holds, to which a gradient belongs."""
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{function}: cache.x must be an ndarray of float32 or float64, got {x!r}")
+    if x.shape != dy.shape:
+        raise ValueError(f"{function}: dy must have shape {x.shape}, got {dy.shape}")
+    return x
+
+
+def cached_axis(function: str, value: Any, shape: tuple[int, ...]) -> int:
+    """The axis of a cache, counted from the front."""
+    return check.axis(f"{function}: cache.axis", value, "x", shape)

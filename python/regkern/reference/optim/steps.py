@@ -1,0 +1,252 @@
+"""Weight decay, and optimizer steps with the penalty fused in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from regkern.reference._arrays import Array, store
+from regkern.reference.prox import prox_l1
+
+
+def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
+    """w·(1 − rate), the product taken in float64 and rounded once to w's dtype.
+
+    A factor rounded to float32 would be 19 % off at rate = 1e-7.
+    """
+    return store((w * np.float64(1.0 - rate)).astype(w.dtype), out)
+
+
+def _gradient(w: Array, grad: Array, weight_decay: float, decoupled: bool, maximize: bool) -> Array:
+    """The gradient that a rule works with: its sign turned to maximize, the coupled decay added."""
+    g = -grad if maximize else grad
+    return g if decoupled or weight_decay == 0 else g + w.dtype.type(weight_decay) * w
+
+
+def _descend(
+    w: Array,
+    step: Array,
+    lr: float,
+    weight_decay: float,
+    decoupled: bool,
+    l1: float,
+    root: Array | None = None,
+) -> None:
+    """w ← prox_l1(w − (step + lr·weight_decay·w), lr·l1), the threshold divided by ``root`` in a diagonal metric.
+
+    Step and decay are added before either meets w: a decay too small to change w alone still counts.
+    """
+    T = w.dtype.type
+    if decoupled and weight_decay != 0:
+        step = step + T(lr * weight_decay) * w
+    w[...] = w - step
+    if l1 != 0:
+        if root is None:
+            prox_l1(w, lr * l1, out=w)
+        else:
+            prox_l1(w, 1.0, weights=T(lr * l1) / root, out=w)
+
+
+def sgd_step(
+    w: Array,
+    grad: Array,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    buffer: Array | None = None,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    l1: float = 0.0,
+) -> None:
+    """One step of SGD, in place::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    buffer ← momentum·buffer + (1 − dampening)·g
+    d ← g + momentum·buffer  if nesterov,  else buffer   (g itself without a buffer)
+    w ← prox_l1(w − (lr·d + lr·weight_decay·w), lr·l1)   (decoupled)
+    """
+    T = w.dtype.type
+    d = g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    if buffer is not None:
+        buffer[...] = T(momentum) * buffer + T(1 - dampening) * g
+        d = g + T(momentum) * buffer if nesterov else buffer
+    _descend(w, T(lr) * d, lr, weight_decay, decoupled, l1)
+
+
+def adam_step(
+    w: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    max_exp_avg_sq: Array | None = None,
+    maximize: bool = False,
+    l1: float = 0.0,
+    metric: str = "euclidean",
+) -> None:
+    """One step of Adam or AdamW, in place (Kingma and Ba 2015; Loshchilov and Hutter 2019)::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    exp_avg ← exp_avg + (1 − β₁)·(g − exp_avg)
+    exp_avg_sq ← β₂·exp_avg_sq + (1 − β₂)·g²
+    r ← √exp_avg_sq / √(1 − β₂ᵗ) + eps       (of the largest exp_avg_sq so far for amsgrad)
+    w ← prox_l1(w − (lr/(1 − β₁ᵗ)·exp_avg/r + lr·weight_decay·w), lr·l1 or lr·l1/r)
+    """
+    T = w.dtype.type
+    beta1, beta2 = betas
+    g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    exp_avg[...] = exp_avg + T(1 - beta1) * (g - exp_avg)
+    exp_avg_sq[...] = T(beta2) * exp_avg_sq + T(1 - beta2) * g * g
+    second = exp_avg_sq
+    if max_exp_avg_sq is not None:
+        second = np.maximum(exp_avg_sq, max_exp_avg_sq, out=max_exp_avg_sq)
+    root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + T(eps)
+    update = T(lr / (1 - math.pow(beta1, step))) * (exp_avg / root)
+    _descend(w, update, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+
+
+def adagrad_step(
+    w: Array,
+    grad: Array,
+    square_sum: Array,
+    *,
+    lr: float,
+    eps: float = 1e-10,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    l1: float = 0.0,
+    metric: str = "euclidean",
+) -> None:
+    """One step of Adagrad, in place (Duchi, Hazan and Singer 2011)::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    square_sum ← square_sum + g²
+    r ← √square_sum + eps
+    w ← prox_l1(w − (lr·g/r + lr·weight_decay·w), lr·l1 or lr·l1/r)
+    """
+    T = w.dtype.type
+    g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    square_sum[...] = square_sum + g * g
+    root = np.sqrt(square_sum) + T(eps)
+    _descend(w, T(lr) * (g / root), lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+
+
+def rmsprop_step(
+    w: Array,
+    grad: Array,
+    square_avg: Array,
+    *,
+    lr: float,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    buffer: Array | None = None,
+    grad_avg: Array | None = None,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    l1: float = 0.0,
+    metric: str = "euclidean",
+) -> None:
+    """One step of RMSprop, in place (Hinton 2012; centered: Graves 2013)::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    square_avg ← α·square_avg + (1 − α)·g²
+    grad_avg ← grad_avg + (1 − α)·(g − grad_avg)         (centered)
+    r ← √max(square_avg − grad_avg², 0) + eps            (√square_avg + eps if not centered)
+    buffer ← momentum·buffer + g/r
+    w ← prox_l1(w − (lr·buffer + lr·weight_decay·w), lr·l1 or lr·l1/r)   (g/r without a buffer)
+    """
+    T = w.dtype.type
+    g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    square_avg[...] = T(alpha) * square_avg + T(1 - alpha) * g * g
+    variance = square_avg
+    if grad_avg is not None:
+        grad_avg[...] = grad_avg + T(1 - alpha) * (g - grad_avg)
+        variance = square_avg - grad_avg * grad_avg
+        variance = np.where(variance < 0, T(0), variance)
+    root = np.sqrt(variance) + T(eps)
+    d = g / root
+    if buffer is not None:
+        buffer[...] = T(momentum) * buffer + d
+        d = buffer
+    _descend(w, T(lr) * d, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+
+
+def ftrl_step(
+    w: Array,
+    grad: Array,
+    z: Array,
+    n: Array,
+    *,
+    lr: float,
+    beta: float = 1.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    l2_convention: str = "paper",
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> None:
+    """One step of FTRL-proximal, in place (McMahan et al. 2013, algorithm 1)::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    σ ← g² / (lr·(√(n + g²) + √n)),  0 where n and g are
+    n ← n + g²
+    z ← z + (g − σ·w + weight_decay·w)       (decoupled)
+    w ← prox_l1(−z, l1) / ((beta + √n)/lr + l2),  0 where the divisor is;  2·l2 by Keras' convention
+
+    The paper's σ = (√(n + g²) − √n)/lr cancels: in float32 it is 0 at n = 1e4, g = 1e-2.
+    """
+    T = w.dtype.type
+    g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    before = np.sqrt(n)
+    n[...] = n + g * g
+    root = np.sqrt(n)
+    both = T(lr) * (root + before)
+    sigma = np.where(both == 0, T(0), g * g / both)
+    push = g - sigma * w
+    if decoupled and weight_decay != 0:
+        push = push + T(weight_decay) * w
+    z[...] = z + push
+    curvature = (T(beta) + root) / T(lr) + T(2 * l2 if l2_convention == "keras" else l2)
+    best = prox_l1(np.asarray(-z), l1) / curvature + T(0)
+    w[...] = np.where(curvature == 0, T(0), best)
+
+
+def lion_step(
+    w: Array,
+    grad: Array,
+    exp_avg: Array,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.99),
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    l1: float = 0.0,
+) -> None:
+    """One step of Lion, in place (Chen et al. 2023, algorithm 2)::
+
+    g ← ±grad + weight_decay·w               (coupled)
+    c ← β₁·exp_avg + (1 − β₁)·g
+    exp_avg ← β₂·exp_avg + (1 − β₂)·g
+    w ← prox_l1(w − (lr·sign(c) + lr·weight_decay·w), lr·l1)
+    """
+    T = w.dtype.type
+    beta1, beta2 = betas
+    g = _gradient(w, grad, weight_decay, decoupled, maximize)
+    c = T(beta1) * exp_avg + T(1 - beta1) * g
+    exp_avg[...] = T(beta2) * exp_avg + T(1 - beta2) * g
+    _descend(w, T(lr) * np.sign(c), lr, weight_decay, decoupled, l1)
