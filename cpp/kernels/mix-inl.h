@@ -7,7 +7,7 @@
 #define REGKERN_KERNELS_MIX_INL_H_
 #endif
 
-#include "kernels/augment_rows-inl.h"
+#include "kernels/augment/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -1,12 +1,12 @@
 #include "regkern/augment.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "core/augment_draws.cc"
+#define HWY_TARGET_INCLUDE "core/augment/draws.cc"
 #include "hwy/foreach_target.h"
 
 #include "core/dispatch.h"
 #include "core/threading.h"
-#include "kernels/augment_draws-inl.h"
+#include "kernels/augment/draws-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -1,13 +1,13 @@
-#include "kernels/augment_geometry.h"
+#include "kernels/augment/geometry.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "core/augment_geometry.cc"
+#define HWY_TARGET_INCLUDE "core/augment/geometry.cc"
 #include "hwy/foreach_target.h"
 
 #include "core/dispatch.h"
-#include "kernels/augment_geometry-inl.h"
-#include "kernels/augment_resize-inl.h"
-#include "kernels/augment_warp-inl.h"
+#include "kernels/augment/geometry-inl.h"
+#include "kernels/augment/resize-inl.h"
+#include "kernels/augment/warp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -11,7 +11,7 @@
 #include <memory>
 #include <utility>
 
-#include "kernels/augment_geometry.h"
+#include "kernels/augment/geometry.h"
 #include "regkern/augment.h"
 
 namespace regkern::augment {

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/augment_maps.h"
-#include "kernels/augment.h"
+#include "core/augment/maps.h"
+#include "kernels/augment/pictures.h"
 #include "regkern/augment.h"
 
 namespace regkern::augment {
@@ -48,6 +48,11 @@ bool is_interleaved(const Picture<T>& p) {
 template <class A, class B>
 bool alike(const Picture<A>& a, const Picture<B>& b) {
   return a.channels == 1 ? a.pixel_stride == b.pixel_stride : is_interleaved(a) == is_interleaved(b);
+}
+
+template <class T>
+Picture<const T> as_const(const Picture<T>& p) {
+  return {p.data, p.height, p.width, p.channels, p.row_stride, p.pixel_stride, p.channel_stride};
 }
 
 template <class T>

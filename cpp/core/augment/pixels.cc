@@ -1,7 +1,7 @@
-#include "kernels/augment_pixels.h"
+#include "kernels/augment/pixels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "core/augment_pixels.cc"
+#define HWY_TARGET_INCLUDE "core/augment/pixels.cc"
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
@@ -9,9 +9,9 @@
 #include <cstring>
 
 #include "core/dispatch.h"
-#include "kernels/augment_filters-inl.h"
-#include "kernels/augment_pixels-inl.h"
-#include "kernels/augment_statistics-inl.h"
+#include "kernels/augment/filters-inl.h"
+#include "kernels/augment/pixels-inl.h"
+#include "kernels/augment/statistics-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -10,17 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "core/augment_maps.h"
-#include "core/augment_resize.h"
+#include "core/augment/maps.h"
+#include "core/augment/resize.h"
 #include "core/streaming.h"
 #include "core/threading.h"
-#include "kernels/augment_pixels.h"
+#include "kernels/augment/pixels.h"
 #include "regkern/augment.h"
-#include "regkern/random.h"
 
 namespace regkern::augment {
-
-constexpr std::ptrdiff_t kTileBytes = 16 << 10;  // of rows that pixel steps pass over, one after the other
 
 struct Prepared {
   const Step* step;
@@ -36,22 +33,11 @@ struct Prepared {
   }
 };
 
-// One pixel step, ready to be applied to rows.
-struct PixelStep {
-  Op op;  // kTable for all that became a table
-  const Prepared* prepared;
-  const double* parameters;
-  std::uint8_t* tables;  // kTable, kEqualize
-  std::ptrdiff_t table_channels;
-  double mean;              // kContrast
-  const float *low, *high;  // kAutocontrast
-  Stream stream;
-};
-
 inline bool changes_size(Op op) {
   return op == Op::kRotate90 || op == Op::kCrop || op == Op::kWarp || op == Op::kResize;
 }
 
+// The steps with what they need of each image on the way, the room that the largest needs, and the team.
 struct Program {
   Program(const Images& images, std::span<const Step> steps) : x(images) {
     Size size{x.height, x.width};

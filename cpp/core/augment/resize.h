@@ -9,9 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/augment_maps.h"
-#include "core/augment_pictures.h"
-#include "kernels/augment_geometry.h"
+#include "core/augment/maps.h"
+#include "core/augment/pictures.h"
+#include "kernels/augment/geometry.h"
 
 namespace regkern::augment {
 

@@ -7,8 +7,8 @@
 #define REGKERN_KERNELS_AUGMENT_GEOMETRY_INL_H_
 #endif
 
-#include "kernels/augment_geometry.h"
-#include "kernels/augment_rows-inl.h"
+#include "kernels/augment/geometry.h"
+#include "kernels/augment/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -1,8 +1,8 @@
 // What the kernels of augmentation and the machine that runs them share: rows of pixels, and tables of
 // functions.
 
-#ifndef REGKERN_KERNELS_AUGMENT_H_
-#define REGKERN_KERNELS_AUGMENT_H_
+#ifndef REGKERN_KERNELS_AUGMENT_PICTURES_H_
+#define REGKERN_KERNELS_AUGMENT_PICTURES_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -41,4 +41,4 @@ struct Streaming {
 
 }  // namespace regkern::augment
 
-#endif  // REGKERN_KERNELS_AUGMENT_H_
+#endif  // REGKERN_KERNELS_AUGMENT_PICTURES_H_

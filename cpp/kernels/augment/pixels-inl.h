@@ -7,8 +7,8 @@
 #define REGKERN_KERNELS_AUGMENT_PIXELS_INL_H_
 #endif
 
-#include "kernels/augment_pixels.h"
-#include "kernels/augment_rows-inl.h"
+#include "kernels/augment/pixels.h"
+#include "kernels/augment/rows-inl.h"
 #include "kernels/byte_table-inl.h"
 #include "kernels/random-inl.h"
 

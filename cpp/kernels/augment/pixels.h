@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/augment.h"
+#include "kernels/augment/pictures.h"
 #include "regkern/augment.h"
 #include "regkern/random.h"
 

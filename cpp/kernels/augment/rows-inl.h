@@ -7,7 +7,7 @@
 #define REGKERN_KERNELS_AUGMENT_ROWS_INL_H_
 #endif
 
-#include "kernels/augment.h"
+#include "kernels/augment/pictures.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();

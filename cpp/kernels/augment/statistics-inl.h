@@ -7,7 +7,7 @@
 #define REGKERN_KERNELS_AUGMENT_STATISTICS_INL_H_
 #endif
 
-#include "kernels/augment_pixels-inl.h"
+#include "kernels/augment/pixels-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -12,7 +12,7 @@
 #define REGKERN_KERNELS_AUGMENT_WARP_INL_H_
 #endif
 
-#include "kernels/augment_geometry-inl.h"
+#include "kernels/augment/geometry-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/augment_pixels.h"
+#include "kernels/augment/pixels.h"
 #include "regkern/random.h"
 #include "regkern/runtime.h"
 
