@@ -16,23 +16,13 @@
 
 #include "kernels/augment/pixels.h"
 #include "regkern/random.h"
-#include "regkern/runtime.h"
+#include "tests/common.h"
 
 namespace {
 
 using namespace regkern::augment;
 using regkern::Stream;
-
-template <class Body>
-void for_isas(Body&& body) {
-  const std::string before = regkern::isa();
-  for (const std::string& name : regkern::isas()) {
-    ASSERT_TRUE(regkern::set_isa(name));
-    SCOPED_TRACE(name);
-    body();
-  }
-  regkern::set_isa(before);
-}
+using regkern::tests::for_isas;
 
 constexpr std::ptrdiff_t kGap = 7;  // elements between rows or planes
 
