@@ -31,8 +31,7 @@ struct Arg {
 [[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
 [[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
 
-// --- numbers
-// ---------------------------------------------------------------------------------------------------
+// --- numbers --------------------------------------------------------------------------------------------
 
 double real(Arg arg, py::handle value);                // any real number but bool
 double nonnegative(Arg arg, py::handle value);         // >= 0, may be Inf
@@ -43,8 +42,7 @@ bool flag(Arg arg, py::handle value);                  // True or False
 std::int64_t integer(Arg arg, py::handle value);
 std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 
-// --- arrays
-// ----------------------------------------------------------------------------------------------------
+// --- arrays ---------------------------------------------------------------------------------------------
 
 // The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.
 std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::size_t item);
