@@ -1,3 +1,5 @@
+// The numbers that the samples of a batch draw; threads share the samples.
+
 #include "regkern/augment.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,7 +15,7 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 using DrawRows = void (*)(uint64_t seed, const uint64_t* index, size_t n, size_t count, double* u);
-DrawRows draws_table() { return &draw_rows; }
+DrawRows draws_table() { return &augment::draw_rows; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern

@@ -1,3 +1,5 @@
+// The kernels that move pixels, one table a pixel type. The machine, which calls them, cuts the work.
+
 #include "kernels/augment/geometry.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,13 +15,22 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-template <class T>
-constexpr augment::GeometryTable<T> kGeometryTable = {&gather_rows<T>, &warp_rows<T>,      &resize_across,
-                                                      &resize_down,    &normalize_rows<T>, &copy_rows<T>,
-                                                      &finish_stream};
+namespace augment {
 
-const augment::GeometryTable<uint8_t>& geometry_table_u8() { return kGeometryTable<uint8_t>; }
-const augment::GeometryTable<float>& geometry_table_f32() { return kGeometryTable<float>; }
+template <class T>
+constexpr GeometryTable<T> kGeometryTable = {.gather = &gather_rows<T>,
+                                             .warp = &warp_rows<T>,
+                                             .resize_across = &resize_across,
+                                             .resize_down = &resize_down,
+                                             .normalize = &normalize_rows<T>,
+                                             .copy = &copy_rows<T>};
+
+}  // namespace augment
+
+const regkern::augment::GeometryTable<uint8_t>& geometry_table_u8() {
+  return augment::kGeometryTable<uint8_t>;
+}
+const regkern::augment::GeometryTable<float>& geometry_table_f32() { return augment::kGeometryTable<float>; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern

@@ -16,6 +16,7 @@
 #include "core/augment/pixel_steps.h"
 #include "core/augment/placement.h"
 #include "core/augment/program.h"
+#include "core/streaming.h"
 #include "core/threading.h"
 #include "kernels/augment/geometry.h"
 #include "kernels/augment/pictures.h"
@@ -321,7 +322,7 @@ void run(const Images& x, std::span<const Step> steps, const Images& y) {
                               for (std::size_t i = begin; i < end; ++i) {
                                 workers[part].run(static_cast<std::ptrdiff_t>(i));
                               }
-                              geometry_table<float>().finish_stream(program.stream);
+                              finish_stream(program.stream);
                             });
 }
 

@@ -1,3 +1,6 @@
+// The kernels that change pixels, one table a pixel type, and lookup tables and taps, which are made by
+// plain loops. The machine, which calls them, cuts the work.
+
 #include "kernels/augment/pixels.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -17,16 +20,37 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-constexpr augment::PixelTable<uint8_t> kBytePixels = {
-    &byte_look_up, &look_up_rows,       &point<uint8_t>, nullptr,
-    nullptr,       &noise<uint8_t>,     &erase<uint8_t>, &byte_mean_luma,
-    &byte_min_max, &histogram<uint8_t>, &blur<uint8_t>,  &sharpness<uint8_t>};
-constexpr augment::PixelTable<float> kFloatPixels = {
-    &float_look_up, nullptr,          &point<float>,  &contrast,         &autocontrast, &noise<float>,
-    &erase<float>,  &float_mean_luma, &float_min_max, &histogram<float>, &blur<float>,  &sharpness<float>};
+namespace augment {
 
-const augment::PixelTable<uint8_t>& byte_pixels() { return kBytePixels; }
-const augment::PixelTable<float>& float_pixels() { return kFloatPixels; }
+constexpr PixelTable<uint8_t> kBytePixels = {.look_up = &byte_look_up,
+                                             .look_up_rows = &look_up_rows,
+                                             .point = &point<uint8_t>,
+                                             .contrast = nullptr,
+                                             .autocontrast = nullptr,
+                                             .noise = &noise<uint8_t>,
+                                             .erase = &erase<uint8_t>,
+                                             .mean_luma = &byte_mean_luma,
+                                             .min_max = &byte_min_max,
+                                             .histogram = &histogram<uint8_t>,
+                                             .blur = &blur<uint8_t>,
+                                             .sharpness = &sharpness<uint8_t>};
+constexpr PixelTable<float> kFloatPixels = {.look_up = &float_look_up,
+                                            .look_up_rows = nullptr,
+                                            .point = &point<float>,
+                                            .contrast = &contrast,
+                                            .autocontrast = &autocontrast,
+                                            .noise = &noise<float>,
+                                            .erase = &erase<float>,
+                                            .mean_luma = &float_mean_luma,
+                                            .min_max = &float_min_max,
+                                            .histogram = &histogram<float>,
+                                            .blur = &blur<float>,
+                                            .sharpness = &sharpness<float>};
+
+}  // namespace augment
+
+const regkern::augment::PixelTable<uint8_t>& byte_pixels() { return augment::kBytePixels; }
+const regkern::augment::PixelTable<float>& float_pixels() { return augment::kFloatPixels; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern

@@ -12,6 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
+
+using random::fraction;
 
 // u[i·count + j]: element j of uniform<double> of stream index[i].
 inline void draw_rows(uint64_t seed, const uint64_t* index, size_t n, size_t count, double* u) {
@@ -49,6 +52,7 @@ inline void draw_rows(uint64_t seed, const uint64_t* index, size_t n, size_t cou
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

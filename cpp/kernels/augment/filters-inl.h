@@ -12,6 +12,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
 // --- blur ------------------------------------------------------------------------------------------------
 
@@ -84,8 +85,8 @@ HWY_INLINE void weigh(T* y, size_t n, const float* taps, ptrdiff_t count, Restar
   }
 }
 
-// The horizontal pass over a run of `width` pixels of `channels` interleaved channels. wide: (width + kx −
-// 1)·channels floats.
+// The horizontal pass over a run of `width` pixels of `channels` interleaved channels. wide:
+// (width + kx − 1)·channels floats.
 template <class T>
 HWY_INLINE void blur_run(const T* x, float* y, ptrdiff_t width, ptrdiff_t channels, const float* taps,
                          ptrdiff_t kx, float* wide) {
@@ -213,6 +214,7 @@ void sharpness(Picture<const T> x, Picture<T> out, double factor) {
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -13,10 +13,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
-using augment::Axis;
-using augment::kOutside;
-using augment::Maps;
+using regkern::augment::Axis;
+using regkern::augment::GeometryTable;
+using regkern::augment::kOutside;
+using regkern::augment::Maps;
 
 using Block8 = hn::Full128<uint8_t>;
 using Block32 = hn::Full128<float>;
@@ -228,58 +230,59 @@ inline void shift_plane(const uint8_t* x, const Maps& maps, ptrdiff_t size, cons
   for (ptrdiff_t r = end; r < height; ++r) line.row(out + r * stride);
 }
 
-// Rows y … y + height of a plane, neither swapped nor with anything but the fill beyond the run of columns.
+// Rows y … y + out.height of a plane, neither swapped nor with anything but the fill beyond the run of
+// columns.
 template <size_t kBytes>
-void crop_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const Pixels<kBytes>& pixels,
-                const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride) {
+void crop_plane(Plane<const uint8_t> x, const Maps& maps, const Pixels<kBytes>& pixels, const uint8_t* fill,
+                ptrdiff_t y, Plane<uint8_t> out) {
   const Axis& columns = maps.columns;
   const auto size = static_cast<ptrdiff_t>(pixels.size());
   const FillLine line(pixels, fill, static_cast<size_t>(columns.length));
-  const bool dense = x_stride == out_stride && out_stride == columns.length * size;
+  const bool dense = x.stride == out.stride && out.stride == columns.length * size;
   if (dense && columns.step == 1 && maps.rows.step == 1 && only_outside(maps.rows)) {
-    return shift_plane(x, maps, size, line, y, height, out);
+    return shift_plane(x.data, maps, size, line, y, out.height, out.data);
   }
   const auto left = static_cast<size_t>(columns.begin * size),
              right = static_cast<size_t>(columns.end * size);
   const bool bordered = !columns.is_run();
-  for (ptrdiff_t r = 0; r < height; ++r) {
-    uint8_t* const to = out + r * out_stride;
+  for (ptrdiff_t r = 0; r < out.height; ++r) {
+    uint8_t* const to = out.data + r * out.stride;
     const ptrdiff_t source = from(maps.rows, y + r);
     if (source == kOutside) {
       line.row(to);
       continue;
     }
     if (bordered) line.sides(to, left, right);
-    move_run(x, x_stride, x + source * x_stride, maps, pixels, y + r, to);
+    move_run(x.data, x.stride, x.data + source * x.stride, maps, pixels, y + r, to);
   }
 }
 
-// One plane of pixels: rows y … y + height of the output.
+// One plane of pixels: rows y … y + out.height of the output.
 template <size_t kBytes>
-void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const Pixels<kBytes>& pixels,
-                  const uint8_t* fill, ptrdiff_t y, ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride) {
+void gather_plane(Plane<const uint8_t> x, const Maps& maps, const Pixels<kBytes>& pixels, const uint8_t* fill,
+                  ptrdiff_t y, Plane<uint8_t> out) {
   const Axis& columns = maps.columns;
   const auto size = static_cast<ptrdiff_t>(pixels.size());
   const bool is_short = columns.length * size <= static_cast<ptrdiff_t>(FillLine::kMost);
   if (fill != nullptr && is_short && !maps.swapped && only_outside(columns)) {
-    return crop_plane(x, x_stride, maps, pixels, fill, y, height, out, out_stride);
+    return crop_plane(x, maps, pixels, fill, y, out);
   }
-  for (ptrdiff_t r = 0; r < height; ++r) {
-    uint8_t* const to = out + r * out_stride;
+  for (ptrdiff_t r = 0; r < out.height; ++r) {
+    uint8_t* const to = out.data + r * out.stride;
     const ptrdiff_t source = from(maps.rows, y + r);
     if (source == kOutside) {
       fill_pixels(pixels, fill, to, static_cast<size_t>(columns.length));
       continue;
     }
     if (maps.swapped) {
-      const uint8_t* const line = x + source * size;
+      const uint8_t* const line = x.data + source * size;
       for (ptrdiff_t j = 0; j < columns.length; ++j) {
         const ptrdiff_t c = from(columns, j);
-        pixels.move(c == kOutside ? fill : line + c * x_stride, to + j * size);
+        pixels.move(c == kOutside ? fill : line + c * x.stride, to + j * size);
       }
       continue;
     }
-    const uint8_t* const line = x + source * x_stride;
+    const uint8_t* const line = x.data + source * x.stride;
     const auto one_by_one = [&](ptrdiff_t begin, ptrdiff_t end) HWY_ATTR {
       for (ptrdiff_t j = begin; j < end; ++j) {
         const ptrdiff_t c = columns.map[j];
@@ -287,7 +290,7 @@ void gather_plane(const uint8_t* x, ptrdiff_t x_stride, const Maps& maps, const 
       }
     };
     one_by_one(0, columns.begin);
-    move_run(x, x_stride, line, maps, pixels, y + r, to);
+    move_run(x.data, x.stride, line, maps, pixels, y + r, to);
     one_by_one(columns.end, columns.length);
   }
 }
@@ -298,8 +301,12 @@ template <class T, class Body>
 HWY_INLINE void for_planes_of_bytes(Picture<const T> x, const T* fill, Picture<T> out, Body body) {
   const auto plane = [&](const T* from, const T* value, T* to, size_t elements) HWY_ATTR {
     const auto run = [&](auto pixels) HWY_ATTR {
-      body(reinterpret_cast<const uint8_t*>(from), reinterpret_cast<const uint8_t*>(value),
-           reinterpret_cast<uint8_t*>(to), pixels);
+      constexpr ptrdiff_t kSize = sizeof(T);
+      body(Plane<const uint8_t>{reinterpret_cast<const uint8_t*>(from), x.row_stride * kSize, x.width,
+                                x.height},
+           reinterpret_cast<const uint8_t*>(value),
+           Plane<uint8_t>{reinterpret_cast<uint8_t*>(to), out.row_stride * kSize, out.width, out.height},
+           pixels);
     };
     const size_t bytes = elements * sizeof(T);
     switch (bytes) {
@@ -324,12 +331,9 @@ HWY_INLINE void for_planes_of_bytes(Picture<const T> x, const T* fill, Picture<T
 
 template <class T>
 void gather_rows(Picture<const T> x, const Maps& maps, const T* fill, ptrdiff_t y, Picture<T> out) {
-  constexpr ptrdiff_t kSize = sizeof(T);
-  for_planes_of_bytes(x, fill, out,
-                      [&](const uint8_t* from, const uint8_t* value, uint8_t* to, auto pixels) HWY_ATTR {
-                        gather_plane(from, x.row_stride * kSize, maps, pixels, value, y, out.height, to,
-                                     out.row_stride * kSize);
-                      });
+  for_planes_of_bytes(x, fill, out, [&](auto from, const uint8_t* value, auto to, auto pixels) HWY_ATTR {
+    gather_plane(from, maps, pixels, value, y, to);
+  });
 }
 
 // --- layouts ---
@@ -598,6 +602,7 @@ void normalize_rows(Picture<const T> x, const float* scale, const float* bias, P
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

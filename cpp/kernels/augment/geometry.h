@@ -84,7 +84,6 @@ struct GeometryTable {
                     Streaming streaming);
   // out = x, of any strides.
   void (*copy)(Picture<const T> x, Picture<T> out, Streaming streaming);
-  void (*finish_stream)(bool stream);
 };
 
 // That of the instruction set in use.

@@ -15,14 +15,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
-using augment::FillMode;
-using augment::Op;
+using random::kRandomChunk;
+using random::minus_log_of;
+using random::RandomBits;
+using regkern::augment::FillMode;
+using regkern::augment::kLevels;
+using regkern::augment::kMaxPermuted;
+using regkern::augment::Op;
+using regkern::augment::PixelTable;
 
 // --- tables ----------------------------------------------------------------------------------------------
 
 HWY_INLINE const uint8_t* table_of(const uint8_t* tables, ptrdiff_t table_channels, ptrdiff_t channel) {
-  return tables + (table_channels == 1 ? 0 : channel * augment::kLevels);
+  return tables + (table_channels == 1 ? 0 : channel * kLevels);
 }
 
 // Bytes of an interleaved row, of which the first is one of channel 0.
@@ -80,7 +87,7 @@ inline void float_look_up(Row<float> row, const uint8_t* tables, ptrdiff_t table
   if (channels > kPiece) {
     for (size_t i = 0; i < static_cast<size_t>(row.width * row.channels); ++i) {
       to_levels(row.data + i, 1, levels);
-      levels[0] = tables[i % channels * augment::kLevels + levels[0]];
+      levels[0] = tables[i % channels * kLevels + levels[0]];
       from_levels(row.data + i, 1);
     }
     return;
@@ -315,8 +322,8 @@ HWY_INLINE void hue(const Row<T>& row, double shift) {
 
 template <class T>
 HWY_INLINE void permute(const Row<T>& row, const double* from) {
-  ptrdiff_t source[augment::kMaxPermuted];
-  T pixel[augment::kMaxPermuted];
+  ptrdiff_t source[kMaxPermuted];
+  T pixel[kMaxPermuted];
   const ptrdiff_t channels = row.channels;
   for (ptrdiff_t c = 0; c < channels; ++c) source[c] = static_cast<ptrdiff_t>(from[c]);
   ptrdiff_t x = 0;
@@ -539,6 +546,7 @@ void erase(Picture<T> x, ptrdiff_t y, const double* box, FillMode mode, const do
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -33,11 +33,11 @@ struct PixelTable {
   void (*point)(Op op, Row<T> row, const double* parameters);
   // Float only, nullptr for bytes, which have tables. factor·row + (1 − factor)·mean, clamped to [0, 1].
   void (*contrast)(Row<T> row, double factor, double mean);
-  // (row − low) / (high − low) with the numbers of each channel, clamped to [0, 1]; a channel with low ==
-  // high is only clamped.
+  // (row − low) / (high − low) with the numbers of each channel, clamped to [0, 1]; a channel with
+  // low == high is only clamped.
   void (*autocontrast)(Row<T> row, const T* low, const T* high);
-  // The row's first pixel is the one whose channel 0 takes number `first` of the stream. `clip`: float to [0,
-  // 1].
+  // The row's first pixel is the one whose channel 0 takes number `first` of the stream. `clip`: float to
+  // [0, 1].
   void (*noise)(Row<T> row, Stream source, std::uint64_t first, double mean, double sigma, bool clip);
   // `rows` are rows y … of an image of their width; box = {top, left, height, width} of the image, whole
   // numbers, clipped to it. No fill: 0.

@@ -12,8 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
-using augment::Taps;
+using regkern::augment::Taps;
 
 // Sums of two neighbours' products each.
 template <class DI16, class V16>
@@ -220,6 +221,7 @@ inline void resize_down(const float* const* rows, const float* weights, ptrdiff_
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

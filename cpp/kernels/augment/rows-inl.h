@@ -13,10 +13,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
-using augment::Picture;
-using augment::Row;
-using augment::Streaming;
+using regkern::augment::Picture;
+using regkern::augment::Row;
+using regkern::augment::Streaming;
+
+// One plane of an image, or all of them where pixels are interleaved: rows of `width` pixels, `stride`
+// elements from one row to the next.
+template <class T>
+struct Plane {
+  T* data;
+  ptrdiff_t stride, width, height;
+};
 
 // Memory that does not overlap. memcpy is a dear call for the row of a small image, and slow for one whose
 // place in a line changes: so only what is long goes there.
@@ -172,6 +181,7 @@ HWY_INLINE void for_runs(const Row<T>& row, Body body) {
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -12,6 +12,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
 // The same image as one row, if its rows follow one another.
 template <class T>
@@ -235,7 +236,7 @@ inline void float_min_max(Picture<const float> image, const uint8_t*, ptrdiff_t,
 // take turns.
 constexpr size_t kCountSets = 4, kCountedTogether = 4;
 struct LevelCounts {
-  uint32_t of[kCountSets][kCountedTogether][augment::kLevels];
+  uint32_t of[kCountSets][kCountedTogether][kLevels];
 };
 
 template <size_t kChannels>
@@ -255,22 +256,22 @@ template <class T>
 void histogram(Picture<const T> x, uint32_t* counts) {
   const auto channels = static_cast<size_t>(x.channels);
   const size_t together = interleaved(row_of(x, 0)) ? channels : 1;
-  memset(counts, 0, channels * augment::kLevels * sizeof(uint32_t));
+  memset(counts, 0, channels * kLevels * sizeof(uint32_t));
   if (together > kCountedTogether) {
     return for_levels(x, nullptr, 1, [&](ptrdiff_t first, const uint8_t* p, size_t n) HWY_ATTR {
       auto c = static_cast<size_t>(first);
       for (size_t i = 0; i < n; ++i, c = c + 1 == channels ? 0 : c + 1) {
-        ++counts[c * augment::kLevels + p[i]];
+        ++counts[c * kLevels + p[i]];
       }
     });
   }
   LevelCounts sets = {};
   ptrdiff_t counted = 0;  // the channel, or the first of those together
   const auto flush = [&] {
-    uint32_t* const to = counts + counted * augment::kLevels;
+    uint32_t* const to = counts + counted * kLevels;
     for (size_t s = 0; s < kCountSets; ++s) {
       const uint32_t* const from = sets.of[s][0];
-      for (size_t i = 0; i < together * augment::kLevels; ++i) to[i] += from[i];
+      for (size_t i = 0; i < together * kLevels; ++i) to[i] += from[i];
     }
   };
   for_levels(x, nullptr, 1, [&](ptrdiff_t c, const uint8_t* p, size_t n) HWY_ATTR {
@@ -287,6 +288,7 @@ void histogram(Picture<const T> x, uint32_t* counts) {
   flush();
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -17,10 +17,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace augment {
 
-using augment::Interpolation;
-using augment::Padding;
-using augment::Warp;
+using regkern::augment::Interpolation;
+using regkern::augment::Padding;
+using regkern::augment::Warp;
 
 constexpr ptrdiff_t kWarpChunk = 64;    // a multiple of all numbers of lanes
 constexpr float kFarthest = 524288.0f;  // 2¹⁹
@@ -183,14 +184,13 @@ HWY_INLINE ptrdiff_t padded(ptrdiff_t i, ptrdiff_t n, Padding padding) {
 // --- nearest ---
 
 template <size_t kBytes>
-void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
-                  const Warp& warp, const Pixels<kBytes>& pixels, const uint8_t* fill, ptrdiff_t y,
-                  ptrdiff_t height, uint8_t* out, ptrdiff_t out_stride, ptrdiff_t width) {
+void warp_nearest(Plane<const uint8_t> x, const Warp& warp, const Pixels<kBytes>& pixels, const uint8_t* fill,
+                  ptrdiff_t y, Plane<uint8_t> out) {
   const auto size = static_cast<ptrdiff_t>(pixels.size());
-  for (ptrdiff_t r = 0; r < height; ++r) {
+  for (ptrdiff_t r = 0; r < out.height; ++r) {
     const WarpRow row(warp, y + r);
-    for (ptrdiff_t first = 0; first < width; first += kWarpChunk) {
-      const ptrdiff_t n = HWY_MIN(kWarpChunk, width - first);
+    for (ptrdiff_t first = 0; first < out.width; first += kWarpChunk) {
+      const ptrdiff_t n = HWY_MIN(kWarpChunk, out.width - first);
       Places places;
       for_coordinates(row, first, n, [&](ptrdiff_t i, V<DF> sx, V<DF> sy) HWY_ATTR {
         const DF d;
@@ -199,18 +199,18 @@ void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdi
         hn::Store(hn::ConvertTo(di, hn::Floor(hn::Add(sx, half))), di, places.x + i);
         hn::Store(hn::ConvertTo(di, hn::Floor(hn::Add(sy, half))), di, places.y + i);
       });
-      uint8_t* const to = out + r * out_stride + first * size;
-      places.inside = all_inside(places, n, x_width, x_height, 1, 1);
-      if (places.inside) find_offsets(places, n, x_height, x_stride, size);
+      uint8_t* const to = out.data + r * out.stride + first * size;
+      places.inside = all_inside(places, n, x.width, x.height, 1, 1);
+      if (places.inside) find_offsets(places, n, x.height, x.stride, size);
       if (places.inside) {
-        for (ptrdiff_t i = 0; i < n; ++i) pixels.move(x + places.at[i], to + i * size);
+        for (ptrdiff_t i = 0; i < n; ++i) pixels.move(x.data + places.at[i], to + i * size);
         continue;
       }
       for (ptrdiff_t i = 0; i < n; ++i) {
-        const ptrdiff_t column = padded(places.x[i], x_width, warp.padding);
-        const ptrdiff_t line = padded(places.y[i], x_height, warp.padding);
+        const ptrdiff_t column = padded(places.x[i], x.width, warp.padding);
+        const ptrdiff_t line = padded(places.y[i], x.height, warp.padding);
         const bool outside = column == kOutside || line == kOutside;
-        pixels.move(outside ? fill : x + line * x_stride + column * size, to + i * size);
+        pixels.move(outside ? fill : x.data + line * x.stride + column * size, to + i * size);
       }
     }
   }
@@ -218,12 +218,9 @@ void warp_nearest(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdi
 
 template <class T>
 void warp_nearest_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrdiff_t y, Picture<T> out) {
-  constexpr ptrdiff_t kSize = sizeof(T);
-  for_planes_of_bytes(x, fill, out,
-                      [&](const uint8_t* from, const uint8_t* value, uint8_t* to, auto pixels) HWY_ATTR {
-                        warp_nearest(from, x.row_stride * kSize, x.width, x.height, warp, pixels, value, y,
-                                     out.height, to, out.row_stride * kSize, out.width);
-                      });
+  for_planes_of_bytes(x, fill, out, [&](auto from, const uint8_t* value, auto to, auto pixels) HWY_ATTR {
+    warp_nearest(from, warp, pixels, value, y, to);
+  });
 }
 
 // --- bilinear, bytes: up to four channels at once ---
@@ -330,17 +327,16 @@ HWY_INLINE void store_bytes(const uint32_t* values, ptrdiff_t n, uint8_t* out, p
   for (; i < n; ++i) memcpy(out + i * step, values + i, kChannels);
 }
 
-// Channels [0, kChannels) of pixels whose first byte is x, `step` bytes from one to the next.
+// Channels [0, kChannels) of the pixels of x, `step` bytes from one to the next.
 template <int kChannels, bool kFar = false>
-HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
-                           ptrdiff_t step, const Warp& warp, const uint8_t* fill, const Places& places,
-                           ptrdiff_t n, uint8_t* out) {
+HWY_INLINE void warp_bytes(Plane<const uint8_t> x, ptrdiff_t step, const Warp& warp, const uint8_t* fill,
+                           const Places& places, ptrdiff_t n, uint8_t* out) {
   BytePairs pairs;
   if (places.inside) {
     for (ptrdiff_t i = 0; i < n; ++i) {
-      const uint8_t* p = x + places.at[i];
+      const uint8_t* p = x.data + places.at[i];
       pairs.upper[i] = load_two<kChannels, kFar>(p, step);
-      pairs.lower[i] = load_two<kChannels, kFar>(p + x_stride, step);
+      pairs.lower[i] = load_two<kChannels, kFar>(p + x.stride, step);
     }
   } else {
     uint64_t filled = 0;
@@ -350,24 +346,24 @@ HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_wid
     constexpr ptrdiff_t kReach = kChannels == 3 ? 3 : 2;
     for (ptrdiff_t i = 0; i < n; ++i) {
       const ptrdiff_t px = places.x[i], py = places.y[i];
-      if (px >= 0 && px <= x_width - kReach && py >= 0 && py <= x_height - 2) {
-        const uint8_t* p = x + py * x_stride + px * step;
+      if (px >= 0 && px <= x.width - kReach && py >= 0 && py <= x.height - 2) {
+        const uint8_t* p = x.data + py * x.stride + px * step;
         pairs.upper[i] = load_two<kChannels, kFar>(p, step);
-        pairs.lower[i] = load_two<kChannels, kFar>(p + x_stride, step);
+        pairs.lower[i] = load_two<kChannels, kFar>(p + x.stride, step);
         continue;
       }
-      if (warp.padding == Padding::kConstant && (px < -1 || px >= x_width || py < -1 || py >= x_height)) {
+      if (warp.padding == Padding::kConstant && (px < -1 || px >= x.width || py < -1 || py >= x.height)) {
         pairs.upper[i] = pairs.lower[i] = filled;
         continue;
       }
-      const ptrdiff_t columns[2] = {padded(px, x_width, warp.padding), padded(px + 1, x_width, warp.padding)};
+      const ptrdiff_t columns[2] = {padded(px, x.width, warp.padding), padded(px + 1, x.width, warp.padding)};
       uint64_t* const to[2] = {pairs.upper, pairs.lower};
       for (ptrdiff_t k = 0; k < 2; ++k) {
-        const ptrdiff_t line = padded(py + k, x_height, warp.padding);
+        const ptrdiff_t line = padded(py + k, x.height, warp.padding);
         uint64_t two = 0;
         for (ptrdiff_t side = 0; side < 2; ++side) {
           const bool outside = line == kOutside || columns[side] == kOutside;
-          const uint8_t* p = outside ? fill : x + line * x_stride + columns[side] * step;
+          const uint8_t* p = outside ? fill : x.data + line * x.stride + columns[side] * step;
           for (int c = 0; c < kChannels; ++c) two |= uint64_t{p[c]} << (8 * (side * kChannels + c));
         }
         to[k][i] = two;
@@ -381,27 +377,26 @@ HWY_INLINE void warp_bytes(const uint8_t* x, ptrdiff_t x_stride, ptrdiff_t x_wid
 
 // --- bilinear, float: one channel after the other ---
 
-HWY_INLINE void warp_floats(const float* x, ptrdiff_t x_stride, ptrdiff_t x_width, ptrdiff_t x_height,
-                            ptrdiff_t step, const Warp& warp, float fill, const Places& places, ptrdiff_t n,
-                            float* out, ptrdiff_t out_step) {
+HWY_INLINE void warp_floats(Plane<const float> x, ptrdiff_t step, const Warp& warp, float fill,
+                            const Places& places, ptrdiff_t n, float* out, ptrdiff_t out_step) {
   HWY_ALIGN float taps[4][kWarpChunk], values[kWarpChunk];
   const auto fetch = [&](ptrdiff_t i, const float* p) HWY_ATTR {
     taps[0][i] = p[0];
     taps[1][i] = p[step];
-    taps[2][i] = p[x_stride];
-    taps[3][i] = p[x_stride + step];
+    taps[2][i] = p[x.stride];
+    taps[3][i] = p[x.stride + step];
   };
-  for (ptrdiff_t i = 0; places.inside && i < n; ++i) fetch(i, x + places.at[i]);
+  for (ptrdiff_t i = 0; places.inside && i < n; ++i) fetch(i, x.data + places.at[i]);
   for (ptrdiff_t i = 0; !places.inside && i < n; ++i) {
     const ptrdiff_t px = places.x[i], py = places.y[i];
-    if (px >= 0 && px <= x_width - 2 && py >= 0 && py <= x_height - 2) {
-      fetch(i, x + py * x_stride + px * step);
+    if (px >= 0 && px <= x.width - 2 && py >= 0 && py <= x.height - 2) {
+      fetch(i, x.data + py * x.stride + px * step);
       continue;
     }
     for (ptrdiff_t k = 0; k < 4; ++k) {
-      const ptrdiff_t line = padded(py + k / 2, x_height, warp.padding);
-      const ptrdiff_t column = padded(px + k % 2, x_width, warp.padding);
-      taps[k][i] = line == kOutside || column == kOutside ? fill : x[line * x_stride + column * step];
+      const ptrdiff_t line = padded(py + k / 2, x.height, warp.padding);
+      const ptrdiff_t column = padded(px + k % 2, x.width, warp.padding);
+      taps[k][i] = line == kOutside || column == kOutside ? fill : x.data[line * x.stride + column * step];
     }
   }
   const DF d;
@@ -427,8 +422,8 @@ inline void warp_chunk(const Picture<const uint8_t>& x, const Warp& warp, const 
                        bool packed) {
   const auto run = [&](auto channels, auto far, ptrdiff_t c, ptrdiff_t step, uint8_t* to) HWY_ATTR {
     constexpr auto kChannels = static_cast<int>(decltype(channels)::value);
-    warp_bytes<kChannels, decltype(far)::value != 0>(x.data + c * x.channel_stride, x.row_stride, x.width,
-                                                     x.height, step, warp, fill + c, places, n, to);
+    const Plane<const uint8_t> plane{x.data + c * x.channel_stride, x.row_stride, x.width, x.height};
+    warp_bytes<kChannels, decltype(far)::value != 0>(plane, step, warp, fill + c, places, n, to);
   };
   constexpr Number<0> kNear;
   constexpr Number<1> kFar;
@@ -451,8 +446,9 @@ inline void warp_chunk(const Picture<const float>& x, const Warp& warp, const fl
                        const Places& places, ptrdiff_t n, float* out, ptrdiff_t out_channel_stride,
                        bool packed) {
   for (ptrdiff_t c = 0; c < x.channels; ++c) {
-    warp_floats(x.data + c * x.channel_stride, x.row_stride, x.width, x.height, x.pixel_stride, warp, fill[c],
-                places, n, out + c * out_channel_stride, packed ? x.channels : 1);
+    const Plane<const float> plane{x.data + c * x.channel_stride, x.row_stride, x.width, x.height};
+    warp_floats(plane, x.pixel_stride, warp, fill[c], places, n, out + c * out_channel_stride,
+                packed ? x.channels : 1);
   }
 }
 
@@ -475,6 +471,7 @@ void warp_rows(Picture<const T> x, const Warp& warp, const T* fill, ptrdiff_t y,
   }
 }
 
+}  // namespace augment
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();
