@@ -1,7 +1,7 @@
-// What core/layer_norm.cc hands to the kernels of layer_norm-inl.h.
+// What core/layer_norm hands to its kernels.
 
-#ifndef REGKERN_KERNELS_LAYER_NORM_H_
-#define REGKERN_KERNELS_LAYER_NORM_H_
+#ifndef REGKERN_KERNELS_LAYER_NORM_ROWS_H_
+#define REGKERN_KERNELS_LAYER_NORM_ROWS_H_
 
 #include <cmath>
 #include <cstddef>
@@ -25,6 +25,21 @@ struct RowAffine {
   std::size_t length, inner, channels;
   const T *gamma, *beta;
   std::size_t together = 1;
+};
+
+// The operands of a gradient, from some element on, and gamma with the sums for the gradients of gamma and
+// beta, from some channel on.
+template <class T>
+struct RowOperands {
+  const T *x, *dy;
+  T* dx;
+  RowOperands at(std::size_t i) const { return {x + i, dy + i, dx + i}; }
+};
+template <class T>
+struct RowParameters {
+  const T* gamma;
+  T *dgamma, *dbeta;
+  RowParameters at(std::size_t channel) const { return {gamma + channel, dgamma + channel, dbeta + channel}; }
 };
 
 // dx = (gamma·dy − ((x − mean)·slope + offset))·scale, and x − mean − mean_low is the deviation.
@@ -87,4 +102,4 @@ struct ColumnGradient {
 
 }  // namespace regkern
 
-#endif  // REGKERN_KERNELS_LAYER_NORM_H_
+#endif  // REGKERN_KERNELS_LAYER_NORM_ROWS_H_
