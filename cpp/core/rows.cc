@@ -60,54 +60,82 @@ struct Threshold {
   }
 };
 
-// The passes over one row, which several threads share where it is long and they have no other rows.
-
-template <class T>
-double sum_of(Values values, const T* x, std::size_t n) {
-  return sum_elements(
-      n, [values, sum = table<T>().row_sum](const T* p, std::size_t count) { return sum(values, p, count); },
-      In<T>{x});
-}
-
-template <class T>
-T max_of(Values values, const T* x, std::size_t n) {
-  const Table<T>& k = table<T>();
-  const threading::Team team = threading::team_for(n * sizeof(T));
-  if (team.size == 1) return k.row_max(values, x, n);  // no memory to ask for
-  std::vector<T> largest(team.count());
-  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
-    largest[part] = k.row_max(values, x + begin, end - begin);
-  });
-  return *std::max_element(largest.begin(), largest.end());
-}
-
 // The largest team that keep_above makes: what room it needs may not depend on a setting that changes
 // meanwhile.
 constexpr std::size_t kMostKeepers = 64;
-
-// `kept` has room for all_kept and is not x.
-template <class T>
-std::size_t keep_above(Values values, const T* x, std::size_t n, const Threshold& theta, T* kept) {
-  const Table<T>& k = table<T>();
-  const threading::Team team = threading::team_for(n * sizeof(T)).at_most(kMostKeepers);
-  const std::size_t parts = team.count();
-  if (parts == 1) return k.keep_above(values, x, n, theta.high<T>(), theta.low<T>(), kept);
-  std::vector<std::size_t> counts(parts);
-  const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
-  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
-    counts[part] = k.keep_above(values, x + begin, end - begin, theta.high<T>(), theta.low<T>(), place(part));
-  });
-  std::size_t total = counts[0];
-  for (std::size_t part = 1; part < parts; total += counts[part++]) {
-    std::memmove(kept + total, place(part), counts[part] * sizeof(T));
-  }
-  return total;
-}
 
 template <class T>
 std::size_t all_kept(std::size_t n) {
   return n + kMostKeepers * kLanes;
 }
+
+// The passes over the values of one row, which several threads share where it is long and they have no other
+// rows.
+template <class T>
+struct RowPasses {
+  double sum(const T* x, std::size_t n) const {
+    return sum_elements(
+        n, [this](const T* p, std::size_t count) { return k.row_sum(values, p, count); }, In<T>{x});
+  }
+
+  T max(const T* x, std::size_t n) const {
+    const threading::Team team = threading::team_for(n * sizeof(T));
+    if (team.size == 1) return k.row_max(values, x, n);  // no memory to ask for
+    std::vector<T> largest(team.count());
+    threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+      largest[part] = k.row_max(values, x + begin, end - begin);
+    });
+    return *std::max_element(largest.begin(), largest.end());
+  }
+
+  // `kept` has room for all_kept and is not x.
+  std::size_t keep_above(const T* x, std::size_t n, const Threshold& theta, T* kept) const {
+    const threading::Team team = threading::team_for(n * sizeof(T)).at_most(kMostKeepers);
+    const std::size_t parts = team.count();
+    const T high = theta.high<T>(), low = theta.low<T>();
+    if (parts == 1) return k.keep_above(values, x, n, high, low, kept);
+    std::vector<std::size_t> counts(parts);
+    const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
+    threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+      counts[part] = k.keep_above(values, x + begin, end - begin, high, low, place(part));
+    });
+    std::size_t total = counts[0];
+    for (std::size_t part = 1; part < parts; total += counts[part++]) {
+      std::memmove(kept + total, place(part), counts[part] * sizeof(T));
+    }
+    return total;
+  }
+
+  // θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function
+  // from the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986,
+  // with the start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
+  Threshold threshold(const T* x, std::size_t n, double radius, double all, T* kept) const {
+    const T largest = max(x, n);
+    const auto top = static_cast<double>(largest);
+    const bool broken = std::isnan(all) && std::any_of(x, x + n, [](T v) { return std::isnan(v); });
+    if (broken || top == std::numeric_limits<double>::infinity()) return {std::nan(""), 0};
+    Threshold theta{top, -radius};
+    // All values together are a start, too, where the roundings of their sum are small against the radius.
+    const double mean = (all - radius) / static_cast<double>(n) - top;
+    if (std::isfinite(mean) && std::abs(top) < 0x1p20 * radius) theta.offset = std::max(theta.offset, mean);
+    std::size_t active = keep_above(x, n, theta, kept);
+    while (active != 0) {
+      std::fill_n(kept + active, kLanes, largest);  // adds 0 to the sum of v − top, up to whole vectors
+      const double above = sum_elements(
+          (active + kLanes - 1) / kLanes * kLanes,
+          [&](const T* p, std::size_t count) { return k.row_sum_from(p, count, top); }, In<T>{kept});
+      theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
+      const std::size_t left =
+          k.keep_above(Values::kPlain, kept, active, theta.high<T>(), theta.low<T>(), kept);
+      if (left == active) break;
+      active = left;
+    }
+    return theta;
+  }
+
+  Values values;
+  const Table<T>& k = table<T>();
+};
 
 template <class T, class Kernel>
 void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
@@ -116,64 +144,35 @@ void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
       [&](std::size_t begin, std::size_t end) { kernel(x + begin, y + begin, end - begin); });
 }
 
-// θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function from
-// the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986, with the
-// start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
+// What is left of the values above the threshold that makes their sum the radius.
 template <class T>
-Threshold find_threshold(Values values, const T* x, std::size_t n, double radius, double sum, T* kept) {
-  const Table<T>& k = table<T>();
-  const T largest = max_of(values, x, n);
-  const auto top = static_cast<double>(largest);
-  const bool broken = std::isnan(sum) && std::any_of(x, x + n, [](T v) { return std::isnan(v); });
-  if (broken || top == std::numeric_limits<double>::infinity()) return {std::nan(""), 0};
-  Threshold theta{top, -radius};
-  // All values together are a start, too, where the roundings of their sum are small against the radius.
-  const double mean = (sum - radius) / static_cast<double>(n) - top;
-  if (std::isfinite(mean) && std::abs(top) < 0x1p20 * radius) theta.offset = std::max(theta.offset, mean);
-  std::size_t active = keep_above(values, x, n, theta, kept);
-  while (active != 0) {
-    std::fill_n(kept + active, kLanes, largest);  // adds 0 to the sum of v − top, up to whole vectors
-    const double above = sum_elements(
-        (active + kLanes - 1) / kLanes * kLanes,
-        [&](const T* p, std::size_t count) { return k.row_sum_from(p, count, top); }, In<T>{kept});
-    theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
-    const std::size_t left =
-        k.keep_above(Values::kPlain, kept, active, theta.high<T>(), theta.low<T>(), kept);
-    if (left == active) break;
-    active = left;
-  }
-  return theta;
-}
-
-// What is left of the values above the threshold that makes their sum the radius; all where it is no more.
-template <class T>
-void project(Values values, const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  const double sum = sum_of(values, x, n);
-  const bool inside = values == Values::kMagnitudes && sum <= radius;
-  const Threshold theta = inside ? Threshold() : find_threshold(values, x, n, radius, sum, kept);
-  write_row(x, y, n, [&, &k = table<T>()](const T* from, T* to, std::size_t count) {
-    k.subtract_threshold(values, from, to, count, theta.high<T>(), theta.low<T>(), stream);
+void subtract(const RowPasses<T>& row, const T* x, T* y, std::size_t n, const Threshold& theta, bool stream) {
+  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
+    row.k.subtract_threshold(row.values, from, to, count, theta.high<T>(), theta.low<T>(), stream);
   });
 }
 
 template <class T>
 void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  project(Values::kPlain, x, y, n, radius, stream, kept);
+  const RowPasses<T> row{Values::kPlain};
+  subtract(row, x, y, n, row.threshold(x, n, radius, row.sum(x, n), kept), stream);
 }
 
 template <class T>
 void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  project(Values::kMagnitudes, x, y, n, radius, stream, kept);
+  const RowPasses<T> row{Values::kMagnitudes};
+  const double sum = row.sum(x, n);
+  subtract(row, x, y, n, sum <= radius ? Threshold() : row.threshold(x, n, radius, sum, kept), stream);
 }
 
 // What is left of x by the projection onto the dual ball (Moreau).
 template <class T>
 void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
-  const double sum = sum_of(Values::kMagnitudes, x, n);
-  const Threshold theta =
-      sum <= threshold ? Threshold() : find_threshold(Values::kMagnitudes, x, n, threshold, sum, kept);
-  write_row(x, y, n, [&, limit = table<T>().limit_magnitude](const T* from, T* to, std::size_t count) {
-    limit(from, to, count, theta.high<T>(), stream);
+  const RowPasses<T> row{Values::kMagnitudes};
+  const double sum = row.sum(x, n);
+  const Threshold theta = sum <= threshold ? Threshold() : row.threshold(x, n, threshold, sum, kept);
+  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
+    row.k.limit_magnitude(from, to, count, theta.high<T>(), stream);
   });
 }
 
