@@ -99,10 +99,10 @@ void block_moments(const T* x, size_t n, bool fetch, bool centred, double eps, d
   }
   const T first = x[0], middle = x[n / 2], last = x[n - 1];
   near = HWY_MAX(HWY_MIN(first, middle), HWY_MIN(HWY_MAX(first, middle), last));
-  sum_deviations(x, n, fetch, near, &sum, squares);
-  if (far_from_mean(count, sum, *squares)) {
+  for (bool again = false;; again = true) {  // so that there is one copy of the sums
+    sum_deviations(x, n, fetch && !again, near, &sum, squares);
+    if (again || !far_from_mean(count, sum, *squares)) break;
     near = static_cast<T>(static_cast<double>(near) + sum / count);
-    sum_deviations(x, n, false, near, &sum, squares);
   }
   double centre = static_cast<double>(near);
   if (!squares_in_range<T>(*squares - sum * (sum / count), eps)) {
@@ -152,7 +152,9 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
   };
   if (!s.centred) {
     const auto scale = hn::Set(d, saturated<T>(invstd));
-    apply_each(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, beta);
+    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(v, scale); };
+    if (gamma == nullptr) return map_row(s, ahead, n, hat, y, x);
+    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (s.inner == 1) {
     apply_each(s, ahead, x, y, n, centred(invstd, 0), gamma, beta);
   } else {

@@ -70,6 +70,16 @@ HWY_INLINE void add_row(RowSums<T, kSums>& sums, size_t begin, size_t n, bool fe
   }
 }
 
+// y[i] = op(x[i]...) for less than a cache line of elements.
+template <class Op, class T, class... In>
+HWY_INLINE void map_few(size_t n, Op op, T* y, const In*... x) {
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) hn::StoreU(op(hn::LoadU(d, x + i)...), d, y + i);
+  if (i < n) store_partial(op(load_partial(d, x + i, n - i)...), d, y + i, n - i);
+}
+
 // map_unfenced for rows beyond the second cache: lines of y are fetched to be written a little ahead of the
 // stores, and, where `ahead` is not 0, the elements of x so far ahead, which the sums of the next rows will
 // read. A sweep that writes then does not wait for the lines it overwrites, nor one that reads for the last
@@ -79,7 +89,7 @@ HWY_INLINE void map_far(size_t n, bool stream, size_t ahead, Op op, T* y, const 
   const Tag<T> d;
   constexpr size_t kLine = 64 / sizeof(T), N = hn::MaxLanes(d);
   size_t i = HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(T)) % kLine);
-  map_unfenced(d, i, false, op, y, x, more...);
+  map_few(i, op, y, x, more...);
   const auto lines = [&](auto store, auto fetch) HWY_ATTR {
     for (; i + kLine <= n; i += kLine) {
       if (ahead != 0) __builtin_prefetch(x + i + ahead, 0, 2);
@@ -94,7 +104,7 @@ HWY_INLINE void map_far(size_t n, bool stream, size_t ahead, Op op, T* y, const 
     lines([&](auto v, T* p) HWY_ATTR { hn::StoreU(v, d, p); },
           [](T* p) HWY_ATTR { fetch_to_write(p + kNear<T>); });
   }
-  map_unfenced(d, n - i, false, op, y + i, x + i, (more + i)...);
+  map_few(n - i, op, y + i, x + i, (more + i)...);
 }
 
 template <class Op, class T, class... In>
