@@ -16,8 +16,6 @@ std::string head(Arg arg, const std::string& rule) {
   return std::string(arg.function) + ": " + arg.name + " must " + rule + ", got ";
 }
 
-std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
-
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
 
 // After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
@@ -94,6 +92,8 @@ bool overlaps_itself(const Array& a) {
 }
 
 }  // namespace
+
+std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
 
 void type_error(Arg arg, const std::string& rule, py::handle got) {
   throw py::type_error(head(arg, rule) + text(got));
@@ -173,7 +173,7 @@ std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::si
 
 Memory::Memory(Arg arg, py::handle array)
     : arg_(arg),
-      array_(py::detail::array_proxy(array.ptr())),
+      array_(proxy(array)),
       data_(array_->data),
       descriptor_(array_->descr),
       flags_(array_->flags),
@@ -198,24 +198,24 @@ char* Memory::use() const {
   return data_;
 }
 
-Array input(Arg arg, py::handle value) {
-  const auto& api = py::detail::npy_api::get();
-  Array a;
-  if (Py_TYPE(value.ptr()) == api.PyArray_Type_) {
-    a.object_ = py::reinterpret_borrow<py::object>(value);
-  } else {
-    // Masked arrays would lose their mask without a word.
-    if (is_masked(value)) {
-      throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
-    }
-    try {
-      a.object_ = py::module_::import("numpy").attr("asarray")(value);
-    } catch (py::error_already_set& error) {
-      if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-      throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
-    }
+namespace {
+
+// What np.asarray makes of it. Masked arrays would lose their mask without a word.
+py::object to_ndarray(Arg arg, py::handle value) {
+  if (is_masked(value)) throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
+  try {
+    return py::module_::import("numpy").attr("asarray")(value);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
   }
-  a.memory_ = Memory(arg, a.object_);
+}
+
+}  // namespace
+
+Array input(Arg arg, py::handle value) {
+  const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  Array a(arg, exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value));
   const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
@@ -271,6 +271,15 @@ Array new_like(const Array& like) {
 Array new_vector(Dtype dtype, std::size_t n) {
   const py::dtype type = dtype == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
   return adopt(py::array(type, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+}
+
+int axis_of(Arg arg, py::handle axis, const Array& x) {
+  const std::int64_t i = integer(arg, axis);
+  const int ndim = x.ndim();
+  if (i < -ndim || i >= ndim) {
+    value_error(arg, "be an axis of x with shape " + shape_text(ndim, x.shape()), std::to_string(i));
+  }
+  return static_cast<int>(i < 0 ? i + ndim : i);
 }
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype) {
@@ -343,7 +352,7 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
     py::tuple shape(ndim);
     for (int i = 0; i < ndim; ++i) shape[static_cast<std::size_t>(i)] = like.dim(i);
     Array view = adopt(py::module_::import("numpy").attr("broadcast_to")(array.object(), shape));
-    view.source_ = array.memory_;
+    view.source_ = std::make_shared<const Memory>(array.memory_);
     return view;
   } catch (py::error_already_set&) {
     value_error(

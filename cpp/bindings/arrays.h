@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,7 +32,9 @@ struct Arg {
 [[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
 [[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
 
-// --- numbers --------------------------------------------------------------------------------------------
+std::string text(py::handle value);  // its repr
+
+// --- numbers -----------------------------------------------------------------------------------------------
 
 double real(Arg arg, py::handle value);                // any real number but bool
 double nonnegative(Arg arg, py::handle value);         // >= 0, may be Inf
@@ -42,7 +45,12 @@ bool flag(Arg arg, py::handle value);                  // True or False
 std::int64_t integer(Arg arg, py::handle value);
 std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 
-// --- arrays ---------------------------------------------------------------------------------------------
+// --- arrays ------------------------------------------------------------------------------------------------
+
+// NumPy's own struct of an ndarray.
+using Proxy = py::detail::PyArray_Proxy;
+inline const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
+inline bool is_ndarray(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
 
 // The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.
 std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::size_t item);
@@ -116,17 +124,24 @@ class Array {
   }
 
  private:
+  Array(Arg arg, py::object array) : object_(std::move(array)), memory_(arg, object_) {}
   friend Array input(Arg arg, py::handle value);
   friend Array output(Arg arg, py::handle value);
   friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
   py::object object_;
   Memory memory_;
-  std::optional<Memory> source_;  // of the array that this is a view of
+  std::shared_ptr<const Memory> source_;  // of the array that this is a view of
   Dtype dtype_ = Dtype::kFloat32;
   std::size_t size_ = 0;
   bool dense_ = false;
 };
+
+// Null where there is no array.
+template <class T>
+const T* pointer(const Array& a) {
+  return a ? a.data<T>() : nullptr;
+}
 
 // An array to read: an ndarray, or what np.asarray makes of a list or another array-like.
 Array input(Arg arg, py::handle value);
@@ -145,6 +160,8 @@ void require_float64(Arg arg, const Array& array);  // whatever the data are
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape);
 void require_same_shape(Arg arg, const Array& array, const Array& like);
 void require_vector(Arg arg, const Array& array, std::size_t n);
+// The axis of x that an int names, counted from 0.
+int axis_of(Arg arg, py::handle axis, const Array& x);
 // The half-open range of addresses that an array with elements touches.
 std::pair<const char*, const char*> bounds(const Array& a);
 // `written` shares no memory with `other`; `same_allowed`: unless it is the very same memory and strides.

@@ -22,10 +22,6 @@ constexpr std::ptrdiff_t kLongestSide = 1 << 30, kLongestWarped = 1 << 19,
 constexpr std::ptrdiff_t kMostPermuted = 1024;
 constexpr int kFields = 15;  // of a Python Step
 
-using Proxy = py::detail::PyArray_Proxy;
-const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
-bool is_array(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
-
 bool is_dense(py::handle array) {
   using py::detail::npy_api;
   constexpr int kDense = npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_;
@@ -63,7 +59,7 @@ std::string array_shape(py::handle array) {
   return shape_text(proxy(array)->nd, static_cast<const std::ptrdiff_t*>(proxy(array)->dimensions));
 }
 
-std::string number(double v) { return py::cast<std::string>(py::repr(py::float_(v))); }
+std::string number(double v) { return text(py::float_(v)); }
 
 // --- images ---
 
@@ -180,7 +176,7 @@ class Reader {
   const void* array(int i, const char* name, Kind kind, std::vector<std::ptrdiff_t>& shape) {
     py::object value = py::reinterpret_borrow<py::object>(field(i));
     if (value.is_none()) return nullptr;
-    if (!is_array(value)) fail_type(name, "be an ndarray or None", py::type::handle_of(value));
+    if (!is_ndarray(value)) fail_type(name, "be an ndarray or None", py::type::handle_of(value));
     if (!is_kind(value, kind)) {
       fail_type(name, std::string("be ") + name_of(kind), py::str(value.attr("dtype")));
     }
@@ -426,7 +422,7 @@ Step read_step(Reader& reader, State& s) {
 }
 
 Memory memory_of(Arg arg, py::handle value) {
-  if (!is_array(value)) type_error(arg, "be an ndarray", py::type::handle_of(value));
+  if (!is_ndarray(value)) type_error(arg, "be an ndarray", py::type::handle_of(value));
   return {arg, value};
 }
 
@@ -470,7 +466,7 @@ void run_steps(const std::string& name, py::handle x_value, const py::list& prog
 py::object draws(py::handle seed, py::handle index, py::handle count) {
   constexpr const char* f = "augment_draws";
   const std::uint64_t key = unsigned64({f, "seed"}, seed);
-  if (!is_array(index)) type_error({f, "index"}, "be an ndarray", py::type::handle_of(index));
+  if (!is_ndarray(index)) type_error({f, "index"}, "be an ndarray", py::type::handle_of(index));
   if (!is_kind(index, Kind::kUint64)) type_error({f, "index"}, "be uint64", py::str(index.attr("dtype")));
   const std::int64_t numbers = integer({f, "count"}, count);
   if (numbers < 0) value_error({f, "count"}, "be >= 0", std::to_string(numbers));

@@ -3,6 +3,7 @@
 // new.
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "arrays.h"
@@ -26,7 +27,7 @@ void require_like(py::handle to, py::handle from) {
   const auto& numpy = py::detail::npy_api::get();
   if (!numpy.PyArray_Check_(to.ptr())) type_error({kFunction, "array"}, "be an ndarray", to);
   if (!numpy.PyArray_Check_(from.ptr())) type_error({kFunction, "array"}, "be an ndarray", from);
-  const auto *target = py::detail::array_proxy(to.ptr()), *source = py::detail::array_proxy(from.ptr());
+  const Proxy *target = proxy(to), *source = proxy(from);
   if (target->descr != source->descr && !numpy.PyArray_EquivTypes_(target->descr, source->descr)) {
     type_error({kFunction, "array"}, "have the dtype of what it is copied to", from);
   }
@@ -40,13 +41,16 @@ void require_like(py::handle to, py::handle from) {
   }
 }
 
-// As of NumPy, which takes longer to begin with.
+// As of NumPy, which takes longer to begin with, and alone counts the references in arrays of objects.
 void copy(py::handle to, py::handle from) {
   constexpr int kDense =
       py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  const auto *target = py::detail::array_proxy(to.ptr()), *source = py::detail::array_proxy(from.ptr());
-  if (target->descr == source->descr && (target->flags & source->flags & kDense) == kDense) {
-    std::size_t bytes = static_cast<std::size_t>(py::cast<py::array>(from).itemsize());
+  constexpr std::uint64_t kReferences = 1;  // NPY_ITEM_REFCOUNT
+  const Proxy *target = proxy(to), *source = proxy(from);
+  const auto dtype = py::reinterpret_borrow<py::dtype>(source->descr);
+  if (target->descr == source->descr && (dtype.flags() & kReferences) == 0 &&
+      (target->flags & source->flags & kDense) == kDense) {
+    std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
     for (int i = 0; i < source->nd; ++i) bytes *= static_cast<std::size_t>(source->dimensions[i]);
     std::memmove(target->data, source->data, bytes);
   } else if (py::detail::npy_api::get().PyArray_CopyInto_(to.ptr(), from.ptr()) < 0) {

@@ -23,13 +23,7 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
   if (!axes.is_none()) {
     std::fill(noise.begin(), noise.end(), 1);
     for (const py::handle entry : axes) {
-      const Arg arg{f, "axis"};
-      const std::int64_t axis = integer(arg, entry);
-      if (axis < -x.ndim() || axis >= x.ndim()) {
-        value_error(arg, "be an axis of x with shape " + shape_text(x.ndim(), x.shape()),
-                    std::to_string(axis));
-      }
-      const int i = static_cast<int>(axis < 0 ? axis + x.ndim() : axis);
+      const int i = axis_of({f, "axis"}, entry, x);
       noise[static_cast<std::size_t>(i)] = x.dim(i);
     }
   } else if (!noise_shape.is_none()) {
@@ -48,15 +42,15 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
       value_error(
           arg,
           "have 1, the length or None for each dimension of x with shape " + shape_text(x.ndim(), x.shape()),
-          py::cast<std::string>(py::repr(noise_shape)));
+          text(noise_shape));
     }
   }
   return noise;
 }
 
 // Decisions of a shape that is broadcast to that of the data: drawn once, then applied with strides of 0.
-void apply(const Array& from, const Array& to, const Bernoulli& mask,
-           const std::vector<std::ptrdiff_t>& noise, const KeepMap& map) {
+void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
+                     const std::vector<std::ptrdiff_t>& noise, const KeepMap& map) {
   const bool broadcast = noise != shape_of(from);
   std::vector<std::uint8_t> kept(broadcast ? Extents(from.ndim(), noise.data()).size : 0);
   std::vector<std::ptrdiff_t> strides(noise.size());
@@ -92,7 +86,7 @@ py::tuple dropout(py::str function, py::handle x, py::handle p, py::handle seed,
   const Bernoulli mask = bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
   const Array to = out_or_new({f, "out"}, out, name, from);
   const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
-  apply(from, to, mask, noise, map);
+  apply_decisions(from, to, mask, noise, map);
   const bool whole = noise == shape_of(from);
   return py::make_tuple(to.object(), whole ? py::object(py::none()) : to_tuple(noise), map.scale);
 }
@@ -103,7 +97,7 @@ py::object dropout_backward(py::handle dy, py::handle handle, py::handle out) {
   const Mask mask = mask_of(f, handle);
   require_shape({f, "dy"}, from, static_cast<int>(mask.shape.size()), mask.shape.data());
   const Array to = out_or_new({f, "out"}, out, "dy", from);
-  apply(from, to, mask.bernoulli, mask.noise, {mask.scale});
+  apply_decisions(from, to, mask.bernoulli, mask.noise, {mask.scale});
   return to.object();
 }
 
@@ -145,7 +139,7 @@ py::object gaussian_dropout(py::handle x, py::handle p, py::handle seed, py::han
   const char* name = backward ? "dy" : "x";
   const Array from = input({f, name}, x);
   const double rate = probability({f, "p"}, p);
-  if (rate == 1) value_error({f, "p"}, "be in [0, 1)", py::cast<std::string>(py::repr(p)));
+  if (rate == 1) value_error({f, "p"}, "be in [0, 1)", text(p));
   const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
   const bool drop = flag({f, "training"}, training) && rate != 0;
   if (backward) {
@@ -191,17 +185,23 @@ py::object keep_mask(py::handle shape, py::handle p, py::handle seed, py::handle
 }
 
 // The mask (planes, rows, columns) of drop_block, and how many it keeps.
-py::tuple drop_block_mask(py::handle shape, py::handle block, double gamma, py::handle seed,
+py::tuple drop_block_mask(py::handle shape, py::handle block, py::handle gamma, py::handle seed,
                           py::handle stream) {
   constexpr const char* f = "DropBlockMask";
+  const double rate = probability({f, "p"}, gamma);
   const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
   const std::vector<std::ptrdiff_t> size = lengths({f, "shape"}, shape),
                                     square = lengths({f, "block_size"}, block);
+  if (size.size() != 3 || square.size() != 2) type_error({f, "shape"}, "be planes of two axes", shape);
+  const bool empty = size[1] == 0 || size[2] == 0;
+  if (!empty && (square[0] < 1 || square[0] > size[1] || square[1] < 1 || square[1] > size[2])) {
+    value_error({f, "block_size"}, "fit the planes", shape_text(2, square.data()));
+  }
   std::size_t kept = 0;
   const py::object mask = new_bytes({f, "shape"}, false, size, [&](std::size_t, std::uint8_t* data) {
     const auto u = [](std::ptrdiff_t length) { return static_cast<std::size_t>(length); };
-    kept = regkern::drop_block_mask(bernoulli(source, gamma), u(size[0]), u(size[1]), u(size[2]),
-                                    u(square[0]), u(square[1]), data);
+    kept = regkern::drop_block_mask(bernoulli(source, rate), u(size[0]), u(size[1]), u(size[2]), u(square[0]),
+                                    u(square[1]), data);
   });
   return py::make_tuple(mask, kept);
 }
@@ -231,7 +231,7 @@ Mask mask_of(const char* f, py::handle handle) {
   }
   if (!fits) {
     value_error({f, "mask.noise_shape"}, "have 1 or the length for each dimension of mask.shape",
-                py::cast<std::string>(py::repr(fields[4])));
+                text(fields[4]));
   }
   mask.scale =
       fields[5].is_none() ? inverted(mask.bernoulli).scale : finite_nonnegative({f, "mask.scale"}, fields[5]);
@@ -239,7 +239,11 @@ Mask mask_of(const char* f, py::handle handle) {
 }
 
 void register_dropout(py::module_& m) {
-  // For drop_block, whose arithmetic with p and the shape is Python's.
+  // For handles, which hold what was checked, and drop_block, whose arithmetic with p and the shape is
+  // Python's.
+  m.def("nonnegative", [](py::str function, py::str name, py::handle value) {
+    return finite_nonnegative({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, value);
+  });
   m.def("probability", [](py::str function, py::handle p) {
     return probability({PyUnicode_AsUTF8(function.ptr()), "p"}, p);
   });

@@ -80,7 +80,7 @@ Activation activation_of(const char* f, py::handle approximate) {
     if (name == "none") return Activation::kGelu;
     if (name == "tanh") return Activation::kGeluTanh;
   }
-  value_error({f, "approximate"}, "be 'none' or 'tanh'", py::cast<std::string>(py::repr(approximate)));
+  value_error({f, "approximate"}, "be 'none' or 'tanh'", text(approximate));
 }
 
 py::object activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,

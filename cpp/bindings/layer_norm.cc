@@ -12,20 +12,12 @@
 namespace regkern::bindings {
 namespace {
 
-int axis_of(Arg arg, py::handle axis, const Array& x) {
-  const std::int64_t i = integer(arg, axis);
-  if (i < -x.ndim() || i >= x.ndim()) {
-    value_error(arg, "be an axis of x with shape " + shape_text(x.ndim(), x.shape()), std::to_string(i));
-  }
-  return static_cast<int>(i < 0 ? i + x.ndim() : i);
-}
-
 // How an array is seen as rows: layer norm takes the axes from one on as a row; group norm takes some
 // channels and all other axes but the first as a row, with the channel axis left in the last place or moved
 // to the second.
-class Rows {
+class AxesAsRows {
  public:
-  Rows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
+  AxesAsRows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
     for (int i = 0; i < ndim_; ++i) order_.push_back(i);
     std::size_t length = 1, inner = 1, affine = 1;
     if (groups == 0) {
@@ -76,21 +68,22 @@ class Rows {
 constexpr std::int64_t kOneEach = -1;  // what instance_norm says for as many groups as channels
 
 // The axis, and how many groups the channels make: 0 for layer norm.
-std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle axis, py::handle num_groups) {
+std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle axis, py::handle num_groups,
+                                    const char* axis_name = "axis", const char* groups_name = "num_groups") {
   if (num_groups.is_none() && std::string_view(f) != "group_norm") {
     if (x.ndim() == 0) value_error({f, "x"}, "have rank >= 1", "a number");
-    return {axis_of({f, "axis"}, axis, x), 0};
+    return {axis_of({f, axis_name}, axis, x), 0};
   }
   if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
-  const int channel = axis_of({f, "axis"}, axis, x);
-  if (channel == 0) value_error({f, "axis"}, "not be 0, the axis of the samples", "0");
+  const int channel = axis_of({f, axis_name}, axis, x);
+  if (channel == 0) value_error({f, axis_name}, "not be 0, the axis of the samples", "0");
   const std::int64_t channels = x.dim(channel);
-  const std::int64_t groups = integer({f, "num_groups"}, num_groups);
+  const std::int64_t groups = integer({f, groups_name}, num_groups);
   if (groups == kOneEach && std::string_view(f) == "instance_norm") {
     return {channel, std::max<std::int64_t>(channels, 1)};
   }
   if (groups < 1 || channels % groups != 0) {
-    value_error({f, "num_groups"}, "be >= 1 and divide the " + std::to_string(channels) + " channels",
+    value_error({f, groups_name}, "be >= 1 and divide the " + std::to_string(channels) + " channels",
                 std::to_string(groups));
   }
   return {channel, groups};
@@ -115,11 +108,6 @@ void require_cache_of(const char* backward, bool centred, std::int64_t groups, s
   value_error({backward, "cache"}, "be that of " + std::string(norm), "one of " + std::string(made));
 }
 
-template <class T>
-const T* pointer(const Array& a) {
-  return a ? a.data<T>() : nullptr;
-}
-
 // Returns y, what was normalized (None where it was overwritten), gamma, mean, invstd, the axis and the
 // groups.
 py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle beta, py::handle axis,
@@ -142,7 +130,7 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
     require_disjoint({f, "out"}, to, name, *other);
   }
   const Array sum = beside ? new_like(from) : Array();
-  const Rows rows(from, first_axis, groups);
+  const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());
   const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
@@ -170,16 +158,17 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
 }
 
 py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::handle gamma, py::handle mean,
-                            py::handle invstd, py::handle axis, py::handle num_groups, bool centred,
-                            py::handle out) {
+                            py::handle invstd, py::handle axis, py::handle num_groups,
+                            py::handle centred_flag, py::handle out) {
   const char* f = PyUnicode_AsUTF8(function.ptr());
   const Array source = input({f, "cache.x"}, x);
   const Array gradient = input({f, "dy"}, dy);
   require_dtype({f, "dy"}, gradient, source.dtype());
   require_same_shape({f, "dy"}, gradient, source);
-  const auto [first_axis, groups] = layout(f, source, axis, num_groups);
+  const auto [first_axis, groups] = layout(f, source, axis, num_groups, "cache.axis", "cache.groups");
+  const bool centred = flag({f, "cache.centred"}, centred_flag);
   const Array scale = affine_parameter(f, "cache.gamma", gamma, source, first_axis, groups);
-  const Rows rows(source, first_axis, groups);
+  const AxesAsRows rows(source, first_axis, groups);
   require_cache_of(f, centred, groups, rows.channels());
   const Array means = dense_vector(input({f, "cache.mean"}, mean));
   const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));

@@ -13,10 +13,6 @@
 namespace regkern::bindings {
 namespace {
 
-const py::detail::PyArray_Proxy* proxy(const py::array& array) {
-  return py::detail::array_proxy(array.ptr());
-}
-
 std::string shape_of(const py::array& a) { return shape_text(static_cast<int>(a.ndim()), a.shape()); }
 
 // 'B', 'f', 'd' for uint8, float32, float64; 0 for anything else.
@@ -161,8 +157,7 @@ py::object mix(const std::string& name, py::handle x, py::handle partner, py::ha
   const auto weight = numbers<double>({f, "lam"}, lam, "fiu", "be numbers", n, 0);
   for (py::ssize_t i = 0; i < weight.size(); ++i) {
     const double v = weight.data()[i];
-    if (!(v >= 0 && v <= 1))
-      value_error({f, "lam"}, "be in [0, 1]", py::cast<std::string>(py::repr(py::float_(v))));
+    if (!(v >= 0 && v <= 1)) value_error({f, "lam"}, "be in [0, 1]", text(py::float_(v)));
   }
   source.use();  // `out` is checked against what it is now
   const py::array to = output_for(f, from, out);

@@ -12,15 +12,6 @@
 namespace regkern::bindings {
 namespace {
 
-int channel_axis(Arg arg, py::handle axis, const Array& x) {
-  const std::int64_t i = integer(arg, axis);
-  const int ndim = x.ndim();
-  if (i < -ndim || i >= ndim) {
-    value_error(arg, "be an axis of x with shape " + shape_text(ndim, x.shape()), std::to_string(i));
-  }
-  return static_cast<int>(i < 0 ? i + ndim : i);
-}
-
 // r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
@@ -71,17 +62,12 @@ double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t
 constexpr double kOneElement =
     1 + 1e-9;  // an effective count up to this is one: rounding, or weights of 1 and 1e-9
 
-template <class T>
-const T* pointer(const Array& vector) {
-  return vector ? vector.data<T>() : nullptr;
-}
-
 // What all functions check of the channels, and of what comes one a channel.
 struct Channels {
   Channels(const char* function, const Array& x, py::handle axis_argument, const char* axis_name = "axis")
       : f(function) {
     if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
-    axis = channel_axis({f, axis_name}, axis_argument, x);
+    axis = axis_of({f, axis_name}, axis_argument, x);
     count = static_cast<std::size_t>(x.dim(axis));
   }
   // Statistics, in float64.
@@ -161,14 +147,22 @@ struct Parts {
   std::vector<std::ptrdiff_t> dims;
 };
 
-// Statistics of the parts as a dense array of (parts,) or (parts, channels).
-Array require_parts(const char* f, const char* name, py::handle value, std::size_t size) {
-  const Array a = input({f, name}, value);
-  require_float64({f, name}, a);
-  if (a.size() != size || !a.dense()) {
-    value_error({f, name}, "be as the forward left it", "shape " + shape_text(a.ndim(), a.shape()));
-  }
-  return a;
+// Samples of a virtual batch, which are counted along axis 0.
+std::int64_t virtual_size_of(const char* f, const char* name, py::handle value, const char* axis_name,
+                             const Channels& channels) {
+  const std::int64_t size = integer({f, name}, value);
+  if (size < 1) value_error({f, name}, "be >= 1", std::to_string(size));
+  if (channels.axis == 0) value_error({f, axis_name}, "not be 0 where there are virtual batches", "0");
+  return size;
+}
+
+// Statistics of the parts, dense.
+Array require_parts(Arg arg, py::handle value, std::initializer_list<std::size_t> shape) {
+  const Array a = input(arg, value);
+  require_float64(arg, a);
+  const std::vector<std::ptrdiff_t> wanted(shape.begin(), shape.end());
+  require_shape(arg, a, static_cast<int>(wanted.size()), wanted.data());
+  return dense_vector(a);
 }
 
 // The bits that an activation left, dense: what a caller has put in their place is an argument like others.
@@ -196,13 +190,9 @@ py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle
   const bool activated = !negative_slope.is_none();
   const double slope = activated ? finite_nonnegative({f, "negative_slope"}, negative_slope) : 0;
   const std::int64_t virtual_size =
-      virtual_batch_size.is_none() ? 0 : integer({f, "virtual_batch_size"}, virtual_batch_size);
-  if (!virtual_batch_size.is_none()) {
-    if (virtual_size < 1) {
-      value_error({f, "virtual_batch_size"}, "be >= 1", std::to_string(virtual_size));
-    }
-    if (channels.axis == 0) value_error({f, "axis"}, "not be 0 where there are virtual batches", "0");
-  }
+      virtual_batch_size.is_none()
+          ? 0
+          : virtual_size_of(f, "virtual_batch_size", virtual_batch_size, "axis", channels);
   const Array scale = channels.parameter("gamma", gamma, from),
               shift = channels.parameter("beta", beta, from);
   const Array r_mean = channels.parameter("running_mean", running_mean, from, train);
@@ -303,18 +293,35 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
   const bool train = flag({f, "cache.training"}, training);
   const Array scale = channels.parameter("cache.gamma", gamma, source);
   const Array w = like_x({f, "cache.weights"}, weights, source);
-  const double slope = finite_nonnegative({f, "cache.negative_slope"}, negative_slope);
-  Parts parts(source, channels.axis,
-              virtual_batch_size.is_none() ? 0
-                                           : static_cast<std::size_t>(unsigned64(
-                                                 {f, "cache.virtual_batch_size"}, virtual_batch_size)));
-  const Array means = require_parts(f, "cache.mean", mean, parts.count * channels.count);
-  const Array invstds = require_parts(f, "cache.invstd", invstd, parts.count * channels.count);
-  const Array counts = require_parts(f, "cache.count", count, parts.count);
-  const std::size_t bit_bytes = bits.is_none() ? 0 : parts.bit_bytes();
-  const auto positive_bits = bits.is_none()
-                                 ? py::array_t<std::uint8_t>(0)
-                                 : require_bits({f, "cache.positive"}, bits, parts.count * bit_bytes);
+  if (negative_slope.is_none() && !bits.is_none()) {
+    type_error({f, "cache.positive"}, "be None where no activation was applied", bits);
+  }
+  const double slope =
+      negative_slope.is_none() ? 0 : finite_nonnegative({f, "cache.negative_slope"}, negative_slope);
+  const bool is_virtual = !virtual_batch_size.is_none();
+  const std::int64_t virtual_size =
+      is_virtual ? virtual_size_of(f, "cache.virtual_batch_size", virtual_batch_size, "cache.axis", channels)
+                 : 0;
+  Parts parts(source, channels.axis, static_cast<std::size_t>(virtual_size));
+  const auto statistics = [&](const char* name, py::handle value) {
+    return is_virtual ? require_parts({f, name}, value, {parts.count, channels.count})
+                      : require_parts({f, name}, value, {channels.count});
+  };
+  const Array means = statistics("cache.mean", mean), invstds = statistics("cache.invstd", invstd);
+  const Array counts = require_parts({f, "cache.count"}, count, {parts.count});
+  for (std::size_t i = 0; i < parts.count; ++i) {
+    const double n = counts.data<double>()[i];
+    if (!(n >= 0)) value_error({f, "cache.count"}, "be >= 0", std::to_string(n));
+    const std::size_t elements = parts.shape(i).count();
+    if (!w && source.size() != 0 && n != static_cast<double>(elements)) {
+      value_error({f, "cache.count"}, "be the elements of a channel, " + std::to_string(elements),
+                  std::to_string(n));
+    }
+  }
+  const bool activated = !negative_slope.is_none();
+  const std::size_t bit_bytes = activated ? parts.bit_bytes() : 0;
+  const auto positive_bits = activated ? require_bits({f, "cache.positive"}, bits, parts.count * bit_bytes)
+                                       : py::array_t<std::uint8_t>(0);
   const Memory positive({f, "cache.positive"}, positive_bits);
   const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
   const Array checked =
@@ -337,7 +344,7 @@ py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py:
     const Unlocked unlocked(source.size());
     parts.each([&](std::size_t i, const ChannelShape& shape) {
       const Incoming<T> incoming{parts.part(gradient.in<T>(), gradient, i),
-                                 bits.is_none() ? nullptr : passed + i * bit_bytes, slope};
+                                 activated ? passed + i * bit_bytes : nullptr, slope};
       std::vector<double>& some = i == 0 ? total : sums;
       regkern::batch_norm_backward<T>(
           shape, parts.part(source.in<T>(), source, i), incoming, parts.part(in<T>(w), w, i),
@@ -395,8 +402,8 @@ std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, 
   return {invstd, scale};
 }
 
-py::object apply(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
-                 py::handle eps, py::handle axis, py::handle out) {
+py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
+                       py::handle eps, py::handle axis, py::handle out) {
   constexpr const char* f = "batch_norm_apply";
   const Array from = input({f, "x"}, x);
   const Channels channels(f, from, axis);
@@ -486,7 +493,7 @@ void register_norm(py::module_& m) {
   m.def("batch_norm", &batch_norm);
   m.def("batch_norm_backward", &batch_norm_backward);
   m.def("batch_norm_stats", &stats);
-  m.def("batch_norm_apply", &apply);
+  m.def("batch_norm_apply", &apply_stats);
   m.def("batch_norm_backward_reduce", &backward_reduce);
   m.def("batch_norm_backward_apply", &backward_apply);
 }

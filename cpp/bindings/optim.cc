@@ -78,7 +78,7 @@ struct Settings {
   double real(Option o) const { return bindings::real(arg(o), values[o]); }
   double nonnegative(Option o) const { return finite_nonnegative(arg(o), values[o]); }
   bool is(Option o) const { return flag(arg(o), values[o]); }
-  std::string text(Option o) const { return py::cast<std::string>(py::repr(values[o])); }
+  std::string text(Option o) const { return bindings::text(values[o]); }
 
   double positive(Option o) const {
     const double v = nonnegative(o);
@@ -87,7 +87,7 @@ struct Settings {
   }
   static double below_one(Arg arg, py::handle value) {
     const double v = bindings::real(arg, value);
-    if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", py::cast<std::string>(py::repr(value)));
+    if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", bindings::text(value));
     return v;
   }
   std::pair<double, double> betas() const {
@@ -277,7 +277,6 @@ void with_rule(const std::string& name, Body&& body) {
 
 // --- the arrays of a step ---------------------------------------------------------------------------------
 
-using Proxy = py::detail::PyArray_Proxy;
 constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 
 // Weights and states that a rule steps, checked once, and the weights again where one of them has been given
@@ -441,7 +440,7 @@ class Parameters {
         const std::size_t i = index[j];
         const py::handle g = call.grads[i];
         if (all.is_plain(g, i)) {
-          filled[j].grad = {reinterpret_cast<const T*>(py::detail::array_proxy(g.ptr())->data), nullptr};
+          filled[j].grad = {reinterpret_cast<const T*>(proxy(g)->data), nullptr};
         } else if (!g.is_none()) {
           filled[j].grad = call.converted.emplace_back(all.gradient(g, i)).template in<T>();
         }
@@ -586,7 +585,7 @@ class Parameters {
   }
 
   void see(const Array& a) {
-    const Proxy* proxy = py::detail::array_proxy(a.object().ptr());
+    const Proxy* proxy = bindings::proxy(a.object());
     const std::size_t bytes = a.size() * (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double));
     seen_.push_back({proxy, proxy->data, proxy->descr, proxy->flags, proxy->nd, layouts_.size(), bytes});
     layouts_.insert(layouts_.end(), a.shape(), a.shape() + a.ndim());
@@ -612,7 +611,7 @@ class Parameters {
   bool is_plain(py::handle g, std::size_t i) {
     Seen& weight = seen_[i];
     if (Py_TYPE(g.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
-    const Proxy* proxy = py::detail::array_proxy(g.ptr());
+    const Proxy* proxy = bindings::proxy(g);
     if (proxy->descr != weight.descr || (proxy->flags & kDense) != kDense || proxy->nd != weight.ndim ||
         !weight.same(proxy->dimensions, layouts_.data() + weight.layout)) {
       return false;

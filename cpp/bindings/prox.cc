@@ -6,12 +6,10 @@
 namespace regkern::bindings {
 namespace {
 
-bool is_array(py::handle value) {
-  return py::isinstance<py::array>(value) && py::cast<py::array>(value).ndim() > 0;
-}
+bool has_axes(py::handle value) { return is_ndarray(value) && proxy(value)->nd > 0; }
 
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
-Array product(Arg arg, const Array& thresholds, const Array& weights) {
+Array weighted(Arg arg, const Array& thresholds, const Array& weights) {
   const py::module_ np = py::module_::import("numpy");
   for (const Array* factor : {&thresholds, &weights}) factor->data<char>();  // as they were checked
   const py::object zeros = np.attr("zeros_like")(weights.object());
@@ -25,7 +23,7 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   const Array from = input({f, "x"}, x);
   double t = 1;
   Array strengths;  // one an element
-  if (is_array(threshold)) {
+  if (has_axes(threshold)) {
     strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold), "x", from);
   } else {
     t = nonnegative({f, "threshold"}, threshold);
@@ -35,7 +33,7 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   const Array given = optional_input({f, "weights"}, weights);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
-    strengths = strengths ? product({f, "weights"}, strengths, w) : w;
+    strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "weights", given);
@@ -114,7 +112,7 @@ py::object prox_scad(py::handle x, py::handle threshold, py::handle a, py::handl
   const Array from = input({f, "x"}, x);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double knee = positive({f, "a"}, a);
-  if (knee <= 1) value_error({f, "a"}, "be > 1", py::cast<std::string>(py::repr(a)));
+  if (knee <= 1) value_error({f, "a"}, "be > 1", text(a));
   const double s = positive({f, "step"}, step);
   return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto) {
     regkern::prox_scad(shape, in, to, t, knee, s);
@@ -145,8 +143,7 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
   if (!py::isinstance<py::array>(lower) && !py::isinstance<py::array>(upper)) {
     const double low = real({f, "lower"}, lower), high = real({f, "upper"}, upper);
     if (!(low <= high)) {
-      value_error({f, "lower"}, "be <= upper",
-                  py::cast<std::string>(py::repr(lower)) + " and " + py::cast<std::string>(py::repr(upper)));
+      value_error({f, "lower"}, "be <= upper", text(lower) + " and " + text(upper));
     }
     return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
       using T = decltype(type);

@@ -15,8 +15,6 @@
 namespace regkern::bindings {
 namespace {
 
-std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
-
 // x and y with one axis moved behind the others, so that its vectors are neighbours in C order; without an
 // axis all of x is one row.
 class Rows {

@@ -46,7 +46,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(mix_table);
+REGKERN_EXPORT(mix_table);
 
 namespace {
 

@@ -3,6 +3,7 @@
 #include "regkern/runtime.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <cstdint>
 #include <cstdio>
@@ -27,7 +28,26 @@ std::vector<int64_t> targets_in(int64_t mask) {
   return targets;
 }
 
-int64_t available_targets() { return hwy::SupportedTargets() & HWY_TARGETS; }
+int64_t available_targets() {
+  int64_t targets = HWY_STATIC_TARGET;
+#if HWY_ARCH_X86
+  // The compiler's check asks the operating system too. What it cannot ask for by name under every compiler
+  // (F16C, LZCNT; VAES, GFNI) came with the same processors.
+  __builtin_cpu_init();
+#define REGKERN_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+  const bool avx2 = REGKERN_HAS("avx2") && REGKERN_HAS("fma") && REGKERN_HAS("bmi") && REGKERN_HAS("bmi2");
+  const bool avx3 = avx2 && REGKERN_HAS("avx512f") && REGKERN_HAS("avx512vl") && REGKERN_HAS("avx512dq") &&
+                    REGKERN_HAS("avx512bw") && REGKERN_HAS("avx512cd");
+  const bool avx3_dl = avx3 && REGKERN_HAS("avx512vnni") && REGKERN_HAS("avx512vbmi") &&
+                       REGKERN_HAS("avx512vbmi2") && REGKERN_HAS("avx512bitalg") &&
+                       REGKERN_HAS("avx512vpopcntdq") && REGKERN_HAS("vpclmulqdq");
+#undef REGKERN_HAS
+  if (avx2) targets |= HWY_AVX2;
+  if (avx3) targets |= HWY_AVX3;
+  if (avx3_dl) targets |= HWY_AVX3_DL;
+#endif
+  return targets & HWY_TARGETS;
+}
 
 std::vector<std::string> names_of(int64_t mask) {
   std::vector<std::string> names;
@@ -35,31 +55,24 @@ std::vector<std::string> names_of(int64_t mask) {
   return names;
 }
 
-int64_t& target_in_use() {
-  static int64_t target = targets_in(available_targets()).front();
-  return target;
+// Another thread may choose while this one works: it sees the old or the new.
+std::atomic<int64_t>& in_use() {
+  static std::atomic<int64_t> targets = available_targets();
+  return targets;
 }
 
 }  // namespace
 
-hwy::ChosenTarget& chosen_target() {
-  struct Initialized {
-    Initialized() { chosen.Update(target_in_use()); }
-    hwy::ChosenTarget chosen;
-  };
-  static Initialized instance;
-  return instance.chosen;
-}
+int64_t targets_in_use() { return in_use().load(std::memory_order_relaxed); }
 
 std::vector<std::string> isas_built() { return names_of(HWY_TARGETS); }
 std::vector<std::string> isas() { return names_of(available_targets()); }
-std::string isa() { return lower_name(target_in_use()); }
+std::string isa() { return names_of(targets_in_use()).front(); }
 
 bool set_isa(const std::string& name) {
   for (const int64_t target : targets_in(available_targets())) {
     if (lower_name(target) != name) continue;
-    target_in_use() = target;
-    chosen_target().Update(target);
+    in_use() = available_targets() & ~(target - 1);
     return true;
   }
   return false;

@@ -216,7 +216,7 @@ HWY_INLINE double exponentials(const T* x, T* e, size_t n) {
     return exp_nonpositive(d, s, c);
   };
   map(d, n, false, op, e, x);
-  return sum(static_cast<const T*>(e), n, [](auto v) HWY_ATTR { return v; });
+  return sum_in_pairs(n, [](auto v) HWY_ATTR { return v; }, static_cast<const T*>(e));
 }
 
 // The decisions along rows that need not end where a chunk does: draws a chunk when the last one is used up.
@@ -265,8 +265,6 @@ template <class T>
 void softmax_dropout_backward(const T* dy, const T* x, T* dx, size_t rows, size_t length, const Kept& kept,
                               T* s, T* g) {
   const Tag<T> d;
-  const D64 d64;
-  const size_t N64 = hn::Lanes(d64);
   const Scaled<T> op(KeepMap{kept.scale});
   uint64_t first = kept.first;
   RowDecisions decide(kept.mask, first + rows * length);
@@ -275,22 +273,11 @@ void softmax_dropout_backward(const T* dy, const T* x, T* dx, size_t rows, size_
     decide(first, length, [&](size_t at, size_t n, const int8_t* keep) HWY_ATTR {
       map_kept(n, keep, false, op, g + at, dy + at);
     });
-    SumLanes lanes;
-    const auto add = [&](const T* a, const T* b) HWY_ATTR {
-      for (size_t k = 0; k < kSumVectors; ++k)
-        lanes.lanes[k] =
-            hn::Add(lanes.lanes[k], hn::Mul(load_double(d64, a + k * N64), load_double(d64, b + k * N64)));
-    };
-    size_t i = 0;
-    for (; i + kSumLanes <= length; i += kSumLanes) add(s + i, g + i);
-    if (i < length) {
-      T a[kSumLanes] = {}, b[kSumLanes] = {};
-      memcpy(a, s + i, (length - i) * sizeof(T));
-      memcpy(b, g + i, (length - i) * sizeof(T));
-      add(a, b);
-    }
+    const double products = sum_in_pairs(
+        length, [](auto a, auto b) HWY_ATTR { return hn::Mul(a, b); }, static_cast<const T*>(s),
+        static_cast<const T*>(g));
     const auto share = hn::Set(d, static_cast<T>(1 / total));
-    const auto mean = hn::Set(d, static_cast<T>(lanes.total() / total));
+    const auto mean = hn::Set(d, static_cast<T>(products / total));
     map(
         d, length, false,
         [=](auto e, auto v) HWY_ATTR { return hn::Mul(hn::Mul(e, share), hn::Sub(v, mean)); }, dx,

@@ -219,7 +219,7 @@ struct Terms {
   }
 };
 
-template <class T, size_t kSums>
+template <class T, size_t kSums, size_t kLevels = 10>  // for 8191 chunks
 class RowSums {
  public:
   static constexpr size_t kVectors = kRowLanes / hn::MaxLanes(Tag<T>());
@@ -264,8 +264,6 @@ class RowSums {
   }
 
  private:
-  static constexpr size_t kLevels = 10;  // for 8191 chunks
-
   static HWY_INLINE void clear(Lanes& run) {
     for (auto& terms : run) {
       for (auto& v : terms.v) v = hn::Zero(Tag<T>());
@@ -299,6 +297,56 @@ class RowSums {
   Lanes level_[kLevels];
   size_t chunks_ = 0;
 };
+
+// The last elements of a row, and zeros.
+template <class T>
+struct Padded {
+  HWY_INLINE Padded(const T* x, size_t n) { memcpy(values, x, n * sizeof(T)); }
+  T values[kSumLanes] = {};
+};
+
+// Σ op(x[i], ...) in double over whole runs, in pairs as of RowSums.
+template <class Op, class... T>
+HWY_NOINLINE double sum_runs(size_t runs, Op op, const T*... x) {
+  using Sums = RowSums<double, 1, 40>;
+  const D64 d;
+  Sums sums;
+  for (size_t r = 0; r < runs; ++r) {
+    typename Sums::Lanes run;
+    for (size_t k = 0; k < Sums::kVectors; ++k) {
+      size_t at = r * kRunTerms * kRowLanes + k * hn::MaxLanes(d);
+      V<D64> v = op(load_double(d, x + at)...);
+      for (size_t c = 1; c < kRunTerms; ++c) {
+        at += kRowLanes;
+        v = hn::Add(v, op(load_double(d, x + at)...));
+      }
+      run[k] = {{v}};
+    }
+    sums.done_run(run);
+  }
+  double total;
+  sums.totals(&total);
+  return total;
+}
+
+// Σ op(x[i], ...) in double, as exact for a row of any length; op(0, ...) is 0. What is left of a run goes
+// one by one.
+template <class Op, class... T>
+HWY_INLINE double sum_in_pairs(size_t n, Op op, const T*... x) {
+  const D64 d;
+  const size_t runs = n / (kRunTerms * kRowLanes);
+  const double total = runs == 0 ? 0 : sum_runs(runs, op, x...);
+  SumLanes rest;
+  const auto add = [&](const auto*... p) HWY_ATTR {
+    for (size_t k = 0; k < kSumVectors; ++k) {
+      rest.lanes[k] = hn::Add(rest.lanes[k], op(load_double(d, p + k * hn::MaxLanes(d))...));
+    }
+  };
+  size_t i = runs * kRunTerms * kRowLanes;
+  for (; i + kSumLanes <= n; i += kSumLanes) add(x + i...);
+  if (i < n) add(Padded<T>(x + i, n - i).values...);
+  return total + rest.total();
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern

@@ -67,6 +67,41 @@ def real_array(function: str, name: str, value: Any, shape: tuple[int, ...] | No
     return array
 
 
+def flag(function: str, name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{function}: {name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def cached_array(function: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of a cache as a forward leaves it."""
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{function}: cache.{name} must be an ndarray without a mask, got {value!r}")
+    if value.dtype != dtype:
+        raise TypeError(f"{function}: cache.{name} must be {np.dtype(dtype)}, got {value.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{function}: cache.{name} must have shape {shape}, got {value.shape}")
+    return value
+
+
+def cached_input(function: str, x: Any, dy: Array) -> Array:
+    """The input that a cache holds, to which a gradient belongs."""
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{function}: cache.x must be an ndarray of float32 or float64, got {x!r}")
+    if x.shape != dy.shape:
+        raise ValueError(f"{function}: dy must have shape {x.shape}, got {dy.shape}")
+    return x
+
+
+def cached_axis(function: str, value: Any, shape: tuple[int, ...]) -> int:
+    """The axis of a cache, counted from the front."""
+    axis = integer(function, "cache.axis", value)
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"{function}: cache.axis must be an axis of x with shape {shape}, got {axis}")
+    return axis % len(shape)
+
+
 def _take(layer: str, state: Mapping[str, Any], names: tuple[str, ...], optional: str = "") -> list[Any]:
     """The values of a state dict, which must hold exactly ``names``, but that ``optional`` may be missing: then None."""
     if not isinstance(state, Mapping):
@@ -223,7 +258,8 @@ class BatchNormCache:
         The weights, broadcast to the shape of x.
     positive : ndarray or None
         One bit an element, 1 where the activation let it through; None without one.
-    negative_slope : float
+    negative_slope : float or None
+        What the activation multiplied the others by; None without one.
     residual : bool
         Whether something was added.
     virtual_batch_size : int or None
@@ -238,7 +274,7 @@ class BatchNormCache:
     count: Array
     weights: Array | None = None
     positive: Array | None = None
-    negative_slope: float = 0.0
+    negative_slope: float | None = None
     residual: bool = False
     virtual_batch_size: int | None = None
 
@@ -249,7 +285,8 @@ class BatchNormCache:
 
     def gradients(self, wrt: Iterable[str] | None) -> tuple[str, ...]:
         """The names of what is differentiated for: by default all that there is."""
-        every = ("x", "gamma", "beta", "residual") if self.residual else ("x", "gamma", "beta")
+        residual = flag("batch_norm_backward", "cache.residual", self.residual)
+        every = ("x", "gamma", "beta", "residual") if residual else ("x", "gamma", "beta")
         if wrt is None:
             return every
         if not isinstance(wrt, Iterable):

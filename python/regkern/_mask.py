@@ -10,11 +10,15 @@ import functools
 import math
 import operator
 import sys
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._core import nonnegative, probability
+from regkern._rng import SEED_END
+
+MAX_DIMS = 64  # of NumPy
 ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 
 
@@ -23,33 +27,79 @@ def keep_threshold(p: float) -> int:
     return round((1 - p) * ONE)
 
 
-def checked_shape(function: str, shape: Any, item: int = 1) -> tuple[int, ...]:
-    """A shape in Python's ints, whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+def _lengths(function: str, name: str, value: Any) -> tuple[int, ...]:
+    """A tuple of ints >= 0, in Python's ints."""
     try:
-        lengths = tuple([operator.index(n) for n in shape]) if isinstance(shape, tuple) else None
+        lengths = tuple([_index(n) for n in value]) if isinstance(value, tuple) else None
     except TypeError:
         lengths = None
-    if lengths is None or any(n < 0 for n in lengths):
-        raise TypeError(f"{function}: shape must be a tuple of ints >= 0, got {shape!r}")
-    if math.prod(n or 1 for n in lengths) * item > sys.maxsize:
+    if lengths is None or (lengths and min(lengths) < 0):
+        raise TypeError(f"{function}: {name} must be a tuple of ints >= 0, got {value!r}")
+    if len(lengths) > MAX_DIMS:
+        raise ValueError(f"{function}: {name} must have at most {MAX_DIMS} lengths, got {len(lengths)}")
+    return lengths
+
+
+def checked_shape(function: str, shape: Any, item: int = 1) -> tuple[int, ...]:
+    """A shape in Python's ints, whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
+    lengths = _lengths(function, "shape", shape)
+    if math.prod([n or 1 for n in lengths]) * item > sys.maxsize:
         raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {lengths}")
     return lengths
 
 
-class Handle:
-    """The numbers that decide: compared, hashed, pickled and shown by their values."""
+def _index(value: Any) -> int:
+    return value if type(value) is int else operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
 
-    __slots__ = ("p", "seed", "shape", "stream")
+
+def _integer(function: str, name: str, value: Any) -> int:
+    try:
+        return _index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}") from None
+
+
+def _word(function: str, name: str, value: Any) -> int:
+    """An int of 64 bits."""
+    number = _integer(function, name, value)
+    if not 0 <= number < SEED_END:
+        raise ValueError(f"{function}: {name} must be in [0, 2**64), got {number}")
+    return number
+
+
+def _value(i: int) -> Any:
+    """A field of a handle: one of its values, which are never set again."""
+    return property(lambda handle: handle._values[i])
+
+
+class Handle:
+    """The numbers that decide, checked when it is made: compared, hashed, pickled and shown by their values."""
+
+    __slots__ = ("_values",)  # in the order of the constructor; what reads them has no setter
 
     kind: ClassVar[str]  # the name of the public class
-    seed: int
-    stream: int
-    shape: tuple[int, ...]
-    p: float
+    _item: ClassVar[int] = 1  # bytes of an element of the array
+    _names: ClassVar[tuple[str, ...]] = ("seed", "stream", "shape", "p")
+    seed: int = _value(0)
+    stream: int = _value(1)
+    shape: tuple[int, ...] = _value(2)
+    p: float = _value(3)
+
+    def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
+        self._values: tuple[Any, ...] = self._checked(seed, stream, shape, p)
+
+    def _checked(self, seed: Any, stream: Any, shape: Any, p: Any) -> tuple[int, int, tuple[int, ...], float]:
+        kind = self.kind
+        return (
+            _word(kind, "seed", seed),
+            _word(kind, "stream", stream),
+            checked_shape(kind, shape, self._item),
+            probability(kind, p),
+        )
 
     def _fields(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"seed": self.seed, "stream": self.stream, "shape": self.shape, "p": self.p}
+        return dict(zip(self._names, self._values, strict=True))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -60,17 +110,14 @@ class Handle:
     def _asarray(self) -> NDArray[Any]:
         raise NotImplementedError
 
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(self._fields().values())
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Handle) and self.kind == other.kind and self._key() == other._key()
+        return isinstance(other, Handle) and self.kind == other.kind and self._values == other._values
 
     def __hash__(self) -> int:
-        return hash((self.kind, self._key()))
+        return hash((self.kind, self._values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self._key())
+        return (type(self), self._values)
 
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self._fields().items())})"
@@ -103,11 +150,12 @@ class MaskHandle(KeepHandle):
         What a kept element is multiplied by; 1 / (probability of being kept) unless given.
     """
 
-    __slots__ = ("noise_shape", "scale")
+    __slots__ = ()
 
     kind = "DropoutMask"
-    noise_shape: tuple[int, ...] | None
-    scale: float
+    _names = (*Handle._names, "noise_shape", "scale")
+    noise_shape: tuple[int, ...] | None = _value(4)
+    scale: float = _value(5)
 
     def __init__(
         self,
@@ -118,16 +166,37 @@ class MaskHandle(KeepHandle):
         noise_shape: tuple[int, ...] | None = None,
         scale: float | None = None,
     ) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
-        self.noise_shape = noise_shape
-        self.scale = _inverse(p) if scale is None else scale
+        numbers = self._checked(seed, stream, shape, p)
+        noise = None if noise_shape is None else self._checked_noise(noise_shape, numbers[2])
+        factor = _inverse(numbers[3]) if scale is None else nonnegative(self.kind, "scale", scale)
+        self._values = (*numbers, noise, factor)
+
+    @classmethod
+    def made(
+        cls,
+        seed: int,
+        stream: int,
+        shape: tuple[int, ...],
+        p: float,
+        noise_shape: tuple[int, ...] | None = None,
+        scale: float | None = None,
+    ) -> Self:
+        """The handle of numbers that a call has checked: to check them again takes longer than a small dropout."""
+        handle = cls.__new__(cls)
+        factor = _inverse(p) if scale is None else scale
+        handle._values = (seed, operator.index(stream), shape, p, noise_shape, factor)
+        return handle
+
+    def _checked_noise(self, noise_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+        noise = _lengths(self.kind, "noise_shape", noise_shape)
+        if len(noise) != len(shape) or any(n not in (1, m) for n, m in zip(noise, shape, strict=True)):
+            rule = f"have 1 or the length for each dimension of the shape {shape}"
+            raise ValueError(f"{self.kind}: noise_shape must {rule}, got {noise}")
+        return noise
 
     def arguments(self) -> tuple[Any, ...]:
         """All that the constructor takes."""
-        return (self.seed, self.stream, self.shape, self.p, self.noise_shape, self.scale)
+        return self._values
 
     def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """The first decisions of the stream, in a shape."""
@@ -140,10 +209,10 @@ class MaskHandle(KeepHandle):
 
     def _fields(self) -> dict[str, Any]:
         fields = super()._fields()
-        if self.noise_shape is not None or self.scale != _inverse(self.p):
-            fields["noise_shape"] = self.noise_shape
-        if self.scale != _inverse(self.p):
-            fields["scale"] = self.scale
+        if self.scale == _inverse(self.p):
+            del fields["scale"]
+            if self.noise_shape is None:
+                del fields["noise_shape"]
         return fields
 
 
@@ -166,12 +235,13 @@ class BlockHandle(KeepHandle):
         Whether each channel has squares of its own.
     """
 
-    __slots__ = ("axis", "block_size", "per_channel")
+    __slots__ = ()
 
     kind = "DropBlockMask"
-    block_size: int
-    axis: int
-    per_channel: bool
+    _names = (*Handle._names, "block_size", "axis", "per_channel")
+    block_size: int = _value(4)
+    axis: int = _value(5)
+    per_channel: bool = _value(6)
 
     def __init__(
         self,
@@ -183,36 +253,24 @@ class BlockHandle(KeepHandle):
         axis: int = 1,
         per_channel: bool = True,
     ) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
-        self.block_size = block_size
-        self.axis = axis
-        self.per_channel = per_channel
-
-    def _fields(self) -> dict[str, Any]:
-        more = {"block_size": self.block_size, "axis": self.axis, "per_channel": self.per_channel}
-        return super()._fields() | more
-
-    def _checked(self) -> tuple[tuple[int, ...], int]:
-        """The shape and the channel axis: both can be set, and are arguments like others."""
-        shape, axis = checked_shape(self.kind, self.shape), operator.index(self.axis)
-        if len(shape) not in (3, 4):
-            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {shape}")
-        if not -len(shape) < axis < len(shape) or axis == 0:
-            raise ValueError(f"{self.kind}: axis must be an axis of the shape {shape} behind the first, got {axis}")
-        if operator.index(self.block_size) < 1:
-            raise ValueError(f"{self.kind}: block_size must be >= 1, got {self.block_size}")
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"{self.kind}: p must be in [0, 1], got {self.p}")
-        return shape, axis % len(shape)
+        numbers = self._checked(seed, stream, shape, p)
+        lengths = numbers[2]
+        if len(lengths) not in (3, 4):
+            raise ValueError(f"{self.kind}: shape must have 3 or 4 lengths, got {lengths}")
+        side, channel = _integer(self.kind, "block_size", block_size), _integer(self.kind, "axis", axis)
+        if side < 1:
+            raise ValueError(f"{self.kind}: block_size must be >= 1, got {side}")
+        if not -len(lengths) < channel < len(lengths) or channel == 0:
+            raise ValueError(f"{self.kind}: axis must be an axis of the shape {lengths} behind the first, got {axis}")
+        if not isinstance(per_channel, bool | np.bool_):
+            raise TypeError(f"{self.kind}: per_channel must be True or False, got {per_channel!r}")
+        self._values = (*numbers, side, channel % len(lengths), bool(per_channel))
 
     def _planes(self) -> tuple[int, tuple[int, int], tuple[int, int]]:
         """Planes, their rows and columns, and the rows and columns of a block; one row where space is a line."""
-        shape, axis = self._checked()
+        shape, axis = self.shape, self.axis
         space = tuple(n for i, n in enumerate(shape) if i not in (0, axis))
-        side = min(operator.index(self.block_size), *space)
+        side = min(self.block_size, *space)
         planes = shape[0] * (shape[axis] if self.per_channel else 1)
         return (planes, (1, *space), (1, side)) if len(space) == 1 else (planes, space, (side, side))  # type: ignore[return-value]
 
@@ -225,7 +283,7 @@ class BlockHandle(KeepHandle):
         planes, space, block = self._planes()
         keep, count = self._blocks(planes, space, block, corner_probability(self.p, space, block))
         scale = keep.size / max(count, 1)
-        shape, axis = self._checked()
+        shape, axis = self.shape, self.axis
         channels = shape[axis] if self.per_channel else 1
         spatial = [n for i, n in enumerate(shape) if i not in (0, axis)]
         ordered = np.moveaxis(keep.reshape(shape[0], channels, *spatial), 1, axis)
@@ -279,12 +337,12 @@ class NoiseHandle(Handle):
     __slots__ = ()
 
     kind = "GaussianDropoutMask"
+    _item = np.dtype(np.float64).itemsize
 
     def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
-        self.seed = seed
-        self.stream = stream
-        self.shape = shape
-        self.p = p
+        super().__init__(seed, stream, shape, p)
+        if self.p == 1:
+            raise ValueError(f"{self.kind}: p must be in [0, 1), got {p!r}")
 
 
 def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:

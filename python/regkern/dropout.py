@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
 from regkern._layers import DropoutLayer
-from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with, checked_shape
+from regkern._mask import BlockHandle, Handle, MaskHandle, NoiseHandle, backward_with
 from regkern._rng import seed_from
 
 Array = NDArray[Any]
@@ -85,8 +85,7 @@ class GaussianDropoutMask(NoiseHandle):
     __slots__ = ()
 
     def _asarray(self) -> NDArray[Any]:
-        shape = checked_shape(self.kind, self.shape, np.float64().itemsize)
-        return _core.gaussian_dropout(np.ones(shape), self.p, self.seed, self.stream, True, shape, None)
+        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)
 
 
 def dropout(
@@ -168,7 +167,10 @@ def dropout(
 def _int(function: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}: {name} must be an int, got {value!r}")
-    return operator.index(value)
+    try:
+        return operator.index(value)
+    except TypeError:  # an array
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}") from None
 
 
 def _drop(
@@ -190,7 +192,7 @@ def _drop(
     y, noise, scale = _core.dropout(
         function, x, p, seed, stream, noise_shape, axes, scale_by_keep, alpha, training, out
     )
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
 
 
 def feature_dropout(
@@ -663,21 +665,22 @@ def drop_block(
            [0, 0, 1, 1, 1, 1, 1, 1]])
     """
     seed = seed_from(rng, "drop_block")
-    if not training:
-        y, _ = _drop("drop_block", x, p, None, None, seed, stream, training, out)
-        return y, DropBlockMask(seed, stream, y.shape, 0.0, block_size, axis, per_channel)
     x = _core.require_float("drop_block", "x", x)
     rate, shape = _core.probability("drop_block", p), x.shape
     if len(shape) not in (3, 4):
         raise ValueError(f"drop_block: x must have rank 3 or 4, got shape {shape}")
     side, channel = (_int("drop_block", n, v) for n, v in (("block_size", block_size), ("axis", axis)))
-    if not isinstance(per_channel, bool | np.bool_):
-        raise TypeError(f"drop_block: per_channel must be True or False, got {per_channel!r}")
+    for name, value in (("per_channel", per_channel), ("training", training)):
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"drop_block: {name} must be True or False, got {value!r}")
     if side < 1:
         raise ValueError(f"drop_block: block_size must be >= 1, got {block_size}")
     if not -len(shape) < channel < len(shape) or channel == 0:
         raise ValueError(f"drop_block: axis must be an axis of x with shape {shape} behind the first, got {axis}")
+    rate = rate if training else 0.0
     mask = DropBlockMask(seed, stream, shape, rate, side, channel % len(shape), bool(per_channel))
+    if not training:
+        return _drop("drop_block", x, p, None, None, seed, stream, training, out)[0], mask
     keep, scale = mask._kept()
     return _core.apply_mask("drop_block", "x", x, keep, scale, out), mask
 

@@ -80,7 +80,7 @@ def bias_dropout_add(
     """
     seed = seed_from(rng, "bias_dropout_add")
     y = _core.bias_dropout_add(x, bias, residual, p, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def bias_dropout_add_backward(
@@ -187,7 +187,7 @@ def relu_dropout(
     """
     seed = seed_from(rng, "relu_dropout")
     y = _core.activation_dropout("relu_dropout", x, p, None, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def relu_dropout_backward(
@@ -304,7 +304,7 @@ def gelu_dropout(
     """
     seed = seed_from(rng, "gelu_dropout")
     y = _core.activation_dropout("gelu_dropout", x, p, approximate, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def gelu_dropout_backward(
@@ -418,7 +418,7 @@ def softmax_dropout(
     """
     seed = seed_from(rng, "softmax_dropout")
     y = _core.softmax_dropout(x, p, seed, stream, training, out)
-    return y, DropoutMask(seed, stream, y.shape, float(p) if training else 0.0)
+    return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
 def softmax_dropout_backward(

@@ -169,7 +169,7 @@ def batch_norm(
         count,
         weights,
         positive,
-        slope or 0.0,
+        slope,
         residual is not None,
         virtual_batch_size,
     )

@@ -12,11 +12,10 @@ import scipy.special
 from pencil import LARGE, Made, Pencil, Shape
 
 import cases
-import norm_options
 import regkern as rk
-import test_augment_functional
-import test_layer_norm
+from augment import test_functional
 from comparing import assert_same_bits, assert_within
+from norms import norm_options, test_layer_norm
 
 Arguments = dict[str, Any]
 Parts = list[Any]
@@ -665,7 +664,7 @@ def penalty_of(p: Pencil, w: np.ndarray) -> tuple[str, Arguments]:
         "FusedLasso": {"variation": number(), "axis": axis},
         "GroupL2": groups,
         "SparseGroup": {"group_strength": number()} | groups,
-        "SortedL1": {"weights": [float(v) for v in np.linspace(1, 0.1, min(w.size, 5000))]},
+        "SortedL1": {"weights": [float(v) for v in np.linspace(1, 0.1, w.size)]},
         "Box": {"lower": numbers[0], "upper": numbers[1]},
         "BoxedL1": {"lower": numbers[0], "upper": numbers[1]},
         "ElasticNet": {"l1": number(), "l2": number()},
@@ -731,7 +730,7 @@ def _(p: Pencil) -> Call:
 SIZES = ((1, 1), (1, 7), (2, 2), (3, 5), (7, 1), (9, 31), (16, 16), (33, 65), (5, 300), (17, 33), (32, 32), (130, 257))
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 GRAY_OR_COLOR = ("adjust_hue", "adjust_saturation", "adjust_contrast", "rgb_to_grayscale")
-# Where float32 is near and uint8 may be a level off, as tests/test_augment_reference.py has it.
+# Where float32 is near and uint8 may be a level off, as tests/test_reference.py has it.
 NEAR = {"adjust_gamma": 4, "gaussian_noise": 16, "gaussian_blur": 16, "adjust_contrast": 16}
 
 
@@ -882,7 +881,7 @@ def augment_call(p: Pencil, name: str) -> Call:
     return Call(arguments, out_for="images" if name in ("mixup", "cutmix") else "", close=close)
 
 
-for _name in test_augment_functional.CALLS:
+for _name in test_functional.CALLS:
     target(
         f"functional.{_name}",
         lambda module, name=_name: getattr(module.augment.functional, name),

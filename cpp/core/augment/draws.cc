@@ -24,7 +24,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(draws_table);
+REGKERN_EXPORT(draws_table);
 
 namespace augment {
 

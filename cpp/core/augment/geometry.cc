@@ -39,8 +39,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(geometry_table_u8);
-HWY_EXPORT(geometry_table_f32);
+REGKERN_EXPORT(geometry_table_u8);
+REGKERN_EXPORT(geometry_table_f32);
 
 namespace augment {
 

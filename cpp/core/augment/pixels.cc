@@ -59,8 +59,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace regkern {
 
-HWY_EXPORT(byte_pixels);
-HWY_EXPORT(float_pixels);
+REGKERN_EXPORT(byte_pixels);
+REGKERN_EXPORT(float_pixels);
 
 namespace augment {
 

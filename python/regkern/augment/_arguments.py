@@ -75,7 +75,10 @@ def whole(function: str, name: str, value: Any, low: int = 0) -> int:
     """An int of at least ``low``."""
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}: {name} must be an int, got {value!r}")
-    number = operator.index(value)
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array
+        raise TypeError(f"{function}: {name} must be an int, got {value!r}") from None
     if number < low:
         raise ValueError(f"{function}: {name} must be >= {low}, got {value}")
     return number

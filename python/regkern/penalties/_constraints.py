@@ -42,10 +42,10 @@ class Bounded(Constraint):
     def _value(self, w: Array) -> Any:
         if not np.isfinite(w).all():
             return math.inf
-        y = self._prox(w, 1.0, None)
+        y, kind = self._prox(w, 1.0, None), np.finfo(w.dtype)
         largest = max(self.radius, float(np.max(np.abs(w), initial=0.0)))
         gap = float(np.max(np.abs(w - y), initial=0.0))
-        return 0.0 if gap <= 64 * float(np.finfo(w.dtype).eps) * largest else math.inf
+        return 0.0 if gap <= 64 * float(kind.eps) * largest + float(kind.smallest_subnormal) else math.inf
 
 
 @frozen

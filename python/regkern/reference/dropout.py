@@ -31,7 +31,6 @@ from regkern._mask import (
     MaskHandle,
     NoiseHandle,
     backward_with,
-    checked_shape,
     keep_threshold,
 )
 from regkern._rng import seed_from
@@ -60,7 +59,6 @@ class DropoutMask(MaskHandle):
     __slots__ = ()
 
     def _keep(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        shape = checked_shape(self.kind, shape)
         return keep_mask(math.prod(shape), seed=self.seed, stream=self.stream, p=self.p).reshape(shape)
 
 

@@ -10,9 +10,22 @@ Over the elements of a row (layer norm: the last axes; group norm: some channels
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from regkern._layers import GroupNormLayer, InstanceNormLayer, LayerNormLayer, NormCache, RMSNormLayer
+from regkern._layers import (
+    GroupNormLayer,
+    InstanceNormLayer,
+    LayerNormLayer,
+    NormCache,
+    RMSNormLayer,
+    cached_array,
+    cached_axis,
+    cached_input,
+    flag,
+    integer,
+)
 from regkern.reference.prox import Array, _store
 
 
@@ -69,8 +82,37 @@ def _normalize(
     return _store(y.astype(x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
 
 
-def _backward(dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
-    x, axis, groups = cache.input("norm_backward"), cache.axis, cache.groups
+def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | None]:
+    """What was normalized, the axis counted from the front, and the groups. The fields of a cache are arguments."""
+    if not isinstance(cache, NormCache):
+        raise TypeError(f"{f}: cache must be a NormCache, got {type(cache).__name__}")
+    x, groups = cached_input(f, cache.input(f), dy), cache.groups
+    if x.ndim < (1 if groups is None else 2):
+        raise ValueError(f"{f}: cache.x must have rank >= {1 if groups is None else 2}, got shape {x.shape}")
+    axis = cached_axis(f, cache.axis, x.shape)
+    channels = x.shape[axis]
+    if groups is not None:
+        if axis == 0:
+            raise ValueError(f"{f}: cache.axis must not be 0, the axis of the samples, got 0")
+        groups = integer(f, "cache.groups", groups)
+        if groups < 1 or channels % groups != 0:
+            raise ValueError(f"{f}: cache.groups must be >= 1 and divide the {channels} channels, got {groups}")
+    centred = flag(f, "cache.centred", cache.centred)
+    norm, made = f.removesuffix("_backward"), "rms_norm"
+    if centred:
+        made = "layer_norm" if groups is None else "group_norm"
+    if norm != made and not (norm == "instance_norm" and made == "group_norm" and groups == max(channels, 1)):
+        raise ValueError(f"{f}: cache must be that of {norm}, got one of {made}")
+    if cache.gamma is not None:
+        cached_array(f, "gamma", cache.gamma, x.shape[axis:] if groups is None else (channels,), x.dtype)
+    rows = math.prod(x.shape[:axis]) if groups is None else x.shape[0] * groups
+    for name in ("mean", "invstd"):
+        cached_array(f, name, getattr(cache, name), (rows,), np.float64)
+    return x, axis, groups
+
+
+def _backward(f: str, dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
+    x, axis, groups = _checked(f, dy, cache)
     rows = _rows(x.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
     mean, invstd = (v.reshape(*rows.shape[:-1], 1) for v in (cache.mean, cache.invstd))
@@ -104,7 +146,7 @@ def layer_norm(
 
 def layer_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
     """Gradients with respect to x (and to the residual), gamma and beta."""
-    return _backward(dy, cache, out)
+    return _backward("layer_norm_backward", dy, cache, out)
 
 
 def rms_norm(
@@ -123,7 +165,7 @@ def rms_norm(
 
 def rms_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array]:
     """Gradients with respect to x (and to the residual) and gamma."""
-    return _backward(dy, cache, out)[:2]
+    return _backward("rms_norm_backward", dy, cache, out)[:2]
 
 
 def group_norm(
@@ -142,7 +184,7 @@ def group_norm(
 
 def group_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
     """Gradients with respect to x, gamma and beta."""
-    return _backward(dy, cache, out)
+    return _backward("group_norm_backward", dy, cache, out)
 
 
 def instance_norm(
@@ -160,7 +202,7 @@ def instance_norm(
 
 def instance_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
     """Gradients with respect to x, gamma and beta."""
-    return _backward(dy, cache, out)
+    return _backward("instance_norm_backward", dy, cache, out)
 
 
 class LayerNorm(LayerNormLayer):

@@ -16,6 +16,7 @@ All sums leave out positions of weight 0, whatever they hold.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,13 @@ from regkern._layers import (
     BatchNormLayer,
     BatchNormStats,
     activation_slope,
+    cached_array,
+    cached_axis,
+    cached_input,
     effective_count,
+    flag,
+    integer,
+    nonnegative,
     sample_weights,
 )
 from regkern.reference.prox import Array, _store
@@ -104,7 +111,7 @@ def batch_norm(
         count=np.array(counts),
         weights=w,
         positive=positive,
-        negative_slope=slope or 0.0,
+        negative_slope=slope,
         residual=residual is not None,
         virtual_batch_size=virtual_batch_size,
     )
@@ -119,17 +126,60 @@ def _normalized(x: Array, mean: Array, invstd: Array, gamma: Array | None, beta:
     return y if beta is None else y + _per_channel(beta, x.ndim, axis)
 
 
+def _checked(dy: Array, cache: BatchNormCache) -> BatchNormCache:
+    """The cache with its axis counted from the front. Its fields can be set, and are arguments like others."""
+    f = "batch_norm_backward"
+    x = cached_input(f, cache.input(), dy)
+    if x.ndim < 2:
+        raise ValueError(f"{f}: cache.x must have rank >= 2, got shape {x.shape}")
+    axis = cached_axis(f, cache.axis, x.shape)
+    flag(f, "cache.training", cache.training)
+    size = cache.virtual_batch_size
+    if size is not None:
+        if not 1 <= integer(f, "cache.virtual_batch_size", size) < 1 << 63:
+            raise ValueError(f"{f}: cache.virtual_batch_size must be >= 1 and fit 64 bits, got {size}")
+        if axis == 0:
+            raise ValueError(f"{f}: cache.axis must not be 0 where there are virtual batches, got 0")
+    elements = [x[part].size // max(x.shape[axis], 1) for part in _parts(x, size)]
+    channels, parts = x.shape[axis], len(elements)
+    for name in ("mean", "invstd"):
+        cached_array(f, name, getattr(cache, name), (channels,) if size is None else (parts, channels), np.float64)
+    count = cached_array(f, "count", cache.count, (parts,), np.float64)
+    if not (count >= 0).all():
+        raise ValueError(f"{f}: cache.count must be >= 0, got {count}")
+    if cache.weights is None and count.tolist() != elements:
+        raise ValueError(f"{f}: cache.count must be the elements of a channel, {elements}, got {count}")
+    if cache.gamma is not None:
+        cached_array(f, "gamma", cache.gamma, (channels,), x.dtype)
+    if cache.weights is not None:
+        cached_array(f, "weights", cache.weights, x.shape, x.dtype)
+    positive = cache.positive
+    if cache.negative_slope is None:
+        if positive is not None:
+            raise TypeError(f"{f}: cache.positive must be None where no activation was applied, got {positive!r}")
+    else:
+        nonnegative(f, "cache.negative_slope", cache.negative_slope)
+        if not isinstance(positive, np.ndarray) or positive.dtype != np.bool_:
+            raise TypeError(f"{f}: cache.positive must be an ndarray of bool, got {positive!r}")
+        if positive.shape != x.shape:
+            raise ValueError(f"{f}: cache.positive must have shape {x.shape}, got {positive.shape}")
+    return replace(cache, axis=axis)
+
+
 def batch_norm_backward(
     dy: Array, cache: BatchNormCache, *, wrt: Iterable[str] | None = None, out: Array | None = None
 ) -> tuple[Array, ...]:
     """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
-    names = cache.gradients(wrt)
+    if not isinstance(cache, BatchNormCache):
+        raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
+    names, cache = cache.gradients(wrt), _checked(dy, cache)
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)
     channels = x.shape[axis]
     g = dy.astype(np.float64)
     if cache.positive is not None:
         slope = cache.negative_slope
+        assert slope is not None
         g = np.where(cache.positive, g, dy.dtype.type(slope) * g if slope else 0.0)
     dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
     means, invstds = (a.reshape(len(cache.count), channels) for a in (cache.mean, cache.invstd))

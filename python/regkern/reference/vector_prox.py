@@ -126,33 +126,40 @@ def _taut_string(x: Array, t: float) -> Array:
     From each knot, the curve goes straight as far as one slope stays within the tube; where it cannot, it bends at
     the last point that held it back (Davies and Kovac, "Local extremes, runs, strings and multiresolution", 2001).
     """
-    n = x.size
+    n, values = x.size, x.tolist()
     y = np.empty(n)
-    cumulated = np.concatenate([[0.0], np.cumsum(x)])
-    low, high = cumulated - t, cumulated + t
-    low[0] = high[0] = 0.0
-    low[n] = high[n] = cumulated[n]
-    knot, height = 0, 0.0
+    knot, height = 0, 0.0  # height over the cumulated x: 0, and t or -t at a border
     while knot < n:
-        steepest, flattest = np.inf, -np.inf  # slopes that stay below `high` and above `low` so far
+        steepest, flattest = np.inf, -np.inf  # slopes that stay below the upper border and above the lower so far
         upper = lower = knot
+        total = rest = 0.0  # x from the knot on, to twice the precision: a slope may be that of one element of many
         for k in range(knot + 1, n + 1):
-            to_high, to_low = (high[k] - height) / (k - knot), (low[k] - height) / (k - knot)
+            total, lost = _two_sum(total, values[k - 1])
+            rest += lost
+            above, below = (t - height, -t - height) if k < n else (-height, -height)
+            to_high, to_low = (total + (rest + above)) / (k - knot), (total + (rest + below)) / (k - knot)
             if to_low > steepest:  # the curve must rise more than allowed: it bends upwards at the upper border
-                end, level = upper, high[upper]
+                end, slope, height = upper, steepest, t
                 break
             if to_high < flattest:
-                end, level = lower, low[lower]
+                end, slope, height = lower, flattest, -t
                 break
             if to_high <= steepest:
                 steepest, upper = to_high, k
             if to_low >= flattest:
                 flattest, lower = to_low, k
         else:
-            end, level = n, cumulated[n]
-        y[knot:end] = (level - height) / (end - knot)
-        knot, height = end, level
+            end, slope = n, to_low
+        y[knot:end] = slope + 0.0
+        knot = end
     return y
+
+
+def _two_sum(a: float, b: float) -> tuple[float, float]:
+    """a + b and what its rounding lost (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
 
 
 def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Array:

@@ -18,7 +18,18 @@ from sklearn.neural_network import MLPClassifier
 
 import regkern as rk
 from regkern.stopping.presets import GradientBoosting, HistGradientBoosting
-from stopping_peers import FILE, OPTIONS, PEERS, UNIT, Steps, decode, encode, mirrored, random_curve, steps_of_lightgbm
+from stopping.stopping_peers import (
+    FILE,
+    OPTIONS,
+    PEERS,
+    UNIT,
+    Steps,
+    decode,
+    encode,
+    mirrored,
+    random_curve,
+    steps_of_lightgbm,
+)
 
 RECORD = json.loads(FILE.read_text())
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def run(*command: str | Path) -> str:
@@ -43,3 +45,33 @@ def test_cpp() -> None:
     run(tool("cmake"), "-S", ROOT, "-B", build, "-G", "Ninja", *options)
     run(tool("cmake"), "--build", build, "--parallel", "2")
     assert "100% tests passed" in run(tool("ctest"), "--test-dir", build, "--output-on-failure")
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"),
+    [
+        pytest.param({"CXX": "", "PATH": "/nowhere"}, "apt-get install g++", id="compiler"),
+        pytest.param("hwy", "apt-get install libhwy-dev", id="Highway"),
+        pytest.param("OpenMP", "apt-get install libomp-dev", id="OpenMP"),
+        pytest.param("Python", "apt-get install python3-dev", id="Python"),
+        pytest.param("pybind11", "pip install pybind11", id="pybind11"),
+    ],
+)
+def test_what_a_build_lacks_is_named(tmp_path: Path, missing: str | dict[str, str], package: str) -> None:
+    """One sentence says what is missing and the package that has it."""
+    options = [
+        f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
+        "-DREGKERN_BUILD_PYTHON=ON",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
+    environment = os.environ | missing if isinstance(missing, dict) else os.environ
+    if isinstance(missing, str):
+        options.append(f"-DCMAKE_DISABLE_FIND_PACKAGE_{missing}=ON")
+    command = (tool("cmake"), "-S", ROOT, "-B", tmp_path, "-G", "Ninja", *options)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert "CMake Error at CMakeLists.txt" in said
+    assert "regkern needs" in said
+    assert package in said
+    assert said.count("CMake Error") == 1

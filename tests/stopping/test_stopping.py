@@ -707,7 +707,7 @@ def test_plot() -> None:
 
 def test_the_example(tmp_path: Path) -> None:
     """All recipes, in short form; the whole is a minute."""
-    program, picture = Path(__file__).parent.parent / "examples" / "regularize.py", tmp_path / "regularize.png"
+    program, picture = Path(__file__).parents[2] / "examples" / "regularize.py", tmp_path / "regularize.png"
     done = subprocess.run(
         [sys.executable, program, "--quick", "--plot", picture],
         capture_output=True,

@@ -287,6 +287,14 @@ def test_total_variation_is_exact(n: int, rng: np.random.Generator) -> None:
             assert certificate(x, rk.prox_tv1d(x, t), t) <= 1e-11 * n * (1 + np.max(np.abs(x)))
 
 
+@pytest.mark.parametrize("t", [5e-324, 1e-20, 1e-3])
+def test_total_variation_of_equal_numbers(t: float, dtype: type) -> None:
+    """They stay, where a threshold lost beside their sum bends the string at each rounding, too."""
+    x = np.full(7690, 3.8333194500113716, dtype)
+    for module in (rk, ref):
+        check(module.prox_tv1d(x, t), x, x, module.__name__)
+
+
 @pytest.mark.parametrize("n", [100, 5000, 70_000])
 def test_sorted_l1_of_magnitudes_close_together(n: int, dtype: type, rng: np.random.Generator) -> None:
     """The first bits of magnitudes are sorted, the rest is compared: among many that share them, and among equals."""

@@ -11,7 +11,7 @@ import pytest
 
 import regkern as rk
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str | Path, code: int = 0) -> str:

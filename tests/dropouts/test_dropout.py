@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -373,7 +374,7 @@ def test_bad_masks_and_shapes() -> None:
         rk.dropout_backward(x, np.ones(x.shape), scale=1.0)
     with pytest.raises(ValueError, match=r"^dropout_backward: dy must have shape \(4, 3, 5, 5\), got \(4, 3, 5\)"):
         rk.dropout_backward(x[..., 0], rk.drop_block(x, 0.5)[1])
-    with pytest.raises(ValueError, match=r"^dropout_backward: mask.noise_shape must have 1 or the length"):
+    with pytest.raises(ValueError, match=r"^DropoutMask: noise_shape must have 1 or the length"):
         rk.dropout_backward(x, rk.DropoutMask(1, 0, x.shape, 0.5, noise_shape=(4, 2, 1, 1)))
     for noise in ((4, 3, 5), (4, 2, 5, 5), (-1, 1, 1, 1)):
         with pytest.raises(
@@ -391,11 +392,12 @@ def test_bad_masks_and_shapes() -> None:
         rk.drop_block(x[..., 0, 0], 0.5)
     with pytest.raises(ValueError, match=r"^drop_block: block_size must be >= 1, got 0"):
         rk.drop_block(x, 0.5, block_size=0)
-    for name, bad in (("block_size", 2.5), ("axis", "1"), ("block_size", True)):
+    for name, bad in (("block_size", 2.5), ("axis", "1"), ("block_size", True), ("axis", np.ones(2))):
         with pytest.raises(TypeError, match=rf"^drop_block: {name} must be an int, got"):
             rk.drop_block(x, 0.5, **{name: bad})
-    with pytest.raises(TypeError, match=r"^drop_block: per_channel must be True or False, got 1"):
-        rk.drop_block(x, 0.5, per_channel=1)
+    for name in ("per_channel", "training"):
+        with pytest.raises(TypeError, match=rf"^drop_block: {name} must be True or False, got 1"):
+            rk.drop_block(x, 0.5, **{name: 1})
     for axis in (0, 4, -4):
         with pytest.raises(
             ValueError, match=rf"^drop_block: axis must be an axis of x .* behind the first, got {axis}"
@@ -406,6 +408,35 @@ def test_bad_masks_and_shapes() -> None:
     with pytest.raises(TypeError, match=r"^drop_block: x must be float32 or float64, got int64"):
         rk.drop_block(x.astype(int), 0.5)
     assert (x == 1).all()
+
+
+KINDS_OF_DROPOUT = [
+    name
+    for name in rk.__all__
+    if callable(f := getattr(rk, name)) and {"p", "training"} <= inspect.signature(f).parameters.keys()
+]
+
+
+@pytest.mark.parametrize("name", KINDS_OF_DROPOUT)
+def test_arguments_are_checked_where_nothing_is_dropped(name: str) -> None:
+    function = getattr(rk, name)
+    x = np.ones((4, 6, 5, 8))
+
+    def refusal(**changed: Any) -> type | None:
+        first, *_ = inspect.signature(function).parameters
+        arguments = {first: x, "p": 0.5, "training": True, "rng": 1} | changed
+        try:
+            function(**{"bias": None, "residual": None} | arguments if name == "bias_dropout_add" else arguments)
+        except (TypeError, ValueError) as error:
+            return type(error)
+        return None
+
+    for argument in inspect.signature(function).parameters:
+        for wrong in (None, "1", -1, 7, 2**70, np.nan, 1.5, np.ones(3), np.ones((2, 2)), object()):
+            changed = {argument: wrong}
+            expected = refusal(**changed)
+            assert refusal(**{"training": False} | changed) == expected, (argument, wrong)
+            assert refusal(**{"p": 0.0} | changed) == expected, (argument, wrong)
 
 
 def test_handles_of_every_kind() -> None:

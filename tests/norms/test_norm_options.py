@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import regkern as rk
 import regkern.reference as ref
 from comparing import Guarded, assert_same_bits, layouts
-from norm_options import (
+from norms.norm_options import (
     AXIS_0,
     DATA,
     FEW,

@@ -17,7 +17,7 @@ import regkern as rk
 import regkern.penalties as P
 import regkern.reference as ref
 from comparing import assert_same_bits
-from test_optim import RULES, assert_all_same_bits, build, copies, make, states_of
+from optim.test_optim import RULES, assert_all_same_bits, build, copies, make, states_of
 
 MODULES = pytest.mark.parametrize("module", [rk, ref])
 EVERY = pytest.mark.parametrize("name", RULES)

@@ -24,7 +24,7 @@ import regkern as rk
 import regkern.reference as ref
 from regkern import _core
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FUNCTIONS = [name for name in rk.__all__ if inspect.isfunction(getattr(rk, name))]
 KERNELS = [name for name in FUNCTIONS if hasattr(ref, name)]
 RUNTIME = {"get_num_threads", "set_num_threads", "show_config", "threads"}

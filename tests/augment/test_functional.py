@@ -513,6 +513,7 @@ ERRORS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("crop", {"top": 0.5}, ValueError, "top must be a whole number, got 0.5"),
     ("crop", {"height": 0}, ValueError, "height must be >= 1, got 0"),
     ("crop", {"height": 2.0}, TypeError, "height must be an int, got 2.0"),
+    ("crop", {"height": np.ones(2)}, TypeError, r"height must be an int, got array\(\[1., 1.\]\)"),
     ("crop", {"padding_mode": "wrap"}, ValueError, "padding_mode must be one of .*, got 'wrap'"),
     ("crop", {"fill": (1, 2)}, ValueError, r"fill must be one number or 3, one a channel, got shape \(2,\)"),
     ("cutmix", {"partner": [0, 2]}, ValueError, r"partner must be in \[0, 1\], got 2"),
