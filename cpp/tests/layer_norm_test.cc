@@ -42,5 +42,21 @@ TEST(RowNorm, SameBitsForEveryIsaAndTeam) {
   }
 }
 
+TEST(RowNorm, RootMeanSquareHasNoBeta) {
+  for_isas([] {
+    const std::ptrdiff_t dims[] = {3, 50};
+    const Extents extents(2, dims);
+    const RowShape shape(extents, 50, 1, 50);
+    const std::vector<float> x = ramp<float>(150), gamma = ramp<float>(50);
+    std::vector<float> with(150), without(150);
+    std::vector<double> mean(3), invstd(3);
+    row_norm<float>(shape, false, {x.data()}, {}, {}, {with.data()}, gamma.data(), gamma.data(), 1e-5,
+                    mean.data(), invstd.data());
+    row_norm<float>(shape, false, {x.data()}, {}, {}, {without.data()}, gamma.data(), nullptr, 1e-5,
+                    mean.data(), invstd.data());
+    EXPECT_TRUE(same_bits(with, without));
+  });
+}
+
 }  // namespace
 }  // namespace regkern
