@@ -17,8 +17,6 @@ std::string joined(const std::vector<std::string>& names) {
   return s;
 }
 
-constexpr std::int64_t kMostThreads = 4096;
-
 int thread_count(Arg arg, py::handle value) {
   const std::int64_t n = integer(arg, value);
   if (n < 1 || n > kMostThreads) value_error(arg, "be in [1, 4096]", std::to_string(n));

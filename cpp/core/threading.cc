@@ -63,10 +63,10 @@ int cpu_quota() {
 int default_threads() {
   static const int quota = cpu_quota();
 #if defined(_OPENMP)
-  return std::min(omp_get_max_threads(), quota);
+  return std::min({omp_get_max_threads(), quota, kMostThreads});
 #else
   static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::min(cores, quota);
+  return std::min({cores, quota, kMostThreads});
 #endif
 }
 

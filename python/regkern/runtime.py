@@ -6,6 +6,7 @@ Two environment variables are read at import: ``REGKERN_NUM_THREADS`` sets the n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, overload
@@ -44,9 +45,21 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
+class _Blocks(threading.local):
+    """The ``with rk.threads(n)`` blocks of this Python thread that are open, oldest first."""
+
+    def __init__(self) -> None:
+        self.limits: list[list[int]] = []  # lists, so that each is itself and no other
+
+
+_blocks = _Blocks()
+
+
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """Within the ``with`` block, calls of this Python thread use up to n threads.
+
+    Blocks may be left in any order, as those of coroutines and generators are: the newest that is open holds.
 
     Parameters
     ----------
@@ -59,11 +72,15 @@ def threads(n: int) -> Iterator[None]:
     ...     rk.get_num_threads()
     1
     """
-    before = _core.swap_local_threads(n)
+    _core.swap_local_threads(n)
+    limits, limit = _blocks.limits, [n]
+    limits.append(limit)
     try:
         yield
     finally:
-        _core.swap_local_threads(before)
+        limits[:] = [other for other in limits if other is not limit]
+        if limits is _blocks.limits:  # a generator may end on another thread
+            _core.swap_local_threads(limits[-1][0] if limits else None)
 
 
 @overload

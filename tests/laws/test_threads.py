@@ -290,6 +290,8 @@ def test_environment() -> None:
     worst = rk.show_config("dict")["isas"][-1]
     assert run(show, REGKERN_ISA=worst, REGKERN_NUM_THREADS="3").stdout.split() == [worst, "3"]
     assert run(show, OMP_NUM_THREADS="1", REGKERN_NUM_THREADS="").stdout.split()[1] == "1"
+    # What get_num_threads says, set_num_threads takes.
+    assert int(run(show, OMP_NUM_THREADS="5000", REGKERN_NUM_THREADS="").stdout.split()[1]) <= 4096
     assert "REGKERN_ISA must be one of" in run(show, REGKERN_ISA="avx9").stderr
     for bad in ("many", "0", "-1", "1.5", "4097", "9" * 30):
         message = f"REGKERN_NUM_THREADS must be an int in [1, 4096], got '{bad}'"
@@ -385,3 +387,27 @@ def test_a_multiprocessing_pool_after_parallel_work() -> None:
     """
     done = run(code, PYTHONWARNINGS="ignore")
     assert done.stdout.split() == ["True"], done.stderr
+
+
+def test_blocks_of_threads_are_left_in_any_order() -> None:
+    """Those of two coroutines on one thread are not nested."""
+    before = rk.get_num_threads()
+    first, second = rk.threads(before + 1), rk.threads(before + 2)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert rk.get_num_threads() == before + 2
+    second.__exit__(None, None, None)
+    assert rk.get_num_threads() == before
+
+
+def test_a_block_of_threads_may_end_on_another_thread() -> None:
+    before = rk.get_num_threads()
+    block = rk.threads(before + 1)
+    block.__enter__()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(block.__exit__, None, None, None).result()
+        assert other.submit(rk.get_num_threads).result() == before
+    with rk.threads(before + 2):
+        pass
+    assert rk.get_num_threads() == before

@@ -23,6 +23,8 @@ import cases
 import regkern as rk
 import regkern.reference as ref
 from regkern import _core
+from regkern.augment._program import Op
+from regkern.bench import kernels as bench
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = [name for name in rk.__all__ if inspect.isfunction(getattr(rk, name))]
@@ -286,3 +288,18 @@ def test_import_leaves_the_floating_point_state_alone() -> None:
     code = "import regkern; x = 5e-324; assert x * 1.0 == x != 0; assert repr(x) == '5e-324'"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert np.finfo(np.float64).smallest_subnormal > 0
+
+
+def test_every_kernel_is_measured_or_says_why_not() -> None:
+    measured = {kernel.name.split()[0] for kernel in bench.KERNELS}
+    assert set(FUNCTIONS) - measured == bench.UNMEASURED.keys()
+    assert all(bench.UNMEASURED.values())
+
+
+def test_operations_have_one_order() -> None:
+    """Programs of augmentation go to C++ as numbers."""
+    header = (ROOT / "cpp" / "include" / "regkern" / "augment.h").read_text()
+    body = header.split("enum class Op {")[1].split("\n};")[0]
+    in_cpp = re.findall(r"^ *k(\w+),", body, re.MULTILINE)
+    assert [name.upper() for name in in_cpp] == [op.name.replace("_", "") for op in Op]
+    assert [op.value for op in Op] == list(range(len(in_cpp)))

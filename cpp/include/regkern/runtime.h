@@ -11,9 +11,10 @@ namespace regkern {
 // Threads a call from this thread may use: swap_local_threads, else set_num_threads, else what OpenMP says
 // bounded by the CPU quota of this process. Results never depend on it. A process made by fork after its
 // parent ran parallel work always gets 1.
+inline constexpr int kMostThreads = 4096;
 int get_num_threads();
-void set_num_threads(int n);    // n >= 1, for the whole process
-int swap_local_threads(int n);  // n >= 1, or 0 for none, for this thread; returns the former value
+void set_num_threads(int n);    // 1 ... kMostThreads, for the whole process
+int swap_local_threads(int n);  // the same, or 0 for none, for this thread; returns the former value
 
 // Whether work gets a team only where teams have paid lately. Off, all work that is large enough is cut and
 // offered to a team: for tests of what is cut and joined.

@@ -126,6 +126,13 @@ def masked(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def ordered(shape: Shape, dtype: Any) -> Data:
+    """With weights that fall from 1 to 0, as sorted L1 wants them, and the bounds of a box."""
+    d = vector(shape, dtype)
+    d.descending, d.lower, d.upper = np.linspace(1, 0, shape.elements, dtype=dtype).reshape(shape.dims), -0.5, 0.5
+    return d
+
+
 def words(shape: Shape, dtype: Any) -> Data:
     return Data(n=shape.elements, dtype=dtype)
 
@@ -237,6 +244,21 @@ KERNELS = (
     Kernel("rmsprop_step", "rmsprop", 5, adam_state, rare=True),
     Kernel("ftrl_step", "ftrl", 7, adam_state, rare=True),
     Kernel("lion_step", "lion", 5, adam_state, rare=True),
+    Kernel("prox_huber", "huber", 2, vector, rare=True),
+    Kernel("prox_l0", "hard_threshold", 2, vector, rare=True),
+    Kernel("prox_l_half", "half_threshold", 2, vector, rare=True),
+    Kernel("prox_log_sum", "log_sum", 2, vector, rare=True),
+    Kernel("prox_mcp", "firm_threshold", 2, vector, rare=True),
+    Kernel("prox_scad", "scad", 2, vector, rare=True),
+    Kernel("prox_l2", "block_threshold", 2, vector, rare=True),
+    Kernel("prox_linf", "max_norm", 2, vector, rare=True),
+    Kernel("prox_tv1d", "total_variation", 2, vector, rare=True),
+    Kernel("prox_sorted_l1", "sorted_l1", 3, ordered, rare=True),
+    Kernel("project_box", "clip", 2, ordered, rare=True),
+    Kernel("project_l1_ball", "l1_ball", 2, vector, rare=True),
+    Kernel("project_l2_ball", "l2_ball", 2, vector, rare=True),
+    Kernel("project_simplex", "simplex", 2, vector, rare=True),
+    Kernel("prox_sparse_group", "sparse_group", 2, vector, shapes=GROUPS, rare=True),
     Kernel("prox_group_l2", "group_soft_threshold", 2, vector, shapes=GROUPS),
     Kernel("dropout out=", "dropout", 2, vector, random=True, share=2),
     Kernel("dropout p=0.5 out=", "dropout", 2, half, random=True, share=2),
@@ -248,15 +270,24 @@ KERNELS = (
         "bias_dropout_add", "bias_dropout_add", 3, residual_branch, shapes=ROWS, random=True, share=2, extras=(ADD,)
     ),
     Kernel("gelu_dropout", "gelu_dropout", 2, vector, shapes=ROWS, random=True),
+    Kernel("gelu_dropout_backward", "gelu_dropout_backward", 3, residual_branch, shapes=ROWS, rare=True),
+    Kernel("relu_dropout", "relu_dropout", 2, vector, random=True, rare=True),
+    Kernel("alpha_dropout", "alpha_dropout", 2, vector, random=True, rare=True),
+    Kernel("gaussian_dropout", "gaussian_dropout", 2, vector, random=True, rare=True),
+    Kernel("drop_block", "drop_block", 2, vector, shapes=MAPS, random=True, rare=True),
     Kernel("softmax_dropout", "softmax_dropout", 2, vector, shapes=ROWS, random=True),
+    Kernel("softmax_dropout_backward", "softmax_dropout_backward", 3, residual_branch, shapes=ROWS, rare=True),
+    Kernel("uniform", "uniform", 1, vector, random=True, rare=True),
     Kernel("normal", "normal", 1, vector, random=True),
     Kernel("random_bits", "random_bits", 1, words, dtype="uint32", random=True, returns=True, share=2),
     Kernel("layer_norm", "layer_norm", 2, rows, shapes=TOKENS),
     Kernel("layer_norm_backward", "layer_norm_backward", 3, rows, shapes=TOKENS),
     Kernel("rms_norm", "rms_norm", 2, rows, shapes=TOKENS),
+    Kernel("rms_norm_backward", "rms_norm_backward", 3, rows, shapes=TOKENS, rare=True),
     Kernel("group_norm", "group_norm", 2, grouped, shapes=DIFFUSION),
     Kernel("group_norm_backward", "group_norm_backward", 3, grouped, shapes=DIFFUSION),
     Kernel("instance_norm", "instance_norm", 2, grouped, shapes=DIFFUSION),
+    Kernel("instance_norm_backward", "instance_norm_backward", 3, grouped, shapes=DIFFUSION, rare=True),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
@@ -267,3 +298,27 @@ KERNELS = (
     Kernel("Normalize to NCHW", "normalize_images", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("Compose", "augmentation", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
 )
+
+# Public functions without an entry, and why.
+UNMEASURED = {
+    "get_num_threads": "no kernel",
+    "set_num_threads": "no kernel",
+    "show_config": "no kernel",
+    "threads": "no kernel",
+    "stopping_time": "no kernel: a criterion over the losses of epochs",
+    "proximal_gradient": "its time is that of the caller's gradient",
+    "prox_nuclear": "its time is that of LAPACK's singular value decomposition",
+    "batch_norm_stats": "the first pass of batch_norm",
+    "batch_norm_apply": "the second pass of batch_norm",
+    "batch_norm_backward_reduce": "the first pass of batch_norm_backward",
+    "batch_norm_backward_apply": "the second pass of batch_norm_backward",
+    "batch_norm_update": "numbers of channels alone",
+    "merge_stats": "numbers of channels alone",
+    "fold_batch_norm": "NumPy's arithmetic on weights, once after training",
+    "project_nonneg": "the kernel of project_box",
+    "project_linf_ball": "the kernel of project_box",
+    "drop_connect": "the kernel of dropout",
+    "feature_alpha_dropout": "the kernel of alpha_dropout",
+    "bias_dropout_add_backward": "dropout_backward and a sum of columns",
+    "relu_dropout_backward": "the kernel of dropout_backward",
+}

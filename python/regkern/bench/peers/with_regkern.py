@@ -12,8 +12,75 @@ from regkern.bench.kernels import Data
 Call = Callable[[], Any]
 
 
+def _elementwise(function: str, *numbers: str, text: str) -> Callable[[Any, Data], Call]:
+    """The op that calls a function of x and of those fields of the data, into ``out``."""
+
+    def op(self: Any, d: Data) -> Call:
+        return partial(getattr(self.lib, function), d.x, *(getattr(d, name) for name in numbers), out=d.out)
+
+    op.__doc__ = f"{function}({text}, out=)"
+    return op
+
+
+def _random(function: str) -> Callable[[Any, Data], Call]:
+    """The op that drops by a function of x and p, into ``out``."""
+
+    def op(self: Any, d: Data) -> Call:
+        return partial(getattr(self.lib, function), d.x, d.p, rng=1, out=d.out)
+
+    op.__doc__ = f"{function}(x, p, rng=1, out=)"
+    return op
+
+
 class Regkern:
     """The calls of a library with regkern's names."""
+
+    huber = _elementwise("prox_huber", "shrink", text="x, s")
+    hard_threshold = _elementwise("prox_l0", "threshold", text="x, t")
+    half_threshold = _elementwise("prox_l_half", "threshold", text="x, t")
+    log_sum = _elementwise("prox_log_sum", "threshold", text="x, t")
+    firm_threshold = _elementwise("prox_mcp", "threshold", text="x, t")
+    scad = _elementwise("prox_scad", "threshold", text="x, t")
+    block_threshold = _elementwise("prox_l2", "threshold", text="x, t")
+    max_norm = _elementwise("prox_linf", "threshold", text="x, t")
+    total_variation = _elementwise("prox_tv1d", "threshold", text="x, t")
+    sorted_l1 = _elementwise("prox_sorted_l1", "threshold", "descending", text="x, t, weights")
+    clip = _elementwise("project_box", "lower", "upper", text="x, lower, upper")
+    l1_ball = _elementwise("project_l1_ball", text="x")
+    l2_ball = _elementwise("project_l2_ball", text="x")
+    simplex = _elementwise("project_simplex", text="x")
+    alpha_dropout = _random("alpha_dropout")
+    gaussian_dropout = _random("gaussian_dropout")
+    relu_dropout = _random("relu_dropout")
+    drop_block = _random("drop_block")
+
+    def uniform(self, d: Data) -> Call:
+        """uniform(shape, seed=1, out=)"""
+        return partial(self.lib.uniform, d.out.shape, seed=1, dtype=d.out.dtype, out=d.out)
+
+    def sparse_group(self, d: Data) -> Call:
+        """prox_sparse_group(x, t, t, group_size=, out=)"""
+        return partial(self.lib.prox_sparse_group, d.x, d.threshold, d.threshold, group_size=d.x.shape[-1], out=d.out)
+
+    def softmax_dropout_backward(self, d: Data) -> Call:
+        """softmax_dropout_backward(dy, x, mask, out=)"""
+        mask = self.lib.DropoutMask(1, 0, d.x.shape, d.p)
+        return partial(self.lib.softmax_dropout_backward, d.residual, d.x, mask, out=d.out)
+
+    def gelu_dropout_backward(self, d: Data) -> Call:
+        """gelu_dropout_backward(dy, x, mask, out=), by erf"""
+        mask = self.lib.DropoutMask(1, 0, d.x.shape, d.p)
+        return partial(self.lib.gelu_dropout_backward, d.residual, d.x, mask, out=d.out)
+
+    def rms_norm_backward(self, d: Data) -> Call:
+        """rms_norm_backward(dy, cache, out=)"""
+        _, cache = self.lib.rms_norm(d.x, d.gamma, eps=d.eps)
+        return partial(self.lib.rms_norm_backward, d.dy, cache, out=d.out)
+
+    def instance_norm_backward(self, d: Data) -> Call:
+        """instance_norm_backward(dy, cache, out=)"""
+        _, cache = self.lib.instance_norm(d.x, d.gamma, d.beta, eps=d.eps)
+        return partial(self.lib.instance_norm_backward, d.dy, cache, out=d.out)
 
     def __init__(self, lib: Any) -> None:
         self.lib = lib
