@@ -27,6 +27,13 @@ namespace regkern {
 
 inline constexpr std::size_t kLeaf = 4096;  // elements of one channel: 16 or 32 KiB
 
+// A piece of a pass: columns [col, col + cols) of row `row` of a channel; of `rows` neighbouring channels,
+// where whole rows are taken together.
+struct Line {
+  std::size_t channel, row, col, rows, cols;
+  std::size_t size() const { return cols; }  // of one channel
+};
+
 // An operand as channels of positions: position p is element p of the channel in C order of the other axes.
 template <class T>
 class Planes {
@@ -61,6 +68,11 @@ class Planes {
   void store(std::size_t c, std::size_t r, std::size_t j, std::size_t n, const T* buffer) const {
     if (!dense_) walk_.scatter(buffer, channel(c), r * inner_ + j, n);
   }
+  const T* load(const Line& l, std::remove_const_t<T>* buffer) const {
+    return load(l.channel, l.row, l.col, l.cols, buffer);
+  }
+  T* target(const Line& l, T* buffer) const { return target(l.channel, l.row, l.col, buffer); }
+  void store(const Line& l, const T* buffer) const { store(l.channel, l.row, l.col, l.cols, buffer); }
   T at(std::size_t c, std::size_t position) const {
     std::remove_const_t<T> value;
     const T* p = load(c, position / inner_, position % inner_, 1, &value);
@@ -148,9 +160,8 @@ void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t it
 // cache.
 inline constexpr std::size_t kPiece = 1024;
 
-// Calls body(channel, row, col, rows, cols) on pieces of memory in its own order: `rows` neighbouring
-// channels of one sample where whole rows are taken `together`, else at most kPiece elements of one row; and
-// done() at the end of each thread's share.
+// Calls body(line) on pieces of memory in its own order, of neighbouring channels of one sample where whole
+// rows are taken `together`, else of at most kPiece elements; and done() at the end of each thread's share.
 template <class Body, class Done>
 void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, bool together,
                threading::Team team, Body&& body, Done&& done) {
@@ -162,7 +173,7 @@ void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGri
       const std::size_t rows = together && parts == 1 ? std::min(channels - c, end - u) : 1;
       const std::size_t step = together ? cols : kPiece;
       for (std::size_t j = 0; j < cols; j += step) {
-        body(range.begin + c, row, col + j, rows, std::min(step, cols - j));
+        body(Line{range.begin + c, row, col + j, rows, std::min(step, cols - j)});
       }
       u += rows;
     }
@@ -214,6 +225,13 @@ struct ColumnShape {
   std::size_t channels, inner, width, fold = 1, cols, rows, rest, leaf_rows, leaves, panels;
 };
 
+// A piece of a pass: positions from `first` on, in C order, of which the first has coefficient number
+// `phase`.
+struct Stretch {
+  std::size_t first, n, phase;
+  std::size_t size() const { return n; }
+};
+
 template <class T>
 class Columns {
  public:
@@ -229,6 +247,18 @@ class Columns {
     if (dense_) return data_ + first;
     walk_.gather(data_, first, n, buffer);
     return buffer;
+  }
+  template <class U>
+  const T* load(const Stretch& s, U* buffer) const {
+    return load(s.first, s.n, buffer);
+  }
+  template <class U>
+  U* target(const Stretch& s, U* buffer) const {
+    return target(s.first, buffer);
+  }
+  template <class U>
+  void store(const Stretch& s, const U* buffer) const {
+    store(s.first, s.n, buffer);
   }
   template <class U>
   void copy(std::size_t first, std::size_t n, U* buffer) const {
@@ -302,7 +332,7 @@ class Cyclic {
   T* first_;  // on a cache line
 };
 
-// Elementwise pass over all positions in C order; body(first, n, phase) on ranges, of at most kPiece unless
+// Elementwise pass over all positions in C order; body(stretch) on ranges, of at most kPiece unless
 // `whole`, and done() at the end of each thread's share. From the last stretch of positions to the first:
 // what the pass before has read last is still in the cache.
 template <class Body, class Done>
@@ -315,7 +345,9 @@ void for_flat(std::size_t n, bool whole, std::size_t period, threading::Team tea
       [&](std::size_t begin, std::size_t end) {
         for (std::size_t last = end; last > begin;) {
           const std::size_t first = (last - 1) / stretch * stretch;
-          for (std::size_t i = first; i < last; i += step) body(i, std::min(step, last - i), i % period);
+          for (std::size_t i = first; i < last; i += step) {
+            body(Stretch{i, std::min(step, last - i), i % period});
+          }
           last = first;
         }
         done();

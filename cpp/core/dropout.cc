@@ -1,3 +1,6 @@
+// Dropout and its masks, element by element; threads share blocks of elements, whose numbers say what they
+// draw. DropBlock writes whole planes, of which each is made by one thread.
+
 #include "regkern/dropout.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,47 +16,21 @@
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "kernels/dropout-inl.h"
-#include "kernels/random-inl.h"
 
-#ifndef REGKERN_DROPOUT_TABLE
-#define REGKERN_DROPOUT_TABLE
-namespace regkern {
-template <class T>
-struct DropoutTable {
-  void (*dropout)(const T* x, T* y, std::size_t n, const Bernoulli& mask, std::uint64_t first,
-                  const KeepMap& map, bool stream);
-  void (*by_bytes)(const T* x, T* y, std::size_t n, const std::uint8_t* kept, const KeepMap& map,
-                   bool stream);
-  void (*by_bits)(const T* x, T* y, std::size_t n, const std::uint8_t* bits, std::uint64_t first,
-                  const KeepMap& map, bool stream);
-  void (*keep_all)(const T* x, T* y, std::size_t n, const KeepMap& map, bool stream);
-  void (*gaussian)(const T* x, T* y, std::size_t n, Stream source, std::uint64_t first, T sigma, bool stream);
-  void (*keep_mask)(const Bernoulli& mask, std::uint64_t first, std::size_t n, std::uint8_t* kept);
-  void (*keep_bits)(const Bernoulli& mask, std::uint64_t first, std::size_t n, std::uint8_t* bits);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr DropoutTable<T> kDropoutTable = {&dropout<T>,  &dropout_by_bytes<T>, &dropout_by_bits<T>,
-                                           &keep_all<T>, &gaussian_dropout<T>, &keep_mask,
-                                           &keep_bits};
-
-const DropoutTable<float>& dropout_table_f32() { return kDropoutTable<float>; }
-const DropoutTable<double>& dropout_table_f64() { return kDropoutTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY dropout
+#define REGKERN_KERNELS(X) \
+  X(dropout)               \
+  X(dropout_by_bytes)      \
+  X(dropout_by_bits)       \
+  X(keep_all)              \
+  X(gaussian_dropout)
+#define REGKERN_PLAIN_KERNELS(X) \
+  X(keep_mask)                   \
+  X(keep_bits)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(DropoutTable, dropout_table);
 
 namespace {
 
@@ -165,8 +142,8 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
       const std::size_t length = std::min(kBlock, end - first);
       if (!x_dense) walk[0].gather(x.data, first, length, x_block);
       if (!mask_dense) walk[2].gather(kept.data, first, length, mask_block);
-      kernels.by_bytes(x_dense ? x.data + first : x_block, y_dense ? y.data + first : y_block, length,
-                       mask_dense ? kept.data + first : mask_block, map, stream);
+      kernels.dropout_by_bytes(x_dense ? x.data + first : x_block, y_dense ? y.data + first : y_block, length,
+                               mask_dense ? kept.data + first : mask_block, map, stream);
       if (!y_dense) walk[1].scatter(y_block, y.data, first, length);
     }
   });
@@ -174,7 +151,7 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
 
 template <class T>
 void dropout_by_bits(const Extents& shape, In<T> x, Out<T> y, const std::uint8_t* bits, const KeepMap& map) {
-  const auto kernel = table<T>().by_bits;
+  const auto kernel = table<T>().dropout_by_bits;
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
@@ -185,7 +162,7 @@ void dropout_by_bits(const Extents& shape, In<T> x, Out<T> y, const std::uint8_t
 
 template <class T>
 void gaussian_dropout(const Extents& shape, In<T> x, Out<T> y, Stream source, double sigma) {
-  const auto kernel = table<T>().gaussian;
+  const auto kernel = table<T>().gaussian_dropout;
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {

@@ -1,3 +1,6 @@
+// Dropout in one pass with bias and residual, activations and softmax. Threads share blocks of elements, or
+// rows where a row has a sum; the sums of a bias are taken over blocks of rows and added in their order.
+
 #include "regkern/fused.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -11,60 +14,26 @@
 #include "core/elementwise.h"
 #include "kernels/fused-inl.h"
 
-#ifndef REGKERN_FUSED_TABLE
-#define REGKERN_FUSED_TABLE
-namespace regkern {
-template <class T>
-struct FusedTable {
-  using Forward = void (*)(const T* x, T* y, std::size_t n, const Bernoulli& mask, std::uint64_t first,
-                           double scale, bool stream);
-  using Backward = void (*)(const T* dy, const T* x, T* dx, std::size_t n, const Bernoulli& mask,
-                            std::uint64_t first, double scale, bool stream);
-  void (*bias_dropout_add)(const T* x, const T* bias, std::size_t period, const T* residual, T* y,
-                           std::size_t n, const Bernoulli& mask, std::uint64_t first, double scale,
-                           bool stream);
-  void (*bias_dropout_add_backward)(const T* dy, T* dx, std::size_t n, const Bernoulli& mask,
-                                    std::uint64_t first, double scale, double* sums, std::size_t period,
-                                    bool stream);
-  Forward activation[3];  // by Activation
-  Backward activation_backward[3];
-  void (*softmax)(const T* x, T* y, std::size_t rows, std::size_t length, const Bernoulli& mask,
-                  std::uint64_t first, double scale);
-  void (*softmax_backward)(const T* dy, const T* x, T* dx, std::size_t rows, std::size_t length,
-                           const Bernoulli& mask, std::uint64_t first, double scale, T* s, T* g);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-static_assert(kBlock % kDropoutChunk == 0, "what is gathered at once ends where a chunk of sums does");
-
-template <class T>
-constexpr FusedTable<T> kFusedTable = {
-    &bias_dropout_add<T>,
-    &bias_dropout_add_backward<T>,
-    {&activation<T, Relu<T>>, &activation<T, Gelu<T>>, &activation<T, GeluTanh<T>>},
-    {&activation_backward<T, Relu<T>>, &activation_backward<T, Gelu<T>>,
-     &activation_backward<T, GeluTanh<T>>},
-    &softmax_dropout<T>,
-    &softmax_dropout_backward<T>};
-
-const FusedTable<float>& fused_table_f32() { return kFusedTable<float>; }
-const FusedTable<double>& fused_table_f64() { return kFusedTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY fused
+#define REGKERN_KERNELS(X)      \
+  X(bias_dropout_add)           \
+  X(bias_dropout_add_backward)  \
+  X(relu_dropout)               \
+  X(gelu_dropout)               \
+  X(gelu_tanh_dropout)          \
+  X(relu_dropout_backward)      \
+  X(gelu_dropout_backward)      \
+  X(gelu_tanh_dropout_backward) \
+  X(softmax_dropout)            \
+  X(softmax_dropout_backward)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(FusedTable, fused_table);
-
 namespace {
+
+static_assert(kBlock % HWY_NAMESPACE::fused::kDropoutChunk == 0,
+              "what is gathered at once ends where a chunk of sums does");
 
 std::size_t last_dimension(const Extents& shape) {
   return shape.ndim == 0 ? shape.size : static_cast<std::size_t>(shape.dims[shape.ndim - 1]);
@@ -85,7 +54,7 @@ void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residu
     for_elements(
         shape, Order::kC,
         [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-          kernel(from, bias, period, nullptr, to, n, mask, first, scale, stream && from != to);
+          kernel(from, bias, period, nullptr, to, n, {mask, first, scale}, stream && from != to);
         },
         x, y);
     return;
@@ -93,7 +62,7 @@ void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residu
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* from, const T* beside, T* to) {
-        kernel(from, bias, period, beside, to, n, mask, first, scale, stream && from != to && beside != to);
+        kernel(from, bias, period, beside, to, n, {mask, first, scale}, stream && from != to && beside != to);
       },
       x, residual, y);
 }
@@ -118,7 +87,7 @@ void bias_dropout_add_backward(const Extents& shape, In<T> dy, Out<T> dx, T* dbi
       const std::size_t last = std::min(n, (block + 1) * block_rows * columns);
       elements.run(block * block_rows * columns, last, stream,
                    [&](std::size_t first, std::size_t length, bool around_cache, const T* from, T* to) {
-                     kernel(from, to, length, mask, first, scale, sums.data() + block * room, columns,
+                     kernel(from, to, length, {mask, first, scale}, sums.data() + block * room, columns,
                             around_cache && from != to);
                    });
     }
@@ -135,11 +104,14 @@ void bias_dropout_add_backward(const Extents& shape, In<T> dy, Out<T> dx, T* dbi
 template <class T>
 void activation_dropout(const Extents& shape, Activation f, In<T> x, Out<T> y, const Bernoulli& mask,
                         double scale) {
-  const auto kernel = table<T>().activation[static_cast<int>(f)];
+  const auto kernel = [f, &k = table<T>()] {
+    if (f == Activation::kRelu) return k.relu_dropout;
+    return f == Activation::kGelu ? k.gelu_dropout : k.gelu_tanh_dropout;
+  }();
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, mask, first, scale, stream && from != to);
+        kernel(from, to, n, {mask, first, scale}, stream && from != to);
       },
       x, y);
 }
@@ -147,11 +119,14 @@ void activation_dropout(const Extents& shape, Activation f, In<T> x, Out<T> y, c
 template <class T>
 void activation_dropout_backward(const Extents& shape, Activation f, In<T> dy, In<T> x, Out<T> dx,
                                  const Bernoulli& mask, double scale) {
-  const auto kernel = table<T>().activation_backward[static_cast<int>(f)];
+  const auto kernel = [f, &k = table<T>()] {
+    if (f == Activation::kRelu) return k.relu_dropout_backward;
+    return f == Activation::kGelu ? k.gelu_dropout_backward : k.gelu_tanh_dropout_backward;
+  }();
   for_elements(
       shape, Order::kC,
       [=](std::size_t first, std::size_t n, bool stream, const T* g, const T* from, T* to) {
-        kernel(g, from, to, n, mask, first, scale, stream && g != to && from != to);
+        kernel(g, from, to, n, {mask, first, scale}, stream && g != to && from != to);
       },
       dy, x, dx);
 }
@@ -159,7 +134,7 @@ void activation_dropout_backward(const Extents& shape, Activation f, In<T> dy, I
 template <class T>
 void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, double scale) {
   if (shape.size == 0) return;
-  const auto kernel = table<T>().softmax;
+  const auto kernel = table<T>().softmax_dropout;
   const std::size_t length = last_dimension(shape), rows = shape.size / length;
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
   // The exponentials cost about as much as moving four times the bytes.
@@ -167,7 +142,7 @@ void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& m
   if (elements.dense()) {
     threading::for_row_shares(parts, rows, [&](std::size_t begin, std::size_t end, std::size_t) {
       const std::size_t at = begin * length;
-      kernel(x.data + at, y.data + at, end - begin, length, mask, at, scale);
+      kernel(x.data + at, y.data + at, end - begin, length, {mask, at, scale});
     });
     return;
   }
@@ -176,7 +151,7 @@ void softmax_dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& m
     T* const row = room.data() + part * length;
     for (std::size_t at = begin * length; at < end * length; at += length) {
       elements.template gather<0>(at, length, row);
-      kernel(row, row, 1, length, mask, at, scale);
+      kernel(row, row, 1, length, {mask, at, scale});
       elements.template scatter<1>(row, at, length);
     }
   });
@@ -186,7 +161,7 @@ template <class T>
 void softmax_dropout_backward(const Extents& shape, In<T> dy, In<T> x, Out<T> dx, const Bernoulli& mask,
                               double scale) {
   if (shape.size == 0) return;
-  const auto kernel = table<T>().softmax_backward;
+  const auto kernel = table<T>().softmax_dropout_backward;
   const std::size_t length = last_dimension(shape), rows = shape.size / length;
   const Elements<In<T>, In<T>, Out<T>> elements(shape, Order::kC, dy, x, dx);
   const threading::Team parts = threading::team_for(8 * shape.size * sizeof(T)).at_most(rows);
@@ -195,14 +170,14 @@ void softmax_dropout_backward(const Extents& shape, In<T> dy, In<T> x, Out<T> dx
     T *const s = room.data() + 4 * part * length, *const g = s + length;
     if (elements.dense()) {
       const std::size_t at = begin * length;
-      kernel(dy.data + at, x.data + at, dx.data + at, end - begin, length, mask, at, scale, s, g);
+      kernel(dy.data + at, x.data + at, dx.data + at, end - begin, length, {mask, at, scale}, s, g);
       return;
     }
     T *const dy_row = g + length, *const x_row = dy_row + length;
     for (std::size_t at = begin * length; at < end * length; at += length) {
       elements.template gather<0>(at, length, dy_row);
       elements.template gather<1>(at, length, x_row);
-      kernel(dy_row, x_row, dy_row, 1, length, mask, at, scale, s, g);
+      kernel(dy_row, x_row, dy_row, 1, length, {mask, at, scale}, s, g);
       elements.template scatter<2>(dy_row, at, length);
     }
   });

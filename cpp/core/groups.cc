@@ -1,3 +1,6 @@
+// Groups of elements, scaled by a function of their norm. Threads share the groups, each of which is one
+// piece; a single group is cut into blocks, whose sums are added in their order.
+
 #include "regkern/groups.h"
 
 #include <algorithm>
@@ -15,39 +18,16 @@
 #include "kernels/groups-inl.h"
 #include "kernels/prox.h"
 
-#ifndef REGKERN_GROUPS_TABLE
-#define REGKERN_GROUPS_TABLE
-namespace regkern {
-template <class T>
-struct GroupsTable {
-  void (*scale_groups)(const T* x, T* y, std::size_t groups, std::size_t size, const T* weights,
-                       const GroupRule<T>& rule, bool stream);
-  double (*sum_squares)(const T* x, std::size_t n, T soft, double scale);
-  T (*group_factor)(double norm, double t, bool ball);
-  void (*scale)(const T* x, T* y, std::size_t n, T factor, bool ball, bool stream);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr GroupsTable<T> kGroupsTable = {&scale_groups<T>, &sum_squares<T>, &group_factor<T>, &scale<T>};
-
-const GroupsTable<float>& groups_table_f32() { return kGroupsTable<float>; }
-const GroupsTable<double>& groups_table_f64() { return kGroupsTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY groups
+#define REGKERN_KERNELS(X) \
+  X(scale_groups)          \
+  X(sum_squares)           \
+  X(group_factor)          \
+  X(scale)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(GroupsTable, groups_table);
-
 namespace {
 
 template <class T>
@@ -63,7 +43,7 @@ void scale_rows(const Extents& shape, std::size_t length, In<T> x, Out<T> y, con
 // All of x as one group.
 template <class T>
 void scale_all(const Extents& shape, In<T> x, Out<T> y, double t, bool ball) {
-  const GroupsTable<T>& k = table<T>();
+  const Table<T>& k = table<T>();
   const double norm = norm_of([&](double c) {
     return sum_elements(shape, [&](const T* p, std::size_t n) { return k.sum_squares(p, n, T(0), c); }, x);
   });

@@ -1,3 +1,6 @@
+// Mixup and cutmix: each sample of a batch with a partner. Threads share the elements of all samples, so
+// that no circle of partners is cut where a batch is mixed in place.
+
 #include "regkern/mix.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -24,7 +27,6 @@ struct MixTable {
   MixKernel<std::uint8_t> bytes;
   MixKernel<float> floats;
   MixKernel<double> doubles;
-  void (*finish_stream)(bool stream);
 };
 }  // namespace regkern
 #endif
@@ -33,7 +35,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
 
-constexpr MixTable kMixTable = {&mix_bytes, &mix<float>, &mix<double>, finish_stream};
+constexpr MixTable kMixTable = {
+    .bytes = &mix::mix_bytes, .floats = &mix::mix<float>, .doubles = &mix::mix<double>};
 const MixTable& mix_table() { return kMixTable; }
 
 }  // namespace HWY_NAMESPACE
@@ -226,7 +229,7 @@ void mixup(const Batch& batch, const std::int64_t* partner, const double* lam) {
         mix(static_cast<std::int64_t>(i), first, length, buffers);
         at += length;
       }
-      REGKERN_TABLE(mix_table).finish_stream(stream);
+      finish_stream(stream);
     });
   }
   // A few samples of a chain together, block after block: large ones would not stay in cache.
@@ -240,7 +243,7 @@ void mixup(const Batch& batch, const std::int64_t* partner, const double* lam) {
       const std::size_t together = std::min(kTogether, n - chosen), first = place / together * kMixBlock;
       mix(order[chosen + place % together], first, std::min(kMixBlock, size - first), buffers);
     }
-    REGKERN_TABLE(mix_table).finish_stream(stream);
+    finish_stream(stream);
   });
 }
 

@@ -1,3 +1,7 @@
+// Batch normalization. Sums are taken over a grid of leaves, of planes or of columns, and added in its
+// order; threads share the leaves, and in the passes over elements the lines of planes or stretches of
+// positions.
+
 #include "regkern/norm.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -6,99 +10,42 @@
 
 #include <algorithm>
 #include <memory>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/channels.h"
 #include "core/dispatch.h"
 #include "kernels/norm-inl.h"
 
-#ifndef REGKERN_NORM_TABLE
-#define REGKERN_NORM_TABLE
-namespace regkern {
-template <class T>
-struct NormTable {
-  void (*moments)(const T* x, std::ptrdiff_t row_stride, std::size_t rows, std::size_t cols, double shift,
-                  double* sum, double* sum_sq);
-  void (*weighted_moments)(const T* x, const T* w, std::size_t n, double shift, double* sum_w, double* sum,
-                           double* sum_sq);
-  void (*gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
-                        std::size_t rows, std::size_t cols, T mean, double* sum, double* sum_dev);
-  void (*column_moments)(const T* x, std::ptrdiff_t row_stride, std::size_t rows, std::size_t cols,
-                         const double* shift, double* sum, double* sum_sq);
-  void (*column_weighted_moments)(const T* x, const T* w, std::size_t rows, std::size_t cols,
-                                  const double* shift, double* sum_w, double* sum, double* sum_sq);
-  void (*column_gradient_sums)(const T* x, std::ptrdiff_t x_stride, const T* dy, std::ptrdiff_t dy_stride,
-                               std::size_t rows, std::size_t cols, const T* mean, double* sum,
-                               double* sum_dev);
-  void (*leave_out)(const T* from, const T* w, std::size_t n, T* a);
-  void (*choose_shifts)(const T* const* samples, std::size_t n, double* shift);
-  bool (*statistics)(double count, const double* x, const double* xx, const double* shift, std::size_t n,
-                     double* mean, double* var);
-  void (*update)(const double* batch, double momentum, double factor, std::size_t n, T* running);
-  void (*scales)(const double* var, const T* gamma, const T* beta, double eps, std::size_t n, double* invstd,
-                 double* scale, double* shift);
-  void (*affine_arrays)(const double* mean, const double* scale, const double* shift, std::size_t n, T* means,
-                        T* scales, T* shifts);
-  void (*centre_sums)(const double* mean, const double* sum_dy, std::size_t n, double* sum_dev);
-  void (*multiply)(const double* factor, std::size_t n, double* a);
-  void (*gradient_arrays)(double count, const double* mean, const double* invstd, const T* gamma,
-                          const double* sum_dy, const double* sum_dev, std::size_t n, T* means, T* scales,
-                          T* as, T* bs);
-  void (*apply)(const T* x, T* y, std::size_t rows, std::size_t cols, const AffineArrays<T>& coefficients,
-                std::size_t first, bool stream);
-  void (*apply_gradient)(const T* x, const T* dy, const T* w, T* dx, std::size_t rows, std::size_t cols,
-                         const GradientArrays<T>& coefficients, std::size_t first, bool stream);
-  void (*apply_cyclic)(const T* x, T* y, std::size_t n, std::size_t phase, std::size_t period,
-                       const AffineArrays<T>& coefficients, bool stream);
-  void (*apply_gradient_cyclic)(const T* x, const T* dy, const T* w, T* dx, std::size_t n, std::size_t phase,
-                                std::size_t period, const GradientArrays<T>& coefficients, bool stream);
-  void (*activate)(T* v, const T* residual, T* y, std::size_t n, bool linear, T slope, std::uint8_t* positive,
-                   bool stream);
-  void (*gate)(const T* dy, const std::uint8_t* positive, std::size_t first, T* g, std::size_t n, T slope);
-  void (*finish_stream)(bool stream);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr NormTable<T> kNormTable = {&moments<T>,
-                                     &weighted_moments<T>,
-                                     &gradient_sums<T>,
-                                     &column_moments<T>,
-                                     &column_weighted_moments<T>,
-                                     &column_gradient_sums<T>,
-                                     &leave_out<T>,
-                                     &choose_shifts<T>,
-                                     &statistics,
-                                     &update<T>,
-                                     &scales<T>,
-                                     &affine_arrays<T>,
-                                     &centre_sums<T>,
-                                     &multiply,
-                                     &gradient_arrays<T>,
-                                     &apply<T>,
-                                     &apply_gradient<T>,
-                                     &apply_cyclic<T>,
-                                     &apply_gradient_cyclic<T>,
-                                     &activate<T>,
-                                     &gate<T>,
-                                     &finish_stream};
-
-const NormTable<float>& norm_table_f32() { return kNormTable<float>; }
-const NormTable<double>& norm_table_f64() { return kNormTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY norm
+#define REGKERN_KERNELS(X)   \
+  X(moments)                 \
+  X(weighted_moments)        \
+  X(gradient_sums)           \
+  X(column_moments)          \
+  X(column_weighted_moments) \
+  X(column_gradient_sums)    \
+  X(leave_out)               \
+  X(choose_shifts)           \
+  X(update)                  \
+  X(scales)                  \
+  X(affine_arrays)           \
+  X(centre_sums)             \
+  X(gradient_arrays)         \
+  X(apply)                   \
+  X(apply_gradient)          \
+  X(apply_cyclic)            \
+  X(apply_gradient_cyclic)   \
+  X(activate)                \
+  X(gate)
+#define REGKERN_PLAIN_KERNELS(X) \
+  X(statistics)                  \
+  X(multiply)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(NormTable, norm_table);
 
 ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(extents), axis(channel_axis) {
   for (int i = 0; i < shape.ndim; ++i) {
@@ -138,7 +85,7 @@ constexpr int kPasses = 3;
 template <class T>
 void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Planes<const T>* weights,
                  const PlanarGrid& grid, threading::Team team, Sums& sums) {
-  const NormTable<T>& k = table<T>();
+  const Table<T>& k = table<T>();
   const std::size_t channels = range.size();
   struct Part {
     double w, x, xx;
@@ -154,7 +101,7 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
       Part& part = partial[channel * grid.leaves + leaf_index];
       if (weights == nullptr) {
         const T* p = x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
-        k.moments(p, x.row_stride(leaf.cols), leaf.rows, leaf.cols, sums.shift[c], &part.x, &part.xx);
+        k.moments({p, x.row_stride(leaf.cols)}, leaf.rows, leaf.cols, sums.shift[c], &part.x, &part.xx);
         part.w = static_cast<double>(leaf.size());
         continue;
       }
@@ -230,7 +177,7 @@ void add_leaves(const ColumnShape& s, double* partial, std::size_t stride, doubl
 template <class T>
 void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Columns<const T>* weights,
                  threading::Team team, Sums& sums) {
-  const NormTable<T>& k = table<T>();
+  const Table<T>& k = table<T>();
   const ColumnShape s(shape);
   // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
   const std::size_t kinds = weights == nullptr ? 2 : 3, stride = kinds * s.cols;
@@ -251,7 +198,7 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
         if (weights == nullptr) {
           for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
                                [&](std::size_t, std::size_t n, const auto& p, std::ptrdiff_t step) {
-                                 k.column_moments(p[0], step, n, cols, about, first, second);
+                                 k.column_moments({p[0], step}, n, cols, about, first, second);
                                });
         } else {
           for_row_groups<T, 2>(s, row, rows, col, cols, {&x, weights}, false,
@@ -334,98 +281,148 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
 
 // --- elementwise passes ---
 
-// Streaming pays for itself where a row has many whole vectors.
-bool stream_rows(std::size_t bytes, std::size_t cols) { return cols >= 256 && worth_streaming(bytes); }
+// The two ways over all elements of a range of channels, of one shape: what an operand and a piece of it
+// are, and how a piece meets the numbers of its channels.
+template <class T>
+struct PlanarPass {
+  template <class Array>
+  auto operand(const Array& a) const {
+    return Planes<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
+  }
+  // The bits of an activation that belong to a piece, from number `first` on.
+  template <class Byte>
+  auto bits(Byte* positive, const Line& l) const {
+    return std::pair(positive + (l.row * s.channels + l.channel) * s.bit_row_bytes(), l.col);
+  }
+  template <std::size_t K>
+  Cyclic<T, K> coefficients() const {
+    return {range.size(), 1};
+  }
+  template <class Coefficients>
+  void complete(Coefficients&) {}
+  // Streaming pays for itself where a row has many whole vectors.
+  bool streams(std::size_t bytes) const { return grid.cols >= 256 && worth_streaming(bytes); }
+
+  template <class Body>
+  void run(bool whole, Body&& body, bool stream) const {
+    for_lines(s, range, grid, whole, team, body, [=] { finish_stream(stream); });
+  }
+  void apply(const T* x, T* y, const Line& l, const AffineArrays<const T>& c, bool stream) const {
+    k.apply(x, y, l.rows, l.cols, c, l.channel - range.begin, stream);
+  }
+  void apply_gradient(const GradientPiece<T>& p, const Line& l, const GradientArrays<const T>& c,
+                      bool stream) const {
+    k.apply_gradient(p, l.rows, l.cols, c, l.channel - range.begin, stream);
+  }
+
+  const ChannelShape& s;
+  const ChannelRange& range;
+  threading::Team team;
+  PlanarGrid grid{s};
+  const Table<T>& k = table<T>();
+};
 
 template <class T>
-void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<T> y, const double* mean,
-                 const double* scale, const double* shift, const Epilogue<T>& epilogue,
-                 threading::Team team) {
-  const NormTable<T>& k = table<T>();
-  const bool has_residual = epilogue.residual.data != nullptr, plain = !has_residual && !epilogue.activate;
-  const T slope = static_cast<T>(epilogue.negative_slope);
-  const std::size_t bytes = bytes_of<T>(s, has_residual ? 3 : 2);
-  const bool in_place = x.data == y.data || epilogue.residual.data == y.data;
-  Cyclic<T, 3> c(range.size(), s.planar() ? 1 : s.inner);
-  const AffineArrays<T> arrays{c[0], c[1], c[2]};
-  k.affine_arrays(mean + range.begin, scale + range.begin, shift + range.begin, range.size(), c[0], c[1],
-                  c[2]);
-  if (s.planar()) {
-    const Planes<const T> from(s, x.data, x.strides);
-    const Planes<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
-    const Planes<T> to(s, y.data, y.strides);
-    const PlanarGrid grid(s);
-    const bool dense = from.dense() && to.dense();
-    const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
-    for_lines(
-        s, range, grid, dense && plain, team,
-        [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-          alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
-          const T* p = from.load(channel, row, col, cols, x_buffer);
-          const std::size_t at = channel - range.begin;
-          T* target = to.target(channel, row, col, y_buffer);
-          if (plain) {
-            k.apply(p, target, rows, cols, arrays, at, stream);
-          } else {
-            k.apply(p, x_buffer, 1, cols, arrays, at, false);
-            std::uint8_t* bits = epilogue.positive;
-            if (bits != nullptr) bits += (row * s.channels + channel) * s.bit_row_bytes() + col / 8;
-            k.activate(x_buffer,
-                       has_residual ? beside.load(channel, row, col, cols, residual_buffer) : nullptr, target,
-                       cols, !epilogue.activate, slope, bits, stream);
-          }
-          to.store(channel, row, col, cols, y_buffer);
-        },
-        [&] { k.finish_stream(stream); });
-    return;
+struct ColumnPass {
+  template <class Array>
+  auto operand(const Array& a) const {
+    return Columns<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
   }
-  const Columns<const T> from(s, x.data, x.strides);
-  const Columns<const T> beside(s, epilogue.residual.data, epilogue.residual.strides);
-  const Columns<T> to(s, y.data, y.strides);
-  c.spread();
-  const bool dense = from.dense() && to.dense();
-  const bool stream = dense && !in_place && worth_streaming(bytes);
-  for_flat(
-      s.shape.size, dense && plain, c.period, team,
-      [&](std::size_t first, std::size_t n, std::size_t phase) {
-        alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
-        const T* p = from.load(first, n, x_buffer);
-        T* target = to.target(first, y_buffer);
-        if (plain) {
-          k.apply_cyclic(p, target, n, phase, c.period, arrays, stream);
-        } else {
-          k.apply_cyclic(p, x_buffer, n, phase, c.period, arrays, false);
-          k.activate(x_buffer, has_residual ? beside.load(first, n, residual_buffer) : nullptr, target, n,
-                     !epilogue.activate, slope,
-                     epilogue.positive == nullptr ? nullptr : epilogue.positive + first / 8, stream);
+  template <class Byte>
+  auto bits(Byte* positive, const Stretch& p) const {
+    return std::pair(positive, p.first);
+  }
+  template <std::size_t K>
+  Cyclic<T, K> coefficients() const {
+    return {range.size(), s.inner};
+  }
+  template <class Coefficients>
+  void complete(Coefficients& c) {
+    c.spread();
+    period = c.period;
+  }
+  bool streams(std::size_t bytes) const { return worth_streaming(bytes); }
+
+  template <class Body>
+  void run(bool whole, Body&& body, bool stream) const {
+    for_flat(s.shape.size, whole, period, team, body, [=] { finish_stream(stream); });
+  }
+  void apply(const T* x, T* y, const Stretch& p, const AffineArrays<const T>& c, bool stream) const {
+    k.apply_cyclic(x, y, p.n, p.phase, period, c, stream);
+  }
+  void apply_gradient(const GradientPiece<T>& g, const Stretch& p, const GradientArrays<const T>& c,
+                      bool stream) const {
+    k.apply_gradient_cyclic(g, p.n, p.phase, period, c, stream);
+  }
+
+  const ChannelShape& s;
+  const ChannelRange& range;
+  threading::Team team;
+  std::size_t period = 1;
+  const Table<T>& k = table<T>();
+};
+
+template <class T, class Body>
+void with_pass(const ChannelShape& s, const ChannelRange& range, threading::Team team, Body&& body) {
+  if (s.planar()) {
+    body(PlanarPass<T>{s, range, team});
+  } else {
+    body(ColumnPass<T>{s, range, team});
+  }
+}
+
+// y = (x − mean)·scale + shift with a number of each a channel.
+struct Affine {
+  const double *mean, *scale, *shift;
+};
+
+template <class T>
+void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<T> y, const Affine& affine,
+                 const Epilogue<T>& epilogue, threading::Team team) {
+  const bool has_residual = epilogue.residual.data != nullptr, plain = !has_residual && !epilogue.activate;
+  const bool in_place = x.data == y.data || epilogue.residual.data == y.data;
+  const std::size_t bytes = bytes_of<T>(s, has_residual ? 3 : 2), at = range.begin;
+  with_pass<T>(s, range, team, [&](auto pass) {
+    auto c = pass.template coefficients<3>();
+    pass.k.affine_arrays(affine.mean + at, affine.scale + at, affine.shift + at, range.size(),
+                         {c[0], c[1], c[2]});
+    pass.complete(c);
+    const AffineArrays<const T> arrays{c[0], c[1], c[2]};
+    const auto from = pass.operand(x), beside = pass.operand(epilogue.residual);
+    const auto to = pass.operand(y);
+    const bool dense = from.dense() && to.dense();
+    const bool stream = dense && !in_place && pass.streams(bytes);
+    const auto body = [&](const auto& piece) {
+      alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
+      const T* p = from.load(piece, x_buffer);
+      T* target = to.target(piece, y_buffer);
+      if (plain) {
+        pass.apply(p, target, piece, arrays, stream);
+      } else {
+        pass.apply(p, x_buffer, piece, arrays, false);
+        std::uint8_t* bits = epilogue.positive;
+        if (bits != nullptr) {
+          const auto [row, first] = pass.bits(bits, piece);
+          bits = row + first / 8;
         }
-        to.store(first, n, y_buffer);
-      },
-      [&] { k.finish_stream(stream); });
+        pass.k.activate(x_buffer, has_residual ? beside.load(piece, residual_buffer) : nullptr, target,
+                        piece.size(), !epilogue.activate, static_cast<T>(epilogue.negative_slope), bits,
+                        stream);
+      }
+      to.store(piece, y_buffer);
+    };
+    pass.run(dense && plain, body, stream);
+  });
 }
 
 // --- the gradient before the activation, as an operand ---
 
-// Loads g of Incoming: dy where it lies where there was no activation, else gated, through the buffer.
-template <class T>
-const T* load_gated(const ChannelShape& s, const Planes<const T>& dy, const Incoming<T>& incoming,
-                    std::size_t c, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols,
-                    T* buffer) {
-  if (incoming.positive == nullptr) return dy.load(c, row, col, rows * cols, buffer);
-  for (std::size_t r = row; r < row + rows; ++r, buffer += cols) {
-    const std::uint8_t* bits = incoming.positive + (r * s.channels + c) * s.bit_row_bytes();
-    table<T>().gate(dy.load(c, r, col, cols, buffer), bits, col, buffer, cols,
-                    static_cast<T>(incoming.negative_slope));
-  }
-  return buffer - rows * cols;
-}
-
-template <class T>
-const T* load_gated(const Columns<const T>& dy, const Incoming<T>& incoming, std::size_t first, std::size_t n,
-                    T* buffer) {
-  const T* from = dy.load(first, n, buffer);
-  if (incoming.positive == nullptr) return from;
-  table<T>().gate(from, incoming.positive, first, buffer, n, static_cast<T>(incoming.negative_slope));
+// g of Incoming from a piece of dy: that itself where there was no activation, else gated, in the buffer.
+template <class Pass, class Piece, class T>
+const T* gated(const Pass& pass, const Incoming<T>& incoming, const Piece& piece, const T* dy, T* buffer) {
+  if (incoming.positive == nullptr) return dy;
+  const auto [bits, first] = pass.bits(incoming.positive, piece);
+  pass.k.gate(dy, bits, first, buffer, piece.size(), static_cast<T>(incoming.negative_slope));
   return buffer;
 }
 
@@ -442,197 +439,210 @@ bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t
   return false;
 }
 
-// Σg and Σg·(x − mean) of a range of channels, over the positions whose weight is not 0. Pieces where some
-// are go through buffers.
+// --- the sums of the gradient ---
+
+// Σg and Σg·(x − mean), a number a channel, over the positions whose weight is not 0.
 template <class T>
-void range_reduce(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
-                  In<T> weights, const double* mean, threading::Team team, double* sum_dy, double* sum_dev) {
-  const NormTable<T>& k = table<T>();
-  const bool weighted = weights.data != nullptr;
-  const Planes<const T> weight_planes(s, weights.data, weights.strides);
-  if (s.planar()) {
-    const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides);
-    const PlanarGrid grid(s);
-    struct Part {
-      double sum, sum_dev;
-    };
-    const std::size_t channels = range.size();
-    std::vector<Part> partial(channels * grid.leaves);
-    std::vector<char> gaps(grid.leaves);
-    for (std::size_t i = 0; weighted && i < grid.leaves; ++i) {
-      const PlanarGrid::Leaf leaf = grid[i];
-      gaps[i] = any_left_out(weight_planes, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
-    }
-    threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
-      alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
-      for (std::size_t u = begin; u < end; ++u) {
-        const auto [channel, leaf_index] = grid.unit(u, channels);
-        const std::size_t c = range.begin + channel;
-        const PlanarGrid::Leaf leaf = grid[leaf_index];
-        Part& part = partial[channel * grid.leaves + leaf_index];
-        const T* p = x_planes.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
-        const T* q =
-            load_gated(s, dy_planes, incoming, c, leaf.row, leaf.col, leaf.rows, leaf.cols, dy_buffer);
-        std::ptrdiff_t x_step = x_planes.row_stride(leaf.cols), step = static_cast<std::ptrdiff_t>(leaf.cols);
-        const std::ptrdiff_t dy_step = q == dy_buffer ? step : dy_planes.row_stride(leaf.cols);
-        if (gaps[leaf_index]) {
-          for (std::size_t r = 0; r < leaf.rows; ++r) {
-            const T* w = weight_planes.load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
-            const auto row = static_cast<std::ptrdiff_t>(r), to = row * step;
-            k.leave_out(p + row * x_step, w, leaf.cols, x_buffer + to);
-            k.leave_out(q + row * dy_step, w, leaf.cols, dy_buffer + to);
-          }
-          k.gradient_sums(x_buffer, step, dy_buffer, step, leaf.rows, leaf.cols, static_cast<T>(mean[c]),
-                          &part.sum, &part.sum_dev);
-          continue;
-        }
-        k.gradient_sums(p, x_step, q, dy_step, leaf.rows, leaf.cols, static_cast<T>(mean[c]), &part.sum,
-                        &part.sum_dev);
-      }
-    });
-    const Part* part = partial.data();
-    for (std::size_t c = range.begin; c < range.end; ++c) {
-      Part all{};
-      for (std::size_t i = 0; i < grid.leaves; ++i, ++part) {
-        all = {all.sum + part->sum, all.sum_dev + part->sum_dev};
-      }
-      sum_dy[c] = all.sum;
-      sum_dev[c] = all.sum_dev;
-    }
-  } else {
-    const Columns<const T> x_columns(s, x.data, x.strides),
-        dy_columns(s, incoming.dy.data, incoming.dy.strides), w_columns(s, weights.data, weights.strides);
-    const ColumnShape grid(s);
-    const std::size_t stride = 2 * grid.cols;
-    std::vector<double> partial(stride * grid.all_leaves(), 0.0);
-    std::vector<T> means(grid.cols);
-    grid.spread(mean, means.data());
-    const bool gated = incoming.positive != nullptr;
-    const auto gate_rows = [&](T* g, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-      for (std::size_t i = 0; i < rows; ++i, g += cols) {
-        k.gate(g, incoming.positive, (row + i) * grid.cols + col, g, cols,
-               static_cast<T>(incoming.negative_slope));
-      }
-    };
-    for_panels(grid, team,
-               [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
-                 double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
-                 const std::size_t first = row * grid.fold * s.inner;
-                 const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
-                 if (weighted && any_left_out(weight_planes, s.inner, first, positions)) {
-                   for_row_groups<T, 3>(grid, row, rows, col, cols, {&x_columns, &dy_columns, &w_columns},
-                                        false, [&](std::size_t at, std::size_t n, const auto& p, auto step) {
-                                          // p points to buffers
-                                          T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);
-                                          if (gated) gate_rows(g, at, n, col, cols);
-                                          k.leave_out(v, p[2], n * cols, v);
-                                          k.leave_out(g, p[2], n * cols, g);
-                                          k.column_gradient_sums(v, step, g, step, n, cols, &means[col], sum,
-                                                                 dev);
-                                        });
-                   return;
-                 }
-                 for_row_groups<T, 2>(grid, row, rows, col, cols, {&x_columns, &dy_columns}, !gated,
-                                      [&](std::size_t at, std::size_t n, const auto& p, auto step) {
-                                        if (gated) gate_rows(const_cast<T*>(p[1]), at, n, col, cols);
-                                        k.column_gradient_sums(p[0], step, p[1], step, n, cols, &means[col],
-                                                               sum, dev);
-                                      });
-               });
-    add_leaves(grid, partial.data(), stride, sum_dy);
-    add_leaves(grid, partial.data() + grid.cols, stride, sum_dev);
+struct Reduction {
+  const ChannelShape& s;
+  In<T> x;
+  const Incoming<T>& incoming;
+  In<T> weights;
+  const double* mean;
+  double *sum_dy, *sum_dev;
+
+  bool weighted() const { return weights.data != nullptr; }
+};
+
+template <class T>
+void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  const Table<T>& k = table<T>();
+  const ChannelShape& s = r.s;
+  const PlanarPass<T> pass{s, range, team};
+  const auto x = pass.operand(r.x), dy = pass.operand(r.incoming.dy), weights = pass.operand(r.weights);
+  const PlanarGrid& grid = pass.grid;
+  struct Part {
+    double sum, sum_dev;
+  };
+  const std::size_t channels = range.size();
+  std::vector<Part> partial(channels * grid.leaves);
+  std::vector<char> gaps(grid.leaves);  // leaves of which some positions are left out
+  for (std::size_t i = 0; r.weighted() && i < grid.leaves; ++i) {
+    const PlanarGrid::Leaf leaf = grid[i];
+    gaps[i] = any_left_out(weights, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
   }
-  k.centre_sums(mean + range.begin, sum_dy + range.begin, range.size(), sum_dev + range.begin);
+  threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+    alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
+    for (std::size_t u = begin; u < end; ++u) {
+      const auto [channel, leaf_index] = grid.unit(u, channels);
+      const std::size_t c = range.begin + channel;
+      const PlanarGrid::Leaf leaf = grid[leaf_index];
+      Part& part = partial[channel * grid.leaves + leaf_index];
+      const auto packed = static_cast<std::ptrdiff_t>(leaf.cols);
+      RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)}, g;
+      if (r.incoming.positive == nullptr) {
+        g = {dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
+      } else {
+        g = {dy_buffer, packed};
+        for (std::size_t i = 0; i < leaf.rows; ++i) {
+          const Line line{c, leaf.row + i, leaf.col, 1, leaf.cols};
+          T* const to = dy_buffer + i * leaf.cols;
+          gated(pass, r.incoming, line, dy.load(line, to), to);
+        }
+      }
+      if (gaps[leaf_index]) {
+        for (std::size_t i = 0; i < leaf.rows; ++i) {
+          const T* w = weights.load(c, leaf.row + i, leaf.col, leaf.cols, w_buffer);
+          const auto row = static_cast<std::ptrdiff_t>(i), to = row * packed;
+          k.leave_out(v.data + row * v.stride, w, leaf.cols, x_buffer + to);
+          k.leave_out(g.data + row * g.stride, w, leaf.cols, dy_buffer + to);
+        }
+        v = {x_buffer, packed};
+        g = {dy_buffer, packed};
+      }
+      k.gradient_sums(v, g, leaf.rows, leaf.cols, static_cast<T>(r.mean[c]), &part.sum, &part.sum_dev);
+    }
+  });
+  const Part* part = partial.data();
+  for (std::size_t c = range.begin; c < range.end; ++c) {
+    Part all{};
+    for (std::size_t i = 0; i < grid.leaves; ++i, ++part) {
+      all = {all.sum + part->sum, all.sum_dev + part->sum_dev};
+    }
+    r.sum_dy[c] = all.sum;
+    r.sum_dev[c] = all.sum_dev;
+  }
 }
 
-// dx and g of a range of channels; either may be missing. `frozen`: the statistics do not depend on x, and dx
-// = g·gamma·invstd.
 template <class T>
-void range_gradient(const ChannelShape& s, const ChannelRange& range, In<T> x, const Incoming<T>& incoming,
-                    In<T> weights, Out<T> dx, Out<T> residual, bool frozen, double n, const double* mean,
-                    const double* invstd, const T* gamma, const double* sum_dy, const double* sum_dev,
-                    threading::Team team) {
-  const NormTable<T>& k = table<T>();
-  const std::size_t bytes = bytes_of<T>(s, 3);
-  const bool weighted = weights.data != nullptr && !frozen, wants_g = residual.data != nullptr;
-  const bool in_place = incoming.dy.data == dx.data;
-  Cyclic<T, 4> c(range.size(), s.planar() ? 1 : s.inner);
-  const GradientArrays<T> arrays{c[0], c[1], c[2], c[3]};
-  const AffineArrays<T> scales{c[0], c[1], c[2]};
-  const std::size_t at = range.begin;
-  const T* gammas = gamma ? gamma + at : nullptr;
-  if (frozen) {
-    for (const std::size_t none : {0, 2}) std::fill_n(c[none], range.size(), T(0));
-    for (std::size_t i = 0; i < range.size(); ++i) {
-      c[1][i] = static_cast<T>(gammas ? static_cast<double>(gammas[i]) * invstd[at + i] : invstd[at + i]);
-    }
+void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  const Table<T>& k = table<T>();
+  const ChannelShape& s = r.s;
+  const ColumnPass<T> pass{s, range, team};
+  const auto x = pass.operand(r.x), dy = pass.operand(r.incoming.dy), weights = pass.operand(r.weights);
+  const Planes<const T> weight_planes(s, r.weights.data, r.weights.strides);
+  const ColumnShape grid(s);
+  const std::size_t stride = 2 * grid.cols;
+  std::vector<double> partial(stride * grid.all_leaves(), 0.0);
+  std::vector<T> means(grid.cols);
+  grid.spread(r.mean, means.data());
+  const bool activated = r.incoming.positive != nullptr;
+  for_panels(grid, team,
+             [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+               double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
+               // Of `n` rows from `at` on, in buffers where they are changed.
+               const auto gate_rows = [&](T* g, std::size_t at, std::size_t n) {
+                 for (std::size_t i = 0; activated && i < n; ++i, g += cols) {
+                   gated(pass, r.incoming, Stretch{(at + i) * grid.cols + col, cols, 0},
+                         static_cast<const T*>(g), g);
+                 }
+               };
+               const auto add = [&](RowsOf<T> v, RowsOf<T> g, std::size_t n) {
+                 k.column_gradient_sums(v, g, n, cols, &means[col], sum, dev);
+               };
+               const std::size_t first = row * grid.fold * s.inner;
+               const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
+               if (r.weighted() && any_left_out(weight_planes, s.inner, first, positions)) {
+                 for_row_groups<T, 3>(grid, row, rows, col, cols, {&x, &dy, &weights}, false,
+                                      [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                        T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);  // buffers
+                                        gate_rows(g, at, n);
+                                        k.leave_out(v, p[2], n * cols, v);
+                                        k.leave_out(g, p[2], n * cols, g);
+                                        add({v, step}, {g, step}, n);
+                                      });
+                 return;
+               }
+               for_row_groups<T, 2>(grid, row, rows, col, cols, {&x, &dy}, !activated,
+                                    [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                      gate_rows(const_cast<T*>(p[1]), at, n);
+                                      add({p[0], step}, {p[1], step}, n);
+                                    });
+             });
+  add_leaves(grid, partial.data(), stride, r.sum_dy);
+  add_leaves(grid, partial.data() + grid.cols, stride, r.sum_dev);
+}
+
+template <class T>
+void range_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  if (r.s.planar()) {
+    planar_reduce(r, range, team);
   } else {
-    k.gradient_arrays(n, mean + at, invstd + at, gammas, sum_dy + at, sum_dev + at, range.size(), c[0], c[1],
-                      c[2], c[3]);
+    column_reduce(r, range, team);
   }
-  if (s.planar()) {
-    const Planes<const T> x_planes(s, x.data, x.strides), dy_planes(s, incoming.dy.data, incoming.dy.strides),
-        w_planes(s, weights.data, weights.strides);
-    const Planes<T> dx_planes(s, dx.data, dx.strides), g_planes(s, residual.data, residual.strides);
-    const PlanarGrid grid(s);
-    const bool dense = x_planes.dense() && dy_planes.dense() && dx_planes.dense();
-    const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
-    const bool stream = dense && !in_place && stream_rows(bytes, grid.cols);
-    for_lines(
-        s, range, grid, dense && plain, team,
-        [&](std::size_t channel, std::size_t row, std::size_t col, std::size_t rows, std::size_t cols) {
-          alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
-          const T* g = load_gated(s, dy_planes, incoming, channel, row, col, 1, cols, dy_buffer);
-          if (wants_g) {  // before dx, which may lie where dy does
-            T* target = g_planes.target(channel, row, col, dx_buffer);
-            std::copy_n(g, cols, target);
-            g_planes.store(channel, row, col, cols, target);
-          }
-          if (dx.data != nullptr) {
-            T* to = dx_planes.target(channel, row, col, dx_buffer);
-            if (frozen) {
-              k.apply(g, to, rows, cols, scales, channel - range.begin, stream);
-            } else {
-              const T* w = weighted ? w_planes.load(channel, row, col, cols, w_buffer) : nullptr;
-              k.apply_gradient(x_planes.load(channel, row, col, cols, x_buffer), g, w, to, rows, cols, arrays,
-                               channel - range.begin, stream);
-            }
-            dx_planes.store(channel, row, col, cols, dx_buffer);
-          }
-        },
-        [&] { k.finish_stream(stream); });
+  const std::size_t at = range.begin;
+  table<T>().centre_sums(r.mean + at, r.sum_dy + at, range.size(), r.sum_dev + at);
+}
+
+// --- dx ---
+
+// dx and g; either may be missing. `frozen`: the statistics do not depend on x, and dx = g·gamma·invstd.
+template <class T>
+struct Gradient {
+  const ChannelShape& s;
+  In<T> x;
+  const Incoming<T>& incoming;
+  In<T> weights;
+  Out<T> dx, residual;
+  bool frozen;
+  double n;  // elements a channel, or the sum of their weights
+  ChannelGradient<T> channels;
+};
+
+// The coefficients of a range of channels.
+template <class T>
+void set_coefficients(const Gradient<T>& b, const ChannelRange& range, const GradientArrays<T>& to) {
+  const std::size_t at = range.begin;
+  const ChannelGradient<T>& c = b.channels;
+  const T* const gamma = c.gamma ? c.gamma + at : nullptr;
+  if (!b.frozen) {
+    table<T>().gradient_arrays(b.n, {c.mean + at, c.invstd + at, gamma, c.sum_dy + at, c.sum_dev + at},
+                               range.size(), to);
     return;
   }
-  const Columns<const T> x_columns(s, x.data, x.strides),
-      dy_columns(s, incoming.dy.data, incoming.dy.strides), w_columns(s, weights.data, weights.strides);
-  const Columns<T> dx_columns(s, dx.data, dx.strides), g_columns(s, residual.data, residual.strides);
-  c.spread();
-  const bool dense = x_columns.dense() && dy_columns.dense() && dx_columns.dense();
-  const bool plain = incoming.positive == nullptr && !weighted && !wants_g;
-  const bool stream = dense && !in_place && worth_streaming(bytes);
-  for_flat(
-      s.shape.size, dense && plain, c.period, team,
-      [&](std::size_t first, std::size_t m, std::size_t phase) {
-        alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
-        const T* g = load_gated(dy_columns, incoming, first, m, dy_buffer);
-        if (wants_g) {
-          T* target = g_columns.target(first, dx_buffer);
-          std::copy_n(g, m, target);
-          g_columns.store(first, m, target);
-        }
-        if (dx.data != nullptr) {
-          T* to = dx_columns.target(first, dx_buffer);
-          if (frozen) {
-            k.apply_cyclic(g, to, m, phase, c.period, scales, stream);
-          } else {
-            const T* w = weighted ? w_columns.load(first, m, w_buffer) : nullptr;
-            k.apply_gradient_cyclic(x_columns.load(first, m, x_buffer), g, w, to, m, phase, c.period, arrays,
-                                    stream);
-          }
-          dx_columns.store(first, m, dx_buffer);
-        }
-      },
-      [&] { k.finish_stream(stream); });
+  std::fill_n(to.mean, range.size(), T(0));
+  std::fill_n(to.a, range.size(), T(0));
+  for (std::size_t i = 0; i < range.size(); ++i) {
+    const double scale = c.invstd[at + i];
+    to.scale[i] = static_cast<T>(gamma ? static_cast<double>(gamma[i]) * scale : scale);
+  }
+}
+
+template <class T>
+void range_gradient(const Gradient<T>& b, const ChannelRange& range, threading::Team team) {
+  const bool weighted = b.weights.data != nullptr && !b.frozen, wants_g = b.residual.data != nullptr;
+  const bool plain = b.incoming.positive == nullptr && !weighted && !wants_g;
+  const bool in_place = b.incoming.dy.data == b.dx.data;
+  with_pass<T>(b.s, range, team, [&](auto pass) {
+    auto c = pass.template coefficients<4>();
+    set_coefficients(b, range, GradientArrays<T>{c[0], c[1], c[2], c[3]});
+    pass.complete(c);
+    const GradientArrays<const T> arrays{c[0], c[1], c[2], c[3]};
+    const AffineArrays<const T> scales{c[0], c[1], c[2]};
+    const auto x = pass.operand(b.x), dy = pass.operand(b.incoming.dy), weights = pass.operand(b.weights);
+    const auto dx = pass.operand(b.dx), residual = pass.operand(b.residual);
+    const bool dense = x.dense() && dy.dense() && dx.dense();
+    const bool stream = dense && !in_place && pass.streams(bytes_of<T>(b.s, 3));
+    const auto body = [&](const auto& piece) {
+      alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
+      const T* g = gated(pass, b.incoming, piece, dy.load(piece, dy_buffer), dy_buffer);
+      if (wants_g) {  // before dx, which may lie where dy does
+        T* to = residual.target(piece, dx_buffer);
+        std::copy_n(g, piece.size(), to);
+        residual.store(piece, to);
+      }
+      if (b.dx.data == nullptr) return;
+      T* to = dx.target(piece, dx_buffer);
+      if (b.frozen) {
+        pass.apply(g, to, piece, scales, stream);
+      } else {
+        const T* w = weighted ? weights.load(piece, w_buffer) : nullptr;
+        pass.apply_gradient({x.load(piece, x_buffer), g, w, to}, piece, arrays, stream);
+      }
+      dx.store(piece, dx_buffer);
+    };
+    pass.run(dense && plain, body, stream);
+  });
 }
 
 // Calls body(range, team) for ranges of channels that stay in the cache between two passes over `operands`
@@ -664,7 +674,8 @@ template <class T>
 void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift, const Epilogue<T>& epilogue) {
   if (s.shape.size == 0) return;
-  range_apply(s, {0, s.channels}, x, y, mean, scale, shift, epilogue, threading::team_for(bytes_of<T>(s, 2)));
+  range_apply(s, {0, s.channels}, x, y, {mean, scale, shift}, epilogue,
+              threading::team_for(bytes_of<T>(s, 2)));
 }
 
 template <class T>
@@ -693,7 +704,7 @@ double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y,
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, threading::Team team) {
     range_stats(s, range, x, weights, team, sums, mean, var);
     coefficients(range);
-    range_apply(s, range, x, y, mean, scales, shifts, epilogue, team);
+    range_apply(s, range, x, y, {mean, scales, shifts}, epilogue, team);
   });
   return sums.count;
 }
@@ -704,8 +715,8 @@ void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T
   std::fill_n(sum_dy, s.channels, 0.0);
   std::fill_n(sum_dev, s.channels, 0.0);
   if (s.shape.size == 0) return;
-  range_reduce(s, {0, s.channels}, x, dy, weights, mean, threading::team_for(bytes_of<T>(s, 3)), sum_dy,
-               sum_dev);
+  range_reduce(Reduction<T>{s, x, dy, weights, mean, sum_dy, sum_dev}, {0, s.channels},
+               threading::team_for(bytes_of<T>(s, 3)));
 }
 
 template <class T>
@@ -713,8 +724,9 @@ void batch_norm_backward_apply(const ChannelShape& s, In<T> x, const Incoming<T>
                                Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
                                const T* gamma, const double* sum_dy, const double* sum_dev) {
   if (s.shape.size == 0) return;
-  range_gradient(s, {0, s.channels}, x, dy, weights, dx, residual, false, n, mean, invstd, gamma, sum_dy,
-                 sum_dev, threading::team_for(bytes_of<T>(s, 3)));
+  range_gradient(
+      Gradient<T>{s, x, dy, weights, dx, residual, false, n, {mean, invstd, gamma, sum_dy, sum_dev}},
+      {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
 }
 
 template <class T>
@@ -732,13 +744,13 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
     std::fill_n(dbeta, s.channels, 0.0);
     return;
   }
+  // dgamma holds Σg·(x − mean) until the end.
+  const Reduction<T> reduction{s, x, dy, weights, mean, dbeta, dgamma};
+  const Gradient<T> gradient{
+      s, x, dy, weights, dx, residual, !training, n, {mean, invstd, gamma, dbeta, dgamma}};
   for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, threading::Team team) {
-    // dgamma holds Σg·(x − mean) until the end
-    if (reduces) range_reduce(s, range, x, dy, weights, mean, team, dbeta, dgamma);
-    if (dx.data != nullptr || residual.data != nullptr) {
-      range_gradient(s, range, x, dy, weights, dx, residual, !training, n, mean, invstd, gamma, dbeta, dgamma,
-                     team);
-    }
+    if (reduces) range_reduce(reduction, range, team);
+    if (dx.data != nullptr || residual.data != nullptr) range_gradient(gradient, range, team);
   });
   if (reduces) table<T>().multiply(invstd, s.channels, dgamma);
 }

@@ -1,3 +1,6 @@
+// Optimizer steps over many arrays at once, laid end to end; threads share blocks of their joint positions,
+// and sums of blocks are added in their order.
+
 #include "regkern/optim.h"
 
 #include <algorithm>
@@ -13,57 +16,21 @@
 #include "core/elementwise.h"
 #include "kernels/optim-inl.h"
 
-#ifndef REGKERN_OPTIM_TABLE
-#define REGKERN_OPTIM_TABLE
-namespace regkern {
-template <class T, template <class> class Options>
-using StepKernel = void (*)(T* const* operands, std::size_t n, bool far, const Options<T>& options);
-
-template <class T>
-struct OptimTable {
-  void (*l2_decay)(const T* w, T* y, std::size_t n, double factor, bool stream);
-  StepKernel<T, SgdOptions> sgd_step;
-  StepKernel<T, AdamOptions> adam_step;
-  StepKernel<T, AdagradOptions> adagrad_step;
-  StepKernel<T, RmspropOptions> rmsprop_step;
-  StepKernel<T, FtrlOptions> ftrl_step;
-  StepKernel<T, LionOptions> lion_step;
-  StepStats (*step_stats)(T* before, const T* after, std::size_t n, double l1, double l2);
-  GradientNorm (*squared_norm_and_finite)(const T* x, std::size_t n);
-
-  // The kernel of the rule that Options names.
-  operator StepKernel<T, SgdOptions>() const { return sgd_step; }
-  operator StepKernel<T, AdamOptions>() const { return adam_step; }
-  operator StepKernel<T, AdagradOptions>() const { return adagrad_step; }
-  operator StepKernel<T, RmspropOptions>() const { return rmsprop_step; }
-  operator StepKernel<T, FtrlOptions>() const { return ftrl_step; }
-  operator StepKernel<T, LionOptions>() const { return lion_step; }
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr OptimTable<T> kOptimTable = {
-    &l2_decay<T>,     &sgd_step<T>,     &adam_step<T>,
-    &adagrad_step<T>, &rmsprop_step<T>, &ftrl_step<T>,
-    &lion_step<T>,    &step_stats<T>,   &squared_norm_and_finite<T>,
-};
-
-const OptimTable<float>& optim_table_f32() { return kOptimTable<float>; }
-const OptimTable<double>& optim_table_f64() { return kOptimTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY optim
+#define REGKERN_KERNELS(X) \
+  X(l2_decay)              \
+  X(sgd_step)              \
+  X(adam_step)             \
+  X(adagrad_step)          \
+  X(rmsprop_step)          \
+  X(ftrl_step)             \
+  X(lion_step)             \
+  X(step_stats)            \
+  X(squared_norm_and_finite)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(OptimTable, optim_table);
 
 template <class T>
 void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {
@@ -202,6 +169,32 @@ class Joint {
   std::vector<std::size_t> walk_of_;  // 0: dense; else one more than its index; empty: all are dense
 };
 
+// The kernel of the rule that the options are of.
+template <class T>
+auto kernel_of(const Table<T>& k, const SgdOptions<T>*) {
+  return k.sgd_step;
+}
+template <class T>
+auto kernel_of(const Table<T>& k, const AdamOptions<T>*) {
+  return k.adam_step;
+}
+template <class T>
+auto kernel_of(const Table<T>& k, const AdagradOptions<T>*) {
+  return k.adagrad_step;
+}
+template <class T>
+auto kernel_of(const Table<T>& k, const RmspropOptions<T>*) {
+  return k.rmsprop_step;
+}
+template <class T>
+auto kernel_of(const Table<T>& k, const FtrlOptions<T>*) {
+  return k.ftrl_step;
+}
+template <class T>
+auto kernel_of(const Table<T>& k, const LionOptions<T>*) {
+  return k.lion_step;
+}
+
 // Sums are taken over blocks of joint positions and added in their order: the same bits for every team.
 constexpr std::size_t kSumBlock = kBlock;
 
@@ -219,7 +212,7 @@ std::size_t most_states(std::span<const Parameter> parameters) {
 // One pass over parameters that are stepped apart: body(kernel, pointers, n, options), n at most kBlock.
 template <bool first_pass, class T, template <class> class Options, class Body>
 void apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups, Body&& body) {
-  const StepKernel<T, Options> kernel = table<T>();
+  const auto kernel = kernel_of(table<T>(), groups.data());
   const Joint<Apart<T>, AllAndStepped<T, first_pass>> joint(parameters, false);
   const std::size_t bytes = joint.size() * sizeof(T) * (3 + most_states(parameters));
   const bool far = bytes > second_level_cache();
@@ -238,8 +231,8 @@ void apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> gro
 
 template <class T, template <class> class Options>
 void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> groups, StepStats* stats) {
-  const OptimTable<T>& kernels = table<T>();
-  const StepKernel<T, Options> kernel = kernels;
+  const Table<T>& kernels = table<T>();
+  const auto kernel = kernel_of(kernels, groups.data());
   const Joint<Parameter<T>, All<T>> joint(parameters, stats != nullptr);
   const std::size_t n = joint.size();
   const std::size_t bytes = n * sizeof(T) * (2 + most_states(parameters));

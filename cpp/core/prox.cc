@@ -1,3 +1,6 @@
+// Proximal operators element by element, and norms. Threads share blocks of elements; the sums of blocks
+// are added in their order.
+
 #include "regkern/prox.h"
 
 #include <algorithm>
@@ -13,53 +16,27 @@
 #include "kernels/prox.h"
 #include "kernels/prox-inl.h"
 
-#ifndef REGKERN_PROX_TABLE
-#define REGKERN_PROX_TABLE
-namespace regkern {
-template <class T>
-struct ProxTable {
-  void (*prox_l1)(const T* x, T* y, std::size_t n, T threshold, bool stream);
-  void (*prox_l1_nonneg)(const T* x, T* y, std::size_t n, T threshold, bool stream);
-  void (*prox_l1_weighted)(const T* x, const T* w, T* y, std::size_t n, T threshold, bool stream);
-  void (*prox_l1_weighted_nonneg)(const T* x, const T* w, T* y, std::size_t n, T threshold, bool stream);
-  void (*prox_elastic_net)(const T* x, T* y, std::size_t n, T threshold, T divisor, bool stream);
-  void (*prox_ridge)(const T* x, T* y, std::size_t n, T divisor, bool stream);
-  void (*hard_threshold)(const T* x, T* y, std::size_t n, T cut, bool stream);
-  void (*firm_threshold)(const T* x, T* y, std::size_t n, const Firm<T>& firm, bool stream);
-  void (*prox_l_half)(const T* x, T* y, std::size_t n, T half_t, T cut, bool stream);
-  void (*prox_log_sum)(const T* x, T* y, std::size_t n, T twice_t, T root, T eps, T cut, bool stream);
-  void (*prox_huber)(const T* x, T* y, std::size_t n, T divisor, T shift, T knee, bool stream);
-  void (*project_box)(const T* x, T* y, std::size_t n, T lower, T upper, bool stream);
-  void (*project_box_each)(const T* x, const T* lower, const T* upper, T* y, std::size_t n, bool stream);
-  double (*l1_norm)(const T* x, std::size_t n);
-  double (*squared_l2_norm)(const T* x, std::size_t n);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr ProxTable<T> kProxTable = {
-    &prox_l1<T>,          &prox_l1_nonneg<T>, &prox_l1_weighted<T>, &prox_l1_weighted_nonneg<T>,
-    &prox_elastic_net<T>, &prox_ridge<T>,     &hard_threshold<T>,   &firm_threshold<T>,
-    &prox_l_half<T>,      &prox_log_sum<T>,   &prox_huber<T>,       &project_box<T>,
-    &project_box_each<T>, &l1_norm<T>,        &squared_l2_norm<T>};
-
-const ProxTable<float>& prox_table_f32() { return kProxTable<float>; }
-const ProxTable<double>& prox_table_f64() { return kProxTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY prox
+#define REGKERN_KERNELS(X)   \
+  X(prox_l1)                 \
+  X(prox_l1_nonneg)          \
+  X(prox_l1_weighted)        \
+  X(prox_l1_weighted_nonneg) \
+  X(prox_elastic_net)        \
+  X(prox_ridge)              \
+  X(hard_threshold)          \
+  X(firm_threshold)          \
+  X(prox_l_half)             \
+  X(prox_log_sum)            \
+  X(prox_huber)              \
+  X(project_box)             \
+  X(project_box_each)        \
+  X(l1_norm)                 \
+  X(squared_l2_norm)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(ProxTable, prox_table);
-
 namespace {
 
 // y = kernel(x, parameters...), element by element.
@@ -109,9 +86,8 @@ void map_in_range(const Extents& shape, In<T> x, Out<T> y, Kernel kernel, Wide w
 double log_sum_cut(double t, double eps) {
   const double tau = t / eps / eps;
   if (!(tau > 1) || std::isinf(tau)) return t / eps;
-  // The objective is not convex: y = eps·u beats 0 where τ·(log(1 + u) − u/(1 + u)) > u²/2, with x = y +
-  // t/(eps
-  // + y). Bisection until there is no number between.
+  // The objective is not convex: y = eps·u beats 0 where τ·(log(1 + u) − u/(1 + u)) > u²/2, with
+  // x = y + t/(eps + y). Bisection until there is no number between.
   double low = 0, high = 2 * tau;
   for (;;) {
     const double u = low + (high - low) / 2;
@@ -127,7 +103,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, In<T> weights) {
-  const ProxTable<T>& k = table<T>();
+  const Table<T>& k = table<T>();
   if (weights.data == nullptr) {
     map_elements(shape, x, y, nonneg ? k.prox_l1_nonneg : k.prox_l1, threshold);
     return;

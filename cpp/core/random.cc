@@ -1,3 +1,6 @@
+// Bits, uniform and normal numbers of a stream, which an element's number alone determines; threads share
+// blocks of elements.
+
 #include "regkern/random.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,41 +12,15 @@
 #include "core/threading.h"
 #include "kernels/random-inl.h"
 
-#ifndef REGKERN_RANDOM_TABLE
-#define REGKERN_RANDOM_TABLE
-namespace regkern {
-template <class T>
-struct RandomTable {
-  void (*words)(Stream source, std::uint64_t first_block, std::size_t n, std::uint32_t* words);
-  void (*uniform)(Stream source, std::uint64_t first, std::size_t n, T* y);
-  void (*normal)(Stream source, std::uint64_t first, std::size_t n, T* y);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-void stream_words(Stream source, uint64_t first_block, size_t n, uint32_t* words) {
-  fill_words(Philox(source), first_block, n, words);
-}
-
-template <class T>
-constexpr RandomTable<T> kRandomTable = {&stream_words, &uniform<T>, &normal<T>};
-
-const RandomTable<float>& random_table_f32() { return kRandomTable<float>; }
-const RandomTable<double>& random_table_f64() { return kRandomTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY random
+#define REGKERN_KERNELS(X) \
+  X(uniform)               \
+  X(normal)
+#define REGKERN_PLAIN_KERNELS(X) X(words)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(RandomTable, random_table);
-
 namespace {
 
 // Words cost about as much as moving three times their bytes.

@@ -1,3 +1,6 @@
+// Proximal operators that look at a whole row: sorted, searched for a threshold, or followed by a string.
+// Threads share the rows; a row alone is cut for its sums, its search and its result.
+
 #include "regkern/rows.h"
 
 #include <algorithm>
@@ -17,53 +20,22 @@
 #include "core/dispatch.h"
 #include "core/rows.h"
 #include "kernels/rows-inl.h"
+#include "kernels/rows.h"
 #include "kernels/tv1d-inl.h"
 
-#ifndef REGKERN_ROWS_TABLE
-#define REGKERN_ROWS_TABLE
-namespace regkern {
-// Of the numbers of a row, or of their magnitudes.
-template <class T>
-struct ThresholdKernels {
-  double (*sum)(const T* x, std::size_t n);
-  double (*sum_from)(const T* x, std::size_t n, double base);
-  T (*max)(const T* x, std::size_t n);
-  std::size_t (*keep_above)(const T* x, std::size_t n, T high, T low, T* kept);
-  void (*subtract)(const T* x, T* y, std::size_t n, T high, T low, bool stream);
-};
-template <class T>
-struct RowsTable {
-  ThresholdKernels<T> plain, magnitude;
-  void (*limit_magnitude)(const T* x, T* y, std::size_t n, T theta, bool stream);
-  void (*taut_string)(const T* x, T* y, std::size_t n, double mean, double t, const StringRoom& room);
-};
-}  // namespace regkern
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace regkern {
-namespace HWY_NAMESPACE {
-
-template <class T>
-constexpr RowsTable<T> kRowsTable = {{&row_sum<T, false>, &row_sum_from<T>, &row_max<T, false>,
-                                      &keep_above<T, false>, &subtract_threshold<T, false>},
-                                     {&row_sum<T, true>, &row_sum_from<T>, &row_max<T, true>,
-                                      &keep_above<T, true>, &subtract_threshold<T, true>},
-                                     &limit_magnitude<T>,
-                                     &taut_string<T>};
-
-const RowsTable<float>& rows_table_f32() { return kRowsTable<float>; }
-const RowsTable<double>& rows_table_f64() { return kRowsTable<double>; }
-
-}  // namespace HWY_NAMESPACE
-}  // namespace regkern
-HWY_AFTER_NAMESPACE();
+#define REGKERN_FAMILY rows
+#define REGKERN_KERNELS(X) \
+  X(row_sum)               \
+  X(row_sum_from)          \
+  X(row_max)               \
+  X(keep_above)            \
+  X(subtract_threshold)    \
+  X(limit_magnitude)       \
+  X(taut_string)
+#include "core/table-inl.h"
 
 #if HWY_ONCE
 namespace regkern {
-
-REGKERN_EXPORT_TABLES(RowsTable, rows_table);
-
 namespace {
 
 constexpr std::size_t kLanes = 16;  // of the longest vector, what keep_above may write too much
@@ -88,51 +60,82 @@ struct Threshold {
   }
 };
 
-// The passes over one row, which several threads share where it is long and they have no other rows.
-
-template <class T>
-double sum_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
-  return sum_elements(n, values.sum, In<T>{x});
-}
-
-template <class T>
-T max_of(const ThresholdKernels<T>& values, const T* x, std::size_t n) {
-  const threading::Team team = threading::team_for(n * sizeof(T));
-  if (team.size == 1) return values.max(x, n);  // no memory to ask for
-  std::vector<T> largest(team.count());
-  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
-    largest[part] = values.max(x + begin, end - begin);
-  });
-  return *std::max_element(largest.begin(), largest.end());
-}
-
 // The largest team that keep_above makes: what room it needs may not depend on a setting that changes
 // meanwhile.
 constexpr std::size_t kMostKeepers = 64;
-
-// `kept` has room for all_kept and is not x.
-template <class T>
-std::size_t keep_above(const ThresholdKernels<T>& values, const T* x, std::size_t n, const Threshold& theta,
-                       T* kept) {
-  const threading::Team team = threading::team_for(n * sizeof(T)).at_most(kMostKeepers);
-  const std::size_t parts = team.count();
-  if (parts == 1) return values.keep_above(x, n, theta.high<T>(), theta.low<T>(), kept);
-  std::vector<std::size_t> counts(parts);
-  const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
-  threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
-    counts[part] = values.keep_above(x + begin, end - begin, theta.high<T>(), theta.low<T>(), place(part));
-  });
-  std::size_t total = counts[0];
-  for (std::size_t part = 1; part < parts; total += counts[part++]) {
-    std::memmove(kept + total, place(part), counts[part] * sizeof(T));
-  }
-  return total;
-}
 
 template <class T>
 std::size_t all_kept(std::size_t n) {
   return n + kMostKeepers * kLanes;
 }
+
+// The passes over the values of one row, which several threads share where it is long and they have no other
+// rows.
+template <class T>
+struct RowPasses {
+  double sum(const T* x, std::size_t n) const {
+    return sum_elements(
+        n, [this](const T* p, std::size_t count) { return k.row_sum(values, p, count); }, In<T>{x});
+  }
+
+  T max(const T* x, std::size_t n) const {
+    const threading::Team team = threading::team_for(n * sizeof(T));
+    if (team.size == 1) return k.row_max(values, x, n);  // no memory to ask for
+    std::vector<T> largest(team.count());
+    threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+      largest[part] = k.row_max(values, x + begin, end - begin);
+    });
+    return *std::max_element(largest.begin(), largest.end());
+  }
+
+  // `kept` has room for all_kept and is not x.
+  std::size_t keep_above(const T* x, std::size_t n, const Threshold& theta, T* kept) const {
+    const threading::Team team = threading::team_for(n * sizeof(T)).at_most(kMostKeepers);
+    const std::size_t parts = team.count();
+    const T high = theta.high<T>(), low = theta.low<T>();
+    if (parts == 1) return k.keep_above(values, x, n, high, low, kept);
+    std::vector<std::size_t> counts(parts);
+    const auto place = [=](std::size_t part) { return kept + n * part / parts + part * kLanes; };
+    threading::for_row_shares(team, n, [&](std::size_t begin, std::size_t end, std::size_t part) {
+      counts[part] = k.keep_above(values, x + begin, end - begin, high, low, place(part));
+    });
+    std::size_t total = counts[0];
+    for (std::size_t part = 1; part < parts; total += counts[part++]) {
+      std::memmove(kept + total, place(part), counts[part] * sizeof(T));
+    }
+    return total;
+  }
+
+  // θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function
+  // from the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986,
+  // with the start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
+  Threshold threshold(const T* x, std::size_t n, double radius, double all, T* kept) const {
+    const T largest = max(x, n);
+    const auto top = static_cast<double>(largest);
+    const bool broken = std::isnan(all) && std::any_of(x, x + n, [](T v) { return std::isnan(v); });
+    if (broken || top == std::numeric_limits<double>::infinity()) return {std::nan(""), 0};
+    Threshold theta{top, -radius};
+    // All values together are a start, too, where the roundings of their sum are small against the radius.
+    const double mean = (all - radius) / static_cast<double>(n) - top;
+    if (std::isfinite(mean) && std::abs(top) < 0x1p20 * radius) theta.offset = std::max(theta.offset, mean);
+    std::size_t active = keep_above(x, n, theta, kept);
+    while (active != 0) {
+      std::fill_n(kept + active, kLanes, largest);  // adds 0 to the sum of v − top, up to whole vectors
+      const double above = sum_elements(
+          (active + kLanes - 1) / kLanes * kLanes,
+          [&](const T* p, std::size_t count) { return k.row_sum_from(p, count, top); }, In<T>{kept});
+      theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
+      const std::size_t left =
+          k.keep_above(Values::kPlain, kept, active, theta.high<T>(), theta.low<T>(), kept);
+      if (left == active) break;
+      active = left;
+    }
+    return theta;
+  }
+
+  Values values;
+  const Table<T>& k = table<T>();
+};
 
 template <class T, class Kernel>
 void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
@@ -141,63 +144,35 @@ void write_row(const T* x, T* y, std::size_t n, Kernel&& kernel) {
       [&](std::size_t begin, std::size_t end) { kernel(x + begin, y + begin, end - begin); });
 }
 
-// θ with Σ max(v − θ, 0) = radius. Newton's method on that decreasing, convex, piecewise linear function from
-// the left: θ grows towards the solution, and what lies below it is dropped for good (Michelot 1986, with the
-// start and the filter of Condat 2016). NaN where the row has NaN or +Inf.
+// What is left of the values above the threshold that makes their sum the radius.
 template <class T>
-Threshold find_threshold(const ThresholdKernels<T>& values, const ThresholdKernels<T>& plain, const T* x,
-                         std::size_t n, double radius, double sum, T* kept) {
-  const T largest = max_of(values, x, n);
-  const auto top = static_cast<double>(largest);
-  const bool broken = std::isnan(sum) && std::any_of(x, x + n, [](T v) { return std::isnan(v); });
-  if (broken || top == std::numeric_limits<double>::infinity()) return {std::nan(""), 0};
-  Threshold theta{top, -radius};
-  // All values together are a start, too, where the roundings of their sum are small against the radius.
-  const double mean = (sum - radius) / static_cast<double>(n) - top;
-  if (std::isfinite(mean) && std::abs(top) < 0x1p20 * radius) theta.offset = std::max(theta.offset, mean);
-  std::size_t active = keep_above(values, x, n, theta, kept);
-  while (active != 0) {
-    std::fill_n(kept + active, kLanes, largest);  // adds 0 to the sum of v − top, up to whole vectors
-    const double above = sum_elements(
-        (active + kLanes - 1) / kLanes * kLanes,
-        [&](const T* p, std::size_t count) { return plain.sum_from(p, count, top); }, In<T>{kept});
-    theta.offset = (above - radius) / static_cast<double>(active);  // grows, but for roundings of the start
-    const std::size_t left = plain.keep_above(kept, active, theta.high<T>(), theta.low<T>(), kept);
-    if (left == active) break;
-    active = left;
-  }
-  return theta;
+void subtract(const RowPasses<T>& row, const T* x, T* y, std::size_t n, const Threshold& theta, bool stream) {
+  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
+    row.k.subtract_threshold(row.values, from, to, count, theta.high<T>(), theta.low<T>(), stream);
+  });
 }
 
 template <class T>
 void project_simplex(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  const ThresholdKernels<T>& plain = table<T>().plain;
-  const Threshold theta = find_threshold(plain, plain, x, n, radius, sum_of(plain, x, n), kept);
-  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
-    plain.subtract(from, to, count, theta.high<T>(), theta.low<T>(), stream);
-  });
+  const RowPasses<T> row{Values::kPlain};
+  subtract(row, x, y, n, row.threshold(x, n, radius, row.sum(x, n), kept), stream);
 }
 
 template <class T>
 void project_l1_ball(const T* x, T* y, std::size_t n, double radius, bool stream, T* kept) {
-  const auto& [plain, magnitude, limit, string] = table<T>();
-  const double sum = sum_of(magnitude, x, n);
-  const Threshold theta =
-      sum <= radius ? Threshold() : find_threshold(magnitude, plain, x, n, radius, sum, kept);
-  write_row(x, y, n, [&, &subtract = magnitude.subtract](const T* from, T* to, std::size_t count) {
-    subtract(from, to, count, theta.high<T>(), theta.low<T>(), stream);
-  });
+  const RowPasses<T> row{Values::kMagnitudes};
+  const double sum = row.sum(x, n);
+  subtract(row, x, y, n, sum <= radius ? Threshold() : row.threshold(x, n, radius, sum, kept), stream);
 }
 
 // What is left of x by the projection onto the dual ball (Moreau).
 template <class T>
 void prox_linf(const T* x, T* y, std::size_t n, double threshold, bool stream, T* kept) {
-  const auto& [plain, magnitude, limit, string] = table<T>();
-  const double sum = sum_of(magnitude, x, n);
-  const Threshold theta =
-      sum <= threshold ? Threshold() : find_threshold(magnitude, plain, x, n, threshold, sum, kept);
-  write_row(x, y, n, [=, &limit = limit](const T* from, T* to, std::size_t count) {
-    limit(from, to, count, theta.high<T>(), stream);
+  const RowPasses<T> row{Values::kMagnitudes};
+  const double sum = row.sum(x, n);
+  const Threshold theta = sum <= threshold ? Threshold() : row.threshold(x, n, threshold, sum, kept);
+  write_row(x, y, n, [&](const T* from, T* to, std::size_t count) {
+    row.k.limit_magnitude(from, to, count, theta.high<T>(), stream);
   });
 }
 
@@ -217,7 +192,7 @@ void prox_tv1d(const T* x, T* y, std::size_t n, double t, const StringRoom& room
     if (x != y) std::memcpy(y, x, n * sizeof(T));
     return;
   }
-  const double mean = table<T>().plain.sum(x, n) / static_cast<double>(n);
+  const double mean = table<T>().row_sum(Values::kPlain, x, n) / static_cast<double>(n);
   if (!std::isfinite(mean)) {
     std::fill_n(y, n, std::numeric_limits<T>::quiet_NaN());
     return;
@@ -272,7 +247,7 @@ void prox_sorted_l1_row(const T* x, T* y, std::size_t n, double threshold, const
                            : threshold * static_cast<double>(weights[i]) + 0.0;  // −0.0 has no place in keys
   };
   const double smallest = strength(n - 1);
-  const Key largest = key(std::abs(table<T>().magnitude.max(x, n)));
+  const Key largest = key(std::abs(table<T>().row_max(Values::kMagnitudes, x, n)));
   const Key least = std::min(key(static_cast<T>(smallest)), largest);
   // Few bits tell most magnitudes apart; the others are compared.
   const int wanted = n <= 4096 ? 24 : n <= (1 << 16) ? 22 : 32;

@@ -1,3 +1,5 @@
+// What the library is and runs on: instruction sets, compiler, caches.
+
 #include "regkern/runtime.h"
 
 #include <algorithm>

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 
+#include "hwy/cache_control.h"
+
 namespace regkern {
 
 std::size_t second_level_cache();  // bytes, of one core
@@ -17,6 +19,11 @@ std::size_t last_level_cache();
 // A plain store reads the line it is about to overwrite. Where the operands leave the last cache no room for
 // anything else, a streaming store saves that: a third of the traffic of an out-of-place pass.
 inline bool worth_streaming(std::size_t bytes_moved) { return bytes_moved > last_level_cache() / 4 * 3; }
+
+// Behind streaming stores, so that others see them.
+inline void finish_stream(bool stream) {
+  if (stream) hwy::FlushStream();
+}
 
 }  // namespace regkern
 

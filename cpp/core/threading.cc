@@ -1,3 +1,6 @@
+// A region of work and the team that shares it: who takes which piece, and whether the governor lets others
+// help.
+
 #include "core/threading.h"
 
 #include <pthread.h>

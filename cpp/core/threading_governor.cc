@@ -1,3 +1,5 @@
+// What regions of work have taken, and what helpers have saved or cost.
+
 #include "core/threading_governor.h"
 
 #include <sys/resource.h>

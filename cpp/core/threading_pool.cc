@@ -1,3 +1,5 @@
+// The helpers: how they are made, sleep, find an offer and leave it.
+
 #include "core/threading_pool.h"
 
 #include <pthread.h>

@@ -9,11 +9,13 @@
 #endif
 
 #include "kernels/philox-inl.h"
+#include "kernels/random-inl.h"
 #include "regkern/dropout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace dropout {
 
 constexpr size_t kDropoutChunk = 1024;
 constexpr size_t kCacheLine = 64;
@@ -189,6 +191,27 @@ void keep_all(const T* x, T* y, size_t n, const KeepMap& m, bool stream) {
   }
 }
 
+// y = x·(1 + sigma·normal); y may be x itself.
+template <class T>
+void gaussian_dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, T sigma, bool stream) {
+  const Tag<T> d;
+  const Philox philox(source);
+  random::RandomBits bits;
+  HWY_ALIGN T numbers[random::kRandomChunk];
+  const auto one = hn::Set(d, T(1)), s = hn::Set(d, sigma);
+  const auto op = [&](auto v, auto number) HWY_ATTR { return hn::Mul(v, hn::Add(one, hn::Mul(s, number))); };
+  while (n != 0) {
+    const size_t chunk = HWY_MIN(n, random::kRandomChunk);
+    bits.draw(philox, first, chunk, sizeof(T) == 8);
+    random::normal_chunk(bits, chunk, numbers);
+    map(d, chunk, stream, op, y, x, static_cast<const T*>(numbers));
+    x += chunk;
+    first += chunk;
+    y += chunk;
+    n -= chunk;
+  }
+}
+
 // kept[0..n) = 1 or 0.
 inline void keep_mask(const Bernoulli& mask, uint64_t first, size_t n, uint8_t* kept) {
   Decisions decide(mask);
@@ -216,6 +239,7 @@ inline void keep_bits(const Bernoulli& mask, uint64_t first, size_t n, uint8_t* 
   }
 }
 
+}  // namespace dropout
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

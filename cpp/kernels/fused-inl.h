@@ -8,25 +8,34 @@
 #endif
 
 #include "kernels/dropout-inl.h"
+#include "kernels/fused.h"
 #include "kernels/math-inl.h"
 #include "regkern/fused.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace fused {
 
-// --- bias and residual
-// -----------------------------------------------------------------------------------------
+using dropout::Decisions;
+using dropout::for_chunks;
+using dropout::kDropoutChunk;
+using dropout::map_kept;
+using dropout::map_random;
+using dropout::Scaled;
 
-// y = residual + scale·(x + bias) where kept, residual elsewhere; bias and residual may be nullptr. bias[i
-// mod period] belongs to element i, and bias goes on for a chunk behind its period, so that a chunk may start
-// anywhere.
+// --- bias and residual ----------------------------------------------------------------------------------
+
+// y = residual + scale·(x + bias) where kept, residual elsewhere; bias and residual may be nullptr.
+// bias[i mod period] belongs to element i, and bias goes on for a chunk behind its period, so that a chunk
+// may start anywhere.
 template <class T>
 void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residual, T* y, size_t n,
-                      const Bernoulli& mask, uint64_t first, double factor, bool stream) {
-  const auto scale = hn::Set(Tag<T>(), static_cast<T>(factor));
+                      const Kept& kept_from, bool stream) {
+  const uint64_t first = kept_from.first;
+  const auto scale = hn::Set(Tag<T>(), static_cast<T>(kept_from.scale));
   const auto branch = [=](auto kept, auto v) HWY_ATTR { return hn::And(kept, hn::Mul(v, scale)); };
-  Decisions decide(mask);
+  Decisions decide(kept_from.mask);
   for_chunks(
       n, y, stream,
       [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
@@ -64,11 +73,12 @@ HWY_INLINE void add_to(double* sums, const T* x, size_t n) {
 // that starts at i. Chunks end at multiples of their length, wherever a call begins: so the sums are the same
 // in any memory.
 template <class T>
-void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& mask, uint64_t first,
-                               double factor, double* sums, size_t period, bool stream) {
+void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Kept& kept, double* sums, size_t period,
+                               bool stream) {
   const Tag<T> d;
-  const Scaled<T> op(KeepMap{factor});
-  Decisions decide(mask);
+  const uint64_t first = kept.first;
+  const Scaled<T> op(KeepMap{kept.scale});
+  Decisions decide(kept.mask);
   HWY_ALIGN T block[kDropoutChunk];
   for (size_t at = 0, chunk; at < n; at += chunk) {
     chunk = HWY_MIN(n - at, kDropoutChunk - (first + at) % kDropoutChunk);
@@ -78,8 +88,7 @@ void bias_dropout_add_backward(const T* dy, T* dx, size_t n, const Bernoulli& ma
   }
 }
 
-// --- activations
-// -----------------------------------------------------------------------------------------------
+// --- activations ----------------------------------------------------------------------------------------
 
 // A value and a slope of x, each times what arrives from outside.
 template <class T>
@@ -134,27 +143,50 @@ struct GeluTanh {
 };
 
 // y = scale·f(x) where kept, +0.0 elsewhere.
-template <class T, class F>
-void activation(const T* x, T* y, size_t n, const Bernoulli& mask, uint64_t first, double factor,
-                bool stream) {
-  const Scaled<T> scaled(KeepMap{factor});
+template <class F, class T>
+HWY_INLINE void activation(const T* x, T* y, size_t n, const Kept& from, bool stream) {
+  const Scaled<T> scaled(KeepMap{from.scale});
   const F f;
-  map_random(
-      n, mask, first, stream, [=](auto kept, auto v) HWY_ATTR { return scaled(kept, f.value(v)); }, y, x);
+  const auto op = [=](auto kept, auto v) HWY_ATTR { return scaled(kept, f.value(v)); };
+  map_random(n, from.mask, from.first, stream, op, y, x);
 }
 
-template <class T, class F>
-void activation_backward(const T* dy, const T* x, T* dx, size_t n, const Bernoulli& mask, uint64_t first,
-                         double factor, bool stream) {
-  const Scaled<T> scaled(KeepMap{factor});
+template <class F, class T>
+HWY_INLINE void activation_backward(const T* dy, const T* x, T* dx, size_t n, const Kept& from, bool stream) {
+  const Scaled<T> scaled(KeepMap{from.scale});
   const F f;
-  map_random(
-      n, mask, first, stream, [=](auto kept, auto g, auto v) HWY_ATTR { return scaled(kept, f.slope(v, g)); },
-      dx, dy, x);
+  const auto op = [=](auto kept, auto g, auto v) HWY_ATTR { return scaled(kept, f.slope(v, g)); };
+  map_random(n, from.mask, from.first, stream, op, dx, dy, x);
 }
 
-// --- softmax
-// ---------------------------------------------------------------------------------------------------
+template <class T>
+void relu_dropout(const T* x, T* y, size_t n, const Kept& from, bool stream) {
+  activation<Relu<T>>(x, y, n, from, stream);
+}
+template <class T>
+void relu_dropout_backward(const T* dy, const T* x, T* dx, size_t n, const Kept& from, bool stream) {
+  activation_backward<Relu<T>>(dy, x, dx, n, from, stream);
+}
+
+template <class T>
+void gelu_dropout(const T* x, T* y, size_t n, const Kept& from, bool stream) {
+  activation<Gelu<T>>(x, y, n, from, stream);
+}
+template <class T>
+void gelu_dropout_backward(const T* dy, const T* x, T* dx, size_t n, const Kept& from, bool stream) {
+  activation_backward<Gelu<T>>(dy, x, dx, n, from, stream);
+}
+
+template <class T>
+void gelu_tanh_dropout(const T* x, T* y, size_t n, const Kept& from, bool stream) {
+  activation<GeluTanh<T>>(x, y, n, from, stream);
+}
+template <class T>
+void gelu_tanh_dropout_backward(const T* dy, const T* x, T* dx, size_t n, const Kept& from, bool stream) {
+  activation_backward<GeluTanh<T>>(dy, x, dx, n, from, stream);
+}
+
+// --- softmax --------------------------------------------------------------------------------------------
 
 template <class T>
 HWY_INLINE T maximum(const T* x, size_t n) {
@@ -216,12 +248,12 @@ class RowDecisions {
 // y = scale·softmax(x) where kept, +0.0 elsewhere, for rows one behind the other; the first row starts at
 // element `first` of the mask.
 template <class T>
-void softmax_dropout(const T* x, T* y, size_t rows, size_t length, const Bernoulli& mask, uint64_t first,
-                     double factor) {
-  RowDecisions decide(mask, first + rows * length);
+void softmax_dropout(const T* x, T* y, size_t rows, size_t length, const Kept& kept) {
+  uint64_t first = kept.first;
+  RowDecisions decide(kept.mask, first + rows * length);
   for (size_t row = 0; row < rows; ++row, x += length, y += length, first += length) {
     const double total = exponentials(x, y, length);
-    const Scaled<T> op(KeepMap{factor / total});
+    const Scaled<T> op(KeepMap{kept.scale / total});
     decide(first, length, [&](size_t at, size_t n, const int8_t* keep) HWY_ATTR {
       map_kept(n, keep, false, op, y + at, static_cast<const T*>(y + at));
     });
@@ -230,11 +262,12 @@ void softmax_dropout(const T* x, T* y, size_t rows, size_t length, const Bernoul
 
 // dx = s·(g − Σ g·s); s and g are room for a row each.
 template <class T>
-void softmax_dropout_backward(const T* dy, const T* x, T* dx, size_t rows, size_t length,
-                              const Bernoulli& mask, uint64_t first, double factor, T* s, T* g) {
+void softmax_dropout_backward(const T* dy, const T* x, T* dx, size_t rows, size_t length, const Kept& kept,
+                              T* s, T* g) {
   const Tag<T> d;
-  const Scaled<T> op(KeepMap{factor});
-  RowDecisions decide(mask, first + rows * length);
+  const Scaled<T> op(KeepMap{kept.scale});
+  uint64_t first = kept.first;
+  RowDecisions decide(kept.mask, first + rows * length);
   for (size_t row = 0; row < rows; ++row, dy += length, x += length, dx += length, first += length) {
     const double total = exponentials(x, s, length);
     decide(first, length, [&](size_t at, size_t n, const int8_t* keep) HWY_ATTR {
@@ -252,6 +285,7 @@ void softmax_dropout_backward(const T* dy, const T* x, T* dx, size_t rows, size_
   }
 }
 
+}  // namespace fused
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

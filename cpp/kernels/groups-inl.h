@@ -18,6 +18,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace groups {
+
+using prox::soft_threshold;
 
 // Σ (scale·s)², s the soft threshold of x by `soft`.
 template <class T>
@@ -317,6 +320,7 @@ void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights
   finish_stream(stream);
 }
 
+}  // namespace groups
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -7,11 +7,16 @@
 #define REGKERN_KERNELS_MIX_INL_H_
 #endif
 
-#include "kernels/augment_rows-inl.h"
+#include "kernels/augment/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace mix {
+
+using augment::blend;
+using augment::DF;
+using augment::map_float;
 
 // y = lam·a + (1 − lam)·b; y may be a. A weight is rounded to T, that of bytes to float.
 template <class T>
@@ -29,6 +34,7 @@ inline void mix_bytes(const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n, 
   map_float(n, [=](auto u, auto v) HWY_ATTR { return blend(wa, u, wb, v); }, y, a, b);
 }
 
+}  // namespace mix
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

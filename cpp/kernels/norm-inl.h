@@ -18,6 +18,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace norm {
 
 // The last `rest` of kSumLanes lanes, of which this is vector k.
 template <class D>
@@ -50,8 +51,9 @@ struct Deviation {
 
 // Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
 template <bool kShifted, class T>
-HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift,
-                              double* sum, double* sum_sq) {
+HWY_INLINE void moments_about(RowsOf<T> from, size_t rows, size_t cols, double shift, double* sum,
+                              double* sum_sq) {
+  const T* x = from.data;
   using Dev = Deviation<kShifted, T>;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
@@ -62,7 +64,7 @@ HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, siz
     second.lanes[k] = Dev::add_square(deviation, second.lanes[k]);
   };
   const bool long_row = cols > kShortRow;
-  for (size_t r = 0; r < rows; ++r, x += row_stride) {
+  for (size_t r = 0; r < rows; ++r, x += from.stride) {
     prefetch_next_channel(x, cols);
     if (cols < kSumLanes) {
       T row[kSumLanes];
@@ -88,19 +90,19 @@ HWY_INLINE void moments_about(const T* x, ptrdiff_t row_stride, size_t rows, siz
 }
 
 template <class T>
-void moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, double shift, double* sum,
-             double* sum_sq) {
+void moments(RowsOf<T> x, size_t rows, size_t cols, double shift, double* sum, double* sum_sq) {
   if (shift == 0) {
-    moments_about<false>(x, row_stride, rows, cols, shift, sum, sum_sq);
+    moments_about<false>(x, rows, cols, shift, sum, sum_sq);
   } else {
-    moments_about<true>(x, row_stride, rows, cols, shift, sum, sum_sq);
+    moments_about<true>(x, rows, cols, shift, sum, sum_sq);
   }
 }
 
 // Σdy and Σdy·(x − mean) over rows × cols elements.
 template <class T>
-void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows, size_t cols,
-                   T mean, double* sum, double* sum_dev) {
+void gradient_sums(RowsOf<T> of_x, RowsOf<T> of_dy, size_t rows, size_t cols, T mean, double* sum,
+                   double* sum_dev) {
+  const T *x = of_x.data, *dy = of_dy.data;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
   constexpr size_t kHalf = RowSums<T, 2>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
@@ -113,7 +115,7 @@ void gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_str
     }
   };
   const bool long_row = cols > kShortRow;
-  for (size_t r = 0; r < rows; ++r, x += x_stride, dy += dy_stride) {
+  for (size_t r = 0; r < rows; ++r, x += of_x.stride, dy += of_dy.stride) {
     prefetch_next_channel(x, cols);
     prefetch_next_channel(dy, cols);
     if (cols < kSumLanes) {
@@ -233,13 +235,15 @@ HWY_INLINE void sweep_moments(const T* x, ptrdiff_t row_stride, const double* sh
 }
 
 template <class T>
-void column_moments(const T* x, ptrdiff_t row_stride, size_t rows, size_t cols, const double* shift,
-                    double* sum, double* sum_sq) {
+void column_moments(RowsOf<T> from, size_t rows, size_t cols, const double* shift, double* sum,
+                    double* sum_sq) {
+  const T* x = from.data;
+  const ptrdiff_t row_stride = from.stride;
   const D64 d;
   const size_t whole = cols / kSumLanes * kSumLanes;
-  const auto shifted = [&](size_t from, size_t to) HWY_ATTR {
+  const auto shifted = [&](size_t begin, size_t end) HWY_ATTR {
     auto any = hn::Zero(d);
-    for (size_t j = from; j < to; j += hn::MaxLanes(d)) any = hn::Or(any, hn::LoadU(d, shift + j));
+    for (size_t j = begin; j < end; j += hn::MaxLanes(d)) any = hn::Or(any, hn::LoadU(d, shift + j));
     return !hn::AllTrue(d, hn::Eq(any, hn::Zero(d)));
   };
   const bool some_shifted = shifted(0, whole);
@@ -279,8 +283,8 @@ void leave_out(const T* from, const T* w, size_t n, T* a) {
 
 // Here the sums of kRun rows are formed in the dtype, kSweep / 2 rows of both operands a sweep.
 template <class T>
-void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t dy_stride, size_t rows,
-                          size_t cols, const T* mean, double* sum, double* sum_dev) {
+void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, const T* mean, double* sum,
+                          double* sum_dev) {
   constexpr size_t kRun = 16, kWidth = 512;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
@@ -297,17 +301,17 @@ void column_gradient_sums(const T* x, ptrdiff_t x_stride, const T* dy, ptrdiff_t
     memset(part_dev, 0, sizeof(part_dev));
     size_t r = 0;
     const auto sweep = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) HWY_ATTR {
-      const T* const from_x = x + static_cast<ptrdiff_t>(r) * x_stride + col;
-      const T* const from_dy = dy + static_cast<ptrdiff_t>(r) * dy_stride + col;
+      const T* const from_x = x.data + static_cast<ptrdiff_t>(r) * x.stride + col;
+      const T* const from_dy = dy.data + static_cast<ptrdiff_t>(r) * dy.stride + col;
       const auto some = [&](size_t j, auto load) HWY_ATTR {
         const auto m = load(mean + col + j);
         auto first = hn::Load(d, part + j), second = hn::Load(d, part_dev + j);
         const T *p = from_x + j, *q = from_dy + j;
-        for (size_t i = 0; i < kRows; ++i, p += x_stride, q += dy_stride) {
+        for (size_t i = 0; i < kRows; ++i, p += x.stride, q += dy.stride) {
           forget_origin(p);
           forget_origin(q);
-          hwy::Prefetch(p + static_cast<ptrdiff_t>(kSweep / 2) * x_stride);
-          hwy::Prefetch(q + static_cast<ptrdiff_t>(kSweep / 2) * dy_stride);
+          hwy::Prefetch(p + static_cast<ptrdiff_t>(kSweep / 2) * x.stride);
+          hwy::Prefetch(q + static_cast<ptrdiff_t>(kSweep / 2) * dy.stride);
           const auto g = load(q);
           first = hn::Add(first, g);
           second = hn::Add(second, hn::Mul(g, hn::Sub(load(p), m)));
@@ -468,14 +472,14 @@ HWY_INLINE V<D64> saturated(V<D64> v) {
 
 // The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift.
 template <class T>
-void affine_arrays(const double* mean, const double* scale, const double* shift, size_t n, T* means,
-                   T* scales_out, T* shifts) {
+void affine_arrays(const double* mean, const double* scale, const double* shift, size_t n,
+                   AffineArrays<T> to) {
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
     const auto m = io.load(mean + i), s = io.load(scale + i);
-    io.store(m, means + i);
-    io.store(saturated<T>(s), scales_out + i);
-    const auto low = hn::Sub(m, io.load(means + i));
-    io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), shifts + i);
+    io.store(m, to.mean + i);
+    io.store(saturated<T>(s), to.scale + i);
+    const auto low = hn::Sub(m, io.load(to.mean + i));
+    io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), to.shift + i);
   });
 }
 
@@ -498,21 +502,19 @@ inline void multiply(const double* factor, size_t n, double* a) {
 }
 
 // dx = (dy − (Σdy/n + (x − mean)·invstd²·Σdy(x−mean)/n))·gamma·invstd: the coefficients of Gradient, an array
-// each. Every one is in the range of float as long as std and 1/std are. gamma may be nullptr.
+// each. Every one is in the range of float as long as std and 1/std are.
 template <class T>
-void gradient_arrays(double count, const double* mean, const double* invstd, const T* gamma,
-                     const double* sum_dy, const double* sum_dev, size_t n, T* means, T* scales_out, T* as,
-                     T* bs) {
+void gradient_arrays(double count, const ChannelGradient<T>& from, size_t n, GradientArrays<T> to) {
   const auto total = hn::Set(D64(), count);
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
-    const auto m = io.load(mean + i), inverse = io.load(invstd + i);
-    const auto s = gamma ? hn::Mul(io.load(gamma + i), inverse) : inverse;
-    io.store(m, means + i);
-    io.store(saturated<T>(s), scales_out + i);
-    const auto low = hn::Sub(m, io.load(means + i));
-    const auto b = hn::Mul(hn::Mul(inverse, inverse), hn::Div(io.load(sum_dev + i), total));
-    io.store(hn::Sub(hn::Div(io.load(sum_dy + i), total), hn::Mul(low, b)), as + i);
-    io.store(b, bs + i);
+    const auto m = io.load(from.mean + i), inverse = io.load(from.invstd + i);
+    const auto s = from.gamma ? hn::Mul(io.load(from.gamma + i), inverse) : inverse;
+    io.store(m, to.mean + i);
+    io.store(saturated<T>(s), to.scale + i);
+    const auto low = hn::Sub(m, io.load(to.mean + i));
+    const auto b = hn::Mul(hn::Mul(inverse, inverse), hn::Div(io.load(from.sum_dev + i), total));
+    io.store(hn::Sub(hn::Div(io.load(from.sum_dy + i), total), hn::Mul(low, b)), to.a + i);
+    io.store(b, to.b + i);
   });
 }
 
@@ -537,23 +539,23 @@ struct GradientVec {
 };
 
 template <class T>
-HWY_INLINE AffineVec<V<Tag<T>>> coefficient(const AffineArrays<T>& c, size_t channel) {
+HWY_INLINE AffineVec<V<Tag<T>>> coefficient(const AffineArrays<const T>& c, size_t channel) {
   const Tag<T> d;
   return {hn::Set(d, c.mean[channel]), hn::Set(d, c.scale[channel]), hn::Set(d, c.shift[channel])};
 }
 template <class T>
-HWY_INLINE GradientVec<V<Tag<T>>> coefficient(const GradientArrays<T>& c, size_t channel) {
+HWY_INLINE GradientVec<V<Tag<T>>> coefficient(const GradientArrays<const T>& c, size_t channel) {
   const Tag<T> d;
   return {hn::Set(d, c.mean[channel]), hn::Set(d, c.scale[channel]), hn::Set(d, c.a[channel]),
           hn::Set(d, c.b[channel])};
 }
 template <class T>
-HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const AffineArrays<T>& c, size_t at) {
+HWY_INLINE AffineVec<V<Tag<T>>> coefficients(const AffineArrays<const T>& c, size_t at) {
   const Tag<T> d;
   return {hn::LoadU(d, c.mean + at), hn::LoadU(d, c.scale + at), hn::LoadU(d, c.shift + at)};
 }
 template <class T>
-HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<T>& c, size_t at) {
+HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<const T>& c, size_t at) {
   const Tag<T> d;
   return {hn::LoadU(d, c.mean + at), hn::LoadU(d, c.scale + at), hn::LoadU(d, c.a + at),
           hn::LoadU(d, c.b + at)};
@@ -570,24 +572,24 @@ HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first
 }
 
 template <class T>
-void apply(const T* x, T* y, size_t rows, size_t cols, const AffineArrays<T>& c, size_t first, bool stream) {
+void apply(const T* x, T* y, size_t rows, size_t cols, const AffineArrays<const T>& c, size_t first,
+           bool stream) {
   map_rows(rows, cols, c, first, stream, y, x);
 }
 
-// `w`: nullptr where all weights are 1.
 template <class T>
-void apply_gradient(const T* x, const T* dy, const T* w, T* dx, size_t rows, size_t cols,
-                    const GradientArrays<T>& c, size_t first, bool stream) {
-  if (w == nullptr) {
-    map_rows(rows, cols, c, first, stream, dx, x, dy);
+void apply_gradient(const GradientPiece<T>& p, size_t rows, size_t cols, const GradientArrays<const T>& c,
+                    size_t first, bool stream) {
+  if (p.w == nullptr) {
+    map_rows(rows, cols, c, first, stream, p.dx, p.x, p.dy);
   } else {
-    map_rows(rows, cols, c, first, stream, dx, x, dy, w);
+    map_rows(rows, cols, c, first, stream, p.dx, p.x, p.dy, p.w);
   }
 }
 
-// The same two passes where channels lie beside each other: element i belongs to channel (phase + i) mod
-// period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from the start, so
-// that a vector can be loaded at any phase; four periods at once share what is loaded.
+// The same two passes where channels lie beside each other: element i belongs to channel
+// (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
+// the start, so that a vector can be loaded at any phase; four periods at once share what is loaded.
 template <class Arrays, class T, class... In>
 HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, const Arrays& c, T* y,
                            const In*... x) {
@@ -641,18 +643,18 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, c
 }
 
 template <class T>
-void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<T>& c,
+void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<const T>& c,
                   bool stream) {
   map_cyclic(n, phase, period, stream, c, y, x);
 }
 
 template <class T>
-void apply_gradient_cyclic(const T* x, const T* dy, const T* w, T* dx, size_t n, size_t phase, size_t period,
-                           const GradientArrays<T>& c, bool stream) {
-  if (w == nullptr) {
-    map_cyclic(n, phase, period, stream, c, dx, x, dy);
+void apply_gradient_cyclic(const GradientPiece<T>& p, size_t n, size_t phase, size_t period,
+                           const GradientArrays<const T>& c, bool stream) {
+  if (p.w == nullptr) {
+    map_cyclic(n, phase, period, stream, c, p.dx, p.x, p.dy);
   } else {
-    map_cyclic(n, phase, period, stream, c, dx, x, dy, w);
+    map_cyclic(n, phase, period, stream, c, p.dx, p.x, p.dy, p.w);
   }
 }
 
@@ -730,6 +732,7 @@ void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T 
   }
 }
 
+}  // namespace norm
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

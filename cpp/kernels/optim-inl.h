@@ -1,5 +1,6 @@
-// Weight decay and the fused optimizer steps. Order of operations as in regkern/reference/optim.py: the same
-// bits. Branches on options are the same for every element and cost next to nothing beside the memory.
+// Weight decay and the fused optimizer steps. Order of operations as in regkern/reference/optim.py: the
+// same bits. Which states there are is a template argument; branches on the other options go the same way
+// for every element and cost next to nothing beside the memory.
 
 #if defined(REGKERN_KERNELS_OPTIM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_OPTIM_INL_H_
@@ -14,6 +15,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace optim {
+
+using prox::divide;
+using prox::l1_norm;
+using prox::soft_threshold;
+using prox::squared_l2_norm;
 
 HWY_INLINE V<Tag<double>> scale_in_double(Tag<double>, V<Tag<double>> v, V<Tag<double>> factor) {
   return hn::Mul(v, factor);
@@ -369,6 +376,7 @@ GradientNorm squared_norm_and_finite(const T* x, size_t n) {
   return {squared, finite};
 }
 
+}  // namespace optim
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -110,10 +110,10 @@ HWY_INLINE void fill_words(const Philox& philox, uint64_t first_block, size_t n,
 // groups.
 constexpr size_t kMaxDecided = 1024 + 2 * 16 + kGroupBytes;
 
-// Decides the elements whose byte was equal to the threshold's: kept where word i mod 4 of block 2⁶³ + i div
-// 4 is below the threshold's low 32 bits. `tied` is one bit an element. One element in 256 is tied, which no
-// branch predictor can learn, so the common path has no branch that depends on the bits: it cost 0.1 ns an
-// element.
+// Decides the elements whose byte was equal to the threshold's: kept where word i mod 4 of block
+// 2⁶³ + i div 4 is below the threshold's low 32 bits. `tied` is one bit an element. One element in 256 is
+// tied, which no branch predictor can learn, so the common path has no branch that depends on the bits: it
+// cost 0.1 ns an element.
 HWY_INLINE void decide_ties(const Philox& philox, uint64_t first, size_t n, const uint64_t* tied,
                             uint32_t low, int8_t* keep) {
   const DU64 d;
@@ -151,8 +151,7 @@ HWY_INLINE void decide_ties(const Philox& philox, uint64_t first, size_t n, cons
 
 // keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of 16, n at
 // most 1024 + 16, and keep has room for kMaxDecided. 0 < threshold < 2⁴⁰. meanwhile(i) is called before
-// elements i ... i
-// + kGroupBytes − 1 are decided.
+// elements i ... i + kGroupBytes − 1 are decided.
 template <class Meanwhile>
 HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep,
                            Meanwhile meanwhile) {

@@ -15,6 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace prox {
 
 template <class Vec>
 HWY_INLINE Vec soft_threshold(Vec x, Vec t) {
@@ -190,6 +191,7 @@ double squared_l2_norm(const T* x, size_t n) {
   return sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, v); });
 }
 
+}  // namespace prox
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -1,7 +1,7 @@
 // Uniform and normal numbers of the Philox stream. Contract: regkern/reference/random.py.
 //
-// Element j has the bits B(j): for float word j of the stream, 32 bits; for double 32 more below them, word j
-// mod 4 of block 2⁶³ + j div 4, where dropout finds its ties.
+// Element j has the bits B(j): for float word j of the stream, 32 bits; for double 32 more below them,
+// word j mod 4 of block 2⁶³ + j div 4, where dropout finds its ties.
 
 #if defined(REGKERN_KERNELS_RANDOM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_RANDOM_INL_H_
@@ -16,6 +16,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace random {
 
 constexpr size_t kRandomChunk = 1024;
 
@@ -137,8 +138,8 @@ HWY_INLINE Point<Tag<double>> turn(Tag<double> d, V<DU64> bits) {
   return point_on_circle(d, du, f, quadrant);
 }
 
-// Box and Muller: elements 2k and 2k + 1 are r·cos θ and r·sin θ with r = √(−2·log u(B(2k))), θ = 2π·B(2k +
-// 1). Writes whole vectors: y has room for kRandomChunk.
+// Box and Muller: elements 2k and 2k + 1 are r·cos θ and r·sin θ with r = √(−2·log u(B(2k))), θ =
+// 2π·B(2k + 1). Writes whole vectors: y has room for kRandomChunk.
 template <class T>
 HWY_INLINE void normal_chunk(const RandomBits& bits, size_t n, T* y) {
   const Tag<T> d;
@@ -151,6 +152,11 @@ HWY_INLINE void normal_chunk(const RandomBits& bits, size_t n, T* y) {
     const auto direction = turn(d, hn::ConcatOdd(du, b, a));
     hn::StoreInterleaved2(hn::Mul(r, direction.cosine), hn::Mul(r, direction.sine), d, y + i);
   }
+}
+
+// The words of n / 4 blocks from first_block on.
+inline void words(Stream source, uint64_t first_block, size_t n, uint32_t* y) {
+  fill_words(Philox(source), first_block, n, y);
 }
 
 // y[0..n): elements from `first` on, a multiple of 4.
@@ -187,27 +193,7 @@ void normal(Stream source, uint64_t first, size_t n, T* y) {
   }
 }
 
-// y = x·(1 + sigma·normal); y may be x itself.
-template <class T>
-void gaussian_dropout(const T* x, T* y, size_t n, Stream source, uint64_t first, T sigma, bool stream) {
-  const Tag<T> d;
-  const Philox philox(source);
-  RandomBits bits;
-  HWY_ALIGN T numbers[kRandomChunk];
-  const auto one = hn::Set(d, T(1)), s = hn::Set(d, sigma);
-  const auto op = [&](auto v, auto number) HWY_ATTR { return hn::Mul(v, hn::Add(one, hn::Mul(s, number))); };
-  while (n != 0) {
-    const size_t chunk = HWY_MIN(n, kRandomChunk);
-    bits.draw(philox, first, chunk, sizeof(T) == 8);
-    normal_chunk(bits, chunk, numbers);
-    map(d, chunk, stream, op, y, x, static_cast<const T*>(numbers));
-    x += chunk;
-    first += chunk;
-    y += chunk;
-    n -= chunk;
-  }
-}
-
+}  // namespace random
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

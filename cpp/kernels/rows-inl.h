@@ -9,22 +9,25 @@
 #define REGKERN_KERNELS_ROWS_INL_H_
 #endif
 
+#include "kernels/rows.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace rows {
 
-// What the elements of a row stand for: themselves, or their magnitude.
+// What an element stands for.
 template <bool kMagnitude, class Vec>
 HWY_INLINE Vec value_of(Vec v) {
   if constexpr (kMagnitude) return hn::Abs(v);
   return v;
 }
 
-template <class T, bool kMagnitude>
-double row_sum(const T* x, size_t n) {
-  return sum(x, n, [](auto v) HWY_ATTR { return value_of<kMagnitude>(v); });
+template <class T>
+double row_sum(Values values, const T* x, size_t n) {
+  if (values == Values::kMagnitudes) return sum(x, n, [](auto v) HWY_ATTR { return hn::Abs(v); });
+  return sum(x, n, [](auto v) HWY_ATTR { return v; });
 }
 
 // Σ (x − base), n a multiple of kSumLanes.
@@ -34,9 +37,8 @@ double row_sum_from(const T* x, size_t n, double base) {
   return sum(x, n, [b](auto v) HWY_ATTR { return hn::Sub(v, b); });
 }
 
-// The largest of n > 0 values; any number at all where one is NaN.
-template <class T, bool kMagnitude>
-T row_max(const T* x, size_t n) {
+template <bool kMagnitude, class T>
+HWY_INLINE T row_max_of(const T* x, size_t n) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   if (n < N) {
@@ -53,10 +55,14 @@ T row_max(const T* x, size_t n) {
   return hn::GetLane(hn::MaxOfLanes(d, largest));
 }
 
-// The values above high + low, in their order, to `kept`, which has room for one more vector and may be x;
-// returns how many.
-template <class T, bool kMagnitude>
-size_t keep_above(const T* x, size_t n, T high, T low, T* kept) {
+// The largest of n > 0 values; any number at all where one is NaN.
+template <class T>
+T row_max(Values values, const T* x, size_t n) {
+  return values == Values::kMagnitudes ? row_max_of<true>(x, n) : row_max_of<false>(x, n);
+}
+
+template <bool kMagnitude, class T>
+HWY_INLINE size_t keep_above_of(const T* x, size_t n, T high, T low, T* kept) {
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
   const auto h = hn::Set(d, high), l = hn::Set(d, low);
@@ -71,9 +77,16 @@ size_t keep_above(const T* x, size_t n, T high, T low, T* kept) {
   return count;
 }
 
-// max(x − θ, 0), or that of |x| with the sign of x.
-template <class T, bool kMagnitude>
-void subtract_threshold(const T* x, T* y, size_t n, T high, T low, bool stream) {
+// The values above high + low, in their order, to `kept`, which has room for one more vector and may be x;
+// returns how many.
+template <class T>
+size_t keep_above(Values values, const T* x, size_t n, T high, T low, T* kept) {
+  if (values == Values::kMagnitudes) return keep_above_of<true>(x, n, high, low, kept);
+  return keep_above_of<false>(x, n, high, low, kept);
+}
+
+template <bool kMagnitude, class T>
+HWY_INLINE void subtract_threshold_of(const T* x, T* y, size_t n, T high, T low, bool stream) {
   const Tag<T> d;
   const auto h = hn::Set(d, high), l = hn::Set(d, low);
   const auto op = [=](auto v) HWY_ATTR {
@@ -83,6 +96,13 @@ void subtract_threshold(const T* x, T* y, size_t n, T high, T low, bool stream) 
     return hn::IfThenZeroElse(dead, left);
   };
   map(d, n, stream, op, y, x);
+}
+
+// max(x − θ, 0), or that of |x| with the sign of x.
+template <class T>
+void subtract_threshold(Values values, const T* x, T* y, size_t n, T high, T low, bool stream) {
+  if (values == Values::kMagnitudes) return subtract_threshold_of<true>(x, y, n, high, low, stream);
+  subtract_threshold_of<false>(x, y, n, high, low, stream);
 }
 
 // x, but no further from 0 than θ; θ = NaN makes all of it NaN.
@@ -96,6 +116,7 @@ void limit_magnitude(const T* x, T* y, size_t n, T theta, bool stream) {
   map(d, n, stream, op, y, x);
 }
 
+}  // namespace rows
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -34,6 +34,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
 namespace HWY_NAMESPACE {
+namespace rows {
 
 constexpr double kNoSlope = HUGE_VAL;
 
@@ -513,6 +514,7 @@ void taut_string(const T* x, T* y, size_t n, double mean, double t, const String
   solve(x);
 }
 
+}  // namespace rows
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -13,6 +13,7 @@
 
 #include "regkern/mix.h"
 #include "regkern/runtime.h"
+#include "tests/common.h"
 
 namespace {
 
@@ -28,17 +29,14 @@ constexpr std::ptrdiff_t kSamples = 7;
 
 template <class Body>
 void for_isas_and_teams(Body&& body) {
-  const std::string before = regkern::isa();
-  for (const std::string& name : regkern::isas()) {
-    ASSERT_TRUE(regkern::set_isa(name));
+  regkern::tests::for_isas([&] {
     for (const int threads : {1, 2, 3}) {
-      SCOPED_TRACE(name + ", threads " + std::to_string(threads));
+      SCOPED_TRACE("threads " + std::to_string(threads));
       regkern::set_num_threads(threads);
       body();
     }
-  }
+  });
   regkern::set_num_threads(0);
-  regkern::set_isa(before);
 }
 
 template <class T>

@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import itertools
 import json
 import pkgutil
 import re
@@ -217,12 +218,109 @@ def test_no_fast_math() -> None:
 
 
 def test_kernels_know_neither_threads_nor_python() -> None:
-    for path in sources("cpp/kernels/*"):
+    for path in sources("cpp/kernels/**/*.h"):
         includes = re.findall(r'#include [<"](.*)[>"]', path.read_text())
         assert not [i for i in includes if re.search(r"omp|thread|Python|pybind|vector|memory|algorithm", i)], path
     for path in sources("cpp/**/*.*"):
         if path.name != "threading.cc":
             assert "#include <omp.h>" not in path.read_text(), path
+
+
+def without_comments(path: Path) -> str:
+    return re.sub(r"//[^\n]*", "", path.read_text())
+
+
+def ledgers() -> list[tuple[Path, str, list[str]]]:
+    """The families of ``cpp/core`` that list their kernels: file, namespace, names."""
+    found = []
+    for path in sources("cpp/core/**/*.cc"):
+        text = without_comments(path)
+        family = re.search(r"#define REGKERN_FAMILY (\w+)", text)
+        if family is not None:
+            lists = re.findall(r"#define REGKERN_(?:PLAIN_)?KERNELS\(X\)((?:[^\n]*\\\n)*[^\n]*)", text)
+            found.append((path, family[1], re.findall(r"X\((\w+)\)", " ".join(lists))))
+    return found
+
+
+@pytest.mark.parametrize(("path", "family", "names"), [pytest.param(*f, id=f[0].stem) for f in ledgers()])
+def test_every_listed_kernel_is_called(path: Path, family: str, names: list[str]) -> None:
+    """It is one of the family's namespace, and the code behind the list asks for it."""
+    assert len(set(names)) == len(names) != 0
+    behind = without_comments(path).split("#if HWY_ONCE")[1]
+    assert [name for name in names if not re.search(rf"(\.|>\(\)\.){name}\b", behind)] == []
+    kernels = "".join(
+        block
+        for header in sources("cpp/kernels/**/*-inl.h")
+        for block in re.findall(
+            rf"^namespace {family} {{$(.*?)^}}  // namespace {family}$", header.read_text(), re.MULTILINE | re.DOTALL
+        )
+    )
+    assert [name for name in names if not re.search(rf"^(?!HWY_INLINE)\w[^\n]* {name}\(", kernels, re.MULTILINE)] == []
+
+
+def test_tables_are_filled_by_name() -> None:
+    """Two kernels of one type that change places compile; two names do not."""
+    for path in sources("cpp/core/**/*.cc"):
+        for table in re.findall(
+            r"constexpr \w+(?:<\w+>)? k\w*(?:Table|Pixels)\w* =\s*{(.*?)};", path.read_text(), re.DOTALL
+        ):
+            assert all(re.match(r"\s*\.\w+ = ", entry) for entry in table.split(",")), path
+
+
+# One parameter: a type, pointers and references, a name, a default.
+PARAMETER = re.compile(
+    r"(?:const )?[\w:]+(?:<.*>)?(?: const)?(?:\.\.\.)?(?:(?:\s*[*&]+(?:\s*const)?)+\s*|\s+)\w+(?:\[\w*\])?(?: = .*)?"
+)
+
+
+def parameters(text: str) -> list[tuple[str, int]]:
+    """Of each function that the C++ ``text`` declares or defines: its name and how many parameters it has."""
+    found = []
+    for head in re.finditer(r"\b(\w+)\(", text):
+        depth, part, parts = 0, "", []
+        for letter in text[head.end() :]:
+            depth += (letter in "([{<") - (letter in ")]}>")
+            if depth < 0 or (depth == 0 and letter == ","):
+                parts.append(" ".join(part.split()))
+                part = ""
+            else:
+                part += letter
+            if depth < 0:
+                break
+        if parts and all(PARAMETER.fullmatch(p) for p in parts):
+            found.append((head[1], len(parts)))
+    return found
+
+
+def test_no_function_takes_many_parameters() -> None:
+    """More are a struct. The public headers' own are what C++ callers pass one by one."""
+    most = 8
+    public = {name for path in sources("cpp/include/**/*.h") for name, _ in parameters(without_comments(path))}
+    seen = 0
+    for path in sources("cpp/core/**/*.*") + sources("cpp/kernels/**/*.*"):
+        functions = parameters(without_comments(path))
+        seen += len(functions)
+        assert [f for f in functions if f[1] > most and f[0] not in public] == [], path
+    assert seen > 500
+
+
+def test_every_file_of_core_says_what_it_is() -> None:
+    for path in sources("cpp/core/**/*.*") + sources("cpp/kernels/**/*.*"):
+        head = re.match(r"(// [^\n]+\n)(//[^\n]*\n)*\n", path.read_text())
+        assert head is not None, path
+
+
+def test_comments_are_whole_lines() -> None:
+    """No formatter has cut one: a line that goes on is long, and a heading's rule is on its line."""
+    for path in sources("cpp/**/*.*"):
+        lines = path.read_text().splitlines()
+        for first, second in itertools.pairwise(lines):
+            assert not re.match(r"\s*// -{10}", second), (path, second)
+            one, two = (re.fullmatch(r"(\s*)// (\S.*)", line) for line in (first, second))
+            if one is None or two is None or one[1] != two[1] or re.match(r"[-\d(]", two[2]):
+                continue
+            goes_on = not re.search(r"[.,:;!?)…]$|-$", one[2])
+            assert not (goes_on and len(first) + len(two[2].split()[0]) < 80), (path, first, second)
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")

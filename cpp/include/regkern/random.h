@@ -1,7 +1,7 @@
 // Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011): the only source of random bits.
 //
-// key = seed, counter = (block, stream), low words first; word j of a stream is word j mod 4 of block j
-// div 4.
+// key = seed, counter = (block, stream), low words first; word j of a stream is word j mod 4 of block
+// j div 4.
 
 #ifndef REGKERN_RANDOM_H_
 #define REGKERN_RANDOM_H_

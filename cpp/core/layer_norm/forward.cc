@@ -1,0 +1,126 @@
+// Layer, RMS, group and instance norm by rows. Threads share the rows, or the pieces of long ones; the
+// moments of pieces are merged in their order.
+
+#include "core/layer_norm/layer_norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/layer_norm/forward.cc"
+#include "hwy/foreach_target.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/dispatch.h"
+#include "core/elementwise.h"
+#include "core/layer_norm/cut.h"
+#include "core/moments.h"
+#include "kernels/layer_norm/forward-inl.h"
+
+#define REGKERN_FAMILY layer_norm
+#define REGKERN_KERNELS(X) \
+  X(block_moments)         \
+  X(row_apply)             \
+  X(normalize_rows)        \
+  X(row_add)
+#include "core/table-inl.h"
+
+#if HWY_ONCE
+namespace regkern::layer_norm {
+namespace {
+
+// How many short rows are summed before they are written: as far as the first cache holds both, or few, so
+// that fetching and writing are mixed.
+template <class T>
+std::size_t rows_in_sweep(const RowShape& s, bool far) {
+  const std::size_t bytes = far ? 4096 : last_cache_is_slow() ? 16384 : 8192;
+  return std::max<std::size_t>(bytes / (s.length * sizeof(T)), 1);
+}
+
+}  // namespace
+
+template <class T>
+void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
+  const Table<T>& k = table<T>();
+  const bool summed = f.residual.data != nullptr;
+  const Elements<In<T>, In<T>, Out<T>, Out<T>> elements(s.shape, Order::kC, f.x, summed ? f.residual : f.x,
+                                                        summed ? f.h : f.y, f.y);
+  const std::size_t bytes = (summed ? 4 : 2) * s.shape.size * sizeof(T);
+  const threading::Team team = threading::team_for(bytes);
+  const bool stream = worth_streaming(bytes) && f.x.data != f.y.data && elements.dense() &&
+                      (s.inner == 1 ? s.length : s.inner) >= 256;
+  const bool far = far_away(s, bytes) && elements.dense() && !summed;
+  const RowAffine<T> affine{.centred = f.centred,
+                            .stream = stream,
+                            .far = far,
+                            .by_hand = last_cache_is_slow(),
+                            .eps = f.eps,
+                            .length = s.length,
+                            .inner = s.inner,
+                            .channels = s.channels,
+                            .gamma = f.gamma,
+                            .beta = f.beta,
+                            .together = rows_in_sweep<T>(s, far)};
+  // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
+  const auto summand = [&](std::size_t first, std::size_t n, T* in) {
+    const T* p = elements.template load<0>(first, n, in);
+    if (!summed) return p;
+    alignas(64) T beside[kRowBlock], out[kRowBlock];
+    T* to = elements.template target<2>(first, out);
+    k.row_add(p, elements.template load<1>(first, n, beside), to, n);
+    elements.template store<2>(first, n, to);
+    if (to == out) std::copy_n(out, n, in);
+    return to == out ? static_cast<const T*>(in) : to;
+  };
+  if (s.length <= kRowBlock) {
+    const std::size_t batch = kRowBlock / s.length;
+    threading::for_ranges(team, s.rows, batch, [&](std::size_t begin, std::size_t end) {
+      alignas(64) T in[kRowBlock], out[kRowBlock];
+      const std::size_t step = elements.dense() && !summed ? end - begin : batch;
+      for (std::size_t row = begin; row < end; row += step) {
+        const std::size_t rows = std::min(step, end - row), first = row * s.length;
+        const T* p = summand(first, rows * s.length, in);
+        T* to = elements.template target<3>(first, out);
+        k.normalize_rows(p, to, rows, affine, s.first_channel(row), f.mean + row, f.invstd + row);
+        elements.template store<3>(first, rows * s.length, to);
+      }
+      finish_stream(stream);
+    });
+    return;
+  }
+  const std::vector<Run> runs = runs_of_row(s);
+  std::vector<Moments> parts(s.rows * runs.size());
+  two_sweeps(
+      team, s.rows, runs.size(),
+      [&](std::size_t row, std::size_t i) {
+        alignas(64) T in[kRowBlock];
+        const Run& run = runs[i];
+        Moments& part = parts[row * runs.size() + i];
+        part.n = static_cast<double>(run.n);
+        k.block_moments(summand(row * s.length + run.at, run.n, in), run.n, affine.by_hand, f.centred, f.eps,
+                        &part.mean, &part.m2);
+      },
+      [&](std::size_t row) {
+        Moments all;
+        for (std::size_t i = 0; i < runs.size(); ++i) all.merge(parts[row * runs.size() + i]);
+        f.mean[row] = all.mean;
+        f.invstd[row] = 1 / std::sqrt(all.m2 / static_cast<double>(s.length) + f.eps);
+      },
+      [&](std::size_t row, std::size_t i) {
+        alignas(64) T in[kRowBlock], out[kRowBlock];
+        const Run& run = runs[i];
+        const std::size_t first = row * s.length + run.at;
+        const T* p = summed ? elements.template load<2>(first, run.n, in)
+                            : elements.template load<0>(first, run.n, in);
+        T* to = elements.template target<3>(first, out);
+        k.row_apply(p, to, run.n, affine, s.first_channel(row) + run.channel, f.mean[row], f.invstd[row], 0);
+        elements.template store<3>(first, run.n, to);
+      },
+      [&] { finish_stream(stream); });
+}
+
+template void normalize_in_rows(const RowShape&, const Forward<float>&);
+template void normalize_in_rows(const RowShape&, const Forward<double>&);
+
+}  // namespace regkern::layer_norm
+#endif  // HWY_ONCE

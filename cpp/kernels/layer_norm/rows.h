@@ -1,0 +1,105 @@
+// What core/layer_norm hands to its kernels.
+
+#ifndef REGKERN_KERNELS_LAYER_NORM_ROWS_H_
+#define REGKERN_KERNELS_LAYER_NORM_ROWS_H_
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+namespace regkern {
+
+inline constexpr std::size_t kRowBlock = 4096;       // elements that the second sweep finds in the L1 cache
+inline constexpr std::size_t kColumnRows = 128;      // terms of a column's sum before it goes to double
+inline constexpr std::size_t kColumnSweep = 8;       // rows that share one load of the column's sums
+inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficients stay in the L1 cache
+inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
+
+// How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
+// around the cache; `far`: the rows are not in it; `by_hand`: caches are slow, so that every line is fetched
+// by hand; `together`: how many rows share a sweep.
+template <class T>
+struct RowAffine {
+  bool centred, stream, far, by_hand;
+  double eps;
+  std::size_t length, inner, channels;
+  const T *gamma, *beta;
+  std::size_t together = 1;
+};
+
+// The operands of a gradient, from some element on, and gamma with the sums for the gradients of gamma and
+// beta, from some channel on.
+template <class T>
+struct RowOperands {
+  const T *x, *dy;
+  T* dx;
+  RowOperands at(std::size_t i) const { return {x + i, dy + i, dx + i}; }
+};
+template <class T>
+struct RowParameters {
+  const T* gamma;
+  T *dgamma, *dbeta;
+  RowParameters at(std::size_t channel) const { return {gamma + channel, dgamma + channel, dbeta + channel}; }
+};
+
+// dx = (gamma·dy − ((x − mean)·slope + offset))·scale, and x − mean − mean_low is the deviation.
+template <class T>
+struct RowGradient {
+  T mean, mean_low, scale, slope, offset;
+};
+
+// Σ g and Σ g·(x − mean).
+struct GradientSums {
+  double sum = 0, sum_dev = 0;
+
+  void operator+=(const GradientSums& other) {
+    sum += other.sum;
+    sum_dev += other.sum_dev;
+  }
+  GradientSums times(double w) const { return {w * sum, w * sum_dev}; }
+};
+
+// What is taken off g = gamma·dy, before dx = that·invstd: (x − mean_high)·slope + offset, from the sums of g
+// over a row of n elements. mean = mean_high + mean_low. In that form every factor is in the range of float
+// as long as std and 1/std are; the third power of invstd is not.
+struct RowSlope {
+  RowSlope() = default;
+  RowSlope(const GradientSums& g, std::size_t n, double mean_low, double invstd)
+      : slope(invstd * invstd * (g.sum_dev / static_cast<double>(n))),
+        offset(g.sum / static_cast<double>(n) - mean_low * slope) {}
+
+  double slope = 0, offset = 0;
+};
+
+// A finite factor that float cannot hold becomes its largest number, which times a deviation of 0 is still 0.
+template <class T>
+T saturated(double v) {
+  constexpr double most = static_cast<double>(std::numeric_limits<T>::max());
+  return static_cast<T>(std::isfinite(v) && std::fabs(v) > most ? std::copysign(most, v) : v);
+}
+
+// Where the squares of some deviations, which add up to `sum` and `squares`, lose digits to the distance from
+// the mean: two standard deviations cost a factor 5.
+inline bool far_from_mean(double n, double sum, double squares) { return sum * sum > 0.8 * n * squares; }
+
+// Squares of float leave its range behind about 1e±19.
+template <class T>
+bool squares_in_range(double squares, double eps) {
+  if (sizeof(T) == 8) return true;
+  const bool low = eps < 1e-20 && squares < 1e6 * 1.17549435e-38;
+  return squares < 0.01 * 3.40282347e38 && !low;
+}
+
+// One number a column each.
+template <class T>
+struct ColumnAffine {
+  const T *mean, *scale, *shift;
+};
+template <class T>
+struct ColumnGradient {
+  const T *mean, *gamma, *scale, *slope, *offset;
+};
+
+}  // namespace regkern
+
+#endif  // REGKERN_KERNELS_LAYER_NORM_ROWS_H_
