@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import email
 import importlib.util
 import os
 import subprocess
 import sys
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ LIBRARIES = {
     "ld-linux-x86-64.so.2",
     "ld-linux-aarch64.so.1",
 }
+PIPS_OWN = {"INSTALLER", "REQUESTED", "direct_url.json"}  # files that pip adds to what it installs
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="auditwheel is for Linux"),
@@ -39,12 +42,32 @@ def run(*command: str | Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this source, by the compiler's objects where ``pip install .`` has left them."""
+    """The wheel of this source: put together again from what pip has installed of it, or compiled where it is not installed."""
     for package in ("auditwheel", "pybind11", "scikit_build_core"):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("built")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ".")
-    (wheel,) = folder.glob("regkern-*.whl")
+    try:
+        installed = metadata.distribution("regkern")
+    except metadata.PackageNotFoundError:
+        installed = None
+    if installed is None or "regkern/__init__.py" not in map(str, installed.files or ()):
+        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ".")
+        (wheel,) = folder.glob("regkern-*.whl")
+        return wheel
+    tag = email.message_from_string(installed.read_text("WHEEL") or "")["Tag"]
+    wheel = folder / f"regkern-{installed.version}-{tag}.whl"
+    kept = [
+        file
+        for file in installed.files or ()
+        if ".." not in file.parts and file.suffix != ".pyc" and file.name not in PIPS_OWN
+    ]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file in kept:
+            if file.name != "RECORD":
+                archive.write(file.locate(), str(file))
+            else:
+                lines = file.read_text().splitlines()
+                archive.writestr(str(file), "\n".join(x for x in lines if x.split(",")[0] in map(str, kept)) + "\n")
     return wheel
 
 
