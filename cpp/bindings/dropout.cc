@@ -72,20 +72,22 @@ void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
   });
 }
 
+struct DropoutArguments {
+  py::handle function, x, p, seed, stream, noise_shape, axes, scale_by_keep, as_alpha, training, out;
+};
+
 // Returns the result, the shape of the decisions (None: that of x) and the scale: what a handle holds.
-py::tuple dropout(py::str function, py::handle x, py::handle p, py::handle seed, py::handle stream,
-                  py::handle noise_shape, py::handle axes, py::handle scale_by_keep, bool as_alpha,
-                  py::handle training, py::handle out) {
-  const char* f = PyUnicode_AsUTF8(function.ptr());
+py::tuple dropout(const DropoutArguments& a) {
+  const char* f = PyUnicode_AsUTF8(a.function.ptr());
   const char* name = std::string_view(f) == "drop_connect" ? "w" : "x";
-  const Array from = input({f, name}, x);
-  const double rate = probability({f, "p"}, p);
-  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
-  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, noise_shape, axes);
-  const bool scaled = flag({f, "scale_by_keep"}, scale_by_keep);
-  const Bernoulli mask = bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
-  const Array to = out_or_new({f, "out"}, out, name, from);
-  const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
+  const Array from = input({f, name}, a.x);
+  const double rate = probability({f, "p"}, a.p);
+  const Stream source{unsigned64({f, "rng"}, a.seed), unsigned64({f, "stream"}, a.stream)};
+  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, a.noise_shape, a.axes);
+  const bool scaled = flag({f, "scale_by_keep"}, a.scale_by_keep);
+  const Bernoulli mask = bernoulli(source, flag({f, "training"}, a.training) ? rate : 0.0);
+  const Array to = out_or_new({f, "out"}, a.out, name, from);
+  const KeepMap map = flag({f, "as_alpha"}, a.as_alpha) ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
   apply_decisions(from, to, mask, noise, map);
   const bool whole = noise == shape_of(from);
   return py::make_tuple(to.object(), whole ? py::object(py::none()) : to_tuple(noise), map.scale);
@@ -243,7 +245,7 @@ void register_dropout(py::module_& m) {
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
     return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();
   });
-  m.def("dropout", &dropout);
+  define(m, "dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);
   m.def("apply_mask", &apply_mask);
   m.def("gaussian_dropout", &gaussian_dropout);

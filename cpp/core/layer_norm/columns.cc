@@ -81,7 +81,7 @@ class Matrices {
 }  // namespace
 
 template <class T>
-void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
+void normalize_in_columns(const RowShape& s, const RowNormForward<T>& f) {
   const Table<T>& k = table<T>();
   const T *const gamma = f.gamma, *const beta = f.beta;
   double *const mean = f.mean, *const invstd = f.invstd;
@@ -168,7 +168,7 @@ void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
 }
 
 template <class T>
-void gradient_in_columns(const RowShape& s, const Backward<T>& b) {
+void gradient_in_columns(const RowShape& s, const RowNormBackward<T>& b) {
   const Table<T>& k = table<T>();
   const T* const gamma = b.gamma;
   const double *const mean = b.mean, *const invstd = b.invstd;
@@ -240,10 +240,10 @@ void gradient_in_columns(const RowShape& s, const Backward<T>& b) {
   }
 }
 
-template void normalize_in_columns(const RowShape&, const Forward<float>&);
-template void normalize_in_columns(const RowShape&, const Forward<double>&);
-template void gradient_in_columns(const RowShape&, const Backward<float>&);
-template void gradient_in_columns(const RowShape&, const Backward<double>&);
+template void normalize_in_columns(const RowShape&, const RowNormForward<float>&);
+template void normalize_in_columns(const RowShape&, const RowNormForward<double>&);
+template void gradient_in_columns(const RowShape&, const RowNormBackward<float>&);
+template void gradient_in_columns(const RowShape&, const RowNormBackward<double>&);
 
 }  // namespace regkern::layer_norm
 #endif  // HWY_ONCE

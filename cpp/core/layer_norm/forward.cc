@@ -40,7 +40,7 @@ std::size_t rows_in_sweep(const RowShape& s, bool far) {
 }  // namespace
 
 template <class T>
-void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
+void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   const Table<T>& k = table<T>();
   const bool summed = f.residual.data != nullptr;
   const Elements<In<T>, In<T>, Out<T>, Out<T>> elements(s.shape, Order::kC, f.x, summed ? f.residual : f.x,
@@ -119,8 +119,8 @@ void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
       [&] { finish_stream(stream); });
 }
 
-template void normalize_in_rows(const RowShape&, const Forward<float>&);
-template void normalize_in_rows(const RowShape&, const Forward<double>&);
+template void normalize_in_rows(const RowShape&, const RowNormForward<float>&);
+template void normalize_in_rows(const RowShape&, const RowNormForward<double>&);
 
 }  // namespace regkern::layer_norm
 #endif  // HWY_ONCE
