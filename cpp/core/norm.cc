@@ -17,6 +17,7 @@
 #include "core/channels.h"
 #include "core/dispatch.h"
 #include "kernels/norm-inl.h"
+#include "kernels/range.h"
 
 #define REGKERN_FAMILY norm
 #define REGKERN_KERNELS(X)   \
@@ -279,6 +280,26 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
   }
 }
 
+// mean and var of channels whose squares double cannot hold, in a unit of their own; body(c, 1/√(var + eps))
+// for each of them.
+template <class T, class Body>
+void rescale(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, double eps,
+             double* mean, double* var, Body&& body) {
+  for (std::size_t c = range.begin; c < range.end; ++c) {
+    if (!squares_suspect<T>(var[c] + eps)) continue;
+    const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
+    Rescaled r;
+    if (!rescaled_moments(
+            s.count(), true, eps, [&](std::size_t i) { return static_cast<double>(planes.at(c, i)); },
+            [&](std::size_t i) { return weights.data ? static_cast<double>(w.at(c, i)) : 1.0; }, &r)) {
+      continue;
+    }
+    mean[c] = r.mean;
+    var[c] = r.variance;
+    body(c, r.invstd);
+  }
+}
+
 // --- elementwise passes ---
 
 // The two ways over all elements of a range of channels, of one shape: what an operand and a piece of it
@@ -307,6 +328,8 @@ struct PlanarPass {
   void run(bool whole, Body&& body, bool stream) const {
     for_lines(s, range, grid, whole, team, body, [=] { finish_stream(stream); });
   }
+  static std::size_t elements(const Line& l) { return l.rows * l.cols; }
+  std::size_t channel(const Line& l, std::size_t i) const { return l.channel + i / l.cols; }
   void apply(const T* x, T* y, const Line& l, const AffineArrays<const T>& c, bool stream) const {
     k.apply(x, y, l.rows, l.cols, c, l.channel - range.begin, stream);
   }
@@ -347,6 +370,8 @@ struct ColumnPass {
   void run(bool whole, Body&& body, bool stream) const {
     for_flat(s.shape.size, whole, period, team, body, [=] { finish_stream(stream); });
   }
+  static std::size_t elements(const Stretch& p) { return p.n; }
+  std::size_t channel(const Stretch& p, std::size_t i) const { return (p.first + i) / s.inner % s.channels; }
   void apply(const T* x, T* y, const Stretch& p, const AffineArrays<const T>& c, bool stream) const {
     k.apply_cyclic(x, y, p.n, p.phase, period, c, stream);
   }
@@ -392,14 +417,22 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
     const auto to = pass.operand(y);
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && pass.streams(bytes);
+    const bool any_steep = std::any_of(affine.scale + at, affine.scale + range.end, is_steep<T>);
+    const auto normalize = [&](const T* p, T* q, const auto& piece, bool around) {
+      if (!any_steep) return pass.apply(p, q, piece, arrays, around);
+      for (std::size_t i = 0; i < pass.elements(piece); ++i) {
+        const std::size_t channel = pass.channel(piece, i);
+        q[i] = steep(p[i], affine.mean[channel], affine.scale[channel], affine.shift[channel]);
+      }
+    };
     const auto body = [&](const auto& piece) {
       alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
       const T* p = from.load(piece, x_buffer);
       T* target = to.target(piece, y_buffer);
       if (plain) {
-        pass.apply(p, target, piece, arrays, stream);
+        normalize(p, target, piece, stream);
       } else {
-        pass.apply(p, x_buffer, piece, arrays, false);
+        normalize(p, x_buffer, piece, false);
         std::uint8_t* bits = epilogue.positive;
         if (bits != nullptr) {
           const auto [row, first] = pass.bits(bits, piece);
@@ -653,6 +686,7 @@ double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* m
   if (s.shape.size == 0) return 0;
   Sums sums(s.channels);
   range_stats(s, {0, s.channels}, x, weights, threading::team_for(bytes_of<T>(s, 2)), sums, mean, var);
+  rescale(s, {0, s.channels}, x, weights, 0, mean, var, [](std::size_t, double) {});
   return sums.count;
 }
 
@@ -688,6 +722,10 @@ double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, threading::Team team) {
     range_stats(s, range, b.x, b.weights, team, sums, b.mean, b.var);
     coefficients(range);
+    rescale(s, range, b.x, b.weights, b.eps, b.mean, b.var, [&](std::size_t c, double invstd) {
+      b.invstd[c] = invstd;
+      scales[c] = b.gamma ? static_cast<double>(b.gamma[c]) * invstd : invstd;
+    });
     range_apply(s, range, b.x, b.y, {b.mean, scales, shifts}, b.epilogue, team);
   });
   return sums.count;

@@ -104,7 +104,16 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
         Moments all;
         for (std::size_t i = 0; i < runs.size(); ++i) all.merge(parts[row * runs.size() + i]);
         f.mean[row] = all.mean;
-        f.invstd[row] = 1 / std::sqrt(all.m2 / static_cast<double>(s.length) + f.eps);
+        const double v = all.m2 / static_cast<double>(s.length) + f.eps;
+        f.invstd[row] = 1 / std::sqrt(v);
+        if (!squares_suspect<T>(v)) return;
+        const auto at = [&](std::size_t i) {
+          T room;
+          const std::size_t position = row * s.length + i;
+          return static_cast<double>(summed ? *elements.template load<2>(position, 1, &room)
+                                            : *elements.template load<0>(position, 1, &room));
+        };
+        rescale_row(s.length, f.centred, f.eps, at, f.mean + row, f.invstd + row);
       },
       [&](std::size_t row, std::size_t i) {
         alignas(64) T in[kRowBlock], out[kRowBlock];
