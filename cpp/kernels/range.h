@@ -3,7 +3,6 @@
 #ifndef REGKERN_KERNELS_RANGE_H_
 #define REGKERN_KERNELS_RANGE_H_
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -49,10 +48,10 @@ bool rescaled_moments(std::size_t n, bool centred, double eps, At at, Weight wei
     if (weight(i) == 0) continue;
     const double size = std::fabs(at(i));
     if (!(size < std::numeric_limits<double>::infinity())) return false;
-    most = std::max(most, size);
+    if (size > most) most = size;
   }
   if (most == 0) return false;
-  const int unit = std::ilogb(std::max(most, std::sqrt(eps)));
+  const int unit = std::ilogb(std::fmax(most, std::sqrt(eps)));
   const auto sum = [&](auto term) {
     double s = 0;
     for (std::size_t i = 0; i < n; ++i) {
