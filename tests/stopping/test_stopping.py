@@ -6,11 +6,13 @@ import copy
 import json
 import math
 import pickle
+import signal
 import subprocess
 import sys
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 import regkern as rk
 from regkern import stopping
 from regkern.stopping import *
-from regkern.stopping import criteria, early_stopping, presets
+from regkern.stopping import criteria, early_stopping, presets, snapshot
 
 LOSS = st.integers(1, 40).map(lambda i: i / 16)
 CURVE = st.lists(LOSS, min_size=1, max_size=40)
@@ -307,7 +309,7 @@ def run(stopper: EarlyStopping, training: Training, losses: list[float], start: 
 def facts(stopper: EarlyStopping) -> dict[str, Any]:
     """All that is known but for the time, comparable."""
     state = stopper.state_dict()
-    del state["seconds"]
+    assert state.pop("seconds") >= 0
     state["history"].pop("seconds", None)
     arrays = state["best_params"] and state["best_params"].pop("arrays")
     return {"state": repr(state), "arrays": arrays and [(a.tobytes(), a.shape, a.dtype) for a in arrays]}
@@ -383,21 +385,191 @@ def test_a_saved_state_is_a_copy() -> None:
     assert stopper.best_params[0] != late.best_params[0]
 
 
-def test_one_buffer_is_reused() -> None:
+def test_two_buffers_are_reused() -> None:
+    def memory() -> list[tuple[int, bool]]:
+        return [(a.ctypes.data, a.base is not None) for a in stopper.best_params]
+
     stopper, w = EarlyStopping(patience=50), [np.zeros(1000, np.float32), np.zeros(7)]
-    stopper.step(10.0, params=w)
-    memory = [(a.ctypes.data, a.base is not None) for a in stopper.best_params]
+    turns = []
     for i in range(20):
         w[0] += 1
         stopper.step(9.0 - i / 10, params=w)
-        assert [(a.ctypes.data, a.base is not None) for a in stopper.best_params] == memory
-    assert all(address % 64 == 0 for address, _ in memory)
+        turns.append(memory())
+    assert turns == turns[:2] * 10
+    assert turns[0] != turns[1]
+    assert all(address % 64 == 0 for address, _ in turns[0] + turns[1])
     stopper.reset()
     assert stopper.best_params is None
     stopper.step(1.0, params=w)
-    assert [(a.ctypes.data, a.base is not None) for a in stopper.best_params] == memory
+    assert memory() in turns[:2]
     with pytest.raises(ValueError, match="read-only"):
         stopper.best_params[0][0] = 1
+
+
+def test_a_copy_of_a_stopper_carries_one_buffer() -> None:
+    stopper, w = EarlyStopping(patience=50), np.zeros(100_000)
+    for loss in (3.0, 2.0):
+        stopper.step(loss, params=w)
+    assert len(pickle.dumps(stopper)) < 1.5 * w.nbytes
+
+
+class Interrupt(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("dtype", ["f4", "c16"])
+@pytest.mark.parametrize("copied", range(4))
+@pytest.mark.parametrize("begun", [0, 1, 2, 5])
+def test_the_copy_may_end_anywhere(begun: int, copied: int, dtype: str) -> None:
+    """Of three arrays, so many are copied when the step is ended: the best is the one before, whole, and all else agrees."""
+
+    def ended(copies: list[Any], row: list[Any], updates: list[Any]) -> None:
+        commit(copies[:copied], [], [])
+        assert facts(stopper) == before
+        raise Interrupt
+
+    def epoch(i: int) -> None:
+        for a in w:
+            a[...] = i
+
+    w, commit = [np.zeros(3, dtype), np.zeros((4, 4), dtype)[::2, 1::2], np.zeros((), dtype)], early_stopping.commit
+    with EarlyStopping(smoothing=2) as stopper:
+        for i in range(begun):
+            epoch(i)
+            stopper.step(9.0 - i, params=w)
+        before = facts(stopper)
+        epoch(99)
+        for _ in range(2):
+            with patch.object(early_stopping, "commit", ended), pytest.raises(Interrupt):
+                stopper.step(1.0, params=w)
+            assert facts(stopper) == before
+        if begun:
+            stopper.restore(w)
+            assert all((a == begun - 1).all() for a in w)
+            epoch(99)
+        else:
+            with pytest.raises(ValueError, match=r"^EarlyStopping.restore: a step with params and a finite value"):
+                stopper.restore(w)
+    assert all((a == (begun - 1 if begun else 99)).all() for a in w)
+    epoch(7)
+    stopper.step(1.0, params=w)
+    assert all((a == 7).all() for a in stopper.best_params)
+
+
+def test_an_interrupted_restore_is_repeated() -> None:
+    w = [np.ones(3), np.ones((4, 4))[::2, 1::2], np.ones(())]
+    stopper, commit = EarlyStopping(), snapshot.commit
+    stopper.step(1.0, params=w)
+    before = facts(stopper)
+
+    def ended(copies: list[Any], row: list[Any], updates: list[Any]) -> None:
+        commit(copies[:2], [], [])
+        raise Interrupt
+
+    for a in w:
+        a[...] = 2
+    with patch.object(snapshot, "commit", ended), pytest.raises(Interrupt):
+        stopper.restore()
+    assert facts(stopper) == before
+    stopper.restore()
+    assert all((a == 1).all() for a in w)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_alarms_at_any_moment() -> None:
+    """Of a timer, in the with block of a training that has a new best at every step."""
+    done = subprocess.run([sys.executable, "-c", STRESS], capture_output=True, text=True, check=False)
+    assert done.stdout == "60 True\n", done.stderr
+
+
+STRESS = """
+import signal, numpy as np, regkern as rk
+class Alarm(Exception): pass
+def ring(*_): raise Alarm
+signal.signal(signal.SIGALRM, ring)
+rang = within = inside = 0
+for round in range(60):
+    w = [*np.ones((4, 200_000)), *np.ones((4, 100_000, 2))[..., 0]]
+    stopper = rk.EarlyStopping(patience=9)
+    if round % 2:
+        stopper.step(1.0, params=w)
+    try:
+        with stopper:
+            signal.setitimer(signal.ITIMER_REAL, 1e-3 + 2e-4 * round)
+            while True:
+                for a in w:
+                    a[:] = stopper.steps + 1
+                inside = True
+                stopper.step(1 / (stopper.steps + 1), params=w)
+                inside = False
+    except Alarm:
+        rang += 1
+        within += inside
+    if stopper.best_step is not None:
+        for a in w:
+            a[:] = 0
+        stopper.restore(w)
+        assert all((a == stopper.best_step + 1).all() for a in w), round
+        assert len(stopper.history["value"]) == stopper.steps == stopper.best_step + 1, round
+print(rang, within > 5)
+"""
+
+
+@pytest.mark.parametrize("what", ["state_dict", "restore", "best_params", "pickle"])
+@pytest.mark.parametrize("smoothing", [None, 2])
+def test_what_is_read_while_another_thread_trains_is_of_one_step(what: str, smoothing: int | None) -> None:
+    """A new best comes at every place within: what is read is that before or after."""
+
+    def start() -> tuple[EarlyStopping, list[np.ndarray]]:
+        stopper, w = EarlyStopping(Patience(9) | GL(50), smoothing=smoothing), [np.zeros(2), np.zeros(3)]
+        for i in range(3):
+            train(stopper, w, i)
+        return stopper, w
+
+    def train(stopper: EarlyStopping, w: list[np.ndarray], i: int) -> None:
+        for a in w:
+            a[:] = i
+        stopper.step(9.0 - i, train=1.0 if i > 2 else None, params=w)
+
+    def read(stopper: EarlyStopping) -> Any:
+        if what == "state_dict":
+            return facts(stopper)
+        if what == "pickle":
+            return facts(pickle.loads(pickle.dumps(stopper)))
+        if what == "best_params":
+            return [a.tolist() for a in stopper.best_params]
+        into = [np.zeros(2), np.zeros(3)]
+        stopper.restore(into)
+        return [a.tolist() for a in into]
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if "regkern" not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == place:
+                sys.settrace(None)
+                train(stopper, w, 3)
+        return trace
+
+    stopper, w = start()
+    before = read(stopper)
+    train(stopper, w, 3)
+    after, found = read(stopper), []
+    outer, place, seen = sys.gettrace(), 0, 0
+    while seen == place:
+        place, seen = place + 1, 0
+        stopper, w = start()
+        sys.settrace(trace)
+        try:
+            found.append(read(stopper))
+        finally:
+            sys.settrace(outer)
+        assert found[-1] in (before, after), place
+    assert before in found
+    assert after in found
 
 
 def test_no_copy_without_a_new_best() -> None:
@@ -467,7 +639,117 @@ def test_optimizers_arrays() -> None:
     assert (w["W"] == 0.5).all()
     stopper.restore()
     assert all((a == 1).all() for a in w.values())
+    assert {name: a.shape for name, a in stopper.best_params.items()} == {"W": (2, 2), "b": (2,)}
+    rows, stopper = list(w.values()), EarlyStopping()
+    stopper.step(1.0, params=rk.optim.SGD(rows, lr=0.1))
+    stopper.restore(rows)
     assert [a.shape for a in stopper.best_params] == [(2, 2), (2,)]
+
+
+# --- which array is which --------------------------------------------------------------------------------------------
+
+
+def pair(first: float, second: float, names: str = "ab") -> dict[Any, np.ndarray]:
+    """Two parameters of one shape and dtype, which only their names tell apart."""
+    return {names[0]: np.full(2, first), names[1]: np.full(2, second)}
+
+
+def turned(params: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
+    return dict(reversed(params.items()))
+
+
+def optimizer_of(params: dict[Any, np.ndarray]) -> rk.optim.Optimizer:
+    return rk.optim.SGD([{"params": {name: w}} for name, w in params.items()], lr=1.0)
+
+
+WAYS = {
+    "dict": lambda params: params,
+    "turned": turned,
+    "optimizer": optimizer_of,
+    "turned optimizer": lambda params: optimizer_of(turned(params)),
+    "one group": lambda params: rk.optim.SGD(turned(params), lr=1.0),
+}
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_parameters_are_matched_by_name(first: str, second: str) -> None:
+    """In whatever order and container they come, at each step, after loading, and where they are restored."""
+
+    def found(params: Any) -> dict[Any, list[float]]:
+        return {name: a.tolist() for name, a in params.items()}
+
+    for loaded, restored in product([False, True], WAYS.values()):
+        stopper, w = EarlyStopping(), pair(1.0, 2.0)
+        stopper.step(3.0, params=WAYS[first](w))
+        assert found(stopper.best_params) == {"a": [1, 1], "b": [2, 2]}
+        if loaded:
+            state, stopper = stopper.state_dict(), EarlyStopping()
+            stopper.load_state_dict(state)
+        w = pair(3.0, 4.0)
+        stopper.step(2.0, params=WAYS[second](w))
+        assert found(stopper.best_params) == {"a": [3, 3], "b": [4, 4]}
+        stopper.step(9.0, params=restored(w))
+        for a in w.values():
+            a[:] = 9
+        stopper.restore()
+        assert found(w) == {"a": [3, 3], "b": [4, 4]}
+        v = pair(8.0, 8.0)
+        stopper.restore(restored(v))
+        assert found(v) == {"a": [3, 3], "b": [4, 4]}
+
+
+def test_other_names_are_refused() -> None:
+    """Of equal shapes, too; and what has names is not matched with what has none."""
+    named, rows = pair(1.0, 2.0), [np.full(2, 1.0), np.full(2, 2.0)]
+    by_name = "params must come by name, in a mapping, as before, got "
+    without = "params must come without names as before, got "
+    for begun, other, text in [
+        (named, pair(0, 0, "ac"), "params must have the names as before, got none of 'b'"),
+        (named, {"a": rows[0]}, "params must have the names as before, got none of 'b'"),
+        (named, {**named, "c": rows[0]}, "params must have the names as before, got 'c' too"),
+        (named, rows, by_name + "list"),
+        (named, tuple(rows), by_name + "tuple"),
+        (named, rows[0], by_name + "ndarray"),
+        (named, rk.optim.SGD(rows, lr=1.0), by_name + "SGD"),
+        (rows, named, without + "dict"),
+        (rows, optimizer_of(named), without + "SGD"),
+        (rows[0], {"a": rows[0]}, without + "dict"),
+        (named, {"a": rows[0], "b": np.zeros(3)}, "params['b'] must have shape (2,) and dtype float64 as before"),
+        (named, {"b": rows[0], "a": 3.0}, "params['a'] must be a NumPy array, got float"),
+        (rows, [rows[0], np.zeros(3)], "params[1] must have shape (2,) and dtype float64 as before"),
+    ]:  # fmt: skip
+        stopper, late = EarlyStopping(), EarlyStopping()
+        stopper.step(1.0, params=begun)
+        late.load_state_dict(stopper.state_dict())
+        for one in (stopper, late):
+            before = facts(one)
+            for call, where in [(lambda v, s=one: s.step(0.5, params=v), "step"), (one.restore, "restore")]:
+                with pytest.raises((TypeError, ValueError)) as caught:
+                    call(other)
+                assert str(caught.value).startswith(f"EarlyStopping.{where}: {text}")
+            assert facts(one) == before
+    stopper.reset()
+    stopper.step(1.0, params={"c": rows[0]})  # another training
+    assert stopper.best_params.keys() == {"c"}
+
+
+@pytest.mark.parametrize("names", ["ab", (0, 1), (1, 0), (("layer", 0), ("layer", 1)), ("", None), (0.5, True)])
+def test_names_are_saved(names: Any) -> None:
+    stopper = EarlyStopping()
+    stopper.step(1.0, params=pair(1.0, 2.0, names))
+    state = stopper.state_dict()
+    best = state["best_params"]
+    state = json.loads(json.dumps({**state, "best_params": {**best, "arrays": None}}))
+    state["best_params"]["arrays"] = best["arrays"]
+    late, w = EarlyStopping(), pair(0.0, 0.0, names)
+    late.load_state_dict(state)
+    late.restore(turned(w))
+    assert [a.tolist() for a in w.values()] == [[1, 1], [2, 2]]
+    assert list(late.best_params) == list(names)
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
 
 
 def test_several_metrics() -> None:

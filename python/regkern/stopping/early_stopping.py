@@ -32,7 +32,7 @@ from regkern.stopping.criteria import (
 from regkern.stopping.presets import preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
 from regkern.stopping.smoothing import resumed as resumed_mean
-from regkern.stopping.snapshot import Snapshot
+from regkern.stopping.snapshot import Parameters, Snapshot
 from regkern.stopping.snapshot import resumed as resumed_snapshot
 
 Array = NDArray[Any]
@@ -92,7 +92,8 @@ class EarlyStopping:
         What every step was given, by metric ("value" if it has no name), "train" and "seconds"; "smoothed" is the
         monitored metric if ``smoothing``. Lists of one length.
     best_params
-        The best parameters, in the structure of ``params``: read-only views of the buffer, overwritten by a better step.
+        The best parameters, in the structure of ``params``, by name of an optimizer that knows names: read-only views of
+        their copy, which is overwritten by the second better step.
     criterion : Criterion
         The one rule that all of the arguments come to.
 
@@ -274,7 +275,7 @@ class EarlyStopping:
         signs = self._signs or {name: self._sign(name) for name in metrics}
         monitor = self._monitored(metrics)
         train = None if train is None else _number("train", train)
-        arrays = self._arrays(params)
+        given = self._given(params)
         means, smoothed = self._smoothed(metrics)
         losses = {name: (signs[name] * number, signs[name]) for name, number in smoothed.items()}
         loss, sign = losses[monitor]
@@ -297,9 +298,9 @@ class EarlyStopping:
         copies: list[tuple[Array, Array]] = []
         if math.isfinite(loss) and loss < self._best_loss:
             after |= {"_best_loss": loss, "best": smoothed[monitor], "best_step": self.steps}
-            if arrays is not None:
-                after["_snapshot"] = snapshot = self._snapshot.of(arrays, params)
-                copies = list(zip(snapshot.arrays, arrays, strict=True))
+            if given is not None:
+                after["_snapshot"] = snapshot = self._snapshot.of(given)
+                copies = list(zip(snapshot.arrays, given.arrays, strict=True))
         if stop is not None and self._stop is None:
             after["stopped_step"] = self.steps
         commit(copies, row, [(self.__dict__, after)])
@@ -318,14 +319,15 @@ class EarlyStopping:
         ValueError
             If there is nothing to restore, or ``params`` are not like those of the steps; nothing has been written then.
         """
-        if not self._snapshot.taken:
+        snapshot = self._snapshot
+        if not snapshot.taken:
             why = "a step with params and a finite value must have been made, got none"
             raise ValueError(f"EarlyStopping.restore: {why}")
         if params is None:
             params = self._params
         if params is None:
             raise ValueError("EarlyStopping.restore: params must be given after loading a state, got None")
-        self._snapshot.restore("EarlyStopping.restore", params)
+        snapshot.restore("EarlyStopping.restore", params)
 
     def __enter__(self) -> Self:
         return self
@@ -354,8 +356,9 @@ class EarlyStopping:
 
     @property
     def best_params(self) -> Any:
-        """The best parameters in the structure they were given, read-only views of the buffer; None without any."""
-        return self._snapshot.view() if self._snapshot.taken else None
+        """The best parameters in the structure they were given, read-only views of the copy; None without any."""
+        snapshot = self._snapshot
+        return snapshot.view() if snapshot.taken else None
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the history: the monitored metric, the training loss, the best step, and why it ended.
@@ -398,20 +401,28 @@ class EarlyStopping:
     # --- saving and resuming -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a resumed run needs: numbers, strings, lists and tuples, and the best parameters' arrays."""
+        """Copies of all that a resumed run needs: numbers, strings, None, lists and dicts, and the best parameters' arrays."""
+        now = self._now()
+        stop = now["_stop"]
         return {
             "settings": repr(self),
-            "best": self.best,
-            "best_step": self.best_step,
-            "best_params": self._snapshot.state(),
-            "with_params": self._with_params,
-            "steps": self.steps,
-            "history": {name: list(values) for name, values in self.history.items()},
-            "stopped": None if self._stop is None else (self._stop.reason.value, self._stop.message, self.stopped_step),
-            "criterion": self._state,
-            "smoothing": dict(self._means),
-            "seconds": time.monotonic() - self._begin,
+            "best": now["best"],
+            "best_step": now["best_step"],
+            "best_params": now["_snapshot"].state(),
+            "with_params": now["_with_params"],
+            "steps": now["steps"],
+            "history": now["history"],
+            "stopped": None if stop is None else [stop.reason.value, stop.message, now["stopped_step"]],
+            "criterion": fields.listed(now["_state"]),
+            "smoothing": {name: fields.listed(mean) for name, mean in now["_means"].items()},
+            "seconds": now["_begin"],
         }
+
+    def _now(self) -> dict[str, Any]:
+        """All as it is after one step, also where another thread makes more; with the time in place of the clock."""
+        now = self.__dict__.copy()
+        history = {name: column[: now["steps"]] for name, column in now["history"].items()}
+        return now | {"history": history, "_begin": time.monotonic() - now["_begin"]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``: the next steps are those of a run that was never interrupted.
@@ -527,8 +538,9 @@ class EarlyStopping:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: without the arrays being trained, and with the time in place of the clock."""
-        return {**self.__dict__, "_params": None, "_begin": time.monotonic() - self._begin}
+        """For pickle and copy: without the arrays being trained."""
+        now = self._now()
+        return now | {"_snapshot": replace(now["_snapshot"], spare=()), "_params": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_begin": time.monotonic() - state["_begin"]})
@@ -577,10 +589,10 @@ class EarlyStopping:
             return self.monitor
         raise ValueError(f"EarlyStopping.step: monitor must be one of {list(metrics)}, got {self.monitor!r}")
 
-    def _arrays(self, params: Params | None) -> list[Array] | None:
+    def _given(self, params: Params | None) -> Parameters | None:
         if self._with_params not in (None, params is not None):
-            given = "none" if params is None else "some"
-            raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {given}")
+            got = "none" if params is None else "some"
+            raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {got}")
         return None if params is None else self._snapshot.fitting("EarlyStopping.step", params)
 
     def _smoothed(self, metrics: dict[str, float]) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
