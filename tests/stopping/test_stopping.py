@@ -6,9 +6,11 @@ import copy
 import json
 import math
 import pickle
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise, product
 from pathlib import Path
@@ -344,6 +346,126 @@ def test_resume_anywhere(
             stopper.restore(trained.params)
         for a, b in zip(through.params.values(), training.params.values(), strict=True):
             assert a.tobytes() == b.tobytes()
+
+
+@given(CRITERION, CRITERION, NOISY, st.data(), st.sampled_from([None, 0.7, 3]))
+def test_resume_with_another_criterion(
+    first: Criterion, other: Criterion, losses: list[float], data: st.DataObject, smoothing: float | None
+) -> None:
+    """It stands where it would stand if it had been there from the beginning, and so does the stop."""
+    cut = data.draw(st.integers(0, len(losses)))
+    whole, early, late = (EarlyStopping(rule, smoothing=smoothing) for rule in (other, first, other))
+    w = np.zeros(2)
+
+    def run(stopper: EarlyStopping, steps: range) -> None:
+        for i in steps:
+            w[:] = i
+            stopper.step(losses[i], train=1 + i % 3, params=w)
+
+    run(whole, range(len(losses)))
+    run(early, range(cut))
+    late.load_state_dict(early.state_dict())
+    run(late, range(cut, len(losses)))
+    assert facts(late) == facts(whole)
+
+
+def test_resume_with_more_patience() -> None:
+    """The stop of less patience is none of more; the waiting counts. The best stays what it was."""
+    losses, w = [1.0, 0.5, 0.6, 0.7, 0.8, 0.9], np.zeros(1)
+    stopper = EarlyStopping(patience=2, time_limit=1e9)
+    for w[0], loss in enumerate(losses[:4]):
+        stopped = stopper.step(loss, params=w)
+    assert stopped
+    state = json.loads(json.dumps({**stopper.state_dict(), "best_params": None}))
+    state["best_params"] = stopper.state_dict()["best_params"]
+    for options, stopped_step, answers in [
+        ({"patience": 2, "time_limit": 1e9}, 3, [True, True]),
+        ({"patience": 3}, None, [True, True]),
+        ({"patience": 4}, None, [False, True]),
+        ({"patience": 9}, None, [False, False]),
+        ({"patience": 1}, 2, [True, True]),
+        ({"patience": 9, "target": 0.55}, 1, [True, True]),
+        ({"patience": 9, "target": 0.45}, None, [False, False]),
+        ({"patience": 2, "warmup": 3}, None, [False, True]),
+        ({"criterion": GL(70)}, None, [False, True]),
+        ({"time_limit": 1e-9}, 0, [True, True]),
+    ]:
+        late = EarlyStopping(**options)
+        late.load_state_dict(state)
+        assert (late.best, late.best_step, late.stopped_step) == (0.5, 1, stopped_step), options
+        assert late.stopped == (late.reason is not None) == (stopped_step is not None), options
+        assert [late.step(loss, params=w) for loss in losses[4:]] == answers, options
+        late.restore()
+        assert w[0] == 1
+
+
+def test_settings_that_decide_the_best_must_be_those_of_the_state() -> None:
+    def made(**options: Any) -> EarlyStopping:
+        return EarlyStopping(**{"monitor": "a", "mode": {"a": "min", "b": "max"}, "smoothing": 3, **options})
+
+    stopper = made()
+    for a in (3.0, -4.0, 2.0):
+        stopper.step({"a": a, "b": 1.0})
+    state = stopper.state_dict()
+    made(mode={"b": "max", "a": "min"}, patience=4).load_state_dict(state)
+    where = "EarlyStopping.load_state_dict: "
+    for options, text in [
+        ({"mode": {"a": "max", "b": "max"}}, "mode must be that of this stopper, {'a': 'max', 'b': 'max'}, got {'a': 'min', 'b': 'max'}"),
+        ({"mode": "min"}, "mode must be that of this stopper, 'min', got {'a': 'min', 'b': 'max'}"),
+        ({"monitor": "b"}, "monitor must be that of this stopper, 'b', got 'a'"),
+        ({"monitor": None}, "monitor must be that of this stopper, None, got 'a'"),
+        ({"smoothing": 4}, "smoothing must be that of this stopper, 4, got 3"),
+        ({"smoothing": None}, "smoothing must be that of this stopper, None, got 3"),
+        ({"smoothing": 0.5}, "smoothing must be that of this stopper, 0.5, got 3"),
+        ({"criterion": GL()}, "criterion must suit the history, at step 1 got GL: losses must be > 0, got "),
+        ({"criterion": PQ()}, "criterion must suit the history, at step 0 got PQ: train must be given at every step, got None"),
+        ({"criterion": Patience(3).on("c")}, "history must hold the metrics of the criterion, got none of 'c'"),
+    ]:  # fmt: skip
+        late = made(**options)
+        before = facts(late)
+        with pytest.raises(ValueError, match=re.escape(where + text)):
+            late.load_state_dict(state)
+        assert facts(late) == before
+
+
+class Rows(Criterion):
+    """Remembers a bit of everything."""
+
+    def start(self) -> Any:
+        return (np.int64(3), np.float32(0.5), (True, np.bool_(False), None, "text"), np.str_("x"), ())
+
+    def update(self, state: Any, observation: Observation) -> tuple[Any, Stop | None]:
+        return (np.int64(state[0] + 1), *state[1:]), None
+
+
+@given(CRITERION, NOISY, st.sampled_from([None, 0.7, 3]), st.integers(0, 40))
+def test_a_state_is_made_of_plain_types(
+    criterion: Criterion, losses: list[float], smoothing: float | None, steps: int
+) -> None:
+    """So any format holds it: dicts with strings for keys, lists, None, Python's scalars, and arrays."""
+
+    def kinds(value: Any) -> Iterator[type]:
+        yield type(value)
+        parts = (
+            value.items()
+            if isinstance(value, dict)
+            else [("", part) for part in value]
+            if isinstance(value, list)
+            else []
+        )
+        for name, part in parts:
+            yield type(name)
+            yield from kinds(part)
+
+    for rule in (criterion, Rows() | criterion):
+        stopper = EarlyStopping(rule, smoothing=smoothing, mode={"a": "min"})
+        for loss in losses[:steps]:
+            stopper.step(np.float64(loss), train=np.float32(1), params={("w", 1): np.zeros(2)})
+        state = stopper.state_dict()
+        assert {*kinds(state)} <= {dict, list, type(None), bool, int, float, str, np.ndarray}
+        late = EarlyStopping(rule, smoothing=smoothing, mode={"a": "min"})
+        late.load_state_dict(state)
+        assert facts(late) == facts(stopper)
 
 
 def test_time() -> None:
@@ -968,8 +1090,10 @@ def test_errors_of_steps_change_nothing() -> None:
 def test_errors_of_states_change_nothing() -> None:
     stopper = EarlyStopping(patience=3)
     stopper.step(1.0)
-    before, state = facts(stopper), EarlyStopping(patience=4).state_dict()
-    with pytest.raises(ValueError, match=r"^EarlyStopping.load_state_dict: settings must be those of this stopper"):
+    before, state = facts(stopper), EarlyStopping(mode="max").state_dict()
+    with pytest.raises(
+        ValueError, match=r"^EarlyStopping.load_state_dict: mode must be that of this stopper, 'min', got 'max'"
+    ):
         stopper.load_state_dict(state)
     with pytest.raises(ValueError, match=r"^EarlyStopping.load_state_dict: state must hold \['best', .*got \['best'\]"):
         stopper.load_state_dict({"best": 1.0})

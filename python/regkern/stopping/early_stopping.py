@@ -405,7 +405,7 @@ class EarlyStopping:
         now = self._now()
         stop = now["_stop"]
         return {
-            "settings": repr(self),
+            "settings": self._settings(),
             "best": now["best"],
             "best_step": now["best_step"],
             "best_params": now["_snapshot"].state(),
@@ -427,15 +427,35 @@ class EarlyStopping:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``: the next steps are those of a run that was never interrupted.
 
-        The time that passed before it was saved counts, the time since does not. Nothing changes if the state is that of
-        a stopper with other settings.
+        The time that passed before it was saved counts, the time since does not.
+
+        The criterion may be another than that of the state, such as one with more patience: it is shown the history, and
+        stands where it would stand if it had been there from the beginning; so does the stop. A training loss of NaN
+        counts as none there. The mode, the monitor and the smoothing decide which step is the best, whose parameters
+        alone were kept: these must be those of the state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, its parts do not agree, or it is that of a stopper with another mode, monitor or smoothing;
+            if the criterion refuses a value of the history. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import regkern as rk
+        >>> stopper = rk.EarlyStopping(patience=2)
+        >>> [stopper.step(loss) for loss in [0.5, 0.6, 0.7]]
+        [False, False, True]
+        >>> patient = rk.EarlyStopping(patience=4)
+        >>> patient.load_state_dict(stopper.state_dict())
+        >>> [patient.step(loss) for loss in [0.8, 0.9]], patient.best_step
+        ([False, True], 0)
         """
         where = "EarlyStopping.load_state_dict"
         state = fields.mapping(f"{where}: state", state)
         if state.keys() != self.state_dict().keys():
             raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
-        if fields.text(f"{where}: settings", state["settings"]) != repr(self):
-            raise ValueError(f"{where}: settings must be those of this stopper, {self!r}, got {state['settings']}")
+        same_criterion = self._resumed_settings(where, state["settings"])
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
         signs = {name: self._sign(name) for name in history if name not in RESERVED}
@@ -463,12 +483,11 @@ class EarlyStopping:
             with_params and best_step is not None
         ):
             raise ValueError(f"{where}: with_params must go with steps, best and best_params, got {with_params}")
-        stop, stopped_step = None, None
-        if state["stopped"] is not None:
-            reason, message, stopped_step = fields.row(f"{where}: stopped", state["stopped"], 3)
-            stopped_step = fields.count(f"{where}: stopped_step", stopped_step, steps)
-            reason = Reason(fields.text(f"{where}: reason", reason))
-            stop = Stop(reason, fields.text(f"{where}: message", message))
+        stop, stopped_step = self._resumed_stop(where, state["stopped"], steps)
+        if same_criterion:
+            rule_state = self.criterion.resume(f"{where}: criterion", state["criterion"])
+        else:
+            rule_state, stop, stopped_step = self._reconsidered(where, history, smoothed, signs, monitor)
         seconds = fields.real(f"{where}: seconds", state["seconds"], finite=True)
         if seconds < 0:
             raise ValueError(f"{where}: seconds must be >= 0, got {seconds}")
@@ -481,7 +500,7 @@ class EarlyStopping:
             "_stop": stop,
             "_best_loss": math.inf if best is None else sign * best,
             "_signs": signs,
-            "_state": self.criterion.resume(f"{where}: criterion", state["criterion"]),
+            "_state": rule_state,
             "_means": means,
             "_snapshot": resumed_snapshot(where, state["best_params"]),
             "_params": None,
@@ -489,6 +508,66 @@ class EarlyStopping:
             "_begin": time.monotonic() - seconds,
         }
         self.__dict__.update(after)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the other parts of a state depend on."""
+        mode = self.mode if isinstance(self.mode, str) else dict(self.mode)
+        criterion = described(self.criterion)
+        return {"criterion": criterion, "mode": mode, "monitor": self.monitor, "smoothing": self.smoothing}
+
+    def _resumed_settings(self, where: str, settings: Any) -> bool:
+        """Whether the criterion of a state is this one; all else must be the same."""
+        mine, theirs = self._settings(), dict(fields.mapping(f"{where}: settings", settings))
+        if mine.keys() != theirs.keys():
+            raise ValueError(f"{where}: settings must hold {list(mine)}, got {list(map(str, theirs))}")
+        if isinstance(theirs["mode"], Mapping):
+            theirs["mode"] = dict(theirs["mode"])
+        words = theirs["mode"]
+        for word in [*words, *words.values()] if isinstance(words, dict) else [words]:
+            fields.text(f"{where}: mode", word)
+        if theirs["monitor"] is not None:
+            fields.text(f"{where}: monitor", theirs["monitor"])
+        theirs["smoothing"] = checked_smoothing(theirs["smoothing"], f"{where}: smoothing")
+        for name in ("mode", "monitor", "smoothing"):
+            if mine[name] != theirs[name]:
+                raise ValueError(f"{where}: {name} must be that of this stopper, {mine[name]!r}, got {theirs[name]!r}")
+        same: bool = fields.text(f"{where}: criterion of settings", theirs["criterion"]) == mine["criterion"]
+        return same
+
+    def _resumed_stop(self, where: str, stopped: Any, steps: int) -> tuple[Stop | None, int | None]:
+        """Why a run was stopped, and at which step."""
+        if stopped is None:
+            return None, None
+        reason, message, step = fields.row(f"{where}: stopped", stopped, 3)
+        reasons = [known.value for known in Reason]
+        if fields.text(f"{where}: reason", reason) not in reasons:
+            raise ValueError(f"{where}: reason must be one of {reasons}, got {reason!r}")
+        stop = Stop(Reason(reason), fields.text(f"{where}: message", message))
+        return stop, fields.count(f"{where}: stopped_step", step, steps)
+
+    def _reconsidered(
+        self,
+        where: str,
+        history: dict[str, list[float]],
+        smoothed: dict[str, list[float]],
+        signs: dict[str, float],
+        monitor: str | None,
+    ) -> tuple[State, Stop | None, int | None]:
+        """Where the criterion stands after a history that another has seen: its state, and the stop with its step."""
+        state = self.criterion.start()
+        for step, seconds in enumerate(history["seconds"] if monitor is not None else ()):
+            losses = {name: (sign * smoothed[name][step], sign) for name, sign in signs.items()}
+            train = history["train"][step] if "train" in history else math.nan
+            observation = Observation(
+                step, *losses[str(monitor)], None if math.isnan(train) else train, seconds, losses
+            )
+            try:
+                state, stop = self.criterion.update(state, observation)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{where}: criterion must suit the history, at step {step} got {error}") from error
+            if stop is not None:
+                return state, stop, step
+        return state, None, None
 
     def _replayed(
         self, history: dict[str, list[float]], names: list[str]
