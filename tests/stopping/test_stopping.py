@@ -1019,6 +1019,104 @@ def test_errors_of_rules() -> None:
         assert str(caught.value).startswith(text)
 
 
+NAMES = "a string other than 'train', 'seconds', 'smoothed'"
+
+
+def test_every_argument_is_named() -> None:
+    """One clear error, of arrays too, with the function that was called."""
+    w, words, half = np.ones(2), np.array(["min", "max"]), np.array([0.5])
+    masked, deltas = np.ma.array([1.0, 2.0], mask=[False, True]), np.array([0.25, 0.5])
+    fresh, both = EarlyStopping, {"a": "min", "b": "max"}
+    for call, error, text in [
+        (lambda: fresh(mode=words), ValueError, "EarlyStopping: mode must be 'min' or 'max', got array(['min', 'max']"),
+        (lambda: fresh(mode={"": "up"}), ValueError, "EarlyStopping: mode of '' must be 'min' or 'max', got 'up'"),
+        (lambda: fresh(mode={"a": words}), ValueError, "EarlyStopping: mode of 'a' must be 'min' or 'max', got array("),
+        (lambda: fresh(mode={}), ValueError, "EarlyStopping: mode must be of one metric or more, got {}"),
+        (lambda: fresh(mode={1: "min"}), TypeError, f"EarlyStopping: names of mode must be {NAMES}, got 1"),
+        (lambda: fresh(mode={"train": "min"}), ValueError, f"EarlyStopping: names of mode must be {NAMES}, got 'train'"),
+        (lambda: fresh(monitor=3), TypeError, f"EarlyStopping: monitor must be {NAMES}, got 3"),
+        (lambda: fresh(monitor=["a"]), TypeError, f"EarlyStopping: monitor must be {NAMES}, got ['a']"),
+        (lambda: fresh(monitor="seconds"), ValueError, f"EarlyStopping: monitor must be {NAMES}, got 'seconds'"),
+        (lambda: fresh(mode=both, monitor="c"), ValueError, "EarlyStopping: monitor must be one of ['a', 'b'], got 'c'"),
+        (lambda: fresh(GL(), min_delta=half), TypeError, "EarlyStopping: min_delta must be a real number, got array([0.5])"),
+        (lambda: fresh(GL(), min_delta="1"), TypeError, "EarlyStopping: min_delta must be a real number, got '1'"),
+        (lambda: fresh(GL(), min_delta_mode=words), ValueError, "EarlyStopping: patience must be given with min_delta"),
+        (lambda: Patience(min_delta_mode=words), ValueError, "Patience: min_delta_mode must be 'abs' or 'rel', got array("),
+        (lambda: GL().on(3), TypeError, f"On: metric must be {NAMES}, got 3"),
+        (lambda: GL().on("train"), ValueError, f"On: metric must be {NAMES}, got 'train'"),
+        (lambda: Warmup(2, 3), TypeError, "Warmup: criterion must be a Criterion, got int"),
+        (lambda: Warmup(2, GL), TypeError, "Warmup: criterion must be a Criterion, got ABCMeta"),
+        (lambda: criteria.On("a", None), TypeError, "On: criterion must be a Criterion, got NoneType"),
+        (lambda: fresh.preset("lightgbm", mode={}, stopping_rounds=3), ValueError, "EarlyStopping.preset: mode must be of one"),
+        (lambda: fresh.preset("keras", mode=3), ValueError, "EarlyStopping.preset: mode must be 'min' or 'max', got 3"),
+        (lambda: fresh.preset("lightgbm", mode=both, stopping_rounds=3, min_delta=[1]), ValueError, "LightGBM: min_delta must be one, or one for each of 2 metrics, got 1"),
+        (lambda: fresh.preset("lightgbm", mode=both, stopping_rounds=3, min_delta="12"), TypeError, "LightGBM: min_delta must be a real number, got '12'"),
+        (lambda: fresh().step({}), ValueError, "EarlyStopping.step: value must hold a metric, got {}"),
+        (lambda: fresh().step({3: 1.0}), TypeError, f"EarlyStopping.step: names of metrics must be {NAMES}, got 3"),
+        (lambda: fresh().step(half), TypeError, "EarlyStopping.step: value must be a real number, got array([0.5])"),
+        (lambda: fresh().step(1j), TypeError, "EarlyStopping.step: value must be a real number, got 1j"),
+        (lambda: fresh().step(np.ma.masked), TypeError, "EarlyStopping.step: value must be a real number, got masked"),
+        (lambda: fresh().step(1.0, train=half), TypeError, "EarlyStopping.step: train must be a real number, got array([0.5])"),
+        (lambda: fresh().step(1.0, params="ab"), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got str"),
+        (lambda: fresh().step(1.0, params=3), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got int"),
+        (lambda: fresh().step(1.0, params={"w": w}.items()), TypeError, "EarlyStopping.step: params[0] must be a NumPy array, got tuple (dict() takes pairs of name and array)"),
+        (lambda: fresh().step(1.0, params={"l": {"w": w}}), TypeError, "EarlyStopping.step: params['l'] must be a NumPy array, got dict"),
+        (lambda: stopping_time(GL(), [1.0], mode=3), ValueError, "stopping_time: mode must be 'min' or 'max', got 3"),
+        (lambda: stopping_time(GL(), {}), ValueError, "stopping_time: losses must hold a curve, got {}"),
+        (lambda: stopping_time(GL(), {3: [1.0]}), TypeError, f"stopping_time: names of metrics must be {NAMES}, got 3"),
+        (lambda: stopping_time(GL(), {"a": [1.0], "b": [1.0]}), ValueError, "stopping_time: monitor must be one of ['a', 'b'], got None"),
+        (lambda: stopping_time(fresh(mode={"a": "min"}), {"b": [1.0]}), ValueError, "stopping_time: mode must be given for 'b', got {'a': 'min'}"),
+        (lambda: stopping_time(GL(), masked), TypeError, "stopping_time: losses of 'value' must be without a mask, got MaskedArray"),
+        (lambda: stopping_time(GL(), [1.0, 2.0], train=masked), TypeError, "stopping_time: train must be without a mask, got MaskedArray"),
+        (lambda: stopping_time(GL(), [1j]), TypeError, "stopping_time: losses of 'value' must be a real number or an array"),
+    ]:  # fmt: skip
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value).startswith(text)
+    plotted = EarlyStopping()
+    plotted.step(1.0)
+    with pytest.raises(TypeError, match=r"^EarlyStopping.plot: ax must be a matplotlib Axes, got int$"):
+        plotted.plot(3)
+    rule = EarlyStopping.preset("lightgbm", mode=both, stopping_rounds=3, min_delta=deltas).criterion
+    assert rule == any_of(*(presets.LightGBM(3, delta).on(name) for name, delta in zip("ab", (0.25, 0.5), strict=True)))
+
+
+def test_parameters_of_an_iterator() -> None:
+    """As the optimizers take them: arrays one after the other, which are kept to be restored."""
+    layers, stopper = [np.zeros(2), np.zeros(3)], EarlyStopping()
+    for i in range(2):
+        for w in layers:
+            w[:] = i
+        stopper.step(float(i), params=(w for w in layers))
+    stopper.restore()
+    assert all((w == 0).all() for w in layers)
+    for w in layers:
+        w[:] = 1
+    stopper.restore(dict(enumerate(layers)).values())
+    assert all((w == 0).all() for w in layers)
+
+
+class Tensor:
+    """One of torch or jax, as far as a number is concerned."""
+
+    def __init__(self, value: float, ndim: int = 0, dtype: str = "float32") -> None:
+        self.value, self.ndim, self.dtype = value, ndim, f"torch.{dtype}"
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def test_numbers_of_other_libraries() -> None:
+    """By the rule of NumPy's: of rank 0, and neither bool nor complex."""
+    stopper = EarlyStopping()
+    stopper.step(Tensor(0.5))
+    stopper.step(Tensor(2.0, dtype="int64"))
+    assert stopper.history["value"] == [0.5, 2]
+    for bad in (Tensor(0.5, 1), Tensor(1.0, dtype="bool"), Tensor(0.5, dtype="complex64")):
+        with pytest.raises(TypeError, match=r"^EarlyStopping.step: value must be a real number, got <"):
+            stopper.step(bad)
+
+
 def test_errors_of_steps_change_nothing() -> None:
     w = [np.zeros(3), np.zeros((2, 2), np.float32)]
     modes = {"loss": "min", "accuracy": "max"}
@@ -1049,7 +1147,7 @@ def test_errors_of_steps_change_nothing() -> None:
             step + "params[0] must have shape (3,) and dtype float64 as before",
         ),
         (good, {"params": [[1.0], w[1]]}, TypeError, step + "params[0] must be a NumPy array, got list"),
-        (good, {"params": 3}, TypeError, step + "params must be arrays, a sequence or mapping of them, got int"),
+        (good, {"params": 3}, TypeError, step + "params must be arrays, a list or dict of them, got int"),
         (good, {"params": [np.array([None]), w[1]]}, TypeError, step + "params[0] must hold numbers, got dtype object"),
         (
             good,
@@ -1075,7 +1173,11 @@ def test_errors_of_steps_change_nothing() -> None:
         (EarlyStopping(), {"a": 1.0, "b": 2.0}, "monitor must be one of ['a', 'b'], got None"),
         (EarlyStopping(monitor="c"), {"a": 1.0}, "monitor must be one of ['a'], got 'c'"),
         (EarlyStopping(mode={"a": "min"}), {"b": 1.0}, "mode must be given for 'b', got {'a': 'min'}"),
-        (EarlyStopping(), {"train": 1.0}, "names of metrics must be strings other than 'train', 'seconds', 'smoothed'"),
+        (
+            EarlyStopping(),
+            {"train": 1.0},
+            "names of metrics must be a string other than 'train', 'seconds', 'smoothed'",
+        ),
     ]:
         with pytest.raises(ValueError, match=r"^EarlyStopping.step: ") as caught:
             fresh.step(value)

@@ -27,6 +27,7 @@ from regkern import _checks as check
 from regkern.stopping import fields
 
 State = Any
+RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no metrics
 
 
 class Reason(enum.Enum):
@@ -67,6 +68,13 @@ class Observation(NamedTuple):
     def value(self) -> float:
         """The monitored value with its own sign."""
         return self.sign * self.loss
+
+
+def require_metric(head: str, name: Any) -> None:
+    """What a metric may be called."""
+    if not isinstance(name, str) or name in RESERVED:
+        kind = ValueError if isinstance(name, str) else TypeError
+        raise kind(f"{head} must be a string other than {', '.join(map(repr, RESERVED))}, got {name!r}")
 
 
 def described(value: Any) -> str:
@@ -131,6 +139,11 @@ class Criterion(ABC):
     def _flag(self, name: str) -> None:
         self._keep(name, check.flag(self._head(name), getattr(self, name)))
 
+    def _rule(self, name: str) -> None:
+        given = getattr(self, name)
+        if not isinstance(given, Criterion):
+            raise TypeError(f"{self._head(name)} must be a Criterion, got {type(given).__name__}")
+
     def _head(self, name: str) -> str:
         return f"{type(self).__name__}: {name}"
 
@@ -139,9 +152,9 @@ class Criterion(ABC):
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         given = getattr(self, name)
-        if given not in choices:
+        if not isinstance(given, str) or given not in choices:
             listed = " or ".join(map(repr, choices))
-            raise ValueError(f"{type(self).__name__}: {name} must be {listed}, got {given!r}")
+            raise ValueError(f"{self._head(name)} must be {listed}, got {given!r}")
 
 
 # --- waiting for an improvement --------------------------------------------------------------------------------------
@@ -497,6 +510,7 @@ class Warmup(Criterion):
 
     def __post_init__(self) -> None:
         self._integer("steps", 0)
+        self._rule("criterion")
 
     def start(self) -> State:
         return 0, self.criterion.start()
@@ -522,6 +536,10 @@ class On(Criterion):
 
     metric: str
     criterion: Criterion
+
+    def __post_init__(self) -> None:
+        require_metric(self._head("metric"), self.metric)
+        self._rule("criterion")
 
     def start(self) -> State:
         return self.criterion.start()

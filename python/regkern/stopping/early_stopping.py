@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from regkern import _checks as check
 from regkern._core import commit
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
+    RESERVED,
     Criterion,
     Divergence,
     NotFinite,
@@ -28,6 +29,7 @@ from regkern.stopping.criteria import (
     Warmup,
     any_of,
     described,
+    require_metric,
 )
 from regkern.stopping.presets import preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
@@ -36,8 +38,7 @@ from regkern.stopping.snapshot import Parameters, Snapshot
 from regkern.stopping.snapshot import resumed as resumed_snapshot
 
 Array = NDArray[Any]
-Params = Array | Sequence[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
-RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no metrics
+Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
 DEFAULT_PATIENCE = 10
 
 
@@ -162,7 +163,9 @@ class EarlyStopping:
             raise TypeError(f"EarlyStopping: criterion must be a Criterion, got {kind} (patience is a keyword)")
         if patience is None and all(rule is None for rule in (criterion, target, divergence, time_limit)):
             patience = DEFAULT_PATIENCE
-        if patience is None and (min_delta != 0 or min_delta_mode != "abs" or baseline is not None):
+        delta = check.real("EarlyStopping: min_delta", min_delta) != 0
+        plain = isinstance(min_delta_mode, str) and min_delta_mode == "abs"
+        if patience is None and (delta or not plain or baseline is not None):
             raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
         rules: list[Criterion] = []
         if target is not None:
@@ -180,11 +183,11 @@ class EarlyStopping:
         if time_limit is not None:
             rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
-        self.mode = dict(mode) if isinstance(mode, Mapping) else mode
-        for name, one in self.mode.items() if isinstance(self.mode, dict) else [("", self.mode)]:
-            if one not in ("min", "max"):
-                whose = f"mode of {name!r}" if name else "mode"
-                raise ValueError(f"EarlyStopping: {whose} must be 'min' or 'max', got {one!r}")
+        self.mode = _checked_mode("EarlyStopping", mode)
+        if monitor is not None:
+            require_metric("EarlyStopping: monitor", monitor)
+            if isinstance(self.mode, dict) and monitor not in self.mode:
+                raise ValueError(f"EarlyStopping: monitor must be one of {list(self.mode)}, got {monitor!r}")
         self.monitor = monitor
         self.smoothing = checked_smoothing(smoothing)
         self.__dict__.update(self._beginning(Snapshot()))
@@ -217,6 +220,7 @@ class EarlyStopping:
         """
         if mode is None:
             mode = "max" if convention == "ignite" else "min"
+        mode = _checked_mode("EarlyStopping.preset", mode)
         return cls(preset_rule(convention, mode, options), mode=mode, monitor=monitor, check_finite=False)
 
     def reset(self) -> None:
@@ -255,8 +259,9 @@ class EarlyStopping:
             The validation metric, or several by name, the same at every step.
         train : float, optional
             The training loss: for the criteria that need it, the history and the plot.
-        params : ndarray, sequence or mapping of ndarray, or optimizer of regkern.optim, optional
-            What is being trained; copied if this step is the best so far. At every step or at none.
+        params : ndarray, iterable or mapping of ndarray, or optimizer of regkern.optim, optional
+            What is being trained; copied if this step is the best so far. At every step or at none. Arrays of a mapping,
+            and of an optimizer that has names, are matched by name, others by position.
 
         Returns
         -------
@@ -268,14 +273,16 @@ class EarlyStopping:
         TypeError, ValueError
             If an argument does not fit, or a criterion refuses the value; nothing has changed then.
         """
-        return self._step(value, train, params, time.monotonic() - self._begin)
+        return self._step("EarlyStopping.step", value, train, params, time.monotonic() - self._begin)
 
-    def _step(self, value: Any, train: Any, params: Params | None, seconds: float) -> bool:
-        metrics = self._metrics(value)
-        signs = self._signs or {name: self._sign(name) for name in metrics}
-        monitor = self._monitored(metrics)
-        train = None if train is None else _number("train", train)
-        given = self._given(params)
+    def _step(self, where: str, value: Any, train: Any, params: Params | None, seconds: float) -> bool:
+        metrics = self._metrics(where, value)
+        signs = self._signs or {name: self._sign(where, name) for name in metrics}
+        monitor = self._monitored(where, metrics)
+        train = None if train is None else check.real(f"{where}: train", train)
+        if params is not None and isinstance(params, Iterator):
+            params = list(params)
+        given = self._given(where, params)
         means, smoothed = self._smoothed(metrics)
         losses = {name: (signs[name] * number, signs[name]) for name, number in smoothed.items()}
         loss, sign = losses[monitor]
@@ -374,11 +381,13 @@ class EarlyStopping:
         """
         if self.steps == 0:
             raise ValueError("EarlyStopping.plot: a step must have been made, got none")
+        if ax is not None and not (hasattr(ax, "plot") and hasattr(ax, "axvline")):
+            raise TypeError(f"EarlyStopping.plot: ax must be a matplotlib Axes, got {type(ax).__name__}")
         if ax is None:
             from matplotlib import pyplot as plt  # noqa: PLC0415 only a plot needs it
 
             _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-        name = self._monitored(self._signs)
+        name = self._monitored("EarlyStopping.plot", self._signs)
         ax.plot(self.history[name], color="C0", alpha=0.35 if self.smoothing else 1, label=name)
         if self.smoothing:
             ax.plot(self.history["smoothed"], color="C0", label=f"{name}, smoothed")
@@ -458,8 +467,8 @@ class EarlyStopping:
         same_criterion = self._resumed_settings(where, state["settings"])
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
-        signs = {name: self._sign(name) for name in history if name not in RESERVED}
-        monitor = self._monitored(signs) if steps else None
+        signs = {name: self._sign(where, name) for name in history if name not in RESERVED}
+        monitor = self._monitored(where, signs) if steps else None
         sign = 1.0 if monitor is None else signs[monitor]
         if missing := self.criterion.watched(steps) - signs.keys():
             raise ValueError(f"{where}: history must hold the metrics of the criterion, got none of {min(missing)!r}")
@@ -632,15 +641,17 @@ class EarlyStopping:
 
     # --- reading the arguments ---------------------------------------------------------------------------------------
 
-    def _metrics(self, value: Any) -> dict[str, float]:
+    def _metrics(self, where: str, value: Any) -> dict[str, float]:
         """Every metric by name, as a float."""
         if isinstance(value, Mapping):
-            metrics = {name: _number(f"value[{name!r}]", number) for name, number in value.items()}
+            metrics = {name: check.real(f"{where}: value[{name!r}]", number) for name, number in value.items()}
+            if not metrics:
+                raise ValueError(f"{where}: value must hold a metric, got {value}")
         else:
-            metrics = {self._name: value if type(value) is float else _number("value", value)}
+            metrics = {self._name: check.real(f"{where}: value", value)}
         if self._signs and metrics.keys() != self._signs.keys():
             given = f"{list(self._signs)} as at the first step, got {list(metrics)}"
-            raise ValueError(f"EarlyStopping.step: metrics must be {given}")
+            raise ValueError(f"{where}: metrics must be {given}")
         return metrics
 
     @property
@@ -650,29 +661,27 @@ class EarlyStopping:
             return next(iter(self.mode))
         return self.monitor or "value"
 
-    def _sign(self, name: str) -> float:
+    def _sign(self, where: str, name: str) -> float:
         """-1 for a metric of which more is better."""
-        if name in RESERVED or not isinstance(name, str):
-            rule = f"names of metrics must be strings other than {', '.join(map(repr, RESERVED))}"
-            raise ValueError(f"EarlyStopping.step: {rule}, got {name!r}")
+        require_metric(f"{where}: names of metrics", name)
         if isinstance(self.mode, str):
             return -1.0 if self.mode == "max" else 1.0
         if name not in self.mode:
-            raise ValueError(f"EarlyStopping.step: mode must be given for {name!r}, got {self.mode}")
+            raise ValueError(f"{where}: mode must be given for {name!r}, got {self.mode}")
         return -1.0 if self.mode[name] == "max" else 1.0
 
-    def _monitored(self, metrics: Mapping[str, float]) -> str:
+    def _monitored(self, where: str, metrics: Mapping[str, float]) -> str:
         if self.monitor is None and len(metrics) == 1:
             return next(iter(metrics))
         if self.monitor is not None and self.monitor in metrics:
             return self.monitor
-        raise ValueError(f"EarlyStopping.step: monitor must be one of {list(metrics)}, got {self.monitor!r}")
+        raise ValueError(f"{where}: monitor must be one of {list(metrics)}, got {self.monitor!r}")
 
-    def _given(self, params: Params | None) -> Parameters | None:
+    def _given(self, where: str, params: Params | None) -> Parameters | None:
         if self._with_params not in (None, params is not None):
             got = "none" if params is None else "some"
-            raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {got}")
-        return None if params is None else self._snapshot.fitting("EarlyStopping.step", params)
+            raise ValueError(f"{where}: params must be given at every step or at none, got {got}")
+        return None if params is None else self._snapshot.fitting(where, params)
 
     def _smoothed(self, metrics: dict[str, float]) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
         if self.smoothing is None:
@@ -695,8 +704,18 @@ class EarlyStopping:
         return history, [(history[name], number) for name, number in row.items()]
 
 
-def _number(name: str, value: Any) -> float:
-    return check.real(f"EarlyStopping.step: {name}", value)
+def _checked_mode(function: str, mode: Any) -> str | dict[str, str]:
+    """Whether less or more is better: a word, or one for each metric."""
+    words = mode if isinstance(mode, Mapping) else {None: mode}
+    if not words:
+        raise ValueError(f"{function}: mode must be of one metric or more, got {mode}")
+    for name, word in words.items():
+        if name is not None:
+            require_metric(f"{function}: names of mode", name)
+        if not isinstance(word, str) or word not in ("min", "max"):
+            whose = "mode" if name is None else f"mode of {name!r}"
+            raise ValueError(f"{function}: {whose} must be 'min' or 'max', got {word!r}")
+    return dict(mode) if isinstance(mode, Mapping) else mode
 
 
 def stopping_time(
@@ -750,12 +769,17 @@ def stopping_time(
             raise ValueError(f"stopping_time: mode must be left to the stopper, got {mode!r}")
         stopper = criterion._fresh()
     elif isinstance(criterion, Criterion):
-        stopper = EarlyStopping(criterion, mode="min" if mode is None else mode, check_finite=False)
+        mode = "min" if mode is None else mode
+        stopper = EarlyStopping(criterion, mode=_checked_mode("stopping_time", mode), check_finite=False)
     else:
         raise TypeError(
             f"stopping_time: criterion must be a Criterion or EarlyStopping, got {type(criterion).__name__}"
         )
     curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
+    if not curves:
+        raise ValueError(f"stopping_time: losses must hold a curve, got {curves}")
+    for name in curves:
+        require_metric("stopping_time: names of metrics", name)
     columns = {name: _curve(f"losses of {name!r}", curve) for name, curve in curves.items()}
     trains = None if train is None else _curve("train", train)
     times = None if seconds is None else _curve("seconds", seconds)
@@ -764,7 +788,9 @@ def stopping_time(
         raise ValueError(f"stopping_time: curves must be of one length, got {sorted(lengths)}")
     for t in range(lengths.pop()):
         value = {name: column[t] for name, column in columns.items()}
-        if stopper._step(value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]):
+        if stopper._step(
+            "stopping_time", value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]
+        ):
             return t
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,10 @@ from regkern.stopping import fields
 Array = NDArray[Any]
 Keys = tuple[Any, ...] | None
 ALIGNMENT = 64  # bytes, a cache line
+HINTS = {
+    "Tensor": " (tensor.detach().numpy() shares a CPU tensor's memory)",
+    "tuple": " (dict() takes pairs of name and array)",
+}
 
 
 class Parameters(NamedTuple):
@@ -153,7 +157,7 @@ def _ordered(where: str, given: Parameters, keys: tuple[Any, ...]) -> Parameters
 
 
 def _read(where: str, params: Any) -> Parameters:
-    """The arrays of an array, a sequence, a mapping, or an optimizer of ``regkern.optim``."""
+    """The arrays of an array, an iterable, a mapping, or an optimizer of ``regkern.optim``."""
     keys: Keys = None
     arrays: list[Any]
     if isinstance(params, np.ndarray):
@@ -165,10 +169,10 @@ def _read(where: str, params: Any) -> Parameters:
         keys = None if keys == positions else keys
     elif isinstance(params, Mapping):
         keys, arrays = tuple(params), list(params.values())
-    elif isinstance(params, Sequence) and not isinstance(params, str | bytes):
+    elif isinstance(params, Iterable) and not isinstance(params, str | bytes):
         arrays = list(params)
     else:
-        raise TypeError(f"{where}: params must be arrays, a sequence or mapping of them, got {type(params).__name__}")
+        raise TypeError(f"{where}: params must be arrays, a list or dict of them, got {type(params).__name__}")
     given = Parameters(arrays, keys, isinstance(params, np.ndarray))
     _require_arrays(f"{where}: params", _labels(given), arrays)
     return given
@@ -179,10 +183,7 @@ def _require_arrays(name: str, labels: Sequence[Any], arrays: Sequence[Any]) -> 
         which = f"{name}[{label!r}]"
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
-            raise TypeError(
-                f"{which} must be a NumPy array, got {kind}"
-                + (" (tensor.detach().numpy() shares a CPU tensor's memory)" if kind == "Tensor" else "")
-            )
+            raise TypeError(f"{which} must be a NumPy array, got {kind}{HINTS.get(kind, '')}")
         if isinstance(array, np.ma.MaskedArray):  # whose mask would be lost
             raise TypeError(f"{which} must be an array without a mask, got {type(array).__name__}")
         dtype = array.dtype
