@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise, product
 from pathlib import Path
@@ -1022,6 +1022,10 @@ def test_errors_of_rules() -> None:
 NAMES = "a string other than 'train', 'seconds', 'smoothed'"
 
 
+class Parameter:
+    """As torch's."""
+
+
 def test_every_argument_is_named() -> None:
     """One clear error, of arrays too, with the function that was called."""
     w, words, half = np.ones(2), np.array(["min", "max"]), np.array([0.5])
@@ -1060,6 +1064,7 @@ def test_every_argument_is_named() -> None:
         (lambda: fresh().step(1.0, params="ab"), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got str"),
         (lambda: fresh().step(1.0, params=3), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got int"),
         (lambda: fresh().step(1.0, params={"w": w}.items()), TypeError, "EarlyStopping.step: params[0] must be a NumPy array, got tuple (dict() takes pairs of name and array)"),
+        (lambda: fresh().step(1.0, params=[Parameter()]), TypeError, "EarlyStopping.step: params[0] must be a NumPy array, got Parameter (tensor.detach().numpy() shares"),
         (lambda: fresh().step(1.0, params={"l": {"w": w}}), TypeError, "EarlyStopping.step: params['l'] must be a NumPy array, got dict"),
         (lambda: stopping_time(GL(), [1.0], mode=3), ValueError, "stopping_time: mode must be 'min' or 'max', got 3"),
         (lambda: stopping_time(GL(), {}), ValueError, "stopping_time: losses must hold a curve, got {}"),
@@ -1094,6 +1099,39 @@ def test_parameters_of_an_iterator() -> None:
         w[:] = 1
     stopper.restore(dict(enumerate(layers)).values())
     assert all((w == 0).all() for w in layers)
+
+
+class Views(Mapping[str, np.ndarray]):
+    """Parts of one array, as new views at every access."""
+
+    def __init__(self, flat: np.ndarray) -> None:
+        self.flat = flat
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.flat[: int(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("2", "0"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_arrays_that_are_made_anew_cannot_be_restored(tmp_path: Path) -> None:
+    """A file's are, at every access: what is written into them is lost. Views are not."""
+    np.savez(tmp_path / "w.npz", w=np.zeros(2), nothing=np.zeros(0))
+    kept, lost = EarlyStopping(), "params must give one array at every access, got NpzFile"
+    with np.load(tmp_path / "w.npz") as file:
+        with pytest.raises(TypeError, match=f"^EarlyStopping.step: {lost}"):
+            kept.step(1.0, params=file)
+        kept.step(1.0, params={"w": np.ones(2), "nothing": np.zeros(0)})
+        with pytest.raises(TypeError, match=f"^EarlyStopping.restore: {lost}"):
+            kept.restore(file)
+    views, stopper = Views(np.arange(3.0)), EarlyStopping()
+    stopper.step(1.0, params=views)
+    views.flat[:] = 9
+    stopper.restore()
+    assert views.flat.tolist() == [0, 1, 9]
 
 
 class Tensor:

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 Keys = tuple[Any, ...] | None
 ALIGNMENT = 64  # bytes, a cache line
 HINTS = {
-    "Tensor": " (tensor.detach().numpy() shares a CPU tensor's memory)",
+    **dict.fromkeys(("Tensor", "Parameter"), " (tensor.detach().numpy() shares a CPU tensor's memory)"),
     "tuple": " (dict() takes pairs of name and array)",
 }
 
@@ -175,6 +175,11 @@ def _read(where: str, params: Any) -> Parameters:
         raise TypeError(f"{where}: params must be arrays, a list or dict of them, got {type(params).__name__}")
     given = Parameters(arrays, keys, isinstance(params, np.ndarray))
     _require_arrays(f"{where}: params", _labels(given), arrays)
+    if isinstance(params, Mapping):
+        for key, array in zip(params, arrays, strict=True):
+            again = params[key]
+            if again is not array and array.size and not np.may_share_memory(again, array):  # it would be lost on them
+                raise TypeError(f"{where}: params must give one array at every access, got {type(params).__name__}")
     return given
 
 
