@@ -1036,6 +1036,7 @@ def test_every_argument_is_named() -> None:
         (lambda: fresh(mode={"": "up"}), ValueError, "EarlyStopping: mode of '' must be 'min' or 'max', got 'up'"),
         (lambda: fresh(mode={"a": words}), ValueError, "EarlyStopping: mode of 'a' must be 'min' or 'max', got array("),
         (lambda: fresh(mode={}), ValueError, "EarlyStopping: mode must be of one metric or more, got {}"),
+        (lambda: fresh(mode={None: "min"}), TypeError, f"EarlyStopping: names of mode must be {NAMES}, got None"),
         (lambda: fresh(mode={1: "min"}), TypeError, f"EarlyStopping: names of mode must be {NAMES}, got 1"),
         (lambda: fresh(mode={"train": "min"}), ValueError, f"EarlyStopping: names of mode must be {NAMES}, got 'train'"),
         (lambda: fresh(monitor=3), TypeError, f"EarlyStopping: monitor must be {NAMES}, got 3"),
@@ -1143,6 +1144,9 @@ class Tensor:
     def __float__(self) -> float:
         return self.value
 
+    def __index__(self) -> int:
+        return int(self.value)
+
 
 def test_numbers_of_other_libraries() -> None:
     """By the rule of NumPy's: of rank 0, and neither bool nor complex."""
@@ -1153,6 +1157,10 @@ def test_numbers_of_other_libraries() -> None:
     for bad in (Tensor(0.5, 1), Tensor(1.0, dtype="bool"), Tensor(0.5, dtype="complex64")):
         with pytest.raises(TypeError, match=r"^EarlyStopping.step: value must be a real number, got <"):
             stopper.step(bad)
+    assert MaxSteps(Tensor(3.0, dtype="int64")) == MaxSteps(3)
+    for bad in (Tensor(3.0, 1, "int64"), Tensor(1.0, dtype="bool"), np.ma.array(3, mask=True)):
+        with pytest.raises(TypeError, match=r"^MaxSteps: steps must be an int, got "):
+            MaxSteps(bad)
 
 
 def test_errors_of_steps_change_nothing() -> None:

@@ -280,7 +280,7 @@ class EarlyStopping:
         signs = self._signs or {name: self._sign(where, name) for name in metrics}
         monitor = self._monitored(where, metrics)
         train = None if train is None else check.real(f"{where}: train", train)
-        if params is not None and isinstance(params, Iterator):
+        if isinstance(params, Iterator):
             params = list(params)
         given = self._given(where, params)
         means, smoothed = self._smoothed(metrics)
@@ -540,8 +540,7 @@ class EarlyStopping:
         for name in ("mode", "monitor", "smoothing"):
             if mine[name] != theirs[name]:
                 raise ValueError(f"{where}: {name} must be that of this stopper, {mine[name]!r}, got {theirs[name]!r}")
-        same: bool = fields.text(f"{where}: criterion of settings", theirs["criterion"]) == mine["criterion"]
-        return same
+        return bool(fields.text(f"{where}: criterion of settings", theirs["criterion"]) == mine["criterion"])
 
     def _resumed_stop(self, where: str, stopped: Any, steps: int) -> tuple[Stop | None, int | None]:
         """Why a run was stopped, and at which step."""
@@ -706,16 +705,19 @@ class EarlyStopping:
 
 def _checked_mode(function: str, mode: Any) -> str | dict[str, str]:
     """Whether less or more is better: a word, or one for each metric."""
-    words = mode if isinstance(mode, Mapping) else {None: mode}
-    if not words:
+    if not isinstance(mode, Mapping):
+        return _word(f"{function}: mode", mode)
+    if not mode:
         raise ValueError(f"{function}: mode must be of one metric or more, got {mode}")
-    for name, word in words.items():
-        if name is not None:
-            require_metric(f"{function}: names of mode", name)
-        if not isinstance(word, str) or word not in ("min", "max"):
-            whose = "mode" if name is None else f"mode of {name!r}"
-            raise ValueError(f"{function}: {whose} must be 'min' or 'max', got {word!r}")
-    return dict(mode) if isinstance(mode, Mapping) else mode
+    for name in mode:
+        require_metric(f"{function}: names of mode", name)
+    return {name: _word(f"{function}: mode of {name!r}", word) for name, word in mode.items()}
+
+
+def _word(head: str, word: Any) -> str:
+    if not isinstance(word, str) or word not in ("min", "max"):
+        raise ValueError(f"{head} must be 'min' or 'max', got {word!r}")
+    return word
 
 
 def stopping_time(
