@@ -940,6 +940,30 @@ def test_a_criterion_of_ones_own() -> None:
     assert (stopper.reason, stopper.message) == (Reason.OTHER, "odd")
 
 
+@pytest.mark.parametrize("answer", [None, True, (None, True), (None, (Reason.OTHER, "enough")), (None,), [None, None]])
+def test_a_criterion_that_answers_otherwise(answer: Any) -> None:
+    """It is named, wherever it stands among others, and nothing has changed."""
+
+    class Wrong(Criterion):
+        def start(self) -> None:
+            return None
+
+        def update(self, state: None, observation: Observation) -> Any:
+            return answer
+
+    text = re.escape(f"Wrong: update must return a state, and a Stop or None, got {answer!r}")
+    history = EarlyStopping()
+    history.step(1.0)
+    for rule in (Wrong(), GL() | Wrong(), GL() & Wrong(), Warmup(0, Wrong()), Wrong().on("value")):
+        stopper = EarlyStopping(rule, check_finite=False)
+        before = facts(stopper)
+        with pytest.raises(TypeError, match=f"^{text}$"):
+            stopper.step(1.0)
+        with pytest.raises(ValueError, match=f"criterion must suit the history, at step 0 got {text}$"):
+            stopper.load_state_dict(history.state_dict())
+        assert facts(stopper) == before
+
+
 # --- smoothing -------------------------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,15 @@ class Criterion(ABC):
             raise ValueError(f"{self._head(name)} must be {listed}, got {given!r}")
 
 
+def asked(criterion: Criterion, state: State, observation: Observation) -> tuple[State, Stop | None]:
+    """What ``criterion.update`` returns, checked: it may be a rule of your own."""
+    answer: Any = criterion.update(state, observation)
+    if type(answer) is not tuple or len(answer) != 2 or not isinstance(answer[1], Stop | None):
+        kind = type(criterion).__name__
+        raise TypeError(f"{kind}: update must return a state, and a Stop or None, got {answer!r}")
+    return answer
+
+
 # --- waiting for an improvement --------------------------------------------------------------------------------------
 
 
@@ -526,7 +535,7 @@ class Warmup(Criterion):
         seen, inner = state
         if seen < self.steps:
             return (seen + 1, inner), None
-        inner, stop = self.criterion.update(inner, observation)
+        inner, stop = asked(self.criterion, inner, observation)
         return (seen, inner), stop
 
 
@@ -555,7 +564,7 @@ class On(Criterion):
             names = ", ".join(map(repr, observation.metrics)) or "one without a name"
             raise ValueError(f"{described(self)}: metric must be among those of the step, got {names}")
         loss, sign = observation.metrics[self.metric]
-        state, stop = self.criterion.update(state, observation._replace(loss=loss, sign=sign))
+        state, stop = asked(self.criterion, state, observation._replace(loss=loss, sign=sign))
         return state, None if stop is None else Stop(stop.reason, f"{self.metric}: {stop.message}")
 
     def __repr__(self) -> str:
@@ -578,7 +587,7 @@ class _Combined(Criterion):
 
     def _update_each(self, state: State, observation: Observation) -> tuple[State, list[Stop | None]]:
         """All of them see every step, whoever has answered already."""
-        pairs = [c.update(s, observation) for c, s in zip(self.criteria, state, strict=True)]
+        pairs = [asked(c, s, observation) for c, s in zip(self.criteria, state, strict=True)]
         return tuple(s for s, _ in pairs), [stop for _, stop in pairs]
 
 

@@ -28,6 +28,7 @@ from regkern.stopping.criteria import (
     TimeLimit,
     Warmup,
     any_of,
+    asked,
     described,
     require_metric,
 )
@@ -289,7 +290,7 @@ class EarlyStopping:
         state, stop = self._state, self._stop
         if stop is None:
             observation = Observation(self.steps, loss, sign, train, seconds, losses)
-            state, stop = self.criterion.update(state, observation)
+            state, stop = asked(self.criterion, state, observation)
         # Everything has been checked. What is other after the step is written in one: no interrupt comes between.
         history, row = self._row(metrics, train, seconds, smoothed[monitor])
         after = {
@@ -570,7 +571,7 @@ class EarlyStopping:
                 step, *losses[str(monitor)], None if math.isnan(train) else train, seconds, losses
             )
             try:
-                state, stop = self.criterion.update(state, observation)
+                state, stop = asked(self.criterion, state, observation)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{where}: criterion must suit the history, at step {step} got {error}") from error
             if stop is not None:

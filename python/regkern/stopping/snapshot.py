@@ -61,10 +61,11 @@ class Snapshot:
 
     def of(self, given: Parameters) -> Snapshot:
         """Where to copy what is ``fitting``: beside this copy, which takes its turn after the next."""
-        memory = self.spare if _alike(given.arrays, self.spare) else _memory(given.arrays)
         if self.taken:
-            return replace(self, arrays=memory, spare=self.arrays)
-        return Snapshot(memory, given.keys, given.single, True, self.arrays)
+            return replace(self, arrays=self.spare or _memory(given.arrays), spare=self.arrays)
+        if [(a.shape, a.dtype) for a in given.arrays] == [(a.shape, a.dtype) for a in self.arrays]:  # of before a reset
+            return replace(self, keys=given.keys, single=given.single, taken=True)
+        return Snapshot(_memory(given.arrays), given.keys, given.single, True)
 
     def restore(self, where: str, params: Any) -> None:
         """Write the copy into ``params``; where one of them does not fit, into none."""
@@ -126,10 +127,6 @@ def _resumed_keys(name: str, keys: Any, count: int) -> tuple[Any, ...]:
     return mine
 
 
-def _alike(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
-    return [(a.shape, a.dtype) for a in arrays] == [(a.shape, a.dtype) for a in others]
-
-
 def _memory(arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Arrays like these, in one piece of memory."""
     ends = np.cumsum([0, *(-(-a.nbytes // ALIGNMENT) * ALIGNMENT for a in arrays)])
@@ -185,14 +182,18 @@ def _read(where: str, params: Any) -> Parameters:
 
 def _require_arrays(name: str, labels: Sequence[Any], arrays: Sequence[Any]) -> None:
     for label, array in zip(labels, arrays, strict=True):
-        which = f"{name}[{label!r}]"
-        if not isinstance(array, np.ndarray):
-            kind = type(array).__name__
-            raise TypeError(f"{which} must be a NumPy array, got {kind}{HINTS.get(kind, '')}")
-        if isinstance(array, np.ma.MaskedArray):  # whose mask would be lost
-            raise TypeError(f"{which} must be an array without a mask, got {type(array).__name__}")
-        dtype = array.dtype
-        if dtype.hasobject or not (dtype.kind in "biufc" or dtype.isbuiltin == 2):  # 2: such as bfloat16 of ml_dtypes
-            raise TypeError(f"{which} must hold numbers, got dtype {dtype}")
-        if not dtype.isnative:
-            raise TypeError(f"{which} must have the byte order of the machine, got dtype {dtype}")
+        if rule := _broken_rule(array):
+            raise TypeError(f"{name}[{label!r}] must {rule}")
+
+
+def _broken_rule(array: Any) -> str | None:
+    """Why something cannot be kept, and what it is."""
+    kind = type(array).__name__
+    if not isinstance(array, np.ndarray):
+        return f"be a NumPy array, got {kind}{HINTS.get(kind, '')}"
+    if isinstance(array, np.ma.MaskedArray):  # whose mask would be lost
+        return f"be an array without a mask, got {kind}"
+    dtype = array.dtype
+    if dtype.hasobject or not (dtype.kind in "biufc" or dtype.isbuiltin == 2):  # 2: such as bfloat16 of ml_dtypes
+        return f"hold numbers, got dtype {dtype}"
+    return None if dtype.isnative else f"have the byte order of the machine, got dtype {dtype}"
