@@ -4,9 +4,9 @@ A check is told the head of its message, ``"function: argument"``, and the value
 ``function: argument must rule, got value``: a TypeError of another kind, a ValueError of another range. Numbers that go to
 a kernel are read by cpp/bindings/arrays.cc, by the same rules:
 
-- a real number is what float() takes without reading text: numbers of Python and NumPy, arrays of rank 0, a Fraction, and
-  what has ``__float__``; no bool, nothing complex;
-- an int is what has ``__index__``, an array of rank 0 too; no bool, and no float that happens to be whole;
+- a real number is what float() takes without reading text: numbers of Python and NumPy, arrays and tensors of rank 0, a
+  Fraction, and what has ``__float__``; no bool, nothing complex, nothing masked;
+- an int is what has ``__index__``, arrays and tensors of rank 0 too; no bool, and no float that happens to be whole;
 - a flag is True or False, Python's or NumPy's; no number.
 """
 
@@ -50,8 +50,17 @@ def is_real(value: Any) -> bool:
     """Whether a value is one real number, as far as its kind says."""
     if isinstance(value, bool | complex) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         return False
+    return _is_one(value)
+
+
+def _is_one(value: Any) -> bool:
+    """Whether an array or tensor is one number: of rank 0, of a real dtype, without a mask. What is neither is one."""
     dtype = getattr(value, "dtype", None)
-    return not isinstance(dtype, np.dtype) or (dtype.kind in "fiu" and value.ndim == 0)
+    if isinstance(value, np.ma.MaskedArray) or getattr(value, "ndim", 0) != 0:
+        return False
+    if isinstance(dtype, np.dtype):
+        return dtype.kind in "fiu"
+    return not any(kind in str(dtype) for kind in ("bool", "complex"))
 
 
 def finite(head: str, value: Any) -> float:
@@ -101,7 +110,7 @@ def is_integer(value: Any) -> bool:
     """Whether a value is one int."""
     if type(value) is int:
         return True
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not _is_one(value):
         return False
     try:
         operator.index(value)
@@ -171,6 +180,8 @@ def shape(function: str, value: Any, item: int = 1) -> tuple[int, ...]:
 
 def reals(head: str, value: Any) -> NDArray[np.float64]:
     """Real numbers of any shape in float64; one number has rank 0."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{head} must be without a mask, got {type(value).__name__}")
     if is_real(value):
         return np.asarray(real(head, value))
     try:

@@ -328,11 +328,11 @@ class OfAUser(Criterion):
 @pytest.mark.parametrize("rule", [*RULES, OfAUser(), OfAUser() & UP(2, 3)], ids=repr)
 def test_settings_may_be_asked_for_while_they_are_written(rule: Criterion) -> None:
     made = stopper(rule)
-    good, seen = made.state_dict()["settings"], set()
+    good, seen = repr(made.state_dict()["settings"]), set()
 
     def ask(frame: FrameType, event: str, arg: Any) -> None:  # as a signal's handler would
         sys.setprofile(None)
-        seen.add(made.state_dict()["settings"])
+        seen.add(repr(made.state_dict()["settings"]))
         sys.setprofile(ask)
 
     sys.setprofile(ask)

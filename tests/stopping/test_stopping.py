@@ -6,11 +6,15 @@ import copy
 import json
 import math
 import pickle
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -22,7 +26,7 @@ from hypothesis import strategies as st
 import regkern as rk
 from regkern import stopping
 from regkern.stopping import *
-from regkern.stopping import criteria, early_stopping, presets
+from regkern.stopping import criteria, early_stopping, presets, snapshot
 
 LOSS = st.integers(1, 40).map(lambda i: i / 16)
 CURVE = st.lists(LOSS, min_size=1, max_size=40)
@@ -307,7 +311,7 @@ def run(stopper: EarlyStopping, training: Training, losses: list[float], start: 
 def facts(stopper: EarlyStopping) -> dict[str, Any]:
     """All that is known but for the time, comparable."""
     state = stopper.state_dict()
-    del state["seconds"]
+    assert state.pop("seconds") >= 0
     state["history"].pop("seconds", None)
     arrays = state["best_params"] and state["best_params"].pop("arrays")
     return {"state": repr(state), "arrays": arrays and [(a.tobytes(), a.shape, a.dtype) for a in arrays]}
@@ -342,6 +346,126 @@ def test_resume_anywhere(
             stopper.restore(trained.params)
         for a, b in zip(through.params.values(), training.params.values(), strict=True):
             assert a.tobytes() == b.tobytes()
+
+
+@given(CRITERION, CRITERION, NOISY, st.data(), st.sampled_from([None, 0.7, 3]))
+def test_resume_with_another_criterion(
+    first: Criterion, other: Criterion, losses: list[float], data: st.DataObject, smoothing: float | None
+) -> None:
+    """It stands where it would stand if it had been there from the beginning, and so does the stop."""
+    cut = data.draw(st.integers(0, len(losses)))
+    whole, early, late = (EarlyStopping(rule, smoothing=smoothing) for rule in (other, first, other))
+    w = np.zeros(2)
+
+    def run(stopper: EarlyStopping, steps: range) -> None:
+        for i in steps:
+            w[:] = i
+            stopper.step(losses[i], train=1 + i % 3, params=w)
+
+    run(whole, range(len(losses)))
+    run(early, range(cut))
+    late.load_state_dict(early.state_dict())
+    run(late, range(cut, len(losses)))
+    assert facts(late) == facts(whole)
+
+
+def test_resume_with_more_patience() -> None:
+    """The stop of less patience is none of more; the waiting counts. The best stays what it was."""
+    losses, w = [1.0, 0.5, 0.6, 0.7, 0.8, 0.9], np.zeros(1)
+    stopper = EarlyStopping(patience=2, time_limit=1e9)
+    for w[0], loss in enumerate(losses[:4]):
+        stopped = stopper.step(loss, params=w)
+    assert stopped
+    state = json.loads(json.dumps({**stopper.state_dict(), "best_params": None}))
+    state["best_params"] = stopper.state_dict()["best_params"]
+    for options, stopped_step, answers in [
+        ({"patience": 2, "time_limit": 1e9}, 3, [True, True]),
+        ({"patience": 3}, None, [True, True]),
+        ({"patience": 4}, None, [False, True]),
+        ({"patience": 9}, None, [False, False]),
+        ({"patience": 1}, 2, [True, True]),
+        ({"patience": 9, "target": 0.55}, 1, [True, True]),
+        ({"patience": 9, "target": 0.45}, None, [False, False]),
+        ({"patience": 2, "warmup": 3}, None, [False, True]),
+        ({"criterion": GL(70)}, None, [False, True]),
+        ({"time_limit": 1e-9}, 0, [True, True]),
+    ]:
+        late = EarlyStopping(**options)
+        late.load_state_dict(state)
+        assert (late.best, late.best_step, late.stopped_step) == (0.5, 1, stopped_step), options
+        assert late.stopped == (late.reason is not None) == (stopped_step is not None), options
+        assert [late.step(loss, params=w) for loss in losses[4:]] == answers, options
+        late.restore()
+        assert w[0] == 1
+
+
+def test_settings_that_decide_the_best_must_be_those_of_the_state() -> None:
+    def made(**options: Any) -> EarlyStopping:
+        return EarlyStopping(**{"monitor": "a", "mode": {"a": "min", "b": "max"}, "smoothing": 3, **options})
+
+    stopper = made()
+    for a in (3.0, -4.0, 2.0):
+        stopper.step({"a": a, "b": 1.0})
+    state = stopper.state_dict()
+    made(mode={"b": "max", "a": "min"}, patience=4).load_state_dict(state)
+    where = "EarlyStopping.load_state_dict: "
+    for options, text in [
+        ({"mode": {"a": "max", "b": "max"}}, "mode must be that of this stopper, {'a': 'max', 'b': 'max'}, got {'a': 'min', 'b': 'max'}"),
+        ({"mode": "min"}, "mode must be that of this stopper, 'min', got {'a': 'min', 'b': 'max'}"),
+        ({"monitor": "b"}, "monitor must be that of this stopper, 'b', got 'a'"),
+        ({"monitor": None}, "monitor must be that of this stopper, None, got 'a'"),
+        ({"smoothing": 4}, "smoothing must be that of this stopper, 4, got 3"),
+        ({"smoothing": None}, "smoothing must be that of this stopper, None, got 3"),
+        ({"smoothing": 0.5}, "smoothing must be that of this stopper, 0.5, got 3"),
+        ({"criterion": GL()}, "criterion must suit the history, at step 1 got GL: losses must be > 0, got "),
+        ({"criterion": PQ()}, "criterion must suit the history, at step 0 got PQ: train must be given at every step, got None"),
+        ({"criterion": Patience(3).on("c")}, "history must hold the metrics of the criterion, got none of 'c'"),
+    ]:  # fmt: skip
+        late = made(**options)
+        before = facts(late)
+        with pytest.raises(ValueError, match=re.escape(where + text)):
+            late.load_state_dict(state)
+        assert facts(late) == before
+
+
+class Rows(Criterion):
+    """Remembers a bit of everything."""
+
+    def start(self) -> Any:
+        return (np.int64(3), np.float32(0.5), (True, np.bool_(False), None, "text"), np.str_("x"), ())
+
+    def update(self, state: Any, observation: Observation) -> tuple[Any, Stop | None]:
+        return (np.int64(state[0] + 1), *state[1:]), None
+
+
+@given(CRITERION, NOISY, st.sampled_from([None, 0.7, 3]), st.integers(0, 40))
+def test_a_state_is_made_of_plain_types(
+    criterion: Criterion, losses: list[float], smoothing: float | None, steps: int
+) -> None:
+    """So any format holds it: dicts with strings for keys, lists, None, Python's scalars, and arrays."""
+
+    def kinds(value: Any) -> Iterator[type]:
+        yield type(value)
+        parts = (
+            value.items()
+            if isinstance(value, dict)
+            else [("", part) for part in value]
+            if isinstance(value, list)
+            else []
+        )
+        for name, part in parts:
+            yield type(name)
+            yield from kinds(part)
+
+    for rule in (criterion, Rows() | criterion):
+        stopper = EarlyStopping(rule, smoothing=smoothing, mode={"a": "min"})
+        for loss in losses[:steps]:
+            stopper.step(np.float64(loss), train=np.float32(1), params={("w", 1): np.zeros(2)})
+        state = stopper.state_dict()
+        assert {*kinds(state)} <= {dict, list, type(None), bool, int, float, str, np.ndarray}
+        late = EarlyStopping(rule, smoothing=smoothing, mode={"a": "min"})
+        late.load_state_dict(state)
+        assert facts(late) == facts(stopper)
 
 
 def test_time() -> None:
@@ -383,21 +507,191 @@ def test_a_saved_state_is_a_copy() -> None:
     assert stopper.best_params[0] != late.best_params[0]
 
 
-def test_one_buffer_is_reused() -> None:
+def test_two_buffers_are_reused() -> None:
+    def memory() -> list[tuple[int, bool]]:
+        return [(a.ctypes.data, a.base is not None) for a in stopper.best_params]
+
     stopper, w = EarlyStopping(patience=50), [np.zeros(1000, np.float32), np.zeros(7)]
-    stopper.step(10.0, params=w)
-    memory = [(a.ctypes.data, a.base is not None) for a in stopper.best_params]
+    turns = []
     for i in range(20):
         w[0] += 1
         stopper.step(9.0 - i / 10, params=w)
-        assert [(a.ctypes.data, a.base is not None) for a in stopper.best_params] == memory
-    assert all(address % 64 == 0 for address, _ in memory)
+        turns.append(memory())
+    assert turns == turns[:2] * 10
+    assert turns[0] != turns[1]
+    assert all(address % 64 == 0 for address, _ in turns[0] + turns[1])
     stopper.reset()
     assert stopper.best_params is None
     stopper.step(1.0, params=w)
-    assert [(a.ctypes.data, a.base is not None) for a in stopper.best_params] == memory
+    assert memory() in turns[:2]
     with pytest.raises(ValueError, match="read-only"):
         stopper.best_params[0][0] = 1
+
+
+def test_a_copy_of_a_stopper_carries_one_buffer() -> None:
+    stopper, w = EarlyStopping(patience=50), np.zeros(100_000)
+    for loss in (3.0, 2.0):
+        stopper.step(loss, params=w)
+    assert len(pickle.dumps(stopper)) < 1.5 * w.nbytes
+
+
+class Interrupt(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("dtype", ["f4", "c16"])
+@pytest.mark.parametrize("copied", range(4))
+@pytest.mark.parametrize("begun", [0, 1, 2, 5])
+def test_the_copy_may_end_anywhere(begun: int, copied: int, dtype: str) -> None:
+    """Of three arrays, so many are copied when the step is ended: the best is the one before, whole, and all else agrees."""
+
+    def ended(copies: list[Any], row: list[Any], updates: list[Any]) -> None:
+        commit(copies[:copied], [], [])
+        assert facts(stopper) == before
+        raise Interrupt
+
+    def epoch(i: int) -> None:
+        for a in w:
+            a[...] = i
+
+    w, commit = [np.zeros(3, dtype), np.zeros((4, 4), dtype)[::2, 1::2], np.zeros((), dtype)], early_stopping.commit
+    with EarlyStopping(smoothing=2) as stopper:
+        for i in range(begun):
+            epoch(i)
+            stopper.step(9.0 - i, params=w)
+        before = facts(stopper)
+        epoch(99)
+        for _ in range(2):
+            with patch.object(early_stopping, "commit", ended), pytest.raises(Interrupt):
+                stopper.step(1.0, params=w)
+            assert facts(stopper) == before
+        if begun:
+            stopper.restore(w)
+            assert all((a == begun - 1).all() for a in w)
+            epoch(99)
+        else:
+            with pytest.raises(ValueError, match=r"^EarlyStopping.restore: a step with params and a finite value"):
+                stopper.restore(w)
+    assert all((a == (begun - 1 if begun else 99)).all() for a in w)
+    epoch(7)
+    stopper.step(1.0, params=w)
+    assert all((a == 7).all() for a in stopper.best_params)
+
+
+def test_an_interrupted_restore_is_repeated() -> None:
+    w = [np.ones(3), np.ones((4, 4))[::2, 1::2], np.ones(())]
+    stopper, commit = EarlyStopping(), snapshot.commit
+    stopper.step(1.0, params=w)
+    before = facts(stopper)
+
+    def ended(copies: list[Any], row: list[Any], updates: list[Any]) -> None:
+        commit(copies[:2], [], [])
+        raise Interrupt
+
+    for a in w:
+        a[...] = 2
+    with patch.object(snapshot, "commit", ended), pytest.raises(Interrupt):
+        stopper.restore()
+    assert facts(stopper) == before
+    stopper.restore()
+    assert all((a == 1).all() for a in w)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
+def test_alarms_at_any_moment() -> None:
+    """Of a timer, in the with block of a training that has a new best at every step."""
+    done = subprocess.run([sys.executable, "-c", STRESS], capture_output=True, text=True, check=False)
+    assert done.stdout == "60 True\n", done.stderr
+
+
+STRESS = """
+import signal, numpy as np, regkern as rk
+class Alarm(Exception): pass
+def ring(*_): raise Alarm
+signal.signal(signal.SIGALRM, ring)
+rang = within = inside = 0
+for round in range(60):
+    w = [*np.ones((4, 200_000)), *np.ones((4, 100_000, 2))[..., 0]]
+    stopper = rk.EarlyStopping(patience=9)
+    if round % 2:
+        stopper.step(1.0, params=w)
+    try:
+        with stopper:
+            signal.setitimer(signal.ITIMER_REAL, 1e-3 + 2e-4 * round)
+            while True:
+                for a in w:
+                    a[:] = stopper.steps + 1
+                inside = True
+                stopper.step(1 / (stopper.steps + 1), params=w)
+                inside = False
+    except Alarm:
+        rang += 1
+        within += inside
+    if stopper.best_step is not None:
+        for a in w:
+            a[:] = 0
+        stopper.restore(w)
+        assert all((a == stopper.best_step + 1).all() for a in w), round
+        assert len(stopper.history["value"]) == stopper.steps == stopper.best_step + 1, round
+print(rang, within > 5)
+"""
+
+
+@pytest.mark.parametrize("what", ["state_dict", "restore", "best_params", "pickle"])
+@pytest.mark.parametrize("smoothing", [None, 2])
+def test_what_is_read_while_another_thread_trains_is_of_one_step(what: str, smoothing: int | None) -> None:
+    """A new best comes at every place within: what is read is that before or after."""
+
+    def start() -> tuple[EarlyStopping, list[np.ndarray]]:
+        stopper, w = EarlyStopping(Patience(9) | GL(50), smoothing=smoothing), [np.zeros(2), np.zeros(3)]
+        for i in range(3):
+            train(stopper, w, i)
+        return stopper, w
+
+    def train(stopper: EarlyStopping, w: list[np.ndarray], i: int) -> None:
+        for a in w:
+            a[:] = i
+        stopper.step(9.0 - i, train=1.0 if i > 2 else None, params=w)
+
+    def read(stopper: EarlyStopping) -> Any:
+        if what == "state_dict":
+            return facts(stopper)
+        if what == "pickle":
+            return facts(pickle.loads(pickle.dumps(stopper)))
+        if what == "best_params":
+            return [a.tolist() for a in stopper.best_params]
+        into = [np.zeros(2), np.zeros(3)]
+        stopper.restore(into)
+        return [a.tolist() for a in into]
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if "regkern" not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == place:
+                sys.settrace(None)
+                train(stopper, w, 3)
+        return trace
+
+    stopper, w = start()
+    before = read(stopper)
+    train(stopper, w, 3)
+    after, found = read(stopper), []
+    outer, place, seen = sys.gettrace(), 0, 0
+    while seen == place:
+        place, seen = place + 1, 0
+        stopper, w = start()
+        sys.settrace(trace)
+        try:
+            found.append(read(stopper))
+        finally:
+            sys.settrace(outer)
+        assert found[-1] in (before, after), place
+    assert before in found
+    assert after in found
 
 
 def test_no_copy_without_a_new_best() -> None:
@@ -467,7 +761,117 @@ def test_optimizers_arrays() -> None:
     assert (w["W"] == 0.5).all()
     stopper.restore()
     assert all((a == 1).all() for a in w.values())
+    assert {name: a.shape for name, a in stopper.best_params.items()} == {"W": (2, 2), "b": (2,)}
+    rows, stopper = list(w.values()), EarlyStopping()
+    stopper.step(1.0, params=rk.optim.SGD(rows, lr=0.1))
+    stopper.restore(rows)
     assert [a.shape for a in stopper.best_params] == [(2, 2), (2,)]
+
+
+# --- which array is which --------------------------------------------------------------------------------------------
+
+
+def pair(first: float, second: float, names: str = "ab") -> dict[Any, np.ndarray]:
+    """Two parameters of one shape and dtype, which only their names tell apart."""
+    return {names[0]: np.full(2, first), names[1]: np.full(2, second)}
+
+
+def turned(params: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
+    return dict(reversed(params.items()))
+
+
+def optimizer_of(params: dict[Any, np.ndarray]) -> rk.optim.Optimizer:
+    return rk.optim.SGD([{"params": {name: w}} for name, w in params.items()], lr=1.0)
+
+
+WAYS = {
+    "dict": lambda params: params,
+    "turned": turned,
+    "optimizer": optimizer_of,
+    "turned optimizer": lambda params: optimizer_of(turned(params)),
+    "one group": lambda params: rk.optim.SGD(turned(params), lr=1.0),
+}
+
+
+@pytest.mark.parametrize("second", WAYS)
+@pytest.mark.parametrize("first", WAYS)
+def test_parameters_are_matched_by_name(first: str, second: str) -> None:
+    """In whatever order and container they come, at each step, after loading, and where they are restored."""
+
+    def found(params: Any) -> dict[Any, list[float]]:
+        return {name: a.tolist() for name, a in params.items()}
+
+    for loaded, restored in product([False, True], WAYS.values()):
+        stopper, w = EarlyStopping(), pair(1.0, 2.0)
+        stopper.step(3.0, params=WAYS[first](w))
+        assert found(stopper.best_params) == {"a": [1, 1], "b": [2, 2]}
+        if loaded:
+            state, stopper = stopper.state_dict(), EarlyStopping()
+            stopper.load_state_dict(state)
+        w = pair(3.0, 4.0)
+        stopper.step(2.0, params=WAYS[second](w))
+        assert found(stopper.best_params) == {"a": [3, 3], "b": [4, 4]}
+        stopper.step(9.0, params=restored(w))
+        for a in w.values():
+            a[:] = 9
+        stopper.restore()
+        assert found(w) == {"a": [3, 3], "b": [4, 4]}
+        v = pair(8.0, 8.0)
+        stopper.restore(restored(v))
+        assert found(v) == {"a": [3, 3], "b": [4, 4]}
+
+
+def test_other_names_are_refused() -> None:
+    """Of equal shapes, too; and what has names is not matched with what has none."""
+    named, rows = pair(1.0, 2.0), [np.full(2, 1.0), np.full(2, 2.0)]
+    by_name = "params must come by name, in a mapping, as before, got "
+    without = "params must come without names as before, got "
+    for begun, other, text in [
+        (named, pair(0, 0, "ac"), "params must have the names as before, got none of 'b'"),
+        (named, {"a": rows[0]}, "params must have the names as before, got none of 'b'"),
+        (named, {**named, "c": rows[0]}, "params must have the names as before, got 'c' too"),
+        (named, rows, by_name + "list"),
+        (named, tuple(rows), by_name + "tuple"),
+        (named, rows[0], by_name + "ndarray"),
+        (named, rk.optim.SGD(rows, lr=1.0), by_name + "SGD"),
+        (rows, named, without + "dict"),
+        (rows, optimizer_of(named), without + "SGD"),
+        (rows[0], {"a": rows[0]}, without + "dict"),
+        (named, {"a": rows[0], "b": np.zeros(3)}, "params['b'] must have shape (2,) and dtype float64 as before"),
+        (named, {"b": rows[0], "a": 3.0}, "params['a'] must be a NumPy array, got float"),
+        (rows, [rows[0], np.zeros(3)], "params[1] must have shape (2,) and dtype float64 as before"),
+    ]:  # fmt: skip
+        stopper, late = EarlyStopping(), EarlyStopping()
+        stopper.step(1.0, params=begun)
+        late.load_state_dict(stopper.state_dict())
+        for one in (stopper, late):
+            before = facts(one)
+            for call, where in [(lambda v, s=one: s.step(0.5, params=v), "step"), (one.restore, "restore")]:
+                with pytest.raises((TypeError, ValueError)) as caught:
+                    call(other)
+                assert str(caught.value).startswith(f"EarlyStopping.{where}: {text}")
+            assert facts(one) == before
+    stopper.reset()
+    stopper.step(1.0, params={"c": rows[0]})  # another training
+    assert stopper.best_params.keys() == {"c"}
+
+
+@pytest.mark.parametrize("names", ["ab", (0, 1), (1, 0), (("layer", 0), ("layer", 1)), ("", None), (0.5, True)])
+def test_names_are_saved(names: Any) -> None:
+    stopper = EarlyStopping()
+    stopper.step(1.0, params=pair(1.0, 2.0, names))
+    state = stopper.state_dict()
+    best = state["best_params"]
+    state = json.loads(json.dumps({**state, "best_params": {**best, "arrays": None}}))
+    state["best_params"]["arrays"] = best["arrays"]
+    late, w = EarlyStopping(), pair(0.0, 0.0, names)
+    late.load_state_dict(state)
+    late.restore(turned(w))
+    assert [a.tolist() for a in w.values()] == [[1, 1], [2, 2]]
+    assert list(late.best_params) == list(names)
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
 
 
 def test_several_metrics() -> None:
@@ -534,6 +938,30 @@ def test_a_criterion_of_ones_own() -> None:
     stopper = EarlyStopping(Odd() | MaxSteps(10))
     assert [stopper.step(x) for x in (2.0, 4.5, 3.0)] == [False, False, True]
     assert (stopper.reason, stopper.message) == (Reason.OTHER, "odd")
+
+
+@pytest.mark.parametrize("answer", [None, True, (None, True), (None, (Reason.OTHER, "enough")), (None,), [None, None]])
+def test_a_criterion_that_answers_otherwise(answer: Any) -> None:
+    """It is named, wherever it stands among others, and nothing has changed."""
+
+    class Wrong(Criterion):
+        def start(self) -> None:
+            return None
+
+        def update(self, state: None, observation: Observation) -> Any:
+            return answer
+
+    text = re.escape(f"Wrong: update must return a state, and a Stop or None, got {answer!r}")
+    history = EarlyStopping()
+    history.step(1.0)
+    for rule in (Wrong(), GL() | Wrong(), GL() & Wrong(), Warmup(0, Wrong()), Wrong().on("value")):
+        stopper = EarlyStopping(rule, check_finite=False)
+        before = facts(stopper)
+        with pytest.raises(TypeError, match=f"^{text}$"):
+            stopper.step(1.0)
+        with pytest.raises(ValueError, match=f"criterion must suit the history, at step 0 got {text}$"):
+            stopper.load_state_dict(history.state_dict())
+        assert facts(stopper) == before
 
 
 # --- smoothing -------------------------------------------------------------------------------------------------------
@@ -615,6 +1043,150 @@ def test_errors_of_rules() -> None:
         assert str(caught.value).startswith(text)
 
 
+NAMES = "a string other than 'train', 'seconds', 'smoothed'"
+
+
+class Parameter:
+    """As torch's."""
+
+
+def test_every_argument_is_named() -> None:
+    """One clear error, of arrays too, with the function that was called."""
+    w, words, half = np.ones(2), np.array(["min", "max"]), np.array([0.5])
+    masked, deltas = np.ma.array([1.0, 2.0], mask=[False, True]), np.array([0.25, 0.5])
+    fresh, both = EarlyStopping, {"a": "min", "b": "max"}
+    for call, error, text in [
+        (lambda: fresh(mode=words), ValueError, "EarlyStopping: mode must be 'min' or 'max', got array(['min', 'max']"),
+        (lambda: fresh(mode={"": "up"}), ValueError, "EarlyStopping: mode of '' must be 'min' or 'max', got 'up'"),
+        (lambda: fresh(mode={"a": words}), ValueError, "EarlyStopping: mode of 'a' must be 'min' or 'max', got array("),
+        (lambda: fresh(mode={}), ValueError, "EarlyStopping: mode must be of one metric or more, got {}"),
+        (lambda: fresh(mode={None: "min"}), TypeError, f"EarlyStopping: names of mode must be {NAMES}, got None"),
+        (lambda: fresh(mode={1: "min"}), TypeError, f"EarlyStopping: names of mode must be {NAMES}, got 1"),
+        (lambda: fresh(mode={"train": "min"}), ValueError, f"EarlyStopping: names of mode must be {NAMES}, got 'train'"),
+        (lambda: fresh(monitor=3), TypeError, f"EarlyStopping: monitor must be {NAMES}, got 3"),
+        (lambda: fresh(monitor=["a"]), TypeError, f"EarlyStopping: monitor must be {NAMES}, got ['a']"),
+        (lambda: fresh(monitor="seconds"), ValueError, f"EarlyStopping: monitor must be {NAMES}, got 'seconds'"),
+        (lambda: fresh(mode=both, monitor="c"), ValueError, "EarlyStopping: monitor must be one of ['a', 'b'], got 'c'"),
+        (lambda: fresh(GL(), min_delta=half), TypeError, "EarlyStopping: min_delta must be a real number, got array([0.5])"),
+        (lambda: fresh(GL(), min_delta="1"), TypeError, "EarlyStopping: min_delta must be a real number, got '1'"),
+        (lambda: fresh(GL(), min_delta_mode=words), ValueError, "EarlyStopping: patience must be given with min_delta"),
+        (lambda: Patience(min_delta_mode=words), ValueError, "Patience: min_delta_mode must be 'abs' or 'rel', got array("),
+        (lambda: GL().on(3), TypeError, f"On: metric must be {NAMES}, got 3"),
+        (lambda: GL().on("train"), ValueError, f"On: metric must be {NAMES}, got 'train'"),
+        (lambda: Warmup(2, 3), TypeError, "Warmup: criterion must be a Criterion, got int"),
+        (lambda: Warmup(2, GL), TypeError, "Warmup: criterion must be a Criterion, got ABCMeta"),
+        (lambda: criteria.On("a", None), TypeError, "On: criterion must be a Criterion, got NoneType"),
+        (lambda: fresh.preset("lightgbm", mode={}, stopping_rounds=3), ValueError, "EarlyStopping.preset: mode must be of one"),
+        (lambda: fresh.preset("keras", mode=3), ValueError, "EarlyStopping.preset: mode must be 'min' or 'max', got 3"),
+        (lambda: fresh.preset("lightgbm", mode=both, stopping_rounds=3, min_delta=[1]), ValueError, "LightGBM: min_delta must be one, or one for each of 2 metrics, got 1"),
+        (lambda: fresh.preset("lightgbm", mode=both, stopping_rounds=3, min_delta="12"), TypeError, "LightGBM: min_delta must be a real number, got '12'"),
+        (lambda: fresh().step({}), ValueError, "EarlyStopping.step: value must hold a metric, got {}"),
+        (lambda: fresh().step({3: 1.0}), TypeError, f"EarlyStopping.step: names of metrics must be {NAMES}, got 3"),
+        (lambda: fresh().step(half), TypeError, "EarlyStopping.step: value must be a real number, got array([0.5])"),
+        (lambda: fresh().step(1j), TypeError, "EarlyStopping.step: value must be a real number, got 1j"),
+        (lambda: fresh().step(np.ma.masked), TypeError, "EarlyStopping.step: value must be a real number, got masked"),
+        (lambda: fresh().step(1.0, train=half), TypeError, "EarlyStopping.step: train must be a real number, got array([0.5])"),
+        (lambda: fresh().step(1.0, params="ab"), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got str"),
+        (lambda: fresh().step(1.0, params=3), TypeError, "EarlyStopping.step: params must be arrays, a list or dict of them, got int"),
+        (lambda: fresh().step(1.0, params={"w": w}.items()), TypeError, "EarlyStopping.step: params[0] must be a NumPy array, got tuple (dict() takes pairs of name and array)"),
+        (lambda: fresh().step(1.0, params=[Parameter()]), TypeError, "EarlyStopping.step: params[0] must be a NumPy array, got Parameter (tensor.detach().numpy() shares"),
+        (lambda: fresh().step(1.0, params={"l": {"w": w}}), TypeError, "EarlyStopping.step: params['l'] must be a NumPy array, got dict"),
+        (lambda: stopping_time(GL(), [1.0], mode=3), ValueError, "stopping_time: mode must be 'min' or 'max', got 3"),
+        (lambda: stopping_time(GL(), {}), ValueError, "stopping_time: losses must hold a curve, got {}"),
+        (lambda: stopping_time(GL(), {3: [1.0]}), TypeError, f"stopping_time: names of metrics must be {NAMES}, got 3"),
+        (lambda: stopping_time(GL(), {"a": [1.0], "b": [1.0]}), ValueError, "stopping_time: monitor must be one of ['a', 'b'], got None"),
+        (lambda: stopping_time(fresh(mode={"a": "min"}), {"b": [1.0]}), ValueError, "stopping_time: mode must be given for 'b', got {'a': 'min'}"),
+        (lambda: stopping_time(GL(), masked), TypeError, "stopping_time: losses of 'value' must be without a mask, got MaskedArray"),
+        (lambda: stopping_time(GL(), [1.0, 2.0], train=masked), TypeError, "stopping_time: train must be without a mask, got MaskedArray"),
+        (lambda: stopping_time(GL(), [1j]), TypeError, "stopping_time: losses of 'value' must be a real number or an array"),
+    ]:  # fmt: skip
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value).startswith(text)
+    plotted = EarlyStopping()
+    plotted.step(1.0)
+    with pytest.raises(TypeError, match=r"^EarlyStopping.plot: ax must be a matplotlib Axes, got int$"):
+        plotted.plot(3)
+    rule = EarlyStopping.preset("lightgbm", mode=both, stopping_rounds=3, min_delta=deltas).criterion
+    assert rule == any_of(*(presets.LightGBM(3, delta).on(name) for name, delta in zip("ab", (0.25, 0.5), strict=True)))
+
+
+def test_parameters_of_an_iterator() -> None:
+    """As the optimizers take them: arrays one after the other, which are kept to be restored."""
+    layers, stopper = [np.zeros(2), np.zeros(3)], EarlyStopping()
+    for i in range(2):
+        for w in layers:
+            w[:] = i
+        stopper.step(float(i), params=(w for w in layers))
+    stopper.restore()
+    assert all((w == 0).all() for w in layers)
+    for w in layers:
+        w[:] = 1
+    stopper.restore(dict(enumerate(layers)).values())
+    assert all((w == 0).all() for w in layers)
+
+
+class Views(Mapping[str, np.ndarray]):
+    """Parts of one array, as new views at every access."""
+
+    def __init__(self, flat: np.ndarray) -> None:
+        self.flat = flat
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.flat[: int(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("2", "0"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_arrays_that_are_made_anew_cannot_be_restored(tmp_path: Path) -> None:
+    """A file's are, at every access: what is written into them is lost. Views are not."""
+    np.savez(tmp_path / "w.npz", w=np.zeros(2), nothing=np.zeros(0))
+    kept, lost = EarlyStopping(), "params must give one array at every access, got NpzFile"
+    with np.load(tmp_path / "w.npz") as file:
+        with pytest.raises(TypeError, match=f"^EarlyStopping.step: {lost}"):
+            kept.step(1.0, params=file)
+        kept.step(1.0, params={"w": np.ones(2), "nothing": np.zeros(0)})
+        with pytest.raises(TypeError, match=f"^EarlyStopping.restore: {lost}"):
+            kept.restore(file)
+    views, stopper = Views(np.arange(3.0)), EarlyStopping()
+    stopper.step(1.0, params=views)
+    views.flat[:] = 9
+    stopper.restore()
+    assert views.flat.tolist() == [0, 1, 9]
+
+
+class Tensor:
+    """One of torch or jax, as far as a number is concerned."""
+
+    def __init__(self, value: float, ndim: int = 0, dtype: str = "float32") -> None:
+        self.value, self.ndim, self.dtype = value, ndim, f"torch.{dtype}"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __index__(self) -> int:
+        return int(self.value)
+
+
+def test_numbers_of_other_libraries() -> None:
+    """By the rule of NumPy's: of rank 0, and neither bool nor complex."""
+    stopper = EarlyStopping()
+    stopper.step(Tensor(0.5))
+    stopper.step(Tensor(2.0, dtype="int64"))
+    assert stopper.history["value"] == [0.5, 2]
+    for bad in (Tensor(0.5, 1), Tensor(1.0, dtype="bool"), Tensor(0.5, dtype="complex64")):
+        with pytest.raises(TypeError, match=r"^EarlyStopping.step: value must be a real number, got <"):
+            stopper.step(bad)
+    assert MaxSteps(Tensor(3.0, dtype="int64")) == MaxSteps(3)
+    for bad in (Tensor(3.0, 1, "int64"), Tensor(1.0, dtype="bool"), np.ma.array(3, mask=True)):
+        with pytest.raises(TypeError, match=r"^MaxSteps: steps must be an int, got "):
+            MaxSteps(bad)
+
+
 def test_errors_of_steps_change_nothing() -> None:
     w = [np.zeros(3), np.zeros((2, 2), np.float32)]
     modes = {"loss": "min", "accuracy": "max"}
@@ -645,7 +1217,7 @@ def test_errors_of_steps_change_nothing() -> None:
             step + "params[0] must have shape (3,) and dtype float64 as before",
         ),
         (good, {"params": [[1.0], w[1]]}, TypeError, step + "params[0] must be a NumPy array, got list"),
-        (good, {"params": 3}, TypeError, step + "params must be arrays, a sequence or mapping of them, got int"),
+        (good, {"params": 3}, TypeError, step + "params must be arrays, a list or dict of them, got int"),
         (good, {"params": [np.array([None]), w[1]]}, TypeError, step + "params[0] must hold numbers, got dtype object"),
         (
             good,
@@ -671,7 +1243,11 @@ def test_errors_of_steps_change_nothing() -> None:
         (EarlyStopping(), {"a": 1.0, "b": 2.0}, "monitor must be one of ['a', 'b'], got None"),
         (EarlyStopping(monitor="c"), {"a": 1.0}, "monitor must be one of ['a'], got 'c'"),
         (EarlyStopping(mode={"a": "min"}), {"b": 1.0}, "mode must be given for 'b', got {'a': 'min'}"),
-        (EarlyStopping(), {"train": 1.0}, "names of metrics must be strings other than 'train', 'seconds', 'smoothed'"),
+        (
+            EarlyStopping(),
+            {"train": 1.0},
+            "names of metrics must be a string other than 'train', 'seconds', 'smoothed'",
+        ),
     ]:
         with pytest.raises(ValueError, match=r"^EarlyStopping.step: ") as caught:
             fresh.step(value)
@@ -686,8 +1262,10 @@ def test_errors_of_steps_change_nothing() -> None:
 def test_errors_of_states_change_nothing() -> None:
     stopper = EarlyStopping(patience=3)
     stopper.step(1.0)
-    before, state = facts(stopper), EarlyStopping(patience=4).state_dict()
-    with pytest.raises(ValueError, match=r"^EarlyStopping.load_state_dict: settings must be those of this stopper"):
+    before, state = facts(stopper), EarlyStopping(mode="max").state_dict()
+    with pytest.raises(
+        ValueError, match=r"^EarlyStopping.load_state_dict: mode must be that of this stopper, 'min', got 'max'"
+    ):
         stopper.load_state_dict(state)
     with pytest.raises(ValueError, match=r"^EarlyStopping.load_state_dict: state must hold \['best', .*got \['best'\]"):
         stopper.load_state_dict({"best": 1.0})

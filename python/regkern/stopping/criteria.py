@@ -27,6 +27,7 @@ from regkern import _checks as check
 from regkern.stopping import fields
 
 State = Any
+RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no metrics
 
 
 class Reason(enum.Enum):
@@ -67,6 +68,13 @@ class Observation(NamedTuple):
     def value(self) -> float:
         """The monitored value with its own sign."""
         return self.sign * self.loss
+
+
+def require_metric(head: str, name: Any) -> None:
+    """What a metric may be called."""
+    if not isinstance(name, str) or name in RESERVED:
+        kind = ValueError if isinstance(name, str) else TypeError
+        raise kind(f"{head} must be a string other than {', '.join(map(repr, RESERVED))}, got {name!r}")
 
 
 def described(value: Any) -> str:
@@ -131,6 +139,11 @@ class Criterion(ABC):
     def _flag(self, name: str) -> None:
         self._keep(name, check.flag(self._head(name), getattr(self, name)))
 
+    def _rule(self, name: str) -> None:
+        given = getattr(self, name)
+        if not isinstance(given, Criterion):
+            raise TypeError(f"{self._head(name)} must be a Criterion, got {type(given).__name__}")
+
     def _head(self, name: str) -> str:
         return f"{type(self).__name__}: {name}"
 
@@ -139,9 +152,18 @@ class Criterion(ABC):
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         given = getattr(self, name)
-        if given not in choices:
+        if not isinstance(given, str) or given not in choices:
             listed = " or ".join(map(repr, choices))
-            raise ValueError(f"{type(self).__name__}: {name} must be {listed}, got {given!r}")
+            raise ValueError(f"{self._head(name)} must be {listed}, got {given!r}")
+
+
+def asked(criterion: Criterion, state: State, observation: Observation) -> tuple[State, Stop | None]:
+    """What ``criterion.update`` returns, checked: it may be a rule of your own."""
+    answer: Any = criterion.update(state, observation)
+    if type(answer) is not tuple or len(answer) != 2 or not isinstance(answer[1], Stop | None):
+        kind = type(criterion).__name__
+        raise TypeError(f"{kind}: update must return a state, and a Stop or None, got {answer!r}")
+    return answer
 
 
 # --- waiting for an improvement --------------------------------------------------------------------------------------
@@ -497,6 +519,7 @@ class Warmup(Criterion):
 
     def __post_init__(self) -> None:
         self._integer("steps", 0)
+        self._rule("criterion")
 
     def start(self) -> State:
         return 0, self.criterion.start()
@@ -512,7 +535,7 @@ class Warmup(Criterion):
         seen, inner = state
         if seen < self.steps:
             return (seen + 1, inner), None
-        inner, stop = self.criterion.update(inner, observation)
+        inner, stop = asked(self.criterion, inner, observation)
         return (seen, inner), stop
 
 
@@ -522,6 +545,10 @@ class On(Criterion):
 
     metric: str
     criterion: Criterion
+
+    def __post_init__(self) -> None:
+        require_metric(self._head("metric"), self.metric)
+        self._rule("criterion")
 
     def start(self) -> State:
         return self.criterion.start()
@@ -537,7 +564,7 @@ class On(Criterion):
             names = ", ".join(map(repr, observation.metrics)) or "one without a name"
             raise ValueError(f"{described(self)}: metric must be among those of the step, got {names}")
         loss, sign = observation.metrics[self.metric]
-        state, stop = self.criterion.update(state, observation._replace(loss=loss, sign=sign))
+        state, stop = asked(self.criterion, state, observation._replace(loss=loss, sign=sign))
         return state, None if stop is None else Stop(stop.reason, f"{self.metric}: {stop.message}")
 
     def __repr__(self) -> str:
@@ -560,7 +587,7 @@ class _Combined(Criterion):
 
     def _update_each(self, state: State, observation: Observation) -> tuple[State, list[Stop | None]]:
         """All of them see every step, whoever has answered already."""
-        pairs = [c.update(s, observation) for c, s in zip(self.criteria, state, strict=True)]
+        pairs = [asked(c, s, observation) for c, s in zip(self.criteria, state, strict=True)]
         return tuple(s for s, _ in pairs), [stop for _, stop in pairs]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from regkern import _checks as check
 from regkern._core import commit
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
+    RESERVED,
     Criterion,
     Divergence,
     NotFinite,
@@ -27,17 +28,18 @@ from regkern.stopping.criteria import (
     TimeLimit,
     Warmup,
     any_of,
+    asked,
     described,
+    require_metric,
 )
 from regkern.stopping.presets import preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
 from regkern.stopping.smoothing import resumed as resumed_mean
-from regkern.stopping.snapshot import Snapshot
+from regkern.stopping.snapshot import Parameters, Snapshot
 from regkern.stopping.snapshot import resumed as resumed_snapshot
 
 Array = NDArray[Any]
-Params = Array | Sequence[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
-RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no metrics
+Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
 DEFAULT_PATIENCE = 10
 
 
@@ -92,7 +94,8 @@ class EarlyStopping:
         What every step was given, by metric ("value" if it has no name), "train" and "seconds"; "smoothed" is the
         monitored metric if ``smoothing``. Lists of one length.
     best_params
-        The best parameters, in the structure of ``params``: read-only views of the buffer, overwritten by a better step.
+        The best parameters, in the structure of ``params``, by name of an optimizer that knows names: read-only views of
+        their copy, which is overwritten by the second better step.
     criterion : Criterion
         The one rule that all of the arguments come to.
 
@@ -161,7 +164,9 @@ class EarlyStopping:
             raise TypeError(f"EarlyStopping: criterion must be a Criterion, got {kind} (patience is a keyword)")
         if patience is None and all(rule is None for rule in (criterion, target, divergence, time_limit)):
             patience = DEFAULT_PATIENCE
-        if patience is None and (min_delta != 0 or min_delta_mode != "abs" or baseline is not None):
+        delta = check.real("EarlyStopping: min_delta", min_delta) != 0
+        plain = isinstance(min_delta_mode, str) and min_delta_mode == "abs"
+        if patience is None and (delta or not plain or baseline is not None):
             raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
         rules: list[Criterion] = []
         if target is not None:
@@ -179,11 +184,11 @@ class EarlyStopping:
         if time_limit is not None:
             rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
-        self.mode = dict(mode) if isinstance(mode, Mapping) else mode
-        for name, one in self.mode.items() if isinstance(self.mode, dict) else [("", self.mode)]:
-            if one not in ("min", "max"):
-                whose = f"mode of {name!r}" if name else "mode"
-                raise ValueError(f"EarlyStopping: {whose} must be 'min' or 'max', got {one!r}")
+        self.mode = _checked_mode("EarlyStopping", mode)
+        if monitor is not None:
+            require_metric("EarlyStopping: monitor", monitor)
+            if isinstance(self.mode, dict) and monitor not in self.mode:
+                raise ValueError(f"EarlyStopping: monitor must be one of {list(self.mode)}, got {monitor!r}")
         self.monitor = monitor
         self.smoothing = checked_smoothing(smoothing)
         self.__dict__.update(self._beginning(Snapshot()))
@@ -216,6 +221,7 @@ class EarlyStopping:
         """
         if mode is None:
             mode = "max" if convention == "ignite" else "min"
+        mode = _checked_mode("EarlyStopping.preset", mode)
         return cls(preset_rule(convention, mode, options), mode=mode, monitor=monitor, check_finite=False)
 
     def reset(self) -> None:
@@ -254,8 +260,9 @@ class EarlyStopping:
             The validation metric, or several by name, the same at every step.
         train : float, optional
             The training loss: for the criteria that need it, the history and the plot.
-        params : ndarray, sequence or mapping of ndarray, or optimizer of regkern.optim, optional
-            What is being trained; copied if this step is the best so far. At every step or at none.
+        params : ndarray, iterable or mapping of ndarray, or optimizer of regkern.optim, optional
+            What is being trained; copied if this step is the best so far. At every step or at none. Arrays of a mapping,
+            and of an optimizer that has names, are matched by name, others by position.
 
         Returns
         -------
@@ -267,21 +274,23 @@ class EarlyStopping:
         TypeError, ValueError
             If an argument does not fit, or a criterion refuses the value; nothing has changed then.
         """
-        return self._step(value, train, params, time.monotonic() - self._begin)
+        return self._step("EarlyStopping.step", value, train, params, time.monotonic() - self._begin)
 
-    def _step(self, value: Any, train: Any, params: Params | None, seconds: float) -> bool:
-        metrics = self._metrics(value)
-        signs = self._signs or {name: self._sign(name) for name in metrics}
-        monitor = self._monitored(metrics)
-        train = None if train is None else _number("train", train)
-        arrays = self._arrays(params)
+    def _step(self, where: str, value: Any, train: Any, params: Params | None, seconds: float) -> bool:
+        metrics = self._metrics(where, value)
+        signs = self._signs or {name: self._sign(where, name) for name in metrics}
+        monitor = self._monitored(where, metrics)
+        train = None if train is None else check.real(f"{where}: train", train)
+        if isinstance(params, Iterator):
+            params = list(params)
+        given = self._given(where, params)
         means, smoothed = self._smoothed(metrics)
         losses = {name: (signs[name] * number, signs[name]) for name, number in smoothed.items()}
         loss, sign = losses[monitor]
         state, stop = self._state, self._stop
         if stop is None:
             observation = Observation(self.steps, loss, sign, train, seconds, losses)
-            state, stop = self.criterion.update(state, observation)
+            state, stop = asked(self.criterion, state, observation)
         # Everything has been checked. What is other after the step is written in one: no interrupt comes between.
         history, row = self._row(metrics, train, seconds, smoothed[monitor])
         after = {
@@ -297,9 +306,9 @@ class EarlyStopping:
         copies: list[tuple[Array, Array]] = []
         if math.isfinite(loss) and loss < self._best_loss:
             after |= {"_best_loss": loss, "best": smoothed[monitor], "best_step": self.steps}
-            if arrays is not None:
-                after["_snapshot"] = snapshot = self._snapshot.of(arrays, params)
-                copies = list(zip(snapshot.arrays, arrays, strict=True))
+            if given is not None:
+                after["_snapshot"] = snapshot = self._snapshot.of(given)
+                copies = list(zip(snapshot.arrays, given.arrays, strict=True))
         if stop is not None and self._stop is None:
             after["stopped_step"] = self.steps
         commit(copies, row, [(self.__dict__, after)])
@@ -318,14 +327,15 @@ class EarlyStopping:
         ValueError
             If there is nothing to restore, or ``params`` are not like those of the steps; nothing has been written then.
         """
-        if not self._snapshot.taken:
+        snapshot = self._snapshot
+        if not snapshot.taken:
             why = "a step with params and a finite value must have been made, got none"
             raise ValueError(f"EarlyStopping.restore: {why}")
         if params is None:
             params = self._params
         if params is None:
             raise ValueError("EarlyStopping.restore: params must be given after loading a state, got None")
-        self._snapshot.restore("EarlyStopping.restore", params)
+        snapshot.restore("EarlyStopping.restore", params)
 
     def __enter__(self) -> Self:
         return self
@@ -354,8 +364,9 @@ class EarlyStopping:
 
     @property
     def best_params(self) -> Any:
-        """The best parameters in the structure they were given, read-only views of the buffer; None without any."""
-        return self._snapshot.view() if self._snapshot.taken else None
+        """The best parameters in the structure they were given, read-only views of the copy; None without any."""
+        snapshot = self._snapshot
+        return snapshot.view() if snapshot.taken else None
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the history: the monitored metric, the training loss, the best step, and why it ended.
@@ -371,11 +382,13 @@ class EarlyStopping:
         """
         if self.steps == 0:
             raise ValueError("EarlyStopping.plot: a step must have been made, got none")
+        if ax is not None and not (hasattr(ax, "plot") and hasattr(ax, "axvline")):
+            raise TypeError(f"EarlyStopping.plot: ax must be a matplotlib Axes, got {type(ax).__name__}")
         if ax is None:
             from matplotlib import pyplot as plt  # noqa: PLC0415 only a plot needs it
 
             _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-        name = self._monitored(self._signs)
+        name = self._monitored("EarlyStopping.plot", self._signs)
         ax.plot(self.history[name], color="C0", alpha=0.35 if self.smoothing else 1, label=name)
         if self.smoothing:
             ax.plot(self.history["smoothed"], color="C0", label=f"{name}, smoothed")
@@ -398,37 +411,65 @@ class EarlyStopping:
     # --- saving and resuming -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a resumed run needs: numbers, strings, lists and tuples, and the best parameters' arrays."""
+        """Copies of all that a resumed run needs: numbers, strings, None, lists and dicts, and the best parameters' arrays."""
+        now = self._now()
+        stop = now["_stop"]
         return {
-            "settings": repr(self),
-            "best": self.best,
-            "best_step": self.best_step,
-            "best_params": self._snapshot.state(),
-            "with_params": self._with_params,
-            "steps": self.steps,
-            "history": {name: list(values) for name, values in self.history.items()},
-            "stopped": None if self._stop is None else (self._stop.reason.value, self._stop.message, self.stopped_step),
-            "criterion": self._state,
-            "smoothing": dict(self._means),
-            "seconds": time.monotonic() - self._begin,
+            "settings": self._settings(),
+            "best": now["best"],
+            "best_step": now["best_step"],
+            "best_params": now["_snapshot"].state(),
+            "with_params": now["_with_params"],
+            "steps": now["steps"],
+            "history": now["history"],
+            "stopped": None if stop is None else [stop.reason.value, stop.message, now["stopped_step"]],
+            "criterion": fields.listed(now["_state"]),
+            "smoothing": {name: fields.listed(mean) for name, mean in now["_means"].items()},
+            "seconds": now["_begin"],
         }
+
+    def _now(self) -> dict[str, Any]:
+        """All as it is after one step, also where another thread makes more; with the time in place of the clock."""
+        now = self.__dict__.copy()
+        history = {name: column[: now["steps"]] for name, column in now["history"].items()}
+        return now | {"history": history, "_begin": time.monotonic() - now["_begin"]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``: the next steps are those of a run that was never interrupted.
 
-        The time that passed before it was saved counts, the time since does not. Nothing changes if the state is that of
-        a stopper with other settings.
+        The time that passed before it was saved counts, the time since does not.
+
+        The criterion may be another than that of the state, such as one with more patience: it is shown the history, and
+        stands where it would stand if it had been there from the beginning; so does the stop. A training loss of NaN
+        counts as none there. The mode, the monitor and the smoothing decide which step is the best, whose parameters
+        alone were kept: these must be those of the state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, its parts do not agree, or it is that of a stopper with another mode, monitor or smoothing;
+            if the criterion refuses a value of the history. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import regkern as rk
+        >>> stopper = rk.EarlyStopping(patience=2)
+        >>> [stopper.step(loss) for loss in [0.5, 0.6, 0.7]]
+        [False, False, True]
+        >>> patient = rk.EarlyStopping(patience=4)
+        >>> patient.load_state_dict(stopper.state_dict())
+        >>> [patient.step(loss) for loss in [0.8, 0.9]], patient.best_step
+        ([False, True], 0)
         """
         where = "EarlyStopping.load_state_dict"
         state = fields.mapping(f"{where}: state", state)
         if state.keys() != self.state_dict().keys():
             raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
-        if fields.text(f"{where}: settings", state["settings"]) != repr(self):
-            raise ValueError(f"{where}: settings must be those of this stopper, {self!r}, got {state['settings']}")
+        same_criterion = self._resumed_settings(where, state["settings"])
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
-        signs = {name: self._sign(name) for name in history if name not in RESERVED}
-        monitor = self._monitored(signs) if steps else None
+        signs = {name: self._sign(where, name) for name in history if name not in RESERVED}
+        monitor = self._monitored(where, signs) if steps else None
         sign = 1.0 if monitor is None else signs[monitor]
         if missing := self.criterion.watched(steps) - signs.keys():
             raise ValueError(f"{where}: history must hold the metrics of the criterion, got none of {min(missing)!r}")
@@ -452,12 +493,11 @@ class EarlyStopping:
             with_params and best_step is not None
         ):
             raise ValueError(f"{where}: with_params must go with steps, best and best_params, got {with_params}")
-        stop, stopped_step = None, None
-        if state["stopped"] is not None:
-            reason, message, stopped_step = fields.row(f"{where}: stopped", state["stopped"], 3)
-            stopped_step = fields.count(f"{where}: stopped_step", stopped_step, steps)
-            reason = Reason(fields.text(f"{where}: reason", reason))
-            stop = Stop(reason, fields.text(f"{where}: message", message))
+        stop, stopped_step = self._resumed_stop(where, state["stopped"], steps)
+        if same_criterion:
+            rule_state = self.criterion.resume(f"{where}: criterion", state["criterion"])
+        else:
+            rule_state, stop, stopped_step = self._reconsidered(where, history, smoothed, signs, monitor)
         seconds = fields.real(f"{where}: seconds", state["seconds"], finite=True)
         if seconds < 0:
             raise ValueError(f"{where}: seconds must be >= 0, got {seconds}")
@@ -470,7 +510,7 @@ class EarlyStopping:
             "_stop": stop,
             "_best_loss": math.inf if best is None else sign * best,
             "_signs": signs,
-            "_state": self.criterion.resume(f"{where}: criterion", state["criterion"]),
+            "_state": rule_state,
             "_means": means,
             "_snapshot": resumed_snapshot(where, state["best_params"]),
             "_params": None,
@@ -478,6 +518,65 @@ class EarlyStopping:
             "_begin": time.monotonic() - seconds,
         }
         self.__dict__.update(after)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the other parts of a state depend on."""
+        mode = self.mode if isinstance(self.mode, str) else dict(self.mode)
+        criterion = described(self.criterion)
+        return {"criterion": criterion, "mode": mode, "monitor": self.monitor, "smoothing": self.smoothing}
+
+    def _resumed_settings(self, where: str, settings: Any) -> bool:
+        """Whether the criterion of a state is this one; all else must be the same."""
+        mine, theirs = self._settings(), dict(fields.mapping(f"{where}: settings", settings))
+        if mine.keys() != theirs.keys():
+            raise ValueError(f"{where}: settings must hold {list(mine)}, got {list(map(str, theirs))}")
+        if isinstance(theirs["mode"], Mapping):
+            theirs["mode"] = dict(theirs["mode"])
+        words = theirs["mode"]
+        for word in [*words, *words.values()] if isinstance(words, dict) else [words]:
+            fields.text(f"{where}: mode", word)
+        if theirs["monitor"] is not None:
+            fields.text(f"{where}: monitor", theirs["monitor"])
+        theirs["smoothing"] = checked_smoothing(theirs["smoothing"], f"{where}: smoothing")
+        for name in ("mode", "monitor", "smoothing"):
+            if mine[name] != theirs[name]:
+                raise ValueError(f"{where}: {name} must be that of this stopper, {mine[name]!r}, got {theirs[name]!r}")
+        return bool(fields.text(f"{where}: criterion of settings", theirs["criterion"]) == mine["criterion"])
+
+    def _resumed_stop(self, where: str, stopped: Any, steps: int) -> tuple[Stop | None, int | None]:
+        """Why a run was stopped, and at which step."""
+        if stopped is None:
+            return None, None
+        reason, message, step = fields.row(f"{where}: stopped", stopped, 3)
+        reasons = [known.value for known in Reason]
+        if fields.text(f"{where}: reason", reason) not in reasons:
+            raise ValueError(f"{where}: reason must be one of {reasons}, got {reason!r}")
+        stop = Stop(Reason(reason), fields.text(f"{where}: message", message))
+        return stop, fields.count(f"{where}: stopped_step", step, steps)
+
+    def _reconsidered(
+        self,
+        where: str,
+        history: dict[str, list[float]],
+        smoothed: dict[str, list[float]],
+        signs: dict[str, float],
+        monitor: str | None,
+    ) -> tuple[State, Stop | None, int | None]:
+        """Where the criterion stands after a history that another has seen: its state, and the stop with its step."""
+        state = self.criterion.start()
+        for step, seconds in enumerate(history["seconds"] if monitor is not None else ()):
+            losses = {name: (sign * smoothed[name][step], sign) for name, sign in signs.items()}
+            train = history["train"][step] if "train" in history else math.nan
+            observation = Observation(
+                step, *losses[str(monitor)], None if math.isnan(train) else train, seconds, losses
+            )
+            try:
+                state, stop = asked(self.criterion, state, observation)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{where}: criterion must suit the history, at step {step} got {error}") from error
+            if stop is not None:
+                return state, stop, step
+        return state, None, None
 
     def _replayed(
         self, history: dict[str, list[float]], names: list[str]
@@ -527,8 +626,9 @@ class EarlyStopping:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: without the arrays being trained, and with the time in place of the clock."""
-        return {**self.__dict__, "_params": None, "_begin": time.monotonic() - self._begin}
+        """For pickle and copy: without the arrays being trained."""
+        now = self._now()
+        return now | {"_snapshot": replace(now["_snapshot"], spare=()), "_params": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_begin": time.monotonic() - state["_begin"]})
@@ -541,15 +641,17 @@ class EarlyStopping:
 
     # --- reading the arguments ---------------------------------------------------------------------------------------
 
-    def _metrics(self, value: Any) -> dict[str, float]:
+    def _metrics(self, where: str, value: Any) -> dict[str, float]:
         """Every metric by name, as a float."""
         if isinstance(value, Mapping):
-            metrics = {name: _number(f"value[{name!r}]", number) for name, number in value.items()}
+            metrics = {name: check.real(f"{where}: value[{name!r}]", number) for name, number in value.items()}
+            if not metrics:
+                raise ValueError(f"{where}: value must hold a metric, got {value}")
         else:
-            metrics = {self._name: value if type(value) is float else _number("value", value)}
+            metrics = {self._name: check.real(f"{where}: value", value)}
         if self._signs and metrics.keys() != self._signs.keys():
             given = f"{list(self._signs)} as at the first step, got {list(metrics)}"
-            raise ValueError(f"EarlyStopping.step: metrics must be {given}")
+            raise ValueError(f"{where}: metrics must be {given}")
         return metrics
 
     @property
@@ -559,29 +661,27 @@ class EarlyStopping:
             return next(iter(self.mode))
         return self.monitor or "value"
 
-    def _sign(self, name: str) -> float:
+    def _sign(self, where: str, name: str) -> float:
         """-1 for a metric of which more is better."""
-        if name in RESERVED or not isinstance(name, str):
-            rule = f"names of metrics must be strings other than {', '.join(map(repr, RESERVED))}"
-            raise ValueError(f"EarlyStopping.step: {rule}, got {name!r}")
+        require_metric(f"{where}: names of metrics", name)
         if isinstance(self.mode, str):
             return -1.0 if self.mode == "max" else 1.0
         if name not in self.mode:
-            raise ValueError(f"EarlyStopping.step: mode must be given for {name!r}, got {self.mode}")
+            raise ValueError(f"{where}: mode must be given for {name!r}, got {self.mode}")
         return -1.0 if self.mode[name] == "max" else 1.0
 
-    def _monitored(self, metrics: Mapping[str, float]) -> str:
+    def _monitored(self, where: str, metrics: Mapping[str, float]) -> str:
         if self.monitor is None and len(metrics) == 1:
             return next(iter(metrics))
         if self.monitor is not None and self.monitor in metrics:
             return self.monitor
-        raise ValueError(f"EarlyStopping.step: monitor must be one of {list(metrics)}, got {self.monitor!r}")
+        raise ValueError(f"{where}: monitor must be one of {list(metrics)}, got {self.monitor!r}")
 
-    def _arrays(self, params: Params | None) -> list[Array] | None:
+    def _given(self, where: str, params: Params | None) -> Parameters | None:
         if self._with_params not in (None, params is not None):
-            given = "none" if params is None else "some"
-            raise ValueError(f"EarlyStopping.step: params must be given at every step or at none, got {given}")
-        return None if params is None else self._snapshot.fitting("EarlyStopping.step", params)
+            got = "none" if params is None else "some"
+            raise ValueError(f"{where}: params must be given at every step or at none, got {got}")
+        return None if params is None else self._snapshot.fitting(where, params)
 
     def _smoothed(self, metrics: dict[str, float]) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
         if self.smoothing is None:
@@ -604,8 +704,21 @@ class EarlyStopping:
         return history, [(history[name], number) for name, number in row.items()]
 
 
-def _number(name: str, value: Any) -> float:
-    return check.real(f"EarlyStopping.step: {name}", value)
+def _checked_mode(function: str, mode: Any) -> str | dict[str, str]:
+    """Whether less or more is better: a word, or one for each metric."""
+    if not isinstance(mode, Mapping):
+        return _word(f"{function}: mode", mode)
+    if not mode:
+        raise ValueError(f"{function}: mode must be of one metric or more, got {mode}")
+    for name in mode:
+        require_metric(f"{function}: names of mode", name)
+    return {name: _word(f"{function}: mode of {name!r}", word) for name, word in mode.items()}
+
+
+def _word(head: str, word: Any) -> str:
+    if not isinstance(word, str) or word not in ("min", "max"):
+        raise ValueError(f"{head} must be 'min' or 'max', got {word!r}")
+    return word
 
 
 def stopping_time(
@@ -659,12 +772,17 @@ def stopping_time(
             raise ValueError(f"stopping_time: mode must be left to the stopper, got {mode!r}")
         stopper = criterion._fresh()
     elif isinstance(criterion, Criterion):
-        stopper = EarlyStopping(criterion, mode="min" if mode is None else mode, check_finite=False)
+        mode = "min" if mode is None else mode
+        stopper = EarlyStopping(criterion, mode=_checked_mode("stopping_time", mode), check_finite=False)
     else:
         raise TypeError(
             f"stopping_time: criterion must be a Criterion or EarlyStopping, got {type(criterion).__name__}"
         )
     curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
+    if not curves:
+        raise ValueError(f"stopping_time: losses must hold a curve, got {curves}")
+    for name in curves:
+        require_metric("stopping_time: names of metrics", name)
     columns = {name: _curve(f"losses of {name!r}", curve) for name, curve in curves.items()}
     trains = None if train is None else _curve("train", train)
     times = None if seconds is None else _curve("seconds", seconds)
@@ -673,7 +791,9 @@ def stopping_time(
         raise ValueError(f"stopping_time: curves must be of one length, got {sorted(lengths)}")
     for t in range(lengths.pop()):
         value = {name: column[t] for name, column in columns.items()}
-        if stopper._step(value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]):
+        if stopper._step(
+            "stopping_time", value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]
+        ):
             return t
     return None
 

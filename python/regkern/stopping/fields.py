@@ -72,3 +72,10 @@ def plain(name: str, value: Any, depth: int = 0) -> Any:
     if value is not None and not isinstance(value, str | bool | int | float | np.number | np.bool_):
         raise TypeError(f"{name} must be made of numbers, strings, None and tuples, got {type(value).__name__}")
     return value
+
+
+def listed(value: Any) -> Any:
+    """What ``plain`` is, as it is saved: lists for tuples, and Python's numbers for NumPy's."""
+    if isinstance(value, tuple | list):
+        return [listed(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
+from regkern import _checks as check
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
     Criterion,
@@ -332,8 +333,7 @@ def preset_rule(convention: str, mode: str | Mapping[str, str], options: dict[st
         rule: Criterion = kind(**options)
         return rule
     deltas = options.pop("min_delta", 0.0)
-    if not isinstance(deltas, Sequence):
-        deltas = [deltas] * len(mode)
+    deltas = list(deltas) if check.is_listed(deltas) else [deltas] * len(mode)
     if len(deltas) != len(mode):
         raise ValueError(f"LightGBM: min_delta must be one, or one for each of {len(mode)} metrics, got {len(deltas)}")
     rules = (LightGBM(min_delta=delta, **options).on(metric) for metric, delta in zip(mode, deltas, strict=True))

@@ -10,18 +10,17 @@ from regkern.stopping import fields
 
 State = tuple[float, ...]
 START: State = ()
-SMOOTHING = "EarlyStopping: smoothing"
 
 
-def checked_smoothing(smoothing: Any) -> float | None:
+def checked_smoothing(smoothing: Any, head: str = "EarlyStopping: smoothing") -> float | None:
     """A float in (0, 1), an int >= 2, or None."""
     if smoothing is None:
         return None
     if not check.is_real(smoothing):
-        raise TypeError(f"{SMOOTHING} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
-    number = check.plain(SMOOTHING, smoothing)
+        raise TypeError(f"{head} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
+    number = check.plain(head, smoothing)
     if number < 2 if isinstance(number, int) else not 0 < number < 1:
-        raise ValueError(f"{SMOOTHING} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
+        raise ValueError(f"{head} must be a float in (0, 1) or an int >= 2, got {smoothing!r}")
     return number
 
 
