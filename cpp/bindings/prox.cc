@@ -1,12 +1,27 @@
 #include "regkern/prox.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "arrays.h"
 #include "module.h"
 
 namespace regkern::bindings {
 namespace {
 
-bool has_axes(py::handle value) { return is_ndarray(value) && proxy(value)->nd > 0; }
+// Whether a value is several numbers, or might be: an array of rank 0 is one, and what no array can be made of
+// is refused as a number.
+bool has_axes(py::handle value) {
+  if (is_ndarray(value)) return proxy(value)->nd > 0;
+  if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
+      PyBytes_Check(value.ptr())) {
+    return false;
+  }
+  const py::object rank = py::getattr(value, "ndim", py::none());
+  const bool many = py::hasattr(value, "__iter__") || py::hasattr(value, "__array__");
+  return many && (!py::isinstance<py::int_>(rank) || py::cast<int>(rank) > 0);
+}
 
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
 Array weighted(Arg arg, const Array& thresholds, const Array& weights) {
@@ -46,6 +61,29 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
     regkern::prox_l1<T>(shape, from.in<T>(), to.out<T>(), static_cast<T>(t), positive, each);
   });
   return to.object();
+}
+
+// lower <= upper, said of the first element where it is not.
+void require_ordered(const char* f, const Array& low, const Array& high) {
+  std::vector<std::ptrdiff_t> lengths(low.shape(), low.shape() + low.ndim());
+  for (int i = 0; i < low.ndim(); ++i) {  // what is repeated is looked at once
+    if (low.strides()[i] == 0 && high.strides()[i] == 0) lengths[i] = std::min<std::ptrdiff_t>(lengths[i], 1);
+  }
+  const Extents shape(low.ndim(), lengths.data());
+  bool fine = true;
+  visit(low.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const In<T> lower{low.data<const T>(), low.strides()}, upper{high.data<const T>(), high.strides()};
+    const Unlocked unlocked(shape.size);
+    fine = ordered<T>(shape, lower, upper);
+  });
+  if (fine) return;
+  const py::module_ np = py::module_::import("numpy");
+  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(low.object(), high.object()));
+  const py::object at = py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
+  value_error({f, "lower"}, "be <= upper",
+              text(low.object()[at].attr("item")()) + " and " + text(high.object()[at].attr("item")()) +
+                  " at " + text(at));
 }
 
 // What all operators of one array and some numbers do: check, then call(extents, in, out) of the dtype.
@@ -160,6 +198,7 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "lower", low);
   require_disjoint({f, "out"}, to, "upper", high);
+  require_ordered(f, low, high);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());

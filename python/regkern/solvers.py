@@ -47,8 +47,9 @@ class ProximalGradientResult:
     history : tuple of float
         The objective after each iteration.
     reason : {"converged", "callback", "max_iter", "stalled"}
-        Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or neither the objective
-        nor the residual had fallen for 100 iterations and as many as before. Then ``tol`` is less than rounding lets reach.
+        Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or there was no
+        progress. That is, neither the objective nor the residual had fallen for 100 iterations and as many as before, as
+        where ``tol`` is less than rounding lets reach; or no step was short enough, at the end of the domain of f.
     """
 
     w: Array
@@ -86,18 +87,18 @@ def proximal_gradient(
 
     Backtracking: the step s is halved until :math:`f(w^+) \le f(z) + \langle\nabla f(z), w^+ - z\rangle + \|w^+ - z\|^2 / (2s)`,
     or, where that is less than rounding of f lets see, :math:`\langle\nabla f(w^+) - \nabla f(z), w^+ - z\rangle \le \|w^+ - z\|^2 / s`,
-    which is the same for quadratic f. From time to time a step of twice the length is tried, since f may be flatter by now;
-    where it holds, t is scaled so that s·t² stays.
+    which is the same for quadratic f. From time to time a step of twice the length is tried, since f may be flatter by
+    now; where it holds, t is scaled so that s·t² stays.
 
-    Restart: where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, or out of the domain of f, it starts
-    again from w.
+    Restart: where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, or out of the domain of f, it
+    starts again from w.
 
     Parameters
     ----------
     value_and_grad : callable
-        ``w -> (f(w), gradient)``, the gradient of w's shape and dtype. It is copied, so one buffer may serve all calls. Where f
-        is not defined, return Inf or NaN, or let a ``np.linalg.LinAlgError`` or an ``ArithmeticError`` out, as Cholesky and
-        ``math.exp`` raise them: no step ends there. Other errors go on to the caller, and at w0 these do, too.
+        ``w -> (f(w), gradient)``, the gradient of w's shape and dtype. It is copied, so one buffer may serve all calls.
+        Where f is not defined, return Inf or NaN, or let a ``np.linalg.LinAlgError`` or an ``ArithmeticError`` out, as
+        Cholesky and ``math.exp`` raise them: no step ends there. Other errors go on to the caller, and at w0 these, too.
     w0 : (...) ndarray of float32 or float64
         The start; not changed.
     penalty : Penalty
@@ -117,7 +118,8 @@ def proximal_gradient(
     Returns
     -------
     ProximalGradientResult
-        With ``w``, ``objective``, ``converged``, ``residual``, ``iterations``, ``step``, ``restarts``, ``history``, ``reason``.
+        With ``w``, ``objective``, ``converged``, ``residual``, ``iterations``, ``step``, ``restarts``, ``history``,
+        ``reason``.
 
     Raises
     ------
@@ -125,20 +127,20 @@ def proximal_gradient(
         If ``w0`` or a gradient is of another dtype, ``penalty`` is not a Penalty, or an argument is of another kind.
     ValueError
         If a parameter is out of its range, a gradient of another shape, f or its gradient not finite at w0 or anywhere
-        beside it, or a value changes by something else than its gradient says (a sign, a factor, a part that is missing).
+        beside it, or a value changes by something else than its gradient says (a sign, a factor, a part left out).
 
     Notes
     -----
     Accuracy class: none of those of a single kernel; ``tol`` decides. Where f or g is not convex, the result is a
     stationary point.
 
-    Whether the gradient is that of the values is looked at along the gradient at w0, mostly by one call, and again where
-    a step changes f by something else than the mean of its slopes at both ends. A change that is wrong by a quarter or
-    more is found, unless rounding of f hides it.
+    Whether the gradient is that of the values is looked at along the gradient at w0, mostly by one call, and again
+    where a step changes f by something else than the mean of its slopes at both ends. A change that is wrong by a
+    quarter or more is found, unless rounding of f hides it.
 
     Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (2009); O'Donoghue and Candès, "Adaptive
-    restart for accelerated gradient schemes" (2015); of steps that grow: Becker, Candès and Grant, "Templates for convex
-    cone problems" (2011), section 5.3.
+    restart for accelerated gradient schemes" (2015); of steps that grow: Becker, Candès and Grant, "Templates for
+    convex cone problems" (2011), section 5.3.
 
     Examples
     --------
@@ -219,7 +221,7 @@ def proximal_gradient(
 
 
 class _Search:
-    """How long a step is: halved until it is short enough, and from time to time doubled, since f may be flatter by now."""
+    """How long a step is: halved until it is short enough, from time to time doubled, since f may be flatter by now."""
 
     def __init__(self, smooth: _Smooth, s: float) -> None:
         self.smooth, self.s = smooth, s
@@ -381,9 +383,9 @@ class _Smooth:
     def require_gradient(self, z: _Point, move: NDArray[np.float64]) -> _Step:
         """An error where f, along a move, does not change as its gradient says; the last part of the move looked at.
 
-        The part has to be long enough for a change that is more than rounding, and so short that the slope is nearly the
-        same at both ends: then convex f changes by something between. Where f does not, five parts, each half as long,
-        have to tell the same tale: curvature would fade, and rounding would not repeat itself.
+        The part has to be long enough for a change that is more than rounding, and so short that the slope is nearly
+        the same at both ends: then convex f changes by something between. Where f does not, five parts, each shorter
+        than the last, have to tell the same tale: curvature would fade, and rounding would not repeat itself.
         """
         told: list[float] = []
         part, last = 1.0, False  # last: no longer part is left to try

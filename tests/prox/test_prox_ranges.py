@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,76 @@ def test_group_weights_are_not_negative(bad: float, dtype: type) -> None:
                     call(x, 0.5, weights=weights, out=x, **options)
         assert (x == 1).all()
     rk.prox_group_l2(x, 0.5, axis=1, weights=np.full(63, -0.0, dtype))
+
+
+# --- bounds ------------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("n", [1, 3, 40, 70_000])
+def test_bounds_are_in_order_everywhere(module: Any, n: int, dtype: type) -> None:
+    """One wrong pair is refused, and nothing written, wherever it is, in whatever memory; so is NaN."""
+    x = np.linspace(-2, 2, 2 * n).astype(dtype).reshape(2, n)
+    lower, upper = np.full((2, n), -1, dtype), np.full((2, n), 1, dtype)
+    np.testing.assert_array_equal(module.project_box(x, lower, upper), np.clip(x, -1, 1))
+    for at in {(0, 0), (1, n // 2), (1, n - 1)}:
+        for wrong, value, got in [
+            (lower, 1.5, "1.5 and 1.0"),
+            (upper, -1.5, "-1.0 and -1.5"),
+            (lower, np.inf, "inf and 1.0"),
+            (upper, -np.inf, "-1.0 and -inf"),
+            (lower, np.nan, "nan and 1.0"),
+            (upper, np.nan, "-1.0 and nan"),
+        ]:
+            before, wrong[at] = wrong[at], value
+            place = re.escape(str(at))
+            for label, low in layouts(lower):
+                out = x.copy()
+                for target in (out, np.zeros_like(x)):
+                    kept = target.copy()
+                    with pytest.raises(
+                        ValueError, match=f"^project_box: lower must be <= upper, got {got} at {place}$"
+                    ):
+                        module.project_box(out, low, upper, out=target)
+                    assert_same_bits(target, kept, label)
+            wrong[at] = before
+
+
+@BOTH
+def test_bounds_that_broadcast(module: Any, dtype: type) -> None:
+    x = np.linspace(-2, 2, 6).astype(dtype).reshape(2, 3)
+    row, column = np.array([-1, 0, 1], dtype), np.array([[-0.5], [0.5]], dtype)
+    for lower, upper, got in [
+        (row, 0.5, r"1.0 and 0.5 at \(0, 2\)"),
+        (0.5, row, r"0.5 and -1.0 at \(0, 0\)"),
+        (row, column, r"0.0 and -0.5 at \(0, 1\)"),
+        (column, row, r"-0.5 and -1.0 at \(0, 0\)"),
+        (row, np.array(0.5, dtype), r"1.0 and 0.5 at \(0, 2\)"),
+        (np.nan, row, r"nan and -1.0 at \(0, 0\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"^project_box: lower must be <= upper, got {got}$"):
+            module.project_box(x, lower, upper)
+    for lower, upper in [(row, np.inf), (-np.inf, row), (row, row), (-np.inf, np.inf), (row, column + 2)]:
+        got = module.project_box(x, lower, upper)
+        assert_same_bits(got, np.minimum(np.maximum(x, np.asarray(lower, dtype)), np.asarray(upper, dtype)))
+    for lower, upper in [(np.inf, np.inf), (row, np.full(3, np.inf, dtype))]:  # bounds are numbers, too
+        assert_same_bits(
+            module.project_box(np.full((2, 3), np.nan, dtype), lower, upper), np.full((2, 3), np.nan, dtype)
+        )
+    assert module.project_box(np.zeros((0, 3), dtype), row, -row - 2).shape == (0, 3)  # bounds of nothing
+    with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got 1 and -1$"):
+        module.project_box(x, 1, -1)
+
+
+# --- weights of Inf ----------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_first_weight_of_infinity_leaves_nothing(module: Any, dtype: type) -> None:
+    """The penalty is infinite but where all are 0, whatever the data."""
+    for x in ([3, 1, -2], [np.inf, 1, -2], [np.inf, -np.inf, 0.0], [np.finfo(dtype).max] * 3):
+        for weights in ([np.inf, 1, 0], [np.inf, np.inf, 0], [np.inf] * 3):
+            got = module.prox_sorted_l1(np.array(x, dtype), 0.5, np.array(weights, dtype))
+            assert_same_bits(got, np.zeros(3, dtype), (x, weights))
+    got = module.prox_sorted_l1(np.array([np.nan, 1, 2], dtype), 0.5, np.array([np.inf, 1, 0], dtype))
+    assert np.isnan(got).all()
