@@ -39,7 +39,8 @@ def simplex_threshold(v: Array, radius: float) -> tuple[float, float]:
     with np.errstate(over="ignore"):
         u = np.sort(v - top)[::-1]
         thetas = (np.cumsum(u) - radius) / np.arange(1, u.size + 1)
-    return top, float(thetas[np.flatnonzero(u > thetas)[-1]])
+    above = np.logical_and.accumulate(u > thetas)  # the first of them, though sums may overflow behind
+    return top, float(thetas[np.count_nonzero(above) - 1])
 
 
 def l1_threshold(magnitude: Array, radius: float) -> tuple[float, float]:

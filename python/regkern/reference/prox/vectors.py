@@ -167,6 +167,6 @@ def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Arr
     """Singular values less threshold, or 0."""
     broken = np.asarray(~np.isfinite(x).all(axis=(-2, -1)))
     u, values, vt = np.linalg.svd(np.where(broken[..., None, None], x.dtype.type(0), x), full_matrices=False)
-    y = (u * np.maximum(values - x.dtype.type(threshold), 0)[..., None, :]) @ vt + x.dtype.type(0)
+    y = (u * prox_l1(values, threshold, nonneg=True)[..., None, :]) @ vt + x.dtype.type(0)
     y[broken] = np.nan
     return store(y, out)
