@@ -25,7 +25,7 @@ BLUR = 10  # roundings of the largest f: what a difference of two values may be 
 OUTSIDE = (np.linalg.LinAlgError, ArithmeticError)  # raised by the caller's function where it is not defined
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ProximalGradientResult:
     """What :func:`regkern.proximal_gradient` found.
 
@@ -113,7 +113,7 @@ def proximal_gradient(
     restart : bool, default True
         Restart the momentum of FISTA where it points uphill.
     callback : callable, optional
-        ``callback(iteration, w, objective)`` after each iteration; what it returns is true to stop.
+        ``callback(iteration, w, objective)`` after each iteration, w a copy; what it returns is true to stop.
 
     Returns
     -------
@@ -188,8 +188,8 @@ def proximal_gradient(
                 reason = "stalled"
                 break
             raise ValueError(
-                "proximal_gradient: value_and_grad must be finite beside w0, got no step that is short enough from "
-                f"{z.w}, where f is {z.f}"
+                "proximal_gradient: value_and_grad must be finite beside w0 and change as its gradient says, got no step "
+                f"that is short enough from {z.w}, where f is {z.f}"
             )
         t = max(1.0, t * math.sqrt(s / new.s)) if new.s > s else t  # what is proved of FISTA rests on s·t²
         w, old, here = new.end.w, here.w, new.end
@@ -197,7 +197,7 @@ def proximal_gradient(
         residual = new.residual()
         if residual < best or history[-1] < lowest:
             best, lowest, newest = min(best, residual), min(lowest, history[-1]), len(history)
-        stop = callback is not None and callback(len(history), w, history[-1])
+        stop = callback is not None and callback(len(history), w.copy(order="K"), history[-1])
         if residual <= tol:
             reason = "converged"
         elif stop:
@@ -333,7 +333,7 @@ class _Smooth:
     def _evaluate(self, w: Array) -> tuple[float, Array]:
         """f(w) and a gradient that nobody else writes to."""
         head = "proximal_gradient: value_and_grad"
-        returned = self.function(w)
+        returned = self.function(w.copy(order="K"))  # which may be changed there
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             kind = f"{len(returned)} of them" if isinstance(returned, tuple | list) else type(returned).__name__
             raise TypeError(f"{head} must return two things, a value and a gradient, got {kind}")
@@ -392,14 +392,14 @@ class _Smooth:
         for _ in range(40):
             with np.errstate(all="ignore"):  # f may be asked where it is not defined
                 seen = self._between(z, self((z.w + part * move).astype(self.dtype)))
-                both = np.array([z.f, seen.end.f])
-                coarse = (
-                    FLOAT32_EPS / self.eps if (both.astype(np.float32) == both).all() else 1.0
-                )  # f seems to be float32
+                single = all(float(np.float32(f)) == f for f in (z.f, seen.end.f))  # f seems to be float32
             bend = abs(seen.after - seen.before) / abs(seen.before) if seen.end.inside and seen.before else math.inf
             mean = (seen.before + seen.after) / 2
+            coarse = FLOAT32_EPS / self.eps if single else 1.0
             noise = 20 * (coarse * seen.blur + 20 * self.eps * _norm(z.grad) * _norm(seen.move))
+            same = seen.change == 0 and seen.end.inside
             hidden = seen.end.inside and max(abs(mean), abs(seen.change)) <= noise
+            hidden |= same and abs(mean) <= abs(z.f) / 100  # f may be rounded more coarsely than it should be
             longer = min(0.2 / max(bend, 1e-4), 1e3)
             if seen.before == 0 or (hidden and (last or longer < 2)):
                 break
@@ -411,9 +411,10 @@ class _Smooth:
                 part *= max(0.2 / bend, 1e-4) if seen.end.inside else 1 / 16
             else:
                 told.append(seen.change / mean)
-                if abs(told[-1] - 1) <= 0.25 or seen.change == 0:
+                if abs(told[-1] - 1) <= 0.25 or (same and z.f == 0):
                     break
-                if len(told) == 5 and max(told) - min(told) <= 0.1 * abs(told[-1] - 1):
+                told *= 5 if same else 1  # no rounding is that coarse
+                if len(told) >= 5 and max(told) - min(told) <= 0.1 * abs(told[-1] - 1):
                     raise ValueError(
                         "proximal_gradient: value_and_grad must return the gradient of its value, got a value that "
                         f"changes by {seen.change:.3g} where the gradient says {mean:.3g}, beside w = {z.w}"

@@ -222,7 +222,10 @@ def test_errors() -> None:
             rk.proximal_gradient(f, w0, L1(1.0))
     with pytest.raises(TypeError, match=r"^proximal_gradient: value_and_grad must be callable, got None"):
         rk.proximal_gradient(None, np.ones(2), L1(1.0))
-    with pytest.raises(ValueError, match=r"^proximal_gradient: value_and_grad must be finite beside w0, got no step"):
+    with pytest.raises(
+        ValueError,
+        match=r"^proximal_gradient: value_and_grad must be finite beside w0 and change as its gradient says, got no step",
+    ):
         rk.proximal_gradient(lambda w: (0.0 if (w == 1).all() else np.nan, w), np.ones(2), L1(1.0))
 
 
@@ -484,3 +487,34 @@ def test_a_penalty_of_ones_own() -> None:
         text = rf"^proximal_gradient: penalty's prox must return a float64 array of shape \(2,\), got {got}$"
         with pytest.raises(TypeError, match=text):
             rk.proximal_gradient(f, np.zeros(2), Own(returned))
+
+
+def test_what_callers_do_to_the_weights_stays_theirs() -> None:
+    def careless(w: np.ndarray) -> tuple[float, np.ndarray]:
+        w -= 3
+        return 0.5 * float(w @ w), w
+
+    def worse(iteration: int, w: np.ndarray, objective: float) -> None:
+        w[...] = np.nan
+
+    for start in (np.zeros(3), np.zeros((2, 3), order="F")[0]):
+        found = rk.proximal_gradient(careless, start, L1(0.5), callback=worse)
+        assert found.converged
+        np.testing.assert_allclose(found.w, 2.5)
+        assert (start == 0).all()
+    assert found == found  # noqa: PLR0124  # arrays within would make it ambiguous
+    assert len({found, found}) == 1
+
+
+def test_a_value_that_never_changes_raises() -> None:
+    for gradient in (lambda w: w - 3, np.ones_like):
+        for value in (7.0, -50.0, 1e-9):
+            with pytest.raises(
+                ValueError, match=r"value_and_grad must return the gradient of its value, got a value that"
+            ):
+                rk.proximal_gradient(lambda w, g=gradient, v=value: (v, g(w)), np.zeros(3), L1(0.5))
+        with pytest.raises(
+            ValueError, match=r"value_and_grad must be finite beside w0 and change as its gradient says"
+        ):
+            rk.proximal_gradient(lambda w, g=gradient: (0.0, g(w)), np.zeros(3), L1(0.5))
+    assert rk.proximal_gradient(lambda w: (7.0, 0 * w), np.ones(3), L1(0.5)).converged
