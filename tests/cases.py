@@ -26,6 +26,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     writes: tuple[str, ...] = ()  # operands changed in place
     nonnegative: tuple[str, ...] = ()  # operands drawn >= 0
+    nonpositive: tuple[str, ...] = ()  # operands drawn <= 0
     has_out: bool = True
     aliases: str | None = None  # the operand that ``out`` may be
     accuracy: str = "exact"
@@ -40,8 +41,18 @@ class Case:
         made = {}
         for name in self.arrays:
             a = np.asarray(2 * rng.standard_normal(shape), dtype)
-            made[name] = np.asarray(np.abs(a)) if name in self.nonnegative else a
+            made[name] = self.signed(name, a)
         return made
+
+    def signed(self, name: str, a: np.ndarray) -> np.ndarray:
+        """An operand with its sign, if it has to have one."""
+        if name in self.nonnegative:
+            return np.asarray(np.abs(a))
+        return np.asarray(-np.abs(a)) if name in self.nonpositive else a
+
+    def unsigned(self) -> set[str]:
+        """The operands that may be any number."""
+        return {*self.arrays} - {*self.nonnegative} - {*self.nonpositive}
 
     def call(self, module: Any, arrays: Arrays, **more: Any) -> Any:
         """Run the function of ``module``; the first result only, masks and caches dropped."""
@@ -146,8 +157,15 @@ ELEMENTWISE = [
         for t in (0.0, np.inf)
     ),
     Case("project_box", "project_box", ("x",), {"lower": -0.3, "upper": 0.7}, aliases="x"),
-    Case("project_box-arrays", "project_box", ("x", "lower", "upper"), nonnegative=("upper",), aliases="x"),
-    Case("project_box-mixed", "project_box", ("x", "lower"), {"upper": np.inf}, aliases="x"),
+    Case(
+        "project_box-arrays",
+        "project_box",
+        ("x", "lower", "upper"),
+        nonnegative=("upper",),
+        nonpositive=("lower",),
+        aliases="x",
+    ),
+    Case("project_box-mixed", "project_box", ("x", "lower"), {"upper": np.inf}, nonpositive=("lower",), aliases="x"),
     Case("project_nonneg", "project_nonneg", ("x",), aliases="x"),
     Case("project_linf_ball", "project_linf_ball", ("x",), {"radius": 0.7}, aliases="x"),
     Case("l2_decay", "l2_decay", ("w",), {"rate": 1e-7}, aliases="w"),

@@ -64,10 +64,6 @@ py::object to_index(Arg arg, py::handle value) {
   return index;
 }
 
-bool is_masked(py::handle value) {
-  return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
-}
-
 constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
 
 bool same_memory(const Array& a, const Array& b) {
@@ -96,6 +92,10 @@ bool overlaps_itself(const Array& a) {
 }
 
 }  // namespace
+
+bool is_masked(py::handle value) {
+  return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
+}
 
 std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
 

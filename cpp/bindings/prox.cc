@@ -1,12 +1,72 @@
 #include "regkern/prox.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "arrays.h"
 #include "module.h"
 
 namespace regkern::bindings {
 namespace {
 
-bool has_axes(py::handle value) { return is_ndarray(value) && proxy(value)->nd > 0; }
+// Whether a value is several numbers, or might be: an array of rank 0 is one, and what no array can be made of
+// is refused as a number.
+bool has_axes(py::handle value) {
+  if (is_ndarray(value)) return proxy(value)->nd > 0;
+  if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
+      PyBytes_Check(value.ptr())) {
+    return false;
+  }
+  const py::object rank = py::getattr(value, "ndim", py::none());
+  const bool many = py::hasattr(value, "__iter__") || py::hasattr(value, "__array__");
+  return many && (!py::isinstance<py::int_>(rank) || py::cast<int>(rank) > 0);
+}
+
+// Whether low <= high everywhere, arrays of one shape; what both repeat is looked at once.
+bool in_order(const Array& low, const Array& high) {
+  std::vector<std::ptrdiff_t> lengths(low.shape(), low.shape() + low.ndim());
+  for (int i = 0; i < low.ndim(); ++i) {
+    if (low.strides()[i] == 0 && high.strides()[i] == 0) lengths[i] = std::min<std::ptrdiff_t>(lengths[i], 1);
+  }
+  const Extents shape(low.ndim(), lengths.data());
+  bool fine = true;
+  visit(low.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const In<T> lower{low.data<const T>(), low.strides()}, upper{high.data<const T>(), high.strides()};
+    const Unlocked unlocked(shape.size);
+    fine = ordered<T>(shape, lower, upper);
+  });
+  return fine;
+}
+
+// Where it is not first.
+py::object first_wrong(const Array& low, const Array& high) {
+  const py::module_ np = py::module_::import("numpy");
+  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(low.object(), high.object()));
+  return py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
+}
+
+std::string text_at(const Array& a, const py::object& at) { return text(a.object()[at].attr("item")()); }
+
+// A number in every element of an array like x.
+Array everywhere(Arg arg, double number, const Array& x) {
+  const py::module_ np = py::module_::import("numpy");
+  return broadcast(arg, input(arg, np.attr("asarray")(number, x.object().attr("dtype"))), "x", x);
+}
+
+void require_ordered(const char* f, const Array& low, const Array& high) {
+  if (in_order(low, high)) return;
+  const py::object at = first_wrong(low, high);
+  value_error({f, "lower"}, "be <= upper",
+              text_at(low, at) + " and " + text_at(high, at) + " at " + text(at));
+}
+
+// Of an array that broadcasts to x.
+void require_nonnegative(Arg arg, const Array& a, const Array& x) {
+  const Array zeros = everywhere(arg, 0, x);
+  if (!in_order(zeros, a)) value_error(arg, "be >= 0", text_at(a, first_wrong(zeros, a)));
+}
 
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
 Array weighted(Arg arg, const Array& thresholds, const Array& weights) {
@@ -31,8 +91,10 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   const bool positive = flag({f, "nonneg"}, nonneg);
   const Array thresholds = strengths;
   const Array given = optional_input({f, "weights"}, weights);
+  if (thresholds) require_nonnegative({f, "threshold"}, thresholds, from);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
+    require_nonnegative({f, "weights"}, w, from);
     strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
@@ -152,14 +214,13 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
   }
   const auto bound = [&](const char* name, py::handle value) {
     if (has_axes(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
-    const py::object number =
-        py::module_::import("numpy").attr("asarray")(real({f, name}, value), from.object().attr("dtype"));
-    return broadcast({f, name}, input({f, name}, number), "x", from);
+    return everywhere({f, name}, real({f, name}, value), from);
   };
   const Array low = bound("lower", lower), high = bound("upper", upper);
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "lower", low);
   require_disjoint({f, "out"}, to, "upper", high);
+  require_ordered(f, low, high);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());

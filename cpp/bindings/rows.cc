@@ -138,6 +138,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
                                               py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
 
 Indices index_vector(Arg arg, py::handle value) {
+  if (is_masked(value)) type_error(arg, "be a vector of ints without a mask", value);
   const auto array = py::array::ensure(value);
   const char kind = array ? array.dtype().kind() : 'O';
   if (!array || array.ndim() != 1 || ((kind != 'i' && kind != 'u') && array.size() != 0)) {

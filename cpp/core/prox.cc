@@ -4,6 +4,7 @@
 #include "regkern/prox.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -31,6 +32,7 @@
   X(prox_huber)              \
   X(project_box)             \
   X(project_box_each)        \
+  X(ordered)                 \
   X(l1_norm)                 \
   X(squared_l2_norm)
 #include "core/table-inl.h"
@@ -199,6 +201,19 @@ void project_box(const Extents& shape, In<T> x, Out<T> y, In<T> lower, In<T> upp
 }
 
 template <class T>
+bool ordered(const Extents& shape, In<T> lower, In<T> upper) {
+  std::atomic<bool> all{true};
+  const auto kernel = table<T>().ordered;
+  for_elements(
+      shape, Order::kAny,
+      [kernel, &all](std::size_t, std::size_t n, bool, const T* low, const T* high) {
+        if (!kernel(low, high, n)) all.store(false, std::memory_order_relaxed);
+      },
+      lower, upper);
+  return all;
+}
+
+template <class T>
 double l1_norm(const Extents& shape, In<T> x) {
   return sum_elements(shape, table<T>().l1_norm, x);
 }
@@ -220,6 +235,7 @@ double squared_l2_norm(const Extents& shape, In<T> x) {
   template void prox_huber(const Extents&, In<T>, Out<T>, double, double);        \
   template void project_box(const Extents&, In<T>, Out<T>, T, T);                 \
   template void project_box(const Extents&, In<T>, Out<T>, In<T>, In<T>);         \
+  template bool ordered(const Extents&, In<T>, In<T>);                            \
   template double l1_norm(const Extents&, In<T>);                                 \
   template double squared_l2_norm(const Extents&, In<T>);
 REGKERN_INSTANTIATE(float)

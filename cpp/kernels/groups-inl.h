@@ -307,7 +307,11 @@ template <class T>
 void scale_groups(const T* x, T* y, size_t groups, size_t size, const T* weights, const GroupRule<T>& rule,
                   bool stream) {
   const Tag<T> d;
-  if (rule.soft == 0 && rule.threshold < __builtin_inf()) {
+  bool finite = rule.threshold < __builtin_inf();
+  for (size_t g = 0; weights != nullptr && g < groups; ++g) {
+    finite &= rule.threshold * static_cast<double>(weights[g]) < __builtin_inf();
+  }
+  if (rule.soft == 0 && finite) {
     // 0 times what is there is 0: only an infinite threshold or a soft one brings Inf to 0.
     const auto apply = [d](auto v, auto factor) HWY_ATTR { return hn::Add(hn::Mul(v, factor), hn::Zero(d)); };
     scale_groups_with(x, y, groups, size, weights, rule, stream, apply);

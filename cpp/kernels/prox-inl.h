@@ -181,6 +181,21 @@ void project_box_each(const T* x, const T* lower, const T* upper, T* y, size_t n
   map(d, n, stream, op, y, x, lower, upper);
 }
 
+// Whether lower <= upper everywhere; a bound that is NaN is not.
+template <class T>
+bool ordered(const T* lower, const T* upper, size_t n) {
+  const Tag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    if (!hn::AllTrue(d, hn::Le(hn::LoadU(d, lower + i), hn::LoadU(d, upper + i)))) return false;
+  }
+  for (; i < n; ++i) {
+    if (!(lower[i] <= upper[i])) return false;
+  }
+  return true;
+}
+
 template <class T>
 double l1_norm(const T* x, size_t n) {
   return sum(x, n, [](auto v) HWY_ATTR { return hn::Abs(v); });

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
+from regkern import _core
 from regkern.penalties import Penalty
 
 Array = NDArray[Any]
-Smooth = Callable[[Array], tuple[float, Array]]
+Smooth = Callable[[Array], tuple[float, ArrayLike]]
+Reason = Literal["converged", "callback", "max_iter", "stalled"]
 
 TOL = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-6}
 SHORTEST, LONGEST = 1e-300, 1e18
+FLOAT32_EPS = float(np.finfo(np.float32).eps)
+BLUR = 10  # roundings of the largest f: what a difference of two values may be wrong by
+OUTSIDE = (np.linalg.LinAlgError, ArithmeticError)  # raised by the caller's function where it is not defined
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class ProximalGradientResult:
     """What :func:`regkern.proximal_gradient` found.
 
@@ -41,6 +46,10 @@ class ProximalGradientResult:
         How often momentum was dropped because it pointed uphill.
     history : tuple of float
         The objective after each iteration.
+    reason : {"converged", "callback", "max_iter", "stalled"}
+        Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or there was no
+        progress. That is, neither the objective nor the residual had fallen for 100 iterations and as many as before, as
+        where ``tol`` is less than rounding lets reach; or no step was short enough, at the end of the domain of f.
     """
 
     w: Array
@@ -51,6 +60,12 @@ class ProximalGradientResult:
     step: float
     restarts: int
     history: tuple[float, ...]
+    reason: Reason
+
+    def __repr__(self) -> str:
+        numbers = ("objective", "residual", "iterations", "step", "restarts")
+        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in numbers)
+        return f"{type(self).__name__}(reason={self.reason!r}, {told}, w={self.w.dtype}{list(self.w.shape)})"
 
 
 def proximal_gradient(
@@ -72,15 +87,18 @@ def proximal_gradient(
 
     Backtracking: the step s is halved until :math:`f(w^+) \le f(z) + \langle\nabla f(z), w^+ - z\rangle + \|w^+ - z\|^2 / (2s)`,
     or, where that is less than rounding of f lets see, :math:`\langle\nabla f(w^+) - \nabla f(z), w^+ - z\rangle \le \|w^+ - z\|^2 / s`,
-    which is the same for quadratic f. From time to time a step of twice the length is tried, since f may be flatter by now;
-    where it holds, t is scaled so that s·t² stays.
+    which is the same for quadratic f. From time to time a step of twice the length is tried, since f may be flatter by
+    now; where it holds, t is scaled so that s·t² stays.
 
-    Restart: where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, it starts again.
+    Restart: where the momentum points uphill, :math:`\langle z - w^+, w^+ - w \rangle > 0`, or out of the domain of f, it
+    starts again from w.
 
     Parameters
     ----------
     value_and_grad : callable
         ``w -> (f(w), gradient)``, the gradient of w's shape and dtype. It is copied, so one buffer may serve all calls.
+        Where f is not defined, return Inf or NaN, or let a ``np.linalg.LinAlgError`` or an ``ArithmeticError`` out, as
+        Cholesky and ``math.exp`` raise them: no step ends there. Other errors go on to the caller, and at w0 these, too.
     w0 : (...) ndarray of float32 or float64
         The start; not changed.
     penalty : Penalty
@@ -93,29 +111,36 @@ def proximal_gradient(
         unit in which the strength of an L1 penalty is given. Default: 1e-6, for float32 1e-4.
     max_iter : int, > 0
     restart : bool, default True
-        Restart the momentum of FISTA.
+        Restart the momentum of FISTA where it points uphill.
     callback : callable, optional
-        ``callback(iteration, w, objective)`` after each iteration; what it returns is true to stop.
+        ``callback(iteration, w, objective)`` after each iteration, w a copy; what it returns is true to stop.
 
     Returns
     -------
     ProximalGradientResult
-        With ``w``, ``objective``, ``converged``, ``residual``, ``iterations``, ``step``, ``restarts``, ``history``.
+        With ``w``, ``objective``, ``converged``, ``residual``, ``iterations``, ``step``, ``restarts``, ``history``,
+        ``reason``.
 
     Raises
     ------
     TypeError
         If ``w0`` or a gradient is of another dtype, ``penalty`` is not a Penalty, or an argument is of another kind.
     ValueError
-        If a parameter is out of its range, a gradient of another shape, f or its gradient not finite at w0, or no step
-        is short enough (f is not finite nearby, or f and its gradient do not belong together).
+        If a parameter is out of its range, a gradient of another shape, f or its gradient not finite at w0 or anywhere
+        beside it, or a value changes by something else than its gradient says (a sign, a factor, a part left out).
 
     Notes
     -----
     Accuracy class: none of those of a single kernel; ``tol`` decides. Where f or g is not convex, the result is a
-    stationary point. Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (2009); O'Donoghue and
-    Candès, "Adaptive restart for accelerated gradient schemes" (2015); of steps that grow: Becker, Candès and Grant,
-    "Templates for convex cone problems" (2011), section 5.3.
+    stationary point.
+
+    Whether the gradient is that of the values is looked at along the gradient at w0, mostly by one call, and again
+    where a step changes f by something else than the mean of its slopes at both ends. A change that is wrong by a
+    quarter or more is found, unless rounding of f hides it.
+
+    Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (2009); O'Donoghue and Candès, "Adaptive
+    restart for accelerated gradient schemes" (2015); of steps that grow: Becker, Candès and Grant, "Templates for
+    convex cone problems" (2011), section 5.3.
 
     Examples
     --------
@@ -129,9 +154,7 @@ def proximal_gradient(
     >>> found.converged
     True
     """
-    w = np.array(w0)
-    if w.dtype not in TOL:
-        raise TypeError(f"proximal_gradient: w0 must be float32 or float64, got {w.dtype}")
+    w = _core.require_float("proximal_gradient", "w0", w0).copy(order="K")
     if not isinstance(penalty, Penalty):
         raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {type(penalty).__name__}")
     if method not in ("fista", "ista"):
@@ -143,111 +166,273 @@ def proximal_gradient(
         raise ValueError(f"proximal_gradient: tol must be >= 0, got {tol!r}")
     max_iter = check.integer("proximal_gradient: max_iter", max_iter, 1)
     restart = check.flag("proximal_gradient: restart", restart)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"proximal_gradient: callback must be callable, got {type(callback).__name__}")
+    for name, given in (("value_and_grad", value_and_grad), ("callback", callback)):
+        if not callable(given) and (given is not None or name == "value_and_grad"):
+            raise TypeError(f"proximal_gradient: {name} must be callable, got {type(given).__name__}")
 
-    f, grad = _evaluate(value_and_grad, w)
-    if not (math.isfinite(f) and np.isfinite(grad).all()):
-        raise ValueError(f"proximal_gradient: value_and_grad must be finite at w0, got {f} and {grad}")
-    s = _first_step(value_and_grad, w, grad) if step is None else step
-    scale = abs(f)  # the largest f so far: what later ones may be small differences of
-    z, t = w, 1.0
+    smooth = _Smooth(value_and_grad, penalty, w.dtype)
+    here = z = smooth.start(w)
+    guessed = smooth.probe(here)
+    search = _Search(smooth, guessed if step is None else step)
+    t, restarts, residual = 1.0, 0, math.inf
     history: list[float] = []
-    restarts, waited, patience, grown = 0, 0, 0, False
-    while True:
-        new = _step(value_and_grad, penalty, z, f, grad, s)
-        if new.short_enough(scale):
-            waited += 1
-            if waited > patience:
-                waited, patience = 0, patience // 2 if grown else patience  # the last one has proved right
-                longer = _step(value_and_grad, penalty, z, f, grad, 2 * s)
-                grown = longer.short_enough(scale)
-                while longer.short_enough(scale) and longer.s < LONGEST:
-                    new, longer = longer, _step(value_and_grad, penalty, z, f, grad, 2 * longer.s)
-                patience = patience if grown else 2 * patience + 1
-                t = max(1.0, t * math.sqrt(s / new.s))  # what is proved of FISTA rests on s·t²
-        else:
-            if grown:  # the longer step had only seemed right: directions that were at rest had not been seen
-                waited, patience, grown = 0, 2 * patience + 1, False
-            while not new.short_enough(scale):
-                refused, new = new.f, _step(value_and_grad, penalty, z, f, grad, new.s / 2)
-                if new.s < SHORTEST or not (new.move.any() or math.isfinite(refused)):
-                    raise ValueError(
-                        "proximal_gradient: value_and_grad must be finite and consistent, got no step that is short "
-                        f"enough from w = {z}, where f is {f} and {refused} beside it"
-                    )
-        s = new.s
-        scale = max(scale, abs(new.f))
-        history.append(new.f + penalty.value(new.w))
-        residual = new.residual()
-        stop = callback is not None and callback(len(history), new.w, history[-1])
-        if residual <= tol or stop or len(history) == max_iter:
-            return ProximalGradientResult(
-                new.w, history[-1], residual <= tol, residual, len(history), s, restarts, tuple(history)
+    best, lowest, newest = math.inf, math.inf, 0  # residual and objective so far, and when one of them last fell
+    reason: Reason | None = None
+    while reason is None:
+        s, new = search.s, search.step(z)
+        if new is None:  # no step is short enough
+            if z is not here:  # it was the momentum that led there
+                z, t, restarts = here, 1.0, restarts + 1
+                continue
+            if history:
+                reason = "stalled"
+                break
+            raise ValueError(
+                "proximal_gradient: value_and_grad must be finite beside w0 and change as its gradient says, got no step "
+                f"that is short enough from {z.w}, where f is {z.f}"
             )
+        t = max(1.0, t * math.sqrt(s / new.s)) if new.s > s else t  # what is proved of FISTA rests on s·t²
+        w, old, here = new.end.w, here.w, new.end
+        history.append(here.f + check.real("proximal_gradient: penalty's value", penalty.value(w)))
+        residual = new.residual()
+        if residual < best or history[-1] < lowest:
+            best, lowest, newest = min(best, residual), min(lowest, history[-1]), len(history)
+        stop = callback is not None and callback(len(history), w.copy(order="K"), history[-1])
+        if residual <= tol:
+            reason = "converged"
+        elif stop:
+            reason = "callback"
+        elif len(history) == max_iter:
+            reason = "max_iter"
+        elif len(history) > 2 * newest + 100:
+            reason = "stalled"
 
-        uphill = restart and method == "fista" and float(np.vdot(-new.move, (new.w - w).astype(np.float64))) > 0
+        uphill = restart and method == "fista" and float(np.vdot(-new.move, (w - old).astype(np.float64))) > 0
         t_next = 1.0 if uphill or method == "ista" else (1 + math.sqrt(1 + 4 * t * t)) / 2
-        if t_next > 1 and t > 1:
-            z = new.w + w.dtype.type((t - 1) / t_next) * (new.w - w)
-            f, grad = _evaluate(value_and_grad, z)
-        else:  # no momentum: what was computed at the new weights serves
-            z, f, grad = new.w, new.f, new.grad
+        z = here  # without momentum, what was computed at the new weights serves
+        if t_next > 1 and t > 1 and reason is None:
+            ahead = smooth(w + w.dtype.type((t - 1) / t_next) * (w - old))
+            z, t_next, uphill = (ahead, t_next, uphill) if ahead.inside else (here, 1.0, True)
         restarts += uphill
-        w, t = new.w, t_next
+        t = t_next
+    return ProximalGradientResult(
+        here.w, history[-1], reason == "converged", residual, len(history), search.s, restarts, tuple(history), reason
+    )
+
+
+class _Search:
+    """How long a step is: halved until it is short enough, from time to time doubled, since f may be flatter by now."""
+
+    def __init__(self, smooth: _Smooth, s: float) -> None:
+        self.smooth, self.s = smooth, s
+        self.waited, self.patience, self.grown = 0, 0, False
+
+    def step(self, z: _Point) -> _Step | None:
+        """A step from z; None where there is none."""
+        step = self.smooth.step
+        new = step(z, self.s)
+        if new.short_enough:
+            self.waited += 1
+            if self.waited > self.patience:
+                self.waited = 0
+                self.patience = self.patience // 2 if self.grown else self.patience  # the last one has proved right
+                longer = step(z, 2 * self.s)
+                self.grown = longer.short_enough
+                while longer.short_enough and longer.s < LONGEST:
+                    new, longer = longer, step(z, 2 * longer.s)
+                self.patience = self.patience if self.grown else 2 * self.patience + 1
+        else:
+            if self.grown:  # the longer step had only seemed right: directions that were at rest had not been seen
+                self.waited, self.patience, self.grown = 0, 2 * self.patience + 1, False
+            while not new.short_enough:
+                refused, new = new.end, step(z, new.s / 2)
+                if new.s < SHORTEST or not (new.move.any() or refused.inside):
+                    return None
+        self.s = new.s
+        self.smooth.scale = max(self.smooth.scale, abs(new.end.f))
+        return new
+
+
+@dataclass
+class _Point:
+    """Weights with f and its gradient there; f is infinite outside of its domain."""
+
+    w: Array
+    f: float
+    grad: Array
+
+    @property
+    def inside(self) -> bool:
+        return math.isfinite(self.f)
 
 
 @dataclass
 class _Step:
-    """A proximal gradient step of length s from a place where f and its gradient are known."""
+    """A proximal gradient step of length s."""
 
     s: float
-    start: tuple[float, Array]  # f and its gradient there
+    start: _Point
     v: Array  # what the proximal operator was given
-    w: Array  # what it gave
-    f: float
-    grad: Array
+    end: _Point
     move: NDArray[np.float64]
+    before: float  # the slopes of f along the move, at its start and at its end, times its length
+    after: float
+    blur: float
 
-    def short_enough(self, scale: float) -> bool:
-        """Whether f lies below its quadratic bound, as far as rounding of values up to scale lets see."""
-        f, grad = self.start
+    @property
+    def change(self) -> float:
+        return self.end.f - self.start.f
+
+    @property
+    def short_enough(self) -> bool:
+        """Whether f lies below its quadratic bound, as far as rounding lets see."""
+        if not self.end.inside:
+            return False
         room = float(np.vdot(self.move, self.move)) / (2 * self.s)
-        excess = self.f - (f + float(np.vdot(grad, self.move)) + room)
-        blur = 10 * float(np.finfo(self.w.dtype).eps) * scale
-        if room > 100 * blur:
-            return excess <= blur
-        return excess <= 1000 * blur and float(np.vdot(self.grad - grad, self.move)) <= 2 * room
+        excess = self.change - (self.before + room)
+        if room > 100 * self.blur:
+            return excess <= self.blur
+        return excess <= 1000 * self.blur and self.after - self.before <= 2 * room
+
+    def odd(self) -> bool:
+        """Whether f has changed by something else than its mean slope says, as it does where f is no parabola."""
+        if not self.end.inside:
+            return False
+        largest = max(abs(self.before), abs(self.after), abs(self.change))
+        return abs(self.change - (self.before + self.after) / 2) > max(largest / 4, 100 * self.blur)
 
     def residual(self) -> float:
         """The largest element of a subgradient: (v − w)/s is one of the penalty's at w."""
-        return float(np.max(np.abs((self.v - self.w).astype(np.float64) / self.s + self.grad), initial=0.0))
+        w, grad = self.end.w, self.end.grad
+        return float(np.max(np.abs((self.v - w).astype(np.float64) / self.s + grad), initial=0.0))
 
 
-def _step(value_and_grad: Smooth, penalty: Penalty, z: Array, f: float, grad: Array, s: float) -> _Step:
-    v = z - z.dtype.type(s) * grad
-    w = penalty.prox(v, s)
-    return _Step(s, (f, grad), v, w, *_evaluate(value_and_grad, w), (w - z).astype(np.float64))
+class _Smooth:
+    """The caller's function: what it returns is checked, and whether the gradient is that of the values."""
+
+    def __init__(self, function: Smooth, penalty: Penalty, dtype: np.dtype[Any]) -> None:
+        self.function, self.penalty, self.dtype = function, penalty, dtype
+        self.eps = float(np.finfo(dtype).eps)
+        self.scale = 0.0  # the largest f of all iterates: what later ones may be small differences of
+        self.steps, self.silent = 0, 0  # how many were taken, and until which odd ones are not looked into
+
+    def start(self, w: Array) -> _Point:
+        f, grad = self._evaluate(w)
+        if not (math.isfinite(f) and np.isfinite(grad).all()):
+            raise ValueError(f"proximal_gradient: value_and_grad must be finite at w0, got {f} and {grad}")
+        self.scale = abs(f)
+        return _Point(w, f, grad)
+
+    def __call__(self, w: Array) -> _Point:
+        try:
+            f, grad = self._evaluate(w)
+        except OUTSIDE:
+            return _Point(w, math.inf, w)
+        return _Point(w, f if np.isfinite(grad).all() else math.inf, grad)
+
+    def _evaluate(self, w: Array) -> tuple[float, Array]:
+        """f(w) and a gradient that nobody else writes to."""
+        head = "proximal_gradient: value_and_grad"
+        returned = self.function(w.copy(order="K"))  # which may be changed there
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            kind = f"{len(returned)} of them" if isinstance(returned, tuple | list) else type(returned).__name__
+            raise TypeError(f"{head} must return two things, a value and a gradient, got {kind}")
+        value, given = returned
+        if w.ndim > 0 and check.is_real(given) and not check.is_real(value):
+            raise TypeError(f"{head} must return first the value, then the gradient, got {type(value).__name__} first")
+        f = check.real(f"{head}'s value", value)
+        grad = np.array(_core.require_float("proximal_gradient", "value_and_grad's gradient", given))
+        if grad.dtype != w.dtype:
+            raise TypeError(f"{head}'s gradient must be {w.dtype} like w0, got {grad.dtype}")
+        if grad.shape != w.shape:
+            raise ValueError(f"{head}'s gradient must have shape {w.shape}, got {grad.shape}")
+        return f, grad
+
+    def step(self, z: _Point, s: float) -> _Step:
+        v = z.w - self.dtype.type(s) * z.grad
+        step = self._between(z, self(self._prox(v, s)), s, v)
+        self.steps += 1
+        if self.steps > self.silent and step.odd():
+            self.silent = 2 * self.steps
+            self.require_gradient(z, step.move / 2)
+        return step
+
+    def _prox(self, v: Array, s: float) -> Array:
+        if self.penalty._keeps_dtype:
+            return self.penalty.prox(v, s)
+        w: Any = self.penalty.prox(v.copy(), s)  # the user's own, which may work in place
+        if not isinstance(w, np.ndarray) or w.dtype != v.dtype or w.shape != v.shape:
+            got = f"{w.dtype} of shape {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
+            raise TypeError(
+                f"proximal_gradient: penalty's prox must return a {v.dtype} array of shape {v.shape}, got {got}"
+            )
+        return w
+
+    def probe(self, start: _Point) -> float:
+        """Look along the gradient at w0 for whether it is one; one over the curvature of f there."""
+        length = _norm(start.grad)
+        if length == 0:
+            return 1.0
+        far = self.eps**0.25 * max(1.0, _norm(start.w))
+        seen = self.require_gradient(start, start.grad.astype(np.float64) / length * -far)
+        if not seen.end.inside:
+            return 1.0
+        bend = _norm(seen.end.grad.astype(np.float64) - start.grad)
+        return _norm(seen.move) / bend if bend > 0 else 1.0
+
+    def require_gradient(self, z: _Point, move: NDArray[np.float64]) -> _Step:
+        """An error where f, along a move, does not change as its gradient says; the last part of the move looked at.
+
+        The part has to be long enough for a change that is more than rounding, and so short that the slope is nearly
+        the same at both ends: then convex f changes by something between. Where f does not, five parts, each shorter
+        than the last, have to tell the same tale: curvature would fade, and rounding would not repeat itself.
+        """
+        told: list[float] = []
+        part, last = 1.0, False  # last: no longer part is left to try
+        for _ in range(40):
+            with np.errstate(all="ignore"):  # f may be asked where it is not defined
+                seen = self._between(z, self((z.w + part * move).astype(self.dtype)))
+                single = all(float(np.float32(f)) == f for f in (z.f, seen.end.f))  # f seems to be float32
+            bend = abs(seen.after - seen.before) / abs(seen.before) if seen.end.inside and seen.before else math.inf
+            mean = (seen.before + seen.after) / 2
+            coarse = FLOAT32_EPS / self.eps if single else 1.0
+            noise = 20 * (coarse * seen.blur + 20 * self.eps * _norm(z.grad) * _norm(seen.move))
+            same = seen.change == 0 and seen.end.inside
+            hidden = seen.end.inside and max(abs(mean), abs(seen.change)) <= noise
+            hidden |= same and abs(mean) <= abs(z.f) / 100  # f may be rounded more coarsely than it should be
+            longer = min(0.2 / max(bend, 1e-4), 1e3)
+            if seen.before == 0 or (hidden and (last or longer < 2)):
+                break
+            if hidden:
+                last, told = bool(told), []
+                part *= longer
+            elif not bend <= 0.3:
+                told, last = [], True
+                part *= max(0.2 / bend, 1e-4) if seen.end.inside else 1 / 16
+            else:
+                told.append(seen.change / mean)
+                if abs(told[-1] - 1) <= 0.25 or (same and z.f == 0):
+                    break
+                told *= 5 if same else 1  # no rounding is that coarse
+                if len(told) >= 5 and max(told) - min(told) <= 0.1 * abs(told[-1] - 1):
+                    raise ValueError(
+                        "proximal_gradient: value_and_grad must return the gradient of its value, got a value that "
+                        f"changes by {seen.change:.3g} where the gradient says {mean:.3g}, beside w = {z.w}"
+                    )
+                part *= 0.7
+        return seen
+
+    def _between(self, z: _Point, end: _Point, s: float = 1.0, v: Array | None = None) -> _Step:
+        move = end.w.astype(np.float64) - z.w
+        before = float(np.vdot(z.grad, move))
+        after = float(np.vdot(end.grad, move)) if end.inside else math.nan
+        largest = max(self.scale, abs(z.f), abs(end.f)) if end.inside else self.scale
+        return _Step(s, z, z.w if v is None else v, end, move, before, after, BLUR * self.eps * largest)
 
 
-def _evaluate(value_and_grad: Smooth, w: Array) -> tuple[float, Array]:
-    """f(w) and a gradient that nobody else writes to."""
-    value, grad = value_and_grad(w)
-    if not isinstance(grad, np.ndarray) or grad.dtype != w.dtype:
-        got = grad.dtype if isinstance(grad, np.ndarray) else type(grad).__name__
-        raise TypeError(f"proximal_gradient: value_and_grad must return a gradient of dtype {w.dtype}, got {got}")
-    if grad.shape != w.shape:
-        raise ValueError(
-            f"proximal_gradient: value_and_grad must return a gradient of shape {w.shape}, got {grad.shape}"
-        )
-    return float(value), grad.copy()
-
-
-def _first_step(value_and_grad: Smooth, w: Array, grad: Array) -> float:
-    """One over the curvature along the gradient: what backtracking has to correct at most a few times."""
-    length = float(np.linalg.norm(grad))
-    if length == 0:
-        return 1.0
-    small = math.sqrt(float(np.finfo(w.dtype).eps)) * max(1.0, float(np.linalg.norm(w))) / length
-    change = float(np.linalg.norm(_evaluate(value_and_grad, w - w.dtype.type(small) * grad)[1] - grad))
-    return small * length / change if 0 < change < math.inf else 1.0
+def _norm(v: Array) -> float:
+    """‖v‖ whose squares neither overflow nor vanish."""
+    largest = float(np.max(np.abs(v), initial=0.0))
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * float(np.linalg.norm(v.astype(np.float64) / largest))

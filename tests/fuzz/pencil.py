@@ -96,10 +96,17 @@ class Pencil:
         return self.placed[name].array
 
     def array(
-        self, name: str, shape: Shape, *, dtype: Any = None, nonnegative: bool = False, read_only: bool = True
+        self,
+        name: str,
+        shape: Shape,
+        *,
+        dtype: Any = None,
+        nonnegative: bool = False,
+        nonpositive: bool = False,
+        read_only: bool = True,
     ) -> np.ndarray:
-        values = self.values(shape, self.dtype if dtype is None else np.dtype(dtype), nonnegative)
-        return self.place(name, values, read_only)
+        values = self.values(shape, self.dtype if dtype is None else np.dtype(dtype), nonnegative or nonpositive)
+        return self.place(name, np.asarray(-values) if nonpositive else values, read_only)
 
     def number(self, low: float = 0.0, high: float = np.inf, *, open_low: bool = False, finite: bool = False) -> float:
         """In [low, high]: mostly ordinary, sometimes an end of the range or of float32 and float64."""

@@ -106,7 +106,13 @@ def draw_case(cases_of: list[cases.Case], p: Pencil) -> Call:
     p.plain = not case.special
     shape = p.shape()
     arrays = {
-        name: p.array(name, shape, nonnegative=name in case.nonnegative, read_only=name not in case.writes)
+        name: p.array(
+            name,
+            shape,
+            nonnegative=name in case.nonnegative,
+            nonpositive=name in case.nonpositive,
+            read_only=name not in case.writes,
+        )
         for name in case.arrays
     }
     fixed = case.scale is not None or case.function == "sgd_step"  # nesterov goes with momentum and no dampening

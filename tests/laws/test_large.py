@@ -61,7 +61,7 @@ needs_memory = pytest.mark.skipif(
 def test_a_million_elements_on_one_to_four_threads(case: Case, dtype: type, rng: np.random.Generator) -> None:
     arrays = case.make((MILLION,), dtype, rng)
     if case.special:
-        for name in set(case.arrays) - set(case.nonnegative):
+        for name in case.unsigned():
             with_specials(arrays[name])
     theirs = {name: a.copy() for name, a in arrays.items()}
     expected = case.call(ref, theirs)
@@ -124,9 +124,7 @@ def test_writing_around_the_cache_changes_no_bit(case: Case, dtype: type) -> Non
     n = CACHE // (len(case.arrays) + 1) // item + 4099
     period = np.random.default_rng(3).standard_normal((1, 10_007)).astype(dtype)
     x = np.broadcast_to(period, (-(-n // period.size), period.size)).reshape(-1)[:n].copy()
-    arrays = dict.fromkeys(case.arrays, x)
-    for name in case.nonnegative:
-        arrays[name] = np.abs(x)
+    arrays = {name: case.signed(name, x) for name in case.arrays}
     room, inside = np.zeros(n + 5, dtype), np.empty_like(x)
     for k, isa in enumerate(ISAS):
         inside[...] = x

@@ -39,9 +39,8 @@ def test_lengths_and_offsets(case: Case, isa: str, dtype: type, rng: np.random.G
         for offset in range(4) if n <= 65 else (n % 4,):
             arrays = case.make((n,), dtype, rng)
             if case.special:
-                for name in case.arrays:
-                    if name not in case.nonnegative:
-                        with_specials(arrays[name])
+                for name in case.unsigned():
+                    with_specials(arrays[name])
             shifted = {}
             for name, a in arrays.items():
                 room = np.zeros(n + offset, dtype)
@@ -105,8 +104,6 @@ def test_broadcast_inputs(case: Case, dtype: type, rng: np.random.Generator) -> 
 def test_zero_rank_and_empty(case: Case, dtype: type, rng: np.random.Generator) -> None:
     for shape in [(), (0,), (0, 3), (3, 0, 2)]:
         arrays = case.make(shape, dtype, rng)
-        if "upper" in arrays:  # of rank 0 they are numbers, which are compared
-            arrays["upper"] = np.asarray(np.maximum(arrays["upper"], arrays["lower"]))
         check(case, arrays, {k: v.copy() for k, v in arrays.items()}, shape)
 
 

@@ -7,6 +7,7 @@ import inspect
 import math
 import pickle
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -508,3 +509,23 @@ def test_twins_have_the_same_names() -> None:
     assert ref.penalties.__all__ == penalties.__all__
     for name in penalties.__all__:
         assert getattr(ref.penalties, name).__name__ == getattr(penalties, name).__name__
+
+
+def test_infinite_weights_give_no_warnings() -> None:
+    """NaN comes out where IEEE makes one, and nothing is said of it."""
+    zoo = [
+        *(kind(0.5) for kind in (L0, L1, L2, LHalf, Linf, LogSum, MCP, SCAD, Huber, SquaredL2)),
+        *(TotalVariation1D(0.5), FusedLasso(0.5, 0.5), GroupL2(0.5, group_size=2), SortedL1(0.5, (1, 0.5))),
+        *(SparseGroup(0.5, 0.5, group_size=2), L1(0.5) + SquaredL2(1), L2(0.5) + SquaredL2(1)),
+        *(Box(-1, 1), Nonneg(), L1(0.5) + Box(-1, 1), Simplex(), L1Ball(), L2Ball()),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for penalty in zoo:
+            for bad in (np.inf, -np.inf, np.nan):
+                w = np.array([bad, 1.0])
+                penalty.prox(w, 1.0)
+                penalty.value(w)
+                penalty.value_and_nnz(w)
+                penalty.optimality(w, np.ones(2))
+                penalty.optimality(np.ones(2), w)

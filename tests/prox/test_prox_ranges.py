@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,192 @@ def test_group_weights_are_not_negative(bad: float, dtype: type) -> None:
                     call(x, 0.5, weights=weights, out=x, **options)
         assert (x == 1).all()
     rk.prox_group_l2(x, 0.5, axis=1, weights=np.full(63, -0.0, dtype))
+
+
+# --- bounds ------------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("n", [1, 3, 40, 70_000])
+def test_bounds_are_in_order_everywhere(module: Any, n: int, dtype: type) -> None:
+    """One wrong pair is refused, and nothing written, wherever it is, in whatever memory; so is NaN."""
+    x = np.linspace(-2, 2, 2 * n).astype(dtype).reshape(2, n)
+    lower, upper = np.full((2, n), -1, dtype), np.full((2, n), 1, dtype)
+    np.testing.assert_array_equal(module.project_box(x, lower, upper), np.clip(x, -1, 1))
+    for at in {(0, 0), (1, n // 2), (1, n - 1)}:
+        for wrong, value, got in [
+            (lower, 1.5, "1.5 and 1.0"),
+            (upper, -1.5, "-1.0 and -1.5"),
+            (lower, np.inf, "inf and 1.0"),
+            (upper, -np.inf, "-1.0 and -inf"),
+            (lower, np.nan, "nan and 1.0"),
+            (upper, np.nan, "-1.0 and nan"),
+        ]:
+            before, wrong[at] = wrong[at], value
+            place = re.escape(str(at))
+            for label, low in layouts(lower):
+                out = x.copy()
+                for target in (out, np.zeros_like(x)):
+                    kept = target.copy()
+                    with pytest.raises(
+                        ValueError, match=f"^project_box: lower must be <= upper, got {got} at {place}$"
+                    ):
+                        module.project_box(out, low, upper, out=target)
+                    assert_same_bits(target, kept, label)
+            wrong[at] = before
+
+
+@BOTH
+def test_bounds_that_broadcast(module: Any, dtype: type) -> None:
+    x = np.linspace(-2, 2, 6).astype(dtype).reshape(2, 3)
+    row, column = np.array([-1, 0, 1], dtype), np.array([[-0.5], [0.5]], dtype)
+    for lower, upper, got in [
+        (row, 0.5, r"1.0 and 0.5 at \(0, 2\)"),
+        (0.5, row, r"0.5 and -1.0 at \(0, 0\)"),
+        (row, column, r"0.0 and -0.5 at \(0, 1\)"),
+        (column, row, r"-0.5 and -1.0 at \(0, 0\)"),
+        (row, np.array(0.5, dtype), r"1.0 and 0.5 at \(0, 2\)"),
+        (np.nan, row, r"nan and -1.0 at \(0, 0\)"),
+    ]:
+        with pytest.raises(ValueError, match=f"^project_box: lower must be <= upper, got {got}$"):
+            module.project_box(x, lower, upper)
+    for lower, upper in [(row, np.inf), (-np.inf, row), (row, row), (-np.inf, np.inf), (row, column + 2)]:
+        got = module.project_box(x, lower, upper)
+        assert_same_bits(got, np.minimum(np.maximum(x, np.asarray(lower, dtype)), np.asarray(upper, dtype)))
+    for lower, upper in [(np.inf, np.inf), (row, np.full(3, np.inf, dtype))]:  # bounds are numbers, too
+        assert_same_bits(
+            module.project_box(np.full((2, 3), np.nan, dtype), lower, upper), np.full((2, 3), np.nan, dtype)
+        )
+    assert module.project_box(np.zeros((0, 3), dtype), row, -row - 2).shape == (0, 3)  # bounds of nothing
+    with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got 1 and -1$"):
+        module.project_box(x, 1, -1)
+
+
+@BOTH
+@pytest.mark.parametrize("n", [1, 3, 40, 70_000])
+@pytest.mark.parametrize("bad", [-0.5, -np.inf, np.nan])
+def test_thresholds_and_weights_are_not_negative(module: Any, n: int, bad: float, dtype: type) -> None:
+    """In arrays as in numbers: nothing is written."""
+    x = np.linspace(-2, 3, 2 * n).astype(dtype).reshape(2, n)
+    for wrong in (np.full((2, n), 0.5, dtype), np.full(n, 0.5, dtype), np.full((2, 1), 0.5, dtype)):
+        good = wrong.copy()
+        wrong[..., -1] = bad
+        for name, options in [
+            ("threshold", {"threshold": wrong}),
+            ("threshold", {"threshold": wrong, "weights": good}),
+            ("weights", {"threshold": 0.5, "weights": wrong}),
+            ("weights", {"threshold": good, "weights": wrong, "nonneg": True}),
+        ]:
+            inside = x.copy()
+            with pytest.raises(ValueError, match=f"^prox_l1: {name} must be >= 0, got {bad}$"):
+                module.prox_l1(inside, out=inside, **options)
+            assert_same_bits(inside, x)
+        zeros = np.full_like(good, -0.0)
+        assert_same_bits(module.prox_l1(x, 0.5, weights=zeros), x)
+    with pytest.raises(ValueError, match=f"^prox_l1: threshold must be >= 0, got {bad}$"):
+        module.prox_l1(x, bad)
+
+
+# --- weights of Inf ----------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_first_weight_of_infinity_leaves_nothing(module: Any, dtype: type) -> None:
+    """The penalty is infinite but where all are 0, whatever the data."""
+    for x in ([3, 1, -2], [np.inf, 1, -2], [np.inf, -np.inf, 0.0], [np.finfo(dtype).max] * 3):
+        for weights in ([np.inf, 1, 0], [np.inf, np.inf, 0], [np.inf] * 3):
+            got = module.prox_sorted_l1(np.array(x, dtype), 0.5, np.array(weights, dtype))
+            assert_same_bits(got, np.zeros(3, dtype), (x, weights))
+    got = module.prox_sorted_l1(np.array([np.nan, 1, 2], dtype), 0.5, np.array([np.inf, 1, 0], dtype))
+    assert np.isnan(got).all()
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1, 2, 40, 600])
+def test_a_group_weight_of_infinity_leaves_nothing(module: Any, size: int, dtype: type) -> None:
+    """Even where the group has Inf: as an infinite threshold does."""
+    x = np.ones((3, size), dtype)
+    x[:, 0] = [np.inf, -2, np.inf]
+    weights = np.array([np.inf, np.inf, 0], dtype)
+    for threshold in (1e-300, 0.5, np.inf):
+        for options in ({"axis": 1}, {"group_size": size}, {"indptr": np.arange(4) * size}):
+            expected = np.concatenate([np.zeros((2, size), dtype), x[2:]])
+            assert_same_bits(module.prox_group_l2(x, threshold, weights=weights, **options), expected)
+            got = module.prox_sparse_group(x, 0.0, threshold, weights=weights, **options)
+            assert_same_bits(got, expected)
+
+
+def test_the_reference_at_the_end_of_float64() -> None:
+    top = np.finfo(np.float64).max
+    x = np.array([top, -top, 1.0, 0.0])
+    assert_same_bits(ref.project_simplex(x, 0.7), np.array([0.7, 0, 0, 0]))
+    assert_same_bits(ref.project_l1_ball(x, 0.7), np.array([0.35, -0.35, 0, 0]))
+    assert_same_bits(ref.prox_linf(x, 0.7), x)
+    assert not ref.prox_nuclear(np.full((2, 2), top), np.inf).any()
+
+
+# --- what callers hand over --------------------------------------------------------------------------------------------
+
+
+class Wrapped:
+    """An array by __array__ alone."""
+
+    def __init__(self, a: np.ndarray) -> None:
+        self.a = a
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.a
+
+
+X, W, GROUPS = np.array([3.0, -0.5, 2.0, -4.0]), np.array([2.0, 1.0, 0.5, 0.0]), np.array([0, 1, 4])
+TAKERS: dict[str, tuple[np.ndarray, Any]] = {  # function: argument -> what it may be, and the call
+    "prox_l1: x": (X, lambda a: rk.prox_l1(a, 0.5)),
+    "prox_l1: threshold": (W, lambda a: rk.prox_l1(X, a)),
+    "prox_l1: weights": (W, lambda a: rk.prox_l1(X, 0.5, weights=a)),
+    "prox_group_l2: indptr": (GROUPS, lambda a: rk.prox_group_l2(X, 0.5, indptr=a)),
+    "prox_group_l2: indices": (GROUPS[:2], lambda a: rk.prox_group_l2(X, 0.5, indptr=[0, 2], indices=a)),
+    "prox_group_l2: weights": (W[:2], lambda a: rk.prox_group_l2(X, 0.5, group_size=2, weights=a)),
+    "prox_sparse_group: indptr": (GROUPS, lambda a: rk.prox_sparse_group(X, 0.1, 0.5, indptr=a)),
+    "prox_sorted_l1: weights": (W, lambda a: rk.prox_sorted_l1(X, 0.5, a)),
+    "prox_nuclear: x": (np.eye(3), lambda a: rk.prox_nuclear(a, 0.5)),
+    "project_simplex: x": (X, rk.project_simplex),
+    "project_box: lower": (-W, lambda a: rk.project_box(X, a, 0.5)),
+    "project_box: upper": (W, lambda a: rk.project_box(X, -0.5, a)),
+    "l1_norm: x": (X, rk.l1_norm),
+    "L1.value: w": (X, lambda a: rk.penalties.L1(0.5).value(a)),
+    "L1.prox: w": (X, lambda a: rk.penalties.L1(0.5).prox(a, 1.0)),
+    "L1.optimality: grad": (X, lambda a: rk.penalties.L1(0.5).optimality(X, a)),
+    "L0.value_and_nnz: w": (X, lambda a: np.array(rk.penalties.L0(0.5).value_and_nnz(a))),
+    "GroupL2: indptr": (GROUPS, lambda a: rk.penalties.GroupL2(0.5, indptr=a).prox(X, 1.0)),
+    "GroupL2: weights": (W[:2], lambda a: rk.penalties.GroupL2(0.5, group_size=2, weights=a).prox(X, 1.0)),
+    "SortedL1: weights": (W, lambda a: rk.penalties.SortedL1(0.5, a).prox(X, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_array_likes(name: str) -> None:
+    """A list and what has __array__ is an array; what hides elements, or is of another dtype, is refused in one way."""
+    good, call = TAKERS[name]
+    expected = call(good)
+    for like in (good.tolist(), tuple(good.tolist()), Wrapped(good), good.view(np.recarray), good[::-1][::-1]):
+        np.testing.assert_array_equal(call(like), expected)
+    numbers = good.astype(np.float64)
+    beside_data = re.fullmatch(r"\w+: (threshold|weights|lower|upper)", name)
+    for bad in [
+        np.ma.array(good, mask=good == good.flat[0]),
+        numbers + 1j,
+        numbers.astype(np.float16),
+        numbers.astype(np.longdouble),
+        numbers.astype(object),
+        numbers.astype(str),
+        good.astype(bool),
+        [*good.tolist(), [1.0, 2.0]],
+        [None] * 4,
+        {"a": 1.0},
+        "text",
+        *([numbers.astype(np.float32)] if beside_data else []),
+    ]:
+        if name[0].isupper() and "." not in name and getattr(getattr(bad, "dtype", None), "kind", "") == "f":
+            continue  # the numbers of a penalty are Python's
+        with pytest.raises(TypeError, match=rf"^{re.escape(name)} must .*, got "):
+            call(bad)

@@ -41,11 +41,15 @@ void prox_log_sum(const Extents& shape, In<T> x, Out<T> y, double threshold, dou
 template <class T>
 void prox_huber(const Extents& shape, In<T> x, Out<T> y, double shrink, double delta);
 
-// y = min(max(x, lower), upper).
+// y = min(max(x, lower), upper), lower <= upper.
 template <class T>
 void project_box(const Extents& shape, In<T> x, Out<T> y, T lower, T upper);
 template <class T>
 void project_box(const Extents& shape, In<T> x, Out<T> y, In<T> lower, In<T> upper);
+
+// Whether lower <= upper in every element: not where one is NaN.
+template <class T>
+bool ordered(const Extents& shape, In<T> lower, In<T> upper);
 
 // Σ|x| and Σx² in double, elements in memory order.
 template <class T>

@@ -93,7 +93,9 @@ class Penalty(ABC):
         w, grad = (_core.require_float(name, argument, a) for argument, a in (("w", w), ("grad", grad)))
         if grad.shape != w.shape:
             raise ValueError(f"{name}: grad must have shape {w.shape}, got {grad.shape}")
-        return self._distance(w, grad, check.above(f"{name}: step", step))
+        step = check.above(f"{name}: step", step)
+        with np.errstate(over="ignore", invalid="ignore"):  # of Inf and NaN, which propagate
+            return self._distance(w, grad, step)
 
     def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
         """g(w) and how many elements are not 0."""

@@ -15,6 +15,8 @@ Array = NDArray[Any]
 
 
 def vector(name: str, given: Any, what: str) -> Array:
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a vector without a mask, got {type(given).__name__}")
     try:
         vector = np.asarray(given)
     except ValueError:  # lists of several lengths

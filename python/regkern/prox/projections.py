@@ -25,7 +25,7 @@ def project_box(x: ArrayLike, lower: float | Array, upper: float | Array, *, out
     ----------
     x : (...) ndarray of float32 or float64
     lower, upper : float, or ndarray of x's dtype broadcastable to x's shape
-        May be infinite.
+        lower <= upper in every element. May be infinite.
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -39,11 +39,11 @@ def project_box(x: ArrayLike, lower: float | Array, upper: float | Array, *, out
     TypeError
         If an array is not float32 or float64.
     ValueError
-        If ``lower`` is above ``upper`` where both are numbers, shapes do not fit, or ``out`` does not fit.
+        If ``lower`` is above ``upper`` somewhere, or one of them is NaN, shapes do not fit, or ``out`` does not fit.
 
     Notes
     -----
-    Accuracy class ``exact``. Bounds in arrays are not compared with each other.
+    Accuracy class ``exact``. Bounds are compared after rounding to x's dtype; arrays of them are read once more for it.
 
     Examples
     --------

@@ -8,6 +8,7 @@ import numpy as np
 
 from regkern.reference._arrays import Array, store
 from regkern.reference.prox import prox_l1
+from regkern.reference.prox.elements import soft_threshold
 
 
 def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
@@ -45,7 +46,7 @@ def _descend(
         if root is None:
             prox_l1(w, lr * l1, out=w)
         else:
-            prox_l1(w, 1.0, weights=T(lr * l1) / root, out=w)
+            w[...] = soft_threshold(w, T(lr * l1) / root, nonneg=False)  # NaN where the root is
 
 
 def sgd_step(

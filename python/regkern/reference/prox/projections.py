@@ -39,7 +39,8 @@ def simplex_threshold(v: Array, radius: float) -> tuple[float, float]:
     with np.errstate(over="ignore"):
         u = np.sort(v - top)[::-1]
         thetas = (np.cumsum(u) - radius) / np.arange(1, u.size + 1)
-    return top, float(thetas[np.flatnonzero(u > thetas)[-1]])
+    above = np.logical_and.accumulate(u > thetas)  # the first of them, though sums may overflow behind
+    return top, float(thetas[np.count_nonzero(above) - 1])
 
 
 def l1_threshold(magnitude: Array, radius: float) -> tuple[float, float]:
@@ -58,6 +59,12 @@ def excess(v: Array, theta: tuple[float, float]) -> Array:
 def project_box(x: Array, lower: float | Array, upper: float | Array, *, out: Array | None = None) -> Array:
     """min(max(x, lower), upper)"""
     low, high = np.asarray(lower, x.dtype), np.asarray(upper, x.dtype)
+    if low.ndim == high.ndim == 0 and not low <= high:
+        raise ValueError(f"project_box: lower must be <= upper, got {lower!r} and {upper!r}")
+    lows, highs = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
+    for at in np.argwhere(~(lows <= highs))[:1].tolist():
+        got = f"{lows[tuple(at)].item()!r} and {highs[tuple(at)].item()!r} at {tuple(at)}"
+        raise ValueError(f"project_box: lower must be <= upper, got {got}")
     return store(np.where(x < low, low, np.where(x > high, high, x)), out)
 
 

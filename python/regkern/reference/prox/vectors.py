@@ -95,11 +95,14 @@ def prox_sorted_l1(
         if np.isnan(row).any() or np.isnan(t).any():  # a threshold of 0 times a weight of Inf
             row[:] = np.nan
             continue
+        if np.isinf(t[:1]).any():  # nothing is worth the first, which all are averaged with
+            row[:] = 0
+            continue
         order = np.argsort(-np.abs(row), kind="stable")
         magnitude = np.abs(row[order])
         blocks: list[tuple[float, int]] = []  # sum and length of neighbours that share their average
         for m, s in zip(magnitude, t, strict=True):
-            total, count = (-s if np.isinf(s) else m - s), 1
+            total, count = m - s, 1
             while blocks and blocks[-1][0] * count <= total * blocks[-1][1]:
                 before = blocks.pop()
                 total, count = total + before[0], count + before[1]
@@ -164,6 +167,6 @@ def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Arr
     """Singular values less threshold, or 0."""
     broken = np.asarray(~np.isfinite(x).all(axis=(-2, -1)))
     u, values, vt = np.linalg.svd(np.where(broken[..., None, None], x.dtype.type(0), x), full_matrices=False)
-    y = (u * np.maximum(values - x.dtype.type(threshold), 0)[..., None, :]) @ vt + x.dtype.type(0)
+    y = (u * prox_l1(values, threshold, nonneg=True)[..., None, :]) @ vt + x.dtype.type(0)
     y[broken] = np.nan
     return store(y, out)
