@@ -17,14 +17,19 @@ import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+import common
 
-import regkern as rk
-import regkern.augment as A
-from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
+
+    import regkern as rk
+    import regkern.augment as A
+    from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
@@ -305,10 +310,12 @@ def ratio(of: Participant, over: Participant) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, action="append", help="side of the images (default: 32 and 224)")
+    parser.add_argument("--size", type=common.count, action="append", help="side of the images (default: 32 and 224)")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    parser.add_argument("--seconds", type=common.positive, default=3.0, help="for each row")
     args = parser.parse_args()
+    if not any(args.only in name for name in ROWS):
+        parser.error(f"argument --only: must be part of a row's name, got {args.only!r}; there are {', '.join(ROWS)}")
     if cv2:
         cv2.setNumThreads(1)
     if torch:
@@ -340,4 +347,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

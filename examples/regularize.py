@@ -21,18 +21,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import digits
-import numpy as np
-from digits import Network, cross_entropy
-from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
+import common
 
-import regkern as rk
+try:
+    import digits
+    import numpy as np
+    from digits import Network, cross_entropy
+    from numpy.typing import NDArray
+    from rich import box
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+    from threadpoolctl import threadpool_limits
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 PARTS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -257,14 +262,16 @@ def tidy(panel: Any) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256], help="units of the hidden layers")
-    parser.add_argument("--epochs", type=int, default=200, help="at most")
-    parser.add_argument("--patience", type=int, default=30, help="of early stopping, in epochs")
-    parser.add_argument("--batch-size", type=int, default=25)
-    parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--wrong-labels", type=float, default=0.2, help="share of the training scans that have one")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw curves, gaps and weights")
+    parser.add_argument("--hidden", type=common.count, nargs="+", default=[256, 256], help="units of the hidden layers")
+    parser.add_argument("--epochs", type=common.count, default=200, help="at most")
+    parser.add_argument("--patience", type=common.count, default=30, help="of early stopping, in epochs")
+    parser.add_argument("--batch-size", type=common.count, default=25)
+    parser.add_argument("--lr", type=common.positive, default=0.1)
+    parser.add_argument(
+        "--wrong-labels", type=common.share, default=0.2, help="share of the training scans that have one"
+    )
+    parser.add_argument("--seeds", type=common.seed, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--plot", type=common.picture, metavar="FILE", help="draw curves, gaps and weights")
     parser.add_argument("--quick", action="store_true", help="a small network for a few epochs, to see that it runs")
     args = parser.parse_args(argv)
     if args.quick:
@@ -287,4 +294,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)
