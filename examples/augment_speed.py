@@ -47,7 +47,8 @@ def installed(name: str) -> Any:
         return None
 
 
-cv2, albumentations, kornia, torch = map(installed, ("cv2", "albumentations", "kornia", "torch"))
+RIVALS = {name: installed(name) for name in ("cv2", "albumentations", "kornia", "torch")}
+cv2, albumentations, kornia, torch = RIVALS.values()
 
 
 def loop(transform: Any, x: Array, out: Array) -> Call:
@@ -320,6 +321,9 @@ def main() -> None:
         cv2.setNumThreads(1)
     if torch:
         torch.set_num_threads(1)
+    absent = [name for name, found in RIVALS.items() if not found]
+    if absent:
+        print(f"Left out, since not installed: {', '.join(absent)}.")
     for size in args.size or (32, 224):
         work, title = Work(size), f"{N} images of {size} × {size} × 3, one thread unless said"
         table = Table("operation", "against", title=title, title_justify="left")
@@ -343,7 +347,7 @@ def main() -> None:
                     shown = (name, f"{speed[0]:,.0f}") if k == 1 else ("", "")
                     table.add_row(shown[0], calls[k][0], shown[1], f"{speed[k]:,.0f}", f"{ratio(done[k], done[0]):.2f}")
             table.add_section()
-        Console(width=110).print(table)
+        Console().print(table)
 
 
 if __name__ == "__main__":

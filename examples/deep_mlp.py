@@ -154,19 +154,17 @@ def report(runs: dict[str, Run], args: argparse.Namespace, console: Console) -> 
 
 def draw(runs: dict[str, Run], file: Path) -> None:
     """Loss and validation accuracy by epoch."""
-    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for name, run in runs.items():
         epochs = np.arange(1, len(run.losses) + 1)
         left.plot(epochs, run.losses, label=name)
         right.plot(epochs, run.accuracies, label=name)
     left.set(title="training loss", xlabel="epoch", yscale="log")
     right.set(title="validation accuracy", xlabel="epoch", ylim=(0, 1))
-    right.legend()
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(runs), frameon=False)
     figure.savefig(file, dpi=120)
 
 

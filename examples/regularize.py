@@ -43,6 +43,7 @@ Array = NDArray[Any]
 PARTS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 TRAINING_SCANS, VALIDATION_SCANS = 200, 400
 SIDE = 8  # pixels
+LOWEST = 58  # of the axis of accuracies, in %, where all have learned something
 COLORS, GREY = {TRAIN: "#3b6fb6", VALIDATION: "#d9621e"}, "0.6"
 
 
@@ -171,22 +172,30 @@ def report(runs: Runs, args: argparse.Namespace, console: Console) -> None:
 def draw(runs: Runs, args: argparse.Namespace, file: Path) -> None:
     """For each recipe its curves and, below, its weights; the last panel holds the validation accuracies side by side."""
     from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
+    from matplotlib.lines import Line2D  # noqa: PLC0415
 
     figure = Figure(figsize=(19, 12), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     grid = figure.add_gridspec(4, 5, height_ratios=[3, 1, 3, 1])
     bare = np.mean([run.curves[VALIDATION] for run in runs[RECIPES[0].name]], axis=0)
+    late = [curve[len(curve) // 2 :] for several in runs.values() for run in several for curve in run.curves.values()]
+    lowest = min(LOWEST, 100 * min(map(min, late)) - 3)
     for number, several in enumerate(runs.values()):
         row, column = divmod(number, 5)
         above, below = (figure.add_subplot(grid[2 * row + i, column]) for i in (0, 1))
-        draw_curves(above, RECIPES[number], several, bare, args.epochs)
+        draw_curves(above, RECIPES[number], several, bare, args.epochs, lowest)
         draw_weights(below, several)
         if column == 0:
             above.set_ylabel("accuracy, %", fontsize=15)
             below.set_ylabel("weights,\nlog scale", fontsize=15)
         else:
             above.tick_params(labelleft=False)
-    explain(*figure.axes[:4:2], figure.axes[14], bare, args.epochs)
+    if lowest == LOWEST:
+        explain(*figure.axes[:4:2], figure.axes[14], bare, args.epochs)
+    else:  # the curves are not where the labels would be
+        names = {"train": COLORS[TRAIN], "validation": COLORS[VALIDATION], "validation of none": GREY}
+        handles = [Line2D([], [], color=color, lw=3, label=name) for name, color in names.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=17, frameon=False)
     draw_summary(figure.add_subplot(grid[2:, 4]), runs)
     wrong = f", {args.wrong_labels:.0%} of them with a wrong label" if args.wrong_labels else ""
     title = f"One network learns digits from {TRAINING_SCANS} scans{wrong}: what each regularizer does"
@@ -194,7 +203,7 @@ def draw(runs: Runs, args: argparse.Namespace, file: Path) -> None:
     figure.savefig(file, dpi=80)
 
 
-def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array, epochs: int) -> None:
+def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array, epochs: int, lowest: float) -> None:
     """Train and validation accuracy: mean and deviation, or where trainings stop at their own time, each of them."""
     panel.plot(np.arange(1, epochs + 1), 100 * bare, color=GREY, lw=2, ls=":")
     for part, color in COLORS.items():
@@ -211,8 +220,8 @@ def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array,
     accuracy = percent([run.accuracy[VALIDATION] for run in several])
     panel.set_title(f"{recipe.name}\n{accuracy} %", fontsize=18, fontweight="bold")
     gap = f"gap {100 * np.mean(gaps(several)):+.0f}".replace("-", "−")
-    panel.text(0.97, 0.04, gap, transform=panel.transAxes, ha="right", fontsize=17)
-    panel.set(ylim=(58, 102), xlim=(0, epochs), xlabel="epoch")
+    panel.text(0.97, 0.04 if lowest == LOWEST else 0.88, gap, transform=panel.transAxes, ha="right", fontsize=17)
+    panel.set(ylim=(lowest, 102), xlim=(0, epochs), xlabel="epoch")
     tidy(panel)
 
 

@@ -161,15 +161,15 @@ def draw(runs: dict[int, list[Run]], file: Path) -> None:
             right.plot(epochs, 100 * np.array(run.accuracy), **style, label=label)
     left.axhline(90, color="k", lw=0.8, ls=":")
     left.set(title="Weights that are exactly zero", xlabel="epoch", ylabel="%", ylim=(-3, 103))
-    right.set(title="Accuracy on the validation scans", xlabel="epoch", ylabel="%", ylim=(85, 100))
-    left.legend(loc="center right")
+    right.set(title="Accuracy on the validation scans", xlabel="epoch", ylabel="%")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     for panel in (left, right):
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=common.count, nargs="+", default=[512, 256], help="units of the hidden layers")
     parser.add_argument("--epochs", type=common.count, default=60)
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument(
         "--plot", type=common.picture, metavar="FILE", help="draw sparsity and accuracy over the epochs"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     console = Console()
     jobs = [(seed, penalty) for seed in args.seeds for penalty in (NONE, PROX, LOSS)]
     runs: dict[int, list[Run]] = {}
