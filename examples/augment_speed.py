@@ -351,4 +351,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 PICTURES = (".png", ".svg", ".pdf")
 PACKAGES = "rich matplotlib threadpoolctl scikit-learn"
@@ -73,10 +74,11 @@ def picture(text: str) -> Path:
     return path
 
 
-def run(main: Callable[[], None]) -> None:
-    """The program; Ctrl-C ends it without a traceback."""
-    try:
-        main()
-    except KeyboardInterrupt:
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _last_words  # from here on: packages take seconds to import, too

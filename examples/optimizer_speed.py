@@ -162,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    main()

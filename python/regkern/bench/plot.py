@@ -92,8 +92,8 @@ def figure_of(run: Run) -> Figure:
 
 
 def _panel(figure: Figure, axes: Axes, rows: Sequence[Cell], heights: Sequence[float], threads: int) -> None:
-    behind = blended_transform_factory(axes.transAxes, axes.transData)
-    behind += ScaledTranslation(NUMBERS, 0, figure.dpi_scale_trans)
+    row = blended_transform_factory(axes.transAxes, axes.transData)
+    behind = row + ScaledTranslation(NUMBERS, 0, figure.dpi_scale_trans)
     for cell, y in zip(rows, heights, strict=True):
         rates = {}
         for name in STYLES:
