@@ -15,13 +15,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from sklearn.datasets import load_sample_images
+import common
 
-import regkern.augment as A
+try:
+    import matplotlib as mpl
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageDraw, ImageFont
+    from sklearn.datasets import load_sample_images
+
+    import regkern.augment as A
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 HEIGHT, WIDTH = 82, 82
 DRAWS = 3  # of each photograph
@@ -116,9 +121,11 @@ def row(transform: A.Transform, x: NDArray[np.uint8], seed: int) -> NDArray[np.u
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parent.parent / "docs" / "augment_grid.png"
-    parser.add_argument("--output", type=Path, default=default)
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--output", type=common.picture, default=default)
+    parser.add_argument("--seed", type=common.seed, default=3)
     arguments = parser.parse_args()
+    if arguments.output.suffix.lower() != ".png":
+        parser.error(f"argument --output: must end in .png, got {arguments.output}")
 
     x = photographs()
     fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"

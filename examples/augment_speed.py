@@ -17,14 +17,19 @@ import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+import common
 
-import regkern as rk
-import regkern.augment as A
-from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
+
+    import regkern as rk
+    import regkern.augment as A
+    from regkern.bench.measure import Participant, interleave, loop_cost, spinning, warm_up
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
@@ -42,7 +47,8 @@ def installed(name: str) -> Any:
         return None
 
 
-cv2, albumentations, kornia, torch = map(installed, ("cv2", "albumentations", "kornia", "torch"))
+RIVALS = {name: installed(name) for name in ("cv2", "albumentations", "kornia", "torch")}
+cv2, albumentations, kornia, torch = RIVALS.values()
 
 
 def loop(transform: Any, x: Array, out: Array) -> Call:
@@ -305,14 +311,19 @@ def ratio(of: Participant, over: Participant) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, action="append", help="side of the images (default: 32 and 224)")
+    parser.add_argument("--size", type=common.count, action="append", help="side of the images (default: 32 and 224)")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    parser.add_argument("--seconds", type=common.positive, default=3.0, help="for each row")
     args = parser.parse_args()
+    if not any(args.only in name for name in ROWS):
+        parser.error(f"argument --only: must be part of a row's name, got {args.only!r}; there are {', '.join(ROWS)}")
     if cv2:
         cv2.setNumThreads(1)
     if torch:
         torch.set_num_threads(1)
+    absent = [name for name, found in RIVALS.items() if not found]
+    if absent:
+        print(f"Left out, since not installed: {', '.join(absent)}.")
     for size in args.size or (32, 224):
         work, title = Work(size), f"{N} images of {size} × {size} × 3, one thread unless said"
         table = Table("operation", "against", title=title, title_justify="left")
@@ -336,7 +347,7 @@ def main() -> None:
                     shown = (name, f"{speed[0]:,.0f}") if k == 1 else ("", "")
                     table.add_row(shown[0], calls[k][0], shown[1], f"{speed[k]:,.0f}", f"{ratio(done[k], done[0]):.2f}")
             table.add_section()
-        Console(width=110).print(table)
+        Console().print(table)
 
 
 if __name__ == "__main__":

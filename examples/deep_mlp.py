@@ -20,24 +20,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from digits import CLASSES, MOMENTUM, Dense, Digits, ReLU, cross_entropy, read_digits
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from threadpoolctl import threadpool_limits
+import common
 
-import regkern as rk
+try:
+    import numpy as np
+    from digits import CLASSES, MOMENTUM, SCANS, Dense, Digits, ReLU, cross_entropy, read_digits
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+    from threadpoolctl import threadpool_limits
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 START = np.float32(0.5)  # of the standard deviation with which a signal keeps its size through Dense and ReLU
+GROUPS = 8
 NORMS: dict[str, Callable[[int], Any] | None] = {
     "none": None,
     "batch norm": rk.BatchNorm,
     "layer norm": rk.LayerNorm,
     "RMS norm": rk.RMSNorm,
-    "group norm": lambda width: rk.GroupNorm(8, width),
+    "group norm": lambda width: rk.GroupNorm(GROUPS, width),
 }
 
 
@@ -148,35 +154,39 @@ def report(runs: dict[str, Run], args: argparse.Namespace, console: Console) -> 
 
 def draw(runs: dict[str, Run], file: Path) -> None:
     """Loss and validation accuracy by epoch."""
-    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for name, run in runs.items():
         epochs = np.arange(1, len(run.losses) + 1)
         left.plot(epochs, run.losses, label=name)
         right.plot(epochs, run.accuracies, label=name)
     left.set(title="training loss", xlabel="epoch", yscale="log")
     right.set(title="validation accuracy", xlabel="epoch", ylim=(0, 1))
-    right.legend()
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(runs), frameon=False)
     figure.savefig(file, dpi=120)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=20, help="dense layers in all")
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--scans", type=int, default=1200, help="scans to train on, of 1797; the others judge")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=0.001)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="of the kernels and of NumPy's matrix products")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="save the curves as a picture")
+    parser.add_argument("--layers", type=common.count, default=20, help="dense layers in all")
+    parser.add_argument("--width", type=common.count, default=128)
+    parser.add_argument("--epochs", type=common.count, default=40)
+    parser.add_argument(
+        "--scans", type=common.count, default=1200, help=f"scans to train on, of {SCANS}; the others judge"
+    )
+    parser.add_argument("--batch-size", type=common.count, default=64)
+    parser.add_argument("--lr", type=common.positive, default=0.001)
+    parser.add_argument("--seed", type=common.seed, default=0)
+    parser.add_argument("--threads", type=common.count, default=1, help="of the kernels and of NumPy's matrix products")
+    parser.add_argument("--plot", type=common.picture, metavar="FILE.png", help="save the curves as a picture")
     args = parser.parse_args(argv)
+    if args.scans >= SCANS:
+        parser.error(f"argument --scans: must be below {SCANS}, got {args.scans}")
+    if args.width % GROUPS:
+        parser.error(f"argument --width: must be a multiple of {GROUPS}, the groups of group norm, got {args.width}")
     console = Console()
     digits = read_digits(args.scans, args.seed)
     sizes = [digits.train_x.shape[1], *[args.width] * (args.layers - 1), CLASSES]

@@ -10,16 +10,22 @@ float64 on the same float32 numbers, divided by max(1, max|y|).
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+import common
 
-import regkern as rk
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 MEANS = (0.0, 1e3, 1e4)
@@ -77,6 +83,7 @@ def contenders() -> dict[str, tuple[Callable[[Array], Any], Callable[[Array], An
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rng = np.random.default_rng(0)
     images, tokens = (rng.standard_normal(shape, dtype=np.float32) for shape in (IMAGES, TOKENS))
     cases = (

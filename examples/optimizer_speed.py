@@ -14,13 +14,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+import common
 
-import regkern as rk
+try:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
@@ -138,9 +143,12 @@ def rows() -> list[tuple[str, str, Callable[[], tuple[Call, Call]]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=common.count, default=1)
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     args = parser.parse_args()
+    if not any(args.only in f"{name} {rival}" for name, rival, _ in rows()):
+        names = "\n  ".join(f"{name} {rival}" for name, rival, _ in rows())
+        parser.error(f"argument --only: must be part of a row's name, got {args.only!r}; there are\n  {names}")
     torch.set_num_threads(args.threads)
     rk.set_num_threads(args.threads)
     table = Table("step, float32", "against", title=f"{args.threads} thread(s)", title_justify="left")

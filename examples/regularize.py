@@ -21,23 +21,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import digits
-import numpy as np
-from digits import Network, cross_entropy
-from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
+import common
 
-import regkern as rk
+try:
+    import digits
+    import numpy as np
+    from digits import Network, cross_entropy
+    from numpy.typing import NDArray
+    from rich import box
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+    from threadpoolctl import threadpool_limits
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 PARTS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 TRAINING_SCANS, VALIDATION_SCANS = 200, 400
 SIDE = 8  # pixels
+LOWEST = 58  # of the axis of accuracies, in %, where all have learned something
 COLORS, GREY = {TRAIN: "#3b6fb6", VALIDATION: "#d9621e"}, "0.6"
 
 
@@ -166,22 +172,30 @@ def report(runs: Runs, args: argparse.Namespace, console: Console) -> None:
 def draw(runs: Runs, args: argparse.Namespace, file: Path) -> None:
     """For each recipe its curves and, below, its weights; the last panel holds the validation accuracies side by side."""
     from matplotlib.figure import Figure  # noqa: PLC0415 only a plot needs it
+    from matplotlib.lines import Line2D  # noqa: PLC0415
 
     figure = Figure(figsize=(19, 12), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     grid = figure.add_gridspec(4, 5, height_ratios=[3, 1, 3, 1])
     bare = np.mean([run.curves[VALIDATION] for run in runs[RECIPES[0].name]], axis=0)
+    late = [curve[len(curve) // 2 :] for several in runs.values() for run in several for curve in run.curves.values()]
+    lowest = min(LOWEST, 100 * min(map(min, late)) - 3)
     for number, several in enumerate(runs.values()):
         row, column = divmod(number, 5)
         above, below = (figure.add_subplot(grid[2 * row + i, column]) for i in (0, 1))
-        draw_curves(above, RECIPES[number], several, bare, args.epochs)
+        draw_curves(above, RECIPES[number], several, bare, args.epochs, lowest)
         draw_weights(below, several)
         if column == 0:
             above.set_ylabel("accuracy, %", fontsize=15)
             below.set_ylabel("weights,\nlog scale", fontsize=15)
         else:
             above.tick_params(labelleft=False)
-    explain(*figure.axes[:4:2], figure.axes[14], bare, args.epochs)
+    if lowest == LOWEST:
+        explain(*figure.axes[:4:2], figure.axes[14], bare, args.epochs)
+    else:  # the curves are not where the labels would be
+        names = {"train": COLORS[TRAIN], "validation": COLORS[VALIDATION], "validation of none": GREY}
+        handles = [Line2D([], [], color=color, lw=3, label=name) for name, color in names.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=17, frameon=False)
     draw_summary(figure.add_subplot(grid[2:, 4]), runs)
     wrong = f", {args.wrong_labels:.0%} of them with a wrong label" if args.wrong_labels else ""
     title = f"One network learns digits from {TRAINING_SCANS} scans{wrong}: what each regularizer does"
@@ -189,7 +203,7 @@ def draw(runs: Runs, args: argparse.Namespace, file: Path) -> None:
     figure.savefig(file, dpi=80)
 
 
-def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array, epochs: int) -> None:
+def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array, epochs: int, lowest: float) -> None:
     """Train and validation accuracy: mean and deviation, or where trainings stop at their own time, each of them."""
     panel.plot(np.arange(1, epochs + 1), 100 * bare, color=GREY, lw=2, ls=":")
     for part, color in COLORS.items():
@@ -206,8 +220,8 @@ def draw_curves(panel: Any, recipe: Recipe, several: Sequence[Run], bare: Array,
     accuracy = percent([run.accuracy[VALIDATION] for run in several])
     panel.set_title(f"{recipe.name}\n{accuracy} %", fontsize=18, fontweight="bold")
     gap = f"gap {100 * np.mean(gaps(several)):+.0f}".replace("-", "−")
-    panel.text(0.97, 0.04, gap, transform=panel.transAxes, ha="right", fontsize=17)
-    panel.set(ylim=(58, 102), xlim=(0, epochs), xlabel="epoch")
+    panel.text(0.97, 0.04 if lowest == LOWEST else 0.88, gap, transform=panel.transAxes, ha="right", fontsize=17)
+    panel.set(ylim=(lowest, 102), xlim=(0, epochs), xlabel="epoch")
     tidy(panel)
 
 
@@ -257,14 +271,16 @@ def tidy(panel: Any) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256], help="units of the hidden layers")
-    parser.add_argument("--epochs", type=int, default=200, help="at most")
-    parser.add_argument("--patience", type=int, default=30, help="of early stopping, in epochs")
-    parser.add_argument("--batch-size", type=int, default=25)
-    parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--wrong-labels", type=float, default=0.2, help="share of the training scans that have one")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw curves, gaps and weights")
+    parser.add_argument("--hidden", type=common.count, nargs="+", default=[256, 256], help="units of the hidden layers")
+    parser.add_argument("--epochs", type=common.count, default=200, help="at most")
+    parser.add_argument("--patience", type=common.count, default=30, help="of early stopping, in epochs")
+    parser.add_argument("--batch-size", type=common.count, default=25)
+    parser.add_argument("--lr", type=common.positive, default=0.1)
+    parser.add_argument(
+        "--wrong-labels", type=common.share, default=0.2, help="share of the training scans that have one"
+    )
+    parser.add_argument("--seeds", type=common.seed, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--plot", type=common.picture, metavar="FILE", help="draw curves, gaps and weights")
     parser.add_argument("--quick", action="store_true", help="a small network for a few epochs, to see that it runs")
     args = parser.parse_args(argv)
     if args.quick:

@@ -20,15 +20,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
+import common
 
-import regkern as rk
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+    from threadpoolctl import threadpool_limits
+
+    import regkern as rk
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
@@ -156,25 +161,27 @@ def draw(runs: dict[int, list[Run]], file: Path) -> None:
             right.plot(epochs, 100 * np.array(run.accuracy), **style, label=label)
     left.axhline(90, color="k", lw=0.8, ls=":")
     left.set(title="Weights that are exactly zero", xlabel="epoch", ylabel="%", ylim=(-3, 103))
-    right.set(title="Accuracy on the validation scans", xlabel="epoch", ylabel="%", ylim=(85, 100))
-    left.legend(loc="center right")
+    right.set(title="Accuracy on the validation scans", xlabel="epoch", ylabel="%")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     for panel in (left, right):
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 256], help="units of the hidden layers")
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=6e-3)
-    parser.add_argument("--l1", type=float, default=8e-5, help="strength of l1·‖W‖₁")
-    parser.add_argument("--weight-decay", type=float, default=1e-3)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw sparsity and accuracy over the epochs")
-    args = parser.parse_args()
+    parser.add_argument("--hidden", type=common.count, nargs="+", default=[512, 256], help="units of the hidden layers")
+    parser.add_argument("--epochs", type=common.count, default=60)
+    parser.add_argument("--batch-size", type=common.count, default=32)
+    parser.add_argument("--lr", type=common.positive, default=6e-3)
+    parser.add_argument("--l1", type=common.strength, default=8e-5, help="strength of l1·‖W‖₁")
+    parser.add_argument("--weight-decay", type=common.strength, default=1e-3)
+    parser.add_argument("--seeds", type=common.seed, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--plot", type=common.picture, metavar="FILE", help="draw sparsity and accuracy over the epochs"
+    )
+    args = parser.parse_args(argv)
     console = Console()
     jobs = [(seed, penalty) for seed in args.seeds for penalty in (NONE, PROX, LOSS)]
     runs: dict[int, list[Run]] = {}

@@ -36,8 +36,8 @@ py::object numbers(py::handle shape, py::handle seed, py::handle stream, py::han
   const std::vector<std::ptrdiff_t> dims = lengths_or_one({f, "shape"}, shape);
   const Stream source{unsigned64({f, "seed"}, seed), unsigned64({f, "stream"}, stream)};
   const auto type = py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype));
-  const bool is_float = type.is(py::dtype::of<float>());
-  if (!is_float && !type.is(py::dtype::of<double>()))
+  const bool is_float = type.equal(py::dtype::of<float>());
+  if (!is_float && !type.equal(py::dtype::of<double>()))
     type_error({f, "dtype"}, "be float32 or float64", dtype);
   const Dtype wanted = is_float ? Dtype::kFloat32 : Dtype::kFloat64;
   Array to;

@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import regkern
 from regkern.bench import cli as bench
+
+OVERVIEW = """\
+regkern {version}
+{purpose}
+
+  python -m regkern config    version, compiler, instruction sets of this build
+  python -m regkern bench     measure every kernel against NumPy and rivals
+
+  instruction set   {isa}, of {isas} (REGKERN_ISA)
+  threads           {threads} (REGKERN_NUM_THREADS, regkern.set_num_threads)
+
+The pages of the documentation are in docs/ of the source. In Python:
+
+  import regkern as rk              the library
+  import regkern.reference as rk    the same calls in plain NumPy
+  help(regkern)                     all there is
+  help(regkern.dropout)             one of it
+"""
+
+
+def overview() -> str:
+    """What there is, on one screen."""
+    facts = regkern.show_config("dict")
+    purpose = textwrap.fill(regkern.__doc__.partition("\n")[0], 80)
+    return OVERVIEW.format_map(facts | {"purpose": purpose, "isas": ", ".join(facts["isas"])})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0 done, 2 bad input, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="regkern", description=regkern.__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"regkern {regkern.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("config", help="print version, compiler, instruction sets and threads of this build")
     bench.add_parser(commands)
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
+    if options.command is None:
+        print(overview(), end="")
+        return 0
     if options.command == "config":
         regkern.show_config()
         return 0

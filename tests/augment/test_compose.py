@@ -426,31 +426,6 @@ def test_a_data_loader() -> None:
         assert seen == 10
 
 
-def test_scikit_learn() -> None:
-    from sklearn.base import clone  # noqa: PLC0415
-    from sklearn.datasets import load_digits  # noqa: PLC0415
-    from sklearn.linear_model import RidgeClassifier  # noqa: PLC0415
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16).astype(np.float32)
-    augment = A.Compose([A.RandomCrop(8, padding=1), A.RandomErasing(p=0.1)], rng=0, image_shape=(8, 8))
-    assert clone(augment) == augment
-    assert clone(augment) is not augment
-    assert augment.fit(x, y) is augment
-    trained = augment.fit_transform(x, y)
-    assert trained.shape == x.shape
-    np.testing.assert_array_equal(trained.reshape(-1, 8, 8, 1), augment(x.reshape(-1, 8, 8, 1)))
-    np.testing.assert_array_equal(augment.transform(x), x)  # what is left of it is CenterCrop(8)
-    model = make_pipeline(augment, RidgeClassifier()).fit(x[:1000], y[:1000])
-    assert model.score(x[1000:], y[1000:]) > 0.6
-    assert clone(model).set_params(compose__rng=5).named_steps["compose"].rng == 5
-    assert augment.get_params()["image_shape"] == (8, 8)
-    with pytest.raises(ValueError, match="Compose: layout must be"):
-        augment.set_params(layout="HW")
-    assert augment.layout == "NHWC"
-
-
 def test_importing_augment_needs_numpy_alone() -> None:
     code = "import sys, regkern.augment; print({'torch', 'sklearn', 'scipy', 'multiprocessing'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

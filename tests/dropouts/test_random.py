@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -84,6 +86,14 @@ def test_out(dtype: type) -> None:
         for layout, out in layouts(np.zeros((4, 33), dtype)):
             draw((4, 33), seed=1, dtype=dtype, out=out)
             assert_same_bits(out, expected, layout)
+
+
+def test_a_dtype_may_come_from_a_pickle(dtype: type) -> None:
+    """NumPy makes another object of it, which is equal; joblib's memory maps have such dtypes."""
+    loaded = pickle.loads(pickle.dumps(np.zeros(1, dtype))).dtype
+    assert loaded is not np.dtype(dtype)
+    for draw in (rk.uniform, rk.normal):
+        assert_same_bits(draw(9, seed=1, dtype=loaded), draw(9, seed=1, dtype=dtype))
 
 
 def test_float32_is_float64_cut() -> None:

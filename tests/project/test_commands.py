@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,15 @@ def run(*arguments: str | Path, code: int = 0) -> str:
 def test_version_and_config() -> None:
     assert rk.__version__ in run("-m", "regkern", "--version")
     assert rk.show_config("dict")["isa"] in run("-m", "regkern", "config")
+
+
+def test_alone_it_says_what_there_is_on_one_screen() -> None:
+    facts, output = rk.show_config("dict"), run("-m", "regkern")
+    for word in (rk.__version__, "config", "bench", facts["isa"], "help(regkern)", "REGKERN_NUM_THREADS"):
+        assert word in output
+    assert re.search(rf"threads\s+{facts['threads']}\b", output)
+    assert len(output.splitlines()) <= 20
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_bench(tmp_path: Path) -> None:

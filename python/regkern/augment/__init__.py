@@ -1,6 +1,7 @@
 """Data augmentation: whole batches of images as NumPy arrays, another draw for each sample, one pass over memory.
 
 ``Compose`` is where to begin; ``functional`` has the operations with given parameters, ``signal`` those of signals.
+``regkern.augment.sklearn``, which needs scikit-learn, has an estimator that learns from draws.
 """
 
 from regkern.augment import functional as functional

@@ -1,4 +1,4 @@
-"""What pipelines of images and of signals share: operations with names, draws, replay, serialization, scikit-learn."""
+"""What pipelines of images and of signals share: operations with names, draws, replay, serialization."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Pipeline:
         left = [e for t in self.transforms if (e := t.evaluation()) is not None]
         return type(self)(left, **{k: getattr(self, k) for k in self.OPTIONS})
 
-    # scikit-learn's conventions
+    # scikit-learn's conventions for the parameters of a parameter; ``regkern.augment.sklearn`` has the estimator
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -111,43 +111,6 @@ class Pipeline:
             raise ValueError(f"{self.TYPE}: set_params knows {['transforms', *self.OPTIONS]}, got {sorted(unknown)}")
         self.__dict__.update(type(self)(**self.get_params() | params).__dict__)
         return self
-
-    def fit(self, X: Any, y: Any = None) -> Any:
-        """Nothing is learned; returns self."""
-        return self
-
-    def fit_transform(self, X: ArrayLike, y: Any = None) -> Array:
-        """The augmented images, for training; rows of features come back as rows of features."""
-        return self._rows(self, X)
-
-    def transform(self, X: ArrayLike) -> Array:
-        """What ``evaluation()`` makes of the images, for judging; rows of features come back as such."""
-        return self._rows(self.evaluation(), X)
-
-    def _rows(self, pipeline: Any, X: ArrayLike) -> Array:
-        x = np.asarray(X)
-        shape = self.get_params().get("image_shape")
-        if shape is None:
-            return np.asarray(pipeline(x))
-        if x.ndim != 2 or x.shape[1] != np.prod(shape):
-            raise ValueError(f"{self.function}: X must have shape (n, {np.prod(shape)}), got {x.shape}")
-        y = pipeline(x.reshape(-1, *shape, *((1,) if len(shape) == 2 else ())))
-        return np.asarray(y).reshape(len(x), -1)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # type: ignore[import-untyped]  # noqa: PLC0415 (optional)
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(preserves_dtype=[]),
-            input_tags=InputTags(two_d_array=True, three_d_array=True),
-            requires_fit=False,
-            non_deterministic=True,
-        )
 
     def __sklearn_clone__(self) -> Any:
         return copy.deepcopy(self)

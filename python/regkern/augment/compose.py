@@ -62,8 +62,7 @@ class Compose(Pipeline):
     neither on the batch it is in, nor on order, threads, workers or a resume, and adding an operation changes
     no other's. A name is the class, with -2, -3 … for further ones of the same class, unless a transform has ``name=``.
 
-    **scikit-learn.** ``fit_transform`` augments; ``transform`` does what ``evaluation()`` does, so a pipeline trains on augmented
-    images and predicts from plain ones.
+    **scikit-learn.** ``regkern.augment.sklearn.AugmentedEstimator`` trains an estimator on the data and on draws of a pipeline.
 
     Examples
     --------

@@ -1,0 +1,144 @@
+"""The examples as a newcomer meets them: in an empty folder, with packages missing, with options that cannot be."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(p.name for p in FOLDER.glob("*.py") if p.name != "common.py")
+WITHOUT = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+for name in sys.argv[2].split(","):
+    sys.modules[name] = None
+sys.argv = [sys.argv[1] + "/" + sys.argv[3], *sys.argv[4:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(where: Path, *command: str, code: int = 0) -> str:
+    """What a program prints to a terminal of 80 columns; no program ends in a traceback."""
+    environment = os.environ | {"COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=where, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, printed[-2000:]
+    assert "Traceback" not in printed
+    return printed
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_says_what_a_program_does(name: str, tmp_path: Path) -> None:
+    if name == "optimizer_speed.py":
+        pytest.importorskip("torch")
+    first = (FOLDER / name).read_text().partition("\n")[0].strip('"')
+    assert first in run(tmp_path, str(FOLDER / name), "--help")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_package_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    missing = "torch" if name == "optimizer_speed.py" else "PIL" if name == "augment_grid.py" else "rich"
+    said = run(tmp_path, "-c", WITHOUT, str(FOLDER), missing, name, code=1)
+    assert said.startswith(f"{name} needs {missing}: pip install ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> None:
+    without = ("-c", WITHOUT, str(FOLDER), "matplotlib", "digits.py")
+    assert "argument --plot: needs matplotlib: pip install matplotlib" in run(
+        tmp_path, *without, "--plot", "a.png", code=2
+    )
+    assert "usage" in run(tmp_path, *without, "--help")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("digits.py", "--epochs 0", "argument --epochs: must be an int >= 1, got '0'"),
+        ("digits.py", "--scans 1797", "argument --scans: must be below 1797, got 1797"),
+        ("digits.py", "--lr nan", "argument --lr: must be a number > 0, got 'nan'"),
+        ("deep_mlp.py", "--width 12", "argument --width: must be a multiple of 8"),
+        ("deep_mlp.py", "--scans 1797", "argument --scans: must be below 1797, got 1797"),
+        ("regularize.py", "--seeds 1 -1", "-1"),
+        ("regularize.py", "--wrong-labels 1.5", "argument --wrong-labels: must be in [0, 1], got '1.5'"),
+        ("sparse_mlp.py", "--l1 x", "argument --l1: must be a number >= 0, got 'x'"),
+        ("augment_speed.py", "--only rotate", "argument --only: must be part of a row's name, got 'rotate'; there are"),
+        ("augment_speed.py", "--seconds 0", "argument --seconds: must be a number > 0, got '0'"),
+        ("augment_grid.py", "--output grid.svg", "argument --output: must end in .png, got grid.svg"),
+        ("digits.py", "--plot no/such.png", "argument --plot: must be in a folder that exists, got 'no/such.png'"),
+        ("digits.py", "--plot picture.txt", "argument --plot: must end in .png, .svg, .pdf, got 'picture.txt'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_at_once(name: str, options: str, text: str, tmp_path: Path) -> None:
+    assert text in " ".join(run(tmp_path, str(FOLDER / name), *options.split(), code=2).split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_are_read_by_what_refuses() -> None:
+    """Numbers and pictures of all examples; the cases above are some of them."""
+    for name in EXAMPLES:
+        text = (FOLDER / name).read_text()
+        assert not re.search(r"type=(int|float|Path)\b", text), name
+        assert ('"--plot"' in text) == ('"--plot", type=common.picture' in text), name
+
+
+@pytest.mark.parametrize("name", ["digits.py", "house_prices.py"])
+def test_an_interrupt_ends_without_a_traceback(name: str, tmp_path: Path) -> None:
+    """While packages are imported, as here, and later; the status says what it was."""
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("raise KeyboardInterrupt")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); " + WITHOUT.replace("sys.modules[name] = None", "pass")
+    assert run(tmp_path, "-c", code, str(FOLDER), "", name, code=-signal.SIGINT) == "interrupted\n"
+
+
+def test_house_prices_show_shrinkage_and_patients_selection(tmp_path: Path) -> None:
+    said = run(tmp_path, str(FOLDER / "house_prices.py"), "--plot", "prices.png")
+    assert max(map(len, said.splitlines())) <= 80
+    assert "area has no weight" in said
+    assert "Here L1 selects: of 10 weights that are not 0 it keeps 5. L2 keeps all." in said
+    assert (tmp_path / "prices.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("digits", "--quick --backend native"),
+        ("regularize", "--quick"),
+        ("sparse_mlp", "--epochs 4 --hidden 16 --seeds 0"),
+        ("deep_mlp", "--epochs 2 --layers 3 --width 16"),
+    ],
+)
+def test_pictures_show_the_curves(name: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Legends stand beside the panels, and the end of every curve of accuracies is in its panel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    load(name, monkeypatch).main([*options.split(), "--plot", str(tmp_path / "picture.png")])
+    canvas = FigureCanvasAgg(drawn[0])
+    canvas.draw()
+    legends = [*drawn[0].legends, *(axes.get_legend() for axes in drawn[0].axes if axes.get_legend())]
+    boxes = [legend.get_window_extent(canvas.get_renderer()) for legend in legends]
+    assert boxes
+    assert not [box for box in boxes for axes in drawn[0].axes if box.overlaps(axes.get_tightbbox())]
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        for line in axes.get_lines() if axes.get_xlabel() == "epoch" else ():
+            assert low <= line.get_ydata()[-1] <= high, line.get_label()
