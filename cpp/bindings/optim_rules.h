@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -61,11 +62,7 @@ struct Settings {
   bool is(Option o) const { return flag(arg(o), values[o]); }
   std::string text(Option o) const { return bindings::text(values[o]); }
 
-  double positive(Option o) const {
-    const double v = nonnegative(o);
-    if (v == 0) value_error(arg(o), "be > 0", text(o));
-    return v;
-  }
+  double positive(Option o) const { return bindings::positive(arg(o), values[o]); }
   static double below_one(Arg arg, py::handle value) {
     const double v = bindings::real(arg, value);
     if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", bindings::text(value));
@@ -103,6 +100,13 @@ struct Settings {
     }
   }
 };
+
+// What divides, or is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T.
+template <class T>
+T above_zero(double v) {
+  const T rounded = static_cast<T>(v);
+  return rounded == 0 && v > 0 ? std::numeric_limits<T>::denorm_min() : rounded;
+}
 
 template <class T, template <class> class Options>
 Options<T> shared_options(const Settings& s, double lr) {
@@ -165,7 +169,7 @@ struct Adam {
     o.beta2 = static_cast<T>(beta2);
     o.fresh2 = static_cast<T>(1 - beta2);
     o.unbias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
-    o.eps = static_cast<T>(eps);
+    o.eps = above_zero<T>(eps);
     s.require_state(0, "exp_avg");
     s.require_state(1, "exp_avg_sq");
     return o;
@@ -182,7 +186,7 @@ struct Adagrad {
     const double lr = s.nonnegative(kLr);
     auto o = shared_options<T, AdagradOptions>(s, lr);
     o.lr = static_cast<T>(lr);
-    o.eps = static_cast<T>(s.nonnegative(kEps));
+    o.eps = above_zero<T>(s.nonnegative(kEps));
     s.require_state(0, "square_sum");
     return o;
   }
@@ -202,7 +206,7 @@ struct Rmsprop {
     o.lr = static_cast<T>(lr);
     o.alpha = static_cast<T>(alpha);
     o.fresh = static_cast<T>(1 - alpha);
-    o.eps = static_cast<T>(s.nonnegative(kEps));
+    o.eps = above_zero<T>(s.nonnegative(kEps));
     o.momentum = static_cast<T>(momentum);
     s.require_state(0, "square_avg");
     s.require_buffer(2, momentum);
@@ -221,7 +225,7 @@ struct Ftrl {
     const double lr = s.positive(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
     const double l2 = s.nonnegative(kL2) * (s.either(kL2Convention, "paper", "keras") ? 2 : 1);
     auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is without lr
-    o.alpha = static_cast<T>(lr);
+    o.alpha = above_zero<T>(lr);
     o.beta = static_cast<T>(beta);
     o.l1 = static_cast<T>(l1);
     o.l2 = static_cast<T>(l2);
