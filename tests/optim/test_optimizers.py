@@ -319,6 +319,9 @@ def test_what_may_be_assigned_acts(module: ModuleType) -> None:
     assert optimizer.stats.nonzeros == 1
     assert optimizer.step([np.full(1, np.nan)]) is False
     optimizer.max_grad_norm = None
+    for name in ("collect", "steps", "_lasting"):
+        with pytest.raises(AttributeError, match=rf"^SGD: {name} must be kept, got an attribute that is deleted"):
+            delattr(optimizer, name)
     assert optimizer.grad_norm is not None
     assert type(optimizer.collect) is bool
     with pytest.raises(AttributeError, match=r'^SGD: lr must be read of a group, as param_groups\[0\]\["lr"\]'):
@@ -378,6 +381,8 @@ def test_names_of_other_libraries_are_told_ours() -> None:
             getattr(rk.optim, rule)([np.ones(2)], **{name: 0.5})
     with pytest.raises(ValueError, match=r"^SGD: options must be among .*, got 'learning_rate': say 'lr'$"):
         rk.optim.SGD([{"params": [np.ones(2)], "learning_rate": 0.5}])
+    with pytest.raises(ValueError, match=r"^SGD: options must be among .*, got 'no_decay', which is of all groups$"):
+        rk.optim.SGD([{"params": [np.ones(2)], "no_decay": [0]}])
     with pytest.raises(TypeError, match=r"^SGD: keywords must be those of its signature, got 'betas'$"):
         rk.optim.SGD([np.ones(2)], betas=(0.9, 0.99))
 

@@ -83,6 +83,14 @@ def test_squares_beyond_the_largest_number(
         assert (mine[0][10:] == 0).all()
 
 
+@MODULES
+def test_a_start_beyond_the_largest_number_is_inf(module: ModuleType) -> None:
+    w = [np.ones(2, np.float32)]
+    optimizer = module.optim.Adagrad(w, lr=0.1, initial_accumulator_value=1e39)
+    assert optimizer.step([np.ones(2, np.float32)])
+    assert_same_bits(w[0], np.ones(2, np.float32))
+
+
 # --- the norm of gradients -------------------------------------------------------------------------------------------
 
 GRADIENTS: dict[str, Any] = {

@@ -83,6 +83,7 @@ class Plan:
     saved: list[float]  # decay saved up after it
     whose: list[int] | None  # which way each array goes; None: by kind
     due: list[Due] | None = None  # what follows it where all have a gradient, once that is known
+    scheduled: bool = False  # its learning rates are asked for before each step
 
 
 class Optimizer:
@@ -239,6 +240,11 @@ class Optimizer:
                 self._refuse(name)
             super().__setattr__(name, value)
 
+        def __delattr__(self, name: str) -> None:
+            if self._is_closed or name.startswith("_") or name in Optimizer.__annotations__:
+                raise AttributeError(f"{self._head(name)} must be kept, got an attribute that is deleted")
+            super().__delattr__(name)
+
         def __getattr__(self, name: str) -> Any:
             if option := meant(name, self.__dict__.get("_defaults", ())):
                 rule = f'must be read of a group, as param_groups[0]["{option}"]'
@@ -356,7 +362,6 @@ class Optimizer:
         self._states = states
         self._kinds = sorted(set(self._kind_of))
         self._kind_numbers = [self._kinds.index(kind) for kind in self._kind_of]
-        self._scheduled = self._has_schedule()
         self._proven: dict[Kind, Penalty] = {}
         self._lasting: Plan | None = None  # what is asked of every step while nobody assigns to an option
         labels = [f"[{key!r}]" for key in self._keys]
@@ -397,9 +402,6 @@ class Optimizer:
                 raise TypeError(f"{self._name}: lr at step {self.steps} must be a real number, got {lr!r}")
         number: float = lr
         return number
-
-    def _has_schedule(self) -> bool:
-        return any(is_schedule(group.options["lr"]) for group in self.param_groups)
 
     def _last(self, options: Options, step: int) -> bool:
         """Whether the keywords of this step hold for later ones, but for "step"."""
@@ -485,7 +487,7 @@ class Optimizer:
         if plan is None or self._behind:
             plan = self._new_plan(step)
         else:
-            if self._scheduled:
+            if plan.scheduled:
                 self._take_rates(plan)
             for way, options in enumerate(plan.options):
                 if "step" in options:
@@ -523,6 +525,7 @@ class Optimizer:
             lasts = lasts and self._last(self.param_groups[kind[0]].options, step)
         if not any(plan.penalties):
             plan.penalties = []
+        plan.scheduled = any(is_schedule(group.options["lr"]) for group in self.param_groups)
         self._lasting = plan if lasts else None
         return plan
 
@@ -564,7 +567,6 @@ class Optimizer:
 
     def _rearrange(self) -> None:
         """After options have been assigned."""
-        self._scheduled = self._has_schedule()
         if self._changed == _RATE and self._lasting is not None:
             self._take_rates(self._lasting)
         else:
@@ -576,10 +578,16 @@ class Optimizer:
         self._changed.clear()
 
     def _take_rates(self, plan: Plan) -> None:
-        """Other learning rates for a plan."""
-        rates = [self._rate(group.options) for group in self.param_groups]
-        for (group, _, _), options in zip(self._kinds, plan.options, strict=True):
-            options["lr"] = rates[group]
+        """The learning rates of the next step for a plan."""
+        scheduled, rates = False, []
+        for group in self.param_groups:
+            lr = group.options["lr"]
+            if type(lr) is not float:
+                scheduled, lr = True, self._rate(group.options)
+            rates.append(lr)
+        plan.scheduled = scheduled  # last: a function of the user's may have raised
+        for (of, _, _), options in zip(self._kinds, plan.options, strict=True):
+            options["lr"] = rates[of]
             options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
         plan.due = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,27 +34,33 @@ class ParamGroup(MutableMapping[str, Any]):
         return self._owner.__name__
 
     def _read(self, option: str, value: Any) -> Any:
-        return self._owner._CHECKS[option](f"{self._where}: {option}", value)
+        return self._owner._CHECKS[option](f"{self._owner.__name__}: {option}", value)
 
     def __getitem__(self, option: str) -> Any:
         return self._params if option == "params" else self.options[option]
 
     def __setitem__(self, option: str, value: Any) -> None:
-        self.update({option: value})
+        if option not in self.options or option == "initial_accumulator_value":
+            self._refuse(option)
+        value = self._read(option, value)
+        self._changed.add(option)  # first: an interrupt between the two is no harm
+        self.options[option] = value
 
     def update(self, *others: Any, **options: Any) -> None:
         """Assign options, all of them or, where one is wrong, none."""
         news = dict(*others, **options)
         for option in news:
             if option not in self.options or option == "initial_accumulator_value":
-                if option in self:
-                    raise ValueError(f"{self._where}: {option} of a group cannot be changed")
-                raise ValueError(
-                    f"{self._where}: options must be among {sorted(self.options)}, got {unknown(option, self.options)}"
-                )
+                self._refuse(option)
         news = {option: self._read(option, value) for option, value in news.items()}
-        self._changed.update(news)  # first: an interrupt between the two is no harm
+        self._changed.update(news)
         self.options.update(news)
+
+    def _refuse(self, option: str) -> NoReturn:
+        if option in self:
+            raise ValueError(f"{self._where}: {option} of a group cannot be changed")
+        got = unknown(option, self.options)
+        raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {got}")
 
     def __delitem__(self, option: str) -> None:
         raise TypeError(f"{self._where}: options of a group cannot be deleted")

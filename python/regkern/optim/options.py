@@ -25,7 +25,7 @@ ALIASES = {
 
 def is_schedule(lr: Any) -> bool:
     """Whether a learning rate is a function of the step."""
-    return callable(lr) and not check.is_real(lr)
+    return callable(lr) and not isinstance(lr, type) and not check.is_real(lr)
 
 
 def rate(head: str, given: Any) -> Any:
@@ -94,5 +94,7 @@ def meant(name: Any, known: Iterable[str]) -> str | None:
 
 def unknown(name: Any, known: Iterable[str]) -> str:
     """How a message ends that refuses a name."""
+    if name in (*SETTINGS, "no_decay") and name not in known:
+        return f"{name!r}, which is of all groups"
     likely = meant(name, known)
     return f"{name!r}: say {likely!r}" if likely else f"{name!r}"

@@ -111,7 +111,9 @@ class Known(Schedule):
         """What numbers must be to each other."""
 
     def __call__(self, step: int) -> float:
-        return self._at(check.integer(f"{type(self).__name__}: step", step, 0))
+        if not (type(step) is int and step >= 0):
+            step = check.integer(f"{type(self).__name__}: step", step, 0)
+        return self._at(step)
 
     __call__.__doc__ = Schedule.__call__.__doc__
 

@@ -31,7 +31,8 @@ def laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> li
             states.append(a)
             continue
         state: Array = np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
-        state[...] = start
+        with np.errstate(over="ignore"):  # what is too large for float32 is Inf
+            state[...] = start
         states.append(state)
     return states
 
