@@ -3,6 +3,7 @@
 #ifndef REGKERN_BINDINGS_OPTIM_RULES_H_
 #define REGKERN_BINDINGS_OPTIM_RULES_H_
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -101,11 +102,18 @@ struct Settings {
   }
 };
 
-// What divides, or is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T.
+// A rate that is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T.
 template <class T>
 T above_zero(double v) {
   const T rounded = static_cast<T>(v);
   return rounded == 0 && v > 0 ? std::numeric_limits<T>::denorm_min() : rounded;
+}
+
+// An eps above 0 is at least the root of the smallest square: where smaller squares have become 0 it is all that a
+// step divides by.
+template <class T>
+T least_root(double eps) {
+  return eps > 0 ? std::max(static_cast<T>(eps), std::sqrt(std::numeric_limits<T>::denorm_min())) : T{0};
 }
 
 template <class T, template <class> class Options>
@@ -169,7 +177,7 @@ struct Adam {
     o.beta2 = static_cast<T>(beta2);
     o.fresh2 = static_cast<T>(1 - beta2);
     o.unbias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
-    o.eps = above_zero<T>(eps);
+    o.eps = least_root<T>(eps);
     s.require_state(0, "exp_avg");
     s.require_state(1, "exp_avg_sq");
     return o;
@@ -186,7 +194,7 @@ struct Adagrad {
     const double lr = s.nonnegative(kLr);
     auto o = shared_options<T, AdagradOptions>(s, lr);
     o.lr = static_cast<T>(lr);
-    o.eps = above_zero<T>(s.nonnegative(kEps));
+    o.eps = least_root<T>(s.nonnegative(kEps));
     s.require_state(0, "square_sum");
     return o;
   }
@@ -206,7 +214,7 @@ struct Rmsprop {
     o.lr = static_cast<T>(lr);
     o.alpha = static_cast<T>(alpha);
     o.fresh = static_cast<T>(1 - alpha);
-    o.eps = above_zero<T>(s.nonnegative(kEps));
+    o.eps = least_root<T>(s.nonnegative(kEps));
     o.momentum = static_cast<T>(momentum);
     s.require_state(0, "square_avg");
     s.require_buffer(2, momentum);

@@ -50,6 +50,20 @@ def test_an_eps_above_0_divides_in_optimizers(name: str, module: ModuleType, dty
 
 
 @MODULES
+@pytest.mark.parametrize("name", ["Adam", "Adagrad", "RMSprop"])
+def test_a_small_gradient_makes_no_large_step(name: str, module: ModuleType, dtype: type) -> None:
+    """Where its square is 0 the step divides by eps: one far below the root of the smallest number made steps of 1e13."""
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    g = (smallest * 2.0 ** np.arange(0, -np.log2(smallest) / 2 + 10)).astype(dtype)
+    fresh = {"Adam": 1e-3, "Adagrad": 1.0, "RMSprop": 1e-2}[name]  # of g² in the mean of squares
+    for eps in (TINY[dtype], smallest, smallest**0.75, 1e-8):
+        w = [np.zeros_like(g)]
+        getattr(module.optim, name)(w, lr=1.0, eps=eps).step([g])
+        assert (np.abs(w[0]) <= 1.01 / np.sqrt(fresh)).all(), eps
+        assert (w[0][g > 0.1] < -0.5).all()
+
+
+@MODULES
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_a_rate_of_ftrl_above_0_divides(beta: float, module: ModuleType, dtype: type) -> None:
     w, z, n = np.ones(3, dtype), np.zeros(3, dtype), np.zeros(3, dtype)

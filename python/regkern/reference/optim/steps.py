@@ -19,10 +19,18 @@ def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
     return store((w * np.float64(1.0 - rate)).astype(w.dtype), out)
 
 
-def _above_zero(T: type[np.floating[Any]], number: float) -> Any:
-    """What divides, or is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T."""
-    rounded = T(number)
-    return np.finfo(T).smallest_subnormal if rounded == 0 < number else rounded
+def _above_zero(T: type[np.floating[Any]], rate: float) -> Any:
+    """A rate that is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T."""
+    rounded = T(rate)
+    return np.finfo(T).smallest_subnormal if rounded == 0 < rate else rounded
+
+
+def _least_root(T: type[np.floating[Any]], eps: float) -> Any:
+    """An eps above 0 is at least the root of the smallest square.
+
+    Where smaller squares have become 0 it is all that a step divides by.
+    """
+    return np.maximum(T(eps), np.sqrt(np.finfo(T).smallest_subnormal)) if eps > 0 else T(0)
 
 
 def _gradient(w: Array, grad: Array, weight_decay: float, decoupled: bool, maximize: bool) -> Array:
@@ -117,7 +125,7 @@ def adam_step(
     second = exp_avg_sq
     if max_exp_avg_sq is not None:
         second = np.maximum(exp_avg_sq, max_exp_avg_sq, out=max_exp_avg_sq)
-    root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + _above_zero(T, eps)
+    root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + _least_root(T, eps)
     update = T(lr / (1 - math.pow(beta1, step))) * (exp_avg / root)
     _descend(w, update, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
 
@@ -145,7 +153,7 @@ def adagrad_step(
     T = w.dtype.type
     g = _gradient(w, grad, weight_decay, decoupled, maximize)
     square_sum[...] = square_sum + g * g
-    root = np.sqrt(square_sum) + _above_zero(T, eps)
+    root = np.sqrt(square_sum) + _least_root(T, eps)
     _descend(w, T(lr) * (g / root), lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
 
 
@@ -184,7 +192,7 @@ def rmsprop_step(
         variance = square_avg - grad_avg * grad_avg
         variance = np.where(variance < 0, T(0), variance)
         variance = np.where(square_avg == np.inf, square_avg, variance)  # where both squares overflow
-    root = np.sqrt(variance) + _above_zero(T, eps)
+    root = np.sqrt(variance) + _least_root(T, eps)
     d = g / root
     if buffer is not None:
         buffer[...] = T(momentum) * buffer + d
