@@ -102,18 +102,11 @@ struct Settings {
   }
 };
 
-// A rate that is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T.
+// What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square. Where
+// smaller squares have become 0, there is nothing else to divide by.
 template <class T>
-T above_zero(double v) {
-  const T rounded = static_cast<T>(v);
-  return rounded == 0 && v > 0 ? std::numeric_limits<T>::denorm_min() : rounded;
-}
-
-// An eps above 0 is at least the root of the smallest square: where smaller squares have become 0 it is all that a
-// step divides by.
-template <class T>
-T least_root(double eps) {
-  return eps > 0 ? std::max(static_cast<T>(eps), std::sqrt(std::numeric_limits<T>::denorm_min())) : T{0};
+T least_root(double v) {
+  return v > 0 ? std::max(static_cast<T>(v), std::sqrt(std::numeric_limits<T>::denorm_min())) : T{0};
 }
 
 template <class T, template <class> class Options>
@@ -233,7 +226,7 @@ struct Ftrl {
     const double lr = s.positive(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
     const double l2 = s.nonnegative(kL2) * (s.either(kL2Convention, "paper", "keras") ? 2 : 1);
     auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is without lr
-    o.alpha = above_zero<T>(lr);
+    o.alpha = least_root<T>(lr);
     o.beta = static_cast<T>(beta);
     o.l1 = static_cast<T>(l1);
     o.l2 = static_cast<T>(l2);

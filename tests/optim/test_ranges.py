@@ -66,11 +66,16 @@ def test_a_small_gradient_makes_no_large_step(name: str, module: ModuleType, dty
 @MODULES
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_a_rate_of_ftrl_above_0_divides(beta: float, module: ModuleType, dtype: type) -> None:
-    w, z, n = np.ones(3, dtype), np.zeros(3, dtype), np.zeros(3, dtype)
-    with np.errstate(over="ignore"):
-        module.ftrl_step(w, np.zeros(3, dtype), z, n, lr=TINY[dtype], beta=beta)
-    assert_same_bits(w, np.zeros(3, dtype))
-    assert_same_bits(z, np.zeros(3, dtype))
+    """However small: 1/lr beyond the largest number made NaN of every weight with a gradient."""
+    for lr in (TINY[dtype], float(np.finfo(dtype).tiny), float(np.finfo(dtype).tiny) ** 0.75):
+        w, z, n = np.ones(4, dtype), np.zeros(4, dtype), np.zeros(4, dtype)
+        for step in range(3):
+            module.ftrl_step(w, np.array([0, 1, -2, 1e-3], dtype), z, n, lr=lr, beta=beta)
+            if beta == 0 or step == 0:  # beta alone decides about a weight without a gradient
+                assert w[0] == 0
+            assert np.isfinite(w).all()
+        if beta == 0:
+            np.testing.assert_allclose(w[1:], 1, rtol=16 * np.finfo(dtype).eps)
 
 
 @EVERY

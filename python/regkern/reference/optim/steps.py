@@ -19,18 +19,12 @@ def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
     return store((w * np.float64(1.0 - rate)).astype(w.dtype), out)
 
 
-def _above_zero(T: type[np.floating[Any]], rate: float) -> Any:
-    """A rate that is divided by: above 0 it stays so, one that T would round to 0 is the smallest of T."""
-    rounded = T(rate)
-    return np.finfo(T).smallest_subnormal if rounded == 0 < rate else rounded
+def _least_root(T: type[np.floating[Any]], number: float) -> Any:
+    """What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square.
 
-
-def _least_root(T: type[np.floating[Any]], eps: float) -> Any:
-    """An eps above 0 is at least the root of the smallest square.
-
-    Where smaller squares have become 0 it is all that a step divides by.
+    Where smaller squares have become 0, there is nothing else to divide by.
     """
-    return np.maximum(T(eps), np.sqrt(np.finfo(T).smallest_subnormal)) if eps > 0 else T(0)
+    return np.maximum(T(number), np.sqrt(np.finfo(T).smallest_subnormal)) if number > 0 else T(0)
 
 
 def _gradient(w: Array, grad: Array, weight_decay: float, decoupled: bool, maximize: bool) -> Array:
@@ -230,7 +224,7 @@ def ftrl_step(
     before = np.sqrt(n)
     n[...] = n + g * g
     root = np.sqrt(n)
-    alpha = _above_zero(T, lr)
+    alpha = _least_root(T, lr)
     both = alpha * (root + before)
     sigma = g * np.divide(g, both, out=np.zeros_like(g), where=both > 0)
     push = g - sigma * w
