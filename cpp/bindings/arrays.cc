@@ -204,14 +204,22 @@ char* Memory::use() const {
 
 namespace {
 
+// How a message names what is no array: a tensor with the dtype that it says it has.
+std::string kind_of(py::handle value) {
+  const py::object dtype = py::getattr(value, "dtype", py::none());
+  return type_name(value) + (dtype.is_none() ? "" : " of " + py::cast<std::string>(py::str(dtype)));
+}
+
 // What np.asarray makes of it. Masked arrays would lose their mask without a word.
 py::object to_ndarray(Arg arg, py::handle value) {
   if (is_masked(value)) throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
   try {
     return py::module_::import("numpy").attr("asarray")(value);
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-    throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
+    const bool refuses = error.matches(PyExc_RuntimeError);  // torch's, which says what to do
+    if (!refuses && !error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    throw py::type_error(head(arg, "be an array of float32 or float64") + kind_of(value) +
+                         (refuses ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
   }
 }
 

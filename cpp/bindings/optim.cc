@@ -148,16 +148,11 @@ class Parameters {
       {
         const Unlocked unlocked(size_);
         if (norm_asked) {
-          for (const GradientNorm& part :
-               {gradient_norm<float>(floats.in_place), gradient_norm<double>(doubles.in_place)}) {
-            norm.squared += part.squared;
-            norm.finite = norm.finite && part.finite;
-          }
+          norm = gradient_norm<float>(floats.in_place) + gradient_norm<double>(doubles.in_place);
         }
         taken = norm.finite || !asked.skip;
         if (taken) {
-          // torch's clip_grad_norm_, its 1e-6 included, and its NaN
-          const double ratio = asked.clip ? asked.limit / (std::sqrt(norm.squared) + 1e-6) : 1.0;
+          const double ratio = asked.clip ? clipping(norm, asked.limit) : 1.0;
           const double factor = ratio > 1 ? 1.0 : ratio;
           const auto scale = [&](auto& options) {
             for (auto& o : options) o.scale = static_cast<decltype(o.scale)>(o.scale * factor);
@@ -193,7 +188,7 @@ class Parameters {
         copies_.merge(call.copies);
       }
       py::object length = py::none(), collected = py::none();
-      if (norm_asked) length = py::float_(std::sqrt(norm.squared));
+      if (norm_asked) length = py::float_(std::ldexp(std::sqrt(norm.squared), norm.exponent));
       if (asked.collect && taken) {
         collected =
             py::make_tuple(stats.penalty, static_cast<std::int64_t>(stats.nonzeros), stats.squared_change);
@@ -209,6 +204,13 @@ class Parameters {
 
  private:
   using Operands = std::array<Array, 1 + kMaxStates>;  // weights, then states
+
+  // torch's clip_grad_norm_, its 1e-6 included, and its NaN. The norm itself may be beyond double.
+  static double clipping(const GradientNorm& norm, double limit) {
+    const double root = std::sqrt(norm.squared);
+    if (norm.exponent > 0) return std::ldexp(limit / root, -norm.exponent);
+    return limit / (std::ldexp(root, norm.exponent) + 1e-6);
+  }
 
   // What is asked of a step beside the rule.
   struct Asked {

@@ -3,8 +3,10 @@
 #ifndef REGKERN_BINDINGS_OPTIM_RULES_H_
 #define REGKERN_BINDINGS_OPTIM_RULES_H_
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -61,11 +63,7 @@ struct Settings {
   bool is(Option o) const { return flag(arg(o), values[o]); }
   std::string text(Option o) const { return bindings::text(values[o]); }
 
-  double positive(Option o) const {
-    const double v = nonnegative(o);
-    if (v == 0) value_error(arg(o), "be > 0", text(o));
-    return v;
-  }
+  double positive(Option o) const { return bindings::positive(arg(o), values[o]); }
   static double below_one(Arg arg, py::handle value) {
     const double v = bindings::real(arg, value);
     if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", bindings::text(value));
@@ -103,6 +101,13 @@ struct Settings {
     }
   }
 };
+
+// What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square. Where
+// smaller squares have become 0, there is nothing else to divide by.
+template <class T>
+T least_root(double v) {
+  return v > 0 ? std::max(static_cast<T>(v), std::sqrt(std::numeric_limits<T>::denorm_min())) : T{0};
+}
 
 template <class T, template <class> class Options>
 Options<T> shared_options(const Settings& s, double lr) {
@@ -165,7 +170,7 @@ struct Adam {
     o.beta2 = static_cast<T>(beta2);
     o.fresh2 = static_cast<T>(1 - beta2);
     o.unbias2 = static_cast<T>(1 / std::sqrt(1 - std::pow(beta2, t)));
-    o.eps = static_cast<T>(eps);
+    o.eps = least_root<T>(eps);
     s.require_state(0, "exp_avg");
     s.require_state(1, "exp_avg_sq");
     return o;
@@ -182,7 +187,7 @@ struct Adagrad {
     const double lr = s.nonnegative(kLr);
     auto o = shared_options<T, AdagradOptions>(s, lr);
     o.lr = static_cast<T>(lr);
-    o.eps = static_cast<T>(s.nonnegative(kEps));
+    o.eps = least_root<T>(s.nonnegative(kEps));
     s.require_state(0, "square_sum");
     return o;
   }
@@ -202,7 +207,7 @@ struct Rmsprop {
     o.lr = static_cast<T>(lr);
     o.alpha = static_cast<T>(alpha);
     o.fresh = static_cast<T>(1 - alpha);
-    o.eps = static_cast<T>(s.nonnegative(kEps));
+    o.eps = least_root<T>(s.nonnegative(kEps));
     o.momentum = static_cast<T>(momentum);
     s.require_state(0, "square_avg");
     s.require_buffer(2, momentum);
@@ -221,7 +226,7 @@ struct Ftrl {
     const double lr = s.positive(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
     const double l2 = s.nonnegative(kL2) * (s.either(kL2Convention, "paper", "keras") ? 2 : 1);
     auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is without lr
-    o.alpha = static_cast<T>(lr);
+    o.alpha = least_root<T>(lr);
     o.beta = static_cast<T>(beta);
     o.l1 = static_cast<T>(l1);
     o.l2 = static_cast<T>(l2);

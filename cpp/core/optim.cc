@@ -4,7 +4,10 @@
 #include "regkern/optim.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
+#include <limits>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -17,16 +20,17 @@
 #include "kernels/optim-inl.h"
 
 #define REGKERN_FAMILY optim
-#define REGKERN_KERNELS(X) \
-  X(l2_decay)              \
-  X(sgd_step)              \
-  X(adam_step)             \
-  X(adagrad_step)          \
-  X(rmsprop_step)          \
-  X(ftrl_step)             \
-  X(lion_step)             \
-  X(step_stats)            \
-  X(squared_norm_and_finite)
+#define REGKERN_KERNELS(X)   \
+  X(l2_decay)                \
+  X(sgd_step)                \
+  X(adam_step)               \
+  X(adagrad_step)            \
+  X(rmsprop_step)            \
+  X(ftrl_step)               \
+  X(lion_step)               \
+  X(step_stats)              \
+  X(squared_norm_and_finite) \
+  X(scaled_squared_norm)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -301,26 +305,36 @@ void put_back(std::span<const Apart<T>> parameters, std::span<const Options<T>> 
 
 template <class T>
 GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
-  const auto kernel = table<T>().squared_norm_and_finite;
+  const Table<T>& kernels = table<T>();
   const Joint<Parameter<T>, Gradient<T>> joint(parameters, false);
   const std::size_t n = joint.size();
   std::vector<GradientNorm> partial((n + kSumBlock - 1) / kSumBlock);
-  threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,
-                        [&](std::size_t begin, std::size_t end) {
-                          for (std::size_t first = begin; first < end; first += kSumBlock) {
-                            GradientNorm& sums = partial[first / kSumBlock];
-                            joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
-                                      [&](const Parameter<T>&, std::size_t length, T* const* p) {
-                                        const GradientNorm s = kernel(p[0], length);
-                                        sums.squared += s.squared;
-                                        sums.finite = sums.finite && s.finite;
-                                      });
-                          }
-                        });
-  GradientNorm total;
-  for (const GradientNorm& s : partial) {
-    total.squared += s.squared;
-    total.finite = total.finite && s.finite;
+  const auto add_up = [&](auto&& of_piece) {
+    std::fill(partial.begin(), partial.end(), GradientNorm());
+    threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,
+                          [&](std::size_t begin, std::size_t end) {
+                            for (std::size_t first = begin; first < end; first += kSumBlock) {
+                              GradientNorm& sums = partial[first / kSumBlock];
+                              joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
+                                        [&](const Parameter<T>&, std::size_t length, T* const* p) {
+                                          sums = sums + of_piece(p[0], length);
+                                        });
+                            }
+                          });
+    return std::accumulate(partial.begin(), partial.end(), GradientNorm());
+  };
+  const GradientNorm total = add_up(kernels.squared_norm_and_finite);
+  if constexpr (std::is_same_v<T, double>) {
+    // Below 2^-960 the squares of some may have lost digits that count; so far from 1, all others are nothing.
+    const int exponent = total.squared > std::numeric_limits<double>::max() ? 600
+                         : total.squared < 0x1p-960                         ? -600
+                                                                            : 0;
+    if (total.finite && exponent != 0 && n != 0) {
+      const double factor = std::ldexp(1.0, -exponent);
+      return add_up([&](const T* x, std::size_t length) {
+        return GradientNorm{kernels.scaled_squared_norm(x, length, factor), true, exponent};
+      });
+    }
   }
   return total;
 }

@@ -165,7 +165,8 @@ struct Rmsprop : Descent<T> {
         alpha(hn::Set(Tag<T>(), o.alpha)),
         fresh(hn::Set(Tag<T>(), o.fresh)),
         eps(hn::Set(Tag<T>(), o.eps)),
-        momentum(hn::Set(Tag<T>(), o.momentum)) {}
+        momentum(hn::Set(Tag<T>(), o.momentum)),
+        infinity(hn::Inf(Tag<T>())) {}
 
   HWY_INLINE void operator()(Vec& w, Vec grad, Vec* s) const {
     const Vec g = this->gradient(w, grad);
@@ -175,6 +176,7 @@ struct Rmsprop : Descent<T> {
       s[1] = lerp(s[1], g, fresh);
       variance = hn::Sub(s[0], hn::Mul(s[1], s[1]));
       variance = hn::IfThenZeroElse(hn::Lt(variance, hn::Zero(Tag<T>())), variance);  // by rounding
+      variance = hn::IfThenElse(hn::Eq(s[0], infinity), infinity, variance);  // where both squares overflow
     }
     const Vec root = hn::Add(hn::Sqrt(variance), eps);
     Vec direction = hn::Div(g, root);
@@ -182,7 +184,7 @@ struct Rmsprop : Descent<T> {
     w = this->descend(w, hn::Mul(lr, direction), root);
   }
 
-  Vec lr, alpha, fresh, eps, momentum;
+  Vec lr, alpha, fresh, eps, momentum, infinity;
 };
 
 // w is a function of z and n, so the ends of Descent do not fit but for the coupled decay; the decoupled one
@@ -203,12 +205,11 @@ struct Ftrl : Descent<T> {
     const Tag<T> d;
     const Vec zero = hn::Zero(d);
     const Vec g = this->gradient(w, grad);
-    const Vec square = hn::Mul(g, g);
     const Vec before = hn::Sqrt(s[1]);
-    s[1] = hn::Add(s[1], square);
+    s[1] = hn::Add(s[1], hn::Mul(g, g));
     const Vec root = hn::Sqrt(s[1]);
     const Vec both = hn::Mul(alpha, hn::Add(root, before));
-    const Vec sigma = hn::IfThenZeroElse(hn::Eq(both, zero), hn::Div(square, both));
+    const Vec sigma = hn::IfThenElseZero(hn::Gt(both, zero), hn::Mul(g, hn::Div(g, both)));
     Vec push = hn::Sub(g, hn::Mul(sigma, w));
     if (this->decoupled) push = hn::Add(push, hn::Mul(this->weight_decay, w));
     s[0] = hn::Add(s[0], push);
@@ -374,6 +375,16 @@ GradientNorm squared_norm_and_finite(const T* x, size_t n) {
   const bool finite =
       squared <= largest || sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, hn::Zero(D64())); }) == 0;
   return {squared, finite};
+}
+
+// Σ(factor·x)², where Σx² leaves the range of double.
+template <class T>
+double scaled_squared_norm(const T* x, size_t n, double factor) {
+  const auto f = hn::Set(D64(), factor);
+  return sum(x, n, [f](auto v) HWY_ATTR {
+    const auto scaled = hn::Mul(f, v);
+    return hn::Mul(scaled, scaled);
+  });
 }
 
 }  // namespace optim

@@ -10,7 +10,8 @@ Penalties as objects: :mod:`regkern.penalties`
     proximal_gradient minimizes a smooth function plus one; ProximalGradientResult.
 Optimizers: :mod:`regkern.optim`
     sgd_step, adam_step, adagrad_step, rmsprop_step, ftrl_step, lion_step, l2_decay: on one array. SGD, Adam, AdamW,
-    Adagrad, RMSprop, FTRL, Lion of the module: on all arrays of a model.
+    Adagrad, RMSprop, FTRL, Lion of the module: on all arrays of a model. Learning rates that change with the step:
+    :mod:`regkern.optim.schedules`.
 Dropout
     dropout, feature_dropout, drop_path, drop_connect, drop_block, alpha_dropout, feature_alpha_dropout,
     gaussian_dropout; dropout_backward is the backward of all. The layer Dropout; the masks DropoutMask, DropBlockMask,

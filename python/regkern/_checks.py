@@ -78,6 +78,14 @@ def nonnegative(head: str, value: Any) -> float:
     return number
 
 
+def nonnegative_or_inf(head: str, value: Any) -> float:
+    """>= 0, Inf too."""
+    number = real(head, value)
+    if not number >= 0:
+        raise ValueError(f"{head} must be >= 0, got {value!r}")
+    return number
+
+
 def above(head: str, value: Any, bound: float = 0) -> float:
     """> bound and finite."""
     number = real(head, value)
@@ -91,6 +99,14 @@ def probability(head: str, value: Any) -> float:
     number = real(head, value)
     if not 0 <= number <= 1:
         raise ValueError(f"{head} must be in [0, 1], got {value!r}")
+    return number
+
+
+def below_one(head: str, value: Any) -> float:
+    """In [0, 1)."""
+    number = real(head, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{head} must be in [0, 1), got {value!r}")
     return number
 
 

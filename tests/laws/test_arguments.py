@@ -84,6 +84,8 @@ NUMBERS: dict[str, Any] = {
     "num_features": 6,
     "num_channels": 6,
     "num_groups": 2,
+    "total": 5,
+    "warmup": 3,
     "normalized_shape": 6,
 }
 OWN_NUMBERS: dict[str, Any] = {
@@ -130,6 +132,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     **{f"{f}sgd_step: {n}": {"buffer": X * X} for f in ("", "optim.") for n in ("momentum", "dampening")},
     **{f"{f}sgd_step: nesterov": {"buffer": X * X, "momentum": 0.5} for f in ("", "optim.")},
     **{f"{f}rmsprop_step: momentum": {"buffer": X * X} for f in ("", "optim.")},
+    "schedules.Step": {"every": 2},
     "optim.SGD: nesterov": {"momentum": 0.5},
     "optim.SGD: dampening": {"momentum": 0.5},
     **{f"EarlyStopping: {n}": {"patience": 3} for n in ("min_delta", "baseline", "warmup")},
@@ -147,14 +150,15 @@ DATA = {  # results and caches: nobody is meant to make them
     *("BatchNormCache", "NormCache", "BatchNormStats", "ProximalGradientResult"),
     *("optim.StepStats", "stopping.Observation", "stopping.Stop"),
 }
-ABSTRACT = {"optim.Optimizer", "penalties.Penalty", "stopping.Criterion", "augment.Transform"}
+ABSTRACT = {"optim.Optimizer", "penalties.Penalty", "stopping.Criterion", "augment.Transform", "schedules.Schedule"}
 PRESETS = {"keras": "Keras", "lightning": "Lightning", "ignite": "Ignite", "xgboost": "XGBoost", "lightgbm": "LightGBM"}
 
 
 def everything() -> dict[str, Any]:
     """Every public function and class by its name."""
     found: dict[str, Any] = {name: getattr(rk, name) for name in rk.__all__ if name != "__version__"}
-    for label, module in (("optim", rk.optim), ("penalties", rk.penalties), ("stopping", rk.stopping), ("augment", A)):
+    families = {"optim": rk.optim, "schedules": rk.optim.schedules, "penalties": rk.penalties, "stopping": rk.stopping}
+    for label, module in (families | {"augment": A}).items():
         found |= {f"{label}.{name}": getattr(module, name) for name in module.__all__}
     found |= {f"functional.{name}": getattr(F, name) for name in F.__all__}
     found |= {
@@ -218,7 +222,7 @@ def parameters_of(owner: str, thing: Any) -> list[Parameter]:
             written = [a for name, a in arguments.items() if name != p.name and isinstance(a, np.ndarray)]
             return fingerprint([result, written])
 
-        many = parts[0] == "Numbers" or len([part for part in parts if part != "None"]) > 1
+        many = parts[0] == "Numbers" or len([q for q in parts if q != "None" and not q.startswith("Callable")]) > 1
         optional = "None" in parts or p.name == "rng"
         found.append(Parameter(owner, p.name, kind, optional, many, "str" in parts, call, legal))
     return found

@@ -52,6 +52,10 @@ def grads(step: int) -> list[Any]:
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD": ("SGD", {"lr": 0.1, "momentum": 0.9, "penalty": P.GroupL2(0.1, axis=-1)}),
+    "SGD-scheduled": (
+        "SGD",
+        {"lr": rk.optim.schedules.Cosine(0.1, 5, warmup=2), "momentum": 0.9, "penalty": P.MCP(0.1)},
+    ),
     "SGD-saved": ("SGD", {"lr": 1e-5, "weight_decay": 1e-5, "decoupled": True}),
     "Adam": ("Adam", {"amsgrad": True, "l1": 0.01, "metric": "diag"}),
     "AdamW": ("AdamW", {"lr": 1e-6, "penalty": P.MCP(0.1, 3.0), "collect": True}),

@@ -263,19 +263,223 @@ def test_options_are_checked_when_given() -> None:
     for error, name, message, options in bad:
         with pytest.raises(error, match=f"^{name}: {message}"):
             getattr(rk.optim, name)(w, **options)
-    optimizer = rk.optim.SGD(w)
-    optimizer.skip_nonfinite = "no"
-    with pytest.raises(TypeError, match=r"^SGD: skip_nonfinite must be True or False, got 'no'"):
-        optimizer.step(w)
     optimizer = rk.optim.Adam(w)
-    optimizer.param_groups[0]["amsgrad"] = "no"
-    for _ in range(2):
-        with pytest.raises(TypeError, match=r"^Adam: amsgrad must be True or False, got 'no'"):
-            optimizer.step([np.zeros(3)])
+    with pytest.raises(TypeError, match=r"^Adam: amsgrad must be True or False, got 'no'"):
+        optimizer.param_groups[0]["amsgrad"] = "no"
     optimizer.param_groups[0]["amsgrad"] = True
     assert optimizer.step([np.zeros(3)])
     assert len(states_of(optimizer)) == 3
     assert (w[0] == 1).all()
+
+
+# What a user may assign, and what is told who assigns another.
+OPTION, ATTRIBUTE = (
+    "must be assigned to a group, as",
+    "must be one of max_grad_norm, skip_nonfinite, collect to be assigned",
+)
+ASSIGNED: list[tuple[type[Exception], str, Any, str]] = [
+    *(
+        (AttributeError, name, 0, rf'{OPTION} param_groups\[0\]\["{option}"\]')
+        for name, option in (("lr", "lr"), ("learning_rate", "lr"), ("momentum", "momentum"), ("l1", "l1"))
+    ),
+    *((AttributeError, name, 1, ATTRIBUTE) for name in ("foo", "no_decay", "betas", "max_norm")),
+    *(
+        (AttributeError, name, 1, "must be left to step and load_state_dict")
+        for name in ("steps", "grad_norm", "stats", "lrs", "param_groups", "step", "state_dict")
+    ),
+    (ValueError, "max_grad_norm", -1, "must be >= 0, got -1"),
+    (TypeError, "max_grad_norm", "x", "must be a real number, got 'x'"),
+    (TypeError, "skip_nonfinite", "no", "must be True or False, got 'no'"),
+    (TypeError, "collect", 1, "must be True or False, got 1"),
+]
+
+
+@MODULES
+@pytest.mark.parametrize(("error", "name", "value", "rule"), ASSIGNED, ids=[name for _, name, _, _ in ASSIGNED])
+def test_what_is_assigned_is_checked_or_refused(
+    module: ModuleType, error: type[Exception], name: str, value: Any, rule: str
+) -> None:
+    w = [np.ones(3)]
+    optimizer = module.optim.SGD(w, lr=0.5)
+    before = dict(vars(optimizer))
+    with pytest.raises(error, match=rf"^SGD: {name} {rule}"):
+        setattr(optimizer, name, value)
+    assert vars(optimizer) == before
+    assert optimizer.step([np.ones(3)])
+    assert_same_bits(w[0], np.full(3, 0.5))
+
+
+@MODULES
+def test_what_may_be_assigned_acts(module: ModuleType) -> None:
+    w = [np.zeros(1)]
+    optimizer = module.optim.SGD(w, lr=1.0)
+    optimizer.max_grad_norm, optimizer.collect, optimizer.skip_nonfinite = np.float32(2), np.True_, True
+    assert optimizer.step([np.full(1, 4.0)])
+    assert w[0][0] == pytest.approx(-2, rel=1e-6)
+    assert optimizer.stats.nonzeros == 1
+    assert optimizer.step([np.full(1, np.nan)]) is False
+    optimizer.max_grad_norm = None
+    for name in ("collect", "steps", "_lasting"):
+        with pytest.raises(AttributeError, match=rf"^SGD: {name} must be kept, got an attribute that is deleted"):
+            delattr(optimizer, name)
+    assert optimizer.grad_norm is not None
+    assert type(optimizer.collect) is bool
+    with pytest.raises(AttributeError, match=r'^SGD: lr must be read of a group, as param_groups\[0\]\["lr"\]'):
+        optimizer.lr  # noqa: B018
+    with pytest.raises(AttributeError, match="'SGD' object has no attribute 'zero_grad'"):
+        optimizer.zero_grad()
+
+
+@MODULES
+def test_what_is_assigned_to_a_group_is_checked(module: ModuleType) -> None:
+    for rule, bad in {
+        "SGD": {"lr": -1, "momentum": "x", "nesterov": 1, "l1": np.nan, "penalty": 0.1, "dampening": np.inf},
+        "Adam": {"betas": (0.9, 1.0), "eps": -1e-8, "amsgrad": None, "metric": "l2", "weight_decay": [1]},
+        "RMSprop": {"alpha": 1, "centered": "no"},
+        "FTRL": {"lr": 0, "beta": -1, "l2": "x", "l2_convention": "tf"},
+        "Adagrad": {"lr_decay": -1},
+    }.items():
+        w = [np.ones(3)]
+        optimizer = getattr(module.optim, rule)(w)
+        group = optimizer.param_groups[0]
+        before = dict(group)
+        for option, value in bad.items():
+            with pytest.raises((TypeError, ValueError), match=rf"^{rule}: {option}(\[1\])? must .*, got "):
+                group[option] = value
+            with pytest.raises((TypeError, ValueError), match=rf"^{rule}: {option}(\[1\])? must .*, got "):
+                group.update({"weight_decay": 0.5, option: value})
+            with pytest.raises((TypeError, ValueError), match=rf"^{rule}: {option}(\[1\])? must .*, got "):
+                getattr(module.optim, rule)(w, **{option: value})
+            assert dict(group) == before
+        assert optimizer.step([np.zeros(3)])
+    with pytest.raises(AttributeError, match=r"^Adagrad: learning_rate of a group must be assigned .*, group\['lr'\]"):
+        group.learning_rate = 0.5
+    with pytest.raises(AttributeError, match=r"^Adagrad: lr of a group must be assigned as an item, group\['lr'\]"):
+        group.lr = 0.5
+
+
+def test_a_number_is_kept_as_it_was_when_it_was_given() -> None:
+    lr = np.array(0.5)
+    w = [np.ones(1)]
+    optimizer = rk.optim.SGD(w, lr=lr)
+    lr[...] = 7
+    assert optimizer.step([np.ones(1)])
+    assert w[0] == 0.5
+    assert type(optimizer.param_groups[0]["lr"]) is float
+
+
+def test_names_of_other_libraries_are_told_ours() -> None:
+    for rule, name, ours in [
+        ("SGD", "learning_rate", "lr"),
+        ("Adam", "beta_1", "betas"),
+        ("Adam", "epsilon", "eps"),
+        ("RMSprop", "rho", "alpha"),
+        ("AdamW", "wieght_decay", "weight_decay"),
+        ("Lion", "clipnorm", "max_grad_norm"),
+    ]:
+        with pytest.raises(TypeError, match=rf"^{rule}: keywords must .*, got '{name}': say '{ours}'$"):
+            getattr(rk.optim, rule)([np.ones(2)], **{name: 0.5})
+    with pytest.raises(ValueError, match=r"^SGD: options must be among .*, got 'learning_rate': say 'lr'$"):
+        rk.optim.SGD([{"params": [np.ones(2)], "learning_rate": 0.5}])
+    with pytest.raises(ValueError, match=r"^SGD: options must be among .*, got 'no_decay', which is of all groups$"):
+        rk.optim.SGD([{"params": [np.ones(2)], "no_decay": [0]}])
+    with pytest.raises(TypeError, match=r"^SGD: keywords must be those of its signature, got 'betas'$"):
+        rk.optim.SGD([np.ones(2)], betas=(0.9, 0.99))
+
+
+@MODULES
+def test_an_optimizer_of_nothing_is_refused(module: ModuleType) -> None:
+    """As in torch: it is a generator that has been read before, or a typing error."""
+    for params in ([], {}, [{"params": []}], iter(())):
+        with pytest.raises(ValueError, match=r"^SGD: params must hold an array, got none$"):
+            module.optim.SGD(params)
+    optimizer = module.optim.SGD([{"params": []}, {"params": [np.ones(2)]}])
+    optimizer.add_param_group({"params": []})
+    assert optimizer.step([np.ones(2)])
+
+
+@MODULES
+def test_no_decay_says_yes_or_no(module: ModuleType) -> None:
+    w = [np.ones((2, 2)), np.ones(2)]
+    for answer in (np.ones(2, bool), np.ones(1, bool), None, "yes", 1):
+        with pytest.raises(TypeError, match=r"^SGD: no_decay\(0, array\) must be True or False, got "):
+            module.optim.SGD(w, no_decay=lambda key, array, answer=answer: answer)
+    for names in ([True, False], np.array([True, False]), [0.0], [[0]], [np.ones(1)]):
+        with pytest.raises(TypeError, match=r"^SGD: no_decay must be a list of names .*, got .* among them$"):
+            module.optim.SGD(w, no_decay=names)
+    optimizer = module.optim.SGD(w, lr=1.0, weight_decay=0.5, no_decay=np.array([1]))
+    optimizer.step([np.zeros((2, 2)), np.zeros(2)])
+    assert w[0][0, 0] == 0.5
+    assert w[1][0] == 1
+
+
+class Tensor:
+    """What is array-like, shares its memory, and has a dtype of its own."""
+
+    def __init__(self, array: np.ndarray, dtype: str = "torch.float64", asks: bool = False) -> None:
+        self.array, self.dtype, self.asks = array, dtype, asks
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        if "bfloat16" in self.dtype:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        if self.asks:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def detach(self) -> Tensor:
+        return self
+
+
+@MODULES
+def test_weights_that_are_no_arrays_are_told_how_to_be_one(module: ModuleType) -> None:
+    t = Tensor(np.ones(3), asks=True)
+    hint = r"np\.from_dlpack\(x\.detach\(\)\) shares the memory of float32 and float64"
+    for params in ([t], {"a": t}, [{"params": [t]}], (x for x in [t])):
+        with pytest.raises(
+            TypeError, match=rf"^AdamW: params\['?[0a]'?\] must be an ndarray, got Tensor of .*: {hint}"
+        ):
+            module.optim.AdamW(params)
+    with pytest.raises(TypeError, match=r"params\[0\] must be an ndarray, got Tensor of torch\.bfloat16: "):
+        module.optim.AdamW([Tensor(np.ones(3), "torch.bfloat16")])
+    with pytest.raises(TypeError, match=r"params\[0\] must be an ndarray, got tuple: a dict gives arrays names"):
+        module.optim.AdamW({"a": np.ones(3)}.items())
+    w = [np.ones(3)]
+    assert module.optim.SGD(w, lr=0.5).step([Tensor(np.ones(3))])
+    assert_same_bits(w[0], np.full(3, 0.5))
+
+
+@MODULES
+def test_gradients_that_are_no_arrays(module: ModuleType) -> None:
+    """What other functions take as an input, and their refusals."""
+    for grads in ([[1.0, 1.0, 1.0]], [(1.0, 1.0, 1.0)], np.ones((1, 3)), {0: np.ones(3)}, (g for g in [np.ones(3)])):
+        w = [np.ones(3)]
+        assert module.optim.SGD(w, lr=0.5).step(grads)
+        assert_same_bits(w[0], np.full(3, 0.5))
+    optimizer = module.optim.SGD(w, lr=0.5, max_grad_norm=1.0)
+    bad: list[tuple[type[Exception], str, Any]] = [
+        (TypeError, "be float32 or float64, got int64", [1, 2, 3]),
+        (TypeError, "be float32 like the data, got float64|be float64 like the data, got float32", np.ones(3, "f")),
+        (TypeError, "be an ndarray without a mask, got MaskedArray", np.ma.masked_array(np.ones(3))),
+        (TypeError, "be an array of float32 or float64, got Tensor of torch.bfloat16", Tensor(w[0], "torch.bfloat16")),
+        (
+            TypeError,
+            "be an array of float32 or float64, got Tensor of torch.float64: .*detach",
+            Tensor(w[0], asks=True),
+        ),
+        (ValueError, r"have shape \(3,\), got \(1, 3\)", np.ones((1, 3))),
+        (ValueError, r"have shape \(3,\), got \(\)", 1.0),
+    ]
+    for error, rule, g in bad:
+        with pytest.raises(error, match=rf"^SGD: grads\[0\] must ({rule})"):
+            optimizer.step([g])
+    with pytest.raises(ValueError, match=r"^SGD: params\[0\] must not overlap grads\[0\], got memory they share"):
+        optimizer.step([w[0]])
+    with pytest.raises(ValueError, match=r"^SGD: grads must hold 1 arrays, got 2"):
+        optimizer.step([w[0], w[0]])
+    assert_same_bits(w[0], np.full(3, 0.5))
 
 
 # --- clipping --------------------------------------------------------------------------------------------------------
@@ -438,7 +642,7 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
         (ValueError, r"\.load_state_dict: saved must hold 3 floats .*, got -1\.0", at("saved", 0, value=-1.0)),
         (ValueError, r"\.load_state_dict: exp_avg must hold 3 arrays, got 1", at("states", "exp_avg", value=[w[0]])),
         (ValueError, r"\.load_state_dict: groups must have .* 1, got 0 groups", at("groups", value=[])),
-        (ValueError, r"\.load_state_dict: groups must have .*'amsgrad'.*, got \[\]", at("groups", 0, value={})),
+        (ValueError, r"\.load_state_dict: groups must have .*, got one without \['betas'", at("groups", 0, value={})),
         (TypeError, r": betas must be two numbers, got array\(1\.5\)", at("groups", 0, "betas", value=np.array(1.5))),
         (TypeError, r": decoupled must be True or False, got array", at("groups", 0, "decoupled", value=np.ones(2))),
         (ValueError, ": lr must be >= 0 and finite, got -1", at("groups", 0, "lr", value=-1)),
@@ -465,6 +669,16 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
     assert optimizer.step(make(rng, np.float32, SMALL))
 
 
+def test_another_optimizers_state_is_refused_by_what_differs() -> None:
+    adam = rk.optim.Adam([np.ones(3)]).state_dict()
+    with pytest.raises(
+        ValueError,
+        match=r"^SGD\.load_state_dict: groups must have the options of this optimizer's, got one without "
+        r"\['dampening', 'momentum', 'nesterov'\] and one with \['amsgrad', 'betas', 'eps', 'metric'\]$",
+    ):
+        rk.optim.SGD([np.ones(3)]).load_state_dict(adam)
+
+
 def test_options_that_are_arrays_are_refused_by_name() -> None:
     for rule, options, message in [
         ("SGD", {"momentum": 0.9, "nesterov": np.ones(2)}, "nesterov must be True or False, got array"),
@@ -478,9 +692,12 @@ def test_options_that_are_arrays_are_refused_by_name() -> None:
         with pytest.raises(error, match=f"^{rule}: {message}"):
             getattr(rk.optim, rule)([np.ones(2)], **options)
         optimizer = getattr(rk.optim, rule)([np.ones(2)])
-        optimizer.param_groups[0].update(options)
+        before = dict(optimizer.param_groups[0])
+        wrong = {name: value for name, value in options.items() if name != "penalty"}
         with pytest.raises(error, match=f"^{rule}: {message}"):
-            optimizer.step([np.ones(2)])
+            optimizer.param_groups[0].update(wrong)
+        assert dict(optimizer.param_groups[0]) == before
+        assert optimizer.step([np.ones(2)])
 
 
 # --- penalties -------------------------------------------------------------------------------------------------------
@@ -775,3 +992,8 @@ def test_a_subclass_has_a_signature_of_its_own() -> None:
     assert copy.deepcopy(Mine(w, l1=1.0)).param_groups[0]["lr"] == 2.0
     with pytest.raises(TypeError, match=r"^Mine: keywords must be those of its signature, got 'speedy'"):
         Mine(w, speedy=1.0)
+    mine = Mine(w)
+    mine.notes = "one of its own"
+    assert copy.deepcopy(mine).notes == mine.notes
+    with pytest.raises(AttributeError, match=r"^Mine: learning_rate must be assigned to a group"):
+        mine.learning_rate = 0.5

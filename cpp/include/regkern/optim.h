@@ -119,9 +119,19 @@ void step_apart(std::span<const Apart<T>> parameters, std::span<const Options<T>
 template <class T, template <class> class Options>
 void put_back(std::span<const Apart<T>> parameters, std::span<const Options<T>> groups);
 
+// Of a gradient √squared·2^exponent long; the exponent is 0 but where the squares leave the range of double.
 struct GradientNorm {
   double squared = 0;
   bool finite = true;  // no NaN and no Inf
+  int exponent = 0;
+
+  // Of two parts. Where exponents differ, the square of one part is below a rounding error of the other's.
+  friend GradientNorm operator+(const GradientNorm& a, const GradientNorm& b) {
+    const bool finite = a.finite && b.finite;
+    if (a.exponent == b.exponent) return {a.squared + b.squared, finite, a.exponent};
+    const bool of_a = b.squared == 0 || (a.squared != 0 && a.exponent > b.exponent);
+    return {of_a ? a.squared : b.squared, finite, of_a ? a.exponent : b.exponent};
+  }
 };
 
 template <class T>

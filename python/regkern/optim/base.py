@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from regkern import _checks as check
 from regkern._core import Parameters, commit
 from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
+from regkern.optim.options import OPTIONS, SETTINGS, Check, is_schedule, meant, unknown
 from regkern.optim.states import (
     SAVED_BELOW,
     laid_out,
@@ -24,6 +25,7 @@ from regkern.optim.states import (
     loaded_states,
     places,
     require_kind,
+    without_schedule,
 )
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.prox import squared_l2_norm
@@ -81,6 +83,7 @@ class Plan:
     saved: list[float]  # decay saved up after it
     whose: list[int] | None  # which way each array goes; None: by kind
     due: list[Due] | None = None  # what follows it where all have a gradient, once that is known
+    scheduled: bool = False  # its learning rates are asked for before each step
 
 
 class Optimizer:
@@ -91,6 +94,10 @@ class Optimizer:
     params : list of ndarray, dict of ndarray, or list of groups
         The weights, changed in place; float32 or float64, of any strides, no two sharing memory. A group is a dict
         with "params", a list or dict of arrays, and any of the options that differ from the optimizer's own.
+    lr : float, >= 0, or function of the step
+        Learning rate: a number, or a schedule such as those of :mod:`regkern.optim.schedules`, which is asked before each
+        step for that of a step that follows ``steps`` others. All that is multiplied by lr, decay and penalty too, goes
+        by what it says.
     weight_decay : float, >= 0
         Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
     decoupled : bool
@@ -131,8 +138,10 @@ class Optimizer:
     Attributes
     ----------
     param_groups : tuple of mappings
-        The options of each group, read at every step: assign to ``param_groups[0]["lr"]`` to change it. "params" holds
-        the arrays, which stay; ``add_param_group`` adds others.
+        The options of each group: assign to ``param_groups[0]["lr"]`` to change it. "params" holds the arrays, which
+        stay; ``add_param_group`` adds others.
+    lrs : tuple of float
+        The learning rate of each group in the next step, for a log.
     steps : int
         Steps taken; those skipped do not count. Rules that count steps do so for each parameter, without those for
         which it had no gradient.
@@ -142,7 +151,9 @@ class Optimizer:
 
     Notes
     -----
-    All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group.
+    All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group. Those of a group are assigned
+    to the group; max_grad_norm, skip_nonfinite and collect are attributes that can be assigned. What is assigned is checked
+    at once, and any other attribute is refused.
 
     Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
 
@@ -160,9 +171,19 @@ class Optimizer:
     _EXTRA: ClassVar[tuple[str, ...]] = ()  # options that decide about states and are not the rule's
     _SHAPING: ClassVar[frozenset[str]] = frozenset(("momentum", "amsgrad", "centered"))  # that decide which there are
     _decays_weights: ClassVar[bool] = True  # by lr·weight_decay where that is decoupled
+    _CHECKS: ClassVar[Mapping[str, Check]] = OPTIONS  # of its options
+    _is_closed: ClassVar[bool] = True  # classes of others may have attributes of their own
+
+    max_grad_norm: float | None
+    skip_nonfinite: bool
+    collect: bool
+    steps: int
+    grad_norm: float | None
+    param_groups: tuple[ParamGroup, ...]
 
     def __init_subclass__(cls) -> None:
         """The signature in full, with the shared keywords filled in."""
+        cls._is_closed = cls.__module__.startswith("regkern.")
         if "__init__" not in cls.__dict__:
             return
         signature = inspect.signature(cls.__init__)
@@ -178,13 +199,10 @@ class Optimizer:
     def __init__(self, params: Params, options: Options, shared: Shared) -> None:
         self._require_known(shared)
         asked: Any = {**DEFAULTS, **shared}
-        self.max_grad_norm: float | None = asked["max_grad_norm"]
-        self.skip_nonfinite: bool = asked["skip_nonfinite"]
-        self.collect: bool = asked["collect"]
-        self.steps = 0
-        self.grad_norm: float | None = None
+        for name in SETTINGS:
+            setattr(self, name, asked[name])
+        self.__dict__.update(steps=0, grad_norm=None, param_groups=())
         self._collected: Collected | None = None  # of the last step
-        self.param_groups: tuple[ParamGroup, ...] = ()
         self._defaults = options
         self._keys: list[Key] = []
         self._weights: list[Array] = []
@@ -209,9 +227,46 @@ class Optimizer:
     def stats(self) -> StepStats | None:
         return None if self._collected is None else StepStats(*self._collected)
 
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        return tuple([self._rate(group.options) for group in self.param_groups])
+
+    if not TYPE_CHECKING:  # to which any attribute would be one that can be assigned
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in SETTINGS:
+                value = SETTINGS[name](self._head(name), value)
+            elif not name.startswith("_"):
+                self._refuse(name)
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if self._is_closed or name.startswith("_") or name in Optimizer.__annotations__:
+                raise AttributeError(f"{self._head(name)} must be kept, got an attribute that is deleted")
+            super().__delattr__(name)
+
+        def __getattr__(self, name: str) -> Any:
+            if option := meant(name, self.__dict__.get("_defaults", ())):
+                rule = f'must be read of a group, as param_groups[0]["{option}"]'
+                raise AttributeError(f"{self._head(name)} {rule}, got an attribute")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _refuse(self, name: str) -> None:
+        """An attribute that is not for users to assign: what they meant would not happen."""
+        if hasattr(Optimizer, name) or name in Optimizer.__annotations__:
+            rule = "must be left to step and load_state_dict"
+        elif option := meant(name, self.__dict__.get("_defaults", ())):
+            rule = f'must be assigned to a group, as param_groups[0]["{option}"]'
+        elif self._is_closed:
+            rule = f"must be one of {', '.join(SETTINGS)} to be assigned"
+        else:
+            return
+        raise AttributeError(f"{self._head(name)} {rule}, got an attribute that is assigned")
+
     def _require_known(self, shared: Shared) -> None:
-        if unknown := shared.keys() - DEFAULTS.keys():
-            raise TypeError(f"{self._name}: keywords must be those of its signature, got {min(unknown)!r}")
+        if strange := shared.keys() - DEFAULTS.keys():
+            got = unknown(min(strange), inspect.signature(type(self)).parameters)
+            raise TypeError(f"{self._name}: keywords must be those of its signature, got {got}")
 
     # --- arrays and their states --------------------------------------------------------------------------------------
 
@@ -243,20 +298,22 @@ class Optimizer:
             if "params" not in options:
                 raise ValueError(f"{self._name}: a group must have 'params', got {sorted(options)}")
             arrays = named(self._name, options.pop("params"), len(weights))
-            if unknown := options.keys() - self._defaults.keys():
-                raise ValueError(f"{self._name}: options must be among {sorted(self._defaults)}, got {min(unknown)!r}")
+            if strange := options.keys() - self._defaults.keys():
+                got = unknown(min(strange, key=str), self._defaults)
+                raise ValueError(f"{self._name}: options must be among {sorted(self._defaults)}, got {got}")
             for key, w in arrays.items():
-                least = SAVED_BELOW.get(getattr(w, "itemsize", 8), 0.0)
-                kinds.append((len(param_groups), bool(exempt(key, w)) if callable(exempt) else key in exempt, least))
+                least = SAVED_BELOW.get(w.itemsize, 0.0)
+                kinds.append((len(param_groups), exempt(key, w) if callable(exempt) else key in exempt, least))
             keys += arrays
             weights += arrays.values()
-            own = ParamGroup(self._name, list(arrays.values()), {**self._defaults, **options}, self._changed)
-            param_groups.append(own)
+            param_groups.append(self._group(list(arrays.values()), {**self._defaults, **options}))
+        if not keys:
+            raise ValueError(f"{self._name}: params must hold an array, got none")
         if len(set(keys)) != len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
-        if not callable(exempt) and (strange := exempt - set(keys[len(self._keys) :])):
-            raise ValueError(f"{self._name}: no_decay must name parameters, got {min(strange, key=str)!r}")
+        if not callable(exempt) and (nobody := exempt - set(keys[len(self._keys) :])):
+            raise ValueError(f"{self._name}: no_decay must name parameters, got {min(nobody, key=str)!r}")
         new = range(len(self._keys), len(keys)) if self.steps else ()
         self._become(
             param_groups=tuple(param_groups),
@@ -266,18 +323,22 @@ class Optimizer:
             _behind=self._behind | {i: (self.steps, 0.0) for i in new},
         )
 
+    def _group(self, params: Sequence[Array], options: Options) -> ParamGroup:
+        return ParamGroup(type(self), params, options, self._changed)
+
     def _become(self, options: Sequence[Options] | None = None, **parts: Any) -> None:
         """Take up new parts of the optimizer, and options of the groups there are; nothing changes if they do not fit."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, **parts)
         groups = twin.param_groups
         if options is not None:
-            twin.param_groups = tuple(
-                ParamGroup(self._name, group["params"], its, set()) for group, its in zip(groups, options, strict=True)
-            )
+            new = [self._group(group["params"], its) for group, its in zip(groups, options, strict=True)]
+            twin.__dict__["param_groups"] = tuple(new)
         twin._connect()
         updates: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            (group.__dict__, {"options": its}) for group, its in zip(groups, options or (), strict=False)
+            (group.__dict__, {"options": its.options})
+            for group, its in zip(groups, twin.param_groups, strict=True)
+            if its is not group
         ]
         commit([], [], [(self.__dict__, {**twin.__dict__, "param_groups": groups}), *updates])
 
@@ -329,7 +390,18 @@ class Optimizer:
         own = options.copy()
         for name in self._EXTRA:
             del own[name]
+        own["lr"] = self._rate(options)
         return own
+
+    def _rate(self, options: Options) -> float:
+        """The learning rate of the next step."""
+        lr = options["lr"]
+        if is_schedule(lr):
+            lr = self._CHECKS["lr"](self._head(f"lr at step {self.steps}"), lr(self.steps))
+            if is_schedule(lr):
+                raise TypeError(f"{self._name}: lr at step {self.steps} must be a real number, got {lr!r}")
+        number: float = lr
+        return number
 
     def _last(self, options: Options, step: int) -> bool:
         """Whether the keywords of this step hold for later ones, but for "step"."""
@@ -354,21 +426,18 @@ class Optimizer:
         In steps of less than half a unit in the last place it would leave such a weight as it is, for ever. Enough is
         ``least`` of a weight: 4 to 8 of those units, of which rounding takes an eighth at most.
         """
-        strength = options["decay_strength"] if "decay_strength" in options else options["weight_decay"]
+        strength = options.get("decay_strength", options["weight_decay"])
         due = 0.0
-        if check.flag(self._head("decoupled"), options["decoupled"]) and self._decays_weights:
-            try:
-                decay = float(options["lr"]) * float(strength)
-            except (TypeError, ValueError, OverflowError):
-                decay = math.nan  # the engine says what is wrong
-            if 0 <= decay < math.inf and (decay < least or saved):
+        if options["decoupled"] and self._decays_weights:
+            decay = options["lr"] * strength
+            if decay < math.inf and (decay < least or saved):
                 due = saved + decay
         if due == 0:
             options["weight_decay"] = strength
             options.pop("decay_strength", None)
             return saved
         options["decay_strength"] = strength
-        options["weight_decay"] = due / float(options["lr"]) if due >= least else 0.0
+        options["weight_decay"] = due / options["lr"] if due >= least else 0.0
         return 0.0 if due >= least else due
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
@@ -377,26 +446,24 @@ class Optimizer:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):
-                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
+                options["weight_decay"] += l2
             case ElasticNet(l1, l2):
                 options["l1"] = l1
-                options["weight_decay"] = check.nonnegative(self._head("weight_decay"), options["weight_decay"]) + l2
+                options["weight_decay"] += l2
             case _:
                 return False
         return True
 
-    def _behind_it(self, kind: Kind, options: Options, penalty: Any) -> Penalty | None:
+    def _behind_it(self, kind: Kind, options: Options, penalty: Penalty) -> Penalty | None:
         """The penalty whose proximal operator follows the step; None where the step has it itself."""
-        if not isinstance(penalty, Penalty):
-            raise TypeError(f"{self._name}: penalty must be of regkern.penalties or None, got {penalty!r}")
-        if check.nonnegative(self._head("l1"), options["l1"]) != 0:
+        if options["l1"] != 0:
             raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {options['l1']!r} beside {penalty!r}")
         if self._fuse(options, penalty):
             return None
-        if isinstance(metric := options.get("metric"), str) and metric == "diag":
+        if options.get("metric") == "diag":
             raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
         if self._proven.get(kind) is not penalty:
-            self._prove(kind, penalty, check.nonnegative(self._head("lr"), options["lr"]) or 1.0)
+            self._prove(kind, penalty, options["lr"] or 1.0)
         return penalty
 
     def _prove(self, kind: Kind, penalty: Penalty, step: float) -> None:
@@ -420,6 +487,8 @@ class Optimizer:
         if plan is None or self._behind:
             plan = self._new_plan(step)
         else:
+            if plan.scheduled:
+                self._take_rates(plan)
             for way, options in enumerate(plan.options):
                 if "step" in options:
                     options["step"] = step
@@ -456,6 +525,7 @@ class Optimizer:
             lasts = lasts and self._last(self.param_groups[kind[0]].options, step)
         if not any(plan.penalties):
             plan.penalties = []
+        plan.scheduled = any(is_schedule(group.options["lr"]) for group in self.param_groups)
         self._lasting = plan if lasts else None
         return plan
 
@@ -498,10 +568,7 @@ class Optimizer:
     def _rearrange(self) -> None:
         """After options have been assigned."""
         if self._changed == _RATE and self._lasting is not None:
-            for (group, _, _), options in zip(self._kinds, self._lasting.options, strict=True):
-                options["lr"] = self.param_groups[group].options["lr"]
-                options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
-            self._lasting.due = None
+            self._take_rates(self._lasting)
         else:
             self._lasting = None
             if self._changed & self._SHAPING:
@@ -509,6 +576,20 @@ class Optimizer:
                 if needs != self._needs:
                     self._become()
         self._changed.clear()
+
+    def _take_rates(self, plan: Plan) -> None:
+        """The learning rates of the next step for a plan."""
+        scheduled, rates = False, []
+        for group in self.param_groups:
+            lr = group.options["lr"]
+            if type(lr) is not float:
+                scheduled, lr = True, self._rate(group.options)
+            rates.append(lr)
+        plan.scheduled = scheduled  # last: a function of the user's may have raised
+        for (of, _, _), options in zip(self._kinds, plan.options, strict=True):
+            options["lr"] = rates[of]
+            options.setdefault("decay_strength", options["weight_decay"])  # which may need saving now
+        plan.due = None
 
     def _settled(self, plan: Plan, without: list[int]) -> tuple[dict[Kind, float], dict[int, tuple[int, float]]]:
         """The decay that kinds have saved up after a step; which arrays are behind by then, and what they have."""
@@ -523,7 +604,7 @@ class Optimizer:
 
     def _what_follows(self, plan: Plan, without: list[int] | None) -> list[Due]:
         """The proximal operators behind a step, which has not been taken yet."""
-        rates = [float(options["lr"]) for options in plan.options]
+        rates = [options["lr"] for options in plan.options]
         ways = enumerate(self._kind_numbers if plan.whose is None else plan.whose)
         due = [(i, p, rates[way]) for i, way in ways if (p := plan.penalties[way]) is not None and rates[way] > 0]
         if without is not None:
@@ -571,7 +652,8 @@ class Optimizer:
         -------
         dict
             "keys" of the arrays, by group; "steps" taken; "missed", of those that went without a gradient; decay "saved"
-            up for each; options of the "groups"; "states", for each array in order, None where its options need none.
+            up for each; options of the "groups", but no lr that is a schedule; "states", for each array in order, None
+            where its options need none.
         """
         states = {name: [None if s is None else s.copy() for s in arrays] for name, arrays in self._states.items()}
         return {
@@ -579,7 +661,7 @@ class Optimizer:
             "steps": self.steps,
             "missed": {i: missed for i, (missed, _) in self._behind.items()},
             "saved": [self._saved_by(i) for i in range(len(self._keys))],
-            "groups": [copy.deepcopy(group.options) for group in self.param_groups],
+            "groups": [copy.deepcopy(without_schedule(group.options)) for group in self.param_groups],
             "states": {name: arrays for name, arrays in states.items() if any(s is not None for s in arrays)},
         }
 
@@ -589,8 +671,9 @@ class Optimizer:
         Parameters
         ----------
         state : dict
-            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved" and
-            options that came later: those stay as they are.
+            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved", lr
+            and options that came later: those stay as they are. So does a schedule, which goes on at the step of the
+            state.
 
         Raises
         ------
@@ -611,7 +694,8 @@ class Optimizer:
         if not all(i < n and m <= steps for i, m in missed.items()):
             raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
         mine = [group.options for group in self.param_groups]
-        options = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
+        loaded = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
+        options = [self._group((), its).options for its in loaded]
         needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
         needed = {name for need in needs for name in need}
         states = loaded_states(where, state["states"], place, self._weights, self._STATES, needed)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from regkern import _checks as check
+from regkern.optim.options import meant, unknown
 
 Array = NDArray[Any]
 Key = str | int
@@ -18,24 +22,56 @@ NoDecay = Iterable[Key] | Callable[[Key, Array], bool]
 class ParamGroup(MutableMapping[str, Any]):
     """The arrays of a group, under "params", and its options, which can be assigned; no others can be added."""
 
-    def __init__(self, where: str, params: Sequence[Array], options: Options, changed: set[str]) -> None:
-        """``changed``: where options note that they have been assigned."""
-        self._where, self._params, self._changed = where, tuple(params), changed
-        self.options = options
+    options: Options
+
+    def __init__(self, owner: type[Any], params: Sequence[Array], options: Options, changed: set[str]) -> None:
+        """``owner``: the optimizer, which knows what options may be; ``changed``: where they note their assignment."""
+        self._owner, self._params, self._changed = owner, tuple(params), changed
+        self.__dict__["options"] = {option: self._read(option, value) for option, value in options.items()}
+
+    @property
+    def _where(self) -> str:
+        return self._owner.__name__
+
+    def _read(self, option: str, value: Any) -> Any:
+        return self._owner._CHECKS[option](f"{self._owner.__name__}: {option}", value)
 
     def __getitem__(self, option: str) -> Any:
         return self._params if option == "params" else self.options[option]
 
     def __setitem__(self, option: str, value: Any) -> None:
         if option not in self.options or option == "initial_accumulator_value":
-            if option in self:
-                raise ValueError(f"{self._where}: {option} of a group cannot be changed")
-            raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {option!r}")
+            self._refuse(option)
+        value = self._read(option, value)
         self._changed.add(option)  # first: an interrupt between the two is no harm
         self.options[option] = value
 
+    def update(self, *others: Any, **options: Any) -> None:
+        """Assign options, all of them or, where one is wrong, none."""
+        news = dict(*others, **options)
+        for option in news:
+            if option not in self.options or option == "initial_accumulator_value":
+                self._refuse(option)
+        news = {option: self._read(option, value) for option, value in news.items()}
+        self._changed.update(news)
+        self.options.update(news)
+
+    def _refuse(self, option: str) -> NoReturn:
+        if option in self:
+            raise ValueError(f"{self._where}: {option} of a group cannot be changed")
+        got = unknown(option, self.options)
+        raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {got}")
+
     def __delitem__(self, option: str) -> None:
         raise TypeError(f"{self._where}: options of a group cannot be deleted")
+
+    if not TYPE_CHECKING:  # to which any attribute would be one that can be assigned
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_"):
+                rule = f"must be assigned as an item, group[{meant(name, self.options) or name!r}]"
+                raise AttributeError(f"{self._where}: {name} of a group {rule}, got an attribute")
+            super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[str]:
         yield "params"
@@ -66,14 +102,39 @@ def groups_of(where: str, params: Any) -> list[Mapping[str, Any]]:
 
 
 def named(where: str, params: Any, first: int) -> dict[Key, Array]:
-    return dict(params) if isinstance(params, Mapping) else dict(enumerate(_listed(where, params), first))
+    """The arrays of a group by their keys."""
+    arrays: dict[Key, Array] = (
+        dict(params) if isinstance(params, Mapping) else dict(enumerate(_listed(where, params), first))
+    )
+    for key, w in arrays.items():
+        if not isinstance(w, np.ndarray):
+            raise TypeError(f"{where}: params[{key!r}] must be an ndarray, got {_instead(w)}")
+    return arrays
+
+
+def _instead(w: Any) -> str:
+    """What is no array, and how to give one."""
+    kind = type(w).__name__
+    if isinstance(w, tuple):
+        return f"{kind}: a dict gives arrays names"
+    if hasattr(w, "__dlpack__"):
+        detached = ".detach()" if hasattr(w, "detach") else ""
+        dtype = f" of {w.dtype}" if hasattr(w, "dtype") else ""
+        return f"{kind}{dtype}: np.from_dlpack(x{detached}) shares the memory of float32 and float64"
+    return kind
 
 
 def exemption(where: str, no_decay: Any) -> Callable[[Key, Array], bool] | set[Any]:
+    """Which arrays no penalty touches: what says so of one, or their keys."""
+    head = f"{where}: no_decay"
     if no_decay is None:
         return set()
     if callable(no_decay):
-        return no_decay  # type: ignore[no-any-return]
+        return lambda key, w: check.flag(f"{head}({key!r}, array)", no_decay(key, w))
     if isinstance(no_decay, (str, bytes)) or not isinstance(no_decay, Iterable):
-        raise TypeError(f"{where}: no_decay must be a list of names or positions, or callable, got {no_decay!r}")
-    return set(no_decay)
+        raise TypeError(f"{head} must be a list of names or positions, or callable, got {no_decay!r}")
+    names = list(no_decay)
+    for name in names:
+        if not (isinstance(name, str | tuple) or check.is_integer(name)):
+            raise TypeError(f"{head} must be a list of names or positions, or callable, got {name!r} among them")
+    return {operator.index(name) if check.is_integer(name) else name for name in names}

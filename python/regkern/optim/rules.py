@@ -6,11 +6,12 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
-from regkern import _checks as check
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params
+from regkern.optim.options import OPTIONS, positive_rate
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
@@ -20,8 +21,8 @@ class SGD(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-3
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-3
+        Learning rate; see :mod:`regkern.optim.schedules`.
     momentum : float, >= 0, default 0
     dampening : float, >= 0, default 0
         The first step is not dampened, as in torch.
@@ -69,7 +70,7 @@ class SGD(Optimizer):
         self,
         params: Params,
         *,
-        lr: float = 1e-3,
+        lr: float | Callable[[int], float] = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         nesterov: bool = False,
@@ -94,7 +95,7 @@ class SGD(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {"buffer": 0.0} if check.nonnegative(self._head("momentum"), options["momentum"]) != 0 else {}
+        return {"buffer": 0.0} if options["momentum"] != 0 else {}
 
     def _connect(self) -> None:
         before = self._states["buffer"]
@@ -107,10 +108,7 @@ class SGD(Optimizer):
 
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
-        if step == 1 and not check.flag(self._head("nesterov"), own["nesterov"]):  # which goes without dampening anyway
-            check.nonnegative(
-                self._head("dampening"), own["dampening"]
-            )  # of which the engine sees nothing in this step
+        if step == 1 and not own["nesterov"]:  # which goes without dampening anyway
             own["dampening"] = 0.0
         return own
 
@@ -124,8 +122,8 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-3
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-3
+        Learning rate; see :mod:`regkern.optim.schedules`.
     betas : (float, float) in [0, 1), default (0.9, 0.999)
         Of the running means of the gradient and of its square.
     eps : float, >= 0, default 1e-8
@@ -169,7 +167,7 @@ class Adam(Optimizer):
         self,
         params: Params,
         *,
-        lr: float = 1e-3,
+        lr: float | Callable[[int], float] = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -196,8 +194,7 @@ class Adam(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        amsgrad = check.flag(self._head("amsgrad"), options["amsgrad"])
-        return dict.fromkeys(self._STATES if amsgrad else self._STATES[:2], 0.0)
+        return dict.fromkeys(self._STATES if options["amsgrad"] else self._STATES[:2], 0.0)
 
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
@@ -211,8 +208,8 @@ class AdamW(Adam):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-3
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-3
+        Learning rate; see :mod:`regkern.optim.schedules`.
     betas : (float, float) in [0, 1), default (0.9, 0.999)
         Of the running means of the gradient and of its square.
     eps : float, >= 0, default 1e-8
@@ -250,7 +247,7 @@ class AdamW(Adam):
         self,
         params: Params,
         *,
-        lr: float = 1e-3,
+        lr: float | Callable[[int], float] = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
@@ -284,8 +281,8 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-2
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-2
+        Learning rate; see :mod:`regkern.optim.schedules`.
     lr_decay : float, >= 0, default 0
         Step t has the learning rate lr / (1 + (t − 1)·lr_decay), as in torch.
     initial_accumulator_value : float, >= 0, default 0
@@ -327,7 +324,7 @@ class Adagrad(Optimizer):
         self,
         params: Params,
         *,
-        lr: float = 1e-2,
+        lr: float | Callable[[int], float] = 1e-2,
         lr_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
@@ -354,17 +351,11 @@ class Adagrad(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {
-            "square_sum": check.nonnegative(
-                self._head("initial_accumulator_value"), options["initial_accumulator_value"]
-            )
-        }
+        return {"square_sum": options["initial_accumulator_value"]}
 
     def _group_options(self, options: Options, step: int) -> Options:
         own = super()._group_options(options, step)
-        if decay := check.nonnegative(self._head("lr_decay"), options["lr_decay"]):
-            own["lr"] = check.nonnegative(self._head("lr"), options["lr"]) / (1 + (step - 1) * decay)
-        del own["lr_decay"]
+        own["lr"] /= 1 + (step - 1) * own.pop("lr_decay")
         return own
 
     def _last(self, options: Options, step: int) -> bool:
@@ -377,8 +368,8 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-2
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-2
+        Learning rate; see :mod:`regkern.optim.schedules`.
     alpha : float in [0, 1), default 0.99
         Of the running mean of the squared gradient.
     eps : float, >= 0, default 1e-8
@@ -428,7 +419,7 @@ class RMSprop(Optimizer):
         self,
         params: Params,
         *,
-        lr: float = 1e-2,
+        lr: float | Callable[[int], float] = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,
@@ -457,10 +448,7 @@ class RMSprop(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        asked = {
-            "grad_avg": check.flag(self._head("centered"), options["centered"]),
-            "buffer": check.nonnegative(self._head("momentum"), options["momentum"]) != 0,
-        }
+        asked = {"grad_avg": options["centered"], "buffer": options["momentum"] != 0}
         return {"square_avg": 0.0} | {name: 0.0 for name in asked if asked[name]}
 
 
@@ -470,8 +458,8 @@ class FTRL(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, > 0, default 0.1
-        The paper's α.
+    lr : float, > 0, or function of the step, default 0.1
+        The paper's α; see :mod:`regkern.optim.schedules`.
     beta : float, >= 0, default 1
     l1 : float, >= 0, default 0
         Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.
@@ -515,13 +503,14 @@ class FTRL(Optimizer):
     _STATES = ("z", "n")
     _SQUARES = ("n",)
     _EXTRA = ("initial_accumulator_value",)
+    _CHECKS = OPTIONS | {"lr": positive_rate}
     _decays_weights = False
 
     def __init__(
         self,
         params: Params,
         *,
-        lr: float = 0.1,
+        lr: float | Callable[[int], float] = 0.1,
         beta: float = 1.0,
         l1: float = 0.0,
         l2: float = 0.0,
@@ -548,13 +537,10 @@ class FTRL(Optimizer):
         super().__init__(params, options, shared)
 
     def _starts(self, options: Options) -> dict[str, float]:
-        return {
-            "z": 0.0,
-            "n": check.nonnegative(self._head("initial_accumulator_value"), options["initial_accumulator_value"]),
-        }
+        return {"z": 0.0, "n": options["initial_accumulator_value"]}
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
-        if check.nonnegative(self._head("l2"), options["l2"]) != 0:
+        if options["l2"] != 0:
             raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
         match penalty:
             case L1(l1):
@@ -574,8 +560,8 @@ class Lion(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, >= 0, default 1e-4
-        Learning rate.
+    lr : float, >= 0, or function of the step, default 1e-4
+        Learning rate; see :mod:`regkern.optim.schedules`.
     betas : (float, float) in [0, 1), default (0.9, 0.99)
         Of what the sign is taken of, and of the running mean of the gradient.
     weight_decay : float, >= 0, default 0
@@ -614,7 +600,7 @@ class Lion(Optimizer):
         self,
         params: Params,
         *,
-        lr: float = 1e-4,
+        lr: float | Callable[[int], float] = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         decoupled: bool = True,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern.optim.groups import Key, Options
+from regkern.optim.options import is_schedule
 
 Array = NDArray[Any]
 SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}  # bytes of an element → 4 to 8 units in its last place
@@ -30,7 +31,8 @@ def laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> li
             states.append(a)
             continue
         state: Array = np.ndarray(a.shape, a.dtype, memory, offset, a.strides)
-        state[...] = start
+        with np.errstate(over="ignore"):  # what is too large for float32 is Inf
+            state[...] = start
         states.append(state)
     return states
 
@@ -68,8 +70,14 @@ def places(where: str, keys: Any, mine: list[list[Key]]) -> list[int]:
     return [flat[key] for group in mine for key in group]
 
 
+def without_schedule(options: Options) -> Options:
+    """What a state holds of them: not a function, which its program gives anew."""
+    return {name: value for name, value in options.items() if not (name == "lr" and is_schedule(value))}
+
+
 def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[str]) -> list[Options]:
-    """The options of each group; those that are ``optional`` may be missing, and stay."""
+    """The options of each group; those that are ``optional`` may be missing, and stay; so does a schedule of lr."""
+    optional = optional | {"lr"}
     require_kind(where, "groups", groups, list)
     for theirs in groups:
         require_kind(where, "groups", theirs, Mapping)
@@ -78,10 +86,15 @@ def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[s
             f"{where}: groups must have the options of this optimizer's {len(mine)}, got {len(groups)} groups"
         )
     for ours, theirs in zip(mine, groups, strict=True):
-        if not ours.keys() - optional <= theirs.keys() <= ours.keys():
-            got = sorted(map(str, theirs))
-            raise ValueError(f"{where}: groups must have the options {sorted(ours)} of this optimizer's, got {got}")
-    return [{**ours, **copy.deepcopy(dict(theirs))} for ours, theirs in zip(mine, groups, strict=True)]
+        lacking = sorted(ours.keys() - optional - theirs.keys())
+        strange = sorted(map(str, theirs.keys() - ours.keys()))
+        if lacking or strange:
+            got = " and ".join([f"one without {lacking}"] * bool(lacking) + [f"one with {strange}"] * bool(strange))
+            raise ValueError(f"{where}: groups must have the options of this optimizer's, got {got}")
+    return [
+        {**ours, **copy.deepcopy(dict(theirs)), **({"lr": ours["lr"]} if is_schedule(ours["lr"]) else {})}
+        for ours, theirs in zip(mine, groups, strict=True)
+    ]
 
 
 def loaded_states(

@@ -1,5 +1,6 @@
 """Optimizer steps (``steps``), and the optimizers over them (``optimizers``)."""
 
+from regkern.optim import schedules as schedules
 from regkern.optim.base import Optimizer, StepStats
 from regkern.reference.optim.optimizers import FTRL, SGD, Adagrad, Adam, AdamW, Lion, RMSprop
 from regkern.reference.optim.steps import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern._core import commit
+from regkern._core import commit, require_float
 from regkern.optim import rules
 from regkern.optim.base import Asked
 from regkern.reference._arrays import Array
@@ -38,13 +38,55 @@ class Parameters:
         states: dict[str, list[Array | None]],
         group: list[int],
     ) -> None:
-        del function, names, keys
+        self.function, self.labels = function, [(names[0] + key, names[1] + key) for key in keys]
         self.rule, self.weights, self.states, self.group = RULES[rule], weights, states, group
+        self.check()
+
+    def check(self) -> None:
+        """The weights can be written, one by one."""
+        for i, (w, (label, _)) in enumerate(zip(self.weights, self.labels, strict=True)):
+            require_float(self.function, label, w)
+            if not w.flags.writeable:
+                raise ValueError(f"{self.function}: {label} must be writable, got a read-only array")
+            for other, (earlier, _) in zip(self.weights[:i], self.labels, strict=False):
+                if np.may_share_memory(w, other) and np.shares_memory(w, other):
+                    raise ValueError(f"{self.function}: {label} must not overlap {earlier}, got memory they share")
+
+    def gradients(self, given: list[Any]) -> list[Array | None]:
+        """Each as an array that fits its weight and shares memory with none."""
+        if len(given) != len(self.weights):
+            raise ValueError(f"{self.function}: grads must hold {len(self.weights)} arrays, got {len(given)}")
+        grads: list[Array | None] = []
+        for w, value, (_, label) in zip(self.weights, given, self.labels, strict=True):
+            if value is None:
+                grads.append(None)
+                continue
+            g = require_float(self.function, label, value)
+            if g.dtype != w.dtype:
+                raise TypeError(f"{self.function}: {label} must be {w.dtype} like the data, got {g.dtype}")
+            if g.shape != w.shape:
+                raise ValueError(f"{self.function}: {label} must have shape {w.shape}, got {g.shape}")
+            for other, (name, _) in zip(self.weights, self.labels, strict=True):
+                if np.may_share_memory(g, other) and np.shares_memory(g, other):
+                    raise ValueError(f"{self.function}: {name} must not overlap {label}, got memory they share")
+            grads.append(g)
+        return grads
 
     def check_options(
         self, groups: list[dict[str, Any]], max_grad_norm: float | None, skip_nonfinite: bool, collect: bool
     ) -> None:
-        """Nothing: the reference assumes legal input."""
+        """Nothing: Python has read them."""
+
+    @staticmethod
+    def norm(grads: list[Array]) -> tuple[float, float]:
+        """The norm of all together, as scale·root: squares that leave the range of float64 are those of g/scale."""
+        with np.errstate(over="ignore"):
+            squared = sum(squared_l2_norm(g) for g in grads)
+        largest = max((float(np.abs(g).max()) for g in grads if g.size), default=0.0)
+        if 2.0**-960 <= squared < math.inf or not 0 < largest < math.inf:
+            return 1.0, math.sqrt(squared)
+        scale = 2.0 ** math.frexp(largest)[1] if largest < 1 else 2.0 ** (math.frexp(largest)[1] - 1)
+        return scale, math.sqrt(sum(squared_l2_norm(g.astype(np.float64) / scale) for g in grads))
 
     def step(
         self,
@@ -58,18 +100,21 @@ class Parameters:
         of ``attributes`` is other after the step, positions of weights, and what is done with those before they are
         written. The attributes are told the norm of the gradient and the statistics, too.
         """
+        self.check()
+        grads = self.gradients(grads)
         max_grad_norm, skip_nonfinite = attributes["max_grad_norm"], attributes["skip_nonfinite"]
         given = [g for g in grads if g is not None]
         groups, group, after, apart, follow = plan([i for i, g in enumerate(grads) if g is None] or None)
         after |= {"grad_norm": None, "_collected": None}
         if max_grad_norm is not None or skip_nonfinite:
-            after["grad_norm"] = math.sqrt(sum(squared_l2_norm(g) for g in given))
+            scale, root = self.norm(given)
+            after["grad_norm"] = scale * root
         if skip_nonfinite and not all(np.isfinite(g).all() for g in given):
             attributes.update({name: after[name] for name in ("grad_norm", "_collected")})
             return False
         factor = 1.0
         if max_grad_norm is not None:
-            ratio = max_grad_norm / (after["grad_norm"] + 1e-6)
+            ratio = max_grad_norm / scale / root if scale > 1 else max_grad_norm / (scale * root + 1e-6)
             factor = 1.0 if ratio > 1 else ratio  # NaN stays
         copies: list[tuple[Array, Array]] = []
         stepped: dict[int, Array] = {}
@@ -85,7 +130,7 @@ class Parameters:
                 self.rule(new, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
                 copies += [(w, new), *((state, states[name]) for name, state in old.items() if state is not None)]
             stepped[i] = new
-            if i in apart:
+            if i in apart or not attributes["collect"]:
                 continue
             l2 = options.get("l2", 0.0) * (2 if options.get("l2_convention") == "keras" else 1)
             penalty += options["l1"] * l1_norm(new) + (decay + l2) / 2 * squared_l2_norm(new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,14 @@ def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
     A factor rounded to float32 would be 19 % off at rate = 1e-7.
     """
     return store((w * np.float64(1.0 - rate)).astype(w.dtype), out)
+
+
+def _least_root(T: type[np.floating[Any]], number: float) -> Any:
+    """What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square.
+
+    Where smaller squares have become 0, there is nothing else to divide by.
+    """
+    return np.maximum(T(number), np.sqrt(np.finfo(T).smallest_subnormal)) if number > 0 else T(0)
 
 
 def _gradient(w: Array, grad: Array, weight_decay: float, decoupled: bool, maximize: bool) -> Array:
@@ -111,7 +120,7 @@ def adam_step(
     second = exp_avg_sq
     if max_exp_avg_sq is not None:
         second = np.maximum(exp_avg_sq, max_exp_avg_sq, out=max_exp_avg_sq)
-    root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + T(eps)
+    root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + _least_root(T, eps)
     update = T(lr / (1 - math.pow(beta1, step))) * (exp_avg / root)
     _descend(w, update, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
 
@@ -139,7 +148,7 @@ def adagrad_step(
     T = w.dtype.type
     g = _gradient(w, grad, weight_decay, decoupled, maximize)
     square_sum[...] = square_sum + g * g
-    root = np.sqrt(square_sum) + T(eps)
+    root = np.sqrt(square_sum) + _least_root(T, eps)
     _descend(w, T(lr) * (g / root), lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
 
 
@@ -177,7 +186,8 @@ def rmsprop_step(
         grad_avg[...] = grad_avg + T(1 - alpha) * (g - grad_avg)
         variance = square_avg - grad_avg * grad_avg
         variance = np.where(variance < 0, T(0), variance)
-    root = np.sqrt(variance) + T(eps)
+        variance = np.where(square_avg == np.inf, square_avg, variance)  # where both squares overflow
+    root = np.sqrt(variance) + _least_root(T, eps)
     d = g / root
     if buffer is not None:
         buffer[...] = T(momentum) * buffer + d
@@ -215,15 +225,16 @@ def ftrl_step(
     before = np.sqrt(n)
     n[...] = n + g * g
     root = np.sqrt(n)
-    both = T(lr) * (root + before)
-    sigma = np.where(both == 0, T(0), g * g / both)
+    alpha = _least_root(T, lr)
+    both = alpha * (root + before)
+    sigma = g * np.divide(g, both, out=np.zeros_like(g), where=both > 0)
     push = g - sigma * w
     if decoupled and weight_decay != 0:
         push = push + T(weight_decay) * w
     z[...] = z + push
-    curvature = (T(beta) + root) / T(lr) + T(2 * l2 if l2_convention == "keras" else l2)
-    best = prox_l1(np.asarray(-z), l1) / curvature + T(0)
-    w[...] = np.where(curvature == 0, T(0), best)
+    curvature = (T(beta) + root) / alpha + T(2 * l2 if l2_convention == "keras" else l2)
+    shrunk = prox_l1(np.asarray(-z), l1)
+    w[...] = np.divide(shrunk, curvature, out=np.zeros_like(w), where=curvature != 0) + T(0)
 
 
 def lion_step(

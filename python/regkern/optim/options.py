@@ -1,0 +1,100 @@
+"""What the options of an optimizer may be: read where they are given or assigned, so that what was checked is what runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from regkern import _checks as check
+from regkern.penalties import Penalty
+
+Check = Callable[[str, Any], Any]  # head of the message, what was given -> what is kept
+
+# What other libraries call them.
+ALIASES = {
+    **dict.fromkeys(("learning_rate", "eta", "step_size"), "lr"),
+    **dict.fromkeys(("beta1", "beta_1", "b1", "beta2", "beta_2", "b2"), "betas"),
+    **dict.fromkeys(("epsilon",), "eps"),
+    **dict.fromkeys(("rho",), "alpha"),
+    **dict.fromkeys(("l2_regularization", "wd"), "weight_decay"),
+    **dict.fromkeys(("clipnorm", "global_clipnorm", "clip_grad_norm", "max_norm", "grad_clip"), "max_grad_norm"),
+}
+
+
+def is_schedule(lr: Any) -> bool:
+    """Whether a learning rate is a function of the step."""
+    return callable(lr) and not isinstance(lr, type) and not check.is_real(lr)
+
+
+def rate(head: str, given: Any) -> Any:
+    return given if is_schedule(given) else check.nonnegative(head, given)
+
+
+def positive_rate(head: str, given: Any) -> Any:
+    return given if is_schedule(given) else check.above(head, given)
+
+
+def betas(head: str, given: Any) -> tuple[float, float]:
+    if isinstance(given, Mapping | AbstractSet):
+        raise TypeError(f"{head} must be two numbers, got {given!r}")
+    try:
+        first, second = given
+    except (TypeError, ValueError):
+        raise TypeError(f"{head} must be two numbers, got {given!r}") from None
+    return check.below_one(f"{head}[0]", first), check.below_one(f"{head}[1]", second)
+
+
+def penalty(head: str, given: Any) -> Penalty | None:
+    if given is not None and not isinstance(given, Penalty):
+        raise TypeError(f"{head} must be of regkern.penalties or None, got {given!r}")
+    return given
+
+
+def one_of(*words: str) -> Check:
+    def read(head: str, given: Any) -> str:
+        if not isinstance(given, str) or given not in words:
+            raise ValueError(f"{head} must be {' or '.join(map(repr, words))}, got {given!r}")
+        return str(given)
+
+    return read
+
+
+def norm(head: str, given: Any) -> float | None:
+    return None if given is None else check.nonnegative_or_inf(head, given)
+
+
+OPTIONS: dict[str, Check] = {  # of a group
+    "lr": rate,
+    **dict.fromkeys(
+        ("momentum", "dampening", "eps", "beta", "lr_decay", "initial_accumulator_value"), check.nonnegative
+    ),
+    **dict.fromkeys(("weight_decay", "l1", "l2"), check.nonnegative),
+    **dict.fromkeys(("nesterov", "decoupled", "maximize", "amsgrad", "centered"), check.flag),
+    "betas": betas,
+    "alpha": check.below_one,
+    "metric": one_of("euclidean", "diag"),
+    "l2_convention": one_of("paper", "keras"),
+    "penalty": penalty,
+}
+SETTINGS: dict[str, Check] = {
+    "max_grad_norm": norm,
+    "skip_nonfinite": check.flag,
+    "collect": check.flag,
+}  # of all steps
+
+
+def meant(name: Any, known: Iterable[str]) -> str | None:
+    """Which of the known names an unknown one stands for, as far as one can tell."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1, 0.75) if isinstance(name, str) else []
+    return next((word for word in (ALIASES.get(name), *close) if word in known), None)
+
+
+def unknown(name: Any, known: Iterable[str]) -> str:
+    """How a message ends that refuses a name."""
+    if name in (*SETTINGS, "no_decay") and name not in known:
+        return f"{name!r}, which is of all groups"
+    likely = meant(name, known)
+    return f"{name!r}: say {likely!r}" if likely else f"{name!r}"
