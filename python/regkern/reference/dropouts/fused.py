@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from regkern.dropouts import DropoutMask as AnyMask
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask
 from regkern.reference.dropouts.kinds import dropout, dropout_backward
 
@@ -31,6 +31,7 @@ def bias_dropout_add(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
+    require_out("bias_dropout_add", x, out)
     y, mask = dropout(x if bias is None else x + bias, p, rng=rng, stream=stream, training=training)
     return store(y if residual is None else residual + y, out), mask
 
@@ -79,14 +80,21 @@ def _logistic_of(x: Array) -> tuple[Array, Array, Array]:
     return v, np.where(v < 0, e, 1) / (1 + e), k * (1 + 3 * 0.044715 * c * c)
 
 
+def _require_approximate(function: str, approximate: Any) -> None:
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ValueError(f"{function}: approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
 def _gelu(x: Array, approximate: str) -> Array:
     """x·Φ(x); or x·(1 + tanh(v/2))/2, which is x·logistic(v)."""
+    _require_approximate("gelu_dropout", approximate)
     wide = x.astype(np.float64)
     share = _normal(wide)[0] if approximate == "none" else _logistic_of(wide)[1]
     return np.asarray(wide * share, dtype=x.dtype)
 
 
 def _gelu_slope(x: Array, approximate: str) -> Array:
+    _require_approximate("gelu_dropout_backward", approximate)
     wide = x.astype(np.float64)
     if approximate == "none":
         cdf, density = _normal(wide)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern.dropouts import Dropout as Native
-from regkern.dropouts.handles import Handle, KeepHandle, backward_with
-from regkern.reference._arrays import Array, store
+from regkern.dropouts.handles import Handle, KeepHandle, backward_with, drawn
+from regkern.reference._arrays import Array, require_out, store
 from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
 
 
@@ -63,13 +63,15 @@ def drop(
     """One decision for each element of noise_shape, which is broadcast to the shape of x."""
     if noise_shape == x.shape:
         noise_shape = None
-    mask = DropoutMask(check.seed(function, rng), stream, x.shape, p if training else 0.0, noise_shape, scale)
+    draw = check.seed_or_draw(function, rng)
+    require_out(function, x, out)
+    mask = drawn(draw, DropoutMask, stream, x.shape, p if training else 0.0, noise_shape, scale)
     return _select(x, np.asarray(mask), mask.scale, out), mask
 
 
-def decide_along(x: Array, *axes: int) -> tuple[int, ...]:
+def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
     """The shape of decisions that differ along some axes only."""
-    along = {axis % x.ndim for axis in axes}
+    along = {check.axis(f"{function}: axis", axis, "x", x.shape) for axis in axes}
     return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
 
 
@@ -84,7 +86,7 @@ def feature_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each sample (axis 0) and channel."""
-    return drop("feature_dropout", x, p, decide_along(x, 0, axis), rng, stream, training, out)
+    return drop("feature_dropout", x, p, decide_along("feature_dropout", x, 0, axis), rng, stream, training, out)
 
 
 def drop_path(
@@ -99,7 +101,7 @@ def drop_path(
 ) -> tuple[Array, DropoutMask]:
     """One decision for each sample (axis 0); scaled or not."""
     scale = None if scale_by_keep else 1.0
-    return drop("drop_path", x, p, decide_along(x, 0), rng, stream, training, out, scale)
+    return drop("drop_path", x, p, decide_along("drop_path", x, 0), rng, stream, training, out, scale)
 
 
 def drop_connect(
@@ -128,10 +130,9 @@ def drop_block(
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
     """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
-    rate = p if training else 0.0
-    mask = DropBlockMask(
-        check.seed("drop_block", rng), stream, x.shape, rate, operator.index(block_size), axis % x.ndim, per_channel
-    )
+    draw, rate = check.seed_or_draw("drop_block", rng), p if training else 0.0
+    require_out("drop_block", x, out)
+    mask = drawn(draw, DropBlockMask, stream, x.shape, rate, operator.index(block_size), axis, per_channel)
     return dropout_backward(x, mask, out=out), mask
 
 
