@@ -10,6 +10,22 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def floats(function: str, name: str, value: Any) -> Array:
+    """The array of float32 or float64 that an argument is to NumPy."""
+    head = f"{function}: {name} must"
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{head} be an ndarray without a mask, got {type(value).__name__}")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{head} be an array of float32 or float64, got {type(value).__name__}") from None
+    if not array.dtype.isnative:
+        raise TypeError(f"{head} be in native byte order, got {array.dtype}")
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{head} be float32 or float64, got {array.dtype}")
+    return array
+
+
 def require_out(function: str, x: Array, out: Any) -> None:
     """Where ``out`` can take a result of x's shape and dtype, it is said before anything is drawn."""
     if out is None:

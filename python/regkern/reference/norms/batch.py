@@ -25,7 +25,7 @@ from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, effective_count, take_up
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, floats, store
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -44,11 +44,11 @@ def _parts(x: Array, virtual_batch_size: int | None) -> list[slice]:
 
 def batch_norm(
     x: Array,
+    *,
     gamma: Array | None = None,
     beta: Array | None = None,
     running_mean: Array | None = None,
     running_var: Array | None = None,
-    *,
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -62,6 +62,7 @@ def batch_norm(
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     """Normalize every channel, with the batch's statistics (training) or the running ones."""
+    x = floats("batch_norm", "x", x)
     axis %= x.ndim
     w = sample_weights("batch_norm", weights, x.shape, axis, x.dtype)
     slope = activation_slope("batch_norm", activation, negative_slope)
@@ -162,6 +163,7 @@ def batch_norm_backward(
     """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
     if not isinstance(cache, BatchNormCache):
         raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
+    dy = floats("batch_norm_backward", "dy", dy)
     names, cache = cache.gradients(wrt), _checked(dy, cache)
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)

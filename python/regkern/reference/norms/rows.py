@@ -17,7 +17,7 @@ import numpy as np
 from regkern import _checks as check
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, floats, store
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -46,6 +46,7 @@ def _affine(v: Array, ndim: int, axis: int, groups: int | None) -> Array:
 
 
 def _normalize(
+    function: str,
     x: Array,
     gamma: Array | None,
     beta: Array | None,
@@ -56,6 +57,7 @@ def _normalize(
     centred: bool,
     out: Array | None,
 ) -> tuple[Array, NormCache]:
+    x = floats(function, "x", x)
     axis %= x.ndim
     h = x if residual is None else x + residual
     rows = _rows(h.astype(np.float64), axis, groups)
@@ -104,6 +106,7 @@ def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | Non
 
 
 def _backward(f: str, dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
+    dy = floats(f, "dy", dy)
     x, axis, groups = _checked(f, dy, cache)
     rows = _rows(x.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
@@ -133,7 +136,7 @@ def layer_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize the axes from ``axis`` to the last together."""
-    return _normalize(x, gamma, beta, axis, None, eps, residual, True, out)
+    return _normalize("layer_norm", x, gamma, beta, axis, None, eps, residual, True, out)
 
 
 def layer_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
@@ -151,8 +154,9 @@ def rms_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Divide the axes from ``axis`` to the last by their root mean square."""
+    x = floats("rms_norm", "x", x)
     epsilon = float(np.finfo(x.dtype).eps) if eps is None else eps
-    return _normalize(x, gamma, None, axis, None, epsilon, residual, False, out)
+    return _normalize("rms_norm", x, gamma, None, axis, None, epsilon, residual, False, out)
 
 
 def rms_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -171,7 +175,7 @@ def group_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize groups of neighbouring channels, each sample on its own."""
-    return _normalize(x, gamma, beta, axis, num_groups, eps, None, True, out)
+    return _normalize("group_norm", x, gamma, beta, axis, num_groups, eps, None, True, out)
 
 
 def group_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
@@ -181,15 +185,16 @@ def group_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None
 
 def instance_norm(
     x: Array,
+    *,
     gamma: Array | None = None,
     beta: Array | None = None,
-    *,
     axis: int = 1,
     eps: float = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize every channel of every sample on its own: groups of one channel."""
-    return _normalize(x, gamma, beta, axis, max(x.shape[axis], 1), eps, None, True, out)
+    x = floats("instance_norm", "x", x)
+    return _normalize("instance_norm", x, gamma, beta, axis, max(x.shape[axis], 1), eps, None, True, out)
 
 
 def instance_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
