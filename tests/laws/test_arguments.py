@@ -281,7 +281,7 @@ def methods() -> list[Parameter]:
         "Dropout": 0.5,
     }
     for name, number in layers.items():
-        head = "dropout" if name == "Dropout" else f"{name}.forward"
+        head = f"{name}.forward"
         options = {"rng": 1} if name == "Dropout" else {"dtype": np.float64}
         make = lambda name=name, number=number, options=options: getattr(rk, name)(number, **options)
         calls.append((head, "training", "bool", True, lambda v, make=make: make().forward(X, training=v)))
@@ -298,6 +298,7 @@ def methods() -> list[Parameter]:
             )
             calls.append((cls, field.name, kind, legal, make))
     optional = {("EarlyStopping.step", "train"), ("Compose", "rng")}
+    optional |= {(f"{name}.forward", "training") for name in layers}
     optional |= {
         (cls, n) for cls in PRESETS.values() for n in ("baseline", "stopping_threshold", "divergence_threshold")
     }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from regkern.dropouts import DropoutMask as AnyMask
-from regkern.reference._arrays import Array, require_out, store
+from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask
 from regkern.reference.dropouts.kinds import dropout, dropout_backward
 
@@ -31,6 +31,7 @@ def bias_dropout_add(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
+    x = floats("bias_dropout_add", "x", x)
     require_out("bias_dropout_add", x, out)
     y, mask = dropout(x if bias is None else x + bias, p, rng=rng, stream=stream, training=training)
     return store(y if residual is None else residual + y, out), mask
@@ -57,11 +58,12 @@ def relu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(max(x, 0))."""
-    return dropout(_relu(x), p, rng=rng, stream=stream, training=training, out=out)
+    return dropout(_relu(floats("relu_dropout", "x", x)), p, rng=rng, stream=stream, training=training, out=out)
 
 
 def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """dropout_backward(dy) where x > 0."""
+    dy, x = floats("relu_dropout_backward", "dy", dy), floats("relu_dropout_backward", "x", x)
     return dropout_backward(np.where(x <= 0, dy.dtype.type(0), dy), mask, out=out)
 
 
@@ -115,6 +117,7 @@ def gelu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(GELU(x))."""
+    x = floats("gelu_dropout", "x", x)
     return dropout(_gelu(x, approximate), p, rng=rng, stream=stream, training=training, out=out)
 
 
@@ -122,6 +125,7 @@ def gelu_dropout_backward(
     dy: Array, x: Array, mask: AnyMask, *, approximate: str = "none", out: Array | None = None
 ) -> Array:
     """dropout_backward(dy·GELU'(x))."""
+    dy, x = floats("gelu_dropout_backward", "dy", dy), floats("gelu_dropout_backward", "x", x)
     return dropout_backward((dy * _gelu_slope(x, approximate)).astype(dy.dtype), mask, out=out)
 
 
@@ -140,11 +144,13 @@ def softmax_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(softmax(x)), softmax along the last axis."""
+    x = floats("softmax_dropout", "x", x)
     s = _softmax(x.astype(np.float64)).astype(x.dtype)
     return dropout(s, p, rng=rng, stream=stream, training=training, out=out)
 
 
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
+    dy, x = floats("softmax_dropout_backward", "dy", dy), floats("softmax_dropout_backward", "x", x)
     s, g = _softmax(x.astype(np.float64)), dropout_backward(dy.astype(np.float64), mask)
     return store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from regkern import _checks as check
 from regkern.dropouts import Dropout as Native
 from regkern.dropouts.handles import Handle, KeepHandle, backward_with, drawn
-from regkern.reference._arrays import Array, require_out, store
+from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
 
 
@@ -45,6 +45,7 @@ def dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """x·2⁴⁰/K where kept, +0.0 elsewhere; x itself, copied, if not training."""
+    x = floats("dropout", "x", x)
     noise = None if noise_shape is None else tuple(n or m for n, m in zip(noise_shape, x.shape, strict=True))
     return drop("dropout", x, p, noise, rng, stream, training, out)
 
@@ -61,6 +62,7 @@ def drop(
     scale: float | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each element of noise_shape, which is broadcast to the shape of x."""
+    x = floats(function, "w" if function == "drop_connect" else "x", x)
     if noise_shape == x.shape:
         noise_shape = None
     draw = check.seed_or_draw(function, rng)
@@ -71,6 +73,7 @@ def drop(
 
 def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
     """The shape of decisions that differ along some axes only."""
+    x = floats(function, "x", x)
     along = {check.axis(f"{function}: axis", axis, "x", x.shape) for axis in axes}
     return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
 
@@ -130,6 +133,7 @@ def drop_block(
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
     """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
+    x = floats("drop_block", "x", x)
     draw, rate = check.seed_or_draw("drop_block", rng), p if training else 0.0
     require_out("drop_block", x, out)
     mask = drawn(draw, DropBlockMask, stream, x.shape, rate, operator.index(block_size), axis, per_channel)
@@ -144,6 +148,9 @@ def dropout_backward(
     out: Array | None = None,
 ) -> Array:
     """The gradient: dy·scale where kept, +0.0 elsewhere; dy·factor for a Gaussian mask."""
+    dy = floats("dropout_backward", "dy", dy)
+    if isinstance(mask, Handle) and dy.shape != mask.shape:
+        raise ValueError(f"dropout_backward: dy must have shape {mask.shape}, got {dy.shape}")
     if isinstance(mask, GaussianDropoutMask):
         if mask.p == 0:
             return store(dy.copy(), out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from regkern import _checks as check
 from regkern.dropouts.handles import ONE, drawn, keep_threshold
-from regkern.reference._arrays import Array, require_out, store
+from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask, GaussianDropoutMask
 from regkern.reference.dropouts.kinds import decide_along, drop, dropout_backward
 
@@ -27,6 +27,7 @@ def _alpha(
     out: Array | None,
 ) -> tuple[Array, DropoutMask]:
     """a·x + b where kept, a·α + b elsewhere, with a and b that keep mean 0 and variance 1 what they are."""
+    x = floats(function, "x", x)
     q = keep_threshold(check.probability(f"{function}: p", p) if training else 0.0) / ONE
     if q in (0, 1):
         return drop(function, x, p, noise_shape, rng, stream, training, out, scale=1.0)
@@ -79,7 +80,7 @@ def gaussian_dropout(
     out: Array | None = None,
 ) -> tuple[Array, GaussianDropoutMask]:
     """x·(1 + σ·normal) with σ = √(p / (1 − p)), the standard deviation of dropout's own factors."""
-    draw = check.seed_or_draw("gaussian_dropout", rng)
+    x, draw = floats("gaussian_dropout", "x", x), check.seed_or_draw("gaussian_dropout", rng)
     require_out("gaussian_dropout", x, out)
     mask = drawn(draw, GaussianDropoutMask, stream, x.shape, p if training else 0.0)
     return dropout_backward(x, mask, out=out), mask
