@@ -68,7 +68,7 @@ bool is_masked(py::handle value) {
   return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
 }
 
-constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
+constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17;  // NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT
 
 bool same_memory(const Array& a, const Array& b) {
   if (a.address() != b.address()) return false;
@@ -204,14 +204,22 @@ char* Memory::use() const {
 
 namespace {
 
+// How a message names what is no array: a tensor with the dtype that it says it has.
+std::string kind_of(py::handle value) {
+  const py::object dtype = py::getattr(value, "dtype", py::none());
+  return type_name(value) + (dtype.is_none() ? "" : " of " + py::cast<std::string>(py::str(dtype)));
+}
+
 // What np.asarray makes of it. Masked arrays would lose their mask without a word.
 py::object to_ndarray(Arg arg, py::handle value) {
   if (is_masked(value)) throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
   try {
     return py::module_::import("numpy").attr("asarray")(value);
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-    throw py::type_error(head(arg, "be an array of float32 or float64") + type_name(value));
+    const bool refuses = error.matches(PyExc_RuntimeError);  // torch's, which says what to do
+    if (!refuses && !error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    throw py::type_error(head(arg, "be an array of float32 or float64") + kind_of(value) +
+                         (refuses ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
   }
 }
 
@@ -223,8 +231,11 @@ Array input(Arg arg, py::handle value) {
   const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
+    // An "object" that NumPy wraps around None or a dict says nothing.
+    const bool wrapped = descriptor->type_num == kNpyObject && !is_ndarray(value);
     throw py::type_error(head(arg, native ? "be float32 or float64" : "be in native byte order") +
-                         py::cast<std::string>(py::str(py::handle(a.memory_.descriptor()))));
+                         (wrapped ? kind_of(value)
+                                  : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
   }
   a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
   a.size_ = a.extents().size;
@@ -235,7 +246,11 @@ Array input(Arg arg, py::handle value) {
 
 Array output(Arg arg, py::handle value) {
   const auto& api = py::detail::npy_api::get();
-  if (!api.PyArray_Check_(value.ptr())) throw py::type_error(head(arg, "be an ndarray") + type_name(value));
+  if (!api.PyArray_Check_(value.ptr())) {
+    const bool shares = py::hasattr(value, "numpy");  // a tensor of torch, say
+    throw py::type_error(head(arg, "be an ndarray") + type_name(value) +
+                         (shares ? " (its .numpy(), if it shares its memory, can be)" : ""));
+  }
   Array a = input(arg, value);
   if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");

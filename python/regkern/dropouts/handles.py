@@ -382,7 +382,7 @@ class GaussianDropoutMask(Handle):
 
 def drawn(draw: int | Callable[[], int], kind: Callable[..., H], *numbers: Any) -> H:
     """The handle of a seed and other numbers. Where the seed has yet to be drawn it is, if anything hangs on it; else it is 0."""
-    if isinstance(draw, int):
+    if not callable(draw):
         return kind(draw, *numbers)
     handle = kind(0, *numbers)
     return kind(draw(), *numbers) if handle._decides else handle
