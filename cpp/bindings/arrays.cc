@@ -233,9 +233,9 @@ Array input(Arg arg, py::handle value) {
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
     // An "object" that NumPy wraps around None or a dict says nothing.
     const bool wrapped = descriptor->type_num == kNpyObject && !is_ndarray(value);
-    throw py::type_error(head(arg, native ? "be float32 or float64" : "be in native byte order") +
-                         (wrapped ? kind_of(value)
-                                  : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
+    throw py::type_error(
+        head(arg, native ? "be float32 or float64" : "be in native byte order") +
+        (wrapped ? kind_of(value) : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
   }
   a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
   a.size_ = a.extents().size;

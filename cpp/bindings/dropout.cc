@@ -72,21 +72,24 @@ void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
   });
 }
 
+struct DropoutArguments {
+  py::handle function, x, p, rng, stream, noise_shape, axes, scale_by_keep, as_alpha, training, out;
+};
+
 // Returns the result, and what a handle holds: the seed, the shape of the decisions (None: that of x) and the
 // scale.
-py::tuple dropout(py::str function, py::handle x, py::handle p, py::handle rng, py::handle stream,
-                  py::handle noise_shape, py::handle axes, py::handle scale_by_keep, bool as_alpha,
-                  py::handle training, py::handle out) {
-  const char* f = PyUnicode_AsUTF8(function.ptr());
+py::tuple dropout(const DropoutArguments& a) {
+  const char* f = PyUnicode_AsUTF8(a.function.ptr());
   const char* name = std::string_view(f) == "drop_connect" ? "w" : "x";
-  const Array from = input({f, name}, x);
-  const double rate = probability({f, "p"}, p);
-  const std::uint64_t number = unsigned64({f, "stream"}, stream);
-  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, noise_shape, axes);
-  const bool scaled = flag({f, "scale_by_keep"}, scale_by_keep);
-  Bernoulli mask = bernoulli({0, number}, flag({f, "training"}, training) ? rate : 0.0);
-  const Array to = out_or_new({f, "out"}, out, name, from);
-  mask.source.seed = seed_of(f, rng, !mask.certain() && from.size() != 0);
+  const Array from = input({f, name}, a.x);
+  const double rate = probability({f, "p"}, a.p);
+  const std::uint64_t stream = unsigned64({f, "stream"}, a.stream);
+  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, a.noise_shape, a.axes);
+  const bool scaled = flag({f, "scale_by_keep"}, a.scale_by_keep);
+  const bool as_alpha = flag({f, "as_alpha"}, a.as_alpha);
+  Bernoulli mask = bernoulli({0, stream}, flag({f, "training"}, a.training) ? rate : 0.0);
+  const Array to = out_or_new({f, "out"}, a.out, name, from);
+  mask.source.seed = seed_of(f, a.rng, !mask.certain() && from.size() != 0);
   const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
   apply_decisions(from, to, mask, noise, map);
   const bool whole = noise == shape_of(from);
@@ -258,7 +261,7 @@ void register_dropout(py::module_& m) {
     const char *f = PyUnicode_AsUTF8(function.ptr()), *x_name = PyUnicode_AsUTF8(name.ptr());
     if (!out.is_none()) out_or_new({f, "out"}, out, x_name, input({f, x_name}, x));
   });
-  m.def("dropout", &dropout);
+  define(m, "dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);
   m.def("apply_mask", &apply_mask);
   m.def("gaussian_dropout", &gaussian_dropout);

@@ -108,24 +108,28 @@ void require_cache_of(const char* backward, bool centred, std::int64_t groups, s
   value_error({backward, "cache"}, "be that of " + std::string(norm), "one of " + std::string(made));
 }
 
+struct ForwardArguments {
+  py::handle function, x, gamma, beta, axis, num_groups, eps, residual, centred, out;
+};
+
 // Returns y, what was normalized (None where it was overwritten), gamma, mean, invstd, the axis and the
 // groups.
-py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle beta, py::handle axis,
-                   py::handle num_groups, py::handle eps, py::handle residual, bool centred, py::handle out) {
-  const char* f = PyUnicode_AsUTF8(function.ptr());
-  const Array from = input({f, "x"}, x);
-  const auto [first_axis, groups] = layout(f, from, axis, num_groups);
-  const Array scale = affine_parameter(f, "gamma", gamma, from, first_axis, groups);
-  const Array shift = affine_parameter(f, "beta", beta, from, first_axis, groups);
+py::tuple row_norm(const ForwardArguments& a) {
+  const char* f = PyUnicode_AsUTF8(a.function.ptr());
+  const Array from = input({f, "x"}, a.x);
+  const auto [first_axis, groups] = layout(f, from, a.axis, a.num_groups);
+  const Array scale = affine_parameter(f, "gamma", a.gamma, from, first_axis, groups);
+  const Array shift = affine_parameter(f, "beta", a.beta, from, first_axis, groups);
   const double machine = from.dtype() == Dtype::kFloat32 ? std::numeric_limits<float>::epsilon()
                                                          : std::numeric_limits<double>::epsilon();
-  const double epsilon = eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, eps);
-  const Array beside = optional_input({f, "residual"}, residual);
+  const bool centred = flag({f, "centred"}, a.centred);
+  const double epsilon = a.eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, a.eps);
+  const Array beside = optional_input({f, "residual"}, a.residual);
   if (beside) {
     require_dtype({f, "residual"}, beside, from.dtype());
     require_same_shape({f, "residual"}, beside, from);
   }
-  const Array to = out_or_new({f, "out"}, out, "x", from);
+  const Array to = out_or_new({f, "out"}, a.out, "x", from);
   for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
     require_disjoint({f, "out"}, to, name, *other);
   }
@@ -144,8 +148,16 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
     const Out<T> total = sum ? rows.view(sum.out<T>(), sum, keep[2]) : Out<T>{};
     const Out<T> target = rows.view(to.out<T>(), to, keep[3]);
     const Unlocked unlocked(from.size());
-    regkern::row_norm<T>(rows.shape(), centred, source, second, total, target, pointer<T>(dense_scale),
-                         pointer<T>(dense_shift), epsilon, mean.data<double>(), invstd.data<double>());
+    regkern::row_norm<T>(rows.shape(), {.centred = centred,
+                                        .x = source,
+                                        .residual = second,
+                                        .h = total,
+                                        .y = target,
+                                        .gamma = pointer<T>(dense_scale),
+                                        .beta = pointer<T>(dense_shift),
+                                        .eps = epsilon,
+                                        .mean = mean.data<double>(),
+                                        .invstd = invstd.data<double>()});
   });
   const bool overwritten = from.size() != 0 && to.address() == from.address();
   const py::object none = py::none();
@@ -157,26 +169,28 @@ py::tuple row_norm(py::str function, py::handle x, py::handle gamma, py::handle 
                         groups == 0 ? none : py::object(py::int_(groups)));
 }
 
-py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::handle gamma, py::handle mean,
-                            py::handle invstd, py::handle axis, py::handle num_groups,
-                            py::handle centred_flag, py::handle out) {
-  const char* f = PyUnicode_AsUTF8(function.ptr());
-  const Array source = input({f, "cache.x"}, x);
-  const Array gradient = input({f, "dy"}, dy);
+struct BackwardArguments {
+  py::handle function, dy, x, gamma, mean, invstd, axis, num_groups, centred, out;
+};
+
+py::tuple row_norm_backward(const BackwardArguments& a) {
+  const char* f = PyUnicode_AsUTF8(a.function.ptr());
+  const Array source = input({f, "cache.x"}, a.x);
+  const Array gradient = input({f, "dy"}, a.dy);
   require_dtype({f, "dy"}, gradient, source.dtype());
   require_same_shape({f, "dy"}, gradient, source);
-  const auto [first_axis, groups] = layout(f, source, axis, num_groups, "cache.axis", "cache.groups");
-  const bool centred = flag({f, "cache.centred"}, centred_flag);
-  const Array scale = affine_parameter(f, "cache.gamma", gamma, source, first_axis, groups);
+  const auto [first_axis, groups] = layout(f, source, a.axis, a.num_groups, "cache.axis", "cache.groups");
+  const bool centred = flag({f, "cache.centred"}, a.centred);
+  const Array scale = affine_parameter(f, "cache.gamma", a.gamma, source, first_axis, groups);
   const AxesAsRows rows(source, first_axis, groups);
   require_cache_of(f, centred, groups, rows.channels());
-  const Array means = dense_vector(input({f, "cache.mean"}, mean));
-  const Array invstds = dense_vector(input({f, "cache.invstd"}, invstd));
+  const Array means = dense_vector(input({f, "cache.mean"}, a.mean));
+  const Array invstds = dense_vector(input({f, "cache.invstd"}, a.invstd));
   for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
     require_float64({f, name}, *vector);
     require_vector({f, name}, *vector, rows.rows());
   }
-  const Array to = out_or_new({f, "out"}, out, "dy", gradient);
+  const Array to = out_or_new({f, "out"}, a.out, "dy", gradient);
   require_disjoint({f, "out"}, to, "cache.x", source);
   require_disjoint({f, "out"}, to, "cache.gamma", scale);
   const Array dense_scale = dense_vector(scale);
@@ -192,8 +206,15 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
     double *const dg = sums.get(), *const db = dg + rows.channels();
     T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
     const Unlocked unlocked(source.size());
-    regkern::row_norm_backward<T>(rows.shape(), centred, g, v, target, pointer<T>(dense_scale),
-                                  means.data<double>(), invstds.data<double>(), dg, db);
+    regkern::row_norm_backward<T>(rows.shape(), {.centred = centred,
+                                                 .dy = g,
+                                                 .x = v,
+                                                 .dx = target,
+                                                 .gamma = pointer<T>(dense_scale),
+                                                 .mean = means.data<double>(),
+                                                 .invstd = invstds.data<double>(),
+                                                 .dgamma = dg,
+                                                 .dbeta = db});
     for (std::size_t c = 0; c < rows.channels(); ++c) dgamma_out[c] = static_cast<T>(dg[c]);
     for (std::size_t c = 0; c < rows.channels(); ++c) dbeta_out[c] = static_cast<T>(db[c]);
   });
@@ -203,8 +224,8 @@ py::tuple row_norm_backward(py::str function, py::handle dy, py::handle x, py::h
 }  // namespace
 
 void register_layer_norm(py::module_& m) {
-  m.def("row_norm", &row_norm);
-  m.def("row_norm_backward", &row_norm_backward);
+  define(m, "row_norm", &row_norm);
+  define(m, "row_norm_backward", &row_norm_backward);
 }
 
 }  // namespace regkern::bindings

@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
   register_dropout(m);
   register_fused(m);
   register_norm(m);
+  register_norm_parts(m);
   register_layer_norm(m);
   register_augment(m);
   register_mix(m);

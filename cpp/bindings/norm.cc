@@ -1,12 +1,14 @@
-#include "regkern/norm.h"
+// Batch norm, forward and backward, of a batch or of virtual batches.
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <string>
+#include <utility>
 #include <vector>
 
-#include "arrays.h"
+#include "channels.h"
 #include "module.h"
 
 namespace regkern::bindings {
@@ -27,88 +29,8 @@ void update_running(const Array& running, double momentum, const double* batch, 
   }
 }
 
-template <class T>
-std::vector<double> to_doubles(const Array& vector) {
-  std::vector<double> v(vector.size());
-  const char* p = vector.data<const char>();
-  for (std::size_t c = 0; c < v.size(); ++c, p += vector.strides()[0]) {
-    T value;
-    std::memcpy(&value, p, sizeof(T));
-    v[c] = static_cast<double>(value);
-  }
-  return v;
-}
-
-// (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
-// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
-// squares leave its range have none.
-template <class T>
-double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
-  double times = 1;
-  bool dense = reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
-  std::ptrdiff_t run = sizeof(T);
-  for (int i = w.ndim(); i-- > 0;) {
-    std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
-    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
-    if (i == channel || w.strides()[i] == 0) length = 1;
-    dense = dense && (length == 1 || w.strides()[i] == run);
-    run *= length;
-  }
-  double mean, var;
-  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
-                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
-  return times * n / (1 + var / (mean * mean));
-}
-constexpr double kOneElement =
-    1 + 1e-9;  // an effective count up to this is one: rounding, or weights of 1 and 1e-9
-
-// What all functions check of the channels, and of what comes one a channel.
-struct Channels {
-  Channels(const char* function, const Array& x, py::handle axis_argument, const char* axis_name = "axis")
-      : f(function) {
-    if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
-    axis = axis_of({f, axis_name}, axis_argument, x);
-    count = static_cast<std::size_t>(x.dim(axis));
-  }
-  // Statistics, in float64.
-  Array statistic(const char* name, py::handle value) const {
-    const Array a = dense_vector(input({f, name}, value));
-    require_float64({f, name}, a);
-    require_vector({f, name}, a, count);
-    return a;
-  }
-  // A parameter or a running statistic, in the dtype of x, or none.
-  Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
-    const Array a = written ? optional_output({f, name}, value) : optional_input({f, name}, value);
-    if (a) {
-      require_dtype({f, name}, a, x.dtype());
-      require_vector({f, name}, a, count);
-    }
-    return a;
-  }
-  const char* f;
-  int axis;
-  std::size_t count;
-};
-
-// None, or an array of x's dtype and shape: weights that Python has broadcast, a residual.
-Array like_x(Arg arg, py::handle value, const Array& x) {
-  const Array a = optional_input(arg, value);
-  if (a) {
-    require_dtype(arg, a, x.dtype());
-    require_same_shape(arg, a, x);
-  }
-  return a;
-}
-
-template <class T>
-In<T> in(const Array& a) {
-  return a ? a.in<T>() : In<T>{};
-}
-template <class T>
-Out<T> out(const Array& a) {
-  return a ? a.out<T>() : Out<T>{};
-}
+// An effective count up to this is one: rounding, or weights of 1 and 1e-9.
+constexpr double kOneElement = 1 + 1e-9;
 
 // A batch cut along its first axis into virtual batches of `length` samples, the last of which may be
 // shorter; one, where there is no length.
@@ -147,13 +69,15 @@ struct Parts {
   std::vector<std::ptrdiff_t> dims;
 };
 
-// Samples of a virtual batch, which are counted along axis 0.
-std::int64_t virtual_size_of(const char* f, const char* name, py::handle value, const char* axis_name,
-                             const Channels& channels) {
-  const std::int64_t size = integer({f, name}, value);
-  if (size < 1) value_error({f, name}, "be >= 1", std::to_string(size));
-  if (channels.axis == 0) value_error({f, axis_name}, "not be 0 where there are virtual batches", "0");
-  return size;
+// Samples of a virtual batch, which are counted along axis 0; 0 for None.
+std::size_t virtual_size_of(Arg arg, py::handle value, const char* axis_name, const Channels& channels) {
+  if (value.is_none()) return 0;
+  const std::int64_t size = integer(arg, value);
+  if (size < 1) value_error(arg, "be >= 1", std::to_string(size));
+  if (channels.axis == 0) {
+    value_error({arg.function, axis_name}, "not be 0 where there are virtual batches", "0");
+  }
+  return static_cast<std::size_t>(size);
 }
 
 // Statistics of the parts, dense.
@@ -176,326 +100,310 @@ py::array_t<std::uint8_t> require_bits(Arg arg, py::handle value, std::size_t by
   return py::array_t<std::uint8_t, py::array::c_style>::ensure(given);
 }
 
-py::tuple batch_norm(py::handle x, py::handle gamma, py::handle beta, py::handle running_mean,
-                     py::handle running_var, py::handle training, py::handle momentum, py::handle eps,
-                     py::handle axis, py::handle unbiased, py::handle weights, py::handle virtual_batch_size,
-                     py::handle residual, py::handle negative_slope, py::handle out_arg) {
-  constexpr const char* f = "batch_norm";
-  const Array from = input({f, "x"}, x);
-  const Channels channels(f, from, axis);
-  const bool train = flag({f, "training"}, training);
-  const double rate = probability({f, "momentum"}, momentum);
-  const double epsilon = finite_nonnegative({f, "eps"}, eps);
-  const bool sample_variance = flag({f, "unbiased"}, unbiased);
-  const bool activated = !negative_slope.is_none();
-  const double slope = activated ? finite_nonnegative({f, "negative_slope"}, negative_slope) : 0;
-  const std::int64_t virtual_size =
-      virtual_batch_size.is_none()
-          ? 0
-          : virtual_size_of(f, "virtual_batch_size", virtual_batch_size, "axis", channels);
-  const Array scale = channels.parameter("gamma", gamma, from),
-              shift = channels.parameter("beta", beta, from);
-  const Array r_mean = channels.parameter("running_mean", running_mean, from, train);
-  const Array r_var = channels.parameter("running_var", running_var, from, train);
-  if (!train && !(r_mean && r_var)) {
-    value_error({f, r_mean ? "running_var" : "running_mean"}, "be an array where training is False", "None");
+struct ForwardArguments {
+  py::handle x, gamma, beta, running_mean, running_var, training, momentum, eps, axis, unbiased, weights,
+      virtual_batch_size, residual, negative_slope, out;
+};
+
+// A call of batch_norm: its arguments, checked in the order in which they are given, and what it makes.
+class Forward {
+ public:
+  explicit Forward(const ForwardArguments& a)
+      : x_(input({f, "x"}, a.x)),
+        channels_(f, x_, a.axis),
+        training_(flag({f, "training"}, a.training)),
+        momentum_(probability({f, "momentum"}, a.momentum)),
+        eps_(finite_nonnegative({f, "eps"}, a.eps)),
+        unbiased_(flag({f, "unbiased"}, a.unbiased)),
+        activated_(!a.negative_slope.is_none()),
+        slope_(activated_ ? finite_nonnegative({f, "negative_slope"}, a.negative_slope) : 0),
+        virtual_size_(virtual_size_of({f, "virtual_batch_size"}, a.virtual_batch_size, "axis", channels_)),
+        gamma_(channels_.parameter("gamma", a.gamma, x_)),
+        beta_(channels_.parameter("beta", a.beta, x_)),
+        running_mean_(channels_.parameter("running_mean", a.running_mean, x_, training_)),
+        running_var_(channels_.parameter("running_var", a.running_var, x_, training_)) {
+    if (!training_ && !(running_mean_ && running_var_)) {
+      value_error({f, running_mean_ ? "running_var" : "running_mean"}, "be an array where training is False",
+                  "None");
+    }
+    weights_ = like_x({f, "weights"}, a.weights, x_);
+    residual_ = like_x({f, "residual"}, a.residual, x_);
+    y_ = out_or_new({f, "out"}, a.out, "x", x_);
+    require_disjoint_operands();
+    dense_gamma_ = dense_vector(gamma_);
+    dense_beta_ = dense_vector(beta_);
   }
-  const Array w = like_x({f, "weights"}, weights, from), added = like_x({f, "residual"}, residual, from);
-  const Array to = out_or_new({f, "out"}, out_arg, "x", from);
-  for (const auto& [name, vector] :
-       {std::pair{"gamma", &scale}, {"beta", &shift}, {"running_mean", &r_mean}, {"running_var", &r_var}}) {
-    require_disjoint({f, "out"}, to, name, *vector);
+
+  py::tuple run() {
+    Parts parts(x_, channels_.axis, training_ ? virtual_size_ : 0);
+    mean_ = new_vector(Dtype::kFloat64, parts.count * channels_.count);
+    invstd_ = new_vector(Dtype::kFloat64, parts.count * channels_.count);
+    count_ = new_vector(Dtype::kFloat64, parts.count);
+    bit_bytes_ = activated_ ? parts.bit_bytes() : 0;
+    py::array_t<std::uint8_t> positive(static_cast<py::ssize_t>(parts.count * bit_bytes_));
+    bits_ = positive.mutable_data();
+    visit(x_.dtype(), [&](auto type) {
+      using T = decltype(type);
+      for (const Array* running : {&running_mean_, &running_var_}) {
+        if (*running) running->data<T>();  // what cannot be written must be known before anything is
+      }
+      const Operands<T> operands{x_.in<T>(),  in<T>(weights_),          in<T>(residual_),
+                                 y_.out<T>(), pointer<T>(dense_gamma_), pointer<T>(dense_beta_)};
+      const Unlocked unlocked(x_.size());
+      if (training_) {
+        train(operands, parts);
+      } else {
+        evaluate(operands, parts);
+      }
+    });
+    const bool overwritten = x_.size() != 0 && y_.address() == x_.address();
+    const py::object none = py::none();
+    return py::make_tuple(y_.object(), overwritten ? none : x_.object(), gamma_ ? gamma_.object() : none,
+                          mean_.object(), invstd_.object(), channels_.axis, count_.object(),
+                          activated_ ? py::object(positive) : none);
   }
-  require_disjoint({f, "out"}, to, "weights", w);
-  require_disjoint({f, "out"}, to, "residual", added, true);
-  if (train) {
-    for (const auto& [name, written] : {std::pair{"running_mean", &r_mean}, {"running_var", &r_var}}) {
-      for (const auto& [other, read] : {std::pair{"x", &from},
-                                        {"gamma", &scale},
-                                        {"beta", &shift},
-                                        {"weights", &w},
-                                        {"residual", &added}}) {
+
+ private:
+  static constexpr const char* f = "batch_norm";
+
+  template <class T>
+  struct Operands {
+    In<T> x, weights, residual;
+    Out<T> y;
+    const T *gamma, *beta;
+  };
+
+  void require_disjoint_operands() const {
+    for (const auto& [name, vector] : {std::pair{"gamma", &gamma_},
+                                       {"beta", &beta_},
+                                       {"running_mean", &running_mean_},
+                                       {"running_var", &running_var_}}) {
+      require_disjoint({f, "out"}, y_, name, *vector);
+    }
+    require_disjoint({f, "out"}, y_, "weights", weights_);
+    require_disjoint({f, "out"}, y_, "residual", residual_, true);
+    if (!training_) return;
+    for (const auto& [name, written] :
+         {std::pair{"running_mean", &running_mean_}, {"running_var", &running_var_}}) {
+      for (const auto& [other, read] : {std::pair{"x", &x_},
+                                        {"gamma", &gamma_},
+                                        {"beta", &beta_},
+                                        {"weights", &weights_},
+                                        {"residual", &residual_}}) {
         require_disjoint({f, name}, *written, other, *read);
       }
     }
-    require_disjoint({f, "running_mean"}, r_mean, "running_var", r_var);
+    require_disjoint({f, "running_mean"}, running_mean_, "running_var", running_var_);
   }
 
-  Parts parts(from, channels.axis, train ? static_cast<std::size_t>(virtual_size) : 0);
-  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
-  const Array mean = new_vector(Dtype::kFloat64, parts.count * channels.count),
-              invstd = new_vector(Dtype::kFloat64, parts.count * channels.count),
-              count = new_vector(Dtype::kFloat64, parts.count);
-  const std::size_t bit_bytes = activated ? parts.bit_bytes() : 0;
-  py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(parts.count * bit_bytes));
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const T *g = pointer<T>(dense_scale), *b = pointer<T>(dense_shift);
-    auto* const positive = bits.mutable_data();
-    for (const Array* running : {&r_mean, &r_var}) {
-      if (*running) running->data<T>();  // what cannot be written must be known before anything is
-    }
-    const auto epilogue = [&](std::size_t i) {
-      return Epilogue<T>{parts.part(in<T>(added), added, i), activated, slope,
-                         activated ? positive + i * bit_bytes : nullptr};
-    };
-    std::vector<double> var(channels.count);
-    const Unlocked unlocked(from.size());
-    if (train) {
-      parts.each([&](std::size_t i, const ChannelShape& shape) {
-        double *m = mean.data<double>() + i * channels.count, *s = invstd.data<double>() + i * channels.count;
-        const double n =
-            batch_norm_train<T>(shape, parts.part(from.in<T>(), from, i), parts.part(in<T>(w), w, i),
-                                parts.part(to.out<T>(), to, i), g, b, epsilon, m, var.data(), s, epilogue(i));
-        count.data<double>()[i] = n;
-        if (n > 0 && r_mean) update_running<T>(r_mean, rate, m, 1.0);
-        if (n > 0 && r_var && !sample_variance) update_running<T>(r_var, rate, var.data(), 1.0);
-        if (n > 0 && r_var && sample_variance) {
-          const double elements =
-              w ? effective_count<T>(parts.part(in<T>(w), w, i), w, parts.dims, channels.axis) : n;
-          if (elements > kOneElement) update_running<T>(r_var, rate, var.data(), elements / (elements - 1));
-        }
-      });
-    } else {
-      double *m = mean.data<double>(), *s = invstd.data<double>();
-      const std::vector<double> running_means = to_doubles<T>(r_mean), running_vars = to_doubles<T>(r_var);
-      std::vector<double> scales(channels.count), shifts(channels.count);
-      for (std::size_t c = 0; c < channels.count; ++c) {
-        m[c] = running_means[c];
-        s[c] = 1 / std::sqrt(running_vars[c] + epsilon);
-        scales[c] = g ? static_cast<double>(g[c]) * s[c] : s[c];
-        shifts[c] = b ? static_cast<double>(b[c]) : 0.0;
-      }
-      const ChannelShape shape(from.extents(), channels.axis);
-      batch_norm_apply<T>(shape, from.in<T>(), to.out<T>(), m, scales.data(), shifts.data(), epilogue(0));
-      count.data<double>()[0] = static_cast<double>(shape.count());
-    }
-  });
-  const bool overwritten = from.size() != 0 && to.address() == from.address();
-  const py::object none = py::none();
-  return py::make_tuple(to.object(), overwritten ? none : from.object(), scale ? scale.object() : none,
-                        mean.object(), invstd.object(), channels.axis, count.object(),
-                        activated ? py::object(bits) : none);
-}
-
-// (dx, dgamma, dbeta, dresidual), None for what is not wanted.
-py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle gamma, py::handle mean,
-                              py::handle invstd, py::handle axis, py::handle training, py::handle count,
-                              py::handle weights, py::handle bits, py::handle negative_slope,
-                              py::handle virtual_batch_size, py::handle wants_dx, py::handle wants_parameters,
-                              py::handle wants_residual, py::handle out_arg) {
-  constexpr const char* f = "batch_norm_backward";
-  const Array source = input({f, "cache.x"}, x);
-  const Array gradient = input({f, "dy"}, dy);
-  require_dtype({f, "dy"}, gradient, source.dtype());
-  require_same_shape({f, "dy"}, gradient, source);
-  const Channels channels(f, source, axis, "cache.axis");
-  const bool train = flag({f, "cache.training"}, training);
-  const Array scale = channels.parameter("cache.gamma", gamma, source);
-  const Array w = like_x({f, "cache.weights"}, weights, source);
-  if (negative_slope.is_none() && !bits.is_none()) {
-    type_error({f, "cache.positive"}, "be None where no activation was applied", bits);
+  // What follows the normalization of part i.
+  template <class T>
+  Epilogue<T> epilogue(const Operands<T>& all, const Parts& parts, std::size_t i) const {
+    return {parts.part(all.residual, residual_, i), activated_, slope_,
+            activated_ ? bits_ + i * bit_bytes_ : nullptr};
   }
-  const double slope =
-      negative_slope.is_none() ? 0 : finite_nonnegative({f, "cache.negative_slope"}, negative_slope);
-  const bool is_virtual = !virtual_batch_size.is_none();
-  const std::int64_t virtual_size =
-      is_virtual ? virtual_size_of(f, "cache.virtual_batch_size", virtual_batch_size, "cache.axis", channels)
-                 : 0;
-  Parts parts(source, channels.axis, static_cast<std::size_t>(virtual_size));
-  const auto statistics = [&](const char* name, py::handle value) {
-    return is_virtual ? require_parts({f, name}, value, {parts.count, channels.count})
-                      : require_parts({f, name}, value, {channels.count});
-  };
-  const Array means = statistics("cache.mean", mean), invstds = statistics("cache.invstd", invstd);
-  const Array counts = require_parts({f, "cache.count"}, count, {parts.count});
-  for (std::size_t i = 0; i < parts.count; ++i) {
-    const double n = counts.data<double>()[i];
-    if (!(n >= 0)) value_error({f, "cache.count"}, "be >= 0", std::to_string(n));
-    const std::size_t elements = parts.shape(i).count();
-    if (!w && source.size() != 0 && n != static_cast<double>(elements)) {
-      value_error({f, "cache.count"}, "be the elements of a channel, " + std::to_string(elements),
-                  std::to_string(n));
-    }
-  }
-  const bool activated = !negative_slope.is_none();
-  const std::size_t bit_bytes = activated ? parts.bit_bytes() : 0;
-  const auto positive_bits = activated ? require_bits({f, "cache.positive"}, bits, parts.count * bit_bytes)
-                                       : py::array_t<std::uint8_t>(0);
-  const Memory positive({f, "cache.positive"}, positive_bits);
-  const bool needs_dx = flag({f, "wrt"}, wants_dx), needs_parameters = flag({f, "wrt"}, wants_parameters);
-  const Array checked =
-      needs_dx || !out_arg.is_none() ? out_or_new({f, "out"}, out_arg, "dy", gradient) : Array();
-  const Array to = needs_dx ? checked : Array();
-  const Array g = flag({f, "wrt"}, wants_residual) ? new_like(gradient) : Array();
-  require_disjoint({f, "out"}, to, "cache.x", source);
-  require_disjoint({f, "out"}, to, "cache.gamma", scale);
-  require_disjoint({f, "out"}, to, "cache.weights", w);
 
-  const Array dense_scale = dense_vector(scale);
-  const Array dgamma = needs_parameters ? new_vector(source.dtype(), channels.count) : Array(),
-              dbeta = needs_parameters ? new_vector(source.dtype(), channels.count) : Array();
-  visit(source.dtype(), [&](auto type) {
-    using T = decltype(type);
-    std::vector<double> total(needs_parameters ? 2 * channels.count : 0),
-        sums(parts.count > 1 ? total.size() : 0);
-    const T* gammas = pointer<T>(dense_scale);
-    const auto* passed = reinterpret_cast<const std::uint8_t*>(positive.use());
-    const Unlocked unlocked(source.size());
+  template <class T>
+  void train(const Operands<T>& all, Parts& parts) {
+    std::vector<double> var(channels_.count);
     parts.each([&](std::size_t i, const ChannelShape& shape) {
-      const Incoming<T> incoming{parts.part(gradient.in<T>(), gradient, i),
-                                 activated ? passed + i * bit_bytes : nullptr, slope};
-      std::vector<double>& some = i == 0 ? total : sums;
-      regkern::batch_norm_backward<T>(
-          shape, parts.part(source.in<T>(), source, i), incoming, parts.part(in<T>(w), w, i),
-          parts.part(out<T>(to), to, i), parts.part(out<T>(g), g, i), gammas, counts.data<double>()[i],
-          means.data<double>() + i * channels.count, invstds.data<double>() + i * channels.count, train,
-          needs_parameters ? some.data() : nullptr,
-          needs_parameters ? some.data() + channels.count : nullptr);
-      for (std::size_t c = 0; i != 0 && c < total.size(); ++c) total[c] += some[c];
+      double* const mean = mean_.data<double>() + i * channels_.count;
+      const In<T> weights = parts.part(all.weights, weights_, i);
+      const double n = batch_norm_train<T>(shape, {.x = parts.part(all.x, x_, i),
+                                                   .weights = weights,
+                                                   .y = parts.part(all.y, y_, i),
+                                                   .gamma = all.gamma,
+                                                   .beta = all.beta,
+                                                   .eps = eps_,
+                                                   .mean = mean,
+                                                   .var = var.data(),
+                                                   .invstd = invstd_.data<double>() + i * channels_.count,
+                                                   .epilogue = epilogue(all, parts, i)});
+      count_.data<double>()[i] = n;
+      if (n == 0) return;
+      if (running_mean_) update_running<T>(running_mean_, momentum_, mean, 1.0);
+      if (!running_var_) return;
+      const double elements =
+          unbiased_ && weights_ ? effective_count<T>(weights, weights_, parts.dims, channels_.axis) : n;
+      if (!unbiased_) {
+        update_running<T>(running_var_, momentum_, var.data(), 1.0);
+      } else if (elements > kOneElement) {
+        update_running<T>(running_var_, momentum_, var.data(), elements / (elements - 1));
+      }
     });
-    if (needs_parameters) {
-      T *to_gamma = dgamma.data<T>(), *to_beta = dbeta.data<T>();
-      for (std::size_t c = 0; c < channels.count; ++c) {
-        to_gamma[c] = static_cast<T>(total[c]);
-        to_beta[c] = static_cast<T>(total[channels.count + c]);
+  }
+
+  template <class T>
+  void evaluate(const Operands<T>& all, const Parts& parts) {
+    double *mean = mean_.data<double>(), *invstd = invstd_.data<double>();
+    const std::vector<double> means = to_doubles<T>(running_mean_), vars = to_doubles<T>(running_var_);
+    std::vector<double> scales(channels_.count), shifts(channels_.count);
+    for (std::size_t c = 0; c < channels_.count; ++c) {
+      mean[c] = means[c];
+      invstd[c] = 1 / std::sqrt(vars[c] + eps_);
+      scales[c] = all.gamma ? static_cast<double>(all.gamma[c]) * invstd[c] : invstd[c];
+      shifts[c] = all.beta ? static_cast<double>(all.beta[c]) : 0.0;
+    }
+    const ChannelShape shape(x_.extents(), channels_.axis);
+    batch_norm_apply<T>(shape, all.x, all.y, mean, scales.data(), shifts.data(), epilogue(all, parts, 0));
+    count_.data<double>()[0] = static_cast<double>(shape.count());
+  }
+
+  Array x_;
+  Channels channels_;
+  bool training_;
+  double momentum_, eps_;
+  bool unbiased_, activated_;
+  double slope_;
+  std::size_t virtual_size_;
+  Array gamma_, beta_, running_mean_, running_var_, weights_, residual_, y_, dense_gamma_, dense_beta_;
+  Array mean_, invstd_, count_;  // `channels_.count` numbers a part, and one
+  std::size_t bit_bytes_ = 0;    // of a part
+  std::uint8_t* bits_ = nullptr;
+};
+
+py::tuple batch_norm(const ForwardArguments& a) { return Forward(a).run(); }
+
+struct BackwardArguments {
+  py::handle dy, x, gamma, mean, invstd, axis, training, count, weights, positive, negative_slope,
+      virtual_batch_size, wants_dx, wants_parameters, wants_residual, out;
+};
+
+// A call of batch_norm_backward: a cache and a gradient, checked, and what it makes of them.
+class Backward {
+ public:
+  explicit Backward(const BackwardArguments& a)
+      : x_(input({f, "cache.x"}, a.x)),
+        dy_(gradient_of(a.dy, x_)),
+        channels_(f, x_, a.axis, "cache.axis"),
+        training_(flag({f, "cache.training"}, a.training)),
+        gamma_(channels_.parameter("cache.gamma", a.gamma, x_)),
+        weights_(like_x({f, "cache.weights"}, a.weights, x_)),
+        activated_(!a.negative_slope.is_none()),
+        slope_(activated_ ? finite_nonnegative({f, "cache.negative_slope"}, a.negative_slope) : 0),
+        parts_(
+            x_, channels_.axis,
+            virtual_size_of({f, "cache.virtual_batch_size"}, a.virtual_batch_size, "cache.axis", channels_)) {
+    if (!activated_ && !a.positive.is_none()) {
+      type_error({f, "cache.positive"}, "be None where no activation was applied", a.positive);
+    }
+    const bool is_virtual = !a.virtual_batch_size.is_none();
+    mean_ = statistics("cache.mean", a.mean, is_virtual);
+    invstd_ = statistics("cache.invstd", a.invstd, is_virtual);
+    count_ = require_parts({f, "cache.count"}, a.count, {parts_.count});
+    require_counts();
+    bit_bytes_ = activated_ ? parts_.bit_bytes() : 0;
+    if (activated_) positive_ = require_bits({f, "cache.positive"}, a.positive, parts_.count * bit_bytes_);
+    const bool needs_dx = flag({f, "wrt"}, a.wants_dx);
+    needs_parameters_ = flag({f, "wrt"}, a.wants_parameters);
+    const Array to = needs_dx || !a.out.is_none() ? out_or_new({f, "out"}, a.out, "dy", dy_) : Array();
+    if (needs_dx) dx_ = to;
+    if (flag({f, "wrt"}, a.wants_residual)) residual_ = new_like(dy_);
+    require_disjoint({f, "out"}, dx_, "cache.x", x_);
+    require_disjoint({f, "out"}, dx_, "cache.gamma", gamma_);
+    require_disjoint({f, "out"}, dx_, "cache.weights", weights_);
+  }
+
+  // (dx, dgamma, dbeta, dresidual), None for what is not wanted.
+  py::tuple run() {
+    const Memory positive({f, "cache.positive"}, positive_);
+    const Array dense_gamma = dense_vector(gamma_);
+    const Array dgamma = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array(),
+                dbeta = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array();
+    visit(x_.dtype(), [&](auto type) {
+      using T = decltype(type);
+      const BatchNormGradient<T> whole{
+          .x = x_.in<T>(),
+          .dy = {dy_.in<T>(), activated_ ? reinterpret_cast<const std::uint8_t*>(positive.use()) : nullptr,
+                 slope_},
+          .weights = in<T>(weights_),
+          .dx = out<T>(dx_),
+          .residual = out<T>(residual_),
+          .gamma = pointer<T>(dense_gamma),
+          .mean = mean_.data<double>(),
+          .invstd = invstd_.data<double>(),
+          .count = 0,
+          .frozen = !training_};
+      const Unlocked unlocked(x_.size());
+      const std::vector<double> sums = run_parts(whole);
+      for (std::size_t c = 0; needs_parameters_ && c < channels_.count; ++c) {
+        dgamma.data<T>()[c] = static_cast<T>(sums[c]);
+        dbeta.data<T>()[c] = static_cast<T>(sums[channels_.count + c]);
+      }
+    });
+    const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
+    return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
+  }
+
+ private:
+  static constexpr const char* f = "batch_norm_backward";
+
+  static Array gradient_of(py::handle dy, const Array& x) {
+    const Array gradient = input({f, "dy"}, dy);
+    require_dtype({f, "dy"}, gradient, x.dtype());
+    require_same_shape({f, "dy"}, gradient, x);
+    return gradient;
+  }
+  Array statistics(const char* name, py::handle value, bool is_virtual) const {
+    return is_virtual ? require_parts({f, name}, value, {parts_.count, channels_.count})
+                      : require_parts({f, name}, value, {channels_.count});
+  }
+  void require_counts() {
+    for (std::size_t i = 0; i < parts_.count; ++i) {
+      const double n = count_.data<double>()[i];
+      if (!(n >= 0)) value_error({f, "cache.count"}, "be >= 0", std::to_string(n));
+      const std::size_t elements = parts_.shape(i).count();
+      if (!weights_ && x_.size() != 0 && n != static_cast<double>(elements)) {
+        value_error({f, "cache.count"}, "be the elements of a channel, " + std::to_string(elements),
+                    std::to_string(n));
       }
     }
-  });
-  const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
-  return py::make_tuple(object(to), object(dgamma), object(dbeta), object(g));
-}
-
-// How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
-py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
-  constexpr const char* f = "batch_norm_stats";
-  const Array from = input({f, "x"}, x);
-  const Channels channels(f, from, axis);
-  const Array w = like_x({f, "weights"}, weights, from);
-  const Array mean = new_vector(Dtype::kFloat64, channels.count),
-              var = new_vector(Dtype::kFloat64, channels.count);
-  double n = 0, squares = 0;
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    double *m = mean.data<double>(), *v = var.data<double>();
-    const Unlocked unlocked(from.size());
-    n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
-                                     v);
-    squares = n;
-    if (w && n > 0) {
-      const std::vector<std::ptrdiff_t> dims(from.shape(), from.shape() + from.ndim());
-      squares = n * (n / effective_count<T>(w.in<T>(), w, dims, channels.axis));
-    }
-  });
-  return py::make_tuple(n, mean.object(), var.object(), squares);
-}
-
-// 1/√(var + eps), and that times gamma.
-template <class T>
-std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, double eps, const T* gamma) {
-  std::vector<double> invstd(var.size()), scale(var.size());
-  const double* variances = var.data<double>();
-  for (std::size_t c = 0; c < var.size(); ++c) {
-    invstd[c] = 1 / std::sqrt(variances[c] + eps);
-    scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
   }
-  return {invstd, scale};
-}
 
-py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
-                       py::handle eps, py::handle axis, py::handle out) {
-  constexpr const char* f = "batch_norm_apply";
-  const Array from = input({f, "x"}, x);
-  const Channels channels(f, from, axis);
-  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
-  const Array scale = channels.parameter("gamma", gamma, from),
-              shift = channels.parameter("beta", beta, from);
-  const double epsilon = finite_nonnegative({f, "eps"}, eps);
-  const Array to = out_or_new({f, "out"}, out, "x", from);
-  require_disjoint({f, "out"}, to, "gamma", scale);
-  require_disjoint({f, "out"}, to, "beta", shift);
-  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
-    const std::vector<double> shifts =
-        shift ? to_doubles<T>(dense_shift) : std::vector<double>(channels.count);
-    const double* means = m.data<double>();
-    const Unlocked unlocked(from.size());
-    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), to.out<T>(),
-                                 means, scales.data(), shifts.data());
-  });
-  return to.object();
-}
+  // dx and the residual's gradient of all parts; dgamma and dbeta, one behind the other, where they are wanted.
+  template <class T>
+  std::vector<double> run_parts(const BatchNormGradient<T>& whole) {
+    std::vector<double> total(needs_parameters_ ? 2 * channels_.count : 0),
+        sums(parts_.count > 1 ? total.size() : 0);
+    parts_.each([&](std::size_t i, const ChannelShape& shape) {
+      BatchNormGradient<T> part = whole;
+      part.x = parts_.part(whole.x, x_, i);
+      part.dy.dy = parts_.part(whole.dy.dy, dy_, i);
+      if (activated_) part.dy.positive += i * bit_bytes_;
+      part.weights = parts_.part(whole.weights, weights_, i);
+      part.dx = parts_.part(whole.dx, dx_, i);
+      part.residual = parts_.part(whole.residual, residual_, i);
+      part.mean += i * channels_.count;
+      part.invstd += i * channels_.count;
+      part.count = count_.data<double>()[i];
+      double* const some = needs_parameters_ ? (i == 0 ? total : sums).data() : nullptr;
+      regkern::batch_norm_backward(shape, part, some, some == nullptr ? nullptr : some + channels_.count);
+      for (std::size_t c = 0; i != 0 && c < total.size(); ++c) total[c] += sums[c];
+    });
+    return total;
+  }
 
-py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
-                          py::handle axis, py::handle weights) {
-  constexpr const char* f = "batch_norm_backward_reduce";
-  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
-  require_dtype({f, "x"}, from, gradient.dtype());
-  require_same_shape({f, "x"}, from, gradient);
-  const Channels channels(f, from, axis);
-  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
-  const double epsilon = finite_nonnegative({f, "eps"}, eps);
-  const Array w = like_x({f, "weights"}, weights, from);
-  const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
-  const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
-    double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
-    const double* means = m.data<double>();
-    const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_reduce<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(),
-                                           Incoming<T>{gradient.in<T>()}, in<T>(w), means, sum, hat);
-    for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
-  });
-  return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
-}
+  Array x_, dy_;
+  Channels channels_;
+  bool training_;
+  Array gamma_, weights_;
+  bool activated_;
+  double slope_;
+  Parts parts_;
+  Array mean_, invstd_, count_;  // `channels_.count` numbers a part, and one
+  std::size_t bit_bytes_;        // of a part
+  py::array_t<std::uint8_t> positive_;
+  bool needs_parameters_;
+  Array dx_, residual_;
+};
 
-py::object backward_apply(py::handle dy, py::handle x, py::handle count, py::handle mean, py::handle var,
-                          py::handle sum_dy, py::handle sum_dy_xhat, py::handle gamma, py::handle eps,
-                          py::handle axis, py::handle weights, py::handle out) {
-  constexpr const char* f = "batch_norm_backward_apply";
-  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
-  require_dtype({f, "x"}, from, gradient.dtype());
-  require_same_shape({f, "x"}, from, gradient);
-  const Channels channels(f, from, axis);
-  const double n = nonnegative({f, "stats.count"}, count);
-  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
-  const Array sum = channels.statistic("sum_dy", sum_dy),
-              hat = channels.statistic("sum_dy_xhat", sum_dy_xhat);
-  const Array scale = channels.parameter("gamma", gamma, from);
-  const double epsilon = finite_nonnegative({f, "eps"}, eps);
-  const Array w = like_x({f, "weights"}, weights, from);
-  const Array to = out_or_new({f, "out"}, out, "dy", gradient);
-  require_disjoint({f, "out"}, to, "x", from);
-  require_disjoint({f, "out"}, to, "weights", w);
-  require_disjoint({f, "out"}, to, "gamma", scale);
-  const Array dense_scale = dense_vector(scale);
-  visit(from.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
-    std::vector<double> sum_dev(channels.count);
-    const double *means = m.data<double>(), *sums = sum.data<double>(), *hats = hat.data<double>();
-    for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hats[c] / invstd[c];
-    const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_apply<T>(
-        ChannelShape(from.extents(), channels.axis), from.in<T>(), Incoming<T>{gradient.in<T>()}, in<T>(w),
-        to.out<T>(), Out<T>{}, n, means, invstd.data(), pointer<T>(dense_scale), sums, sum_dev.data());
-  });
-  return to.object();
-}
+py::tuple batch_norm_backward(const BackwardArguments& a) { return Backward(a).run(); }
 
 }  // namespace
 
 void register_norm(py::module_& m) {
-  m.def("batch_norm", &batch_norm);
-  m.def("batch_norm_backward", &batch_norm_backward);
-  m.def("batch_norm_stats", &stats);
-  m.def("batch_norm_apply", &apply_stats);
-  m.def("batch_norm_backward_reduce", &backward_reduce);
-  m.def("batch_norm_backward_apply", &backward_apply);
+  define(m, "batch_norm", &batch_norm);
+  define(m, "batch_norm_backward", &batch_norm_backward);
 }
 
 }  // namespace regkern::bindings

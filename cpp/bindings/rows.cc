@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -184,39 +185,42 @@ void require_nonnegative(Arg arg, const T* weights, std::size_t n) {
   }
 }
 
-py::object group_prox(const std::string& function, py::handle x, py::handle threshold,
-                      py::handle group_threshold, py::handle group_size, py::handle axis, py::handle indptr,
-                      py::handle indices, py::handle weights, py::handle out) {
-  const char* const f = function.c_str();
-  const Array from = input({f, "x"}, x);
-  const bool sparse = function == "prox_sparse_group";
-  const double first = nonnegative({f, "threshold"}, threshold);
-  const double t = sparse ? nonnegative({f, "group_threshold"}, group_threshold) : first;
+struct GroupArguments {
+  py::handle function, x, threshold, group_threshold, group_size, axis, indptr, indices, weights, out;
+};
+
+py::object group_prox(const GroupArguments& a) {
+  const char* const f = PyUnicode_AsUTF8(a.function.ptr());
+  const Array from = input({f, "x"}, a.x);
+  const bool sparse = std::string_view(f) == "prox_sparse_group";
+  const double first = nonnegative({f, "threshold"}, a.threshold);
+  const double t = sparse ? nonnegative({f, "group_threshold"}, a.group_threshold) : first;
   const double soft = sparse ? first : 0;
-  if (!group_size.is_none() + !axis.is_none() + !indptr.is_none() != 1) {
+  if (!a.group_size.is_none() + !a.axis.is_none() + !a.indptr.is_none() != 1) {
     value_error({f, "groups"}, "be given by one of group_size, axis, indptr",
-                "group_size=" + text(group_size) + ", axis=" + text(axis) + ", indptr=" + text(indptr));
+                "group_size=" + text(a.group_size) + ", axis=" + text(a.axis) + ", indptr=" + text(a.indptr));
   }
-  if (!indices.is_none() && indptr.is_none()) value_error({f, "indices"}, "go with indptr", text(indices));
-  const Array to = out_or_new({f, "out"}, out, "x", from);
-  const Rows rows({f, "axis"}, axis, from, to);
+  if (!a.indices.is_none() && a.indptr.is_none())
+    value_error({f, "indices"}, "go with indptr", text(a.indices));
+  const Array to = out_or_new({f, "out"}, a.out, "x", from);
+  const Rows rows({f, "axis"}, a.axis, from, to);
   std::size_t length = rows.length(), groups = rows.rows();
   Indices starts, members;
-  if (!group_size.is_none()) {
-    const std::int64_t size = integer({f, "group_size"}, group_size);
+  if (!a.group_size.is_none()) {
+    const std::int64_t size = integer({f, "group_size"}, a.group_size);
     if (size <= 0 || from.size() % static_cast<std::size_t>(size) != 0) {
       value_error({f, "group_size"}, "be > 0 and divide x's size " + std::to_string(from.size()),
                   std::to_string(size));
     }
     length = static_cast<std::size_t>(size);
     groups = from.size() / length;
-  } else if (!indptr.is_none()) {
-    starts = index_vector({f, "indptr"}, indptr);
-    if (!indices.is_none()) members = index_vector({f, "indices"}, indices);
+  } else if (!a.indptr.is_none()) {
+    starts = index_vector({f, "indptr"}, a.indptr);
+    if (!a.indices.is_none()) members = index_vector({f, "indices"}, a.indices);
   }
-  const Array given = optional_input({f, "weights"}, weights);
-  if (!indptr.is_none()) {  // behind all that can change them
-    require_groups(f, starts, indices.is_none() ? nullptr : &members, from.size());
+  const Array given = optional_input({f, "weights"}, a.weights);
+  if (!a.indptr.is_none()) {  // behind all that can change them
+    require_groups(f, starts, a.indices.is_none() ? nullptr : &members, from.size());
     groups = static_cast<std::size_t>(starts.size() - 1);
   }
   if (given) {
@@ -225,8 +229,8 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
     require_disjoint({f, "out"}, to, "weights", given);
   }
   const Array w = dense_vector(given);
-  const std::int64_t* const begin = indptr.is_none() ? nullptr : starts.data();
-  const std::int64_t* const member = indices.is_none() ? nullptr : members.data();
+  const std::int64_t* const begin = a.indptr.is_none() ? nullptr : starts.data();
+  const std::int64_t* const member = a.indices.is_none() ? nullptr : members.data();
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* const weight = w ? w.data<T>() : nullptr;
@@ -234,7 +238,7 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
     const auto s = static_cast<T>(soft);
     const Unlocked unlocked(from.size());
     if (begin != nullptr) {
-      prox_ragged_groups<T>(from.extents(), from.in<T>(), to.out<T>(), t, s, weight, groups, begin, member);
+      prox_ragged_groups<T>(from.extents(), from.in<T>(), to.out<T>(), t, s, weight, {groups, begin, member});
     } else {
       prox_groups<T>(rows.extents(), length, rows.in<T>(), rows.out<T>(), t, s, weight);
     }
@@ -246,7 +250,7 @@ py::object group_prox(const std::string& function, py::handle x, py::handle thre
 
 void register_rows(py::module_& m) {
   m.def("row_prox", &row_prox);
-  m.def("group_prox", &group_prox);
+  define(m, "group_prox", &group_prox);
   m.def("prox_sorted_l1", &prox_sorted_l1);
 }
 

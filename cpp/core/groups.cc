@@ -71,7 +71,8 @@ void project_l2_balls(const Extents& shape, std::size_t length, In<T> x, Out<T> 
 
 template <class T>
 void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshold, T soft, const T* weights,
-                        std::size_t groups, const std::int64_t* starts, const std::int64_t* indices) {
+                        const RaggedGroups& ragged) {
+  const auto [groups, starts, indices] = ragged;
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
   const auto kernel = table<T>().scale_groups;
   const GroupRule<T> rule{threshold, soft, false};
@@ -146,12 +147,11 @@ void project_l2_ball(const Extents& shape, In<T> x, Out<T> y, double radius) {
   scale_all(shape, x, y, radius, true);
 }
 
-#define REGKERN_INSTANTIATE(T)                                                                      \
-  template void prox_groups(const Extents&, std::size_t, In<T>, Out<T>, double, T, const T*);       \
-  template void prox_ragged_groups(const Extents&, In<T>, Out<T>, double, T, const T*, std::size_t, \
-                                   const std::int64_t*, const std::int64_t*);                       \
-  template void project_l2_balls(const Extents&, std::size_t, In<T>, Out<T>, double);               \
-  template void prox_l2(const Extents&, In<T>, Out<T>, double);                                     \
+#define REGKERN_INSTANTIATE(T)                                                                               \
+  template void prox_groups(const Extents&, std::size_t, In<T>, Out<T>, double, T, const T*);                \
+  template void prox_ragged_groups(const Extents&, In<T>, Out<T>, double, T, const T*, const RaggedGroups&); \
+  template void project_l2_balls(const Extents&, std::size_t, In<T>, Out<T>, double);                        \
+  template void prox_l2(const Extents&, In<T>, Out<T>, double);                                              \
   template void project_l2_ball(const Extents&, In<T>, Out<T>, double);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)

@@ -17,6 +17,7 @@
 #include "core/channels.h"
 #include "core/dispatch.h"
 #include "kernels/norm-inl.h"
+#include "kernels/range.h"
 
 #define REGKERN_FAMILY norm
 #define REGKERN_KERNELS(X)   \
@@ -279,6 +280,26 @@ void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T
   }
 }
 
+// mean and var of channels whose squares double cannot hold, in a unit of their own; body(c, 1/√(var + eps))
+// for each of them.
+template <class T, class Body>
+void rescale(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights, double eps,
+             double* mean, double* var, Body&& body) {
+  for (std::size_t c = range.begin; c < range.end; ++c) {
+    if (!squares_suspect<T>(var[c] + eps)) continue;
+    const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
+    Rescaled r;
+    if (!rescaled_moments(
+            s.count(), true, eps, [&](std::size_t i) { return static_cast<double>(planes.at(c, i)); },
+            [&](std::size_t i) { return weights.data ? static_cast<double>(w.at(c, i)) : 1.0; }, &r)) {
+      continue;
+    }
+    mean[c] = r.mean;
+    var[c] = r.variance;
+    body(c, r.invstd);
+  }
+}
+
 // --- elementwise passes ---
 
 // The two ways over all elements of a range of channels, of one shape: what an operand and a piece of it
@@ -307,6 +328,8 @@ struct PlanarPass {
   void run(bool whole, Body&& body, bool stream) const {
     for_lines(s, range, grid, whole, team, body, [=] { finish_stream(stream); });
   }
+  static std::size_t elements(const Line& l) { return l.rows * l.cols; }
+  std::size_t channel(const Line& l, std::size_t i) const { return l.channel + i / l.cols; }
   void apply(const T* x, T* y, const Line& l, const AffineArrays<const T>& c, bool stream) const {
     k.apply(x, y, l.rows, l.cols, c, l.channel - range.begin, stream);
   }
@@ -347,6 +370,8 @@ struct ColumnPass {
   void run(bool whole, Body&& body, bool stream) const {
     for_flat(s.shape.size, whole, period, team, body, [=] { finish_stream(stream); });
   }
+  static std::size_t elements(const Stretch& p) { return p.n; }
+  std::size_t channel(const Stretch& p, std::size_t i) const { return (p.first + i) / s.inner % s.channels; }
   void apply(const T* x, T* y, const Stretch& p, const AffineArrays<const T>& c, bool stream) const {
     k.apply_cyclic(x, y, p.n, p.phase, period, c, stream);
   }
@@ -392,14 +417,22 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
     const auto to = pass.operand(y);
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && pass.streams(bytes);
+    const bool any_steep = std::any_of(affine.scale + at, affine.scale + range.end, is_steep<T>);
+    const auto normalize = [&](const T* p, T* q, const auto& piece, bool around) {
+      if (!any_steep) return pass.apply(p, q, piece, arrays, around);
+      for (std::size_t i = 0; i < pass.elements(piece); ++i) {
+        const std::size_t channel = pass.channel(piece, i);
+        q[i] = steep(p[i], affine.mean[channel], affine.scale[channel], affine.shift[channel]);
+      }
+    };
     const auto body = [&](const auto& piece) {
       alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
       const T* p = from.load(piece, x_buffer);
       T* target = to.target(piece, y_buffer);
       if (plain) {
-        pass.apply(p, target, piece, arrays, stream);
+        normalize(p, target, piece, stream);
       } else {
-        pass.apply(p, x_buffer, piece, arrays, false);
+        normalize(p, x_buffer, piece, false);
         std::uint8_t* bits = epilogue.positive;
         if (bits != nullptr) {
           const auto [row, first] = pass.bits(bits, piece);
@@ -445,13 +478,10 @@ bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t
 template <class T>
 struct Reduction {
   const ChannelShape& s;
-  In<T> x;
-  const Incoming<T>& incoming;
-  In<T> weights;
-  const double* mean;
+  const BatchNormGradient<T>& of;
   double *sum_dy, *sum_dev;
 
-  bool weighted() const { return weights.data != nullptr; }
+  bool weighted() const { return of.weights.data != nullptr; }
 };
 
 template <class T>
@@ -459,7 +489,7 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const Table<T>& k = table<T>();
   const ChannelShape& s = r.s;
   const PlanarPass<T> pass{s, range, team};
-  const auto x = pass.operand(r.x), dy = pass.operand(r.incoming.dy), weights = pass.operand(r.weights);
+  const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
   const PlanarGrid& grid = pass.grid;
   struct Part {
     double sum, sum_dev;
@@ -480,14 +510,14 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
       Part& part = partial[channel * grid.leaves + leaf_index];
       const auto packed = static_cast<std::ptrdiff_t>(leaf.cols);
       RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)}, g;
-      if (r.incoming.positive == nullptr) {
+      if (r.of.dy.positive == nullptr) {
         g = {dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
       } else {
         g = {dy_buffer, packed};
         for (std::size_t i = 0; i < leaf.rows; ++i) {
           const Line line{c, leaf.row + i, leaf.col, 1, leaf.cols};
           T* const to = dy_buffer + i * leaf.cols;
-          gated(pass, r.incoming, line, dy.load(line, to), to);
+          gated(pass, r.of.dy, line, dy.load(line, to), to);
         }
       }
       if (gaps[leaf_index]) {
@@ -500,7 +530,7 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
         v = {x_buffer, packed};
         g = {dy_buffer, packed};
       }
-      k.gradient_sums(v, g, leaf.rows, leaf.cols, static_cast<T>(r.mean[c]), &part.sum, &part.sum_dev);
+      k.gradient_sums(v, g, leaf.rows, leaf.cols, static_cast<T>(r.of.mean[c]), &part.sum, &part.sum_dev);
     }
   });
   const Part* part = partial.data();
@@ -519,21 +549,21 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const Table<T>& k = table<T>();
   const ChannelShape& s = r.s;
   const ColumnPass<T> pass{s, range, team};
-  const auto x = pass.operand(r.x), dy = pass.operand(r.incoming.dy), weights = pass.operand(r.weights);
-  const Planes<const T> weight_planes(s, r.weights.data, r.weights.strides);
+  const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
+  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights.strides);
   const ColumnShape grid(s);
   const std::size_t stride = 2 * grid.cols;
   std::vector<double> partial(stride * grid.all_leaves(), 0.0);
   std::vector<T> means(grid.cols);
-  grid.spread(r.mean, means.data());
-  const bool activated = r.incoming.positive != nullptr;
+  grid.spread(r.of.mean, means.data());
+  const bool activated = r.of.dy.positive != nullptr;
   for_panels(grid, team,
              [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
                double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
                // Of `n` rows from `at` on, in buffers where they are changed.
                const auto gate_rows = [&](T* g, std::size_t at, std::size_t n) {
                  for (std::size_t i = 0; activated && i < n; ++i, g += cols) {
-                   gated(pass, r.incoming, Stretch{(at + i) * grid.cols + col, cols, 0},
+                   gated(pass, r.of.dy, Stretch{(at + i) * grid.cols + col, cols, 0},
                          static_cast<const T*>(g), g);
                  }
                };
@@ -571,61 +601,50 @@ void range_reduce(const Reduction<T>& r, const ChannelRange& range, threading::T
     column_reduce(r, range, team);
   }
   const std::size_t at = range.begin;
-  table<T>().centre_sums(r.mean + at, r.sum_dy + at, range.size(), r.sum_dev + at);
+  table<T>().centre_sums(r.of.mean + at, r.sum_dy + at, range.size(), r.sum_dev + at);
 }
 
 // --- dx ---
 
-// dx and g; either may be missing. `frozen`: the statistics do not depend on x, and dx = g·gamma·invstd.
+// The coefficients of dx for a range of channels.
 template <class T>
-struct Gradient {
-  const ChannelShape& s;
-  In<T> x;
-  const Incoming<T>& incoming;
-  In<T> weights;
-  Out<T> dx, residual;
-  bool frozen;
-  double n;  // elements a channel, or the sum of their weights
-  ChannelGradient<T> channels;
-};
-
-// The coefficients of a range of channels.
-template <class T>
-void set_coefficients(const Gradient<T>& b, const ChannelRange& range, const GradientArrays<T>& to) {
+void set_coefficients(const BatchNormGradient<T>& b, const ChannelRange& range, const double* sum_dy,
+                      const double* sum_dev, const GradientArrays<T>& to) {
   const std::size_t at = range.begin;
-  const ChannelGradient<T>& c = b.channels;
-  const T* const gamma = c.gamma ? c.gamma + at : nullptr;
+  const T* const gamma = b.gamma ? b.gamma + at : nullptr;
   if (!b.frozen) {
-    table<T>().gradient_arrays(b.n, {c.mean + at, c.invstd + at, gamma, c.sum_dy + at, c.sum_dev + at},
+    table<T>().gradient_arrays(b.count, {b.mean + at, b.invstd + at, gamma, sum_dy + at, sum_dev + at},
                                range.size(), to);
     return;
   }
   std::fill_n(to.mean, range.size(), T(0));
   std::fill_n(to.a, range.size(), T(0));
   for (std::size_t i = 0; i < range.size(); ++i) {
-    const double scale = c.invstd[at + i];
+    const double scale = b.invstd[at + i];
     to.scale[i] = static_cast<T>(gamma ? static_cast<double>(gamma[i]) * scale : scale);
   }
 }
 
+// dx and g, where they are wanted.
 template <class T>
-void range_gradient(const Gradient<T>& b, const ChannelRange& range, threading::Team team) {
+void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const ChannelRange& range,
+                    const double* sum_dy, const double* sum_dev, threading::Team team) {
   const bool weighted = b.weights.data != nullptr && !b.frozen, wants_g = b.residual.data != nullptr;
-  const bool plain = b.incoming.positive == nullptr && !weighted && !wants_g;
-  const bool in_place = b.incoming.dy.data == b.dx.data;
-  with_pass<T>(b.s, range, team, [&](auto pass) {
+  const bool plain = b.dy.positive == nullptr && !weighted && !wants_g;
+  const bool in_place = b.dy.dy.data == b.dx.data;
+  with_pass<T>(s, range, team, [&](auto pass) {
     auto c = pass.template coefficients<4>();
-    set_coefficients(b, range, GradientArrays<T>{c[0], c[1], c[2], c[3]});
+    set_coefficients(b, range, sum_dy, sum_dev, GradientArrays<T>{c[0], c[1], c[2], c[3]});
     pass.complete(c);
     const GradientArrays<const T> arrays{c[0], c[1], c[2], c[3]};
     const AffineArrays<const T> scales{c[0], c[1], c[2]};
-    const auto x = pass.operand(b.x), dy = pass.operand(b.incoming.dy), weights = pass.operand(b.weights);
+    const auto x = pass.operand(b.x), dy = pass.operand(b.dy.dy), weights = pass.operand(b.weights);
     const auto dx = pass.operand(b.dx), residual = pass.operand(b.residual);
     const bool dense = x.dense() && dy.dense() && dx.dense();
-    const bool stream = dense && !in_place && pass.streams(bytes_of<T>(b.s, 3));
+    const bool stream = dense && !in_place && pass.streams(bytes_of<T>(s, 3));
     const auto body = [&](const auto& piece) {
       alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
-      const T* g = gated(pass, b.incoming, piece, dy.load(piece, dy_buffer), dy_buffer);
+      const T* g = gated(pass, b.dy, piece, dy.load(piece, dy_buffer), dy_buffer);
       if (wants_g) {  // before dx, which may lie where dy does
         T* to = residual.target(piece, dx_buffer);
         std::copy_n(g, piece.size(), to);
@@ -667,6 +686,7 @@ double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* m
   if (s.shape.size == 0) return 0;
   Sums sums(s.channels);
   range_stats(s, {0, s.channels}, x, weights, threading::team_for(bytes_of<T>(s, 2)), sums, mean, var);
+  rescale(s, {0, s.channels}, x, weights, 0, mean, var, [](std::size_t, double) {});
   return sums.count;
 }
 
@@ -684,57 +704,54 @@ void batch_norm_update(const double* batch, double momentum, double factor, std:
 }
 
 template <class T>
-double batch_norm_train(const ChannelShape& s, In<T> x, In<T> weights, Out<T> y, const T* gamma,
-                        const T* beta, double eps, double* mean, double* var, double* invstd,
-                        const Epilogue<T>& epilogue) {
-  std::fill_n(mean, s.channels, 0.0);
-  std::fill_n(var, s.channels, 0.0);
+double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
+  std::fill_n(b.mean, s.channels, 0.0);
+  std::fill_n(b.var, s.channels, 0.0);
   Sums sums(s.channels);
   const auto room = std::make_unique_for_overwrite<double[]>(2 * s.channels);
   double *scales = room.get(), *shifts = scales + s.channels;
   const auto coefficients = [&](const ChannelRange& range) {
     const std::size_t at = range.begin;
-    table<T>().scales(var + at, gamma ? gamma + at : nullptr, beta ? beta + at : nullptr, eps, range.size(),
-                      invstd + at, scales + at, shifts + at);
+    table<T>().scales(b.var + at, b.gamma ? b.gamma + at : nullptr, b.beta ? b.beta + at : nullptr, b.eps,
+                      range.size(), b.invstd + at, scales + at, shifts + at);
   };
   if (s.shape.size == 0) {
     coefficients({0, s.channels});
     return 0;
   }
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, threading::Team team) {
-    range_stats(s, range, x, weights, team, sums, mean, var);
+    range_stats(s, range, b.x, b.weights, team, sums, b.mean, b.var);
     coefficients(range);
-    range_apply(s, range, x, y, {mean, scales, shifts}, epilogue, team);
+    rescale(s, range, b.x, b.weights, b.eps, b.mean, b.var, [&](std::size_t c, double invstd) {
+      b.invstd[c] = invstd;
+      scales[c] = b.gamma ? static_cast<double>(b.gamma[c]) * invstd : invstd;
+    });
+    range_apply(s, range, b.x, b.y, {b.mean, scales, shifts}, b.epilogue, team);
   });
   return sums.count;
 }
 
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights,
-                                const double* mean, double* sum_dy, double* sum_dev) {
+void batch_norm_backward_reduce(const ChannelShape& s, const BatchNormGradient<T>& b, double* sum_dy,
+                                double* sum_dev) {
   std::fill_n(sum_dy, s.channels, 0.0);
   std::fill_n(sum_dev, s.channels, 0.0);
   if (s.shape.size == 0) return;
-  range_reduce(Reduction<T>{s, x, dy, weights, mean, sum_dy, sum_dev}, {0, s.channels},
-               threading::team_for(bytes_of<T>(s, 3)));
+  range_reduce(Reduction<T>{s, b, sum_dy, sum_dev}, {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
 }
 
 template <class T>
-void batch_norm_backward_apply(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights,
-                               Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
-                               const T* gamma, const double* sum_dy, const double* sum_dev) {
+void batch_norm_backward_apply(const ChannelShape& s, const BatchNormGradient<T>& b, const double* sum_dy,
+                               const double* sum_dev) {
   if (s.shape.size == 0) return;
-  range_gradient(
-      Gradient<T>{s, x, dy, weights, dx, residual, false, n, {mean, invstd, gamma, sum_dy, sum_dev}},
-      {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
+  range_gradient(s, b, {0, s.channels}, sum_dy, sum_dev, threading::team_for(bytes_of<T>(s, 3)));
 }
 
 template <class T>
-void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, In<T> weights, Out<T> dx,
-                         Out<T> residual, const T* gamma, double n, const double* mean, const double* invstd,
-                         bool training, double* dgamma, double* dbeta) {
+void batch_norm_backward(const ChannelShape& s, const BatchNormGradient<T>& b, double* dgamma,
+                         double* dbeta) {
   std::vector<double> sums(dgamma == nullptr ? 2 * s.channels : 0);
-  const bool reduces = dgamma != nullptr || (training && dx.data != nullptr);
+  const bool reduces = dgamma != nullptr || (!b.frozen && b.dx.data != nullptr);
   if (dgamma == nullptr) {
     dgamma = sums.data();
     dbeta = dgamma + s.channels;
@@ -744,15 +761,14 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
     std::fill_n(dbeta, s.channels, 0.0);
     return;
   }
-  // dgamma holds Σg·(x − mean) until the end.
-  const Reduction<T> reduction{s, x, dy, weights, mean, dbeta, dgamma};
-  const Gradient<T> gradient{
-      s, x, dy, weights, dx, residual, !training, n, {mean, invstd, gamma, dbeta, dgamma}};
+  const Reduction<T> reduction{s, b, dbeta, dgamma};  // dgamma holds Σg·(x − mean) until the end
   for_ranges_of<T>(s, 2, 3, [&](const ChannelRange& range, threading::Team team) {
     if (reduces) range_reduce(reduction, range, team);
-    if (dx.data != nullptr || residual.data != nullptr) range_gradient(gradient, range, team);
+    if (b.dx.data != nullptr || b.residual.data != nullptr) {
+      range_gradient(s, b, range, dbeta, dgamma, team);
+    }
   });
-  if (reduces) table<T>().multiply(invstd, s.channels, dgamma);
+  if (reduces) table<T>().multiply(b.invstd, s.channels, dgamma);
 }
 
 #define REGKERN_INSTANTIATE(T)                                                                             \
@@ -760,15 +776,12 @@ void batch_norm_backward(const ChannelShape& s, In<T> x, const Incoming<T>& dy, 
   template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
                                  const double*, const Epilogue<T>&);                                       \
   template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
-  template double batch_norm_train(const ChannelShape&, In<T>, In<T>, Out<T>, const T*, const T*, double,  \
-                                   double*, double*, double*, const Epilogue<T>&);                         \
-  template void batch_norm_backward_reduce(const ChannelShape&, In<T>, const Incoming<T>&, In<T>,          \
-                                           const double*, double*, double*);                               \
-  template void batch_norm_backward_apply(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>,   \
-                                          Out<T>, double, const double*, const double*, const T*,          \
-                                          const double*, const double*);                                   \
-  template void batch_norm_backward(const ChannelShape&, In<T>, const Incoming<T>&, In<T>, Out<T>, Out<T>, \
-                                    const T*, double, const double*, const double*, bool, double*, double*);
+  template double batch_norm_train(const ChannelShape&, const BatchNormTraining<T>&);                      \
+  template void batch_norm_backward_reduce(const ChannelShape&, const BatchNormGradient<T>&, double*,      \
+                                           double*);                                                       \
+  template void batch_norm_backward_apply(const ChannelShape&, const BatchNormGradient<T>&, const double*, \
+                                          const double*);                                                  \
+  template void batch_norm_backward(const ChannelShape&, const BatchNormGradient<T>&, double*, double*);
 REGKERN_INSTANTIATE(float)
 REGKERN_INSTANTIATE(double)
 #undef REGKERN_INSTANTIATE

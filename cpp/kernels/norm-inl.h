@@ -512,7 +512,7 @@ void gradient_arrays(double count, const ChannelGradient<T>& from, size_t n, Gra
     io.store(m, to.mean + i);
     io.store(saturated<T>(s), to.scale + i);
     const auto low = hn::Sub(m, io.load(to.mean + i));
-    const auto b = hn::Mul(hn::Mul(inverse, inverse), hn::Div(io.load(from.sum_dev + i), total));
+    const auto b = hn::Mul(inverse, hn::Mul(inverse, hn::Div(io.load(from.sum_dev + i), total)));
     io.store(hn::Sub(hn::Div(io.load(from.sum_dy + i), total), hn::Mul(low, b)), to.a + i);
     io.store(b, to.b + i);
   });

@@ -23,10 +23,25 @@ TEST(RowNorm, SameBitsForEveryIsaAndTeam) {
     const auto all = [&] {
       std::vector<float> y(extents.size), h(extents.size), dx(extents.size);
       std::vector<double> mean(count), invstd(count), dgamma(length), dbeta(length);
-      row_norm<float>(shape, true, {x.data()}, {x.data()}, {h.data()}, {y.data()}, gamma.data(), gamma.data(),
-                      1e-5, mean.data(), invstd.data());
-      row_norm_backward<float>(shape, true, {x.data()}, {h.data()}, {dx.data()}, gamma.data(), mean.data(),
-                               invstd.data(), dgamma.data(), dbeta.data());
+      row_norm<float>(shape, {.centred = true,
+                              .x = {x.data()},
+                              .residual = {x.data()},
+                              .h = {h.data()},
+                              .y = {y.data()},
+                              .gamma = gamma.data(),
+                              .beta = gamma.data(),
+                              .eps = 1e-5,
+                              .mean = mean.data(),
+                              .invstd = invstd.data()});
+      row_norm_backward<float>(shape, {.centred = true,
+                                       .dy = {x.data()},
+                                       .x = {h.data()},
+                                       .dx = {dx.data()},
+                                       .gamma = gamma.data(),
+                                       .mean = mean.data(),
+                                       .invstd = invstd.data(),
+                                       .dgamma = dgamma.data(),
+                                       .dbeta = dbeta.data()});
       for (std::size_t c = 0; c < length; ++c) y[c] += static_cast<float>(dgamma[c] + dbeta[c]);
       y.insert(y.end(), dx.begin(), dx.end());
       return y;
@@ -50,10 +65,20 @@ TEST(RowNorm, RootMeanSquareHasNoBeta) {
     const std::vector<float> x = ramp<float>(150), gamma = ramp<float>(50);
     std::vector<float> with(150), without(150);
     std::vector<double> mean(3), invstd(3);
-    row_norm<float>(shape, false, {x.data()}, {}, {}, {with.data()}, gamma.data(), gamma.data(), 1e-5,
-                    mean.data(), invstd.data());
-    row_norm<float>(shape, false, {x.data()}, {}, {}, {without.data()}, gamma.data(), nullptr, 1e-5,
-                    mean.data(), invstd.data());
+    RowNormForward<float> operands{.centred = false,
+                                   .x = {x.data()},
+                                   .residual = {},
+                                   .h = {},
+                                   .y = {with.data()},
+                                   .gamma = gamma.data(),
+                                   .beta = gamma.data(),
+                                   .eps = 1e-5,
+                                   .mean = mean.data(),
+                                   .invstd = invstd.data()};
+    row_norm(shape, operands);
+    operands.y = {without.data()};
+    operands.beta = nullptr;
+    row_norm(shape, operands);
     EXPECT_TRUE(same_bits(with, without));
   });
 }

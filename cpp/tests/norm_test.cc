@@ -20,8 +20,9 @@ TEST(BatchNorm, ByHandInEveryLayout) {
     const std::ptrdiff_t dims[] = {2, 2};
     const ChannelShape shape({2, dims}, 1);
     std::vector<double> y(4), mean(2), var(2), invstd(2);
-    batch_norm_train<double>(shape, {x.data()}, {}, {y.data()}, nullptr, nullptr, 0.0, mean.data(),
-                             var.data(), invstd.data());
+    batch_norm_train<double>(
+        shape,
+        {.x = {x.data()}, .y = {y.data()}, .mean = mean.data(), .var = var.data(), .invstd = invstd.data()});
     EXPECT_EQ(y, expected);
     EXPECT_EQ(mean, (std::vector<double>{2, 20}));
     EXPECT_EQ(var, (std::vector<double>{1, 100}));
@@ -37,10 +38,16 @@ TEST(BatchNorm, PlanarAndColumnsAgree) {
       for (std::size_t c = 0; c < 5; ++c)
         for (std::size_t s = 0; s < 77; ++s) moved[(n * 77 + s) * 5 + c] = x[(n * 5 + c) * 77 + s];
     std::vector<double> mean(5), var(5), invstd(5);
-    batch_norm_train<float>({{3, planar}, 1}, {x.data()}, {}, {y.data()}, nullptr, nullptr, 1e-5, mean.data(),
-                            var.data(), invstd.data());
-    batch_norm_train<float>({{3, columns}, 2}, {moved.data()}, {}, {z.data()}, nullptr, nullptr, 1e-5,
-                            mean.data(), var.data(), invstd.data());
+    BatchNormTraining<float> operands{.x = {x.data()},
+                                      .y = {y.data()},
+                                      .eps = 1e-5,
+                                      .mean = mean.data(),
+                                      .var = var.data(),
+                                      .invstd = invstd.data()};
+    batch_norm_train({{3, planar}, 1}, operands);
+    operands.x = {moved.data()};
+    operands.y = {z.data()};
+    batch_norm_train({{3, columns}, 2}, operands);
     for (std::size_t n = 0; n < 3; ++n)
       for (std::size_t c = 0; c < 5; ++c)
         for (std::size_t s = 0; s < 77; ++s)
@@ -53,12 +60,19 @@ TEST(BatchNorm, GradientSumsToZero) {
   const ChannelShape shape({3, dims}, 1);
   const std::vector<double> x = ramp<double>(900);
   std::vector<double> y(900), dx(900), mean(3), var(3), invstd(3), dgamma(3), dbeta(3);
-  batch_norm_train<double>(shape, {x.data()}, {}, {y.data()}, nullptr, nullptr, 0.0, mean.data(), var.data(),
-                           invstd.data());
+  batch_norm_train<double>(
+      shape,
+      {.x = {x.data()}, .y = {y.data()}, .mean = mean.data(), .var = var.data(), .invstd = invstd.data()});
   std::vector<double> dy(900);
   for (std::size_t i = 0; i < 900; ++i) dy[i] = static_cast<double>((i * i) % 17) - 8;
-  batch_norm_backward<double>(shape, {x.data()}, {{dy.data()}}, {}, {dx.data()}, {}, nullptr, 300,
-                              mean.data(), invstd.data(), true, dgamma.data(), dbeta.data());
+  batch_norm_backward<double>(shape,
+                              {.x = {x.data()},
+                               .dy = {{dy.data()}},
+                               .dx = {dx.data()},
+                               .mean = mean.data(),
+                               .invstd = invstd.data(),
+                               .count = 300},
+                              dgamma.data(), dbeta.data());
   for (std::size_t c = 0; c < 3; ++c) {
     double sum = 0, dot = 0;
     for (std::size_t n = 0; n < 6; ++n) {

@@ -121,8 +121,9 @@ using GradientElements = Elements<In<T>, In<T>, Out<T>>;
 
 // Rows that fit a block: threads share the groups, and a group goes row by row.
 template <class T>
-void gradient_in_short_rows(const RowShape& s, const Backward<T>& b, const GradientElements<T>& elements,
-                            const RowAffine<T>& affine, threading::Team team) {
+void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
+                            const GradientElements<T>& elements, const RowAffine<T>& affine,
+                            threading::Team team) {
   const Table<T>& k = table<T>();
   const RowGroups groups(s, b.dgamma, b.dbeta);
   const std::size_t cycle = groups.cycle;
@@ -161,8 +162,9 @@ void gradient_in_short_rows(const RowShape& s, const Backward<T>& b, const Gradi
 // Longer ones, a piece at a time: threads share the groups or, where these are too few, the pieces of all
 // rows and then the columns.
 template <class T>
-void gradient_in_long_rows(const RowShape& s, const Backward<T>& b, const GradientElements<T>& elements,
-                           const RowAffine<T>& affine, threading::Team team) {
+void gradient_in_long_rows(const RowShape& s, const RowNormBackward<T>& b,
+                           const GradientElements<T>& elements, const RowAffine<T>& affine,
+                           threading::Team team) {
   const Table<T>& k = table<T>();
   const RowGroups groups(s, b.dgamma, b.dbeta);
   const std::vector<Run> runs = runs_of_row(s);
@@ -225,7 +227,7 @@ void gradient_in_long_rows(const RowShape& s, const Backward<T>& b, const Gradie
 }  // namespace
 
 template <class T>
-void gradient_in_rows(const RowShape& s, const Backward<T>& b) {
+void gradient_in_rows(const RowShape& s, const RowNormBackward<T>& b) {
   const GradientElements<T> elements(s.shape, Order::kC, b.dy, b.x, b.dx);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   const threading::Team team = threading::team_for(bytes);
@@ -251,7 +253,7 @@ void gradient_in_rows(const RowShape& s, const Backward<T>& b) {
 
 // Every channel is a plane of `inner` elements with its own affine parameters.
 template <class T>
-void gradient_in_planes(const RowShape& s, const Backward<T>& b) {
+void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
   const Table<T>& k = table<T>();
   const GradientElements<T> elements(s.shape, Order::kC, b.dy, b.x, b.dx);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
@@ -314,10 +316,10 @@ void gradient_in_planes(const RowShape& s, const Backward<T>& b) {
   }
 }
 
-template void gradient_in_rows(const RowShape&, const Backward<float>&);
-template void gradient_in_rows(const RowShape&, const Backward<double>&);
-template void gradient_in_planes(const RowShape&, const Backward<float>&);
-template void gradient_in_planes(const RowShape&, const Backward<double>&);
+template void gradient_in_rows(const RowShape&, const RowNormBackward<float>&);
+template void gradient_in_rows(const RowShape&, const RowNormBackward<double>&);
+template void gradient_in_planes(const RowShape&, const RowNormBackward<float>&);
+template void gradient_in_planes(const RowShape&, const RowNormBackward<double>&);
 
 }  // namespace regkern::layer_norm
 #endif  // HWY_ONCE

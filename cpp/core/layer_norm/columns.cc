@@ -81,7 +81,7 @@ class Matrices {
 }  // namespace
 
 template <class T>
-void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
+void normalize_in_columns(const RowShape& s, const RowNormForward<T>& f) {
   const Table<T>& k = table<T>();
   const T *const gamma = f.gamma, *const beta = f.beta;
   double *const mean = f.mean, *const invstd = f.invstd;
@@ -100,16 +100,17 @@ void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
             last = at(begin + (s.inner - 1) * s.channels + c - 1);
     return std::max(std::min(first, middle), std::min(std::max(first, middle), last));
   };
+  const auto element = [&](std::size_t row, std::size_t i) {
+    const std::size_t begin = row / m.groups * m.sample + s.first_channel(row);
+    return static_cast<double>(at(begin + i / s.row_channels * s.channels + i % s.row_channels));
+  };
   // In double about the mean, where that is far from `near` or float cannot hold the squares.
   const auto wide = [&](std::size_t row, double centre) {
-    const std::size_t begin = row / m.groups * m.sample + s.first_channel(row);
     double sum = 0, squares = 0;
-    for (std::size_t p = 0; p < s.inner; ++p) {
-      for (std::size_t c = 0; c < s.row_channels; ++c) {
-        const double deviation = static_cast<double>(at(begin + p * s.channels + c)) - centre;
-        sum += deviation;
-        squares += deviation * deviation;
-      }
+    for (std::size_t i = 0; i < s.length; ++i) {
+      const double deviation = element(row, i) - centre;
+      sum += deviation;
+      squares += deviation * deviation;
     }
     return Moments::of_sums(static_cast<double>(s.length), centre, sum, squares);
   };
@@ -143,7 +144,13 @@ void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
             all = wide(row + g, std::isfinite(all.mean) ? all.mean : static_cast<double>(shift));
           }
           mean[row + g] = all.mean;
-          invstd[row + g] = 1 / std::sqrt(all.m2 / n + f.eps);
+          const double v = all.m2 / n + f.eps;
+          invstd[row + g] = 1 / std::sqrt(v);
+          if (squares_suspect<T>(v)) {
+            rescale_row(
+                s.length, true, f.eps, [&](std::size_t i) { return element(row + g, i); }, mean + row + g,
+                invstd + row + g);
+          }
         }
         T* const a = &affine[unit * 3 * width];
         m.for_columns([&](std::size_t column, std::size_t c, std::size_t g) {
@@ -157,10 +164,20 @@ void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
       },
       [&](std::size_t unit, std::size_t part) {
         const T* const a = &affine[unit * 3 * width];
+        const double* const row_invstd = invstd + unit * m.groups;
+        const bool any_steep = std::any_of(row_invstd, row_invstd + m.groups, is_steep<T>);
         m.for_blocks(unit, part, [&](std::size_t first, std::size_t n, const auto& rooms) {
           T* to = m.elements.template target<1>(first, rooms[1]);
-          k.column_apply(m.elements.template load<0>(first, n, rooms[0]), to, n, width,
-                         {a, a + width, a + 2 * width});
+          const T* from = m.elements.template load<0>(first, n, rooms[0]);
+          if (any_steep) {
+            for (std::size_t i = 0; i < n; ++i) {
+              const std::size_t c = (first + i) % s.channels, row = unit * m.groups + c / s.row_channels;
+              to[i] = steep(from[i], mean[row], invstd[row] * (gamma ? static_cast<double>(gamma[c]) : 1.0),
+                            beta ? static_cast<double>(beta[c]) : 0.0);
+            }
+          } else {
+            k.column_apply(from, to, n, width, {a, a + width, a + 2 * width});
+          }
           m.elements.template store<1>(first, n, to);
         });
       },
@@ -168,7 +185,7 @@ void normalize_in_columns(const RowShape& s, const Forward<T>& f) {
 }
 
 template <class T>
-void gradient_in_columns(const RowShape& s, const Backward<T>& b) {
+void gradient_in_columns(const RowShape& s, const RowNormBackward<T>& b) {
   const Table<T>& k = table<T>();
   const T* const gamma = b.gamma;
   const double *const mean = b.mean, *const invstd = b.invstd;
@@ -240,10 +257,10 @@ void gradient_in_columns(const RowShape& s, const Backward<T>& b) {
   }
 }
 
-template void normalize_in_columns(const RowShape&, const Forward<float>&);
-template void normalize_in_columns(const RowShape&, const Forward<double>&);
-template void gradient_in_columns(const RowShape&, const Backward<float>&);
-template void gradient_in_columns(const RowShape&, const Backward<double>&);
+template void normalize_in_columns(const RowShape&, const RowNormForward<float>&);
+template void normalize_in_columns(const RowShape&, const RowNormForward<double>&);
+template void gradient_in_columns(const RowShape&, const RowNormBackward<float>&);
+template void gradient_in_columns(const RowShape&, const RowNormBackward<double>&);
 
 }  // namespace regkern::layer_norm
 #endif  // HWY_ONCE

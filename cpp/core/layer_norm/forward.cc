@@ -40,7 +40,7 @@ std::size_t rows_in_sweep(const RowShape& s, bool far) {
 }  // namespace
 
 template <class T>
-void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
+void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   const Table<T>& k = table<T>();
   const bool summed = f.residual.data != nullptr;
   const Elements<In<T>, In<T>, Out<T>, Out<T>> elements(s.shape, Order::kC, f.x, summed ? f.residual : f.x,
@@ -104,7 +104,16 @@ void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
         Moments all;
         for (std::size_t i = 0; i < runs.size(); ++i) all.merge(parts[row * runs.size() + i]);
         f.mean[row] = all.mean;
-        f.invstd[row] = 1 / std::sqrt(all.m2 / static_cast<double>(s.length) + f.eps);
+        const double v = all.m2 / static_cast<double>(s.length) + f.eps;
+        f.invstd[row] = 1 / std::sqrt(v);
+        if (!squares_suspect<T>(v)) return;
+        const auto at = [&](std::size_t i) {
+          T room;
+          const std::size_t position = row * s.length + i;
+          return static_cast<double>(summed ? *elements.template load<2>(position, 1, &room)
+                                            : *elements.template load<0>(position, 1, &room));
+        };
+        rescale_row(s.length, f.centred, f.eps, at, f.mean + row, f.invstd + row);
       },
       [&](std::size_t row, std::size_t i) {
         alignas(64) T in[kRowBlock], out[kRowBlock];
@@ -119,8 +128,8 @@ void normalize_in_rows(const RowShape& s, const Forward<T>& f) {
       [&] { finish_stream(stream); });
 }
 
-template void normalize_in_rows(const RowShape&, const Forward<float>&);
-template void normalize_in_rows(const RowShape&, const Forward<double>&);
+template void normalize_in_rows(const RowShape&, const RowNormForward<float>&);
+template void normalize_in_rows(const RowShape&, const RowNormForward<double>&);
 
 }  // namespace regkern::layer_norm
 #endif  // HWY_ONCE

@@ -25,16 +25,15 @@ std::vector<T> repeated(const RowShape& s, const T* parameter) {
 }  // namespace
 
 template <class T>
-void row_norm(const RowShape& s, bool centred, In<T> x, In<T> residual, Out<T> h, Out<T> y, const T* gamma,
-              const T* beta, double eps, double* mean, double* invstd) {
+void row_norm(const RowShape& s, const RowNormForward<T>& operands) {
   if (s.rows == 0) return;
-  layer_norm::Forward<T> forward{centred, x, residual, h, y, gamma, beta, eps, mean, invstd};
+  RowNormForward<T> forward = operands;
   if (s.channels_last && s.inner > 1) {
     layer_norm::normalize_in_columns(s, forward);
   } else if (tiny_planes(s)) {
-    const std::vector<T> gammas = repeated(s, gamma), betas = repeated(s, beta);
-    if (gamma != nullptr) forward.gamma = gammas.data();
-    if (beta != nullptr) forward.beta = betas.data();
+    const std::vector<T> gammas = repeated(s, forward.gamma), betas = repeated(s, forward.beta);
+    if (forward.gamma != nullptr) forward.gamma = gammas.data();
+    if (forward.beta != nullptr) forward.beta = betas.data();
     layer_norm::normalize_in_rows(with_one_each(s), forward);
   } else {
     layer_norm::normalize_in_rows(s, forward);
@@ -42,36 +41,33 @@ void row_norm(const RowShape& s, bool centred, In<T> x, In<T> residual, Out<T> h
 }
 
 template <class T>
-void row_norm_backward(const RowShape& s, bool centred, In<T> dy, In<T> x, Out<T> dx, const T* gamma,
-                       const double* mean, const double* invstd, double* dgamma, double* dbeta) {
-  layer_norm::Backward<T> backward{centred, dy, x, dx, gamma, mean, invstd, dgamma, dbeta};
-  if (s.rows != 0 && s.inner == 1) return layer_norm::gradient_in_rows(s, backward);
-  std::fill_n(dgamma, s.channels, 0.0);
-  std::fill_n(dbeta, s.channels, 0.0);
+void row_norm_backward(const RowShape& s, const RowNormBackward<T>& operands) {
+  if (s.rows != 0 && s.inner == 1) return layer_norm::gradient_in_rows(s, operands);
+  std::fill_n(operands.dgamma, s.channels, 0.0);
+  std::fill_n(operands.dbeta, s.channels, 0.0);
   if (s.rows == 0) return;
   if (s.channels_last) {
-    layer_norm::gradient_in_columns(s, backward);
+    layer_norm::gradient_in_columns(s, operands);
   } else if (tiny_planes(s)) {
-    const std::vector<T> gammas = repeated(s, gamma);
+    const std::vector<T> gammas = repeated(s, operands.gamma);
     std::vector<double> each(2 * s.channels * s.inner);
+    RowNormBackward<T> backward = operands;
     backward.dgamma = each.data();
     backward.dbeta = each.data() + s.channels * s.inner;
-    if (gamma != nullptr) backward.gamma = gammas.data();
+    if (operands.gamma != nullptr) backward.gamma = gammas.data();
     layer_norm::gradient_in_rows(with_one_each(s), backward);
     for (std::size_t i = 0; i < s.channels * s.inner; ++i) {
-      dgamma[i / s.inner] += backward.dgamma[i];
-      dbeta[i / s.inner] += backward.dbeta[i];
+      operands.dgamma[i / s.inner] += backward.dgamma[i];
+      operands.dbeta[i / s.inner] += backward.dbeta[i];
     }
   } else {
-    layer_norm::gradient_in_planes(s, backward);
+    layer_norm::gradient_in_planes(s, operands);
   }
 }
 
-#define REGKERN_INSTANTIATE(T)                                                                            \
-  template void row_norm(const RowShape&, bool, In<T>, In<T>, Out<T>, Out<T>, const T*, const T*, double, \
-                         double*, double*);                                                               \
-  template void row_norm_backward(const RowShape&, bool, In<T>, In<T>, Out<T>, const T*, const double*,   \
-                                  const double*, double*, double*)
+#define REGKERN_INSTANTIATE(T)                                       \
+  template void row_norm(const RowShape&, const RowNormForward<T>&); \
+  template void row_norm_backward(const RowShape&, const RowNormBackward<T>&)
 REGKERN_INSTANTIATE(float);
 REGKERN_INSTANTIATE(double);
 #undef REGKERN_INSTANTIATE

@@ -17,12 +17,17 @@ template <class T>
 void prox_groups(const Extents& shape, std::size_t length, In<T> x, Out<T> y, double threshold, T soft,
                  const T* weights);
 
-// The same where group g holds the positions indices[starts[g] … starts[g + 1] − 1], or these positions
-// themselves if `indices` is nullptr. No position is in two groups; what is in none is the soft threshold of
-// x.
+// Group g of `count` holds the positions indices[starts[g] … starts[g + 1] − 1], or these positions
+// themselves if `indices` is nullptr. No position is in two groups.
+struct RaggedGroups {
+  std::size_t count;
+  const std::int64_t *starts, *indices;
+};
+
+// The same for groups of any length; what is in none is the soft threshold of x.
 template <class T>
 void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshold, T soft, const T* weights,
-                        std::size_t groups, const std::int64_t* starts, const std::int64_t* indices);
+                        const RaggedGroups& groups);
 
 // y = x·min(1, radius/‖x‖) for every group of `length` > 0 positions in C order.
 template <class T>

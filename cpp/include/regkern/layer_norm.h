@@ -1,5 +1,5 @@
 // Normalization of rows (layer norm, RMS norm) and of groups of channels (group norm, instance norm), forward
-// and backward. Formulas: regkern/reference/layer_norm.py.
+// and backward. Formulas: regkern/reference/norms.
 
 #ifndef REGKERN_LAYER_NORM_H_
 #define REGKERN_LAYER_NORM_H_
@@ -31,18 +31,37 @@ struct RowShape {
   bool channels_last;
 };
 
-// Forward. h = x + residual, where residual.data is not nullptr, is written and normalized in place of x.
+// The operands of the forward. gamma, beta: dense, or nullptr for 1 and 0.
+template <class T>
+struct RowNormForward {
+  bool centred;
+  In<T> x, residual;
+  Out<T> h, y;
+  const T *gamma, *beta;
+  double eps;
+  double *mean, *invstd;  // written, one a row
+};
+
+// h = x + residual, where residual has data, is written and normalized in place of x.
 //   centred:  y = (h − mean)·invstd·gamma + beta, invstd = 1/√(variance + eps)
 //   else:     y = h·invstd·gamma,                 invstd = 1/√(mean square + eps); beta is not used
-// gamma, beta: dense, or nullptr for 1 and 0. mean[rows] and invstd[rows] are written. y may be x.
+// y may be x.
 template <class T>
-void row_norm(const RowShape& shape, bool centred, In<T> x, In<T> residual, Out<T> h, Out<T> y,
-              const T* gamma, const T* beta, double eps, double* mean, double* invstd);
+void row_norm(const RowShape& shape, const RowNormForward<T>& operands);
 
-// Backward: dx, dgamma[channels] = Σ dy·x̂ and dbeta[channels] = Σ dy. dx may be dy.
 template <class T>
-void row_norm_backward(const RowShape& shape, bool centred, In<T> dy, In<T> x, Out<T> dx, const T* gamma,
-                       const double* mean, const double* invstd, double* dgamma, double* dbeta);
+struct RowNormBackward {
+  bool centred;
+  In<T> dy, x;
+  Out<T> dx;
+  const T* gamma;
+  const double *mean, *invstd;
+  double *dgamma, *dbeta;  // written, `channels` of each
+};
+
+// dx, dgamma = Σ dy·x̂ and dbeta = Σ dy. dx may be dy.
+template <class T>
+void row_norm_backward(const RowShape& shape, const RowNormBackward<T>& operands);
 
 }  // namespace regkern
 

@@ -59,38 +59,56 @@ template <class T>
 void batch_norm_apply(const ChannelShape& shape, In<T> x, Out<T> y, const double* mean, const double* scale,
                       const double* shift, const Epilogue<T>& epilogue = {});
 
-// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), then the epilogue. gamma
-// and beta: dense, or nullptr for 1 and 0. Writes mean, var and invstd, and returns what batch_norm_stats
-// does.
+// The operands of a training forward. gamma and beta: dense, one a channel, or nullptr for 1 and 0.
 template <class T>
-double batch_norm_train(const ChannelShape& shape, In<T> x, In<T> weights, Out<T> y, const T* gamma,
-                        const T* beta, double eps, double* mean, double* var, double* invstd,
-                        const Epilogue<T>& epilogue = {});
+struct BatchNormTraining {
+  In<T> x;
+  In<T> weights = {};
+  Out<T> y;
+  const T *gamma = nullptr, *beta = nullptr;
+  double eps = 0;
+  double *mean, *var, *invstd;  // written, one a channel
+  Epilogue<T> epilogue = {};
+};
+
+// Statistics, then y = gamma·(x − mean)·invstd + beta with invstd = 1/√(var + eps), then the epilogue.
+// Returns what batch_norm_stats does.
+template <class T>
+double batch_norm_train(const ChannelShape& shape, const BatchNormTraining<T>& operands);
 
 // running ← (1 − momentum)·running + momentum·(batch·factor) for n channels.
 template <class T>
 void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running);
 
+// The operands of a backward pass. dx and residual are written where they have data; one of them may be dy.
+template <class T>
+struct BatchNormGradient {
+  In<T> x;
+  Incoming<T> dy = {};
+  In<T> weights = {};
+  Out<T> dx = {}, residual = {};
+  const T* gamma = nullptr;  // dense, or nullptr for 1
+  const double *mean = nullptr, *invstd = nullptr;
+  double count = 0;     // elements a channel, or the sum of their weights
+  bool frozen = false;  // whether the statistics do not depend on x
+};
+
 // The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
 // before the activation:
-//   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean);
-//   dx = g·s − w·(sum_dy·s + (x − mean)·s·invstd²·sum_dev)/n with s = gamma·invstd and n the sum of all
-//   weights (of elements, where there are none and w is 1). g itself goes to `residual` where that is wanted.
-//   dx or the other may be dy. The sums leave out what has weight 0.
+//   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean), which leave out what has weight 0;
+//   dx = g·s − w·(sum_dy·s + (x − mean)·s·invstd²·sum_dev)/count with s = gamma·invstd, w = 1 where there are
+//   no weights, and dx = g·s where the statistics are frozen; residual = g.
 template <class T>
-void batch_norm_backward_reduce(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
-                                const double* mean, double* sum_dy, double* sum_dev);
+void batch_norm_backward_reduce(const ChannelShape& shape, const BatchNormGradient<T>& operands,
+                                double* sum_dy, double* sum_dev);
 template <class T>
-void batch_norm_backward_apply(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights,
-                               Out<T> dx, Out<T> residual, double n, const double* mean, const double* invstd,
-                               const T* gamma, const double* sum_dy, const double* sum_dev);
+void batch_norm_backward_apply(const ChannelShape& shape, const BatchNormGradient<T>& operands,
+                               const double* sum_dy, const double* sum_dev);
 
-// dx, dgamma[c] = Σg·x̂, dbeta[c] = Σg, and g in `residual`: dx and residual only where they have data, dgamma
-// and dbeta where they are not nullptr. `training`: mean and invstd came from x, over n elements.
+// Both, and dgamma[c] = Σg·x̂, dbeta[c] = Σg unless these are nullptr.
 template <class T>
-void batch_norm_backward(const ChannelShape& shape, In<T> x, const Incoming<T>& dy, In<T> weights, Out<T> dx,
-                         Out<T> residual, const T* gamma, double n, const double* mean, const double* invstd,
-                         bool training, double* dgamma, double* dbeta);
+void batch_norm_backward(const ChannelShape& shape, const BatchNormGradient<T>& operands, double* dgamma,
+                         double* dbeta);
 
 }  // namespace regkern
 

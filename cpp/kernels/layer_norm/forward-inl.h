@@ -133,6 +133,17 @@ HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y
   }
 }
 
+// The same through double.
+template <class T>
+HWY_NOINLINE void row_apply_steep(const T* x, T* y, size_t n, const RowAffine<T>& s, const T* gamma,
+                                  const T* beta, double mean, double invstd) {
+  for (size_t i = 0; i < n; ++i) {
+    const size_t c = i / s.inner;
+    y[i] = steep(x[i], mean, invstd * (gamma ? static_cast<double>(gamma[c]) : 1.0),
+                 beta && s.centred ? static_cast<double>(beta[c]) : 0.0);
+  }
+}
+
 // Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
 // element has its own, else n is a part of one plane of `inner` elements or whole planes. What the dtype
 // loses of the mean goes into the shift.
@@ -145,6 +156,7 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
   const auto m = hn::Set(d, high);
   const T* gamma = s.gamma ? s.gamma + channel : nullptr;
   const T* beta = s.beta ? s.beta + channel : nullptr;
+  if (is_steep<T>(invstd)) return row_apply_steep(x, y, n, s, gamma, beta, mean, invstd);
   const auto centred = [=](double factor, double shift) HWY_ATTR {
     const auto scale = hn::Set(d, saturated<T>(factor));
     const auto offset = hn::Set(d, static_cast<T>(shift - low * factor));
@@ -179,7 +191,16 @@ void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t
     for (size_t r = row; r < end; ++r) {
       block_moments(x + r * s.length, s.length, s.by_hand, s.centred, s.eps, mean + r, invstd + r);
     }
-    for (size_t r = row; r < end; ++r) invstd[r] = 1 / __builtin_sqrt(invstd[r] / n + s.eps);
+    for (size_t r = row; r < end; ++r) {
+      const double v = invstd[r] / n + s.eps;
+      invstd[r] = 1 / __builtin_sqrt(v);
+      if (squares_suspect<T>(v)) {
+        rescale_row(
+            s.length, s.centred, s.eps,
+            [row_of = x + r * s.length](size_t i) { return static_cast<double>(row_of[i]); }, mean + r,
+            invstd + r);
+      }
+    }
     for (size_t r = row; r < end; ++r) {
       row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r],
                 together * s.length);

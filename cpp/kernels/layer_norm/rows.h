@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <limits>
 
+#include "kernels/range.h"
+
 namespace regkern {
 
 inline constexpr std::size_t kRowBlock = 4096;       // elements that the second sweep finds in the L1 cache
@@ -65,18 +67,11 @@ struct GradientSums {
 struct RowSlope {
   RowSlope() = default;
   RowSlope(const GradientSums& g, std::size_t n, double mean_low, double invstd)
-      : slope(invstd * invstd * (g.sum_dev / static_cast<double>(n))),
+      : slope(invstd * (invstd * (g.sum_dev / static_cast<double>(n)))),
         offset(g.sum / static_cast<double>(n) - mean_low * slope) {}
 
   double slope = 0, offset = 0;
 };
-
-// A finite factor that float cannot hold becomes its largest number, which times a deviation of 0 is still 0.
-template <class T>
-T saturated(double v) {
-  constexpr double most = static_cast<double>(std::numeric_limits<T>::max());
-  return static_cast<T>(std::isfinite(v) && std::fabs(v) > most ? std::copysign(most, v) : v);
-}
 
 // Where the squares of some deviations, which add up to `sum` and `squares`, lose digits to the distance from
 // the mean: two standard deviations cost a factor 5.

@@ -25,7 +25,7 @@ from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, effective_count, take_up
-from regkern.reference._arrays import Array, floats, store
+from regkern.reference._arrays import Array, floats, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -71,7 +71,7 @@ def batch_norm(
     counts, means, invstds, pieces = [], [], [], []
     for part in _parts(x, virtual_batch_size):
         if training:
-            stats = _stats(x[part], axis, None if w is None else w[part])
+            stats, invstd = _moments(x[part], axis, None if w is None else w[part], eps)
             n = stats.count
             take_up(stats, running_mean, running_var, momentum, unbiased)
         else:
@@ -79,10 +79,10 @@ def batch_norm(
             assert running_var is not None
             n = x[part].size // max(x.shape[axis], 1)
             stats = BatchNormStats(n, running_mean.astype(np.float64), running_var.astype(np.float64))
+            invstd = _inverse_std(stats.var, eps)
         counts.append(float(n))
         means.append(stats.mean)
-        with np.errstate(divide="ignore"):  # eps = 0 and a constant channel: 1/0 = Inf
-            invstds.append(1 / np.sqrt(stats.var + eps))
+        invstds.append(invstd)
         pieces.append(_normalized(x[part], stats.mean, invstds[-1], gamma, beta, axis))
     v = np.concatenate(pieces)
     if residual is not None:
@@ -197,10 +197,17 @@ def batch_norm_backward(
 
 def batch_norm_stats(x: Array, *, axis: int = 1, weights: Array | None = None) -> BatchNormStats:
     """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
-    return _stats(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype))
+    return _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)[0]
 
 
-def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
+def _inverse_std(var: Array, eps: Array | float) -> Array:
+    with np.errstate(divide="ignore"):  # eps = 0 and a constant channel: 1/0 = Inf
+        inverse: Array = 1 / np.sqrt(var + eps)
+    return inverse
+
+
+def _moments(x: Array, axis: int, w: Array | None, eps: float) -> tuple[BatchNormStats, Array]:
+    """The statistics of each channel, and 1/√(variance + eps), which float64 holds where it cannot hold the variance."""
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     wide = x.astype(np.float64)
     share: Array | float = 1.0 if w is None else w.astype(np.float64)
@@ -210,14 +217,20 @@ def _stats(x: Array, axis: int, w: Array | None) -> BatchNormStats:
         n = float(np.take(w, 0, axis=axis).sum(dtype=np.float64)) if x.size else 0.0
         wide = np.where(w == 0, 0.0, wide)  # whatever has no weight
     if n == 0:
-        return BatchNormStats(0.0, np.zeros(x.shape[axis]), np.zeros(x.shape[axis]))
-    with np.errstate(invalid="ignore"):  # a channel that holds Inf becomes NaN
+        zeros = np.zeros(x.shape[axis])
+        return BatchNormStats(0.0, zeros, zeros.copy()), _inverse_std(zeros, eps)
+    k = unit_exponents(wide, others, eps)
+    wide = np.ldexp(wide, -k)
+    k = k.ravel()
+    with np.errstate(invalid="ignore", over="ignore"):  # a channel that holds Inf becomes NaN
         mean = (wide * share).sum(axis=others) / n
         # Once more on the deviations: NumPy adds along an outer axis one by one, which loses digits.
         mean += ((wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
         var = (np.square(wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
+        invstd = np.ldexp(_inverse_std(var, np.ldexp(eps, -2 * k)), -k)
+        mean, var = np.ldexp(mean, k), np.ldexp(var, 2 * k)
     elements = effective_count(n, w, axis)
-    return BatchNormStats(n, mean, var, squared_weights=n * (n / elements))
+    return BatchNormStats(n, mean, var, squared_weights=n * (n / elements)), invstd
 
 
 def batch_norm_apply(
@@ -231,7 +244,7 @@ def batch_norm_apply(
     out: Array | None = None,
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
-    y = _normalized(x, stats.mean, 1 / np.sqrt(stats.var + eps), gamma, beta, axis)
+    y = _normalized(x, stats.mean, _inverse_std(stats.var, eps), gamma, beta, axis)
     return store(y.astype(x.dtype), out)
 
 

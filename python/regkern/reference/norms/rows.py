@@ -17,7 +17,7 @@ import numpy as np
 from regkern import _checks as check
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, floats, store
+from regkern.reference._arrays import Array, floats, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -63,15 +63,18 @@ def _normalize(
     rows = _rows(h.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
+        k = unit_exponents(rows, -1, eps)
+        rows = np.ldexp(rows, -k)
         mean = rows.sum(axis=-1, keepdims=True) / n if centred else np.zeros((*rows.shape[:-1], 1))
         if centred:  # once more on the deviations
             mean = mean + (rows - mean).sum(axis=-1, keepdims=True) / n
-        invstd = 1 / np.sqrt(np.square(rows - mean).sum(axis=-1, keepdims=True) / n + eps)
+        invstd = 1 / np.sqrt(np.square(rows - mean).sum(axis=-1, keepdims=True) / n + np.ldexp(eps, -2 * k))
         y = _unrow((rows - mean) * invstd, h, axis, groups)
         if gamma is not None:
             y = y * _affine(gamma, x.ndim, axis, groups)
         if beta is not None:
             y = y + _affine(beta, x.ndim, axis, groups)
+        mean, invstd = np.ldexp(mean, k), np.ldexp(invstd, -k)
     kept = None if out is x and residual is None else h
     return store(y.astype(x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
 

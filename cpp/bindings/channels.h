@@ -1,0 +1,99 @@
+// What the bindings of batch norm have in common: the channels of an array, the parts of a batch.
+
+#ifndef REGKERN_BINDINGS_CHANNELS_H_
+#define REGKERN_BINDINGS_CHANNELS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "arrays.h"
+#include "regkern/norm.h"
+
+namespace regkern::bindings {
+
+// What all functions check of the channels, and of what comes one a channel.
+struct Channels {
+  Channels(const char* function, const Array& x, py::handle axis_argument, const char* axis_name = "axis")
+      : f(function) {
+    if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
+    axis = axis_of({f, axis_name}, axis_argument, x);
+    count = static_cast<std::size_t>(x.dim(axis));
+  }
+  // Statistics, in float64.
+  Array statistic(const char* name, py::handle value) const {
+    const Array a = dense_vector(input({f, name}, value));
+    require_float64({f, name}, a);
+    require_vector({f, name}, a, count);
+    return a;
+  }
+  // A parameter or a running statistic, in the dtype of x, or none.
+  Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
+    const Array a = written ? optional_output({f, name}, value) : optional_input({f, name}, value);
+    if (a) {
+      require_dtype({f, name}, a, x.dtype());
+      require_vector({f, name}, a, count);
+    }
+    return a;
+  }
+  const char* f;
+  int axis;
+  std::size_t count;
+};
+
+// None, or an array of x's dtype and shape: weights that Python has broadcast, a residual.
+inline Array like_x(Arg arg, py::handle value, const Array& x) {
+  const Array a = optional_input(arg, value);
+  if (a) {
+    require_dtype(arg, a, x.dtype());
+    require_same_shape(arg, a, x);
+  }
+  return a;
+}
+
+template <class T>
+In<T> in(const Array& a) {
+  return a ? a.in<T>() : In<T>{};
+}
+template <class T>
+Out<T> out(const Array& a) {
+  return a ? a.out<T>() : Out<T>{};
+}
+
+template <class T>
+std::vector<double> to_doubles(const Array& vector) {
+  std::vector<double> v(vector.size());
+  const char* p = vector.data<const char>();
+  for (std::size_t c = 0; c < v.size(); ++c, p += vector.strides()[0]) {
+    T value;
+    std::memcpy(&value, p, sizeof(T));
+    v[c] = static_cast<double>(value);
+  }
+  return v;
+}
+
+// (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
+// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
+// squares leave its range have none.
+template <class T>
+double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
+  double times = 1;
+  bool dense = reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
+  std::ptrdiff_t run = sizeof(T);
+  for (int i = w.ndim(); i-- > 0;) {
+    std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
+    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
+    if (i == channel || w.strides()[i] == 0) length = 1;
+    dense = dense && (length == 1 || w.strides()[i] == run);
+    run *= length;
+  }
+  double mean, var;
+  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
+                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
+  return times * n / (1 + var / (mean * mean));
+}
+}  // namespace regkern::bindings
+
+#endif  // REGKERN_BINDINGS_CHANNELS_H_

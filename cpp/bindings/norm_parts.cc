@@ -1,0 +1,154 @@
+// Batch norm in parts: statistics of a batch, and the two halves of the backward pass, so that what lies between
+// can be summed over several.
+
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "channels.h"
+#include "module.h"
+
+namespace regkern::bindings {
+namespace {
+
+// How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
+py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
+  constexpr const char* f = "batch_norm_stats";
+  const Array from = input({f, "x"}, x);
+  const Channels channels(f, from, axis);
+  const Array w = like_x({f, "weights"}, weights, from);
+  const Array mean = new_vector(Dtype::kFloat64, channels.count),
+              var = new_vector(Dtype::kFloat64, channels.count);
+  double n = 0, squares = 0;
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    double *m = mean.data<double>(), *v = var.data<double>();
+    const Unlocked unlocked(from.size());
+    n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
+                                     v);
+    squares = n;
+    if (w && n > 0) {
+      const std::vector<std::ptrdiff_t> dims(from.shape(), from.shape() + from.ndim());
+      squares = n * (n / effective_count<T>(w.in<T>(), w, dims, channels.axis));
+    }
+  });
+  return py::make_tuple(n, mean.object(), var.object(), squares);
+}
+
+// 1/√(var + eps), and that times gamma.
+template <class T>
+std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, double eps, const T* gamma) {
+  std::vector<double> invstd(var.size()), scale(var.size());
+  const double* variances = var.data<double>();
+  for (std::size_t c = 0; c < var.size(); ++c) {
+    invstd[c] = 1 / std::sqrt(variances[c] + eps);
+    scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
+  }
+  return {invstd, scale};
+}
+
+py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
+                       py::handle eps, py::handle axis, py::handle out) {
+  constexpr const char* f = "batch_norm_apply";
+  const Array from = input({f, "x"}, x);
+  const Channels channels(f, from, axis);
+  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
+  const Array scale = channels.parameter("gamma", gamma, from),
+              shift = channels.parameter("beta", beta, from);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  require_disjoint({f, "out"}, to, "gamma", scale);
+  require_disjoint({f, "out"}, to, "beta", shift);
+  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
+    const std::vector<double> shifts =
+        shift ? to_doubles<T>(dense_shift) : std::vector<double>(channels.count);
+    const double* means = m.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), to.out<T>(),
+                                 means, scales.data(), shifts.data());
+  });
+  return to.object();
+}
+
+py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
+                          py::handle axis, py::handle weights) {
+  constexpr const char* f = "batch_norm_backward_reduce";
+  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
+  require_dtype({f, "x"}, from, gradient.dtype());
+  require_same_shape({f, "x"}, from, gradient);
+  const Channels channels(f, from, axis);
+  const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
+  const double epsilon = finite_nonnegative({f, "eps"}, eps);
+  const Array w = like_x({f, "weights"}, weights, from);
+  const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
+  const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
+    double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_backward_reduce<T>(
+        ChannelShape(from.extents(), channels.axis),
+        {.x = from.in<T>(), .dy = {gradient.in<T>()}, .weights = in<T>(w), .mean = m.data<double>()}, sum,
+        hat);
+    for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
+  });
+  return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
+}
+
+struct BackwardApplyArguments {
+  py::handle dy, x, count, mean, var, sum_dy, sum_dy_xhat, gamma, eps, axis, weights, out;
+};
+
+py::object backward_apply(const BackwardApplyArguments& a) {
+  constexpr const char* f = "batch_norm_backward_apply";
+  const Array gradient = input({f, "dy"}, a.dy), from = input({f, "x"}, a.x);
+  require_dtype({f, "x"}, from, gradient.dtype());
+  require_same_shape({f, "x"}, from, gradient);
+  const Channels channels(f, from, a.axis);
+  const double n = nonnegative({f, "stats.count"}, a.count);
+  const Array m = channels.statistic("stats.mean", a.mean), v = channels.statistic("stats.var", a.var);
+  const Array sum = channels.statistic("sum_dy", a.sum_dy),
+              hat = channels.statistic("sum_dy_xhat", a.sum_dy_xhat);
+  const Array scale = channels.parameter("gamma", a.gamma, from);
+  const double epsilon = finite_nonnegative({f, "eps"}, a.eps);
+  const Array w = like_x({f, "weights"}, a.weights, from);
+  const Array to = out_or_new({f, "out"}, a.out, "dy", gradient);
+  require_disjoint({f, "out"}, to, "x", from);
+  require_disjoint({f, "out"}, to, "weights", w);
+  require_disjoint({f, "out"}, to, "gamma", scale);
+  const Array dense_scale = dense_vector(scale);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
+    std::vector<double> sum_dev(channels.count);
+    const double *sums = sum.data<double>(), *hats = hat.data<double>();
+    for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hats[c] / invstd[c];
+    const Unlocked unlocked(from.size());
+    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.axis),
+                                          {.x = from.in<T>(),
+                                           .dy = {gradient.in<T>()},
+                                           .weights = in<T>(w),
+                                           .dx = to.out<T>(),
+                                           .gamma = pointer<T>(dense_scale),
+                                           .mean = m.data<double>(),
+                                           .invstd = invstd.data(),
+                                           .count = n},
+                                          sums, sum_dev.data());
+  });
+  return to.object();
+}
+
+}  // namespace
+
+void register_norm_parts(py::module_& m) {
+  m.def("batch_norm_stats", &stats);
+  m.def("batch_norm_apply", &apply_stats);
+  m.def("batch_norm_backward_reduce", &backward_reduce);
+  define(m, "batch_norm_backward_apply", &backward_apply);
+}
+
+}  // namespace regkern::bindings
