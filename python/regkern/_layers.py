@@ -120,9 +120,7 @@ class Layer:
         """What ``forward(training=)`` means."""
         if training is None:
             return self.training
-        if type(training) is bool:
-            return training
-        return check.flag(f"{type(self).__name__}.forward: training", training)
+        return training if type(training) is bool else check.flag(f"{type(self).__name__}.forward: training", training)
 
     def _left(self, training: bool, **facts: Any) -> dict[str, Any]:
         """What changes in the layer when a forward leaves facts for its backward."""
@@ -139,7 +137,7 @@ class Layer:
 
     def _taken(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """What changes in the layer when the gradient of these facts has been taken."""
-        return {"_pending": False, "_evaluated": None} if facts is self.__dict__ else {}
+        return {"_pending": False, "_evaluated": None} if self._pending and facts is self.__dict__ else {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(self).__name__
@@ -149,18 +147,9 @@ class Layer:
         elif type(self).__module__.partition(".")[0] != "regkern":  # a subclass has attributes of its own
             super().__setattr__(name, value)
         else:
-            self._refuse(name)
+            if ELSEWHERE.get(name) in self._RULES:
+                raise AttributeError(f"{kind}: {name} is {ELSEWHERE[name]} here")
             raise AttributeError(f"{kind}: {name} must be one of {', '.join(sorted(self._RULES))}, got {value!r}")
-
-    def __getattr__(self, name: str) -> Any:
-        self._refuse(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-
-    def _refuse(self, name: str) -> None:
-        """Name the attribute that another library calls so."""
-        ours = ELSEWHERE.get(name)
-        if ours in self._RULES:
-            raise AttributeError(f"{type(self).__name__}: {name} is {ours} here")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_evaluated": None}

@@ -96,7 +96,7 @@ class NormLayer(Layer):
         """The data as an array, of the dtype of the layer's arrays, where it has some."""
         f = f"{type(self).__name__}.forward"
         array: Array = x if type(x) is np.ndarray else require_float(f, "x", x)
-        if like is not None and array.dtype != like.dtype:
+        if like is not None and array.dtype is not like.dtype and array.dtype != like.dtype:
             cure = f"give it x.astype(np.{like.dtype})"
             if array.dtype in (np.float32, np.float64):
                 cure = f"make it with dtype=np.{array.dtype}, or {cure}"
@@ -105,7 +105,7 @@ class NormLayer(Layer):
 
     def _rows(self, x: Array, shape: tuple[int, ...]) -> None:
         """Refuse data whose last axes are not of this shape."""
-        if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+        if x.shape[-len(shape) :] != shape:
             rule = f"have shape (..., {', '.join(map(str, shape))}), as the layer was made for"
             raise ValueError(f"{type(self).__name__}.forward: x must {rule}, got {x.shape}")
 
@@ -154,15 +154,15 @@ class AffineLayer(NormLayer):
         last = self._last()
         dx: Array
         dx, dgamma, *dbeta = self._backward(dy, last["cache"], out=out)
-        self.__dict__.update(self._gradients(last, dx, dgamma, *dbeta), **self._taken(last))
-        return dx
-
-    def _gradients(self, last: Mapping[str, Any], dx: Array, dgamma: Array, *dbeta: Array) -> dict[str, Any]:
-        """What a backward sets."""
-        gradients = {} if self.gamma is None else {"dgamma": dgamma}
+        changes = self._taken(last)
+        if self.gamma is not None:
+            changes["dgamma"] = dgamma
         if self.beta is not None:
-            gradients["dbeta"] = dbeta[0]
-        return gradients
+            changes["dbeta"] = dbeta[0]
+        if "_added" in last:
+            changes["dresidual"] = dx if last["_added"] else None
+        self.__dict__.update(changes)
+        return dx
 
     def _parameters(self) -> dict[str, Array]:
         named = {"weight": self.gamma, "bias": self.beta}
@@ -217,10 +217,6 @@ class RowLayer(AffineLayer):
         y, cache = self._call(x, out, residual)
         self.__dict__.update(self._left(training, cache=cache, _added=residual is not None))
         return y
-
-    def _gradients(self, last: Mapping[str, Any], dx: Array, dgamma: Array, *dbeta: Array) -> dict[str, Any]:
-        gradients = super()._gradients(last, dx, dgamma, *dbeta)
-        return {**gradients, "dresidual": dx if last["_added"] else None}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "dresidual": None}
