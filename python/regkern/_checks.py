@@ -191,6 +191,9 @@ def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> A
         array = np.asarray(value)
     except ValueError:
         raise TypeError(f"{head} must be an array of numbers, got a ragged list") from None
+    except (TypeError, RuntimeError) as error:  # of a tensor: of another dtype, with a graph behind it
+        dtype = getattr(value, "dtype", "")
+        raise TypeError(f"{head} must be an array of numbers, got {type(value).__name__} of {dtype}: {error}") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{head} must be real numbers, got {array.dtype}")
     if shape is None and array.ndim != 1:

@@ -449,3 +449,27 @@ def test_the_order_of_torch_cannot_pass(name: str, module: Any) -> None:
             getattr(module, name)(x, *arrays[:count], **options)
     for a, b in zip(arrays, before, strict=True):
         assert_same_bits(a, b)
+
+
+class Tensor:
+    """As torch's where NumPy cannot have its numbers."""
+
+    dtype = "torch.bfloat16"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize(
+    "error", [TypeError("Got unsupported ScalarType BFloat16"), RuntimeError("Use tensor.detach()")]
+)
+def test_a_state_that_numpy_cannot_read_is_named(name: str, error: Exception) -> None:
+    layer = MAKE[name](rk, **({"affine": True} if name == "InstanceNorm" else {}))
+    state = layer.state_dict() | {"weight": Tensor(error)}
+    message = rf"^{name}\.load_state_dict: weight must be an array of numbers, got Tensor of torch.bfloat16: {re.escape(str(error))}$"
+    with pytest.raises(TypeError, match=message):
+        layer.load_state_dict(state)
