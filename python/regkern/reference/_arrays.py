@@ -27,19 +27,25 @@ def floats(function: str, name: str, value: Any) -> Array:
     return array
 
 
+def like(function: str, name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> Array:
+    """The same of an argument that goes with others."""
+    array = floats(function, name, value)
+    if array.dtype != dtype:
+        raise TypeError(f"{function}: {name} must be {dtype} like the data, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{function}: {name} must have shape {shape}, got {array.shape}")
+    return array
+
+
 def require_out(function: str, x: Array, out: Any) -> None:
-    """Where ``out`` can take a result of x's shape and dtype, it is said before anything is drawn."""
+    """Whether ``out`` can take a result of x's shape and dtype, to be asked before anything is drawn."""
     if out is None:
         return
-    head = f"{function}: out must"
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"{head} be an ndarray, got {type(out).__name__}")
-    if out.dtype != x.dtype:
-        raise TypeError(f"{head} be {x.dtype} like the data, got {out.dtype}")
-    if out.shape != x.shape:
-        raise ValueError(f"{head} have shape {x.shape}, got {out.shape}")
+        raise TypeError(f"{function}: out must be an ndarray, got {type(out).__name__}")
+    like(function, "out", out, x.dtype, x.shape)
     if not out.flags.writeable:
-        raise ValueError(f"{head} be writable, got a read-only array")
+        raise ValueError(f"{function}: out must be writable, got a read-only array")
 
 
 def store(y: Array, out: Array | None) -> Array:

@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 
 from regkern.dropouts import DropoutMask as AnyMask
-from regkern.reference._arrays import Array, floats, require_out, store
+from regkern.reference._arrays import Array, floats, like, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask
-from regkern.reference.dropouts.kinds import dropout, dropout_backward
+from regkern.reference.dropouts.kinds import drop, dropout_backward
+
+
+def require_rows(function: str, name: str, x: Array) -> Array:
+    if x.ndim == 0:
+        raise ValueError(f"{function}: {name} must have a last axis, got a number")
+    return x
+
 
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -31,10 +38,13 @@ def bias_dropout_add(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
-    x = floats("bias_dropout_add", "x", x)
-    require_out("bias_dropout_add", x, out)
-    y, mask = dropout(x if bias is None else x + bias, p, rng=rng, stream=stream, training=training)
-    return store(y if residual is None else residual + y, out), mask
+    f = "bias_dropout_add"
+    x = require_rows(f, "x", floats(f, "x", x))
+    shifted = x if bias is None else x + like(f, "bias", bias, x.dtype, x.shape[-1:])
+    beside = None if residual is None else like(f, "residual", residual, x.dtype, x.shape)
+    require_out(f, x, out)
+    y, mask = drop(f, shifted, p, None, rng, stream, training, None)
+    return store(y if beside is None else beside + y, out), mask
 
 
 def bias_dropout_add_backward(dy: Array, mask: AnyMask, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -58,7 +68,7 @@ def relu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(max(x, 0))."""
-    return dropout(_relu(floats("relu_dropout", "x", x)), p, rng=rng, stream=stream, training=training, out=out)
+    return drop("relu_dropout", _relu(floats("relu_dropout", "x", x)), p, None, rng, stream, training, out)
 
 
 def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
@@ -118,7 +128,7 @@ def gelu_dropout(
 ) -> tuple[Array, DropoutMask]:
     """dropout(GELU(x))."""
     x = floats("gelu_dropout", "x", x)
-    return dropout(_gelu(x, approximate), p, rng=rng, stream=stream, training=training, out=out)
+    return drop("gelu_dropout", _gelu(x, approximate), p, None, rng, stream, training, out)
 
 
 def gelu_dropout_backward(
@@ -144,9 +154,9 @@ def softmax_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(softmax(x)), softmax along the last axis."""
-    x = floats("softmax_dropout", "x", x)
+    x = require_rows("softmax_dropout", "x", floats("softmax_dropout", "x", x))
     s = _softmax(x.astype(np.float64)).astype(x.dtype)
-    return dropout(s, p, rng=rng, stream=stream, training=training, out=out)
+    return drop("softmax_dropout", s, p, None, rng, stream, training, out)
 
 
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:

@@ -15,7 +15,7 @@ order of the shape that has length 1 along the shared axes.
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern.dropouts import Dropout as Native
-from regkern.dropouts.handles import Handle, KeepHandle, backward_with, drawn
+from regkern.dropouts.handles import Handle, KeepHandle, backward_with, channel_axis, drawn
 from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
 
@@ -46,8 +46,28 @@ def dropout(
 ) -> tuple[Array, DropoutMask]:
     """x·2⁴⁰/K where kept, +0.0 elsewhere; x itself, copied, if not training."""
     x = floats("dropout", "x", x)
-    noise = None if noise_shape is None else tuple(n or m for n, m in zip(noise_shape, x.shape, strict=True))
+    noise = None if noise_shape is None else _filled(noise_shape, x.shape)
     return drop("dropout", x, p, noise, rng, stream, training, out)
+
+
+def _filled(noise_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A noise shape without None."""
+    head = "dropout: noise_shape"
+    if not isinstance(noise_shape, Sequence):
+        raise TypeError(f"{head} must be a tuple of ints or None, got {noise_shape!r}")
+    fits = len(noise_shape) == len(shape)
+    noise = [m if n is None else check.integer(head, n) for n, m in zip(noise_shape, shape, strict=False)]
+    if not fits or any(n not in (1, m) for n, m in zip(noise, shape, strict=True)):
+        rule = f"have 1, the length or None for each dimension of x with shape {shape}"
+        raise ValueError(f"{head} must {rule}, got {noise_shape!r}")
+    return tuple(noise)
+
+
+def asked(function: str, p: Any, stream: Any, training: Any) -> tuple[int, float]:
+    """The stream, and the probability with which something is dropped."""
+    rate = check.probability(f"{function}: p", p)
+    number = check.integer64(f"{function}: stream", stream)
+    return number, rate if check.flag(f"{function}: training", training) else 0.0
 
 
 def drop(
@@ -65,9 +85,9 @@ def drop(
     x = floats(function, "w" if function == "drop_connect" else "x", x)
     if noise_shape == x.shape:
         noise_shape = None
-    draw = check.seed_or_draw(function, rng)
+    draw, (stream, rate) = check.seed_or_draw(function, rng), asked(function, p, stream, training)
     require_out(function, x, out)
-    mask = drawn(draw, DropoutMask, stream, x.shape, p if training else 0.0, noise_shape, scale)
+    mask = drawn(draw, DropoutMask, stream, x.shape, rate, noise_shape, scale)
     return _select(x, np.asarray(mask), mask.scale, out), mask
 
 
@@ -103,7 +123,7 @@ def drop_path(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each sample (axis 0); scaled or not."""
-    scale = None if scale_by_keep else 1.0
+    scale = None if check.flag("drop_path: scale_by_keep", scale_by_keep) else 1.0
     return drop("drop_path", x, p, decide_along("drop_path", x, 0), rng, stream, training, out, scale)
 
 
@@ -133,10 +153,14 @@ def drop_block(
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
     """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
-    x = floats("drop_block", "x", x)
-    draw, rate = check.seed_or_draw("drop_block", rng), p if training else 0.0
-    require_out("drop_block", x, out)
-    mask = drawn(draw, DropBlockMask, stream, x.shape, rate, operator.index(block_size), axis, per_channel)
+    f = "drop_block"
+    x, draw, (stream, rate) = floats(f, "x", x), check.seed_or_draw(f, rng), asked(f, p, stream, training)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
+    side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
+    each = check.flag(f"{f}: per_channel", per_channel)
+    require_out(f, x, out)
+    mask = drawn(draw, DropBlockMask, stream, x.shape, rate, side, channel, each)
     return dropout_backward(x, mask, out=out), mask
 
 
