@@ -27,6 +27,9 @@ ELSEWHERE = {
 }
 
 
+NO_BATCH: dict[str, Any] = {"_pending": 0, "_missed": 0, "_evaluated": None}
+
+
 def by(checked: Callable[[str, Any], Any], *, optional: bool = False) -> Rule:
     """A rule that does not look at the layer."""
     return lambda layer, head, value: None if optional and value is None else checked(head, value)
@@ -73,7 +76,7 @@ def forgotten(layer: Layer, head: str, value: Any) -> None:
     """What forward leaves for backward."""
     if value is not None:
         raise TypeError(f"{head} must be None, which forgets the last batch, got {value!r}")
-    layer.__dict__.update(_pending=False, _evaluated=None)
+    layer.__dict__.update(NO_BATCH)
 
 
 def described(value: Any) -> str:
@@ -97,7 +100,8 @@ class Layer:
     _KEPT: ClassVar[str] = "cache"  # the attribute that a training forward leaves for its backward
     training = True
     # The gradient is that of the last training forward, which evaluations leave alone while its backward is pending.
-    _pending = False
+    _pending = 0  # training forwards since the last backward
+    _missed = 0  # those of them that cannot go backward any more
     _evaluated: dict[str, Any] | None = None  # what an evaluation left, in place of what a training forward does
 
     def train(self, mode: bool = True) -> Self:
@@ -124,20 +128,27 @@ class Layer:
 
     def _left(self, training: bool, **facts: Any) -> dict[str, Any]:
         """What changes in the layer when a forward leaves facts for its backward."""
-        return {**facts, "_pending": True, "_evaluated": None} if training else {"_evaluated": facts}
+        if not training:
+            return {"_evaluated": facts}
+        return {**facts, "_pending": self._pending + 1, "_missed": 0, "_evaluated": None}
 
     def _last(self) -> Mapping[str, Any]:
         """The facts that a gradient is computed of."""
         facts: Mapping[str, Any] = self.__dict__
         if self._evaluated is not None and not (self._pending and self.training):
             facts = self._evaluated
+        elif self._missed:
+            times = f"forward was called {self._missed + 1} times and the last has gone backward"
+            raise ValueError(f"{type(self).__name__}.backward: {times}: a layer for each place")
         if facts[self._KEPT] is None:
             raise ValueError(f"{type(self).__name__}.backward: forward must be called first")
         return facts
 
     def _taken(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """What changes in the layer when the gradient of these facts has been taken."""
-        return {"_pending": False, "_evaluated": None} if self._pending and facts is self.__dict__ else {}
+        if not self._pending or facts is not self.__dict__:
+            return {}
+        return {"_pending": 0, "_missed": self._pending - 1, "_evaluated": None}
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(self).__name__

@@ -473,3 +473,29 @@ def test_a_state_that_numpy_cannot_read_is_named(name: str, error: Exception) ->
     message = rf"^{name}\.load_state_dict: weight must be an array of numbers, got Tensor of torch.bfloat16: {re.escape(str(error))}$"
     with pytest.raises(TypeError, match=message):
         layer.load_state_dict(state)
+
+
+@MODULES
+@pytest.mark.parametrize("name", MAKE)
+def test_a_layer_at_two_places_has_one_gradient(name: str, module: Any) -> None:
+    """It holds the last batch alone: the gradient for the one before is refused, not taken of the wrong batch."""
+    layer, once, dy = MAKE[name](module), MAKE[name](module), batch(9)
+    for seed in (0, 1):
+        layer.forward(batch(seed))
+    once.load_state_dict(layer.state_dict() if name != "Dropout" else {"p": 0.5, "seed": 3, "calls": 1})
+    once.forward(batch(1))
+    if name != "BatchNorm":
+        assert_all_same(gradients(layer, dy), gradients(once, dy))
+    else:
+        layer.backward(dy)
+    for _ in range(2):
+        message = (
+            rf"^{name}\.backward: forward was called 2 times and the last has gone backward: a layer for each place$"
+        )
+        with pytest.raises(ValueError, match=message):
+            layer.backward(dy)
+    layer.forward(batch(2), training=False)
+    layer.backward(dy)  # of a frozen layer
+    layer.forward(batch(3))
+    for _ in range(2):  # two losses of one batch
+        layer.backward(dy)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from numpy.typing import NDArray
 
 from regkern import _checks as check
-from regkern._layers import Layer, Rule, by, forgotten
+from regkern._layers import NO_BATCH, Layer, Rule, by, forgotten
 from regkern.dropouts.handles import DropoutMask
 from regkern.dropouts.kinds import dropout, dropout_backward
 from regkern.random import random_bits
@@ -45,7 +45,8 @@ class Dropout(Layer):
     again makes the same. A pickle and ``state_dict`` keep the seed: what resumes a run draws the masks it would have drawn.
 
     ``backward`` is that of the last training call, which evaluations leave alone until its backward has been taken; else,
-    and where the layer is in evaluation mode, that of the last evaluation.
+    and where the layer is in evaluation mode, that of the last evaluation. A layer holds one batch: a network that drops at
+    two places needs two layers.
 
     Examples
     --------
@@ -103,7 +104,7 @@ class Dropout(Layer):
         p = check.probability(f"{f}: p", p)
         seed = check.integer64(f"{f}: seed", seed)
         calls = check.count(f"{f}: calls", calls)
-        self.__dict__.update(p=p, seed=seed, calls=calls, mask=None, _pending=False, _evaluated=None)
+        self.__dict__.update(p=p, seed=seed, calls=calls, mask=None, **NO_BATCH)
 
     def __copy__(self) -> Self:
         made = type(self).__new__(type(self))

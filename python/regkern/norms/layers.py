@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from regkern import _checks as check
 from regkern._core import commit, require_float
-from regkern._layers import Layer, Rule, by, fixed, forgotten, gradient, owned
+from regkern._layers import NO_BATCH, Layer, Rule, by, fixed, forgotten, gradient, owned
 from regkern.norms.caches import NormCache
 from regkern.norms.rows import (
     group_norm,
@@ -117,7 +117,7 @@ class NormLayer(Layer):
             raise ValueError(f"{type(self).__name__}.forward: x must {rule}, got shape {x.shape}{hint}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "cache": None, "_pending": False}
+        return {**super().__getstate__(), **NO_BATCH, "cache": None}
 
 
 class AffineLayer(NormLayer):
