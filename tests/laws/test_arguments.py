@@ -20,6 +20,7 @@ import pytest
 
 import regkern as rk
 import regkern.augment as A
+import regkern.reference as ref
 from regkern.augment import functional as F
 from regkern.augment import signal
 
@@ -465,6 +466,8 @@ TAKING: dict[str, Callable[[Any], Any]] = {
     "layer_norm": rk.layer_norm,
     "batch_norm": lambda a: rk.batch_norm(a, training=True),
     "prox_l1": lambda a: rk.prox_l1(a, 0.5),
+    "rms_norm": ref.rms_norm,
+    "drop_path": lambda a: ref.drop_path(a, 0.5),
 }
 
 

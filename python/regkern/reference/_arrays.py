@@ -16,10 +16,17 @@ def floats(function: str, name: str, value: Any) -> Array:
     head = f"{function}: {name} must"
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{head} be an ndarray without a mask, got {type(value).__name__}")
+    kind = type(value).__name__
+    if hasattr(value, "dtype"):
+        kind += f" of {value.dtype}"
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{head} be an array of float32 or float64, got {type(value).__name__}") from None
+        raise TypeError(f"{head} be an array of float32 or float64, got {kind}") from None
+    except RuntimeError as error:  # torch's, which says what to do
+        raise TypeError(f"{head} be an array of float32 or float64, got {kind}: {error}") from None
+    if array.dtype == object and not isinstance(value, np.ndarray):
+        raise TypeError(f"{head} be float32 or float64, got {kind}")
     if not array.dtype.isnative:
         raise TypeError(f"{head} be in native byte order, got {array.dtype}")
     if array.dtype not in (np.float32, np.float64):
