@@ -138,8 +138,8 @@ class Layer:
         if self._evaluated is not None and not (self._pending and self.training):
             facts = self._evaluated
         elif self._missed:
-            times = f"forward was called {self._missed + 1} times and the last has gone backward"
-            raise ValueError(f"{type(self).__name__}.backward: {times}: a layer for each place")
+            said = f"forward was called {self._missed + 1} times, and the gradient of its last batch has been taken"
+            raise ValueError(f"{type(self).__name__}.backward: {said} (make a layer for each place in the network)")
         if facts[self._KEPT] is None:
             raise ValueError(f"{type(self).__name__}.backward: forward must be called first")
         return facts

@@ -489,9 +489,7 @@ def test_a_layer_at_two_places_has_one_gradient(name: str, module: Any) -> None:
     else:
         layer.backward(dy)
     for _ in range(2):
-        message = (
-            rf"^{name}\.backward: forward was called 2 times and the last has gone backward: a layer for each place$"
-        )
+        message = rf"^{name}\.backward: forward was called 2 times, and the gradient .* \(make a layer for each place"
         with pytest.raises(ValueError, match=message):
             layer.backward(dy)
     layer.forward(batch(2), training=False)

@@ -27,7 +27,7 @@ CONVENTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def _known(layer: Any, head: str, activation: Any) -> str | None:
+def _activation(layer: Any, head: str, activation: Any) -> str | None:
     activation_slope(head.partition(":")[0], activation, 0.0)
     return None if activation is None else str(activation)
 
@@ -113,7 +113,7 @@ class BatchNorm(NormLayer):
         "axis": by(check.integer),
         "unbiased": by(check.flag),
         "momentum": _momentum,
-        "activation": _known,
+        "activation": _activation,
         "negative_slope": by(check.nonnegative),
         "virtual_batch_size": _virtual_batch_size,
         "running_mean": owned,
