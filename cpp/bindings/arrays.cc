@@ -64,7 +64,7 @@ py::object to_index(Arg arg, py::handle value) {
   return index;
 }
 
-constexpr int kNpyFloat = 11, kNpyDouble = 12;  // NPY_FLOAT, NPY_DOUBLE
+constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17;  // NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT
 
 bool same_memory(const Array& a, const Array& b) {
   if (a.address() != b.address()) return false;
@@ -231,8 +231,11 @@ Array input(Arg arg, py::handle value) {
   const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
   if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
-    throw py::type_error(head(arg, native ? "be float32 or float64" : "be in native byte order") +
-                         py::cast<std::string>(py::str(py::handle(a.memory_.descriptor()))));
+    // An "object" that NumPy wraps around None or a dict says nothing.
+    const bool wrapped = descriptor->type_num == kNpyObject && !is_ndarray(value);
+    throw py::type_error(
+        head(arg, native ? "be float32 or float64" : "be in native byte order") +
+        (wrapped ? kind_of(value) : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
   }
   a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
   a.size_ = a.extents().size;
@@ -243,7 +246,11 @@ Array input(Arg arg, py::handle value) {
 
 Array output(Arg arg, py::handle value) {
   const auto& api = py::detail::npy_api::get();
-  if (!api.PyArray_Check_(value.ptr())) throw py::type_error(head(arg, "be an ndarray") + type_name(value));
+  if (!api.PyArray_Check_(value.ptr())) {
+    const bool shares = py::hasattr(value, "numpy");  // a tensor of torch, say
+    throw py::type_error(head(arg, "be an ndarray") + type_name(value) +
+                         (shares ? " (its .numpy(), if it shares its memory, can be)" : ""));
+  }
   Array a = input(arg, value);
   if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");

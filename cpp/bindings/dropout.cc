@@ -73,24 +73,28 @@ void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
 }
 
 struct DropoutArguments {
-  py::handle function, x, p, seed, stream, noise_shape, axes, scale_by_keep, as_alpha, training, out;
+  py::handle function, x, p, rng, stream, noise_shape, axes, scale_by_keep, as_alpha, training, out;
 };
 
-// Returns the result, the shape of the decisions (None: that of x) and the scale: what a handle holds.
+// Returns the result, and what a handle holds: the seed, the shape of the decisions (None: that of x) and the
+// scale.
 py::tuple dropout(const DropoutArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
   const char* name = std::string_view(f) == "drop_connect" ? "w" : "x";
   const Array from = input({f, name}, a.x);
   const double rate = probability({f, "p"}, a.p);
-  const Stream source{unsigned64({f, "rng"}, a.seed), unsigned64({f, "stream"}, a.stream)};
+  const std::uint64_t stream = unsigned64({f, "stream"}, a.stream);
   const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, a.noise_shape, a.axes);
   const bool scaled = flag({f, "scale_by_keep"}, a.scale_by_keep);
-  const Bernoulli mask = bernoulli(source, flag({f, "training"}, a.training) ? rate : 0.0);
+  const bool as_alpha = flag({f, "as_alpha"}, a.as_alpha);
+  Bernoulli mask = bernoulli({0, stream}, flag({f, "training"}, a.training) ? rate : 0.0);
   const Array to = out_or_new({f, "out"}, a.out, name, from);
-  const KeepMap map = flag({f, "as_alpha"}, a.as_alpha) ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
+  mask.source.seed = seed_of(f, a.rng, !mask.certain() && from.size() != 0);
+  const KeepMap map = as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
   apply_decisions(from, to, mask, noise, map);
   const bool whole = noise == shape_of(from);
-  return py::make_tuple(to.object(), whole ? py::object(py::none()) : to_tuple(noise), map.scale);
+  return py::make_tuple(to.object(), mask.source.seed, whole ? py::object(py::none()) : to_tuple(noise),
+                        map.scale);
 }
 
 py::object dropout_backward(py::handle dy, py::handle handle, py::handle out) {
@@ -134,21 +138,23 @@ py::object apply_mask(py::str function, py::str name, py::handle x, const py::ar
   return to.object();
 }
 
-py::object gaussian_dropout(py::handle x, py::handle p, py::handle seed, py::handle stream,
-                            py::handle training, py::handle shape, py::handle out) {
+// Returns the result and the seed.
+py::tuple gaussian_dropout(py::handle x, py::handle p, py::handle rng, py::handle stream, py::handle training,
+                           py::handle shape, py::handle out) {
   const bool backward = !shape.is_none();
   const char* f = backward ? "dropout_backward" : "gaussian_dropout";
   const char* name = backward ? "dy" : "x";
   const Array from = input({f, name}, x);
   const double rate = probability({f, "p"}, p);
   if (rate == 1) value_error({f, "p"}, "be in [0, 1)", text(p));
-  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
+  Stream source{0, unsigned64({f, "stream"}, stream)};
   const bool drop = flag({f, "training"}, training) && rate != 0;
   if (backward) {
     const std::vector<std::ptrdiff_t> expected = lengths({f, "mask.shape"}, shape);
     require_shape({f, name}, from, static_cast<int>(expected.size()), expected.data());
   }
   const Array to = out_or_new({f, "out"}, out, name, from);
+  source.seed = seed_of(f, rng, drop && from.size() != 0);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
@@ -159,7 +165,7 @@ py::object gaussian_dropout(py::handle x, py::handle p, py::handle seed, py::han
       regkern::dropout<T>(from.extents(), from.in<T>(), to.out<T>(), bernoulli(source, 0.0), {});
     }
   });
-  return to.object();
+  return py::make_tuple(to.object(), source.seed);
 }
 
 // Booleans of a shape, or bits packed eight to a byte.
@@ -221,6 +227,11 @@ std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {
   return n;
 }
 
+std::uint64_t seed_of(const char* f, py::handle rng, bool decides) {
+  if (PyCallable_Check(rng.ptr()) == 0) return unsigned64({f, "rng"}, rng);
+  return decides ? unsigned64({f, "rng"}, rng()) : 0;
+}
+
 Mask mask_of(const char* f, py::handle handle) {
   const auto fields = py::cast<py::tuple>(handle);
   const Stream source{unsigned64({f, "mask.seed"}, fields[0]), unsigned64({f, "mask.stream"}, fields[1])};
@@ -244,6 +255,11 @@ void register_dropout(py::module_& m) {
   // The array that an array-like is, for callers that look at its shape first: it is asked only once.
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
     return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();
+  });
+  // Whether `out` can take what is computed of x, for callers that draw before they write.
+  m.def("require_out", [](py::str function, py::str name, py::handle x, py::handle out) {
+    const char *f = PyUnicode_AsUTF8(function.ptr()), *x_name = PyUnicode_AsUTF8(name.ptr());
+    if (!out.is_none()) out_or_new({f, "out"}, out, x_name, input({f, x_name}, x));
   });
   define(m, "dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);

@@ -7,11 +7,21 @@
 namespace regkern::bindings {
 namespace {
 
-// Who decides, for the forward functions: p, rng, stream and training.
-Bernoulli drawn(const char* f, py::handle p, py::handle seed, py::handle stream, py::handle training) {
+// Who decides, for the forward functions: p, stream and training; the seed comes last.
+Bernoulli without_seed(const char* f, py::handle p, py::handle stream, py::handle training) {
   const double rate = probability({f, "p"}, p);
-  const Stream source{unsigned64({f, "rng"}, seed), unsigned64({f, "stream"}, stream)};
+  const Stream source{0, unsigned64({f, "stream"}, stream)};
   return bernoulli(source, flag({f, "training"}, training) ? rate : 0.0);
+}
+
+// The seed, when all else is checked.
+void draw_seed(const char* f, py::handle rng, const Array& x, Bernoulli& mask) {
+  mask.source.seed = seed_of(f, rng, !mask.certain() && x.size() != 0);
+}
+
+// What the forward functions return: the result and the seed.
+py::tuple seeded(const Array& y, const Bernoulli& mask) {
+  return py::make_tuple(y.object(), mask.source.seed);
 }
 
 // And for the backward ones: a mask with one decision an element, of the shape of dy.
@@ -28,8 +38,8 @@ void require_rows(Arg arg, const Array& x) {
   if (x.ndim() == 0) value_error(arg, "have a last axis", "a number");
 }
 
-py::object bias_dropout_add(py::handle x, py::handle bias, py::handle residual, py::handle p, py::handle seed,
-                            py::handle stream, py::handle training, py::handle out) {
+py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, py::handle p, py::handle rng,
+                           py::handle stream, py::handle training, py::handle out) {
   constexpr const char* f = "bias_dropout_add";
   const Array from = input({f, "x"}, x);
   require_rows({f, "x"}, from);
@@ -43,10 +53,11 @@ py::object bias_dropout_add(py::handle x, py::handle bias, py::handle residual, 
     require_dtype({f, "residual"}, beside, from.dtype());
     require_same_shape({f, "residual"}, beside, from);
   }
-  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "residual", beside, true);
   require_disjoint({f, "out"}, to, "bias", b);
+  draw_seed(f, rng, from, mask);
   b = dense_vector(b);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -54,7 +65,7 @@ py::object bias_dropout_add(py::handle x, py::handle bias, py::handle residual, 
     regkern::bias_dropout_add<T>(from.extents(), from.in<T>(), b ? b.data<T>() : nullptr,
                                  beside ? beside.in<T>() : In<T>{}, to.out<T>(), mask, inverted(mask).scale);
   });
-  return to.object();
+  return seeded(to, mask);
 }
 
 py::tuple bias_dropout_add_backward(py::handle dy, py::handle handle, py::handle out) {
@@ -83,20 +94,21 @@ Activation activation_of(const char* f, py::handle approximate) {
   value_error({f, "approximate"}, "be 'none' or 'tanh'", text(approximate));
 }
 
-py::object activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,
-                              py::handle seed, py::handle stream, py::handle training, py::handle out) {
+py::tuple activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,
+                             py::handle rng, py::handle stream, py::handle training, py::handle out) {
   const char* f = PyUnicode_AsUTF8(function.ptr());
   const Array from = input({f, "x"}, x);
   const Activation activation = activation_of(f, approximate);
-  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);
+  draw_seed(f, rng, from, mask);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
     regkern::activation_dropout<T>(from.extents(), activation, from.in<T>(), to.out<T>(), mask,
                                    inverted(mask).scale);
   });
-  return to.object();
+  return seeded(to, mask);
 }
 
 // dy and x of one shape and dtype, and where their result goes: the way of the backward functions that need
@@ -127,19 +139,20 @@ py::object activation_dropout_backward(py::str function, py::handle dy, py::hand
   return g.dx.object();
 }
 
-py::object softmax_dropout(py::handle x, py::handle p, py::handle seed, py::handle stream,
-                           py::handle training, py::handle out) {
+py::tuple softmax_dropout(py::handle x, py::handle p, py::handle rng, py::handle stream, py::handle training,
+                          py::handle out) {
   constexpr const char* f = "softmax_dropout";
   const Array from = input({f, "x"}, x);
   require_rows({f, "x"}, from);
-  const Bernoulli mask = drawn(f, p, seed, stream, training);
+  Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);
+  draw_seed(f, rng, from, mask);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
     regkern::softmax_dropout<T>(from.extents(), from.in<T>(), to.out<T>(), mask, inverted(mask).scale);
   });
-  return to.object();
+  return seeded(to, mask);
 }
 
 py::object softmax_dropout_backward(py::handle dy, py::handle x, py::handle handle, py::handle out) {

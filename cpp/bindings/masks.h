@@ -13,6 +13,10 @@ namespace regkern::bindings {
 // The lengths of a shape tuple.
 std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape);
 
+// The seed that `rng` is: an int, or what draws one. A draw is the last that happens before the work, and
+// only where something is decided by it: else a generator stays as it is, and the seed is 0.
+std::uint64_t seed_of(const char* function, py::handle rng, bool decides);
+
 struct Mask {
   Bernoulli bernoulli;
   std::vector<std::ptrdiff_t> shape, noise;  // of the data; of the decisions, broadcast to it

@@ -12,11 +12,12 @@ a kernel are read by cpp/bindings/arrays.cc, by the same rules:
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,9 @@ def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> A
         array = np.asarray(value)
     except ValueError:
         raise TypeError(f"{head} must be an array of numbers, got a ragged list") from None
+    except (TypeError, RuntimeError) as error:  # of a tensor: of another dtype, with a graph behind it
+        dtype = getattr(value, "dtype", "")
+        raise TypeError(f"{head} must be an array of numbers, got {type(value).__name__} of {dtype}: {error}") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{head} must be real numbers, got {array.dtype}")
     if shape is None and array.ndim != 1:
@@ -235,17 +239,31 @@ def seed(function: str, rng: Any) -> int:
     An int is the key itself; a ``np.random.Generator`` (or what ``np.random.default_rng`` accepts: a
     SeedSequence, a BitGenerator) gives one by a draw; None takes one from the operating system.
     """
+    key = seed_or_draw(function, rng)
+    return key if isinstance(key, int) else key()
+
+
+def seed_or_draw(function: str, rng: Any) -> int | Callable[[], int]:
+    """The same for who may not need it: the key, or what draws it, to be called when nothing else can be wrong."""
     if type(rng) is int and 0 <= rng < SEED_END:
         return rng
     if rng is None:
-        return int.from_bytes(os.urandom(8), "little")
+        return _key_of_the_system
     if is_integer(rng):
         return integer64(f"{function}: rng", rng)
     if isinstance(rng, np.random.SeedSequence | np.random.BitGenerator):
         rng = np.random.default_rng(rng)
     if isinstance(rng, np.random.Generator):
-        return int(rng.integers(0, SEED_END, dtype=np.uint64))
+        return functools.partial(_key_of, rng)
     raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
+
+
+def _key_of_the_system() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def _key_of(rng: np.random.Generator) -> int:
+    return int(rng.integers(0, SEED_END, dtype=np.uint64))
 
 
 def fields(function: str, state: Any, names: Iterable[str], optional: str = "") -> list[Any]:

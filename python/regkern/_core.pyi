@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = tuple[Any, ...]  # seed, stream, shape, p, noise_shape, scale
+Rng: TypeAlias = int | Callable[[], int]  # a seed, or what draws one
 
 __version__: str
 
@@ -46,11 +47,11 @@ def activation_dropout(
     x: ArrayLike,
     p: float,
     approximate: str | None,
-    seed: int,
+    rng: Rng,
     stream: int,
     training: bool,
     out: Array | None,
-) -> Array: ...
+) -> tuple[Array, int]: ...
 def activation_dropout_backward(
     function: str, dy: ArrayLike, x: ArrayLike, mask: Mask, approximate: str | None, out: Array | None
 ) -> Array: ...
@@ -163,11 +164,11 @@ def bias_dropout_add(
     bias: ArrayLike | None,
     residual: ArrayLike | None,
     p: float,
-    seed: int,
+    rng: Rng,
     stream: int,
     training: bool,
     out: Array | None,
-) -> Array: ...
+) -> tuple[Array, int]: ...
 def bias_dropout_add_backward(dy: ArrayLike, mask: Mask, out: Array | None) -> tuple[Array, Array]: ...
 def commit(
     copies: list[tuple[Array, Array]],
@@ -185,7 +186,7 @@ def dropout(
     function: str,
     x: ArrayLike,
     p: float,
-    seed: int,
+    rng: Rng,
     stream: int,
     noise_shape: tuple[int | None, ...] | None,
     axes: tuple[int, ...] | None,
@@ -193,7 +194,7 @@ def dropout(
     alpha: bool,
     training: bool,
     out: Array | None,
-) -> tuple[Array, tuple[int, ...] | None, float]: ...
+) -> tuple[Array, int, tuple[int, ...] | None, float]: ...
 def dropout_backward(dy: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
 def ftrl_step(
     w: Array,
@@ -210,8 +211,8 @@ def ftrl_step(
     maximize: bool,
 ) -> None: ...
 def gaussian_dropout(
-    x: ArrayLike, p: float, seed: int, stream: int, training: bool, shape: tuple[int, ...] | None, out: Array | None
-) -> Array: ...
+    x: ArrayLike, p: float, rng: Rng, stream: int, training: bool, shape: tuple[int, ...] | None, out: Array | None
+) -> tuple[Array, int]: ...
 def get_num_threads() -> int: ...
 def group_prox(
     function: str,
@@ -260,6 +261,7 @@ def prox_sorted_l1(
 ) -> Array: ...
 def random_bits(shape: int | tuple[int, ...], seed: int, stream: int) -> NDArray[np.uint32]: ...
 def require_float(function: str, name: str, x: ArrayLike) -> Array: ...
+def require_out(function: str, name: str, x: ArrayLike, out: Array | None) -> None: ...
 def rmsprop_step(
     w: Array,
     grad: ArrayLike,
@@ -317,7 +319,9 @@ def sgd_step(
     maximize: bool,
     l1: float,
 ) -> None: ...
-def softmax_dropout(x: ArrayLike, p: float, seed: int, stream: int, training: bool, out: Array | None) -> Array: ...
+def softmax_dropout(
+    x: ArrayLike, p: float, rng: Rng, stream: int, training: bool, out: Array | None
+) -> tuple[Array, int]: ...
 def softmax_dropout_backward(dy: ArrayLike, x: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
 def squared_l2_norm(x: ArrayLike) -> float: ...
 def swap_local_threads(n: int | None) -> int | None: ...

@@ -20,6 +20,7 @@ import pytest
 
 import regkern as rk
 import regkern.augment as A
+import regkern.reference as ref
 from regkern.augment import functional as F
 from regkern.augment import signal
 
@@ -285,7 +286,7 @@ def methods() -> list[Parameter]:
         "Dropout": 0.5,
     }
     for name, number in layers.items():
-        head = "dropout" if name == "Dropout" else f"{name}.forward"
+        head = f"{name}.forward"
         options = {"rng": 1} if name == "Dropout" else {"dtype": np.float64}
         make = lambda name=name, number=number, options=options: getattr(rk, name)(number, **options)
         calls.append((head, "training", "bool", True, lambda v, make=make: make().forward(X, training=v)))
@@ -302,6 +303,7 @@ def methods() -> list[Parameter]:
             )
             calls.append((cls, field.name, kind, legal, make))
     optional = {("EarlyStopping.step", "train"), ("Compose", "rng")}
+    optional |= {(f"{name}.forward", "training") for name in layers}
     optional |= {
         (cls, n) for cls in PRESETS.values() for n in ("baseline", "stopping_threshold", "divergence_threshold")
     }
@@ -434,3 +436,56 @@ def test_numbers_too_large_for_a_float(call: Callable[[Any], Any]) -> None:
     for number in (10**400, Fraction(10**400)):
         with pytest.raises(ValueError, match=r"must fit a float64, got a number that does not$"):
             call(number)
+
+
+class Tensor:
+    """As torch's of bfloat16, on a GPU, or with a graph behind it: an array to look at, which NumPy cannot have."""
+
+    def __init__(self, dtype: str, error: Exception) -> None:
+        self.dtype, self.error = dtype, error
+
+    def numpy(self) -> Any:
+        raise self.error
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise self.error
+
+
+GIVEN: list[tuple[Any, str]] = [
+    (Tensor("torch.bfloat16", TypeError("Got unsupported ScalarType BFloat16")), r"Tensor of torch.bfloat16"),
+    (Tensor("torch.float32", RuntimeError("Can't call numpy()")), r"Tensor of torch.float32: Can't call numpy\(\)"),
+    (None, "NoneType"),
+    ({}, "dict"),
+    (object(), "object"),
+    ({1.0, 2.0}, "set"),
+    ([1.0, None], "list"),
+    ([1.0, [2.0]], "list"),
+    (["a", "b"], "<U1"),
+    (np.array([None]), "object"),
+    (X.astype(int), "int64"),
+    ([1, 2], "int64"),
+]
+TAKING: dict[str, Callable[[Any], Any]] = {
+    "dropout": lambda a: rk.dropout(a, 0.5),
+    "layer_norm": rk.layer_norm,
+    "batch_norm": lambda a: rk.batch_norm(a, training=True),
+    "prox_l1": lambda a: rk.prox_l1(a, 0.5),
+    "rms_norm": ref.rms_norm,
+    "drop_path": lambda a: ref.drop_path(a, 0.5),
+}
+
+
+@pytest.mark.parametrize("function", TAKING)
+def test_a_refused_array_is_named(function: str) -> None:
+    """Its kind and, where it has one, its dtype; and what it said when it was asked for an array."""
+    for value, name in GIVEN:
+        with pytest.raises(TypeError, match=rf"^{function}: x must be .*float64, got {name}$"):
+            TAKING[function](value)
+
+
+def test_an_output_that_is_no_ndarray_is_told_how_to_become_one() -> None:
+    tensor = Tensor("torch.float64", TypeError())
+    with pytest.raises(TypeError, match=r"^dropout: out must be an ndarray, got Tensor \(its \.numpy\(\)"):
+        rk.dropout(X, 0.5, out=tensor)
+    with pytest.raises(TypeError, match=r"^dropout: out must be an ndarray, got list$"):
+        rk.dropout(X, 0.5, out=[1.0])

@@ -211,7 +211,7 @@ def test_in_place_functions_refuse_what_they_cannot_write() -> None:
         sgd(w, g, nesterov=True)
     shared = np.ones(12, np.float32)
     with pytest.raises(ValueError, match=r"^batch_norm: running_mean must not overlap running_var"):
-        rk.batch_norm(X, None, None, shared, shared, training=True)
+        rk.batch_norm(X, running_mean=shared, running_var=shared, training=True)
     assert (w == 1).all()
 
 
@@ -462,13 +462,15 @@ def every_call() -> None:
     rk.dropout_backward(g, mask)
     np.asarray(mask)
     rk.random_bits(33, seed=1)
-    _, cache = rk.batch_norm(g, vector, vector, vector.copy(), vector.copy(), training=True)
+    _, cache = rk.batch_norm(
+        g, gamma=vector, beta=vector, running_mean=vector.copy(), running_var=vector.copy(), training=True
+    )
     rk.batch_norm_backward(g, cache, out=out)
     for bad in (
         lambda: rk.prox_l1(x, -1),
         lambda: rk.prox_l1(x.astype(int), 1),
         lambda: rk.prox_l1(x, 1, out=x[:3]),
-        lambda: rk.batch_norm(x, vector[:3], training=True),
+        lambda: rk.batch_norm(x, gamma=vector[:3], training=True),
     ):
         try:
             bad()

@@ -223,7 +223,7 @@ def activated(module: Any = rk, **options: Any) -> tuple[np.ndarray, Any, tuple[
     """A gradient, a cache with everything in it, and what the backward makes of the two."""
     x = np.random.default_rng(3).standard_normal((33, 6, 7)).astype(np.float32)
     y, cache = module.batch_norm(
-        x, np.ones(6, np.float32), training=True, activation="relu", weights=np.ones(33, np.float32), **options
+        x, gamma=np.ones(6, np.float32), training=True, activation="relu", weights=np.ones(33, np.float32), **options
     )
     return y + 1, cache, module.batch_norm_backward(y + 1, cache)
 
@@ -340,7 +340,7 @@ NORMS: dict[str, Callable[[Any, np.ndarray], tuple[np.ndarray, Any]]] = {
     "layer_norm": lambda m, x: m.layer_norm(x, np.ones(7, np.float32)),
     "rms_norm": lambda m, x: m.rms_norm(x, np.ones(7, np.float32)),
     "group_norm": lambda m, x: m.group_norm(x, 3, np.ones(6, np.float32)),
-    "instance_norm": lambda m, x: m.instance_norm(x, np.ones(6, np.float32)),
+    "instance_norm": lambda m, x: m.instance_norm(x, gamma=np.ones(6, np.float32)),
 }
 WRONG_NORM: dict[str, list[tuple[Any, Any]]] = {
     **WRONG_FIELDS,

@@ -210,7 +210,7 @@ def test_an_eps_whose_root_float32_does_not_hold(isa: str, dtype: type) -> None:
         ((rk.layer_norm(x, eps=1e-80)), rk.layer_norm_backward, 0 * x),
         ((rk.rms_norm(0 * x, eps=1e-80)), rk.rms_norm_backward, 0 * x),
         ((rk.group_norm(x, 2, None, beta, eps=1e-80)), rk.group_norm_backward, 0 * x + beta[:, None]),
-        ((rk.instance_norm(x, None, beta, eps=1e-80)), rk.instance_norm_backward, 0 * x + beta[:, None]),
+        ((rk.instance_norm(x, beta=beta, eps=1e-80)), rk.instance_norm_backward, 0 * x + beta[:, None]),
         ((rk.group_norm(x, 2, axis=-1, eps=1e-80)), rk.group_norm_backward, 0 * x),
     ):
         assert_same_bits(y[0], wanted)
@@ -426,8 +426,8 @@ def test_channels_last_equals_channels_first(shape: tuple[int, ...], dtype: type
     """The same numbers in the other layout: other sums, the same result to rounding."""
     x, dy = rng.standard_normal((2, *shape)).astype(dtype)
     gamma, beta = rng.standard_normal((2, shape[1])).astype(dtype)
-    y, cache = rk.instance_norm(x, gamma, beta)
-    last, last_cache = rk.instance_norm(np.moveaxis(x, 1, -1).copy(), gamma, beta, axis=-1)
+    y, cache = rk.instance_norm(x, gamma=gamma, beta=beta)
+    last, last_cache = rk.instance_norm(np.moveaxis(x, 1, -1).copy(), gamma=gamma, beta=beta, axis=-1)
     tolerance = 64 * np.finfo(dtype).eps
     np.testing.assert_allclose(np.moveaxis(last, -1, 1), y, rtol=tolerance, atol=tolerance)
     in_place = np.moveaxis(dy, 1, -1).copy()
@@ -480,7 +480,12 @@ def test_against_torch(dtype: type, rng: np.random.Generator) -> None:
             lambda t, g, b: F.group_norm(t, 3, g, b),
             channel,
         ),
-        (rk.instance_norm, rk.instance_norm_backward, lambda t, g, b: F.instance_norm(t, weight=g, bias=b), channel),
+        (
+            lambda a, g, b: rk.instance_norm(a, gamma=g, beta=b),
+            rk.instance_norm_backward,
+            lambda t, g, b: F.instance_norm(t, weight=g, bias=b),
+            channel,
+        ),
     ):
         tensors = [torch.from_numpy(a.copy()).requires_grad_() for a in (x, *parameters)]
         expected = theirs(*tensors)

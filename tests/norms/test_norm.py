@@ -105,8 +105,8 @@ def test_gradients_of_any_size(shape: tuple[int, ...], size: float, isa: str, rn
     x, dy = (size * rng.standard_normal(shape)).astype(np.float32), rng.standard_normal(shape).astype(np.float32)
     gamma = rng.standard_normal(shape[1]).astype(np.float32)
     for weights in (None, np.ones((shape[0], 1, *shape[2:]), np.float32)):
-        cache = rk.batch_norm(x, gamma, training=True, eps=0.0, weights=weights)[1]
-        wide = ref.batch_norm(x.astype(np.float64), gamma.astype(np.float64), training=True, eps=0.0)[1]
+        cache = rk.batch_norm(x, gamma=gamma, training=True, eps=0.0, weights=weights)[1]
+        wide = ref.batch_norm(x.astype(np.float64), gamma=gamma.astype(np.float64), training=True, eps=0.0)[1]
         wanted = ref.batch_norm_backward(dy.astype(np.float64), wide)
         assert_documented(rk.batch_norm_backward(dy, cache), wanted, dy, wide)
 
@@ -115,7 +115,7 @@ def test_an_eps_whose_root_float32_does_not_hold(isa: str, dtype: type) -> None:
     for shape in ((4, 1), (4, 3, 50), (2, 3, 5000)):
         x = np.full(shape, 0.1, dtype)
         beta = np.linspace(-1, 1, shape[1]).astype(dtype)
-        y, cache = rk.batch_norm(x, None, beta, training=True, eps=1e-80)
+        y, cache = rk.batch_norm(x, beta=beta, training=True, eps=1e-80)
         assert_same_bits(y, np.broadcast_to(beta.reshape(-1, *[1] * (x.ndim - 2)), shape) + dtype(0))
         assert (rk.batch_norm_backward(np.ones_like(x), cache)[0] == 0).all()
 
@@ -362,11 +362,11 @@ def test_one_element_a_channel(dtype: type) -> None:
     x = np.array([[3.0, -5.0]], dtype)
     mean, var = np.zeros(2, dtype), np.full(2, 7, dtype)
     beta = np.array([1.0, 2.0], dtype)
-    y, cache = rk.batch_norm(x, None, beta, mean, var, training=True)
+    y, cache = rk.batch_norm(x, beta=beta, running_mean=mean, running_var=var, training=True)
     assert_same_bits(y, beta[None])
     assert var.tolist() == [7, 7]
     np.testing.assert_allclose(mean, 0.1 * x[0], rtol=1e-6)
-    rk.batch_norm(x, None, beta, mean, var, training=True, unbiased=False)
+    rk.batch_norm(x, beta=beta, running_mean=mean, running_var=var, training=True, unbiased=False)
     np.testing.assert_allclose(var, 6.3, rtol=1e-6)
     assert (rk.batch_norm_backward(x, cache)[0] == 0).all()
 
@@ -379,7 +379,9 @@ def test_one_element_a_channel(dtype: type) -> None:
 def test_empty_batches(module: object, shape: tuple[int, ...], axis: int, training: bool, dtype: type) -> None:
     channels = shape[axis]
     mean, var = np.full(channels, 2, dtype), np.full(channels, 3, dtype)
-    y, cache = module.batch_norm(np.zeros(shape, dtype), None, None, mean, var, training=training, axis=axis)
+    y, cache = module.batch_norm(
+        np.zeros(shape, dtype), running_mean=mean, running_var=var, training=training, axis=axis
+    )
     assert y.shape == shape
     assert (mean == 2).all()
     assert (var == 3).all()
@@ -419,10 +421,14 @@ def test_gradients_against_central_differences(
     mean, var = rng.standard_normal(channels), 1 + rng.random(channels)
 
     def loss() -> float:
-        y, _ = rk.batch_norm(x, gamma, beta, mean.copy(), var.copy(), training=training, axis=axis)
+        y, _ = rk.batch_norm(
+            x, gamma=gamma, beta=beta, running_mean=mean.copy(), running_var=var.copy(), training=training, axis=axis
+        )
         return float(np.sum(y * dy))
 
-    _, cache = rk.batch_norm(x, gamma, beta, mean.copy(), var.copy(), training=training, axis=axis)
+    _, cache = rk.batch_norm(
+        x, gamma=gamma, beta=beta, running_mean=mean.copy(), running_var=var.copy(), training=training, axis=axis
+    )
     for array, gradient in zip((x, gamma, beta), rk.batch_norm_backward(dy, cache), strict=True):
         flat, h = array.reshape(-1), 1e-5
         numeric = np.empty(flat.size)
@@ -450,7 +456,9 @@ def test_torch_agrees(dtype: type, rng: np.random.Generator) -> None:
         expected = torch.nn.functional.batch_norm(
             leaves[0], t_mean, t_var, leaves[1], leaves[2], training=training, momentum=0.2, eps=1e-3
         )
-        y, cache = rk.batch_norm(x, gamma, beta, r_mean, r_var, training=training, momentum=0.2, eps=1e-3)
+        y, cache = rk.batch_norm(
+            x, gamma=gamma, beta=beta, running_mean=r_mean, running_var=r_var, training=training, momentum=0.2, eps=1e-3
+        )
         tolerance = 32 * np.finfo(dtype).eps * 10
         np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=tolerance)
         np.testing.assert_allclose(r_mean, t_mean.numpy(), rtol=0, atol=tolerance)
@@ -468,7 +476,9 @@ def test_layer(module: object, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=r"^BatchNorm\.backward: forward"):
         layer.backward(dy)
     mean, var = np.zeros(3), np.ones(3)
-    expected, cache = ref.batch_norm(x, layer.gamma, layer.beta, mean, var, training=True)
+    expected, cache = ref.batch_norm(
+        x, gamma=layer.gamma, beta=layer.beta, running_mean=mean, running_var=var, training=True
+    )
     np.testing.assert_allclose(layer.forward(x), expected, atol=1e-14)
     np.testing.assert_allclose(layer.running_var, var, rtol=1e-14)
     dx, dgamma, dbeta = ref.batch_norm_backward(dy, cache)
@@ -520,7 +530,7 @@ def test_inference_gradient_beside_a_bad_element(
         mean, var = np.zeros(2, dtype), np.ones(2, dtype)
         results = []
         for module in (rk, ref):
-            _, cache = module.batch_norm(spoilt, None, None, mean, var, training=False)
+            _, cache = module.batch_norm(spoilt, running_mean=mean, running_var=var, training=False)
             with np.errstate(invalid="ignore"):
                 results.append(module.batch_norm_backward(dy, cache))
         for got, expected in zip(*results, strict=True):

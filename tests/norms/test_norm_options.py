@@ -181,7 +181,9 @@ def test_an_empty_batch_of_virtual_batches(dtype: type) -> None:
     for shape in ((0, 3), (0, 3, 20), (4, 3, 0), (4, 0)):
         mean, var = np.full(shape[1], 2, dtype), np.full(shape[1], 3, dtype)
         x = np.zeros(shape, dtype)
-        y, cache = rk.batch_norm(x, None, None, mean, var, training=True, virtual_batch_size=3, activation="relu")
+        y, cache = rk.batch_norm(
+            x, running_mean=mean, running_var=var, training=True, virtual_batch_size=3, activation="relu"
+        )
         assert y.shape == shape
         assert (mean == 2).all()
         assert (var == 3).all()

@@ -64,7 +64,9 @@ def test_onnx_batch_normalization(
     var = (1 + rng.random(6)).astype(dtype)
     inputs = {"x": x, "scale": gamma, "bias": beta, "mean": mean, "var": var}
     (expected,) = onnx_run("BatchNormalization", 15, inputs, epsilon=1e-3)
-    got, _ = rk.batch_norm(x, gamma, beta, mean, var, training=False, eps=float(np.float32(1e-3)))
+    got, _ = rk.batch_norm(
+        x, gamma=gamma, beta=beta, running_mean=mean, running_var=var, training=False, eps=float(np.float32(1e-3))
+    )
     terms = np.abs(gamma).max() * (np.abs(x).max() + np.abs(mean).max()) + np.abs(beta).max()
     close(got, expected, terms)
 
@@ -121,7 +123,7 @@ def test_onnx_group_normalization(shape: tuple[int, ...], groups: int, dtype: ty
 def test_onnx_instance_normalization(shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> None:
     x, (gamma, beta) = draw(shape, dtype, rng), draw((2, 6), dtype, rng)
     (expected,) = onnx_run("InstanceNormalization", 22, {"x": x, "scale": gamma, "bias": beta}, epsilon=1e-3)
-    got, _ = rk.instance_norm(x, gamma, beta, eps=float(np.float32(1e-3)))
+    got, _ = rk.instance_norm(x, gamma=gamma, beta=beta, eps=float(np.float32(1e-3)))
     close(got, expected, np.abs(expected) + np.abs(gamma).max() * 5)
 
 
@@ -177,7 +179,7 @@ def test_torch_batch_norm(
     t_mean, t_var = (None if a is None else torch.tensor(a) for a in (mean, var))
     tensors = leaves(torch, x, gamma, beta)
     expected = torch.nn.functional.batch_norm(tensors[0], t_mean, t_var, *tensors[1:], **options)
-    y, cache = rk.batch_norm(x, gamma, beta, mean, var, **options)
+    y, cache = rk.batch_norm(x, gamma=gamma, beta=beta, running_mean=mean, running_var=var, **options)
     close(y, expected, 16 * np.abs(gamma).max() if affine else 16)
     if mean is not None:
         close(mean, t_mean, x)
@@ -196,7 +198,7 @@ def test_torch_residual_and_activation(
     gamma, beta = draw((2, 6), dtype, rng)
     mean, var = draw((6,), dtype, rng), (1 + rng.random(6)).astype(dtype)
     statistics = {"running_mean": mean.copy(), "running_var": var.copy(), "training": training}
-    v = rk.batch_norm(x, gamma, beta, **statistics)[0] + residual
+    v = rk.batch_norm(x, gamma=gamma, beta=beta, **statistics)[0] + residual
     residual += np.where(np.abs(v) < 1e-3, dtype(0.1), dtype(0))  # rounding must not choose the side
     functions = {None: lambda t: t, "relu": torch.relu, "leaky_relu": lambda t: F.leaky_relu(t, 0.2)}
     tensors = leaves(torch, x, gamma, beta, residual)
@@ -204,7 +206,7 @@ def test_torch_residual_and_activation(
     expected = functions[activation](normalized + tensors[3])
     statistics = {"running_mean": mean.copy(), "running_var": var.copy(), "training": training}
     options = {"residual": residual, "activation": activation, "negative_slope": 0.2}
-    y, cache = rk.batch_norm(x, gamma, beta, **statistics, **options)
+    y, cache = rk.batch_norm(x, gamma=gamma, beta=beta, **statistics, **options)
     close(y, expected, 16 * np.abs(gamma).max() + np.abs(residual).max())
     compare_gradients(torch, expected, tensors, rk.batch_norm_backward(dy, cache), dy)
 
@@ -294,7 +296,7 @@ def test_torch_group_and_instance_norm(
     tensors = leaves(torch, x, gamma, beta)
     if groups is None:
         expected = torch.nn.functional.instance_norm(tensors[0], weight=tensors[1], bias=tensors[2], eps=1e-3)
-        y, cache = rk.instance_norm(x, gamma, beta, eps=1e-3)
+        y, cache = rk.instance_norm(x, gamma=gamma, beta=beta, eps=1e-3)
         gradients = rk.instance_norm_backward(dy, cache)
     else:
         expected = torch.nn.functional.group_norm(tensors[0], groups, *tensors[1:], eps=1e-3)

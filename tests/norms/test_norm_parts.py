@@ -19,7 +19,7 @@ def test_statistics_and_application_apart(axis: int, isa: str, dtype: type, rng:
     shape = (12, 5, 9, 7) if axis == 1 else (12, 9, 7, 5)
     x, dy = ((3 + 2 * rng.standard_normal(shape)).astype(dtype) for _ in range(2))
     gamma, beta = rng.standard_normal((2, 5)).astype(dtype)
-    y, cache = rk.batch_norm(x, gamma, beta, training=True, axis=axis)
+    y, cache = rk.batch_norm(x, gamma=gamma, beta=beta, training=True, axis=axis)
     dx, dgamma, dbeta = rk.batch_norm_backward(dy, cache)
     whole = rk.batch_norm_stats(x, axis=axis)
     assert_same_bits(whole.mean, cache.mean)
@@ -80,7 +80,7 @@ def test_fold_batch_norm(module: object, dtype: type, rng: np.random.Generator) 
     var = rng.random(5).astype(dtype)
     for b, g, s in ((bias, gamma, beta), (None, None, None), (bias, None, beta)):
         y = x @ weight + (0 if b is None else b)
-        expected, _ = module.batch_norm(y, g, s, mean, var, training=False)
+        expected, _ = module.batch_norm(y, gamma=g, beta=s, running_mean=mean, running_var=var, training=False)
         folded, shift = module.fold_batch_norm(weight, b, mean, var, g, s, axis=-1)
         assert folded.dtype == shift.dtype == dtype
         np.testing.assert_allclose(x @ folded + shift, expected, rtol=0, atol=200 * np.finfo(dtype).eps * 10)
@@ -171,7 +171,8 @@ def test_updating_running_statistics_from_merged_ones(module: object, dtype: typ
         for weights in (None, w, w / 1000, w > 0.5):
             whole, merged, single = ([a.copy() for a in before] for _ in range(3))
             options = {"momentum": 0.3, "unbiased": unbiased}
-            module.batch_norm(x, None, None, *whole, training=True, weights=weights, **options)
+            running = dict(zip(("running_mean", "running_var"), whole, strict=True))
+            module.batch_norm(x, **running, training=True, weights=weights, **options)
             module.batch_norm_update(module.batch_norm_stats(x, weights=weights), *single, **options)
             parts = [slice(0, 5), slice(5, 5), slice(5, 20)]
             stats = [module.batch_norm_stats(x[p], weights=None if weights is None else weights[p]) for p in parts]

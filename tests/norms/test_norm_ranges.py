@@ -145,7 +145,7 @@ def test_subnormal_channels_of_float32_with_all_that_follows(shape: tuple[int, .
     gamma, beta = (rng.standard_normal(5).astype(np.float32) for _ in range(2))
     residual = rng.standard_normal(shape).astype(np.float32)
     more: dict[str, Any] = {"eps": 0.0, "residual": residual, "activation": activation, "training": True}
-    y, _ = rk.batch_norm(x, gamma, beta, **more)
-    z, _ = ref.batch_norm(x, gamma, beta, **more)
+    y, _ = rk.batch_norm(x, gamma=gamma, beta=beta, **more)
+    z, _ = ref.batch_norm(x, gamma=gamma, beta=beta, **more)
     np.testing.assert_allclose(y, z, atol=4 * np.finfo(np.float32).eps * (1 + np.abs(z).max()))
-    np.testing.assert_array_equal(rk.batch_norm(x, gamma, beta, **more, out=x)[0], y)
+    np.testing.assert_array_equal(rk.batch_norm(x, gamma=gamma, beta=beta, **more, out=x)[0], y)

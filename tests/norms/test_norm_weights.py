@@ -123,7 +123,9 @@ def test_weights_of_0_and_1_have_the_factor_of_their_number(module: Any, dtype: 
         found = []
         for batch, weights in ((x, mask), (x, 0.3 * mask.astype(dtype)), (x[:n], None)):
             mean, var = np.zeros(3, dtype), np.full(3, 7, dtype)
-            module.batch_norm(batch[..., :1], None, None, mean, var, training=True, momentum=1.0, weights=weights)
+            module.batch_norm(
+                batch[..., :1], running_mean=mean, running_var=var, training=True, momentum=1.0, weights=weights
+            )
             assert mean.all()
             found.append(var)
         assert (found[0] == 7).all() == (n == 1)
@@ -264,7 +266,7 @@ def test_a_constant_channel_gives_exactly_beta_under_any_weights(
     for value in (0.1, 1e8, -3e-30):
         w = draw_weights(kind, data, dtype, rng)
         x = np.where(full(w, data) == 0, rng.standard_normal(data.shape), value).astype(dtype)
-        y, cache = rk.batch_norm(x, None, beta, training=True, axis=data.axis, weights=w, eps=1e-12)
+        y, cache = rk.batch_norm(x, beta=beta, training=True, axis=data.axis, weights=w, eps=1e-12)
         assert (cache.mean == dtype(value)).all()
         there = full(w, data) > 0
         assert_same_bits(y[there], np.broadcast_to(data.along(beta), data.shape)[there])
@@ -380,6 +382,6 @@ def test_weights_do_not_overlap_what_is_written() -> None:
     with pytest.raises(ValueError, match=r"^batch_norm_backward: out must not overlap cache\.weights"):
         rk.batch_norm_backward(x.copy(), cache, out=room[:, :3])
     with pytest.raises(ValueError, match=r"^batch_norm: running_mean must not overlap weights"):
-        rk.batch_norm(x, None, None, w[:3, 0], np.ones(3, np.float32), weights=w, training=True)
+        rk.batch_norm(x, running_mean=w[:3, 0], running_var=np.ones(3, np.float32), weights=w, training=True)
     assert (room == 1).all()
     assert (w == 1).all()

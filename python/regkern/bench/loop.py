@@ -32,7 +32,8 @@ class Regkern:
 
     def forward(self, i: int, x: Array) -> Array:
         mean, var = self.running[i]
-        y, norm = self.lib.batch_norm(x, self.gammas[i], self.betas[i], mean, var, training=True, activation="relu")
+        arrays = {"gamma": self.gammas[i], "beta": self.betas[i], "running_mean": mean, "running_var": var}
+        y, norm = self.lib.batch_norm(x, **arrays, training=True, activation="relu")
         y, mask = self.lib.dropout(y, P, rng=self.rng, out=y)
         self.caches[i] = norm, mask
         return cast(Array, y)

@@ -72,8 +72,8 @@ def bias_dropout_add(
     array([[12., 14., 10.],
            [10., 10., 16.]])
     """
-    seed = check.seed("bias_dropout_add", rng)
-    y = _core.bias_dropout_add(x, bias, residual, p, seed, stream, training, out)
+    draw = check.seed_or_draw("bias_dropout_add", rng)
+    y, seed = _core.bias_dropout_add(x, bias, residual, p, draw, stream, training, out)
     return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
@@ -170,8 +170,8 @@ def relu_dropout(
     >>> rk.relu_dropout(np.array([1.0, -1.0, 1.0, -1.0]), 0.5, rng=1)[0]
     array([2., 0., 0., 0.])
     """
-    seed = check.seed("relu_dropout", rng)
-    y = _core.activation_dropout("relu_dropout", x, p, None, seed, stream, training, out)
+    draw = check.seed_or_draw("relu_dropout", rng)
+    y, seed = _core.activation_dropout("relu_dropout", x, p, None, draw, stream, training, out)
     return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
@@ -278,8 +278,8 @@ def gelu_dropout(
     >>> rk.gelu_dropout(np.array([1.0, -1.0, 1.0, -1.0]), 0.5, rng=1)[0].round(4)
     array([ 1.6827, -0.3173,  0.    ,  0.    ])
     """
-    seed = check.seed("gelu_dropout", rng)
-    y = _core.activation_dropout("gelu_dropout", x, p, approximate, seed, stream, training, out)
+    draw = check.seed_or_draw("gelu_dropout", rng)
+    y, seed = _core.activation_dropout("gelu_dropout", x, p, approximate, draw, stream, training, out)
     return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 
@@ -383,8 +383,8 @@ def softmax_dropout(
     array([[1., 1.],
            [0., 0.]])
     """
-    seed = check.seed("softmax_dropout", rng)
-    y = _core.softmax_dropout(x, p, seed, stream, training, out)
+    draw = check.seed_or_draw("softmax_dropout", rng)
+    y, seed = _core.softmax_dropout(x, p, draw, stream, training, out)
     return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,11 @@ class Handle:
         """The constructor's arguments."""
         return dict(zip(self._names, self._values, strict=True))
 
+    @property
+    def _decides(self) -> bool:
+        """Whether anything hangs on the seed."""
+        raise NotImplementedError
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError(f"{self.kind}: the array is computed on request, so copy=False cannot hold")
@@ -81,10 +87,22 @@ class Handle:
         return f"{self.kind}({', '.join(f'{name}={value}' for name, value in self._fields().items())})"
 
 
+H = TypeVar("H", bound=Handle)
+
+
 class KeepHandle(Handle):
     """A handle whose decisions are kept or dropped."""
 
     __slots__ = ()
+
+    @property
+    def _rate(self) -> float:
+        """The probability with which a decision is to drop."""
+        return self.p
+
+    @property
+    def _decides(self) -> bool:
+        return 0 not in self.shape and 0 < keep_threshold(self._rate) < ONE
 
     def packbits(self) -> NDArray[np.uint8]:
         """The booleans in C order, eight to a byte: ``np.packbits(np.asarray(mask), bitorder="little")``."""
@@ -260,16 +278,24 @@ class DropBlockMask(KeepHandle):
         """The mask (planes, rows, columns) and how many of it are kept."""
         return _core.drop_block_mask((planes, *space), block, gamma, self.seed, self.stream)
 
+    def _space(self) -> tuple[list[int], tuple[int, int], tuple[int, int]]:
+        """The spatial lengths; rows and columns of a plane, and of a block."""
+        spatial = [n for i, n in enumerate(self.shape) if i not in (0, self.axis)]
+        side = min(self.block_size, *spatial)
+        if len(spatial) == 1:  # a line is one row
+            return spatial, (1, spatial[0]), (1, side)
+        return spatial, (spatial[0], spatial[-1]), (side, side)
+
+    @property
+    def _rate(self) -> float:
+        return corner_probability(self.p, *self._space()[1:])
+
     def _kept(self) -> tuple[NDArray[np.bool_], float]:
         """The booleans, of strides 0 where channels share them, and the scale: all over kept."""
         shape, axis = self.shape, self.axis
         channels = shape[axis] if self.per_channel else 1
-        spatial = [n for i, n in enumerate(shape) if i not in (0, axis)]
-        side = min(self.block_size, *spatial)
-        space, block = (spatial[0], spatial[-1]), (side, side)
-        if len(spatial) == 1:  # a line is one row
-            space, block = (1, spatial[0]), (1, side)
-        keep, count = self._blocks(shape[0] * channels, space, block, corner_probability(self.p, space, block))
+        spatial, space, block = self._space()
+        keep, count = self._blocks(shape[0] * channels, space, block, self._rate)
         ordered = np.moveaxis(keep.reshape(shape[0], channels, *spatial), 1, axis)
         return np.broadcast_to(ordered, shape), keep.size / max(count, 1)
 
@@ -346,8 +372,20 @@ class GaussianDropoutMask(Handle):
         if self.p == 1:
             raise ValueError(f"{self.kind}: p must be in [0, 1), got {p!r}")
 
+    @property
+    def _decides(self) -> bool:
+        return 0 not in self.shape and self.p > 0
+
     def _asarray(self) -> NDArray[Any]:
-        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)
+        return _core.gaussian_dropout(np.ones(self.shape), self.p, self.seed, self.stream, True, self.shape, None)[0]
+
+
+def drawn(draw: int | Callable[[], int], kind: Callable[..., H], *numbers: Any) -> H:
+    """The handle of a seed and other numbers. Where the seed has yet to be drawn it is, if anything hangs on it; else it is 0."""
+    if not callable(draw):
+        return kind(draw, *numbers)
+    handle = kind(0, *numbers)
+    return kind(draw(), *numbers) if handle._decides else handle
 
 
 def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:

@@ -21,6 +21,7 @@ from regkern.dropouts.handles import (
     Handle,
     backward_with,
     channel_axis,
+    drawn,
 )
 
 Array = NDArray[Any]
@@ -55,7 +56,8 @@ def dropout(
         Shape of the decisions, one entry for each dimension of x: 1 where elements along it share a decision, its
         length or None where they do not (Keras' ``noise_shape``). By default every element has its own.
     rng : int in [0, 2**64), np.random.Generator or None
-        The seed, a generator to draw one from, or None for one from the operating system.
+        The seed, a generator to draw one from, or None for one from the operating system. A call that decides nothing
+        (p = 0 or 1, ``training=False``, no elements) or is refused leaves a generator as it was; its mask has seed 0.
     stream : int in [0, 2**64), default 0
         Selects one of the independent streams of a seed: a layer, a step.
     training : bool, default True
@@ -114,9 +116,9 @@ def drop(
     alpha: bool = False,
 ) -> tuple[Array, DropoutMask]:
     """The common way of the kinds: decisions of noise_shape, or along some axes, or one for each element."""
-    seed = check.seed(function, rng)
-    y, noise, scale = _core.dropout(
-        function, x, p, seed, stream, noise_shape, axes, scale_by_keep, alpha, training, out
+    draw = check.seed_or_draw(function, rng)
+    y, seed, noise, scale = _core.dropout(
+        function, x, p, draw, stream, noise_shape, axes, scale_by_keep, alpha, training, out
     )
     return y, DropoutMask.made(seed, stream, y.shape, float(p) if training else 0.0, noise, scale)
 
@@ -367,15 +369,16 @@ def drop_block(
            [0, 0, 1, 1, 1, 1, 1, 1]])
     """
     f = "drop_block"
-    seed, stream = check.seed(f, rng), check.integer64(f"{f}: stream", stream)
+    draw, stream = check.seed_or_draw(f, rng), check.integer64(f"{f}: stream", stream)
     x, p = _core.require_float(f, "x", x), check.probability(f"{f}: p", p)
     if x.ndim not in (3, 4):
         raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
     side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
     each, training = check.flag(f"{f}: per_channel", per_channel), check.flag(f"{f}: training", training)
-    mask = DropBlockMask(seed, stream, x.shape, p if training else 0.0, side, channel, each)
+    _core.require_out(f, "x", x, out)
+    mask = drawn(draw, DropBlockMask, stream, x.shape, p if training else 0.0, side, channel, each)
     if not training:
-        return drop(f, x, p, None, None, seed, stream, training, out)[0], mask
+        return drop(f, x, p, None, None, 0, stream, training, out)[0], mask
     keep, scale = mask._kept()
     return _core.apply_mask(f, "x", x, keep, scale, out), mask
 
@@ -437,7 +440,7 @@ def dropout_backward(
     if isinstance(mask, DropoutMask):
         return _core.dropout_backward(dy, mask.arguments(), out)
     if isinstance(mask, GaussianDropoutMask):
-        return _core.gaussian_dropout(dy, mask.p, mask.seed, mask.stream, True, mask.shape, out)
+        return _core.gaussian_dropout(dy, mask.p, mask.seed, mask.stream, True, mask.shape, out)[0]
     dy = _core.require_float(f, "dy", dy)
     if isinstance(mask, DropBlockMask):
         if dy.shape != mask.shape:

@@ -177,6 +177,6 @@ def gaussian_dropout(
     >>> y.round(3)
     array([1.38 , 0.704, 0.751])
     """
-    seed = check.seed("gaussian_dropout", rng)
-    y = _core.gaussian_dropout(x, p, seed, stream, training, None, out)
+    draw = check.seed_or_draw("gaussian_dropout", rng)
+    y, seed = _core.gaussian_dropout(x, p, draw, stream, training, None, out)
     return y, GaussianDropoutMask(seed, operator.index(stream), y.shape, float(p) if training else 0.0)

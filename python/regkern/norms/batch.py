@@ -27,11 +27,11 @@ def _weighted(function: str, x: ArrayLike, weights: ArrayLike | None, axis: int)
 
 def batch_norm(
     x: ArrayLike,
+    *,
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     running_mean: Array | None = None,
     running_var: Array | None = None,
-    *,
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -49,7 +49,8 @@ def batch_norm(
     .. math:: y = f\left(\gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta + r\right)
 
     μ and σ² are mean and (biased) variance of the channel over all other axes in training, the running
-    statistics otherwise. The residual r and the activation f come in the same pass.
+    statistics otherwise. The residual r and the activation f come in the same pass. All but x is given by name: torch's
+    ``batch_norm`` takes the running statistics where others take gamma and beta.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -10,10 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
+from regkern._layers import Rule, by, fixed, gradient, owned
 from regkern.norms.arguments import activation_slope
 from regkern.norms.batch import batch_norm, batch_norm_backward
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.layers import Layer, copies_of
+from regkern.norms.layers import NormLayer, copies_of, variance
 from regkern.norms.statistics import ONE_ELEMENT, effective_count
 
 Array = NDArray[Any]
@@ -25,7 +27,34 @@ CONVENTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class BatchNorm(Layer):
+def _activation(layer: Any, head: str, activation: Any) -> str | None:
+    activation_slope(head.partition(":")[0], activation, 0.0)
+    return None if activation is None else str(activation)
+
+
+def _momentum(layer: Any, head: str, value: Any) -> float | None:
+    if value is not None:
+        return check.probability(head, value)
+    if layer.__dict__.get("virtual_batch_size") is not None:
+        raise ValueError(f"{head} must be a number where there are virtual batches, got None")
+    return None
+
+
+def _virtual_batch_size(layer: Any, head: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    size = check.integer(head, value, 1)
+    if layer.__dict__.get("momentum", 0.0) is None:
+        raise ValueError(f"{type(layer).__name__}: momentum must be a number where there are virtual batches, got None")
+    return size
+
+
+def _running_var(layer: Any, head: str, value: Any) -> Array | None:
+    array: Array | None = owned(layer, head, value)
+    return None if array is None else variance(head, array)
+
+
+class BatchNorm(NormLayer):
     """Batch normalization as a layer: parameters, their gradients and the running statistics.
 
     Parameters
@@ -48,6 +77,9 @@ class BatchNorm(Layer):
 
     Attributes
     ----------
+    training : bool
+        The mode, True in a new layer: what ``forward`` does unless it is told ``training=``. ``train()`` and ``eval()``
+        set it.
     gamma, beta, dgamma, dbeta : (C,) ndarray or None
         Parameters and, after ``backward``, their gradients.
     dresidual : ndarray or None
@@ -58,6 +90,8 @@ class BatchNorm(Layer):
 
     Notes
     -----
+    The numbers above may be set on the layer, too, and the arrays replaced by others of their shape and dtype.
+
     A pickle or a copy of the layer does not hold the last batch: its ``backward`` asks for a ``forward`` first.
 
     Examples
@@ -73,15 +107,29 @@ class BatchNorm(Layer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm_backward)
+    _RULES: ClassVar[dict[str, Rule]] = {
+        **NormLayer._RULES,
+        "num_features": fixed(functools.partial(check.integer, least=0)),
+        "axis": by(check.integer),
+        "unbiased": by(check.flag),
+        "momentum": _momentum,
+        "activation": _activation,
+        "negative_slope": by(check.nonnegative),
+        "virtual_batch_size": _virtual_batch_size,
+        "running_mean": owned,
+        "running_var": _running_var,
+        "num_batches_tracked": by(check.count),
+        "dresidual": gradient,
+    }
 
     def __init__(
         self,
         num_features: int,
-        *,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
         axis: int = 1,
         unbiased: bool = True,
         activation: str | None = None,
@@ -89,35 +137,16 @@ class BatchNorm(Layer):
         virtual_batch_size: int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        head = self._head
-        if activation_slope("BatchNorm", activation, negative_slope):
-            check.nonnegative(head("negative_slope"), negative_slope)
-        if momentum is not None:
-            momentum = check.probability(head("momentum"), momentum)
-        elif virtual_batch_size is not None:
-            raise ValueError("BatchNorm: momentum must be a number where there are virtual batches, got None")
-        self.num_features = features = check.integer(head("num_features"), num_features, 0)
-        self.eps = check.nonnegative(head("eps"), eps)
-        self.momentum = momentum
-        self.axis = check.integer(head("axis"), axis)
-        self.unbiased = check.flag(head("unbiased"), unbiased)
-        self.activation = activation
-        self.negative_slope = negative_slope
-        self.virtual_batch_size = (
-            None if virtual_batch_size is None else check.integer(head("virtual_batch_size"), virtual_batch_size, 1)
-        )
-        dtype = self._dtype(dtype)
-        affine = check.flag(head("affine"), affine)
-        tracked = check.flag(head("track_running_stats"), track_running_stats)
-        self.gamma = np.ones(features, dtype) if affine else None
-        self.beta = np.zeros(features, dtype) if affine else None
-        self.dgamma: Array | None = None
-        self.dbeta: Array | None = None
+        self.num_features, self.eps, self.axis, self.unbiased = num_features, eps, axis, unbiased
+        self.virtual_batch_size, self.momentum = virtual_batch_size, momentum
+        self.activation, self.negative_slope = activation, negative_slope
+        dtype, features = self._dtype(dtype), self.num_features
+        self._affine("affine", affine, (features,), dtype)
         self.dresidual: Array | None = None
+        tracked = check.flag(self._head("track_running_stats"), track_running_stats)
         self.running_mean = np.zeros(features, dtype) if tracked else None
         self.running_var = np.ones(features, dtype) if tracked else None
         self.num_batches_tracked = 0
-        self.cache: BatchNormCache | None = None
 
     @classmethod
     def preset(cls, convention: str, num_features: int, **options: Any) -> Self:
@@ -134,13 +163,18 @@ class BatchNorm(Layer):
         self,
         x: Array,
         *,
-        training: bool = True,
+        training: bool | None = None,
         weights: Any = None,
         residual: Array | None = None,
         out: Array | None = None,
     ) -> Array:
-        """Normalize with the batch's statistics and update the running ones, or use those if not training."""
-        training = check.flag("BatchNorm.forward: training", training)
+        """Normalize with the batch's statistics and update the running ones, or use those if not training.
+
+        None is the layer's mode.
+        """
+        training = self._mode(training)
+        x = self._input(x, self.running_mean if self.gamma is None else self.gamma)
+        self._channels(x, self.num_features, self.axis)
         momentum = 1 / (self.num_batches_tracked + 1) if self.momentum is None else self.momentum
         mean, var = self.running_mean, self.running_var
         if training and mean is not None and var is not None:
@@ -148,10 +182,10 @@ class BatchNorm(Layer):
         y: Array
         y, cache = self._forward(
             x,
-            self.gamma,
-            self.beta,
-            mean,
-            var,
+            gamma=self.gamma,
+            beta=self.beta,
+            running_mean=mean,
+            running_var=var,
             training=training or self.running_mean is None,
             momentum=momentum,
             eps=self.eps,
@@ -170,7 +204,7 @@ class BatchNorm(Layer):
             tracked += 1
             if mean is not None and var is not None:
                 copies = [(self.running_mean, mean), (self.running_var, var)]  # type: ignore[list-item]
-        commit(copies, [], [(self.__dict__, {"cache": cache, "num_batches_tracked": tracked})])
+        commit(copies, [], [(self.__dict__, {**self._left(training, cache=cache), "num_batches_tracked": tracked})])
         return y
 
     def _has_variance(self, cache: BatchNormCache) -> bool:
@@ -180,13 +214,16 @@ class BatchNorm(Layer):
         return effective_count(count, cache.weights, cache.axis) > ONE_ELEMENT
 
     def backward(self, dy: Array, *, out: Array | None = None) -> Array:
-        """The gradient with respect to the input of the last ``forward``; sets dgamma, dbeta and dresidual."""
-        if self.cache is None:
-            raise ValueError("BatchNorm.backward: forward must be called first")
+        """The gradient with respect to the input of the last training ``forward``; sets dgamma, dbeta and dresidual.
+
+        An evaluation leaves that batch alone until its backward has been taken. Afterwards, and where the layer is in
+        evaluation mode, ``backward`` is that of the last evaluation: so a frozen layer has gradients.
+        """
+        last = self._last()
         dx: Array
-        dx, dgamma, dbeta, *rest = self._backward(dy, self.cache, out=out)
+        dx, dgamma, dbeta, *rest = self._backward(dy, last["cache"], out=out)
         gradients = {} if self.gamma is None else {"dgamma": dgamma, "dbeta": dbeta}
-        self.__dict__.update(gradients, dresidual=rest[0] if rest else None)
+        self.__dict__.update(gradients, dresidual=rest[0] if rest else None, **self._taken(last))
         return dx
 
     def _arrays(self) -> dict[str, Array]:
@@ -214,6 +251,9 @@ class BatchNorm(Layer):
         if "num_batches_tracked" in state:
             counts["num_batches_tracked"] = check.count(f"{f}: num_batches_tracked", batches)
         commit(copies, [], [(self.__dict__, counts)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "dresidual": None}
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"

@@ -23,6 +23,7 @@ class BatchNormCache:
         The input itself, not a copy: it must not change before the backward call. None where the forward
         wrote its result over it.
     gamma : ndarray or None
+        The array itself, as x.
     mean, invstd : (C,) ndarray of float64, or (virtual batches, C)
         The statistics used: mean, and 1 / sqrt(variance + eps).
     axis : int
@@ -82,6 +83,7 @@ class NormCache:
         What was normalized: the input itself, not a copy, which must not change before the backward call; or the sum of
         input and residual, a new array. None where the forward wrote its result over its input.
     gamma : ndarray or None
+        The array itself: a step of an optimizer belongs behind the backward.
     mean, invstd : (rows,) ndarray of float64
         The statistics of every row: mean (0 for RMS), and 1 / sqrt(variance or mean square + eps).
     axis : int

@@ -6,6 +6,7 @@ subclasses that name its own.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from regkern import _checks as check
-from regkern._core import commit
+from regkern._core import commit, require_float
+from regkern._layers import NO_BATCH, Layer, Rule, by, fixed, forgotten, gradient, owned
 from regkern.norms.caches import NormCache
 from regkern.norms.rows import (
     group_norm,
@@ -29,27 +31,45 @@ from regkern.norms.rows import (
 Array = NDArray[Any]
 
 
+def variance(head: str, value: Array) -> Array:
+    """A running variance, whose square root is taken."""
+    if not (value >= 0).all():
+        raise ValueError(f"{head} must be >= 0, got {value[~(value >= 0)][0]}")
+    return value
+
+
 def copies_of(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[tuple[Array, Array]]:
     """The arrays of a layer and what to copy to them, checked before any is written."""
     copies = []
     for (name, a), value in zip(arrays.items(), values, strict=True):
-        given = check.real_array(f"{layer}.load_state_dict: {name}", value, a.shape)
+        head = f"{layer}.load_state_dict: {name}"
+        given = check.real_array(head, value, a.shape)
         with np.errstate(over="ignore"):
             new = given.astype(a.dtype)
-        if name == "running_var" and (new < 0).any():
-            raise ValueError(f"{layer}.load_state_dict: running_var must be >= 0, got {new[new < 0][0]}")
+        if name == "running_var":
+            variance(head, new)
         if not (np.isfinite(new) | ~np.isfinite(given)).all():
-            raise ValueError(f"{layer}.load_state_dict: {name} must fit {a.dtype}, got numbers that do not")
+            raise ValueError(f"{head} must fit {a.dtype}, got numbers that do not")
         copies.append((a, new))
     return copies
 
 
-class Layer:
-    """What layers share: their numbers are checked when they are made, and a copy of one has no batch in it."""
+class NormLayer(Layer):
+    """What layers with parameters share: data of another dtype or shape than they were made for are refused."""
 
-    def _head(self, name: str) -> str:
-        """Of the message about an argument."""
-        return f"{type(self).__name__}: {name}"
+    _RULES: ClassVar[dict[str, Rule]] = {
+        **Layer._RULES,
+        "eps": by(check.nonnegative),
+        "gamma": owned,
+        "beta": owned,
+        "dgamma": gradient,
+        "dbeta": gradient,
+        "cache": forgotten,
+    }
+    gamma: Array | None
+    beta: Array | None
+    dgamma: Array | None
+    dbeta: Array | None
 
     def _dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
         try:
@@ -60,56 +80,88 @@ class Layer:
             raise TypeError(f"{self._head('dtype')} must be float32 or float64, got {dtype!r}")
         return made
 
+    def _head(self, name: str) -> str:
+        """Of the message about an argument."""
+        return f"{type(self).__name__}: {name}"
+
+    def _affine(self, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], bias: Any = True) -> None:
+        """Make gamma and beta, or not."""
+        affine, bias = check.flag(self._head(name), value), check.flag(self._head("bias"), bias)
+        self.gamma = np.ones(shape, dtype) if affine else None
+        self.beta = np.zeros(shape, dtype) if affine and bias else None
+        self.dgamma = self.dbeta = None
+        self.cache: Any = None
+
+    def _input(self, x: Any, like: Array | None) -> Array:
+        """The data as an array, of the dtype of the layer's arrays, where it has some."""
+        f = f"{type(self).__name__}.forward"
+        array: Array = x if type(x) is np.ndarray else require_float(f, "x", x)
+        if like is not None and array.dtype is not like.dtype and array.dtype != like.dtype:
+            cure = f"give it x.astype(np.{like.dtype})"
+            if array.dtype in (np.float32, np.float64):
+                cure = f"make it with dtype=np.{array.dtype}, or {cure}"
+            raise TypeError(f"{f}: x must be {like.dtype}, the layer's dtype, got {array.dtype} ({cure})")
+        return array
+
+    def _rows(self, x: Array, shape: tuple[int, ...]) -> None:
+        """Refuse data whose last axes are not of this shape."""
+        if x.shape[-len(shape) :] != shape:
+            rule = f"have shape (..., {', '.join(map(str, shape))}), as the layer was made for"
+            raise ValueError(f"{type(self).__name__}.forward: x must {rule}, got {x.shape}")
+
+    def _channels(self, x: Array, channels: int, axis: int) -> None:
+        """Refuse data of another number of channels. What axis may be, the function knows."""
+        if x.ndim >= 2 and -x.ndim <= axis < x.ndim and x.shape[axis] != channels:
+            rule = f"have {channels} channels along axis {axis}, as the layer was made for"
+            hint = " (channels last: make it with axis=-1)" if x.shape[-1] == channels else ""
+            raise ValueError(f"{type(self).__name__}.forward: x must {rule}, got shape {x.shape}{hint}")
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "cache": None, "dresidual": None}
+        return {**super().__getstate__(), **NO_BATCH, "cache": None}
 
 
-class AffineLayer(Layer):
+class AffineLayer(NormLayer):
     """A normalization with parameters gamma and beta, their gradients, and nothing that runs along.
 
     Attributes
     ----------
+    training : bool
+        The mode, True in a new layer: what ``forward`` does unless it is told ``training=``. ``train()`` and ``eval()``
+        set it. It changes nothing but which batch ``backward`` belongs to.
     gamma, beta, dgamma, dbeta : ndarray or None
         Parameters and, after ``backward``, their gradients.
     """
 
     _forward: ClassVar[Callable[..., Any]]
     _backward: ClassVar[Callable[..., Any]]
-    _AFFINE: ClassVar[str] = "affine"  # what the constructor calls it
-
-    def __init__(self, shape: tuple[int, ...], affine: bool, bias: bool, dtype: DTypeLike) -> None:
-        dtype = self._dtype(dtype)
-        affine, bias = check.flag(self._head(self._AFFINE), affine), check.flag(self._head("bias"), bias)
-        self.gamma = np.ones(shape, dtype) if affine else None
-        self.beta = np.zeros(shape, dtype) if affine and bias else None
-        self.dgamma: Array | None = None
-        self.dbeta: Array | None = None
-        self.dresidual: Array | None = None
-        self._added = False  # a residual, in the last forward
-        self.cache: NormCache | None = None
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         raise NotImplementedError
 
-    def forward(self, x: Array, *, training: bool = True, out: Array | None = None) -> Array:
+    def forward(self, x: Array, *, training: bool | None = None, out: Array | None = None) -> Array:
         """Normalize; training and inference are the same."""
-        if type(training) is not bool:
-            check.flag(f"{type(self).__name__}.forward: training", training)
-        y, self.cache = self._call(x, out)
+        training = self._mode(training)
+        y, cache = self._call(self._input(x, self.gamma), out)
+        self.__dict__.update(self._left(training, cache=cache))
         return y
 
     def backward(self, dy: Array, *, out: Array | None = None) -> Array:
-        """The gradient with respect to the input of the last ``forward``; sets dgamma and dbeta."""
-        if self.cache is None:
-            raise ValueError(f"{type(self).__name__}.backward: forward must be called first")
+        """The gradient with respect to the input of the last training ``forward``; sets dgamma and dbeta.
+
+        An evaluation leaves that batch alone until its backward has been taken. Afterwards, and where the layer is in
+        evaluation mode, ``backward`` is that of the last evaluation.
+        """
+        last = self._last()
         dx: Array
-        dx, dgamma, *dbeta = self._backward(dy, self.cache, out=out)
-        gradients = {} if self.gamma is None else {"dgamma": dgamma}
+        dx, dgamma, *dbeta = self._backward(dy, last["cache"], out=out)
+        changes = self._taken(last)
+        if self.gamma is not None:
+            changes["dgamma"] = dgamma
         if self.beta is not None:
-            gradients["dbeta"] = dbeta[0]
-        if self._added:
-            gradients["dresidual"] = dx
-        self.__dict__.update(gradients)
+            changes["dbeta"] = dbeta[0]
+        if "_added" in last:
+            changes["dresidual"] = dx if last["_added"] else None
+        self.__dict__.update(changes)
         return dx
 
     def _parameters(self) -> dict[str, Array]:
@@ -126,6 +178,15 @@ class AffineLayer(Layer):
         commit(copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), [], [])
 
 
+def row_shape(head: str, value: Any) -> tuple[int, ...]:
+    """What an int or several say of the last axes."""
+    lengths: Any = value if check.is_listed(value) else [value]
+    shape = tuple(check.integer(head, n, 0) for n in lengths)
+    if not shape:
+        raise ValueError(f"{head} must name one axis at least, got ()")
+    return shape
+
+
 class RowLayer(AffineLayer):
     """A normalization of the last axes, which takes a residual.
 
@@ -135,29 +196,30 @@ class RowLayer(AffineLayer):
         After ``backward``, the gradient of the residual that ``forward`` was given: what ``backward`` returned.
     """
 
-    _AFFINE = "elementwise_affine"
+    _RULES: ClassVar[dict[str, Rule]] = {
+        **NormLayer._RULES,
+        "normalized_shape": fixed(row_shape),
+        "dresidual": gradient,
+    }
 
     def __init__(self, shape: int | Iterable[int], affine: bool, bias: bool, dtype: DTypeLike) -> None:
-        head = self._head("normalized_shape")
-        lengths: Any = shape if check.is_listed(shape) else [shape]
-        self.normalized_shape = tuple(check.integer(head, n, 0) for n in lengths)
-        if not self.normalized_shape:
-            raise ValueError(f"{head} must name one axis at least, got ()")
-        self._axis = -len(self.normalized_shape)
-        super().__init__(self.normalized_shape, affine, bias, dtype)
+        self.normalized_shape: tuple[int, ...] = shape  # type: ignore[assignment]  # which its rule makes of it
+        self._affine("elementwise_affine", affine, self.normalized_shape, self._dtype(dtype), bias)
+        self.dresidual: Array | None = None
 
     def forward(
-        self, x: Array, *, training: bool = True, residual: Array | None = None, out: Array | None = None
+        self, x: Array, *, training: bool | None = None, residual: Array | None = None, out: Array | None = None
     ) -> Array:
         """Normalize x, or x + residual; training and inference are the same."""
-        if type(training) is not bool:
-            check.flag(f"{type(self).__name__}.forward: training", training)
+        training = self._mode(training)
+        x = self._input(x, self.gamma)
+        self._rows(x, self.normalized_shape)
         y, cache = self._call(x, out, residual)
-        if self._added or residual is not None:
-            self.__dict__.update(cache=cache, _added=residual is not None, dresidual=None)
-        else:
-            self.cache = cache
+        self.__dict__.update(self._left(training, cache=cache, _added=residual is not None))
         return y
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "dresidual": None}
 
 
 class LayerNorm(RowLayer):
@@ -188,18 +250,18 @@ class LayerNorm(RowLayer):
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...],
-        *,
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        *,
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(normalized_shape, elementwise_affine, bias, dtype)
-        self.eps = check.nonnegative(self._head("eps"), eps)
+        self.eps = eps
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, self.beta, axis=self._axis, eps=self.eps, residual=residual, out=out
+            x, self.gamma, self.beta, axis=-len(self.normalized_shape), eps=self.eps, residual=residual, out=out
         )
         return result
 
@@ -232,21 +294,22 @@ class RMSNorm(RowLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(rms_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(rms_norm_backward)
+    _RULES: ClassVar[dict[str, Rule]] = {**RowLayer._RULES, "eps": by(check.nonnegative, optional=True)}
 
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...],
-        *,
         eps: float | None = None,
         elementwise_affine: bool = True,
+        *,
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(normalized_shape, elementwise_affine, False, dtype)
-        self.eps = None if eps is None else check.nonnegative(self._head("eps"), eps)
+        self.eps = eps
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
-            x, self.gamma, axis=self._axis, eps=self.eps, residual=residual, out=out
+            x, self.gamma, axis=-len(self.normalized_shape), eps=self.eps, residual=residual, out=out
         )
         return result
 
@@ -278,25 +341,31 @@ class GroupNorm(AffineLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(group_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(group_norm_backward)
+    _RULES: ClassVar[dict[str, Rule]] = {
+        **NormLayer._RULES,
+        "num_groups": fixed(functools.partial(check.integer, least=1)),
+        "num_channels": fixed(functools.partial(check.integer, least=0)),
+        "axis": by(check.integer),
+    }
 
     def __init__(
         self,
         num_groups: int,
         num_channels: int,
-        *,
         eps: float = 1e-5,
         affine: bool = True,
+        *,
         axis: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_groups = check.integer(self._head("num_groups"), num_groups, 1)
-        self.num_channels = check.integer(self._head("num_channels"), num_channels, 0)
+        self.num_groups, self.num_channels = num_groups, num_channels
         if self.num_channels % self.num_groups:
             raise ValueError(f"GroupNorm: num_groups must divide the {num_channels} channels, got {num_groups}")
-        self.eps, self.axis = check.nonnegative(self._head("eps"), eps), check.integer(self._head("axis"), axis)
-        super().__init__((self.num_channels,), affine, True, dtype)
+        self.eps, self.axis = eps, axis
+        self._affine("affine", affine, (self.num_channels,), self._dtype(dtype))
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
+        self._channels(x, self.num_channels, self.axis)
         result: tuple[Array, NormCache] = self._forward(
             x, self.num_groups, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out
         )
@@ -333,22 +402,29 @@ class InstanceNorm(AffineLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(instance_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(instance_norm_backward)
+    _RULES: ClassVar[dict[str, Rule]] = {
+        **NormLayer._RULES,
+        "num_features": fixed(functools.partial(check.integer, least=0)),
+        "axis": by(check.integer),
+    }
 
     def __init__(
         self,
         num_features: int,
-        *,
         eps: float = 1e-5,
+        *,
         affine: bool = False,
         axis: int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_features = check.integer(self._head("num_features"), num_features, 0)
-        self.eps, self.axis = check.nonnegative(self._head("eps"), eps), check.integer(self._head("axis"), axis)
-        super().__init__((self.num_features,), affine, True, dtype)
+        self.num_features, self.eps, self.axis = num_features, eps, axis
+        self._affine("affine", affine, (self.num_features,), self._dtype(dtype))
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
-        result: tuple[Array, NormCache] = self._forward(x, self.gamma, self.beta, axis=self.axis, eps=self.eps, out=out)
+        self._channels(x, self.num_features, self.axis)
+        result: tuple[Array, NormCache] = self._forward(
+            x, gamma=self.gamma, beta=self.beta, axis=self.axis, eps=self.eps, out=out
+        )
         return result
 
     def __repr__(self) -> str:

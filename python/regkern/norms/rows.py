@@ -364,9 +364,9 @@ def group_norm_backward(
 
 def instance_norm(
     x: ArrayLike,
+    *,
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
-    *,
     axis: int = 1,
     eps: float = 1e-5,
     out: Array | None = None,

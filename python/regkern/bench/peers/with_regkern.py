@@ -79,7 +79,7 @@ class Regkern:
 
     def instance_norm_backward(self, d: Data) -> Call:
         """instance_norm_backward(dy, cache, out=)"""
-        _, cache = self.lib.instance_norm(d.x, d.gamma, d.beta, eps=d.eps)
+        _, cache = self.lib.instance_norm(d.x, gamma=d.gamma, beta=d.beta, eps=d.eps)
         return partial(self.lib.instance_norm_backward, d.dy, cache, out=d.out)
 
     def __init__(self, lib: Any) -> None:
@@ -197,19 +197,19 @@ class Regkern:
         return partial(self.lib.prox_group_l2, d.x, d.threshold, group_size=d.x.shape[-1], out=d.out)
 
     def batch_norm(self, d: Data) -> Call:
-        """batch_norm(x, gamma, beta, running_mean, running_var, training=True, out=)"""
-        arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)
-        return partial(self.lib.batch_norm, *arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
+        """batch_norm(x, gamma=, beta=, running_mean=, running_var=, training=True, out=)"""
+        arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
+        return partial(self.lib.batch_norm, d.x, **arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
 
     def batch_norm_add_relu(self, d: Data) -> Call:
         """batch_norm(x, …, training=True, residual=, activation="relu", out=)"""
-        arrays = (d.x, d.gamma, d.beta, d.running_mean, d.running_var)
+        arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
         fused = {"residual": d.residual, "activation": "relu"}
-        return partial(self.lib.batch_norm, *arrays, training=True, eps=d.eps, axis=d.axis, out=d.out, **fused)
+        return partial(self.lib.batch_norm, d.x, **arrays, training=True, eps=d.eps, axis=d.axis, out=d.out, **fused)
 
     def batch_norm_backward(self, d: Data) -> Call:
         """batch_norm_backward(dy, cache, out=)"""
-        _, cache = self.lib.batch_norm(d.x, d.gamma, d.beta, training=True, eps=d.eps, axis=d.axis)
+        _, cache = self.lib.batch_norm(d.x, gamma=d.gamma, beta=d.beta, training=True, eps=d.eps, axis=d.axis)
         return partial(self.lib.batch_norm_backward, d.dy, cache, out=d.out)
 
     def training_loop(self, d: Data) -> Call:
@@ -239,8 +239,8 @@ class Regkern:
         return partial(self.lib.group_norm_backward, d.dy, cache, out=d.out)
 
     def instance_norm(self, d: Data) -> Call:
-        """instance_norm(x, gamma, beta, out=)"""
-        return partial(self.lib.instance_norm, d.x, d.gamma, d.beta, eps=d.eps, out=d.out)
+        """instance_norm(x, gamma=, beta=, out=)"""
+        return partial(self.lib.instance_norm, d.x, gamma=d.gamma, beta=d.beta, eps=d.eps, out=d.out)
 
     def random_flip(self, d: Data) -> Call:
         """RandomHorizontalFlip(), out="""

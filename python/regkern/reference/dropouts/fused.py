@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 
 from regkern.dropouts import DropoutMask as AnyMask
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, floats, like, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask
-from regkern.reference.dropouts.kinds import dropout, dropout_backward
+from regkern.reference.dropouts.kinds import drop, dropout_backward
+
+
+def require_rows(function: str, name: str, x: Array) -> Array:
+    if x.ndim == 0:
+        raise ValueError(f"{function}: {name} must have a last axis, got a number")
+    return x
+
 
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -31,8 +38,13 @@ def bias_dropout_add(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
-    y, mask = dropout(x if bias is None else x + bias, p, rng=rng, stream=stream, training=training)
-    return store(y if residual is None else residual + y, out), mask
+    f = "bias_dropout_add"
+    x = require_rows(f, "x", floats(f, "x", x))
+    shifted = x if bias is None else x + like(f, "bias", bias, x.dtype, x.shape[-1:])
+    beside = None if residual is None else like(f, "residual", residual, x.dtype, x.shape)
+    require_out(f, x, out)
+    y, mask = drop(f, shifted, p, None, rng, stream, training, None)
+    return store(y if beside is None else beside + y, out), mask
 
 
 def bias_dropout_add_backward(dy: Array, mask: AnyMask, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -56,11 +68,12 @@ def relu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(max(x, 0))."""
-    return dropout(_relu(x), p, rng=rng, stream=stream, training=training, out=out)
+    return drop("relu_dropout", _relu(floats("relu_dropout", "x", x)), p, None, rng, stream, training, out)
 
 
 def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """dropout_backward(dy) where x > 0."""
+    dy, x = floats("relu_dropout_backward", "dy", dy), floats("relu_dropout_backward", "x", x)
     return dropout_backward(np.where(x <= 0, dy.dtype.type(0), dy), mask, out=out)
 
 
@@ -79,14 +92,21 @@ def _logistic_of(x: Array) -> tuple[Array, Array, Array]:
     return v, np.where(v < 0, e, 1) / (1 + e), k * (1 + 3 * 0.044715 * c * c)
 
 
+def _require_approximate(function: str, approximate: Any) -> None:
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ValueError(f"{function}: approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
 def _gelu(x: Array, approximate: str) -> Array:
     """x·Φ(x); or x·(1 + tanh(v/2))/2, which is x·logistic(v)."""
+    _require_approximate("gelu_dropout", approximate)
     wide = x.astype(np.float64)
     share = _normal(wide)[0] if approximate == "none" else _logistic_of(wide)[1]
     return np.asarray(wide * share, dtype=x.dtype)
 
 
 def _gelu_slope(x: Array, approximate: str) -> Array:
+    _require_approximate("gelu_dropout_backward", approximate)
     wide = x.astype(np.float64)
     if approximate == "none":
         cdf, density = _normal(wide)
@@ -107,13 +127,15 @@ def gelu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(GELU(x))."""
-    return dropout(_gelu(x, approximate), p, rng=rng, stream=stream, training=training, out=out)
+    x = floats("gelu_dropout", "x", x)
+    return drop("gelu_dropout", _gelu(x, approximate), p, None, rng, stream, training, out)
 
 
 def gelu_dropout_backward(
     dy: Array, x: Array, mask: AnyMask, *, approximate: str = "none", out: Array | None = None
 ) -> Array:
     """dropout_backward(dy·GELU'(x))."""
+    dy, x = floats("gelu_dropout_backward", "dy", dy), floats("gelu_dropout_backward", "x", x)
     return dropout_backward((dy * _gelu_slope(x, approximate)).astype(dy.dtype), mask, out=out)
 
 
@@ -132,11 +154,13 @@ def softmax_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(softmax(x)), softmax along the last axis."""
+    x = require_rows("softmax_dropout", "x", floats("softmax_dropout", "x", x))
     s = _softmax(x.astype(np.float64)).astype(x.dtype)
-    return dropout(s, p, rng=rng, stream=stream, training=training, out=out)
+    return drop("softmax_dropout", s, p, None, rng, stream, training, out)
 
 
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
+    dy, x = floats("softmax_dropout_backward", "dy", dy), floats("softmax_dropout_backward", "x", x)
     s, g = _softmax(x.astype(np.float64)), dropout_backward(dy.astype(np.float64), mask)
     return store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)

@@ -15,7 +15,7 @@ order of the shape that has length 1 along the shared axes.
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern.dropouts import Dropout as Native
-from regkern.dropouts.handles import Handle, KeepHandle, backward_with
-from regkern.reference._arrays import Array, store
+from regkern.dropouts.handles import Handle, KeepHandle, backward_with, channel_axis, drawn
+from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
 
 
@@ -45,8 +45,29 @@ def dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """x·2⁴⁰/K where kept, +0.0 elsewhere; x itself, copied, if not training."""
-    noise = None if noise_shape is None else tuple(n or m for n, m in zip(noise_shape, x.shape, strict=True))
+    x = floats("dropout", "x", x)
+    noise = None if noise_shape is None else _filled(noise_shape, x.shape)
     return drop("dropout", x, p, noise, rng, stream, training, out)
+
+
+def _filled(noise_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A noise shape without None."""
+    head = "dropout: noise_shape"
+    if not isinstance(noise_shape, Sequence):
+        raise TypeError(f"{head} must be a tuple of ints or None, got {noise_shape!r}")
+    fits = len(noise_shape) == len(shape)
+    noise = [m if n is None else check.integer(head, n) for n, m in zip(noise_shape, shape, strict=False)]
+    if not fits or any(n not in (1, m) for n, m in zip(noise, shape, strict=True)):
+        rule = f"have 1, the length or None for each dimension of x with shape {shape}"
+        raise ValueError(f"{head} must {rule}, got {noise_shape!r}")
+    return tuple(noise)
+
+
+def asked(function: str, p: Any, stream: Any, training: Any) -> tuple[int, float]:
+    """The stream, and the probability with which something is dropped."""
+    rate = check.probability(f"{function}: p", p)
+    number = check.integer64(f"{function}: stream", stream)
+    return number, rate if check.flag(f"{function}: training", training) else 0.0
 
 
 def drop(
@@ -61,15 +82,19 @@ def drop(
     scale: float | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each element of noise_shape, which is broadcast to the shape of x."""
+    x = floats(function, "w" if function == "drop_connect" else "x", x)
     if noise_shape == x.shape:
         noise_shape = None
-    mask = DropoutMask(check.seed(function, rng), stream, x.shape, p if training else 0.0, noise_shape, scale)
+    draw, (stream, rate) = check.seed_or_draw(function, rng), asked(function, p, stream, training)
+    require_out(function, x, out)
+    mask = drawn(draw, DropoutMask, stream, x.shape, rate, noise_shape, scale)
     return _select(x, np.asarray(mask), mask.scale, out), mask
 
 
-def decide_along(x: Array, *axes: int) -> tuple[int, ...]:
+def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
     """The shape of decisions that differ along some axes only."""
-    along = {axis % x.ndim for axis in axes}
+    x = floats(function, "x", x)
+    along = {check.axis(f"{function}: axis", axis, "x", x.shape) for axis in axes}
     return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
 
 
@@ -84,7 +109,7 @@ def feature_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each sample (axis 0) and channel."""
-    return drop("feature_dropout", x, p, decide_along(x, 0, axis), rng, stream, training, out)
+    return drop("feature_dropout", x, p, decide_along("feature_dropout", x, 0, axis), rng, stream, training, out)
 
 
 def drop_path(
@@ -98,8 +123,8 @@ def drop_path(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each sample (axis 0); scaled or not."""
-    scale = None if scale_by_keep else 1.0
-    return drop("drop_path", x, p, decide_along(x, 0), rng, stream, training, out, scale)
+    scale = None if check.flag("drop_path: scale_by_keep", scale_by_keep) else 1.0
+    return drop("drop_path", x, p, decide_along("drop_path", x, 0), rng, stream, training, out, scale)
 
 
 def drop_connect(
@@ -128,10 +153,14 @@ def drop_block(
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
     """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
-    rate = p if training else 0.0
-    mask = DropBlockMask(
-        check.seed("drop_block", rng), stream, x.shape, rate, operator.index(block_size), axis % x.ndim, per_channel
-    )
+    f = "drop_block"
+    x, draw, (stream, rate) = floats(f, "x", x), check.seed_or_draw(f, rng), asked(f, p, stream, training)
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
+    side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
+    each = check.flag(f"{f}: per_channel", per_channel)
+    require_out(f, x, out)
+    mask = drawn(draw, DropBlockMask, stream, x.shape, rate, side, channel, each)
     return dropout_backward(x, mask, out=out), mask
 
 
@@ -143,6 +172,9 @@ def dropout_backward(
     out: Array | None = None,
 ) -> Array:
     """The gradient: dy·scale where kept, +0.0 elsewhere; dy·factor for a Gaussian mask."""
+    dy = floats("dropout_backward", "dy", dy)
+    if isinstance(mask, Handle) and dy.shape != mask.shape:
+        raise ValueError(f"dropout_backward: dy must have shape {mask.shape}, got {dy.shape}")
     if isinstance(mask, GaussianDropoutMask):
         if mask.p == 0:
             return store(dy.copy(), out)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
-from regkern.dropouts.handles import ONE, keep_threshold
-from regkern.reference._arrays import Array, store
+from regkern.dropouts.handles import ONE, drawn, keep_threshold
+from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask, GaussianDropoutMask
-from regkern.reference.dropouts.kinds import decide_along, drop, dropout_backward
+from regkern.reference.dropouts.kinds import asked, decide_along, drop, dropout_backward
 
 ALPHA = -1.7580993408473766  # the lower limit of SELU, −λα
 
@@ -27,14 +27,18 @@ def _alpha(
     out: Array | None,
 ) -> tuple[Array, DropoutMask]:
     """a·x + b where kept, a·α + b elsewhere, with a and b that keep mean 0 and variance 1 what they are."""
-    q = keep_threshold(p if training else 0.0) / ONE
+    x = floats(function, "x", x)
+    stream, rate = asked(function, p, stream, training)
+    q = keep_threshold(rate) / ONE
     if q in (0, 1):
         return drop(function, x, p, noise_shape, rng, stream, training, out, scale=1.0)
     a = 1 / math.sqrt(q + ALPHA * ALPHA * q * (1 - q))
     b = -a * (1 - q) * ALPHA
     if noise_shape == x.shape:
         noise_shape = None
-    mask = DropoutMask(check.seed(function, rng), stream, x.shape, p, noise_shape, scale=a)
+    draw = check.seed_or_draw(function, rng)
+    require_out(function, x, out)
+    mask = drawn(draw, DropoutMask, stream, x.shape, rate, noise_shape, a)
     number = x.dtype.type
     return store(np.where(np.asarray(mask), x * number(a) + number(b), number(a * ALPHA + b)), out), mask
 
@@ -63,7 +67,8 @@ def feature_alpha_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """alpha_dropout with one decision for each sample (axis 0) and channel."""
-    return _alpha("feature_alpha_dropout", x, p, decide_along(x, 0, axis), rng, stream, training, out)
+    f = "feature_alpha_dropout"
+    return _alpha(f, x, p, decide_along(f, x, 0, axis), rng, stream, training, out)
 
 
 def gaussian_dropout(
@@ -76,5 +81,10 @@ def gaussian_dropout(
     out: Array | None = None,
 ) -> tuple[Array, GaussianDropoutMask]:
     """x·(1 + σ·normal) with σ = √(p / (1 − p)), the standard deviation of dropout's own factors."""
-    mask = GaussianDropoutMask(check.seed("gaussian_dropout", rng), stream, x.shape, p if training else 0.0)
+    f = "gaussian_dropout"
+    x, draw, (stream, rate) = floats(f, "x", x), check.seed_or_draw(f, rng), asked(f, p, stream, training)
+    if p == 1:
+        raise ValueError(f"{f}: p must be in [0, 1), got {p!r}")
+    require_out(f, x, out)
+    mask = drawn(draw, GaussianDropoutMask, stream, x.shape, rate)
     return dropout_backward(x, mask, out=out), mask

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, effective_count, take_up
-from regkern.reference._arrays import Array, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -44,11 +45,11 @@ def _parts(x: Array, virtual_batch_size: int | None) -> list[slice]:
 
 def batch_norm(
     x: Array,
+    *,
     gamma: Array | None = None,
     beta: Array | None = None,
     running_mean: Array | None = None,
     running_var: Array | None = None,
-    *,
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -62,9 +63,27 @@ def batch_norm(
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     """Normalize every channel, with the batch's statistics (training) or the running ones."""
-    axis %= x.ndim
-    w = sample_weights("batch_norm", weights, x.shape, axis, x.dtype)
-    slope = activation_slope("batch_norm", activation, negative_slope)
+    f = "batch_norm"
+    x = floats(f, "x", x)
+    if x.ndim < 2:
+        raise ValueError(f"{f}: x must have rank >= 2, got shape {x.shape}")
+    axis = check.axis(f"{f}: axis", axis, "x", x.shape)
+    channels = (x.shape[axis],)
+    gamma = None if gamma is None else like(f, "gamma", gamma, x.dtype, channels)
+    beta = None if beta is None else like(f, "beta", beta, x.dtype, channels)
+    residual = None if residual is None else like(f, "residual", residual, x.dtype, x.shape)
+    training, unbiased = check.flag(f"{f}: training", training), check.flag(f"{f}: unbiased", unbiased)
+    momentum, eps = check.probability(f"{f}: momentum", momentum), check.nonnegative(f"{f}: eps", eps)
+    running_mean = _running("running_mean", running_mean, x, channels, training)
+    running_var = _running("running_var", running_var, x, channels, training)
+    if virtual_batch_size is not None:
+        virtual_batch_size = check.integer(f"{f}: virtual_batch_size", virtual_batch_size, 1)
+    w = sample_weights(f, weights, x.shape, axis, x.dtype)
+    w = None if w is None else like(f, "weights", w, x.dtype, x.shape)
+    slope = activation_slope(f, activation, negative_slope)
+    if slope is not None:
+        slope = check.nonnegative(f"{f}: negative_slope", slope)
+    require_out(f, x, out)
     if not training:
         virtual_batch_size = None
     counts, means, invstds, pieces = [], [], [], []
@@ -106,6 +125,21 @@ def batch_norm(
         virtual_batch_size=virtual_batch_size,
     )
     return store(v.astype(x.dtype), out), cache
+
+
+def _running(name: str, value: Any, x: Array, channels: tuple[int, ...], training: bool) -> Array | None:
+    """Running statistics are written in training, and needed otherwise."""
+    head = f"batch_norm: {name} must"
+    if value is None:
+        if not training:
+            raise ValueError(f"{head} be an array where training is False, got None")
+        return None
+    if training and not isinstance(value, np.ndarray):
+        raise TypeError(f"{head} be an ndarray, got {type(value).__name__}")
+    array = like("batch_norm", name, value, x.dtype, channels)
+    if training and not array.flags.writeable:
+        raise ValueError(f"{head} be writable, got a read-only array")
+    return array
 
 
 def _normalized(x: Array, mean: Array, invstd: Array, gamma: Array | None, beta: Array | None, axis: int) -> Array:
@@ -162,6 +196,7 @@ def batch_norm_backward(
     """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
     if not isinstance(cache, BatchNormCache):
         raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
+    dy = floats("batch_norm_backward", "dy", dy)
     names, cache = cache.gradients(wrt), _checked(dy, cache)
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)

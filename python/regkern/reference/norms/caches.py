@@ -25,6 +25,8 @@ def cached_input(function: str, x: Any, dy: Array) -> Array:
     """The input that a cache holds, to which a gradient belongs."""
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{function}: cache.x must be an ndarray of float32 or float64, got {x!r}")
+    if x.dtype != dy.dtype:
+        raise TypeError(f"{function}: dy must be {x.dtype} like the data, got {dy.dtype}")
     if x.shape != dy.shape:
         raise ValueError(f"{function}: dy must have shape {x.shape}, got {dy.shape}")
     return x

@@ -17,7 +17,7 @@ import numpy as np
 from regkern import _checks as check
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -45,7 +45,30 @@ def _affine(v: Array, ndim: int, axis: int, groups: int | None) -> Array:
     return v.reshape(shape)
 
 
+EACH = -1  # as many groups as channels
+
+
+def _where(f: str, x: Array, axis: int, groups: int | None) -> tuple[int, int | None]:
+    """The axis counted from the front, and the groups of its channels."""
+    if x.ndim == 0 and groups is None:
+        raise ValueError(f"{f}: x must have rank >= 1, got a number")
+    if x.ndim < 2 and groups is not None:
+        raise ValueError(f"{f}: x must have rank >= 2, got shape {x.shape}")
+    axis = check.axis(f"{f}: axis", axis, "x", x.shape)
+    if groups is None:
+        return axis, None
+    if axis == 0:
+        raise ValueError(f"{f}: axis must not be 0, the axis of the samples, got 0")
+    channels = x.shape[axis]
+    if f == "instance_norm":
+        return axis, max(channels, 1)
+    if groups < 1 or channels % groups:
+        raise ValueError(f"{f}: num_groups must be >= 1 and divide the {channels} channels, got {groups}")
+    return axis, groups
+
+
 def _normalize(
+    function: str,
     x: Array,
     gamma: Array | None,
     beta: Array | None,
@@ -56,7 +79,14 @@ def _normalize(
     centred: bool,
     out: Array | None,
 ) -> tuple[Array, NormCache]:
-    axis %= x.ndim
+    x = floats(function, "x", x)
+    axis, groups = _where(function, x, axis, groups)
+    eps = check.nonnegative(f"{function}: eps", eps)
+    affine = x.shape[axis:] if groups is None else (x.shape[axis],)
+    gamma = None if gamma is None else like(function, "gamma", gamma, x.dtype, affine)
+    beta = None if beta is None else like(function, "beta", beta, x.dtype, affine)
+    residual = None if residual is None else like(function, "residual", residual, x.dtype, x.shape)
+    require_out(function, x, out)
     h = x if residual is None else x + residual
     rows = _rows(h.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
@@ -107,6 +137,7 @@ def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | Non
 
 
 def _backward(f: str, dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
+    dy = floats(f, "dy", dy)
     x, axis, groups = _checked(f, dy, cache)
     rows = _rows(x.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
@@ -136,7 +167,7 @@ def layer_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize the axes from ``axis`` to the last together."""
-    return _normalize(x, gamma, beta, axis, None, eps, residual, True, out)
+    return _normalize("layer_norm", x, gamma, beta, axis, None, eps, residual, True, out)
 
 
 def layer_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
@@ -154,8 +185,9 @@ def rms_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Divide the axes from ``axis`` to the last by their root mean square."""
+    x = floats("rms_norm", "x", x)
     epsilon = float(np.finfo(x.dtype).eps) if eps is None else eps
-    return _normalize(x, gamma, None, axis, None, epsilon, residual, False, out)
+    return _normalize("rms_norm", x, gamma, None, axis, None, epsilon, residual, False, out)
 
 
 def rms_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array]:
@@ -174,7 +206,8 @@ def group_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize groups of neighbouring channels, each sample on its own."""
-    return _normalize(x, gamma, beta, axis, num_groups, eps, None, True, out)
+    groups = check.integer("group_norm: num_groups", num_groups)
+    return _normalize("group_norm", x, gamma, beta, axis, groups, eps, None, True, out)
 
 
 def group_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
@@ -184,15 +217,15 @@ def group_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None
 
 def instance_norm(
     x: Array,
+    *,
     gamma: Array | None = None,
     beta: Array | None = None,
-    *,
     axis: int = 1,
     eps: float = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize every channel of every sample on its own: groups of one channel."""
-    return _normalize(x, gamma, beta, axis, max(x.shape[axis], 1), eps, None, True, out)
+    return _normalize("instance_norm", x, gamma, beta, axis, EACH, eps, None, True, out)
 
 
 def instance_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) -> tuple[Array, Array, Array]:
