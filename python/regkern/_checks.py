@@ -141,6 +141,20 @@ def plain(head: str, value: Any) -> float:
     return operator.index(value) if is_integer(value) else number
 
 
+def held(head: str, value: float, dtype: np.dtype[Any]) -> None:
+    """A finite number that an array of a dtype can hold: as it is, but that floats are rounded."""
+    if dtype.kind == "b":
+        rule, fits = "0 or 1", value in (0, 1)
+    elif dtype.kind in "iu":
+        ends = np.iinfo(dtype)
+        rule, fits = f"a whole number in [{ends.min}, {ends.max}]", value == value // 1 and ends.min <= value <= ends.max
+    else:
+        with np.errstate(over="ignore"):
+            rule, fits = "within its range", bool(np.isfinite(np.asarray(value).astype(dtype)))
+    if not fits:
+        raise ValueError(f"{head} must be {rule} for {dtype}, got {value!r}")
+
+
 # --- axes, shapes, arrays ---------------------------------------------------------------------------------------------
 
 
@@ -210,14 +224,20 @@ def seed(function: str, rng: Any) -> int:
     """
     if type(rng) is int and 0 <= rng < SEED_END:
         return rng
+    rng = source(function, rng)
     if rng is None:
         return int.from_bytes(os.urandom(8), "little")
+    if isinstance(rng, int):
+        return rng
+    return int(np.random.default_rng(rng).integers(0, SEED_END, dtype=np.uint64))
+
+
+def source(function: str, rng: Any) -> Any:
+    """What ``rng=`` may be, kept to draw seeds from it later; an int becomes Python's."""
     if is_integer(rng):
         return integer64(f"{function}: rng", rng)
-    if isinstance(rng, np.random.SeedSequence | np.random.BitGenerator):
-        rng = np.random.default_rng(rng)
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(0, SEED_END, dtype=np.uint64))
+    if rng is None or isinstance(rng, np.random.Generator | np.random.SeedSequence | np.random.BitGenerator):
+        return rng
     raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
 
 

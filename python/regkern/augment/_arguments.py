@@ -124,6 +124,14 @@ def per_channel(function: str, name: str, value: ArrayLike, channels: int) -> Fl
     return np.array(np.broadcast_to(a, (channels,)))
 
 
+def filling(function: str, name: str, value: ArrayLike, channels: int, dtype: np.dtype[Any]) -> Floats:
+    """What images of a dtype are filled with, one number for all channels or one for each: (channels,)."""
+    a = per_channel(function, name, value, channels)
+    for number in a.tolist():
+        _checks.held(f"{function}: {name}", number, dtype)
+    return a
+
+
 def color_channels(function: str, channels: int) -> None:
     """Luma and hue are of RGB; a gray image is its own luma."""
     if channels not in (1, 3):
@@ -167,10 +175,12 @@ def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint6
         if str(error).startswith(head):
             raise
         raise TypeError(f"{head} must hold ints, got a ragged list") from None
-    if a.dtype.kind not in "iu":
+    if a.size and a.dtype.kind not in "iu":
         raise TypeError(f"{head} must hold ints, got {a.dtype}")
     if a.shape != (n,):
         raise ValueError(f"{head} must have shape ({n},), got {a.shape}")
+    if n == 0:
+        return np.empty(0, np.uint64)
     if (a < 0).any():
         raise ValueError(f"{head} must be >= 0, got {a.min()}")
     return np.ascontiguousarray(a, np.uint64)

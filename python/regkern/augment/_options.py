@@ -11,6 +11,7 @@ import numpy as np
 
 from regkern import _checks
 from regkern._checks import is_real as is_number
+from regkern.augment import _arguments
 from regkern.augment._arguments import Floats, borders, color_channels, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
 
@@ -87,6 +88,14 @@ def fill(owner: str, value: Any, name: str = "fill") -> float | tuple[float, ...
 def channels(owner: str, name: str, value: float | tuple[float, ...], count: int) -> Floats:
     """The numbers of each channel, made once."""
     values = per_channel(owner, name, value, count)
+    values.flags.writeable = False
+    return values
+
+
+@functools.lru_cache(maxsize=256)
+def filling(owner: str, name: str, value: float | tuple[float, ...], count: int, dtype: np.dtype[Any]) -> Floats:
+    """What images of a dtype are filled with, made once."""
+    values = _arguments.filling(owner, name, value, count, dtype)
     values.flags.writeable = False
     return values
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
 from regkern.augment._pipeline import Pipeline
@@ -32,7 +33,7 @@ class Compose(Pipeline):
     layout_out : {'NHWC', 'NCHW'}, optional
         Of the images that go out. By default that of a ``Normalize`` in the pipeline, or ``layout``.
     mask_fill : int or float, default 0
-        What masks hold outside of the image: 255 where that is the label of nothing.
+        What masks hold outside of the image: 255 where that is the label of nothing. Their dtype must have it.
     rng : int in [0, 2**64), np.random.Generator or None
         Used by calls that give none.
     image_shape : (int, int) or (int, int, int), optional
@@ -160,7 +161,7 @@ class Compose(Pipeline):
         epoch : int in [0, 2**64), default 0
         labels : array-like, optional
             Returned as they are, or mixed; see ``MixUp``.
-        masks : (n, h, w) or (n, h, w, k) array-like of any dtype, optional
+        masks : (n, h, w) or (n, h, w, k) array-like of numbers or bools, optional
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
             x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
@@ -255,32 +256,51 @@ class Compose(Pipeline):
         single: bool,
     ) -> list[Array | None]:
         """What moves with the images, checked: masks, boxes, keypoints."""
-        given = (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
-        followers = [self._follower(name, value, images.n, single) for name, value in given]
+        given = (
+            ("masks", masks, images.size),
+            ("boxes", boxes, (0, 4)),
+            ("keypoints", keypoints, (0, 2)),
+        )
+        followers = [self._follower(*one, images.n, single) for one in given]
         if self._mix is not None:
             raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
         self._check_followers(followers, images)
         return followers
 
-    def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
+    def _follower(
+        self, name: str, value: ArrayLike | None, empty: tuple[int, int], n: int, single: bool
+    ) -> Array | None:
+        """With a first axis of n; lists that hold nothing say no more than that, and get the axes of ``empty``."""
         if value is None:
             return None
-        a = np.asarray(value)
+        try:
+            a = np.asarray(value)
+        except ValueError:
+            raise TypeError(f"{self.function}: {name} must be an array of numbers, got a ragged list") from None
         a = a[None] if single else a
         if a.ndim == 0 or len(a) != n:
             raise ValueError(f"{self.function}: {name} must have {n} rows, one for each image, got shape {a.shape}")
-        return a
+        nothing = a.shape == (0,) or (a.shape == (n, 0) and name != "masks")
+        return a.reshape(n, *empty) if nothing else a
 
     def _check_followers(self, followers: list[Array | None], images: Images) -> None:
         masks, boxes, keypoints = followers
         if masks is not None and (masks.ndim not in (3, 4) or masks.shape[1:3] != images.size):
             shape = f"{images.n}, {images.height}, {images.width}"
             raise ValueError(f"{self.function}: masks must have shape ({shape}) or ({shape}, k), got {masks.shape}")
+        if masks is not None:
+            if masks.dtype.kind not in "biufc" and (masks.dtype.kind != "V" or masks.dtype.type is np.void):
+                raise TypeError(f"{self.function}: masks must hold numbers or bools, got {masks.dtype}")
+            _checks.held(f"{self.function}: mask_fill", self.mask_fill, masks.dtype)
         for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
-            if points is not None and (points.ndim != 3 or points.shape[2] != width):
+            if points is None:
+                continue
+            if points.ndim != 3 or points.shape[2] != width:
                 raise ValueError(
                     f"{self.function}: {name} must have shape ({images.n}, k, {width}), got {points.shape}"
                 )
+            if points.dtype.kind not in "fiu":
+                raise TypeError(f"{self.function}: {name} must be real numbers, got {points.dtype}")
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool
@@ -288,10 +308,10 @@ class Compose(Pipeline):
         masks, boxes, keypoints = followers
         results = []
         if masks is not None:
-            source = mask_bytes(masks)
-            moved = np.empty((images.n, *after.size, source.shape[3]), np.uint8)
-            machine(self.function, source, mask_steps(steps, self.mask_fill, masks), moved)
-            results.append(moved.view(masks.dtype).reshape(images.n, *after.size, *masks.shape[3:]))
+            moved = np.empty((images.n, *after.size, *masks.shape[3:]), masks.dtype)
+            if moved.size:
+                machine(self.function, mask_bytes(masks), mask_steps(steps, self.mask_fill, masks), mask_bytes(moved))
+            results.append(moved)
         if boxes is not None or keypoints is not None:
             matrices = forward_matrices(steps, images.n, images.size)
             if boxes is not None:

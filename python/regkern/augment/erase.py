@@ -91,7 +91,7 @@ class RandomErasing(Sometimes):
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("RandomErasing", "value", self.value, images.channels)
+        fill = check.filling("RandomErasing", "value", self.value, images.channels, images.dtype)
         seeds = params.get("seeds", np.zeros(self.max_count, np.uint64)).tolist()
         return [
             _steps.erase(
@@ -165,7 +165,7 @@ class Cutout(Sometimes):
         return {"active": coin < self.p, "corners": corners}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("Cutout", "fill", self.fill, images.channels)
+        fill = check.filling("Cutout", "fill", self.fill, images.channels, images.dtype)
         corners, active = params["corners"], params["active"]
         return [
             _steps.erase(images.n, (*corners[:, j].T, *self.size), fill=fill, active=active)  # type: ignore[misc]

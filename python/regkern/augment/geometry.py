@@ -143,7 +143,7 @@ class RandomCrop(Transform):
         return {"top": below(y, rows - height + 1) - top, "left": below(x, columns - width + 1) - left}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("RandomCrop", "fill", self.fill, images.channels)
+        fill = check.filling("RandomCrop", "fill", self.fill, images.channels, images.dtype)
         padding = check.PADDINGS[self.padding_mode]
         return [_steps.crop(images.n, params["top"], params["left"], self.size, padding, fill)]  # type: ignore[arg-type]
 
@@ -209,7 +209,7 @@ class Pad(Transform):
     def steps(self, params: Params, images: Images) -> list[Step]:
         left, top, right, bottom = self.padding  # type: ignore[misc]
         size = (images.height + top + bottom, images.width + left + right)
-        fill = check.channels("Pad", "fill", self.fill, images.channels)
+        fill = check.filling("Pad", "fill", self.fill, images.channels, images.dtype)
         return [_steps.crop(images.n, -top, -left, size, check.PADDINGS[self.padding_mode], fill)]
 
 
@@ -411,7 +411,7 @@ def _warp(
         images.size,
         check.INTERPOLATIONS[interpolation],
         check.PADDINGS[padding_mode],
-        check.channels(owner, "fill", fill, images.channels),
+        check.filling(owner, "fill", fill, images.channels, images.dtype),
         active,
     )
 

@@ -56,7 +56,7 @@ class _Policy(Transform, abstract=True):
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
         check.color_channels(self._type(), images.channels)
         way = check.INTERPOLATIONS[interpolation]
-        color = check.channels(self._type(), "fill", fill, images.channels)
+        color = check.filling(self._type(), "fill", fill, images.channels, images.dtype)
         slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
         return [step for slot in slots for step in _slot(*slot, images, way, color)]
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern import _core
+from regkern import _checks, _core
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
@@ -101,6 +101,7 @@ class Jitter(SignalTransform):
         return {"seed": draws.key("values"), "index": draws.index}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Jitter: sigma", self.sigma, x.dtype)
         y = np.empty_like(x)
         for row, stream in zip(y, params["index"].tolist(), strict=True):
             _core.normal(row.shape, params["seed"], stream, row.dtype, row)
@@ -171,6 +172,7 @@ class TimeShift(SignalTransform):
         return {"shift": below(draws.uniform(1)[0], 2 * reach + 1) - reach}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.TimeShift: fill", self.fill, x.dtype)
         length = x.shape[1]
         source = np.arange(length) - params["shift"][:, None]
         legal = source % max(length, 1) if self.mode == "wrap" else np.clip(source, 0, length - 1)
@@ -281,6 +283,7 @@ class Cutout(SignalTransform):
         return {"active": u[0] < self.p, "start": start}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Cutout: fill", self.fill, x.dtype)
         time, start = np.arange(x.shape[1]), params["start"][:, :, None]
         inside = ((time >= start) & (time < start + int(self.size * x.shape[1]))).any(axis=1)
         y = x.copy()

@@ -19,7 +19,8 @@ Rounding
     uint8 results are rounded, ⌊v + ½⌋, and cut to 0 … 255; float32 results of color operations are cut to [0, 1].
 Borders
     ``padding_mode`` says what lies outside of an image: 'constant' (``fill``, one number or one for each channel, in
-    the images' units), 'edge' aaa|abcd|ddd, 'reflect' dcb|abcd|cba, or 'symmetric' cba|abcd|dcb.
+    the images' units: whole numbers of 0 … 255 for uint8), 'edge' aaa|abcd|ddd, 'reflect' dcb|abcd|cba, or 'symmetric'
+    cba|abcd|dcb.
 Errors
     TypeError for kinds and dtypes, ValueError for shapes and ranges, before anything is written.
 Accuracy

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regkern._checks import flag, is_integer, seed
+from regkern._checks import flag, is_integer, reals, seed
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -346,7 +346,7 @@ def permute_channels(
     array([[[3, 2, 1]]], dtype=uint8)
     """
     batch = Batch("permute_channels", images, layout)
-    order, all_channels = np.asarray(permutation), np.arange(batch.channels)
+    order, all_channels = reals("permute_channels: permutation", permutation), np.arange(batch.channels)
     if order.shape not in ((batch.channels,), (batch.n, batch.channels)):
         raise ValueError(
             f"permute_channels: permutation must have shape ({batch.channels},) or ({batch.n}, {batch.channels}), "
@@ -354,7 +354,7 @@ def permute_channels(
         )
     if not (np.sort(order, axis=-1) == all_channels).all():
         raise ValueError(
-            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, got {order.tolist()}"
+            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, got {np.asarray(permutation).tolist()}"
         )
     return batch.run([make.permute(batch.n, order)], out)
 
@@ -570,7 +570,7 @@ def erase(
     height, width : int or (n,) array-like of int, >= 0
         What lies outside of the image is ignored.
     value : float or (channels,) array-like
-        In the images' units; uint8 is rounded.
+        In the images' units.
 
     Returns
     -------
@@ -590,5 +590,5 @@ def erase(
         check.integers("erase", "height", height, batch.n, low=0),
         check.integers("erase", "width", width, batch.n, low=0),
     )
-    fill = check.per_channel("erase", "value", value, batch.channels)
+    fill = check.filling("erase", "value", value, batch.channels, batch.dtype)
     return batch.run([make.erase(batch.n, box, fill=fill)], out)

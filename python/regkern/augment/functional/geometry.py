@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern._checks import flag, is_integer
+from regkern._checks import flag, is_integer, reals
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -162,7 +162,7 @@ def _crop(
 
 def _borders(function: str, batch: Batch, padding_mode: str, fill: ArrayLike) -> tuple[Padding, NDArray[np.float64]]:
     padding = check.choice(function, "padding_mode", padding_mode, Padding)
-    return padding, check.per_channel(function, "fill", fill, batch.channels)
+    return padding, check.filling(function, "fill", fill, batch.channels, batch.dtype)
 
 
 def pad(
@@ -403,7 +403,7 @@ def warp(
     array([[ 50, 150, 200]], dtype=uint8)
     """
     batch = Batch("warp", images, layout)
-    m = np.asarray(matrix, np.float64)
+    m = reals("warp: matrix", matrix)
     if m.shape not in ((3, 3), (batch.n, 3, 3)):
         raise ValueError(f"warp: matrix must have shape (3, 3) or ({batch.n}, 3, 3), got {m.shape}")
     if not np.isfinite(m).all():
