@@ -397,7 +397,7 @@ def test_a_pipeline_is_a_collate_fn(workers: int) -> None:
         batches = list(load(dataset(), batch_size=4, collate_fn=transform, num_workers=workers))
         assert torch.equal(torch.cat([x for x, _ in batches]), moved)
         assert torch.cat([y for _, y in batches]).tolist() == [i % 3 for i in range(10)]
-    alone = torch.cat(list(load(images(10), batch_size=4, collate_fn=plain, num_workers=workers)))
+    alone = torch.cat(list(load(images(10), batch_size=4, collate_fn=A.Collate(plain), num_workers=workers)))
     assert torch.equal(alone, want)
     crops = A.Compose([A.RandomCrop(8)])
     first, second = ([x for x, _ in load(dataset(), batch_size=5, collate_fn=crops)] for _ in range(2))
@@ -480,18 +480,18 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
         (lambda: TRAIN(X.astype(np.float64)), TypeError, "Compose: images must be uint8 or float32, got float64"),
         (lambda: A.Pad(1)(X.astype(np.int64)), TypeError, "Pad: images must be uint8 or float32, got int64"),
         (
-            lambda: TRAIN([X[0], X[1]], epoch=1),
+            lambda: TRAIN([(X[0], 0), (X[1], 1)], epoch=1),
             TypeError,
             "Compose: x must be an ndarray where there are other arguments",
         ),
         (lambda: TRAIN((X[0], 1)), TypeError, "Compose: x must be an ndarray or a list of samples, got a tuple"),
         (
-            lambda: A.Compose([], rng=3)([X[0]]),
+            lambda: A.Compose([], rng=3)([(X[0], 1)]),
             ValueError,
             "Compose: rng must be None where the pipeline is a collate_fn",
         ),
         (lambda: TRAIN([]), ValueError, "Collate: samples must be images of one shape, got []"),
-        (lambda: TRAIN([X[0], X[0, 1:]]), ValueError, "of one shape, got [(7, 8, 3), (8, 8, 3)]"),
+        (lambda: TRAIN([(X[0], 0), (X[0, 1:], 1)]), ValueError, "of one shape, got [(7, 8, 3), (8, 8, 3)]"),
         (
             lambda: A.Collate(A.Compose([], rng=3)),
             ValueError,

@@ -15,6 +15,7 @@ Enum = TypeVar("Enum", bound=IntEnum)
 Floats = NDArray[np.float64]
 
 LAYOUTS = ("NHWC", "NCHW")
+CACHED = 1 << 16  # numbers that are looked at twice in a cache
 LENGTHS_END = 1 << 29  # of sizes and borders: their sums are positions, which a program's float64 and int32 hold
 
 
@@ -133,9 +134,23 @@ def filling(function: str, name: str, value: ArrayLike, channels: int, dtype: np
 
 
 def color_channels(function: str, channels: int) -> None:
-    """Luma and hue are of RGB; a gray image is its own luma."""
+    """Colors are RGB or gray: a fourth channel may be alpha, which no color operation is meant for."""
     if channels not in (1, 3):
         raise ValueError(f"{function}: images must have 1 or 3 channels, got {channels}")
+
+
+def bounded(function: str, x: NDArray[Any]) -> None:
+    """Whether float32 images are 0 … 1, to which colors are cut. NaN may be anywhere."""
+    if x.dtype != np.float32 or not x.size:
+        return
+    rows = max(1, CACHED * len(x) // x.size)
+    for part in (x[i : i + rows] for i in range(0, len(x), rows)):
+        if not (part.min() >= 0 and part.max() <= 1):
+            wrong = part[(part < 0) | (part > 1)]
+            if wrong.size:
+                raise ValueError(
+                    f"{function}: images must be in [0, 1] where colors change and they are float32, got {wrong[0]:g}"
+                )
 
 
 def points(function: str, name: str, value: Sequence[Any] | ArrayLike, n: int) -> Floats:

@@ -43,6 +43,7 @@ class Pipeline:
                 raise TypeError(f"{self.TYPE}: transforms must be transforms of {self.KINDS[0]}s, got {t!r}")
         self.transforms = transforms
         self._names = operation_names(self.TYPE, transforms)
+        colors_come_first(self.TYPE, transforms)
 
     def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
@@ -131,7 +132,9 @@ class Pipeline:
             return np.asarray(pipeline(x))
         if x.ndim != 2 or x.shape[1] != np.prod(shape):
             raise ValueError(f"{self.function}: X must have shape (n, {np.prod(shape)}), got {x.shape}")
-        y = pipeline(x.reshape(-1, *shape, *((1,) if len(shape) == 2 else ())))
+        if len(shape) == 2:
+            shape = (1, *shape) if getattr(self, "layout", "NHWC") == "NCHW" else (*shape, 1)
+        y = pipeline(x.reshape(-1, *shape))
         return np.asarray(y).reshape(len(x), -1)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -171,3 +174,14 @@ def operation_names(owner: str, transforms: Sequence[Transform]) -> list[str]:
         if names[-1] in names[:-1]:
             raise ValueError(f"{owner}: names of transforms must differ, got {names[-1]!r} twice")
     return names
+
+
+def colors_come_first(owner: str, transforms: Sequence[Transform]) -> None:
+    """What cuts float32 to [0, 1] may not stand behind a normalization to another scale."""
+    scaled = False
+    for t in transforms:
+        if scaled and t.bounded():
+            raise ValueError(
+                f"{owner}: transforms of colors must come before Normalize, whose results are not in [0, 1], got {t!r}"
+            )
+        scaled = scaled or t.unbounded()

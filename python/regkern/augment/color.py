@@ -1,4 +1,8 @@
-"""Transforms of values: color, noise, blur."""
+"""Transforms of values: color, noise, blur.
+
+Those of colors need 1 or 3 channels (a fourth one may be alpha: let it follow as a mask) and float32 images in [0, 1], and come
+before a ``Normalize`` that leaves this range. Noise, blur, permutation and ``Normalize`` treat all channels alike.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,7 @@ class ColorJitter(Transform):
     hue: float | Range | None = None
 
     OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,8 +74,6 @@ class ColorJitter(Transform):
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         used = [option for option in self.OPERATIONS if option in params]
-        if used != ["brightness"]:
-            check.color_channels("ColorJitter", images.channels)
         if len(used) == 1:
             return [getattr(_steps, used[0])(images.n, params[used[0]])]
         places = np.arange(len(used))[:, None, None]
@@ -105,6 +108,8 @@ class RandomGamma(Transform):
     gamma: Range = (0.8, 1.2)
     gain: float = 1.0
 
+    colors: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(
@@ -130,6 +135,8 @@ class RandomInvert(Sometimes):
 
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.invert(images.n, params["active"])]
 
@@ -149,6 +156,8 @@ class RandomEqualize(Sometimes):
 
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.equalize(images.n, params["active"])]
 
@@ -163,6 +172,8 @@ class RandomAutocontrast(Sometimes):
     """
 
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.autocontrast(images.n, params["active"])]
@@ -179,8 +190,9 @@ class RandomGrayscale(Sometimes):
 
     p: float = 0.1
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
-        check.color_channels("RandomGrayscale", images.channels)
         return [_steps.grayscale(images.n, params["active"])]
 
 
@@ -197,6 +209,8 @@ class RandomPosterize(Sometimes):
 
     bits: int
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,6 +235,8 @@ class RandomSolarize(Sometimes):
     threshold: float
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(threshold=check.number("RandomSolarize", "threshold", self.threshold))
@@ -241,6 +257,8 @@ class RandomAdjustSharpness(Sometimes):
 
     sharpness_factor: float
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -293,7 +311,7 @@ class GaussianNoise(Transform):
     sigma : float or (float, float), default 0.1
         The standard deviation, or its range: each sample draws its own.
     clip : bool, default True
-        Whether float32 results are clipped to [0, 1]; uint8 saturates always.
+        Whether float32 results are clipped to [0, 1], where images must be, too; uint8 saturates always.
 
     Notes
     -----
@@ -315,6 +333,9 @@ class GaussianNoise(Transform):
             sigma=check.number(me, "sigma", self.sigma, 0) if one else check.interval(me, "sigma", self.sigma, 0),
             clip=check.boolean(me, "clip", self.clip),
         )
+
+    def bounded(self) -> bool:
+        return self.clip
 
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"seed": draws.key("pixels"), "index": draws.index}
@@ -379,6 +400,10 @@ class Normalize(Transform):
             std=std,
             layout_out=check.choice(me, "layout_out", self.layout_out, (None, *check.LAYOUTS)),
         )
+
+    def unbounded(self) -> bool:
+        low, high = (np.subtract(end, self.mean) / self.std for end in (0, 1))
+        return bool(np.min(low) < 0 or np.max(high) > 1)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_normalization(self.mean, self.std, images)]

@@ -122,6 +122,7 @@ class Compose(Pipeline):
             raise ValueError(
                 f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before"
             )
+        self._bounded = any(t.bounded() for t in transforms)
         self._mix: Any = transforms[-1] if any(mixes) else None
         named = [t.layout_out for t in transforms if isinstance(t, Normalize) and t.layout_out is not None]
         if len({*named, *([layout_out] if layout_out else [])}) > 1:
@@ -150,9 +151,10 @@ class Compose(Pipeline):
         Parameters
         ----------
         x : (n, h, w, c), (n, c, h, w), (h, w, c), (c, h, w) or (h, w) ndarray of uint8 or float32
-            In this pipeline's ``layout``; any strides. One image has at most 4 channels. float32 lies in [0, 1].
-            Or, alone, a list of samples, so that a pipeline is a DataLoader's ``collate_fn``: see ``Collate``, whose
-            defaults hold.
+            In this pipeline's ``layout``; any strides. One image has at most 4 channels. Where colors change there are 1 or
+            3 channels, and float32 is in [0, 1].
+            Or, alone, a list of (image, label), so that a pipeline is a DataLoader's ``collate_fn``: see ``Collate``, whose
+            defaults hold. A list of arrays may be meant for either and is refused.
         rng : int in [0, 2**64), np.random.Generator or None
             The seed, or what to draw one from, once for each call (SPEC 7). None: the pipeline's ``rng``, and fresh from
             the operating system if that is None, too.
@@ -191,6 +193,11 @@ class Compose(Pipeline):
         """
         if isinstance(x, list):
             others = (rng, index, labels, masks, boxes, keypoints, params, layout, out)
+            if x and all(isinstance(sample, np.ndarray) for sample in x):
+                raise TypeError(
+                    f"{self.function}: x must be an ndarray or a list of (image, label), got a list of arrays, which "
+                    "np.stack makes an array and Collate a tensor"
+                )
             if epoch or return_params or not all(o is None for o in others):
                 raise TypeError(f"{self.function}: x must be an ndarray where there are other arguments, got a list")
             return self._collated(x)
@@ -205,6 +212,8 @@ class Compose(Pipeline):
             sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
         else:
             self._given(params)
+        if self._bounded:
+            check.bounded(self.function, batch.x)
         followers: list[Array | None] = []
         if masks is not None or boxes is not None or keypoints is not None:
             followers = self._followers(masks, boxes, keypoints, images, single)
@@ -215,7 +224,7 @@ class Compose(Pipeline):
         for t, name in zip(self.transforms, self._names, strict=True):
             drawn[name] = p = self._parameters(t, name, current, sampling, params)
             if t.kind != "mix":
-                more = t.steps(p, current)
+                more = t.program(p, current)
                 current = current.after(more)
                 steps += more
         if self._mix is not None:

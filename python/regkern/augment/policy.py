@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._pipeline import operation_names
+from regkern.augment._pipeline import colors_come_first, operation_names
 from regkern.augment._program import Padding, Step
 from regkern.augment._transform import SIZED, Draws, Images, Params, Transform, below
 
@@ -53,8 +53,9 @@ def _table(bins: int, **rows: Any) -> NDArray[np.float64]:
 class _Policy(Transform, abstract=True):
     """Of each sample, its operations and their magnitudes."""
 
+    colors: ClassVar[bool] = True
+
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
-        check.color_channels(self._type(), images.channels)
         way = check.INTERPOLATIONS[interpolation]
         color = check.filling(self._type(), "fill", fill, images.channels, images.dtype)
         slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
@@ -252,6 +253,13 @@ class RandomApply(Transform):
             raise TypeError(f"{me}: transforms must be a sequence of transforms of images, got {self.transforms!r}")
         self._set(transforms=tuple(self.transforms), p=check.number(me, "p", self.p, 0, 1))
         operation_names(me, self.transforms)
+        colors_come_first(me, self.transforms)
+
+    def bounded(self) -> bool:
+        return any(t.bounded() for t in self.transforms)
+
+    def unbounded(self) -> bool:
+        return any(t.unbounded() for t in self.transforms)
 
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"active": draws.uniform(1)[0] < self.p}
@@ -262,7 +270,7 @@ class RandomApply(Transform):
     def steps(self, params: Params, images: Images) -> list[Step]:
         active, steps = params["active"], []
         for name, t in zip(operation_names("RandomApply", self.transforms), self.transforms, strict=True):
-            more = t.steps(params[name], images)
+            more = t.program(params[name], images)
             after = images.after(more)
             if after != images or any(s.op in SIZED and s.size != images.size for s in more):
                 raise ValueError(f"RandomApply: transforms must keep size and dtype of images, got {t!r}")
