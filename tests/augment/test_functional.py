@@ -175,9 +175,11 @@ def test_parameters_of_each_sample(f: ModuleType, dtype: type, rng: np.random.Ge
 def test_pairs_of_each_sample(f: ModuleType, rng: np.random.Generator) -> None:
     x = images(rng, np.uint8)
     shift = np.array([-2, 0, 3])
-    y = f.affine(x, translate=(shift, 0), shear=([0, 5, 6], 0), center=([1, 2, 3], 4))
+    y = f.affine(x, translate=(shift, 0), shear=([0, 5, 6], 0), interpolation="bilinear", center=([1, 2, 3], 4))
     for i in range(3):
-        one = f.affine(x[i], translate=(shift[i], 0), shear=([0, 5, 6][i], 0), center=(i + 1, 4))
+        one = f.affine(
+            x[i], translate=(shift[i], 0), shear=([0, 5, 6][i], 0), interpolation="bilinear", center=(i + 1, 4)
+        )
         assert_same_bits(one, y[i])
 
 

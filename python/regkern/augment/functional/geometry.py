@@ -12,7 +12,7 @@ from regkern._checks import flag, is_integer, reals
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
-from regkern.augment._matrices import affine_matrix, perspective_matrix
+from regkern.augment._matrices import affine_matrix, on_a_line, perspective_matrix
 from regkern.augment._program import Interpolation, Padding
 from regkern.augment._run import Array, Batch
 
@@ -433,7 +433,7 @@ def affine(
     translate: Sequence[Numbers] = (0.0, 0.0),
     scale: Numbers = 1.0,
     shear: Numbers | Sequence[Numbers] = (0.0, 0.0),
-    interpolation: str = "bilinear",
+    interpolation: str = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
     padding_mode: str = "constant",
@@ -455,8 +455,7 @@ def affine(
         Above 1 enlarges.
     shear : (float or (n,), float or (n,)) or float
         Degrees along x and y, within (−90, 90); one number is that along x.
-    interpolation : {'bilinear', 'nearest'}
-        torchvision's default is 'nearest'.
+    interpolation : {'nearest', 'bilinear'}
     fill, padding_mode
         See the module.
     center : (float or (n,), float or (n,)), optional
@@ -510,7 +509,7 @@ def _center_of(function: str, center: Sequence[Numbers] | None, n: int) -> tuple
 def rotate(
     images: ArrayLike,
     angle: Numbers,
-    interpolation: str = "bilinear",
+    interpolation: str = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
     padding_mode: str = "constant",
@@ -526,8 +525,7 @@ def rotate(
         See the module.
     angle : float or (n,) array-like
         Degrees, counterclockwise: the other way than in ``affine``, as in torchvision.
-    interpolation : {'bilinear', 'nearest'}
-        torchvision's default is 'nearest'.
+    interpolation : {'nearest', 'bilinear'}
     fill, padding_mode
         See the module.
     center : (float or (n,), float or (n,)), optional
@@ -569,7 +567,8 @@ def perspective(
     images, layout, out
         See the module.
     startpoints, endpoints : (4, 2) or (n, 4, 2) array-like
-        x and y with the origin at the upper left corner of the image, as in torchvision; no three end points on a line.
+        x and y with the origin at the upper left corner of the image, as in torchvision; no three of either on
+        a line.
     interpolation : {'bilinear', 'nearest'}
     fill, padding_mode
         See the module.
@@ -589,8 +588,8 @@ def perspective(
     batch = Batch("perspective", images, layout)
     start = check.points("perspective", "startpoints", startpoints, batch.n)
     end = check.points("perspective", "endpoints", endpoints, batch.n)
-    try:
-        matrix = perspective_matrix(start, end)
-    except np.linalg.LinAlgError:
-        raise ValueError("perspective: endpoints must not have three on a line, got such points") from None
+    for name, four in (("startpoints", start), ("endpoints", end)):
+        if (flat := on_a_line(four)).any():
+            raise ValueError(f"perspective: {name} must not have three on a line, got {four[flat][0].tolist()}")
+    matrix = perspective_matrix(start, end)
     return _warp("perspective", batch, matrix, None, interpolation, fill, padding_mode, out)
