@@ -147,7 +147,10 @@ def held(head: str, value: float, dtype: np.dtype[Any]) -> None:
         rule, fits = "0 or 1", value in (0, 1)
     elif dtype.kind in "iu":
         ends = np.iinfo(dtype)
-        rule, fits = f"a whole number in [{ends.min}, {ends.max}]", value == value // 1 and ends.min <= value <= ends.max
+        rule, fits = (
+            f"a whole number in [{ends.min}, {ends.max}]",
+            value == value // 1 and ends.min <= value <= ends.max,
+        )
     else:
         with np.errstate(over="ignore"):
             rule, fits = "within its range", bool(np.isfinite(np.asarray(value).astype(dtype)))

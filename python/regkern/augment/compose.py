@@ -27,7 +27,8 @@ class Compose(Pipeline):
     Parameters
     ----------
     transforms : sequence of Transform
-        In their order. ``MixUp``, ``CutMix`` and ``MixUpCutMix`` may only be the last.
+        In their order, kept as a tuple: a pipeline with one more is ``Compose([*pipeline.transforms, one])``. ``MixUp``,
+        ``CutMix`` and ``MixUpCutMix`` may only be the last. A Compose without options stands for its transforms.
     layout : {'NHWC', 'NCHW'}
         Of the images that come in; a single image is HWC or CHW.
     layout_out : {'NHWC', 'NCHW'}, optional
@@ -35,7 +36,8 @@ class Compose(Pipeline):
     mask_fill : int or float, default 0
         What masks hold outside of the image: 255 where that is the label of nothing. Their dtype must have it.
     rng : int in [0, 2**64), np.random.Generator or None
-        Used by calls that give none.
+        Used by calls that give none. A generator stays in its process: in a DataLoader's workers, which would have copies
+        that draw the same, it is refused.
     image_shape : (int, int) or (int, int, int), optional
         For scikit-learn's (n, features) rows: the shape of one image; (height, width), or three numbers in the order of
         ``layout``.
@@ -99,7 +101,7 @@ class Compose(Pipeline):
 
     def __init__(
         self,
-        transforms: Sequence[Transform],
+        transforms: Sequence[Transform | Compose] | Compose,
         *,
         layout: str = "NHWC",
         layout_out: str | None = None,
@@ -107,21 +109,21 @@ class Compose(Pipeline):
         rng: Any = None,
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(transforms)
+        super().__init__(transforms, rng)
         self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
         self.layout_out = check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS))
         self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
-        self.rng = rng
         self.image_shape = image_shape
         if image_shape is not None:
             self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in image_shape)
             if len(self.image_shape) not in (2, 3):
                 raise check.fail("Compose", "image_shape", "(height, width) or three numbers", image_shape)
-        mixes = [t.kind == "mix" for t in transforms]
+        mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(
-                f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before"
+                f"Compose: a mixing must be the last transform, got {self.transforms[mixes.index(True)]!r} before"
             )
+        transforms = self.transforms
         self._bounded = any(t.bounded() for t in transforms)
         self._mix: Any = transforms[-1] if any(mixes) else None
         named = [t.layout_out for t in transforms if isinstance(t, Normalize) and t.layout_out is not None]
@@ -171,7 +173,8 @@ class Compose(Pipeline):
         keypoints : (n, k, 2) array-like, optional
             x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are.
         params : dict, optional
-            What ``return_params`` gave: nothing is drawn, and rng, index and epoch are not used.
+            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, and rng, index and epoch
+            are not used. Parameters in pixels are for images of one size, which stands among them as ``size``.
         return_params : bool, default False
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
@@ -209,7 +212,7 @@ class Compose(Pipeline):
         images = Images(n, *batch.size, batch.channels, batch.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)
         if params is None:
-            sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
+            sampling = self._sampling(n, rng, index, epoch)
         else:
             self._given(params)
         if self._bounded:

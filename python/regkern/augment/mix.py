@@ -108,7 +108,7 @@ class _Mix(Transform, abstract=True):
             boxes[~cut] = 0
             if self.correct_lam or self._minmax() is not None:
                 lam = np.where(cut, 1 - boxes[:, 2] * boxes[:, 3] / max(height * width, 1), lam)
-            params |= {"boxes": boxes, "cut": cut}
+            params |= {"boxes": boxes, "cut": cut, "size": images.size}
         params["lam"] = np.where(mixed, lam, 1.0)
         return params
 

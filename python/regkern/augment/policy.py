@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._pipeline import colors_come_first, operation_names
+from regkern.augment._pipeline import colors_come_first, flat, operation_names
 from regkern.augment._program import Padding, Step
 from regkern.augment._transform import SIZED, Draws, Images, Params, Transform, below
 
@@ -62,11 +62,11 @@ class _Policy(Transform, abstract=True):
         return [step for slot in slots for step in _slot(*slot, images, way, color)]
 
 
-def _chosen(u: Array, coin: Array, level: Any, table: Array) -> Params:
+def _chosen(u: Array, coin: Array, level: Any, table: Array, images: Images) -> Params:
     """From numbers (slots, n) and the level of each: operation and signed magnitude, (n, slots)."""
     operation = below(u, len(OPERATIONS))
     magnitude = table[(coin < 0.5).astype(np.int64), operation, level]
-    return {"operation": operation.T, "magnitude": magnitude.T}
+    return {"operation": operation.T, "magnitude": magnitude.T, "size": images.size}
 
 
 def _slot(operation: Array, magnitude: Array, images: Images, interpolation: Any, fill: Array) -> list[Step]:
@@ -156,7 +156,7 @@ class RandAugment(_Policy):
 
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(2 * self.num_ops)
-        return _chosen(u[::2], u[1::2], self.magnitude, _magnitudes(self.num_magnitude_bins, images.size))
+        return _chosen(u[::2], u[1::2], self.magnitude, _magnitudes(self.num_magnitude_bins, images.size), images)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
@@ -207,7 +207,7 @@ class TrivialAugmentWide(_Policy):
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(3)
         bins = self.num_magnitude_bins
-        return _chosen(u[:1], u[1:2], below(u[2:], bins), _wide_magnitudes(bins))
+        return _chosen(u[:1], u[1:2], below(u[2:], bins), _wide_magnitudes(bins), images)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
@@ -228,7 +228,7 @@ class RandomApply(Transform):
 
     Parameters
     ----------
-    transforms : sequence of Transform
+    transforms : sequence of Transform, or Compose
         None may change the size or the dtype of images, since those it does not fall on keep theirs.
     p : float in [0, 1], default 0.5
 
@@ -247,11 +247,7 @@ class RandomApply(Transform):
     def __post_init__(self) -> None:
         super().__post_init__()
         me = "RandomApply"
-        if not isinstance(self.transforms, Sequence) or not all(
-            isinstance(t, Transform) and t.kind == "image" for t in self.transforms
-        ):
-            raise TypeError(f"{me}: transforms must be a sequence of transforms of images, got {self.transforms!r}")
-        self._set(transforms=tuple(self.transforms), p=check.number(me, "p", self.p, 0, 1))
+        self._set(transforms=flat(me, self.transforms, ("image",)), p=check.number(me, "p", self.p, 0, 1))
         operation_names(me, self.transforms)
         colors_come_first(me, self.transforms)
 

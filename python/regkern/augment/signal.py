@@ -314,9 +314,8 @@ class Compose(Pipeline):
     KINDS: ClassVar[tuple[str, ...]] = ("signal",)
     OPTIONS: ClassVar[dict[str, Any]] = {"rng": None}
 
-    def __init__(self, transforms: Sequence[Transform], *, rng: Any = None) -> None:
-        super().__init__(transforms)
-        self.rng = rng
+    def __init__(self, transforms: Sequence[Transform | Compose] | Compose, *, rng: Any = None) -> None:
+        super().__init__(transforms, rng)
 
     def __call__(
         self,
@@ -370,7 +369,7 @@ class Compose(Pipeline):
         signals = Signals(y.shape[0], y.shape[1], y.shape[2], y.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)
         if params is None:
-            sampling = self._sampling(len(y), self.rng if rng is None else rng, index, epoch)
+            sampling = self._sampling(len(y), rng, index, epoch)
         else:
             self._given(params)
         drawn: dict[str, Params] = {}

@@ -1,0 +1,627 @@
+"""What users hand over: fills, ranges, alpha, labels, empty batches, replays. Each is right, or one clear error."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import multiprocessing
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regkern.augment as A
+import regkern.reference as ref
+from regkern.augment import functional as F
+
+BYTES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3), dtype=np.uint8)
+FLOATS = (BYTES / 255).astype(np.float32)
+NONE = np.empty((0, 8, 8, 3), np.uint8)
+
+COLORS = [
+    A.ColorJitter(brightness=0.5),
+    A.ColorJitter(contrast=0.5),
+    A.ColorJitter(saturation=0.5),
+    A.ColorJitter(hue=0.1),
+    A.RandomGamma(),
+    A.RandomInvert(0),
+    A.RandomEqualize(0),
+    A.RandomAutocontrast(0),
+    A.RandomGrayscale(0),
+    A.RandomPosterize(3, 0),
+    A.RandomSolarize(0.5, 0),
+    A.RandomAdjustSharpness(2, 0),
+    A.RandAugment(),
+    A.TrivialAugmentWide(),
+    A.RandomApply([A.RandomApply([A.RandomGamma()])], 0),
+]
+COLOR_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "adjust_brightness": {"brightness_factor": 1.5},
+    "adjust_contrast": {"contrast_factor": 1.5},
+    "adjust_gamma": {"gamma": 1.5},
+    "adjust_hue": {"hue_factor": 0.1},
+    "adjust_saturation": {"saturation_factor": 1.5},
+    "adjust_sharpness": {"sharpness_factor": 1.5},
+    "autocontrast": {},
+    "equalize": {},
+    "invert": {},
+    "posterize": {"bits": 3},
+    "rgb_to_grayscale": {},
+    "solarize": {"threshold": 0.5},
+}
+
+
+def refused(call: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=re.escape(text)):
+        call()
+
+
+# --- fills ---
+
+
+@pytest.mark.parametrize(
+    ("dtype", "good", "bad", "rule"),
+    [
+        ("uint8", (0, 255, 7.0), (-100, 256, 0.5), "a whole number in [0, 255] for uint8"),
+        ("int8", (-128, 127), (-129, 255), "a whole number in [-128, 127] for int8"),
+        (">i2", (-32768, 255), (32768, 1.5), "a whole number in [-32768, 32767] for >i2"),
+        ("int64", (-(2**63), 2**63 - 1), (2**63, 0.5), "a whole number in [-9223372036854775808, "),
+        ("uint64", (2**64 - 1,), (-1, 2**64), "a whole number in [0, 18446744073709551615] for uint64"),
+        ("bool", (0, 1), (2, 255, 0.5), "0 or 1 for bool"),
+        ("float16", (0.5, 65504), (70000,), "within its range for float16"),
+        ("float32", (0.1, -100), (1e39,), "within its range for float32"),
+        ("complex64", (0.5,), (1e39,), "within its range for complex64"),
+    ],
+)
+def test_a_mask_holds_what_fills_it(dtype: str, good: Any, bad: Any, rule: str) -> None:
+    masks = np.zeros((4, 28, 28), dtype)
+    for fill in good:
+        moved = A.Compose([A.Pad(1)], mask_fill=fill)(BYTES, masks=masks)[1]
+        assert moved.dtype == masks.dtype
+        assert (moved[:, 0] == np.array(fill, dtype)).all()
+    out = np.full_like(BYTES, 7)
+    for fill in bad:
+        pipeline = A.Compose([A.RandomHorizontalFlip()], mask_fill=fill)
+        refused(lambda p=pipeline: p(BYTES, masks=masks, out=out), ValueError, f"Compose: mask_fill must be {rule}")
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize("dtype", ["O", "U3", "M8[s]", "m8[s]", "S2", [("a", "u1")]])
+def test_masks_hold_numbers(dtype: Any) -> None:
+    refused(
+        lambda: A.Pad(1)(BYTES, masks=np.zeros((4, 28, 28), dtype)), TypeError, "Pad: masks must hold numbers or bools"
+    )
+
+
+FILLED = {
+    "Pad: fill": lambda v: A.Pad(1, fill=v),
+    "RandomCrop: fill": lambda v: A.RandomCrop(28, padding=1, fill=v),
+    "RandomRotation: fill": lambda v: A.RandomRotation(9, fill=v),
+    "RandomAffine: fill": lambda v: A.RandomAffine(9, fill=v),
+    "RandomPerspective: fill": lambda v: A.RandomPerspective(fill=v),
+    "RandomErasing: value": lambda v: A.RandomErasing(value=v),
+    "Cutout: fill": lambda v: A.Cutout(3, fill=v),
+    "RandAugment: fill": lambda v: A.RandAugment(fill=v),
+    "TrivialAugmentWide: fill": lambda v: A.TrivialAugmentWide(fill=v),
+    "pad: fill": lambda v: lambda x: F.pad(x, 1, v),
+    "crop: fill": lambda v: lambda x: F.crop(x, 0, 0, 2, 2, fill=v),
+    "rotate: fill": lambda v: lambda x: F.rotate(x, 9, fill=v),
+    "affine: fill": lambda v: lambda x: F.affine(x, 9, fill=v),
+    "warp: fill": lambda v: lambda x: F.warp(x, np.eye(3), fill=v),
+    "perspective: fill": lambda v: lambda x: F.perspective(x, UNIT, UNIT, fill=v),
+    "erase: value": lambda v: lambda x: F.erase(x, 0, 0, 2, 2, v),
+}
+UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_images_hold_what_fills_them(name: str) -> None:
+    for value in (300, -1, 0.5, (0, 0, 255.5)):
+        wrong = value[2] if isinstance(value, tuple) else value
+        text = f"{name} must be a whole number in [0, 255] for uint8, got {wrong}"
+        refused(lambda v=value: FILLED[name](v)(BYTES), ValueError, text)
+    refused(lambda: FILLED[name](1e39)(FLOATS), ValueError, f"{name} must be within its range for float32, got 1e+39")
+    FILLED[name]((0, 255.0, 3))(BYTES)
+    FILLED[name](-2.5)(FLOATS)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda v: A.signal.TimeShift(0.5, "constant", v), "signal.TimeShift: fill"),
+        (lambda v: A.signal.Cutout(0.5, fill=v), "signal.Cutout: fill"),
+        (A.signal.Jitter, "signal.Jitter: sigma"),
+    ],
+)
+def test_signals_hold_what_fills_them(call: Any, name: str) -> None:
+    x = np.zeros((3, 9), np.float32)
+    refused(lambda: call(1e39)(x, rng=0), ValueError, f"{name} must be within its range for float32, got 1e+39")
+    call(1e39)(x.astype(np.float64), rng=0)
+
+
+def test_quotients_of_normalize_fit_float32() -> None:
+    for mean, std in ((0.5, 1e-44), (1e30, 1e-20)):
+        for call in (A.Normalize(mean, std), lambda x, m=mean, s=std: F.normalize(x, m, s)):
+            refused(lambda c=call: c(FLOATS), ValueError, "normalize: ")
+
+
+@pytest.mark.parametrize("value", [np.full((4, 1, 4), "1"), np.ones((4, 1, 4), bool), np.ones((4, 1, 4), complex)])
+def test_boxes_and_keypoints_are_real(value: np.ndarray) -> None:
+    for name, given in (("boxes", value), ("keypoints", value[..., :2])):
+        refused(lambda n=name, g=given: A.Pad(1)(BYTES, **{n: g}), TypeError, f"Pad: {name} must be real numbers, got ")
+    refused(
+        lambda: A.Pad(1)(BYTES, boxes=[[[0, 0, 1, 1]], [], [], []]), TypeError, "Pad: boxes must be an array of numbers"
+    )
+
+
+@pytest.mark.parametrize("f", [F, ref.augment.functional], ids=["native", "reference"])
+def test_matrices_and_orders_are_real(f: Any) -> None:
+    for matrix in (np.eye(3) * 1j, np.eye(3).astype(str), np.eye(3, dtype=bool)):
+        refused(lambda m=matrix: f.warp(BYTES, m), TypeError, "warp: matrix must be a real number or an array")
+    for order in ([True, False, True], ["0", "1", "2"], np.arange(3) * (1 + 0j)):
+        refused(lambda o=order: f.permute_channels(BYTES, o), TypeError, "permute_channels: permutation must be a real")
+
+
+# --- float32 is 0 … 1 to colors, and alpha is none ---
+
+
+@pytest.mark.parametrize("transform", [*COLORS, A.GaussianNoise()], ids=repr)
+@pytest.mark.parametrize("wrong", [255.0, -0.5, np.inf, 1.001])
+def test_colors_of_floats_lie_between_0_and_1(transform: Any, wrong: float) -> None:
+    x = FLOATS.copy()
+    x[2, 5, 6, 1] = wrong
+    x[1, 0, 0, 0] = np.nan  # which is nobody's range
+    out = np.full_like(x, 7)
+    name = type(transform).__name__
+    for call in (transform, A.Compose([A.RandomHorizontalFlip(), transform])):
+        who = name if call is transform else "Compose"
+        text = f"{who}: images must be in [0, 1] where colors change and they are float32, got {wrong:g}"
+        refused(lambda c=call: c(x, rng=0, out=out), ValueError, text)
+        refused(lambda c=call: c(x.transpose(0, 3, 1, 2), layout="NCHW", rng=0), ValueError, text)
+    assert (out == 7).all()
+    x[2, 5, 6, 1] = 1
+    transform(x, rng=0)
+    transform(np.zeros((0, 4, 4, 3), np.float32), rng=0)
+
+
+@pytest.mark.parametrize("f", [F, ref.augment.functional], ids=["native", "reference"])
+@pytest.mark.parametrize("name", COLOR_FUNCTIONS)
+def test_functions_of_colors(f: Any, name: str) -> None:
+    call = getattr(f, name)
+    text = f"{name}: images must be in [0, 1] where colors change and they are float32, got"
+    refused(lambda: call(FLOATS * 255, **COLOR_FUNCTIONS[name]), ValueError, text)
+    for channels in (2, 4, 5):
+        text = f"{name}: images must have 1 or 3 channels, got {channels}"
+        refused(lambda c=channels: call(np.zeros((2, 4, 4, c), np.uint8), **COLOR_FUNCTIONS[name]), ValueError, text)
+
+
+@pytest.mark.parametrize("transform", COLORS, ids=repr)
+def test_colors_are_gray_or_rgb(transform: Any) -> None:
+    for channels in (2, 4, 5):
+        text = f"images must have 1 or 3 channels, got {channels}"
+        refused(lambda c=channels: transform(np.zeros((2, 4, 4, c), np.uint8), rng=0), ValueError, text)
+
+
+def test_alpha_follows_as_a_mask() -> None:
+    rgba = np.random.default_rng(1).integers(0, 256, (4, 9, 9, 4), dtype=np.uint8)
+    pipeline = A.Compose([A.RandomHorizontalFlip(), A.ColorJitter(0.5, 0.5)])
+    y, alpha, params = pipeline(rgba[..., :3], masks=rgba[..., 3], rng=0, return_params=True)
+    flipped = params["RandomHorizontalFlip"]["active"]
+    np.testing.assert_array_equal(alpha[flipped], rgba[flipped, :, ::-1, 3])
+    assert y.shape == (4, 9, 9, 3)
+
+
+@pytest.mark.parametrize("transform", [*COLORS, A.GaussianNoise()], ids=repr)
+def test_colors_come_before_normalize(transform: Any) -> None:
+    for mean, std in ((0.5, 0.25), ((0, 0, 0.1), 1), (0, 0.5)):
+        refused(
+            lambda m=mean, s=std: A.Compose([A.Normalize(m, s), A.RandomVerticalFlip(), transform]),
+            ValueError,
+            "Compose: transforms of colors must come before Normalize, whose results are not in [0, 1], got "
+            + repr(transform),
+        )
+    A.Compose([transform, A.Normalize(0.5, 0.25)])
+    A.Compose([A.Normalize(0, 1), transform, A.Normalize(0.5, 0.25), A.GaussianNoise(clip=False), A.RandomErasing()])
+
+
+@pytest.mark.parametrize("module", [A, ref.augment], ids=["native", "reference"])
+def test_gamma_is_defined_below_0(module: Any) -> None:
+    """What noise brings below 0 is 0 to a power."""
+    for before in (A.GaussianNoise(sigma=1, clip=False), A.RandomErasing(1, mode="pixel"), A.Pad(2, fill=-3)):
+        for gamma in ((0.5, 0.9), (1, 1), (3, 3), (2, 2)):
+            y = module.Compose([before, A.RandomGamma(gamma)])(FLOATS, rng=0)
+            assert y.min() >= 0
+            assert y.max() <= 1
+            z = module.Compose([before])(FLOATS, rng=0)
+            assert (y[z <= 0] == 0).all()
+
+
+# --- layouts, labels, lists ---
+
+
+def test_rows_of_gray_images_in_both_layouts() -> None:
+    rows = np.arange(3 * 48, dtype=np.uint8).reshape(3, 48)
+    want = A.Compose([A.RandomCrop((8, 6), padding=1)], rng=3, image_shape=(8, 6)).fit_transform(rows)
+    planar = A.Compose([A.RandomCrop((8, 6), padding=1)], rng=3, image_shape=(8, 6), layout="NCHW")
+    np.testing.assert_array_equal(planar.fit_transform(rows), want)
+    np.testing.assert_array_equal(planar.transform(rows), rows)
+
+
+@pytest.mark.parametrize(
+    ("samples", "kind", "text"),
+    [
+        ([(BYTES[0], 1, "a.png")], ValueError, "samples must be images or (image, label), got 3 values"),
+        ([(BYTES[0],)], ValueError, "samples must be images or (image, label), got 1 values"),
+        ([(BYTES[0], 1), (BYTES[1], 1, 2)], ValueError, "samples must be images or (image, label), got 3 values"),
+        ([(BYTES[0], 1), BYTES[1]], TypeError, "samples must all be images or all (image, label), got both"),
+        ([BYTES[1], (BYTES[0], 1)], TypeError, "samples must all be images or all (image, label), got both"),
+        ([{"image": BYTES[0]}], TypeError, "samples must be images or (image, label), got dict"),
+        ([(BYTES[0], 1), (FLOATS[1], 1)], TypeError, "samples must be images of one dtype, got ['float32', 'uint8']"),
+        ([(BYTES[0], 1), (BYTES[1], "cat")], TypeError, "labels must be of one kind, got ['int', 'str']"),
+        ([(BYTES[0], 1), (BYTES[1], None)], TypeError, "labels must be of one kind, got ['NoneType', 'int']"),
+        ([(BYTES[0], 1), (BYTES[1], [1, 2])], ValueError, "labels must have one shape, got [(), (2,)]"),
+    ],
+)
+def test_samples_that_cannot_be_collated(samples: Any, kind: type[Exception], text: str) -> None:
+    refused(lambda: A.Collate(A.RandomHorizontalFlip(), output="numpy")(samples), kind, f"Collate: {text}")
+
+
+def test_labels_that_are_no_tensor() -> None:
+    samples = [(BYTES[0], "cat"), (BYTES[1], "doormat")]
+    refused(
+        lambda: A.Collate(A.RandomHorizontalFlip())(samples),
+        TypeError,
+        "Collate: labels must be numbers to become a tensor, got <U7",
+    )
+    assert A.Collate(A.RandomHorizontalFlip(), output="numpy")(samples)[1].tolist() == ["cat", "doormat"]
+
+
+def test_a_list_of_arrays_is_no_batch() -> None:
+    text = "Pad: x must be an ndarray or a list of (image, label), got a list of arrays"
+    refused(lambda: A.Pad(1)([BYTES[0], BYTES[1]]), TypeError, text)
+    refused(lambda: A.Compose([A.Pad(1)])([BYTES[0]], rng=0), TypeError, "Compose: x must be an ndarray")
+
+
+@pytest.mark.parametrize("kind", [A.MixUp, A.CutMix, A.MixUpCutMix])
+def test_smoothing_needs_classes(kind: Any) -> None:
+    name = kind.__name__
+    refused(
+        lambda: kind(label_smoothing=0.1),
+        ValueError,
+        f"{name}: label_smoothing must be 0 where there are no num_classes, got 0.1",
+    )
+    mixed = kind(prob=0, label_smoothing=0.1, num_classes=4)
+    labels = np.eye(4)
+    hard, soft = (mixed(BYTES, labels=y, rng=0)[1] for y in (np.arange(4), labels))
+    np.testing.assert_allclose(soft, hard, atol=1e-7)
+    assert soft.dtype == np.float64
+    refused(lambda: mixed(BYTES, labels=np.ones((4, 3))), ValueError, f"{name}: labels must have 4 classes, got 3")
+    refused(
+        lambda: mixed(BYTES, labels=labels.astype(np.float16)),
+        TypeError,
+        f"{name}: labels of two axes must be float32 or float64, got float16",
+    )
+
+
+# --- nothing ---
+
+
+@pytest.mark.parametrize("transform", [A.RandomHorizontalFlip(), A.RandomRotation(9), A.CenterCrop(5)], ids=repr)
+def test_followers_of_no_images(transform: Any) -> None:
+    for masks in (np.zeros((0, 8, 8), np.int16), np.zeros((0, 8, 8, 2), np.int16), []):
+        y, moved = transform(NONE, masks=masks, index=[])
+        assert moved.shape == y.shape[:3] + np.shape(masks)[3:]
+        assert moved.dtype == np.asarray(masks).dtype
+    for name, width in (("boxes", 4), ("keypoints", 2)):
+        assert transform(NONE, **{name: []})[1].shape == (0, 0, width)
+        assert transform(NONE, **{name: np.zeros((0, 3, width))})[1].shape == (0, 3, width)
+        assert transform(BYTES, **{name: [[]] * 4})[1].shape == (4, 0, width)
+        assert transform(BYTES[0], **{name: []})[1].shape == (0, width)
+        assert transform(BYTES[0], **{name: np.zeros((0, width), np.float32)})[1].dtype == np.float32
+    size = transform(BYTES).shape[1:3]
+    assert transform(BYTES, masks=np.zeros((4, 28, 28, 0)))[1].shape == (4, *size, 0)
+    assert transform(NONE, index=np.array([])).shape[0] == 0
+    refused(lambda: transform(NONE, boxes=np.zeros((0, 3))), ValueError, "boxes must have shape (0, k, 4), got (0, 3)")
+    refused(lambda: transform(BYTES, masks=[]), ValueError, "masks must have 4 rows")
+
+
+@pytest.mark.parametrize("kind", [A.MixUp, A.CutMix, A.MixUpCutMix])
+def test_labels_of_no_images(kind: Any) -> None:
+    for options in ({}, {"num_classes": 3}, {"mode": "pair"}, {"mode": "batch", "num_classes": 3}):
+        labels = kind(**options)(NONE, labels=[], index=[])[1]
+        if "num_classes" in options:
+            assert labels.shape == (0, 3)
+            assert labels.dtype == np.float32
+        else:
+            assert [v.shape for v in labels] == [(0,)] * 3
+
+
+# --- seeds ---
+
+
+@pytest.mark.parametrize("kind", [A.Compose, A.signal.Compose])
+def test_a_pipelines_seed_is_checked_when_given(kind: Any) -> None:
+    made = kind([], rng=np.int64(3))
+    assert json.loads(json.dumps(made.to_dict()))["rng"] == 3
+    assert A.from_dict(json.loads(json.dumps(made.to_dict()))) == kind([], rng=3)
+    for bad, error in ((-1, ValueError), (2**64, ValueError), ("a", TypeError), (1.5, TypeError), (True, TypeError)):
+        refused(lambda b=bad: kind([], rng=b), error, f"{kind.TYPE}: rng must be")
+    generator = np.random.default_rng(0)
+    drawing = kind([], rng=generator)
+    assert drawing == kind([], rng=generator)
+    assert drawing != made
+    refused(drawing.to_dict, TypeError, f"{kind.TYPE}: rng must be an int or None to be written down, got Generator")
+
+
+def _draws(pipeline: Any, results: Any) -> None:
+    try:
+        results.put(pipeline(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist())
+    except ValueError as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_a_generator_stays_in_its_process(way: str) -> None:
+    """Every worker would have a copy of it and draw what the others draw."""
+    context = multiprocessing.get_context(way)
+    transforms = [A.RandomRotation(30)]
+
+    def of_a_worker(pipeline: Any) -> Any:
+        results = context.Queue()
+        worker = context.Process(target=_draws, args=(pipeline, results))
+        worker.start()
+        try:
+            return results.get(timeout=120)
+        finally:
+            worker.join()
+
+    for rng in (np.random.default_rng(0), np.random.PCG64(0)):
+        pipeline = A.Compose(transforms, rng=rng)
+        text = of_a_worker(pipeline)
+        assert isinstance(text, str)
+        assert text.startswith(
+            "Compose: rng must be a seed or None in a worker process, where a generator would be a copy"
+        )
+        again = pickle.loads(pickle.dumps(pipeline))
+        for one in (pipeline, again, pipeline.evaluation()):
+            one(BYTES)
+    fresh = [of_a_worker(A.Compose(transforms)) for _ in range(2)]
+    assert fresh[0] != fresh[1]
+    seeded = A.Compose(transforms, rng=5)
+    assert of_a_worker(seeded) == seeded(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist()
+
+
+# --- pipelines in pipelines, and lists that grow ---
+
+
+def test_transforms_are_a_tuple() -> None:
+    given = [A.Pad(1)]
+    pipeline = A.Compose(given)
+    given.append(A.Pad(2))
+    assert pipeline.transforms == (A.Pad(1),)
+    with pytest.raises(AttributeError):
+        pipeline.transforms.insert(0, A.Pad(3))  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        pipeline.transforms = given  # type: ignore[misc]
+    assert pipeline(BYTES).shape == (4, 30, 30, 3)
+
+
+def test_a_pipeline_in_a_pipeline() -> None:
+    inner = A.Compose([A.RandomCrop(20), A.RandomRotation(9)])
+    flat = A.Compose([A.RandomRotation(20), A.RandomCrop(20), A.RandomRotation(9), A.RandomInvert()])
+    nested = A.Compose([A.RandomRotation(20), A.Compose([inner]), A.RandomInvert()])
+    assert nested == flat
+    np.testing.assert_array_equal(nested(BYTES, rng=0), flat(BYTES, rng=0))
+    pair = [A.RandomRotation(9), A.RandomInvert()]
+    assert A.RandomApply([A.Compose(pair)]) == A.RandomApply(A.Compose(pair)) == A.RandomApply(pair)
+    assert A.signal.Compose([A.signal.Compose([A.signal.Jitter()])]) == A.signal.Compose([A.signal.Jitter()])
+    for options in ({"rng": 3}, {"layout": "NCHW"}, {"mask_fill": 1}, {"layout_out": "NCHW"}):
+        for outer in (A.Compose, A.RandomApply):
+            refused(
+                lambda o=options, k=outer: k([A.Compose([], **o)]),
+                ValueError,
+                f"{outer.__name__}: a pipeline among the transforms must have no options of its own, got Compose([], ",
+            )
+    refused(lambda: A.Compose([A.signal.Compose([])]), TypeError, "Compose: transforms must be transforms of images")
+    refused(lambda: A.Compose([A.Compose([A.MixUp()]), A.Pad(1)]), ValueError, "Compose: a mixing must be the last")
+
+
+# --- perspectives ---
+
+
+@pytest.mark.parametrize("module", [A, ref.augment], ids=["native", "reference"])
+@pytest.mark.parametrize("size", [(28, 28), (2, 2), (2, 9), (3, 3), (1, 28), (28, 1), (1, 1), (5, 4)])
+def test_perspectives_of_the_whole_range(module: Any, size: tuple[int, int]) -> None:
+    """Corners stay corners of a view; where a side is a pixel there is none, and the image stays."""
+    n = 600 if module is A else 20
+    x = np.random.default_rng(0).integers(0, 256, (n, *size, 1), dtype=np.uint8)
+    for scale in (0.5, 0.9, 1.0):
+        transform = module.RandomPerspective(scale, p=1)
+        y, boxes, params = transform(x, rng=0, boxes=np.tile([[[0, 0, 1, 1]]], (n, 1, 1)), return_params=True)
+        assert np.isfinite(boxes).all()
+        active, corners = (params["RandomPerspective"][k] for k in ("active", "endpoints"))
+        edges = np.roll(corners, -1, axis=1) - corners
+        after = np.roll(edges, -1, axis=1)
+        assert (edges[..., 0] * after[..., 1] - edges[..., 1] * after[..., 0])[active].min(initial=1) > 0
+        assert (y[~active] == x[~active]).all()
+        assert not active.any() or min(size) > 1
+        if size == (28, 28):
+            assert active.mean() > 0.99
+        part = [7, 3]
+        np.testing.assert_array_equal(transform(x[part], rng=0, index=part), y[part])
+
+
+def test_usual_perspectives_are_the_first_draw() -> None:
+    p = A.RandomPerspective(0.6, p=1)(BYTES, rng=0, return_params=True)[1]["RandomPerspective"]
+    assert p["active"].all()
+    assert (p["endpoints"][:, :, 0] <= 27).all()
+
+
+def test_end_points_on_a_line() -> None:
+    corners = np.array([[0, 0], [8, 0], [8, 8], [0, 8.0]])
+    for points in ([[0, 0], [0.1, 0.1], [0.3, 0.3], [0, 8]], [[1, 1]] * 4, [[0, 0], [8, 0], [0.7, 0], [0, 8]]):
+        for name, call in (
+            ("endpoints", lambda p=points: F.perspective(BYTES, corners, p)),
+            ("startpoints", lambda p=points: F.perspective(BYTES, p, corners)),
+        ):
+            refused(call, ValueError, f"perspective: {name} must not have three on a line, got ")
+    for scale in (1e-9, 1.0, 1e9):
+        F.perspective(BYTES, corners * scale, corners * scale + 1)
+
+
+def test_shears_are_less_than_a_right_angle() -> None:
+    for shear in (90, (-90, 3), (0, 1, 2, 120)):
+        refused(lambda s=shear: A.RandomAffine(0, shear=s), ValueError, "RandomAffine: shear must be within (-90, 90)")
+
+
+# --- replays ---
+
+REPLAYED = [
+    A.RandomHorizontalFlip(),
+    A.RandomRotate90(),
+    A.RandomCrop(20, padding=2),
+    A.RandomResizedCrop(8),
+    A.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10),
+    A.RandomRotation(9),
+    A.RandomPerspective(),
+    A.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    A.RandomGamma(),
+    A.RandomGrayscale(),
+    A.GaussianBlur(3),
+    A.GaussianNoise(sigma=(0.1, 0.2)),
+    A.RandomChannelPermutation(),
+    A.RandomErasing(1, mode="pixel"),
+    A.RandomErasing(1, mode="rand", max_count=2),
+    A.Cutout(4),
+    A.RandAugment(),
+    A.TrivialAugmentWide(),
+    A.RandomApply([A.RandomHorizontalFlip(), A.RandomApply([A.RandomCrop(28, padding=4)])]),
+    A.MixUp(num_classes=5),
+    A.CutMix(num_classes=5),
+]
+IN_PIXELS = [t for t in REPLAYED if type(t).__name__ in (
+    "RandomCrop", "RandomResizedCrop", "RandomAffine", "RandomPerspective", "RandomErasing", "Cutout",
+    "RandAugment", "TrivialAugmentWide", "RandomApply", "CutMix",
+)]  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def labels_for(transform: Any) -> dict[str, Any]:
+    return {"labels": [0, 1, 2, 3]} if transform.kind == "mix" else {}
+
+
+def paths(params: dict[str, Any], head: tuple[str, ...] = ()) -> Any:
+    for key, value in params.items():
+        yield (*head, key)
+        if isinstance(value, dict):
+            yield from paths(value, (*head, key))
+
+
+def changed(params: dict[str, Any], path: tuple[str, ...], change: Any) -> dict[str, Any]:
+    first, *rest = path
+    copy = dict(params)
+    if rest:
+        copy[first] = changed(copy[first], tuple(rest), change)
+    else:
+        change(copy, first)
+    return copy
+
+
+@pytest.mark.parametrize("transform", REPLAYED, ids=repr)
+def test_replays_by_way_of_json(transform: Any) -> None:
+    y, *_, params = transform(BYTES, rng=1, return_params=True, **labels_for(transform))
+    again = json.loads(json.dumps(params, default=plain))
+    replayed = transform(BYTES, params=again, **labels_for(transform))
+    np.testing.assert_array_equal(replayed[0] if transform.kind == "mix" else replayed, y)
+
+
+@pytest.mark.parametrize("transform", REPLAYED, ids=repr)
+def test_replays_with_something_missing_or_wrong(transform: Any) -> None:
+    labels, name = labels_for(transform), type(transform).__name__
+    *_, params = transform(BYTES, rng=1, return_params=True, **labels)
+    for path in paths(params):
+        where = f"{name}: params" + "".join(f"[{key!r}]" for key in path[:-1])
+        without = changed(params, path, lambda d, k: d.pop(k))
+        refused(lambda w=without: transform(BYTES, params=w, **labels), ValueError, f"{where} must have")
+        full = f"{name}: params" + "".join(f"[{key!r}]" for key in path)
+        for wrong in ("text", None, [1 + 2j], object()):
+            bad = changed(params, path, lambda d, k, w=wrong: d.update({k: w}))
+            refused(lambda b=bad: transform(BYTES, params=b, **labels), TypeError, f"{full} must")
+
+
+@pytest.mark.parametrize("transform", IN_PIXELS, ids=repr)
+def test_parameters_in_pixels_are_of_a_size(transform: Any) -> None:
+    labels = labels_for(transform)
+    *_, params = transform(BYTES, rng=1, return_params=True, **labels)
+    for size in ((24, 26), (60, 40)):
+        other = np.zeros((4, *size, 3), np.uint8)
+        refused(
+            lambda o=other: transform(o, params=params, **labels),
+            ValueError,
+            f"['size'] must be that of the images, {size}, got (28, 28)",
+        )
+
+
+def test_other_parameters_are_of_any_size() -> None:
+    small = BYTES[:, ::2, ::2]
+    for transform in (A.RandomHorizontalFlip(), A.RandomRotation(9), A.ColorJitter(0.4, 0.4, 0.4, 0.1)):
+        params = transform(BYTES, rng=1, return_params=True)[1]
+        np.testing.assert_array_equal(transform(small, params=params), transform(small, rng=1))
+
+
+def test_params_of_signals_are_checked_too() -> None:
+    x = np.random.default_rng(0).normal(size=(4, 30, 2))
+    for transform in (
+        A.signal.Jitter(),
+        A.signal.Scaling(),
+        A.signal.TimeShift(),
+        A.signal.TimeWarp(),
+        A.signal.Cutout(),
+    ):
+        y, params = transform(x, rng=1, return_params=True)
+        again = json.loads(json.dumps(params, default=plain))
+        np.testing.assert_array_equal(transform(x, params=again), y)
+        (name,) = params
+        for key in params[name]:
+            without = {name: {k: v for k, v in params[name].items() if k != key}}
+            refused(
+                lambda t=transform, w=without: t(x, params=w), ValueError, f"{name}: params[{name!r}] must have {key!r}"
+            )
+        refused(lambda t=transform, p=params: t(x[:3], params=p), ValueError, "rows, one for each sample, got 4")
+
+
+# --- one default ---
+
+PAIRS = {
+    "RandomRotation": "rotate",
+    "RandomAffine": "affine",
+    "RandomPerspective": "perspective",
+    "RandomCrop": "crop",
+    "Pad": "pad",
+    "Resize": "resize",
+    "RandomResizedCrop": "resized_crop",
+    "GaussianNoise": "gaussian_noise",
+    "RandomGamma": "adjust_gamma",
+    "RandomErasing": "erase",
+    "RandAugment": "affine",
+    "TrivialAugmentWide": "affine",
+    "Normalize": "normalize",
+}
+MEANT = {("RandomGamma", "gamma"), ("RandomAffine", "translate"), ("RandomAffine", "scale"), ("RandomAffine", "shear")}
+
+
+@pytest.mark.parametrize(("transform", "function"), PAIRS.items())
+def test_transforms_and_functions_have_the_same_defaults(transform: str, function: str) -> None:
+    """But for ranges, which a function has no use for."""
+    of_one, of_other = (inspect.signature(c).parameters for c in (getattr(A, transform), getattr(F, function)))
+    shared = [n for n in of_one if n in of_other and (transform, n) not in MEANT]
+    assert shared
+    for name in shared:
+        a, b = of_one[name].default, of_other[name].default
+        assert a == b or inspect.Parameter.empty in (a, b) or (a is None and name == "padding"), name
