@@ -30,12 +30,12 @@ def _alike(head: str, given: Any, pattern: Params, n: int) -> Params:
         name, value = f"{head}[{key!r}]", given[key]
         if isinstance(like, dict):
             found[key] = _alike(name, value, like, n)
-        elif isinstance(like, int):
-            found[key] = _checks.integer64(name, value)
         elif isinstance(like, tuple):
             found[key] = _size(name, value, like)
-        else:
+        elif isinstance(like, np.ndarray):
             found[key] = _array(name, value, like, n)
+        else:
+            found[key] = _checks.integer64(name, value)
     return found
 
 
