@@ -199,6 +199,13 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     return array.astype(np.float64, copy=False)
 
 
+def unmasked(head: str, value: Any) -> Array:
+    """An array of what is no masked one, whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{head} must be an ndarray without a mask, got MaskedArray")
+    return np.asarray(value)
+
+
 def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
     """An array of real numbers, of any dtype, and of rank 1 where its shape is not given."""
     if value is None or isinstance(value, np.ma.MaskedArray):

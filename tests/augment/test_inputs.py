@@ -596,6 +596,67 @@ def test_params_of_signals_are_checked_too() -> None:
         refused(lambda t=transform, p=params: t(x[:3], params=p), ValueError, "rows, one for each sample, got 4")
 
 
+# --- odd but legal, and not ---
+
+
+@pytest.mark.parametrize("module", [A, ref.augment], ids=["native", "reference"])
+def test_a_jitter_of_nothing(module: Any) -> None:
+    y, params = module.ColorJitter()(BYTES, rng=0, return_params=True)
+    np.testing.assert_array_equal(y, BYTES)
+    np.testing.assert_array_equal(module.ColorJitter()(BYTES, params=params), BYTES)
+
+
+@pytest.mark.parametrize("f", [F, ref.augment.functional], ids=["native", "reference"])
+@pytest.mark.parametrize("sigma", [5e-324, 1e-200, 1e-160, 1e-3])
+def test_a_blur_of_nothing(f: Any, sigma: float) -> None:
+    for x in (BYTES, FLOATS):
+        np.testing.assert_array_equal(f.gaussian_blur(x, 5, sigma), x)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ratio", [(100, 200), (1e300, 1e305), (1e-305, 1e-300)])
+def test_rectangles_that_never_fit(ratio: Any) -> None:
+    assert A.RandomResizedCrop(8, ratio=ratio)(BYTES, rng=0).shape == (4, 8, 8, 3)
+    np.testing.assert_array_equal(A.RandomErasing(1, ratio=ratio, value=7)(BYTES // 2 * 2, rng=0), BYTES // 2 * 2)
+
+
+def test_masked_arrays_are_refused() -> None:
+    for name, call in (
+        ("Pad: images", lambda: A.Pad(1)(np.ma.array(BYTES))),
+        ("invert: images", lambda: F.invert(np.ma.array(BYTES))),
+        ("Pad: masks", lambda: A.Pad(1)(BYTES, masks=np.ma.array(BYTES[..., 0]))),
+        ("Pad: boxes", lambda: A.Pad(1)(BYTES, boxes=np.ma.array(np.ones((4, 1, 4))))),
+        ("MixUp: labels", lambda: A.MixUp()(BYTES, labels=np.ma.array([0, 1, 2, 3]))),
+        ("signal.Jitter: x", lambda: A.signal.Jitter()(np.ma.array(np.ones((2, 3))))),
+    ):
+        refused(call, TypeError, f"{name} must be an ndarray without a mask, got MaskedArray")
+
+
+def test_boxes_at_infinity() -> None:
+    for name, given in (("boxes", [[[0, 0, np.inf, 1]]]), ("keypoints", [[[-np.inf, 1]]])):
+        refused(
+            lambda n=name, g=given: A.Pad(1)(BYTES[:1], **{n: g}),
+            ValueError,
+            f"Pad: {name} must be finite or NaN, got {'inf' if name == 'boxes' else '-inf'}",
+        )
+
+
+def test_indices_of_a_data_set() -> None:
+    samples = A.indexed(["a", "b", "c"])
+    assert samples[-1] == samples[np.int64(2)] == (2, "c")
+    for bad in (slice(2), 1.5, True, "1"):
+        refused(lambda b=bad: samples[b], TypeError, "indexed: index must be an int, got ")
+    with pytest.raises(IndexError):
+        samples[3]
+
+
+def test_collate_takes_any_iterable() -> None:
+    collate = A.Collate(A.RandomHorizontalFlip(1), output="numpy")
+    images, labels = collate(s for s in [(BYTES[0], 1), (BYTES[1], 2)])
+    np.testing.assert_array_equal(images, BYTES[:2, :, ::-1])
+    assert labels.tolist() == [1, 2]
+
+
 # --- one default ---
 
 PAIRS = {

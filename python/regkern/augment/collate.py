@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,8 @@ class Indexed:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(int(index), self.dataset[index])
+        number = _checks.integer("indexed: index", index)
+        return Sample(number + len(self) if number < 0 else number, self.dataset[number])
 
     def __repr__(self) -> str:
         return f"indexed({self.dataset!r})"
@@ -131,7 +132,8 @@ class Collate:
         """Set the epoch, in this process and in workers."""
         self._epoch.value = _checks.integer64("Collate: epoch", epoch)
 
-    def __call__(self, samples: Sequence[Any]) -> Any:
+    def __call__(self, samples: Iterable[Any]) -> Any:
+        samples = list(samples)
         index = None
         if samples and isinstance(samples[0], Sample):
             index = [s.index for s in samples]

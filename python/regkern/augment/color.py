@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -87,7 +88,7 @@ class ColorJitter(Transform):
 @functools.lru_cache(maxsize=8)
 def _orders(count: int) -> NDArray[np.int64]:
     """All orders: of each, the places of the operations."""
-    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(-1, count)
+    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(math.factorial(count), count)
 
 
 @dataclass(frozen=True, repr=False)

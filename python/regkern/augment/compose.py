@@ -286,7 +286,7 @@ class Compose(Pipeline):
         if value is None:
             return None
         try:
-            a = np.asarray(value)
+            a = _checks.unmasked(f"{self.function}: {name}", value)
         except ValueError:
             raise TypeError(f"{self.function}: {name} must be an array of numbers, got a ragged list") from None
         a = a[None] if single else a
@@ -313,6 +313,8 @@ class Compose(Pipeline):
                 )
             if points.dtype.kind not in "fiu":
                 raise TypeError(f"{self.function}: {name} must be real numbers, got {points.dtype}")
+            if (far := np.isinf(points)).any():
+                raise ValueError(f"{self.function}: {name} must be finite or NaN, got {points[far][0]}")
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool

@@ -303,7 +303,7 @@ class RandomResizedCrop(Transform):
         boxes, fit = rectangles(draws, u, None, FIRST, area, self.scale, self.ratio, images.size, tall=False)
         if not fit.all():
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-            h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+            h, w = max(min(height, round(width / aspect)), 1), max(min(width, round(height * aspect)), 1)
             boxes[~fit] = (height - h) // 2, (width - w) // 2, h, w
         return {"boxes": boxes, "size": images.size}
 

@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks
 from regkern.augment import _options as check
 from regkern.augment._program import Step
 from regkern.augment._run import mix
@@ -143,7 +144,7 @@ class _Mix(Transform, abstract=True):
         me = self._type()
         if labels is None:
             raise ValueError(f"{me}: labels must be given, got None")
-        y = np.asarray(labels)
+        y = _checks.unmasked(f"{me}: labels", labels)
         if y.ndim not in (1, 2) or len(y) != n:
             raise ValueError(f"{me}: labels must have shape ({n},) or ({n}, classes), got {y.shape}")
         partner, lam = params["partner"], params["lam"]

@@ -354,7 +354,7 @@ class Compose(Pipeline):
             If a shape does not fit, or a seed, epoch or index is out of range.
         """
         return_params = check.boolean(self.function, "return_params", return_params)
-        a = np.asarray(x)
+        a = _checks.unmasked(f"{self.function}: x", x)
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"{self.function}: x must be float32 or float64, got {a.dtype}")
         if a.ndim not in (2, 3):
