@@ -355,9 +355,10 @@ def test_a_pipelines_seed_is_checked_when_given(kind: Any) -> None:
     refused(drawing.to_dict, TypeError, f"{kind.TYPE}: rng must be an int or None to be written down, got Generator")
 
 
-def _draws(pipeline: Any, results: Any) -> None:
+def _draws(pipeline: Any, results: Any, options: dict[str, Any]) -> None:
+    x = BYTES[0] if options.pop("single", False) else BYTES[:1]
     try:
-        results.put(pipeline(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist())
+        results.put(pipeline(x, return_params=True, **options)[1]["RandomRotation"]["angle"].tolist())
     except ValueError as error:
         results.put(str(error))
 
@@ -368,9 +369,9 @@ def test_a_generator_stays_in_its_process(way: str) -> None:
     context = multiprocessing.get_context(way)
     transforms = [A.RandomRotation(30)]
 
-    def of_a_worker(pipeline: Any) -> Any:
+    def of_a_worker(pipeline: Any, **options: Any) -> Any:
         results = context.Queue()
-        worker = context.Process(target=_draws, args=(pipeline, results))
+        worker = context.Process(target=_draws, args=(pipeline, results, options))
         worker.start()
         try:
             return results.get(timeout=120)
@@ -390,6 +391,8 @@ def test_a_generator_stays_in_its_process(way: str) -> None:
     fresh = [of_a_worker(A.Compose(transforms)) for _ in range(2)]
     assert fresh[0] != fresh[1]
     seeded = A.Compose(transforms, rng=5)
+    assert of_a_worker(seeded, single=True).startswith("Compose: index must be given in a worker process")
+    assert of_a_worker(seeded, single=True, index=0) == of_a_worker(seeded) == of_a_worker(seeded, single=True, rng=5)
     assert of_a_worker(seeded) == seeded(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist()
 
 

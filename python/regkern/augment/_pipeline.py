@@ -50,21 +50,30 @@ class Pipeline:
         """The transforms, in their order."""
         return self._transforms
 
-    def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
+    def _sampling(
+        self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False
+    ) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
         ids = index_of(self.function, index, n)
         epoch = _checks.integer64(f"{self.function}: epoch", epoch)
-        return _checks.seed(self.function, self._own_rng() if rng is None else rng), epoch, ids
+        if rng is None:
+            rng = self.rng
+            if os.getpid() != self._process and any(t.random for t in self.transforms):
+                self._check_worker(single and index is None)
+        return _checks.seed(self.function, rng), epoch, ids
 
-    def _own_rng(self) -> Any:
-        """The pipeline's, unless it is a generator's copy: all workers of a DataLoader would draw the same from theirs."""
-        drawn = isinstance(self.rng, np.random.Generator | np.random.BitGenerator)
-        if drawn and os.getpid() != self._process and any(t.random for t in self.transforms):
+    def _check_worker(self, any_image: bool) -> None:
+        """In a worker, a generator is a copy, as in all workers, and a seed is that of all images that come one by one."""
+        if isinstance(self.rng, np.random.Generator | np.random.BitGenerator):
             raise ValueError(
                 f"{self.function}: rng must be a seed or None in a worker process, where a generator would be a copy and "
                 f"draw what those of other workers draw, got {self.rng!r}"
             )
-        return self.rng
+        if any_image and self.rng is not None:
+            raise ValueError(
+                f"{self.function}: index must be given in a worker process where the pipeline has a seed, since each "
+                "image would have the same draws, got None"
+            )
 
     def _given(self, params: Any) -> None:
         """Whether parameters to be replayed are those of these operations."""

@@ -36,8 +36,8 @@ class Compose(Pipeline):
     mask_fill : int or float, default 0
         What masks hold outside of the image: 255 where that is the label of nothing. Their dtype must have it.
     rng : int in [0, 2**64), np.random.Generator or None
-        Used by calls that give none. A generator stays in its process: in a DataLoader's workers, which would have copies
-        that draw the same, it is refused.
+        Used by calls that give none. In the workers of a DataLoader a generator is refused, since all would have copies that
+        draw the same, and with a seed a single image needs its ``index``.
     image_shape : (int, int) or (int, int, int), optional
         For scikit-learn's (n, features) rows: the shape of one image; (height, width), or three numbers in the order of
         ``layout``.
@@ -212,7 +212,7 @@ class Compose(Pipeline):
         images = Images(n, *batch.size, batch.channels, batch.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)
         if params is None:
-            sampling = self._sampling(n, rng, index, epoch)
+            sampling = self._sampling(n, rng, index, epoch, single)
         else:
             self._given(params)
         if self._bounded:
