@@ -191,7 +191,7 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     if is_real(value):
         return np.asarray(real(head, value))
     try:
-        array = np.asarray(value)
+        array = np.asarray(None if isinstance(value, np.ma.MaskedArray) else value)
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":

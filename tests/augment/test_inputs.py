@@ -359,7 +359,7 @@ def _draws(pipeline: Any, results: Any, options: dict[str, Any]) -> None:
     x = BYTES[0] if options.pop("single", False) else BYTES[:1]
     try:
         results.put(pipeline(x, return_params=True, **options)[1]["RandomRotation"]["angle"].tolist())
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         results.put(str(error))
 
 
@@ -571,6 +571,37 @@ def test_parameters_in_pixels_are_of_a_size(transform: Any) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("transform", "key", "value", "rule"),
+    [
+        (A.MixUp(), "partner", 4, "partner must be in [0, 4), got 4"),
+        (A.MixUp(), "partner", -1, "partner must be in [0, 4), got -1"),
+        (A.MixUp(), "lam", 1.5, "lam must be in [0, 1], got 1.5"),
+        (A.MixUp(), "lam", np.nan, "lam must be in [0, 1], got nan"),
+        (A.CutMix(), "boxes", [20, 0, 9, 9], "boxes must lie in the image, got [20, 0, 9, 9]"),
+        (A.MixUpCutMix(), "boxes", [0, -1, 9, 9], "boxes must lie in the image, got [0, -1, 9, 9]"),
+        (A.MixUpCutMix(), "boxes", [0, 1, 9, -9], "boxes must lie in the image, got [0, 1, 9, -9]"),
+        (
+            A.RandomPerspective(p=1),
+            "endpoints",
+            [[0, 0], [5, 0], [9, 0], [0, 9]],
+            "endpoints must be corners of a view, clockwise, got [[0.0, 0.0], [5.0, 0.0], [9.0, 0.0], [0.0, 9.0]]",
+        ),
+        (A.RandomChannelPermutation(), "order", [0, 1, 3], "steps[0].parameters must be channels, got 3"),
+        (A.GaussianBlur(3), "sigma", -1, "steps[0].parameters must be >= 0 and finite, got -1"),
+        (A.RandAugment(), "operation", [3, 14], "operation must be in [0, 14), got 14"),
+        (A.ColorJitter(0.1, 0.1), "order", [0, 2], "order must hold each of 0 … 1 once, got [0, 2]"),
+    ],
+)
+def test_replays_of_what_was_never_drawn(transform: Any, key: str, value: Any, rule: str) -> None:
+    labels, name = labels_for(transform), type(transform).__name__
+    *_, params = transform(BYTES, rng=1, return_params=True, **labels)
+    params[name][key][2] = value
+    out = np.full_like(BYTES, 7)
+    refused(lambda: transform(BYTES, params=params, out=out, **labels), ValueError, f"{name}: {rule}")
+    assert (out == 7).all()
+
+
 def test_other_parameters_are_of_any_size() -> None:
     small = BYTES[:, ::2, ::2]
     for transform in (A.RandomHorizontalFlip(), A.RandomRotation(9), A.ColorJitter(0.4, 0.4, 0.4, 0.1)):
@@ -633,6 +664,27 @@ def test_masked_arrays_are_refused() -> None:
         ("signal.Jitter: x", lambda: A.signal.Jitter()(np.ma.array(np.ones((2, 3))))),
     ):
         refused(call, TypeError, f"{name} must be an ndarray without a mask, got MaskedArray")
+
+
+def test_numbers_without_a_mask() -> None:
+    angles = np.ma.array(np.ones(4), mask=[1, 0, 0, 0])
+    for call in (lambda: F.rotate(BYTES, angles), lambda: F.pad(BYTES, 1, np.ma.array([1, 2, 3]))):
+        refused(call, TypeError, "must be a real number or an array of real numbers, got masked_array")
+
+
+def test_a_pair_of_shears_is_a_pair() -> None:
+    want = F.affine(BYTES[:2], shear=(5, 10))
+    np.testing.assert_array_equal(F.affine(BYTES[:2], shear=np.array([5.0, 10.0])), want)
+    np.testing.assert_array_equal(F.affine(BYTES[:2], shear=5), F.affine(BYTES[:2], shear=[5, 0]))
+
+
+def test_image_shapes() -> None:
+    rule = "Compose: image_shape must be (height, width) or three numbers, got "
+    for bad in (64, "88", 8.0):
+        refused(lambda b=bad: A.Compose([], image_shape=b), TypeError, rule)
+    for wrong in ((8,), (1, 2, 3, 4), ()):
+        refused(lambda w=wrong: A.Compose([], image_shape=w), ValueError, rule)
+    assert A.Compose([], image_shape=np.array([8, 6])).to_dict()["image_shape"] == [8, 6]
 
 
 def test_boxes_at_infinity() -> None:

@@ -65,7 +65,7 @@ class Pipeline:
     def _check_worker(self, any_image: bool) -> None:
         """In a worker, a generator is a copy, as in all workers, and a seed is that of all images that come one by one."""
         if isinstance(self.rng, np.random.Generator | np.random.BitGenerator):
-            raise ValueError(
+            raise TypeError(
                 f"{self.function}: rng must be a seed or None in a worker process, where a generator would be a copy and "
                 f"draw what those of other workers draw, got {self.rng!r}"
             )

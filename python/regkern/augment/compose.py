@@ -115,9 +115,8 @@ class Compose(Pipeline):
         self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
         self.image_shape = image_shape
         if image_shape is not None:
-            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in image_shape)
-            if len(self.image_shape) not in (2, 3):
-                raise check.fail("Compose", "image_shape", "(height, width) or three numbers", image_shape)
+            lengths = check.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
+            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in lengths)
         mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(

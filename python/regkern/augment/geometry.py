@@ -519,8 +519,13 @@ class RandomPerspective(Transform):
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         active = params["active"]
+        corners = params["endpoints"][active]
+        if not (seen := _in_order(corners)).all():
+            raise check.fail(
+                "RandomPerspective", "endpoints", "corners of a view, clockwise", corners[~seen][0].tolist()
+            )
         matrix = np.tile(np.eye(3), (images.n, 1, 1))
-        matrix[active] = perspective_matrix(_corners(images), params["endpoints"][active])
+        matrix[active] = perspective_matrix(_corners(images), corners)
         return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=active)]
 
 

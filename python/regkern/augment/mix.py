@@ -147,12 +147,26 @@ class _Mix(Transform, abstract=True):
         y = _checks.unmasked(f"{me}: labels", labels)
         if y.ndim not in (1, 2) or len(y) != n:
             raise ValueError(f"{me}: labels must have shape ({n},) or ({n}, classes), got {y.shape}")
+        self._check(params, n)
         partner, lam = params["partner"], params["lam"]
         if y.ndim == 1 and self.num_classes is None:
             return y, y[partner], lam.astype(np.float32)
         y = self._soft(y)
         weight = lam[:, None].astype(y.dtype)
         return weight * y + (1 - weight) * y[partner]
+
+    def _check(self, params: Params, n: int) -> None:
+        """Whether parameters, which may be a caller's, are those of a mixing."""
+        me, partner, lam = self._type(), params["partner"], params["lam"]
+        if (wrong := (partner < 0) | (partner >= n)).any():
+            raise ValueError(f"{me}: partner must be in [0, {n}), got {partner[wrong][0]}")
+        if not (legal := (lam >= 0) & (lam <= 1)).all():
+            raise ValueError(f"{me}: lam must be in [0, 1], got {lam[~legal][0]:g}")
+        if "boxes" in params:
+            boxes = params["boxes"]
+            inside = (boxes >= 0).all(axis=1) & (boxes[:, :2] + boxes[:, 2:] <= params["size"]).all(axis=1)
+            if not inside.all():
+                raise ValueError(f"{me}: boxes must lie in the image, got {boxes[~inside][0].tolist()}")
 
     def _soft(self, y: Array) -> Array:
         """(n, classes), smoothed."""

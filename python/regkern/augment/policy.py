@@ -56,9 +56,11 @@ class _Policy(Transform, abstract=True):
     colors: ClassVar[bool] = True
 
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
-        way = check.INTERPOLATIONS[interpolation]
+        way, operation = check.INTERPOLATIONS[interpolation], params["operation"]
+        if (wrong := (operation < 0) | (operation >= len(OPERATIONS))).any():
+            raise check.fail(self._type(), "operation", f"in [0, {len(OPERATIONS)})", int(operation[wrong][0]))
         color = check.filling(self._type(), "fill", fill, images.channels, images.dtype)
-        slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
+        slots = zip(operation.T, params["magnitude"].T, strict=True)
         return [step for slot in slots for step in _slot(*slot, images, way, color)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern._checks import flag, is_integer, reals
+from regkern._checks import flag, is_integer, is_listed, reals
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -479,7 +479,7 @@ def affine(
     """
     batch = Batch("affine", images, layout)
     n = batch.n
-    shears = check.pair("affine", "shear", shear, "x, y") if isinstance(shear, Sequence) else (shear, 0.0)
+    shears: tuple[Any, Any] = check.pair("affine", "shear", shear, "x, y") if is_listed(shear) else (shear, 0.0)
     moves = check.pair("affine", "translate", translate, "x, y")
     matrix = affine_matrix(
         batch.size,
