@@ -28,7 +28,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "adjust_sharpness": {"sharpness_factor": 2.0},
     "affine": {"angle": 10, "translate": (1, 2), "scale": 1.1, "shear": (3, 4)},
     "autocontrast": {},
-    "center_crop": {"output_size": (4, 9)},
+    "center_crop": {"output_size": (4, 9), "padding_mode": "reflect"},
     "crop": {"top": -1, "left": 2, "height": 5, "width": 6},
     "cutmix": {"top": 1, "left": 2, "height": 3, "width": 3},
     "equalize": {},

@@ -687,6 +687,31 @@ def test_image_shapes() -> None:
     assert A.Compose([], image_shape=np.array([8, 6])).to_dict()["image_shape"] == [8, 6]
 
 
+@pytest.mark.parametrize("padding_mode", ["constant", "edge", "reflect", "symmetric"])
+def test_evaluation_pads_as_training_does(padding_mode: str) -> None:
+    crop = A.RandomCrop((40, 28), pad_if_needed=True, fill=(7, 8, 9), padding_mode=padding_mode)
+    assert crop.evaluation() == A.CenterCrop((40, 28), (7, 8, 9), padding_mode)
+    want = F.pad(BYTES, (0, 6), (7, 8, 9), padding_mode)
+    np.testing.assert_array_equal(A.Compose([crop]).evaluation()(BYTES), want)
+    for f in (F, ref.augment.functional):
+        np.testing.assert_array_equal(f.center_crop(BYTES, (40, 28), (7, 8, 9), padding_mode), want)
+
+
+def test_a_name_that_is_taken() -> None:
+    refused(
+        lambda: A.RandomApply([A.RandomInvert(name="active")]),
+        ValueError,
+        "RandomApply: names of transforms must differ from 'active', the coin's",
+    )
+
+
+def test_signals_that_cannot_be_written() -> None:
+    x, out = np.zeros((2, 3)), np.broadcast_to(0.0, (2, 3))
+    refused(lambda: A.signal.Jitter()(x, out=out), ValueError, "signal.Jitter: out must be writeable, got a read-only")
+    text = "signal.Scaling: sigma must be within its range for float32, got 1e+39"
+    refused(lambda: A.signal.Scaling(1e39)(x.astype(np.float32), rng=0), ValueError, text)
+
+
 def test_boxes_at_infinity() -> None:
     for name, given in (("boxes", [[[0, 0, np.inf, 1]]]), ("keypoints", [[[-np.inf, 1]]])):
         refused(
@@ -719,6 +744,7 @@ PAIRS = {
     "RandomAffine": "affine",
     "RandomPerspective": "perspective",
     "RandomCrop": "crop",
+    "CenterCrop": "center_crop",
     "Pad": "pad",
     "Resize": "resize",
     "RandomResizedCrop": "resized_crop",

@@ -790,7 +790,7 @@ def drawn_parameters(p: Pencil, name: str, n: int, size: tuple[int, int], channe
             | how
             | border()
         ),
-        "center_crop": lambda: {"output_size": new_size()},
+        "center_crop": lambda: {"output_size": new_size()} | border(),
         "crop": lambda: (
             {
                 "top": whole(-9, height + 9),

@@ -149,31 +149,42 @@ class RandomCrop(Transform):
         return [_steps.crop(images.n, params["top"], params["left"], self.size, padding, fill)]  # type: ignore[arg-type]
 
     def evaluation(self) -> Transform:
-        return CenterCrop(self.size)
+        return CenterCrop(self.size, self.fill, self.padding_mode)
 
 
 @dataclass(frozen=True, repr=False)
 class CenterCrop(Transform):
-    """The window in the middle; what it misses is 0.
+    """The window in the middle.
 
     Parameters
     ----------
     size : int or (int, int)
         Height and width of the window.
+    fill : float or one for each channel, default 0
+        What the window finds outside of the image.
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+        torchvision has 'constant' and 0 alone.
     """
 
     size: int | tuple[int, int]
+    fill: float | tuple[float, ...] = 0
+    padding_mode: str = "constant"
 
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(size=check.size("CenterCrop", self.size))
+        self._set(
+            size=check.size("CenterCrop", self.size),
+            fill=check.fill("CenterCrop", self.fill),
+            padding_mode=check.choice("CenterCrop", "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         height, width = self.size  # type: ignore[misc]
         top, left = _middle(images.height, height), _middle(images.width, width)
-        return [_steps.crop(images.n, top, left, (height, width), fill=np.zeros(images.channels))]
+        fill = check.filling("CenterCrop", "fill", self.fill, images.channels, images.dtype)
+        return [_steps.crop(images.n, top, left, (height, width), check.PADDINGS[self.padding_mode], fill)]
 
 
 def _middle(length: int, window: int) -> int:

@@ -250,7 +250,10 @@ class RandomApply(Transform):
         super().__post_init__()
         me = "RandomApply"
         self._set(transforms=flat(me, self.transforms, ("image",)), p=check.number(me, "p", self.p, 0, 1))
-        operation_names(me, self.transforms)
+        if "active" in operation_names(me, self.transforms):
+            raise ValueError(
+                f"{me}: names of transforms must differ from 'active', the coin's, got {self.transforms!r}"
+            )
         colors_come_first(me, self.transforms)
 
     def bounded(self) -> bool:

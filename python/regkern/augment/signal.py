@@ -130,6 +130,7 @@ class Scaling(SignalTransform):
         return {"factor": 1 + self.sigma * _normals(draws.uniform(2 * signals.channels))}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Scaling: sigma", self.sigma, x.dtype)
         return np.asarray(x * params["factor"][:, None, :].astype(x.dtype))
 
 
@@ -365,6 +366,8 @@ class Compose(Pipeline):
                 raise TypeError(f"{self.function}: out must be an ndarray of {a.dtype}, got {kind}")
             if out.shape != a.shape:
                 raise ValueError(f"{self.function}: out must have shape {a.shape}, got {out.shape}")
+            if not out.flags.writeable:
+                raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
         y = a if a.ndim == 3 else a[..., None]
         signals = Signals(y.shape[0], y.shape[1], y.shape[2], y.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)

@@ -202,9 +202,15 @@ def pad(
 
 
 def center_crop(
-    images: ArrayLike, output_size: int | tuple[int, int], *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike,
+    output_size: int | tuple[int, int],
+    fill: ArrayLike = 0,
+    padding_mode: str = "constant",
+    *,
+    layout: str = "NHWC",
+    out: Array | None = None,
 ) -> Array:
-    """Cut out the middle; where the window is larger than the image, add zeros.
+    """Cut out the middle; where the window is larger than the image, add a border.
 
     Parameters
     ----------
@@ -212,6 +218,8 @@ def center_crop(
         See the module.
     output_size : int or (int, int)
         Height and width.
+    fill, padding_mode
+        See the module. torchvision always pads with 0.
 
     Returns
     -------
@@ -226,7 +234,7 @@ def center_crop(
     batch = Batch("center_crop", images, layout)
     size = check.size("center_crop", output_size, "output_size")
     corner = [_center(b, n) for b, n in zip(batch.size, size, strict=True)]
-    return _crop("center_crop", batch, corner[0], corner[1], size, 0, "constant", out)
+    return _crop("center_crop", batch, corner[0], corner[1], size, fill, padding_mode, out)
 
 
 def _center(n: int, window: int) -> int:
