@@ -355,45 +355,54 @@ def test_a_pipelines_seed_is_checked_when_given(kind: Any) -> None:
     refused(drawing.to_dict, TypeError, f"{kind.TYPE}: rng must be an int or None to be written down, got Generator")
 
 
-def _draws(pipeline: Any, results: Any, options: dict[str, Any]) -> None:
-    x = BYTES[0] if options.pop("single", False) else BYTES[:1]
-    try:
-        results.put(pipeline(x, return_params=True, **options)[1]["RandomRotation"]["angle"].tolist())
-    except (TypeError, ValueError) as error:
-        results.put(str(error))
+def _angles(calls: list[tuple[Any, dict[str, Any]]], results: Any) -> None:
+    """What pipelines draw in this process, or say."""
+    found: list[Any] = []
+    for pipeline, options in calls:
+        x = BYTES[0] if options.pop("single", False) else BYTES[:1]
+        try:
+            found.append(pipeline(x, return_params=True, **options)[1]["RandomRotation"]["angle"].tolist())
+        except (TypeError, ValueError) as error:
+            found.append(str(error))
+    results.put(found)
 
 
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_a_generator_stays_in_its_process(way: str) -> None:
-    """Every worker would have a copy of it and draw what the others draw."""
+    """Every worker would have a copy of it and draw what the others draw; and with a seed every image is the first."""
     context = multiprocessing.get_context(way)
-    transforms = [A.RandomRotation(30)]
 
-    def of_a_worker(pipeline: Any, **options: Any) -> Any:
+    def in_a_worker(*calls: tuple[Any, dict[str, Any]]) -> list[Any]:
         results = context.Queue()
-        worker = context.Process(target=_draws, args=(pipeline, results, options))
+        worker = context.Process(target=_angles, args=(list(calls), results))
         worker.start()
         try:
-            return results.get(timeout=120)
+            return results.get(timeout=240)
         finally:
             worker.join()
 
-    for rng in (np.random.default_rng(0), np.random.PCG64(0)):
-        pipeline = A.Compose(transforms, rng=rng)
-        text = of_a_worker(pipeline)
-        assert isinstance(text, str)
+    def pipeline(rng: Any) -> Any:
+        return A.Compose([A.RandomRotation(30)], rng=rng)
+
+    drawing, bits, seeded = pipeline(np.random.default_rng(0)), pipeline(np.random.PCG64(0)), pipeline(5)
+    *refused_, alone, first, batch, given, fresh = in_a_worker(
+        (drawing, {}),
+        (bits, {}),
+        (seeded, {"single": True}),
+        (seeded, {"single": True, "index": 0}),
+        (seeded, {}),
+        (drawing, {"single": True, "rng": 5}),
+        (pipeline(None), {}),
+    )
+    for text in refused_:
         assert text.startswith(
             "Compose: rng must be a seed or None in a worker process, where a generator would be a copy"
         )
-        again = pickle.loads(pickle.dumps(pipeline))
-        for one in (pipeline, again, pipeline.evaluation()):
-            one(BYTES)
-    fresh = [of_a_worker(A.Compose(transforms)) for _ in range(2)]
-    assert fresh[0] != fresh[1]
-    seeded = A.Compose(transforms, rng=5)
-    assert of_a_worker(seeded, single=True).startswith("Compose: index must be given in a worker process")
-    assert of_a_worker(seeded, single=True, index=0) == of_a_worker(seeded) == of_a_worker(seeded, single=True, rng=5)
-    assert of_a_worker(seeded) == seeded(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist()
+    assert alone.startswith("Compose: index must be given in a worker process where the pipeline has a seed")
+    assert first == batch == given == seeded(BYTES[:1], return_params=True)[1]["RandomRotation"]["angle"].tolist()
+    assert fresh != in_a_worker((pipeline(None), {}))[0]
+    for one in (drawing, bits, pickle.loads(pickle.dumps(drawing)), drawing.evaluation()):
+        one(BYTES)
 
 
 # --- pipelines in pipelines, and lists that grow ---
