@@ -675,6 +675,22 @@ def test_masked_arrays_are_refused() -> None:
         refused(call, TypeError, f"{name} must be an ndarray without a mask, got MaskedArray")
 
 
+def test_pictures_of_pillow() -> None:
+    image = pytest.importorskip("PIL.Image").fromarray(BYTES[0])
+    flip, collate = A.RandomHorizontalFlip(1), A.Collate(A.RandomHorizontalFlip(1), output="numpy")
+    np.testing.assert_array_equal(flip(image), BYTES[0, :, ::-1])
+    np.testing.assert_array_equal(collate([(image, 1)])[0][0], BYTES[0, :, ::-1])
+    for mode in ("P", "PA"):
+        palette = image.convert("P").convert(mode)
+        text = "must be colors, as convert('RGB') makes them, got a palette image"
+        refused(lambda p=palette: flip(p), TypeError, f"RandomHorizontalFlip: images {text}")
+        refused(lambda p=palette: collate([(p, 1)]), TypeError, f"Collate: images {text}")
+    refused(
+        lambda: flip(image.convert("1")), TypeError, "RandomHorizontalFlip: images must be uint8 or float32, got bool"
+    )
+    refused(lambda: A.RandomInvert()(image.convert("RGBA")), ValueError, "images must have 1 or 3 channels, got 4")
+
+
 def test_numbers_without_a_mask() -> None:
     angles = np.ma.array(np.ones(4), mask=[1, 0, 0, 0])
     for call in (lambda: F.rotate(BYTES, angles), lambda: F.pad(BYTES, 1, np.ma.array([1, 2, 3]))):

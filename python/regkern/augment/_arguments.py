@@ -133,6 +133,13 @@ def filling(function: str, name: str, value: ArrayLike, channels: int, dtype: np
     return a
 
 
+def pictures(head: str, value: Any) -> NDArray[Any]:
+    """What np.asarray makes of images; of a palette it would make numbers of colors, which are none."""
+    if getattr(value, "mode", None) in ("P", "PA"):
+        raise TypeError(f"{head} must be colors, as convert('RGB') makes them, got a palette image")
+    return _checks.unmasked(head, value)
+
+
 def color_channels(function: str, channels: int) -> None:
     """Colors are RGB or gray: a fourth channel may be alpha, which no color operation is meant for."""
     if channels not in (1, 3):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks
+from regkern.augment._arguments import pictures
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._transform import Transform
 
@@ -144,7 +145,7 @@ class Collate:
                 f"repeat in every batch, got {type(samples[0]).__name__ if samples else samples}"
             )
         pairs = _are_pairs(samples)
-        single = [np.asarray(s[0] if pairs else s) for s in samples]
+        single = [pictures("Collate: images", s[0] if pairs else s) for s in samples]
         shapes, dtypes = {image.shape for image in single}, {str(image.dtype) for image in single}
         if len(shapes) != 1:
             raise ValueError(f"Collate: samples must be images of one shape, got {sorted(shapes)}")
