@@ -729,7 +729,9 @@ def _(p: Pencil) -> Call:
 
 SIZES = ((1, 1), (1, 7), (2, 2), (3, 5), (7, 1), (9, 31), (16, 16), (33, 65), (5, 300), (17, 33), (32, 32), (130, 257))
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
-GRAY_OR_COLOR = ("adjust_hue", "adjust_saturation", "adjust_contrast", "rgb_to_grayscale")
+GRAY_OR_COLOR = {"autocontrast", "equalize", "invert", "posterize", "rgb_to_grayscale", "solarize"} | {
+    f"adjust_{of}" for of in ("brightness", "contrast", "gamma", "hue", "saturation", "sharpness")
+}
 # Where float32 is near and uint8 may be a level off, as tests/test_reference.py has it.
 NEAR = {"adjust_gamma": 4, "gaussian_noise": 16, "gaussian_blur": 16, "adjust_contrast": 16}
 
