@@ -405,6 +405,17 @@ def test_a_generator_stays_in_its_process(way: str) -> None:
         one(BYTES)
 
 
+def test_a_worker_may_have_a_generator_of_its_own() -> None:
+    """What a ``worker_init_fn`` sets is no copy."""
+    pipeline = A.Compose([A.RandomRotation(30)], rng=np.random.default_rng(0))
+    pipeline._process = -1  # as in a child
+    refused(lambda: pipeline(BYTES), TypeError, "Compose: rng must be a seed or None in a worker process")
+    pipeline.rng = np.random.default_rng(1)
+    pipeline(BYTES)
+    for bad, kind in ((-1, ValueError), ("a", TypeError)):
+        refused(lambda b=bad: setattr(pipeline, "rng", b), kind, "Compose: rng must be")
+
+
 # --- pipelines in pipelines, and lists that grow ---
 
 

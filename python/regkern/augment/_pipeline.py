@@ -29,7 +29,6 @@ class Pipeline:
     KINDS: ClassVar[tuple[str, ...]]
     OPTIONS: ClassVar[dict[str, Any]]
 
-    rng: Any
     __call__: Callable[..., Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -42,13 +41,22 @@ class Pipeline:
         self._transforms = flat(self.TYPE, transforms, self.KINDS)
         self._names = operation_names(self.TYPE, self.transforms)
         colors_come_first(self.TYPE, self.transforms)
-        self.rng = _checks.source(self.TYPE, rng)
-        self._process = os.getpid()  # where rng is no copy
+        self.rng = rng
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
         """The transforms, in their order."""
         return self._transforms
+
+    @property
+    def rng(self) -> Any:
+        """What calls draw from that give no rng."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: Any) -> None:
+        self._rng = _checks.source(self.TYPE, value)
+        self._process = os.getpid()  # where it is no copy
 
     def _sampling(
         self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False
