@@ -622,6 +622,17 @@ def test_replays_of_what_was_never_drawn(transform: Any, key: str, value: Any, r
     assert (out == 7).all()
 
 
+def test_replays_of_what_was_never_drawn_within() -> None:
+    transform = A.RandomApply([A.RandomApply([A.ColorJitter(0.1, 0.1)])])
+    params = transform(BYTES, rng=1, return_params=True)[1]
+    params["RandomApply"]["RandomApply"]["ColorJitter"]["order"][1] = 1
+    refused(
+        lambda: transform(BYTES, params=params),
+        ValueError,
+        "ColorJitter: order must hold each of 0 … 1 once, got [1, 1]",
+    )
+
+
 def test_other_parameters_are_of_any_size() -> None:
     small = BYTES[:, ::2, ::2]
     for transform in (A.RandomHorizontalFlip(), A.RandomRotation(9), A.ColorJitter(0.4, 0.4, 0.4, 0.1)):

@@ -17,7 +17,9 @@ KINDS = {"b": ("b", "bools"), "i": ("iu", "ints"), "u": ("iu", "ints"), "f": ("f
 def replayed(head: str, given: Any, transform: Transform, name: str, images: Any) -> Params:
     """The parameters of a transform as they were drawn; what it draws for no images says how they look."""
     pattern = transform.draw(Draws(0, 0, np.empty(0, np.uint64), name), images._replace(n=0))
-    return _alike(head, given, pattern, images.n)
+    params = _alike(head, given, pattern, images.n)
+    transform.check_given(params, images)
+    return params
 
 
 def _alike(head: str, given: Any, pattern: Params, n: int) -> Params:

@@ -160,6 +160,9 @@ class Transform:
             color_channels(self._type(), images.channels)
         return self.steps(params, images)
 
+    def check_given(self, params: Params, images: Images) -> None:
+        """Refuse parameters that a caller gives back and that are never drawn, but for what a machine refuses."""
+
     def bounded(self) -> bool:
         """Whether float32 images must be in [0, 1]."""
         return self.colors

@@ -73,18 +73,20 @@ class ColorJitter(Transform):
         params["order"] = orders[below(which, len(orders))]
         return params
 
+    def check_given(self, params: Params, images: Images) -> None:
+        order = params["order"]
+        last = order.shape[1] - 1
+        if not (whole := (np.sort(order, axis=1) == np.arange(last + 1)).all(axis=1)).all():
+            raise ValueError(f"ColorJitter: order must hold each of 0 … {last} once, got {order[~whole][0].tolist()}")
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         used = [option for option in self.OPERATIONS if option in params]
         if len(used) == 1:
             return [getattr(_steps, used[0])(images.n, params[used[0]])]
-        order = params["order"]
-        if not (whole := (np.sort(order, axis=1) == np.arange(len(used))).all(axis=1)).all():
-            rule = f"each of 0 … {len(used) - 1} once"
-            raise ValueError(f"ColorJitter: order must hold {rule}, got {order[~whole][0].tolist()}")
         places = np.arange(len(used))[:, None, None]
         return [
             getattr(_steps, option)(images.n, params[option], active)
-            for here in np.equal(order.T, places, order="C")
+            for here in np.equal(params["order"].T, places, order="C")
             for option, active in zip(used, here, strict=True)
         ]
 

@@ -522,6 +522,13 @@ class RandomPerspective(Transform):
             active[rows] = _in_order(endpoints[rows])
         return {"active": active, "endpoints": endpoints, "size": images.size}
 
+    def check_given(self, params: Params, images: Images) -> None:
+        corners = params["endpoints"][params["active"]]
+        if not (seen := _in_order(corners)).all():
+            raise check.fail(
+                "RandomPerspective", "endpoints", "corners of a view, clockwise", corners[~seen][0].tolist()
+            )
+
     def _endpoints(self, u: Array, images: Images) -> Array:
         """(n, 4, 2): corners moved by numbers (8, n)."""
         sides = (images.width, images.height)
@@ -530,13 +537,8 @@ class RandomPerspective(Transform):
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         active = params["active"]
-        corners = params["endpoints"][active]
-        if not (seen := _in_order(corners)).all():
-            raise check.fail(
-                "RandomPerspective", "endpoints", "corners of a view, clockwise", corners[~seen][0].tolist()
-            )
         matrix = np.tile(np.eye(3), (images.n, 1, 1))
-        matrix[active] = perspective_matrix(_corners(images), corners)
+        matrix[active] = perspective_matrix(_corners(images), params["endpoints"][active])
         return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=active)]
 
 

@@ -147,7 +147,6 @@ class _Mix(Transform, abstract=True):
         y = _checks.unmasked(f"{me}: labels", labels)
         if y.ndim not in (1, 2) or len(y) != n:
             raise ValueError(f"{me}: labels must have shape ({n},) or ({n}, classes), got {y.shape}")
-        self._check(params, n)
         partner, lam = params["partner"], params["lam"]
         if y.ndim == 1 and self.num_classes is None:
             return y, y[partner], lam.astype(np.float32)
@@ -155,9 +154,8 @@ class _Mix(Transform, abstract=True):
         weight = lam[:, None].astype(y.dtype)
         return weight * y + (1 - weight) * y[partner]
 
-    def _check(self, params: Params, n: int) -> None:
-        """Whether parameters, which may be a caller's, are those of a mixing."""
-        me, partner, lam = self._type(), params["partner"], params["lam"]
+    def check_given(self, params: Params, images: Images) -> None:
+        me, n, partner, lam = self._type(), images.n, params["partner"], params["lam"]
         if (wrong := (partner < 0) | (partner >= n)).any():
             raise ValueError(f"{me}: partner must be in [0, {n}), got {partner[wrong][0]}")
         if not (legal := (lam >= 0) & (lam <= 1)).all():

@@ -55,12 +55,15 @@ class _Policy(Transform, abstract=True):
 
     colors: ClassVar[bool] = True
 
-    def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
-        way, operation = check.INTERPOLATIONS[interpolation], params["operation"]
+    def check_given(self, params: Params, images: Images) -> None:
+        operation = params["operation"]
         if (wrong := (operation < 0) | (operation >= len(OPERATIONS))).any():
             raise check.fail(self._type(), "operation", f"in [0, {len(OPERATIONS)})", int(operation[wrong][0]))
+
+    def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
+        way = check.INTERPOLATIONS[interpolation]
         color = check.filling(self._type(), "fill", fill, images.channels, images.dtype)
-        slots = zip(operation.T, params["magnitude"].T, strict=True)
+        slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
         return [step for slot in slots for step in _slot(*slot, images, way, color)]
 
 
@@ -261,6 +264,10 @@ class RandomApply(Transform):
 
     def unbounded(self) -> bool:
         return any(t.unbounded() for t in self.transforms)
+
+    def check_given(self, params: Params, images: Images) -> None:
+        for name, t in zip(operation_names("RandomApply", self.transforms), self.transforms, strict=True):
+            t.check_given(params[name], images)
 
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"active": draws.uniform(1)[0] < self.p}
