@@ -167,6 +167,23 @@ def plain(head: str, value: Any) -> float:
     return operator.index(value) if is_integer(value) else number
 
 
+def held(head: str, value: float, dtype: np.dtype[Any]) -> None:
+    """A finite number that an array of a dtype can hold: as it is, but that floats are rounded."""
+    if dtype.kind == "b":
+        rule, fits = "0 or 1", value in (0, 1)
+    elif dtype.kind in "iu":
+        ends = np.iinfo(dtype)
+        rule, fits = (
+            f"a whole number in [{ends.min}, {ends.max}]",
+            value == value // 1 and ends.min <= value <= ends.max,
+        )
+    else:
+        with np.errstate(over="ignore"):
+            rule, fits = "within its range", bool(np.isfinite(np.asarray(value).astype(dtype)))
+    if not fits:
+        raise ValueError(f"{head} must be {rule} for {dtype}, got {value!r}")
+
+
 # --- axes, shapes, arrays ---------------------------------------------------------------------------------------------
 
 
@@ -202,12 +219,19 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     if is_real(value):
         return np.asarray(real(head, value))
     try:
-        array = np.asarray(value)
+        array = np.asarray(None if isinstance(value, np.ma.MaskedArray) else value)
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{head} must be a real number or an array of real numbers, got {value!r}")
     return array.astype(np.float64, copy=False)
+
+
+def unmasked(head: str, value: Any) -> Array:
+    """An array of what is no masked one, whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{head} must be an ndarray without a mask, got MaskedArray")
+    return np.asarray(value)
 
 
 def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
@@ -247,14 +271,20 @@ def seed_or_draw(function: str, rng: Any) -> int | Callable[[], int]:
     """The same for who may not need it: the key, or what draws it, to be called when nothing else can be wrong."""
     if type(rng) is int and 0 <= rng < SEED_END:
         return rng
+    rng = source(function, rng)
     if rng is None:
         return _key_of_the_system
+    if isinstance(rng, int):
+        return rng
+    return functools.partial(_key_of, np.random.default_rng(rng))
+
+
+def source(function: str, rng: Any) -> Any:
+    """What ``rng=`` may be, kept to draw seeds from it later; an int becomes Python's."""
     if is_integer(rng):
         return integer64(f"{function}: rng", rng)
-    if isinstance(rng, np.random.SeedSequence | np.random.BitGenerator):
-        rng = np.random.default_rng(rng)
-    if isinstance(rng, np.random.Generator):
-        return functools.partial(_key_of, rng)
+    if rng is None or isinstance(rng, np.random.Generator | np.random.SeedSequence | np.random.BitGenerator):
+        return rng
     raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
 
 

@@ -275,7 +275,7 @@ def test_written_down_and_read_again(pipeline: Any) -> None:
 
 def test_evaluation() -> None:
     pipeline = A.Compose([A.RandomResizedCrop(12), *TRAIN.transforms, A.MixUp()], layout="NHWC")
-    want = A.Compose([A.Resize((12, 12)), A.CenterCrop(20), TRAIN.transforms[-1]])
+    want = A.Compose([A.Resize((12, 12)), A.CenterCrop(20, padding_mode="reflect"), TRAIN.transforms[-1]])
     assert pipeline.evaluation() == want
     assert A.signal.Compose([A.signal.Jitter()]).evaluation() == A.signal.Compose([])
 
@@ -397,7 +397,7 @@ def test_a_pipeline_is_a_collate_fn(workers: int) -> None:
         batches = list(load(dataset(), batch_size=4, collate_fn=transform, num_workers=workers))
         assert torch.equal(torch.cat([x for x, _ in batches]), moved)
         assert torch.cat([y for _, y in batches]).tolist() == [i % 3 for i in range(10)]
-    alone = torch.cat(list(load(images(10), batch_size=4, collate_fn=plain, num_workers=workers)))
+    alone = torch.cat(list(load(images(10), batch_size=4, collate_fn=A.Collate(plain), num_workers=workers)))
     assert torch.equal(alone, want)
     crops = A.Compose([A.RandomCrop(8)])
     first, second = ([x for x, _ in load(dataset(), batch_size=5, collate_fn=crops)] for _ in range(2))
@@ -442,7 +442,7 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
     [
         (lambda: A.Compose([3]), TypeError, "Compose: transforms must be transforms of images, got 3"),
         (lambda: A.Compose([A.signal.Jitter()]), TypeError, "Compose: transforms must be transforms of images"),
-        (lambda: A.Compose(A.Pad(1)), TypeError, "Compose: transforms must be a sequence, got Pad"),
+        (lambda: A.Compose(A.Pad(1)), TypeError, "Compose: transforms must be a sequence of transforms, got Pad"),
         (lambda: A.Compose([], layout="HWC"), ValueError, "Compose: layout must be one of 'NHWC', 'NCHW', got 'HWC'"),
         (lambda: A.Compose([A.MixUp(), A.Pad(1)]), ValueError, "Compose: a mixing must be the last transform"),
         (lambda: A.Compose([A.Pad(1, name="a"), A.Pad(2, name="a")]), ValueError, "names of transforms must differ"),
@@ -455,18 +455,18 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
         (lambda: TRAIN(X.astype(np.float64)), TypeError, "Compose: images must be uint8 or float32, got float64"),
         (lambda: A.Pad(1)(X.astype(np.int64)), TypeError, "Pad: images must be uint8 or float32, got int64"),
         (
-            lambda: TRAIN([X[0], X[1]], epoch=1),
+            lambda: TRAIN([(X[0], 0), (X[1], 1)], epoch=1),
             TypeError,
             "Compose: x must be an ndarray where there are other arguments",
         ),
         (lambda: TRAIN((X[0], 1)), TypeError, "Compose: x must be an ndarray or a list of samples, got a tuple"),
         (
-            lambda: A.Compose([], rng=3)([X[0]]),
+            lambda: A.Compose([], rng=3)([(X[0], 1)]),
             ValueError,
             "Compose: rng must be None where the pipeline is a collate_fn",
         ),
         (lambda: TRAIN([]), ValueError, "Collate: samples must be images of one shape, got []"),
-        (lambda: TRAIN([X[0], X[0, 1:]]), ValueError, "of one shape, got [(7, 8, 3), (8, 8, 3)]"),
+        (lambda: TRAIN([(X[0], 0), (X[0, 1:], 1)]), ValueError, "of one shape, got [(7, 8, 3), (8, 8, 3)]"),
         (
             lambda: A.Collate(A.Compose([], rng=3)),
             ValueError,

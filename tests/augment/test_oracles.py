@@ -100,8 +100,8 @@ def test_resize_is_pillows(f: ModuleType, x: np.ndarray, size: tuple[int, int]) 
 def test_rotate_is_pillows_inside(f: ModuleType, x: np.ndarray) -> None:
     """At the border Pillow takes either a pixel or the fill, where we interpolate between the two."""
     image = pytest.importorskip("PIL.Image")
-    ours, theirs = f.rotate(x, 29), by_pillow(x, lambda p: p.rotate(29, image.Resampling.BILINEAR))
-    inside = ndimage.binary_erosion(f.rotate(np.full_like(x, 255), 29)[0, ..., 0] == 255, iterations=2)
+    ours, theirs = f.rotate(x, 29, "bilinear"), by_pillow(x, lambda p: p.rotate(29, image.Resampling.BILINEAR))
+    inside = ndimage.binary_erosion(f.rotate(np.full_like(x, 255), 29, "bilinear")[0, ..., 0] == 255, iterations=2)
     assert inside.mean() > 0.6
     assert apart(ours[:, inside], theirs[:, inside]) <= 1
 
@@ -156,11 +156,11 @@ def test_geometry_is_torchvisions(f: ModuleType, x: np.ndarray, tv: Callable[...
     end = [[3, 2], [40, 5], [42, 30], [1, 33]]
     for images, bound in ((x, 1), (unit(x), 2e-5)):
         for angle, translate, scale, shear in [(20, [3, -4], 1.2, [10, -5]), (-70, [0, 0], 0.6, [0, 0])]:
-            ours = f.affine(images, angle, translate, scale, shear)
+            ours = f.affine(images, angle, translate, scale, shear, "bilinear")
             assert apart(ours, tv("affine", images, angle, translate, scale, shear, **how)) <= bound
-            ours = f.affine(images, angle, translate, scale, shear, center=(10, 7))
+            ours = f.affine(images, angle, translate, scale, shear, "bilinear", center=(10, 7))
             assert apart(ours, tv("affine", images, angle, translate, scale, shear, center=[10, 7], **how)) <= bound
-        assert apart(f.rotate(images, 29), tv("rotate", images, 29, **how)) <= bound
+        assert apart(f.rotate(images, 29, "bilinear"), tv("rotate", images, 29, **how)) <= bound
         assert apart(f.perspective(images, start, end), tv("perspective", images, start, end, **how)) <= bound
         for size in ([20, 17], [50, 99]):
             for antialias in (True, False):
@@ -253,4 +253,4 @@ def test_results_are_albumentations(f: ModuleType, x: np.ndarray) -> None:
     assert apart(f.normalize(x, mean, std), np.stack([transform(image=one)["image"] for one in x])) <= 2e-6
     transform = a.Affine(rotate=(20, 20), scale=(1.1, 1.1), translate_px={"x": (3, 3), "y": (-2, -2)}, **always)
     theirs = np.stack([transform(image=one)["image"] for one in x])
-    assert apart(f.affine(x, -20, (3, -2), 1.1), theirs) <= 1
+    assert apart(f.affine(x, -20, (3, -2), 1.1, interpolation="bilinear"), theirs) <= 1

@@ -579,7 +579,7 @@ def test_the_spline_is_scipys() -> None:
         (lambda: A.MixUp(0), ValueError, "MixUp: alpha must be > 0, got 0"),
         (lambda: A.MixUpCutMix(0, 0), ValueError, "MixUpCutMix: mixup_alpha or cutmix_alpha must be > 0"),
         (lambda: A.RandAugment(magnitude=31), ValueError, "RandAugment: magnitude must be in [0, 30], got 31"),
-        (lambda: A.RandomApply([3]), TypeError, "RandomApply: transforms must be a sequence of transforms"),
+        (lambda: A.RandomApply([3]), TypeError, "RandomApply: transforms must be transforms of images, got 3"),
         (lambda: A.signal.TimeShift(mode="x"), ValueError, "signal.TimeShift: mode must be one of 'wrap'"),
         (lambda: A.from_dict({"type": "Magic"}), ValueError, "from_dict: type must be a transform or a pipeline"),
         (lambda: A.from_dict({"type": []}), ValueError, "from_dict: type must be a transform or a pipeline, got []"),

@@ -735,7 +735,9 @@ def _(p: Pencil) -> Call:
 
 SIZES = ((1, 1), (1, 7), (2, 2), (3, 5), (7, 1), (9, 31), (16, 16), (33, 65), (5, 300), (17, 33), (32, 32), (130, 257))
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
-GRAY_OR_COLOR = ("adjust_hue", "adjust_saturation", "adjust_contrast", "rgb_to_grayscale")
+GRAY_OR_COLOR = {"autocontrast", "equalize", "invert", "posterize", "rgb_to_grayscale", "solarize"} | {
+    f"adjust_{of}" for of in ("brightness", "contrast", "gamma", "hue", "saturation", "sharpness")
+}
 # Where float32 is near and uint8 may be a level off, as tests/test_reference.py has it.
 NEAR = {"adjust_gamma": 4, "gaussian_noise": 16, "gaussian_blur": 16, "adjust_contrast": 16}
 
@@ -753,7 +755,7 @@ def each(p: Pencil, n: int, one: Callable[[], Any]) -> Any:
     return one() if p.chance(0.5) else [one() for _ in range(n)]
 
 
-def drawn_parameters(p: Pencil, name: str, n: int, size: tuple[int, int], channels: int) -> Arguments:
+def drawn_parameters(p: Pencil, name: str, n: int, size: tuple[int, int], channels: int, dtype: Any) -> Arguments:
     height, width = size
 
     def some(low: float, high: float) -> Any:
@@ -767,7 +769,7 @@ def drawn_parameters(p: Pencil, name: str, n: int, size: tuple[int, int], channe
         return p.integer(1, 2 * height + 3), p.integer(1, 2 * width + 3)
 
     def border() -> Arguments:
-        fill = p.one_of([0, 0.5, 1, 255, [p.integer(0, 255) for _ in range(channels)]])
+        fill = p.one_of([0, 0.5 if dtype == np.float32 else 7.0, 1, 255, [p.integer(0, 255) for _ in range(channels)]])
         return {"padding_mode": p.one_of(PADDINGS), "fill": fill}
 
     where = {} if p.chance(0.5) else {"where": np.array([p.chance(0.5) for _ in range(n)], bool)}
@@ -796,7 +798,7 @@ def drawn_parameters(p: Pencil, name: str, n: int, size: tuple[int, int], channe
             | how
             | border()
         ),
-        "center_crop": lambda: {"output_size": new_size()},
+        "center_crop": lambda: {"output_size": new_size()} | border(),
         "crop": lambda: (
             {
                 "top": whole(-9, height + 9),
@@ -866,7 +868,7 @@ def augment_call(p: Pencil, name: str) -> Call:
     planar = p.chance(0.4)
     x = pixels(p, (n, channels, *size) if planar else (n, *size, channels))
     single = n == 1 and channels <= 4 and name not in ("mixup", "cutmix") and p.chance(0.3)
-    arguments = drawn_parameters(p, name, n, size, channels)
+    arguments = drawn_parameters(p, name, n, size, channels, x.dtype)
     images = p.place("images", x[0] if single else x)
     near = NEAR.get(name)
 

@@ -143,13 +143,14 @@ void count_through(const std::uint32_t* counts, const std::uint8_t* table, std::
 }
 
 std::ptrdiff_t gaussian_taps(std::ptrdiff_t size, double sigma, float* taps) {
-  if (sigma == 0) {
+  const double spread = 2 * sigma * sigma;
+  if (spread == 0) {
     taps[0] = 1;
     return 1;
   }
   const auto weight = [=](std::ptrdiff_t i) {
     const double t = static_cast<double>(i - size / 2);
-    return std::exp(-t * t / (2 * sigma * sigma));
+    return std::exp(-t * t / spread);
   };
   double sum = 0;
   for (std::ptrdiff_t i = 0; i < size; ++i) sum += weight(i);

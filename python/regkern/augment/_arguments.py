@@ -15,6 +15,7 @@ Enum = TypeVar("Enum", bound=IntEnum)
 Floats = NDArray[np.float64]
 
 LAYOUTS = ("NHWC", "NCHW")
+CACHED = 1 << 16  # numbers that are looked at twice in a cache
 LENGTHS_END = 1 << 29  # of sizes and borders: their sums are positions, which a program's float64 and int32 hold
 
 
@@ -124,10 +125,39 @@ def per_channel(function: str, name: str, value: ArrayLike, channels: int) -> Fl
     return np.array(np.broadcast_to(a, (channels,)))
 
 
+def filling(function: str, name: str, value: ArrayLike, channels: int, dtype: np.dtype[Any]) -> Floats:
+    """What images of a dtype are filled with, one number for all channels or one for each: (channels,)."""
+    a = per_channel(function, name, value, channels)
+    for number in a.tolist():
+        _checks.held(f"{function}: {name}", number, dtype)
+    return a
+
+
+def pictures(head: str, value: Any) -> NDArray[Any]:
+    """What np.asarray makes of images; of a palette it would make numbers of colors, which are none."""
+    if getattr(value, "mode", None) in ("P", "PA"):
+        raise TypeError(f"{head} must be colors, as convert('RGB') makes them, got a palette image")
+    return _checks.unmasked(head, value)
+
+
 def color_channels(function: str, channels: int) -> None:
-    """Luma and hue are of RGB; a gray image is its own luma."""
+    """Colors are RGB or gray: a fourth channel may be alpha, which no color operation is meant for."""
     if channels not in (1, 3):
         raise ValueError(f"{function}: images must have 1 or 3 channels, got {channels}")
+
+
+def bounded(function: str, x: NDArray[Any]) -> None:
+    """Whether float32 images are 0 … 1, to which colors are cut. NaN may be anywhere."""
+    if x.dtype != np.float32 or not x.size:
+        return
+    rows = max(1, CACHED * len(x) // x.size)
+    for part in (x[i : i + rows] for i in range(0, len(x), rows)):
+        if not (part.min() >= 0 and part.max() <= 1):
+            wrong = part[(part < 0) | (part > 1)]
+            if wrong.size:
+                raise ValueError(
+                    f"{function}: images must be in [0, 1] where colors change and they are float32, got {wrong[0]:g}"
+                )
 
 
 def points(function: str, name: str, value: Sequence[Any] | ArrayLike, n: int) -> Floats:
@@ -167,10 +197,12 @@ def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint6
         if str(error).startswith(head):
             raise
         raise TypeError(f"{head} must hold ints, got a ragged list") from None
-    if a.dtype.kind not in "iu":
+    if a.size and a.dtype.kind not in "iu":
         raise TypeError(f"{head} must hold ints, got {a.dtype}")
     if a.shape != (n,):
         raise ValueError(f"{head} must have shape ({n},), got {a.shape}")
+    if n == 0:
+        return np.empty(0, np.uint64)
     if (a < 0).any():
         raise ValueError(f"{head} must be >= 0, got {a.min()}")
     return np.ascontiguousarray(a, np.uint64)

@@ -6,6 +6,7 @@ the box (0, 0, 1, 1), so their corners lie half a pixel before and behind the ce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,15 +22,15 @@ GEOMETRY = SIZED | {Op.FLIP}
 
 
 def mask_bytes(masks: Array) -> NDArray[np.uint8]:
-    """(n, h, w, …) of any dtype as bytes: (n, h, w, channels)."""
+    """(n, h, w, …) of numbers of any dtype as bytes: (n, h, w, channels)."""
     dense = np.ascontiguousarray(masks)
-    return dense.reshape(*dense.shape[:3], -1).view(np.uint8)
+    return dense.reshape(*dense.shape[:3], math.prod(dense.shape[3:])).view(np.uint8)
 
 
 def mask_steps(steps: Sequence[Step], fill: Any, masks: Array) -> list[Step]:
     """The geometry of a program for the bytes of masks: nearest, with a fill of their own."""
     one = np.asarray(fill).astype(masks.dtype)
-    values = np.tile(one.reshape(1).view(np.uint8), int(np.prod(masks.shape[3:]))).astype(np.float64)
+    values = np.tile(one.reshape(1).view(np.uint8), math.prod(masks.shape[3:])).astype(np.float64)
     return [step._replace(interpolation=Interpolation.NEAREST, fill=values) for step in steps if step.op in GEOMETRY]
 
 
@@ -90,8 +91,9 @@ def move(points: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[
 
 def move_boxes(boxes: NDArray[np.float64], matrices: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     """The boxes (n, k, 4) around the moved corners of boxes, cut at the borders of the image."""
-    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(len(boxes), -1, 2) - 0.5
-    corners = move(corners, matrices).reshape(*boxes.shape[:2], 4, 2) + 0.5
+    n, k = boxes.shape[:2]
+    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(n, 4 * k, 2) - 0.5
+    corners = move(corners, matrices).reshape(n, k, 4, 2) + 0.5
     moved = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
     height, width = size
     return np.asarray(np.clip(moved, 0, [width, height, width, height]))

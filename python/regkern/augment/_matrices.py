@@ -83,15 +83,15 @@ def perspective_matrix(startpoints: ArrayLike, endpoints: ArrayLike) -> Floats:
     -------
     (3, 3) or (n, 3, 3) ndarray
 
-    Raises
-    ------
-    np.linalg.LinAlgError
-        If three of the end points lie on a line.
+    No three of either may be on a line: see ``on_a_line``.
     """
     start, end = np.broadcast_arrays(np.asarray(startpoints, np.float64), np.asarray(endpoints, np.float64))
-    x, y, u, v = end[..., 0], end[..., 1], start[..., 0], start[..., 1]
+    middle = end.mean(axis=-2)
+    x, y = np.moveaxis(end - middle[..., None, :], -1, 0)
+    u, v = np.moveaxis(start, -1, 0)
     zero, one = np.zeros_like(x), np.ones_like(x)
-    # u·(m20·x + m21·y + 1) = m00·x + m01·y + m02, and v alike: 8 equations for 8 numbers.
+    # u·(m20·x + m21·y + 1) = m00·x + m01·y + m02, and v alike: 8 equations for 8 numbers. The 1 stands where x = y = 0, which
+    # is no place at infinity in the middle of the points, as a corner of the image may be.
     equations = np.concatenate(
         [
             np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1),
@@ -101,4 +101,14 @@ def perspective_matrix(startpoints: ArrayLike, endpoints: ArrayLike) -> Floats:
     )
     values = np.linalg.solve(equations, np.concatenate([u, v], axis=-1)[..., None])[..., 0]
     m = np.concatenate([values, np.ones_like(values[..., :1])], axis=-1).reshape(*values.shape[:-1], 3, 3)
-    return np.asarray(translation(-0.5, -0.5) @ m @ translation(0.5, 0.5))
+    return np.asarray(translation(-0.5, -0.5) @ m @ translation(0.5 - middle[..., 0], 0.5 - middle[..., 1]))
+
+
+def on_a_line(points: Floats) -> NDArray[np.bool_]:
+    """(…): whether three of four points (…, 4, 2) are on a line, as far as float64 can tell."""
+    one, other = (np.roll(points, -k, axis=-2) - points for k in (1, 2))
+    twist = np.abs(one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0])
+    size = np.abs(one).max(axis=-1) * np.abs(other).max(axis=-1)
+    rounding = np.finfo(np.float64).eps * np.abs(points).max(axis=(-2, -1))
+    reach = np.maximum(np.abs(one), np.abs(other)).max(axis=-1)
+    return np.asarray((twist <= 4 * (np.finfo(np.float64).eps * size + rounding[..., None] * reach)).any(axis=-1))

@@ -11,14 +11,15 @@ import numpy as np
 
 from regkern import _checks
 from regkern._checks import is_real as is_number
-from regkern.augment._arguments import Floats, borders, color_channels, per_channel, size, whole
+from regkern.augment import _arguments
+from regkern.augment._arguments import Floats, borders, bounded, color_channels, per_channel, several, size, whole
 from regkern.augment._program import Interpolation, Padding
 
 PADDINGS = {padding.name.lower(): padding for padding in Padding}
 INTERPOLATIONS = {way.name.lower(): way for way in Interpolation}
 LAYOUTS = ("NHWC", "NCHW")
 
-__all__ = ["borders", "color_channels", "is_number", "size", "whole"]
+__all__ = ["borders", "bounded", "color_channels", "is_number", "several", "size", "whole"]
 
 
 def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:
@@ -87,6 +88,14 @@ def fill(owner: str, value: Any, name: str = "fill") -> float | tuple[float, ...
 def channels(owner: str, name: str, value: float | tuple[float, ...], count: int) -> Floats:
     """The numbers of each channel, made once."""
     values = per_channel(owner, name, value, count)
+    values.flags.writeable = False
+    return values
+
+
+@functools.lru_cache(maxsize=256)
+def filling(owner: str, name: str, value: float | tuple[float, ...], count: int, dtype: np.dtype[Any]) -> Floats:
+    """What images of a dtype are filled with, made once."""
+    values = _arguments.filling(owner, name, value, count, dtype)
     values.flags.writeable = False
     return values
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
 from regkern.augment._arguments import index_of
+from regkern.augment._replay import replayed
 from regkern.augment._transform import TYPES, Draws, Params, Transform
 
 Array = NDArray[Any]
@@ -26,7 +29,6 @@ class Pipeline:
     KINDS: ClassVar[tuple[str, ...]]
     OPTIONS: ClassVar[dict[str, Any]]
 
-    transforms: Sequence[Transform]
     __call__: Callable[..., Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -34,21 +36,52 @@ class Pipeline:
         if "TYPE" in vars(cls):  # a twin in the reference keeps its parent's name and is not what from_dict makes
             TYPES[cls.TYPE] = cls
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    def __init__(self, transforms: Sequence[Any] | Pipeline, rng: Any) -> None:
         self.function = self.TYPE  # whose name errors carry
-        if isinstance(transforms, str) or not isinstance(transforms, Sequence):
-            raise TypeError(f"{self.TYPE}: transforms must be a sequence, got {type(transforms).__name__}")
-        for t in transforms:
-            if not isinstance(t, Transform) or t.kind not in self.KINDS:
-                raise TypeError(f"{self.TYPE}: transforms must be transforms of {self.KINDS[0]}s, got {t!r}")
-        self.transforms = transforms
-        self._names = operation_names(self.TYPE, transforms)
+        self._transforms = flat(self.TYPE, transforms, self.KINDS)
+        self._names = operation_names(self.TYPE, self.transforms)
+        colors_come_first(self.TYPE, self.transforms)
+        self.rng = rng
 
-    def _sampling(self, n: int, rng: Any, index: ArrayLike | None, epoch: int) -> tuple[int, int, NDArray[np.uint64]]:
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """The transforms, in their order."""
+        return self._transforms
+
+    @property
+    def rng(self) -> Any:
+        """What calls draw from that give no rng."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: Any) -> None:
+        self._rng = _checks.source(self.TYPE, value)
+        self._process = os.getpid()  # where it is no copy
+
+    def _sampling(
+        self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False
+    ) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
         ids = index_of(self.function, index, n)
         epoch = _checks.integer64(f"{self.function}: epoch", epoch)
+        if rng is None:
+            rng = self.rng
+            if os.getpid() != self._process and any(t.random for t in self.transforms):
+                self._check_worker(single and index is None)
         return _checks.seed(self.function, rng), epoch, ids
+
+    def _check_worker(self, any_image: bool) -> None:
+        """In a worker, a generator is a copy, as in all workers, and a seed is that of all images that come one by one."""
+        if isinstance(self.rng, np.random.Generator | np.random.BitGenerator):
+            raise TypeError(
+                f"{self.function}: rng must be a seed or None in a worker process, where a generator would be a copy and "
+                f"draw what those of other workers draw, got {self.rng!r}"
+            )
+        if any_image and self.rng is not None:
+            raise ValueError(
+                f"{self.function}: index must be given in a worker process where the pipeline has a seed, since each "
+                "image would have the same draws, got None"
+            )
 
     def _given(self, params: Any) -> None:
         """Whether parameters to be replayed are those of these operations."""
@@ -64,28 +97,25 @@ class Pipeline:
         """The parameters of one operation: replayed or drawn."""
         if params is None:
             return t.draw(Draws(*sampling, name), images)
-        for key, value in params[name].items():
-            if np.ndim(value) and key != "seeds" and len(value) != images.n:
-                raise ValueError(
-                    f"{self.function}: params[{name!r}][{key!r}] must have {images.n} rows, one for each sample, "
-                    f"got {len(value)}"
-                )
-        return params[name]
+        return replayed(f"{self.function}: params[{name!r}]", params[name], t, name, images)
 
     def __repr__(self) -> str:
         shown = [f"{k}={getattr(self, k)!r}" for k, v in self.OPTIONS.items() if getattr(self, k) != v]
         return f"{self.TYPE}({', '.join([repr(list(self.transforms)), *shown])})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_dict() == other.to_dict()
+        return isinstance(other, Pipeline) and type(self) is type(other) and self.get_params() == other.get_params()
 
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:
-        return _rebuild, (type(self), self.get_params(deep=False))
+        return _rebuild, (type(self), self.get_params(deep=False), self._process, _is_spawning())
 
     def to_dict(self) -> dict[str, Any]:
-        """The type and all arguments, as what JSON can hold."""
+        """The type and all arguments, as what JSON can hold; a generator is nothing of the kind."""
+        if not (self.rng is None or _checks.is_integer(self.rng)):
+            kind = type(self.rng).__name__
+            raise TypeError(f"{self.function}: rng must be an int or None to be written down, got {kind}")
         options = {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in self.OPTIONS}
         return {"type": self.TYPE, "transforms": [t.to_dict() for t in self.transforms]} | options
 
@@ -96,7 +126,9 @@ class Pipeline:
         goes.
         """
         left = [e for t in self.transforms if (e := t.evaluation()) is not None]
-        return type(self)(left, **{k: getattr(self, k) for k in self.OPTIONS})
+        made = type(self)(left, **{k: getattr(self, k) for k in self.OPTIONS})
+        made._process = self._process
+        return made
 
     # scikit-learn's conventions for the parameters of a parameter; ``regkern.augment.sklearn`` has the estimator
 
@@ -109,15 +141,50 @@ class Pipeline:
         unknown = set(params) - {"transforms", *self.OPTIONS}
         if unknown:
             raise ValueError(f"{self.TYPE}: set_params knows {['transforms', *self.OPTIONS]}, got {sorted(unknown)}")
-        self.__dict__.update(type(self)(**self.get_params() | params).__dict__)
+        made = type(self)(**self.get_params() | params)
+        made._process = made._process if "rng" in params else self._process
+        self.__dict__.update(made.__dict__)
         return self
 
     def __sklearn_clone__(self) -> Any:
         return copy.deepcopy(self)
 
 
-def _rebuild(kind: Any, arguments: dict[str, Any]) -> Any:
-    return kind(**arguments)
+def _rebuild(kind: Any, arguments: dict[str, Any], process: int, spawning: bool) -> Any:
+    made = kind(**arguments)
+    if spawning or _is_worker():
+        made._process = process
+    return made
+
+
+def _is_spawning() -> bool:
+    """Whether a process is being started, which gets a copy of everything."""
+    context = sys.modules.get("multiprocessing.context")
+    return context is not None and context.get_spawning_popen() is not None
+
+
+def _is_worker() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def flat(owner: str, transforms: Any, kinds: Sequence[str]) -> tuple[Transform, ...]:
+    """Transforms of these kinds, those of pipelines among them in the place of these."""
+    if isinstance(transforms, Pipeline):
+        transforms = [transforms]
+    if isinstance(transforms, str) or not isinstance(transforms, Sequence):
+        raise TypeError(f"{owner}: transforms must be a sequence of transforms, got {type(transforms).__name__}")
+    found: list[Transform] = []
+    for t in transforms:
+        if isinstance(t, Pipeline) and t.KINDS[0] == kinds[0]:
+            if any(getattr(t, option) != default for option, default in t.OPTIONS.items()):
+                raise ValueError(f"{owner}: a pipeline among the transforms must have no options of its own, got {t!r}")
+            found += flat(owner, t.transforms, kinds)
+        elif isinstance(t, Transform) and t.kind in kinds:
+            found.append(t)
+        else:
+            raise TypeError(f"{owner}: transforms must be transforms of {kinds[0]}s, got {t!r}")
+    return tuple(found)
 
 
 def operation_names(owner: str, transforms: Sequence[Transform]) -> list[str]:
@@ -134,3 +201,14 @@ def operation_names(owner: str, transforms: Sequence[Transform]) -> list[str]:
         if names[-1] in names[:-1]:
             raise ValueError(f"{owner}: names of transforms must differ, got {names[-1]!r} twice")
     return names
+
+
+def colors_come_first(owner: str, transforms: Sequence[Transform]) -> None:
+    """What cuts float32 to [0, 1] may not stand behind a normalization to another scale."""
+    scaled = False
+    for t in transforms:
+        if scaled and t.bounded():
+            raise ValueError(
+                f"{owner}: transforms of colors must come before Normalize, whose results are not in [0, 1], got {t!r}"
+            )
+        scaled = scaled or t.unbounded()

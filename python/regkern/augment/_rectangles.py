@@ -66,6 +66,7 @@ def rectangles(
         heights, widths, fits = _sides(v[: TRIES - 1], v[TRIES - 1 :], areas, scale, ratio, longest, tall)
         first = fits.argmax(axis=0), np.arange(len(rows))
         h[rows], w[rows], fit[rows] = heights[first], widths[first], fits[first]
+    h[~fit] = w[~fit] = 0  # what does not fit may be beyond all integers
     boxes = np.empty((len(h), 4), np.int64)
     boxes[:, 0], boxes[:, 1] = below(u[2], size[0] + 1 - h), below(u[3], size[1] + 1 - w)
     boxes[:, 2], boxes[:, 3] = h, w

@@ -123,7 +123,7 @@ class Batch:
     def __init__(self, function: str, images: ArrayLike, layout: str = "NHWC") -> None:
         self.function = function
         self.layout = check.layout(function, layout)
-        x = np.asarray(images)
+        x = check.pictures(f"{function}: images", images)
         if x.dtype not in (np.uint8, np.float32) or not x.dtype.isnative:
             raise TypeError(f"{function}: images must be uint8 or float32, got {x.dtype}")
         self.ndim = x.ndim

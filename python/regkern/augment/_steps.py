@@ -177,7 +177,8 @@ def normalize(n: int, mean: Floats, std: Floats, dtype: DTypeLike) -> Step:
     largest = 255.0 if dtype == np.uint8 else 1.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scale, bias = 1 / (largest * std), -mean / std
-    for name, number in (("std", scale), ("mean", bias)):
+        rounded = scale.astype(np.float32), bias.astype(np.float32)
+    for name, number in zip(("std", "mean"), rounded, strict=True):
         if not np.isfinite(number).all():
             raise ValueError(f"normalize: {name} must have a finite quotient by std, got mean {mean} and std {std}")
     return Step(Op.NORMALIZE, _rows(n), scale=scale, bias=bias)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
-from regkern.augment._options import number
+from regkern.augment._options import color_channels, number
 from regkern.augment._program import Op, Step
 
 Array = NDArray[Any]
@@ -129,6 +129,7 @@ class Transform:
     name: str | None = field(default=None, kw_only=True)
 
     random: ClassVar[bool] = True
+    colors: ClassVar[bool] = False  # whether it changes those: of gray or RGB, of 0 … 1 where images are float32
     kind: ClassVar[str] = "image"
     pipeline: ClassVar[str] = "Compose"  # what it is called through alone
 
@@ -152,6 +153,23 @@ class Transform:
     def steps(self, params: Params, images: Images) -> list[Step]:
         """The program that applies the parameters to images like these."""
         raise NotImplementedError
+
+    def program(self, params: Params, images: Images) -> list[Step]:
+        """``steps``, if images like these may have them."""
+        if self.colors:
+            color_channels(self._type(), images.channels)
+        return self.steps(params, images)
+
+    def check_given(self, params: Params, images: Images) -> None:
+        """Refuse parameters that a caller gives back and that are never drawn, but for what a machine refuses."""
+
+    def bounded(self) -> bool:
+        """Whether float32 images must be in [0, 1]."""
+        return self.colors
+
+    def unbounded(self) -> bool:
+        """Whether results are on another scale than [0, 1]."""
+        return False
 
     def evaluation(self) -> Transform | None:
         """What stands in this place when a model is judged: nothing for what is random, itself for what is not."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regkern import _checks
+from regkern.augment._arguments import pictures
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._transform import Transform
 
@@ -29,7 +31,8 @@ class Indexed:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(int(index), self.dataset[index])
+        number = _checks.integer("indexed: index", index)
+        return Sample(number + len(self) if number < 0 else number, self.dataset[number])
 
     def __repr__(self) -> str:
         return f"indexed({self.dataset!r})"
@@ -86,7 +89,8 @@ class Collate:
     A ``Compose`` or an image transform is a ``collate_fn`` by itself, which does what Collate of it does by default.
 
     A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
-    shape, (h, w) for gray ones. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a
+    shape, (h, w) for gray ones, and one dtype. What else a data set gives has no place in a batch: write a ``collate_fn`` that
+    stacks it, with ``transform(images, labels=labels, masks=masks, index=index, …)`` in it. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a
     mixing.
 
     ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
@@ -129,7 +133,8 @@ class Collate:
         """Set the epoch, in this process and in workers."""
         self._epoch.value = _checks.integer64("Collate: epoch", epoch)
 
-    def __call__(self, samples: Sequence[Any]) -> Any:
+    def __call__(self, samples: Iterable[Any]) -> Any:
+        samples = list(samples)
         index = None
         if samples and isinstance(samples[0], Sample):
             index = [s.index for s in samples]
@@ -139,15 +144,19 @@ class Collate:
                 "Collate: samples must be those of rk.augment.indexed(dataset) where there is a seed, since draws would "
                 f"repeat in every batch, got {type(samples[0]).__name__ if samples else samples}"
             )
-        pairs = bool(samples) and isinstance(samples[0], tuple | list)
-        single = [np.asarray(s[0] if pairs else s) for s in samples]
-        shapes = {image.shape for image in single}
+        pairs = _are_pairs(samples)
+        single = [pictures("Collate: images", s[0] if pairs else s) for s in samples]
+        shapes, dtypes = {image.shape for image in single}, {str(image.dtype) for image in single}
         if len(shapes) != 1:
             raise ValueError(f"Collate: samples must be images of one shape, got {sorted(shapes)}")
+        if len(dtypes) != 1:
+            raise TypeError(f"Collate: samples must be images of one dtype, got {sorted(dtypes)}")
         images = np.stack(single)
         if images.ndim == 3 and self._of_images():
             images = images[:, None] if getattr(self.transform, "layout", "NHWC") == "NCHW" else images[..., None]
-        labels = np.asarray([s[1] for s in samples]) if pairs else None
+        labels = _labels([s[1] for s in samples]) if pairs else None
+        if labels is not None and labels.dtype.kind not in "biufc" and self.output == "torch":
+            raise TypeError(f"Collate: labels must be numbers to become a tensor, got {labels.dtype}")
         result = self.transform(images, rng=self.rng, index=index, epoch=self.epoch, labels=labels)
         return _tensors(result) if self.output == "torch" else result
 
@@ -168,6 +177,31 @@ class Collate:
 
     def __repr__(self) -> str:
         return f"Collate({self.transform!r}, rng={self.rng}, output={self.output!r})"
+
+
+def _are_pairs(samples: Sequence[Any]) -> bool:
+    """Whether samples are (image, label), all of them, or images."""
+    pairs = [isinstance(s, tuple | list) for s in samples]
+    if any(pairs) and not all(pairs):
+        raise TypeError("Collate: samples must all be images or all (image, label), got both")
+    rule = "Collate: samples must be images or (image, label), got"
+    for s, pair in zip(samples, pairs, strict=True):
+        if pair and len(s) != 2:
+            raise ValueError(f"{rule} {len(s)} values")
+        if isinstance(s, Mapping):
+            raise TypeError(f"{rule} {type(s).__name__}")
+    return any(pairs)
+
+
+def _labels(values: list[Any]) -> NDArray[Any]:
+    """Labels of samples as an array: numbers with numbers, and nothing becomes text."""
+    single = [np.asarray(v) for v in values]
+    shapes = {a.shape for a in single}
+    if len(shapes) != 1:
+        raise ValueError(f"Collate: labels must have one shape, got {sorted(shapes)}")
+    if len({"n" if a.dtype.kind in "biufc" else a.dtype.kind for a in single}) != 1:
+        raise TypeError(f"Collate: labels must be of one kind, got {sorted({type(v).__name__ for v in values})}")
+    return np.stack(single)
 
 
 def _shared(epoch: int) -> Any:

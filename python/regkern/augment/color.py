@@ -1,9 +1,14 @@
-"""Transforms of values: color, noise, blur."""
+"""Transforms of values: color, noise, blur.
+
+Those of colors need 1 or 3 channels (a fourth one may be alpha: let it follow as a mask) and float32 images in [0, 1], and come
+before a ``Normalize`` that leaves this range. Noise, blur, permutation and ``Normalize`` treat all channels alike.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -50,6 +55,7 @@ class ColorJitter(Transform):
     hue: float | Range | None = None
 
     OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,10 +73,14 @@ class ColorJitter(Transform):
         params["order"] = orders[below(which, len(orders))]
         return params
 
+    def check_given(self, params: Params, images: Images) -> None:
+        order = params["order"]
+        last = order.shape[1] - 1
+        if not (whole := (np.sort(order, axis=1) == np.arange(last + 1)).all(axis=1)).all():
+            raise ValueError(f"ColorJitter: order must hold each of 0 … {last} once, got {order[~whole][0].tolist()}")
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         used = [option for option in self.OPERATIONS if option in params]
-        if used != ["brightness"]:
-            check.color_channels("ColorJitter", images.channels)
         if len(used) == 1:
             return [getattr(_steps, used[0])(images.n, params[used[0]])]
         places = np.arange(len(used))[:, None, None]
@@ -84,7 +94,7 @@ class ColorJitter(Transform):
 @functools.lru_cache(maxsize=8)
 def _orders(count: int) -> NDArray[np.int64]:
     """All orders: of each, the places of the operations."""
-    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(-1, count)
+    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(math.factorial(count), count)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,6 +114,8 @@ class RandomGamma(Transform):
 
     gamma: Range = (0.8, 1.2)
     gain: float = 1.0
+
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,6 +142,8 @@ class RandomInvert(Sometimes):
 
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.invert(images.n, params["active"])]
 
@@ -149,6 +163,8 @@ class RandomEqualize(Sometimes):
 
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.equalize(images.n, params["active"])]
 
@@ -163,6 +179,8 @@ class RandomAutocontrast(Sometimes):
     """
 
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.autocontrast(images.n, params["active"])]
@@ -179,8 +197,9 @@ class RandomGrayscale(Sometimes):
 
     p: float = 0.1
 
+    colors: ClassVar[bool] = True
+
     def steps(self, params: Params, images: Images) -> list[Step]:
-        check.color_channels("RandomGrayscale", images.channels)
         return [_steps.grayscale(images.n, params["active"])]
 
 
@@ -197,6 +216,8 @@ class RandomPosterize(Sometimes):
 
     bits: int
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,6 +242,8 @@ class RandomSolarize(Sometimes):
     threshold: float
     p: float = 0.5
 
+    colors: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set(threshold=check.number("RandomSolarize", "threshold", self.threshold))
@@ -241,6 +264,8 @@ class RandomAdjustSharpness(Sometimes):
 
     sharpness_factor: float
     p: float = 0.5
+
+    colors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -293,7 +318,7 @@ class GaussianNoise(Transform):
     sigma : float or (float, float), default 0.1
         The standard deviation, or its range: each sample draws its own.
     clip : bool, default True
-        Whether float32 results are clipped to [0, 1]; uint8 saturates always.
+        Whether float32 results are clipped to [0, 1], where images must be, too; uint8 saturates always.
 
     Notes
     -----
@@ -315,6 +340,9 @@ class GaussianNoise(Transform):
             sigma=check.number(me, "sigma", self.sigma, 0) if one else check.interval(me, "sigma", self.sigma, 0),
             clip=check.boolean(me, "clip", self.clip),
         )
+
+    def bounded(self) -> bool:
+        return self.clip
 
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"seed": draws.key("pixels"), "index": draws.index}
@@ -379,6 +407,10 @@ class Normalize(Transform):
             std=std,
             layout_out=check.choice(me, "layout_out", self.layout_out, (None, *check.LAYOUTS)),
         )
+
+    def unbounded(self) -> bool:
+        low, high = (np.subtract(end, self.mean) / self.std for end in (0, 1))
+        return bool(np.min(low) < 0 or np.max(high) > 1)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_normalization(self.mean, self.std, images)]

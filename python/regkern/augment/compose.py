@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
 from regkern.augment._pipeline import Pipeline
@@ -26,15 +27,17 @@ class Compose(Pipeline):
     Parameters
     ----------
     transforms : sequence of Transform
-        In their order. ``MixUp``, ``CutMix`` and ``MixUpCutMix`` may only be the last.
+        In their order, kept as a tuple: a pipeline with one more is ``Compose([*pipeline.transforms, one])``. ``MixUp``,
+        ``CutMix`` and ``MixUpCutMix`` may only be the last. A Compose without options stands for its transforms.
     layout : {'NHWC', 'NCHW'}
         Of the images that come in; a single image is HWC or CHW.
     layout_out : {'NHWC', 'NCHW'}, optional
         Of the images that go out. By default that of a ``Normalize`` in the pipeline, or ``layout``.
     mask_fill : int or float, default 0
-        What masks hold outside of the image: 255 where that is the label of nothing.
+        What masks hold outside of the image: 255 where that is the label of nothing. Their dtype must have it.
     rng : int in [0, 2**64), np.random.Generator or None
-        Used by calls that give none.
+        Used by calls that give none. In the workers of a DataLoader a generator is refused, since all would have copies that
+        draw the same, and with a seed a single image needs its ``index``.
     image_shape : (int, int) or (int, int, int), optional
         For scikit-learn's (n, features) rows: the shape of one image; (height, width), or three numbers in the order of
         ``layout``.
@@ -97,7 +100,7 @@ class Compose(Pipeline):
 
     def __init__(
         self,
-        transforms: Sequence[Transform],
+        transforms: Sequence[Transform | Compose] | Compose,
         *,
         layout: str = "NHWC",
         layout_out: str | None = None,
@@ -105,21 +108,21 @@ class Compose(Pipeline):
         rng: Any = None,
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__(transforms)
+        super().__init__(transforms, rng)
         self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
         self.layout_out = check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS))
         self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
-        self.rng = rng
         self.image_shape = image_shape
         if image_shape is not None:
-            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in image_shape)
-            if len(self.image_shape) not in (2, 3):
-                raise check.fail("Compose", "image_shape", "(height, width) or three numbers", image_shape)
-        mixes = [t.kind == "mix" for t in transforms]
+            lengths = check.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
+            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in lengths)
+        mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(
-                f"Compose: a mixing must be the last transform, got {transforms[mixes.index(True)]!r} before"
+                f"Compose: a mixing must be the last transform, got {self.transforms[mixes.index(True)]!r} before"
             )
+        transforms = self.transforms
+        self._bounded = any(t.bounded() for t in transforms)
         self._mix: Any = transforms[-1] if any(mixes) else None
         named = [t.layout_out for t in transforms if isinstance(t, Normalize) and t.layout_out is not None]
         if len({*named, *([layout_out] if layout_out else [])}) > 1:
@@ -148,9 +151,10 @@ class Compose(Pipeline):
         Parameters
         ----------
         x : (n, h, w, c), (n, c, h, w), (h, w, c), (c, h, w) or (h, w) ndarray of uint8 or float32
-            In this pipeline's ``layout``; any strides. One image has at most 4 channels. float32 lies in [0, 1].
-            Or, alone, a list of samples, so that a pipeline is a DataLoader's ``collate_fn``: see ``Collate``, whose
-            defaults hold.
+            In this pipeline's ``layout``; any strides. One image has at most 4 channels. Where colors change there are 1 or
+            3 channels, and float32 is in [0, 1].
+            Or, alone, a list of (image, label), so that a pipeline is a DataLoader's ``collate_fn``: see ``Collate``, whose
+            defaults hold. A list of arrays may be meant for either and is refused.
         rng : int in [0, 2**64), np.random.Generator or None
             The seed, or what to draw one from, once for each call (SPEC 7). None: the pipeline's ``rng``, and fresh from
             the operating system if that is None, too.
@@ -159,7 +163,7 @@ class Compose(Pipeline):
         epoch : int in [0, 2**64), default 0
         labels : array-like, optional
             Returned as they are, or mixed; see ``MixUp``.
-        masks : (n, h, w) or (n, h, w, k) array-like of any dtype, optional
+        masks : (n, h, w) or (n, h, w, k) array-like of numbers or bools, optional
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
             x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
@@ -167,7 +171,8 @@ class Compose(Pipeline):
         keypoints : (n, k, 2) array-like, optional
             x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are.
         params : dict, optional
-            What ``return_params`` gave: nothing is drawn, and rng, index and epoch are not used.
+            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, and rng, index and epoch
+            are not used. Parameters in pixels are for images of one size, which stands among them as ``size``.
         return_params : bool, default False
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
@@ -189,6 +194,11 @@ class Compose(Pipeline):
         """
         if isinstance(x, list):
             others = (rng, index, labels, masks, boxes, keypoints, params, layout, out)
+            if x and all(isinstance(sample, np.ndarray) for sample in x):
+                raise TypeError(
+                    f"{self.function}: x must be an ndarray or a list of (image, label), got a list of arrays, which "
+                    "np.stack makes an array and Collate a tensor"
+                )
             if epoch or return_params or not all(o is None for o in others):
                 raise TypeError(f"{self.function}: x must be an ndarray where there are other arguments, got a list")
             return self._collated(x)
@@ -200,9 +210,11 @@ class Compose(Pipeline):
         images = Images(n, *batch.size, batch.channels, batch.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)
         if params is None:
-            sampling = self._sampling(n, self.rng if rng is None else rng, index, epoch)
+            sampling = self._sampling(n, rng, index, epoch, single)
         else:
             self._given(params)
+        if self._bounded:
+            check.bounded(self.function, batch.x)
         followers: list[Array | None] = []
         if masks is not None or boxes is not None or keypoints is not None:
             followers = self._followers(masks, boxes, keypoints, images, single)
@@ -213,7 +225,7 @@ class Compose(Pipeline):
         for t, name in zip(self.transforms, self._names, strict=True):
             drawn[name] = p = self._parameters(t, name, current, sampling, params)
             if t.kind != "mix":
-                more = t.steps(p, current)
+                more = t.program(p, current)
                 current = current.after(more)
                 steps += more
         if self._mix is not None:
@@ -254,32 +266,53 @@ class Compose(Pipeline):
         single: bool,
     ) -> list[Array | None]:
         """What moves with the images, checked: masks, boxes, keypoints."""
-        given = (("masks", masks), ("boxes", boxes), ("keypoints", keypoints))
-        followers = [self._follower(name, value, images.n, single) for name, value in given]
+        given = (
+            ("masks", masks, images.size),
+            ("boxes", boxes, (0, 4)),
+            ("keypoints", keypoints, (0, 2)),
+        )
+        followers = [self._follower(*one, images.n, single) for one in given]
         if self._mix is not None:
             raise ValueError(f"{self.function}: masks, boxes and keypoints cannot be mixed, got {self._mix!r}")
         self._check_followers(followers, images)
         return followers
 
-    def _follower(self, name: str, value: ArrayLike | None, n: int, single: bool) -> Array | None:
+    def _follower(
+        self, name: str, value: ArrayLike | None, empty: tuple[int, int], n: int, single: bool
+    ) -> Array | None:
+        """With a first axis of n; lists that hold nothing say no more than that, and get the axes of ``empty``."""
         if value is None:
             return None
-        a = np.asarray(value)
+        try:
+            a = _checks.unmasked(f"{self.function}: {name}", value)
+        except ValueError:
+            raise TypeError(f"{self.function}: {name} must be an array of numbers, got a ragged list") from None
         a = a[None] if single else a
         if a.ndim == 0 or len(a) != n:
             raise ValueError(f"{self.function}: {name} must have {n} rows, one for each image, got shape {a.shape}")
-        return a
+        nothing = a.shape == (0,) or (a.shape == (n, 0) and name != "masks")
+        return a.reshape(n, *empty) if nothing else a
 
     def _check_followers(self, followers: list[Array | None], images: Images) -> None:
         masks, boxes, keypoints = followers
         if masks is not None and (masks.ndim not in (3, 4) or masks.shape[1:3] != images.size):
             shape = f"{images.n}, {images.height}, {images.width}"
             raise ValueError(f"{self.function}: masks must have shape ({shape}) or ({shape}, k), got {masks.shape}")
+        if masks is not None:
+            if masks.dtype.kind not in "biufc" and (masks.dtype.kind != "V" or masks.dtype.type is np.void):
+                raise TypeError(f"{self.function}: masks must hold numbers or bools, got {masks.dtype}")
+            _checks.held(f"{self.function}: mask_fill", self.mask_fill, masks.dtype)
         for name, points, width in (("boxes", boxes, 4), ("keypoints", keypoints, 2)):
-            if points is not None and (points.ndim != 3 or points.shape[2] != width):
+            if points is None:
+                continue
+            if points.ndim != 3 or points.shape[2] != width:
                 raise ValueError(
                     f"{self.function}: {name} must have shape ({images.n}, k, {width}), got {points.shape}"
                 )
+            if points.dtype.kind not in "fiu":
+                raise TypeError(f"{self.function}: {name} must be real numbers, got {points.dtype}")
+            if (far := np.isinf(points)).any():
+                raise ValueError(f"{self.function}: {name} must be finite or NaN, got {points[far][0]}")
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool
@@ -287,10 +320,10 @@ class Compose(Pipeline):
         masks, boxes, keypoints = followers
         results = []
         if masks is not None:
-            source = mask_bytes(masks)
-            moved = np.empty((images.n, *after.size, source.shape[3]), np.uint8)
-            machine(self.function, source, mask_steps(steps, self.mask_fill, masks), moved)
-            results.append(moved.view(masks.dtype).reshape(images.n, *after.size, *masks.shape[3:]))
+            moved = np.empty((images.n, *after.size, *masks.shape[3:]), masks.dtype)
+            if moved.size:
+                machine(self.function, mask_bytes(masks), mask_steps(steps, self.mask_fill, masks), mask_bytes(moved))
+            results.append(moved)
         if boxes is not None or keypoints is not None:
             matrices = forward_matrices(steps, images.n, images.size)
             if boxes is not None:

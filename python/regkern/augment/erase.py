@@ -84,14 +84,14 @@ class RandomErasing(Sometimes):
                 draws, first, wanted, further, area, self.scale, self.ratio, images.size, tall=True
             )
             np.logical_and(wanted, fit, out=erased[:, j])
-        params = {"boxes": boxes, "erased": erased}
+        params: Params = {"boxes": boxes, "erased": erased, "size": images.size}
         if self.mode != "const":
             params["index"] = draws.index
             params["seeds"] = np.array([draws.key(f"pixels-{j}") for j in range(self.max_count)], np.uint64)
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("RandomErasing", "value", self.value, images.channels)
+        fill = check.filling("RandomErasing", "value", self.value, images.channels, images.dtype)
         seeds = params.get("seeds", np.zeros(self.max_count, np.uint64)).tolist()
         return [
             _steps.erase(
@@ -162,10 +162,10 @@ class Cutout(Sometimes):
         for j, (length, side) in enumerate(zip(images.size, self.size, strict=True)):  # type: ignore[arg-type]
             for hole, center in enumerate(u[j::2]):
                 corners[:, hole, j] = below(center, length) - side // 2
-        return {"active": coin < self.p, "corners": corners}
+        return {"active": coin < self.p, "corners": corners, "size": images.size}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("Cutout", "fill", self.fill, images.channels)
+        fill = check.filling("Cutout", "fill", self.fill, images.channels, images.dtype)
         corners, active = params["corners"], params["active"]
         return [
             _steps.erase(images.n, (*corners[:, j].T, *self.size), fill=fill, active=active)  # type: ignore[misc]

@@ -13,7 +13,7 @@ from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._matrices import affine_matrix, perspective_matrix
 from regkern.augment._program import Step
-from regkern.augment._rectangles import FIRST, rectangles
+from regkern.augment._rectangles import FIRST, TRIES, rectangles
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
 
 Array = NDArray[Any]
@@ -140,39 +140,51 @@ class RandomCrop(Transform):
                 f"RandomCrop: size must be at most the padded image, {rows}×{columns}, got {height}×{width}"
             )
         y, x = draws.uniform(2)
-        return {"top": below(y, rows - height + 1) - top, "left": below(x, columns - width + 1) - left}
+        corner = {"top": below(y, rows - height + 1) - top, "left": below(x, columns - width + 1) - left}
+        return corner | {"size": images.size}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        fill = check.channels("RandomCrop", "fill", self.fill, images.channels)
+        fill = check.filling("RandomCrop", "fill", self.fill, images.channels, images.dtype)
         padding = check.PADDINGS[self.padding_mode]
         return [_steps.crop(images.n, params["top"], params["left"], self.size, padding, fill)]  # type: ignore[arg-type]
 
     def evaluation(self) -> Transform:
-        return CenterCrop(self.size)
+        return CenterCrop(self.size, self.fill, self.padding_mode)
 
 
 @dataclass(frozen=True, repr=False)
 class CenterCrop(Transform):
-    """The window in the middle; what it misses is 0.
+    """The window in the middle.
 
     Parameters
     ----------
     size : int or (int, int)
         Height and width of the window.
+    fill : float or one for each channel, default 0
+        What the window finds outside of the image.
+    padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+        torchvision has 'constant' and 0 alone.
     """
 
     size: int | tuple[int, int]
+    fill: float | tuple[float, ...] = 0
+    padding_mode: str = "constant"
 
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(size=check.size("CenterCrop", self.size))
+        self._set(
+            size=check.size("CenterCrop", self.size),
+            fill=check.fill("CenterCrop", self.fill),
+            padding_mode=check.choice("CenterCrop", "padding_mode", self.padding_mode, list(check.PADDINGS)),
+        )
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         height, width = self.size  # type: ignore[misc]
         top, left = _middle(images.height, height), _middle(images.width, width)
-        return [_steps.crop(images.n, top, left, (height, width), fill=np.zeros(images.channels))]
+        fill = check.filling("CenterCrop", "fill", self.fill, images.channels, images.dtype)
+        return [_steps.crop(images.n, top, left, (height, width), check.PADDINGS[self.padding_mode], fill)]
 
 
 def _middle(length: int, window: int) -> int:
@@ -209,7 +221,7 @@ class Pad(Transform):
     def steps(self, params: Params, images: Images) -> list[Step]:
         left, top, right, bottom = self.padding  # type: ignore[misc]
         size = (images.height + top + bottom, images.width + left + right)
-        fill = check.channels("Pad", "fill", self.fill, images.channels)
+        fill = check.filling("Pad", "fill", self.fill, images.channels, images.dtype)
         return [_steps.crop(images.n, -top, -left, size, check.PADDINGS[self.padding_mode], fill)]
 
 
@@ -302,9 +314,9 @@ class RandomResizedCrop(Transform):
         boxes, fit = rectangles(draws, u, None, FIRST, area, self.scale, self.ratio, images.size, tall=False)
         if not fit.all():
             aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-            h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+            h, w = max(min(height, round(width / aspect)), 1), max(min(width, round(height * aspect)), 1)
             boxes[~fit] = (height - h) // 2, (width - w) // 2, h, w
-        return {"boxes": boxes}
+        return {"boxes": boxes, "size": images.size}
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         way = check.INTERPOLATIONS[self.interpolation]
@@ -360,6 +372,8 @@ class RandomAffine(Transform):
             shear = (*x, *y)
         elif shear is not None:
             shear = check.interval(me, "shear", shear, around=0.0)
+        if shear is not None and not all(-90 < s < 90 for s in shear):
+            raise check.fail(me, "shear", "within (-90, 90)", self.shear)
         translate = None
         if self.translate is not None:
             translate = check.numbers(me, "translate", self.translate, (2,))
@@ -378,10 +392,11 @@ class RandomAffine(Transform):
 
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(6)
-        params = {"angle": between(u[0], *self.degrees)}  # type: ignore[misc]
+        params: Params = {"angle": between(u[0], *self.degrees)}  # type: ignore[misc]
         if self.translate is not None:
             x, y = self.translate[0] * images.width, self.translate[1] * images.height
             params["translate"] = np.rint([between(u[1], -x, x), between(u[2], -y, y)]).T
+            params["size"] = images.size
         if self.scale is not None:
             params["scale"] = between(u[3], *self.scale)
         if self.shear is not None:
@@ -411,7 +426,7 @@ def _warp(
         images.size,
         check.INTERPOLATIONS[interpolation],
         check.PADDINGS[padding_mode],
-        check.channels(owner, "fill", fill, images.channels),
+        check.filling(owner, "fill", fill, images.channels, images.dtype),
         active,
     )
 
@@ -472,6 +487,11 @@ class RandomPerspective(Transform):
     p : float in [0, 1], default 0.5
     interpolation : {'bilinear', 'nearest'}
     fill : float or one for each channel, default 0
+
+    Notes
+    -----
+    The distribution is torchvision's, but that corners which cross or lie on a line, as far ones may, are drawn again, up to ten
+    times; then the image stays. So does an image with a side of one pixel, of which there is no other view.
     """
 
     distortion_scale: float = 0.5
@@ -490,19 +510,44 @@ class RandomPerspective(Transform):
         )
 
     def draw(self, draws: Draws, images: Images) -> Params:
-        coin, *u = draws.uniform(9)
-        height, width = images.height, images.width
-        inwards = below(
-            np.array(u).T.reshape(-1, 4, 2),
-            (int(self.distortion_scale * (width // 2)) + 1, int(self.distortion_scale * (height // 2)) + 1),
-        )
-        return {"active": coin < self.p, "endpoints": np.abs(_corners(images) - inwards)}
+        coin, *u = draws.uniform(1 + 8)
+        active, endpoints = coin < self.p, self._endpoints(np.array(u), images)
+        (rows,) = (active & ~_in_order(endpoints)).nonzero()
+        if rows.size:
+            further = draws.of(rows).uniform(1 + 8 * TRIES)[1 + 8 :]
+            for again in np.split(further, TRIES - 1):
+                endpoints[rows] = np.where(
+                    _in_order(endpoints[rows])[:, None, None], endpoints[rows], self._endpoints(again, images)
+                )
+            active[rows] = _in_order(endpoints[rows])
+        return {"active": active, "endpoints": endpoints, "size": images.size}
+
+    def check_given(self, params: Params, images: Images) -> None:
+        corners = params["endpoints"][params["active"]]
+        if not (seen := _in_order(corners)).all():
+            raise check.fail(
+                "RandomPerspective", "endpoints", "corners of a view, clockwise", corners[~seen][0].tolist()
+            )
+
+    def _endpoints(self, u: Array, images: Images) -> Array:
+        """(n, 4, 2): corners moved by numbers (8, n)."""
+        sides = (images.width, images.height)
+        reach = [int(self.distortion_scale * (side // 2)) + 1 for side in sides]
+        return np.asarray(np.abs(_corners(images) - below(u.T.reshape(-1, 4, 2), reach)))
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         active = params["active"]
         matrix = np.tile(np.eye(3), (images.n, 1, 1))
         matrix[active] = perspective_matrix(_corners(images), params["endpoints"][active])
         return [_warp("RandomPerspective", matrix, images, self.interpolation, self.fill, active=active)]
+
+
+def _in_order(corners: Array) -> NDArray[np.bool_]:
+    """(n,): whether corners (n, 4, 2) go around clockwise, and turn at each: those of a picture seen from in front."""
+    edges = np.roll(corners, -1, axis=1) - corners
+    after = np.roll(edges, -1, axis=1)
+    turns = edges[..., 0] * after[..., 1] - edges[..., 1] * after[..., 0]
+    return np.asarray((turns > 0).all(axis=1))
 
 
 def _corners(images: Images) -> Array:

@@ -11,11 +11,11 @@ mode : {'elem', 'pair', 'batch'}
 correct_lam : bool, default True
     Whether λ of a cutmix is the share that the rectangle really leaves.
 label_smoothing : float in [0, 1], default 0
-    Spread evenly over all classes before mixing.
+    The share of each label that is spread evenly over all classes before mixing; needs num_classes.
 num_classes : int, optional
     What labels (n,) of integers become: soft labels (n, num_classes) of float32. By default they become
-    ``(y_a, y_b, lam)``: the sample's label, its partner's, and the weight of the former. Labels (n, classes) of
-    floats are mixed as they are.
+    ``(y_a, y_b, lam)``: the sample's label, its partner's, and the weight of the former. Labels (n, num_classes) of
+    float32 or float64 are soft already.
 
 **Order.** Who is mixed with whom is a matter of slots in the batch, so unlike all other transforms the result depends on
 which batch a sample is in. λ of a sample is a function of (seed, epoch, index) as elsewhere; 'pair' and 'batch' take that of
@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks
 from regkern.augment import _options as check
 from regkern.augment._program import Step
 from regkern.augment._run import mix
@@ -85,6 +86,8 @@ class _Mix(Transform, abstract=True):
             label_smoothing=check.number(me, "label_smoothing", self.label_smoothing, 0, 1),
             num_classes=None if classes is None else check.whole(me, "num_classes", classes, 1),
         )
+        if self.label_smoothing and classes is None:
+            raise check.fail(me, "label_smoothing", "0 where there are no num_classes", self.label_smoothing)
 
     def draw(self, draws: Draws, images: Images) -> Params:
         n, (height, width) = images.n, images.size
@@ -106,7 +109,7 @@ class _Mix(Transform, abstract=True):
             boxes[~cut] = 0
             if self.correct_lam or self._minmax() is not None:
                 lam = np.where(cut, 1 - boxes[:, 2] * boxes[:, 3] / max(height * width, 1), lam)
-            params |= {"boxes": boxes, "cut": cut}
+            params |= {"boxes": boxes, "cut": cut, "size": images.size}
         params["lam"] = np.where(mixed, lam, 1.0)
         return params
 
@@ -141,31 +144,46 @@ class _Mix(Transform, abstract=True):
         me = self._type()
         if labels is None:
             raise ValueError(f"{me}: labels must be given, got None")
-        y = np.asarray(labels)
+        y = _checks.unmasked(f"{me}: labels", labels)
         if y.ndim not in (1, 2) or len(y) != n:
             raise ValueError(f"{me}: labels must have shape ({n},) or ({n}, classes), got {y.shape}")
         partner, lam = params["partner"], params["lam"]
         if y.ndim == 1 and self.num_classes is None:
             return y, y[partner], lam.astype(np.float32)
-        if y.ndim == 1:
-            y = self._one_hot(y)
-        elif y.dtype.kind != "f":
-            raise TypeError(f"{me}: labels of two axes must be float32 or float64, got {y.dtype}")
+        y = self._soft(y)
         weight = lam[:, None].astype(y.dtype)
         return weight * y + (1 - weight) * y[partner]
 
-    def _one_hot(self, y: Array) -> NDArray[np.float32]:
-        me, classes = self._type(), self.num_classes
+    def check_given(self, params: Params, images: Images) -> None:
+        me, n, partner, lam = self._type(), images.n, params["partner"], params["lam"]
+        if (wrong := (partner < 0) | (partner >= n)).any():
+            raise ValueError(f"{me}: partner must be in [0, {n}), got {partner[wrong][0]}")
+        if not (legal := (lam >= 0) & (lam <= 1)).all():
+            raise ValueError(f"{me}: lam must be in [0, 1], got {lam[~legal][0]:g}")
+        if "boxes" in params:
+            boxes = params["boxes"]
+            inside = (boxes >= 0).all(axis=1) & (boxes[:, :2] + boxes[:, 2:] <= params["size"]).all(axis=1)
+            if not inside.all():
+                raise ValueError(f"{me}: boxes must lie in the image, got {boxes[~inside][0].tolist()}")
+
+    def _soft(self, y: Array) -> Array:
+        """(n, classes), smoothed."""
+        me, classes, smoothing = self._type(), self.num_classes, self.label_smoothing
+        if y.ndim == 2:
+            if y.dtype not in (np.float32, np.float64):
+                raise TypeError(f"{me}: labels of two axes must be float32 or float64, got {y.dtype}")
+            if classes not in (None, y.shape[1]):
+                raise ValueError(f"{me}: labels must have {classes} classes, got {y.shape[1]}")
+            return y * (1 - smoothing) + smoothing / y.shape[1] if smoothing else y
         assert classes is not None
-        if y.dtype.kind not in "iu":
+        if len(y) and y.dtype.kind not in "iu":
             raise TypeError(f"{me}: labels must be integers to become one-hot, got {y.dtype}")
         if len(y) and not (y.min() >= 0 and y.max() < classes):
             wrong = y[(y < 0) | (y >= classes)][0]
             raise ValueError(f"{me}: labels must be in [0, {classes}), got {wrong}")
-        rest = self.label_smoothing / classes
-        one_hot = np.full((len(y), classes), rest, np.float32)
-        one_hot[np.arange(len(y)), y] = 1 - self.label_smoothing + rest
-        return one_hot
+        soft = np.full((len(y), classes), smoothing / classes, np.float32)
+        soft[np.arange(len(y)), y.astype(np.intp)] = 1 - smoothing + smoothing / classes
+        return soft
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regkern.augment import _options as check
 from regkern.augment import _steps
-from regkern.augment._pipeline import operation_names
+from regkern.augment._pipeline import colors_come_first, flat, operation_names
 from regkern.augment._program import Padding, Step
 from regkern.augment._transform import SIZED, Draws, Images, Params, Transform, below
 
@@ -53,19 +53,25 @@ def _table(bins: int, **rows: Any) -> NDArray[np.float64]:
 class _Policy(Transform, abstract=True):
     """Of each sample, its operations and their magnitudes."""
 
+    colors: ClassVar[bool] = True
+
+    def check_given(self, params: Params, images: Images) -> None:
+        operation = params["operation"]
+        if (wrong := (operation < 0) | (operation >= len(OPERATIONS))).any():
+            raise check.fail(self._type(), "operation", f"in [0, {len(OPERATIONS)})", int(operation[wrong][0]))
+
     def _apply(self, params: Params, images: Images, interpolation: str, fill: Any) -> list[Step]:
-        check.color_channels(self._type(), images.channels)
         way = check.INTERPOLATIONS[interpolation]
-        color = check.channels(self._type(), "fill", fill, images.channels)
+        color = check.filling(self._type(), "fill", fill, images.channels, images.dtype)
         slots = zip(params["operation"].T, params["magnitude"].T, strict=True)
         return [step for slot in slots for step in _slot(*slot, images, way, color)]
 
 
-def _chosen(u: Array, coin: Array, level: Any, table: Array) -> Params:
+def _chosen(u: Array, coin: Array, level: Any, table: Array, images: Images) -> Params:
     """From numbers (slots, n) and the level of each: operation and signed magnitude, (n, slots)."""
     operation = below(u, len(OPERATIONS))
     magnitude = table[(coin < 0.5).astype(np.int64), operation, level]
-    return {"operation": operation.T, "magnitude": magnitude.T}
+    return {"operation": operation.T, "magnitude": magnitude.T, "size": images.size}
 
 
 def _slot(operation: Array, magnitude: Array, images: Images, interpolation: Any, fill: Array) -> list[Step]:
@@ -155,7 +161,7 @@ class RandAugment(_Policy):
 
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(2 * self.num_ops)
-        return _chosen(u[::2], u[1::2], self.magnitude, _magnitudes(self.num_magnitude_bins, images.size))
+        return _chosen(u[::2], u[1::2], self.magnitude, _magnitudes(self.num_magnitude_bins, images.size), images)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
@@ -206,7 +212,7 @@ class TrivialAugmentWide(_Policy):
     def draw(self, draws: Draws, images: Images) -> Params:
         u = draws.uniform(3)
         bins = self.num_magnitude_bins
-        return _chosen(u[:1], u[1:2], below(u[2:], bins), _wide_magnitudes(bins))
+        return _chosen(u[:1], u[1:2], below(u[2:], bins), _wide_magnitudes(bins), images)
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return self._apply(params, images, self.interpolation, self.fill)
@@ -227,7 +233,7 @@ class RandomApply(Transform):
 
     Parameters
     ----------
-    transforms : sequence of Transform
+    transforms : sequence of Transform, or Compose
         None may change the size or the dtype of images, since those it does not fall on keep theirs.
     p : float in [0, 1], default 0.5
 
@@ -246,12 +252,22 @@ class RandomApply(Transform):
     def __post_init__(self) -> None:
         super().__post_init__()
         me = "RandomApply"
-        if not isinstance(self.transforms, Sequence) or not all(
-            isinstance(t, Transform) and t.kind == "image" for t in self.transforms
-        ):
-            raise TypeError(f"{me}: transforms must be a sequence of transforms of images, got {self.transforms!r}")
-        self._set(transforms=tuple(self.transforms), p=check.number(me, "p", self.p, 0, 1))
-        operation_names(me, self.transforms)
+        self._set(transforms=flat(me, self.transforms, ("image",)), p=check.number(me, "p", self.p, 0, 1))
+        if "active" in operation_names(me, self.transforms):
+            raise ValueError(
+                f"{me}: names of transforms must differ from 'active', the coin's, got {self.transforms!r}"
+            )
+        colors_come_first(me, self.transforms)
+
+    def bounded(self) -> bool:
+        return any(t.bounded() for t in self.transforms)
+
+    def unbounded(self) -> bool:
+        return any(t.unbounded() for t in self.transforms)
+
+    def check_given(self, params: Params, images: Images) -> None:
+        for name, t in zip(operation_names("RandomApply", self.transforms), self.transforms, strict=True):
+            t.check_given(params[name], images)
 
     def draw(self, draws: Draws, images: Images) -> Params:
         params: Params = {"active": draws.uniform(1)[0] < self.p}
@@ -262,7 +278,7 @@ class RandomApply(Transform):
     def steps(self, params: Params, images: Images) -> list[Step]:
         active, steps = params["active"], []
         for name, t in zip(operation_names("RandomApply", self.transforms), self.transforms, strict=True):
-            more = t.steps(params[name], images)
+            more = t.program(params[name], images)
             after = images.after(more)
             if after != images or any(s.op in SIZED and s.size != images.size for s in more):
                 raise ValueError(f"RandomApply: transforms must keep size and dtype of images, got {t!r}")

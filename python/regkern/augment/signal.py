@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern import _core
+from regkern import _checks, _core
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
@@ -101,6 +101,7 @@ class Jitter(SignalTransform):
         return {"seed": draws.key("values"), "index": draws.index}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Jitter: sigma", self.sigma, x.dtype)
         y = np.empty_like(x)
         for row, stream in zip(y, params["index"].tolist(), strict=True):
             _core.normal(row.shape, params["seed"], stream, row.dtype, row)
@@ -129,6 +130,7 @@ class Scaling(SignalTransform):
         return {"factor": 1 + self.sigma * _normals(draws.uniform(2 * signals.channels))}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Scaling: sigma", self.sigma, x.dtype)
         return np.asarray(x * params["factor"][:, None, :].astype(x.dtype))
 
 
@@ -171,6 +173,7 @@ class TimeShift(SignalTransform):
         return {"shift": below(draws.uniform(1)[0], 2 * reach + 1) - reach}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.TimeShift: fill", self.fill, x.dtype)
         length = x.shape[1]
         source = np.arange(length) - params["shift"][:, None]
         legal = source % max(length, 1) if self.mode == "wrap" else np.clip(source, 0, length - 1)
@@ -281,6 +284,7 @@ class Cutout(SignalTransform):
         return {"active": u[0] < self.p, "start": start}
 
     def apply(self, x: Array, params: Params) -> Array:
+        _checks.held("signal.Cutout: fill", self.fill, x.dtype)
         time, start = np.arange(x.shape[1]), params["start"][:, :, None]
         inside = ((time >= start) & (time < start + int(self.size * x.shape[1]))).any(axis=1)
         y = x.copy()
@@ -311,9 +315,8 @@ class Compose(Pipeline):
     KINDS: ClassVar[tuple[str, ...]] = ("signal",)
     OPTIONS: ClassVar[dict[str, Any]] = {"rng": None}
 
-    def __init__(self, transforms: Sequence[Transform], *, rng: Any = None) -> None:
-        super().__init__(transforms)
-        self.rng = rng
+    def __init__(self, transforms: Sequence[Transform | Compose] | Compose, *, rng: Any = None) -> None:
+        super().__init__(transforms, rng)
 
     def __call__(
         self,
@@ -352,7 +355,7 @@ class Compose(Pipeline):
             If a shape does not fit, or a seed, epoch or index is out of range.
         """
         return_params = check.boolean(self.function, "return_params", return_params)
-        a = np.asarray(x)
+        a = _checks.unmasked(f"{self.function}: x", x)
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"{self.function}: x must be float32 or float64, got {a.dtype}")
         if a.ndim not in (2, 3):
@@ -363,11 +366,13 @@ class Compose(Pipeline):
                 raise TypeError(f"{self.function}: out must be an ndarray of {a.dtype}, got {kind}")
             if out.shape != a.shape:
                 raise ValueError(f"{self.function}: out must have shape {a.shape}, got {out.shape}")
+            if not out.flags.writeable:
+                raise ValueError(f"{self.function}: out must be writeable, got a read-only array")
         y = a if a.ndim == 3 else a[..., None]
         signals = Signals(y.shape[0], y.shape[1], y.shape[2], y.dtype)
         sampling: tuple[int, int, Any] = (0, 0, None)
         if params is None:
-            sampling = self._sampling(len(y), self.rng if rng is None else rng, index, epoch)
+            sampling = self._sampling(len(y), rng, index, epoch)
         else:
             self._given(params)
         drawn: dict[str, Params] = {}

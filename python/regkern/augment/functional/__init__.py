@@ -8,7 +8,9 @@ Each function takes images and gives new ones::
 Images
     A batch of one size, (n, height, width, channels), or (n, channels, height, width) with ``layout="NCHW"``; one image
     has no first axis and at most 4 channels; a gray image may be (height, width). uint8 holds 0 … 255, float32 holds
-    0 … 1. Any strides and alignment. Color operations need 1 or 3 channels, in the order R, G, B.
+    0 … 1. Any strides and alignment. Functions of colors (those with ``adjust_`` in their names, ``autocontrast``, ``equalize``,
+    ``invert``, ``posterize``, ``rgb_to_grayscale``, ``solarize``) need 1 or 3 channels, in the order R, G, B, and float32
+    in that range; all others treat channels alike, alpha too, and take any float32.
 Parameters
     Every number may be given once for all images or once for each, as an array (n,). ``where``, (n,) of bool, says which
     images an operation without numbers takes part in; by default all.
@@ -19,7 +21,8 @@ Rounding
     uint8 results are rounded, ⌊v + ½⌋, and cut to 0 … 255; float32 results of color operations are cut to [0, 1].
 Borders
     ``padding_mode`` says what lies outside of an image: 'constant' (``fill``, one number or one for each channel, in
-    the images' units), 'edge' aaa|abcd|ddd, 'reflect' dcb|abcd|cba, or 'symmetric' cba|abcd|dcb.
+    the images' units: whole numbers of 0 … 255 for uint8), 'edge' aaa|abcd|ddd, 'reflect' dcb|abcd|cba, or 'symmetric'
+    cba|abcd|dcb.
 Errors
     TypeError for kinds and dtypes, ValueError for shapes and ranges, before anything is written.
 Accuracy

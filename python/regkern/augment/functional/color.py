@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regkern._checks import flag, is_integer, seed
+from regkern._checks import flag, is_integer, reals, seed
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
 from regkern.augment._run import Array, Batch
 
 Numbers = ArrayLike  # one, or (n,)
+
+
+def _colors(function: str, images: ArrayLike, layout: str) -> Batch:
+    """Images whose colors can change."""
+    batch = Batch(function, images, layout)
+    check.color_channels(function, batch.channels)
+    check.bounded(function, batch.x)
+    return batch
 
 
 def adjust_brightness(
@@ -38,7 +46,7 @@ def adjust_brightness(
     >>> rk.augment.functional.adjust_brightness(np.array([[3, 100, 200]], np.uint8), 1.5)
     array([[  5, 150, 255]], dtype=uint8)
     """
-    batch = Batch("adjust_brightness", images, layout)
+    batch = _colors("adjust_brightness", images, layout)
     factor = check.numbers("adjust_brightness", "brightness_factor", brightness_factor, batch.n, low=0)
     return batch.run([make.brightness(batch.n, factor)], out)
 
@@ -51,7 +59,7 @@ def adjust_contrast(
     Parameters
     ----------
     images, layout, out
-        See the module; 1 or 3 channels.
+        See the module.
     contrast_factor : float or (n,) array-like, >= 0
         0 gives gray, 1 the image.
 
@@ -71,8 +79,7 @@ def adjust_contrast(
     >>> rk.augment.functional.adjust_contrast(np.array([[50, 100, 150]], np.uint8), 2)
     array([[  0, 100, 200]], dtype=uint8)
     """
-    batch = Batch("adjust_contrast", images, layout)
-    check.color_channels("adjust_contrast", batch.channels)
+    batch = _colors("adjust_contrast", images, layout)
     factor = check.numbers("adjust_contrast", "contrast_factor", contrast_factor, batch.n, low=0)
     return batch.run([make.contrast(batch.n, factor)], out)
 
@@ -85,7 +92,7 @@ def adjust_saturation(
     Parameters
     ----------
     images, layout, out
-        See the module; 1 or 3 channels, of which 1 is left as it is.
+        See the module; one channel is left as it is.
     saturation_factor : float or (n,) array-like, >= 0
         0 gives the gray image, 1 the image.
 
@@ -103,8 +110,7 @@ def adjust_saturation(
     >>> rk.augment.functional.adjust_saturation(np.array([[[100, 50, 0]]], np.uint8), 0.5)
     array([[[80, 55, 30]]], dtype=uint8)
     """
-    batch = Batch("adjust_saturation", images, layout)
-    check.color_channels("adjust_saturation", batch.channels)
+    batch = _colors("adjust_saturation", images, layout)
     factor = check.numbers("adjust_saturation", "saturation_factor", saturation_factor, batch.n, low=0)
     return batch.run([make.saturation(batch.n, factor)], out)
 
@@ -115,7 +121,7 @@ def adjust_hue(images: ArrayLike, hue_factor: Numbers, *, layout: str = "NHWC", 
     Parameters
     ----------
     images, layout, out
-        See the module; 1 or 3 channels, of which 1 is left as it is.
+        See the module; one channel is left as it is.
     hue_factor : float or (n,) array-like, in [-0.5, 0.5]
         In turns: red goes to green by 1/3 and to blue by −1/3.
 
@@ -133,8 +139,7 @@ def adjust_hue(images: ArrayLike, hue_factor: Numbers, *, layout: str = "NHWC", 
     >>> rk.augment.functional.adjust_hue(np.array([[[200, 100, 100]]], np.uint8), 1 / 3)
     array([[[100, 200, 100]]], dtype=uint8)
     """
-    batch = Batch("adjust_hue", images, layout)
-    check.color_channels("adjust_hue", batch.channels)
+    batch = _colors("adjust_hue", images, layout)
     shift = check.numbers("adjust_hue", "hue_factor", hue_factor, batch.n, low=-0.5, high=0.5)
     return batch.run([make.hue(batch.n, shift)], out)
 
@@ -158,7 +163,7 @@ def adjust_gamma(
 
     Notes
     -----
-    float32: class ``ulp(4)``, for values that are not negative.
+    float32: class ``ulp(4)``.
 
     Examples
     --------
@@ -166,7 +171,7 @@ def adjust_gamma(
     >>> rk.augment.functional.adjust_gamma(np.array([[0, 64, 255]], np.uint8), 0.5)
     array([[  0, 128, 255]], dtype=uint8)
     """
-    batch = Batch("adjust_gamma", images, layout)
+    batch = _colors("adjust_gamma", images, layout)
     exponent = check.numbers("adjust_gamma", "gamma", gamma, batch.n, low=0)
     factor = check.numbers("adjust_gamma", "gain", gain, batch.n, low=0)
     return batch.run([make.gamma(batch.n, exponent, factor, batch.dtype)], out)
@@ -191,7 +196,7 @@ def posterize(images: ArrayLike, bits: Numbers, *, layout: str = "NHWC", out: Ar
     >>> rk.augment.functional.posterize(np.array([[10, 100, 255]], np.uint8), 2)
     array([[  0,  64, 192]], dtype=uint8)
     """
-    batch = Batch("posterize", images, layout)
+    batch = _colors("posterize", images, layout)
     return batch.run([make.posterize(batch.n, check.integers("posterize", "bits", bits, batch.n, low=0, high=8))], out)
 
 
@@ -215,7 +220,7 @@ def solarize(images: ArrayLike, threshold: Numbers, *, layout: str = "NHWC", out
     >>> rk.augment.functional.solarize(np.array([[10, 100, 255]], np.uint8), 100)
     array([[ 10, 155,   0]], dtype=uint8)
     """
-    batch = Batch("solarize", images, layout)
+    batch = _colors("solarize", images, layout)
     return batch.run([make.solarize(batch.n, check.numbers("solarize", "threshold", threshold, batch.n))], out)
 
 
@@ -239,7 +244,7 @@ def invert(
     >>> rk.augment.functional.invert(np.array([[10, 100, 255]], np.uint8))
     array([[245, 155,   0]], dtype=uint8)
     """
-    batch = Batch("invert", images, layout)
+    batch = _colors("invert", images, layout)
     return batch.run([make.invert(batch.n, where_of("invert", where, batch.n))], out)
 
 
@@ -269,7 +274,7 @@ def equalize(
     array([  0,  17,  34,  51,  68,  85, 102, 119, 137, 154, 171, 188, 205,
            222, 239, 255], dtype=uint8)
     """
-    batch = Batch("equalize", images, layout)
+    batch = _colors("equalize", images, layout)
     return batch.run([make.equalize(batch.n, where_of("equalize", where, batch.n))], out)
 
 
@@ -293,7 +298,7 @@ def autocontrast(
     >>> rk.augment.functional.autocontrast(np.array([[100, 110, 120]], np.uint8))
     array([[  0, 128, 255]], dtype=uint8)
     """
-    batch = Batch("autocontrast", images, layout)
+    batch = _colors("autocontrast", images, layout)
     return batch.run([make.autocontrast(batch.n, where_of("autocontrast", where, batch.n))], out)
 
 
@@ -305,7 +310,7 @@ def rgb_to_grayscale(
     Parameters
     ----------
     images, where, layout, out
-        See the module; 1 or 3 channels, of which 1 is left as it is.
+        See the module; one channel is left as it is.
 
     Returns
     -------
@@ -318,8 +323,7 @@ def rgb_to_grayscale(
     >>> rk.augment.functional.rgb_to_grayscale(np.array([[[100, 50, 0]]], np.uint8))
     array([[[59, 59, 59]]], dtype=uint8)
     """
-    batch = Batch("rgb_to_grayscale", images, layout)
-    check.color_channels("rgb_to_grayscale", batch.channels)
+    batch = _colors("rgb_to_grayscale", images, layout)
     return batch.run([make.grayscale(batch.n, where_of("rgb_to_grayscale", where, batch.n))], out)
 
 
@@ -346,7 +350,7 @@ def permute_channels(
     array([[[3, 2, 1]]], dtype=uint8)
     """
     batch = Batch("permute_channels", images, layout)
-    order, all_channels = np.asarray(permutation), np.arange(batch.channels)
+    order, all_channels = reals("permute_channels: permutation", permutation), np.arange(batch.channels)
     if order.shape not in ((batch.channels,), (batch.n, batch.channels)):
         raise ValueError(
             f"permute_channels: permutation must have shape ({batch.channels},) or ({batch.n}, {batch.channels}), "
@@ -354,7 +358,7 @@ def permute_channels(
         )
     if not (np.sort(order, axis=-1) == all_channels).all():
         raise ValueError(
-            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, got {order.tolist()}"
+            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, got {np.asarray(permutation).tolist()}"
         )
     return batch.run([make.permute(batch.n, order)], out)
 
@@ -425,7 +429,7 @@ def gaussian_noise(
     sigma : float or (n,) array-like, >= 0, default 0.1
         Both in units of the largest value, so that 0.1 is 25.5 levels of uint8.
     clip : bool, default True
-        Whether float32 results are cut to [0, 1]; uint8 always is.
+        Whether float32 results are cut to [0, 1], where the images must be, too; uint8 always is.
     rng : int in [0, 2**64), np.random.Generator or None
         The seed, a generator to draw one from, or None for one from the operating system.
     index : (n,) array-like of int in [0, 2**64), optional
@@ -447,11 +451,13 @@ def gaussian_noise(
     array([[153, 104, 112, 116]], dtype=uint8)
     """
     batch = Batch("gaussian_noise", images, layout)
+    if flag("gaussian_noise: clip", clip):
+        check.bounded("gaussian_noise", batch.x)
     step = make.noise(
         batch.n,
         check.numbers("gaussian_noise", "mean", mean, batch.n),
         check.numbers("gaussian_noise", "sigma", sigma, batch.n, low=0),
-        flag("gaussian_noise: clip", clip),
+        bool(clip),
         seed("gaussian_noise", rng),
         check.index_of("gaussian_noise", index, batch.n),
     )
@@ -544,7 +550,7 @@ def adjust_sharpness(
            [100, 142, 100],
            [100, 100, 100]], dtype=uint8)
     """
-    batch = Batch("adjust_sharpness", images, layout)
+    batch = _colors("adjust_sharpness", images, layout)
     factor = check.numbers("adjust_sharpness", "sharpness_factor", sharpness_factor, batch.n, low=0)
     return batch.run([make.sharpness(batch.n, factor)], out)
 
@@ -570,7 +576,7 @@ def erase(
     height, width : int or (n,) array-like of int, >= 0
         What lies outside of the image is ignored.
     value : float or (channels,) array-like
-        In the images' units; uint8 is rounded.
+        In the images' units.
 
     Returns
     -------
@@ -590,5 +596,5 @@ def erase(
         check.integers("erase", "height", height, batch.n, low=0),
         check.integers("erase", "width", width, batch.n, low=0),
     )
-    fill = check.per_channel("erase", "value", value, batch.channels)
+    fill = check.filling("erase", "value", value, batch.channels, batch.dtype)
     return batch.run([make.erase(batch.n, box, fill=fill)], out)

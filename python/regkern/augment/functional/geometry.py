@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regkern._checks import flag, is_integer
+from regkern._checks import flag, is_integer, is_listed, reals
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
-from regkern.augment._matrices import affine_matrix, perspective_matrix
+from regkern.augment._matrices import affine_matrix, on_a_line, perspective_matrix
 from regkern.augment._program import Interpolation, Padding
 from regkern.augment._run import Array, Batch
 
@@ -162,7 +162,7 @@ def _crop(
 
 def _borders(function: str, batch: Batch, padding_mode: str, fill: ArrayLike) -> tuple[Padding, NDArray[np.float64]]:
     padding = check.choice(function, "padding_mode", padding_mode, Padding)
-    return padding, check.per_channel(function, "fill", fill, batch.channels)
+    return padding, check.filling(function, "fill", fill, batch.channels, batch.dtype)
 
 
 def pad(
@@ -202,9 +202,15 @@ def pad(
 
 
 def center_crop(
-    images: ArrayLike, output_size: int | tuple[int, int], *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike,
+    output_size: int | tuple[int, int],
+    fill: ArrayLike = 0,
+    padding_mode: str = "constant",
+    *,
+    layout: str = "NHWC",
+    out: Array | None = None,
 ) -> Array:
-    """Cut out the middle; where the window is larger than the image, add zeros.
+    """Cut out the middle; where the window is larger than the image, add a border.
 
     Parameters
     ----------
@@ -212,6 +218,8 @@ def center_crop(
         See the module.
     output_size : int or (int, int)
         Height and width.
+    fill, padding_mode
+        See the module. torchvision always pads with 0.
 
     Returns
     -------
@@ -226,7 +234,7 @@ def center_crop(
     batch = Batch("center_crop", images, layout)
     size = check.size("center_crop", output_size, "output_size")
     corner = [_center(b, n) for b, n in zip(batch.size, size, strict=True)]
-    return _crop("center_crop", batch, corner[0], corner[1], size, 0, "constant", out)
+    return _crop("center_crop", batch, corner[0], corner[1], size, fill, padding_mode, out)
 
 
 def _center(n: int, window: int) -> int:
@@ -403,7 +411,7 @@ def warp(
     array([[ 50, 150, 200]], dtype=uint8)
     """
     batch = Batch("warp", images, layout)
-    m = np.asarray(matrix, np.float64)
+    m = reals("warp: matrix", matrix)
     if m.shape not in ((3, 3), (batch.n, 3, 3)):
         raise ValueError(f"warp: matrix must have shape (3, 3) or ({batch.n}, 3, 3), got {m.shape}")
     if not np.isfinite(m).all():
@@ -433,7 +441,7 @@ def affine(
     translate: Sequence[Numbers] = (0.0, 0.0),
     scale: Numbers = 1.0,
     shear: Numbers | Sequence[Numbers] = (0.0, 0.0),
-    interpolation: str = "bilinear",
+    interpolation: str = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
     padding_mode: str = "constant",
@@ -455,8 +463,7 @@ def affine(
         Above 1 enlarges.
     shear : (float or (n,), float or (n,)) or float
         Degrees along x and y, within (−90, 90); one number is that along x.
-    interpolation : {'bilinear', 'nearest'}
-        torchvision's default is 'nearest'.
+    interpolation : {'nearest', 'bilinear'}
     fill, padding_mode
         See the module.
     center : (float or (n,), float or (n,)), optional
@@ -480,7 +487,7 @@ def affine(
     """
     batch = Batch("affine", images, layout)
     n = batch.n
-    shears = check.pair("affine", "shear", shear, "x, y") if isinstance(shear, Sequence) else (shear, 0.0)
+    shears: tuple[Any, Any] = check.pair("affine", "shear", shear, "x, y") if is_listed(shear) else (shear, 0.0)
     moves = check.pair("affine", "translate", translate, "x, y")
     matrix = affine_matrix(
         batch.size,
@@ -510,7 +517,7 @@ def _center_of(function: str, center: Sequence[Numbers] | None, n: int) -> tuple
 def rotate(
     images: ArrayLike,
     angle: Numbers,
-    interpolation: str = "bilinear",
+    interpolation: str = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
     padding_mode: str = "constant",
@@ -526,8 +533,7 @@ def rotate(
         See the module.
     angle : float or (n,) array-like
         Degrees, counterclockwise: the other way than in ``affine``, as in torchvision.
-    interpolation : {'bilinear', 'nearest'}
-        torchvision's default is 'nearest'.
+    interpolation : {'nearest', 'bilinear'}
     fill, padding_mode
         See the module.
     center : (float or (n,), float or (n,)), optional
@@ -569,7 +575,8 @@ def perspective(
     images, layout, out
         See the module.
     startpoints, endpoints : (4, 2) or (n, 4, 2) array-like
-        x and y with the origin at the upper left corner of the image, as in torchvision; no three end points on a line.
+        x and y with the origin at the upper left corner of the image, as in torchvision; no three of either on
+        a line.
     interpolation : {'bilinear', 'nearest'}
     fill, padding_mode
         See the module.
@@ -589,8 +596,8 @@ def perspective(
     batch = Batch("perspective", images, layout)
     start = check.points("perspective", "startpoints", startpoints, batch.n)
     end = check.points("perspective", "endpoints", endpoints, batch.n)
-    try:
-        matrix = perspective_matrix(start, end)
-    except np.linalg.LinAlgError:
-        raise ValueError("perspective: endpoints must not have three on a line, got such points") from None
+    for name, four in (("startpoints", start), ("endpoints", end)):
+        if (flat := on_a_line(four)).any():
+            raise ValueError(f"perspective: {name} must not have three on a line, got {four[flat][0].tolist()}")
+    matrix = perspective_matrix(start, end)
     return _warp("perspective", batch, matrix, None, interpolation, fill, padding_mode, out)

@@ -14,11 +14,13 @@ from regkern.reference.augment.pixels import blend
 
 
 def gaussian_taps(size: int, sigma: float) -> NDArray[np.float32]:
-    """exp(−t² / 2σ²) for t = −(size − 1)/2 … (size − 1)/2, summing to 1; σ = 0: 1 in the middle."""
+    """exp(−t² / 2σ²) for t = −(size − 1)/2 … (size − 1)/2, summing to 1; σ² = 0: 1 in the middle."""
     t = np.arange(size) - size // 2
-    if sigma == 0:
+    spread = 2 * sigma * sigma
+    if spread == 0:
         return (t == 0).astype(np.float32)
-    taps = np.exp(-t * t / (2 * sigma * sigma))
+    with np.errstate(over="ignore"):
+        taps = np.exp(-t * t / spread)
     total = 0.0
     for tap in taps:
         total += float(tap)

@@ -46,9 +46,9 @@ def scale(image: Image, factor: float) -> Image:
 
 
 def gamma(image: Image, gamma: float, gain: float) -> Image:
-    """gain·x^γ; float32."""
+    """gain·x^γ; float32. A power of what is below 0 is that of 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return clamp(f32(gain) * image ** f32(gamma), image)
+        return clamp(f32(gain) * np.maximum(image, f32(0)) ** f32(gamma), image)
 
 
 def posterize(image: Image, bits: int) -> Image:
