@@ -13,7 +13,7 @@ from regkern._core import commit
 from regkern.norms.arguments import activation_slope
 from regkern.norms.batch import batch_norm, batch_norm_backward
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.layers import Layer, copies_of
+from regkern.norms.layers import Layer, Loaded, copies_of
 from regkern.norms.statistics import ONE_ELEMENT, effective_count
 
 Array = NDArray[Any]
@@ -204,6 +204,10 @@ class BatchNorm(Layer):
 
         Old states of torch lack num_batches_tracked; it then stays as it is.
         """
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
         f, arrays, batches = "BatchNorm.load_state_dict", self._arrays(), None
         if self.running_mean is None:
             values = check.fields(f, state, arrays)
@@ -213,7 +217,7 @@ class BatchNorm(Layer):
         counts = {}
         if "num_batches_tracked" in state:
             counts["num_batches_tracked"] = check.count(f"{f}: num_batches_tracked", batches)
-        commit(copies, [], [(self.__dict__, counts)])
+        return copies, [(self.__dict__, counts)]
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.num_features}, eps={self.eps}, momentum={self.momentum}, axis={self.axis})"

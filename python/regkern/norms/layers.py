@@ -27,6 +27,9 @@ from regkern.norms.rows import (
 )
 
 Array = NDArray[Any]
+Loaded = tuple[
+    list[tuple[Array, Array]], list[tuple[dict[str, Any], dict[str, Any]]]
+]  # copies and updates of ``commit``
 
 
 def copies_of(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[tuple[Array, Array]]:
@@ -59,6 +62,10 @@ class Layer:
         if dtype is None or made not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"{self._head('dtype')} must be float32 or float64, got {dtype!r}")
         return made
+
+    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
+        """What ``load_state_dict`` writes, checked."""
+        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "cache": None, "dresidual": None}
@@ -122,8 +129,12 @@ class AffineLayer(Layer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit."""
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
         name, parameters = type(self).__name__, self._parameters()
-        commit(copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), [], [])
+        return copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), []
 
 
 class RowLayer(AffineLayer):
