@@ -233,14 +233,22 @@ def random_state(head: str, rng: Any) -> Any:
 
 
 def generator_state(head: str, rng: np.random.Generator, state: Any) -> Any:
-    """A state that the bit generator of ``rng`` takes: a copy of it has tried."""
+    """A state that the bit generator of ``rng`` takes, as a copy of it has read it."""
     bits = copy.deepcopy(rng.bit_generator)
     try:
         bits.state = state
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        taken: Any = bits.state
+        position, end = 0, 0
+        if isinstance(bits, np.random.MT19937):
+            position, end = taken["state"]["pos"], 624
+        elif isinstance(bits, np.random.Philox):
+            position, end = taken["buffer_pos"], 4
+        if not 0 <= position <= end:  # NumPy would read there, whatever it is
+            raise ValueError(f"a position must be in [0, {end}], got {position}")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         kind = type(bits).__name__
         raise ValueError(f"{head} must be a state of {kind}, got another: {type(error).__name__}: {error}") from None
-    return state
+    return taken
 
 
 def unpacked(state: Mapping[str, Any]) -> dict[str, Any]:

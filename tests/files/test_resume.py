@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -291,6 +291,70 @@ def test_what_does_not_fit_changes_nothing(kind: str, last: bool, tmp_path: Path
     with pytest.raises(error, match=message):
         rk.load(tmp_path / "x", **parts)
     assert frozen(parts) == before
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "Philox"])
+@pytest.mark.parametrize("position", [-1, 625, 10**8, -(10**8)])
+def test_positions_outside_of_a_generators_memory(kind: str, position: int, tmp_path: Path) -> None:
+    """NumPy takes them, and reads whatever is there."""
+    rng = np.random.Generator(getattr(np.random, kind)(1))
+    good = rng.bit_generator.state
+    bad = replaced(good, ("state", "pos") if kind == "MT19937" else ("buffer_pos",), position)
+    pipeline = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=rng)
+    rk.save(tmp_path / "x", rng=bad, pipeline={**pipeline.state_dict(), "rng": bad})
+    for parts in ({"rng": rng}, {"pipeline": pipeline}):
+        with pytest.raises(ValueError, match=rf"must be a state of {kind}, got another: .*{position}$"):
+            rk.load(tmp_path / "x", **parts)
+    with pytest.raises(ValueError, match=rf"must be a state of {kind}, got another: .*{position}$"):
+        pipeline.load_state_dict(rk.load(tmp_path / "x")["pipeline"])
+    assert frozen(rng.bit_generator.state) == frozen(good)
+
+
+def places(state: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(state, dict | list | tuple):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from places(value, (*path, key))
+
+
+def replaced(state: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    if isinstance(state, dict):
+        return {key: replaced(item, path[1:], value) if key == path[0] else item for key, item in state.items()}
+    return type(state)(
+        [replaced(item, path[1:], value) if i == path[0] else item for i, item in enumerate(state)],
+    )
+
+
+BAD: list[Any] = [
+    *(None, True, 0, -1, 2**63, 2**64, 10**400, 10**5000, 0.5, -0.0, float("nan"), float("inf"), "", "x", "\ud800"),
+    *([], (), {}, [None], {"x": 1}, {1: 2}, [[[[]]]], [0] * 1000, np.float32("nan"), np.bool_(False)),
+    *(np.zeros(0), np.zeros((2, 3)), np.array(2**63, np.uint64), np.zeros(3, bool), np.zeros((2, 2), np.complex64)),
+    *(P.L1(0.5), P.GroupL2(0.5, 7), P.SortedL1(1.0, [3.0, 2.0, 1.0]) + P.Ridge(1.0)),
+]  # fmt: skip
+
+
+def test_a_state_with_anything_in_it_is_taken_up_or_changes_nothing(tmp_path: Path) -> None:
+    path, rng = tmp_path / "x", np.random.default_rng(1)
+    rk.save(path, **moved(small()))
+    good, parts = rk.load(path), small()
+    before, refused, taken = frozen(parts), 0, 0
+    for place in [place for place in places(good) if place]:
+        for bad in rng.permutation(len(BAD))[:4]:
+            rk.save(path, **replaced(good, place, BAD[bad]))
+            try:
+                rk.load(path, **parts)
+            except ValueError as error:
+                refused += 1
+                message = str(error)
+            else:
+                taken += 1
+                parts, message = small(), "load: '"
+            assert message.startswith("load: "), (place, BAD[bad], message)
+            assert frozen(parts) == before, (place, BAD[bad])
+    assert refused > 300
+    assert taken > 10
 
 
 class Interrupt(BaseException):

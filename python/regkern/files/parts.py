@@ -79,8 +79,8 @@ class Changes:
         self.copies.append((mine, state))
 
     def _generator(self, label: str, mine: np.random.Generator, state: Any) -> None:
-        _fitting(label, partial(check.generator_state, label, mine, state))
-        self.others.append(partial(setattr, mine.bit_generator, "state", state))
+        taken = _fitting(label, partial(check.generator_state, label, mine, state))
+        self.others.append(partial(setattr, mine.bit_generator, "state", taken))
 
     def _items(self, label: str, mine: Any, state: Any) -> None:
         kind = type(mine)
