@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._core import commit
 from regkern.dropouts.handles import DropoutMask
 from regkern.dropouts.kinds import dropout, dropout_backward
 
@@ -64,12 +65,17 @@ class Dropout:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked."""
         f = "Dropout.load_state_dict"
         p, seed, calls = check.fields(f, state, ("p", "seed", "calls"))
         p = check.probability(f"{f}: p", p)
         seed = check.integer64(f"{f}: seed", seed)
         calls = check.count(f"{f}: calls", calls)
-        self.__dict__.update(p=p, seed=seed, calls=calls, mask=None)
+        return [], [(self.__dict__, {"p": p, "seed": seed, "calls": calls, "mask": None})]
 
     def __repr__(self) -> str:
         return f"Dropout(p={self.p}, rng={self.seed})"

@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from regkern import _checks as check
 from regkern._core import commit
 from regkern.augment._pipeline import Pipeline
-from regkern.dropouts.layer import Dropout
 from regkern.files.layout import Fault, brief
 from regkern.files.trees import same
-from regkern.norms.layers import Layer
-from regkern.optim.base import Optimizer
 from regkern.stopping import EarlyStopping
 
 Array = NDArray[Any]
@@ -48,11 +45,11 @@ class Changes:
             self._array(label, mine, state)
         elif isinstance(mine, np.random.Generator):
             self._generator(label, mine, state)
-        elif isinstance(mine, Layer | Optimizer):
+        elif hasattr(mine, "_loaded") and not isinstance(mine, type):  # layers and optimizers
             copies, updates = _fitting(label, partial(mine._loaded, state))
             self.copies += copies
             self.updates += updates
-        elif isinstance(mine, Dropout | EarlyStopping):  # whose state is their attributes
+        elif isinstance(mine, EarlyStopping):  # whose state is its attributes
             twin = copy.copy(mine)
             _fitting(label, partial(twin.load_state_dict, state))
             self.updates.append((mine.__dict__, twin.__dict__))

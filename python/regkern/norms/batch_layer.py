@@ -13,7 +13,7 @@ from regkern._core import commit
 from regkern.norms.arguments import activation_slope
 from regkern.norms.batch import batch_norm, batch_norm_backward
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.layers import Layer, Loaded, copies_of
+from regkern.norms.layers import Layer, copies_of
 from regkern.norms.statistics import ONE_ELEMENT, effective_count
 
 Array = NDArray[Any]
@@ -207,7 +207,8 @@ class BatchNorm(Layer):
         copies, updates = self._loaded(state)
         commit(copies, [], updates)
 
-    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked."""
         f, arrays, batches = "BatchNorm.load_state_dict", self._arrays(), None
         if self.running_mean is None:
             values = check.fields(f, state, arrays)

@@ -27,9 +27,6 @@ from regkern.norms.rows import (
 )
 
 Array = NDArray[Any]
-Loaded = tuple[
-    list[tuple[Array, Array]], list[tuple[dict[str, Any], dict[str, Any]]]
-]  # copies and updates of ``commit``
 
 
 def copies_of(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[tuple[Array, Array]]:
@@ -62,10 +59,6 @@ class Layer:
         if dtype is None or made not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"{self._head('dtype')} must be float32 or float64, got {dtype!r}")
         return made
-
-    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
-        """What ``load_state_dict`` writes, checked."""
-        raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "cache": None, "dresidual": None}
@@ -132,7 +125,8 @@ class AffineLayer(Layer):
         copies, updates = self._loaded(state)
         commit(copies, [], updates)
 
-    def _loaded(self, state: Mapping[str, Any]) -> Loaded:
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked: copies and updates of ``commit``."""
         name, parameters = type(self).__name__, self._parameters()
         return copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), []
 
