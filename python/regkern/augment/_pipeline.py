@@ -92,7 +92,7 @@ class Pipeline:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to draw the same numbers: ``to_dict``, with the state of a generator in its place."""
-        return self.to_dict() | {"rng": _checks.random_state(f"{self.TYPE}.state_dict: rng", self.rng)}
+        return self._settings() | {"rng": _checks.random_state(f"{self.TYPE}.state_dict: rng", self.rng)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the seed, or in place the state of the generator, that ``state_dict`` of such a pipeline gave.
@@ -105,9 +105,15 @@ class Pipeline:
         else:
             self.rng = rng
 
+    def _settings(self) -> dict[str, Any]:
+        """``to_dict`` of the pipeline without its rng."""
+        options = {k: getattr(self, k) for k in self.OPTIONS if k != "rng"}
+        made: dict[str, Any] = type(self)(self.transforms, **options).to_dict()
+        return made
+
     def _saved_rng(self, state: Any) -> Any:
         """The rng of a state of this pipeline, checked."""
-        where, mine = f"{self.TYPE}.load_state_dict", self.to_dict()
+        where, mine = f"{self.TYPE}.load_state_dict", self._settings()
         theirs = dict(zip(mine, _checks.fields(where, state, mine), strict=True))
         for name in mine.keys() - {"rng"}:
             if theirs[name] != mine[name]:
