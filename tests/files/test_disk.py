@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -151,9 +152,17 @@ for path in sys.argv[1:]:
 """
 
 
-def test_what_may_not_be_written_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that all users reach, as those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def test_what_may_not_be_written_is_refused(public: Path) -> None:
     """A folder, where a file beside the old one cannot be made, and a file, which a rename would replace all the same."""
-    open_folder, shut = tmp_path / "open", tmp_path / "shut"
+    open_folder, shut = public / "open", public / "shut"
     paths = []
     for folder in (open_folder, shut):
         folder.mkdir()
@@ -164,19 +173,12 @@ def test_what_may_not_be_written_is_refused(tmp_path: Path) -> None:
     (open_folder / "read-only").chmod(0o444)
     open_folder.chmod(0o777)
     shut.chmod(0o555)
-    parents = [folder for folder in tmp_path.parents if folder.stat().st_uid == os.geteuid() and mode(folder) == 0o700]
-    for folder in [tmp_path, *parents]:
-        folder.chmod(0o711)
-    try:
-        program = AS_NOBODY.format(path=[p for p in sys.path if p])
-        arguments = [*paths, open_folder / "read-only", shut / "new"]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
-        )
-    finally:
-        for folder in parents:
-            folder.chmod(0o700)
-        shut.chmod(0o755)
+    program = AS_NOBODY.format(path=[p for p in sys.path if p])
+    arguments = [*paths, open_folder / "read-only", shut / "new"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    shut.chmod(0o755)
     assert done.stdout.split() == ["saved", "True", "True", "True"], done.stderr
     assert [rk.load(path) for path in [*paths, open_folder / "read-only"]] == [{"a": 2}, {"a": 1}, {"a": 1}]
     assert only(open_folder) == ["read-only", "x"]
