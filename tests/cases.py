@@ -288,6 +288,8 @@ ELSEWHERE = {
     "random_bits": "test_random.py",
     "proximal_gradient": "test_solvers.py",
     "stopping_time": "test_stopping.py",
+    "load": "test_files.py",
+    "save": "test_files.py",
     **{
         name: "test_prox_rows.py"
         for name in (

@@ -29,6 +29,8 @@ Layer, RMS, group and instance norm
 Augmentation of images and signals: :mod:`regkern.augment`
 Early stopping: :mod:`regkern.stopping`
     EarlyStopping; stopping_time says when one would have stopped.
+Checkpoints
+    save, load: all parts of a training run in one file, in the layout of safetensors.
 Random numbers
     random_bits, uniform, normal.
 The library itself
@@ -68,6 +70,7 @@ from regkern.dropouts import (
     softmax_dropout,
     softmax_dropout_backward,
 )
+from regkern.files import load, save
 from regkern.norms import (
     BatchNorm,
     BatchNormCache,
@@ -185,6 +188,7 @@ __all__ = [
     "layer_norm",
     "layer_norm_backward",
     "lion_step",
+    "load",
     "merge_stats",
     "normal",
     "project_box",
@@ -216,6 +220,7 @@ __all__ = [
     "rms_norm",
     "rms_norm_backward",
     "rmsprop_step",
+    "save",
     "set_num_threads",
     "sgd_step",
     "show_config",

@@ -12,6 +12,7 @@ a kernel are read by cpp/bindings/arrays.cc, by the same rules:
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import operator
@@ -28,6 +29,7 @@ Array = NDArray[Any]
 COUNTS_END = (1 << 63) - 1  # what is counted is below: one more still fits an int64
 SEED_END = 1 << 64
 MAX_DIMS = 64  # of NumPy
+AS_IT_IS = "as regkern.save keeps it and np.savez and JSON do not"
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -294,6 +296,44 @@ def _key_of_the_system() -> int:
 
 def _key_of(rng: np.random.Generator) -> int:
     return int(rng.integers(0, SEED_END, dtype=np.uint64))
+
+
+def random_state(head: str, rng: Any) -> Any:
+    """What a resumed run needs of an ``rng=``: the seed, or the state of the generator."""
+    if rng is None or is_integer(rng):
+        return rng if rng is None else operator.index(rng)
+    if isinstance(rng, np.random.Generator):
+        return rng.bit_generator.state
+    raise TypeError(f"{head} must be an int, a np.random.Generator or None to be saved, got {rng!r}")
+
+
+def generator_state(head: str, rng: np.random.Generator, state: Any) -> Any:
+    """A state that the bit generator of ``rng`` takes, as a copy of it has read it."""
+    bits = copy.deepcopy(rng.bit_generator)
+    try:
+        bits.state = state
+        taken: Any = bits.state
+        position, end = 0, 0
+        if isinstance(bits, np.random.MT19937):
+            position, end = taken["state"]["pos"], 624
+        elif isinstance(bits, np.random.Philox):
+            position, end = taken["buffer_pos"], 4
+        if not 0 <= position <= end:  # NumPy would read there, whatever it is
+            raise ValueError(f"a position must be in [0, {end}], got {position}")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        kind = type(bits).__name__
+        raise ValueError(f"{head} must be a state of {kind}, got another: {type(error).__name__}: {error}") from None
+    return taken
+
+
+def unpacked(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state without arrays among its fields, which ``np.savez`` makes of numbers, lists and dicts."""
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in state.items()}
+
+
+def require_unpacked(function: str, state: Mapping[str, Any]) -> None:
+    if packed := [name for name, value in state.items() if isinstance(value, np.ndarray)]:
+        raise TypeError(f"{function}: state must be without arrays in it, {AS_IT_IS}, got one in {str(packed[0])!r}")
 
 
 def fields(function: str, state: Any, names: Iterable[str], optional: str = "") -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -118,6 +118,39 @@ class Pipeline:
             raise TypeError(f"{self.function}: rng must be an int or None to be written down, got {kind}")
         options = {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in self.OPTIONS}
         return {"type": self.TYPE, "transforms": [t.to_dict() for t in self.transforms]} | options
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to draw the same numbers: ``to_dict``, with the state of a generator in its place."""
+        return self._settings() | {"rng": _checks.random_state(f"{self.TYPE}.state_dict: rng", self.rng)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the seed, or in place the state of the generator, that ``state_dict`` of such a pipeline gave.
+
+        Nothing changes if the state is that of a pipeline with other transforms or options.
+        """
+        rng = self._saved_rng(state)
+        if isinstance(self.rng, np.random.Generator):
+            self.rng.bit_generator.state = rng
+        else:
+            self.rng = rng
+
+    def _settings(self) -> dict[str, Any]:
+        """``to_dict`` of the pipeline without its rng."""
+        options = {k: getattr(self, k) for k in self.OPTIONS if k != "rng"}
+        made: dict[str, Any] = type(self)(self.transforms, **options).to_dict()
+        return made
+
+    def _saved_rng(self, state: Any) -> Any:
+        """The rng of a state of this pipeline, checked."""
+        where, mine = f"{self.TYPE}.load_state_dict", self._settings()
+        theirs = dict(zip(mine, _checks.fields(where, state, mine), strict=True))
+        for name in mine.keys() - {"rng"}:
+            if theirs[name] != mine[name]:
+                raise ValueError(f"{where}: {name} must be {mine[name]} as here, got {theirs[name]}")
+        rng = theirs["rng"]
+        if isinstance(self.rng, np.random.Generator):
+            return _checks.generator_state(f"{where}: rng", self.rng, rng)
+        return rng if rng is None else _checks.integer64(f"{where}: rng", rng)
 
     def evaluation(self) -> Any:
         """The pipeline for judging a model: without randomness.

@@ -305,6 +305,8 @@ UNMEASURED = {
     "set_num_threads": "no kernel",
     "show_config": "no kernel",
     "threads": "no kernel",
+    "load": "its time is that of the disk and of SHA-256",
+    "save": "its time is that of the disk and of SHA-256",
     "stopping_time": "no kernel: a criterion over the losses of epochs",
     "proximal_gradient": "its time is that of the caller's gradient",
     "prox_nuclear": "its time is that of LAPACK's singular value decomposition",

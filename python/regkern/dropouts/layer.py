@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._core import commit
 from regkern._layers import NO_BATCH, Layer, Rule, by, forgotten
 from regkern.dropouts.handles import DropoutMask
 from regkern.dropouts.kinds import dropout, dropout_backward
@@ -99,12 +100,17 @@ class Dropout(Layer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``; nothing changes if it does not fit."""
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked."""
         f = "Dropout.load_state_dict"
         p, seed, calls = check.fields(f, state, ("p", "seed", "calls"))
         p = check.probability(f"{f}: p", p)
         seed = check.integer64(f"{f}: seed", seed)
         calls = check.count(f"{f}: calls", calls)
-        self.__dict__.update(p=p, seed=seed, calls=calls, mask=None, **NO_BATCH)
+        return [], [(self.__dict__, {"p": p, "seed": seed, "calls": calls, "mask": None, **NO_BATCH})]
 
     def __copy__(self) -> Self:
         made = type(self).__new__(type(self))

@@ -241,6 +241,11 @@ class BatchNorm(NormLayer):
 
         Old states of torch lack num_batches_tracked; it then stays as it is.
         """
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked."""
         f, arrays, batches = "BatchNorm.load_state_dict", self._arrays(), None
         if self.running_mean is None:
             values = check.fields(f, state, arrays)
@@ -250,7 +255,7 @@ class BatchNorm(NormLayer):
         counts = {}
         if "num_batches_tracked" in state:
             counts["num_batches_tracked"] = check.count(f"{f}: num_batches_tracked", batches)
-        commit(copies, [], [(self.__dict__, counts)])
+        return copies, [(self.__dict__, counts)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "dresidual": None}

@@ -174,8 +174,13 @@ class AffineLayer(NormLayer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state made by ``state_dict``, or torch's as arrays; nothing changes if it does not fit."""
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """What ``load_state_dict`` writes, checked: copies and updates of ``commit``."""
         name, parameters = type(self).__name__, self._parameters()
-        commit(copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), [], [])
+        return copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), []
 
 
 def row_shape(head: str, value: Any) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ Array = NDArray[Any]
 # weights a decay is saved up.
 Kind = tuple[int, bool, float]
 Due = tuple[int, Penalty, float]  # a proximal operator that follows a step: position of the array, penalty, its step
+Update = tuple[dict[str, Any], dict[str, Any]]  # of ``commit``
 Collected = tuple[float, int, float]  # of ``StepStats``
 # What is asked of a step: options of all ways, which way each array goes, what is other after it, positions of the arrays
 # that are stepped into copies, and what is done with those before they become the arrays' own.
@@ -328,6 +329,9 @@ class Optimizer:
 
     def _become(self, options: Sequence[Options] | None = None, **parts: Any) -> None:
         """Take up new parts of the optimizer, and options of the groups there are; nothing changes if they do not fit."""
+        commit([], [], self._becoming(options, **parts))
+
+    def _becoming(self, options: Sequence[Options] | None = None, **parts: Any) -> list[Update]:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, **parts)
         groups = twin.param_groups
@@ -335,12 +339,12 @@ class Optimizer:
             new = [self._group(group["params"], its) for group, its in zip(groups, options, strict=True)]
             twin.__dict__["param_groups"] = tuple(new)
         twin._connect()
-        updates: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        updates: list[Update] = [
             (group.__dict__, {"options": its.options})
             for group, its in zip(groups, twin.param_groups, strict=True)
             if its is not group
         ]
-        commit([], [], [(self.__dict__, {**twin.__dict__, "param_groups": groups}), *updates])
+        return [(self.__dict__, {**twin.__dict__, "param_groups": groups}), *updates]
 
     def _starts(self, options: Options) -> dict[str, float]:
         """The states that these options need, and what they start with."""
@@ -646,7 +650,7 @@ class Optimizer:
     # --- saving and resuming ------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all but the weights.
+        """Copies of all but the weights. ``regkern.save`` keeps them in a file, and the weights beside them.
 
         Returns
         -------
@@ -673,23 +677,33 @@ class Optimizer:
         state : dict
             Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved", lr
             and options that came later: those stay as they are. So does a schedule, which goes on at the step of the
-            state.
+            state. Arrays may be lists whose numbers their dtypes hold.
 
         Raises
         ------
         TypeError, ValueError
             If it does not fit; nothing has changed then.
         """
+        copies, updates = self._loaded(state)
+        commit(copies, [], updates)
+
+    def _loaded(self, state: Mapping[str, Any]) -> tuple[list[tuple[Array, Array]], list[Update]]:
+        """What ``load_state_dict`` writes, checked."""
         where = f"{self._name}.load_state_dict"
         require_kind(where, "state", state, Mapping)
         required, later = {"steps", "missed", "groups", "states"}, {"keys", "saved"}
         if not required <= state.keys() <= required | later:
             raise ValueError(f"{where}: state must hold {sorted(required)}, got {sorted(map(str, state))}")
+        state = check.unpacked(state)
         n = len(self._keys)
         place = places(where, state["keys"], self._keys_by_group()) if "keys" in state else list(range(n))
         steps = check.count(f"{where}: steps", state["steps"])
         require_kind(where, "missed", state["missed"], Mapping)
         head = f"{where}: missed"
+        if any(isinstance(i, str) for i in state["missed"]):  # JSON's keys
+            raise TypeError(
+                f"{head} must be counted by position, {check.AS_IT_IS}, got {min(state['missed'], key=str)!r}"
+            )
         missed = {check.count(head, i): check.count(head, m) for i, m in state["missed"].items()}
         if not all(i < n and m <= steps for i, m in missed.items()):
             raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
@@ -698,7 +712,7 @@ class Optimizer:
         options = [self._group((), its).options for its in loaded]
         needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
         needed = {name for need in needs for name in need}
-        states = loaded_states(where, state["states"], place, self._weights, self._STATES, needed)
+        states = loaded_states(where, state["states"], place, self._keys, self._weights, self._STATES, needed)
         for name, arrays in states.items():
             for key, array, need in zip(self._keys, arrays, needs, strict=True):
                 if array is None and name in need:
@@ -707,7 +721,7 @@ class Optimizer:
                     raise ValueError(f"{where}: {name} must be >= 0, got {array[~(array >= 0)][0]} for {key!r}")
         saved = loaded_savings(where, state.get("saved", [0.0] * n), place)
         behind = {i: (missed[at], saved[i]) for i, at in enumerate(place) if at in missed}
-        self._become(
+        return [], self._becoming(
             options=options,
             steps=steps,
             _behind=behind,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern import _checks as check
 from regkern.optim.groups import Key, Options
 from regkern.optim.options import is_schedule
 
@@ -97,8 +98,26 @@ def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[s
     ]
 
 
+def listed(head: str, value: Any, key: Key, w: Array) -> Any:
+    """An array of a state; where it has become a list, as in JSON, one of the dtype of ``w``, which must hold every number."""
+    if not isinstance(value, list):
+        return value
+    given = check.real_array(head, value, w.shape)
+    with np.errstate(over="ignore"):
+        made = given.astype(w.dtype)
+    if not np.array_equal(made, given, equal_nan=True):
+        raise ValueError(f"{head} must be numbers that {w.dtype} holds, got others for {key!r}")
+    return made
+
+
 def loaded_states(
-    where: str, states: Any, place: list[int], weights: list[Array], names: Iterable[str], needed: set[str]
+    where: str,
+    states: Any,
+    place: list[int],
+    keys: list[Key],
+    weights: list[Array],
+    names: Iterable[str],
+    needed: set[str],
 ) -> dict[str, list[Array | None]]:
     """The states of each name in the order of ``weights``, of their shapes and dtypes."""
     names = list(names)
@@ -109,11 +128,12 @@ def loaded_states(
     for name in names:
         theirs = states.get(name, [None] * len(place))
         require_kind(where, name, theirs, list)
-        for array in theirs:
-            require_kind(where, name, array, (np.ndarray, type(None)))
         if len(theirs) != len(place):
             raise ValueError(f"{where}: {name} must hold {len(place)} arrays, got {len(theirs)}")
-        loaded[name] = [theirs[at] for at in place]
+        ordered = [theirs[at] for at in place]
+        loaded[name] = [listed(f"{where}: {name}", a, key, w) for a, key, w in zip(ordered, keys, weights, strict=True)]
+        for a in loaded[name]:
+            require_kind(where, name, a, (np.ndarray, type(None)))
         for a, w in zip(loaded[name], weights, strict=True):
             if a is not None and (a.shape, a.dtype) != (w.shape, w.dtype):
                 rule = f"have the shapes and dtypes of params, here {w.shape} and {w.dtype}"

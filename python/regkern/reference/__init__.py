@@ -7,11 +7,12 @@ the documentation points to, and a drop-in replacement where speed does not matt
     import regkern.reference as rk
 
 It assumes legal input: the checks live in the native library. What is NumPy and Python alone there is the same here
-(``proximal_gradient``, ``stopping``); ``penalties`` and ``augment`` are the classes of the native library, which draw and check the
+(``proximal_gradient``, ``stopping``, ``save`` and ``load``); ``penalties`` and ``augment`` are the classes of the native library, which draw and check the
 same numbers, over the functions of this one.
 """
 
 from regkern import stopping as stopping
+from regkern.files import load, save
 from regkern.reference import augment as augment
 from regkern.reference import optim as optim
 from regkern.reference import penalties as penalties
@@ -152,6 +153,7 @@ __all__ = [
     "layer_norm",
     "layer_norm_backward",
     "lion_step",
+    "load",
     "merge_stats",
     "normal",
     "project_box",
@@ -183,6 +185,7 @@ __all__ = [
     "rms_norm",
     "rms_norm_backward",
     "rmsprop_step",
+    "save",
     "sgd_step",
     "softmax_dropout",
     "softmax_dropout_backward",

@@ -463,6 +463,7 @@ class EarlyStopping:
         """
         where = "EarlyStopping.load_state_dict"
         state = fields.mapping(f"{where}: state", state)
+        check.require_unpacked(where, state)
         if state.keys() != self.state_dict().keys():
             raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
         same_criterion = self._resumed_settings(where, state["settings"])

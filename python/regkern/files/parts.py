@@ -1,0 +1,109 @@
+"""A saved state taken up by what a training run holds: everything is checked first, then written in one call of C.
+
+A handler of signals runs between two operations of Python, so an interrupt leaves all parts as they were or as saved.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regkern import _checks as check
+from regkern._core import commit
+from regkern.augment._pipeline import Pipeline
+from regkern.files.layout import Fault, brief
+from regkern.files.trees import same
+from regkern.stopping import EarlyStopping
+
+Array = NDArray[Any]
+LEAVES = (type(None), bool, int, float, str, np.generic)
+
+
+@dataclass
+class Changes:
+    """What is other once a state is taken up."""
+
+    copies: list[tuple[Array, Array]] = field(default_factory=list)
+    updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
+    others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
+
+    def make(self) -> None:
+        calls: list[Callable[[], Any]] = [partial(commit, self.copies, [], self.updates), *self.others]
+        collections.deque(map(operator.methodcaller("__call__"), calls), maxlen=0)
+
+    def gather(self, label: str, mine: Any, state: Any) -> None:
+        """All that takes ``mine`` to ``state``; a ``Fault`` where it does not fit."""
+        if isinstance(mine, np.ndarray):
+            self._array(label, mine, state)
+        elif isinstance(mine, np.random.Generator):
+            self._generator(label, mine, state)
+        elif hasattr(mine, "_loaded") and not isinstance(mine, type):  # layers and optimizers
+            copies, updates = _fitting(label, partial(mine._loaded, state))
+            self.copies += copies
+            self.updates += updates
+        elif isinstance(mine, EarlyStopping):  # whose state is its attributes
+            twin = copy.copy(mine)
+            _fitting(label, partial(twin.load_state_dict, state))
+            self.updates.append((mine.__dict__, twin.__dict__))
+        elif isinstance(mine, Pipeline):
+            rng = _fitting(label, partial(mine._saved_rng, state))
+            if isinstance(mine.rng, np.random.Generator):
+                self._generator(f"{label}['rng']", mine.rng, rng)
+            else:
+                self.updates.append((mine.__dict__, {"rng": rng}))
+        elif isinstance(mine, dict | list | tuple):
+            self._items(label, mine, state)
+        else:
+            rule = "be arrays, Generators, what regkern has a load_state_dict of, or dicts, lists and tuples of these"
+            raise TypeError(f"load: {label} must {rule}, got {type(mine).__qualname__}")
+
+    def _array(self, label: str, mine: Array, state: Any) -> None:
+        like = f"an array of shape {mine.shape} and dtype {mine.dtype} as given"
+        if not isinstance(state, np.ndarray):
+            raise Fault(f"hold in {label} {like}, got {brief(state)}")
+        if (state.shape, state.dtype) != (mine.shape, mine.dtype):
+            raise Fault(f"hold in {label} {like}, got {state.shape} and {state.dtype}")
+        if not mine.flags.writeable:
+            raise ValueError(f"load: {label} must be writable, got a read-only array")
+        self.copies.append((mine, state))
+
+    def _generator(self, label: str, mine: np.random.Generator, state: Any) -> None:
+        taken = _fitting(label, partial(check.generator_state, label, mine, state))
+        self.others.append(partial(setattr, mine.bit_generator, "state", taken))
+
+    def _items(self, label: str, mine: Any, state: Any) -> None:
+        kind = type(mine)
+        if type(state) is not (dict if isinstance(mine, dict) else kind):
+            raise Fault(f"hold in {label} a {kind.__name__} as given, got {brief(state)}")
+        ours, theirs = (given if isinstance(mine, dict) else dict(enumerate(given)) for given in (mine, state))
+        if ours.keys() != theirs.keys():
+            raise Fault(f"hold in {label} the items given, {brief(list(ours))}, got {brief(list(theirs))}")
+        for key, item in ours.items():
+            its = f"{label}[{key!r}]"
+            if not isinstance(item, LEAVES):
+                self.gather(its, item, theirs[key])
+            elif isinstance(theirs[key], np.ndarray | dict | list | tuple):
+                raise Fault(
+                    f"hold in {its} no more than a number, a string or None, as given, got {brief(theirs[key])}"
+                )
+            elif isinstance(mine, dict):
+                self.updates.append((mine, {key: theirs[key]}))
+            elif isinstance(mine, list):
+                self.others.append(partial(operator.setitem, mine, key, theirs[key]))
+            elif not same(item, theirs[key]):
+                raise Fault(f"hold in {its} what the tuple does, {brief(item)}, got {brief(theirs[key])}")
+
+
+def _fitting(label: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (TypeError, ValueError) as error:
+        raise Fault(f"hold a state that fits {label}, got another: {error}") from error

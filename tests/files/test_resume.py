@@ -1,0 +1,413 @@
+"""A run that is saved, loaded and goes on has the bits of one that was never interrupted; a load is all or nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regkern as rk
+import regkern.reference as ref
+from regkern import optim
+from regkern import penalties as P
+
+MODULES = pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+X = np.random.default_rng(5).standard_normal((6, 4, 3)).astype("f")
+PICTURES = np.random.default_rng(6).integers(0, 256, (4, 8, 8, 3), np.uint8)
+
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SGD": ("SGD", {"lr": 0.1, "momentum": 0.9, "penalty": P.GroupL2(0.1, axis=-1) + P.Ridge(0.1)}),
+    "SGD-saved": ("SGD", {"lr": 1e-5, "weight_decay": 1e-5, "decoupled": True}),
+    "Adam": ("Adam", {"amsgrad": True, "l1": 0.01, "metric": "diag"}),
+    "AdamW": ("AdamW", {"lr": 1e-6, "penalty": P.MCP(0.1, 3.0), "collect": True}),
+    "Adagrad": ("Adagrad", {"lr_decay": 0.1, "initial_accumulator_value": 0.1}),
+    "RMSprop": ("RMSprop", {"momentum": 0.5, "centered": True}),
+    "FTRL": ("FTRL", {"l1": 0.1, "l2": 0.2}),
+    "Lion": ("Lion", {"weight_decay": 0.1}),
+}
+LAYERS: dict[str, Callable[[Any], Any]] = {
+    "BatchNorm": lambda m: m.BatchNorm(4, momentum=None),
+    "LayerNorm": lambda m: m.LayerNorm(3),
+    "RMSNorm": lambda m: m.RMSNorm(3),
+    "GroupNorm": lambda m: m.GroupNorm(2, 4),
+    "InstanceNorm": lambda m: m.InstanceNorm(4),
+    "Dropout": lambda m: m.Dropout(0.5, rng=2**64 - 1),
+    "Dropout of a generator": lambda m: m.Dropout(0.5, rng=np.random.default_rng(1)),
+    "Dropout of the system": lambda m: m.Dropout(0.5),
+}
+STOPPERS: dict[str, dict[str, Any]] = {
+    "patience": {"patience": 4, "min_delta": 0.01},
+    "smoothed": {"patience": 4, "smoothing": 0.5, "warmup": 1},
+    "window": {"patience": 2, "smoothing": 3},
+    "rules": {"criterion": rk.stopping.GL(50) & rk.stopping.UP(2, 2) | rk.stopping.PQ(1, 2), "target": 0.1},
+    "limits": {"time_limit": 1e9, "divergence": 1e9},
+}
+PIPELINES: dict[str, Callable[[Any], Any]] = {
+    "seed": lambda: 7,
+    "PCG64": lambda: np.random.default_rng(7),
+    "MT19937": lambda: np.random.Generator(np.random.MT19937(7)),
+    "Philox": lambda: np.random.Generator(np.random.Philox(7)),
+    "SFC64": lambda: np.random.Generator(np.random.SFC64(7)),
+}
+LOSSES = [3.0, float("nan"), 2.5, 1.5, 2.0, 1.9, 1.95, 2.5]
+
+
+def frozen(thing: Any) -> Any:
+    if isinstance(thing, np.ndarray):
+        return thing.shape, str(thing.dtype), thing.tobytes()
+    if isinstance(thing, dict):
+        return [(name, frozen(value)) for name, value in thing.items() if name != "seconds"]
+    if isinstance(thing, list | tuple):
+        return type(thing).__name__, [frozen(item) for item in thing]
+    if isinstance(thing, np.random.Generator):
+        return repr(thing.bit_generator.state)
+    has_state = hasattr(thing, "state_dict") and not isinstance(thing, type)
+    return frozen(thing.state_dict()) if has_state else repr(thing)
+
+
+class Run:
+    """A training of everything: weights and their optimizer, layers, a stopper, pipelines, a generator."""
+
+    def __init__(self, module: Any, optimizer: str, stopper: str) -> None:
+        rng = np.random.default_rng(3)
+        self.rng = np.random.default_rng(8)
+        self.w = {"w": rng.standard_normal((4, 3)).astype("f"), "b": rng.standard_normal(4)}
+        self.layers = [make(module) for make in LAYERS.values()]
+        self.model = {"weights": self.w, "layers": tuple(self.layers), "act": "relu", "sizes": [4, None, 1.5], 0: True}
+        kind, options = OPTIMIZERS[optimizer]
+        self.optimizer = getattr(module.optim, kind)(self.w, **options)
+        self.stopper = module.EarlyStopping(check_finite=False, **STOPPERS[stopper])
+        crop = [module.augment.RandomCrop(6), module.augment.RandomHorizontalFlip()]
+        self.pipelines = [module.augment.Compose(crop, rng=make()) for make in PIPELINES.values()]
+        self.seen: list[Any] = []
+
+    def epoch(self, n: int) -> None:
+        g = {"w": self.rng.standard_normal((4, 3)).astype("f"), "b": self.rng.standard_normal(4)}
+        self.optimizer.step(g | {"b": None} if n == 1 else g)
+        outputs = [layer.forward(X) for layer in self.layers]
+        stop = self.stopper.step(LOSSES[n], train=LOSSES[n], params=self.w)
+        images = [pipeline(PICTURES) for pipeline in self.pipelines]
+        self.seen.append(frozen([outputs, images, stop, self.optimizer.stats, self.w]))
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "stopper": self.stopper,
+            "pipelines": self.pipelines,
+            "rng": self.rng,
+        }
+
+    def all(self) -> Any:
+        return frozen(self.parts())
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+@pytest.mark.parametrize(("optimizer", "stopper"), [*zip(OPTIMIZERS, [*STOPPERS, *STOPPERS], strict=False)])
+def test_a_resumed_run_has_the_bits_of_one_without_a_pause(
+    module: Any, by_hand: bool, optimizer: str, stopper: str, tmp_path: Path
+) -> None:
+    straight = Run(module, optimizer, stopper)
+    for n in range(4):
+        straight.epoch(n)
+    module.save(tmp_path / "x", **straight.parts(), epoch=4)
+    resumed = Run(module, optimizer, stopper)
+    resumed.epoch(0)  # of which nothing may be left
+    resumed.seen.clear()
+    if by_hand:
+        state = module.load(tmp_path / "x")
+        for name, a in resumed.w.items():
+            a[...] = state["model"]["weights"][name]
+        for layer, its in zip(resumed.layers, state["model"]["layers"], strict=True):
+            layer.load_state_dict(its)
+        for pipeline, its in zip(resumed.pipelines, state["pipelines"], strict=True):
+            pipeline.load_state_dict(its)
+        resumed.optimizer.load_state_dict(state["optimizer"])
+        resumed.stopper.load_state_dict(state["stopper"])
+        resumed.rng.bit_generator.state = state["rng"]
+    else:
+        state = module.load(tmp_path / "x", **resumed.parts())
+    assert state["epoch"] == 4
+    assert resumed.all() == straight.all()
+    for n in range(4, 8):
+        straight.epoch(n)
+        resumed.epoch(n)
+    assert resumed.all() == straight.all()
+    assert resumed.seen == straight.seen[4:]
+    straight.stopper.restore()
+    resumed.stopper.restore()
+    assert frozen(resumed.w) == frozen(straight.w)
+
+
+def test_the_tables_name_all_there_is() -> None:
+    kinds = {name for name, thing in vars(optim).items() if hasattr(thing, "_rule")}
+    assert kinds == {kind for kind, _ in OPTIMIZERS.values()}
+    layers = {name for name in rk.__all__ if hasattr(getattr(rk, name), "load_state_dict")}
+    assert layers - {"EarlyStopping"} == {name.split()[0] for name in LAYERS}
+    for name in optim.__all__:
+        assert not hasattr(getattr(optim, name), "load_state_dict") or name in {*kinds, "Optimizer"}
+
+
+def test_groups_of_an_optimizer_keep_what_they_were_given(tmp_path: Path) -> None:
+    w = [np.ones(3), np.ones((2, 2))]
+
+    def make() -> Any:
+        return optim.SGD([{"params": [w[0]], "lr": 0.5}, {"params": [w[1]], "penalty": P.L1(0.1)}], momentum=0.5)
+
+    made, other = make(), make()
+    made.param_groups[0]["lr"] = np.float32(0.25)
+    made.step([np.ones(3), np.ones((2, 2))])
+    rk.save(tmp_path / "x", o=made)
+    groups = other.param_groups
+    rk.load(tmp_path / "x", o=other)
+    assert other.param_groups is groups
+    assert type(groups[0]["lr"]) is type(made.param_groups[0]["lr"])
+    assert groups[1]["penalty"] == P.L1(0.1)
+    assert frozen(other) == frozen(made)
+
+
+def test_a_pipeline_of_signals_goes_on(tmp_path: Path) -> None:
+    signals = np.random.default_rng(1).standard_normal((4, 16, 2))
+
+    def make() -> Any:
+        return rk.augment.signal.Compose([rk.augment.signal.Jitter()], rng=np.random.default_rng(7))
+
+    straight, resumed = make(), make()
+    straight(signals)
+    rk.save(tmp_path / "x", pipeline=straight)
+    rk.load(tmp_path / "x", pipeline=resumed)
+    assert frozen([straight(signals) for _ in range(2)]) == frozen([resumed(signals) for _ in range(2)])
+
+
+def test_what_a_pipeline_draws_from_must_have_a_state() -> None:
+    for rng in (np.random.SeedSequence(1), np.random.PCG64(1)):
+        made = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=rng)
+        with pytest.raises(
+            TypeError, match=r"^Compose.state_dict: rng must be an int, a np.random.Generator or None to be"
+        ):
+            made.state_dict()
+    made = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=np.uint64(3))
+    assert type(made.state_dict()["rng"]) is int
+    for bad in (-1, 2**64, 1.5, "3", True, {}):
+        with pytest.raises((TypeError, ValueError), match=r"^Compose.load_state_dict: rng must be "):
+            made.load_state_dict({**made.state_dict(), "rng": bad})
+    assert made.rng == 3
+
+
+def test_a_shared_generator_stays_shared(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    pipelines = [rk.augment.Compose([rk.augment.RandomCrop(4)], rng=rng) for _ in range(2)]
+    pipelines[0](PICTURES)
+    rk.save(tmp_path / "x", pipelines=pipelines, rng=rng)
+    after = rng.bit_generator.state
+    rng.random(9)
+    rk.load(tmp_path / "x", pipelines=pipelines, rng=rng)
+    assert pipelines[0].rng is pipelines[1].rng is rng
+    assert rng.bit_generator.state == after
+
+
+# --- all or nothing --------------------------------------------------------------------------------------------------
+
+
+def small() -> dict[str, Any]:
+    """One part of every kind; names in the order in which they are taken up."""
+    w = [np.zeros(3), np.zeros((2, 2), "f")]
+    parts = {
+        "model": {"w": w, "norm": rk.BatchNorm(3), "drop": (rk.Dropout(0.5, rng=1), 1), "n": 1, "names": ["a", None]},
+        "optimizer": rk.optim.Adam(w, penalty=P.MCP(0.1, 3.0)),
+        "stopper": rk.EarlyStopping(patience=3),
+        "seeded": rk.augment.Compose([rk.augment.RandomCrop(2)], rng=3),
+        "drawing": rk.augment.Compose([rk.augment.RandomCrop(2)], rng=np.random.default_rng(2)),
+        "rng": np.random.default_rng(4),
+    }
+    parts["stopper"].step(5.0, params=w)
+    return parts
+
+
+def moved(parts: dict[str, Any]) -> dict[str, Any]:
+    w = parts["model"]["w"]
+    parts["optimizer"].step([np.ones_like(a) for a in w])
+    parts["model"]["norm"].forward(np.arange(12.0, dtype="f").reshape(4, 3))
+    parts["model"]["drop"][0].forward(np.ones(3))
+    parts["model"] |= {"n": 2.5, "names": ["b", 7]}
+    parts["stopper"].step(4.0, params=w)
+    parts["seeded"].rng = 4
+    parts["drawing"](PICTURES)
+    parts["rng"].random()
+    return parts
+
+
+Misfit = tuple[Callable[[dict[str, Any]], Any], type, str]
+OTHERS: dict[str, Misfit] = {
+    "a shape": (lambda p: p["model"]["w"].__setitem__(1, np.zeros((2, 3), "f")), ValueError, r"model\['w'\]\[1\] an array of"),
+    "a dtype": (lambda p: p["model"]["w"].__setitem__(1, np.zeros((2, 2))), ValueError, r"model\['w'\]\[1\] an array of"),
+    "an order of bytes": (lambda p: p["model"]["w"].__setitem__(0, np.zeros(3, ">f8")), ValueError, "an array of shape"),
+    "read-only": (lambda p: p["model"]["w"][0].setflags(write=False), ValueError, "(model.*|params.*) must be writable, got a"),
+    "a number for an array": (lambda p: p["model"].update(n=np.zeros(1)), ValueError, r"model\['n'\] an array of shape"),
+    "an array for a number": (lambda p: p["model"]["w"].__setitem__(0, 1.0), ValueError, "no more than a number, a string"),
+    "a list for a number": (lambda p: p["model"].update(names=3), ValueError, "no more than a number, a string or None"),
+    "a tuple for a list": (lambda p: p["model"].update(w=tuple(p["model"]["w"])), ValueError, r"\['w'\] a tuple as given"),
+    "a list for a dict": (lambda p: p.update(model=list(p["model"].values())), ValueError, "hold in model a list as given"),
+    "a key more": (lambda p: p["model"].update(more=1), ValueError, "hold in model the items given"),
+    "a key less": (lambda p: p["model"].pop("n"), ValueError, "hold in model the items given"),
+    "a longer list": (lambda p: p["model"]["names"].append(1), ValueError, r"hold in model\['names'\] the items given"),
+    "another number in a tuple": (lambda p: p["model"].update(drop=(rk.Dropout(), 4)), ValueError, "what the tuple does, 4, got 1"),
+    "a bool for an int": (lambda p: p["model"].update(drop=(rk.Dropout(), True)), ValueError, "what the tuple does, True, got 1"),
+    "another layer": (lambda p: p["model"].update(norm=rk.LayerNorm(3)), ValueError, r"fits model\['norm'\], got another: LayerNorm"),
+    "a layer of another size": (lambda p: p["model"].update(norm=rk.BatchNorm(4)), ValueError, "BatchNorm.load_state_dict"),
+    "a layer for an array": (lambda p: p["model"]["w"].__setitem__(0, rk.Dropout()), ValueError, "got another: Dropout.load"),
+    "another optimizer": (lambda p: p.update(optimizer=rk.optim.SGD([np.zeros(3)])), ValueError, "got another: SGD.load_state"),
+    "other weights": (lambda p: p.update(optimizer=rk.optim.Adam([np.zeros(3)])), ValueError, "got another: Adam.load_state"),
+    "other settings": (lambda p: p.update(stopper=rk.EarlyStopping(patience=3, mode="max")), ValueError, "got another: EarlyStopping"),
+    "other transforms": (lambda p: p["seeded"].set_params(transforms=[]), ValueError, "Compose.load_state_dict: transforms must"),
+    "other options": (lambda p: p["seeded"].set_params(mask_fill=2), ValueError, "load_state_dict: mask_fill must be 2"),
+    "a seed for a generator": (lambda p: p["drawing"].set_params(rng=1), ValueError, "Compose.load_state_dict: rng must be an int"),
+    "a generator for a seed": (lambda p: p["seeded"].set_params(rng=np.random.default_rng()), ValueError, "a state of PCG64"),
+    "another generator": (lambda p: p.update(rng=np.random.Generator(np.random.MT19937())), ValueError, "a state of MT19937"),
+    "a part that is missing": (lambda p: p.update(more=np.zeros(1)), ValueError, "hold the part 'more', got"),
+    "a number as a part": (lambda p: p.update(rng=3), TypeError, "load: rng must be arrays, Generators, .*, got int"),
+    "an object": (lambda p: p.update(rng=object()), TypeError, "load: rng must be arrays, Generators, .*, got object"),
+    "a class": (lambda p: p["model"].update(norm=rk.BatchNorm), TypeError, r"load: model\['norm'\] must be .*, got type"),
+    "a transform": (lambda p: p.update(rng=rk.augment.RandomCrop(2)), TypeError, "load: rng must be .*, got RandomCrop"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_does_not_fit_changes_nothing(kind: str, last: bool, tmp_path: Path) -> None:
+    change, error, message = OTHERS[kind]
+    rk.save(tmp_path / "x", **moved(small()))
+    parts = small()
+    change(parts)
+    if last:
+        parts = dict(reversed(parts.items()))
+    before = frozen(parts)
+    with pytest.raises(error, match=message):
+        rk.load(tmp_path / "x", **parts)
+    assert frozen(parts) == before
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "Philox"])
+@pytest.mark.parametrize("position", [-1, 625, 10**8, -(10**8)])
+def test_positions_outside_of_a_generators_memory(kind: str, position: int, tmp_path: Path) -> None:
+    """NumPy takes them, and reads whatever is there."""
+    rng = np.random.Generator(getattr(np.random, kind)(1))
+    good = rng.bit_generator.state
+    bad = replaced(good, ("state", "pos") if kind == "MT19937" else ("buffer_pos",), position)
+    pipeline = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=rng)
+    rk.save(tmp_path / "x", rng=bad, pipeline={**pipeline.state_dict(), "rng": bad})
+    for parts in ({"rng": rng}, {"pipeline": pipeline}):
+        with pytest.raises(ValueError, match=rf"must be a state of {kind}, got another: .*{position}$"):
+            rk.load(tmp_path / "x", **parts)
+    with pytest.raises(ValueError, match=rf"must be a state of {kind}, got another: .*{position}$"):
+        pipeline.load_state_dict(rk.load(tmp_path / "x")["pipeline"])
+    assert frozen(rng.bit_generator.state) == frozen(good)
+
+
+def places(state: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(state, dict | list | tuple):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from places(value, (*path, key))
+
+
+def replaced(state: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    if isinstance(state, dict):
+        return {key: replaced(item, path[1:], value) if key == path[0] else item for key, item in state.items()}
+    return type(state)(
+        [replaced(item, path[1:], value) if i == path[0] else item for i, item in enumerate(state)],
+    )
+
+
+BAD: list[Any] = [
+    *(None, True, 0, -1, 2**63, 2**64, 10**400, 10**5000, 0.5, -0.0, float("nan"), float("inf"), "", "x", "\ud800"),
+    *([], (), {}, [None], {"x": 1}, {1: 2}, [[[[]]]], [0] * 1000, np.float32("nan"), np.bool_(False)),
+    *(np.zeros(0), np.zeros((2, 3)), np.array(2**63, np.uint64), np.zeros(3, bool), np.zeros((2, 2), np.complex64)),
+    *(P.L1(0.5), P.GroupL2(0.5, 7), P.SortedL1(1.0, [3.0, 2.0, 1.0]) + P.Ridge(1.0)),
+]  # fmt: skip
+
+
+def test_a_state_with_anything_in_it_is_taken_up_or_changes_nothing(tmp_path: Path) -> None:
+    path, rng = tmp_path / "x", np.random.default_rng(1)
+    rk.save(path, **moved(small()))
+    good, parts = rk.load(path), small()
+    before, refused, taken = frozen(parts), 0, 0
+    for place in [place for place in places(good) if place]:
+        for bad in rng.permutation(len(BAD))[:4]:
+            rk.save(path, **replaced(good, place, BAD[bad]))
+            try:
+                rk.load(path, **parts)
+            except ValueError as error:
+                refused += 1
+                message = str(error)
+            else:
+                taken += 1
+                parts, message = small(), "load: '"
+            assert message.startswith("load: "), (place, BAD[bad], message)
+            assert frozen(parts) == before, (place, BAD[bad])
+    assert refused > 300
+    assert taken > 10
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def interrupted(call: Callable[[], Any], k: int) -> bool:
+    """Whether an exception came at operation k of the Python code of the package, as one of a signal's handler could."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if "regkern" not in frame.f_code.co_filename or "test_resume" in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == k:
+                sys.settrace(None)
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_leaves_all_parts_as_they_were_or_as_saved(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    rk.save(path, **moved(small()))
+
+    def loaded(k: int) -> tuple[bool, Any]:
+        parts = small()
+        return interrupted(lambda: rk.load(path, **parts), k), frozen(parts)
+
+    before, (_, after) = frozen(small()), loaded(0)
+    found, end = set(), 1
+    while loaded(end)[0]:
+        end *= 2
+    begin = end // 2
+    while end - begin > 1:  # the last place of all
+        middle = (begin + end) // 2
+        begin, end = (middle, end) if loaded(middle)[0] else (begin, middle)
+    for k in [*range(1, end, 97), *range(end - 60, end)]:
+        came, now = loaded(k)
+        assert came
+        assert now in (before, after), k
+        found.add(now == after)
+    assert found == {False, True}
