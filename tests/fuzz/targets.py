@@ -344,7 +344,7 @@ def _(p: Pencil) -> Call:
 
 
 def close_rows(p: Pencil) -> Close | None:
-    """Class ``reduction``: some roundings of the largest number, as tests/test_prox_rows.py has it."""
+    """Class ``reduction``: some roundings of the largest number, as tests/prox/test_prox_rows.py has it."""
     if p.kind not in ("normal", "zeros", "same", "ties"):
         return None
 
@@ -730,7 +730,7 @@ def _(p: Pencil) -> Call:
 SIZES = ((1, 1), (1, 7), (2, 2), (3, 5), (7, 1), (9, 31), (16, 16), (33, 65), (5, 300), (17, 33), (32, 32), (130, 257))
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 GRAY_OR_COLOR = ("adjust_hue", "adjust_saturation", "adjust_contrast", "rgb_to_grayscale")
-# Where float32 is near and uint8 may be a level off, as tests/test_reference.py has it.
+# Where float32 is near and uint8 may be a level off, as tests/augment/test_reference.py has it.
 NEAR = {"adjust_gamma": 4, "gaussian_noise": 16, "gaussian_blur": 16, "adjust_contrast": 16}
 
 

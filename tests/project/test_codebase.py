@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import doctest
+import fnmatch
 import importlib
 import inspect
+import io
 import itertools
 import json
+import operator
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 import numpy as np
@@ -25,6 +29,7 @@ import regkern as rk
 import regkern.reference as ref
 from regkern import _core
 from regkern.augment._program import Op
+from regkern.augment._transform import TYPES
 from regkern.bench import kernels as bench
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +48,27 @@ def test_names_are_listed_and_sorted() -> None:
         assert len(set(module.__all__)) == len(module.__all__)
     assert set(rk.__all__) - set(ref.__all__) == RUNTIME | {"__version__"}
     assert set(ref.__all__) <= set(rk.__all__)
+
+
+def test_the_reference_has_the_names_of_every_package() -> None:
+    for name in ("augment", "augment.functional", "optim", "penalties", "stopping"):
+        native, twin = (operator.attrgetter(name)(module) for module in (rk, ref))
+        assert native.__all__ == twin.__all__, name
+    signals = {kind.removeprefix("signal.") for kind in TYPES if kind.startswith("signal.")}
+    assert signals == set(ref.augment.signal.__all__)
+
+
+def test_the_reference_reads_what_was_written_down() -> None:
+    """Its pipelines come back as its own."""
+    some = ref.augment.RandomApply([ref.augment.RandomInvert(1.0)])
+    signals = ref.augment.signal.Compose([ref.augment.signal.Jitter()])
+    for made in (some, ref.augment.Compose([some, ref.augment.MixUp()]), signals):
+        again = ref.augment.from_dict(made.to_dict())
+        assert type(again) is type(made)
+        assert [type(t) for t in again.transforms] == [type(t) for t in made.transforms]
+    assert type(some.from_dict(some.to_dict())) is type(some)
+    with pytest.raises(ValueError, match=r"^from_dict: type must be a transform or a pipeline, got 'Blur'"):
+        ref.augment.from_dict({"type": "Blur"})
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -308,6 +334,46 @@ def test_every_file_of_core_says_what_it_is() -> None:
     for path in sources("cpp/core/**/*.*") + sources("cpp/kernels/**/*.*"):
         head = re.match(r"(// [^\n]+\n)(//[^\n]*\n)*\n", path.read_text())
         assert head is not None, path
+
+
+# A file by its name, or a folder of the project; what the build and users make is none.
+PATH = re.compile(
+    r"(?<![\w./<>*-])[\w./*-]*\w\.(?:py|pyi|h|cc|md|toml|txt)\b(?![\w/(<*]|\.\w)"
+    r"|(?<![\w./-])(?:regkern|cpp|docs|tests|python|reference|kernels|core|bindings)/[\w/]*\w(?![\w.*<])"
+)
+
+
+def said(path: Path) -> str:
+    """A page, or the comments and docstrings of a source."""
+    text = path.read_text()
+    if path.suffix in (".h", ".cc"):
+        return "\n".join(re.findall(r"//[^\n]*", text))
+    if path.suffix == ".py":
+        comments = [
+            t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT
+        ]
+        kinds = ast.Module | ast.FunctionDef | ast.ClassDef
+        docstrings = [ast.get_docstring(n) or "" for n in ast.walk(ast.parse(text)) if isinstance(n, kinds)]
+        return "\n".join(comments + docstrings)
+    return text
+
+
+def test_files_that_are_named_exist() -> None:
+    folders = ("benchmarks", "cpp", "docs", "examples", "python", "tests")
+    files = {p for folder in folders for p in sources(f"{folder}/**/*.*")}
+    files |= set(sources("*.*"))
+    there = [f"/{p.relative_to(ROOT)}" for p in files if p.is_file()]
+    seen, missing = 0, []
+    for path in sorted(files):
+        if path.suffix in (".h", ".cc", ".md", ".py") and path.name != "CHANGELOG.md":
+            names = (name.removeprefix("../") for name in PATH.findall(said(path)))
+            for name in [*names, *(cases.ELSEWHERE.values() if path.name == "cases.py" else [])]:
+                seen += 1
+                end = "" if PurePath(name).suffix else "*"
+                if name not in ("script.py", "hwy/foreach_target.h") and not fnmatch.filter(there, f"*/{name}{end}"):
+                    missing.append(f"{path.relative_to(ROOT)}: {name}")
+    assert seen > 150
+    assert missing == []
 
 
 def test_comments_are_whole_lines() -> None:
