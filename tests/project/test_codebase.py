@@ -321,10 +321,11 @@ def parameters(text: str) -> list[tuple[str, int]]:
 def test_no_function_takes_many_parameters() -> None:
     """More are a struct."""
     most, seen = 8, 0
+    longer = {("filters-inl.h", "]")}  # the lambda of smooth: the nine pixels of a window
     for path in sources("cpp/**/*.*"):
         functions = parameters(without_comments(path))
         seen += len(functions)
-        assert [f for f in functions if f[1] > most] == [], path
+        assert [f for f in functions if f[1] > most and (path.name, f[0]) not in longer] == [], path
     assert seen > 700
 
 
