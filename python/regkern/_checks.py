@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import reprlib
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,6 +30,29 @@ SEED_END = 1 << 64
 MAX_DIMS = 64  # of NumPy
 
 
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+LONGEST = 100  # characters of a refused value
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST
+
+
+def text(value: Any) -> str:
+    """What a message shows of a refused value: its repr where that is one short line, else the dtype and shape of an array,
+    both ends of anything else.
+    """
+    array = isinstance(value, np.ndarray)
+    try:
+        said = repr(value) if array else SHORT.repr(value)
+    except Exception:  # noqa: BLE001 (the caller's own, or of an int of more digits than Python prints)
+        return f"an object of type {type(value).__name__}"
+    line = " ".join(said.split())
+    if len(line) <= LONGEST and not (array and "\n" in said):
+        return line
+    return f"an ndarray of {value.dtype}, shape {value.shape}" if array else f"{line[:60]} ... {line[-35:]}"
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -37,13 +61,13 @@ def real(head: str, value: Any) -> float:
     if type(value) is float:
         return value
     if not is_real(value):
-        raise TypeError(f"{head} must be a real number, got {value!r}")
+        raise TypeError(f"{head} must be a real number, got {text(value)}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{head} must fit a float64, got a number that does not") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{head} must be a real number, got {value!r}") from None
+        raise TypeError(f"{head} must be a real number, got {text(value)}") from None
 
 
 def is_real(value: Any) -> bool:
@@ -57,7 +81,7 @@ def is_real(value: Any) -> bool:
 def finite(head: str, value: Any) -> float:
     number = real(head, value)
     if not math.isfinite(number):
-        raise ValueError(f"{head} must be finite, got {value!r}")
+        raise ValueError(f"{head} must be finite, got {text(value)}")
     return number
 
 
@@ -65,7 +89,7 @@ def nonnegative(head: str, value: Any) -> float:
     """>= 0 and finite."""
     number = real(head, value)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{head} must be >= 0 and finite, got {value!r}")
+        raise ValueError(f"{head} must be >= 0 and finite, got {text(value)}")
     return number
 
 
@@ -73,7 +97,7 @@ def above(head: str, value: Any, bound: float = 0) -> float:
     """> bound and finite."""
     number = real(head, value)
     if not bound < number < math.inf:
-        raise ValueError(f"{head} must be > {bound:g} and finite, got {value!r}")
+        raise ValueError(f"{head} must be > {bound:g} and finite, got {text(value)}")
     return number
 
 
@@ -81,19 +105,19 @@ def probability(head: str, value: Any) -> float:
     """In [0, 1]."""
     number = real(head, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{head} must be in [0, 1], got {value!r}")
+        raise ValueError(f"{head} must be in [0, 1], got {text(value)}")
     return number
 
 
 def integer(head: str, value: Any, least: int | None = None, end: int | None = None) -> int:
     """An int, >= least and < end where these are given."""
     if not is_integer(value):
-        raise TypeError(f"{head} must be an int, got {value!r}")
+        raise TypeError(f"{head} must be an int, got {text(value)}")
     number = operator.index(value)
     if end is not None and not (least or 0) <= number < end:
-        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {value!r}")
+        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {text(value)}")
     if least is not None and number < least:
-        raise ValueError(f"{head} must be >= {least}, got {value!r}")
+        raise ValueError(f"{head} must be >= {least}, got {text(value)}")
     return number
 
 
@@ -114,7 +138,7 @@ def integer64(head: str, value: Any) -> int:
     """What a seed, a stream and an epoch are."""
     number = integer(head, value)
     if not 0 <= number < SEED_END:
-        raise ValueError(f"{head} must be in [0, 2**64), got {value!r}")
+        raise ValueError(f"{head} must be in [0, 2**64), got {text(value)}")
     return number
 
 
@@ -126,7 +150,7 @@ def count(head: str, value: Any) -> int:
 def flag(head: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{head} must be True or False, got {value!r}")
+        raise TypeError(f"{head} must be True or False, got {text(value)}")
     return bool(value)
 
 
@@ -148,14 +172,14 @@ def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
     """The number of an axis of an array, counted from the front: in [0, rank)."""
     number = integer(head, value)
     if not -len(shape) <= number < len(shape):
-        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {value!r}")
+        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {text(value)}")
     return number % len(shape)
 
 
 def lengths(head: str, value: Any) -> tuple[int, ...]:
     """A tuple of ints >= 0, in Python's ints."""
     if not isinstance(value, tuple) or not all(is_integer(n) and n >= 0 for n in value):
-        raise TypeError(f"{head} must be a tuple of ints >= 0, got {value!r}")
+        raise TypeError(f"{head} must be a tuple of ints >= 0, got {text(value)}")
     if len(value) > MAX_DIMS:
         raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(value)}")
     return tuple([operator.index(n) for n in value])
@@ -178,7 +202,7 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{head} must be a real number or an array of real numbers, got {value!r}")
+        raise TypeError(f"{head} must be a real number or an array of real numbers, got {text(value)}")
     return array.astype(np.float64, copy=False)
 
 
@@ -218,7 +242,7 @@ def seed(function: str, rng: Any) -> int:
         rng = np.random.default_rng(rng)
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(0, SEED_END, dtype=np.uint64))
-    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
+    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {text(rng)}")
 
 
 def fields(function: str, state: Any, names: Iterable[str], optional: str = "") -> list[Any]:

@@ -20,6 +20,7 @@ import pytest
 import regkern as rk
 import regkern.reference as ref
 from comparing import assert_same_bits
+from regkern import _checks
 from regkern.dropouts.handles import keep_threshold
 
 X = np.linspace(-2, 2, 60, dtype=np.float32).reshape(5, 12)
@@ -378,6 +379,54 @@ def test_flags(function: str, name: str) -> None:
         with pytest.raises(TypeError, match=rf"^{function}: {name} must be True or False, got "):
             call(bad, x)
         assert_same_bits(x, X)
+
+
+def test_a_flag_is_no_namesake_of_numpys() -> None:
+    class Other:
+        pass
+
+    for name in ("numpy.bool", "numpy.bool_", "numpy.boolean"):
+        with pytest.raises(TypeError, match=r"^prox_l1: nonneg must be True or False, got "):
+            rk.prox_l1(X, 0.5, nonneg=type(name, (Other,), {})())
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+LONG = {
+    "a list": [0.0] * 10**6,
+    "lists": [[1] * 50] * 50,
+    "a text": "a" * 10**5,
+    "an int": 10**400,
+    "more digits than Python prints": 10**5000,
+    "a matrix": np.ones((4, 4)),
+    "a vector": np.ones(1000),
+    "a dict": {i: i for i in range(10**5)},
+    "no repr": Unspeakable(),
+    "lines": np.array("a\nb", dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_messages_are_short(kind: str) -> None:
+    """One line, with at most 100 characters of the value, and the same ones in Python and in C++."""
+    said = []
+    for call, head in (
+        (lambda value: rk.prox_l1(X, 0.5, nonneg=value), "prox_l1: nonneg must be True or False, got "),
+        (lambda value: rk.batch_norm(X, training=True, axis=value), "batch_norm: axis must "),
+        (lambda value: _checks.flag("f: x", value), "f: x must be True or False, got "),
+        (lambda value: rk.Dropout(0.5, rng=value), "Dropout: rng must "),
+    ):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(LONG[kind])
+        message = str(caught.value)
+        assert message.startswith(head)
+        assert "\n" not in message
+        said.append(re.sub(r"0x\w+", "", message.split(", got ", 1)[1]))
+        assert len(said[-1]) <= 100
+    assert len(set(said)) == 1
 
 
 def test_batch_norm_arguments() -> None:
