@@ -238,6 +238,14 @@ def test_one_version() -> None:
     assert project["version"] in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_wheels_are_for_the_pythons_that_are_named() -> None:
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(whole["project"]["classifiers"]))
+    built = re.findall(r"cp(3)(\d+)-", whole["tool"]["cibuildwheel"]["build"])
+    assert named == [".".join(parts) for parts in built] != []
+    assert whole["project"]["requires-python"] == f">={named[0]}"
+
+
 def test_no_fast_math() -> None:
     for path in [ROOT / "CMakeLists.txt", ROOT / "pyproject.toml", *sources("cpp/**/*.*")]:
         assert not re.search(r"-ffast-math|-Ofast|-march=native", path.read_text()), path

@@ -14,7 +14,7 @@ __all__ = ["Compose", "Cutout", "Jitter", "Scaling", "TimeShift", "TimeWarp"]
 
 
 class Jitter(native.Jitter, abstract=True):  # its name stands for the native class
-    __doc__ = native.Jitter.__doc__
+    """Normal noise on each value: x + sigma·z, z as :func:`regkern.reference.normal` makes it."""
 
     def apply(self, x: NDArray[Any], params: Params) -> NDArray[Any]:
         streams = params["index"].tolist()
