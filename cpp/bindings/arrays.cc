@@ -104,7 +104,9 @@ bool overlaps_itself(const Array& a) {
 std::string text(py::handle value) {
   try {
     const py::object shortened = py::module_::import("reprlib").attr("Repr")();
-    for (const char* limit : {"maxstring", "maxlong", "maxother"}) shortened.attr(limit) = kLongestText;
+    for (const char* limit : {"maxtuple", "maxstring", "maxlong", "maxother"}) {
+      shortened.attr(limit) = kLongestText;
+    }
     const bool is_array = is_ndarray(value);
     const py::object said = is_array ? py::object(py::repr(value)) : shortened.attr("repr")(value);
     const py::list words = said.attr("split")();

@@ -35,7 +35,7 @@ MAX_DIMS = 64  # of NumPy
 LONGEST = 100  # characters of a refused value
 
 SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST
+SHORT.maxtuple = SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST  # of lists six elements, of shapes all
 
 
 def text(value: Any) -> str:

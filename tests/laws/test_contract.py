@@ -429,6 +429,13 @@ def test_messages_are_short(kind: str) -> None:
     assert len(set(said)) == 1
 
 
+def test_shapes_are_shown_whole() -> None:
+    shape = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+    for call in (lambda: rk.prox_l1(X, 0.5, nonneg=shape), lambda: _checks.flag("f: x", shape)):
+        with pytest.raises(TypeError, match=re.escape(f", got {shape}") + "$"):
+            call()
+
+
 def test_batch_norm_arguments() -> None:
     def match(text: str) -> str:
         return "^batch_norm: " + text
