@@ -58,7 +58,7 @@ def test_what_is_known_is_still_so(line: tuple[str, ...]) -> None:
     """A line that has outlived its finding would hide the next one."""
     _, kind, beginning, _, program = line
     said = ""
-    with warnings.catch_warnings(record=True) as warned:
+    with np.errstate(all="warn"), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             eval(program, {"np": np, "rk": rk})
