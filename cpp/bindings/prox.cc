@@ -1,3 +1,5 @@
+// Binds proximal operators of elements, the box and the norms.
+
 #include "regkern/prox.h"
 
 #include <algorithm>

@@ -17,6 +17,7 @@ import functools
 import math
 import operator
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -32,6 +33,29 @@ MAX_DIMS = 64  # of NumPy
 AS_IT_IS = "as regkern.save keeps it and np.savez and JSON do not"
 
 
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+LONGEST = 100  # characters of a refused value
+
+SHORT = reprlib.Repr()
+SHORT.maxtuple = SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST  # of lists six elements, of shapes all
+
+
+def text(value: Any) -> str:
+    """What a message shows of a refused value: its repr where that is one short line, else the dtype and shape of an array,
+    both ends of anything else.
+    """
+    array = isinstance(value, np.ndarray)
+    try:
+        said = repr(value) if array else SHORT.repr(value)
+    except Exception:  # noqa: BLE001 (the caller's own, or of an int of more digits than Python prints)
+        return f"an object of type {type(value).__name__}"
+    line = " ".join(said.split())
+    if len(line) <= LONGEST and not (array and "\n" in said):
+        return line
+    return f"an ndarray of {value.dtype}, shape {value.shape}" if array else f"{line[:60]} ... {line[-35:]}"
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -40,13 +64,13 @@ def real(head: str, value: Any) -> float:
     if type(value) is float:
         return value
     if not is_real(value):
-        raise TypeError(f"{head} must be a real number, got {value!r}")
+        raise TypeError(f"{head} must be a real number, got {text(value)}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{head} must fit a float64, got a number that does not") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{head} must be a real number, got {value!r}") from None
+        raise TypeError(f"{head} must be a real number, got {text(value)}") from None
 
 
 def is_real(value: Any) -> bool:
@@ -69,7 +93,7 @@ def _is_one(value: Any) -> bool:
 def finite(head: str, value: Any) -> float:
     number = real(head, value)
     if not math.isfinite(number):
-        raise ValueError(f"{head} must be finite, got {value!r}")
+        raise ValueError(f"{head} must be finite, got {text(value)}")
     return number
 
 
@@ -77,7 +101,7 @@ def nonnegative(head: str, value: Any) -> float:
     """>= 0 and finite."""
     number = real(head, value)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{head} must be >= 0 and finite, got {value!r}")
+        raise ValueError(f"{head} must be >= 0 and finite, got {text(value)}")
     return number
 
 
@@ -85,7 +109,7 @@ def nonnegative_or_inf(head: str, value: Any) -> float:
     """>= 0, Inf too."""
     number = real(head, value)
     if not number >= 0:
-        raise ValueError(f"{head} must be >= 0, got {value!r}")
+        raise ValueError(f"{head} must be >= 0, got {text(value)}")
     return number
 
 
@@ -93,7 +117,7 @@ def above(head: str, value: Any, bound: float = 0) -> float:
     """> bound and finite."""
     number = real(head, value)
     if not bound < number < math.inf:
-        raise ValueError(f"{head} must be > {bound:g} and finite, got {value!r}")
+        raise ValueError(f"{head} must be > {bound:g} and finite, got {text(value)}")
     return number
 
 
@@ -101,7 +125,7 @@ def probability(head: str, value: Any) -> float:
     """In [0, 1]."""
     number = real(head, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{head} must be in [0, 1], got {value!r}")
+        raise ValueError(f"{head} must be in [0, 1], got {text(value)}")
     return number
 
 
@@ -109,19 +133,19 @@ def below_one(head: str, value: Any) -> float:
     """In [0, 1)."""
     number = real(head, value)
     if not 0 <= number < 1:
-        raise ValueError(f"{head} must be in [0, 1), got {value!r}")
+        raise ValueError(f"{head} must be in [0, 1), got {text(value)}")
     return number
 
 
 def integer(head: str, value: Any, least: int | None = None, end: int | None = None) -> int:
     """An int, >= least and < end where these are given."""
     if not is_integer(value):
-        raise TypeError(f"{head} must be an int, got {value!r}")
+        raise TypeError(f"{head} must be an int, got {text(value)}")
     number = operator.index(value)
     if end is not None and not (least or 0) <= number < end:
-        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {value!r}")
+        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {text(value)}")
     if least is not None and number < least:
-        raise ValueError(f"{head} must be >= {least}, got {value!r}")
+        raise ValueError(f"{head} must be >= {least}, got {text(value)}")
     return number
 
 
@@ -142,7 +166,7 @@ def integer64(head: str, value: Any) -> int:
     """What a seed, a stream and an epoch are."""
     number = integer(head, value)
     if not 0 <= number < SEED_END:
-        raise ValueError(f"{head} must be in [0, 2**64), got {value!r}")
+        raise ValueError(f"{head} must be in [0, 2**64), got {text(value)}")
     return number
 
 
@@ -154,7 +178,7 @@ def count(head: str, value: Any) -> int:
 def flag(head: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{head} must be True or False, got {value!r}")
+        raise TypeError(f"{head} must be True or False, got {text(value)}")
     return bool(value)
 
 
@@ -183,7 +207,7 @@ def held(head: str, value: float, dtype: np.dtype[Any]) -> None:
         with np.errstate(over="ignore"):
             rule, fits = "within its range", bool(np.isfinite(np.asarray(value).astype(dtype)))
     if not fits:
-        raise ValueError(f"{head} must be {rule} for {dtype}, got {value!r}")
+        raise ValueError(f"{head} must be {rule} for {dtype}, got {text(value)}")
 
 
 # --- axes, shapes, arrays ---------------------------------------------------------------------------------------------
@@ -193,14 +217,14 @@ def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
     """The number of an axis of an array, counted from the front: in [0, rank)."""
     number = integer(head, value)
     if not -len(shape) <= number < len(shape):
-        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {value!r}")
+        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {text(value)}")
     return number % len(shape)
 
 
 def lengths(head: str, value: Any) -> tuple[int, ...]:
     """A tuple of ints >= 0, in Python's ints."""
     if not isinstance(value, tuple) or not all(is_integer(n) and n >= 0 for n in value):
-        raise TypeError(f"{head} must be a tuple of ints >= 0, got {value!r}")
+        raise TypeError(f"{head} must be a tuple of ints >= 0, got {text(value)}")
     if len(value) > MAX_DIMS:
         raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(value)}")
     return tuple([operator.index(n) for n in value])
@@ -225,7 +249,7 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{head} must be a real number or an array of real numbers, got {value!r}")
+        raise TypeError(f"{head} must be a real number or an array of real numbers, got {text(value)}")
     return array.astype(np.float64, copy=False)
 
 
@@ -287,7 +311,7 @@ def source(function: str, rng: Any) -> Any:
         return integer64(f"{function}: rng", rng)
     if rng is None or isinstance(rng, np.random.Generator | np.random.SeedSequence | np.random.BitGenerator):
         return rng
-    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
+    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {text(rng)}")
 
 
 def _key_of_the_system() -> int:
@@ -304,7 +328,7 @@ def random_state(head: str, rng: Any) -> Any:
         return rng if rng is None else operator.index(rng)
     if isinstance(rng, np.random.Generator):
         return rng.bit_generator.state
-    raise TypeError(f"{head} must be an int, a np.random.Generator or None to be saved, got {rng!r}")
+    raise TypeError(f"{head} must be an int, a np.random.Generator or None to be saved, got {text(rng)}")
 
 
 def generator_state(head: str, rng: np.random.Generator, state: Any) -> Any:

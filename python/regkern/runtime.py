@@ -104,7 +104,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     True
     """
     if mode not in ("stdout", "dict"):
-        raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {mode!r}")
+        raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {check.text(mode)}")
     facts = {"version": _core.__version__, **_core.config()}
     if mode == "dict":
         return facts
