@@ -93,8 +93,8 @@ def rows(heading: str) -> list[list[str]]:
 
 # The class is of what NumPy and the caller's function make; what comes is no array of numbers.
 WITHOUT_CLASS, WITHOUT_EDGES = (
-    {"proximal_gradient"},
-    {"proximal_gradient", "stopping_time", "random_bits", "uniform", "normal"},
+    {"proximal_gradient", "save", "load"},
+    {"proximal_gradient", "save", "load", "stopping_time", "random_bits", "uniform", "normal"},
 )
 
 

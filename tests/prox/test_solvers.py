@@ -198,7 +198,7 @@ def test_errors() -> None:
         ((1.0, [1, 1]), TypeError, "value_and_grad's gradient must be float32 or float64, got int64"),
         ((1.0, np.ones(2, complex)), TypeError, "value_and_grad's gradient must be float32 or float64, got complex128"),
         ((1.0, np.ma.ones(2)), TypeError, "value_and_grad's gradient must be an ndarray without a mask, got Masked"),
-        ((1.0, None), TypeError, "value_and_grad's gradient must be float32 or float64, got object"),
+        ((1.0, None), TypeError, "value_and_grad's gradient must be float32 or float64, got NoneType"),
         ((np.ones(1), np.ones(2)), TypeError, r"value_and_grad's value must be a real number, got array\(\[1.\]\)"),
         ((1j, np.ones(2)), TypeError, "value_and_grad's value must be a real number, got 1j"),
         ((np.ones(2), 1.0), TypeError, "value_and_grad must return first the value, then the gradient, got ndarray"),
