@@ -506,19 +506,6 @@ def test_what_callers_do_to_the_weights_stays_theirs() -> None:
     assert len({found, found}) == 1
 
 
-@pytest.mark.parametrize("value", [None, np.ones(1), 1j, "1"])
-def test_a_penalty_of_ones_own_has_a_number_for_a_value(value: Any) -> None:
-    class Own(Penalty):
-        def value(self, w: Any) -> Any:
-            return value
-
-        def prox(self, w: Any, step: float, out: Any = None) -> Any:
-            return w
-
-    with pytest.raises(TypeError, match=r"^proximal_gradient: penalty's value must be a real number, got "):
-        rk.proximal_gradient(lambda w: (0.5 * float(w @ w), w), np.ones(2), Own())
-
-
 def test_a_value_that_never_changes_raises() -> None:
     for gradient in (lambda w: w - 3, np.ones_like):
         for value in (7.0, -50.0, 1e-9):
