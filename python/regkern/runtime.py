@@ -13,9 +13,12 @@ from typing import Any, Literal, overload
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config", "threads"]
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: Int) -> None:
     """Set how many threads a call may use, for the whole process.
 
     Small work stays on the calling thread whatever the setting, and results never depend on it.
@@ -57,7 +60,7 @@ _blocks = _Blocks()
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
+def threads(n: Int) -> Iterator[None]:
     """Within the ``with`` block, calls of this Python thread use up to n threads.
 
     Blocks may be left in any order, as those of coroutines and generators are: the newest that is open holds.
@@ -112,3 +115,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         text = ", ".join(value) if isinstance(value, list) else str(value)
         print(f"{name + ':':<14}{text}")
     return None
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.penalties import Penalty
+
+__all__ = ["ProximalGradientResult", "proximal_gradient"]
 
 Array = NDArray[Any]
 Smooth = Callable[[Array], tuple[float, ArrayLike]]
@@ -73,10 +76,10 @@ def proximal_gradient(
     w0: ArrayLike,
     penalty: Penalty,
     *,
-    method: str = "fista",
-    step: float | None = None,
-    tol: float | None = None,
-    max_iter: int = 10_000,
+    method: Literal["fista", "ista"] = "fista",
+    step: Real | None = None,
+    tol: Real | None = None,
+    max_iter: Int = 10_000,
     restart: bool = True,
     callback: Callable[[int, Array, float], object] | None = None,
 ) -> ProximalGradientResult:
@@ -436,3 +439,7 @@ def _norm(v: Array) -> float:
     if not 0 < largest < math.inf:
         return largest
     return largest * float(np.linalg.norm(v.astype(np.float64) / largest))
+
+
+def __dir__() -> list[str]:
+    return __all__

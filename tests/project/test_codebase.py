@@ -16,6 +16,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,8 +149,11 @@ def test_docstrings_are_written_out() -> None:
 
 
 SCRIPT = """
+from fractions import Fraction
+
 import numpy as np
 import regkern as rk
+import regkern.augment as A
 
 w = [np.ones(3, np.float32)]
 optimizer = rk.optim.AdamW(w, lr=1e-3, weight_decay=0.1, max_grad_norm=1.0, penalty=rk.penalties.GroupL2(0.1, axis=0))
@@ -167,21 +171,92 @@ reveal_type(stopper.criterion)
 rk.optim.AdamW(w, decoupled=True)
 """
 
+# What a number may be is what the library takes, and a choice is one of its words.
+NUMBERS = """
+x = np.ones((2, 3), np.float32)
+stopper.step(np.float32(0.5))
+for number in (0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), Fraction(1, 2)):
+    rk.prox_l1(x, number)
+    rk.dropout(x, number, rng=1, stream=np.uint64(3))
+    rk.batch_norm(x, training=True, eps=number, axis=np.int64(1))
+    rk.layer_norm(x, axis=np.array(1), eps=number)
+    rk.sgd_step(x, x, lr=number)
+    rk.Dropout(number)
+    rk.LayerNorm(np.int32(3), eps=number)
+    rk.BatchNorm(3, momentum=number, activation="relu")
+    rk.optim.Adam(w, lr=number, betas=(number, number))
+    rk.penalties.L1(0.5).prox(x, number)
+    rk.EarlyStopping(patience=np.int64(3), min_delta=number).step(number)
+    rk.penalties.ElasticNet(number, np.float32(1))
+    rk.optim.schedules.Cosine(number, np.int64(10))
+    A.RandomHorizontalFlip(number)
+    A.RandomResizedCrop(np.int64(8), scale=(number, 1))
+rk.optim.SGD(w, lr=lambda step: np.float32(1 / (1 + step)))
+rk.gelu_dropout(x, 0.5, approximate="tanh", rng=1)
+batch = np.ones((2, 8, 8, 3), np.uint8)
+reveal_type(pipeline.evaluation())
+reveal_type(A.Compose([A.Resize(8)], layout="NCHW").evaluation())
+reveal_type(pipeline(batch))
+reveal_type(A.RandomHorizontalFlip()(batch))
+reveal_type(A.RandomHorizontalFlip()(batch, masks=batch[..., 0]))
+reveal_type(A.RandomCrop(4)(batch, return_params=True))
+reveal_type(A.signal.Jitter()(np.ones((2, 8), np.float32)))
+"""
+TYPES = ["Compose", "Compose", *["ndarray[tuple[Any, ...], dtype[Any]] | Any"] * 5]
+
+WRONG = """
+rk.prox_l1(x, "0.5")
+rk.prox_l1(x, 1j)
+rk.layer_norm(x, axis=1.0)
+rk.dropout(x, None)
+rk.BatchNorm(3, activation="tanh")
+rk.gelu_dropout(x, 0.5, approximate="erf")
+rk.adam_step(w[0], w[0], w[0], w[0], 1, lr=0.1, metric="l2")
+rk.optim.FTRL(w, lr=0.1, l2_convention="torch")
+A.RandomCrop(8, padding_mode="zeros")
+A.Resize(8, interpolation="bicubic")
+A.Compose([], layout="HWC")
+A.MixUp(mode="all")
+A.RandomErasing(mode="noise")
+A.functional.pad(batch, 2, padding_mode="wrap")
+rk.batch_norm_backward(x, rk.batch_norm(x, training=True)[1], wrt=["w"])
+rk.EarlyStopping(mode="best")
+rk.stopping.Patience(3, min_delta_mode="percent")
+rk.proximal_gradient(lambda w: (0.0, w), x, rk.penalties.L1(0.1), method="newton")
+rk.optim.schedules.OneCycle(0.1, 10, anneal="exp")
+"""
+
+
+def pyright(folder: Path, script: str) -> list[dict[str, Any]]:
+    """What pyright, and with it VS Code, says of a user's script."""
+    pytest.importorskip("pyright", reason="pyright is not installed")
+    (folder / "script.py").write_text(script)
+    (folder / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT / "python")]}))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    said: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]
+    return said
+
 
 def test_editors_see_the_library(tmp_path: Path) -> None:
-    """What pyright, and with it VS Code, makes of a user's script: types of everything, and one error, the last line."""
-    pytest.importorskip("pyright", reason="pyright is not installed")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT / "python")]}))
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    said = json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]
+    """Types of everything, and an error in every line that is wrong and in no other."""
+    said = pyright(tmp_path, SCRIPT + NUMBERS + WRONG)
     types = [re.findall(r'is "(.*)"', entry["message"])[0] for entry in said if entry["severity"] == "information"]
-    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion"]
-    errors = [entry["message"] for entry in said if entry["severity"] == "error"]
-    assert len(errors) == 1
-    assert "decoupled" in errors[0]
+    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion", *TYPES]
+    lines = (SCRIPT + NUMBERS + WRONG).splitlines()
+    flagged = {lines[entry["range"]["start"]["line"]] for entry in said if entry["severity"] == "error"}
+    assert flagged == {SCRIPT.splitlines()[-1], *WRONG.split("\n")[1:-1]}
+
+
+def test_completion_shows_what_a_module_has() -> None:
+    """``dir`` of what users open holds its names and modules, and nothing that it imports for itself."""
+    opened = [m for m in modules() if hasattr(m, "__path__") or m.__name__.count(".") == 1]
+    opened += [rk.augment.signal, rk.optim.schedules, importlib.import_module("regkern.augment.sklearn")]
+    for module in opened:
+        if not module.__name__.rpartition(".")[2].startswith("_"):
+            shown = {name for name in dir(module) if not name.startswith("_")}
+            shown -= {name for name in shown if isinstance(getattr(module, name), ModuleType)}
+            assert shown == set(module.__all__) - {"__version__"} - {"functional", "signal", "schedules"}, module
 
 
 def test_docstring_examples_run() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Applied, Int, Layout, Number
 from regkern.augment._options import color_channels, number
 from regkern.augment._program import Op, Step
 
@@ -181,16 +182,16 @@ class Transform:
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         masks: Any = None,
         boxes: Any = None,
         keypoints: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
-        layout: str | None = None,
+        layout: Layout | None = None,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch or one image; the arguments are those of ``Compose.__call__``."""
         return self._pipeline()(
             x,
@@ -244,7 +245,7 @@ class Transform:
 class Sometimes(Transform, abstract=True):
     """One operation that falls on a sample with probability p, which a subclass has as its field."""
 
-    p: float
+    p: Number
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Layout, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
 
 Array = NDArray[Any]
-Range = tuple[float, float]
+Range = tuple[Number, Number]
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,10 +50,10 @@ class ColorJitter(Transform):
     array([136,  92, 100], dtype=uint8)
     """
 
-    brightness: float | Range | None = None
-    contrast: float | Range | None = None
-    saturation: float | Range | None = None
-    hue: float | Range | None = None
+    brightness: Number | Range | None = None
+    contrast: Number | Range | None = None
+    saturation: Number | Range | None = None
+    hue: Number | Range | None = None
 
     OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
     colors: ClassVar[bool] = True
@@ -113,7 +114,7 @@ class RandomGamma(Transform):
     """
 
     gamma: Range = (0.8, 1.2)
-    gain: float = 1.0
+    gain: Number = 1.0
 
     colors: ClassVar[bool] = True
 
@@ -140,7 +141,7 @@ class RandomInvert(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -161,7 +162,7 @@ class RandomEqualize(Sometimes):
     The algorithm is Pillow's, channel by channel; float32 goes by way of 256 levels.
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -178,7 +179,7 @@ class RandomAutocontrast(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -195,7 +196,7 @@ class RandomGrayscale(Sometimes):
     p : float in [0, 1], default 0.1
     """
 
-    p: float = 0.1
+    p: Number = 0.1
 
     colors: ClassVar[bool] = True
 
@@ -214,8 +215,8 @@ class RandomPosterize(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    bits: int
-    p: float = 0.5
+    bits: Whole
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -239,8 +240,8 @@ class RandomSolarize(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    threshold: float
-    p: float = 0.5
+    threshold: Number
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -262,8 +263,8 @@ class RandomAdjustSharpness(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    sharpness_factor: float
-    p: float = 0.5
+    sharpness_factor: Number
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -288,8 +289,8 @@ class GaussianBlur(Transform):
         Range of the standard deviation in pixels; one number is the only one.
     """
 
-    kernel_size: int | tuple[int, int]
-    sigma: float | Range = (0.1, 2.0)
+    kernel_size: Whole | tuple[Whole, Whole]
+    sigma: Number | Range = (0.1, 2.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -327,8 +328,8 @@ class GaussianNoise(Transform):
     images and one sigma.
     """
 
-    mean: float = 0.0
-    sigma: float | Range = 0.1
+    mean: Number = 0.0
+    sigma: Number | Range = 0.1
     clip: bool = True
 
     def __post_init__(self) -> None:
@@ -351,7 +352,7 @@ class GaussianNoise(Transform):
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        sigma = params.get("sigma", self.sigma)
+        sigma: Any = params.get("sigma", self.sigma)
         return [_steps.noise(images.n, self.mean, sigma, self.clip, params["seed"], params["index"])]
 
 
@@ -390,9 +391,9 @@ class Normalize(Transform):
     array([-1. , -0.6,  1. ], dtype=float32)
     """
 
-    mean: float | tuple[float, ...]
-    std: float | tuple[float, ...]
-    layout_out: str | None = None
+    mean: Number | tuple[Number, ...]
+    std: Number | tuple[Number, ...]
+    layout_out: Layout | None = None
 
     random: ClassVar[bool] = False
 

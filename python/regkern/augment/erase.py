@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import FillMode, Step
@@ -43,13 +44,13 @@ class RandomErasing(Sometimes):
     keypoints stay as well. timm, too, divides the area by the number of rectangles.
     """
 
-    p: float = 0.5
-    scale: tuple[float, float] = (0.02, 0.33)
-    ratio: tuple[float, float] = (0.3, 3.3)
-    value: float | tuple[float, ...] | str = 0
-    mode: str = "const"
-    min_count: int = 1
-    max_count: int = 1
+    p: Number = 0.5
+    scale: tuple[Number, Number] = (0.02, 0.33)
+    ratio: tuple[Number, Number] = (0.3, 3.3)
+    value: Number | tuple[Number, ...] | Literal["random"] = 0
+    mode: Literal["const", "rand", "pixel"] = "const"
+    min_count: Whole = 1
+    max_count: Whole = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,10 +144,10 @@ class Cutout(Sometimes):
             [1, 1, 1]]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    n_holes: int = 1
-    fill: float | tuple[float, ...] = 0
-    p: float = 1.0
+    size: Whole | tuple[Whole, Whole]
+    n_holes: Whole = 1
+    fill: Number | tuple[Number, ...] = 0
+    p: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

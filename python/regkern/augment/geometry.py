@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern._checks import is_integer
+from regkern._types import InterpolationMode, Number, PaddingMode, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._matrices import affine_matrix, perspective_matrix
@@ -40,7 +41,7 @@ class RandomHorizontalFlip(Sometimes):
 
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.flip(images.n, horizontal=params["active"])]
@@ -55,7 +56,7 @@ class RandomVerticalFlip(Sometimes):
     p : float in [0, 1], default 0.5
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.flip(images.n, vertical=params["active"])]
@@ -111,11 +112,11 @@ class RandomCrop(Transform):
             [1, 1]]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    padding: int | tuple[int, ...] | None = None
+    size: Whole | tuple[Whole, Whole]
+    padding: Whole | tuple[Whole, ...] | None = None
     pad_if_needed: bool = False
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,9 +167,9 @@ class CenterCrop(Transform):
         torchvision has 'constant' and 0 alone.
     """
 
-    size: int | tuple[int, int]
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    size: Whole | tuple[Whole, Whole]
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     random: ClassVar[bool] = False
 
@@ -204,9 +205,9 @@ class Pad(Transform):
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
     """
 
-    padding: int | tuple[int, ...]
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    padding: Whole | tuple[Whole, ...]
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     random: ClassVar[bool] = False
 
@@ -242,8 +243,8 @@ class Resize(Transform):
     With ``antialias`` the result is that of Pillow and torchvision; without it, that of cv2.INTER_LINEAR.
     """
 
-    size: int | tuple[int, int]
-    interpolation: str = "bilinear"
+    size: Whole | tuple[Whole, Whole]
+    interpolation: InterpolationMode = "bilinear"
     antialias: bool = True
 
     random: ClassVar[bool] = False
@@ -291,10 +292,10 @@ class RandomResizedCrop(Transform):
     torchvision and Pillow antialias, as here; albumentations does not unless told to, which ``antialias=False`` equals.
     """
 
-    size: int | tuple[int, int]
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: str = "bilinear"
+    size: Whole | tuple[Whole, Whole]
+    scale: tuple[Number, Number] = (0.08, 1.0)
+    ratio: tuple[Number, Number] = (3 / 4, 4 / 3)
+    interpolation: InterpolationMode = "bilinear"
     antialias: bool = True
 
     def __post_init__(self) -> None:
@@ -354,14 +355,14 @@ class RandomAffine(Transform):
     have bilinear. A factor above 1 enlarges, where Keras' RandomZoom makes smaller.
     """
 
-    degrees: float | tuple[float, float]
-    translate: tuple[float, float] | None = None
-    scale: tuple[float, float] | None = None
-    shear: float | tuple[float, ...] | None = None
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
-    center: tuple[float, float] | None = None
-    padding_mode: str = "constant"
+    degrees: Number | tuple[Number, Number]
+    translate: tuple[Number, Number] | None = None
+    scale: tuple[Number, Number] | None = None
+    shear: Number | tuple[Number, ...] | None = None
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
+    center: tuple[Number, Number] | None = None
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -451,11 +452,11 @@ class RandomRotation(Transform):
     torchvision's ``expand`` is not offered: the images of a batch have one size.
     """
 
-    degrees: float | tuple[float, float]
-    interpolation: str = "nearest"
-    center: tuple[float, float] | None = None
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    degrees: Number | tuple[Number, Number]
+    interpolation: InterpolationMode = "nearest"
+    center: tuple[Number, Number] | None = None
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -494,10 +495,10 @@ class RandomPerspective(Transform):
     times; then the image stays. So does an image with a side of one pixel, of which there is no other view.
     """
 
-    distortion_scale: float = 0.5
-    p: float = 0.5
-    interpolation: str = "bilinear"
-    fill: float | tuple[float, ...] = 0
+    distortion_scale: Number = 0.5
+    p: Number = 0.5
+    interpolation: InterpolationMode = "bilinear"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

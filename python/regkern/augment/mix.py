@@ -2,6 +2,7 @@
 
 What all mixings share:
 
+
 prob : float in [0, 1], default 1
     Probability of being mixed.
 mode : {'elem', 'pair', 'batch'}
@@ -25,12 +26,13 @@ the pair's or batch's first sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._types import Number, Whole
 from regkern.augment import _options as check
 from regkern.augment._program import Step
 from regkern.augment._run import mix
@@ -58,11 +60,11 @@ def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: ArrayL
 class _Mix(Transform, abstract=True):
     """A batch mixed with itself: of each sample λ, its partner, and the rectangle that comes from there."""
 
-    prob: float = 1.0
-    mode: str = "elem"
+    prob: Number = 1.0
+    mode: Literal["elem", "pair", "batch"] = "elem"
     correct_lam: bool = True
-    label_smoothing: float = 0.0
-    num_classes: int | None = None
+    label_smoothing: Number = 0.0
+    num_classes: Whole | None = None
 
     kind: ClassVar[str] = "mix"
 
@@ -216,7 +218,7 @@ class MixUp(_Mix):
     (array([0, 1, 0]), array([0, 0, 1]))
     """
 
-    alpha: float = 1.0
+    alpha: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,7 +245,7 @@ class CutMix(_Mix):
     S. Yun et al., "CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019.
     """
 
-    alpha: float = 1.0
+    alpha: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,10 +278,10 @@ class MixUpCutMix(_Mix):
     num_classes 1000. timm asserts even batches; here any number goes.
     """
 
-    mixup_alpha: float = 1.0
-    cutmix_alpha: float = 1.0
-    cutmix_minmax: tuple[float, float] | None = None
-    switch_prob: float = 0.5
+    mixup_alpha: Number = 1.0
+    cutmix_alpha: Number = 1.0
+    cutmix_minmax: tuple[Number, Number] | None = None
+    switch_prob: Number = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

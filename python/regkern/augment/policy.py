@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import InterpolationMode, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._pipeline import colors_come_first, flat, operation_names
@@ -139,11 +140,11 @@ class RandAugment(_Policy):
     search space", NeurIPS 2020.
     """
 
-    num_ops: int = 2
-    magnitude: int = 9
-    num_magnitude_bins: int = 31
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
+    num_ops: Whole = 2
+    magnitude: Whole = 9
+    num_magnitude_bins: Whole = 31
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,9 +197,9 @@ class TrivialAugmentWide(_Policy):
     S. G. Müller and F. Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation", ICCV 2021.
     """
 
-    num_magnitude_bins: int = 31
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
+    num_magnitude_bins: Whole = 31
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -245,7 +246,7 @@ class RandomApply(Transform):
     """
 
     transforms: Sequence[Transform]
-    p: float = 0.5
+    p: Number = 0.5
 
     kind: ClassVar[str] = "image"
 

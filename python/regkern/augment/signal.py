@@ -8,16 +8,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks, _core
+from regkern._types import Applied, Int, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Transform, below
+
+__all__ = ["Compose", "Cutout", "Jitter", "Scaling", "SignalTransform", "TimeShift", "TimeWarp"]
 
 Array = NDArray[Any]
 
@@ -58,12 +61,12 @@ class SignalTransform(Transform, abstract=True):
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch; the arguments are those of ``signal.Compose.__call__``."""
         return self._pipeline()(
             x, rng=rng, index=index, epoch=epoch, labels=labels, params=params, return_params=return_params, out=out
@@ -91,7 +94,7 @@ class Jitter(SignalTransform):
     neural networks", ICMI 2017.
     """
 
-    sigma: float = 0.03
+    sigma: Number = 0.03
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,7 +123,7 @@ class Scaling(SignalTransform):
         Standard deviation of the factor.
     """
 
-    sigma: float = 0.1
+    sigma: Number = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,9 +158,9 @@ class TimeShift(SignalTransform):
            [3., 0., 1., 2.]])
     """
 
-    max_shift: float = 0.1
-    mode: str = "wrap"
-    fill: float = 0.0
+    max_shift: Number = 0.1
+    mode: Literal["wrap", "constant", "edge"] = "wrap"
+    fill: Number = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,8 +206,8 @@ class TimeWarp(SignalTransform):
     Values between steps are interpolated linearly. Um et al. give the inverse of this map, τ⁻¹.
     """
 
-    sigma: float = 0.2
-    knots: int = 4
+    sigma: Number = 0.2
+    knots: Whole = 4
 
     SLOWEST: ClassVar[float] = 0.1
 
@@ -263,10 +266,10 @@ class Cutout(SignalTransform):
     p : float in [0, 1], default 1
     """
 
-    size: float = 0.1
-    n_holes: int = 1
-    fill: float = 0.0
-    p: float = 1.0
+    size: Number = 0.1
+    n_holes: Whole = 1
+    fill: Number = 0.0
+    p: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -324,12 +327,12 @@ class Compose(Pipeline):
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch.
 
         Parameters
@@ -387,3 +390,7 @@ class Compose(Pipeline):
             y = y.copy()
         results = [y, *([] if labels is None else [labels]), *([drawn] if return_params else [])]
         return y if len(results) == 1 else tuple(results)
+
+
+def __dir__() -> list[str]:
+    return __all__

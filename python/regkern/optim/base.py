@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern._core import Parameters, commit
+from regkern._types import Real
 from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
 from regkern.optim.options import OPTIONS, SETTINGS, Check, is_schedule, meant, unknown
 from regkern.optim.states import (
@@ -49,7 +50,7 @@ class Shared(TypedDict, total=False):
     """The keywords of every optimizer; see ``Optimizer``."""
 
     no_decay: NoDecay | None
-    max_grad_norm: float | None
+    max_grad_norm: Real | None
     skip_nonfinite: bool
     collect: bool
 

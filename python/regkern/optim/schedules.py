@@ -32,9 +32,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from regkern import _checks as check
+from regkern._types import Int, Number, Whole
 
 __all__ = ["Constant", "Cosine", "Linear", "OneCycle", "Schedule", "Step"]
 
@@ -77,7 +78,7 @@ class Schedule(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: Int) -> float:
         """The learning rate of the step that follows ``step`` others.
 
         Parameters
@@ -110,7 +111,7 @@ class Known(Schedule):
     def _check(self) -> None:
         """What numbers must be to each other."""
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: Int) -> float:
         if not (type(step) is int and step >= 0):
             step = check.integer(f"{type(self).__name__}: step", step, 0)
         return self._at(step)
@@ -125,8 +126,8 @@ class Warmed(Known):
     """Those that may warm up: of the fields ``warmup`` and ``start``."""
 
     __slots__ = ()
-    warmup: int
-    start: float
+    warmup: Whole
+    start: Number
 
     def _at(self, step: int) -> float:
         if step >= self.warmup:
@@ -142,9 +143,9 @@ class Falling(Warmed):
     """Those that go from ``lr`` at the end of the warm-up to ``floor`` at ``total``, and stay there."""
 
     __slots__ = ()
-    lr: float
-    total: int
-    floor: float
+    lr: Number
+    total: Whole
+    floor: Number
 
     def _check(self) -> None:
         if self.warmup > self.total:
@@ -192,9 +193,9 @@ class Constant(Warmed):
     [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
     """
 
-    lr: float
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _then(self, step: int) -> float:
         del step
@@ -232,19 +233,19 @@ class Step(Warmed):
     [8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
     """
 
-    lr: float
-    every: int | None = None
-    at: tuple[int, ...] | None = field(default=None, kw_only=True)
-    factor: float = field(default=0.1, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    every: Whole | None = None
+    at: tuple[Whole, ...] | None = field(default=None, kw_only=True)
+    factor: Number = field(default=0.1, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _check(self) -> None:
         if (self.every is None) == (self.at is None):
             got = "neither" if self.at is None else "both"
             raise ValueError(f"Step: every or at must be given, got {got}")
 
-    def _then(self, step: int) -> float:
+    def _then(self, step: int) -> Number:
         if self.every is not None:
             return self.lr * self.factor ** (step // self.every)
         return self.lr * self.factor ** sum(at <= step for at in self.at or ())
@@ -279,11 +280,11 @@ class Linear(Falling):
     [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
 
-    lr: float
-    total: int
-    floor: float = field(default=0.0, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    total: Whole
+    floor: Number = field(default=0.0, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _left(self, part: float) -> float:
         return 1 - part
@@ -318,11 +319,11 @@ class Cosine(Falling):
     [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
 
-    lr: float
-    total: int
-    floor: float = field(default=0.0, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    total: Whole
+    floor: Number = field(default=0.0, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _left(self, part: float) -> float:
         return (1 + math.cos(math.pi * part)) / 2
@@ -365,12 +366,12 @@ class OneCycle(Known):
     [0.1, 0.55, 1.0, 0.753, 0.258, 0.01, 0.01, 0.01]
     """
 
-    lr: float
-    total: int
-    pct_start: float = field(default=0.3, kw_only=True)
-    div_factor: float = field(default=25.0, kw_only=True)
-    final_div_factor: float = field(default=1e4, kw_only=True)
-    anneal: str = field(default="cos", kw_only=True)
+    lr: Number
+    total: Whole
+    pct_start: Number = field(default=0.3, kw_only=True)
+    div_factor: Number = field(default=25.0, kw_only=True)
+    final_div_factor: Number = field(default=1e4, kw_only=True)
+    anneal: Literal["cos", "linear"] = field(default="cos", kw_only=True)
 
     def _at(self, step: int) -> float:
         begin = self.lr / self.div_factor
@@ -386,3 +387,7 @@ class OneCycle(Known):
 
     def _way(self, part: float) -> float:
         return (1 - math.cos(math.pi * part)) / 2 if self.anneal == "cos" else part
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 import regkern
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Real
 from regkern.penalties._numbers import RULES, text
 
 Array = NDArray[Any]
@@ -43,7 +44,7 @@ class Penalty(ABC):
         """
 
     @abstractmethod
-    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+    def prox(self, w: ArrayLike, step: Real, out: Array | None = None) -> Array:
         """argmin_y ½‖y − w‖² + step·g(y).
 
         Parameters
@@ -63,7 +64,7 @@ class Penalty(ABC):
             fit.
         """
 
-    def optimality(self, w: ArrayLike, grad: ArrayLike, step: float = 1.0) -> float:
+    def optimality(self, w: ArrayLike, grad: ArrayLike, step: Real = 1.0) -> float:
         """How far w is from minimizing f + g, by the gradient of f at w: ‖w − prox(w − step·grad, step)‖/step.
 
         For convex g it is 0 at a minimizer, and only there if f is convex, whatever the step; for ``L1``,
@@ -170,7 +171,7 @@ class Known(Penalty):
         value: float = self._value(self._array("value", w))
         return value
 
-    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+    def prox(self, w: ArrayLike, step: Real, out: Array | None = None) -> Array:
         if not (type(step) is float and 0 <= step < math.inf):
             step = check.nonnegative(f"{type(self).__name__}.prox: step", step)
         y: Array = self._prox(self._array("prox", w), step, out)

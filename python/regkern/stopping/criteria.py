@@ -24,6 +24,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from regkern import _checks as check
+from regkern._types import DeltaMode, Number, Whole
 from regkern.stopping import fields
 
 State = Any
@@ -190,11 +191,11 @@ class Patience(Criterion):
         Improvements that do not beat it (by more than min_delta) move the reference, but the waiting goes on.
     """
 
-    patience: int = 10
-    min_delta: float = 0.0
-    min_delta_mode: str = "abs"
+    patience: Whole = 10
+    min_delta: Number = 0.0
+    min_delta_mode: DeltaMode = "abs"
     cumulative: bool = True
-    baseline: float | None = None
+    baseline: Number | None = None
 
     def __post_init__(self) -> None:
         self._integer("patience", 1)
@@ -275,7 +276,7 @@ class GL(Criterion):
     GL(t) = 100·(E_va(t)/E_opt(t) − 1) > α, E_opt(t) = min over t′ <= t of E_va(t′). Losses must be > 0.
     """
 
-    alpha: float = 2.0
+    alpha: Number = 2.0
 
     def __post_init__(self) -> None:
         self._real("alpha", least=0.0)
@@ -304,8 +305,8 @@ class PQ(Criterion):
     both losses must be > 0.
     """
 
-    alpha: float = 0.75
-    k: int = 5
+    alpha: Number = 0.75
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._real("alpha", least=0.0)
@@ -339,8 +340,8 @@ class UP(Criterion):
     not count. The first strip has none before it.
     """
 
-    s: int = 3
-    k: int = 5
+    s: Whole = 3
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._integer("s", 1)
@@ -372,8 +373,8 @@ class Progress(Criterion):
     Prechelt ends every training at P_5 < 0.1, since none of GL, PQ and UP must ever fire. Needs ``train=``, > 0.
     """
 
-    threshold: float = 0.1
-    k: int = 5
+    threshold: Number = 0.1
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._real("threshold", above=0.0)
@@ -409,7 +410,7 @@ def _train_loss(name: str, observation: Observation) -> float:
 class Target(Criterion):
     """Stop when the monitored value reaches ``value``, or is better."""
 
-    value: float
+    value: Number
 
     def __post_init__(self) -> None:
         self._real("value")
@@ -430,7 +431,7 @@ class Target(Criterion):
 class Divergence(Criterion):
     """Stop when the monitored value is worse than ``threshold``."""
 
-    threshold: float
+    threshold: Number
 
     def __post_init__(self) -> None:
         self._real("threshold")
@@ -469,7 +470,7 @@ class NotFinite(Criterion):
 class TimeLimit(Criterion):
     """Stop at the first step that ends ``seconds`` or more after the beginning; time before a resumed run counts."""
 
-    seconds: float
+    seconds: Number
 
     def __post_init__(self) -> None:
         self._real("seconds", above=0.0)
@@ -490,7 +491,7 @@ class TimeLimit(Criterion):
 class MaxSteps(Criterion):
     """Stop at step number ``steps``."""
 
-    steps: int
+    steps: Whole
 
     def __post_init__(self) -> None:
         self._integer("steps", 1)
@@ -514,7 +515,7 @@ class MaxSteps(Criterion):
 class Warmup(Criterion):
     """``criterion``, which does not see the first ``steps`` steps."""
 
-    steps: int
+    steps: Whole
     criterion: Criterion
 
     def __post_init__(self) -> None:
