@@ -27,6 +27,13 @@ def set_num_threads(n: Int) -> None:
     ----------
     n : int, >= 1
 
+    Raises
+    ------
+    TypeError
+        If ``n`` is not an int.
+    ValueError
+        If it is less than 1.
+
     Examples
     --------
     >>> import regkern as rk
@@ -45,6 +52,12 @@ def get_num_threads() -> int:
     The innermost ``with rk.threads(n)`` of this Python thread, else ``set_num_threads``, else
     ``REGKERN_NUM_THREADS``, else what OpenMP says (``OMP_NUM_THREADS``, threadpoolctl, the cores of this
     process) bounded by the CPU quota. Always 1 in a child made by fork.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.get_num_threads() >= 1
+    True
     """
     return _core.get_num_threads()
 
@@ -68,6 +81,13 @@ def threads(n: Int) -> Iterator[None]:
     Parameters
     ----------
     n : int, >= 1
+
+    Raises
+    ------
+    TypeError
+        If ``n`` is not an int.
+    ValueError
+        If it is less than 1.
 
     Examples
     --------
@@ -99,6 +119,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     ----------
     mode : {"stdout", "dict"}, default "stdout"
         "dict" returns the same facts instead of printing them.
+
+    Raises
+    ------
+    ValueError
+        If ``mode`` is another text.
 
     Examples
     --------

@@ -53,6 +53,14 @@ class ProximalGradientResult:
         Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or there was no
         progress. That is, neither the objective nor the residual had fallen for 100 iterations and as many as before, as
         where ``tol`` is less than rounding lets reach; or no step was short enough, at the end of the domain of f.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> b = np.array([3.0, 0.1])
+    >>> result = rk.proximal_gradient(lambda w: (0.5 * ((w - b) ** 2).sum(), w - b), np.zeros(2), rk.penalties.L1(1.0))
+    >>> result.w, result.converged, result.reason
+    (array([2., 0.]), True, 'converged')
     """
 
     w: Array

@@ -125,6 +125,27 @@ class Transform:
 
     ``draw`` makes the parameters, one row for each sample, and ``steps`` what a machine does with them. Calling a
     transform is calling ``Compose`` of it alone; see there for the arguments.
+
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for: the parameters of a sample are a function of it, the seed, the epoch and the
+        index. By default it is the class, in a pipeline with -2, -3 … for further ones of the class; a name of its own keeps
+        the draws of a transform where another of its class is put before it. No two transforms of a pipeline have one name.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> import regkern.augment as A
+    >>> pipeline = A.Compose([A.RandomCrop(8, name="first"), A.RandomCrop(4)])
+    >>> y, params = pipeline(np.zeros((2, 9, 9, 3), np.uint8), rng=0, return_params=True)
+    >>> list(params)
+    ['first', 'RandomCrop']
     """
 
     name: str | None = field(default=None, kw_only=True)

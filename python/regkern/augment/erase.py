@@ -37,11 +37,27 @@ class RandomErasing(Sometimes):
         float32, which is meant for normalized images, and uniform levels for uint8.
     min_count, max_count : int >= 1, default 1
         How many rectangles, each number as likely.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     As in torchvision, up to ten rectangles are drawn until one fits; then the image stays. Masks, boxes and
     keypoints stay as well. timm, too, divides the area by the number of rectangles.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomErasing(1, scale=(0.2, 0.4))(np.ones((4, 4), np.uint8), rng=0)
+    array([[1, 1, 1, 1],
+           [0, 0, 1, 1],
+           [0, 0, 1, 1],
+           [0, 0, 1, 1]], dtype=uint8)
     """
 
     p: Number = 0.5
@@ -120,6 +136,13 @@ class Cutout(Sometimes):
     fill : float or one for each channel, default 0
         The color, in the image's units.
     p : float in [0, 1], default 1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----

@@ -28,6 +28,13 @@ class RandomHorizontalFlip(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------
@@ -38,7 +45,6 @@ class RandomHorizontalFlip(Sometimes):
            [0, 1, 2],
            [2, 1, 0],
            [0, 1, 2]], dtype=uint8)
-
     """
 
     p: Number = 0.5
@@ -54,6 +60,20 @@ class RandomVerticalFlip(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomVerticalFlip(1)(np.array([[1, 2], [3, 4]], np.uint8))
+    array([[3, 4],
+           [1, 2]], dtype=uint8)
     """
 
     p: Number = 0.5
@@ -66,9 +86,26 @@ class RandomVerticalFlip(Sometimes):
 class RandomRotate90(Transform):
     """Turn by 0, 90, 180 or 270 degrees, each as likely. Images must be square.
 
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
     Notes
     -----
     albumentations' RandomRotate90 has the same four turns behind a coin of p = 0.5; here all four are always possible.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomRotate90()(np.array([[1, 2], [3, 4]], np.uint8), rng=0)
+    array([[4, 3],
+           [2, 1]], dtype=uint8)
     """
 
     def draw(self, draws: Draws, images: Images) -> Params:
@@ -95,6 +132,13 @@ class RandomCrop(Transform):
     fill : float or one for each channel, default 0
         The color of constant padding, in the image's units.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -165,6 +209,20 @@ class CenterCrop(Transform):
         What the window finds outside of the image.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         torchvision has 'constant' and 0 alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.CenterCrop(2)(np.arange(16, dtype=np.uint8).reshape(4, 4))
+    array([[ 5,  6],
+           [ 9, 10]], dtype=uint8)
     """
 
     size: Whole | tuple[Whole, Whole]
@@ -203,6 +261,21 @@ class Pad(Transform):
         (left and right, top and bottom) or (left, top, right, bottom).
     fill : float or one for each channel, default 0
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.Pad(1, fill=9)(np.ones((1, 2), np.uint8))
+    array([[9, 9, 9, 9],
+           [9, 1, 1, 9],
+           [9, 9, 9, 9]], dtype=uint8)
     """
 
     padding: Whole | tuple[Whole, ...]
@@ -237,10 +310,23 @@ class Resize(Transform):
     interpolation : {'bilinear', 'nearest'}
     antialias : bool, default True
         Whether bilinear interpolation that makes an image smaller takes in all of its pixels.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     With ``antialias`` the result is that of Pillow and torchvision; without it, that of cv2.INTER_LINEAR.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.Resize((1, 3), antialias=False)(np.array([[0, 100]], np.uint8))
+    array([[  0,  50, 100]], dtype=uint8)
     """
 
     size: Whole | tuple[Whole, Whole]
@@ -285,11 +371,27 @@ class RandomResizedCrop(Transform):
         Range of width / height of the part, uniform in its logarithm.
     interpolation : {'bilinear', 'nearest'}
     antialias : bool, default True
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     As in torchvision, up to ten parts are drawn until one fits; then the largest part in the middle is taken.
     torchvision and Pillow antialias, as here; albumentations does not unless told to, which ``antialias=False`` equals.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    >>> rk.augment.RandomResizedCrop(3)(x, rng=0)
+    array([[15, 17, 19],
+           [29, 31, 33],
+           [43, 45, 47]], dtype=uint8)
     """
 
     size: Whole | tuple[Whole, Whole]
@@ -348,11 +450,27 @@ class RandomAffine(Transform):
         x, y of the fixed point, measured from the top left corner; the middle of the image by default.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         What lies outside of the image; torchvision has 'constant' alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Names, defaults and matrices are torchvision's: nearest interpolation by default, where albumentations and Keras
     have bilinear. A factor above 1 enlarges, where Keras' RandomZoom makes smaller.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 10, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandomAffine(0, translate=(0.5, 0))(x, rng=0)
+    array([[2, 3, 0],
+           [5, 6, 0],
+           [8, 9, 0]], dtype=uint8)
     """
 
     degrees: Number | tuple[Number, Number]
@@ -446,10 +564,26 @@ class RandomRotation(Transform):
     fill : float or one for each channel, default 0
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         What lies outside of the image; torchvision has 'constant' alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     torchvision's ``expand`` is not offered: the images of a batch have one size.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 10, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandomRotation((90, 90))(x)
+    array([[3, 6, 9],
+           [2, 5, 8],
+           [1, 4, 7]], dtype=uint8)
     """
 
     degrees: Number | tuple[Number, Number]
@@ -488,11 +622,28 @@ class RandomPerspective(Transform):
     p : float in [0, 1], default 0.5
     interpolation : {'bilinear', 'nearest'}
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     The distribution is torchvision's, but that corners which cross or lie on a line, as far ones may, are drawn again, up to ten
     times; then the image stays. So does an image with a side of one pixel, of which there is no other view.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 17, dtype=np.uint8).reshape(4, 4)
+    >>> rk.augment.RandomPerspective(p=1)(x, rng=0)
+    array([[ 0,  3,  0,  0],
+           [ 0,  9,  0,  0],
+           [ 0, 11,  0,  0],
+           [ 0,  0,  0,  0]], dtype=uint8)
     """
 
     distortion_scale: Number = 0.5

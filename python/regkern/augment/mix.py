@@ -197,6 +197,13 @@ class MixUp(_Mix):
     alpha : float > 0, default 1
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -239,10 +246,29 @@ class CutMix(_Mix):
     alpha : float > 0, default 1
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     References
     ----------
     S. Yun et al., "CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.repeat(np.array([10, 20], np.uint8), 9).reshape(2, 3, 3, 1)
+    >>> y, labels = rk.augment.CutMix(num_classes=2)(x, labels=[0, 1], rng=6)
+    >>> y[0, :, :, 0]
+    array([[10, 10, 10],
+           [10, 20, 20],
+           [10, 20, 20]], dtype=uint8)
+    >>> labels[0].round(2)
+    array([0.56, 0.44], dtype=float32)
     """
 
     alpha: Number = 1.0
@@ -271,11 +297,27 @@ class MixUpCutMix(_Mix):
         Probability of cutmix where both are on.
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Arguments are timm's ``Mixup``'s. Defaults differ: there cutmix_alpha is 0, mode 'batch', label_smoothing 0.1 and
     num_classes 1000. timm asserts even batches; here any number goes.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.zeros((4, 8, 8, 3), np.uint8)
+    >>> mix = rk.augment.MixUpCutMix(mixup_alpha=0.2, num_classes=10)
+    >>> y, labels = mix(x, labels=[3, 1, 4, 1], rng=0)
+    >>> y.shape, labels.shape
+    ((4, 8, 8, 3), (4, 10))
     """
 
     mixup_alpha: Number = 1.0

@@ -127,6 +127,13 @@ class RandAugment(_Policy):
     interpolation : {'nearest', 'bilinear'}
         Of shears, shifts and turns.
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -138,6 +145,15 @@ class RandAugment(_Policy):
     ----------
     E. D. Cubuk, B. Zoph, J. Shlens and Q. V. Le, "RandAugment: practical automated data augmentation with a reduced
     search space", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandAugment(num_ops=2, magnitude=9)(x, rng=0)
+    array([[0, 1, 2],
+           [3, 4, 5],
+           [6, 7, 8]], dtype=uint8)
     """
 
     num_ops: Whole = 2
@@ -187,6 +203,13 @@ class TrivialAugmentWide(_Policy):
     num_magnitude_bins : int >= 2, default 31
     interpolation : {'nearest', 'bilinear'}
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -195,6 +218,15 @@ class TrivialAugmentWide(_Policy):
     References
     ----------
     S. G. Müller and F. Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation", ICCV 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.TrivialAugmentWide()(x, rng=0)
+    array([[0, 0, 0],
+           [0, 0, 0],
+           [0, 0, 0]], dtype=uint8)
     """
 
     num_magnitude_bins: Whole = 31
@@ -237,6 +269,13 @@ class RandomApply(Transform):
     transforms : sequence of Transform, or Compose
         None may change the size or the dtype of images, since those it does not fall on keep theirs.
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------

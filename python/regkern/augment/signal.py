@@ -35,7 +35,25 @@ class Signals(NamedTuple):
 
 
 class SignalTransform(Transform, abstract=True):
-    """A random operation on a batch of signals (n, t, c)."""
+    """A random operation on a batch of signals (n, t, c).
+
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, params = rk.augment.signal.Scaling(name="gain")(np.ones((1, 2)), rng=0, return_params=True)
+    >>> list(params)
+    ['gain']
+    """
 
     kind: ClassVar[str] = "signal"
     pipeline: ClassVar[str] = "signal.Compose"
@@ -87,11 +105,24 @@ class Jitter(SignalTransform):
     ----------
     sigma : float >= 0, default 0.03
         The standard deviation, in the signal's units.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     References
     ----------
     T. T. Um et al., "Data augmentation of wearable sensor data for Parkinson's disease monitoring using convolutional
     neural networks", ICMI 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Jitter(0.1)(np.zeros((1, 4)), rng=0).round(3)
+    array([[-0.061, -0.014, -0.068, -0.098]])
     """
 
     sigma: Number = 0.03
@@ -121,6 +152,20 @@ class Scaling(SignalTransform):
     ----------
     sigma : float >= 0, default 0.1
         Standard deviation of the factor.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Scaling(0.1)(np.ones((2, 3)), rng=0).round(3)
+    array([[0.922, 0.922, 0.922],
+           [1.1  , 1.1  , 1.1  ]])
     """
 
     sigma: Number = 0.1
@@ -148,6 +193,13 @@ class TimeShift(SignalTransform):
     mode : {'wrap', 'constant', 'edge'}
         What comes in: the other end, ``fill``, or the last value.
     fill : float, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------
@@ -200,10 +252,23 @@ class TimeWarp(SignalTransform):
         Standard deviation of the speed at the knots.
     knots : int >= 1, default 4
         Knots between the two at the ends.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Values between steps are interpolated linearly. Um et al. give the inverse of this map, τ⁻¹.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.TimeWarp(0.3)(np.arange(6.0)[None], rng=0).round(2)
+    array([[0.  , 1.23, 2.07, 2.97, 4.07, 5.  ]])
     """
 
     sigma: Number = 0.2
@@ -264,6 +329,19 @@ class Cutout(SignalTransform):
     n_holes : int >= 1, default 1
     fill : float, default 0
     p : float in [0, 1], default 1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Cutout(0.5)(np.ones((1, 6)), rng=0)
+    array([[1., 0., 0., 0., 1., 1.]])
     """
 
     size: Number = 0.1
@@ -303,6 +381,13 @@ class Compose(Pipeline):
     transforms : sequence of signal transforms
     rng : int in [0, 2**64), np.random.Generator or None
         Used by calls that give none.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+    ValueError
+        If two transforms have one name.
 
     Examples
     --------

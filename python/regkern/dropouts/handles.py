@@ -126,6 +126,11 @@ class DropoutMask(KeepHandle):
     scale : float
         What a kept element is multiplied by; 1 / (probability of being kept) unless given.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     ``np.asarray(mask)`` computes the booleans, True where an element was kept, and ``mask.packbits()`` the same
@@ -229,6 +234,11 @@ class DropBlockMask(KeepHandle):
         The channel axis.
     per_channel : bool
         Whether each channel has squares of its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -351,6 +361,11 @@ class GaussianDropoutMask(Handle):
     seed, stream, shape : as in ``DropoutMask``
     p : float
         The rate: the factors have mean 1 and standard deviation √(p / (1 − p)).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----

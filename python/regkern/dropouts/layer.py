@@ -40,6 +40,11 @@ class Dropout(Layer):
     mask : DropoutMask or None
         That of the last training call.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Notes
     -----
     A copy, ``copy.copy`` or ``copy.deepcopy``, has a seed of its own, a function of the layer's seed and of how many copies

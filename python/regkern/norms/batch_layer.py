@@ -89,6 +89,11 @@ class BatchNorm(NormLayer):
     num_batches_tracked : int
         Training calls; where ``momentum`` is None, batches that are in the average.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Notes
     -----
     The numbers above may be set on the layer, too, and the arrays replaced by others of their shape and dtype.

@@ -39,6 +39,13 @@ class BatchNormCache:
     residual : bool
         Whether something was added.
     virtual_batch_size : int or None
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, cache = rk.batch_norm(np.ones((4, 2), np.float32), training=True)
+    >>> cache.mean
+    array([1., 1.])
     """
 
     x: Array | None
@@ -91,6 +98,13 @@ class NormCache:
         Groups of channels; None where rows are the last axes.
     centred : bool
         False for RMS.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, cache = rk.layer_norm(np.array([[1.0, 3.0]]))
+    >>> cache.mean
+    array([2.])
     """
 
     __slots__ = ("axis", "centred", "gamma", "groups", "invstd", "mean", "x")

@@ -243,6 +243,11 @@ class LayerNorm(RowLayer):
         Learn gamma (starts at 1) and beta (starts at 0).
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -291,6 +296,11 @@ class RMSNorm(RowLayer):
         Learn gamma (starts at 1).
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -338,6 +348,11 @@ class GroupNorm(AffineLayer):
     axis : int, default 1
         The channel axis.
     dtype : float32 (default) or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
 
     Examples
     --------
@@ -402,6 +417,11 @@ class InstanceNorm(AffineLayer):
     axis : int, default 1
         The channel axis.
     dtype : float32 (default) or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
 
     Examples
     --------

@@ -31,6 +31,12 @@ class BatchNormStats:
     squared_weights : float
         Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
         stands for that.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.batch_norm_stats(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    BatchNormStats(count=2.0, mean=array([2., 4.]), var=array([1., 4.]))
     """
 
     count: float

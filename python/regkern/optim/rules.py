@@ -36,6 +36,11 @@ class SGD(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     g is ±grad + weight_decay·w, b ← momentum·b + (1 − dampening)·g, and w ← prox(w − lr·b), the proximal operator of
@@ -138,6 +143,11 @@ class Adam(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``adam_step``: w ← prox(w − lr·m̂/r), r = √v̂ + eps, with the bias-corrected means m̂ of the
@@ -224,6 +234,11 @@ class AdamW(Adam):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
@@ -295,6 +310,11 @@ class Adagrad(Optimizer):
     penalty : penalty of :mod:`regkern.penalties`, optional
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
 
     Notes
     -----
@@ -384,6 +404,11 @@ class RMSprop(Optimizer):
     penalty : penalty of :mod:`regkern.penalties`, optional
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
 
     Notes
     -----
@@ -479,6 +504,11 @@ class FTRL(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``ftrl_step``: z gathers the gradients less what the weights have taken of them, n their
@@ -573,6 +603,11 @@ class Lion(Optimizer):
     penalty : penalty of :mod:`regkern.penalties`, optional
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
 
     Notes
     -----

@@ -177,6 +177,11 @@ class Constant(Warmed):
     warmup : int, >= 0, default 0
     start : float, >= 0, default 0
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     lr(n) = start + (lr − start)·n/warmup for n < warmup, then lr. As torch's ``LinearLR`` with start_factor = start/lr.
@@ -216,6 +221,11 @@ class Step(Warmed):
     factor : float in [0, 1], default 0.1
     warmup : int, >= 0, default 0
     start : float, >= 0, default 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -263,6 +273,11 @@ class Linear(Falling):
     warmup : int in [0, total], default 0
     start : float, >= 0, default 0
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     lr(n) = floor + (lr − floor)·(1 − (n − warmup)/(total − warmup)) for warmup <= n < total, then floor; before, on the
@@ -301,6 +316,11 @@ class Cosine(Falling):
     floor : float, >= 0, default 0
     warmup : int in [0, total], default 0
     start : float, >= 0, default 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -346,6 +366,11 @@ class OneCycle(Known):
     final_div_factor : float, > 0, default 1e4
         and ends at a final_div_factor-th of that.
     anneal : {"cos", "linear"}, default "cos"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
