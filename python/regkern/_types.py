@@ -1,7 +1,7 @@
 """The names that signatures use: what callers may hand over, as type checkers and editors see it.
 
-``_checks.py`` has the rules at run time. It alone refuses a bool, which is an int to a type checker, and an array of more than
-one number, which has the methods of one.
+``_checks.py`` has the rules at run time. It alone refuses a bool, which is an int to a type checker, and an array of
+more than one number, which has the methods of one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Real: TypeAlias = float | SupportsFloat | SupportsIndex  # of Python and NumPy, 
 Int: TypeAlias = int | SupportsIndex
 Rate: TypeAlias = Real | Callable[[int], Real]  # a learning rate, or one of each step
 
-# A field of a dataclass takes any real number and keeps a float, with one annotation for both: the union with Any reads as a
-# float and refuses nothing.
+# A field of a dataclass takes any real number and keeps a float, with one annotation for both: the union with Any reads
+# as a float and refuses nothing.
 Number: TypeAlias = float | Any
 Whole: TypeAlias = int | Any
 

@@ -281,6 +281,65 @@ def test_public_names_are_documented(name: str) -> None:
             assert re.search(rf"(^|\n|, ){parameter}(,| :|\n)", text), parameter
 
 
+PUBLIC = [
+    "regkern",
+    "regkern.augment",
+    "regkern.augment.functional",
+    "regkern.augment.signal",
+    "regkern.augment.sklearn",
+    "regkern.optim",
+    "regkern.optim.schedules",
+    "regkern.penalties",
+    "regkern.stopping",
+]
+# What checks nothing: what the library hands out, abstract classes, whose methods say what they raise, and a wrapper.
+UNCHECKED = {
+    "BatchNormCache",
+    "BatchNormStats",
+    "Criterion",
+    "NormCache",
+    "Observation",
+    "Penalty",
+    "ProximalGradientResult",
+    "Reason",
+    "Schedule",
+    "StepStats",
+    "Stop",
+    "indexed",
+}
+
+
+def public_things() -> dict[str, Any]:
+    """All public classes and functions, by the shortest of their names."""
+    found = {}
+    for name in PUBLIC:
+        module = importlib.import_module(name)
+        for leaf in module.__all__:
+            thing = getattr(module, leaf)
+            if callable(thing) and thing not in found.values():
+                found[f"{name}.{leaf}"] = thing
+    return found
+
+
+THINGS = public_things()
+
+
+@pytest.mark.parametrize("name", THINGS)
+def test_everything_public_says_what_the_page_of_functions_promises(name: str) -> None:
+    """Every parameter, what is raised, and an example, in the thing's own docstring."""
+    thing, (module, _, leaf) = THINGS[name], name.rpartition(".")
+    text = inspect.cleandoc(thing.__doc__ or "")
+    sections = set(re.findall(r"^(\w+)\n-+$", text, re.MULTILINE))
+    taken = [] if leaf in ("Optimizer", "Reason") else list(inspect.signature(thing).parameters)
+    assert not taken or sections & {"Parameters", "Attributes"}
+    missing = [p for p in taken if not re.search(rf"^(?:[\w*]+, )*\**{p}(?:, [\w*]+)*(?: :|$)", text, re.MULTILINE)]
+    assert not missing
+    said_once = "\nErrors\n" in (importlib.import_module(module).__doc__ or "")  # for all functions of a module
+    assert "Raises" in sections or said_once or leaf in UNCHECKED or not taken
+    assert "Examples" in sections
+    assert "\n>>> " in text.split("\nExamples\n")[1]
+
+
 def test_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert rk.__version__ == _core.__version__ == project["version"]

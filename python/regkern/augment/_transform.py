@@ -129,9 +129,10 @@ class Transform:
     Parameters
     ----------
     name : str, optional
-        What its random numbers are drawn for: the parameters of a sample are a function of it, the seed, the epoch and the
-        index. By default it is the class, in a pipeline with -2, -3 … for further ones of the class; a name of its own keeps
-        the draws of a transform where another of its class is put before it. No two transforms of a pipeline have one name.
+        What its random numbers are drawn for: the parameters of a sample are a function of it, the seed, the epoch and
+        the index. By default it is the class, in a pipeline with -2, -3 … for further ones of the class; a name of its
+        own keeps the draws of a transform where another of its class is put before it. No two transforms of a pipeline
+        have one name.
 
     Raises
     ------

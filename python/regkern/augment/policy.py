@@ -149,11 +149,11 @@ class RandAugment(_Policy):
     Examples
     --------
     >>> import numpy as np, regkern as rk
-    >>> x = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    >>> rk.augment.RandAugment(num_ops=2, magnitude=9)(x, rng=0)
-    array([[0, 1, 2],
-           [3, 4, 5],
-           [6, 7, 8]], dtype=uint8)
+    >>> x = np.arange(0, 180, 20, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandAugment(num_ops=2, magnitude=9)(x, rng=3)
+    array([[  0,  32,  64],
+           [ 96, 128, 159],
+           [191, 223, 255]], dtype=uint8)
     """
 
     num_ops: Whole = 2
@@ -222,11 +222,11 @@ class TrivialAugmentWide(_Policy):
     Examples
     --------
     >>> import numpy as np, regkern as rk
-    >>> x = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    >>> rk.augment.TrivialAugmentWide()(x, rng=0)
-    array([[0, 0, 0],
-           [0, 0, 0],
-           [0, 0, 0]], dtype=uint8)
+    >>> x = np.arange(0, 180, 20, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.TrivialAugmentWide()(x, rng=7)
+    array([[  0,   0,   8],
+           [ 44,  80, 116],
+           [152, 188, 223]], dtype=uint8)
     """
 
     num_magnitude_bins: Whole = 31

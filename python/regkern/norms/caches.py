@@ -62,6 +62,7 @@ class BatchNormCache:
     virtual_batch_size: int | None = None
 
     def input(self) -> Array:
+        """``x``, or an error where the forward wrote over it."""
         if self.x is None:
             raise ValueError("batch_norm_backward: cache.x must be intact, got a cache whose forward had out=x")
         return self.x
@@ -128,6 +129,7 @@ class NormCache:
         self.centred = centred
 
     def input(self, function: str) -> Array:
+        """``x``, or an error of ``function`` where the forward wrote over it."""
         if self.x is None:
             raise ValueError(f"{function}: cache.x must be intact, got a cache whose forward had out=x")
         return self.x

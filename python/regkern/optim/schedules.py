@@ -73,7 +73,19 @@ def frozen(cls: type[_T]) -> type[_T]:
 
 
 class Schedule(ABC):
-    """A learning rate for every step: frozen, comparable, picklable. One of your own may as well be any function."""
+    """A learning rate for every step: frozen, comparable, picklable. One of your own may as well be any function.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> class Halved(rk.optim.schedules.Schedule):
+    ...     def __call__(self, step):
+    ...         return 0.5**step
+    >>> optimizer = rk.optim.SGD([np.ones(2)], lr=Halved())
+    >>> _ = optimizer.step([np.ones(2)])
+    >>> optimizer.lrs
+    (0.5,)
+    """
 
     __slots__ = ()
 

@@ -23,7 +23,20 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Penalty(ABC):
-    """What every penalty can do; one of your own needs ``value`` and ``prox``."""
+    """What every penalty can do; one of your own needs ``value`` and ``prox``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> class Ridge(rk.penalties.Penalty):
+    ...     def value(self, w):
+    ...         return float(np.sum(np.square(w, dtype=np.float64)))
+    ...     def prox(self, w, step, out=None):
+    ...         return np.divide(w, 1 + 2 * step, out=out)
+    >>> b = np.array([3.0, -1.5])
+    >>> rk.proximal_gradient(lambda w: (0.5 * np.sum((w - b) ** 2), w - b), np.zeros(2), Ridge()).w.round(6)
+    array([ 1. , -0.5])
+    """
 
     __slots__ = ()
 

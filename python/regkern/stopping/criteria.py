@@ -67,9 +67,8 @@ class Stop(NamedTuple):
     Examples
     --------
     >>> import regkern as rk
-    >>> stopper = rk.EarlyStopping(rk.stopping.Target(0.5), check_finite=False)
-    >>> stopper.step(0.4), stopper.reason
-    (True, <Reason.TARGET: 'target'>)
+    >>> rk.stopping.Stop(rk.stopping.Reason.OTHER, "the curve is flat")
+    Stop(reason=<Reason.OTHER: 'other'>, message='the curve is flat')
     """
 
     reason: Reason
@@ -130,7 +129,20 @@ def described(value: Any) -> str:
 
 
 class Criterion(ABC):
-    """A rule that says when to stop."""
+    """A rule that says when to stop.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> class Third(rk.stopping.Criterion):
+    ...     def start(self):
+    ...         return 0
+    ...     def update(self, state, observation):
+    ...         stop = rk.stopping.Stop(rk.stopping.Reason.OTHER, "that was the third") if state == 2 else None
+    ...         return state + 1, stop
+    >>> rk.stopping_time(Third(), [1.0, 0.9, 0.8, 0.7])
+    2
+    """
 
     __slots__ = ()
 
@@ -482,7 +494,7 @@ class Progress(Criterion):
     Parameters
     ----------
     threshold : float, > 0, default 0.1
-        In thousandths.
+        In per mille, as P_k is.
     k : int, >= 2, default 5
         Steps of a strip.
 
