@@ -15,8 +15,8 @@ Real: TypeAlias = float | SupportsFloat | SupportsIndex  # of Python and NumPy, 
 Int: TypeAlias = int | SupportsIndex
 Rate: TypeAlias = Real | Callable[[int], Real]  # a learning rate, or one of each step
 
-# A field of a dataclass takes any real number and keeps a float, with one annotation for both: the union with Any reads
-# as a float and refuses nothing.
+# A field of a dataclass takes any real number and keeps a float, with one annotation for both, and a function of the
+# reference calculates with what it takes: the union with Any reads as a float and refuses nothing.
 Number: TypeAlias = float | Any
 Whole: TypeAlias = int | Any
 

@@ -154,6 +154,7 @@ from fractions import Fraction
 import numpy as np
 import regkern as rk
 import regkern.augment as A
+import regkern.reference as ref
 
 w = [np.ones(3, np.float32)]
 optimizer = rk.optim.AdamW(w, lr=1e-3, weight_decay=0.1, max_grad_norm=1.0, penalty=rk.penalties.GroupL2(0.1, axis=0))
@@ -177,7 +178,9 @@ x = np.ones((2, 3), np.float32)
 stopper.step(np.float32(0.5))
 for number in (0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), Fraction(1, 2)):
     rk.prox_l1(x, number)
+    ref.prox_l1(x, number)
     rk.dropout(x, number, rng=1, stream=np.uint64(3))
+    ref.dropout(x, number, rng=1, stream=np.uint64(3))
     rk.batch_norm(x, training=True, eps=number, axis=np.int64(1))
     rk.layer_norm(x, axis=np.array(1), eps=number)
     rk.sgd_step(x, x, lr=number)
@@ -211,6 +214,7 @@ rk.layer_norm(x, axis=1.0)
 rk.dropout(x, None)
 rk.BatchNorm(3, activation="tanh")
 rk.gelu_dropout(x, 0.5, approximate="erf")
+ref.gelu_dropout(x, 0.5, approximate="erf")
 rk.adam_step(w[0], w[0], w[0], w[0], 1, lr=0.1, metric="l2")
 rk.optim.FTRL(w, lr=0.1, l2_convention="torch")
 A.RandomCrop(8, padding_mode="zeros")
