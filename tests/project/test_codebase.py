@@ -344,6 +344,20 @@ def test_everything_public_says_what_the_page_of_functions_promises(name: str) -
     assert "\n>>> " in text.split("\nExamples\n")[1]
 
 
+@pytest.mark.parametrize("name", [name for name in THINGS if name.rpartition(".")[2] not in UNCHECKED - {"Penalty"}])
+def test_signatures_take_numbers_of_any_kind_and_name_their_choices(name: str) -> None:
+    """Not a float or an int alone, where NumPy's and others are taken, and no string where a few words are."""
+    thing = THINGS[name]
+    methods = vars(thing).values() if inspect.isclass(thing) else ()
+    for function in (thing, *(m for m in methods if inspect.isfunction(m) and not m.__name__.startswith("_"))):
+        for p in inspect.signature(function).parameters.values():
+            annotation = re.sub(r"Callable\[.*\]", "", str(p.annotation))  # what a user's function is given
+            internal = (p.name, function.__name__) == ("steps", "watched")
+            assert internal or not re.search(r"\b(float|int)\b", annotation), (function, p)
+            overloaded = function is rk.show_config
+            assert overloaded or not (annotation == "str" and isinstance(p.default, str)), (function, p)
+
+
 def test_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert rk.__version__ == _core.__version__ == project["version"]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
-from regkern._types import Int, Real
+from regkern._types import Int, Number, Real
 
 Array = NDArray[Any]
 ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
@@ -39,10 +39,10 @@ class BatchNormStats:
     BatchNormStats(count=2.0, mean=array([2., 4.]), var=array([1., 4.]))
     """
 
-    count: float
+    count: Number
     mean: Array
     var: Array
-    squared_weights: float = field(default=np.nan, repr=False)
+    squared_weights: Number = field(default=np.nan, repr=False)
 
     @property
     def squares(self) -> float:
