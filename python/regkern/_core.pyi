@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from regkern._types import Int, Real
+
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = tuple[Any, ...]  # seed, stream, shape, p, noise_shape, scale
 Rng: TypeAlias = int | Callable[[], int]  # a seed, or what draws one
@@ -24,7 +26,7 @@ class Parameters:
         group: list[int],
     ) -> None: ...
     def check_options(
-        self, groups: list[dict[str, Any]], max_grad_norm: float | None, skip_nonfinite: bool, collect: bool
+        self, groups: list[dict[str, Any]], max_grad_norm: Real | None, skip_nonfinite: bool, collect: bool
     ) -> None: ...
     def step(
         self,
@@ -45,10 +47,10 @@ class Parameters:
 def activation_dropout(
     function: str,
     x: ArrayLike,
-    p: float,
+    p: Real,
     approximate: str | None,
     rng: Rng,
-    stream: int,
+    stream: Int,
     training: bool,
     out: Array | None,
 ) -> tuple[Array, int]: ...
@@ -59,12 +61,12 @@ def adagrad_step(
     w: Array,
     grad: ArrayLike,
     square_sum: Array,
-    lr: float,
-    eps: float,
-    weight_decay: float,
+    lr: Real,
+    eps: Real,
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
-    l1: float,
+    l1: Real,
     metric: str,
 ) -> None: ...
 def adam_step(
@@ -73,21 +75,19 @@ def adam_step(
     exp_avg: Array,
     exp_avg_sq: Array,
     max_exp_avg_sq: Array | None,
-    step: int,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
+    step: Int,
+    lr: Real,
+    betas: tuple[Real, Real],
+    eps: Real,
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
-    l1: float,
+    l1: Real,
     metric: str,
 ) -> None: ...
-def apply_mask(
-    function: str, name: str, x: ArrayLike, mask: NDArray[Any], scale: float, out: Array | None
-) -> Array: ...
+def apply_mask(function: str, name: str, x: ArrayLike, mask: NDArray[Any], scale: Real, out: Array | None) -> Array: ...
 def augment(name: str, x: Array, steps: list[Any], out: Array) -> None: ...
-def augment_draws(seed: int, index: NDArray[np.uint64], count: int) -> NDArray[np.float64]: ...
+def augment_draws(seed: Int, index: NDArray[np.uint64], count: Int) -> NDArray[np.float64]: ...
 def batch_norm(
     x: ArrayLike,
     gamma: ArrayLike | None,
@@ -95,14 +95,14 @@ def batch_norm(
     running_mean: Array | None,
     running_var: Array | None,
     training: bool,
-    momentum: float,
-    eps: float,
-    axis: int,
+    momentum: Real,
+    eps: Real,
+    axis: Int,
     unbiased: bool,
     weights: Array | None,
-    virtual_batch_size: int | None,
+    virtual_batch_size: Int | None,
     residual: ArrayLike | None,
-    negative_slope: float | None,
+    negative_slope: Real | None,
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None]: ...
 def batch_norm_apply(
@@ -111,8 +111,8 @@ def batch_norm_apply(
     var: NDArray[np.float64],
     gamma: ArrayLike | None,
     beta: ArrayLike | None,
-    eps: float,
-    axis: int,
+    eps: Real,
+    axis: Int,
     out: Array | None,
 ) -> Array: ...
 def batch_norm_backward(
@@ -121,13 +121,13 @@ def batch_norm_backward(
     gamma: Array | None,
     mean: NDArray[np.float64],
     invstd: NDArray[np.float64],
-    axis: int,
+    axis: Int,
     training: bool,
     count: NDArray[np.float64],
     weights: Array | None,
     positive: NDArray[np.uint8] | None,
-    negative_slope: float | None,
-    virtual_batch_size: int | None,
+    negative_slope: Real | None,
+    virtual_batch_size: Int | None,
     wants_dx: bool,
     wants_parameters: bool,
     wants_residual: bool,
@@ -136,14 +136,14 @@ def batch_norm_backward(
 def batch_norm_backward_apply(
     dy: ArrayLike,
     x: ArrayLike,
-    count: float,
+    count: Real,
     mean: NDArray[np.float64],
     var: NDArray[np.float64],
     sum_dy: NDArray[np.float64],
     sum_dy_xhat: NDArray[np.float64],
     gamma: ArrayLike | None,
-    eps: float,
-    axis: int,
+    eps: Real,
+    axis: Int,
     weights: Array | None,
     out: Array | None,
 ) -> Array: ...
@@ -152,20 +152,20 @@ def batch_norm_backward_reduce(
     x: ArrayLike,
     mean: NDArray[np.float64],
     var: NDArray[np.float64],
-    eps: float,
-    axis: int,
+    eps: Real,
+    axis: Int,
     weights: Array | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def batch_norm_stats(
-    x: ArrayLike, axis: int, weights: Array | None
+    x: ArrayLike, axis: Int, weights: Array | None
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], float]: ...
 def bias_dropout_add(
     x: ArrayLike,
     bias: ArrayLike | None,
     residual: ArrayLike | None,
-    p: float,
+    p: Real,
     rng: Rng,
-    stream: int,
+    stream: Int,
     training: bool,
     out: Array | None,
 ) -> tuple[Array, int]: ...
@@ -180,16 +180,16 @@ def cutmix(
     name: str, x: Array, partner: ArrayLike, boxes: ArrayLike, out: Array | None, channels_last: bool
 ) -> Array: ...
 def drop_block_mask(
-    shape: tuple[int, int, int], block: tuple[int, int], gamma: float, seed: int, stream: int
+    shape: tuple[int, int, int], block: tuple[int, int], gamma: Real, seed: Int, stream: Int
 ) -> tuple[NDArray[np.bool_], int]: ...
 def dropout(
     function: str,
     x: ArrayLike,
-    p: float,
+    p: Real,
     rng: Rng,
-    stream: int,
-    noise_shape: tuple[int | None, ...] | None,
-    axes: tuple[int, ...] | None,
+    stream: Int,
+    noise_shape: tuple[Int | None, ...] | None,
+    axes: tuple[Int, ...] | None,
     scale_by_keep: bool,
     alpha: bool,
     training: bool,
@@ -201,65 +201,63 @@ def ftrl_step(
     grad: ArrayLike,
     z: Array,
     n: Array,
-    lr: float,
-    beta: float,
-    l1: float,
-    l2: float,
+    lr: Real,
+    beta: Real,
+    l1: Real,
+    l2: Real,
     l2_convention: str,
-    weight_decay: float,
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
 ) -> None: ...
 def gaussian_dropout(
-    x: ArrayLike, p: float, rng: Rng, stream: int, training: bool, shape: tuple[int, ...] | None, out: Array | None
+    x: ArrayLike, p: Real, rng: Rng, stream: Int, training: bool, shape: tuple[int, ...] | None, out: Array | None
 ) -> tuple[Array, int]: ...
 def get_num_threads() -> int: ...
 def group_prox(
     function: str,
     x: ArrayLike,
-    threshold: float,
-    group_threshold: float | None,
-    group_size: int | None,
-    axis: int | None,
+    threshold: Real,
+    group_threshold: Real | None,
+    group_size: Int | None,
+    axis: Int | None,
     indptr: ArrayLike | None,
     indices: ArrayLike | None,
     weights: ArrayLike | None,
     out: Array | None,
 ) -> Array: ...
-def keep_mask(shape: tuple[int, ...], p: float, seed: int, stream: int, packed: bool) -> NDArray[Any]: ...
+def keep_mask(shape: tuple[int, ...], p: Real, seed: Int, stream: Int, packed: bool) -> NDArray[Any]: ...
 def l1_norm(x: ArrayLike) -> float: ...
-def l2_decay(w: ArrayLike, rate: float, out: Array | None) -> Array: ...
+def l2_decay(w: ArrayLike, rate: Real, out: Array | None) -> Array: ...
 def lion_step(
     w: Array,
     grad: ArrayLike,
     exp_avg: Array,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
+    lr: Real,
+    betas: tuple[Real, Real],
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
-    l1: float,
+    l1: Real,
 ) -> None: ...
 def mix(name: str, x: Array, partner: ArrayLike, lam: ArrayLike, out: Array | None) -> Array: ...
-def normal(shape: int | tuple[int, ...], seed: int, stream: int, dtype: DTypeLike, out: Array | None) -> Array: ...
-def project_box(x: ArrayLike, lower: float | Array, upper: float | Array, out: Array | None) -> Array: ...
-def project_linf_ball(x: ArrayLike, radius: float, out: Array | None) -> Array: ...
+def normal(shape: Int | tuple[Int, ...], seed: Int, stream: Int, dtype: DTypeLike, out: Array | None) -> Array: ...
+def project_box(x: ArrayLike, lower: Real | Array, upper: Real | Array, out: Array | None) -> Array: ...
+def project_linf_ball(x: ArrayLike, radius: Real, out: Array | None) -> Array: ...
 def project_nonneg(x: ArrayLike, out: Array | None) -> Array: ...
-def prox_elastic_net(x: ArrayLike, threshold: float, shrink: float, out: Array | None) -> Array: ...
-def prox_huber(x: ArrayLike, shrink: float, delta: float, out: Array | None) -> Array: ...
-def prox_l0(x: ArrayLike, threshold: float, out: Array | None) -> Array: ...
+def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, out: Array | None) -> Array: ...
+def prox_huber(x: ArrayLike, shrink: Real, delta: Real, out: Array | None) -> Array: ...
+def prox_l0(x: ArrayLike, threshold: Real, out: Array | None) -> Array: ...
 def prox_l1(
-    x: ArrayLike, threshold: float | Array, weights: ArrayLike | None, nonneg: bool, out: Array | None
+    x: ArrayLike, threshold: Real | Array, weights: ArrayLike | None, nonneg: bool, out: Array | None
 ) -> Array: ...
-def prox_l_half(x: ArrayLike, threshold: float, out: Array | None) -> Array: ...
-def prox_log_sum(x: ArrayLike, threshold: float, eps: float, out: Array | None) -> Array: ...
-def prox_mcp(x: ArrayLike, threshold: float, gamma: float, step: float, out: Array | None) -> Array: ...
-def prox_ridge(x: ArrayLike, shrink: float, out: Array | None) -> Array: ...
-def prox_scad(x: ArrayLike, threshold: float, a: float, step: float, out: Array | None) -> Array: ...
-def prox_sorted_l1(
-    x: ArrayLike, threshold: float, weights: ArrayLike, axis: int | None, out: Array | None
-) -> Array: ...
-def random_bits(shape: int | tuple[int, ...], seed: int, stream: int) -> NDArray[np.uint32]: ...
+def prox_l_half(x: ArrayLike, threshold: Real, out: Array | None) -> Array: ...
+def prox_log_sum(x: ArrayLike, threshold: Real, eps: Real, out: Array | None) -> Array: ...
+def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real, step: Real, out: Array | None) -> Array: ...
+def prox_ridge(x: ArrayLike, shrink: Real, out: Array | None) -> Array: ...
+def prox_scad(x: ArrayLike, threshold: Real, a: Real, step: Real, out: Array | None) -> Array: ...
+def prox_sorted_l1(x: ArrayLike, threshold: Real, weights: ArrayLike, axis: Int | None, out: Array | None) -> Array: ...
+def random_bits(shape: Int | tuple[Int, ...], seed: Int, stream: Int) -> NDArray[np.uint32]: ...
 def require_float(function: str, name: str, x: ArrayLike) -> Array: ...
 def require_out(function: str, name: str, x: ArrayLike, out: Array | None) -> None: ...
 def rmsprop_step(
@@ -268,14 +266,14 @@ def rmsprop_step(
     square_avg: Array,
     grad_avg: Array | None,
     buffer: Array | None,
-    lr: float,
-    alpha: float,
-    eps: float,
-    momentum: float,
-    weight_decay: float,
+    lr: Real,
+    alpha: Real,
+    eps: Real,
+    momentum: Real,
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
-    l1: float,
+    l1: Real,
     metric: str,
 ) -> None: ...
 def row_norm(
@@ -283,9 +281,9 @@ def row_norm(
     x: ArrayLike,
     gamma: ArrayLike | None,
     beta: ArrayLike | None,
-    axis: int,
-    num_groups: int | None,
-    eps: float | None,
+    axis: Int,
+    num_groups: Int | None,
+    eps: Real | None,
     residual: ArrayLike | None,
     centred: bool,
     out: Array | None,
@@ -297,32 +295,32 @@ def row_norm_backward(
     gamma: Array | None,
     mean: NDArray[np.float64],
     invstd: NDArray[np.float64],
-    axis: int,
-    num_groups: int | None,
+    axis: Int,
+    num_groups: Int | None,
     centred: bool,
     out: Array | None,
 ) -> tuple[Array, Array, Array]: ...
-def row_prox(function: str, x: ArrayLike, number: float, axis: int | None, out: Array | None) -> Array: ...
+def row_prox(function: str, x: ArrayLike, number: Real, axis: Int | None, out: Array | None) -> Array: ...
 def set_governed(on: bool) -> None: ...
 def set_isa(name: str) -> None: ...
-def set_num_threads(n: int) -> None: ...
+def set_num_threads(n: Int) -> None: ...
 def sgd_step(
     w: Array,
     grad: ArrayLike,
     buffer: Array | None,
-    lr: float,
-    momentum: float,
-    dampening: float,
+    lr: Real,
+    momentum: Real,
+    dampening: Real,
     nesterov: bool,
-    weight_decay: float,
+    weight_decay: Real,
     decoupled: bool,
     maximize: bool,
-    l1: float,
+    l1: Real,
 ) -> None: ...
 def softmax_dropout(
-    x: ArrayLike, p: float, rng: Rng, stream: int, training: bool, out: Array | None
+    x: ArrayLike, p: Real, rng: Rng, stream: Int, training: bool, out: Array | None
 ) -> tuple[Array, int]: ...
 def softmax_dropout_backward(dy: ArrayLike, x: ArrayLike, mask: Mask, out: Array | None) -> Array: ...
 def squared_l2_norm(x: ArrayLike) -> float: ...
-def swap_local_threads(n: int | None) -> int | None: ...
-def uniform(shape: int | tuple[int, ...], seed: int, stream: int, dtype: DTypeLike, out: Array | None) -> Array: ...
+def swap_local_threads(n: Int | None) -> int | None: ...
+def uniform(shape: Int | tuple[Int, ...], seed: Int, stream: Int, dtype: DTypeLike, out: Array | None) -> Array: ...

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from regkern import _core
+from regkern._types import Int
 
-Shape = int | tuple[int, ...]
+__all__ = ["normal", "random_bits", "uniform"]
+
+Shape = Int | tuple[Int, ...]
 
 
-def random_bits(shape: Shape, *, seed: int, stream: int = 0) -> NDArray[np.uint32]:
+def random_bits(shape: Shape, *, seed: Int, stream: Int = 0) -> NDArray[np.uint32]:
     """The first words of a Philox4x32-10 stream.
 
     Word j is word j mod 4 of the block that Philox makes of key = ``seed`` and counter = (j div 4,
@@ -54,7 +57,7 @@ def random_bits(shape: Shape, *, seed: int, stream: int = 0) -> NDArray[np.uint3
 
 
 def uniform(
-    shape: Shape, *, seed: int, stream: int = 0, dtype: DTypeLike = np.float64, out: NDArray[Any] | None = None
+    shape: Shape, *, seed: Int, stream: Int = 0, dtype: DTypeLike = np.float64, out: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     r"""Uniform numbers in [0, 1).
 
@@ -100,7 +103,7 @@ def uniform(
 
 
 def normal(
-    shape: Shape, *, seed: int, stream: int = 0, dtype: DTypeLike = np.float64, out: NDArray[Any] | None = None
+    shape: Shape, *, seed: Int, stream: Int = 0, dtype: DTypeLike = np.float64, out: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     r"""Numbers of the standard normal distribution, by the method of Box and Muller [1]_.
 
@@ -146,3 +149,7 @@ def normal(
     array([ 0.9911, -0.9247, -0.6176])
     """
     return _core.normal(shape, seed, stream, dtype, out)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,9 +13,12 @@ from typing import Any, Literal, overload
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config", "threads"]
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: Int) -> None:
     """Set how many threads a call may use, for the whole process.
 
     Small work stays on the calling thread whatever the setting, and results never depend on it.
@@ -23,6 +26,13 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int, >= 1
+
+    Raises
+    ------
+    TypeError
+        If ``n`` is not an int.
+    ValueError
+        If it is less than 1.
 
     Examples
     --------
@@ -42,6 +52,12 @@ def get_num_threads() -> int:
     The innermost ``with rk.threads(n)`` of this Python thread, else ``set_num_threads``, else
     ``REGKERN_NUM_THREADS``, else what OpenMP says (``OMP_NUM_THREADS``, threadpoolctl, the cores of this
     process) bounded by the CPU quota. Always 1 in a child made by fork.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.get_num_threads() >= 1
+    True
     """
     return _core.get_num_threads()
 
@@ -57,7 +73,7 @@ _blocks = _Blocks()
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
+def threads(n: Int) -> Iterator[None]:
     """Within the ``with`` block, calls of this Python thread use up to n threads.
 
     Blocks may be left in any order, as those of coroutines and generators are: the newest that is open holds.
@@ -65,6 +81,13 @@ def threads(n: int) -> Iterator[None]:
     Parameters
     ----------
     n : int, >= 1
+
+    Raises
+    ------
+    TypeError
+        If ``n`` is not an int.
+    ValueError
+        If it is less than 1.
 
     Examples
     --------
@@ -97,6 +120,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     mode : {"stdout", "dict"}, default "stdout"
         "dict" returns the same facts instead of printing them.
 
+    Raises
+    ------
+    ValueError
+        If ``mode`` is another text.
+
     Examples
     --------
     >>> import regkern as rk
@@ -112,3 +140,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         text = ", ".join(value) if isinstance(value, list) else str(value)
         print(f"{name + ':':<14}{text}")
     return None
+
+
+def __dir__() -> list[str]:
+    return __all__

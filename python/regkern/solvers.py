@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.penalties import Penalty
+
+__all__ = ["ProximalGradientResult", "proximal_gradient"]
 
 Array = NDArray[Any]
 Smooth = Callable[[Array], tuple[float, ArrayLike]]
@@ -50,6 +53,14 @@ class ProximalGradientResult:
         Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or there was no
         progress. That is, neither the objective nor the residual had fallen for 100 iterations and as many as before, as
         where ``tol`` is less than rounding lets reach; or no step was short enough, at the end of the domain of f.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> b = np.array([3.0, 0.1])
+    >>> result = rk.proximal_gradient(lambda w: (0.5 * ((w - b) ** 2).sum(), w - b), np.zeros(2), rk.penalties.L1(1.0))
+    >>> result.w, result.converged, result.reason
+    (array([2., 0.]), True, 'converged')
     """
 
     w: Array
@@ -73,10 +84,10 @@ def proximal_gradient(
     w0: ArrayLike,
     penalty: Penalty,
     *,
-    method: str = "fista",
-    step: float | None = None,
-    tol: float | None = None,
-    max_iter: int = 10_000,
+    method: Literal["fista", "ista"] = "fista",
+    step: Real | None = None,
+    tol: Real | None = None,
+    max_iter: Int = 10_000,
     restart: bool = True,
     callback: Callable[[int, Array, float], object] | None = None,
 ) -> ProximalGradientResult:
@@ -436,3 +447,7 @@ def _norm(v: Array) -> float:
     if not 0 < largest < math.inf:
         return largest
     return largest * float(np.linalg.norm(v.astype(np.float64) / largest))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -169,6 +169,14 @@ def everything() -> dict[str, Any]:
     return {name: thing for name, thing in found.items() if callable(thing) and name not in DATA | ABSTRACT}
 
 
+def annotated(annotation: Any) -> str:
+    """An annotation with Python's names for those of ``regkern._types``."""
+    text = str(getattr(annotation, "__forward_arg__", annotation))
+    for name, plain in (("Int|Whole", "int"), ("Real|Number|Rate", "float"), (r"Literal\[[^]]*\]", "str")):
+        text = re.sub(rf"\b(?:{name})(?!\w)", plain, text)
+    return text
+
+
 class Parameter(NamedTuple):
     owner: str
     name: str
@@ -199,8 +207,7 @@ def parameters_of(owner: str, thing: Any) -> list[Parameter]:
     signature = inspect.signature(thing)
     found = []
     for p in signature.parameters.values():
-        annotation = str(getattr(p.annotation, "__forward_arg__", p.annotation))
-        parts = [part.strip() for part in re.split(r"\|(?![^\[]*\])", annotation)]
+        parts = [part.strip() for part in re.split(r"\|(?![^\[]*\])", annotated(p.annotation))]
         kind = {"int": "int", "float": "float", "bool": "bool", "Numbers": "float"}.get(parts[0])
         if p.name == "rng":
             kind, parts = "int", ["int", "None"]
@@ -235,7 +242,7 @@ def given(owner: str, name: str, parameter: inspect.Parameter) -> Any:
     if f"{owner}: {name}" in OWN_NUMBERS:
         value = OWN_NUMBERS[f"{owner}: {name}"]
         return int(value) if value == int(value) else value
-    if re.match(r"int\b", str(parameter.annotation)):
+    if re.match(r"int\b", annotated(parameter.annotation)):
         return NUMBERS.get(name, 1)
     return OTHERS.get(name, NUMBERS.get(name, 0.5))
 
@@ -295,7 +302,7 @@ def methods() -> list[Parameter]:
         rule = rk.EarlyStopping.preset(convention, **preset_options(convention)).criterion
         for field in dataclasses.fields(rule):
             value = getattr(rule, field.name)
-            kind = {"int": "int", "float": "float", "bool": "bool"}.get(str(field.type).split(" ")[0])
+            kind = {"int": "int", "float": "float", "bool": "bool"}.get(annotated(field.type).split(" ")[0])
             if kind is None:
                 continue
             legal = 0.5 if kind == "float" else value
@@ -414,7 +421,7 @@ def test_the_table_is_whole() -> None:
     without = {owner for owner in everything() if owner not in owners}
     for owner in without:
         for p in inspect.signature(everything()[owner]).parameters.values():
-            assert not re.match(r"(int|float|bool)\b", str(p.annotation)), (owner, p.name)
+            assert not re.match(r"(int|float|bool)\b", annotated(p.annotation)), (owner, p.name)
 
 
 def test_seeds_are_ints_or_generators() -> None:

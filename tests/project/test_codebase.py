@@ -19,6 +19,7 @@ import tokenize
 import tomllib
 from pathlib import Path, PurePath
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,8 +175,12 @@ def test_docstrings_are_written_out() -> None:
 
 
 SCRIPT = """
+from fractions import Fraction
+
 import numpy as np
 import regkern as rk
+import regkern.augment as A
+import regkern.reference as ref
 
 w = [np.ones(3, np.float32)]
 optimizer = rk.optim.AdamW(w, lr=1e-3, weight_decay=0.1, max_grad_norm=1.0, penalty=rk.penalties.GroupL2(0.1, axis=0))
@@ -193,21 +198,95 @@ reveal_type(stopper.criterion)
 rk.optim.AdamW(w, decoupled=True)
 """
 
+# What a number may be is what the library takes, and a choice is one of its words.
+NUMBERS = """
+x = np.ones((2, 3), np.float32)
+stopper.step(np.float32(0.5))
+for number in (0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), Fraction(1, 2)):
+    rk.prox_l1(x, number)
+    ref.prox_l1(x, number)
+    rk.dropout(x, number, rng=1, stream=np.uint64(3))
+    ref.dropout(x, number, rng=1, stream=np.uint64(3))
+    rk.batch_norm(x, training=True, eps=number, axis=np.int64(1))
+    rk.layer_norm(x, axis=np.array(1), eps=number)
+    rk.sgd_step(x, x, lr=number)
+    rk.Dropout(number)
+    rk.LayerNorm(np.int32(3), eps=number)
+    rk.BatchNorm(3, momentum=number, activation="relu")
+    rk.optim.Adam(w, lr=number, betas=(number, number))
+    rk.penalties.L1(0.5).prox(x, number)
+    rk.EarlyStopping(patience=np.int64(3), min_delta=number).step(number)
+    rk.penalties.ElasticNet(number, np.float32(1))
+    rk.optim.schedules.Cosine(number, np.int64(10))
+    A.RandomHorizontalFlip(number)
+    A.RandomResizedCrop(np.int64(8), scale=(number, 1))
+rk.optim.SGD(w, lr=lambda step: np.float32(1 / (1 + step)))
+rk.gelu_dropout(x, 0.5, approximate="tanh", rng=1)
+batch = np.ones((2, 8, 8, 3), np.uint8)
+reveal_type(pipeline.evaluation())
+reveal_type(A.Compose([A.Resize(8)], layout="NCHW").evaluation())
+reveal_type(pipeline(batch))
+reveal_type(A.RandomHorizontalFlip()(batch))
+reveal_type(A.RandomHorizontalFlip()(batch, masks=batch[..., 0]))
+reveal_type(A.RandomCrop(4)(batch, return_params=True))
+reveal_type(A.signal.Jitter()(np.ones((2, 8), np.float32)))
+"""
+TYPES = ["Compose", "Compose", *["ndarray[tuple[Any, ...], dtype[Any]] | Any"] * 5]
+
+WRONG = """
+rk.prox_l1(x, "0.5")
+rk.prox_l1(x, 1j)
+rk.layer_norm(x, axis=1.0)
+rk.dropout(x, None)
+rk.BatchNorm(3, activation="tanh")
+rk.gelu_dropout(x, 0.5, approximate="erf")
+ref.gelu_dropout(x, 0.5, approximate="erf")
+rk.adam_step(w[0], w[0], w[0], w[0], 1, lr=0.1, metric="l2")
+rk.optim.FTRL(w, lr=0.1, l2_convention="torch")
+A.RandomCrop(8, padding_mode="zeros")
+A.Resize(8, interpolation="bicubic")
+A.Compose([], layout="HWC")
+A.MixUp(mode="all")
+A.RandomErasing(mode="noise")
+A.functional.pad(batch, 2, padding_mode="wrap")
+rk.batch_norm_backward(x, rk.batch_norm(x, training=True)[1], wrt=["w"])
+rk.EarlyStopping(mode="best")
+rk.stopping.Patience(3, min_delta_mode="percent")
+rk.proximal_gradient(lambda w: (0.0, w), x, rk.penalties.L1(0.1), method="newton")
+rk.optim.schedules.OneCycle(0.1, 10, anneal="exp")
+"""
+
+
+def pyright(folder: Path, script: str) -> list[dict[str, Any]]:
+    """What pyright, and with it VS Code, says of a user's script."""
+    pytest.importorskip("pyright", reason="pyright is not installed")
+    (folder / "script.py").write_text(script)
+    (folder / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT / "python")]}))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    said: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]
+    return said
+
 
 def test_editors_see_the_library(tmp_path: Path) -> None:
-    """What pyright, and with it VS Code, makes of a user's script: types of everything, and one error, the last line."""
-    pytest.importorskip("pyright", reason="pyright is not installed")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT / "python")]}))
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    said = json.loads(done.stdout[done.stdout.index("{") :])["generalDiagnostics"]
+    """Types of everything, and an error in every line that is wrong and in no other."""
+    said = pyright(tmp_path, SCRIPT + NUMBERS + WRONG)
     types = [re.findall(r'is "(.*)"', entry["message"])[0] for entry in said if entry["severity"] == "information"]
-    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion"]
-    errors = [entry["message"] for entry in said if entry["severity"] == "error"]
-    assert len(errors) == 1
-    assert "decoupled" in errors[0]
+    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion", *TYPES]
+    lines = (SCRIPT + NUMBERS + WRONG).splitlines()
+    flagged = {lines[entry["range"]["start"]["line"]] for entry in said if entry["severity"] == "error"}
+    assert flagged == {SCRIPT.splitlines()[-1], *WRONG.split("\n")[1:-1]}
+
+
+def test_completion_shows_what_a_module_has() -> None:
+    """``dir`` of what users open holds its names and modules, and nothing that it imports for itself."""
+    opened = [m for m in modules() if hasattr(m, "__path__") or m.__name__.count(".") == 1]
+    opened += [rk.augment.signal, rk.optim.schedules, importlib.import_module("regkern.augment.sklearn")]
+    for module in opened:
+        if not module.__name__.rpartition(".")[2].startswith("_"):
+            shown = {name for name in dir(module) if not name.startswith("_")}
+            shown -= {name for name in shown if isinstance(getattr(module, name), ModuleType)}
+            assert shown == set(module.__all__) - {"__version__"} - {"functional", "signal", "schedules"}, module
 
 
 def test_docstring_examples_run() -> None:
@@ -230,6 +309,79 @@ def test_public_names_are_documented(name: str) -> None:
         assert "Accuracy class" in text
         for parameter in inspect.signature(thing).parameters:
             assert re.search(rf"(^|\n|, ){parameter}(,| :|\n)", text), parameter
+
+
+PUBLIC = [
+    "regkern",
+    "regkern.augment",
+    "regkern.augment.functional",
+    "regkern.augment.signal",
+    "regkern.augment.sklearn",
+    "regkern.optim",
+    "regkern.optim.schedules",
+    "regkern.penalties",
+    "regkern.stopping",
+]
+# What checks nothing: what the library hands out, abstract classes, whose methods say what they raise, and a wrapper.
+UNCHECKED = {
+    "BatchNormCache",
+    "BatchNormStats",
+    "Criterion",
+    "NormCache",
+    "Observation",
+    "Penalty",
+    "ProximalGradientResult",
+    "Reason",
+    "Schedule",
+    "StepStats",
+    "Stop",
+    "indexed",
+}
+
+
+def public_things() -> dict[str, Any]:
+    """All public classes and functions, by the shortest of their names."""
+    found = {}
+    for name in PUBLIC:
+        module = importlib.import_module(name)
+        for leaf in module.__all__:
+            thing = getattr(module, leaf)
+            if callable(thing) and thing not in found.values():
+                found[f"{name}.{leaf}"] = thing
+    return found
+
+
+THINGS = public_things()
+
+
+@pytest.mark.parametrize("name", THINGS)
+def test_everything_public_says_what_the_page_of_functions_promises(name: str) -> None:
+    """Every parameter, what is raised, and an example, in the thing's own docstring."""
+    thing, (module, _, leaf) = THINGS[name], name.rpartition(".")
+    text = inspect.cleandoc(thing.__doc__ or "")
+    sections = set(re.findall(r"^(\w+)\n-+$", text, re.MULTILINE))
+    taken = [] if leaf in ("Optimizer", "Reason") else list(inspect.signature(thing).parameters)
+    assert not taken or sections & {"Parameters", "Attributes"}
+    missing = [p for p in taken if not re.search(rf"^(?:[\w*]+, )*\**{p}(?:, [\w*]+)*(?: :|$)", text, re.MULTILINE)]
+    assert not missing
+    said_once = "\nErrors\n" in (importlib.import_module(module).__doc__ or "")  # for all functions of a module
+    assert "Raises" in sections or said_once or leaf in UNCHECKED or not taken
+    assert "Examples" in sections
+    assert "\n>>> " in text.split("\nExamples\n")[1]
+
+
+@pytest.mark.parametrize("name", [name for name in THINGS if name.rpartition(".")[2] not in UNCHECKED - {"Penalty"}])
+def test_signatures_take_numbers_of_any_kind_and_name_their_choices(name: str) -> None:
+    """Not a float or an int alone, where NumPy's and others are taken, and no string where a few words are."""
+    thing = THINGS[name]
+    methods = vars(thing).values() if inspect.isclass(thing) else ()
+    for function in (thing, *(m for m in methods if inspect.isfunction(m) and not m.__name__.startswith("_"))):
+        for p in inspect.signature(function).parameters.values():
+            annotation = re.sub(r"Callable\[.*\]", "", str(p.annotation))  # what a user's function is given
+            internal = (p.name, function.__name__) == ("steps", "watched")
+            assert internal or not re.search(r"\b(float|int)\b", annotation), (function, p)
+            overloaded = function is rk.show_config
+            assert overloaded or not (annotation == "str" and isinstance(p.default, str)), (function, p)
 
 
 def test_one_version() -> None:

@@ -6,12 +6,13 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._types import Int
 from regkern.augment._arguments import index_of
 from regkern.augment._replay import replayed
 from regkern.augment._transform import TYPES, Draws, Params, Transform
@@ -59,7 +60,7 @@ class Pipeline:
         self._process = os.getpid()  # where it is no copy
 
     def _sampling(
-        self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False
+        self, n: int, rng: Any, index: ArrayLike | None, epoch: Int, single: bool = False
     ) -> tuple[int, int, NDArray[np.uint64]]:
         """Seed, epoch and index of the samples, checked."""
         ids = index_of(self.function, index, n)
@@ -152,7 +153,7 @@ class Pipeline:
             return _checks.generator_state(f"{where}: rng", self.rng, rng)
         return rng if rng is None else _checks.integer64(f"{where}: rng", rng)
 
-    def evaluation(self) -> Any:
+    def evaluation(self) -> Self:
         """The pipeline for judging a model: without randomness.
 
         What is not random stays, random crops become central ones, ``RandomResizedCrop`` becomes ``Resize``, and all else
@@ -169,7 +170,7 @@ class Pipeline:
         """The constructor's arguments."""
         return {"transforms": self.transforms} | {k: getattr(self, k) for k in self.OPTIONS}
 
-    def set_params(self, **params: Any) -> Any:
+    def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor; returns self."""
         unknown = set(params) - {"transforms", *self.OPTIONS}
         if unknown:
@@ -179,7 +180,7 @@ class Pipeline:
         self.__dict__.update(made.__dict__)
         return self
 
-    def __sklearn_clone__(self) -> Any:
+    def __sklearn_clone__(self) -> Self:
         return copy.deepcopy(self)
 
 

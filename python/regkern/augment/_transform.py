@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Applied, Int, Layout, Number
 from regkern.augment._options import color_channels, number
 from regkern.augment._program import Op, Step
 
@@ -124,6 +125,28 @@ class Transform:
 
     ``draw`` makes the parameters, one row for each sample, and ``steps`` what a machine does with them. Calling a
     transform is calling ``Compose`` of it alone; see there for the arguments.
+
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for: the parameters of a sample are a function of it, the seed, the epoch and
+        the index. By default it is the class, in a pipeline with -2, -3 … for further ones of the class; a name of its
+        own keeps the draws of a transform where another of its class is put before it. No two transforms of a pipeline
+        have one name.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> import regkern.augment as A
+    >>> pipeline = A.Compose([A.RandomCrop(8, name="first"), A.RandomCrop(4)])
+    >>> y, params = pipeline(np.zeros((2, 9, 9, 3), np.uint8), rng=0, return_params=True)
+    >>> list(params)
+    ['first', 'RandomCrop']
     """
 
     name: str | None = field(default=None, kw_only=True)
@@ -181,16 +204,16 @@ class Transform:
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         masks: Any = None,
         boxes: Any = None,
         keypoints: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
-        layout: str | None = None,
+        layout: Layout | None = None,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch or one image; the arguments are those of ``Compose.__call__``."""
         return self._pipeline()(
             x,
@@ -244,7 +267,7 @@ class Transform:
 class Sometimes(Transform, abstract=True):
     """One operation that falls on a sample with probability p, which a subclass has as its field."""
 
-    p: float
+    p: Number
 
     def __post_init__(self) -> None:
         super().__post_init__()

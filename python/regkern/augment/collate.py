@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks
+from regkern._types import Int
 from regkern.augment._arguments import pictures
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._transform import Transform
@@ -107,7 +108,9 @@ class Collate:
     ((2, 2, 2, 1), array([4, 1], dtype=uint8), array([0, 1]))
     """
 
-    def __init__(self, transform: Pipeline | Transform, *, rng: int | None = None, output: str = "torch") -> None:
+    def __init__(
+        self, transform: Pipeline | Transform, *, rng: Int | None = None, output: Literal["torch", "numpy"] = "torch"
+    ) -> None:
         if not isinstance(transform, Pipeline | Transform):
             raise TypeError(f"Collate: transform must be a Compose or a transform, got {type(transform).__name__}")
         if not (rng is None or _checks.is_integer(rng)):
@@ -129,7 +132,7 @@ class Collate:
         """The number that draws belong to."""
         return int(self._epoch.value)
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: Int) -> None:
         """Set the epoch, in this process and in workers."""
         self._epoch.value = _checks.integer64("Collate: epoch", epoch)
 

@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Layout, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Sometimes, Transform, below, between
 
 Array = NDArray[Any]
-Range = tuple[float, float]
+Range = tuple[Number, Number]
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +35,13 @@ class ColorJitter(Transform):
         Range of the factor; one number v means (max(0, 1 − v), 1 + v).
     hue : float or (float, float), optional
         Range of the turn of the hue, within [-0.5, 0.5]; one number v means (−v, v).
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -49,10 +57,10 @@ class ColorJitter(Transform):
     array([136,  92, 100], dtype=uint8)
     """
 
-    brightness: float | Range | None = None
-    contrast: float | Range | None = None
-    saturation: float | Range | None = None
-    hue: float | Range | None = None
+    brightness: Number | Range | None = None
+    contrast: Number | Range | None = None
+    saturation: Number | Range | None = None
+    hue: Number | Range | None = None
 
     OPERATIONS: ClassVar[tuple[str, ...]] = ("brightness", "contrast", "saturation", "hue")
     colors: ClassVar[bool] = True
@@ -106,14 +114,27 @@ class RandomGamma(Transform):
     gamma : (float, float), default (0.8, 1.2)
         Range of the exponent, > 0; below 1 makes shadows lighter.
     gain : float, default 1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     torchvision has ``adjust_gamma`` alone. The range is albumentations' RandomGamma(gamma_limit=(80, 120)).
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomGamma((2, 2))(np.array([[0, 128, 255]], np.uint8))
+    array([[  0,  64, 255]], dtype=uint8)
     """
 
     gamma: Range = (0.8, 1.2)
-    gain: float = 1.0
+    gain: Number = 1.0
 
     colors: ClassVar[bool] = True
 
@@ -138,9 +159,22 @@ class RandomInvert(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomInvert(1)(np.array([[0, 100, 255]], np.uint8))
+    array([[255, 155,   0]], dtype=uint8)
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -155,13 +189,26 @@ class RandomEqualize(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     The algorithm is Pillow's, channel by channel; float32 goes by way of 256 levels.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomEqualize(1)(np.repeat(np.arange(100, 104, dtype=np.uint8), 255)[None])[0, ::255]
+    array([  0,  85, 170, 255], dtype=uint8)
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -176,9 +223,22 @@ class RandomAutocontrast(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomAutocontrast(1)(np.array([[100, 110, 120]], np.uint8))
+    array([[  0, 128, 255]], dtype=uint8)
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -193,9 +253,22 @@ class RandomGrayscale(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomGrayscale(1)(np.array([[[255, 0, 0]]], np.uint8))
+    array([[[76, 76, 76]]], dtype=uint8)
     """
 
-    p: float = 0.1
+    p: Number = 0.1
 
     colors: ClassVar[bool] = True
 
@@ -212,10 +285,23 @@ class RandomPosterize(Sometimes):
     bits : int in [0, 8]
         How many bits stay.
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomPosterize(1, p=1)(np.array([[0, 100, 200]], np.uint8))
+    array([[  0,   0, 128]], dtype=uint8)
     """
 
-    bits: int
-    p: float = 0.5
+    bits: Whole
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -237,10 +323,23 @@ class RandomSolarize(Sometimes):
     threshold : float
         In the image's units: 0 … 255 for uint8, 0 … 1 for float32.
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomSolarize(128, p=1)(np.array([[0, 100, 200]], np.uint8))
+    array([[  0, 100,  55]], dtype=uint8)
     """
 
-    threshold: float
-    p: float = 0.5
+    threshold: Number
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -260,10 +359,26 @@ class RandomAdjustSharpness(Sometimes):
     ----------
     sharpness_factor : float >= 0
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.array([[10, 10, 10], [10, 20, 10], [10, 10, 10]], np.uint8)
+    >>> rk.augment.RandomAdjustSharpness(2, p=1)(x)
+    array([[10, 10, 10],
+           [10, 26, 10],
+           [10, 10, 10]], dtype=uint8)
     """
 
-    sharpness_factor: float
-    p: float = 0.5
+    sharpness_factor: Number
+    p: Number = 0.5
 
     colors: ClassVar[bool] = True
 
@@ -286,10 +401,25 @@ class GaussianBlur(Transform):
         Odd width and height of the kernel, in torchvision's order.
     sigma : float or (float, float), default (0.1, 2.0)
         Range of the standard deviation in pixels; one number is the only one.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.GaussianBlur(3, sigma=1.0)(np.array([[0, 0, 100, 0, 0]] * 3, np.uint8))
+    array([[ 0, 27, 45, 27,  0],
+           [ 0, 27, 45, 27,  0],
+           [ 0, 27, 45, 27,  0]], dtype=uint8)
     """
 
-    kernel_size: int | tuple[int, int]
-    sigma: float | Range = (0.1, 2.0)
+    kernel_size: Whole | tuple[Whole, Whole]
+    sigma: Number | Range = (0.1, 2.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -319,16 +449,29 @@ class GaussianNoise(Transform):
         The standard deviation, or its range: each sample draws its own.
     clip : bool, default True
         Whether float32 results are clipped to [0, 1], where images must be, too; uint8 saturates always.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     ``mean`` and ``sigma`` are in units of the largest value: 0.1 means 25.5 levels of uint8. The numbers are true normals
     (Box and Muller's method), those of ``rk.normal``, and belong to the sample and its pixel. torchvision's takes float
     images and one sigma.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.GaussianNoise(sigma=0.1)(np.full((1, 4), 100, np.uint8), rng=0)
+    array([[ 93, 128,  81, 163]], dtype=uint8)
     """
 
-    mean: float = 0.0
-    sigma: float | Range = 0.1
+    mean: Number = 0.0
+    sigma: Number | Range = 0.1
     clip: bool = True
 
     def __post_init__(self) -> None:
@@ -351,13 +494,30 @@ class GaussianNoise(Transform):
         return params
 
     def steps(self, params: Params, images: Images) -> list[Step]:
-        sigma = params.get("sigma", self.sigma)
+        sigma: Any = params.get("sigma", self.sigma)
         return [_steps.noise(images.n, self.mean, sigma, self.clip, params["seed"], params["index"])]
 
 
 @dataclass(frozen=True, repr=False)
 class RandomChannelPermutation(Transform):
-    """The channels in a random order, each order as likely."""
+    """The channels in a random order, each order as likely.
+
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomChannelPermutation()(np.array([[[1, 2, 3]]], np.uint8), rng=1)
+    array([[[3, 1, 2]]], dtype=uint8)
+    """
 
     def draw(self, draws: Draws, images: Images) -> Params:
         return {"order": draws.uniform(images.channels).argsort(axis=0).T}
@@ -376,6 +536,13 @@ class Normalize(Transform):
         In units of the largest value, as everyone quotes them; std > 0.
     layout_out : {'NHWC', 'NCHW'}, optional
         The layout of the result; that of the input by default.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -390,9 +557,9 @@ class Normalize(Transform):
     array([-1. , -0.6,  1. ], dtype=float32)
     """
 
-    mean: float | tuple[float, ...]
-    std: float | tuple[float, ...]
-    layout_out: str | None = None
+    mean: Number | tuple[Number, ...]
+    std: Number | tuple[Number, ...]
+    layout_out: Layout | None = None
 
     random: ClassVar[bool] = False
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._types import Applied, Int, Layout, Real
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
 from regkern.augment._pipeline import Pipeline
@@ -102,11 +103,11 @@ class Compose(Pipeline):
         self,
         transforms: Sequence[Transform | Compose] | Compose,
         *,
-        layout: str = "NHWC",
-        layout_out: str | None = None,
-        mask_fill: float = 0,
+        layout: Layout = "NHWC",
+        layout_out: Layout | None = None,
+        mask_fill: Real = 0,
         rng: Any = None,
-        image_shape: tuple[int, ...] | None = None,
+        image_shape: tuple[Int, ...] | None = None,
     ) -> None:
         super().__init__(transforms, rng)
         self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
@@ -136,16 +137,16 @@ class Compose(Pipeline):
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         masks: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
         keypoints: ArrayLike | None = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
-        layout: str | None = None,
+        layout: Layout | None = None,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch or to one image.
 
         Parameters

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._program import FillMode, Step
@@ -36,20 +37,36 @@ class RandomErasing(Sometimes):
         float32, which is meant for normalized images, and uniform levels for uint8.
     min_count, max_count : int >= 1, default 1
         How many rectangles, each number as likely.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     As in torchvision, up to ten rectangles are drawn until one fits; then the image stays. Masks, boxes and
     keypoints stay as well. timm, too, divides the area by the number of rectangles.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomErasing(1, scale=(0.2, 0.4))(np.ones((4, 4), np.uint8), rng=0)
+    array([[1, 1, 1, 1],
+           [0, 0, 1, 1],
+           [0, 0, 1, 1],
+           [0, 0, 1, 1]], dtype=uint8)
     """
 
-    p: float = 0.5
-    scale: tuple[float, float] = (0.02, 0.33)
-    ratio: tuple[float, float] = (0.3, 3.3)
-    value: float | tuple[float, ...] | str = 0
-    mode: str = "const"
-    min_count: int = 1
-    max_count: int = 1
+    p: Number = 0.5
+    scale: tuple[Number, Number] = (0.02, 0.33)
+    ratio: tuple[Number, Number] = (0.3, 3.3)
+    value: Number | tuple[Number, ...] | Literal["random"] = 0
+    mode: Literal["const", "rand", "pixel"] = "const"
+    min_count: Whole = 1
+    max_count: Whole = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +136,13 @@ class Cutout(Sometimes):
     fill : float or one for each channel, default 0
         The color, in the image's units.
     p : float in [0, 1], default 1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -143,10 +167,10 @@ class Cutout(Sometimes):
             [1, 1, 1]]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    n_holes: int = 1
-    fill: float | tuple[float, ...] = 0
-    p: float = 1.0
+    size: Whole | tuple[Whole, Whole]
+    n_holes: Whole = 1
+    fill: Number | tuple[Number, ...] = 0
+    p: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

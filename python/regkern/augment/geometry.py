@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern._checks import is_integer
+from regkern._types import InterpolationMode, Number, PaddingMode, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._matrices import affine_matrix, perspective_matrix
@@ -27,6 +28,13 @@ class RandomHorizontalFlip(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------
@@ -37,10 +45,9 @@ class RandomHorizontalFlip(Sometimes):
            [0, 1, 2],
            [2, 1, 0],
            [0, 1, 2]], dtype=uint8)
-
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.flip(images.n, horizontal=params["active"])]
@@ -53,9 +60,23 @@ class RandomVerticalFlip(Sometimes):
     Parameters
     ----------
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomVerticalFlip(1)(np.array([[1, 2], [3, 4]], np.uint8))
+    array([[3, 4],
+           [1, 2]], dtype=uint8)
     """
 
-    p: float = 0.5
+    p: Number = 0.5
 
     def steps(self, params: Params, images: Images) -> list[Step]:
         return [_steps.flip(images.n, vertical=params["active"])]
@@ -65,9 +86,26 @@ class RandomVerticalFlip(Sometimes):
 class RandomRotate90(Transform):
     """Turn by 0, 90, 180 or 270 degrees, each as likely. Images must be square.
 
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
     Notes
     -----
     albumentations' RandomRotate90 has the same four turns behind a coin of p = 0.5; here all four are always possible.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.RandomRotate90()(np.array([[1, 2], [3, 4]], np.uint8), rng=0)
+    array([[4, 3],
+           [2, 1]], dtype=uint8)
     """
 
     def draw(self, draws: Draws, images: Images) -> Params:
@@ -94,6 +132,13 @@ class RandomCrop(Transform):
     fill : float or one for each channel, default 0
         The color of constant padding, in the image's units.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -111,11 +156,11 @@ class RandomCrop(Transform):
             [1, 1]]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    padding: int | tuple[int, ...] | None = None
+    size: Whole | tuple[Whole, Whole]
+    padding: Whole | tuple[Whole, ...] | None = None
     pad_if_needed: bool = False
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,11 +209,25 @@ class CenterCrop(Transform):
         What the window finds outside of the image.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         torchvision has 'constant' and 0 alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.CenterCrop(2)(np.arange(16, dtype=np.uint8).reshape(4, 4))
+    array([[ 5,  6],
+           [ 9, 10]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    size: Whole | tuple[Whole, Whole]
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     random: ClassVar[bool] = False
 
@@ -202,11 +261,26 @@ class Pad(Transform):
         (left and right, top and bottom) or (left, top, right, bottom).
     fill : float or one for each channel, default 0
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.Pad(1, fill=9)(np.ones((1, 2), np.uint8))
+    array([[9, 9, 9, 9],
+           [9, 1, 1, 9],
+           [9, 9, 9, 9]], dtype=uint8)
     """
 
-    padding: int | tuple[int, ...]
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    padding: Whole | tuple[Whole, ...]
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     random: ClassVar[bool] = False
 
@@ -236,14 +310,27 @@ class Resize(Transform):
     interpolation : {'bilinear', 'nearest'}
     antialias : bool, default True
         Whether bilinear interpolation that makes an image smaller takes in all of its pixels.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     With ``antialias`` the result is that of Pillow and torchvision; without it, that of cv2.INTER_LINEAR.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.Resize((1, 3), antialias=False)(np.array([[0, 100]], np.uint8))
+    array([[  0,  50, 100]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    interpolation: str = "bilinear"
+    size: Whole | tuple[Whole, Whole]
+    interpolation: InterpolationMode = "bilinear"
     antialias: bool = True
 
     random: ClassVar[bool] = False
@@ -284,17 +371,33 @@ class RandomResizedCrop(Transform):
         Range of width / height of the part, uniform in its logarithm.
     interpolation : {'bilinear', 'nearest'}
     antialias : bool, default True
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     As in torchvision, up to ten parts are drawn until one fits; then the largest part in the middle is taken.
     torchvision and Pillow antialias, as here; albumentations does not unless told to, which ``antialias=False`` equals.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    >>> rk.augment.RandomResizedCrop(3)(x, rng=0)
+    array([[15, 17, 19],
+           [29, 31, 33],
+           [43, 45, 47]], dtype=uint8)
     """
 
-    size: int | tuple[int, int]
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: str = "bilinear"
+    size: Whole | tuple[Whole, Whole]
+    scale: tuple[Number, Number] = (0.08, 1.0)
+    ratio: tuple[Number, Number] = (3 / 4, 4 / 3)
+    interpolation: InterpolationMode = "bilinear"
     antialias: bool = True
 
     def __post_init__(self) -> None:
@@ -347,21 +450,37 @@ class RandomAffine(Transform):
         x, y of the fixed point, measured from the top left corner; the middle of the image by default.
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         What lies outside of the image; torchvision has 'constant' alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Names, defaults and matrices are torchvision's: nearest interpolation by default, where albumentations and Keras
     have bilinear. A factor above 1 enlarges, where Keras' RandomZoom makes smaller.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 10, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandomAffine(0, translate=(0.5, 0))(x, rng=0)
+    array([[2, 3, 0],
+           [5, 6, 0],
+           [8, 9, 0]], dtype=uint8)
     """
 
-    degrees: float | tuple[float, float]
-    translate: tuple[float, float] | None = None
-    scale: tuple[float, float] | None = None
-    shear: float | tuple[float, ...] | None = None
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
-    center: tuple[float, float] | None = None
-    padding_mode: str = "constant"
+    degrees: Number | tuple[Number, Number]
+    translate: tuple[Number, Number] | None = None
+    scale: tuple[Number, Number] | None = None
+    shear: Number | tuple[Number, ...] | None = None
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
+    center: tuple[Number, Number] | None = None
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -445,17 +564,33 @@ class RandomRotation(Transform):
     fill : float or one for each channel, default 0
     padding_mode : {'constant', 'edge', 'reflect', 'symmetric'}
         What lies outside of the image; torchvision has 'constant' alone.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     torchvision's ``expand`` is not offered: the images of a batch have one size.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 10, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandomRotation((90, 90))(x)
+    array([[3, 6, 9],
+           [2, 5, 8],
+           [1, 4, 7]], dtype=uint8)
     """
 
-    degrees: float | tuple[float, float]
-    interpolation: str = "nearest"
-    center: tuple[float, float] | None = None
-    fill: float | tuple[float, ...] = 0
-    padding_mode: str = "constant"
+    degrees: Number | tuple[Number, Number]
+    interpolation: InterpolationMode = "nearest"
+    center: tuple[Number, Number] | None = None
+    fill: Number | tuple[Number, ...] = 0
+    padding_mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -487,17 +622,34 @@ class RandomPerspective(Transform):
     p : float in [0, 1], default 0.5
     interpolation : {'bilinear', 'nearest'}
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     The distribution is torchvision's, but that corners which cross or lie on a line, as far ones may, are drawn again, up to ten
     times; then the image stays. So does an image with a side of one pixel, of which there is no other view.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(1, 17, dtype=np.uint8).reshape(4, 4)
+    >>> rk.augment.RandomPerspective(p=1)(x, rng=0)
+    array([[ 0,  3,  0,  0],
+           [ 0,  9,  0,  0],
+           [ 0, 11,  0,  0],
+           [ 0,  0,  0,  0]], dtype=uint8)
     """
 
-    distortion_scale: float = 0.5
-    p: float = 0.5
-    interpolation: str = "bilinear"
-    fill: float | tuple[float, ...] = 0
+    distortion_scale: Number = 0.5
+    p: Number = 0.5
+    interpolation: InterpolationMode = "bilinear"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 What all mixings share:
 
+
 prob : float in [0, 1], default 1
     Probability of being mixed.
 mode : {'elem', 'pair', 'batch'}
@@ -25,12 +26,13 @@ the pair's or batch's first sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._types import Number, Whole
 from regkern.augment import _options as check
 from regkern.augment._program import Step
 from regkern.augment._run import mix
@@ -58,11 +60,11 @@ def symmetric_beta(u: NDArray[np.float64], v: NDArray[np.float64], alpha: ArrayL
 class _Mix(Transform, abstract=True):
     """A batch mixed with itself: of each sample λ, its partner, and the rectangle that comes from there."""
 
-    prob: float = 1.0
-    mode: str = "elem"
+    prob: Number = 1.0
+    mode: Literal["elem", "pair", "batch"] = "elem"
     correct_lam: bool = True
-    label_smoothing: float = 0.0
-    num_classes: int | None = None
+    label_smoothing: Number = 0.0
+    num_classes: Whole | None = None
 
     kind: ClassVar[str] = "mix"
 
@@ -195,6 +197,13 @@ class MixUp(_Mix):
     alpha : float > 0, default 1
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -216,7 +225,7 @@ class MixUp(_Mix):
     (array([0, 1, 0]), array([0, 0, 1]))
     """
 
-    alpha: float = 1.0
+    alpha: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,13 +246,32 @@ class CutMix(_Mix):
     alpha : float > 0, default 1
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     References
     ----------
     S. Yun et al., "CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.repeat(np.array([10, 20], np.uint8), 9).reshape(2, 3, 3, 1)
+    >>> y, labels = rk.augment.CutMix(num_classes=2)(x, labels=[0, 1], rng=6)
+    >>> y[0, :, :, 0]
+    array([[10, 10, 10],
+           [10, 20, 20],
+           [10, 20, 20]], dtype=uint8)
+    >>> labels[0].round(2)
+    array([0.56, 0.44], dtype=float32)
     """
 
-    alpha: float = 1.0
+    alpha: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,17 +297,33 @@ class MixUpCutMix(_Mix):
         Probability of cutmix where both are on.
     prob, mode, correct_lam, label_smoothing, num_classes
         Those of all mixings; see :mod:`regkern.augment.mix`.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Arguments are timm's ``Mixup``'s. Defaults differ: there cutmix_alpha is 0, mode 'batch', label_smoothing 0.1 and
     num_classes 1000. timm asserts even batches; here any number goes.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.zeros((4, 8, 8, 3), np.uint8)
+    >>> mix = rk.augment.MixUpCutMix(mixup_alpha=0.2, num_classes=10)
+    >>> y, labels = mix(x, labels=[3, 1, 4, 1], rng=0)
+    >>> y.shape, labels.shape
+    ((4, 8, 8, 3), (4, 10))
     """
 
-    mixup_alpha: float = 1.0
-    cutmix_alpha: float = 1.0
-    cutmix_minmax: tuple[float, float] | None = None
-    switch_prob: float = 0.5
+    mixup_alpha: Number = 1.0
+    cutmix_alpha: Number = 1.0
+    cutmix_minmax: tuple[Number, Number] | None = None
+    switch_prob: Number = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

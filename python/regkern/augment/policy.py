@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import InterpolationMode, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
 from regkern.augment._pipeline import colors_come_first, flat, operation_names
@@ -126,6 +127,13 @@ class RandAugment(_Policy):
     interpolation : {'nearest', 'bilinear'}
         Of shears, shifts and turns.
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -137,13 +145,22 @@ class RandAugment(_Policy):
     ----------
     E. D. Cubuk, B. Zoph, J. Shlens and Q. V. Le, "RandAugment: practical automated data augmentation with a reduced
     search space", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(0, 180, 20, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.RandAugment(num_ops=2, magnitude=9)(x, rng=3)
+    array([[  0,  32,  64],
+           [ 96, 128, 159],
+           [191, 223, 255]], dtype=uint8)
     """
 
-    num_ops: int = 2
-    magnitude: int = 9
-    num_magnitude_bins: int = 31
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
+    num_ops: Whole = 2
+    magnitude: Whole = 9
+    num_magnitude_bins: Whole = 31
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,6 +203,13 @@ class TrivialAugmentWide(_Policy):
     num_magnitude_bins : int >= 2, default 31
     interpolation : {'nearest', 'bilinear'}
     fill : float or one for each channel, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -194,11 +218,20 @@ class TrivialAugmentWide(_Policy):
     References
     ----------
     S. G. Müller and F. Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation", ICCV 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> x = np.arange(0, 180, 20, dtype=np.uint8).reshape(3, 3)
+    >>> rk.augment.TrivialAugmentWide()(x, rng=7)
+    array([[  0,   0,   8],
+           [ 44,  80, 116],
+           [152, 188, 223]], dtype=uint8)
     """
 
-    num_magnitude_bins: int = 31
-    interpolation: str = "nearest"
-    fill: float | tuple[float, ...] = 0
+    num_magnitude_bins: Whole = 31
+    interpolation: InterpolationMode = "nearest"
+    fill: Number | tuple[Number, ...] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -236,6 +269,13 @@ class RandomApply(Transform):
     transforms : sequence of Transform, or Compose
         None may change the size or the dtype of images, since those it does not fall on keep theirs.
     p : float in [0, 1], default 0.5
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------
@@ -245,7 +285,7 @@ class RandomApply(Transform):
     """
 
     transforms: Sequence[Transform]
-    p: float = 0.5
+    p: Number = 0.5
 
     kind: ClassVar[str] = "image"
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks, _core
+from regkern._types import Applied, Int, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
 from regkern.augment._transform import Draws, Images, Params, Transform, below
+
+__all__ = ["Compose", "Cutout", "Jitter", "Scaling", "SignalTransform", "TimeShift", "TimeWarp"]
 
 Array = NDArray[Any]
 
@@ -32,7 +35,25 @@ class Signals(NamedTuple):
 
 
 class SignalTransform(Transform, abstract=True):
-    """A random operation on a batch of signals (n, t, c)."""
+    """A random operation on a batch of signals (n, t, c).
+
+    Parameters
+    ----------
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is no string.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, params = rk.augment.signal.Scaling(name="gain")(np.ones((1, 2)), rng=0, return_params=True)
+    >>> list(params)
+    ['gain']
+    """
 
     kind: ClassVar[str] = "signal"
     pipeline: ClassVar[str] = "signal.Compose"
@@ -58,12 +79,12 @@ class SignalTransform(Transform, abstract=True):
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch; the arguments are those of ``signal.Compose.__call__``."""
         return self._pipeline()(
             x, rng=rng, index=index, epoch=epoch, labels=labels, params=params, return_params=return_params, out=out
@@ -84,14 +105,27 @@ class Jitter(SignalTransform):
     ----------
     sigma : float >= 0, default 0.03
         The standard deviation, in the signal's units.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     References
     ----------
     T. T. Um et al., "Data augmentation of wearable sensor data for Parkinson's disease monitoring using convolutional
     neural networks", ICMI 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Jitter(0.1)(np.zeros((1, 4)), rng=0).round(3)
+    array([[-0.061, -0.014, -0.068, -0.098]])
     """
 
-    sigma: float = 0.03
+    sigma: Number = 0.03
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,9 +152,23 @@ class Scaling(SignalTransform):
     ----------
     sigma : float >= 0, default 0.1
         Standard deviation of the factor.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Scaling(0.1)(np.ones((2, 3)), rng=0).round(3)
+    array([[0.922, 0.922, 0.922],
+           [1.1  , 1.1  , 1.1  ]])
     """
 
-    sigma: float = 0.1
+    sigma: Number = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,6 +193,13 @@ class TimeShift(SignalTransform):
     mode : {'wrap', 'constant', 'edge'}
         What comes in: the other end, ``fill``, or the last value.
     fill : float, default 0
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Examples
     --------
@@ -155,9 +210,9 @@ class TimeShift(SignalTransform):
            [3., 0., 1., 2.]])
     """
 
-    max_shift: float = 0.1
-    mode: str = "wrap"
-    fill: float = 0.0
+    max_shift: Number = 0.1
+    mode: Literal["wrap", "constant", "edge"] = "wrap"
+    fill: Number = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,14 +252,27 @@ class TimeWarp(SignalTransform):
         Standard deviation of the speed at the knots.
     knots : int >= 1, default 4
         Knots between the two at the ends.
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
     Values between steps are interpolated linearly. Um et al. give the inverse of this map, τ⁻¹.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.TimeWarp(0.3)(np.arange(6.0)[None], rng=0).round(2)
+    array([[0.  , 1.23, 2.07, 2.97, 4.07, 5.  ]])
     """
 
-    sigma: float = 0.2
-    knots: int = 4
+    sigma: Number = 0.2
+    knots: Whole = 4
 
     SLOWEST: ClassVar[float] = 0.1
 
@@ -261,12 +329,25 @@ class Cutout(SignalTransform):
     n_holes : int >= 1, default 1
     fill : float, default 0
     p : float in [0, 1], default 1
+    name : str, optional
+        What its random numbers are drawn for; see ``Transform``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.augment.signal.Cutout(0.5)(np.ones((1, 6)), rng=0)
+    array([[1., 0., 0., 0., 1., 1.]])
     """
 
-    size: float = 0.1
-    n_holes: int = 1
-    fill: float = 0.0
-    p: float = 1.0
+    size: Number = 0.1
+    n_holes: Whole = 1
+    fill: Number = 0.0
+    p: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -301,6 +382,13 @@ class Compose(Pipeline):
     rng : int in [0, 2**64), np.random.Generator or None
         Used by calls that give none.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+    ValueError
+        If two transforms have one name.
+
     Examples
     --------
     >>> import numpy as np, regkern.augment as A
@@ -324,12 +412,12 @@ class Compose(Pipeline):
         *,
         rng: Any = None,
         index: ArrayLike | None = None,
-        epoch: int = 0,
+        epoch: Int = 0,
         labels: Any = None,
         params: dict[str, Params] | None = None,
         return_params: bool = False,
         out: Array | None = None,
-    ) -> Any:
+    ) -> Applied:
         """Apply to a batch.
 
         Parameters
@@ -387,3 +475,7 @@ class Compose(Pipeline):
             y = y.copy()
         results = [y, *([] if labels is None else [labels]), *([drawn] if return_params else [])]
         return y if len(results) == 1 else tuple(results)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern._types import Int
+
 try:
     from sklearn import get_config
     from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
@@ -133,7 +135,7 @@ class AugmentedEstimator(MetaEstimatorMixin, BaseEstimator):  # type: ignore[mis
     3000
     """
 
-    def __init__(self, estimator: Any, augment: Any, *, copies: int = 1) -> None:
+    def __init__(self, estimator: Any, augment: Any, *, copies: Int = 1) -> None:
         self.estimator = estimator
         self.augment = augment
         self.copies = copies
@@ -311,3 +313,7 @@ def _repeated(value: Any, rows: NDArray[np.intp], n: int) -> Any:
     """What has an entry a sample, in the order of rows; all else as it is."""
     listed = isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0
     return np.asarray(value)[rows] if listed and len(value) == n else value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Approximate, Int, Real
 from regkern.dropouts.handles import DropoutMask, require_handle
 
 Array = NDArray[Any]
@@ -21,10 +22,10 @@ def bias_dropout_add(
     x: ArrayLike,
     bias: ArrayLike | None,
     residual: ArrayLike | None,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -129,10 +130,10 @@ def bias_dropout_add_backward(
 
 def relu_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -227,11 +228,11 @@ def relu_dropout_backward(
 
 def gelu_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
-    approximate: str = "none",
+    approximate: Approximate = "none",
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -288,7 +289,7 @@ def gelu_dropout_backward(
     x: ArrayLike,
     mask: DropoutMask,
     *,
-    approximate: str = "none",
+    approximate: Approximate = "none",
     out: Array | None = None,
 ) -> Array:
     r"""The gradient of ``gelu_dropout``.
@@ -339,10 +340,10 @@ def gelu_dropout_backward(
 
 def softmax_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:

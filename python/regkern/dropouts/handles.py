@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Real
 
 ONE = 1 << 40  # the probability 1, in units of 2⁻⁴⁰
 
@@ -44,7 +45,7 @@ class Handle:
     shape: tuple[int, ...] = _value(2)
     p: float = _value(3)
 
-    def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
+    def __init__(self, seed: Int, stream: Int, shape: tuple[Int, ...], p: Real) -> None:
         self._values: tuple[Any, ...] = self._checked(seed, stream, shape, p)
 
     def _checked(self, seed: Any, stream: Any, shape: Any, p: Any) -> tuple[int, int, tuple[int, ...], float]:
@@ -125,6 +126,11 @@ class DropoutMask(KeepHandle):
     scale : float
         What a kept element is multiplied by; 1 / (probability of being kept) unless given.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     ``np.asarray(mask)`` computes the booleans, True where an element was kept, and ``mask.packbits()`` the same
@@ -150,12 +156,12 @@ class DropoutMask(KeepHandle):
 
     def __init__(
         self,
-        seed: int,
-        stream: int,
-        shape: tuple[int, ...],
-        p: float,
-        noise_shape: tuple[int, ...] | None = None,
-        scale: float | None = None,
+        seed: Int,
+        stream: Int,
+        shape: tuple[Int, ...],
+        p: Real,
+        noise_shape: tuple[Int, ...] | None = None,
+        scale: Real | None = None,
     ) -> None:
         numbers = self._checked(seed, stream, shape, p)
         noise = None if noise_shape is None else self._checked_noise(noise_shape, numbers[2])
@@ -166,7 +172,7 @@ class DropoutMask(KeepHandle):
     def made(
         cls,
         seed: int,
-        stream: int,
+        stream: Int,
         shape: tuple[int, ...],
         p: float,
         noise_shape: tuple[int, ...] | None = None,
@@ -229,6 +235,11 @@ class DropBlockMask(KeepHandle):
     per_channel : bool
         Whether each channel has squares of its own.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     ``np.asarray(mask)`` computes the booleans, True where an element was kept. ``mask.scale`` is all elements /
@@ -255,12 +266,12 @@ class DropBlockMask(KeepHandle):
 
     def __init__(
         self,
-        seed: int,
-        stream: int,
-        shape: tuple[int, ...],
-        p: float,
-        block_size: int,
-        axis: int = 1,
+        seed: Int,
+        stream: Int,
+        shape: tuple[Int, ...],
+        p: Real,
+        block_size: Int,
+        axis: Int = 1,
         per_channel: bool = True,
     ) -> None:
         numbers = self._checked(seed, stream, shape, p)
@@ -351,6 +362,11 @@ class GaussianDropoutMask(Handle):
     p : float
         The rate: the factors have mean 1 and standard deviation √(p / (1 − p)).
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     ``np.asarray(mask)`` computes the factors in float64.
@@ -367,7 +383,7 @@ class GaussianDropoutMask(Handle):
     kind = "GaussianDropoutMask"
     _item = np.dtype(np.float64).itemsize
 
-    def __init__(self, seed: int, stream: int, shape: tuple[int, ...], p: float) -> None:
+    def __init__(self, seed: Int, stream: Int, shape: tuple[Int, ...], p: Real) -> None:
         super().__init__(seed, stream, shape, p)
         if self.p == 1:
             raise ValueError(f"{self.kind}: p must be in [0, 1), got {p!r}")
@@ -388,7 +404,7 @@ def drawn(draw: int | Callable[[], int], kind: Callable[..., H], *numbers: Any) 
     return kind(draw(), *numbers) if handle._decides else handle
 
 
-def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: float | None) -> tuple[NDArray[Any], float]:
+def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: Any) -> tuple[NDArray[Any], float]:
     """The mask that a caller stored, ready to be applied to dy: booleans broadcast to dy, or bits; and the scale."""
     shape, size = dy.shape, dy.size
     if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):

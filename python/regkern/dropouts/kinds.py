@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.dropouts.handles import (
     DropBlockMask,
     DropoutMask,
@@ -29,11 +30,11 @@ Array = NDArray[Any]
 
 def dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
-    noise_shape: tuple[int | None, ...] | None = None,
+    noise_shape: tuple[Int | None, ...] | None = None,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -104,11 +105,11 @@ def dropout(
 def drop(
     function: str,
     x: ArrayLike,
-    p: float,
-    noise_shape: tuple[int | None, ...] | None,
-    axes: tuple[int, ...] | None,
+    p: Real,
+    noise_shape: tuple[Int | None, ...] | None,
+    axes: tuple[Int, ...] | None,
     rng: Any,
-    stream: int,
+    stream: Int,
     training: bool,
     out: Array | None,
     *,
@@ -125,11 +126,11 @@ def drop(
 
 def feature_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
-    axis: int = 1,
+    axis: Int = 1,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -186,11 +187,11 @@ def feature_dropout(
 
 def drop_path(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
     scale_by_keep: bool = True,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -245,10 +246,10 @@ def drop_path(
 
 def drop_connect(
     w: ArrayLike,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -299,13 +300,13 @@ def drop_connect(
 
 def drop_block(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
-    block_size: int = 7,
-    axis: int = 1,
+    block_size: Int = 7,
+    axis: Int = 1,
     per_channel: bool = True,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
@@ -387,7 +388,7 @@ def dropout_backward(
     dy: ArrayLike,
     mask: Handle | NDArray[Any],
     *,
-    scale: float | None = None,
+    scale: Real | None = None,
     out: Array | None = None,
 ) -> Array:
     r"""The gradient of every dropout of this module: the same mask and the same scale, applied to dy.

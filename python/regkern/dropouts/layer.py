@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from regkern import _checks as check
 from regkern._core import commit
 from regkern._layers import NO_BATCH, Layer, Rule, by, forgotten
+from regkern._types import Real
 from regkern.dropouts.handles import DropoutMask
 from regkern.dropouts.kinds import dropout, dropout_backward
 from regkern.random import random_bits
@@ -38,6 +39,11 @@ class Dropout(Layer):
         May be set: the probability, the seed, and how many training calls have been made.
     mask : DropoutMask or None
         That of the last training call.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
 
     Notes
     -----
@@ -73,8 +79,8 @@ class Dropout(Layer):
     _KEPT = "mask"
     _copies = 0  # made of this layer
 
-    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        self.p = p
+    def __init__(self, p: Real = 0.5, *, rng: Any = None) -> None:
+        self.p: float = p  # type: ignore[assignment]  # by rule
         self.seed = check.seed("Dropout", rng)
         self.calls = 0
         self.mask: DropoutMask | None = None

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.dropouts.handles import DropoutMask, GaussianDropoutMask
 from regkern.dropouts.kinds import drop
 
@@ -17,10 +18,10 @@ Array = NDArray[Any]
 
 def alpha_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -71,11 +72,11 @@ def alpha_dropout(
 
 def feature_alpha_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
-    axis: int = 1,
+    axis: Int = 1,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -125,10 +126,10 @@ def feature_alpha_dropout(
 
 def gaussian_dropout(
     x: ArrayLike,
-    p: float,
+    p: Real,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Int = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, GaussianDropoutMask]:

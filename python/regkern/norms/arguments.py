@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._types import Real
 
 Array = NDArray[Any]
 
 
-def activation_slope(function: str, activation: str | None, negative_slope: float) -> float | None:
+def activation_slope(function: str, activation: str | None, negative_slope: Real) -> Real | None:
     """What a negative number is multiplied by, or None where nothing happens to it."""
     if activation is not None and not (isinstance(activation, str) and activation in ("relu", "leaky_relu")):
         raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
@@ -22,7 +23,7 @@ def activation_slope(function: str, activation: str | None, negative_slope: floa
     return None if activation is None else 0.0 if activation == "relu" else negative_slope
 
 
-def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: int, dtype: Any) -> Array | None:
+def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: Any, dtype: Any) -> Array | None:
     """Weights of samples or positions, checked and broadcast to the shape of the data."""
     if weights is None:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Activation, Gradient, Int, Real
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, require_stats
@@ -17,7 +18,7 @@ from regkern.norms.statistics import BatchNormStats, require_stats
 Array = NDArray[Any]
 
 
-def _weighted(function: str, x: ArrayLike, weights: ArrayLike | None, axis: int) -> tuple[ArrayLike, Array | None]:
+def _weighted(function: str, x: ArrayLike, weights: ArrayLike | None, axis: Int) -> tuple[ArrayLike, Array | None]:
     """x and its weights: as an array where there are some, which has been asked for once."""
     if weights is None:
         return x, None
@@ -33,15 +34,15 @@ def batch_norm(
     running_mean: Array | None = None,
     running_var: Array | None = None,
     training: bool,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    axis: int = 1,
+    momentum: Real = 0.1,
+    eps: Real = 1e-5,
+    axis: Int = 1,
     unbiased: bool = True,
     weights: ArrayLike | None = None,
-    virtual_batch_size: int | None = None,
+    virtual_batch_size: Int | None = None,
     residual: ArrayLike | None = None,
-    activation: str | None = None,
-    negative_slope: float = 0.01,
+    activation: Activation | None = None,
+    negative_slope: Real = 0.01,
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     r"""Normalize every channel to mean 0 and variance 1, then scale and shift it.
@@ -167,7 +168,7 @@ def batch_norm(
 
 
 def batch_norm_backward(
-    dy: ArrayLike, cache: BatchNormCache, *, wrt: Iterable[str] | None = None, out: Array | None = None
+    dy: ArrayLike, cache: BatchNormCache, *, wrt: Gradient | Iterable[Gradient] | None = None, out: Array | None = None
 ) -> tuple[Array, ...]:
     r"""Gradients of ``batch_norm``.
 
@@ -245,7 +246,7 @@ def batch_norm_backward(
     return tuple([found[name] for name in names])  # type: ignore[misc]
 
 
-def batch_norm_stats(x: ArrayLike, *, axis: int = 1, weights: ArrayLike | None = None) -> BatchNormStats:
+def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None = None) -> BatchNormStats:
     r"""Mean and variance of every channel, to be merged with those of other batches or processes.
 
     .. math:: n = \sum w, \qquad \mu = \frac1n \sum w x, \qquad \sigma^2 = \frac1n \sum w (x - \mu)^2
@@ -291,8 +292,8 @@ def batch_norm_apply(
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     *,
-    eps: float = 1e-5,
-    axis: int = 1,
+    eps: Real = 1e-5,
+    axis: Int = 1,
     out: Array | None = None,
 ) -> Array:
     r"""Normalize with given statistics.
@@ -346,8 +347,8 @@ def batch_norm_backward_reduce(
     x: ArrayLike,
     stats: BatchNormStats,
     *,
-    eps: float = 1e-5,
-    axis: int = 1,
+    eps: Real = 1e-5,
+    axis: Int = 1,
     weights: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     r"""The sums of the backward pass, to be added up over processes. They are dbeta and dgamma.
@@ -403,8 +404,8 @@ def batch_norm_backward_apply(
     sum_dy_xhat: NDArray[np.float64],
     gamma: ArrayLike | None = None,
     *,
-    eps: float = 1e-5,
-    axis: int = 1,
+    eps: Real = 1e-5,
+    axis: Int = 1,
     weights: ArrayLike | None = None,
     out: Array | None = None,
 ) -> Array:

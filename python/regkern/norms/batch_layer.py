@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from regkern import _checks as check
 from regkern._core import commit
 from regkern._layers import Rule, by, fixed, gradient, owned
+from regkern._types import Activation, Int, Real
 from regkern.norms.arguments import activation_slope
 from regkern.norms.batch import batch_norm, batch_norm_backward
 from regkern.norms.caches import BatchNormCache
@@ -88,6 +89,11 @@ class BatchNorm(NormLayer):
     num_batches_tracked : int
         Training calls; where ``momentum`` is None, batches that are in the average.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Notes
     -----
     The numbers above may be set on the layer, too, and the arrays replaced by others of their shape and dtype.
@@ -107,6 +113,11 @@ class BatchNorm(NormLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(batch_norm_backward)
+    num_features: int
+    axis: int
+    momentum: float | None
+    negative_slope: float
+    virtual_batch_size: int | None
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
         "num_features": fixed(functools.partial(check.integer, least=0)),
@@ -124,22 +135,23 @@ class BatchNorm(NormLayer):
 
     def __init__(
         self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        num_features: Int,
+        eps: Real = 1e-5,
+        momentum: Real | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         *,
-        axis: int = 1,
+        axis: Int = 1,
         unbiased: bool = True,
-        activation: str | None = None,
-        negative_slope: float = 0.01,
-        virtual_batch_size: int | None = None,
+        activation: Activation | None = None,
+        negative_slope: Real = 0.01,
+        virtual_batch_size: Int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_features, self.eps, self.axis, self.unbiased = num_features, eps, axis, unbiased
-        self.virtual_batch_size, self.momentum = virtual_batch_size, momentum
-        self.activation, self.negative_slope = activation, negative_slope
+        self.unbiased = unbiased
+        self.num_features, self.eps, self.axis = num_features, eps, axis  # type: ignore[assignment]  # by rule
+        self.virtual_batch_size, self.momentum = virtual_batch_size, momentum  # type: ignore[assignment]  # by rule
+        self.activation, self.negative_slope = activation, negative_slope  # type: ignore[assignment]  # by rule
         dtype, features = self._dtype(dtype), self.num_features
         self._affine("affine", affine, (features,), dtype)
         self.dresidual: Array | None = None
@@ -149,7 +161,7 @@ class BatchNorm(NormLayer):
         self.num_batches_tracked = 0
 
     @classmethod
-    def preset(cls, convention: str, num_features: int, **options: Any) -> Self:
+    def preset(cls, convention: Literal["torch", "keras", "onnx"], num_features: Int, **options: Any) -> Self:
         """A layer with the defaults of another library: "torch", "keras" (Flax's too, but for its eps) or "onnx".
 
         What ``options`` name is taken from there. ONNX and Keras weigh the old statistics where regkern and torch weigh

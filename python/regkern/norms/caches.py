@@ -39,6 +39,13 @@ class BatchNormCache:
     residual : bool
         Whether something was added.
     virtual_batch_size : int or None
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, cache = rk.batch_norm(np.ones((4, 2), np.float32), training=True)
+    >>> cache.mean
+    array([1., 1.])
     """
 
     x: Array | None
@@ -55,6 +62,7 @@ class BatchNormCache:
     virtual_batch_size: int | None = None
 
     def input(self) -> Array:
+        """``x``, or an error where the forward wrote over it."""
         if self.x is None:
             raise ValueError("batch_norm_backward: cache.x must be intact, got a cache whose forward had out=x")
         return self.x
@@ -91,6 +99,13 @@ class NormCache:
         Groups of channels; None where rows are the last axes.
     centred : bool
         False for RMS.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> y, cache = rk.layer_norm(np.array([[1.0, 3.0]]))
+    >>> cache.mean
+    array([2.])
     """
 
     __slots__ = ("axis", "centred", "gamma", "groups", "invstd", "mean", "x")
@@ -114,6 +129,7 @@ class NormCache:
         self.centred = centred
 
     def input(self, function: str) -> Array:
+        """``x``, or an error of ``function`` where the forward wrote over it."""
         if self.x is None:
             raise ValueError(f"{function}: cache.x must be intact, got a cache whose forward had out=x")
         return self.x

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from regkern import _checks as check
 from regkern._core import commit, require_float
 from regkern._layers import NO_BATCH, Layer, Rule, by, fixed, forgotten, gradient, owned
+from regkern._types import Int, Real
 from regkern.norms.caches import NormCache
 from regkern.norms.rows import (
     group_norm,
@@ -66,6 +67,7 @@ class NormLayer(Layer):
         "dbeta": gradient,
         "cache": forgotten,
     }
+    eps: float
     gamma: Array | None
     beta: Array | None
     dgamma: Array | None
@@ -207,7 +209,7 @@ class RowLayer(AffineLayer):
         "dresidual": gradient,
     }
 
-    def __init__(self, shape: int | Iterable[int], affine: bool, bias: bool, dtype: DTypeLike) -> None:
+    def __init__(self, shape: Int | Iterable[Int], affine: bool, bias: bool, dtype: DTypeLike) -> None:
         self.normalized_shape: tuple[int, ...] = shape  # type: ignore[assignment]  # which its rule makes of it
         self._affine("elementwise_affine", affine, self.normalized_shape, self._dtype(dtype), bias)
         self.dresidual: Array | None = None
@@ -241,6 +243,11 @@ class LayerNorm(RowLayer):
         Learn gamma (starts at 1) and beta (starts at 0).
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -254,15 +261,15 @@ class LayerNorm(RowLayer):
 
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
-        eps: float = 1e-5,
+        normalized_shape: Int | tuple[Int, ...],
+        eps: Real = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(normalized_shape, elementwise_affine, bias, dtype)
-        self.eps = eps
+        self.eps = eps  # type: ignore[assignment]  # by rule
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
@@ -289,6 +296,11 @@ class RMSNorm(RowLayer):
         Learn gamma (starts at 1).
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -299,18 +311,19 @@ class RMSNorm(RowLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(rms_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(rms_norm_backward)
+    eps: float | None  # type: ignore[assignment]
     _RULES: ClassVar[dict[str, Rule]] = {**RowLayer._RULES, "eps": by(check.nonnegative, optional=True)}
 
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
-        eps: float | None = None,
+        normalized_shape: Int | tuple[Int, ...],
+        eps: Real | None = None,
         elementwise_affine: bool = True,
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__(normalized_shape, elementwise_affine, False, dtype)
-        self.eps = eps
+        self.eps = eps  # type: ignore[assignment]  # by rule
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
         result: tuple[Array, NormCache] = self._forward(
@@ -336,6 +349,11 @@ class GroupNorm(AffineLayer):
         The channel axis.
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -346,6 +364,9 @@ class GroupNorm(AffineLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(group_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(group_norm_backward)
+    num_groups: int
+    num_channels: int
+    axis: int
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
         "num_groups": fixed(functools.partial(check.integer, least=1)),
@@ -355,18 +376,18 @@ class GroupNorm(AffineLayer):
 
     def __init__(
         self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
+        num_groups: Int,
+        num_channels: Int,
+        eps: Real = 1e-5,
         affine: bool = True,
         *,
-        axis: int = 1,
+        axis: Int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_groups, self.num_channels = num_groups, num_channels
+        self.num_groups, self.num_channels = num_groups, num_channels  # type: ignore[assignment]  # by rule
         if self.num_channels % self.num_groups:
             raise ValueError(f"GroupNorm: num_groups must divide the {num_channels} channels, got {num_groups}")
-        self.eps, self.axis = eps, axis
+        self.eps, self.axis = eps, axis  # type: ignore[assignment]  # by rule
         self._affine("affine", affine, (self.num_channels,), self._dtype(dtype))
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:
@@ -397,6 +418,11 @@ class InstanceNorm(AffineLayer):
         The channel axis.
     dtype : float32 (default) or float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range: here, and where it is assigned later.
+
     Examples
     --------
     >>> import numpy as np, regkern as rk
@@ -407,6 +433,8 @@ class InstanceNorm(AffineLayer):
 
     _forward: ClassVar[Callable[..., Any]] = staticmethod(instance_norm)
     _backward: ClassVar[Callable[..., Any]] = staticmethod(instance_norm_backward)
+    num_features: int
+    axis: int
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
         "num_features": fixed(functools.partial(check.integer, least=0)),
@@ -415,14 +443,14 @@ class InstanceNorm(AffineLayer):
 
     def __init__(
         self,
-        num_features: int,
-        eps: float = 1e-5,
+        num_features: Int,
+        eps: Real = 1e-5,
         *,
         affine: bool = False,
-        axis: int = 1,
+        axis: Int = 1,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.num_features, self.eps, self.axis = num_features, eps, axis
+        self.num_features, self.eps, self.axis = num_features, eps, axis  # type: ignore[assignment]  # by rule
         self._affine("affine", affine, (self.num_features,), self._dtype(dtype))
 
     def _call(self, x: Array, out: Array | None, residual: Array | None = None) -> tuple[Array, NormCache]:

@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.norms.caches import NormCache
 
 Array = NDArray[Any]
@@ -25,9 +26,9 @@ def _forward(
     x: ArrayLike,
     gamma: ArrayLike | None,
     beta: ArrayLike | None,
-    axis: int,
-    num_groups: int | None,
-    eps: float | None,
+    axis: Int,
+    num_groups: Int | None,
+    eps: Real | None,
     residual: ArrayLike | None,
     centred: bool,
     out: Array | None,
@@ -60,8 +61,8 @@ def layer_norm(
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     *,
-    axis: int = -1,
-    eps: float = 1e-5,
+    axis: Int = -1,
+    eps: Real = 1e-5,
     residual: ArrayLike | None = None,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
@@ -166,8 +167,8 @@ def rms_norm(
     x: ArrayLike,
     gamma: ArrayLike | None = None,
     *,
-    axis: int = -1,
-    eps: float | None = None,
+    axis: Int = -1,
+    eps: Real | None = None,
     residual: ArrayLike | None = None,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
@@ -268,12 +269,12 @@ def rms_norm_backward(
 
 def group_norm(
     x: ArrayLike,
-    num_groups: int,
+    num_groups: Int,
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     *,
-    axis: int = 1,
-    eps: float = 1e-5,
+    axis: Int = 1,
+    eps: Real = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     r"""Normalize groups of neighbouring channels, each sample on its own, then scale and shift the channels.
@@ -367,8 +368,8 @@ def instance_norm(
     *,
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
-    axis: int = 1,
-    eps: float = 1e-5,
+    axis: Int = 1,
+    eps: Real = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     r"""Normalize every channel of every sample on its own, then scale and shift it: groups of one channel.

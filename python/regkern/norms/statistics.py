@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Int, Number, Real
 
 Array = NDArray[Any]
 ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
@@ -30,12 +31,18 @@ class BatchNormStats:
     squared_weights : float
         Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
         stands for that.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> rk.batch_norm_stats(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    BatchNormStats(count=2.0, mean=array([2., 4.]), var=array([1., 4.]))
     """
 
-    count: float
+    count: Number
     mean: Array
     var: Array
-    squared_weights: float = field(default=np.nan, repr=False)
+    squared_weights: Number = field(default=np.nan, repr=False)
 
     @property
     def squares(self) -> float:
@@ -173,7 +180,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
 
 
 def batch_norm_update(
-    stats: BatchNormStats, running_mean: Array, running_var: Array, *, momentum: float = 0.1, unbiased: bool = True
+    stats: BatchNormStats, running_mean: Array, running_var: Array, *, momentum: Real = 0.1, unbiased: bool = True
 ) -> None:
     r"""Update running statistics, in place, from those of a batch: what ``batch_norm`` does with them in training.
 
@@ -235,8 +242,8 @@ def fold_batch_norm(
     gamma: ArrayLike | None = None,
     beta: ArrayLike | None = None,
     *,
-    eps: float = 1e-5,
-    axis: int = 0,
+    eps: Real = 1e-5,
+    axis: Int = 0,
 ) -> tuple[Array, Array]:
     r"""A dense or convolution layer and the batch norm behind it as one layer, for inference.
 

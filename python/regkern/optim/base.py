@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern._core import Parameters, commit
+from regkern._types import Real
 from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
 from regkern.optim.options import OPTIONS, SETTINGS, Check, is_schedule, meant, unknown
 from regkern.optim.states import (
@@ -49,7 +50,7 @@ class Shared(TypedDict, total=False):
     """The keywords of every optimizer; see ``Optimizer``."""
 
     no_decay: NoDecay | None
-    max_grad_norm: float | None
+    max_grad_norm: Real | None
     skip_nonfinite: bool
     collect: bool
 
@@ -68,6 +69,15 @@ class StepStats:
     nonzeros : int
     squared_change : float
         ‖Δw‖².
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> optimizer = rk.optim.SGD([np.array([1.0, 0.25])], lr=0.5, l1=0.5, collect=True)
+    >>> optimizer.step([np.zeros(2)])
+    True
+    >>> optimizer.stats
+    StepStats(penalty=0.375, nonzeros=1, squared_change=0.125)
     """
 
     penalty: float
@@ -128,14 +138,6 @@ class Optimizer:
     collect : bool, default False
         Fill ``stats`` in each step.
 
-    Raises
-    ------
-    TypeError
-        If a weight is not an ndarray of float32 or float64, or an option is not of its kind.
-    ValueError
-        If an option is unknown or out of range, if arrays share memory or cannot be written, or if a penalty does
-        not fit an array.
-
     Attributes
     ----------
     param_groups : tuple of mappings
@@ -150,6 +152,14 @@ class Optimizer:
         Of the last step's gradients before clipping; None if neither clipping nor skipping asks for it.
     stats : StepStats or None
 
+    Raises
+    ------
+    TypeError
+        If a weight is not an ndarray of float32 or float64, or an option is not of its kind.
+    ValueError
+        If an option is unknown or out of range, if arrays share memory or cannot be written, or if a penalty does
+        not fit an array.
+
     Notes
     -----
     All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group. Those of a group are assigned
@@ -163,6 +173,19 @@ class Optimizer:
     An exception, also one of a signal (Ctrl-C, an alarm), leaves a step taken and counted, or neither. So arrays with a
     ``penalty`` whose proximal operator follows the step are stepped into copies, which are kept for the next step, and
     written when all is done; their states are stepped then.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> groups = [{"params": [np.ones(2)]}, {"params": [np.ones(2)], "lr": 0.5}]
+    >>> optimizer = rk.optim.SGD(groups, lr=0.25)
+    >>> optimizer.step([np.ones(2), np.ones(2)])
+    True
+    >>> groups[0]["params"][0], groups[1]["params"][0]
+    (array([0.75, 0.75]), array([0.5, 0.5]))
+    >>> optimizer.param_groups[1]["lr"] = 0.125
+    >>> optimizer.lrs
+    (0.25, 0.125)
     """
 
     _rule: ClassVar[str]

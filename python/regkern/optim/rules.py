@@ -6,9 +6,9 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Unpack
+from typing import Literal, Unpack
 
+from regkern._types import Metric, Rate, Real
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params
 from regkern.optim.options import OPTIONS, positive_rate
@@ -35,6 +35,11 @@ class SGD(Optimizer):
     penalty : penalty of :mod:`regkern.penalties`, optional
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
 
     Notes
     -----
@@ -70,14 +75,14 @@ class SGD(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
+        lr: Rate = 1e-3,
+        momentum: Real = 0.0,
+        dampening: Real = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: Real = 0.0,
         decoupled: bool = False,
         maximize: bool = False,
-        l1: float = 0.0,
+        l1: Real = 0.0,
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
@@ -138,6 +143,11 @@ class Adam(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``adam_step``: w ← prox(w − lr·m̂/r), r = √v̂ + eps, with the bias-corrected means m̂ of the
@@ -167,15 +177,15 @@ class Adam(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: Rate = 1e-3,
+        betas: tuple[Real, Real] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 0.0,
         decoupled: bool = False,
         amsgrad: bool = False,
         maximize: bool = False,
-        l1: float = 0.0,
-        metric: str = "euclidean",
+        l1: Real = 0.0,
+        metric: Metric = "euclidean",
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
@@ -224,6 +234,11 @@ class AdamW(Adam):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
@@ -247,14 +262,14 @@ class AdamW(Adam):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        lr: Rate = 1e-3,
+        betas: tuple[Real, Real] = (0.9, 0.999),
+        eps: Real = 1e-8,
+        weight_decay: Real = 1e-2,
         amsgrad: bool = False,
         maximize: bool = False,
-        l1: float = 0.0,
-        metric: str = "euclidean",
+        l1: Real = 0.0,
+        metric: Metric = "euclidean",
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
@@ -296,6 +311,11 @@ class Adagrad(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``adagrad_step``: s ← s + g², w ← prox(w − lr·g/(√s + eps)). The conventions are those of
@@ -324,15 +344,15 @@ class Adagrad(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-2,
-        lr_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        weight_decay: float = 0.0,
+        lr: Rate = 1e-2,
+        lr_decay: Real = 0.0,
+        initial_accumulator_value: Real = 0.0,
+        eps: Real = 1e-10,
+        weight_decay: Real = 0.0,
         decoupled: bool = False,
         maximize: bool = False,
-        l1: float = 0.0,
-        metric: str = "euclidean",
+        l1: Real = 0.0,
+        metric: Metric = "euclidean",
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
@@ -385,6 +405,11 @@ class RMSprop(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``rmsprop_step``: v ← alpha·v + (1 − alpha)·g², b ← momentum·b + g/(√v + eps),
@@ -419,16 +444,16 @@ class RMSprop(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        momentum: float = 0.0,
+        lr: Rate = 1e-2,
+        alpha: Real = 0.99,
+        eps: Real = 1e-8,
+        momentum: Real = 0.0,
         centered: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: Real = 0.0,
         decoupled: bool = False,
         maximize: bool = False,
-        l1: float = 0.0,
-        metric: str = "euclidean",
+        l1: Real = 0.0,
+        metric: Metric = "euclidean",
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:
@@ -479,6 +504,11 @@ class FTRL(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``ftrl_step``: z gathers the gradients less what the weights have taken of them, n their
@@ -510,13 +540,13 @@ class FTRL(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 0.1,
-        beta: float = 1.0,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        l2_convention: str = "paper",
-        initial_accumulator_value: float = 0.0,
-        weight_decay: float = 0.0,
+        lr: Rate = 0.1,
+        beta: Real = 1.0,
+        l1: Real = 0.0,
+        l2: Real = 0.0,
+        l2_convention: Literal["paper", "keras"] = "paper",
+        initial_accumulator_value: Real = 0.0,
+        weight_decay: Real = 0.0,
         decoupled: bool = False,
         maximize: bool = False,
         penalty: Penalty | None = None,
@@ -574,6 +604,11 @@ class Lion(Optimizer):
     no_decay, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range; see ``Optimizer``.
+
     Notes
     -----
     The formula is that of ``lion_step``: w ← prox(w − lr·sign(β₁·m + (1 − β₁)·g)), then m ← β₂·m + (1 − β₂)·g. Keras'
@@ -600,12 +635,12 @@ class Lion(Optimizer):
         self,
         params: Params,
         *,
-        lr: float | Callable[[int], float] = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        lr: Rate = 1e-4,
+        betas: tuple[Real, Real] = (0.9, 0.99),
+        weight_decay: Real = 0.0,
         decoupled: bool = True,
         maximize: bool = False,
-        l1: float = 0.0,
+        l1: Real = 0.0,
         penalty: Penalty | None = None,
         **shared: Unpack[Shared],
     ) -> None:

@@ -32,9 +32,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from regkern import _checks as check
+from regkern._types import Int, Number, Whole
 
 __all__ = ["Constant", "Cosine", "Linear", "OneCycle", "Schedule", "Step"]
 
@@ -72,12 +73,24 @@ def frozen(cls: type[_T]) -> type[_T]:
 
 
 class Schedule(ABC):
-    """A learning rate for every step: frozen, comparable, picklable. One of your own may as well be any function."""
+    """A learning rate for every step: frozen, comparable, picklable. One of your own may as well be any function.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> class Halved(rk.optim.schedules.Schedule):
+    ...     def __call__(self, step):
+    ...         return 0.5**step
+    >>> optimizer = rk.optim.SGD([np.ones(2)], lr=Halved())
+    >>> _ = optimizer.step([np.ones(2)])
+    >>> optimizer.lrs
+    (0.5,)
+    """
 
     __slots__ = ()
 
     @abstractmethod
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: Int) -> float:
         """The learning rate of the step that follows ``step`` others.
 
         Parameters
@@ -110,7 +123,7 @@ class Known(Schedule):
     def _check(self) -> None:
         """What numbers must be to each other."""
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: Int) -> float:
         if not (type(step) is int and step >= 0):
             step = check.integer(f"{type(self).__name__}: step", step, 0)
         return self._at(step)
@@ -125,8 +138,8 @@ class Warmed(Known):
     """Those that may warm up: of the fields ``warmup`` and ``start``."""
 
     __slots__ = ()
-    warmup: int
-    start: float
+    warmup: Whole
+    start: Number
 
     def _at(self, step: int) -> float:
         if step >= self.warmup:
@@ -142,9 +155,9 @@ class Falling(Warmed):
     """Those that go from ``lr`` at the end of the warm-up to ``floor`` at ``total``, and stay there."""
 
     __slots__ = ()
-    lr: float
-    total: int
-    floor: float
+    lr: Number
+    total: Whole
+    floor: Number
 
     def _check(self) -> None:
         if self.warmup > self.total:
@@ -176,6 +189,11 @@ class Constant(Warmed):
     warmup : int, >= 0, default 0
     start : float, >= 0, default 0
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     lr(n) = start + (lr − start)·n/warmup for n < warmup, then lr. As torch's ``LinearLR`` with start_factor = start/lr.
@@ -192,9 +210,9 @@ class Constant(Warmed):
     [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
     """
 
-    lr: float
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _then(self, step: int) -> float:
         del step
@@ -216,6 +234,11 @@ class Step(Warmed):
     warmup : int, >= 0, default 0
     start : float, >= 0, default 0
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     lr(n) = lr·factor^k with k = ⌊n/every⌋, or k the number of those of ``at`` that are <= n; for n < warmup on the line
@@ -232,19 +255,19 @@ class Step(Warmed):
     [8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
     """
 
-    lr: float
-    every: int | None = None
-    at: tuple[int, ...] | None = field(default=None, kw_only=True)
-    factor: float = field(default=0.1, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    every: Whole | None = None
+    at: tuple[Whole, ...] | None = field(default=None, kw_only=True)
+    factor: Number = field(default=0.1, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _check(self) -> None:
         if (self.every is None) == (self.at is None):
             got = "neither" if self.at is None else "both"
             raise ValueError(f"Step: every or at must be given, got {got}")
 
-    def _then(self, step: int) -> float:
+    def _then(self, step: int) -> Number:
         if self.every is not None:
             return self.lr * self.factor ** (step // self.every)
         return self.lr * self.factor ** sum(at <= step for at in self.at or ())
@@ -261,6 +284,11 @@ class Linear(Falling):
     floor : float, >= 0, default 0
     warmup : int in [0, total], default 0
     start : float, >= 0, default 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -279,11 +307,11 @@ class Linear(Falling):
     [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
 
-    lr: float
-    total: int
-    floor: float = field(default=0.0, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    total: Whole
+    floor: Number = field(default=0.0, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _left(self, part: float) -> float:
         return 1 - part
@@ -300,6 +328,11 @@ class Cosine(Falling):
     floor : float, >= 0, default 0
     warmup : int in [0, total], default 0
     start : float, >= 0, default 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
 
     Notes
     -----
@@ -318,11 +351,11 @@ class Cosine(Falling):
     [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
 
-    lr: float
-    total: int
-    floor: float = field(default=0.0, kw_only=True)
-    warmup: int = field(default=0, kw_only=True)
-    start: float = field(default=0.0, kw_only=True)
+    lr: Number
+    total: Whole
+    floor: Number = field(default=0.0, kw_only=True)
+    warmup: Whole = field(default=0, kw_only=True)
+    start: Number = field(default=0.0, kw_only=True)
 
     def _left(self, part: float) -> float:
         return (1 + math.cos(math.pi * part)) / 2
@@ -346,6 +379,11 @@ class OneCycle(Known):
         and ends at a final_div_factor-th of that.
     anneal : {"cos", "linear"}, default "cos"
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
     Notes
     -----
     With a = lr/div_factor, z = a/final_div_factor, p = max(pct_start·total − 1, 0) and the way h(x) = (1 − cos πx)/2, or
@@ -365,12 +403,12 @@ class OneCycle(Known):
     [0.1, 0.55, 1.0, 0.753, 0.258, 0.01, 0.01, 0.01]
     """
 
-    lr: float
-    total: int
-    pct_start: float = field(default=0.3, kw_only=True)
-    div_factor: float = field(default=25.0, kw_only=True)
-    final_div_factor: float = field(default=1e4, kw_only=True)
-    anneal: str = field(default="cos", kw_only=True)
+    lr: Number
+    total: Whole
+    pct_start: Number = field(default=0.3, kw_only=True)
+    div_factor: Number = field(default=25.0, kw_only=True)
+    final_div_factor: Number = field(default=1e4, kw_only=True)
+    anneal: Literal["cos", "linear"] = field(default="cos", kw_only=True)
 
     def _at(self, step: int) -> float:
         begin = self.lr / self.div_factor
@@ -386,3 +424,7 @@ class OneCycle(Known):
 
     def _way(self, part: float) -> float:
         return (1 - math.cos(math.pi * part)) / 2 if self.anneal == "cos" else part
+
+
+def __dir__() -> list[str]:
+    return __all__

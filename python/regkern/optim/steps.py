@@ -21,16 +21,17 @@ eps
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Int, Metric, Real
 
 Array = NDArray[Any]
 
 
-def l2_decay(w: ArrayLike, rate: float, *, out: Array | None = None) -> Array:
+def l2_decay(w: ArrayLike, rate: Real, *, out: Array | None = None) -> Array:
     r"""Decoupled L2 decay: multiply by 1 − rate.
 
     .. math:: y_i = w_i\,(1 - \text{rate})
@@ -74,15 +75,15 @@ def sgd_step(
     w: Array,
     grad: ArrayLike,
     *,
-    lr: float,
-    momentum: float = 0.0,
+    lr: Real,
+    momentum: Real = 0.0,
     buffer: Array | None = None,
-    dampening: float = 0.0,
+    dampening: Real = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
+    l1: Real = 0.0,
 ) -> None:
     """One step of stochastic gradient descent with L2 decay and the L1 proximal step, in place.
 
@@ -150,16 +151,16 @@ def adam_step(
     exp_avg: Array,
     exp_avg_sq: Array,
     *,
-    step: int,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    step: Int,
+    lr: Real,
+    betas: tuple[Real, Real] = (0.9, 0.999),
+    eps: Real = 1e-8,
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     max_exp_avg_sq: Array | None = None,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Real = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of Adam or AdamW with L2 decay and the L1 proximal step, in place.
 
@@ -245,13 +246,13 @@ def adagrad_step(
     grad: ArrayLike,
     square_sum: Array,
     *,
-    lr: float,
-    eps: float = 1e-10,
-    weight_decay: float = 0.0,
+    lr: Real,
+    eps: Real = 1e-10,
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Real = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of Adagrad with L2 decay and the L1 proximal step, in place.
 
@@ -312,17 +313,17 @@ def rmsprop_step(
     grad: ArrayLike,
     square_avg: Array,
     *,
-    lr: float,
-    alpha: float = 0.99,
-    eps: float = 1e-8,
-    momentum: float = 0.0,
+    lr: Real,
+    alpha: Real = 0.99,
+    eps: Real = 1e-8,
+    momentum: Real = 0.0,
     buffer: Array | None = None,
     grad_avg: Array | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Real = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of RMSprop with L2 decay and the L1 proximal step, in place.
 
@@ -401,12 +402,12 @@ def ftrl_step(
     z: Array,
     n: Array,
     *,
-    lr: float,
-    beta: float = 1.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    l2_convention: str = "paper",
-    weight_decay: float = 0.0,
+    lr: Real,
+    beta: Real = 1.0,
+    l1: Real = 0.0,
+    l2: Real = 0.0,
+    l2_convention: Literal["paper", "keras"] = "paper",
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
 ) -> None:
@@ -479,12 +480,12 @@ def lion_step(
     grad: ArrayLike,
     exp_avg: Array,
     *,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.0,
+    lr: Real,
+    betas: tuple[Real, Real] = (0.9, 0.99),
+    weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
+    l1: Real = 0.0,
 ) -> None:
     """One step of Lion with L2 decay and the L1 proximal step, in place.
 

@@ -26,8 +26,6 @@ array([ 0.375, -0.875])
 BoxedL1(strength=0.75, lower=0.0, upper=1.0) + SquaredL2(strength=2.0)
 """
 
-from __future__ import annotations
-
 from regkern.penalties import _sums as _sums
 from regkern.penalties._base import Penalty
 from regkern.penalties._constraints import Box, BoxedL1, L1Ball, L2Ball, Nonneg, Simplex

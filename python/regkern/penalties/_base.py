@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 import regkern
 from regkern import _checks as check
 from regkern import _core
+from regkern._types import Real
 from regkern.penalties._numbers import RULES, text
 
 Array = NDArray[Any]
@@ -22,7 +23,20 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Penalty(ABC):
-    """What every penalty can do; one of your own needs ``value`` and ``prox``."""
+    """What every penalty can do; one of your own needs ``value`` and ``prox``.
+
+    Examples
+    --------
+    >>> import numpy as np, regkern as rk
+    >>> class Ridge(rk.penalties.Penalty):
+    ...     def value(self, w):
+    ...         return float(np.sum(np.square(w, dtype=np.float64)))
+    ...     def prox(self, w, step, out=None):
+    ...         return np.divide(w, 1 + 2 * step, out=out)
+    >>> b = np.array([3.0, -1.5])
+    >>> rk.proximal_gradient(lambda w: (0.5 * np.sum((w - b) ** 2), w - b), np.zeros(2), Ridge()).w.round(6)
+    array([ 1. , -0.5])
+    """
 
     __slots__ = ()
 
@@ -43,7 +57,7 @@ class Penalty(ABC):
         """
 
     @abstractmethod
-    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+    def prox(self, w: ArrayLike, step: Real, out: Array | None = None) -> Array:
         """argmin_y ½‖y − w‖² + step·g(y).
 
         Parameters
@@ -63,7 +77,7 @@ class Penalty(ABC):
             fit.
         """
 
-    def optimality(self, w: ArrayLike, grad: ArrayLike, step: float = 1.0) -> float:
+    def optimality(self, w: ArrayLike, grad: ArrayLike, step: Real = 1.0) -> float:
         """How far w is from minimizing f + g, by the gradient of f at w: ‖w − prox(w − step·grad, step)‖/step.
 
         For convex g it is 0 at a minimizer, and only there if f is convex, whatever the step; for ``L1``,
@@ -170,7 +184,7 @@ class Known(Penalty):
         value: float = self._value(self._array("value", w))
         return value
 
-    def prox(self, w: ArrayLike, step: float, out: Array | None = None) -> Array:
+    def prox(self, w: ArrayLike, step: Real, out: Array | None = None) -> Array:
         if not (type(step) is float and 0 <= step < math.inf):
             step = check.nonnegative(f"{type(self).__name__}.prox: step", step)
         y: Array = self._prox(self._array("prox", w), step, out)

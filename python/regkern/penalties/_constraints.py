@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Number, Whole
 from regkern.penalties._base import Known, Penalty, Separable, frozen
 from regkern.penalties._elements import L1
 
@@ -36,8 +37,8 @@ class Bounded(Constraint):
     """A set of vectors of limited length, along the axis or in all; the projection does not hit it to the last bit."""
 
     __slots__ = ()
-    radius: float
-    axis: int | None
+    radius: Number
+    axis: Whole | None
 
     def _value(self, w: Array) -> Any:
         if not np.isfinite(w).all():
@@ -76,9 +77,9 @@ class BoxedL1(Separable):
     array([0. , 1. , 1.5])
     """
 
-    strength: float
-    lower: float
-    upper: float
+    strength: Number
+    lower: Number
+    upper: Number
 
     def _check(self) -> None:
         require_interval(self)
@@ -122,8 +123,8 @@ class Box(Constraint):
     inf
     """
 
-    lower: float
-    upper: float
+    lower: Number
+    upper: Number
 
     def _check(self) -> None:
         require_interval(self)
@@ -188,8 +189,8 @@ class Simplex(Bounded):
     array([0.15, 0.85, 0.  ])
     """
 
-    radius: float = 1.0
-    axis: int | None = None
+    radius: Number = 1.0
+    axis: Whole | None = None
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.project_simplex(w, self.radius, axis=self.axis, out=out)
@@ -222,8 +223,8 @@ class L1Ball(Bounded):
     array([ 1.5, -0.5,  0. ])
     """
 
-    radius: float = 1.0
-    axis: int | None = None
+    radius: Number = 1.0
+    axis: Whole | None = None
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.project_l1_ball(w, self.radius, axis=self.axis, out=out)
@@ -256,8 +257,8 @@ class L2Ball(Bounded):
     array([0.6, 0.8])
     """
 
-    radius: float = 1.0
-    axis: int | None = None
+    radius: Number = 1.0
+    axis: Whole | None = None
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         return self._rk.project_l2_ball(w, self.radius, axis=self.axis, out=out)

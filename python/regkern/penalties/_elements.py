@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Number
 from regkern.penalties._base import Penalty, Separable, frozen, wide
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ class L1(Separable):
     array([-2.,  0.,  1.])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength * self._rk.l1_norm(w)
@@ -75,7 +76,7 @@ class SquaredL2(Separable):
     array([-1.5,  1. ])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength / 2 * self._rk.squared_l2_norm(w)
@@ -116,8 +117,8 @@ class ElasticNet(Separable):
     array([-1. ,  0. ,  0.5])
     """
 
-    l1: float
-    l2: float
+    l1: Number
+    l2: Number
 
     def _value(self, w: Array) -> Any:
         return self.l1 * self._rk.l1_norm(w) + self.l2 / 2 * self._rk.squared_l2_norm(w)
@@ -157,7 +158,7 @@ class L0(Separable):
     array([-3.,  0.,  2.])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength * int(np.count_nonzero(w))
@@ -191,7 +192,7 @@ class LHalf(Separable):
     array([-2.6955,  0.    ])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength * float(np.sum(np.sqrt(wide(w))))
@@ -228,8 +229,8 @@ class MCP(Separable):
     1.75
     """
 
-    strength: float
-    gamma: float = 3.0
+    strength: Number
+    gamma: Number = 3.0
 
     def _value(self, w: Array) -> Any:
         m = np.minimum(wide(w), self.gamma * self.strength)
@@ -266,8 +267,8 @@ class SCAD(Separable):
     3.0
     """
 
-    strength: float
-    a: float = 3.7
+    strength: Number
+    a: Number = 3.7
 
     def _value(self, w: Array) -> Any:
         m = wide(w)
@@ -307,8 +308,8 @@ class LogSum(Separable):
     array([0.    , 1.    , 3.7913])
     """
 
-    strength: float
-    eps: float = 1.0
+    strength: Number
+    eps: Number = 1.0
 
     def _value(self, w: Array) -> Any:
         return self.strength * float(np.sum(np.log1p(wide(w) / self.eps)))
@@ -344,8 +345,8 @@ class Huber(Separable):
     array([-0.5 ,  0.75,  3.  ])
     """
 
-    strength: float
-    delta: float = 1.0
+    strength: Number
+    delta: Number = 1.0
 
     def _value(self, w: Array) -> Any:
         m = wide(w)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._types import Number, Whole
 from regkern.penalties._base import Known, Penalty, frozen, wide
 from regkern.penalties._elements import L1
 
@@ -39,7 +40,7 @@ class L2(Known):
     array([2.4, 3.2])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength * self._norm(w)
@@ -77,7 +78,7 @@ class Linf(Known):
     array([ 1.5, -1.5,  0.5])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         return self.strength * float(np.max(np.abs(w), initial=0.0))
@@ -90,11 +91,11 @@ class Groups(Known):
     """Groups as in :func:`regkern.prox_group_l2`; vectors are kept as tuples."""
 
     __slots__ = ()
-    group_size: int | None
-    axis: int | None
-    indptr: tuple[int, ...] | None
-    indices: tuple[int, ...] | None
-    weights: tuple[float, ...] | None
+    group_size: Whole | None
+    axis: Whole | None
+    indptr: tuple[Whole, ...] | None
+    indices: tuple[Whole, ...] | None
+    weights: tuple[Number, ...] | None
 
     def _check(self) -> None:
         given = {name: getattr(self, name) for name in ("group_size", "axis", "indptr")}
@@ -191,12 +192,12 @@ class GroupL2(Groups):
            [0. , 0. ]])
     """
 
-    strength: float
-    group_size: int | None = None
-    axis: int | None = None
-    indptr: tuple[int, ...] | None = None
-    indices: tuple[int, ...] | None = None
-    weights: tuple[float, ...] | None = None
+    strength: Number
+    group_size: Whole | None = None
+    axis: Whole | None = None
+    indptr: tuple[Whole, ...] | None = None
+    indices: tuple[Whole, ...] | None = None
+    weights: tuple[Number, ...] | None = None
 
     def _value(self, w: Array) -> Any:
         return self._group_value(w, self.strength)
@@ -243,13 +244,13 @@ class SparseGroup(Groups):
     array([ 2.4, -3.2,  0. ,  0. ])
     """
 
-    strength: float
-    group_strength: float
-    group_size: int | None = None
-    axis: int | None = None
-    indptr: tuple[int, ...] | None = None
-    indices: tuple[int, ...] | None = None
-    weights: tuple[float, ...] | None = None
+    strength: Number
+    group_strength: Number
+    group_size: Whole | None = None
+    axis: Whole | None = None
+    indptr: tuple[Whole, ...] | None = None
+    indices: tuple[Whole, ...] | None = None
+    weights: tuple[Number, ...] | None = None
 
     def _value(self, w: Array) -> Any:
         return self.strength * self._rk.l1_norm(w) + self._group_value(w, self.group_strength)
@@ -292,8 +293,8 @@ class SortedL1(Known):
     array([ 0.5 , -3.25,  3.25])
     """
 
-    strength: float
-    weights: tuple[float, ...]
+    strength: Number
+    weights: tuple[Number, ...]
 
     def _check(self) -> None:
         up = np.flatnonzero(np.diff(self.weights) > 0)
@@ -336,8 +337,8 @@ class TotalVariation1D(Known):
     array([1., 1., 5., 5.])
     """
 
-    strength: float
-    axis: int | None = None
+    strength: Number
+    axis: Whole | None = None
 
     def _value(self, w: Array) -> Any:
         signal = w.astype(np.float64)
@@ -376,9 +377,9 @@ class FusedLasso(Known):
     array([0., 0., 3., 3.])
     """
 
-    strength: float
-    variation: float
-    axis: int | None = None
+    strength: Number
+    variation: Number
+    axis: Whole | None = None
 
     def _value(self, w: Array) -> Any:
         return sum(part.value(w) for part in self._parts())
@@ -418,7 +419,7 @@ class Nuclear(Known):
            [0., 0.]])
     """
 
-    strength: float
+    strength: Number
 
     def _value(self, w: Array) -> Any:
         if w.ndim < 2:

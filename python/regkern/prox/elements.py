@@ -22,13 +22,14 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Real
 
 Array = NDArray[Any]
 
 
 def prox_l1(
     x: ArrayLike,
-    threshold: float | Array,
+    threshold: Real | Array,
     *,
     weights: Array | None = None,
     nonneg: bool = False,
@@ -78,7 +79,7 @@ def prox_l1(
     return _core.prox_l1(x, threshold, weights, nonneg, out)
 
 
-def prox_elastic_net(x: ArrayLike, threshold: float, shrink: float, *, out: Array | None = None) -> Array:
+def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, *, out: Array | None = None) -> Array:
     r"""Soft threshold, then division by 1 + shrink: the step of the elastic net.
 
     .. math:: y_i = \frac{\mathrm{sign}(x_i)\,\max(|x_i| - \text{threshold}, 0)}{1 + \text{shrink}}
@@ -120,7 +121,7 @@ def prox_elastic_net(x: ArrayLike, threshold: float, shrink: float, *, out: Arra
     return _core.prox_elastic_net(x, threshold, shrink, out)
 
 
-def prox_ridge(x: ArrayLike, shrink: float, *, out: Array | None = None) -> Array:
+def prox_ridge(x: ArrayLike, shrink: Real, *, out: Array | None = None) -> Array:
     r"""Division by 1 + shrink: the implicit step of the squared L2 norm.
 
     .. math:: y_i = x_i / (1 + \text{shrink})
@@ -160,7 +161,7 @@ def prox_ridge(x: ArrayLike, shrink: float, *, out: Array | None = None) -> Arra
     return _core.prox_ridge(x, shrink, out)
 
 
-def prox_l0(x: ArrayLike, threshold: float, *, out: Array | None = None) -> Array:
+def prox_l0(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array:
     r"""Hard threshold: keep what is worth its price, the rest becomes exactly 0.
 
     .. math:: y_i = x_i \text{ if } |x_i| > \sqrt{2\,\text{threshold}} \text{ else } 0
@@ -201,7 +202,7 @@ def prox_l0(x: ArrayLike, threshold: float, *, out: Array | None = None) -> Arra
     return _core.prox_l0(x, threshold, out)
 
 
-def prox_l_half(x: ArrayLike, threshold: float, *, out: Array | None = None) -> Array:
+def prox_l_half(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array:
     r"""Half thresholding: between the soft and the hard threshold.
 
     The proximal operator of :math:`\text{threshold} \cdot \sum_i |y_i|^{1/2}`,
@@ -244,9 +245,7 @@ def prox_l_half(x: ArrayLike, threshold: float, *, out: Array | None = None) -> 
     return _core.prox_l_half(x, threshold, out)
 
 
-def prox_mcp(
-    x: ArrayLike, threshold: float, gamma: float = 3.0, *, step: float = 1.0, out: Array | None = None
-) -> Array:
+def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real = 3.0, *, step: Real = 1.0, out: Array | None = None) -> Array:
     r"""Firm threshold: soft near 0, nothing beyond ``gamma`` × strength.
 
     The proximal operator of step times the minimax concave penalty of strength λ = threshold / step,
@@ -294,7 +293,7 @@ def prox_mcp(
     return _core.prox_mcp(x, threshold, gamma, step, out)
 
 
-def prox_scad(x: ArrayLike, threshold: float, a: float = 3.7, *, step: float = 1.0, out: Array | None = None) -> Array:
+def prox_scad(x: ArrayLike, threshold: Real, a: Real = 3.7, *, step: Real = 1.0, out: Array | None = None) -> Array:
     r"""Smoothly clipped threshold: soft near 0, nothing beyond ``a`` × strength.
 
     The proximal operator of step times the SCAD penalty of strength λ = threshold / step, whose slope is λ up to λ,
@@ -342,7 +341,7 @@ def prox_scad(x: ArrayLike, threshold: float, a: float = 3.7, *, step: float = 1
     return _core.prox_scad(x, threshold, a, step, out)
 
 
-def prox_log_sum(x: ArrayLike, threshold: float, eps: float = 1.0, *, out: Array | None = None) -> Array:
+def prox_log_sum(x: ArrayLike, threshold: Real, eps: Real = 1.0, *, out: Array | None = None) -> Array:
     r"""The step of the logarithmic penalty: the larger an element, the less it shrinks.
 
     The proximal operator of :math:`\text{threshold} \cdot \sum_i \log(1 + |y_i|/\text{eps})`,
@@ -388,7 +387,7 @@ def prox_log_sum(x: ArrayLike, threshold: float, eps: float = 1.0, *, out: Array
     return _core.prox_log_sum(x, threshold, eps, out)
 
 
-def prox_huber(x: ArrayLike, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
+def prox_huber(x: ArrayLike, shrink: Real, delta: Real = 1.0, *, out: Array | None = None) -> Array:
     r"""The step of Huber's penalty: small elements shrink by a factor, large ones by an amount.
 
     .. math:: y_i = \begin{cases} x_i / (1 + \text{shrink}) & |x_i| \le \text{delta}\,(1 + \text{shrink}) \\

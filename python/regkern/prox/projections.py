@@ -12,11 +12,12 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Int, Real
 
 Array = NDArray[Any]
 
 
-def project_box(x: ArrayLike, lower: float | Array, upper: float | Array, *, out: Array | None = None) -> Array:
+def project_box(x: ArrayLike, lower: Real | Array, upper: Real | Array, *, out: Array | None = None) -> Array:
     r"""Clip: every element to [lower, upper].
 
     .. math:: y_i = \min(\max(x_i, \text{lower}_i), \text{upper}_i)
@@ -90,7 +91,7 @@ def project_nonneg(x: ArrayLike, *, out: Array | None = None) -> Array:
     return _core.project_nonneg(x, out)
 
 
-def project_linf_ball(x: ArrayLike, radius: float = 1.0, *, out: Array | None = None) -> Array:
+def project_linf_ball(x: ArrayLike, radius: Real = 1.0, *, out: Array | None = None) -> Array:
     r"""Clip: every element to [−radius, radius].
 
     .. math:: y_i = \min(\max(x_i, -\text{radius}), \text{radius})
@@ -127,7 +128,7 @@ def project_linf_ball(x: ArrayLike, radius: float = 1.0, *, out: Array | None = 
     return _core.project_linf_ball(x, radius, out)
 
 
-def project_l2_ball(x: ArrayLike, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_l2_ball(x: ArrayLike, radius: Real = 1.0, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""Scale a vector that is longer than ``radius`` to that length.
 
     .. math:: y = x \min(1, \text{radius} / \|x\|_2)
@@ -167,7 +168,7 @@ def project_l2_ball(x: ArrayLike, radius: float = 1.0, *, axis: int | None = Non
     return _core.row_prox("project_l2_ball", x, radius, axis, out)
 
 
-def project_l1_ball(x: ArrayLike, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_l1_ball(x: ArrayLike, radius: Real = 1.0, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""The nearest vector whose magnitudes sum to at most ``radius``.
 
     .. math:: y_i = \mathrm{sign}(x_i)\max(|x_i| - \theta, 0), \qquad \sum_i |y_i| = \text{radius}
@@ -208,7 +209,7 @@ def project_l1_ball(x: ArrayLike, radius: float = 1.0, *, axis: int | None = Non
     return _core.row_prox("project_l1_ball", x, radius, axis, out)
 
 
-def project_simplex(x: ArrayLike, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_simplex(x: ArrayLike, radius: Real = 1.0, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""The nearest vector of nonnegative elements that sum to ``radius``: of probabilities, if that is 1.
 
     .. math:: y_i = \max(x_i - \theta, 0), \qquad \sum_i y_i = \text{radius}

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._types import Int, Real
 from regkern.prox.elements import prox_l1
 
 Array = NDArray[Any]
 
 
-def prox_l2(x: ArrayLike, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_l2(x: ArrayLike, threshold: Real, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""Shorten a vector by ``threshold``, and to exactly 0 if it is no longer than that.
 
     .. math:: y = x \max(1 - \text{threshold} / \|x\|_2, 0)
@@ -63,7 +64,7 @@ def prox_l2(x: ArrayLike, threshold: float, *, axis: int | None = None, out: Arr
     return _core.row_prox("prox_l2", x, threshold, axis, out)
 
 
-def prox_linf(x: ArrayLike, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_linf(x: ArrayLike, threshold: Real, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""Cut the largest magnitudes of a vector down to a common one, by ``threshold`` in all.
 
     .. math:: y_i = \mathrm{sign}(x_i)\,\min(|x_i|, \theta), \qquad \sum_i \max(|x_i| - \theta, 0) = \text{threshold}
@@ -109,10 +110,10 @@ def prox_linf(x: ArrayLike, threshold: float, *, axis: int | None = None, out: A
 
 def prox_group_l2(
     x: ArrayLike,
-    threshold: float,
+    threshold: Real,
     *,
-    group_size: int | None = None,
-    axis: int | None = None,
+    group_size: Int | None = None,
+    axis: Int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
     weights: Array | None = None,
@@ -174,11 +175,11 @@ def prox_group_l2(
 
 def prox_sparse_group(
     x: ArrayLike,
-    threshold: float,
-    group_threshold: float,
+    threshold: Real,
+    group_threshold: Real,
     *,
-    group_size: int | None = None,
-    axis: int | None = None,
+    group_size: Int | None = None,
+    axis: Int | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
     weights: Array | None = None,
@@ -242,7 +243,7 @@ def prox_sparse_group(
 
 
 def prox_sorted_l1(
-    x: ArrayLike, threshold: float, weights: ArrayLike, *, axis: int | None = None, out: Array | None = None
+    x: ArrayLike, threshold: Real, weights: ArrayLike, *, axis: Int | None = None, out: Array | None = None
 ) -> Array:
     r"""SLOPE: the largest magnitude shrinks by the first threshold, the next by the second, and so on.
 
@@ -289,7 +290,7 @@ def prox_sorted_l1(
     return _core.prox_sorted_l1(x, threshold, weights, axis, out)
 
 
-def prox_tv1d(x: ArrayLike, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_tv1d(x: ArrayLike, threshold: Real, *, axis: Int | None = None, out: Array | None = None) -> Array:
     r"""Total variation denoising in one dimension, the fused lasso: the result is piecewise constant.
 
     .. math:: y = \arg\min_y \tfrac12 \|y - x\|^2 + \text{threshold} \sum_i |y_{i+1} - y_i|
@@ -332,7 +333,7 @@ def prox_tv1d(x: ArrayLike, threshold: float, *, axis: int | None = None, out: A
     return _core.row_prox("prox_tv1d", x, threshold, axis, out)
 
 
-def prox_nuclear(x: ArrayLike, threshold: float, *, out: Array | None = None) -> Array:
+def prox_nuclear(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array:
     r"""Shrink the singular values of a matrix by ``threshold``, and to exactly 0 within it.
 
     .. math:: Y = U \,\mathrm{diag}(\max(\sigma - \text{threshold}, 0))\, V^T, \qquad X = U \,\mathrm{diag}(\sigma)\, V^T

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from regkern import _checks as check
+from regkern._types import Whole
 from regkern.reference._arrays import Array, store
 
 _MULTIPLIER = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
@@ -55,7 +56,7 @@ def _size(shape: Shape) -> int:
     return math.prod(check.shape("random", shape if isinstance(shape, tuple) else (shape,), 8))
 
 
-def random_bits(shape: Shape, *, seed: int, stream: int = 0) -> NDArray[np.uint32]:
+def random_bits(shape: Shape, *, seed: Whole, stream: Whole = 0) -> NDArray[np.uint32]:
     """The first words of the stream, in a shape."""
     return _words(_size(shape), 0, seed, stream).reshape(shape)
 
@@ -69,7 +70,7 @@ def _bits(n: int, seed: int, stream: int, dtype: DTypeLike) -> tuple[NDArray[np.
 
 
 def uniform(
-    shape: Shape, *, seed: int, stream: int = 0, dtype: DTypeLike = np.float64, out: Array | None = None
+    shape: Shape, *, seed: Whole, stream: Whole = 0, dtype: DTypeLike = np.float64, out: Array | None = None
 ) -> Array:
     """⌊B(j)·2ᵐ⌋·2⁻ᵐ in [0, 1), with m = 24 for float32 and m = 53 for float64."""
     bits, width = _bits(_size(shape), seed, stream, dtype)
@@ -79,7 +80,7 @@ def uniform(
 
 
 def normal(
-    shape: Shape, *, seed: int, stream: int = 0, dtype: DTypeLike = np.float64, out: Array | None = None
+    shape: Shape, *, seed: Whole, stream: Whole = 0, dtype: DTypeLike = np.float64, out: Array | None = None
 ) -> Array:
     """Box and Muller (1958): elements 2k and 2k + 1 are √(−2·log u)·(cos 2πv, sin 2πv).
 

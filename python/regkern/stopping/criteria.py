@@ -24,6 +24,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from regkern import _checks as check
+from regkern._types import DeltaMode, Number, Whole
 from regkern.stopping import fields
 
 State = Any
@@ -31,7 +32,14 @@ RESERVED = ("train", "seconds", "smoothed")  # names in the history that are no 
 
 
 class Reason(enum.Enum):
-    """Which kind of rule has ended a training."""
+    """Which kind of rule has ended a training.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping.Reason("target")
+    <Reason.TARGET: 'target'>
+    """
 
     PATIENCE = "patience"
     GENERALIZATION_LOSS = "generalization loss"
@@ -48,14 +56,49 @@ class Reason(enum.Enum):
 
 
 class Stop(NamedTuple):
-    """A rule's answer: the kind of rule, and a sentence."""
+    """A rule's answer: the kind of rule, and a sentence.
+
+    Attributes
+    ----------
+    reason : Reason
+    message : str
+        For people, with the numbers that decided.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping.Stop(rk.stopping.Reason.OTHER, "the curve is flat")
+    Stop(reason=<Reason.OTHER: 'other'>, message='the curve is flat')
+    """
 
     reason: Reason
     message: str
 
 
 class Observation(NamedTuple):
-    """What a rule gets to see of one step."""
+    """What a rule gets to see of one step.
+
+    Attributes
+    ----------
+    step : int
+        0 for the first.
+    loss : float
+        The monitored value, smoothed if asked for, and negated where more is better.
+    sign : float
+        -1 where more is better, else 1.
+    train : float or None
+        The training loss.
+    seconds : float
+        Since the beginning.
+    metrics : mapping of str to (float, float)
+        (loss, sign) of every metric, if there are several.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping.Observation(step=3, loss=-0.9, sign=-1.0).value
+    0.9
+    """
 
     step: int  #: 0 for the first
     loss: float  #: the monitored value, smoothed if asked for, negated where more is better
@@ -86,7 +129,20 @@ def described(value: Any) -> str:
 
 
 class Criterion(ABC):
-    """A rule that says when to stop."""
+    """A rule that says when to stop.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> class Third(rk.stopping.Criterion):
+    ...     def start(self):
+    ...         return 0
+    ...     def update(self, state, observation):
+    ...         stop = rk.stopping.Stop(rk.stopping.Reason.OTHER, "that was the third") if state == 2 else None
+    ...         return state + 1, stop
+    >>> rk.stopping_time(Third(), [1.0, 0.9, 0.8, 0.7])
+    2
+    """
 
     __slots__ = ()
 
@@ -188,13 +244,24 @@ class Patience(Criterion):
         False: every gain moves the reference, and each improvement must be made in one step.
     baseline : float, optional
         Improvements that do not beat it (by more than min_delta) move the reference, but the waiting goes on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.Patience(2), [1.0, 0.8, 0.9, 0.85, 0.7])
+    3
     """
 
-    patience: int = 10
-    min_delta: float = 0.0
-    min_delta_mode: str = "abs"
+    patience: Whole = 10
+    min_delta: Number = 0.0
+    min_delta_mode: DeltaMode = "abs"
     cumulative: bool = True
-    baseline: float | None = None
+    baseline: Number | None = None
 
     def __post_init__(self) -> None:
         self._integer("patience", 1)
@@ -273,9 +340,25 @@ class GL(Criterion):
     """Prechelt's GL(α): stop when the validation loss is more than ``alpha`` percent above its minimum so far.
 
     GL(t) = 100·(E_va(t)/E_opt(t) − 1) > α, E_opt(t) = min over t′ <= t of E_va(t′). Losses must be > 0.
+
+    Parameters
+    ----------
+    alpha : float, >= 0, default 2
+        In percent of the best loss so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``alpha`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.GL(5.0), [1.0, 0.50, 0.52, 0.53])
+    3
     """
 
-    alpha: float = 2.0
+    alpha: Number = 2.0
 
     def __post_init__(self) -> None:
         self._real("alpha", least=0.0)
@@ -302,10 +385,29 @@ class PQ(Criterion):
     GL(t)/P_k(t) > α at the end of a strip of ``k`` steps, where P_k(t) = 1000·(Σ E_tr/(k·min E_tr) − 1) over the strip.
     It is tested as GL > α·P_k, so a training that has come to rest, P_k = 0, stops exactly if GL > 0. Needs ``train=``;
     both losses must be > 0.
+
+    Parameters
+    ----------
+    alpha : float, >= 0, default 0.75
+    k : int, >= 1, default 5
+        Steps of a strip.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``alpha`` or ``k`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> losses = {"value": [1.0, 0.5, 0.6, 0.7], "train": [1.0, 0.9, 0.89, 0.88]}
+    >>> stopper = rk.EarlyStopping(rk.stopping.PQ(0.75, k=2))
+    >>> [stopper.step(v, train=t) for v, t in zip(losses["value"], losses["train"])]
+    [False, False, False, True]
     """
 
-    alpha: float = 0.75
-    k: int = 5
+    alpha: Number = 0.75
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._real("alpha", least=0.0)
@@ -337,10 +439,28 @@ class UP(Criterion):
 
     A strip has risen if the loss at its end is above that at the end of the strip before; what happens within it does
     not count. The first strip has none before it.
+
+    Parameters
+    ----------
+    s : int, >= 1, default 3
+        Successive strips whose end is above that of the strip before.
+    k : int, >= 1, default 5
+        Steps of a strip.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``s`` or ``k`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.UP(2, k=1), [1.0, 0.8, 0.9, 0.95])
+    3
     """
 
-    s: int = 3
-    k: int = 5
+    s: Whole = 3
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._integer("s", 1)
@@ -370,10 +490,29 @@ class Progress(Criterion):
     """Stop when the progress of training, P_k as in PQ, falls below ``threshold`` at the end of a strip of ``k`` steps.
 
     Prechelt ends every training at P_5 < 0.1, since none of GL, PQ and UP must ever fire. Needs ``train=``, > 0.
+
+    Parameters
+    ----------
+    threshold : float, > 0, default 0.1
+        In per mille, as P_k is.
+    k : int, >= 2, default 5
+        Steps of a strip.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``threshold`` or ``k`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> stopper = rk.EarlyStopping(rk.stopping.Progress(0.1, k=2))
+    >>> [stopper.step(1.0, train=t) for t in (1.0, 0.5, 0.5, 0.5)]
+    [False, False, False, True]
     """
 
-    threshold: float = 0.1
-    k: int = 5
+    threshold: Number = 0.1
+    k: Whole = 5
 
     def __post_init__(self) -> None:
         self._real("threshold", above=0.0)
@@ -407,9 +546,26 @@ def _train_loss(name: str, observation: Observation) -> float:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Target(Criterion):
-    """Stop when the monitored value reaches ``value``, or is better."""
+    """Stop when the monitored value reaches ``value``, or is better.
 
-    value: float
+    Parameters
+    ----------
+    value : float
+        In the units of the monitored value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``value`` is not a finite number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.Target(0.9), [0.5, 0.8, 0.92], mode="max")
+    2
+    """
+
+    value: Number
 
     def __post_init__(self) -> None:
         self._real("value")
@@ -428,9 +584,26 @@ class Target(Criterion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Divergence(Criterion):
-    """Stop when the monitored value is worse than ``threshold``."""
+    """Stop when the monitored value is worse than ``threshold``.
 
-    threshold: float
+    Parameters
+    ----------
+    threshold : float
+        In the units of the monitored value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``threshold`` is not a finite number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.Divergence(10.0), [1.0, 5.0, 50.0])
+    2
+    """
+
+    threshold: Number
 
     def __post_init__(self) -> None:
         self._real("threshold")
@@ -449,7 +622,14 @@ class Divergence(Criterion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NotFinite(Criterion):
-    """Stop when the monitored value or the training loss is NaN or infinite."""
+    """Stop when the monitored value or the training loss is NaN or infinite.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.NotFinite(), [1.0, float("nan")])
+    1
+    """
 
     def start(self) -> State:
         return None
@@ -467,9 +647,26 @@ class NotFinite(Criterion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TimeLimit(Criterion):
-    """Stop at the first step that ends ``seconds`` or more after the beginning; time before a resumed run counts."""
+    """Stop at the first step that ends ``seconds`` or more after the beginning; time before a resumed run counts.
 
-    seconds: float
+    Parameters
+    ----------
+    seconds : float, > 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``seconds`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> stopper = rk.EarlyStopping(rk.stopping.TimeLimit(3600.0))
+    >>> stopper.step(1.0)
+    False
+    """
+
+    seconds: Number
 
     def __post_init__(self) -> None:
         self._real("seconds", above=0.0)
@@ -488,9 +685,25 @@ class TimeLimit(Criterion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MaxSteps(Criterion):
-    """Stop at step number ``steps``."""
+    """Stop at step number ``steps``.
 
-    steps: int
+    Parameters
+    ----------
+    steps : int, >= 1
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``steps`` is not such a number.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.MaxSteps(2), [1.0, 0.9, 0.8])
+    1
+    """
+
+    steps: Whole
 
     def __post_init__(self) -> None:
         self._integer("steps", 1)
@@ -512,9 +725,26 @@ class MaxSteps(Criterion):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Warmup(Criterion):
-    """``criterion``, which does not see the first ``steps`` steps."""
+    """``criterion``, which does not see the first ``steps`` steps.
 
-    steps: int
+    Parameters
+    ----------
+    steps : int, >= 0
+    criterion : Criterion
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``steps`` is not such a number or ``criterion`` is no rule.
+
+    Examples
+    --------
+    >>> import regkern as rk
+    >>> rk.stopping_time(rk.stopping.Warmup(2, rk.stopping.Target(0.5)), [0.1, 0.2, 0.3])
+    2
+    """
+
+    steps: Whole
     criterion: Criterion
 
     def __post_init__(self) -> None:
@@ -629,6 +859,18 @@ def _parts(name: str, kind: type[_Combined], criteria: tuple[Criterion, ...]) ->
 def any_of(*criteria: Criterion) -> Criterion:
     """Stop when one of ``criteria`` does, for the reason of the first in their order; also ``a | b``.
 
+    Parameters
+    ----------
+    *criteria : Criterion
+        One or more; what ``any_of`` has made counts as its parts.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no rule.
+
+    Examples
+    --------
     >>> any_of(GL(2), UP(3)) | MaxSteps(1000)
     any_of(GL(alpha=2.0), UP(s=3, k=5), MaxSteps(steps=1000))
     """
@@ -639,6 +881,18 @@ def any_of(*criteria: Criterion) -> Criterion:
 def all_of(*criteria: Criterion) -> Criterion:
     """Stop when all of ``criteria`` do at the same step; also ``a & b``.
 
+    Parameters
+    ----------
+    *criteria : Criterion
+        One or more; what ``all_of`` has made counts as its parts.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no rule.
+
+    Examples
+    --------
     >>> GL(2) & UP(3)
     all_of(GL(alpha=2.0), UP(s=3, k=5))
     """

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
+from regkern._types import Convention, DeltaMode, Int, Mode, Real
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
     RESERVED,
@@ -146,18 +147,18 @@ class EarlyStopping:
         self,
         criterion: Criterion | None = None,
         *,
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        min_delta_mode: str = "abs",
-        baseline: float | None = None,
-        mode: str | Mapping[str, str] = "min",
+        patience: Int | None = None,
+        min_delta: Real = 0.0,
+        min_delta_mode: DeltaMode = "abs",
+        baseline: Real | None = None,
+        mode: Mode | Mapping[str, str] = "min",
         monitor: str | None = None,
-        warmup: int = 0,
-        smoothing: float | None = None,
-        target: float | None = None,
-        divergence: float | None = None,
+        warmup: Int = 0,
+        smoothing: Real | None = None,
+        target: Real | None = None,
+        divergence: Real | None = None,
         check_finite: bool = True,
-        time_limit: float | None = None,
+        time_limit: Real | None = None,
     ) -> None:
         if criterion is not None and not isinstance(criterion, Criterion):
             kind = type(criterion).__name__
@@ -184,7 +185,7 @@ class EarlyStopping:
         if time_limit is not None:
             rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
-        self.mode = _checked_mode("EarlyStopping", mode)
+        self.mode: Mode | dict[str, str] = _checked_mode("EarlyStopping", mode)
         if monitor is not None:
             require_metric("EarlyStopping: monitor", monitor)
             if isinstance(self.mode, dict) and monitor not in self.mode:
@@ -195,7 +196,12 @@ class EarlyStopping:
 
     @classmethod
     def preset(
-        cls, convention: str, *, mode: str | Mapping[str, str] | None = None, monitor: str | None = None, **options: Any
+        cls,
+        convention: Convention,
+        *,
+        mode: Mode | Mapping[str, str] | None = None,
+        monitor: str | None = None,
+        **options: Any,
     ) -> Self:
         """A stopper that stops when another library would, with its defaults.
 
@@ -250,7 +256,7 @@ class EarlyStopping:
     # --- the loop's calls --------------------------------------------------------------------------------------------
 
     def step(
-        self, value: float | Mapping[str, float], *, train: float | None = None, params: Params | None = None
+        self, value: Real | Mapping[str, Real], *, train: Real | None = None, params: Params | None = None
     ) -> bool:
         """Judge a step.
 
@@ -705,7 +711,7 @@ class EarlyStopping:
         return history, [(history[name], number) for name, number in row.items()]
 
 
-def _checked_mode(function: str, mode: Any) -> str | dict[str, str]:
+def _checked_mode(function: str, mode: Any) -> Any:
     """Whether less or more is better: a word, or one for each metric."""
     if not isinstance(mode, Mapping):
         return _word(f"{function}: mode", mode)
@@ -728,7 +734,7 @@ def stopping_time(
     *,
     train: ArrayLike | None = None,
     seconds: ArrayLike | None = None,
-    mode: str | None = None,
+    mode: Mode | None = None,
 ) -> int | None:
     """The step at which a criterion stops on a recorded curve.
 

@@ -16,6 +16,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from regkern import _checks as check
+from regkern._types import DeltaMode, Number, Whole
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
     Criterion,
@@ -69,10 +70,10 @@ class Keras(Criterion):
     A step that beats the reference but not the baseline counts, and does not stop.
     """
 
-    patience: int = 0
-    min_delta: float = 0.0
-    baseline: float | None = None
-    start_from_epoch: int = 0
+    patience: Whole = 0
+    min_delta: Number = 0.0
+    baseline: Number | None = None
+    start_from_epoch: Whole = 0
 
     def __post_init__(self) -> None:
         self._integer("patience", 0)
@@ -106,11 +107,11 @@ class Keras(Criterion):
 class Lightning(Criterion):
     """``lightning.pytorch.callbacks.EarlyStopping`` 2.6. The reference starts as infinity, thresholds are strict."""
 
-    patience: int = 3
-    min_delta: float = 0.0
+    patience: Whole = 3
+    min_delta: Number = 0.0
     check_finite: bool = True
-    stopping_threshold: float | None = None
-    divergence_threshold: float | None = None
+    stopping_threshold: Number | None = None
+    divergence_threshold: Number | None = None
 
     def __post_init__(self) -> None:
         self._integer("patience", 0)
@@ -151,9 +152,9 @@ class Ignite(_Counting):
     scores it is on the wrong side of the reference.
     """
 
-    patience: int
-    threshold: float = 0.0
-    threshold_mode: str = "abs"
+    patience: Whole
+    threshold: Number = 0.0
+    threshold_mode: DeltaMode = "abs"
     cumulative: bool = False
 
     def __post_init__(self) -> None:
@@ -179,8 +180,8 @@ class Ignite(_Counting):
 class XGBoost(_Counting):
     """``xgboost.callback.EarlyStopping`` 3.2. The first value is the reference, NaN too."""
 
-    rounds: int
-    min_delta: float = 0.0
+    rounds: Whole
+    min_delta: Number = 0.0
 
     def __post_init__(self) -> None:
         self._integer("rounds", 1)
@@ -200,8 +201,8 @@ class XGBoost(_Counting):
 class LightGBM(_Counting):
     """``lightgbm.early_stopping`` 4.7 for one metric. The first value is the reference, NaN too."""
 
-    stopping_rounds: int
-    min_delta: float = 0.0
+    stopping_rounds: Whole
+    min_delta: Number = 0.0
 
     def __post_init__(self) -> None:
         self._integer("stopping_rounds", 1)
@@ -219,8 +220,8 @@ class _BestSoFar(_Counting):
     """scikit-learn's SGD and MLP: the reference is the least loss, a tie at the tolerance resets, and so does NaN."""
 
     __slots__ = ()
-    tol: float
-    n_iter_no_change: int
+    tol: Number
+    n_iter_no_change: Whole
 
     def __post_init__(self) -> None:
         self._real("tol")
@@ -235,8 +236,8 @@ class _BestSoFar(_Counting):
 class MLP(_BestSoFar):
     """scikit-learn 1.9's ``MLPClassifier`` and ``MLPRegressor``: stop when the count **exceeds** n_iter_no_change."""
 
-    tol: float = 1e-4
-    n_iter_no_change: int = 10
+    tol: Number = 1e-4
+    n_iter_no_change: Whole = 10
 
     def _limit(self) -> int:
         return self.n_iter_no_change + 1
@@ -246,8 +247,8 @@ class MLP(_BestSoFar):
 class SGD(_BestSoFar):
     """scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``."""
 
-    tol: float = 1e-3
-    n_iter_no_change: int = 5
+    tol: Number = 1e-3
+    n_iter_no_change: Whole = 5
 
     def _limit(self) -> int:
         return self.n_iter_no_change
@@ -257,8 +258,8 @@ class SGD(_BestSoFar):
 class HistGradientBoosting(Criterion):
     """scikit-learn 1.9's ``HistGradientBoosting…``: no loss of the last n below that of n steps ago by more than tol."""
 
-    tol: float = 1e-7
-    n_iter_no_change: int = 10
+    tol: Number = 1e-7
+    n_iter_no_change: Whole = 10
 
     def __post_init__(self) -> None:
         self._real("tol", least=0.0)
@@ -282,8 +283,8 @@ class HistGradientBoosting(Criterion):
 class GradientBoosting(Criterion):
     """scikit-learn 1.9's ``GradientBoosting…``: a loss that is below none of the n before it by more than tol."""
 
-    tol: float = 1e-4
-    n_iter_no_change: int = 10
+    tol: Number = 1e-4
+    n_iter_no_change: Whole = 10
 
     def __post_init__(self) -> None:
         self._real("tol", least=0.0)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from regkern._checks import flag, is_integer, reals, seed, text
+from regkern._types import Int, Layout
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -25,7 +26,7 @@ def _colors(function: str, images: ArrayLike, layout: str) -> Batch:
 
 
 def adjust_brightness(
-    images: ArrayLike, brightness_factor: Numbers, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, brightness_factor: Numbers, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Scale: y = f·x.
 
@@ -52,7 +53,7 @@ def adjust_brightness(
 
 
 def adjust_contrast(
-    images: ArrayLike, contrast_factor: Numbers, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, contrast_factor: Numbers, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Move away from the image's mean gray m: y = f·x + (1 − f)·m.
 
@@ -85,7 +86,7 @@ def adjust_contrast(
 
 
 def adjust_saturation(
-    images: ArrayLike, saturation_factor: Numbers, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, saturation_factor: Numbers, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Move away from each pixel's gray g: y = f·x + (1 − f)·g.
 
@@ -115,7 +116,7 @@ def adjust_saturation(
     return batch.run([make.saturation(batch.n, factor)], out)
 
 
-def adjust_hue(images: ArrayLike, hue_factor: Numbers, *, layout: str = "NHWC", out: Array | None = None) -> Array:
+def adjust_hue(images: ArrayLike, hue_factor: Numbers, *, layout: Layout = "NHWC", out: Array | None = None) -> Array:
     """Turn the hue, in HSV space.
 
     Parameters
@@ -145,7 +146,7 @@ def adjust_hue(images: ArrayLike, hue_factor: Numbers, *, layout: str = "NHWC", 
 
 
 def adjust_gamma(
-    images: ArrayLike, gamma: Numbers, gain: Numbers = 1.0, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, gamma: Numbers, gain: Numbers = 1.0, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     r"""Bend the values: :math:`y = \mathrm{gain} \cdot x^\gamma` on [0, 1].
 
@@ -177,7 +178,7 @@ def adjust_gamma(
     return batch.run([make.gamma(batch.n, exponent, factor, batch.dtype)], out)
 
 
-def posterize(images: ArrayLike, bits: Numbers, *, layout: str = "NHWC", out: Array | None = None) -> Array:
+def posterize(images: ArrayLike, bits: Numbers, *, layout: Layout = "NHWC", out: Array | None = None) -> Array:
     """Keep the upper bits of each value; float32: y = ⌊2ᵇ·x⌋ / 2ᵇ.
 
     Parameters
@@ -200,7 +201,7 @@ def posterize(images: ArrayLike, bits: Numbers, *, layout: str = "NHWC", out: Ar
     return batch.run([make.posterize(batch.n, check.integers("posterize", "bits", bits, batch.n, low=0, high=8))], out)
 
 
-def solarize(images: ArrayLike, threshold: Numbers, *, layout: str = "NHWC", out: Array | None = None) -> Array:
+def solarize(images: ArrayLike, threshold: Numbers, *, layout: Layout = "NHWC", out: Array | None = None) -> Array:
     """Invert all values from the threshold on.
 
     Parameters
@@ -225,7 +226,7 @@ def solarize(images: ArrayLike, threshold: Numbers, *, layout: str = "NHWC", out
 
 
 def invert(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """The negative: 255 − x, or 1 − x.
 
@@ -249,7 +250,7 @@ def invert(
 
 
 def equalize(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Make the histogram of each channel as flat as a table can.
 
@@ -279,7 +280,7 @@ def equalize(
 
 
 def autocontrast(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Stretch each channel to the whole range: y = (x − min) / (max − min); a channel of one value is only cut to it.
 
@@ -303,7 +304,7 @@ def autocontrast(
 
 
 def rgb_to_grayscale(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Replace each pixel by its gray, 0.299·R + 0.587·G + 0.114·B, in all three channels.
 
@@ -328,7 +329,7 @@ def rgb_to_grayscale(
 
 
 def permute_channels(
-    images: ArrayLike, permutation: ArrayLike, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, permutation: ArrayLike, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Reorder channels: channel j of the result is channel permutation[j].
 
@@ -369,8 +370,8 @@ def normalize(
     mean: ArrayLike,
     std: ArrayLike,
     *,
-    layout: str = "NHWC",
-    layout_out: str | None = None,
+    layout: Layout = "NHWC",
+    layout_out: Layout | None = None,
     out: Array | None = None,
 ) -> Array:
     """Standardize each channel, to float32: y = (x − mean) / std with x in [0, 1].
@@ -417,7 +418,7 @@ def gaussian_noise(
     *,
     rng: Any = None,
     index: ArrayLike | None = None,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Add normally distributed noise: y = x + mean + sigma·z.
@@ -467,10 +468,10 @@ def gaussian_noise(
 
 def gaussian_blur(
     images: ArrayLike,
-    kernel_size: int | tuple[int, int],
+    kernel_size: Int | tuple[Int, Int],
     sigma: Numbers | tuple[Numbers, Numbers] | None = None,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     r"""Smooth with a Gaussian, along the rows and then along the columns.
@@ -521,7 +522,7 @@ def gaussian_blur(
 
 
 def adjust_sharpness(
-    images: ArrayLike, sharpness_factor: Numbers, *, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, sharpness_factor: Numbers, *, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Move away from a smoothed image s: y = f·x + (1 − f)·s.
 
@@ -564,7 +565,7 @@ def erase(
     width: Numbers,
     value: ArrayLike = 0,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Overwrite a rectangle.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern._checks import flag, is_integer, is_listed, reals
+from regkern._types import Int, InterpolationMode, Layout, PaddingMode
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -20,7 +21,7 @@ Numbers = ArrayLike  # one, or (n,)
 
 
 def horizontal_flip(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Mirror left to right: y[i, j] = x[i, width − 1 − j].
 
@@ -44,7 +45,7 @@ def horizontal_flip(
 
 
 def vertical_flip(
-    images: ArrayLike, *, where: ArrayLike | None = None, layout: str = "NHWC", out: Array | None = None
+    images: ArrayLike, *, where: ArrayLike | None = None, layout: Layout = "NHWC", out: Array | None = None
 ) -> Array:
     """Turn upside down: y[i, j] = x[height − 1 − i, j].
 
@@ -68,7 +69,7 @@ def vertical_flip(
     return batch.run([make.flip(batch.n, vertical=True, active=where_of("vertical_flip", where, batch.n))], out)
 
 
-def rotate90(images: ArrayLike, k: Numbers = 1, *, layout: str = "NHWC", out: Array | None = None) -> Array:
+def rotate90(images: ArrayLike, k: Numbers = 1, *, layout: Layout = "NHWC", out: Array | None = None) -> Array:
     """Rotate by k quarter turns counterclockwise, like ``np.rot90``, without interpolation.
 
     Parameters
@@ -105,12 +106,12 @@ def crop(
     images: ArrayLike,
     top: Numbers,
     left: Numbers,
-    height: int,
-    width: int,
+    height: Int,
+    width: Int,
     *,
     fill: ArrayLike = 0,
-    padding_mode: str = "constant",
-    layout: str = "NHWC",
+    padding_mode: PaddingMode = "constant",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Cut out a window: y[i, j] = x[top + i, left + j].
@@ -167,11 +168,11 @@ def _borders(function: str, batch: Batch, padding_mode: str, fill: ArrayLike) ->
 
 def pad(
     images: ArrayLike,
-    padding: int | Sequence[int],
+    padding: Int | Sequence[Int],
     fill: ArrayLike = 0,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Add pixels on each side.
@@ -203,11 +204,11 @@ def pad(
 
 def center_crop(
     images: ArrayLike,
-    output_size: int | tuple[int, int],
+    output_size: Int | tuple[Int, Int],
     fill: ArrayLike = 0,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Cut out the middle; where the window is larger than the image, add a border.
@@ -244,11 +245,11 @@ def _center(n: int, window: int) -> int:
 
 def resize(
     images: ArrayLike,
-    size: int | tuple[int, int],
-    interpolation: str = "bilinear",
+    size: Int | tuple[Int, Int],
+    interpolation: InterpolationMode = "bilinear",
     antialias: bool = True,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     r"""Resize by the triangle filter, columns first.
@@ -317,11 +318,11 @@ def resized_crop(
     left: Numbers,
     height: Numbers,
     width: Numbers,
-    size: int | tuple[int, int],
-    interpolation: str = "bilinear",
+    size: Int | tuple[Int, Int],
+    interpolation: InterpolationMode = "bilinear",
     antialias: bool = True,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Cut out a box and resize it.
@@ -369,12 +370,12 @@ def resized_crop(
 def warp(
     images: ArrayLike,
     matrix: ArrayLike,
-    size: tuple[int, int] | None = None,
-    interpolation: str = "bilinear",
+    size: tuple[Int, Int] | None = None,
+    interpolation: InterpolationMode = "bilinear",
     fill: ArrayLike = 0,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     r"""Read the image at the places a matrix says.
@@ -423,7 +424,7 @@ def _warp(
     function: str,
     batch: Batch,
     matrix: ArrayLike,
-    size: tuple[int, int] | None,
+    size: tuple[Int, Int] | None,
     interpolation: str,
     fill: ArrayLike,
     padding_mode: str,
@@ -441,12 +442,12 @@ def affine(
     translate: Sequence[Numbers] = (0.0, 0.0),
     scale: Numbers = 1.0,
     shear: Numbers | Sequence[Numbers] = (0.0, 0.0),
-    interpolation: str = "nearest",
+    interpolation: InterpolationMode = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Rotate, shear and scale about a center, then translate.
@@ -517,12 +518,12 @@ def _center_of(function: str, center: Sequence[Numbers] | None, n: int) -> tuple
 def rotate(
     images: ArrayLike,
     angle: Numbers,
-    interpolation: str = "nearest",
+    interpolation: InterpolationMode = "nearest",
     fill: ArrayLike = 0,
     center: Sequence[Numbers] | None = None,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Rotate about a center; the size stays.
@@ -561,11 +562,11 @@ def perspective(
     images: ArrayLike,
     startpoints: ArrayLike,
     endpoints: ArrayLike,
-    interpolation: str = "bilinear",
+    interpolation: InterpolationMode = "bilinear",
     fill: ArrayLike = 0,
-    padding_mode: str = "constant",
+    padding_mode: PaddingMode = "constant",
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Move four points of the picture to four others; straight lines stay straight.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern._types import Layout
 from regkern.augment import _arguments as check
 from regkern.augment._run import Array, Batch, mix
 
@@ -33,7 +34,7 @@ def mixup(
     lam: Numbers,
     partner: ArrayLike | None = None,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Blend each sample with another: y[i] = λ·x[i] + (1 − λ)·x[partner[i]].
@@ -80,7 +81,7 @@ def cutmix(
     width: Numbers,
     partner: ArrayLike | None = None,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     out: Array | None = None,
 ) -> Array:
     """Paste a rectangle of another sample, in the same place.

@@ -119,3 +119,7 @@ __all__ = [
     "indexed",
     "signal",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

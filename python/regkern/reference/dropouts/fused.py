@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from regkern._types import Approximate, Number, Whole
 from regkern.dropouts import DropoutMask as AnyMask
 from regkern.reference._arrays import Array, floats, like, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask
@@ -30,10 +31,10 @@ def bias_dropout_add(
     x: Array,
     bias: Array | None,
     residual: Array | None,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -60,10 +61,10 @@ def _relu(x: Array) -> Array:
 
 def relu_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -118,11 +119,11 @@ def _gelu_slope(x: Array, approximate: str) -> Array:
 
 def gelu_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
-    approximate: str = "none",
+    approximate: Approximate = "none",
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -132,7 +133,7 @@ def gelu_dropout(
 
 
 def gelu_dropout_backward(
-    dy: Array, x: Array, mask: AnyMask, *, approximate: str = "none", out: Array | None = None
+    dy: Array, x: Array, mask: AnyMask, *, approximate: Approximate = "none", out: Array | None = None
 ) -> Array:
     """dropout_backward(dy·GELU'(x))."""
     dy, x = floats("gelu_dropout_backward", "dy", dy), floats("gelu_dropout_backward", "x", x)
@@ -146,10 +147,10 @@ def _softmax(x: Array) -> Array:
 
 def softmax_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._types import Number, Whole
 from regkern.dropouts import Dropout as Native
 from regkern.dropouts.handles import Handle, KeepHandle, backward_with, channel_axis, drawn
 from regkern.reference._arrays import Array, floats, require_out, store
@@ -36,11 +37,11 @@ def _select(x: Array, keep: Any, scale: float, out: Array | None) -> Array:
 
 def dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
-    noise_shape: tuple[int | None, ...] | None = None,
+    noise_shape: tuple[Whole | None, ...] | None = None,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -100,11 +101,11 @@ def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
 
 def feature_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
-    axis: int = 1,
+    axis: Whole = 1,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -114,11 +115,11 @@ def feature_dropout(
 
 def drop_path(
     x: Array,
-    p: float,
+    p: Number,
     *,
     scale_by_keep: bool = True,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -129,10 +130,10 @@ def drop_path(
 
 def drop_connect(
     w: Array,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -142,13 +143,13 @@ def drop_connect(
 
 def drop_block(
     x: Array,
-    p: float,
+    p: Number,
     *,
-    block_size: int = 7,
-    axis: int = 1,
+    block_size: Whole = 7,
+    axis: Whole = 1,
     per_channel: bool = True,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropBlockMask]:
@@ -168,7 +169,7 @@ def dropout_backward(
     dy: Array,
     mask: Handle | NDArray[Any],
     *,
-    scale: float | None = None,
+    scale: Number | None = None,
     out: Array | None = None,
 ) -> Array:
     """The gradient: dy·scale where kept, +0.0 elsewhere; dy·factor for a Gaussian mask."""

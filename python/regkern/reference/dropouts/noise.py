@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
+from regkern._types import Number, Whole
 from regkern.dropouts.handles import ONE, drawn, keep_threshold
 from regkern.reference._arrays import Array, floats, require_out, store
 from regkern.reference.dropouts.handles import DropoutMask, GaussianDropoutMask
@@ -45,10 +46,10 @@ def _alpha(
 
 def alpha_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -58,11 +59,11 @@ def alpha_dropout(
 
 def feature_alpha_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
-    axis: int = 1,
+    axis: Whole = 1,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
@@ -73,10 +74,10 @@ def feature_alpha_dropout(
 
 def gaussian_dropout(
     x: Array,
-    p: float,
+    p: Number,
     *,
     rng: Any = None,
-    stream: int = 0,
+    stream: Whole = 0,
     training: bool = True,
     out: Array | None = None,
 ) -> tuple[Array, GaussianDropoutMask]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
+from regkern._types import Activation, Gradient, Number, Whole
 from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
@@ -51,15 +52,15 @@ def batch_norm(
     running_mean: Array | None = None,
     running_var: Array | None = None,
     training: bool,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-    axis: int = 1,
+    momentum: Number = 0.1,
+    eps: Number = 1e-5,
+    axis: Whole = 1,
     unbiased: bool = True,
     weights: Array | None = None,
-    virtual_batch_size: int | None = None,
+    virtual_batch_size: Whole | None = None,
     residual: Array | None = None,
-    activation: str | None = None,
-    negative_slope: float = 0.01,
+    activation: Activation | None = None,
+    negative_slope: Number = 0.01,
     out: Array | None = None,
 ) -> tuple[Array, BatchNormCache]:
     """Normalize every channel, with the batch's statistics (training) or the running ones."""
@@ -193,7 +194,7 @@ def _checked(dy: Array, cache: BatchNormCache) -> BatchNormCache:
 
 
 def batch_norm_backward(
-    dy: Array, cache: BatchNormCache, *, wrt: Iterable[str] | None = None, out: Array | None = None
+    dy: Array, cache: BatchNormCache, *, wrt: Gradient | Iterable[Gradient] | None = None, out: Array | None = None
 ) -> tuple[Array, ...]:
     """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
     if not isinstance(cache, BatchNormCache):
@@ -230,7 +231,7 @@ def batch_norm_backward(
     return tuple(store(results[name].astype(x.dtype), out if name == "x" else None) for name in names)
 
 
-def batch_norm_stats(x: Array, *, axis: int = 1, weights: Array | None = None) -> BatchNormStats:
+def batch_norm_stats(x: Array, *, axis: Whole = 1, weights: Array | None = None) -> BatchNormStats:
     """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
     return _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)[0]
 
@@ -274,8 +275,8 @@ def batch_norm_apply(
     gamma: Array | None = None,
     beta: Array | None = None,
     *,
-    eps: float = 1e-5,
-    axis: int = 1,
+    eps: Number = 1e-5,
+    axis: Whole = 1,
     out: Array | None = None,
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
@@ -284,7 +285,7 @@ def batch_norm_apply(
 
 
 def batch_norm_backward_reduce(
-    dy: Array, x: Array, stats: BatchNormStats, *, eps: float = 1e-5, axis: int = 1, weights: Array | None = None
+    dy: Array, x: Array, stats: BatchNormStats, *, eps: Number = 1e-5, axis: Whole = 1, weights: Array | None = None
 ) -> tuple[Array, Array]:
     """Σdy and Σdy·x̂ of every channel, without what has weight 0: dbeta and dgamma."""
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
@@ -306,8 +307,8 @@ def batch_norm_backward_apply(
     sum_dy_xhat: Array,
     gamma: Array | None = None,
     *,
-    eps: float = 1e-5,
-    axis: int = 1,
+    eps: Number = 1e-5,
+    axis: Whole = 1,
     weights: Array | None = None,
     out: Array | None = None,
 ) -> Array:

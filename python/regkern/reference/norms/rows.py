@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from regkern import _checks as check
+from regkern._types import Number, Whole
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
 from regkern.reference._arrays import Array, floats, like, require_out, store, unit_exponents
@@ -161,8 +162,8 @@ def layer_norm(
     gamma: Array | None = None,
     beta: Array | None = None,
     *,
-    axis: int = -1,
-    eps: float = 1e-5,
+    axis: Whole = -1,
+    eps: Number = 1e-5,
     residual: Array | None = None,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
@@ -179,8 +180,8 @@ def rms_norm(
     x: Array,
     gamma: Array | None = None,
     *,
-    axis: int = -1,
-    eps: float | None = None,
+    axis: Whole = -1,
+    eps: Number | None = None,
     residual: Array | None = None,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
@@ -197,12 +198,12 @@ def rms_norm_backward(dy: Array, cache: NormCache, *, out: Array | None = None) 
 
 def group_norm(
     x: Array,
-    num_groups: int,
+    num_groups: Whole,
     gamma: Array | None = None,
     beta: Array | None = None,
     *,
-    axis: int = 1,
-    eps: float = 1e-5,
+    axis: Whole = 1,
+    eps: Number = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize groups of neighbouring channels, each sample on its own."""
@@ -220,8 +221,8 @@ def instance_norm(
     *,
     gamma: Array | None = None,
     beta: Array | None = None,
-    axis: int = 1,
-    eps: float = 1e-5,
+    axis: Whole = 1,
+    eps: Number = 1e-5,
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Normalize every channel of every sample on its own: groups of one channel."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from regkern._types import Metric, Number, Whole
 from regkern.reference._arrays import Array, store
 from regkern.reference.prox import prox_l1
 
 
-def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
+def l2_decay(w: Array, rate: Number, *, out: Array | None = None) -> Array:
     """w·(1 − rate), the product taken in float64 and rounded once to w's dtype.
 
     A factor rounded to float32 would be 19 % off at rate = 1e-7.
@@ -61,15 +62,15 @@ def sgd_step(
     w: Array,
     grad: Array,
     *,
-    lr: float,
-    momentum: float = 0.0,
+    lr: Number,
+    momentum: Number = 0.0,
     buffer: Array | None = None,
-    dampening: float = 0.0,
+    dampening: Number = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
+    l1: Number = 0.0,
 ) -> None:
     """One step of SGD, in place::
 
@@ -92,16 +93,16 @@ def adam_step(
     exp_avg: Array,
     exp_avg_sq: Array,
     *,
-    step: int,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    step: Whole,
+    lr: Number,
+    betas: tuple[Number, Number] = (0.9, 0.999),
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     max_exp_avg_sq: Array | None = None,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Number = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of Adam or AdamW, in place (Kingma and Ba 2015; Loshchilov and Hutter 2019)::
 
@@ -129,13 +130,13 @@ def adagrad_step(
     grad: Array,
     square_sum: Array,
     *,
-    lr: float,
-    eps: float = 1e-10,
-    weight_decay: float = 0.0,
+    lr: Number,
+    eps: Number = 1e-10,
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Number = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of Adagrad, in place (Duchi, Hazan and Singer 2011)::
 
@@ -156,17 +157,17 @@ def rmsprop_step(
     grad: Array,
     square_avg: Array,
     *,
-    lr: float,
-    alpha: float = 0.99,
-    eps: float = 1e-8,
-    momentum: float = 0.0,
+    lr: Number,
+    alpha: Number = 0.99,
+    eps: Number = 1e-8,
+    momentum: Number = 0.0,
     buffer: Array | None = None,
     grad_avg: Array | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
-    metric: str = "euclidean",
+    l1: Number = 0.0,
+    metric: Metric = "euclidean",
 ) -> None:
     """One step of RMSprop, in place (Hinton 2012; centered: Graves 2013)::
 
@@ -200,12 +201,12 @@ def ftrl_step(
     z: Array,
     n: Array,
     *,
-    lr: float,
-    beta: float = 1.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    l2_convention: str = "paper",
-    weight_decay: float = 0.0,
+    lr: Number,
+    beta: Number = 1.0,
+    l1: Number = 0.0,
+    l2: Number = 0.0,
+    l2_convention: Literal["paper", "keras"] = "paper",
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
 ) -> None:
@@ -241,12 +242,12 @@ def lion_step(
     grad: Array,
     exp_avg: Array,
     *,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.0,
+    lr: Number,
+    betas: tuple[Number, Number] = (0.9, 0.99),
+    weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
-    l1: float = 0.0,
+    l1: Number = 0.0,
 ) -> None:
     """One step of Lion, in place (Chen et al. 2023, algorithm 2)::
 

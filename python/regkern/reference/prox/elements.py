@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from regkern._types import Number
 from regkern.reference._arrays import Array, store
 
 
@@ -25,7 +26,7 @@ def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
 
 def prox_l1(
     x: Array,
-    threshold: float | Array,
+    threshold: Number | Array,
     *,
     weights: Array | None = None,
     nonneg: bool = False,
@@ -39,19 +40,19 @@ def prox_l1(
     return store(_soft_threshold(x, t, nonneg), out)
 
 
-def prox_elastic_net(x: Array, threshold: float, shrink: float, *, out: Array | None = None) -> Array:
+def prox_elastic_net(x: Array, threshold: Number, shrink: Number, *, out: Array | None = None) -> Array:
     """Soft threshold, then division by 1 + shrink."""
     y = _soft_threshold(x, x.dtype.type(threshold), nonneg=False)
     return prox_ridge(y, shrink, out=out)
 
 
-def prox_ridge(x: Array, shrink: float, *, out: Array | None = None) -> Array:
+def prox_ridge(x: Array, shrink: Number, *, out: Array | None = None) -> Array:
     """x / (1 + shrink)."""
     y = x / x.dtype.type(1 + float(shrink))
     return store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
 
 
-def prox_l0(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+def prox_l0(x: Array, threshold: Number, *, out: Array | None = None) -> Array:
     """x where x²/2 > threshold, which is the price of a nonzero."""
     cut = x.dtype.type(math.sqrt(2 * threshold))
     return store(np.where(np.abs(x) <= cut, x.dtype.type(0), x), out)
@@ -69,7 +70,7 @@ def _rounded(y: Array, x: Array) -> Array:
     return y if y.dtype == x.dtype else y.astype(x.dtype) + x.dtype.type(0)
 
 
-def prox_l_half(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+def prox_l_half(x: Array, threshold: Number, *, out: Array | None = None) -> Array:
     """The largest root of y − |x| + t/(2√y) as y = |x|·r², r³ − r + c = 0; 0 where c says that 0 is better."""
     kind = _type_for(x, threshold / 2)
     v = x.astype(kind)
@@ -95,7 +96,9 @@ def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: floa
     return np.where(magnitude <= kind(t), kind(0), y)
 
 
-def prox_mcp(x: Array, threshold: float, gamma: float = 3.0, *, step: float = 1.0, out: Array | None = None) -> Array:
+def prox_mcp(
+    x: Array, threshold: Number, gamma: Number = 3.0, *, step: Number = 1.0, out: Array | None = None
+) -> Array:
     """Penalty λ|y| − y²/(2γ) up to γλ, constant beyond; all times step, and threshold = step·λ."""
     strength = threshold / step
     if gamma <= step:  # concave up to γλ: 0 or x, whichever is cheaper
@@ -105,7 +108,7 @@ def prox_mcp(x: Array, threshold: float, gamma: float = 3.0, *, step: float = 1.
     return store(y, out)
 
 
-def prox_scad(x: Array, threshold: float, a: float = 3.7, *, step: float = 1.0, out: Array | None = None) -> Array:
+def prox_scad(x: Array, threshold: Number, a: Number = 3.7, *, step: Number = 1.0, out: Array | None = None) -> Array:
     """Penalty of slope λ up to λ, (aλ − y)/(a − 1) up to aλ, 0 beyond; all times step, and threshold = step·λ."""
     strength = threshold / step
     if step < a - 1:
@@ -133,7 +136,7 @@ def _log_sum_cut(t: float, eps: float) -> float:
             high = u
 
 
-def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | None = None) -> Array:
+def prox_log_sum(x: Array, threshold: Number, eps: Number = 1.0, *, out: Array | None = None) -> Array:
     """The larger root of y² − (|x| − eps)·y + t − eps·|x|, written as |x| less something."""
     cut = _log_sum_cut(threshold, eps)
     kind = _type_for(x, 2 * threshold, 2 * math.sqrt(threshold), eps, cut)
@@ -147,7 +150,7 @@ def prox_log_sum(x: Array, threshold: float, eps: float = 1.0, *, out: Array | N
     return store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
 
 
-def prox_huber(x: Array, shrink: float, delta: float = 1.0, *, out: Array | None = None) -> Array:
+def prox_huber(x: Array, shrink: Number, delta: Number = 1.0, *, out: Array | None = None) -> Array:
     """x/(1 + shrink) near 0, |x| − shrink·delta beyond delta·(1 + shrink)."""
     kind = _type_for(x, 1 + shrink, shrink * delta, delta * (1 + shrink))
     v = x.astype(kind)

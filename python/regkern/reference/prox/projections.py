@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from regkern._types import Number, Whole
 from regkern.reference._arrays import Array, store
 
 
@@ -56,7 +57,7 @@ def excess(v: Array, theta: tuple[float, float]) -> Array:
         return np.maximum((v - theta[0]) - theta[1], 0)
 
 
-def project_box(x: Array, lower: float | Array, upper: float | Array, *, out: Array | None = None) -> Array:
+def project_box(x: Array, lower: Number | Array, upper: Number | Array, *, out: Array | None = None) -> Array:
     """min(max(x, lower), upper)"""
     low, high = np.asarray(lower, x.dtype), np.asarray(upper, x.dtype)
     if low.ndim == high.ndim == 0 and not low <= high:
@@ -73,13 +74,13 @@ def project_nonneg(x: Array, *, out: Array | None = None) -> Array:
     return store(np.where(x <= 0, x.dtype.type(0), x), out)
 
 
-def project_linf_ball(x: Array, radius: float = 1.0, *, out: Array | None = None) -> Array:
+def project_linf_ball(x: Array, radius: Number = 1.0, *, out: Array | None = None) -> Array:
     """min(max(x, −radius), radius)"""
     high = x.dtype.type(radius) + x.dtype.type(0)
     return project_box(x, 0 - high, high, out=out)  # +0.0 for a radius of 0
 
 
-def project_l2_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_l2_ball(x: Array, radius: Number = 1.0, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """x·min(1, radius/‖x‖) for every vector along the axis."""
     rows, restore = rows_of(x, axis)
     for row in rows:
@@ -89,7 +90,7 @@ def project_l2_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     return store(restore(rows), out)
 
 
-def project_l1_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_l1_ball(x: Array, radius: Number = 1.0, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """sign(x)·max(|x| − θ, 0) with Σ|y| = radius, for every vector along the axis that is not inside."""
     rows, restore = rows_of(x, axis)
     for row in rows:
@@ -98,7 +99,7 @@ def project_l1_ball(x: Array, radius: float = 1.0, *, axis: int | None = None, o
     return store(restore(rows), out)
 
 
-def project_simplex(x: Array, radius: float = 1.0, *, axis: int | None = None, out: Array | None = None) -> Array:
+def project_simplex(x: Array, radius: Number = 1.0, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """max(x − θ, 0) with Σy = radius, for every vector along the axis."""
     rows, restore = rows_of(x, axis)
     for row in rows:

@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from regkern._types import Number, Whole
 from regkern.reference._arrays import Array, store
 from regkern.reference.prox.elements import prox_l1
 from regkern.reference.prox.projections import clip_norm, l1_threshold, rows_of
 
 
-def prox_l2(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_l2(x: Array, threshold: Number, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """x·max(1 − threshold/‖x‖, 0) for every vector along the axis."""
     rows, restore = rows_of(x, axis)
     for row in rows:
@@ -26,7 +27,7 @@ def shorten(v: Array, t: float) -> Array:
     return np.zeros_like(v) if norm <= t else v * (1 - t / norm) + 0.0
 
 
-def prox_linf(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_linf(x: Array, threshold: Number, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """Magnitudes cut at θ with Σ max(|x| − θ, 0) = threshold."""
     rows, restore = rows_of(x, axis)
     for row in rows:
@@ -37,10 +38,10 @@ def prox_linf(x: Array, threshold: float, *, axis: int | None = None, out: Array
 
 def prox_group_l2(
     x: Array,
-    threshold: float,
+    threshold: Number,
     *,
-    group_size: int | None = None,
-    axis: int | None = None,
+    group_size: Whole | None = None,
+    axis: Whole | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
     weights: Array | None = None,
@@ -54,11 +55,11 @@ def prox_group_l2(
 
 def prox_sparse_group(
     x: Array,
-    threshold: float,
-    group_threshold: float,
+    threshold: Number,
+    group_threshold: Number,
     *,
-    group_size: int | None = None,
-    axis: int | None = None,
+    group_size: Whole | None = None,
+    axis: Whole | None = None,
     indptr: ArrayLike | None = None,
     indices: ArrayLike | None = None,
     weights: Array | None = None,
@@ -84,7 +85,7 @@ def prox_sparse_group(
 
 
 def prox_sorted_l1(
-    x: Array, threshold: float, weights: ArrayLike, *, axis: int | None = None, out: Array | None = None
+    x: Array, threshold: Number, weights: ArrayLike, *, axis: Whole | None = None, out: Array | None = None
 ) -> Array:
     """Sorted magnitudes less their thresholds, made monotone by averaging, cut at 0, put back."""
     w = np.asarray(weights, np.float64)
@@ -112,7 +113,7 @@ def prox_sorted_l1(
     return store(restore(rows) + x.dtype.type(0), out)
 
 
-def prox_tv1d(x: Array, threshold: float, *, axis: int | None = None, out: Array | None = None) -> Array:
+def prox_tv1d(x: Array, threshold: Number, *, axis: Whole | None = None, out: Array | None = None) -> Array:
     """argmin ½‖y − x‖² + threshold·Σ|y[i + 1] − y[i]| for every signal along the axis."""
     rows, restore = rows_of(x, axis)
     for row in rows:
@@ -163,7 +164,7 @@ def _two_sum(a: float, b: float) -> tuple[float, float]:
     return total, (a - (total - back)) + (b - back)
 
 
-def prox_nuclear(x: Array, threshold: float, *, out: Array | None = None) -> Array:
+def prox_nuclear(x: Array, threshold: Number, *, out: Array | None = None) -> Array:
     """Singular values less threshold, or 0."""
     broken = np.asarray(~np.isfinite(x).all(axis=(-2, -1)))
     u, values, vt = np.linalg.svd(np.where(broken[..., None, None], x.dtype.type(0), x), full_matrices=False)
