@@ -25,6 +25,7 @@ class Penalty(ABC):
     """What every penalty can do; one of your own needs ``value`` and ``prox``."""
 
     __slots__ = ()
+    __array_ufunc__ = None  # of an array and a penalty NumPy makes nothing
 
     @abstractmethod
     def value(self, w: ArrayLike) -> float:

@@ -170,9 +170,9 @@ class EarlyStopping:
             raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
         rules: list[Criterion] = []
         if target is not None:
-            rules.append(Target(check.real("EarlyStopping: target", target)))
+            rules.append(Target(check.finite("EarlyStopping: target", target)))
         if divergence is not None:
-            rules.append(Divergence(check.real("EarlyStopping: divergence", divergence)))
+            rules.append(Divergence(check.finite("EarlyStopping: divergence", divergence)))
         if criterion is not None:
             rules.append(criterion)
         if patience is not None:
@@ -182,7 +182,7 @@ class EarlyStopping:
         if check.flag("EarlyStopping: check_finite", check_finite):
             rules.insert(0, NotFinite())
         if time_limit is not None:
-            rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
+            rules.append(TimeLimit(check.above("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
         self.mode = _checked_mode("EarlyStopping", mode)
         if monitor is not None:
@@ -717,9 +717,7 @@ def _checked_mode(function: str, mode: Any) -> str | dict[str, str]:
 
 
 def _word(head: str, word: Any) -> str:
-    if not isinstance(word, str) or word not in ("min", "max"):
-        raise ValueError(f"{head} must be 'min' or 'max', got {word!r}")
-    return word
+    return str(check.choice(head, word, ("min", "max")))
 
 
 def stopping_time(
