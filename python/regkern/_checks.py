@@ -7,7 +7,10 @@ a kernel are read by cpp/bindings/arrays.cc, by the same rules:
 - a real number is what float() takes without reading text: numbers of Python and NumPy, arrays and tensors of rank 0, a
   Fraction, and what has ``__float__``; no bool, nothing complex, nothing masked;
 - an int is what has ``__index__``, arrays and tensors of rank 0 too; no bool, and no float that happens to be whole;
-- a flag is True or False, Python's or NumPy's; no number.
+- a flag is True or False, Python's or NumPy's; no number;
+- a word is a str, one of a few: another kind is a TypeError, another word a ValueError, of one text;
+- a shape is one length or a sequence of them, ints >= 0;
+- nothing that has a mask is taken, as NumPy's functions would lose it, and nothing without an order where order matters.
 """
 
 from __future__ import annotations

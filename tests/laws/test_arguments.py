@@ -664,6 +664,21 @@ def test_a_collated_batch_is_a_list() -> None:
             collate(value)
 
 
+def test_a_dataset_has_items() -> None:
+    for value in (3, None, {1, 2}, iter([1])):
+        with pytest.raises(TypeError, match=r"^indexed: dataset must have items by their numbers, got "):
+            A.indexed(value)
+
+
+def test_conventions_are_words() -> None:
+    for preset in (rk.EarlyStopping.preset, lambda v: rk.BatchNorm.preset(v, 3)):
+        for value in (None, 3, ["keras"], np.array(["keras", "torch"]), np.zeros(0)):
+            with pytest.raises(TypeError, match=r"^\w+\.preset: convention must be '.* or '.*', got "):
+                preset(value)
+        with pytest.raises(ValueError, match=r"^\w+\.preset: convention must be '.* or '.*', got 'none'"):
+            preset("none")
+
+
 def test_options_of_a_group_are_words() -> None:
     group = rk.optim.SGD([X.copy()], lr=0.1).param_groups[0]
     for value in ([1], np.array("lr"), {}, 3):
@@ -720,6 +735,8 @@ def test_sizes_and_axes_that_no_array_has() -> None:
         "GroupNorm: axis": lambda n: rk.GroupNorm(2, 6, axis=n),
         "L1Ball: axis": lambda n: rk.penalties.L1Ball(1.0, axis=n),
         "crop: top": lambda n: F.crop(PICTURE, n, 0, 2, 2),
+        "crop: height": lambda n: F.crop(PICTURE, 0, 0, n, 2),
+        "resize: size": lambda n: F.resize(PICTURE, n),
         "erase: left": lambda n: F.erase(PICTURE, 0, n, 2, 2),
         "cutmix: top": lambda n: F.cutmix(PICTURE, n, 0, 2, 2),
         "rotate90: k": lambda n: F.rotate90(PICTURE, n),

@@ -56,6 +56,8 @@ def indexed(dataset: Any) -> Indexed:
     >>> A.indexed(["cat", "dog"])[1]
     Sample(index=1, sample='dog')
     """
+    if not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"indexed: dataset must have items by their numbers, got {type(dataset).__name__}")
     return Indexed(dataset)
 
 

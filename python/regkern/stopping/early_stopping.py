@@ -32,7 +32,7 @@ from regkern.stopping.criteria import (
     described,
     require_metric,
 )
-from regkern.stopping.presets import preset_rule
+from regkern.stopping.presets import PRESETS, preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
 from regkern.stopping.smoothing import resumed as resumed_mean
 from regkern.stopping.snapshot import Parameters, Snapshot
@@ -219,6 +219,7 @@ class EarlyStopping:
         >>> rk.EarlyStopping.preset("keras", patience=3, start_from_epoch=5).criterion
         Keras(patience=3, min_delta=0.0, baseline=None, start_from_epoch=5)
         """
+        convention = check.choice("EarlyStopping.preset: convention", convention, PRESETS)
         if mode is None:
             mode = "max" if convention == "ignite" else "min"
         mode = _checked_mode("EarlyStopping.preset", mode)

@@ -318,7 +318,6 @@ PRESETS: dict[str, type[Criterion]] = {
 
 def preset_rule(convention: str, mode: str | Mapping[str, str], options: dict[str, Any]) -> Criterion:
     """The rule of a library; LightGBM's for each of the metrics that ``mode`` names, with a min_delta each."""
-    convention = check.choice("EarlyStopping.preset: convention", convention, PRESETS)
     kind: Any = PRESETS[convention]
     known = {field.name: field for field in dataclass_fields(kind)}
     if unknown := options.keys() - known.keys():
