@@ -664,6 +664,12 @@ def test_a_collated_batch_is_a_list() -> None:
             collate(value)
 
 
+def test_one_number_goes_with_no_images() -> None:
+    none = PICTURE[:0]
+    assert F.mixup(none, 0.5, 0).shape == F.cutmix(none, 0, 0, 2, 2, 0).shape == none.shape
+    assert F.posterize(none, 3).shape == F.rotate90(none, 1).shape == none.shape
+
+
 def test_a_dataset_has_items() -> None:
     for value in (3, None, {1, 2}, iter([1])):
         with pytest.raises(TypeError, match=r"^indexed: dataset must have items by their numbers, got "):

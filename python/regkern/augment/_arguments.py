@@ -65,8 +65,7 @@ def _range(low: float, high: float, above: bool) -> str:
         return f"{'>' if above else '>='} {low:g}"
     if low == -np.inf:
         return f"<= {high:g}"
-    ends = [end if isinstance(end, int) else f"{end:g}" for end in (low, high)]
-    return f"in {'(' if above else '['}{ends[0]}, {ends[1]}]"
+    return f"in {'(' if above else '['}{low:.10g}, {high:.10g}]"
 
 
 def pair(function: str, name: str, value: Any, what: str) -> tuple[Any, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from regkern import _checks
 from regkern._checks import is_real as is_number
-from regkern._checks import several
 from regkern.augment import _arguments
 from regkern.augment._arguments import Floats, borders, bounded, color_channels, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
@@ -20,7 +19,7 @@ PADDINGS = {padding.name.lower(): padding for padding in Padding}
 INTERPOLATIONS = {way.name.lower(): way for way in Interpolation}
 LAYOUTS = ("NHWC", "NCHW")
 
-__all__ = ["borders", "bounded", "color_channels", "is_number", "several", "size", "whole"]
+__all__ = ["borders", "bounded", "color_channels", "is_number", "size", "whole"]
 
 
 def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:

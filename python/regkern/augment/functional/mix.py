@@ -26,7 +26,7 @@ def _partner(function: str, partner: ArrayLike | None, n: int) -> NDArray[np.int
     a = _checks.unmasked(f"{function}: partner", partner)
     if a.dtype == np.int64 and a.shape == (n,) and n and a.min() >= 0 and a.max() < n:
         return a
-    return check.integers(function, "partner", partner, n, low=0, high=n - 1).astype(np.int64)
+    return check.integers(function, "partner", partner, n, low=0, high=max(n - 1, 0)).astype(np.int64)
 
 
 def mixup(
