@@ -40,7 +40,8 @@ double to_double(Arg arg, py::handle value) {
     const auto dtype = py::getattr(value, "dtype", py::none());
     if (py::isinstance<py::dtype>(dtype)) {  // a NumPy scalar or array
       const char kind = py::reinterpret_borrow<py::dtype>(dtype).kind();
-      acceptable = (kind == 'f' || kind == 'i' || kind == 'u') && py::cast<int>(value.attr("ndim")) == 0;
+      acceptable = (kind == 'f' || kind == 'i' || kind == 'u') && py::cast<int>(value.attr("ndim")) == 0 &&
+                   !(is_ndarray(value) && is_masked(value));
     }
   }
   const double v = acceptable ? PyFloat_AsDouble(p) : 0;
@@ -57,8 +58,8 @@ double to_double(Arg arg, py::handle value) {
 
 // The int that a value means by __index__.
 py::object to_index(Arg arg, py::handle value) {
-  auto index =
-      py::reinterpret_steal<py::object>(PyBool_Check(value.ptr()) ? nullptr : PyNumber_Index(value.ptr()));
+  const bool refused = PyBool_Check(value.ptr()) || (is_ndarray(value) && is_masked(value));
+  auto index = py::reinterpret_steal<py::object>(refused ? nullptr : PyNumber_Index(value.ptr()));
   if (!index) {
     clear_kind_error();
     type_error(arg, "be an int", value);

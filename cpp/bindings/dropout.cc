@@ -30,7 +30,8 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
     }
   } else if (!noise_shape.is_none()) {
     const Arg arg{f, "noise_shape"};
-    if (!py::isinstance<py::sequence>(noise_shape))
+    const bool one = is_ndarray(noise_shape) && py::cast<int>(noise_shape.attr("ndim")) == 0;
+    if (one || is_masked(noise_shape) || !py::isinstance<py::sequence>(noise_shape))
       type_error(arg, "be a tuple of ints or None", noise_shape);
     const auto entries = py::cast<py::tuple>(noise_shape);
     bool fits = py::len(entries) == noise.size();

@@ -92,8 +92,9 @@ Activation activation_of(const char* f, py::handle approximate) {
     const auto name = py::cast<std::string>(approximate);
     if (name == "none") return Activation::kGelu;
     if (name == "tanh") return Activation::kGeluTanh;
+    value_error({f, "approximate"}, "be 'none' or 'tanh'", text(approximate));
   }
-  value_error({f, "approximate"}, "be 'none' or 'tanh'", text(approximate));
+  type_error({f, "approximate"}, "be 'none' or 'tanh'", approximate);
 }
 
 py::tuple activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,

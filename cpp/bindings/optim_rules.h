@@ -77,7 +77,8 @@ struct Settings {
       if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
       PyErr_Clear();
     }
-    if (count != 2) type_error(arg(kBetas), "be two numbers", both);
+    if (count <= 0 || is_masked(both)) type_error(arg(kBetas), "be two numbers", both);
+    if (count != 2) value_error(arg(kBetas), "be two numbers", text(kBetas));
     const py::object first = both[py::int_(0)], second = both[py::int_(1)];
     return {below_one({function, "betas[0]"}, first), below_one({function, "betas[1]"}, second)};
   }
@@ -89,7 +90,9 @@ struct Settings {
     };
     const bool is_second = equals(second);
     if (!is_second && !equals(first)) {
-      value_error(arg(o), std::string("be '") + first + "' or '" + second + "'", text(o));
+      const std::string rule = std::string("be '") + first + "' or '" + second + "'";
+      if (!PyUnicode_Check(values[o].ptr())) type_error(arg(o), rule, values[o]);
+      value_error(arg(o), rule, text(o));
     }
     return is_second;
   }

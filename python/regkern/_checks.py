@@ -7,7 +7,10 @@ a kernel are read by cpp/bindings/arrays.cc, by the same rules:
 - a real number is what float() takes without reading text: numbers of Python and NumPy, arrays and tensors of rank 0, a
   Fraction, and what has ``__float__``; no bool, nothing complex, nothing masked;
 - an int is what has ``__index__``, arrays and tensors of rank 0 too; no bool, and no float that happens to be whole;
-- a flag is True or False, Python's or NumPy's; no number.
+- a flag is True or False, Python's or NumPy's; no number;
+- a word is a str, one of a few: another kind is a TypeError, another word a ValueError, of one text;
+- a shape is one length or a sequence of them, ints >= 0;
+- nothing that has a mask is taken, as NumPy's functions would lose it, and nothing without an order where order matters.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -80,10 +84,15 @@ def is_real(value: Any) -> bool:
     return _is_one(value)
 
 
+def is_masked(value: Any) -> bool:
+    """Whether NumPy's functions would lose the mask of a value."""
+    return isinstance(value, np.ma.MaskedArray)
+
+
 def _is_one(value: Any) -> bool:
     """Whether an array or tensor is one number: of rank 0, of a real dtype, without a mask. What is neither is one."""
     dtype = getattr(value, "dtype", None)
-    if isinstance(value, np.ma.MaskedArray) or getattr(value, "ndim", 0) != 0:
+    if is_masked(value) or getattr(value, "ndim", 0) != 0:
         return False
     if isinstance(dtype, np.dtype):
         return dtype.kind in "fiu"
@@ -157,7 +166,7 @@ def is_integer(value: Any) -> bool:
         return False
     try:
         operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):
         return False
     return True
 
@@ -182,9 +191,37 @@ def flag(head: str, value: Any) -> bool:
     return bool(value)
 
 
+def choice(head: str, value: Any, options: Iterable[str | None]) -> Any:
+    """One of a few words, or None where that is among them."""
+    options = tuple(options)
+    if isinstance(value, str | None):
+        for option in options:
+            if value == option:
+                return option
+    *most, last = map(repr, options)
+    rule = f"{', '.join(most)} or {last}" if most else last
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"{head} must be {rule}, got {text(value)}")
+
+
+def is_iterable(value: Any) -> bool:
+    """Whether a value holds others: no text, and no array of rank 0 or with a mask."""
+    text = isinstance(value, str | bytes)
+    return isinstance(value, Iterable) and not text and not is_masked(value) and getattr(value, "ndim", 1) > 0
+
+
 def is_listed(value: Any) -> bool:
-    """Whether a value is several: no text, and no array of rank 0."""
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) > 0
+    """Whether a value is several in an order."""
+    return is_iterable(value) and not isinstance(value, AbstractSet | Mapping)
+
+
+def several(head: str, value: Any, rule: str, lengths: tuple[int, ...]) -> tuple[Any, ...]:
+    """As many values as one of ``lengths`` says."""
+    if not hasattr(value, "__len__") or not is_listed(value):
+        raise TypeError(f"{head} must be {rule}, got {text(value)}")
+    if len(value) not in lengths:
+        raise ValueError(f"{head} must be {rule}, got {text(value)}")
+    return tuple(value)
 
 
 def plain(head: str, value: Any) -> float:
@@ -221,31 +258,51 @@ def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
     return number % len(shape)
 
 
-def lengths(head: str, value: Any) -> tuple[int, ...]:
-    """A tuple of ints >= 0, in Python's ints."""
-    if not isinstance(value, tuple) or not all(is_integer(n) and n >= 0 for n in value):
-        raise TypeError(f"{head} must be a tuple of ints >= 0, got {text(value)}")
-    if len(value) > MAX_DIMS:
-        raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(value)}")
-    return tuple([operator.index(n) for n in value])
+def axis_number(head: str, value: Any) -> int:
+    """The number of an axis of arrays that are not known yet."""
+    return integer(head, value, -MAX_DIMS, MAX_DIMS)
+
+
+def lengths(head: str, value: Any, item: int = 1) -> tuple[int, ...]:
+    """A shape, in Python's ints: one length or several, whose products do not wrap.
+
+    Refused where NumPy has no array of it, ``item`` bytes each.
+    """
+    if not is_integer(value) and not (hasattr(value, "__len__") and is_listed(value) and all(map(is_integer, value))):
+        raise TypeError(f"{head} must be an int or a tuple of ints, got {text(value)}")
+    made = (operator.index(value),) if is_integer(value) else tuple([operator.index(n) for n in value])
+    if made and min(made) < 0:
+        raise ValueError(f"{head} must be >= 0, got {text(value)}")
+    if len(made) > MAX_DIMS:
+        raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(made)}")
+    if math.prod([n or 1 for n in made]) * item > sys.maxsize:
+        raise ValueError(f"{head} must make an array of less than 2**63 bytes, got {text(value)}")
+    return made
 
 
 def shape(function: str, value: Any, item: int = 1) -> tuple[int, ...]:
-    """A shape whose products do not wrap; refused where NumPy has no array of it, `item` bytes each."""
-    made = lengths(f"{function}: shape", value)
-    if math.prod([n or 1 for n in made]) * item > sys.maxsize:
-        raise ValueError(f"{function}: shape must make an array of less than 2**63 bytes, got {made}")
+    return lengths(f"{function}: shape", value, item)
+
+
+def float_dtype(head: str, value: Any) -> np.dtype[Any]:
+    """float32 or float64, by whatever name NumPy has for them."""
+    try:
+        made = np.dtype(value if isinstance(value, str | type | np.dtype) else object)
+    except (TypeError, ValueError):
+        made = np.dtype(object)
+    if made not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{head} must be float32 or float64, got {text(value)}")
     return made
 
 
 def reals(head: str, value: Any) -> NDArray[np.float64]:
     """Real numbers of any shape in float64; one number has rank 0."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError(f"{head} must be without a mask, got {type(value).__name__}")
     if is_real(value):
         return np.asarray(real(head, value))
     try:
-        array = np.asarray(None if isinstance(value, np.ma.MaskedArray) else value)
+        array = np.asarray(value)
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
@@ -253,16 +310,36 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     return array.astype(np.float64, copy=False)
 
 
+def integers(head: str, value: Any) -> Array:
+    """Ints of any shape; one has rank 0."""
+    if is_integer(value):
+        return np.asarray(operator.index(value))
+    array = unmasked(head, value)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{head} must be an int or an array of ints, got {text(value)}")
+    return array
+
+
+def require_ndarray(head: str, value: Any) -> None:
+    """What is written into."""
+    if not isinstance(value, np.ndarray) or is_masked(value):
+        rule = "an ndarray without a mask" if is_masked(value) else "an ndarray"
+        raise TypeError(f"{head} must be {rule}, got {type(value).__name__}")
+
+
 def unmasked(head: str, value: Any) -> Array:
-    """An array of what is no masked one, whose mask would be lost."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{head} must be an ndarray without a mask, got MaskedArray")
-    return np.asarray(value)
+    """An array of what is no masked one, whose mask would be lost, and no ragged list."""
+    if is_masked(value):
+        raise TypeError(f"{head} must be an ndarray without a mask, got {type(value).__name__}")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{head} must be an array, got a ragged list") from None
 
 
 def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
     """An array of real numbers, of any dtype, and of rank 1 where its shape is not given."""
-    if value is None or isinstance(value, np.ma.MaskedArray):
+    if value is None or is_masked(value):
         raise TypeError(f"{head} must be an array without a mask, got {type(value).__name__}")
     try:
         array = np.asarray(value)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from regkern import _checks as check
 from regkern import _core
 from regkern._types import Int
 
@@ -53,7 +54,7 @@ def random_bits(shape: Shape, *, seed: Int, stream: Int = 0) -> NDArray[np.uint3
     >>> [hex(word) for word in rk.random_bits(4, seed=0)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    return _core.random_bits(shape, seed, stream)
+    return _core.random_bits(check.shape("random_bits", shape, 4), seed, stream)
 
 
 def uniform(
@@ -99,6 +100,7 @@ def uniform(
     >>> rk.uniform(2, seed=0, dtype=np.float32)
     array([0.39904642, 0.88052016], dtype=float32)
     """
+    shape, dtype = check.shape("uniform", shape, 8), check.float_dtype("uniform: dtype", dtype)
     return _core.uniform(shape, seed, stream, dtype, out)
 
 
@@ -148,6 +150,7 @@ def normal(
     >>> rk.normal(3, seed=0).round(4)
     array([ 0.9911, -0.9247, -0.6176])
     """
+    shape, dtype = check.shape("normal", shape, 8), check.float_dtype("normal: dtype", dtype)
     return _core.normal(shape, seed, stream, dtype, out)
 
 

@@ -131,8 +131,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     >>> rk.show_config("dict")["version"] == rk.__version__
     True
     """
-    if mode not in ("stdout", "dict"):
-        raise ValueError(f"show_config: mode must be 'stdout' or 'dict', got {check.text(mode)}")
+    check.choice("show_config: mode", mode, ("stdout", "dict"))
     facts = {"version": _core.__version__, **_core.config()}
     if mode == "dict":
         return facts

@@ -168,8 +168,7 @@ def proximal_gradient(
     w = _core.require_float("proximal_gradient", "w0", w0).copy(order="K")
     if not isinstance(penalty, Penalty):
         raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {type(penalty).__name__}")
-    if method not in ("fista", "ista"):
-        raise ValueError(f"proximal_gradient: method must be 'fista' or 'ista', got {method!r}")
+    method = check.choice("proximal_gradient: method", method, ("fista", "ista"))
     if step is not None:
         step = check.above("proximal_gradient: step", step)
     tol = TOL[w.dtype] if tol is None else check.real("proximal_gradient: tol", tol)

@@ -443,7 +443,7 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
         (lambda: A.Compose([3]), TypeError, "Compose: transforms must be transforms of images, got 3"),
         (lambda: A.Compose([A.signal.Jitter()]), TypeError, "Compose: transforms must be transforms of images"),
         (lambda: A.Compose(A.Pad(1)), TypeError, "Compose: transforms must be a sequence of transforms, got Pad"),
-        (lambda: A.Compose([], layout="HWC"), ValueError, "Compose: layout must be one of 'NHWC', 'NCHW', got 'HWC'"),
+        (lambda: A.Compose([], layout="HWC"), ValueError, "Compose: layout must be 'NHWC' or 'NCHW', got 'HWC'"),
         (lambda: A.Compose([A.MixUp(), A.Pad(1)]), ValueError, "Compose: a mixing must be the last transform"),
         (lambda: A.Compose([A.Pad(1, name="a"), A.Pad(2, name="a")]), ValueError, "names of transforms must differ"),
         (

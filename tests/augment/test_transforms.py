@@ -552,7 +552,7 @@ def test_the_spline_is_scipys() -> None:
         (
             lambda: A.RandomCrop(8, padding_mode="wrap"),
             ValueError,
-            "RandomCrop: padding_mode must be one of 'constant'",
+            "RandomCrop: padding_mode must be 'constant', ",
         ),
         (
             lambda: A.RandomResizedCrop(8, scale=(1, 0.5)),
@@ -572,7 +572,7 @@ def test_the_spline_is_scipys() -> None:
         (
             lambda: A.RandomErasing(value="noise"),
             ValueError,
-            "RandomErasing: value must be one of 'random', got 'noise'",
+            "RandomErasing: value must be 'random', got 'noise'",
         ),
         (lambda: A.RandomErasing(min_count=3, max_count=2), ValueError, "RandomErasing: max_count must be >= 3, got 2"),
         (lambda: A.Normalize(0, 0), ValueError, "Normalize: std must be > 0, got 0"),
@@ -580,7 +580,11 @@ def test_the_spline_is_scipys() -> None:
         (lambda: A.MixUpCutMix(0, 0), ValueError, "MixUpCutMix: mixup_alpha or cutmix_alpha must be > 0"),
         (lambda: A.RandAugment(magnitude=31), ValueError, "RandAugment: magnitude must be in [0, 30], got 31"),
         (lambda: A.RandomApply([3]), TypeError, "RandomApply: transforms must be transforms of images, got 3"),
-        (lambda: A.signal.TimeShift(mode="x"), ValueError, "signal.TimeShift: mode must be one of 'wrap'"),
+        (
+            lambda: A.signal.TimeShift(mode="x"),
+            ValueError,
+            "signal.TimeShift: mode must be 'wrap', 'constant' or 'edge', got 'x'",
+        ),
         (lambda: A.from_dict({"type": "Magic"}), ValueError, "from_dict: type must be a transform or a pipeline"),
         (lambda: A.from_dict({"type": []}), ValueError, "from_dict: type must be a transform or a pipeline, got []"),
         (
@@ -743,8 +747,8 @@ def test_names_are_strings() -> None:
 
 
 def test_sizes_that_no_array_has() -> None:
-    x = np.zeros((4, 8, 8, 3), np.uint8)
-    for transform in (A.Resize(1 << 31), A.Pad((1 << 29) - 1)):
+    x = np.zeros((4, 8, 8, 3), np.float32)
+    for transform in (A.Resize((1 << 29) - 1), A.Pad((1 << 29) - 1)):
         with pytest.raises(ValueError, match=r"shape must make an array of less than 2\*\*63 bytes, got \(4, "):
             transform(x)
 

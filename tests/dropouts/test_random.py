@@ -128,7 +128,7 @@ def test_arguments(draw: object) -> None:
         draw(-1, seed=0)
     with pytest.raises(ValueError, match=rf"^{name}: seed must be in \[0, 2\*\*64\), got 18446744073709551616"):
         draw(1, seed=2**64)
-    with pytest.raises(TypeError, match=rf"^{name}: shape must be an int, got 1.5"):
+    with pytest.raises(TypeError, match=rf"^{name}: shape must be an int or a tuple of ints, got 1.5"):
         draw(1.5, seed=0)
     if draw is not rk.random_bits:
         with pytest.raises(TypeError, match=rf"^{name}: dtype must be float32 or float64, got "):

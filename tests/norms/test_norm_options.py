@@ -399,7 +399,8 @@ def test_bad_residuals_and_activations() -> None:
         return rk.batch_norm(x, training=True, **options)
 
     for bad in ("tanh", "ReLU", 1, True, b"relu"):
-        with pytest.raises(ValueError, match=r'^batch_norm: activation must be None, "relu" or "leaky_relu", got '):
+        kind = ValueError if isinstance(bad, str) else TypeError
+        with pytest.raises(kind, match=r"^batch_norm: activation must be None, 'relu' or 'leaky_relu', got "):
             norm(activation=bad)
     for slope in (-0.1, np.nan, np.inf):
         with pytest.raises(ValueError, match=rf"^batch_norm: negative_slope must be >= 0 and finite, got {slope}"):
@@ -465,13 +466,13 @@ def test_any_part_of_the_gradient_is_the_same(
 def test_bad_names_of_gradients(module: Any, rng: np.random.Generator) -> None:
     x = rng.standard_normal((4, 3))
     _, cache = module.batch_norm(x, training=True)
-    for bad in ("dx", "residual", ("x", "weights"), ["gamma", None]):
-        with pytest.raises(
-            ValueError, match=r"^batch_norm_backward: wrt must name some of \('x', 'gamma', 'beta'\), got"
-        ):
+    for bad, kind in (("dx", ValueError), ("residual", ValueError), (("x", "y"), ValueError), (["x", None], TypeError)):
+        with pytest.raises(kind, match=r"^batch_norm_backward: wrt must be 'x', 'gamma' or 'beta', got"):
             module.batch_norm_backward(x, cache, wrt=bad)
     _, cache = module.batch_norm(x, training=True, residual=x)
-    with pytest.raises(ValueError, match=r"^batch_norm_backward: wrt must name some of .*'residual'\), got 'y'"):
+    with pytest.raises(
+        ValueError, match=r"^batch_norm_backward: wrt must be 'x', 'gamma', 'beta' or 'residual', got 'y'"
+    ):
         module.batch_norm_backward(x, cache, wrt="y")
 
 
@@ -479,7 +480,7 @@ def test_bad_names_of_gradients(module: Any, rng: np.random.Generator) -> None:
 def test_kinds_of_names(module: Any) -> None:
     x = np.ones((4, 3))
     for bad in (np.array(["relu", "relu"]), ["relu"], {}):
-        with pytest.raises(ValueError, match=r"^batch_norm: activation must be None, "):
+        with pytest.raises(TypeError, match=r"^batch_norm: activation must be None, "):
             module.batch_norm(x, training=True, activation=bad)
     _, cache = module.batch_norm(x, training=True)
     with pytest.raises(TypeError, match=r"^batch_norm_backward: wrt must be an iterable of names, got 3"):
@@ -524,7 +525,7 @@ def test_the_layer_passes_every_option_on(module: Any, training: bool, dtype: ty
 
 def test_a_layer_refuses_an_unknown_activation() -> None:
     for module in (rk, ref):
-        with pytest.raises(ValueError, match=r'^BatchNorm: activation must be None, "relu" or "leaky_relu", got'):
+        with pytest.raises(ValueError, match=r"^BatchNorm: activation must be None, 'relu' or 'leaky_relu', got"):
             module.BatchNorm(3, activation="gelu")
 
 

@@ -697,13 +697,12 @@ def test_options_that_are_arrays_are_refused_by_name() -> None:
         ("Adam", {"betas": np.array(1.5)}, r"betas must be two numbers, got array\(1\.5\)"),
         ("Adam", {"metric": np.ones(2), "penalty": P.MCP(0.1)}, "metric must be 'euclidean' or 'diag', got array"),
     ]:
-        error = ValueError if "metric" in options else TypeError
-        with pytest.raises(error, match=f"^{rule}: {message}"):
+        with pytest.raises(TypeError, match=f"^{rule}: {message}"):
             getattr(rk.optim, rule)([np.ones(2)], **options)
         optimizer = getattr(rk.optim, rule)([np.ones(2)])
         before = dict(optimizer.param_groups[0])
         wrong = {name: value for name, value in options.items() if name != "penalty"}
-        with pytest.raises(error, match=f"^{rule}: {message}"):
+        with pytest.raises(TypeError, match=f"^{rule}: {message}"):
             optimizer.param_groups[0].update(wrong)
         assert dict(optimizer.param_groups[0]) == before
         assert optimizer.step([np.ones(2)])

@@ -231,7 +231,7 @@ reveal_type(A.RandomHorizontalFlip()(batch, masks=batch[..., 0]))
 reveal_type(A.RandomCrop(4)(batch, return_params=True))
 reveal_type(A.signal.Jitter()(np.ones((2, 8), np.float32)))
 """
-TYPES = ["Compose", "Compose", *["ndarray[tuple[Any, ...], dtype[Any]] | Any"] * 5]
+REVEALED = ["Compose", "Compose", *["ndarray[tuple[Any, ...], dtype[Any]] | Any"] * 5]
 
 WRONG = """
 rk.prox_l1(x, "0.5")
@@ -272,7 +272,7 @@ def test_editors_see_the_library(tmp_path: Path) -> None:
     """Types of everything, and an error in every line that is wrong and in no other."""
     said = pyright(tmp_path, SCRIPT + NUMBERS + WRONG)
     types = [re.findall(r'is "(.*)"', entry["message"])[0] for entry in said if entry["severity"] == "information"]
-    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion", *TYPES]
+    assert types == ["AdamW", "LayerNorm", "DropoutMask", "Compose", "Criterion", *REVEALED]
     lines = (SCRIPT + NUMBERS + WRONG).splitlines()
     flagged = {lines[entry["range"]["start"]["line"]] for entry in said if entry["severity"] == "error"}
     assert flagged == {SCRIPT.splitlines()[-1], *WRONG.split("\n")[1:-1]}

@@ -45,13 +45,17 @@ def numbers(
     return a
 
 
-def integers(function: str, name: str, value: Any, n: int, *, low: float = -np.inf, high: float = np.inf) -> Floats:
-    """Whole numbers in [low, high], one for all samples or one for each: (n,)."""
-    a = numbers(function, name, value, n, low=low, high=high)
-    whole = a == np.floor(a)
-    if not whole.all():
-        raise ValueError(f"{function}: {name} must be a whole number, got {a[~whole][0]:g}")
-    return a
+def integers(
+    function: str, name: str, value: Any, n: int, *, low: int = -LENGTHS_END, high: int = LENGTHS_END
+) -> Floats:
+    """Ints in [low, high], one for all samples or one for each: (n,)."""
+    head = f"{function}: {name}"
+    if _checks.is_integer(value):
+        number = _checks.integer(head, value)
+        if not low <= number <= high:
+            raise ValueError(f"{head} must be {_range(low, high, above=False)}, got {value!r}")
+        value = number
+    return numbers(function, name, _checks.integers(head, value), n, low=low, high=high)
 
 
 def _range(low: float, high: float, above: bool) -> str:
@@ -61,22 +65,13 @@ def _range(low: float, high: float, above: bool) -> str:
         return f"{'>' if above else '>='} {low:g}"
     if low == -np.inf:
         return f"<= {high:g}"
-    return f"in {'(' if above else '['}{low:g}, {high:g}]"
+    return f"in {'(' if above else '['}{low:.10g}, {high:.10g}]"
 
 
 def pair(function: str, name: str, value: Any, what: str) -> tuple[Any, Any]:
     """Two values, each for all samples or for each."""
-    first, second = several(f"{function}: {name}", value, f"a pair ({what})", (2,))
+    first, second = _checks.several(f"{function}: {name}", value, f"a pair ({what})", (2,))
     return first, second
-
-
-def several(head: str, value: Any, rule: str, lengths: tuple[int, ...]) -> tuple[Any, ...]:
-    """As many values as one of ``lengths`` says."""
-    if not hasattr(value, "__len__") or not _checks.is_listed(value):
-        raise TypeError(f"{head} must be {rule}, got {value!r}")
-    if len(value) not in lengths:
-        raise ValueError(f"{head} must be {rule}, got {value!r}")
-    return tuple(value)
 
 
 def whole(function: str, name: str, value: Any, low: int = 0, end: int | None = None) -> int:
@@ -91,7 +86,7 @@ def size(function: str, value: Any, name: str = "size") -> tuple[int, int]:
     """Height and width: two ints, or one for both."""
     if _checks.is_integer(value):
         value = (value, value)
-    height, width = several(f"{function}: {name}", value, "an int or a pair (height, width)", (2,))
+    height, width = _checks.several(f"{function}: {name}", value, "an int or a pair (height, width)", (2,))
     return whole(function, name, height, 1, LENGTHS_END), whole(function, name, width, 1, LENGTHS_END)
 
 
@@ -99,7 +94,7 @@ def borders(function: str, value: Any, name: str = "padding") -> tuple[int, int,
     """left, top, right, bottom: one int for all, (left and right, top and bottom), or all four."""
     if _checks.is_integer(value):
         value = (value,)
-    given = several(f"{function}: {name}", value, "1, 2 or 4 ints", (1, 2, 4))
+    given = _checks.several(f"{function}: {name}", value, "1, 2 or 4 ints", (1, 2, 4))
     ints = [whole(function, name, v, 0, LENGTHS_END) for v in given]
     left, top, right, bottom = ints if len(ints) == 4 else (ints * 2)[:2] * 2
     return left, top, right, bottom
@@ -109,10 +104,8 @@ def choice(function: str, name: str, value: Any, names: type[Enum]) -> Enum:
     """A member of an enumeration by its name in lower case."""
     if isinstance(value, names):
         return value
-    legal = [member.name.lower() for member in names]
-    if not isinstance(value, str) or value not in legal:
-        raise ValueError(f"{function}: {name} must be one of {legal}, got {value!r}")
-    return names[value.upper()]
+    word: str = _checks.choice(f"{function}: {name}", value, [member.name.lower() for member in names])
+    return names[word.upper()]
 
 
 def per_channel(function: str, name: str, value: ArrayLike, channels: int) -> Floats:
@@ -174,7 +167,7 @@ def where_of(function: str, where: ArrayLike | None, n: int) -> NDArray[np.bool_
     """Which samples take part: (n,) of bool, None for all."""
     if where is None:
         return None
-    a = np.asarray(where)
+    a = _checks.unmasked(f"{function}: where", where)
     if a.size and a.dtype != np.bool_:
         raise TypeError(f"{function}: where must be bool, got {a.dtype}")
     if a.shape not in ((), (n,)):
@@ -187,16 +180,9 @@ def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint6
     if index is None:
         return np.arange(n, dtype=np.uint64)
     head = f"{function}: index"
-    try:
-        a = np.atleast_1d(np.asarray(index))
-        if a.dtype.kind not in "iu" and not isinstance(index, np.ndarray):  # ints beyond int64 come as floats
-            a = np.array([_checks.integer64(head, i) for i in np.asarray(index, object).flat], np.uint64).reshape(
-                a.shape
-            )
-    except ValueError as error:
-        if str(error).startswith(head):
-            raise
-        raise TypeError(f"{head} must hold ints, got a ragged list") from None
+    a = np.atleast_1d(_checks.unmasked(head, index))
+    if a.dtype.kind not in "iu" and not isinstance(index, np.ndarray):  # ints beyond int64 come as floats
+        a = np.array([_checks.integer64(head, i) for i in np.asarray(index, object).flat], np.uint64).reshape(a.shape)
     if a.size and a.dtype.kind not in "iu":
         raise TypeError(f"{head} must hold ints, got {a.dtype}")
     if a.shape != (n,):
@@ -210,6 +196,5 @@ def index_of(function: str, index: ArrayLike | None, n: int) -> NDArray[np.uint6
 
 def layout(function: str, value: Any, name: str = "layout") -> str:
     """The order of axes in memory."""
-    if value not in LAYOUTS:
-        raise ValueError(f"{function}: {name} must be 'NHWC' or 'NCHW', got {value!r}")
-    return str(value)
+    word: str = _checks.choice(f"{function}: {name}", value, LAYOUTS)
+    return word

@@ -12,14 +12,14 @@ import numpy as np
 from regkern import _checks
 from regkern._checks import is_real as is_number
 from regkern.augment import _arguments
-from regkern.augment._arguments import Floats, borders, bounded, color_channels, per_channel, several, size, whole
+from regkern.augment._arguments import Floats, borders, bounded, color_channels, per_channel, size, whole
 from regkern.augment._program import Interpolation, Padding
 
 PADDINGS = {padding.name.lower(): padding for padding in Padding}
 INTERPOLATIONS = {way.name.lower(): way for way in Interpolation}
 LAYOUTS = ("NHWC", "NCHW")
 
-__all__ = ["borders", "bounded", "color_channels", "is_number", "several", "size", "whole"]
+__all__ = ["borders", "bounded", "color_channels", "is_number", "size", "whole"]
 
 
 def fail(owner: str, name: str, rule: str, value: Any) -> ValueError:
@@ -42,9 +42,7 @@ def boolean(owner: str, name: str, value: Any) -> bool:
 
 def choice(owner: str, name: str, value: Any, choices: Sequence[Any] | dict[str, Any]) -> Any:
     """One of a few."""
-    if value not in choices:
-        raise fail(owner, name, f"one of {', '.join(map(repr, choices))}", value)
-    return value
+    return _checks.choice(f"{owner}: {name}", value, choices)
 
 
 def numbers(owner: str, name: str, value: Any, lengths: Sequence[int] = ()) -> tuple[Any, ...]:

@@ -176,8 +176,7 @@ class Batch:
         return out, y
 
     def _check_out(self, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{self.function}: out must be an ndarray, got {type(out).__name__}")
+        _checks.require_ndarray(f"{self.function}: out", out)
         if out.dtype != dtype or not out.dtype.isnative:
             raise TypeError(f"{self.function}: out must have dtype {np.dtype(dtype)}, got {out.dtype}")
         if out.shape != shape:

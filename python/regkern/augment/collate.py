@@ -57,6 +57,8 @@ def indexed(dataset: Any) -> Indexed:
     >>> A.indexed(["cat", "dog"])[1]
     Sample(index=1, sample='dog')
     """
+    if not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"indexed: dataset must have items by their numbers, got {type(dataset).__name__}")
     return Indexed(dataset)
 
 
@@ -115,8 +117,6 @@ class Collate:
             raise TypeError(f"Collate: transform must be a Compose or a transform, got {type(transform).__name__}")
         if not (rng is None or _checks.is_integer(rng)):
             raise TypeError(f"Collate: rng must be an int or None, since every worker copies a generator, got {rng!r}")
-        if output not in ("torch", "numpy"):
-            raise ValueError(f"Collate: output must be 'torch' or 'numpy', got {output!r}")
         own = getattr(transform, "rng", None)
         if rng is None and own is not None:
             raise ValueError(
@@ -124,7 +124,7 @@ class Collate:
             )
         self.transform = transform
         self.rng = None if rng is None else _checks.seed("Collate", rng)
-        self.output = output
+        self.output: str = _checks.choice("Collate: output", output, ("torch", "numpy"))
         self._epoch = _shared(0)
 
     @property
@@ -137,6 +137,8 @@ class Collate:
         self._epoch.value = _checks.integer64("Collate: epoch", epoch)
 
     def __call__(self, samples: Iterable[Any]) -> Any:
+        if not _checks.is_iterable(samples):
+            raise TypeError(f"Collate: samples must be a list of samples, got {type(samples).__name__}")
         samples = list(samples)
         index = None
         if samples and isinstance(samples[0], Sample):
@@ -198,7 +200,7 @@ def _are_pairs(samples: Sequence[Any]) -> bool:
 
 def _labels(values: list[Any]) -> NDArray[Any]:
     """Labels of samples as an array: numbers with numbers, and nothing becomes text."""
-    single = [np.asarray(v) for v in values]
+    single = [_checks.unmasked("Collate: labels", v) for v in values]
     shapes = {a.shape for a in single}
     if len(shapes) != 1:
         raise ValueError(f"Collate: labels must have one shape, got {sorted(shapes)}")

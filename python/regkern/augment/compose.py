@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from regkern import _checks
 from regkern._types import Applied, Int, Layout, Real
 from regkern.augment import _options as check
+from regkern.augment._arguments import LENGTHS_END
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
@@ -115,8 +116,8 @@ class Compose(Pipeline):
         self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
         self.image_shape = image_shape
         if image_shape is not None:
-            lengths = check.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
-            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in lengths)
+            lengths = _checks.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
+            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1, LENGTHS_END) for n in lengths)
         mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(
@@ -284,10 +285,7 @@ class Compose(Pipeline):
         """With a first axis of n; lists that hold nothing say no more than that, and get the axes of ``empty``."""
         if value is None:
             return None
-        try:
-            a = _checks.unmasked(f"{self.function}: {name}", value)
-        except ValueError:
-            raise TypeError(f"{self.function}: {name} must be an array of numbers, got a ragged list") from None
+        a = _checks.unmasked(f"{self.function}: {name}", value)
         a = a[None] if single else a
         if a.ndim == 0 or len(a) != n:
             raise ValueError(f"{self.function}: {name} must have {n} rows, one for each image, got shape {a.shape}")

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern._checks import is_integer
+from regkern._checks import is_integer, is_listed
 from regkern._types import InterpolationMode, Number, PaddingMode, Whole
 from regkern.augment import _options as check
 from regkern.augment import _steps
+from regkern.augment._arguments import LENGTHS_END
 from regkern.augment._matrices import affine_matrix, perspective_matrix
 from regkern.augment._program import Step
 from regkern.augment._rectangles import FIRST, TRIES, rectangles
@@ -339,7 +340,9 @@ class Resize(Transform):
         super().__post_init__()
         size = self.size
         self._set(
-            size=check.whole("Resize", "size", size, 1) if is_integer(size) else check.size("Resize", size),
+            size=check.whole("Resize", "size", size, 1, LENGTHS_END)
+            if is_integer(size)
+            else check.size("Resize", size),
             interpolation=check.choice("Resize", "interpolation", self.interpolation, list(check.INTERPOLATIONS)),
             antialias=check.boolean("Resize", "antialias", self.antialias),
         )
@@ -486,9 +489,9 @@ class RandomAffine(Transform):
         super().__post_init__()
         me = "RandomAffine"
         shear = self.shear
-        if shear is not None and np.ndim(shear) == 1 and len(shear) == 4:  # type: ignore[arg-type]
-            x, y = check.interval(me, "shear", shear[:2]), check.interval(me, "shear", shear[2:])  # type: ignore[index]
-            shear = (*x, *y)
+        if is_listed(shear):
+            ends = check.numbers(me, "shear", shear, (2, 4))
+            shear = sum((check.interval(me, "shear", ends[i : i + 2]) for i in range(0, len(ends), 2)), ())
         elif shear is not None:
             shear = check.interval(me, "shear", shear, around=0.0)
         if shear is not None and not all(-90 < s < 90 for s in shear):

@@ -449,9 +449,9 @@ class Compose(Pipeline):
         if a.ndim not in (2, 3):
             raise ValueError(f"{self.function}: x must have shape (n, t) or (n, t, c), got {a.shape}")
         if out is not None:
-            if not isinstance(out, np.ndarray) or out.dtype != a.dtype:
-                kind = out.dtype if isinstance(out, np.ndarray) else type(out).__name__
-                raise TypeError(f"{self.function}: out must be an ndarray of {a.dtype}, got {kind}")
+            _checks.require_ndarray(f"{self.function}: out", out)
+            if out.dtype != a.dtype:
+                raise TypeError(f"{self.function}: out must be an ndarray of {a.dtype}, got {out.dtype}")
             if out.shape != a.shape:
                 raise ValueError(f"{self.function}: out must have shape {a.shape}, got {out.shape}")
             if not out.flags.writeable:

@@ -407,6 +407,8 @@ def drawn(draw: int | Callable[[], int], kind: Callable[..., H], *numbers: Any) 
 def backward_with(function: str, mask: Any, dy: NDArray[Any], scale: Any) -> tuple[NDArray[Any], float]:
     """The mask that a caller stored, ready to be applied to dy: booleans broadcast to dy, or bits; and the scale."""
     shape, size = dy.shape, dy.size
+    if check.is_masked(mask):
+        raise TypeError(f"{function}: mask must be a handle or an ndarray without a mask of its own, got MaskedArray")
     if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):
         kind = f"an ndarray of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise TypeError(f"{function}: mask must be a handle, an ndarray of bool or packed bits (uint8), got {kind}")

@@ -16,10 +16,8 @@ Array = NDArray[Any]
 
 def activation_slope(function: str, activation: str | None, negative_slope: Real) -> Real | None:
     """What a negative number is multiplied by, or None where nothing happens to it."""
-    if activation is not None and not (isinstance(activation, str) and activation in ("relu", "leaky_relu")):
-        raise ValueError(f'{function}: activation must be None, "relu" or "leaky_relu", got {activation!r}')
-    if activation == "leaky_relu" and negative_slope is None:
-        raise TypeError(f"{function}: negative_slope must be a real number, got None")
+    activation = check.choice(f"{function}: activation", activation, (None, "relu", "leaky_relu"))
+    negative_slope = check.nonnegative(f"{function}: negative_slope", negative_slope)
     return None if activation is None else 0.0 if activation == "relu" else negative_slope
 
 

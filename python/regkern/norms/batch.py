@@ -128,7 +128,7 @@ def batch_norm(
            [1.5, 1.5]])
     """
     f = "batch_norm"
-    slope = None if activation is None else activation_slope(f, activation, negative_slope)
+    slope = activation_slope(f, activation, negative_slope)
     x, weights = _weighted(f, x, weights, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
         x,

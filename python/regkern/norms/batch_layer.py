@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +15,7 @@ from regkern._types import Activation, Int, Real
 from regkern.norms.arguments import activation_slope
 from regkern.norms.batch import batch_norm, batch_norm_backward
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.layers import NormLayer, copies_of, variance
+from regkern.norms.layers import NormLayer, channels, copies_of, variance
 from regkern.norms.statistics import ONE_ELEMENT, effective_count
 
 Array = NDArray[Any]
@@ -120,8 +119,8 @@ class BatchNorm(NormLayer):
     virtual_batch_size: int | None
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
-        "num_features": fixed(functools.partial(check.integer, least=0)),
-        "axis": by(check.integer),
+        "num_features": fixed(channels),
+        "axis": by(check.axis_number),
         "unbiased": by(check.flag),
         "momentum": _momentum,
         "activation": _activation,
@@ -167,8 +166,7 @@ class BatchNorm(NormLayer):
         What ``options`` name is taken from there. ONNX and Keras weigh the old statistics where regkern and torch weigh
         the new ones: their momentum m is 1 − m here.
         """
-        if not isinstance(convention, str) or convention not in CONVENTIONS:
-            raise ValueError(f"BatchNorm.preset: convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
+        convention = check.choice("BatchNorm.preset: convention", convention, sorted(CONVENTIONS))
         return cls(num_features, **{**CONVENTIONS[convention], **options})
 
     def forward(

@@ -73,13 +73,11 @@ class BatchNormCache:
         every = ("x", "gamma", "beta", "residual") if residual else ("x", "gamma", "beta")
         if wrt is None:
             return every
-        if not isinstance(wrt, Iterable):
+        if not (isinstance(wrt, str) or check.is_iterable(wrt)):
             raise TypeError(f"batch_norm_backward: wrt must be an iterable of names, got {wrt!r}")
-        names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-        for name in names:
-            if name not in every:
-                raise ValueError(f"batch_norm_backward: wrt must name some of {every}, got {name!r}")
-        return names
+        return tuple(
+            check.choice("batch_norm_backward: wrt", name, every) for name in ((wrt,) if isinstance(wrt, str) else wrt)
+        )
 
 
 class NormCache:

@@ -30,6 +30,7 @@ from regkern.norms.rows import (
 )
 
 Array = NDArray[Any]
+WIDEST = 8  # bytes of a number, in float64
 
 
 def variance(head: str, value: Array) -> Array:
@@ -74,13 +75,7 @@ class NormLayer(Layer):
     dbeta: Array | None
 
     def _dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
-        try:
-            made = np.dtype(dtype)
-        except TypeError:
-            made = np.dtype(object)
-        if dtype is None or made not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"{self._head('dtype')} must be float32 or float64, got {dtype!r}")
-        return made
+        return check.float_dtype(self._head("dtype"), dtype)
 
     def _head(self, name: str) -> str:
         """Of the message about an argument."""
@@ -185,10 +180,14 @@ class AffineLayer(NormLayer):
         return copies_of(name, parameters, check.fields(f"{name}.load_state_dict", state, parameters)), []
 
 
+def channels(head: str, value: Any) -> int:
+    """How many there are."""
+    return check.lengths(head, check.integer(head, value, 0), WIDEST)[0]
+
+
 def row_shape(head: str, value: Any) -> tuple[int, ...]:
     """What an int or several say of the last axes."""
-    lengths: Any = value if check.is_listed(value) else [value]
-    shape = tuple(check.integer(head, n, 0) for n in lengths)
+    shape = check.lengths(head, value, WIDEST)
     if not shape:
         raise ValueError(f"{head} must name one axis at least, got ()")
     return shape
@@ -370,8 +369,8 @@ class GroupNorm(AffineLayer):
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
         "num_groups": fixed(functools.partial(check.integer, least=1)),
-        "num_channels": fixed(functools.partial(check.integer, least=0)),
-        "axis": by(check.integer),
+        "num_channels": fixed(channels),
+        "axis": by(check.axis_number),
     }
 
     def __init__(
@@ -437,8 +436,8 @@ class InstanceNorm(AffineLayer):
     axis: int
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
-        "num_features": fixed(functools.partial(check.integer, least=0)),
-        "axis": by(check.integer),
+        "num_features": fixed(channels),
+        "axis": by(check.axis_number),
     }
 
     def __init__(

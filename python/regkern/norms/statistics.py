@@ -162,7 +162,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     >>> rk.merge_stats(parts)
     BatchNormStats(count=3.0, mean=array([3.]), var=array([4.66666667]))
     """
-    if not isinstance(stats, Iterable):
+    if not check.is_iterable(stats):
         got = "one" if isinstance(stats, BatchNormStats) else repr(stats)
         raise TypeError(f"merge_stats: stats must be an iterable of BatchNormStats, got {got}")
     parts = list(stats)

@@ -588,7 +588,7 @@ class Optimizer:
                 odd = min(grads.keys() ^ set(self._keys), key=str)
                 raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
             return [grads[key] for key in self._keys]
-        if not isinstance(grads, Iterable):
+        if not check.is_iterable(grads):
             raise TypeError(f"{self._name}: grads must be a list or dict of arrays, got {type(grads).__name__}")
         return list(grads)
 

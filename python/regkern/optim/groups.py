@@ -40,7 +40,7 @@ class ParamGroup(MutableMapping[str, Any]):
         return self._params if option == "params" else self.options[option]
 
     def __setitem__(self, option: str, value: Any) -> None:
-        if option not in self.options or option == "initial_accumulator_value":
+        if not isinstance(option, str) or option not in self.options or option == "initial_accumulator_value":
             self._refuse(option)
         value = self._read(option, value)
         self._changed.add(option)  # first: an interrupt between the two is no harm
@@ -57,7 +57,7 @@ class ParamGroup(MutableMapping[str, Any]):
         self.options.update(news)
 
     def _refuse(self, option: str) -> NoReturn:
-        if option in self:
+        if isinstance(option, str) and option in self:
             raise ValueError(f"{self._where}: {option} of a group cannot be changed")
         got = unknown(option, self.options)
         raise ValueError(f"{self._where}: options must be among {sorted(self.options)}, got {got}")
@@ -131,7 +131,7 @@ def exemption(where: str, no_decay: Any) -> Callable[[Key, Array], bool] | set[A
         return set()
     if callable(no_decay):
         return lambda key, w: check.flag(f"{head}({key!r}, array)", no_decay(key, w))
-    if isinstance(no_decay, (str, bytes)) or not isinstance(no_decay, Iterable):
+    if not check.is_iterable(no_decay):
         raise TypeError(f"{head} must be a list of names or positions, or callable, got {no_decay!r}")
     names = list(no_decay)
     for name in names:

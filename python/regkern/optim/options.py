@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from regkern import _checks as check
@@ -37,12 +36,7 @@ def positive_rate(head: str, given: Any) -> Any:
 
 
 def betas(head: str, given: Any) -> tuple[float, float]:
-    if isinstance(given, Mapping | AbstractSet):
-        raise TypeError(f"{head} must be two numbers, got {given!r}")
-    try:
-        first, second = given
-    except (TypeError, ValueError):
-        raise TypeError(f"{head} must be two numbers, got {given!r}") from None
+    first, second = check.several(head, given, "two numbers", (2,))
     return check.below_one(f"{head}[0]", first), check.below_one(f"{head}[1]", second)
 
 
@@ -53,12 +47,7 @@ def penalty(head: str, given: Any) -> Penalty | None:
 
 
 def one_of(*words: str) -> Check:
-    def read(head: str, given: Any) -> str:
-        if not isinstance(given, str) or given not in words:
-            raise ValueError(f"{head} must be {' or '.join(map(repr, words))}, got {given!r}")
-        return str(given)
-
-    return read
+    return lambda head, given: check.choice(head, given, words)
 
 
 def norm(head: str, given: Any) -> float | None:
@@ -94,6 +83,8 @@ def meant(name: Any, known: Iterable[str]) -> str | None:
 
 def unknown(name: Any, known: Iterable[str]) -> str:
     """How a message ends that refuses a name."""
+    if not isinstance(name, str):
+        return repr(name)
     if name in (*SETTINGS, "no_decay") and name not in known:
         return f"{name!r}, which is of all groups"
     likely = meant(name, known)

@@ -49,12 +49,6 @@ def milestones(head: str, given: Any) -> tuple[int, ...]:
     return steps
 
 
-def annealing(head: str, given: Any) -> str:
-    if given not in ("cos", "linear"):
-        raise ValueError(f"{head} must be 'cos' or 'linear', got {given!r}")
-    return str(given)
-
-
 RULES: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("lr", "floor", "start"), check.nonnegative),
     **dict.fromkeys(("div_factor", "final_div_factor"), check.above),
@@ -62,7 +56,7 @@ RULES: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("total", "every"), lambda head, given: check.integer(head, given, 1, check.COUNTS_END)),
     "warmup": check.count,
     "at": milestones,
-    "anneal": annealing,
+    "anneal": lambda head, given: check.choice(head, given, ("cos", "linear")),
 }
 _T = TypeVar("_T")
 

@@ -39,6 +39,7 @@ class Penalty(ABC):
     """
 
     __slots__ = ()
+    __array_ufunc__ = None  # of an array and a penalty NumPy makes nothing
 
     @abstractmethod
     def value(self, w: ArrayLike) -> float:

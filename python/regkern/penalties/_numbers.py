@@ -60,7 +60,7 @@ RULES: dict[str, Callable[[str, Any], Any]] = {
     "a": lambda name, given: check.above(name, given, 1),
     "lower": check.real,
     "upper": check.real,
-    "axis": check.integer,
+    "axis": check.axis_number,
     "group_size": lambda name, given: check.integer(name, given, 1),
     "indptr": pointers,
     "indices": positions,

@@ -52,13 +52,10 @@ def _words(n: int, first_block: int, seed: int, stream: int) -> NDArray[np.uint3
     return philox(blocks, seed=seed, stream=stream).ravel()[:n]
 
 
-def _size(shape: Shape) -> int:
-    return math.prod(check.shape("random", shape if isinstance(shape, tuple) else (shape,), 8))
-
-
 def random_bits(shape: Shape, *, seed: Whole, stream: Whole = 0) -> NDArray[np.uint32]:
     """The first words of the stream, in a shape."""
-    return _words(_size(shape), 0, seed, stream).reshape(shape)
+    shape = check.shape("random_bits", shape, 4)
+    return _words(math.prod(shape), 0, seed, stream).reshape(shape)
 
 
 def _bits(n: int, seed: int, stream: int, dtype: DTypeLike) -> tuple[NDArray[np.uint64], int]:
@@ -73,7 +70,8 @@ def uniform(
     shape: Shape, *, seed: Whole, stream: Whole = 0, dtype: DTypeLike = np.float64, out: Array | None = None
 ) -> Array:
     """⌊B(j)·2ᵐ⌋·2⁻ᵐ in [0, 1), with m = 24 for float32 and m = 53 for float64."""
-    bits, width = _bits(_size(shape), seed, stream, dtype)
+    shape, dtype = check.shape("uniform", shape, 8), check.float_dtype("uniform: dtype", dtype)
+    bits, width = _bits(math.prod(shape), seed, stream, dtype)
     m = 24 if width == 32 else 53
     u = (bits >> np.uint64(width - m)) * 2.0**-m
     return store(u.astype(dtype).reshape(shape), out)
@@ -87,7 +85,8 @@ def normal(
     u is B(2k) and v is B(2k + 1), both cut to m bits, m = 32 for float32 and 52 for float64; u lies in the middle of
     its step, so that it is never 0 or 1.
     """
-    n = _size(shape)
+    shape, dtype = check.shape("normal", shape, 8), check.float_dtype("normal: dtype", dtype)
+    n = math.prod(shape)
     bits, width = _bits(n + n % 2, seed, stream, dtype)
     m = min(width, 52)
     k, j = (bits >> np.uint64(width - m)).reshape(-1, 2).T

@@ -145,6 +145,7 @@ class Criterion(ABC):
     """
 
     __slots__ = ()
+    __array_ufunc__ = None  # of an array and a rule NumPy makes nothing
 
     def __repr__(self) -> str:
         if not is_dataclass(self):
@@ -207,10 +208,7 @@ class Criterion(ABC):
         object.__setattr__(self, name, value)
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        given = getattr(self, name)
-        if not isinstance(given, str) or given not in choices:
-            listed = " or ".join(map(repr, choices))
-            raise ValueError(f"{self._head(name)} must be {listed}, got {given!r}")
+        self._keep(name, check.choice(self._head(name), getattr(self, name), choices))
 
 
 def asked(criterion: Criterion, state: State, observation: Observation) -> tuple[State, Stop | None]:

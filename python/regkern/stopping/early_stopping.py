@@ -33,7 +33,7 @@ from regkern.stopping.criteria import (
     described,
     require_metric,
 )
-from regkern.stopping.presets import preset_rule
+from regkern.stopping.presets import PRESETS, preset_rule
 from regkern.stopping.smoothing import START, checked_smoothing, smooth
 from regkern.stopping.smoothing import resumed as resumed_mean
 from regkern.stopping.snapshot import Parameters, Snapshot
@@ -171,9 +171,9 @@ class EarlyStopping:
             raise ValueError("EarlyStopping: patience must be given with min_delta and baseline, got None")
         rules: list[Criterion] = []
         if target is not None:
-            rules.append(Target(check.real("EarlyStopping: target", target)))
+            rules.append(Target(check.finite("EarlyStopping: target", target)))
         if divergence is not None:
-            rules.append(Divergence(check.real("EarlyStopping: divergence", divergence)))
+            rules.append(Divergence(check.finite("EarlyStopping: divergence", divergence)))
         if criterion is not None:
             rules.append(criterion)
         if patience is not None:
@@ -183,7 +183,7 @@ class EarlyStopping:
         if check.flag("EarlyStopping: check_finite", check_finite):
             rules.insert(0, NotFinite())
         if time_limit is not None:
-            rules.append(TimeLimit(check.real("EarlyStopping: time_limit", time_limit)))
+            rules.append(TimeLimit(check.above("EarlyStopping: time_limit", time_limit)))
         self.criterion = any_of(*rules)
         self.mode: Mode | dict[str, str] = _checked_mode("EarlyStopping", mode)
         if monitor is not None:
@@ -225,6 +225,7 @@ class EarlyStopping:
         >>> rk.EarlyStopping.preset("keras", patience=3, start_from_epoch=5).criterion
         Keras(patience=3, min_delta=0.0, baseline=None, start_from_epoch=5)
         """
+        convention = check.choice("EarlyStopping.preset: convention", convention, PRESETS)
         if mode is None:
             mode = "max" if convention == "ignite" else "min"
         mode = _checked_mode("EarlyStopping.preset", mode)
@@ -723,9 +724,7 @@ def _checked_mode(function: str, mode: Any) -> Any:
 
 
 def _word(head: str, word: Any) -> str:
-    if not isinstance(word, str) or word not in ("min", "max"):
-        raise ValueError(f"{head} must be 'min' or 'max', got {word!r}")
-    return word
+    return str(check.choice(head, word, ("min", "max")))
 
 
 def stopping_time(

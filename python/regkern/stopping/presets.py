@@ -319,8 +319,6 @@ PRESETS: dict[str, type[Criterion]] = {
 
 def preset_rule(convention: str, mode: str | Mapping[str, str], options: dict[str, Any]) -> Criterion:
     """The rule of a library; LightGBM's for each of the metrics that ``mode`` names, with a min_delta each."""
-    if not isinstance(convention, str) or convention not in PRESETS:
-        raise ValueError(f"EarlyStopping.preset: convention must be one of {sorted(PRESETS)}, got {convention!r}")
     kind: Any = PRESETS[convention]
     known = {field.name: field for field in dataclass_fields(kind)}
     if unknown := options.keys() - known.keys():

@@ -403,8 +403,8 @@ def normalize(
     batch = Batch("normalize", images, layout)
     center = check.per_channel("normalize", "mean", mean, batch.channels)
     spread = check.per_channel("normalize", "std", std, batch.channels)
-    if (spread == 0).any():
-        raise ValueError("normalize: std must not be 0, got 0")
+    if not (spread > 0).all():
+        raise ValueError(f"normalize: std must be > 0, got {spread[~(spread > 0)][0]:g}")
     if layout_out is not None:
         check.layout("normalize", layout_out, "layout_out")
     return batch.run([make.normalize(batch.n, center, spread, batch.dtype)], out, layout_out)

@@ -143,8 +143,8 @@ def crop(
     """
     batch = Batch("crop", images, layout)
     corner = [check.integers("crop", name, v, batch.n) for name, v in (("top", top), ("left", left))]
-    size = check.whole("crop", "height", height, 1), check.whole("crop", "width", width, 1)
-    return _crop("crop", batch, corner[0], corner[1], size, fill, padding_mode, out)
+    extent = [check.whole("crop", name, v, 1, check.LENGTHS_END) for name, v in (("height", height), ("width", width))]
+    return _crop("crop", batch, corner[0], corner[1], (extent[0], extent[1]), fill, padding_mode, out)
 
 
 def _crop(
@@ -291,7 +291,7 @@ def resize(
     """
     batch = Batch("resize", images, layout)
     if is_integer(size):
-        short, shorter = check.whole("resize", "size", size, 1), min(batch.size)
+        short, shorter = check.whole("resize", "size", size, 1, check.LENGTHS_END), min(batch.size)
         height, width = (short if n == shorter else int(short * n / shorter) for n in batch.size)
     else:
         height, width = check.size("resize", size)

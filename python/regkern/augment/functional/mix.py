@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from regkern import _checks
 from regkern._types import Layout
 from regkern.augment import _arguments as check
 from regkern.augment._run import Array, Batch, mix
@@ -23,10 +24,10 @@ def _partner(function: str, partner: ArrayLike | None, n: int) -> NDArray[np.int
     """Whom each sample is mixed with: the one before it unless given."""
     if partner is None:
         return np.arange(-1, n - 1, dtype=np.int64) % max(n, 1)
-    a = np.asarray(partner)
+    a = _checks.unmasked(f"{function}: partner", partner)
     if a.dtype == np.int64 and a.shape == (n,) and n and a.min() >= 0 and a.max() < n:
         return a
-    return check.integers(function, "partner", partner, n, low=0, high=n - 1).astype(np.int64)
+    return check.integers(function, "partner", partner, n, low=0, high=max(n - 1, 0)).astype(np.int64)
 
 
 def mixup(

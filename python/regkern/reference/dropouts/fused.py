@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from regkern import _checks as check
 from regkern._types import Approximate, Number, Whole
 from regkern.dropouts import DropoutMask as AnyMask
 from regkern.reference._arrays import Array, floats, like, require_out, store
@@ -94,8 +95,7 @@ def _logistic_of(x: Array) -> tuple[Array, Array, Array]:
 
 
 def _require_approximate(function: str, approximate: Any) -> None:
-    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
-        raise ValueError(f"{function}: approximate must be 'none' or 'tanh', got {approximate!r}")
+    check.choice(f"{function}: approximate", approximate, ("none", "tanh"))
 
 
 def _gelu(x: Array, approximate: str) -> Array:
