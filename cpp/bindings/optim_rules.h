@@ -106,8 +106,8 @@ struct Settings {
   }
 };
 
-// What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square. Where
-// smaller squares have become 0, there is nothing else to divide by.
+// What a step divides by, an eps or the rate of FTRL: above 0 it is at least the root of the smallest square.
+// Where smaller squares have become 0, there is nothing else to divide by.
 template <class T>
 T least_root(double v) {
   return v > 0 ? std::max(static_cast<T>(v), std::sqrt(std::numeric_limits<T>::denorm_min())) : T{0};
