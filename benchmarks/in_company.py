@@ -1,10 +1,10 @@
 """Time whole training loops with default settings, in the company that a user's process has.
 
-A perceptron with batch norm, ReLU and dropout behind each hidden layer learns by AdamW with L1 (regkern.bench.loop). Its matrix products
-are NumPy's (OpenBLAS, as NumPy comes) or torch's; everything else is plain NumPy, or regkern: with default settings,
-with one thread, and with as many as there are cores. Each contender is a process of its own, started fresh; they take
-turns, some batches each, while other processes keep no core, one, or all of them busy; two of the same kind run at
-once; or four Python threads of one process do.
+A perceptron with batch norm, ReLU and dropout behind each hidden layer learns by AdamW with L1 (regkern.bench.loop).
+Its matrix products are NumPy's (OpenBLAS, as NumPy comes) or torch's; everything else is plain NumPy, or regkern: with
+default settings, with one thread, and with as many as there are cores. Each contender is a process of its own, started
+fresh; they take turns, some batches each, while other processes keep no core, one, or all of them busy; two of the same
+kind run at once; or four Python threads of one process do.
 
     python benchmarks/in_company.py                  # all, a quarter of an hour; torch only where it is installed
     python benchmarks/in_company.py --quick          # a few rounds of everything, to see that it runs

@@ -1,3 +1,5 @@
+// The gate: arrays and numbers of Python, read and checked.
+
 #include "arrays.h"
 
 #include <cxxabi.h>
@@ -65,6 +67,7 @@ py::object to_index(Arg arg, py::handle value) {
   return index;
 }
 
+constexpr std::size_t kLongestText = 100;                        // of a refused value, in a message
 constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17;  // NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT
 
 bool same_memory(const Array& a, const Array& b) {
@@ -98,7 +101,33 @@ bool is_masked(py::handle value) {
   return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
 }
 
-std::string text(py::handle value) { return py::cast<std::string>(py::repr(value)); }
+// As text() of _checks.py has it: one line of at most kLongestText characters.
+std::string text(py::handle value) {
+  try {
+    const py::object shortened = py::module_::import("reprlib").attr("Repr")();
+    for (const char* limit : {"maxtuple", "maxstring", "maxlong", "maxother"}) {
+      shortened.attr(limit) = kLongestText;
+    }
+    const bool is_array = is_ndarray(value);
+    const py::object said = is_array ? py::object(py::repr(value)) : shortened.attr("repr")(value);
+    const py::list words = said.attr("split")();
+    const py::str line = py::str(" ").attr("join")(words);
+    const std::size_t n = py::len(line);
+    if (n <= kLongestText && !(is_array && py::cast<bool>(said.attr("__contains__")("\n")))) return line;
+    if (is_array) {
+      const auto array = py::reinterpret_borrow<py::array>(value);
+      return "an ndarray of " + py::cast<std::string>(py::str(array.dtype())) + ", shape " +
+             shape_text(static_cast<int>(array.ndim()), array.shape());
+    }
+    const auto cut = [&](std::size_t from, std::size_t to) {
+      return py::cast<std::string>(line[py::slice(from, to, 1)]);
+    };
+    return cut(0, 60) + " ... " + cut(n - 35, n);
+  } catch (py::error_already_set& error) {  // of a repr
+    if (!error.matches(PyExc_Exception)) throw;
+    return "an object of type " + type_name(value);
+  }
+}
 
 void type_error(Arg arg, const std::string& rule, py::handle got) {
   throw py::type_error(head(arg, rule) + text(got));
@@ -137,7 +166,9 @@ double probability(Arg arg, py::handle value) {
 bool flag(Arg arg, py::handle value) {
   if (value.ptr() == Py_True) return true;
   if (value.ptr() == Py_False) return false;
-  if (std::string(type_name(value)).starts_with("numpy.bool")) return PyObject_IsTrue(value.ptr()) == 1;
+  if (py::type::handle_of(value).is(py::module_::import("numpy").attr("bool_"))) {
+    return PyObject_IsTrue(value.ptr()) == 1;
+  }
   type_error(arg, "be True or False", value);
 }
 

@@ -32,7 +32,7 @@ struct Arg {
 [[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
 [[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
 
-std::string text(py::handle value);  // its repr
+std::string text(py::handle value);  // its repr, in one short line
 
 // --- numbers -----------------------------------------------------------------------------------------------
 

@@ -1,3 +1,5 @@
+// Binds augmentation: a program of Python's steps, checked against the images that it runs on.
+
 #include "regkern/augment.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Binds dropout of elements, channels and blocks, its backward, and masks as arrays.
+
 #include "regkern/dropout.h"
 
 #include "arrays.h"

@@ -1,3 +1,5 @@
+// Binds dropout in one pass with its neighbours, forward and backward.
+
 #include "regkern/fused.h"
 
 #include "arrays.h"

@@ -1,6 +1,9 @@
+// Binds layer, RMS, group and instance norm, which are one norm of rows to C++.
+
 #include "regkern/layer_norm.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <string>

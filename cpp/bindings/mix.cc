@@ -1,3 +1,5 @@
+// Binds mixup and cutmix of a batch.
+
 #include "regkern/mix.h"
 
 #include <algorithm>

@@ -35,8 +35,8 @@ void define(pybind11::module_& m, const char* name, Result (*f)(const Arguments&
 }
 }  // namespace detail
 
-// Makes f a function of Python whose positional arguments are the fields of Arguments, a struct of handles, in
-// their order.
+// Makes f a function of Python whose positional arguments are the fields of Arguments, a struct of handles,
+// in their order.
 template <class Arguments, class Result>
 void define(pybind11::module_& m, const char* name, Result (*f)(const Arguments&)) {
   constexpr std::size_t count = sizeof(Arguments) / sizeof(pybind11::handle);

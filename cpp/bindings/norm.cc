@@ -1,6 +1,6 @@
-// Batch norm, forward and backward, of a batch or of virtual batches.
+// Binds batch norm, forward and backward, of a batch or of virtual batches.
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -237,15 +237,11 @@ class Forward {
   void evaluate(const Operands<T>& all, const Parts& parts) {
     double *mean = mean_.data<double>(), *invstd = invstd_.data<double>();
     const std::vector<double> means = to_doubles<T>(running_mean_), vars = to_doubles<T>(running_var_);
-    std::vector<double> scales(channels_.count), shifts(channels_.count);
-    for (std::size_t c = 0; c < channels_.count; ++c) {
-      mean[c] = means[c];
-      invstd[c] = 1 / std::sqrt(vars[c] + eps_);
-      scales[c] = all.gamma ? static_cast<double>(all.gamma[c]) * invstd[c] : invstd[c];
-      shifts[c] = all.beta ? static_cast<double>(all.beta[c]) : 0.0;
-    }
+    const BatchNormScales by = batch_norm_scales<T>(vars.data(), all.gamma, all.beta, eps_, channels_.count);
+    std::copy(means.begin(), means.end(), mean);
+    std::copy(by.invstd.begin(), by.invstd.end(), invstd);
     const ChannelShape shape(x_.extents(), channels_.axis);
-    batch_norm_apply<T>(shape, all.x, all.y, mean, scales.data(), shifts.data(), epilogue(all, parts, 0));
+    batch_norm_apply<T>(shape, all.x, all.y, mean, by.scale.data(), by.shift.data(), epilogue(all, parts, 0));
     count_.data<double>()[0] = static_cast<double>(shape.count());
   }
 
@@ -360,7 +356,8 @@ class Backward {
     }
   }
 
-  // dx and the residual's gradient of all parts; dgamma and dbeta, one behind the other, where they are wanted.
+  // dx and the residual's gradient of all parts; dgamma and dbeta, one behind the other, where they are
+  // wanted.
   template <class T>
   std::vector<double> run_parts(const BatchNormGradient<T>& whole) {
     std::vector<double> total(needs_parameters_ ? 2 * channels_.count : 0),

@@ -1,8 +1,6 @@
-// Batch norm in parts: statistics of a batch, and the two halves of the backward pass, so that what lies between
-// can be summed over several.
+// Binds batch norm in parts: statistics of a batch, and the two halves of the backward pass, so that what
+// lies between can be summed over several.
 
-#include <cmath>
-#include <utility>
 #include <vector>
 
 #include "channels.h"
@@ -35,16 +33,9 @@ py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   return py::make_tuple(n, mean.object(), var.object(), squares);
 }
 
-// 1/√(var + eps), and that times gamma.
 template <class T>
-std::pair<std::vector<double>, std::vector<double>> scales_of(const Array& var, double eps, const T* gamma) {
-  std::vector<double> invstd(var.size()), scale(var.size());
-  const double* variances = var.data<double>();
-  for (std::size_t c = 0; c < var.size(); ++c) {
-    invstd[c] = 1 / std::sqrt(variances[c] + eps);
-    scale[c] = gamma ? static_cast<double>(gamma[c]) * invstd[c] : invstd[c];
-  }
-  return {invstd, scale};
+BatchNormScales scales_of(const Array& var, double eps, const T* gamma, const T* beta) {
+  return batch_norm_scales<T>(var.data<double>(), gamma, beta, eps, var.size());
 }
 
 py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
@@ -62,13 +53,11 @@ py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle
   const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
-    const auto [invstd, scales] = scales_of<T>(v, epsilon, pointer<T>(dense_scale));
-    const std::vector<double> shifts =
-        shift ? to_doubles<T>(dense_shift) : std::vector<double>(channels.count);
+    const BatchNormScales by = scales_of<T>(v, epsilon, pointer<T>(dense_scale), pointer<T>(dense_shift));
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
     regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), to.out<T>(),
-                                 means, scales.data(), shifts.data());
+                                 means, by.scale.data(), by.shift.data());
   });
   return to.object();
 }
@@ -87,7 +76,7 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
   const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
-    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr, nullptr).invstd;
     double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
     const Unlocked unlocked(from.size());
     regkern::batch_norm_backward_reduce<T>(
@@ -123,7 +112,7 @@ py::object backward_apply(const BackwardApplyArguments& a) {
   const Array dense_scale = dense_vector(scale);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
-    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr).first;
+    const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr, nullptr).invstd;
     std::vector<double> sum_dev(channels.count);
     const double *sums = sum.data<double>(), *hats = hat.data<double>();
     for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hats[c] / invstd[c];

@@ -1,3 +1,5 @@
+// Binds the steps of optimizers, for one array and for groups of them, and weight decay.
+
 #include "regkern/optim.h"
 
 #include <pybind11/stl.h>

@@ -1,4 +1,5 @@
-// What the options of an optimizer's step mean: a group of Python's, read and checked into the numbers of a rule.
+// What the options of an optimizer's step mean: a group of Python's, read and checked into the numbers of a
+// rule.
 
 #ifndef REGKERN_BINDINGS_OPTIM_RULES_H_
 #define REGKERN_BINDINGS_OPTIM_RULES_H_

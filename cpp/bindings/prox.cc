@@ -1,3 +1,5 @@
+// Binds proximal operators of elements, the box and the norms.
+
 #include "regkern/prox.h"
 
 #include <algorithm>
@@ -23,51 +25,6 @@ bool has_axes(py::handle value) {
   return many && (!py::isinstance<py::int_>(rank) || py::cast<int>(rank) > 0);
 }
 
-// Whether low <= high everywhere, arrays of one shape; what both repeat is looked at once.
-bool in_order(const Array& low, const Array& high) {
-  std::vector<std::ptrdiff_t> lengths(low.shape(), low.shape() + low.ndim());
-  for (int i = 0; i < low.ndim(); ++i) {
-    if (low.strides()[i] == 0 && high.strides()[i] == 0) lengths[i] = std::min<std::ptrdiff_t>(lengths[i], 1);
-  }
-  const Extents shape(low.ndim(), lengths.data());
-  bool fine = true;
-  visit(low.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const In<T> lower{low.data<const T>(), low.strides()}, upper{high.data<const T>(), high.strides()};
-    const Unlocked unlocked(shape.size);
-    fine = ordered<T>(shape, lower, upper);
-  });
-  return fine;
-}
-
-// Where it is not first.
-py::object first_wrong(const Array& low, const Array& high) {
-  const py::module_ np = py::module_::import("numpy");
-  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(low.object(), high.object()));
-  return py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
-}
-
-std::string text_at(const Array& a, const py::object& at) { return text(a.object()[at].attr("item")()); }
-
-// A number in every element of an array like x.
-Array everywhere(Arg arg, double number, const Array& x) {
-  const py::module_ np = py::module_::import("numpy");
-  return broadcast(arg, input(arg, np.attr("asarray")(number, x.object().attr("dtype"))), "x", x);
-}
-
-void require_ordered(const char* f, const Array& low, const Array& high) {
-  if (in_order(low, high)) return;
-  const py::object at = first_wrong(low, high);
-  value_error({f, "lower"}, "be <= upper",
-              text_at(low, at) + " and " + text_at(high, at) + " at " + text(at));
-}
-
-// Of an array that broadcasts to x.
-void require_nonnegative(Arg arg, const Array& a, const Array& x) {
-  const Array zeros = everywhere(arg, 0, x);
-  if (!in_order(zeros, a)) value_error(arg, "be >= 0", text_at(a, first_wrong(zeros, a)));
-}
-
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
 Array weighted(Arg arg, const Array& thresholds, const Array& weights) {
   const py::module_ np = py::module_::import("numpy");
@@ -91,10 +48,8 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   const bool positive = flag({f, "nonneg"}, nonneg);
   const Array thresholds = strengths;
   const Array given = optional_input({f, "weights"}, weights);
-  if (thresholds) require_nonnegative({f, "threshold"}, thresholds, from);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
-    require_nonnegative({f, "weights"}, w, from);
     strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
   }
   const Array to = out_or_new({f, "out"}, out, "x", from);
@@ -108,6 +63,29 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
     regkern::prox_l1<T>(shape, from.in<T>(), to.out<T>(), static_cast<T>(t), positive, each);
   });
   return to.object();
+}
+
+// lower <= upper, said of the first element where it is not.
+void require_ordered(const char* f, const Array& low, const Array& high) {
+  std::vector<std::ptrdiff_t> lengths(low.shape(), low.shape() + low.ndim());
+  for (int i = 0; i < low.ndim(); ++i) {  // what is repeated is looked at once
+    if (low.strides()[i] == 0 && high.strides()[i] == 0) lengths[i] = std::min<std::ptrdiff_t>(lengths[i], 1);
+  }
+  const Extents shape(low.ndim(), lengths.data());
+  bool fine = true;
+  visit(low.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const In<T> lower{low.data<const T>(), low.strides()}, upper{high.data<const T>(), high.strides()};
+    const Unlocked unlocked(shape.size);
+    fine = ordered<T>(shape, lower, upper);
+  });
+  if (fine) return;
+  const py::module_ np = py::module_::import("numpy");
+  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(low.object(), high.object()));
+  const py::object at = py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
+  value_error({f, "lower"}, "be <= upper",
+              text(low.object()[at].attr("item")()) + " and " + text(high.object()[at].attr("item")()) +
+                  " at " + text(at));
 }
 
 // What all operators of one array and some numbers do: check, then call(extents, in, out) of the dtype.
@@ -214,7 +192,9 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
   }
   const auto bound = [&](const char* name, py::handle value) {
     if (has_axes(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
-    return everywhere({f, name}, real({f, name}, value), from);
+    const py::object number =
+        py::module_::import("numpy").attr("asarray")(real({f, name}, value), from.object().attr("dtype"));
+    return broadcast({f, name}, input({f, name}, number), "x", from);
   };
   const Array low = bound("lower", lower), high = bound("upper", upper);
   const Array to = out_or_new({f, "out"}, out, "x", from);

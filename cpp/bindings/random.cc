@@ -1,3 +1,5 @@
+// Binds random words, and numbers made of them.
+
 #include "regkern/random.h"
 
 #include "arrays.h"

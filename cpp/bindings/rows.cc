@@ -1,3 +1,5 @@
+// Binds proximal operators and projections of rows and of groups.
+
 #include "regkern/rows.h"
 
 #include <cstdint>

@@ -1,3 +1,5 @@
+// Binds threads, instruction sets and what the build is.
+
 #include "regkern/runtime.h"
 
 #include <pybind11/stl.h>

@@ -704,6 +704,15 @@ void batch_norm_update(const double* batch, double momentum, double factor, std:
 }
 
 template <class T>
+BatchNormScales batch_norm_scales(const double* var, const T* gamma, const T* beta, double eps,
+                                  std::size_t channels) {
+  BatchNormScales by{std::vector<double>(channels), std::vector<double>(channels),
+                     std::vector<double>(channels)};
+  table<T>().scales(var, gamma, beta, eps, channels, by.invstd.data(), by.scale.data(), by.shift.data());
+  return by;
+}
+
+template <class T>
 double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
   std::fill_n(b.mean, s.channels, 0.0);
   std::fill_n(b.var, s.channels, 0.0);
@@ -776,6 +785,7 @@ void batch_norm_backward(const ChannelShape& s, const BatchNormGradient<T>& b, d
   template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
                                  const double*, const Epilogue<T>&);                                       \
   template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
+  template BatchNormScales batch_norm_scales(const double*, const T*, const T*, double, std::size_t);      \
   template double batch_norm_train(const ChannelShape&, const BatchNormTraining<T>&);                      \
   template void batch_norm_backward_reduce(const ChannelShape&, const BatchNormGradient<T>&, double*,      \
                                            double*);                                                       \

@@ -1,4 +1,4 @@
-// Weight decay and the fused optimizer steps. Order of operations as in regkern/reference/optim.py: the
+// Weight decay and the fused optimizer steps. Order of operations as in regkern/reference/optim: the
 // same bits. Which states there are is a template argument; branches on the other options go the same way
 // for every element and cost next to nothing beside the memory.
 

@@ -1,4 +1,4 @@
-// Soft thresholding and its kin. Order of operations as in regkern/reference/prox.py, so the bits are the
+// Soft thresholding and its kin. Order of operations as in regkern/reference/prox, so the bits are the
 // same: 0 where |x| <= t, else x − copysign(t, x). NaN fails the comparison and propagates; a result of zero
 // is +0.0.
 

@@ -36,10 +36,10 @@ Random numbers
 The library itself
     set_num_threads, get_num_threads, threads, show_config.
 
-:mod:`regkern.reference` has all of it in plain NumPy: the specification. What the functions of a family have in common is
-said once, at the head of their module: ``help("regkern.prox.elements")``, ``help("regkern.norms.rows")``. Arrays are float32 or float64, of any shape,
-strides and alignment. What is wrong is refused before anything is written: ``function: argument must rule, got value``,
-a TypeError for another kind, a ValueError for another range or shape.
+:mod:`regkern.reference` has all of it in plain NumPy: the specification. What the functions of a family have in common
+is said once, at the head of their module: ``help("regkern.prox.elements")``, ``help("regkern.norms.rows")``. Arrays are
+float32 or float64, of any shape, strides and alignment. What is wrong is refused before anything is written:
+``function: argument must rule, got value``, a TypeError for another kind, a ValueError for another range or shape.
 """
 
 from regkern import augment as augment

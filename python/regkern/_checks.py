@@ -20,6 +20,7 @@ import functools
 import math
 import operator
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -36,6 +37,29 @@ MAX_DIMS = 64  # of NumPy
 AS_IT_IS = "as regkern.save keeps it and np.savez and JSON do not"
 
 
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+LONGEST = 100  # characters of a refused value
+
+SHORT = reprlib.Repr()
+SHORT.maxtuple = SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST  # of lists six elements, of shapes all
+
+
+def text(value: Any) -> str:
+    """What a message shows of a refused value: its repr where that is one short line, else the dtype and shape of an array,
+    both ends of anything else.
+    """
+    array = isinstance(value, np.ndarray)
+    try:
+        said = repr(value) if array else SHORT.repr(value)
+    except Exception:  # noqa: BLE001 (the caller's own, or of an int of more digits than Python prints)
+        return f"an object of type {type(value).__name__}"
+    line = " ".join(said.split())
+    if len(line) <= LONGEST and not (array and "\n" in said):
+        return line
+    return f"an ndarray of {value.dtype}, shape {value.shape}" if array else f"{line[:60]} ... {line[-35:]}"
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -44,13 +68,13 @@ def real(head: str, value: Any) -> float:
     if type(value) is float:
         return value
     if not is_real(value):
-        raise TypeError(f"{head} must be a real number, got {value!r}")
+        raise TypeError(f"{head} must be a real number, got {text(value)}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{head} must fit a float64, got a number that does not") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{head} must be a real number, got {value!r}") from None
+        raise TypeError(f"{head} must be a real number, got {text(value)}") from None
 
 
 def is_real(value: Any) -> bool:
@@ -78,7 +102,7 @@ def _is_one(value: Any) -> bool:
 def finite(head: str, value: Any) -> float:
     number = real(head, value)
     if not math.isfinite(number):
-        raise ValueError(f"{head} must be finite, got {value!r}")
+        raise ValueError(f"{head} must be finite, got {text(value)}")
     return number
 
 
@@ -86,7 +110,7 @@ def nonnegative(head: str, value: Any) -> float:
     """>= 0 and finite."""
     number = real(head, value)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{head} must be >= 0 and finite, got {value!r}")
+        raise ValueError(f"{head} must be >= 0 and finite, got {text(value)}")
     return number
 
 
@@ -94,7 +118,7 @@ def nonnegative_or_inf(head: str, value: Any) -> float:
     """>= 0, Inf too."""
     number = real(head, value)
     if not number >= 0:
-        raise ValueError(f"{head} must be >= 0, got {value!r}")
+        raise ValueError(f"{head} must be >= 0, got {text(value)}")
     return number
 
 
@@ -102,7 +126,7 @@ def above(head: str, value: Any, bound: float = 0) -> float:
     """> bound and finite."""
     number = real(head, value)
     if not bound < number < math.inf:
-        raise ValueError(f"{head} must be > {bound:g} and finite, got {value!r}")
+        raise ValueError(f"{head} must be > {bound:g} and finite, got {text(value)}")
     return number
 
 
@@ -110,7 +134,7 @@ def probability(head: str, value: Any) -> float:
     """In [0, 1]."""
     number = real(head, value)
     if not 0 <= number <= 1:
-        raise ValueError(f"{head} must be in [0, 1], got {value!r}")
+        raise ValueError(f"{head} must be in [0, 1], got {text(value)}")
     return number
 
 
@@ -118,19 +142,19 @@ def below_one(head: str, value: Any) -> float:
     """In [0, 1)."""
     number = real(head, value)
     if not 0 <= number < 1:
-        raise ValueError(f"{head} must be in [0, 1), got {value!r}")
+        raise ValueError(f"{head} must be in [0, 1), got {text(value)}")
     return number
 
 
 def integer(head: str, value: Any, least: int | None = None, end: int | None = None) -> int:
     """An int, >= least and < end where these are given."""
     if not is_integer(value):
-        raise TypeError(f"{head} must be an int, got {value!r}")
+        raise TypeError(f"{head} must be an int, got {text(value)}")
     number = operator.index(value)
     if end is not None and not (least or 0) <= number < end:
-        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {value!r}")
+        raise ValueError(f"{head} must be in [{least or 0}, {end}), got {text(value)}")
     if least is not None and number < least:
-        raise ValueError(f"{head} must be >= {least}, got {value!r}")
+        raise ValueError(f"{head} must be >= {least}, got {text(value)}")
     return number
 
 
@@ -151,7 +175,7 @@ def integer64(head: str, value: Any) -> int:
     """What a seed, a stream and an epoch are."""
     number = integer(head, value)
     if not 0 <= number < SEED_END:
-        raise ValueError(f"{head} must be in [0, 2**64), got {value!r}")
+        raise ValueError(f"{head} must be in [0, 2**64), got {text(value)}")
     return number
 
 
@@ -163,7 +187,7 @@ def count(head: str, value: Any) -> int:
 def flag(head: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{head} must be True or False, got {value!r}")
+        raise TypeError(f"{head} must be True or False, got {text(value)}")
     return bool(value)
 
 
@@ -177,13 +201,13 @@ def choice(head: str, value: Any, options: Iterable[str | None]) -> Any:
     *most, last = map(repr, options)
     rule = f"{', '.join(most)} or {last}" if most else last
     kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f"{head} must be {rule}, got {value!r}")
+    raise kind(f"{head} must be {rule}, got {text(value)}")
 
 
 def is_iterable(value: Any) -> bool:
     """Whether a value holds others: no text, and no array of rank 0 or with a mask."""
-    text = isinstance(value, str | bytes)
-    return isinstance(value, Iterable) and not text and not is_masked(value) and getattr(value, "ndim", 1) > 0
+    words = isinstance(value, str | bytes)
+    return isinstance(value, Iterable) and not words and not is_masked(value) and getattr(value, "ndim", 1) > 0
 
 
 def is_listed(value: Any) -> bool:
@@ -194,9 +218,9 @@ def is_listed(value: Any) -> bool:
 def several(head: str, value: Any, rule: str, lengths: tuple[int, ...]) -> tuple[Any, ...]:
     """As many values as one of ``lengths`` says."""
     if not hasattr(value, "__len__") or not is_listed(value):
-        raise TypeError(f"{head} must be {rule}, got {value!r}")
+        raise TypeError(f"{head} must be {rule}, got {text(value)}")
     if len(value) not in lengths:
-        raise ValueError(f"{head} must be {rule}, got {value!r}")
+        raise ValueError(f"{head} must be {rule}, got {text(value)}")
     return tuple(value)
 
 
@@ -220,7 +244,7 @@ def held(head: str, value: float, dtype: np.dtype[Any]) -> None:
         with np.errstate(over="ignore"):
             rule, fits = "within its range", bool(np.isfinite(np.asarray(value).astype(dtype)))
     if not fits:
-        raise ValueError(f"{head} must be {rule} for {dtype}, got {value!r}")
+        raise ValueError(f"{head} must be {rule} for {dtype}, got {text(value)}")
 
 
 # --- axes, shapes, arrays ---------------------------------------------------------------------------------------------
@@ -230,7 +254,7 @@ def axis(head: str, value: Any, of: str, shape: tuple[int, ...]) -> int:
     """The number of an axis of an array, counted from the front: in [0, rank)."""
     number = integer(head, value)
     if not -len(shape) <= number < len(shape):
-        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {value!r}")
+        raise ValueError(f"{head} must be an axis of {of} with shape {shape}, got {text(value)}")
     return number % len(shape)
 
 
@@ -245,14 +269,14 @@ def lengths(head: str, value: Any, item: int = 1) -> tuple[int, ...]:
     Refused where NumPy has no array of it, ``item`` bytes each.
     """
     if not is_integer(value) and not (hasattr(value, "__len__") and is_listed(value) and all(map(is_integer, value))):
-        raise TypeError(f"{head} must be an int or a tuple of ints, got {value!r}")
+        raise TypeError(f"{head} must be an int or a tuple of ints, got {text(value)}")
     made = (operator.index(value),) if is_integer(value) else tuple([operator.index(n) for n in value])
     if made and min(made) < 0:
-        raise ValueError(f"{head} must be >= 0, got {value!r}")
+        raise ValueError(f"{head} must be >= 0, got {text(value)}")
     if len(made) > MAX_DIMS:
         raise ValueError(f"{head} must have at most {MAX_DIMS} lengths, got {len(made)}")
     if math.prod([n or 1 for n in made]) * item > sys.maxsize:
-        raise ValueError(f"{head} must make an array of less than 2**63 bytes, got {value!r}")
+        raise ValueError(f"{head} must make an array of less than 2**63 bytes, got {text(value)}")
     return made
 
 
@@ -267,7 +291,7 @@ def float_dtype(head: str, value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError):
         made = np.dtype(object)
     if made not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{head} must be float32 or float64, got {value!r}")
+        raise TypeError(f"{head} must be float32 or float64, got {text(value)}")
     return made
 
 
@@ -282,7 +306,7 @@ def reals(head: str, value: Any) -> NDArray[np.float64]:
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{head} must be a real number or an array of real numbers, got {value!r}")
+        raise TypeError(f"{head} must be a real number or an array of real numbers, got {text(value)}")
     return array.astype(np.float64, copy=False)
 
 
@@ -292,7 +316,7 @@ def integers(head: str, value: Any) -> Array:
         return np.asarray(operator.index(value))
     array = unmasked(head, value)
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{head} must be an int or an array of ints, got {value!r}")
+        raise TypeError(f"{head} must be an int or an array of ints, got {text(value)}")
     return array
 
 
@@ -364,7 +388,7 @@ def source(function: str, rng: Any) -> Any:
         return integer64(f"{function}: rng", rng)
     if rng is None or isinstance(rng, np.random.Generator | np.random.SeedSequence | np.random.BitGenerator):
         return rng
-    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {rng!r}")
+    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {text(rng)}")
 
 
 def _key_of_the_system() -> int:
@@ -381,7 +405,7 @@ def random_state(head: str, rng: Any) -> Any:
         return rng if rng is None else operator.index(rng)
     if isinstance(rng, np.random.Generator):
         return rng.bit_generator.state
-    raise TypeError(f"{head} must be an int, a np.random.Generator or None to be saved, got {rng!r}")
+    raise TypeError(f"{head} must be an int, a np.random.Generator or None to be saved, got {text(rng)}")
 
 
 def generator_state(head: str, rng: np.random.Generator, state: Any) -> Any:

@@ -192,7 +192,7 @@ def proximal_gradient(
             )
         t = max(1.0, t * math.sqrt(s / new.s)) if new.s > s else t  # what is proved of FISTA rests on s·t²
         w, old, here = new.end.w, here.w, new.end
-        history.append(here.f + check.real("proximal_gradient: penalty's value", penalty.value(w)))
+        history.append(here.f + penalty.value(w))
         residual = new.residual()
         if residual < best or history[-1] < lowest:
             best, lowest, newest = min(best, residual), min(lowest, history[-1]), len(history)

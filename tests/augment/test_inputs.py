@@ -243,14 +243,6 @@ def test_gamma_is_defined_below_0(module: Any) -> None:
 # --- layouts, labels, lists ---
 
 
-def test_rows_of_gray_images_in_both_layouts() -> None:
-    rows = np.arange(3 * 48, dtype=np.uint8).reshape(3, 48)
-    want = A.Compose([A.RandomCrop((8, 6), padding=1)], rng=3, image_shape=(8, 6)).fit_transform(rows)
-    planar = A.Compose([A.RandomCrop((8, 6), padding=1)], rng=3, image_shape=(8, 6), layout="NCHW")
-    np.testing.assert_array_equal(planar.fit_transform(rows), want)
-    np.testing.assert_array_equal(planar.transform(rows), rows)
-
-
 @pytest.mark.parametrize(
     ("samples", "kind", "text"),
     [

@@ -350,7 +350,7 @@ def _(p: Pencil) -> Call:
 
 
 def close_rows(p: Pencil) -> Close | None:
-    """Class ``reduction``: some roundings of the largest number, as tests/test_prox_rows.py has it."""
+    """Class ``reduction``: some roundings of the largest number, as tests/prox/test_prox_rows.py has it."""
     if p.kind not in ("normal", "zeros", "same", "ties"):
         return None
 
@@ -738,7 +738,7 @@ PADDINGS = ("constant", "edge", "reflect", "symmetric")
 GRAY_OR_COLOR = {"autocontrast", "equalize", "invert", "posterize", "rgb_to_grayscale", "solarize"} | {
     f"adjust_{of}" for of in ("brightness", "contrast", "gamma", "hue", "saturation", "sharpness")
 }
-# Where float32 is near and uint8 may be a level off, as tests/test_reference.py has it.
+# Where float32 is near and uint8 may be a level off, as tests/augment/test_reference.py has it.
 NEAR = {"adjust_gamma": 4, "gaussian_noise": 16, "gaussian_blur": 16, "adjust_contrast": 16}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,9 +20,11 @@ import pytest
 import regkern as rk
 import regkern.reference as ref
 from comparing import assert_same_bits
+from regkern import _checks
 from regkern.dropouts.handles import keep_threshold
 
 X = np.linspace(-2, 2, 60, dtype=np.float32).reshape(5, 12)
+STATS = rk.batch_norm_stats(X)
 
 
 def sgd(w: Any, grad: Any, **options: Any) -> None:
@@ -109,8 +113,47 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
         "dy",
         lambda x, **o: rk.batch_norm_backward(x, rk.batch_norm(X.copy(), training=True)[1], **o),
     ),
+    **{
+        f"{name}_backward": (
+            "dy",
+            lambda x, f=name, **o: getattr(rk, f"{f}_backward")(x, CALLS[f][1](X.copy())[1], **o),
+        )
+        for name in ("layer_norm", "rms_norm", "group_norm", "instance_norm")
+    },
+    "batch_norm_stats": ("x", rk.batch_norm_stats),
+    "batch_norm_apply": ("x", lambda x, **o: rk.batch_norm_apply(x, STATS, **o)),
+    "batch_norm_backward_reduce": ("dy", lambda x, **o: rk.batch_norm_backward_reduce(x, X.copy(), STATS, **o)),
+    "batch_norm_backward_apply": (
+        "dy",
+        lambda x, **o: rk.batch_norm_backward_apply(x, X.copy(), STATS, STATS.mean, STATS.var, **o),
+    ),
+    **{
+        f"{rule}_step": (
+            "w",
+            lambda x, f=f"{rule}_step", states=states, more=more, **o: getattr(rk, f)(
+                x, like(x), *(like(x) for _ in range(states)), **({"lr": 0.1} | more | o)
+            ),
+        )
+        for rule, states, more in [
+            ("sgd", 0, {}),
+            ("adam", 2, {"step": 1}),
+            ("adagrad", 1, {}),
+            ("rmsprop", 1, {}),
+            ("ftrl", 2, {}),
+            ("lion", 1, {}),
+        ]
+    },
 }
-WITH_OUT = [name for name in CALLS if name not in ("l1_norm", "squared_l2_norm")]
+NOT_HERE = {
+    **dict.fromkeys(("random_bits", "uniform", "normal"), "no array goes in: tests/dropouts/test_random.py"),
+    **dict.fromkeys(
+        ("batch_norm_update", "merge_stats", "fold_batch_norm"), "statistics: tests/norms/test_norm_parts.py"
+    ),
+    "drop_block": "images: tests/dropouts/test_dropout.py",
+    "proximal_gradient": "a function and a penalty: tests/prox/test_solvers.py",
+    "stopping_time": "a criterion and a curve: tests/stopping/test_stopping.py",
+}
+WITH_OUT = [name for name in CALLS if "out" in inspect.signature(getattr(rk, name)).parameters]
 
 WRONG_KINDS = {
     "int64": X.astype(np.int64),
@@ -127,6 +170,19 @@ WRONG_KINDS = {
     "a dict": {},
     "ragged": [[1.0], [1.0, 2.0]],
 }
+
+
+def test_the_tables_are_whole() -> None:
+    """Every function that the reference has too is called here, and every number of those that are."""
+    functions = {name for name in rk.__all__ if inspect.isfunction(getattr(rk, name)) and hasattr(ref, name)}
+    assert functions - CALLS.keys() == NOT_HERE.keys()
+    numbers = {
+        (function, parameter.name)
+        for function in CALLS
+        for parameter in inspect.signature(getattr(rk, function)).parameters.values()
+        if re.match(r"float\b", str(parameter.annotation))
+    }
+    assert numbers - PAIRED == NUMBERS.keys()
 
 
 @pytest.mark.parametrize("kind", WRONG_KINDS)
@@ -166,7 +222,7 @@ def test_bad_outputs(function: str) -> None:
         assert np.array_equal(np.asarray(out), before), kind
 
 
-@pytest.mark.parametrize("function", [name for name in WITH_OUT if name != "batch_norm_backward"])
+@pytest.mark.parametrize("function", [name for name in WITH_OUT if not re.search("norm_(backward|apply)", name)])
 def test_overlap(function: str) -> None:
     """The same memory is allowed, memory that does not meet is allowed, anything between is refused untouched."""
     _, call = CALLS[function]
@@ -241,22 +297,37 @@ NUMBERS = {  # function, argument → what is out of its range
         for f in CALLS
         if ("dropout" in f and not f.endswith("backward")) or f in ("drop_path", "drop_connect")
     },
-    ("sgd_step", "lr"): [-0.1, np.nan, np.inf],
-    ("sgd_step", "momentum"): [-0.1, np.nan, np.inf],
-    ("sgd_step", "dampening"): [-0.1, np.nan, np.inf],
-    ("sgd_step", "weight_decay"): [-0.1, np.nan, np.inf],
-    ("sgd_step", "l1"): [-0.1, np.nan, np.inf],
-    **{(f, "eps"): [-0.1, np.nan, np.inf] for f in ("layer_norm", "group_norm", "instance_norm")},
+    **{
+        (f"{rule}_step", name): [-0.1, np.nan, np.inf]
+        for rule, names in {
+            "sgd": "lr momentum dampening weight_decay l1",
+            "adam": "lr eps weight_decay l1",
+            "adagrad": "lr eps weight_decay l1",
+            "rmsprop": "lr eps momentum weight_decay l1",
+            "ftrl": "lr beta weight_decay l1 l2",
+            "lion": "lr weight_decay l1",
+        }.items()
+        for name in names.split()
+    },
+    ("rmsprop_step", "alpha"): [-0.1, 1, np.nan, np.inf],
+    **{(f, "eps"): [-0.1, np.nan, np.inf] for f in ("layer_norm", "rms_norm", "group_norm", "instance_norm")},
+    **{(f"batch_norm_{f}", "eps"): [-0.1, np.nan, np.inf] for f in ("apply", "backward_reduce", "backward_apply")},
     ("batch_norm", "momentum"): [-0.1, 1.1, np.nan],
     ("batch_norm", "eps"): [-0.1, np.nan, np.inf],
+}
+# What has a meaning beside another argument alone: test_other_arguments, tests/dropouts/test_dropout.py and
+# tests/norms/test_norm_options.py.
+PAIRED = {
+    ("project_box", "lower"),
+    ("project_box", "upper"),
+    ("dropout_backward", "scale"),
+    ("batch_norm", "negative_slope"),
 }
 
 
 @pytest.mark.parametrize(("function", "name"), NUMBERS)
 def test_numbers(function: str, name: str) -> None:
     def call(value: Any, x: np.ndarray) -> Any:
-        if function == "sgd_step":
-            return sgd(x, np.ones_like(x), **{name: value})
         return CALLS[function][1](x, **{name: value})
 
     for bad in NUMBERS[function, name]:
@@ -267,6 +338,8 @@ def test_numbers(function: str, name: str) -> None:
     for bad in NOT_NUMBERS:
         if (function, name) == ("prox_l1", "threshold") and isinstance(bad, list | np.ndarray):
             continue  # one an element
+        if (function, name) == ("rms_norm", "eps") and bad is None:
+            continue  # as torch has it: the machine epsilon
         x = X.copy()
         # NumPy would warn and drop an imaginary part; the answer must not hang on what becomes of the warning.
         with warnings.catch_warnings():
@@ -306,6 +379,61 @@ def test_flags(function: str, name: str) -> None:
         with pytest.raises(TypeError, match=rf"^{function}: {name} must be True or False, got "):
             call(bad, x)
         assert_same_bits(x, X)
+
+
+def test_a_flag_is_no_namesake_of_numpys() -> None:
+    class Other:
+        pass
+
+    for name in ("numpy.bool", "numpy.bool_", "numpy.boolean"):
+        with pytest.raises(TypeError, match=r"^prox_l1: nonneg must be True or False, got "):
+            rk.prox_l1(X, 0.5, nonneg=type(name, (Other,), {})())
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+LONG = {
+    "a list": [0.0] * 10**6,
+    "lists": [[1] * 50] * 50,
+    "a text": "a" * 10**5,
+    "an int": 10**400,
+    "more digits than Python prints": 10**5000,
+    "a matrix": np.ones((4, 4)),
+    "a vector": np.ones(1000),
+    "a dict": {i: i for i in range(10**5)},
+    "no repr": Unspeakable(),
+    "lines": np.array("a\nb", dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_messages_are_short(kind: str) -> None:
+    """One line, with at most 100 characters of the value, and the same ones in Python and in C++."""
+    said = []
+    for call, head in (
+        (lambda value: rk.prox_l1(X, 0.5, nonneg=value), "prox_l1: nonneg must be True or False, got "),
+        (lambda value: rk.batch_norm(X, training=True, axis=value), "batch_norm: axis must "),
+        (lambda value: _checks.flag("f: x", value), "f: x must be True or False, got "),
+        (lambda value: rk.Dropout(0.5, rng=value), "Dropout: rng must "),
+    ):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(LONG[kind])
+        message = str(caught.value)
+        assert message.startswith(head)
+        assert "\n" not in message
+        said.append(re.sub(r"0x\w+", "", message.split(", got ", 1)[1]))
+        assert len(said[-1]) <= 100
+    assert len(set(said)) == 1
+
+
+def test_shapes_are_shown_whole() -> None:
+    shape = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+    for call in (lambda: rk.prox_l1(X, 0.5, nonneg=shape), lambda: _checks.flag("f: x", shape)):
+        with pytest.raises(TypeError, match=re.escape(f", got {shape}") + "$"):
+            call()
 
 
 def test_batch_norm_arguments() -> None:

@@ -483,7 +483,16 @@ def test_an_error_within_a_penalty_leaves_all_as_it_was(module: Any, rule: str, 
     assert all_of((w, ours)) == all_of((v, straight)) != before
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """A shell's background jobs ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @MODULES
+@pytest.mark.usefixtures("heard_interrupts")
 def test_best_weights_restored_after_an_interrupt_stay(module: Any) -> None:
     w, made = waking(module, "SGD")
     best = frozen(w)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def test_cpp() -> None:
     [
         pytest.param({"CXX": "", "PATH": "/nowhere"}, "apt-get install g++", id="compiler"),
         pytest.param("hwy", "apt-get install libhwy-dev", id="Highway"),
-        pytest.param("OpenMP", "apt-get install libomp-dev", id="OpenMP"),
+        pytest.param("GTest", "apt-get install libgtest-dev", id="GoogleTest"),
+        pytest.param("OpenMP", "GCC brings its own", id="OpenMP"),
         pytest.param("Python", "apt-get install python3-dev", id="Python"),
         pytest.param("pybind11", "pip install pybind11", id="pybind11"),
     ],
@@ -61,7 +63,7 @@ def test_what_a_build_lacks_is_named(tmp_path: Path, missing: str | dict[str, st
     """One sentence says what is missing and the package that has it."""
     options = [
         f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
-        "-DREGKERN_BUILD_PYTHON=ON",
+        "-DREGKERN_BUILD_TESTS=ON" if missing == "GTest" else "-DREGKERN_BUILD_PYTHON=ON",
         f"-DPython_EXECUTABLE={sys.executable}",
     ]
     environment = os.environ | missing if isinstance(missing, dict) else os.environ
@@ -72,6 +74,17 @@ def test_what_a_build_lacks_is_named(tmp_path: Path, missing: str | dict[str, st
     assert done.returncode != 0
     said = " ".join(done.stderr.split())
     assert "CMake Error at CMakeLists.txt" in said
-    assert "regkern needs" in said
+    assert re.search(r"regkern needs [^:]* (found none|did not find (it|them)): ", said)
     assert package in said
     assert said.count("CMake Error") == 1
+    assert "\n\n  " not in done.stderr.strip().partition("regkern needs")[2]  # CMake's form of a list
+
+
+@pytest.mark.skipif(shutil.which("clang++-16") is None, reason="needs Clang 16")
+def test_openmp_is_that_of_the_compiler(tmp_path: Path) -> None:
+    """A Clang of a version takes the libomp of that version."""
+    options = ("-DCMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}")
+    command = (tool("cmake"), "-S", ROOT, "-B", tmp_path, "-G", "Ninja", *options)
+    environment = os.environ | {"CXX": "clang++-16"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "apt-get install libomp-16-dev" in " ".join(done.stderr.split())

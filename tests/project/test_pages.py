@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import operator
 import re
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import regkern as rk
+import regkern.reference as ref
 from regkern import optim
 
 ROOT = Path(__file__).parents[2]
-README, FUNCTIONS = ROOT / "README.md", ROOT / "docs" / "functions.md"
+README, FUNCTIONS, ACCURACY = ROOT / "README.md", ROOT / "docs" / "functions.md", ROOT / "docs" / "accuracy.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 PROGRAM = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 PROGRAMS = [(page, code, output) for page in PAGES for code, output in PROGRAM.findall(page.read_text())]
@@ -81,3 +83,37 @@ def test_the_page_of_functions_lists_all_of_them_and_nothing_else() -> None:
     firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
     for name in re.findall(r"`([\w.]+)", " ".join(firsts)):
         operator.attrgetter(name)(rk)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table behind a heading of the page on accuracy."""
+    table = ACCURACY.read_text().split(f"\n## {heading}\n")[1].split("\n|---")[1].split("\n\n")[0]
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.split("\n")[1:]]
+
+
+# The class is of what NumPy and the caller's function make; what comes is no array of numbers.
+WITHOUT_CLASS, WITHOUT_EDGES = (
+    {"proximal_gradient", "save", "load"},
+    {"proximal_gradient", "save", "load", "stopping_time", "random_bits", "uniform", "normal"},
+)
+
+
+def test_the_page_on_accuracy_has_the_class_of_every_function() -> None:
+    found: dict[str, set[str]] = {}
+    name = ""
+    for first, _, functions in rows("Classes"):
+        name = first.strip(" `") or name
+        for function in re.findall(r"`(\w+)`", functions):
+            found.setdefault(function, set()).add(name)
+    numeric = {n for n in rk.__all__ if inspect.isfunction(getattr(rk, n)) and hasattr(ref, n)} - WITHOUT_CLASS
+    assert found.keys() == numeric
+    for function, classes in found.items():
+        stated = set(re.findall(r"Accuracy class\s+``(.+?)``", inspect.getdoc(getattr(rk, function)) or ""))
+        assert stated <= classes, function
+        assert classes == stated or function == "bias_dropout_add_backward", function
+
+
+def test_the_page_on_accuracy_has_the_edges_of_every_function() -> None:
+    found = {function for first, *_ in rows("Edges") for function in re.findall(r"`(\w+)", first)}
+    numeric = {n for n in rk.__all__ if inspect.isfunction(getattr(rk, n)) and hasattr(ref, n)}
+    assert found == numeric - WITHOUT_EDGES

@@ -5,8 +5,10 @@ from __future__ import annotations
 import email
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from importlib import metadata
@@ -78,6 +80,38 @@ def repaired(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "auditwheel", "repair", "-w", folder, built, PATH=tools)
     (wheel,) = folder.glob("regkern-*manylinux*.whl")
     return wheel
+
+
+def test_a_source_distribution_holds_the_project_alone(tmp_path: Path) -> None:
+    """And nothing that lies about where it is made: environments of any name, wheels, results."""
+    pytest.importorskip("scikit_build_core")
+    tree = tmp_path / "tree"
+    parts = (
+        ".gitignore",
+        "CHANGELOG.md",
+        "CMakeLists.txt",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+    )
+    folders = ("benchmarks", "cpp", "docs", "examples", "python", "tests")
+    for part in folders:
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for part in parts:
+        shutil.copy(ROOT / part, tree / part)
+    wanted = {str(p.relative_to(tree)) for p in tree.rglob("*") if p.is_file()}
+    for stray in ("env3/pyvenv.cfg", "env3/lib/x.py", "wheelhouse/x.whl", "old.json", "python/regkern/_core.so"):
+        (tree / stray).parent.mkdir(parents=True, exist_ok=True)
+        (tree / stray).write_text("")
+    code = "import sys; from scikit_build_core.build import build_sdist; print(build_sdist(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=tree, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert held - {"PKG-INFO"} == wanted
 
 
 def needed(library: Path) -> set[str]:

@@ -1,6 +1,6 @@
 """The early stopping of other libraries, run on given curves, and what it did there: ``stopping_traces.json``.
 
-``python tests/stopping_peers.py`` runs them and writes the file anew. It needs keras (with a backend), lightning,
+``python tests/stopping/stopping_peers.py`` runs them and writes the file anew. It needs keras (with a backend), lightning,
 pytorch-ignite, xgboost and lightgbm; the tests need none of them, and use those that are installed.
 
 A curve is written in letters, a = 1/16, b = 2/16, …, and ``?`` for NaN: sums and differences of these are exact in

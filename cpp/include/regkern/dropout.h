@@ -1,4 +1,4 @@
-// Dropout whose mask is a function of (seed, stream, element index). Contract: regkern/reference/dropout.py.
+// Dropout whose mask is a function of (seed, stream, element index). Contract: regkern/reference/dropouts.
 
 #ifndef REGKERN_DROPOUT_H_
 #define REGKERN_DROPOUT_H_

@@ -1,4 +1,4 @@
-// Dropout in one pass with what stands beside it in a network. Contract: regkern/reference/fused.py.
+// Dropout in one pass with what stands beside it in a network. Contract: regkern/reference/dropouts/fused.py.
 
 #ifndef REGKERN_FUSED_H_
 #define REGKERN_FUSED_H_

@@ -1,5 +1,5 @@
 // Scaling groups of elements by a function of their Euclidean norm: group lasso, sparse group lasso, the norm
-// itself, the ball. T is float or double; y may be x itself. Formulas: regkern/reference/prox.py.
+// itself, the ball. T is float or double; y may be x itself. Formulas: regkern/reference/prox.
 
 #ifndef REGKERN_GROUPS_H_
 #define REGKERN_GROUPS_H_

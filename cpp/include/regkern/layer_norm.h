@@ -1,5 +1,5 @@
 // Normalization of rows (layer norm, RMS norm) and of groups of channels (group norm, instance norm), forward
-// and backward. Formulas: regkern/reference/norms.
+// and backward. Formulas: regkern/reference/norms/rows.py.
 
 #ifndef REGKERN_LAYER_NORM_H_
 #define REGKERN_LAYER_NORM_H_

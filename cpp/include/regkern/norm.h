@@ -1,11 +1,12 @@
 // Batch normalization, forward and backward, for arrays of any shape and any channel axis.
-// Formulas: regkern/reference/norm.py.
+// Formulas: regkern/reference/norms/batch.py.
 
 #ifndef REGKERN_NORM_H_
 #define REGKERN_NORM_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "regkern/array.h"
 
@@ -53,6 +54,15 @@ struct Incoming {
 // is 0.
 template <class T>
 double batch_norm_stats(const ChannelShape& shape, In<T> x, In<T> weights, double* mean, double* var);
+
+// What a channel is normalized by: invstd = 1/√(var + eps), scale = gamma·invstd and shift = beta, in double;
+// gamma and beta may be nullptr for 1 and 0.
+struct BatchNormScales {
+  std::vector<double> invstd, scale, shift;
+};
+template <class T>
+BatchNormScales batch_norm_scales(const double* var, const T* gamma, const T* beta, double eps,
+                                  std::size_t channels);
 
 // y = (x − mean)·scale + shift, one of each a channel, and the epilogue; y may be x or the residual.
 template <class T>

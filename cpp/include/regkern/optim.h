@@ -1,4 +1,4 @@
-// Weight decay, and optimizer steps with the penalty fused in. Formulas: regkern/reference/optim.py.
+// Weight decay, and optimizer steps with the penalty fused in. Formulas: regkern/reference/optim.
 
 #ifndef REGKERN_OPTIM_H_
 #define REGKERN_OPTIM_H_

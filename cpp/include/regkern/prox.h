@@ -1,5 +1,5 @@
 // Penalty values and their proximal operators. T is float or double; y may be x itself (same data, same
-// strides), any other overlap is the caller's fault. Formulas: regkern/reference/prox.py.
+// strides), any other overlap is the caller's fault. Formulas: regkern/reference/prox.
 
 #ifndef REGKERN_PROX_H_
 #define REGKERN_PROX_H_

@@ -1,5 +1,5 @@
 // Proximal operators and projections of rows: what sorts, selects or runs along a row. T is float or double;
-// y may be x itself. Formulas: regkern/reference/prox.py and projections.py. A row with NaN becomes NaN.
+// y may be x itself. Formulas: regkern/reference/prox. A row with NaN becomes NaN.
 
 #ifndef REGKERN_ROWS_H_
 #define REGKERN_ROWS_H_

@@ -91,9 +91,9 @@ class Collate:
     A ``Compose`` or an image transform is a ``collate_fn`` by itself, which does what Collate of it does by default.
 
     A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
-    shape, (h, w) for gray ones, and one dtype. What else a data set gives has no place in a batch: write a ``collate_fn`` that
-    stacks it, with ``transform(images, labels=labels, masks=masks, index=index, …)`` in it. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a
-    mixing.
+    shape, (h, w) for gray ones, and one dtype. What else a data set gives has no place in a batch: write a ``collate_fn``
+    that stacks it, with ``transform(images, labels=labels, masks=masks, index=index, …)`` in it. The result is the
+    images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
 
     ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
     memory. Workers fetch batches ahead, so call it before an epoch's iterator is made.

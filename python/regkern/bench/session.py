@@ -26,7 +26,10 @@ Step = Callable[[str, float], None]  # what is measured now, how much of the who
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a run measures; the shapes that claims name come on top. ``patience`` is the longest call, in seconds, that it takes on for a mere comparison."""
+    """How much a run measures; the shapes that claims name come on top.
+
+    ``patience`` is the longest call, in seconds, that it takes on for a mere comparison.
+    """
 
     name: str
     seconds: float

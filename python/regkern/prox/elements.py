@@ -61,12 +61,11 @@ def prox_l1(
     TypeError
         If an array is not float32 or float64, or the dtypes differ.
     ValueError
-        If ``threshold`` or ``weights`` are negative or NaN somewhere, or shapes, strides or memory of the arrays do not
-        fit.
+        If ``threshold`` is negative or NaN, or shapes, strides or memory of the arrays do not fit.
 
     Notes
     -----
-    Accuracy class ``exact``. Arrays of thresholds and ``weights`` are read once more to see that none is negative; where
+    Accuracy class ``exact``. Arrays of thresholds and ``weights`` are not searched for negative numbers; where
     both are arrays, their product is formed first. R. Tibshirani, "Regression shrinkage and selection via the lasso"
     (1996).
 

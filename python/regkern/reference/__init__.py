@@ -6,9 +6,10 @@ the documentation points to, and a drop-in replacement where speed does not matt
 
     import regkern.reference as rk
 
-It assumes legal input: the checks live in the native library. What is NumPy and Python alone there is the same here
-(``proximal_gradient``, ``stopping``, ``save`` and ``load``); ``penalties`` and ``augment`` are the classes of the native library, which draw and check the
-same numbers, over the functions of this one.
+Dropouts, norms, layers and optimizers refuse what the native ones refuse; the other functions assume legal input, whose
+checks live in the native library. What is NumPy and Python alone there is the same here
+(``proximal_gradient``, ``stopping``, ``save`` and ``load``); ``penalties`` and ``augment`` are the classes of the native
+library, which draw and check the same numbers, over the functions of this one.
 """
 
 from regkern import stopping as stopping

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from regkern._checks import flag, is_integer, reals, seed
+from regkern._checks import flag, is_integer, reals, seed, text
 from regkern.augment import _arguments as check
 from regkern.augment import _steps as make
 from regkern.augment._arguments import where_of
@@ -358,7 +358,8 @@ def permute_channels(
         )
     if not (np.sort(order, axis=-1) == all_channels).all():
         raise ValueError(
-            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, got {np.asarray(permutation).tolist()}"
+            f"permute_channels: permutation must hold each of 0 … {batch.channels - 1} once, "
+            f"got {text(np.asarray(permutation).tolist())}"
         )
     return batch.run([make.permute(batch.n, order)], out)
 

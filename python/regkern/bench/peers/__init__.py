@@ -1,7 +1,9 @@
 """The contenders: one module each, with one function for every op it can do.
 
 A function takes the data of a problem and returns the call to be timed; what it prepares before that (views, buffers,
-compiled code) is not timed. Its docstring says in one line how the contender does the work, and ``--list`` prints it. The result is what the call returns if that has the problem's shape, else ``data.out``.
+compiled code) is not timed. Its docstring says in one line how the contender does the work, and ``--list`` prints it.
+The result is what the call returns if that has the problem's shape, else ``data.out``.
+
 Each contender gets its best form: results are written into arrays that exist already wherever its API can do so, and
 the header of each module states where it cannot.
 """

@@ -2,7 +2,8 @@
 
 A program of steps (``regkern.augment._program``) is run by ``_machine.run``, one step after another; ``geometry``,
 ``pixels``, ``filters`` and ``mix`` say what each step does to one image. The classes draw the same parameters and write the
-same programs as their namesakes, and run them here::
+same programs as their namesakes, and run them here. What is NumPy and Python alone there is the same here: ``Collate``,
+``indexed``, ``Transform`` and the signals::
 
     >>> import numpy as np, regkern as rk, regkern.reference as ref
     >>> x = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
@@ -10,20 +11,36 @@ same programs as their namesakes, and run them here::
     True
 """
 
+import sys
 from typing import Any, TypeVar, cast
 
 from regkern import augment as native
-from regkern.augment._transform import Transform
+from regkern.augment._transform import TYPES, Transform
+from regkern.augment.collate import Collate, indexed
 from regkern.reference.augment import functional as functional
+from regkern.reference.augment import signal as signal
 from regkern.reference.augment._machine import twin
 
 Kind = TypeVar("Kind", bound=type[Any])
 
 
+def from_dict(state: dict[str, Any]) -> Any:
+    """The transform or pipeline of this module that ``to_dict`` wrote down."""
+    native.from_dict(state)  # what is wrong with it
+    arguments = {name: value for name, value in state.items() if name != "type"}
+    if "transforms" in arguments:
+        arguments["transforms"] = [from_dict(t) for t in arguments["transforms"]]
+    module, _, name = state["type"].rpartition(".")
+    return getattr(signal if module else sys.modules[__name__], name, TYPES[state["type"]])(**arguments)
+
+
 def _twin(cls: Kind) -> Kind:
     """A class whose calls run on the machine in plain NumPy."""
-    members = {"__call__": twin(cls.__call__), "__module__": __name__}
-    options = {"abstract": True} if issubclass(cls, Transform) else {}  # its name stands for the native class
+    members: dict[str, Any] = {"__call__": twin(cls.__call__), "__module__": __name__}
+    options = {}
+    if issubclass(cls, Transform):
+        members["from_dict"] = staticmethod(from_dict)
+        options = {"abstract": True}  # its name stands for the native class
     return cast(Kind, type(cls.__name__, (cls,), members, **options))
 
 
@@ -63,6 +80,7 @@ TrivialAugmentWide = _twin(native.TrivialAugmentWide)
 
 __all__ = [
     "CenterCrop",
+    "Collate",
     "ColorJitter",
     "Compose",
     "CutMix",
@@ -94,6 +112,10 @@ __all__ = [
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
+    "Transform",
     "TrivialAugmentWide",
+    "from_dict",
     "functional",
+    "indexed",
+    "signal",
 ]

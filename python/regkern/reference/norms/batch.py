@@ -180,11 +180,13 @@ def _checked(dy: Array, cache: BatchNormCache) -> BatchNormCache:
     positive = cache.positive
     if cache.negative_slope is None:
         if positive is not None:
-            raise TypeError(f"{f}: cache.positive must be None where no activation was applied, got {positive!r}")
+            raise TypeError(
+                f"{f}: cache.positive must be None where no activation was applied, got {check.text(positive)}"
+            )
     else:
         check.nonnegative(f"{f}: cache.negative_slope", cache.negative_slope)
         if not isinstance(positive, np.ndarray) or positive.dtype != np.bool_:
-            raise TypeError(f"{f}: cache.positive must be an ndarray of bool, got {positive!r}")
+            raise TypeError(f"{f}: cache.positive must be an ndarray of bool, got {check.text(positive)}")
         if positive.shape != x.shape:
             raise ValueError(f"{f}: cache.positive must have shape {x.shape}, got {positive.shape}")
     return replace(cache, axis=axis)

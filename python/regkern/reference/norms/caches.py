@@ -13,7 +13,7 @@ from regkern.reference._arrays import Array
 def cached_array(function: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array of a cache as a forward leaves it."""
     if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{function}: cache.{name} must be an ndarray without a mask, got {value!r}")
+        raise TypeError(f"{function}: cache.{name} must be an ndarray without a mask, got {check.text(value)}")
     if value.dtype != dtype:
         raise TypeError(f"{function}: cache.{name} must be {np.dtype(dtype)}, got {value.dtype}")
     if value.shape != shape:
@@ -24,7 +24,7 @@ def cached_array(function: str, name: str, value: Any, shape: tuple[int, ...], d
 def cached_input(function: str, x: Any, dy: Array) -> Array:
     """The input that a cache holds, to which a gradient belongs."""
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{function}: cache.x must be an ndarray of float32 or float64, got {x!r}")
+        raise TypeError(f"{function}: cache.x must be an ndarray of float32 or float64, got {check.text(x)}")
     if x.dtype != dy.dtype:
         raise TypeError(f"{function}: dy must be {x.dtype} like the data, got {dy.dtype}")
     if x.shape != dy.shape:

@@ -9,7 +9,6 @@ import numpy as np
 
 from regkern.reference._arrays import Array, store
 from regkern.reference.prox import prox_l1
-from regkern.reference.prox.elements import soft_threshold
 
 
 def l2_decay(w: Array, rate: float, *, out: Array | None = None) -> Array:
@@ -55,7 +54,7 @@ def _descend(
         if root is None:
             prox_l1(w, lr * l1, out=w)
         else:
-            w[...] = soft_threshold(w, T(lr * l1) / root, nonneg=False)  # NaN where the root is
+            prox_l1(w, 1.0, weights=T(lr * l1) / root, out=w)
 
 
 def sgd_step(

@@ -15,18 +15,12 @@ import numpy as np
 from regkern.reference._arrays import Array, store
 
 
-def soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
+def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
     """x moved towards zero by t, and exactly 0 within t of it."""
     magnitude, step = (x, t) if nonneg else (np.abs(x), np.copysign(t, x))
     with np.errstate(invalid="ignore"):  # Inf − Inf, where t = Inf: the branch is not taken
         y: Array = np.where(magnitude <= t, x.dtype.type(0), x - step)
     return y
-
-
-def _require_nonnegative(name: str, a: Array, x: Array) -> None:
-    each = np.broadcast_to(a, x.shape) if a.ndim else a
-    for wrong in each[~(each >= 0)][:1].tolist():
-        raise ValueError(f"prox_l1: {name} must be >= 0, got {wrong!r}")
 
 
 def prox_l1(
@@ -39,17 +33,15 @@ def prox_l1(
 ) -> Array:
     """Soft threshold: sign(x)·max(|x| − t, 0) with t = threshold·weights, 0 where the weight is; max(x − t, 0) if nonneg."""
     t: Any = np.asarray(threshold, x.dtype)
-    _require_nonnegative("threshold", t, x)
     if weights is not None:
         w = np.asarray(weights)
-        _require_nonnegative("weights", w, x)
         t = np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
-    return store(soft_threshold(x, t, nonneg), out)
+    return store(_soft_threshold(x, t, nonneg), out)
 
 
 def prox_elastic_net(x: Array, threshold: float, shrink: float, *, out: Array | None = None) -> Array:
     """Soft threshold, then division by 1 + shrink."""
-    y = soft_threshold(x, x.dtype.type(threshold), nonneg=False)
+    y = _soft_threshold(x, x.dtype.type(threshold), nonneg=False)
     return prox_ridge(y, shrink, out=out)
 
 
