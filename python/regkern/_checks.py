@@ -206,8 +206,8 @@ def choice(head: str, value: Any, options: Iterable[str | None]) -> Any:
 
 def is_iterable(value: Any) -> bool:
     """Whether a value holds others: no text, and no array of rank 0 or with a mask."""
-    text = isinstance(value, str | bytes)
-    return isinstance(value, Iterable) and not text and not is_masked(value) and getattr(value, "ndim", 1) > 0
+    words = isinstance(value, str | bytes)
+    return isinstance(value, Iterable) and not words and not is_masked(value) and getattr(value, "ndim", 1) > 0
 
 
 def is_listed(value: Any) -> bool:

@@ -74,7 +74,7 @@ class BatchNormCache:
         if wrt is None:
             return every
         if not (isinstance(wrt, str) or check.is_iterable(wrt)):
-            raise TypeError(f"batch_norm_backward: wrt must be an iterable of names, got {wrt!r}")
+            raise TypeError(f"batch_norm_backward: wrt must be an iterable of names, got {check.text(wrt)}")
         return tuple(
             check.choice("batch_norm_backward: wrt", name, every) for name in ((wrt,) if isinstance(wrt, str) else wrt)
         )
