@@ -152,6 +152,7 @@ NOT_HERE = {
     "drop_block": "images: tests/dropouts/test_dropout.py",
     "proximal_gradient": "a function and a penalty: tests/prox/test_solvers.py",
     "stopping_time": "a criterion and a curve: tests/stopping/test_stopping.py",
+    **dict.fromkeys(("save", "load"), "a file: tests/files"),
 }
 WITH_OUT = [name for name in CALLS if "out" in inspect.signature(getattr(rk, name)).parameters]
 
@@ -180,7 +181,7 @@ def test_the_tables_are_whole() -> None:
         (function, parameter.name)
         for function in CALLS
         for parameter in inspect.signature(getattr(rk, function)).parameters.values()
-        if re.match(r"float\b", str(parameter.annotation))
+        if re.match(r"(float|Real|Rate)\b", str(parameter.annotation))
     }
     assert numbers - PAIRED == NUMBERS.keys()
 
