@@ -185,6 +185,44 @@ def test_a_pipeline_of_signals_goes_on(tmp_path: Path) -> None:
     assert frozen([straight(signals) for _ in range(2)]) == frozen([resumed(signals) for _ in range(2)])
 
 
+SEEDS = [(5, 6), (5, None), (None, 6), (2**64 - 1, 0)]
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+@pytest.mark.parametrize("kind", ["images", "signals"])
+@pytest.mark.parametrize(("saved", "given"), SEEDS)
+def test_a_pipeline_takes_up_the_seed(
+    module: Any, by_hand: bool, kind: str, saved: int | None, given: int | None, tmp_path: Path
+) -> None:
+    augment = module.augment if kind == "images" else module.augment.signal
+    step = augment.RandomCrop(4) if kind == "images" else augment.Jitter()
+    data = PICTURES if kind == "images" else np.random.default_rng(1).standard_normal((4, 16, 2))
+    straight, made = augment.Compose([step], rng=saved), augment.Compose([step], rng=given)
+    module.save(tmp_path / "x", nested=[{"pipeline": straight}])
+    if by_hand:
+        made.load_state_dict(module.load(tmp_path / "x")["nested"][0]["pipeline"])
+    else:
+        module.load(tmp_path / "x", nested=[{"pipeline": made}])
+    assert made.rng == saved
+    assert made == straight
+    assert vars(made).keys() == vars(straight).keys()
+    if saved is not None:
+        assert frozen(made(data)) == frozen(straight(data))
+
+
+def test_a_load_writes_no_attribute_that_a_property_hides(tmp_path: Path) -> None:
+    rk.save(tmp_path / "x", **moved(small()))
+    parts = small()
+    rk.load(tmp_path / "x", **parts)
+    layers = [part for part in parts["model"].values() if hasattr(part, "state_dict")]
+    things = [part for part in (*parts.values(), *layers) if hasattr(part, "state_dict")]
+    assert len(things) == 5
+    for thing in things:
+        hidden = {name for name in vars(thing) if isinstance(getattr(type(thing), name, None), property)}
+        assert not hidden, (thing, hidden)
+
+
 def test_what_a_pipeline_draws_from_must_have_a_state() -> None:
     for rng in (np.random.SeedSequence(1), np.random.PCG64(1)):
         made = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=rng)

@@ -30,6 +30,8 @@ class Pipeline:
     OPTIONS: ClassVar[dict[str, Any]]
 
     __call__: Callable[..., Any]
+    _rng: Any
+    _process: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -55,8 +57,11 @@ class Pipeline:
 
     @rng.setter
     def rng(self, value: Any) -> None:
-        self._rng = _checks.source(self.TYPE, value)
-        self._process = os.getpid()  # where it is no copy
+        self.__dict__.update(self._drawing_from(_checks.source(self.TYPE, value)))
+
+    def _drawing_from(self, rng: Any) -> dict[str, Any]:
+        """What is other in a pipeline that has this rng from now on."""
+        return {"_rng": rng, "_process": os.getpid()}  # the process in which it is no copy
 
     def _sampling(
         self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False

@@ -58,7 +58,7 @@ class Changes:
             if isinstance(mine.rng, np.random.Generator):
                 self._generator(f"{label}['rng']", mine.rng, rng)
             else:
-                self.updates.append((mine.__dict__, {"rng": rng}))
+                self.updates.append((mine.__dict__, mine._drawing_from(rng)))
         elif isinstance(mine, dict | list | tuple):
             self._items(label, mine, state)
         else:
