@@ -7,6 +7,8 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -686,6 +688,65 @@ def test_another_optimizers_state_is_refused_by_what_differs() -> None:
         r"\['dampening', 'momentum', 'nesterov'\] and one with \['amsgrad', 'betas', 'eps', 'metric'\]$",
     ):
         rk.optim.SGD([np.ones(3)]).load_state_dict(adam)
+
+
+KINDS_OF_DECAY = [
+    ("Adam", "AdamW", "AdamW: decoupled must be True, what AdamW is, got False"),
+    ("AdamW", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
+    ("decoupled", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
+    ("Adam", "decoupled", "Adam.load_state_dict: decoupled must be True as here, got False"),
+    ("AdamW", "decoupled", None),
+    ("decoupled", "AdamW", None),
+]
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+@pytest.mark.parametrize(("saved", "loading", "error"), KINDS_OF_DECAY)
+def test_a_state_does_not_change_the_kind_of_decay(
+    module: ModuleType, by_hand: bool, saved: str, loading: str, error: str | None, tmp_path: Path
+) -> None:
+    kinds = {name: getattr(module.optim, name) for name in ("Adam", "AdamW")}
+    kinds["decoupled"] = partial(module.optim.Adam, decoupled=True)
+    theirs, mine = kinds[saved]([np.ones(2)]), kinds[loading]([np.ones(2)])
+    theirs.step([np.ones(2)])
+    module.save(tmp_path / "x", optimizer=theirs)
+    before = repr(mine.state_dict())
+    state = module.load(tmp_path / "x")["optimizer"]
+    load = partial(mine.load_state_dict, state) if by_hand else partial(module.load, tmp_path / "x", optimizer=mine)
+    if error is None:
+        load()
+        assert repr(mine.state_dict()) == repr(theirs.state_dict())
+        return
+    with pytest.raises(ValueError, match=f"{error}$"):
+        load()
+    assert repr(mine.state_dict()) == before
+
+
+@MODULES
+@EVERY
+def test_an_option_that_is_no_argument_stays(module: ModuleType, name: str) -> None:
+    cls = getattr(module.optim, name)
+    w = [np.ones(2)]
+    group = cls(w).param_groups[0]
+    fixed = set(group) - set(inspect.signature(cls).parameters)
+    assert fixed == ({"decoupled"} if name == "AdamW" else set())
+    for option in fixed:
+        other = not group[option]
+        ways: list[Callable[[], Any]] = [
+            lambda option=option, other=other: group.__setitem__(option, other),
+            lambda option=option, other=other: group.update({"lr": 0.5, option: other}),
+            lambda option=option, other=other: cls([{"params": w, option: other}]),
+            lambda option=option, other=other: cls(w).add_param_group({"params": [np.ones(1)], option: other}),
+        ]
+        before = dict(group)
+        for way in ways:
+            with pytest.raises(
+                ValueError, match=f"^{name}: {option} must be {group[option]}, what {name} is, got {other}$"
+            ):
+                way()
+            assert dict(group) == before
+        group[option] = group[option]
 
 
 def test_options_that_are_arrays_are_refused_by_name() -> None:

@@ -677,7 +677,8 @@ class Optimizer:
         state : dict
             Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved", lr
             and options that came later: those stay as they are. So does a schedule, which goes on at the step of the
-            state. Arrays may be lists whose numbers their dtypes hold.
+            state. Options are taken up but ``decoupled``, which must be as here: a state of ``Adam`` does not make an
+            ``AdamW`` another rule. Arrays may be lists whose numbers their dtypes hold.
 
         Raises
         ------
@@ -710,6 +711,10 @@ class Optimizer:
         mine = [group.options for group in self.param_groups]
         loaded = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
         options = [self._group((), its).options for its in loaded]
+        for ours, theirs in zip(mine, options, strict=True):
+            if theirs["decoupled"] != ours["decoupled"]:
+                rule = f"must be {ours['decoupled']} as here"
+                raise ValueError(f"{where}: decoupled {rule}, got {theirs['decoupled']}")
         needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
         needed = {name for need in needs for name in need}
         states = loaded_states(where, state["states"], place, self._keys, self._weights, self._STATES, needed)

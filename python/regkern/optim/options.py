@@ -36,6 +36,13 @@ def positive_rate(head: str, given: Any) -> Any:
     return given if is_schedule(given) else check.above(head, given)
 
 
+def always_decoupled(head: str, given: Any) -> bool:
+    if not check.flag(head, given):
+        owner = head.partition(":")[0]
+        raise ValueError(f"{head} must be True, what {owner} is, got {given!r}")
+    return True
+
+
 def betas(head: str, given: Any) -> tuple[float, float]:
     if isinstance(given, Mapping | AbstractSet):
         raise TypeError(f"{head} must be two numbers, got {given!r}")

@@ -11,7 +11,7 @@ from typing import Unpack
 
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params
-from regkern.optim.options import OPTIONS, positive_rate
+from regkern.optim.options import OPTIONS, always_decoupled, positive_rate
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
@@ -227,7 +227,8 @@ class AdamW(Adam):
     Notes
     -----
     The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
-    meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8.
+    meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8. Its groups have
+    "decoupled", which stays True: ``Adam`` takes either.
 
     References
     ----------
@@ -242,6 +243,8 @@ class AdamW(Adam):
     >>> w
     [array([ 0.85, -1.9 ])]
     """
+
+    _CHECKS = OPTIONS | {"decoupled": always_decoupled}
 
     def __init__(
         self,
