@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -248,6 +249,89 @@ def test_a_shared_generator_stays_shared(tmp_path: Path) -> None:
     rk.load(tmp_path / "x", pipelines=pipelines, rng=rng)
     assert pipelines[0].rng is pipelines[1].rng is rng
     assert rng.bit_generator.state == after
+
+
+# --- classes of a user's own -----------------------------------------------------------------------------------------
+
+
+class Noted:
+    """Has a key more in its state than what it is mixed with."""
+
+    note = "none"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "note": self.note}  # type: ignore[misc]
+
+    def load_state_dict(self, state: Any) -> None:
+        theirs = dict(state)
+        note = theirs.pop("note")
+        super().load_state_dict(theirs)  # type: ignore[misc]
+        self.note = note
+
+
+class Alone:
+    def __init__(self) -> None:
+        self.note = "none"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"note": self.note}
+
+    def load_state_dict(self, state: Any) -> None:
+        (self.note,) = state.values()
+
+
+OWN: dict[str, Callable[[Any], Any]] = {
+    **{name: partial(lambda make, m: noted(make(m)), make) for name, make in LAYERS.items()},
+    "SGD": lambda m: noted(m.optim.SGD([np.ones(2)], momentum=0.9)),
+    "AdamW": lambda m: noted(m.optim.AdamW([np.ones(2)])),
+    "EarlyStopping": lambda m: noted(m.EarlyStopping(patience=3)),
+    "Compose": lambda m: noted(m.augment.Compose([m.augment.RandomCrop(2)], rng=1)),
+    "alone": lambda m: Alone(),
+}
+
+
+def noted(thing: Any) -> Any:
+    object.__setattr__(thing, "__class__", type("Own", (Noted, type(thing)), {"__module__": __name__}))
+    return thing
+
+
+@MODULES
+@pytest.mark.parametrize("kind", OWN)
+def test_a_class_that_takes_up_its_state_itself_is_left_to_do_it(module: Any, kind: str, tmp_path: Path) -> None:
+    saved, w = OWN[kind](module), np.ones(3)
+    saved.note = "its own"
+    module.save(tmp_path / "x", own=[saved], w=w)
+    mine, v = OWN[kind](module), np.zeros(3)
+    before = frozen(mine)
+    with pytest.raises(ValueError, match="hold in w an array of shape"):
+        module.load(tmp_path / "x", own=[mine], w=np.zeros(4))
+    assert frozen(mine) == before
+    module.load(tmp_path / "x", own=[mine], w=v)
+    assert mine.note == "its own"
+    assert frozen(mine) == frozen(saved)
+    assert (v == w).all()
+
+
+@MODULES
+@pytest.mark.parametrize("kind", OWN)
+def test_what_a_class_of_ones_own_refuses_changes_nothing(module: Any, kind: str, tmp_path: Path) -> None:
+    state = OWN[kind](module).state_dict()
+    module.save(tmp_path / "x", w=np.ones(3), own={**state, "odd": 1}, n=np.ones(2))
+    parts = {"w": np.zeros(3), "own": OWN[kind](module), "n": np.zeros(2)}
+    before = frozen(parts)
+    with pytest.raises(ValueError, match="must hold a state that fits own, got another"):
+        module.load(tmp_path / "x", **parts)
+    assert frozen(parts) == before
+
+
+def test_a_state_with_a_key_more_needs_who_takes_it_up(tmp_path: Path) -> None:
+    class Says(rk.Dropout):
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "note": 1}
+
+    rk.save(tmp_path / "x", drop=Says(0.5, rng=1))
+    with pytest.raises(ValueError, match=r"fits drop, got another: Dropout.load_state_dict"):
+        rk.load(tmp_path / "x", drop=Says(0.5, rng=2))
 
 
 # --- all or nothing --------------------------------------------------------------------------------------------------

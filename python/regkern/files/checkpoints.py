@@ -86,9 +86,9 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     path : str or path-like
     parts : any, by keyword
         What takes up the part of its name, in place: arrays, Generators, layers, optimizers, ``EarlyStopping``, ``Compose``,
-        and dicts, lists and tuples of these. They must be made as those that were saved: arrays of the same shapes and
-        dtypes, optimizers over the same arrays. Numbers, strings and None in dicts and lists are replaced. All parts are
-        taken up or none.
+        what else has a ``load_state_dict``, and dicts, lists and tuples of these. They must be made as those that were
+        saved: arrays of the same shapes and dtypes, optimizers over the same arrays. Numbers, strings and None in dicts
+        and lists are replaced. All parts are taken up or none.
 
     Returns
     -------
@@ -109,6 +109,9 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     -----
     Everything is checked before it is used: no more memory is asked for than the file has bytes, nothing is executed, and
     the file's SHA-256 is compared. That tells damage; it does not tell who wrote the file.
+
+    A ``load_state_dict`` of another package, also of a subclass, is called once all else has been checked and before it
+    is written; what it has done itself when it raises, nobody undoes.
 
     A state can also be given to its object by hand, which reads the file of another structure:
     ``optimizer.load_state_dict(rk.load(path)["optimizer"])``. Brain floats need the package ``ml_dtypes``.

@@ -464,8 +464,8 @@ class EarlyStopping:
         where = "EarlyStopping.load_state_dict"
         state = fields.mapping(f"{where}: state", state)
         check.require_unpacked(where, state)
-        if state.keys() != self.state_dict().keys():
-            raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
+        if state.keys() != (due := EarlyStopping.state_dict(self).keys()):  # not those of a subclass
+            raise ValueError(f"{where}: state must hold {sorted(due)}, got {sorted(map(str, state))}")
         same_criterion = self._resumed_settings(where, state["settings"])
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
