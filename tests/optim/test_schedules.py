@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -289,11 +290,40 @@ def test_a_state_does_not_take_a_schedule_away(module: ModuleType) -> None:
     fixed, scheduled = module.optim.SGD([np.zeros(1)], lr=0.5), module.optim.SGD([np.zeros(1)], lr=Linear(1.0, 4))
     for optimizer in (fixed, scheduled):
         optimizer.step([np.ones(1)])
-    state, theirs = fixed.state_dict(), scheduled.state_dict()
-    scheduled.load_state_dict(state)
+    scheduled.load_state_dict(fixed.state_dict())
     assert scheduled.lrs == (0.75,)
-    fixed.load_state_dict(theirs)
-    assert fixed.lrs == (0.5,)
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+def test_a_schedule_that_is_not_given_again_is_missed(module: ModuleType, by_hand: bool, tmp_path: Path) -> None:
+    """It would go on at the learning rate of the class."""
+
+    def groups(*rates: Any) -> list[dict[str, Any]]:
+        return [{"params": [np.zeros(1)], "lr": lr} for lr in rates]
+
+    saved = module.optim.SGD(groups(0.5, Linear(1.0, 4)))
+    saved.step([np.ones(1), np.ones(1)])
+    module.save(tmp_path / "x", optimizer=saved)
+
+    def load(optimizer: Any) -> None:
+        if by_hand:
+            optimizer.load_state_dict(module.load(tmp_path / "x")["optimizer"])
+        else:
+            module.load(tmp_path / "x", optimizer=optimizer)
+
+    for rates in ((0.5, 0.25), (Linear(1.0, 4), 0.25)):
+        optimizer = module.optim.SGD(groups(*rates))
+        before = repr(optimizer.state_dict())
+        rule = r"lr must be a schedule as in the state, got 0.25 in group 1 \(make the optimizer with lr=schedule, or"
+        with pytest.raises(ValueError, match=rf"SGD.load_state_dict: {rule} with .*Constant\(0.25\) to stay at this"):
+            load(optimizer)
+        assert repr(optimizer.state_dict()) == before
+    for schedule, rate in ((Linear(1.0, 4), 0.75), (Constant(0.25), 0.25)):
+        optimizer = module.optim.SGD(groups(0.1, schedule))
+        load(optimizer)
+        assert optimizer.lrs == (0.5, rate)
+        assert optimizer.steps == 1
 
 
 @MODULES

@@ -675,10 +675,11 @@ class Optimizer:
         Parameters
         ----------
         state : dict
-            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved", lr
-            and options that came later: those stay as they are. So does a schedule, which goes on at the step of the
-            state. Options are taken up but ``decoupled``, which must be as here: a state of ``Adam`` does not make an
-            ``AdamW`` another rule. Arrays may be lists whose numbers their dtypes hold.
+            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved" and
+            options that came later: those stay as they are. So does a schedule, which goes on at the step of the state.
+            A state of a schedule has no lr, and needs a schedule here: ``schedules.Constant(lr)`` goes on with a number.
+            Options are taken up but ``decoupled``, which must be as here: a state of ``Adam`` does not make an ``AdamW``
+            another rule. Arrays may be lists whose numbers their dtypes hold.
 
         Raises
         ------
