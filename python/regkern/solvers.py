@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from regkern import _checks as check
 from regkern import _core
 from regkern.penalties import Penalty
+from regkern.penalties._base import require_like
 
 Array = NDArray[Any]
 Smooth = Callable[[Array], tuple[float, ArrayLike]]
@@ -358,15 +359,9 @@ class _Smooth:
         return step
 
     def _prox(self, v: Array, s: float) -> Array:
-        if self.penalty._keeps_dtype:
+        if self.penalty._is_ours:
             return self.penalty.prox(v, s)
-        w: Any = self.penalty.prox(v.copy(), s)  # the user's own, which may work in place
-        if not isinstance(w, np.ndarray) or w.dtype != v.dtype or w.shape != v.shape:
-            got = f"{w.dtype} of shape {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
-            raise TypeError(
-                f"proximal_gradient: penalty's prox must return a {v.dtype} array of shape {v.shape}, got {got}"
-            )
-        return w
+        return require_like("proximal_gradient", self.penalty.prox(v.copy(), s), v)  # it may work in place
 
     def probe(self, start: _Point) -> float:
         """Look along the gradient at w0 for whether it is one; one over the curvature of f there."""

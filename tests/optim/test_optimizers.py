@@ -867,6 +867,58 @@ def test_a_penalty_makes_exact_zeros_and_spares_what_is_skipped(module: ModuleTy
     assert_same_bits(w["bias"], bias)
 
 
+def own_penalty(base: type, returned: Callable[[Any], Any], value: Any = 0.0) -> type:
+    """A penalty of a user's, derived from one of the package or not, whose prox knows no out."""
+    return type(
+        "Own",
+        (base,),
+        {
+            "__module__": __name__,
+            "prox": lambda self, w, step, out=None: returned(w),
+            "value": lambda self, w: value,
+        },
+    )
+
+
+OWN: list[Callable[..., Any]] = [
+    lambda *how: own_penalty(P.Penalty, *how)(),
+    lambda *how: own_penalty(P.Penalty, *how)() + P.SquaredL2(0.0),
+    lambda *how: own_penalty(P.L1, *how)(0.1),
+    lambda *how: own_penalty(P.SquaredL2, *how)(0.1),
+    lambda *how: own_penalty(P.GroupL2, *how)(0.1, axis=-1),
+    lambda *how: own_penalty(P.Nonneg, *how)(),
+]
+
+
+@MODULES
+@pytest.mark.parametrize("own", range(len(OWN)))
+def test_what_a_penalty_of_ones_own_returns(module: ModuleType, own: int) -> None:
+    w = [np.ones(2, np.float32)]
+    assert module.optim.SGD(w, penalty=OWN[own](lambda w: w * np.float32(0.5))).step([np.zeros(2, np.float32)])
+    assert (w[0] == 0.5).all()
+    for returned, got in [
+        (lambda w: w.astype(np.float64), r"float64 of shape \(2,\)"),
+        (lambda w: w[:1], r"float32 of shape \(1,\)"),
+        (list, "list"),
+        (lambda w: None, "NoneType"),
+    ]:
+        calls = iter([lambda w: w])
+        late = OWN[own](lambda w, calls=calls, returned=returned: next(calls, returned)(w))
+        text = rf"^SGD: penalty's prox must return a float32 array of shape \(2,\), got {got}$"
+        with pytest.raises(TypeError, match=text):
+            module.optim.SGD(w, penalty=OWN[own](returned))
+        optimizer = module.optim.SGD(w, penalty=late)
+        with pytest.raises(TypeError, match=text):
+            optimizer.step([np.ones(2, np.float32)])
+        assert optimizer.steps == 0
+        assert (w[0] == 0.5).all()
+    with pytest.raises((TypeError, ValueError), match=r"^FTRL: penalty must be L1, SquaredL2 or ElasticNet, got"):
+        module.optim.FTRL(w, penalty=OWN[own](lambda w: w))
+    optimizer = module.optim.SGD(w, penalty=OWN[own](lambda w: w, None), collect=True)
+    with pytest.raises(TypeError, match=r"^(SGD: penalty|Ridged: penalty)'s value must be a real number, got None$"):
+        optimizer.step([np.ones(2, np.float32)])
+
+
 def test_penalties_that_do_not_fit(rng: np.random.Generator) -> None:
     w = [rng.standard_normal(5)]
     before = w[0].copy()

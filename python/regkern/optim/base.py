@@ -28,6 +28,7 @@ from regkern.optim.states import (
     without_schedule,
 )
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
+from regkern.penalties._base import require_like
 from regkern.prox import squared_l2_norm
 
 Array = NDArray[Any]
@@ -446,7 +447,7 @@ class Optimizer:
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         """Write a penalty into the keywords of the step, if they have it."""
-        match penalty:
+        match penalty if penalty._is_ours else None:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):
@@ -476,10 +477,11 @@ class Optimizer:
             if its != kind:
                 continue
             try:
-                penalty.prox(np.zeros_like(w), step)
+                given = penalty.prox(np.zeros_like(w), step)
             except (TypeError, ValueError) as error:
                 what = TypeError if isinstance(error, TypeError) else ValueError
                 raise what(f"{self._name}: penalty must fit params[{key!r}], got {penalty!r}: {error}") from error
+            require_like(self._name, given, w)
         self._proven[kind] = penalty
 
     def _saved_by(self, i: int) -> float:
@@ -620,10 +622,11 @@ class Optimizer:
     def _follow(self, plan: Plan, due: list[Due], stepped: list[Array]) -> Collected:
         """The proximal operators behind a step, on copies of the weights; what is collected of penalties with one."""
         for (_, penalty, lr), w in zip(due, stepped, strict=True):
-            if penalty._keeps_dtype:
+            if penalty._is_ours:
                 penalty.prox(w, lr, out=w)
             else:
-                commit([(w, penalty.prox(w, lr, out=np.empty_like(w)))], [], [])
+                like, given = w[...], penalty.prox(w, lr, out=np.empty_like(w))
+                commit([(w, require_like(self._name, given, like))], [], [])
         return (
             self._measured(plan, {i: w for (i, _, _), w in zip(due, stepped, strict=True)})
             if self.collect
@@ -639,7 +642,7 @@ class Optimizer:
                 continue
             was = self._weights[i]
             w = stepped.get(i, was)
-            value += penalty.value(w)
+            value += check.real(self._head("penalty's value"), penalty.value(w))
             if i in stepped:
                 decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
                 value += decay / 2 * squared_l2_norm(w)

@@ -545,7 +545,7 @@ class FTRL(Optimizer):
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         if options["l2"] != 0:
             raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
-        match penalty:
+        match penalty if penalty._is_ours else None:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):
