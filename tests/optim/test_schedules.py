@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -359,6 +360,25 @@ def test_rates_that_are_none(name: str, module: ModuleType, rng: np.random.Gener
     with pytest.raises(ZeroDivisionError):
         build(name, w, module, lr=lambda step: 1 / step)
     assert_all_same_bits(w, before)
+
+
+@MODULES
+def test_a_rate_of_zero_where_more_is_due(module: ModuleType) -> None:
+    """What is missing is an argument of the schedule."""
+    cure = r"must be > 0, as start= or floor= of a schedule makes it, got 0.0$"
+    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 0 {cure}"):
+        module.optim.FTRL([np.ones(1)], lr=Constant(0.1, warmup=5))
+    optimizer = module.optim.FTRL([np.ones(1)], lr=Cosine(0.1, 2))
+    for _ in range(2):
+        optimizer.step([np.ones(1)])
+    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 2 {cure}"):
+        optimizer.step([np.ones(1)])
+    for schedule in (Constant(0.1, warmup=5, start=0.01), Cosine(0.1, 2, floor=0.01)):
+        optimizer = module.optim.FTRL([np.ones(1)], lr=schedule)
+        assert all(optimizer.step([np.ones(1)]) for _ in range(4))
+    text = inspect.getdoc(module.optim.FTRL) or ""
+    assert "start" in text
+    assert "floor" in text
 
 
 def test_functions_of_one_step_take_numbers() -> None:

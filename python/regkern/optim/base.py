@@ -402,11 +402,15 @@ class Optimizer:
         """The learning rate of the next step."""
         lr = options["lr"]
         if is_schedule(lr):
-            lr = self._CHECKS["lr"](self._head(f"lr at step {self.steps}"), lr(self.steps))
+            lr = self._scheduled(self._head(f"lr at step {self.steps}"), lr(self.steps))
             if is_schedule(lr):
                 raise TypeError(f"{self._name}: lr at step {self.steps} must be a real number, got {lr!r}")
         number: float = lr
         return number
+
+    def _scheduled(self, head: str, given: Any) -> Any:
+        """What a schedule says, checked."""
+        return self._CHECKS["lr"](head, given)
 
     def _last(self, options: Options, step: int) -> bool:
         """Whether the keywords of this step hold for later ones, but for "step"."""
