@@ -157,7 +157,7 @@ def proximal_gradient(
     """
     w = _core.require_float("proximal_gradient", "w0", w0).copy(order="K")
     if not isinstance(penalty, Penalty):
-        raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {type(penalty).__name__}")
+        raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {check.kind(penalty)}")
     if method not in ("fista", "ista"):
         raise ValueError(f"proximal_gradient: method must be 'fista' or 'ista', got {method!r}")
     if step is not None:

@@ -251,6 +251,16 @@ def test_what_cannot_come_back_is_refused(kind: str, tmp_path: Path) -> None:
 def test_parts_are_given_by_keyword_and_paths_are_paths(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^save: parts must be given by keyword, got none$"):
         rk.save(tmp_path / "x")
+    for name, call in (("save", rk.save), ("load", rk.load)):
+        rule = rf"^{name}: parts must be given by keyword, as {name}\(path, model=model\), got"
+        for unnamed, got in [
+            ((tmp_path / "x", {}), "a dict without a name"),
+            (({"w": np.ones(2)}, tmp_path / "x"), r"a \w+Path without a name"),
+            ((str(tmp_path / "x"), [np.ones(2)], 3), "a list without a name"),
+        ]:
+            with pytest.raises(TypeError, match=f"{rule} {got}$"):
+                call(*unnamed)  # type: ignore[operator]
+    assert not any(tmp_path.iterdir())
     for path in (None, 3, 1.5, [], object()):
         for call in (lambda path: rk.save(path, a=1), rk.load):
             with pytest.raises(TypeError, match=r"^(save|load): path must be a string or path-like, got "):

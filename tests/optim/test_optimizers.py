@@ -378,6 +378,7 @@ def test_names_of_other_libraries_are_told_ours() -> None:
         ("RMSprop", "rho", "alpha"),
         ("AdamW", "wieght_decay", "weight_decay"),
         ("Lion", "clipnorm", "max_grad_norm"),
+        ("Adam", "lr_schedule", "lr"),
     ]:
         with pytest.raises(TypeError, match=rf"^{rule}: keywords must .*, got '{name}': say '{ours}'$"):
             getattr(rk.optim, rule)([np.ones(2)], **{name: 0.5})
@@ -387,6 +388,21 @@ def test_names_of_other_libraries_are_told_ours() -> None:
         rk.optim.SGD([{"params": [np.ones(2)], "no_decay": [0]}])
     with pytest.raises(TypeError, match=r"^SGD: keywords must be those of its signature, got 'betas'$"):
         rk.optim.SGD([np.ones(2)], betas=(0.9, 0.99))
+    for rule in RULES:
+        with pytest.raises(TypeError, match=r" got 'decay': say 'weight_decay', or make lr a schedule$"):
+            getattr(rk.optim, rule)([np.ones(2)], decay=0.1)
+
+
+@MODULES
+def test_gradients_by_names_that_params_do_not_have(module: ModuleType) -> None:
+    listed = module.optim.SGD([np.ones(2), np.ones(3)])
+    with pytest.raises(
+        ValueError, match=r"SGD: grads must be a list, as params are, or a dict by position, got .* 'a'$"
+    ):
+        listed.step({"a": np.ones(2), "b": np.ones(3)})
+    assert listed.step({1: np.ones(3), 0: np.ones(2)})
+    with pytest.raises(ValueError, match=r"^SGD: grads must have the names of params, got a difference at 'b'$"):
+        module.optim.SGD({"a": np.ones(2)}).step({"b": np.ones(2)})
 
 
 @MODULES

@@ -154,7 +154,14 @@ class Pipeline:
                 raise ValueError(f"{where}: {name} must be {mine[name]} as here, got {theirs[name]}")
         rng = theirs["rng"]
         if isinstance(self.rng, np.random.Generator):
+            if not isinstance(rng, Mapping):
+                cure = f" (make it with rng={rng!r})" if rng is None or _checks.is_integer(rng) else ""
+                rule = "must be the state of a generator as here"
+                raise TypeError(f"{where}: rng {rule}, got {_checks.text(rng)}{cure}")
             return _checks.generator_state(f"{where}: rng", self.rng, rng)
+        if isinstance(rng, Mapping) and "bit_generator" in rng:
+            rule, cure = "must be a seed or None as here", "make it with a generator"
+            raise TypeError(f"{where}: rng {rule}, got the state of a generator ({cure})")
         return rng if rng is None else _checks.integer64(f"{where}: rng", rng)
 
     def evaluation(self) -> Any:

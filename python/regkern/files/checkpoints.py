@@ -10,7 +10,7 @@ import os
 import stat
 from functools import partial
 from io import BufferedReader
-from typing import Any
+from typing import Any, Never
 
 from regkern.files import atomic, layout
 from regkern.files.layout import Fault
@@ -20,7 +20,7 @@ from regkern.files.trees import restored, written
 VERSION = "1"
 
 
-def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
+def save(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> None:
     """Save the parts of a training run to one file, whole or not at all.
 
     Parameters
@@ -66,7 +66,7 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
     >>> model["w"], state["epoch"]
     (array([1., 1., 1.], dtype=float32), 7)
     """
-    path = _checked_path("save", path)
+    path = _checked_path("save", path, unnamed)
     if not parts:
         raise TypeError("save: parts must be given by keyword, got none")
     arrays: dict[str, layout.Array] = {}
@@ -78,7 +78,7 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
         raise ValueError(f"save: {path!r} must {fault}") from None
 
 
-def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> dict[str, Any]:
     """Read what ``save`` wrote, and take it up.
 
     Parameters
@@ -126,7 +126,7 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     ...     rk.load(f"{folder}/run.safetensors")
     {'layer': {'p': 0.1, 'seed': 42, 'calls': 0}, 'losses': [0.5, nan]}
     """
-    path = _checked_path("load", path)
+    path = _checked_path("load", path, unnamed)
     try:
         with open(path, "rb", opener=_opener) as file:
             state, ours = _read(file)
@@ -173,7 +173,10 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # or a pipe would wait for someone who writes
 
 
-def _checked_path(function: str, path: Any) -> str:
+def _checked_path(function: str, path: Any, unnamed: tuple[Any, ...]) -> str:
+    if unnamed:
+        rule = f"parts must be given by keyword, as {function}(path, model=model)"
+        raise TypeError(f"{function}: {rule}, got a {type(unnamed[0]).__name__} without a name")
     try:
         text = os.fsdecode(path)
     except TypeError:

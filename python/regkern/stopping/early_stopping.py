@@ -160,7 +160,7 @@ class EarlyStopping:
         time_limit: float | None = None,
     ) -> None:
         if criterion is not None and not isinstance(criterion, Criterion):
-            kind = type(criterion).__name__
+            kind = check.kind(criterion)
             raise TypeError(f"EarlyStopping: criterion must be a Criterion, got {kind} (patience is a keyword)")
         if patience is None and all(rule is None for rule in (criterion, target, divergence, time_limit)):
             patience = DEFAULT_PATIENCE
@@ -776,9 +776,7 @@ def stopping_time(
         mode = "min" if mode is None else mode
         stopper = EarlyStopping(criterion, mode=_checked_mode("stopping_time", mode), check_finite=False)
     else:
-        raise TypeError(
-            f"stopping_time: criterion must be a Criterion or EarlyStopping, got {type(criterion).__name__}"
-        )
+        raise TypeError(f"stopping_time: criterion must be a Criterion or EarlyStopping, got {check.kind(criterion)}")
     curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
     if not curves:
         raise ValueError(f"stopping_time: losses must hold a curve, got {curves}")
