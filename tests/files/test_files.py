@@ -294,8 +294,14 @@ def test_more_than_a_header_holds_is_refused(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_dicts_of_other_classes_come_back_as_dicts(tmp_path: Path) -> None:
+def test_dicts_and_arrays_of_other_classes_come_back_as_plain_ones(tmp_path: Path) -> None:
     assert frozen(back(tmp_path / "x", x=OrderedDict(b=1, a=2))) == frozen({"x": {"b": 1, "a": 2}})
+    mapped = np.memmap(tmp_path / "mapped", np.float32, "w+", shape=(2, 2))
+    for derived in (np.ones((1, 2)).view(np.matrix), mapped, np.ones((2, 2)).view(np.recarray)):
+        made = back(tmp_path / "x", x=derived)["x"]
+        assert type(made) is np.ndarray
+        assert made.shape == derived.shape
+        assert made.tobytes() == derived.tobytes()
 
 
 class Model:

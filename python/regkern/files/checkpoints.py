@@ -46,7 +46,8 @@ def save(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> None
     The layout is that of safetensors: ``safetensors.numpy.load_file(path)`` gives the arrays by names such as
     "optimizer.states.exp_avg.0". What is no array is JSON in the metadata, and comes back with its type: ints of any size,
     tuples, NaN, scalars of NumPy, the penalties of ``regkern.penalties``. Arrays of any strides and byte order are stored
-    little-endian in C order. A dict of another class comes back as dict. Arrays in two places are saved twice.
+    little-endian in C order. A dict of another class comes back as dict, an array of another, such as ``np.matrix``, as
+    ndarray. Arrays in two places are saved twice.
 
     The file is written beside the old one, synced, and renamed: a kill, at any moment, leaves the old file or the new one,
     and at most a ``.regkern-….tmp`` that may be deleted. Two processes may save to one path: the last one wins. Symbolic
