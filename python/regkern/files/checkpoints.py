@@ -5,12 +5,14 @@ The file has the layout of safetensors; see ``docs/saving.md``. Nothing in it is
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import stat
+from collections.abc import Callable
 from functools import partial
 from io import BufferedReader
-from typing import Any, Never
+from typing import Any, ParamSpec, TypeVar
 
 from regkern.files import atomic, layout
 from regkern.files.layout import Fault
@@ -18,9 +20,26 @@ from regkern.files.parts import Changes
 from regkern.files.trees import restored, written
 
 VERSION = "1"
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
-def save(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> None:
+def _named(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Say how parts are given to who gives them by position, also before the path, as to torch.save."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **parts: _P.kwargs) -> _T:
+        if len(args) > 1:
+            rule = f"parts must be given by keyword, as {name}(path, model=model)"
+            raise TypeError(f"{name}: {rule}, got a {type(args[1]).__name__} without a name")
+        return function(*args, **parts)
+
+    return called
+
+
+@_named
+def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
     """Save the parts of a training run to one file, whole or not at all.
 
     Parameters
@@ -67,7 +86,7 @@ def save(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> None
     >>> model["w"], state["epoch"]
     (array([1., 1., 1.], dtype=float32), 7)
     """
-    path = _checked_path("save", path, unnamed)
+    path = _checked_path("save", path)
     if not parts:
         raise TypeError("save: parts must be given by keyword, got none")
     arrays: dict[str, layout.Array] = {}
@@ -79,7 +98,8 @@ def save(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> None
         raise ValueError(f"save: {path!r} must {fault}") from None
 
 
-def load(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> dict[str, Any]:
+@_named
+def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     """Read what ``save`` wrote, and take it up.
 
     Parameters
@@ -127,7 +147,7 @@ def load(path: str | os.PathLike[str], /, *unnamed: Never, **parts: Any) -> dict
     ...     rk.load(f"{folder}/run.safetensors")
     {'layer': {'p': 0.1, 'seed': 42, 'calls': 0}, 'losses': [0.5, nan]}
     """
-    path = _checked_path("load", path, unnamed)
+    path = _checked_path("load", path)
     try:
         with open(path, "rb", opener=_opener) as file:
             state, ours = _read(file)
@@ -174,10 +194,7 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # or a pipe would wait for someone who writes
 
 
-def _checked_path(function: str, path: Any, unnamed: tuple[Any, ...]) -> str:
-    if unnamed:
-        rule = f"parts must be given by keyword, as {function}(path, model=model)"
-        raise TypeError(f"{function}: {rule}, got a {type(unnamed[0]).__name__} without a name")
+def _checked_path(function: str, path: Any) -> str:
     try:
         text = os.fsdecode(path)
     except TypeError:

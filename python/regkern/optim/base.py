@@ -569,7 +569,7 @@ class Optimizer:
         if isinstance(grads, Mapping):
             if grads.keys() != set(self._keys):
                 odd = min(grads.keys() - set(self._keys) or set(self._keys) - grads.keys(), key=str)
-                if all(isinstance(key, int) for key in self._keys):
+                if all(map(check.is_integer, self._keys)):
                     rule = "must be a list, as params are, or a dict by position"
                     raise ValueError(f"{self._name}: grads {rule}, got a difference at {odd!r}")
                 raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
