@@ -45,6 +45,11 @@ SHORT = reprlib.Repr()
 SHORT.maxtuple = SHORT.maxstring = SHORT.maxlong = SHORT.maxother = LONGEST  # of lists six elements, of shapes all
 
 
+def kind(value: Any) -> str:
+    """What a message shows of a value of the wrong kind."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def text(value: Any) -> str:
     """What a message shows of a refused value: its repr where that is one short line, else the dtype and shape of an array,
     both ends of anything else.

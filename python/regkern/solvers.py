@@ -14,6 +14,7 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Int, Real
 from regkern.penalties import Penalty
+from regkern.penalties._base import require_like
 
 __all__ = ["ProximalGradientResult", "proximal_gradient"]
 
@@ -167,7 +168,7 @@ def proximal_gradient(
     """
     w = _core.require_float("proximal_gradient", "w0", w0).copy(order="K")
     if not isinstance(penalty, Penalty):
-        raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {type(penalty).__name__}")
+        raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {check.kind(penalty)}")
     method = check.choice("proximal_gradient: method", method, ("fista", "ista"))
     if step is not None:
         step = check.above("proximal_gradient: step", step)
@@ -368,15 +369,9 @@ class _Smooth:
         return step
 
     def _prox(self, v: Array, s: float) -> Array:
-        if self.penalty._keeps_dtype:
+        if self.penalty._is_ours:
             return self.penalty.prox(v, s)
-        w: Any = self.penalty.prox(v.copy(), s)  # the user's own, which may work in place
-        if not isinstance(w, np.ndarray) or w.dtype != v.dtype or w.shape != v.shape:
-            got = f"{w.dtype} of shape {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
-            raise TypeError(
-                f"proximal_gradient: penalty's prox must return a {v.dtype} array of shape {v.shape}, got {got}"
-            )
-        return w
+        return require_like("proximal_gradient", self.penalty.prox(v.copy(), s), v)  # it may work in place
 
     def probe(self, start: _Point) -> float:
         """Look along the gradient at w0 for whether it is one; one over the curvature of f there."""

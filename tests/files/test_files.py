@@ -251,6 +251,16 @@ def test_what_cannot_come_back_is_refused(kind: str, tmp_path: Path) -> None:
 def test_parts_are_given_by_keyword_and_paths_are_paths(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^save: parts must be given by keyword, got none$"):
         rk.save(tmp_path / "x")
+    for name, call in (("save", rk.save), ("load", rk.load)):
+        rule = rf"^{name}: parts must be given by keyword, as {name}\(path, model=model\), got"
+        for unnamed, got in [
+            ((tmp_path / "x", {}), "a dict without a name"),
+            (({"w": np.ones(2)}, tmp_path / "x"), r"a \w+Path without a name"),
+            ((str(tmp_path / "x"), [np.ones(2)], 3), "a list without a name"),
+        ]:
+            with pytest.raises(TypeError, match=f"{rule} {got}$"):
+                call(*unnamed)  # type: ignore[operator]
+    assert not any(tmp_path.iterdir())
     for path in (None, 3, 1.5, [], object()):
         for call in (lambda path: rk.save(path, a=1), rk.load):
             with pytest.raises(TypeError, match=r"^(save|load): path must be a string or path-like, got "):
@@ -284,8 +294,14 @@ def test_more_than_a_header_holds_is_refused(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_dicts_of_other_classes_come_back_as_dicts(tmp_path: Path) -> None:
+def test_dicts_and_arrays_of_other_classes_come_back_as_plain_ones(tmp_path: Path) -> None:
     assert frozen(back(tmp_path / "x", x=OrderedDict(b=1, a=2))) == frozen({"x": {"b": 1, "a": 2}})
+    mapped = np.memmap(tmp_path / "mapped", np.float32, "w+", shape=(2, 2))
+    for derived in (np.ones((1, 2)).view(np.matrix), mapped, np.ones((2, 2)).view(np.recarray)):
+        made = back(tmp_path / "x", x=derived)["x"]
+        assert type(made) is np.ndarray
+        assert made.shape == derived.shape
+        assert made.tobytes() == derived.tobytes()
 
 
 class Model:

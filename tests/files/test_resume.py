@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -185,6 +186,44 @@ def test_a_pipeline_of_signals_goes_on(tmp_path: Path) -> None:
     assert frozen([straight(signals) for _ in range(2)]) == frozen([resumed(signals) for _ in range(2)])
 
 
+SEEDS = [(5, 6), (5, None), (None, 6), (2**64 - 1, 0)]
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+@pytest.mark.parametrize("kind", ["images", "signals"])
+@pytest.mark.parametrize(("saved", "given"), SEEDS)
+def test_a_pipeline_takes_up_the_seed(
+    module: Any, by_hand: bool, kind: str, saved: int | None, given: int | None, tmp_path: Path
+) -> None:
+    augment = module.augment if kind == "images" else module.augment.signal
+    step = augment.RandomCrop(4) if kind == "images" else augment.Jitter()
+    data = PICTURES if kind == "images" else np.random.default_rng(1).standard_normal((4, 16, 2))
+    straight, made = augment.Compose([step], rng=saved), augment.Compose([step], rng=given)
+    module.save(tmp_path / "x", nested=[{"pipeline": straight}])
+    if by_hand:
+        made.load_state_dict(module.load(tmp_path / "x")["nested"][0]["pipeline"])
+    else:
+        module.load(tmp_path / "x", nested=[{"pipeline": made}])
+    assert made.rng == saved
+    assert made == straight
+    assert vars(made).keys() == vars(straight).keys()
+    if saved is not None:
+        assert frozen(made(data)) == frozen(straight(data))
+
+
+def test_a_load_writes_no_attribute_that_a_property_hides(tmp_path: Path) -> None:
+    rk.save(tmp_path / "x", **moved(small()))
+    parts = small()
+    rk.load(tmp_path / "x", **parts)
+    layers = [part for part in parts["model"].values() if hasattr(part, "state_dict")]
+    things = [part for part in (*parts.values(), *layers) if hasattr(part, "state_dict")]
+    assert len(things) == 5
+    for thing in things:
+        hidden = {name for name in vars(thing) if isinstance(getattr(type(thing), name, None), property)}
+        assert not hidden, (thing, hidden)
+
+
 def test_what_a_pipeline_draws_from_must_have_a_state() -> None:
     for rng in (np.random.SeedSequence(1), np.random.PCG64(1)):
         made = rk.augment.Compose([rk.augment.RandomCrop(2)], rng=rng)
@@ -210,6 +249,89 @@ def test_a_shared_generator_stays_shared(tmp_path: Path) -> None:
     rk.load(tmp_path / "x", pipelines=pipelines, rng=rng)
     assert pipelines[0].rng is pipelines[1].rng is rng
     assert rng.bit_generator.state == after
+
+
+# --- classes of a user's own -----------------------------------------------------------------------------------------
+
+
+class Noted:
+    """Has a key more in its state than what it is mixed with."""
+
+    note = "none"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "note": self.note}  # type: ignore[misc]
+
+    def load_state_dict(self, state: Any) -> None:
+        theirs = dict(state)
+        note = theirs.pop("note")
+        super().load_state_dict(theirs)  # type: ignore[misc]
+        self.note = note
+
+
+class Alone:
+    def __init__(self) -> None:
+        self.note = "none"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"note": self.note}
+
+    def load_state_dict(self, state: Any) -> None:
+        (self.note,) = state.values()
+
+
+OWN: dict[str, Callable[[Any], Any]] = {
+    **{name: partial(lambda make, m: noted(make(m)), make) for name, make in LAYERS.items()},
+    "SGD": lambda m: noted(m.optim.SGD([np.ones(2)], momentum=0.9)),
+    "AdamW": lambda m: noted(m.optim.AdamW([np.ones(2)])),
+    "EarlyStopping": lambda m: noted(m.EarlyStopping(patience=3)),
+    "Compose": lambda m: noted(m.augment.Compose([m.augment.RandomCrop(2)], rng=1)),
+    "alone": lambda m: Alone(),
+}
+
+
+def noted(thing: Any) -> Any:
+    object.__setattr__(thing, "__class__", type("Own", (Noted, type(thing)), {"__module__": __name__}))
+    return thing
+
+
+@MODULES
+@pytest.mark.parametrize("kind", OWN)
+def test_a_class_that_takes_up_its_state_itself_is_left_to_do_it(module: Any, kind: str, tmp_path: Path) -> None:
+    saved, w = OWN[kind](module), np.ones(3)
+    saved.note = "its own"
+    module.save(tmp_path / "x", own=[saved], w=w)
+    mine, v = OWN[kind](module), np.zeros(3)
+    before = frozen(mine)
+    with pytest.raises(ValueError, match="hold in w an array of shape"):
+        module.load(tmp_path / "x", own=[mine], w=np.zeros(4))
+    assert frozen(mine) == before
+    module.load(tmp_path / "x", own=[mine], w=v)
+    assert mine.note == "its own"
+    assert frozen(mine) == frozen(saved)
+    assert (v == w).all()
+
+
+@MODULES
+@pytest.mark.parametrize("kind", OWN)
+def test_what_a_class_of_ones_own_refuses_changes_nothing(module: Any, kind: str, tmp_path: Path) -> None:
+    state = OWN[kind](module).state_dict()
+    module.save(tmp_path / "x", w=np.ones(3), own={**state, "odd": 1}, n=np.ones(2))
+    parts = {"w": np.zeros(3), "own": OWN[kind](module), "n": np.zeros(2)}
+    before = frozen(parts)
+    with pytest.raises(ValueError, match="must hold a state that fits own, got another"):
+        module.load(tmp_path / "x", **parts)
+    assert frozen(parts) == before
+
+
+def test_a_state_with_a_key_more_needs_who_takes_it_up(tmp_path: Path) -> None:
+    class Says(rk.Dropout):
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "note": 1}
+
+    rk.save(tmp_path / "x", drop=Says(0.5, rng=1))
+    with pytest.raises(ValueError, match=r"fits drop, got another: Dropout.load_state_dict"):
+        rk.load(tmp_path / "x", drop=Says(0.5, rng=2))
 
 
 # --- all or nothing --------------------------------------------------------------------------------------------------
@@ -267,8 +389,8 @@ OTHERS: dict[str, Misfit] = {
     "other settings": (lambda p: p.update(stopper=rk.EarlyStopping(patience=3, mode="max")), ValueError, "got another: EarlyStopping"),
     "other transforms": (lambda p: p["seeded"].set_params(transforms=[]), ValueError, "Compose.load_state_dict: transforms must"),
     "other options": (lambda p: p["seeded"].set_params(mask_fill=2), ValueError, "load_state_dict: mask_fill must be 2"),
-    "a seed for a generator": (lambda p: p["drawing"].set_params(rng=1), ValueError, "Compose.load_state_dict: rng must be an int"),
-    "a generator for a seed": (lambda p: p["seeded"].set_params(rng=np.random.default_rng()), ValueError, "a state of PCG64"),
+    "a seed for a generator": (lambda p: p["drawing"].set_params(rng=1), ValueError, "rng must be a seed or None as here, got the state of a generator"),
+    "a generator for a seed": (lambda p: p["seeded"].set_params(rng=np.random.default_rng()), ValueError, "rng must be the state of a generator as here, got 4"),
     "another generator": (lambda p: p.update(rng=np.random.Generator(np.random.MT19937())), ValueError, "a state of MT19937"),
     "a part that is missing": (lambda p: p.update(more=np.zeros(1)), ValueError, "hold the part 'more', got"),
     "a number as a part": (lambda p: p.update(rng=3), TypeError, "load: rng must be arrays, Generators, .*, got int"),

@@ -7,6 +7,8 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -376,6 +378,7 @@ def test_names_of_other_libraries_are_told_ours() -> None:
         ("RMSprop", "rho", "alpha"),
         ("AdamW", "wieght_decay", "weight_decay"),
         ("Lion", "clipnorm", "max_grad_norm"),
+        ("Adam", "lr_schedule", "lr"),
     ]:
         with pytest.raises(TypeError, match=rf"^{rule}: keywords must .*, got '{name}': say '{ours}'$"):
             getattr(rk.optim, rule)([np.ones(2)], **{name: 0.5})
@@ -385,6 +388,21 @@ def test_names_of_other_libraries_are_told_ours() -> None:
         rk.optim.SGD([{"params": [np.ones(2)], "no_decay": [0]}])
     with pytest.raises(TypeError, match=r"^SGD: keywords must be those of its signature, got 'betas'$"):
         rk.optim.SGD([np.ones(2)], betas=(0.9, 0.99))
+    for rule in RULES:
+        with pytest.raises(TypeError, match=r" got 'decay': say 'weight_decay', or make lr a schedule$"):
+            getattr(rk.optim, rule)([np.ones(2)], decay=0.1)
+
+
+@MODULES
+def test_gradients_by_names_that_params_do_not_have(module: ModuleType) -> None:
+    listed = module.optim.SGD([np.ones(2), np.ones(3)])
+    with pytest.raises(
+        ValueError, match=r"SGD: grads must be a list, as params are, or a dict by position, got .* 'a'$"
+    ):
+        listed.step({"a": np.ones(2), "b": np.ones(3)})
+    assert listed.step({1: np.ones(3), 0: np.ones(2)})
+    with pytest.raises(ValueError, match=r"^SGD: grads must have the names of params, got a difference at 'b'$"):
+        module.optim.SGD({"a": np.ones(2)}).step({"b": np.ones(2)})
 
 
 @MODULES
@@ -688,6 +706,65 @@ def test_another_optimizers_state_is_refused_by_what_differs() -> None:
         rk.optim.SGD([np.ones(3)]).load_state_dict(adam)
 
 
+KINDS_OF_DECAY = [
+    ("Adam", "AdamW", "AdamW: decoupled must be True, what AdamW is, got False"),
+    ("AdamW", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
+    ("decoupled", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
+    ("Adam", "decoupled", "Adam.load_state_dict: decoupled must be True as here, got False"),
+    ("AdamW", "decoupled", None),
+    ("decoupled", "AdamW", None),
+]
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+@pytest.mark.parametrize(("saved", "loading", "error"), KINDS_OF_DECAY)
+def test_a_state_does_not_change_the_kind_of_decay(
+    module: ModuleType, by_hand: bool, saved: str, loading: str, error: str | None, tmp_path: Path
+) -> None:
+    kinds = {name: getattr(module.optim, name) for name in ("Adam", "AdamW")}
+    kinds["decoupled"] = partial(module.optim.Adam, decoupled=True)
+    theirs, mine = kinds[saved]([np.ones(2)]), kinds[loading]([np.ones(2)])
+    theirs.step([np.ones(2)])
+    module.save(tmp_path / "x", optimizer=theirs)
+    before = repr(mine.state_dict())
+    state = module.load(tmp_path / "x")["optimizer"]
+    load = partial(mine.load_state_dict, state) if by_hand else partial(module.load, tmp_path / "x", optimizer=mine)
+    if error is None:
+        load()
+        assert repr(mine.state_dict()) == repr(theirs.state_dict())
+        return
+    with pytest.raises(ValueError, match=f"{error}$"):
+        load()
+    assert repr(mine.state_dict()) == before
+
+
+@MODULES
+@EVERY
+def test_an_option_that_is_no_argument_stays(module: ModuleType, name: str) -> None:
+    cls = getattr(module.optim, name)
+    w = [np.ones(2)]
+    group = cls(w).param_groups[0]
+    fixed = set(group) - set(inspect.signature(cls).parameters)
+    assert fixed == ({"decoupled"} if name == "AdamW" else set())
+    for option in fixed:
+        other = not group[option]
+        ways: list[Callable[[], Any]] = [
+            lambda option=option, other=other: group.__setitem__(option, other),
+            lambda option=option, other=other: group.update({"lr": 0.5, option: other}),
+            lambda option=option, other=other: cls([{"params": w, option: other}]),
+            lambda option=option, other=other: cls(w).add_param_group({"params": [np.ones(1)], option: other}),
+        ]
+        before = dict(group)
+        for way in ways:
+            with pytest.raises(
+                ValueError, match=f"^{name}: {option} must be {group[option]}, what {name} is, got {other}$"
+            ):
+                way()
+            assert dict(group) == before
+        group[option] = group[option]
+
+
 def test_options_that_are_arrays_are_refused_by_name() -> None:
     for rule, options, message in [
         ("SGD", {"momentum": 0.9, "nesterov": np.ones(2)}, "nesterov must be True or False, got array"),
@@ -803,6 +880,58 @@ def test_a_penalty_makes_exact_zeros_and_spares_what_is_skipped(module: ModuleTy
     optimizer = module.optim.SGD(w, lr=0.0, penalty=P.MCP(1.0))  # whose proximal operator wants a step > 0
     assert optimizer.step({"weight": np.ones((8, 4)), "bias": np.ones(4)})
     assert_same_bits(w["bias"], bias)
+
+
+def own_penalty(base: type, returned: Callable[[Any], Any], value: Any = 0.0) -> type:
+    """A penalty of a user's, derived from one of the package or not, whose prox knows no out."""
+    return type(
+        "Own",
+        (base,),
+        {
+            "__module__": __name__,
+            "prox": lambda self, w, step, out=None: returned(w),
+            "value": lambda self, w: value,
+        },
+    )
+
+
+OWN: list[Callable[..., Any]] = [
+    lambda *how: own_penalty(P.Penalty, *how)(),
+    lambda *how: own_penalty(P.Penalty, *how)() + P.SquaredL2(0.0),
+    lambda *how: own_penalty(P.L1, *how)(0.1),
+    lambda *how: own_penalty(P.SquaredL2, *how)(0.1),
+    lambda *how: own_penalty(P.GroupL2, *how)(0.1, axis=-1),
+    lambda *how: own_penalty(P.Nonneg, *how)(),
+]
+
+
+@MODULES
+@pytest.mark.parametrize("own", range(len(OWN)))
+def test_what_a_penalty_of_ones_own_returns(module: ModuleType, own: int) -> None:
+    w = [np.ones(2, np.float32)]
+    assert module.optim.SGD(w, penalty=OWN[own](lambda w: w * np.float32(0.5))).step([np.zeros(2, np.float32)])
+    assert (w[0] == 0.5).all()
+    for returned, got in [
+        (lambda w: w.astype(np.float64), r"float64 of shape \(2,\)"),
+        (lambda w: w[:1], r"float32 of shape \(1,\)"),
+        (list, "list"),
+        (lambda w: None, "NoneType"),
+    ]:
+        calls = iter([lambda w: w])
+        late = OWN[own](lambda w, calls=calls, returned=returned: next(calls, returned)(w))
+        text = rf"^SGD: penalty's prox must return a float32 array of shape \(2,\), got {got}$"
+        with pytest.raises(TypeError, match=text):
+            module.optim.SGD(w, penalty=OWN[own](returned))
+        optimizer = module.optim.SGD(w, penalty=late)
+        with pytest.raises(TypeError, match=text):
+            optimizer.step([np.ones(2, np.float32)])
+        assert optimizer.steps == 0
+        assert (w[0] == 0.5).all()
+    with pytest.raises((TypeError, ValueError), match=r"^FTRL: penalty must be L1, SquaredL2 or ElasticNet, got"):
+        module.optim.FTRL(w, penalty=OWN[own](lambda w: w))
+    optimizer = module.optim.SGD(w, penalty=OWN[own](lambda w: w, None), collect=True)
+    with pytest.raises(TypeError, match=r"^(SGD: penalty|Ridged: penalty)'s value must be a real number, got None$"):
+        optimizer.step([np.ones(2, np.float32)])
 
 
 def test_penalties_that_do_not_fit(rng: np.random.Generator) -> None:

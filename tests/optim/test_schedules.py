@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -289,11 +291,40 @@ def test_a_state_does_not_take_a_schedule_away(module: ModuleType) -> None:
     fixed, scheduled = module.optim.SGD([np.zeros(1)], lr=0.5), module.optim.SGD([np.zeros(1)], lr=Linear(1.0, 4))
     for optimizer in (fixed, scheduled):
         optimizer.step([np.ones(1)])
-    state, theirs = fixed.state_dict(), scheduled.state_dict()
-    scheduled.load_state_dict(state)
+    scheduled.load_state_dict(fixed.state_dict())
     assert scheduled.lrs == (0.75,)
-    fixed.load_state_dict(theirs)
-    assert fixed.lrs == (0.5,)
+
+
+@MODULES
+@pytest.mark.parametrize("by_hand", [False, True], ids=["load", "load_state_dict"])
+def test_a_schedule_that_is_not_given_again_is_missed(module: ModuleType, by_hand: bool, tmp_path: Path) -> None:
+    """It would go on at the learning rate of the class."""
+
+    def groups(*rates: Any) -> list[dict[str, Any]]:
+        return [{"params": [np.zeros(1)], "lr": lr} for lr in rates]
+
+    saved = module.optim.SGD(groups(0.5, Linear(1.0, 4)))
+    saved.step([np.ones(1), np.ones(1)])
+    module.save(tmp_path / "x", optimizer=saved)
+
+    def load(optimizer: Any) -> None:
+        if by_hand:
+            optimizer.load_state_dict(module.load(tmp_path / "x")["optimizer"])
+        else:
+            module.load(tmp_path / "x", optimizer=optimizer)
+
+    for rates in ((0.5, 0.25), (Linear(1.0, 4), 0.25)):
+        optimizer = module.optim.SGD(groups(*rates))
+        before = repr(optimizer.state_dict())
+        rule = r"lr must be a schedule as in the state, got 0.25 in group 1 \(make the optimizer with lr=schedule, or"
+        with pytest.raises(ValueError, match=rf"SGD.load_state_dict: {rule} with .*Constant\(0.25\) to stay at this"):
+            load(optimizer)
+        assert repr(optimizer.state_dict()) == before
+    for schedule, rate in ((Linear(1.0, 4), 0.75), (Constant(0.25), 0.25)):
+        optimizer = module.optim.SGD(groups(0.1, schedule))
+        load(optimizer)
+        assert optimizer.lrs == (0.5, rate)
+        assert optimizer.steps == 1
 
 
 @MODULES
@@ -324,11 +355,33 @@ def test_rates_that_are_none(name: str, module: ModuleType, rng: np.random.Gener
         assert optimizer.steps == 2
         optimizer.param_groups[0]["lr"] = 0.1
         assert optimizer.step(make(rng, np.float64, SMALL))
-    with pytest.raises(TypeError, match=rf"^{name}: lr must be a real number, got <class '.*Constant'>"):
+    with pytest.raises(
+        TypeError,
+        match=rf"^{name}: lr must be a number or a schedule that is made, as Constant\(…\), got the class Constant$",
+    ):
         build(name, w, module, lr=Constant)
     with pytest.raises(ZeroDivisionError):
         build(name, w, module, lr=lambda step: 1 / step)
     assert_all_same_bits(w, before)
+
+
+@MODULES
+def test_a_rate_of_zero_where_more_is_due(module: ModuleType) -> None:
+    """What is missing is an argument of the schedule."""
+    cure = r"must be > 0, as start= or floor= of a schedule makes it, got 0.0$"
+    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 0 {cure}"):
+        module.optim.FTRL([np.ones(1)], lr=Constant(0.1, warmup=5))
+    optimizer = module.optim.FTRL([np.ones(1)], lr=Cosine(0.1, 2))
+    for _ in range(2):
+        optimizer.step([np.ones(1)])
+    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 2 {cure}"):
+        optimizer.step([np.ones(1)])
+    for schedule in (Constant(0.1, warmup=5, start=0.01), Cosine(0.1, 2, floor=0.01)):
+        optimizer = module.optim.FTRL([np.ones(1)], lr=schedule)
+        assert all(optimizer.step([np.ones(1)]) for _ in range(4))
+    text = inspect.getdoc(module.optim.FTRL) or ""
+    assert "start" in text
+    assert "floor" in text
 
 
 def test_functions_of_one_step_take_numbers() -> None:

@@ -187,6 +187,8 @@ def test_errors() -> None:
             rk.proximal_gradient(f, np.ones(2), L1(1.0), **options)
     with pytest.raises(TypeError, match=r"^proximal_gradient: w0 must be float32 or float64, got int64"):
         rk.proximal_gradient(f, [1, 2], L1(1.0))
+    with pytest.raises(TypeError, match=r"^proximal_gradient: penalty must be a Penalty, got the class L1$"):
+        rk.proximal_gradient(lambda w: (0.0, w), np.ones(2), L1)
     with pytest.raises(TypeError, match=r"^proximal_gradient: penalty must be a Penalty, got float"):
         rk.proximal_gradient(f, np.ones(2), 1.0)
     for returned, error, text in [

@@ -1074,7 +1074,7 @@ def test_every_argument_is_named() -> None:
         (lambda: GL().on(3), TypeError, f"On: metric must be {NAMES}, got 3"),
         (lambda: GL().on("train"), ValueError, f"On: metric must be {NAMES}, got 'train'"),
         (lambda: Warmup(2, 3), TypeError, "Warmup: criterion must be a Criterion, got int"),
-        (lambda: Warmup(2, GL), TypeError, "Warmup: criterion must be a Criterion, got ABCMeta"),
+        (lambda: Warmup(2, GL), TypeError, "Warmup: criterion must be a Criterion, got the class GL"),
         (lambda: criteria.On("a", None), TypeError, "On: criterion must be a Criterion, got NoneType"),
         (lambda: fresh.preset("lightgbm", mode={}, stopping_rounds=3), ValueError, "EarlyStopping.preset: mode must be of one"),
         (lambda: fresh.preset("keras", mode=3), TypeError, "EarlyStopping.preset: mode must be 'min' or 'max', got 3"),

@@ -31,6 +31,8 @@ class Pipeline:
     OPTIONS: ClassVar[dict[str, Any]]
 
     __call__: Callable[..., Any]
+    _rng: Any
+    _process: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -56,8 +58,11 @@ class Pipeline:
 
     @rng.setter
     def rng(self, value: Any) -> None:
-        self._rng = _checks.source(self.TYPE, value)
-        self._process = os.getpid()  # where it is no copy
+        self.__dict__.update(self._drawing_from(_checks.source(self.TYPE, value)))
+
+    def _drawing_from(self, rng: Any) -> dict[str, Any]:
+        """What is other in a pipeline that has this rng from now on."""
+        return {"_rng": rng, "_process": os.getpid()}  # the process in which it is no copy
 
     def _sampling(
         self, n: int, rng: Any, index: ArrayLike | None, epoch: Int, single: bool = False
@@ -150,7 +155,14 @@ class Pipeline:
                 raise ValueError(f"{where}: {name} must be {mine[name]} as here, got {theirs[name]}")
         rng = theirs["rng"]
         if isinstance(self.rng, np.random.Generator):
+            if not isinstance(rng, Mapping):
+                cure = f" (make it with rng={rng!r})" if rng is None or _checks.is_integer(rng) else ""
+                rule = "must be the state of a generator as here"
+                raise TypeError(f"{where}: rng {rule}, got {_checks.text(rng)}{cure}")
             return _checks.generator_state(f"{where}: rng", self.rng, rng)
+        if isinstance(rng, Mapping) and "bit_generator" in rng:
+            rule, cure = "must be a seed or None as here", "make it with a generator"
+            raise TypeError(f"{where}: rng {rule}, got the state of a generator ({cure})")
         return rng if rng is None else _checks.integer64(f"{where}: rng", rng)
 
     def evaluation(self) -> Self:

@@ -5,12 +5,14 @@ The file has the layout of safetensors; see ``docs/saving.md``. Nothing in it is
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import stat
+from collections.abc import Callable
 from functools import partial
 from io import BufferedReader
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from regkern.files import atomic, layout
 from regkern.files.layout import Fault
@@ -18,8 +20,25 @@ from regkern.files.parts import Changes
 from regkern.files.trees import restored, written
 
 VERSION = "1"
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
+def _named(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Say how parts are given to who gives them by position, also before the path, as to torch.save."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **parts: _P.kwargs) -> _T:
+        if len(args) > 1:
+            rule = f"parts must be given by keyword, as {name}(path, model=model)"
+            raise TypeError(f"{name}: {rule}, got a {type(args[1]).__name__} without a name")
+        return function(*args, **parts)
+
+    return called
+
+
+@_named
 def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
     """Save the parts of a training run to one file, whole or not at all.
 
@@ -46,7 +65,8 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
     The layout is that of safetensors: ``safetensors.numpy.load_file(path)`` gives the arrays by names such as
     "optimizer.states.exp_avg.0". What is no array is JSON in the metadata, and comes back with its type: ints of any size,
     tuples, NaN, scalars of NumPy, the penalties of ``regkern.penalties``. Arrays of any strides and byte order are stored
-    little-endian in C order. A dict of another class comes back as dict. Arrays in two places are saved twice.
+    little-endian in C order. A dict of another class comes back as dict, an array of another, such as ``np.matrix``, as
+    ndarray. Arrays in two places are saved twice.
 
     The file is written beside the old one, synced, and renamed: a kill, at any moment, leaves the old file or the new one,
     and at most a ``.regkern-….tmp`` that may be deleted. Two processes may save to one path: the last one wins. Symbolic
@@ -78,6 +98,7 @@ def save(path: str | os.PathLike[str], /, **parts: Any) -> None:
         raise ValueError(f"save: {path!r} must {fault}") from None
 
 
+@_named
 def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     """Read what ``save`` wrote, and take it up.
 
@@ -86,9 +107,9 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     path : str or path-like
     parts : any, by keyword
         What takes up the part of its name, in place: arrays, Generators, layers, optimizers, ``EarlyStopping``, ``Compose``,
-        and dicts, lists and tuples of these. They must be made as those that were saved: arrays of the same shapes and
-        dtypes, optimizers over the same arrays. Numbers, strings and None in dicts and lists are replaced. All parts are
-        taken up or none.
+        what else has a ``load_state_dict``, and dicts, lists and tuples of these. They must be made as those that were
+        saved: arrays of the same shapes and dtypes, optimizers over the same arrays. Numbers, strings and None in dicts
+        and lists are replaced. All parts are taken up or none.
 
     Returns
     -------
@@ -109,6 +130,9 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     -----
     Everything is checked before it is used: no more memory is asked for than the file has bytes, nothing is executed, and
     the file's SHA-256 is compared. That tells damage; it does not tell who wrote the file.
+
+    A ``load_state_dict`` of another package, also of a subclass, is called once all else has been checked and before it
+    is written; what it has done itself when it raises, nobody undoes.
 
     A state can also be given to its object by hand, which reads the file of another structure:
     ``optimizer.load_state_dict(rk.load(path)["optimizer"])``. Brain floats need the package ``ml_dtypes``.

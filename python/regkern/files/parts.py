@@ -1,6 +1,7 @@
 """A saved state taken up by what a training run holds: everything is checked first, then written in one call of C.
 
 A handler of signals runs between two operations of Python, so an interrupt leaves all parts as they were or as saved.
+Classes from elsewhere are asked by their own ``load_state_dict``, once all else has been checked and before it is written.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
+from regkern._layers import Layer
 from regkern.augment._pipeline import Pipeline
 from regkern.files.layout import Fault, brief
 from regkern.files.trees import same
+from regkern.optim import Optimizer
 from regkern.stopping import EarlyStopping
 
 Array = NDArray[Any]
@@ -34,8 +37,11 @@ class Changes:
     copies: list[tuple[Array, Array]] = field(default_factory=list)
     updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
+    foreign: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)  # and their labels: these may fail
 
     def make(self) -> None:
+        for label, load in self.foreign:
+            _fitting(label, load)
         calls: list[Callable[[], Any]] = [partial(commit, self.copies, [], self.updates), *self.others]
         collections.deque(map(operator.methodcaller("__call__"), calls), maxlen=0)
 
@@ -45,8 +51,10 @@ class Changes:
             self._array(label, mine, state)
         elif isinstance(mine, np.random.Generator):
             self._generator(label, mine, state)
-        elif hasattr(mine, "_loaded") and not isinstance(mine, type):  # layers and optimizers
-            copies, updates = _fitting(label, partial(mine._loaded, state))
+        elif _is_foreign(mine):
+            self.foreign.append((label, partial(mine.load_state_dict, state)))
+        elif isinstance(mine, Layer | Optimizer):
+            copies, updates = _fitting(label, partial(cast(Any, mine)._loaded, state))
             self.copies += copies
             self.updates += updates
         elif isinstance(mine, EarlyStopping):  # whose state is its attributes
@@ -58,11 +66,11 @@ class Changes:
             if isinstance(mine.rng, np.random.Generator):
                 self._generator(f"{label}['rng']", mine.rng, rng)
             else:
-                self.updates.append((mine.__dict__, {"rng": rng}))
+                self.updates.append((mine.__dict__, mine._drawing_from(rng)))
         elif isinstance(mine, dict | list | tuple):
             self._items(label, mine, state)
         else:
-            rule = "be arrays, Generators, what regkern has a load_state_dict of, or dicts, lists and tuples of these"
+            rule = "be arrays, Generators, what has a load_state_dict, or dicts, lists and tuples of these"
             raise TypeError(f"load: {label} must {rule}, got {type(mine).__qualname__}")
 
     def _array(self, label: str, mine: Array, state: Any) -> None:
@@ -102,8 +110,18 @@ class Changes:
                 raise Fault(f"hold in {its} what the tuple does, {brief(item)}, got {brief(theirs[key])}")
 
 
+def _is_foreign(mine: Any) -> bool:
+    """Whether it takes its state up by a ``load_state_dict`` that is not this package's."""
+    if isinstance(mine, type) or not hasattr(mine, "load_state_dict"):
+        return False
+    owner = next((cls for cls in type(mine).__mro__ if "load_state_dict" in vars(cls)), None)
+    return owner is None or owner.__module__.partition(".")[0] != "regkern"
+
+
 def _fitting(label: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
+    except KeyError as error:
+        raise Fault(f"hold a state that fits {label}, got one without {error}") from error
     except (TypeError, ValueError) as error:
         raise Fault(f"hold a state that fits {label}, got another: {error}") from error

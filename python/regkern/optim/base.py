@@ -29,6 +29,7 @@ from regkern.optim.states import (
     without_schedule,
 )
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
+from regkern.penalties._base import require_like
 from regkern.prox import squared_l2_norm
 
 Array = NDArray[Any]
@@ -424,11 +425,15 @@ class Optimizer:
         """The learning rate of the next step."""
         lr = options["lr"]
         if is_schedule(lr):
-            lr = self._CHECKS["lr"](self._head(f"lr at step {self.steps}"), lr(self.steps))
+            lr = self._scheduled(self._head(f"lr at step {self.steps}"), lr(self.steps))
             if is_schedule(lr):
                 raise TypeError(f"{self._name}: lr at step {self.steps} must be a real number, got {lr!r}")
         number: float = lr
         return number
+
+    def _scheduled(self, head: str, given: Any) -> Any:
+        """What a schedule says, checked."""
+        return self._CHECKS["lr"](head, given)
 
     def _last(self, options: Options, step: int) -> bool:
         """Whether the keywords of this step hold for later ones, but for "step"."""
@@ -469,7 +474,7 @@ class Optimizer:
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         """Write a penalty into the keywords of the step, if they have it."""
-        match penalty:
+        match penalty if penalty._is_ours else None:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):
@@ -499,10 +504,11 @@ class Optimizer:
             if its != kind:
                 continue
             try:
-                penalty.prox(np.zeros_like(w), step)
+                given = penalty.prox(np.zeros_like(w), step)
             except (TypeError, ValueError) as error:
                 what = TypeError if isinstance(error, TypeError) else ValueError
                 raise what(f"{self._name}: penalty must fit params[{key!r}], got {penalty!r}: {error}") from error
+            require_like(self._name, given, w)
         self._proven[kind] = penalty
 
     def _saved_by(self, i: int) -> float:
@@ -585,7 +591,10 @@ class Optimizer:
     def _in_order(self, grads: Any) -> list[Array | None]:
         if isinstance(grads, Mapping):
             if grads.keys() != set(self._keys):
-                odd = min(grads.keys() ^ set(self._keys), key=str)
+                odd = min(grads.keys() - set(self._keys) or set(self._keys) - grads.keys(), key=str)
+                if all(map(check.is_integer, self._keys)):
+                    rule = "must be a list, as params are, or a dict by position"
+                    raise ValueError(f"{self._name}: grads {rule}, got a difference at {odd!r}")
                 raise ValueError(f"{self._name}: grads must have the names of params, got a difference at {odd!r}")
             return [grads[key] for key in self._keys]
         if not check.is_iterable(grads):
@@ -643,10 +652,11 @@ class Optimizer:
     def _follow(self, plan: Plan, due: list[Due], stepped: list[Array]) -> Collected:
         """The proximal operators behind a step, on copies of the weights; what is collected of penalties with one."""
         for (_, penalty, lr), w in zip(due, stepped, strict=True):
-            if penalty._keeps_dtype:
+            if penalty._is_ours:
                 penalty.prox(w, lr, out=w)
             else:
-                commit([(w, penalty.prox(w, lr, out=np.empty_like(w)))], [], [])
+                like, given = w[...], penalty.prox(w, lr, out=np.empty_like(w))
+                commit([(w, require_like(self._name, given, like))], [], [])
         return (
             self._measured(plan, {i: w for (i, _, _), w in zip(due, stepped, strict=True)})
             if self.collect
@@ -662,7 +672,7 @@ class Optimizer:
                 continue
             was = self._weights[i]
             w = stepped.get(i, was)
-            value += penalty.value(w)
+            value += check.real(self._head("penalty's value"), penalty.value(w))
             if i in stepped:
                 decay = options["decay_strength" if "decay_strength" in options else "weight_decay"]
                 value += decay / 2 * squared_l2_norm(w)
@@ -698,9 +708,11 @@ class Optimizer:
         Parameters
         ----------
         state : dict
-            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved", lr
-            and options that came later: those stay as they are. So does a schedule, which goes on at the step of the
-            state. Arrays may be lists whose numbers their dtypes hold.
+            Arrays find theirs by their keys, or by their order where it has no "keys". It may be without "saved" and
+            options that came later: those stay as they are. So does a schedule, which goes on at the step of the state.
+            A state of a schedule has no lr, and needs a schedule here: ``schedules.Constant(lr)`` goes on with a number.
+            Options are taken up but ``decoupled``, which must be as here: a state of ``Adam`` does not make an ``AdamW``
+            another rule. Arrays may be lists whose numbers their dtypes hold.
 
         Raises
         ------
@@ -733,6 +745,10 @@ class Optimizer:
         mine = [group.options for group in self.param_groups]
         loaded = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
         options = [self._group((), its).options for its in loaded]
+        for ours, theirs in zip(mine, options, strict=True):
+            if theirs["decoupled"] != ours["decoupled"]:
+                rule = f"must be {ours['decoupled']} as here"
+                raise ValueError(f"{where}: decoupled {rule}, got {theirs['decoupled']}")
         needs = [self._starts(options[group]) for group, _, _ in self._kind_of]
         needed = {name for need in needs for name in need}
         states = loaded_states(where, state["states"], place, self._keys, self._weights, self._STATES, needed)

@@ -14,10 +14,11 @@ Check = Callable[[str, Any], Any]  # head of the message, what was given -> what
 # What other libraries call them.
 ALIASES = {
     **dict.fromkeys(("learning_rate", "eta", "step_size"), "lr"),
+    **dict.fromkeys(("schedule", "scheduler", "lr_schedule", "lr_scheduler"), "lr"),
     **dict.fromkeys(("beta1", "beta_1", "b1", "beta2", "beta_2", "b2"), "betas"),
     **dict.fromkeys(("epsilon",), "eps"),
     **dict.fromkeys(("rho",), "alpha"),
-    **dict.fromkeys(("l2_regularization", "wd"), "weight_decay"),
+    **dict.fromkeys(("l2_regularization", "wd", "decay"), "weight_decay"),
     **dict.fromkeys(("clipnorm", "global_clipnorm", "clip_grad_norm", "max_norm", "grad_clip"), "max_grad_norm"),
 }
 
@@ -27,12 +28,27 @@ def is_schedule(lr: Any) -> bool:
     return callable(lr) and not isinstance(lr, type) and not check.is_real(lr)
 
 
+def made(head: str, given: Any) -> bool:
+    """Whether it is a schedule, and not the class of one."""
+    if isinstance(given, type):
+        name = given.__name__
+        raise TypeError(f"{head} must be a number or a schedule that is made, as {name}(…), got the class {name}")
+    return is_schedule(given)
+
+
 def rate(head: str, given: Any) -> Any:
-    return given if is_schedule(given) else check.nonnegative(head, given)
+    return given if made(head, given) else check.nonnegative(head, given)
 
 
 def positive_rate(head: str, given: Any) -> Any:
-    return given if is_schedule(given) else check.above(head, given)
+    return given if made(head, given) else check.above(head, given)
+
+
+def always_decoupled(head: str, given: Any) -> bool:
+    if not check.flag(head, given):
+        owner = head.partition(":")[0]
+        raise ValueError(f"{head} must be True, what {owner} is, got {given!r}")
+    return True
 
 
 def betas(head: str, given: Any) -> tuple[float, float]:
@@ -88,4 +104,6 @@ def unknown(name: Any, known: Iterable[str]) -> str:
     if name in (*SETTINGS, "no_decay") and name not in known:
         return f"{name!r}, which is of all groups"
     likely = meant(name, known)
+    if name == "decay":  # of the weights in most libraries, of the learning rate in old versions of Keras
+        return f"{name!r}: say {likely!r}, or make lr a schedule"
     return f"{name!r}: say {likely!r}" if likely else f"{name!r}"

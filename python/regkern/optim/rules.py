@@ -6,12 +6,14 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from collections.abc import Callable
+from typing import Any, Literal, Unpack
 
+from regkern import _checks as check
 from regkern._types import Metric, Rate, Real
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params
-from regkern.optim.options import OPTIONS, positive_rate
+from regkern.optim.options import OPTIONS, always_decoupled, positive_rate
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
@@ -242,7 +244,8 @@ class AdamW(Adam):
     Notes
     -----
     The formula is that of ``adam_step`` with ``decoupled=True``. Step and decay are added before the one rounding that
-    meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8.
+    meets w. torch multiplies by 1 − lr·weight_decay, which in float32 is no decay at all below 3e-8. Its groups have
+    "decoupled", which stays True: ``Adam`` takes either.
 
     References
     ----------
@@ -257,6 +260,8 @@ class AdamW(Adam):
     >>> w
     [array([ 0.85, -1.9 ])]
     """
+
+    _CHECKS = OPTIONS | {"decoupled": always_decoupled}
 
     def __init__(
         self,
@@ -484,7 +489,8 @@ class FTRL(Optimizer):
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
     lr : float, > 0, or function of the step, default 0.1
-        The paper's α; see :mod:`regkern.optim.schedules`.
+        The paper's α; see :mod:`regkern.optim.schedules`, whose warm-up needs a ``start`` > 0 here, and whose end a
+        ``floor`` > 0.
     beta : float, >= 0, default 1
     l1 : float, >= 0, default 0
         Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.
@@ -569,10 +575,15 @@ class FTRL(Optimizer):
     def _starts(self, options: Options) -> dict[str, float]:
         return {"z": 0.0, "n": options["initial_accumulator_value"]}
 
+    def _scheduled(self, head: str, given: Any) -> Any:
+        if check.is_real(given) and given == 0:
+            raise ValueError(f"{head} must be > 0, as start= or floor= of a schedule makes it, got {given!r}")
+        return super()._scheduled(head, given)
+
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         if options["l2"] != 0:
             raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
-        match penalty:
+        match penalty if penalty._is_ours else None:
             case L1(l1):
                 options["l1"] = l1
             case SquaredL2(l2):

@@ -77,7 +77,10 @@ def without_schedule(options: Options) -> Options:
 
 
 def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[str]) -> list[Options]:
-    """The options of each group; those that are ``optional`` may be missing, and stay; so does a schedule of lr."""
+    """The options of each group; those that are ``optional`` may be missing, and stay; so does a schedule of lr.
+
+    One without lr is of a schedule, and needs one here: the number that stands here would be nobody's choice.
+    """
     optional = optional | {"lr"}
     require_kind(where, "groups", groups, list)
     for theirs in groups:
@@ -92,6 +95,10 @@ def loaded_options(where: str, groups: Any, mine: list[Options], optional: set[s
         if lacking or strange:
             got = " and ".join([f"one without {lacking}"] * bool(lacking) + [f"one with {strange}"] * bool(strange))
             raise ValueError(f"{where}: groups must have the options of this optimizer's, got {got}")
+    for i, (ours, theirs) in enumerate(zip(mine, groups, strict=True)):
+        if "lr" not in theirs and not is_schedule(lr := ours["lr"]):
+            cure = f"make the optimizer with lr=schedule, or with schedules.Constant({lr!r}) to stay at this number"
+            raise ValueError(f"{where}: lr must be a schedule as in the state, got {lr!r} in group {i} ({cure})")
     return [
         {**ours, **copy.deepcopy(dict(theirs)), **({"lr": ours["lr"]} if is_schedule(ours["lr"]) else {})}
         for ours, theirs in zip(mine, groups, strict=True)

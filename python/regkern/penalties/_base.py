@@ -129,7 +129,7 @@ class Penalty(ABC):
         return self if type(other) is int and other == 0 else NotImplemented  # what sum() begins with
 
     _joined: ClassVar[Callable[[list[Penalty]], Penalty | None]]  # set by _sums, which knows all kinds
-    _keeps_dtype: ClassVar[bool] = False  # prox returns an array of w's dtype; one of the user's own need not
+    _is_ours: ClassVar[bool] = False  # value and prox are this package's: a user's own may do or return anything
     _rk: ClassVar[ModuleType] = regkern  # whose functions compute; regkern.reference in its twins
 
     def _like(self, total: Penalty) -> Penalty:
@@ -148,6 +148,14 @@ class Penalty(ABC):
         return math.sqrt(self._rk.squared_l2_norm(v))
 
 
+def require_like(function: str, y: Any, w: Array) -> Array:
+    """What a ``prox``, which may be the user's own, has returned for an array like ``w``."""
+    if not isinstance(y, np.ndarray) or y.dtype != w.dtype or y.shape != w.shape:
+        got = f"{y.dtype} of shape {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+        raise TypeError(f"{function}: penalty's prox must return a {w.dtype} array of shape {w.shape}, got {got}")
+    return y
+
+
 def penalty_itself(name: str, given: Any) -> Penalty:
     if not isinstance(given, Penalty):
         raise TypeError(f"{name} must be a Penalty, got {given!r}")
@@ -161,7 +169,12 @@ class Known(Penalty):
     """Those of this module: frozen dataclasses that check what they are given."""
 
     __slots__ = ()
-    _keeps_dtype: ClassVar[bool] = True
+    _is_ours: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if {"value", "prox"} & vars(cls).keys() and not cls.__module__.startswith("regkern."):
+            cls._is_ours = False
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from regkern import _checks as check
 from regkern.penalties._base import Known, Penalty, frozen
 from regkern.penalties._constraints import Box, BoxedL1, Constraint, Nonneg
 from regkern.penalties._elements import L0, L1, ElasticNet, Huber, LHalf, LogSum, SquaredL2
@@ -39,8 +40,14 @@ class Ridged(Known):
     def __repr__(self) -> str:
         return f"{self.penalty!r} + {SquaredL2(self.strength)!r}"
 
+    @property
+    def _is_ours(self) -> bool:  # type: ignore[override]  # as its other part is
+        return self.penalty._is_ours
+
     def _value(self, w: Array) -> Any:
-        return self.penalty.value(w) + self.strength / 2 * self._rk.squared_l2_norm(w)
+        return check.real(
+            "Ridged: penalty's value", self.penalty.value(w)
+        ) + self.strength / 2 * self._rk.squared_l2_norm(w)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
         y = self._rk.prox_ridge(w, step * self.strength, out=out)
@@ -63,6 +70,8 @@ def joined(parts: list[Penalty]) -> Penalty | None:
             return None
         merged[kind] = both
     ridge = merged.pop("SquaredL2", None)
+    if len(merged) > 1 and not all(part._is_ours for part in merged.values()):
+        return None
     match [merged[kind] for kind in sorted(merged)]:
         case []:
             return ridge
@@ -80,7 +89,11 @@ def joined(parts: list[Penalty]) -> Penalty | None:
             return None
     if not isinstance(ridge, SquaredL2):
         return total
-    return ElasticNet(total.strength, ridge.strength) if isinstance(total, L1) else Ridged(total, ridge.strength)
+    return (
+        ElasticNet(total.strength, ridge.strength)
+        if isinstance(total, L1) and total._is_ours
+        else Ridged(total, ridge.strength)
+    )
 
 
 def _merged(a: Any, b: Any) -> Penalty | None:

@@ -199,7 +199,7 @@ class Criterion(ABC):
     def _rule(self, name: str) -> None:
         given = getattr(self, name)
         if not isinstance(given, Criterion):
-            raise TypeError(f"{self._head(name)} must be a Criterion, got {type(given).__name__}")
+            raise TypeError(f"{self._head(name)} must be a Criterion, got {check.kind(given)}")
 
     def _head(self, name: str) -> str:
         return f"{type(self).__name__}: {name}"

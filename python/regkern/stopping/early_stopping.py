@@ -161,7 +161,7 @@ class EarlyStopping:
         time_limit: Real | None = None,
     ) -> None:
         if criterion is not None and not isinstance(criterion, Criterion):
-            kind = type(criterion).__name__
+            kind = check.kind(criterion)
             raise TypeError(f"EarlyStopping: criterion must be a Criterion, got {kind} (patience is a keyword)")
         if patience is None and all(rule is None for rule in (criterion, target, divergence, time_limit)):
             patience = DEFAULT_PATIENCE
@@ -471,8 +471,8 @@ class EarlyStopping:
         where = "EarlyStopping.load_state_dict"
         state = fields.mapping(f"{where}: state", state)
         check.require_unpacked(where, state)
-        if state.keys() != self.state_dict().keys():
-            raise ValueError(f"{where}: state must hold {sorted(self.state_dict())}, got {sorted(map(str, state))}")
+        if state.keys() != (due := EarlyStopping.state_dict(self).keys()):  # not those of a subclass
+            raise ValueError(f"{where}: state must hold {sorted(due)}, got {sorted(map(str, state))}")
         same_criterion = self._resumed_settings(where, state["settings"])
         steps = fields.count(f"{where}: steps", state["steps"])
         history = self._resumed_history(where, state["history"], steps)
@@ -781,9 +781,7 @@ def stopping_time(
         mode = "min" if mode is None else mode
         stopper = EarlyStopping(criterion, mode=_checked_mode("stopping_time", mode), check_finite=False)
     else:
-        raise TypeError(
-            f"stopping_time: criterion must be a Criterion or EarlyStopping, got {type(criterion).__name__}"
-        )
+        raise TypeError(f"stopping_time: criterion must be a Criterion or EarlyStopping, got {check.kind(criterion)}")
     curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
     if not curves:
         raise ValueError(f"stopping_time: losses must hold a curve, got {curves}")
