@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,12 +155,26 @@ class Layer:
         rule = self._RULES.get(name)
         if rule is not None:
             self.__dict__[name] = rule(self, f"{kind}: {name}", value)
-        elif type(self).__module__.partition(".")[0] != "regkern":  # a subclass has attributes of its own
+        elif not check.is_ours(type(self)):  # a subclass has attributes of its own
             super().__setattr__(name, value)
         else:
-            if ELSEWHERE.get(name) in self._RULES:
-                raise AttributeError(f"{kind}: {name} is {ELSEWHERE[name]} here")
+            self._require_here(name)
             raise AttributeError(f"{kind}: {name} must be one of {', '.join(sorted(self._RULES))}, got {value!r}")
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._RULES or name.startswith("_") or check.is_ours(type(self)):
+            raise AttributeError(f"{type(self).__name__}: {name} must be kept, got an attribute that is deleted")
+        super().__delattr__(name)
+
+    if not TYPE_CHECKING:  # to which any attribute would be one that can be read
+
+        def __getattr__(self, name: str) -> Any:
+            self._require_here(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _require_here(self, name: str) -> None:
+        if ELSEWHERE.get(name) in self._RULES:
+            raise AttributeError(f"{type(self).__name__}: {name} is {ELSEWHERE[name]} here")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_evaluated": None}

@@ -423,6 +423,37 @@ def test_transforms_are_a_tuple() -> None:
     assert pipeline(BYTES).shape == (4, 30, 30, 3)
 
 
+def test_attributes_of_a_pipeline_are_its_options() -> None:
+    pipeline = A.Compose([A.Pad(1)])
+    for one, name in ((pipeline, "Compose"), (A.signal.Compose([A.signal.Jitter()]), "signal.Compose")):
+        before = repr(one)
+        for attribute in ("rngg", "foo", "p"):
+            with pytest.raises(AttributeError, match=rf"^{name}: {attribute} must be one of .*\brng\b.*, got 3$"):
+                setattr(one, attribute, 3)
+        for attribute in ("rng", "_transforms", "foo"):
+            with pytest.raises(AttributeError, match=rf"^{name}: {attribute} must be kept, got"):
+                delattr(one, attribute)
+        for attribute in ("function", "transforms"):
+            with pytest.raises(AttributeError):
+                setattr(one, attribute, "x")
+        with pytest.raises(TypeError, match=f"^{name}: rng must"):
+            one.rng = "a"
+        assert repr(one) == before
+    refused(lambda: setattr(pipeline, "layout", "nchw"), ValueError, "Compose: layout must be")
+    refused(lambda: setattr(pipeline, "image_shape", 3), TypeError, "Compose: image_shape must")
+    pipeline.mask_fill, pipeline.layout_out = 7, "NCHW"
+    y, masks = pipeline(BYTES, masks=BYTES[..., 0])
+    assert y.shape == (4, 3, 30, 30)
+    assert (masks[:, 0] == 7).all()
+
+    class Mine(A.Compose):
+        pass
+
+    mine = Mine([A.Pad(1)])
+    mine.note = "mine"  # type: ignore[attr-defined]
+    del mine.note  # type: ignore[attr-defined]
+
+
 def test_a_pipeline_in_a_pipeline() -> None:
     inner = A.Compose([A.RandomCrop(20), A.RandomRotation(9)])
     flat = A.Compose([A.RandomRotation(20), A.RandomCrop(20), A.RandomRotation(9), A.RandomInvert()])

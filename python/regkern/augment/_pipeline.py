@@ -37,7 +37,7 @@ class Pipeline:
             TYPES[cls.TYPE] = cls
 
     def __init__(self, transforms: Sequence[Any] | Pipeline, rng: Any) -> None:
-        self.function = self.TYPE  # whose name errors carry
+        self._function = self.TYPE
         self._transforms = flat(self.TYPE, transforms, self.KINDS)
         self._names = operation_names(self.TYPE, self.transforms)
         colors_come_first(self.TYPE, self.transforms)
@@ -49,6 +49,11 @@ class Pipeline:
         return self._transforms
 
     @property
+    def function(self) -> str:
+        """Whose name errors carry: the class, or the transform that this is the pipeline of."""
+        return self._function
+
+    @property
     def rng(self) -> Any:
         """What calls draw from that give no rng."""
         return self._rng
@@ -57,6 +62,19 @@ class Pipeline:
     def rng(self, value: Any) -> None:
         self._rng = _checks.source(self.TYPE, value)
         self._process = os.getpid()  # where it is no copy
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.OPTIONS and name != "rng":
+            self.set_params(**{name: value})
+        elif name.startswith("_") or hasattr(Pipeline, name) or not _checks.is_ours(type(self)):
+            super().__setattr__(name, value)
+        else:
+            raise AttributeError(f"{self.TYPE}: {name} must be one of {', '.join(self.OPTIONS)}, got {value!r}")
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.OPTIONS or name.startswith("_") or _checks.is_ours(type(self)):
+            raise AttributeError(f"{self.TYPE}: {name} must be kept, got an attribute that is deleted")
+        super().__delattr__(name)
 
     def _sampling(
         self, n: int, rng: Any, index: ArrayLike | None, epoch: int, single: bool = False

@@ -211,7 +211,7 @@ class Transform:
         pipeline = self.__dict__.get("_alone")
         if pipeline is None:
             pipeline = TYPES[self.pipeline]([self])
-            pipeline.function = self._type()
+            pipeline._function = self._type()
             self._set(_alone=pipeline)
         return pipeline
 

@@ -98,6 +98,11 @@ class Compose(Pipeline):
         "image_shape": None,
     }
 
+    layout: str
+    layout_out: str | None
+    mask_fill: float
+    image_shape: tuple[int, ...] | None
+
     def __init__(
         self,
         transforms: Sequence[Transform | Compose] | Compose,
@@ -109,13 +114,15 @@ class Compose(Pipeline):
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(transforms, rng)
-        self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
-        self.layout_out = check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS))
-        self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
-        self.image_shape = image_shape
         if image_shape is not None:
             lengths = check.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
-            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in lengths)
+            image_shape = tuple(check.whole("Compose", "image_shape", n, 1) for n in lengths)
+        self.__dict__.update(
+            layout=check.choice("Compose", "layout", layout, check.LAYOUTS),
+            layout_out=check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS)),
+            mask_fill=check.number("Compose", "mask_fill", mask_fill),
+            image_shape=image_shape,
+        )
         mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(

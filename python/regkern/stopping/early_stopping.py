@@ -372,27 +372,23 @@ class EarlyStopping:
             super().__setattr__(name, value)
 
         def __delattr__(self, name: str) -> None:
-            if self._is_closed() or name.startswith("_") or _is_known(name):
+            if check.is_ours(type(self)) or name.startswith("_") or _is_known(name):
                 raise AttributeError(f"{type(self).__name__}: {name} must be kept, got an attribute that is deleted")
             super().__delattr__(name)
 
     def _refuse(self, name: str) -> None:
         """An attribute that is not for users to assign: what they meant would not happen."""
+        closed = check.is_ours(type(self))  # classes of others may have attributes of their own
         setting = name in inspect.signature(EarlyStopping).parameters
-        if setting and (self._is_closed() or _is_known(name)):
+        if setting and (closed or _is_known(name)):
             rule = "must be given when the stopper is made, which may load the state of another"
         elif _is_known(name):
             rule = "must be left to step, reset and load_state_dict"
-        elif self._is_closed():
+        elif closed:
             rule = "must be an attribute of a subclass to be assigned"
         else:
             return
         raise AttributeError(f"{type(self).__name__}: {name} {rule}, got an attribute that is assigned")
-
-    @classmethod
-    def _is_closed(cls) -> bool:
-        """Classes of others may have attributes of their own."""
-        return cls.__module__.partition(".")[0] == "regkern"
 
     # --- what it has found -------------------------------------------------------------------------------------------
 
