@@ -174,9 +174,11 @@ class Compose(Pipeline):
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
             x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
-            cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN.
+            cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN. Of one that the horizon
+            of a perspective divides, the result is the box around what is seen.
         keypoints : (n, k, 2) array-like, optional
-            x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are.
+            x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are; those
+            outside of the image and beyond the horizon of a perspective have no place and become NaN.
         params : dict, optional
             What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, and rng, index and epoch
             are not used. Parameters in pixels are for images of one size, which stands among them as ``size``.
@@ -336,7 +338,7 @@ class Compose(Pipeline):
             if boxes is not None:
                 results.append(_like(boxes, move_boxes(boxes.astype(np.float64), matrices, after.size)))
             if keypoints is not None:
-                results.append(_like(keypoints, move(keypoints.astype(np.float64), matrices)))
+                results.append(_like(keypoints, move(keypoints.astype(np.float64), matrices, images.size)))
         return [r[0] for r in results] if single else results
 
 

@@ -43,9 +43,7 @@ from regkern.stopping.snapshot import resumed as resumed_snapshot
 Array = NDArray[Any]
 Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
 DEFAULT_PATIENCE = 10
-LOADED = (
-    "EarlyStopping.restore: params must be given after loading a state, got None (restore(params) says into which arrays)"
-)
+LOADED = "EarlyStopping.restore: params must be given after loading a state, got None (restore(params) says into which arrays)"
 
 
 class EarlyStopping:
