@@ -423,6 +423,30 @@ def test_transforms_are_a_tuple() -> None:
     assert pipeline(BYTES).shape == (4, 30, 30, 3)
 
 
+def test_replayed_parameters_leave_nothing_to_draw() -> None:
+    """What says how to draw has no meaning beside parameters: it is refused, and not ignored."""
+    signals = np.zeros((4, 20), np.float32)
+    for x, transform in ((BYTES, A.RandomHorizontalFlip()), (BYTES, A.Compose([A.RandomRotation(9)], rng=3)),
+                         (signals, A.signal.Jitter()), (signals, A.signal.Compose([A.signal.Scaling()]))):  # fmt: skip
+        y, params = transform(x, return_params=True)
+        np.testing.assert_array_equal(transform(x, params=params), y)
+        np.testing.assert_array_equal(transform(x, params=params, epoch=0), y)
+        for name, value in (("rng", 3), ("rng", np.random.default_rng(0)), ("index", [0, 1, 2, 3]), ("epoch", 3)):
+            rule = rf": {name} must not be given with params, which leave nothing to draw, got "
+            with pytest.raises(ValueError, match=rule):
+                transform(x, params=params, **{name: value})
+
+
+def test_boxes_are_corners_in_order() -> None:
+    """x, y, width, height is another form of boxes: where it cannot be x0, y0, x1, y1, that is said."""
+    for one in ([10, 3, 5, 8], [3, 10, 8, 5], [3.0, 10.0, np.nan, 5.0]):
+        boxes = np.array([[[0, 0, 1, 1], one]] * 4)
+        text = f"Pad: boxes must have x0 <= x1 and y0 <= y1, got {boxes[0, 1].tolist()} (of x, y, width and height: "
+        refused(lambda b=boxes: A.Pad(1)(BYTES, boxes=b), ValueError, text)
+    flat = np.array([[[3, 4, 3, 9], [5, 5, 5, 5], [2, 6, 4, 6]]] * 4)
+    np.testing.assert_array_equal(A.Pad(1)(BYTES, boxes=flat)[1], flat + 1)
+
+
 def test_attributes_of_a_pipeline_are_its_options() -> None:
     pipeline = A.Compose([A.Pad(1)])
     for one, name in ((pipeline, "Compose"), (A.signal.Compose([A.signal.Jitter()]), "signal.Compose")):

@@ -128,4 +128,4 @@ def _seen(corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.flo
     points = np.concatenate(found)
     if not points.size:
         return np.zeros(4)
-    return np.clip(np.concatenate([points.min(axis=0), points.max(axis=0)]), 0, [width, height] * 2)
+    return np.asarray(np.clip(np.concatenate([points.min(axis=0), points.max(axis=0)]), 0, [width, height] * 2))

@@ -101,8 +101,14 @@ class Pipeline:
                 "image would have the same draws, got None"
             )
 
-    def _given(self, params: Any) -> None:
-        """Whether parameters to be replayed are those of these operations."""
+    def _given(self, params: Any, rng: Any, index: Any, epoch: Any) -> None:
+        """Whether parameters to be replayed are those of these operations, and nothing says how to draw others."""
+        for name, value, default in (("rng", rng, None), ("index", index, None), ("epoch", epoch, 0)):
+            if value is not default and not (
+                name == "epoch" and _checks.integer64(f"{self.function}: epoch", value) == 0
+            ):
+                rule = "must not be given with params, which leave nothing to draw"
+                raise ValueError(f"{self.function}: {name} {rule}, got {value!r}")
         if not isinstance(params, dict):
             raise TypeError(f"{self.function}: params must be a dict, got {type(params).__name__}")
         missing = [name for name in self._names if name not in params]

@@ -173,15 +173,15 @@ class Compose(Pipeline):
         masks : (n, h, w) or (n, h, w, k) array-like of numbers or bools, optional
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
-            x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
-            cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN. Of one that the horizon
+            x0, y0, x1, y1 of edges in pixels, x0 <= x1 and y0 <= y1: the first pixel is (0, 0, 1, 1). The result is the box
+            around the moved corners, cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN. Of one that the horizon
             of a perspective divides, the result is the box around what is seen.
         keypoints : (n, k, 2) array-like, optional
             x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are; those
             outside of the image and beyond the horizon of a perspective have no place and become NaN.
         params : dict, optional
-            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, and rng, index and epoch
-            are not used. Parameters in pixels are for images of one size, which stands among them as ``size``.
+            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, so rng, index and epoch
+            are not given. Parameters in pixels are for images of one size, which stands among them as ``size``.
         return_params : bool, default False
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
@@ -221,7 +221,7 @@ class Compose(Pipeline):
         if params is None:
             sampling = self._sampling(n, rng, index, epoch, single)
         else:
-            self._given(params)
+            self._given(params, rng, index, epoch)
         if self._bounded:
             check.bounded(self.function, batch.x)
         followers: list[Array | None] = []
@@ -322,6 +322,11 @@ class Compose(Pipeline):
                 raise TypeError(f"{self.function}: {name} must be real numbers, got {points.dtype}")
             if (far := np.isinf(points)).any():
                 raise ValueError(f"{self.function}: {name} must be finite or NaN, got {points[far][0]}")
+        if boxes is not None and (inverted := (boxes[..., 2:] < boxes[..., :2]).any(axis=2)).any():
+            raise ValueError(
+                f"{self.function}: boxes must have x0 <= x1 and y0 <= y1, got {boxes[inverted][0].tolist()} "
+                "(of x, y, width and height: [x, y, x + width, y + height])"
+            )
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool

@@ -374,7 +374,7 @@ class Compose(Pipeline):
         if params is None:
             sampling = self._sampling(len(y), rng, index, epoch)
         else:
-            self._given(params)
+            self._given(params, rng, index, epoch)
         drawn: dict[str, Params] = {}
         for t, name in zip(self.transforms, self._names, strict=True):
             drawn[name] = p = self._parameters(t, name, signals, sampling, params)
