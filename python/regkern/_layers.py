@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._keywords import told
 
 Array = NDArray[Any]
 Rule = Callable[[Any, str, Any], Any]  # the layer, the head of a message, a value: what is kept, or an error
@@ -104,6 +106,11 @@ class Layer:
     _missed = 0  # those of them that cannot go backward any more
     _evaluated: dict[str, Any] | None = None  # what an evaluation left, in place of what a training forward does
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in cls.__dict__ and check.is_ours(cls):
+            cls.__init__ = told(lambda me: type(me).__name__)(cls.__init__)  # type: ignore[method-assign]
+
     def train(self, mode: bool = True) -> Self:
         """Make training what ``forward`` does by default, or evaluation. Returns the layer."""
         self.__dict__["training"] = check.flag(f"{type(self).__name__}.train: mode", mode)
@@ -116,8 +123,12 @@ class Layer:
     def forward(self, x: Array) -> Array:
         raise NotImplementedError
 
-    def __call__(self, x: Array, **options: Any) -> Array:
+    def __call__(self, x: Array, *others: Any, **options: Any) -> Array:
         """``forward``."""
+        if others:
+            by_name = "training" if "training" in inspect.signature(self.forward).parameters else "out"
+            rule = f"x must be the one argument by position, got {len(others) + 1} (forward(x, {by_name}=…))"
+            raise TypeError(f"{type(self).__name__}: {rule}")
         return self.forward(x, **options)
 
     def _mode(self, training: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._keywords import told
 from regkern.augment import _options as check
 from regkern.augment._followers import forward_matrices, mask_bytes, mask_steps, move, move_boxes
 from regkern.augment._pipeline import Pipeline
@@ -103,6 +104,7 @@ class Compose(Pipeline):
     mask_fill: float
     image_shape: tuple[int, ...] | None
 
+    @told(lambda me: me.TYPE, "transforms are a list")
     def __init__(
         self,
         transforms: Sequence[Transform | Compose] | Compose,
@@ -137,6 +139,7 @@ class Compose(Pipeline):
         self._layout_out = layout_out or (named[0] if named else None)
         self._collate: Any = None
 
+    @told(lambda me: me.function)
     def __call__(
         self,
         x: ArrayLike,
@@ -174,8 +177,8 @@ class Compose(Pipeline):
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
             x0, y0, x1, y1 of edges in pixels, x0 <= x1 and y0 <= y1: the first pixel is (0, 0, 1, 1). The result is the box
-            around the moved corners, cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN. Of one that the horizon
-            of a perspective divides, the result is the box around what is seen.
+            around the moved corners, cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN.
+            Of one that the horizon of a perspective divides, the result is the box around what is seen.
         keypoints : (n, k, 2) array-like, optional
             x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are; those
             outside of the image and beyond the horizon of a perspective have no place and become NaN.

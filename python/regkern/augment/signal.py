@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks, _core
+from regkern._keywords import told
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
 from regkern.augment._program import Step
@@ -315,9 +316,11 @@ class Compose(Pipeline):
     KINDS: ClassVar[tuple[str, ...]] = ("signal",)
     OPTIONS: ClassVar[dict[str, Any]] = {"rng": None}
 
+    @told(lambda me: me.TYPE, "transforms are a list")
     def __init__(self, transforms: Sequence[Transform | Compose] | Compose, *, rng: Any = None) -> None:
         super().__init__(transforms, rng)
 
+    @told(lambda me: me.function)
     def __call__(
         self,
         x: ArrayLike,

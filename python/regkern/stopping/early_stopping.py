@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
+from regkern._keywords import told
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
     RESERVED,
@@ -149,6 +150,7 @@ class EarlyStopping:
     _with_params: bool | None  # whether steps come with them
     _begin: float
 
+    @told(lambda me: type(me).__name__)
     def __init__(
         self,
         criterion: Criterion | None = None,
