@@ -423,6 +423,24 @@ def test_transforms_are_a_tuple() -> None:
     assert pipeline(BYTES).shape == (4, 30, 30, 3)
 
 
+def test_attributes_of_a_collate_are_its_arguments() -> None:
+    collate = A.Collate(A.Pad(1), rng=3, output="numpy")
+    before = repr(collate)
+    for attribute, value in (("rng", np.random.default_rng(0)), ("output", "jax"), ("transform", 3), ("foo", 3)):
+        with pytest.raises(AttributeError, match=rf"^Collate: {attribute} must be given when it is made, got "):
+            setattr(collate, attribute, value)
+    with pytest.raises(AttributeError, match=r"^Collate: epoch must be set by set_epoch, got 3$"):
+        collate.epoch = 3  # type: ignore[misc]
+    assert repr(collate) == before
+    assert repr(pickle.loads(pickle.dumps(collate))) == before
+
+    class Mine(A.Collate):
+        pass
+
+    mine = Mine(A.Pad(1))
+    mine.note = 3  # type: ignore[attr-defined]
+
+
 def test_replayed_parameters_leave_nothing_to_draw() -> None:
     """What says how to draw has no meaning beside parameters: it is refused, and not ignored."""
     signals = np.zeros((4, 20), np.float32)
