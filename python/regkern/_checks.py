@@ -450,3 +450,8 @@ def fields(function: str, state: Any, names: Iterable[str], optional: str = "") 
     if set(state) | {optional} != {*names, optional}:
         raise ValueError(f"{function}: keys must be {sorted(names)}, got {sorted(map(str, state))}")
     return [state.get(name) for name in names]
+
+
+def is_ours(kind: type) -> bool:
+    """Whether a class is the package's: all of its attributes are known. Subclasses of users have some of their own."""
+    return kind.__module__.partition(".")[0] == "regkern"

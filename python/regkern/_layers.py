@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._keywords import told
 
 Array = NDArray[Any]
 Rule = Callable[[Any, str, Any], Any]  # the layer, the head of a message, a value: what is kept, or an error
@@ -104,6 +106,11 @@ class Layer:
     _missed = 0  # those of them that cannot go backward any more
     _evaluated: dict[str, Any] | None = None  # what an evaluation left, in place of what a training forward does
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in cls.__dict__ and check.is_ours(cls):
+            cls.__init__ = told(lambda me: type(me).__name__)(cls.__init__)  # type: ignore[method-assign]
+
     def train(self, mode: bool = True) -> Self:
         """Make training what ``forward`` does by default, or evaluation. Returns the layer."""
         self.__dict__["training"] = check.flag(f"{type(self).__name__}.train: mode", mode)
@@ -116,8 +123,12 @@ class Layer:
     def forward(self, x: Array) -> Array:
         raise NotImplementedError
 
-    def __call__(self, x: Array, **options: Any) -> Array:
+    def __call__(self, x: Array, *others: Any, **options: Any) -> Array:
         """``forward``."""
+        if others:
+            by_name = "training" if "training" in inspect.signature(self.forward).parameters else "out"
+            rule = f"x must be the one argument by position, got {len(others) + 1} (forward(x, {by_name}=…))"
+            raise TypeError(f"{type(self).__name__}: {rule}")
         return self.forward(x, **options)
 
     def _mode(self, training: Any) -> bool:
@@ -155,12 +166,26 @@ class Layer:
         rule = self._RULES.get(name)
         if rule is not None:
             self.__dict__[name] = rule(self, f"{kind}: {name}", value)
-        elif type(self).__module__.partition(".")[0] != "regkern":  # a subclass has attributes of its own
+        elif not check.is_ours(type(self)):  # a subclass has attributes of its own
             super().__setattr__(name, value)
         else:
-            if ELSEWHERE.get(name) in self._RULES:
-                raise AttributeError(f"{kind}: {name} is {ELSEWHERE[name]} here")
+            self._require_here(name)
             raise AttributeError(f"{kind}: {name} must be one of {', '.join(sorted(self._RULES))}, got {value!r}")
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._RULES or name.startswith("_") or check.is_ours(type(self)):
+            raise AttributeError(f"{type(self).__name__}: {name} must be kept, got an attribute that is deleted")
+        super().__delattr__(name)
+
+    if not TYPE_CHECKING:  # to which any attribute would be one that can be read
+
+        def __getattr__(self, name: str) -> Any:
+            self._require_here(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _require_here(self, name: str) -> None:
+        if ELSEWHERE.get(name) in self._RULES:
+            raise AttributeError(f"{type(self).__name__}: {name} is {ELSEWHERE[name]} here")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_evaluated": None}

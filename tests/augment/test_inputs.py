@@ -425,6 +425,79 @@ def test_transforms_are_a_tuple() -> None:
     assert pipeline(BYTES).shape == (4, 30, 30, 3)
 
 
+def test_attributes_of_a_collate_are_its_arguments() -> None:
+    collate = A.Collate(A.Pad(1), rng=3, output="numpy")
+    before = repr(collate)
+    for attribute, value in (("rng", np.random.default_rng(0)), ("output", "jax"), ("transform", 3), ("foo", 3)):
+        with pytest.raises(AttributeError, match=rf"^Collate: {attribute} must be given when it is made, got "):
+            setattr(collate, attribute, value)
+    with pytest.raises(AttributeError, match=r"^Collate: epoch must be set by set_epoch, got 3$"):
+        collate.epoch = 3  # type: ignore[misc]
+    assert repr(collate) == before
+    assert repr(pickle.loads(pickle.dumps(collate))) == before
+
+    class Mine(A.Collate):
+        pass
+
+    mine = Mine(A.Pad(1))
+    mine.note = 3  # type: ignore[attr-defined]
+
+
+def test_replayed_parameters_leave_nothing_to_draw() -> None:
+    """What says how to draw has no meaning beside parameters: it is refused, and not ignored."""
+    signals = np.zeros((4, 20), np.float32)
+    for x, transform in ((BYTES, A.RandomHorizontalFlip()), (BYTES, A.Compose([A.RandomRotation(9)], rng=3)),
+                         (signals, A.signal.Jitter()), (signals, A.signal.Compose([A.signal.Scaling()]))):  # fmt: skip
+        y, params = transform(x, return_params=True)
+        np.testing.assert_array_equal(transform(x, params=params), y)
+        np.testing.assert_array_equal(transform(x, params=params, epoch=0), y)
+        for name, value in (("rng", 3), ("rng", np.random.default_rng(0)), ("index", [0, 1, 2, 3]), ("epoch", 3)):
+            rule = rf": {name} must not be given with params, which leave nothing to draw, got "
+            with pytest.raises(ValueError, match=rule):
+                transform(x, params=params, **{name: value})
+
+
+def test_boxes_are_corners_in_order() -> None:
+    """x, y, width, height is another form of boxes: where it cannot be x0, y0, x1, y1, that is said."""
+    for one in ([10, 3, 5, 8], [3, 10, 8, 5], [3.0, 10.0, np.nan, 5.0]):
+        boxes = np.array([[[0, 0, 1, 1], one]] * 4)
+        text = f"Pad: boxes must have x0 <= x1 and y0 <= y1, got {boxes[0, 1].tolist()} (of x, y, width and height: "
+        refused(lambda b=boxes: A.Pad(1)(BYTES, boxes=b), ValueError, text)
+    flat = np.array([[[3, 4, 3, 9], [5, 5, 5, 5], [2, 6, 4, 6]]] * 4)
+    np.testing.assert_array_equal(A.Pad(1)(BYTES, boxes=flat)[1], flat + 1)
+
+
+def test_attributes_of_a_pipeline_are_its_options() -> None:
+    pipeline = A.Compose([A.Pad(1)])
+    for one, name in ((pipeline, "Compose"), (A.signal.Compose([A.signal.Jitter()]), "signal.Compose")):
+        before = repr(one)
+        for attribute in ("rngg", "foo", "p"):
+            with pytest.raises(AttributeError, match=rf"^{name}: {attribute} must be one of .*\brng\b.*, got 3$"):
+                setattr(one, attribute, 3)
+        for attribute in ("rng", "_transforms", "foo"):
+            with pytest.raises(AttributeError, match=rf"^{name}: {attribute} must be kept, got"):
+                delattr(one, attribute)
+        for attribute in ("function", "transforms"):
+            with pytest.raises(AttributeError):
+                setattr(one, attribute, "x")
+        with pytest.raises(TypeError, match=f"^{name}: rng must"):
+            one.rng = "a"
+        assert repr(one) == before
+    refused(lambda: setattr(pipeline, "layout", "nchw"), ValueError, "Compose: layout must be")
+    refused(lambda: setattr(pipeline, "image_shape", 3), TypeError, "Compose: image_shape must")
+    pipeline.mask_fill, pipeline.layout_out = 7, "NCHW"
+    y, masks = pipeline(BYTES, masks=BYTES[..., 0])
+    assert y.shape == (4, 3, 30, 30)
+    assert (masks[:, 0] == 7).all()
+
+    class Mine(A.Compose):
+        pass
+
+    mine = Mine([A.Pad(1)])
+    mine.note = "mine"  # type: ignore[attr-defined]
+    del mine.note  # type: ignore[attr-defined]
+
+
 def test_a_pipeline_in_a_pipeline() -> None:
     inner = A.Compose([A.RandomCrop(20), A.RandomRotation(9)])
     flat = A.Compose([A.RandomRotation(20), A.RandomCrop(20), A.RandomRotation(9), A.RandomInvert()])

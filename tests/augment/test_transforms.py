@@ -419,6 +419,67 @@ def test_padding_of_boxes_stays_nan(x: np.ndarray) -> None:
     assert np.isnan(moved[:, 1]).all()
 
 
+@pytest.mark.parametrize("size", [4, 8, 16, 32])
+@pytest.mark.parametrize("scale", [0.5, 0.8, 0.9, 1.0])
+@pytest.mark.parametrize("times", [1, 2])
+def test_boxes_and_keypoints_at_a_horizon(size: int, scale: float, times: int) -> None:
+    """The last row and column of pixels may reach beyond the horizon of a perspective: what is seen of a box is in its box.
+
+    Keypoints stay on their pixels there, too. A horizon through a corner is no division by zero.
+    """
+    n = 3000
+    rng = np.random.default_rng(size)
+    low = rng.integers(0, size, (n, 2))
+    low[: n // 3] = 0
+    high = low + 1 + (rng.random((n, 2)) * (size - low)).astype(np.int64)
+    high[: n // 2] = size
+    x = np.zeros((n, size, size, 1), np.uint8)
+    for image, (x0, y0), (x1, y1) in zip(x, low, high, strict=True):
+        image[y0:y1, x0:x1] = 255
+    boxes = np.concatenate([low, high], axis=1)[:, None].astype(np.float64)
+    transform = A.Compose([A.RandomPerspective(scale, p=1.0, interpolation="nearest")] * times)
+    with np.errstate(all="raise"):
+        y, moved, points = transform(x, boxes=boxes, keypoints=boxes[:, :, :2], rng=3)
+    assert np.isfinite(moved).all()
+    assert ((moved[..., :2] <= moved[..., 2:]) & (moved[..., 2:] <= size) & (moved[..., :2] >= 0)).all()
+    for image, box in zip(y[..., 0] == 255, moved[:, 0], strict=True):
+        rows, columns = np.nonzero(image)
+        if rows.size:
+            seen = np.array([columns.min(), rows.min(), -columns.max() - 1, -rows.max() - 1])
+            assert (box * [1, 1, -1, -1] - seen <= 1).all(), (box, seen)
+    if times == 1:  # where an output pixel at the place of a keypoint reads
+        (one,) = transform.transforms
+        params = transform(x, rng=3, return_params=True)[1]["RandomPerspective"]
+        matrices = one.steps(params, Images(n, size, size, 1, x.dtype))[0].parameters.reshape(n, 3, 3)
+        matrices[~params["active"]] = np.eye(3)
+        read = matrices @ np.concatenate([points[:, 0], np.ones((n, 1))], axis=1)[..., None]
+        placed = (np.abs(points) < 1e6).all(axis=(1, 2))
+        assert placed.sum() > 0.99 * n
+        np.testing.assert_allclose((read[:, :2] / read[:, 2:])[placed, :, 0], low[placed], atol=1e-6)
+
+
+def test_the_whole_image_beyond_a_horizon() -> None:
+    endpoints = [[[12, 14], [26, 3], [15, 27], [11, 15]]]
+    params = {"RandomPerspective": {"active": [True], "endpoints": endpoints, "size": [32, 32]}}
+    x = np.full((1, 32, 32, 1), 255, np.uint8)
+    transform = A.Compose([A.RandomPerspective(1.0, p=1.0)])
+    before = np.array([[[0.0, 0, 32, 32], [np.nan] * 4, [40, 40, 50, 50]]])
+    away = np.array([[[31.0, 31.0], [-40.0, 900.0], [900.0, -40.0], [900.0, 900.0], [-40.0, -40.0], [np.nan, 1.0]]])
+    y, boxes, points = transform(x, boxes=before, keypoints=away, params=params)
+    rows, columns = np.nonzero(y[0, ..., 0])
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert (np.abs(boxes[0, 0] - seen) <= 1).all(), (boxes[0, 0], seen)
+    assert np.isnan(boxes[0, 1]).all()
+    steps = transform.transforms[0].steps(
+        {"active": np.array([True]), "endpoints": np.array(endpoints, float)}, Images(1, 32, 32, 1, x.dtype)
+    )
+    matrix = np.linalg.inv(steps[0].parameters.reshape(3, 3))
+    beyond = matrix[2, :2] @ away[0].T + matrix[2, 2] <= 0
+    assert beyond[1:5].any()
+    # Outside of the image and beyond the horizon there is no place, and that is said as NaN.
+    np.testing.assert_array_equal(np.isnan(points[0]).all(axis=1), [False, *beyond[1:5], True])
+
+
 # --- mixing ---
 
 

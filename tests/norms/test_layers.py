@@ -497,3 +497,32 @@ def test_a_layer_at_two_places_has_one_gradient(name: str, module: Any) -> None:
     layer.forward(batch(3))
     for _ in range(2):  # two losses of one batch
         layer.backward(dy)
+
+
+@pytest.mark.parametrize(
+    "layer", [rk.BatchNorm(3), rk.LayerNorm(3), rk.Dropout(0.5)], ids=lambda made: type(made).__name__
+)
+def test_attributes_are_kept_and_found(layer: Any) -> None:
+    """What a layer computes with is not deleted, and what other libraries call it is told when it is read, too."""
+    name = type(layer).__name__
+    before = dict(vars(layer))
+    for attribute in (*(set(layer._RULES) - {"cache", "mask"}), "_pending", "foo"):
+        with pytest.raises(
+            AttributeError, match=f"^{name}: {attribute} must be kept, got an attribute that is deleted$"
+        ):
+            delattr(layer, attribute)
+    assert vars(layer) == before
+    theirs, ours = ("drop_prob", "p") if name == "Dropout" else ("weight", "gamma")
+    with pytest.raises(AttributeError, match=f"^{name}: {theirs} is {ours} here$"):
+        getattr(layer, theirs)
+    assert not hasattr(layer, "foo")
+    assert type(copy.copy(layer)) is type(layer)
+
+    class Mine(rk.Dropout):
+        pass
+
+    mine = Mine()
+    mine.note = 3  # type: ignore[attr-defined]
+    del mine.note  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"^Mine: p must be kept"):
+        del mine.p

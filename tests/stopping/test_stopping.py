@@ -738,6 +738,45 @@ def test_restored_also_after_the_last_epoch(epochs: int) -> None:
     assert (u == 2).all()
 
 
+@pytest.mark.parametrize("away", ["state", "pickle", "copy", "file"])
+def test_a_block_does_not_leave_a_resumed_run_in_silence(away: str, tmp_path: Path) -> None:
+    """A stopper that was loaded does not know the arrays: where no step has named them, the end of the block says so."""
+    first, w = EarlyStopping(patience=1), np.zeros(1)
+    for loss in (1.0, 2.0):
+        w[:] = loss
+        first.step(loss, params=[w])
+
+    def resumed() -> tuple[EarlyStopping, np.ndarray]:
+        v, second = np.full(1, 2.0), EarlyStopping(patience=1)
+        if away == "state":
+            second.load_state_dict(first.state_dict())
+        elif away == "file":
+            rk.save(tmp_path / "run.npz", stopper=first)
+            rk.load(tmp_path / "run.npz", stopper=second)
+        else:
+            second = pickle.loads(pickle.dumps(first)) if away == "pickle" else copy.copy(first)
+        return second, v
+
+    said = r"^EarlyStopping.restore: params must be given after loading a state, got None"
+    second, _ = resumed()
+    with pytest.raises(ValueError, match=said), second:
+        assert second.stopped
+    for error in (KeyboardInterrupt, RuntimeError):
+        second, _ = resumed()
+        with pytest.warns(RuntimeWarning, match=said + r" \(.*restore\(params\)"), pytest.raises(error), second:
+            raise error
+
+    second, v = resumed()
+    with second:  # told where to
+        second.restore(iter([v]))
+        v[:] = 3
+    assert v == 1
+    second, v = resumed()
+    with second:  # or by a step
+        second.step(3.0, params=[v])
+    assert v == 1
+
+
 def test_with_nothing_to_restore() -> None:
     with EarlyStopping() as stopper:
         stopper.step(1.0)
@@ -1048,6 +1087,53 @@ NAMES = "a string other than 'train', 'seconds', 'smoothed'"
 
 class Parameter:
     """As torch's."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("patience", 100, "must be given when the stopper is made"),
+        ("min_delta", 1.0, "must be given when the stopper is made"),
+        ("mode", "max", "must be given when the stopper is made"),
+        ("monitor", "auc", "must be given when the stopper is made"),
+        ("smoothing", 3, "must be given when the stopper is made"),
+        ("criterion", Patience(50), "must be given when the stopper is made"),
+        ("best", 0.0, "must be left to step, reset and load_state_dict"),
+        ("best_params", [], "must be left to step, reset and load_state_dict"),
+        ("steps", 100, "must be left to step, reset and load_state_dict"),
+        ("stopped", False, "must be left to step, reset and load_state_dict"),
+        ("step", print, "must be left to step, reset and load_state_dict"),
+        ("foo", 3, "must be an attribute of a subclass"),
+    ],
+)
+def test_attributes_are_not_assigned(name: str, value: Any, rule: str) -> None:
+    stopper = EarlyStopping(patience=2)
+    stopper.step(1.0)
+    before = stopper.state_dict() | {"seconds": 0}
+    with pytest.raises(AttributeError, match=f"^EarlyStopping: {name} {rule}"):
+        setattr(stopper, name, value)
+    with pytest.raises(AttributeError, match=f"^EarlyStopping: {name} must be kept"):
+        delattr(stopper, name)
+    assert stopper.state_dict() | {"seconds": 0} == before
+
+
+def test_attributes_of_a_subclass() -> None:
+    class Mine(EarlyStopping):
+        def __init__(self, log: list[float]) -> None:
+            super().__init__(patience=3)
+            self.log = log
+            self.patience = 3
+
+    stopper = Mine([])
+    stopper.log = [1.0]
+    assert (stopper.log, stopper.patience) == ([1.0], 3)
+    del stopper.log
+    assert not hasattr(stopper, "log")
+    for name in ("best", "criterion", "steps"):
+        with pytest.raises(AttributeError, match=f"^Mine: {name} must"):
+            setattr(stopper, name, 3)
+        with pytest.raises(AttributeError, match=f"^Mine: {name} must be kept"):
+            delattr(stopper, name)
 
 
 def test_every_argument_is_named() -> None:

@@ -80,20 +80,52 @@ def _forward(step: Step, size: tuple[int, int]) -> NDArray[np.float64]:
     return m
 
 
-def move(points: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (n, k, 2) moved by their sample's matrix."""
-    moved = points @ matrices[:, :2, :2].swapaxes(1, 2) + matrices[:, None, :2, 2]
-    projective = matrices[:, 2, :2]
-    if projective.any():
-        moved = moved / (points @ projective[:, :, None] + matrices[:, None, 2:, 2])
-    return moved
+def move(points: NDArray[np.float64], matrices: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Points (n, k, 2) of images of this size, moved by their sample's matrix; NaN where they have no place."""
+    moved = _projected(points, matrices)
+    places, depth = moved[..., :2], moved[..., 2:]
+    # Behind the horizon of a perspective, pixels of the last row and column may be seen; what lies outside has no place.
+    on_image = ((points >= -0.5) & (points <= np.array(size[::-1]) - 0.5)).all(axis=-1, keepdims=True)
+    return np.asarray(places / np.where((depth > 0) | (on_image & (depth < 0)), depth, np.nan))
 
 
 def move_boxes(boxes: NDArray[np.float64], matrices: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     """The boxes (n, k, 4) around the moved corners of boxes, cut at the borders of the image."""
     n, k = boxes.shape[:2]
-    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(n, 4 * k, 2) - 0.5
-    corners = move(corners, matrices).reshape(n, k, 4, 2) + 0.5
-    moved = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
+    corners = _projected(boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(n, 4 * k, 2) - 0.5, matrices)
+    corners[..., :2] += 0.5 * corners[..., 2:]
+    corners = corners.reshape(n, k, 4, 3)
+    depth = corners[..., 2:]
+    places = corners[..., :2] / np.where(depth > 0, depth, np.nan)
     height, width = size
-    return np.asarray(np.clip(moved, 0, [width, height, width, height]))
+    moved = np.clip(np.concatenate([places.min(axis=2), places.max(axis=2)], axis=-1), 0, [width, height] * 2)
+    for at in np.argwhere((depth <= 0).any(axis=(2, 3)) & ~np.isnan(corners).any(axis=(2, 3))):
+        moved[tuple(at)] = _seen(corners[tuple(at)], size)
+    return np.asarray(moved)
+
+
+def _projected(points: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, k, 2) in homogeneous coordinates (n, k, 3); the third is > 0 before the horizon."""
+    return np.asarray(points @ matrices[:, :, :2].swapaxes(1, 2) + matrices[:, None, :, 2])
+
+
+def _seen(corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """The box around what an image of this size shows of a quadrilateral (4, 3) that a horizon divides: both sides of it."""
+    height, width = size
+    borders = np.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, width], [0, -1, height]])
+    found = []
+    for side in (1, -1):
+        polygon = side * corners
+        for border in borders:
+            after, inner = np.roll(polygon, -1, axis=0), polygon @ border
+            next_inner = np.roll(inner, -1)
+            crossed = (inner >= 0) != (next_inner >= 0)
+            share = inner / np.where(crossed, inner - next_inner, 1)
+            both = np.stack([polygon, polygon + share[:, None] * (after - polygon)], axis=1)
+            polygon = both[np.stack([inner >= 0, crossed], axis=1)]
+        ahead = polygon[:, 2] > 0
+        found.append(polygon[ahead, :2] / polygon[ahead, 2:])
+    points = np.concatenate(found)
+    if not points.size:
+        return np.zeros(4)
+    return np.asarray(np.clip(np.concatenate([points.min(axis=0), points.max(axis=0)]), 0, [width, height] * 2))

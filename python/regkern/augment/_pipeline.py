@@ -40,7 +40,7 @@ class Pipeline:
             TYPES[cls.TYPE] = cls
 
     def __init__(self, transforms: Sequence[Any] | Pipeline, rng: Any) -> None:
-        self.function = self.TYPE  # whose name errors carry
+        self._function = self.TYPE
         self._transforms = flat(self.TYPE, transforms, self.KINDS)
         self._names = operation_names(self.TYPE, self.transforms)
         colors_come_first(self.TYPE, self.transforms)
@@ -50,6 +50,11 @@ class Pipeline:
     def transforms(self) -> tuple[Transform, ...]:
         """The transforms, in their order."""
         return self._transforms
+
+    @property
+    def function(self) -> str:
+        """Whose name errors carry: the class, or the transform that this is the pipeline of."""
+        return self._function
 
     @property
     def rng(self) -> Any:
@@ -63,6 +68,19 @@ class Pipeline:
     def _drawing_from(self, rng: Any) -> dict[str, Any]:
         """What is other in a pipeline that has this rng from now on."""
         return {"_rng": rng, "_process": os.getpid()}  # the process in which it is no copy
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.OPTIONS and name != "rng":
+            self.set_params(**{name: value})
+        elif name.startswith("_") or hasattr(Pipeline, name) or not _checks.is_ours(type(self)):
+            super().__setattr__(name, value)
+        else:
+            raise AttributeError(f"{self.TYPE}: {name} must be one of {', '.join(self.OPTIONS)}, got {value!r}")
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.OPTIONS or name.startswith("_") or _checks.is_ours(type(self)):
+            raise AttributeError(f"{self.TYPE}: {name} must be kept, got an attribute that is deleted")
+        super().__delattr__(name)
 
     def _sampling(
         self, n: int, rng: Any, index: ArrayLike | None, epoch: Int, single: bool = False
@@ -89,8 +107,14 @@ class Pipeline:
                 "image would have the same draws, got None"
             )
 
-    def _given(self, params: Any) -> None:
-        """Whether parameters to be replayed are those of these operations."""
+    def _given(self, params: Any, rng: Any, index: Any, epoch: Any) -> None:
+        """Whether parameters to be replayed are those of these operations, and nothing says how to draw others."""
+        for name, value, default in (("rng", rng, None), ("index", index, None), ("epoch", epoch, 0)):
+            if value is not default and not (
+                name == "epoch" and _checks.integer64(f"{self.function}: epoch", value) == 0
+            ):
+                rule = "must not be given with params, which leave nothing to draw"
+                raise ValueError(f"{self.function}: {name} {rule}, got {value!r}")
         if not isinstance(params, dict):
             raise TypeError(f"{self.function}: params must be a dict, got {type(params).__name__}")
         missing = [name for name in self._names if name not in params]

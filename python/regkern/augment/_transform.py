@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _core
+from regkern._keywords import told
 from regkern._types import Applied, Int, Layout, Number
 from regkern.augment._options import color_channels, number
 from regkern.augment._program import Op, Step
@@ -198,6 +199,7 @@ class Transform:
         """What stands in this place when a model is judged: nothing for what is random, itself for what is not."""
         return None if self.random else self
 
+    @told(lambda me: me._type())
     def __call__(
         self,
         x: ArrayLike,
@@ -234,7 +236,7 @@ class Transform:
         pipeline = self.__dict__.get("_alone")
         if pipeline is None:
             pipeline = TYPES[self.pipeline]([self])
-            pipeline.function = self._type()
+            pipeline._function = self._type()
             self._set(_alone=pipeline)
         return pipeline
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks
+from regkern._keywords import told
 from regkern._types import Int
 from regkern.augment._arguments import pictures
 from regkern.augment._pipeline import Pipeline
@@ -110,6 +111,11 @@ class Collate:
     ((2, 2, 2, 1), array([4, 1], dtype=uint8), array([0, 1]))
     """
 
+    transform: Pipeline | Transform
+    rng: int | None
+    output: str
+
+    @told(lambda me: type(me).__name__)
     def __init__(
         self, transform: Pipeline | Transform, *, rng: Int | None = None, output: Literal["torch", "numpy"] = "torch"
     ) -> None:
@@ -122,10 +128,18 @@ class Collate:
             raise ValueError(
                 f"Collate: transform must have no rng where Collate has none, since draws would repeat, got {own!r}"
             )
-        self.transform = transform
-        self.rng = None if rng is None else _checks.seed("Collate", rng)
-        self.output: str = _checks.choice("Collate: output", output, ("torch", "numpy"))
+        seed = None if rng is None else _checks.seed("Collate", rng)
+        output = _checks.choice("Collate: output", output, ("torch", "numpy"))
+        self.__dict__.update(transform=transform, rng=seed, output=output)
         self._epoch = _shared(0)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and (
+            _checks.is_ours(type(self)) or name in ("transform", "rng", "output", "epoch")
+        ):
+            rule = "must be set by set_epoch" if name == "epoch" else "must be given when it is made"
+            raise AttributeError(f"Collate: {name} {rule}, got {value!r}")
+        super().__setattr__(name, value)
 
     @property
     def epoch(self) -> int:

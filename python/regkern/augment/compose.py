@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks
+from regkern._keywords import told
 from regkern._types import Applied, Int, Layout, Real
 from regkern.augment import _options as check
 from regkern.augment._arguments import LENGTHS_END
@@ -100,6 +101,12 @@ class Compose(Pipeline):
         "image_shape": None,
     }
 
+    layout: str
+    layout_out: str | None
+    mask_fill: float
+    image_shape: tuple[int, ...] | None
+
+    @told(lambda me: me.TYPE, "transforms are a list")
     def __init__(
         self,
         transforms: Sequence[Transform | Compose] | Compose,
@@ -111,13 +118,15 @@ class Compose(Pipeline):
         image_shape: tuple[Int, ...] | None = None,
     ) -> None:
         super().__init__(transforms, rng)
-        self.layout = check.choice("Compose", "layout", layout, check.LAYOUTS)
-        self.layout_out = check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS))
-        self.mask_fill = check.number("Compose", "mask_fill", mask_fill)
-        self.image_shape = image_shape
         if image_shape is not None:
             lengths = _checks.several("Compose: image_shape", image_shape, "(height, width) or three numbers", (2, 3))
-            self.image_shape = tuple(check.whole("Compose", "image_shape", n, 1, LENGTHS_END) for n in lengths)
+            image_shape = tuple(check.whole("Compose", "image_shape", n, 1, LENGTHS_END) for n in lengths)
+        self.__dict__.update(
+            layout=check.choice("Compose", "layout", layout, check.LAYOUTS),
+            layout_out=check.choice("Compose", "layout_out", layout_out, (None, *check.LAYOUTS)),
+            mask_fill=check.number("Compose", "mask_fill", mask_fill),
+            image_shape=image_shape,
+        )
         mixes = [t.kind == "mix" for t in self.transforms]
         if any(mixes[:-1]):
             raise ValueError(
@@ -132,6 +141,7 @@ class Compose(Pipeline):
         self._layout_out = layout_out or (named[0] if named else None)
         self._collate: Any = None
 
+    @told(lambda me: me.function)
     def __call__(
         self,
         x: ArrayLike,
@@ -168,13 +178,15 @@ class Compose(Pipeline):
         masks : (n, h, w) or (n, h, w, k) array-like of numbers or bools, optional
             Follow the geometry, taking the nearest pixel and ``mask_fill`` outside of constant padding.
         boxes : (n, k, 4) array-like, optional
-            x0, y0, x1, y1 of edges in pixels: the first pixel is (0, 0, 1, 1). The result is the box around the moved corners,
-            cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN.
+            x0, y0, x1, y1 of edges in pixels, x0 <= x1 and y0 <= y1: the first pixel is (0, 0, 1, 1). The result is the box
+            around the moved corners, cut at the image's borders; one that has left the image has no area. Rows of NaN stay NaN.
+            Of one that the horizon of a perspective divides, the result is the box around what is seen.
         keypoints : (n, k, 2) array-like, optional
-            x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are.
+            x, y in pixels, whose centres are at integers. Points may leave the image and are returned where they are; those
+            outside of the image and beyond the horizon of a perspective have no place and become NaN.
         params : dict, optional
-            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, and rng, index and epoch
-            are not used. Parameters in pixels are for images of one size, which stands among them as ``size``.
+            What ``return_params`` gave, possibly by way of JSON (arrays as lists): nothing is drawn, so rng, index and epoch
+            are not given. Parameters in pixels are for images of one size, which stands among them as ``size``.
         return_params : bool, default False
         layout : {'NHWC', 'NCHW'}, optional
             In place of the pipeline's.
@@ -214,7 +226,7 @@ class Compose(Pipeline):
         if params is None:
             sampling = self._sampling(n, rng, index, epoch, single)
         else:
-            self._given(params)
+            self._given(params, rng, index, epoch)
         if self._bounded:
             check.bounded(self.function, batch.x)
         followers: list[Array | None] = []
@@ -312,6 +324,11 @@ class Compose(Pipeline):
                 raise TypeError(f"{self.function}: {name} must be real numbers, got {points.dtype}")
             if (far := np.isinf(points)).any():
                 raise ValueError(f"{self.function}: {name} must be finite or NaN, got {points[far][0]}")
+        if boxes is not None and (inverted := (boxes[..., 2:] < boxes[..., :2]).any(axis=2)).any():
+            raise ValueError(
+                f"{self.function}: boxes must have x0 <= x1 and y0 <= y1, got {boxes[inverted][0].tolist()} "
+                "(of x, y, width and height: [x, y, x + width, y + height])"
+            )
 
     def _follow(
         self, followers: list[Array | None], steps: list[Step], images: Images, after: Images, single: bool
@@ -328,7 +345,7 @@ class Compose(Pipeline):
             if boxes is not None:
                 results.append(_like(boxes, move_boxes(boxes.astype(np.float64), matrices, after.size)))
             if keypoints is not None:
-                results.append(_like(keypoints, move(keypoints.astype(np.float64), matrices)))
+                results.append(_like(keypoints, move(keypoints.astype(np.float64), matrices, images.size)))
         return [r[0] for r in results] if single else results
 
 

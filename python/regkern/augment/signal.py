@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks, _core
+from regkern._keywords import told
 from regkern._types import Applied, Int, Number, Whole
 from regkern.augment import _options as check
 from regkern.augment._pipeline import Pipeline
@@ -403,9 +404,11 @@ class Compose(Pipeline):
     KINDS: ClassVar[tuple[str, ...]] = ("signal",)
     OPTIONS: ClassVar[dict[str, Any]] = {"rng": None}
 
+    @told(lambda me: me.TYPE, "transforms are a list")
     def __init__(self, transforms: Sequence[Transform | Compose] | Compose, *, rng: Any = None) -> None:
         super().__init__(transforms, rng)
 
+    @told(lambda me: me.function)
     def __call__(
         self,
         x: ArrayLike,
@@ -462,7 +465,7 @@ class Compose(Pipeline):
         if params is None:
             sampling = self._sampling(len(y), rng, index, epoch)
         else:
-            self._given(params)
+            self._given(params, rng, index, epoch)
         drawn: dict[str, Params] = {}
         for t, name in zip(self.transforms, self._names, strict=True):
             drawn[name] = p = self._parameters(t, name, signals, sampling, params)

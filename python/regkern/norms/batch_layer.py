@@ -97,6 +97,8 @@ class BatchNorm(NormLayer):
     -----
     The numbers above may be set on the layer, too, and the arrays replaced by others of their shape and dtype.
 
+    The layer keeps x for its ``backward``, and no copy of it: x must not change in between.
+
     A pickle or a copy of the layer does not hold the last batch: its ``backward`` asks for a ``forward`` first.
 
     Examples

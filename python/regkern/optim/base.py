@@ -208,7 +208,7 @@ class Optimizer:
 
     def __init_subclass__(cls) -> None:
         """The signature in full, with the shared keywords filled in."""
-        cls._is_closed = cls.__module__.startswith("regkern.")
+        cls._is_closed = check.is_ours(cls)
         if "__init__" not in cls.__dict__:
             return
         signature = inspect.signature(cls.__init__)

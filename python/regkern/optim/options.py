@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from regkern import _checks as check
+from regkern import _keywords
 from regkern.penalties import Penalty
 
 Check = Callable[[str, Any], Any]  # head of the message, what was given -> what is kept
@@ -92,9 +92,7 @@ SETTINGS: dict[str, Check] = {
 
 def meant(name: Any, known: Iterable[str]) -> str | None:
     """Which of the known names an unknown one stands for, as far as one can tell."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, 1, 0.75) if isinstance(name, str) else []
-    return next((word for word in (ALIASES.get(name), *close) if word in known), None)
+    return _keywords.meant(name, known, ALIASES)
 
 
 def unknown(name: Any, known: Iterable[str]) -> str:

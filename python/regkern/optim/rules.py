@@ -6,7 +6,6 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, Unpack
 
 from regkern import _checks as check

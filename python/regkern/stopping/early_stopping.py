@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike, NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
+from regkern._keywords import told
 from regkern._types import Convention, DeltaMode, Int, Mode, Real
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
@@ -42,6 +45,7 @@ from regkern.stopping.snapshot import resumed as resumed_snapshot
 Array = NDArray[Any]
 Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
 DEFAULT_PATIENCE = 10
+LOADED = "EarlyStopping.restore: params must be given after loading a state, got None (restore(params) says into which arrays)"
 
 
 class EarlyStopping:
@@ -128,6 +132,10 @@ class EarlyStopping:
     'no improvement on 0.5 in the last 2 steps'
     """
 
+    criterion: Criterion
+    mode: Mode | dict[str, str]
+    monitor: str | None
+    smoothing: float | None
     best: float | None
     best_step: int | None
     steps: int
@@ -143,6 +151,7 @@ class EarlyStopping:
     _with_params: bool | None  # whether steps come with them
     _begin: float
 
+    @told(lambda me: type(me).__name__)
     def __init__(
         self,
         criterion: Criterion | None = None,
@@ -184,14 +193,13 @@ class EarlyStopping:
             rules.insert(0, NotFinite())
         if time_limit is not None:
             rules.append(TimeLimit(check.above("EarlyStopping: time_limit", time_limit)))
-        self.criterion = any_of(*rules)
-        self.mode: Mode | dict[str, str] = _checked_mode("EarlyStopping", mode)
+        mode = _checked_mode("EarlyStopping", mode)
         if monitor is not None:
             require_metric("EarlyStopping: monitor", monitor)
-            if isinstance(self.mode, dict) and monitor not in self.mode:
-                raise ValueError(f"EarlyStopping: monitor must be one of {list(self.mode)}, got {monitor!r}")
-        self.monitor = monitor
-        self.smoothing = checked_smoothing(smoothing)
+            if isinstance(mode, dict) and monitor not in mode:
+                raise ValueError(f"EarlyStopping: monitor must be one of {list(mode)}, got {monitor!r}")
+        smoothing = checked_smoothing(smoothing)
+        self.__dict__.update(criterion=any_of(*rules), mode=mode, monitor=monitor, smoothing=smoothing)
         self.__dict__.update(self._beginning(Snapshot()))
 
     @classmethod
@@ -327,7 +335,8 @@ class EarlyStopping:
         Parameters
         ----------
         params : as in ``step``, optional
-            Where to. Default: the arrays of the last step.
+            Where to. Default: the arrays of the last step. After loading a state, and before a step, they must be given;
+            they are the default then.
 
         Raises
         ------
@@ -341,16 +350,52 @@ class EarlyStopping:
         if params is None:
             params = self._params
         if params is None:
-            raise ValueError("EarlyStopping.restore: params must be given after loading a state, got None")
+            raise ValueError(LOADED)
+        if isinstance(params, Iterator):
+            params = list(params)
         snapshot.restore("EarlyStopping.restore", params)
+        if self._params is None:
+            self.__dict__["_params"] = params
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Restore, if there is anything to: also after the last epoch, and after an error or Ctrl-C."""
-        if self._snapshot.taken and self._params is not None:
+        """Restore, if there is anything to: also after the last epoch, and after an error or Ctrl-C.
+
+        Where to is not known after loading a state without a step since: that is an error, or, beside an exception that
+        leaves the block, a warning.
+        """
+        if self._snapshot.taken and self._params is None and kind is not None:
+            warnings.warn(LOADED, RuntimeWarning, stacklevel=2)
+        elif self._snapshot.taken:
             self.restore()
+
+    if not TYPE_CHECKING:  # to which any attribute would be one that can be assigned
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_"):
+                self._refuse(name)
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if check.is_ours(type(self)) or name.startswith("_") or _is_known(name):
+                raise AttributeError(f"{type(self).__name__}: {name} must be kept, got an attribute that is deleted")
+            super().__delattr__(name)
+
+    def _refuse(self, name: str) -> None:
+        """An attribute that is not for users to assign: what they meant would not happen."""
+        closed = check.is_ours(type(self))  # classes of others may have attributes of their own
+        setting = name in inspect.signature(EarlyStopping).parameters
+        if setting and (closed or _is_known(name)):
+            rule = "must be given when the stopper is made, which may load the state of another"
+        elif _is_known(name):
+            rule = "must be left to step, reset and load_state_dict"
+        elif closed:
+            rule = "must be an attribute of a subclass to be assigned"
+        else:
+            return
+        raise AttributeError(f"{type(self).__name__}: {name} {rule}, got an attribute that is assigned")
 
     # --- what it has found -------------------------------------------------------------------------------------------
 
@@ -800,6 +845,11 @@ def stopping_time(
         ):
             return t
     return None
+
+
+def _is_known(name: str) -> bool:
+    """Whether it is an attribute of every stopper."""
+    return hasattr(EarlyStopping, name) or name in EarlyStopping.__annotations__
 
 
 def _curve(name: str, values: ArrayLike) -> list[float]:
