@@ -12,8 +12,8 @@
 namespace regkern::bindings {
 namespace {
 
-// Whether a value is several numbers, or might be: an array of rank 0 is one, and what no array can be made of
-// is refused as a number.
+// Whether a value is several numbers, or might be: an array of rank 0 is one, and what no array can be made
+// of is refused as a number.
 bool has_axes(py::handle value) {
   if (is_ndarray(value)) return proxy(value)->nd > 0;
   if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||

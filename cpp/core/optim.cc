@@ -325,7 +325,8 @@ GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
   };
   const GradientNorm total = add_up(kernels.squared_norm_and_finite);
   if constexpr (std::is_same_v<T, double>) {
-    // Below 2^-960 the squares of some may have lost digits that count; so far from 1, all others are nothing.
+    // Below 2^-960 the squares of some may have lost digits that count; so far from 1, all others are
+    // nothing.
     const int exponent = total.squared > std::numeric_limits<double>::max() ? 600
                          : total.squared < 0x1p-960                         ? -600
                                                                             : 0;

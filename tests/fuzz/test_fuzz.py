@@ -46,11 +46,11 @@ def test_a_wrong_bit_is_found() -> None:
 
 def test_what_is_known_is_counted_by_name_and_text() -> None:
     reason = runpy.run_path(str(PROGRAM.with_name("known.py")))["reason"]
-    text = "ValueError: setting an array element with a sequence. (spoiled: x)"
-    assert reason("functional.mixup", "message", text)
-    assert reason("prox_l1", "message", text) is None
-    assert reason("functional.mixup", "message", "ZeroDivisionError: ") is None
-    assert reason("functional.mixup", "crash", text) is None
+    text = "RuntimeWarning: overflow encountered in cast (spoiled: upper)"
+    assert reason("project_box", "warning", text)
+    assert reason("prox_l1", "warning", text) is None
+    assert reason("project_box", "warning", "RuntimeWarning: divide by zero") is None
+    assert reason("project_box", "crash", text) is None
 
 
 @pytest.mark.parametrize("line", KNOWN, ids=lambda line: f"{line[0]}-{line[3]}")

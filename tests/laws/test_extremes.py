@@ -108,7 +108,6 @@ IMAGES: dict[str, Callable[[Any, np.ndarray, float], np.ndarray]] = {
             "adjust_sharpness",
             "adjust_gamma",
             "solarize",
-            "posterize",
         )
     },
     "adjust_gamma-gain": lambda f, x, v: f.adjust_gamma(x, 0.5, v),

@@ -86,7 +86,7 @@ def test_fields_of_a_block_mask_are_arguments() -> None:
     ):
         with pytest.raises(ValueError, match=f"^DropBlockMask: {rule}"):
             rk.DropBlockMask(**{**mask._fields(), name: bad})
-    with pytest.raises(TypeError, match=r"^DropBlockMask: shape must be a tuple of ints >= 0"):
+    with pytest.raises(ValueError, match=r"^DropBlockMask: shape must be >= 0, got \(2, 3, 8, -8\)"):
         rk.DropBlockMask(1, 0, (2, 3, 8, -8), 0.3, 3)
 
 
@@ -106,10 +106,10 @@ NO_FIELD: dict[str, list[tuple[Any, type[Exception], str]]] = {
     "seed": NO_WORD,
     "stream": NO_WORD,
     "shape": [
-        ([4, 3, 8], TypeError, r"a tuple of ints >= 0, got \[4, 3, 8\]"),
-        (("a", 3, 8), TypeError, r"a tuple of ints >= 0, got \('a', 3, 8\)"),
-        ((4.0, 3, 8), TypeError, r"a tuple of ints >= 0, got \(4.0, 3, 8\)"),
-        ((True, 3, 8), TypeError, r"a tuple of ints >= 0, got \(True, 3, 8\)"),
+        ((4, 3, -8), ValueError, r">= 0, got \(4, 3, -8\)"),
+        (("a", 3, 8), TypeError, r"an int or a tuple of ints, got \('a', 3, 8\)"),
+        ((4.0, 3, 8), TypeError, r"an int or a tuple of ints, got \(4.0, 3, 8\)"),
+        ((True, 3, 8), TypeError, r"an int or a tuple of ints, got \(True, 3, 8\)"),
         ((2**70, 1, 1), ValueError, r"make an array of less than 2\*\*63 bytes, got \(118"),
         ((1,) * 65, ValueError, "have at most 64 lengths, got 65"),
     ],
@@ -124,8 +124,8 @@ NO_FIELD: dict[str, list[tuple[Any, type[Exception], str]]] = {
     "noise_shape": [
         ((4, 2), ValueError, r"have 1 or the length for each dimension of the shape \(4, 3\), got \(4, 2\)"),
         ((4,), ValueError, r"have 1 or the length for each dimension of the shape \(4, 3\), got \(4,\)"),
-        ("a", TypeError, "a tuple of ints >= 0, got 'a'"),
-        ((4, 1.0), TypeError, r"a tuple of ints >= 0, got \(4, 1.0\)"),
+        ("a", TypeError, "an int or a tuple of ints, got 'a'"),
+        ((4, 1.0), TypeError, r"an int or a tuple of ints, got \(4, 1.0\)"),
     ],
     "scale": [
         (np.nan, ValueError, ">= 0 and finite, got nan"),
@@ -448,7 +448,7 @@ IMAGES = np.arange(2 * 9 * 8 * 3, dtype=np.uint8).reshape(2, 9, 8, 3)
 KEPT = np.asarray(rk.DropoutMask(1, 0, X.shape, 0.5))
 MAPS = X.reshape(5, 1, 12)
 ASKED: dict[str, tuple[np.ndarray, Callable[[Any], Any]]] = {
-    **{name: (X, call) for name, (_, call) in CALLS.items()},
+    **{name: (X, call) for name, (argument, call) in CALLS.items() if argument != "w"},
     "dropout_backward-booleans": (X, lambda a: rk.dropout_backward(a, KEPT, scale=2.0)),
     "dropout_backward-bits": (
         X,
@@ -509,7 +509,12 @@ def frozen(a: np.ndarray) -> None:
 
 
 LEGAL = {"a": 3.7, "rate": 0.5, "p": 0.5}
-CHANGED = [key for key in NUMBERS if key[0] not in ("prox_nuclear", "sgd_step")]
+# Steps have a test of their own, and the statistics in the calls of batch norm's parts are of another shape.
+CHANGED = [
+    key
+    for key in NUMBERS
+    if not re.fullmatch("prox_nuclear|.*_step|batch_norm_apply|batch_norm_backward_(reduce|apply)", key[0])
+]
 
 
 @pytest.mark.parametrize("change", [shrunk, reshaped])

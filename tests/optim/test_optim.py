@@ -569,7 +569,11 @@ def test_step_errors_come_before_anything_is_written(rng: np.random.Generator) -
         (TypeError, r"grads\[1\] must be float32 or float64, got bool", [good[0], np.ones(5, bool), good[2]]),
         (ValueError, r"params\[1\] must not overlap grads\[1\]", [good[0], w[1], good[2]]),
         (ValueError, r"params\[0\] must not overlap grads\[2\]", [*good[:2], w[0][0, :2]]),
-        (ValueError, r"grads must have the names of params, got a difference at 2", {0: good[0], 1: good[1]}),
+        (
+            ValueError,
+            r"grads must be a list, as params are, or a dict by position, got a difference at 2",
+            {0: good[0], 1: good[1]},
+        ),
     ]
     for error, message, grads in cases:
         with pytest.raises(error, match=f"^Adam: {message}"):
