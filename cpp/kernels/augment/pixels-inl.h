@@ -160,8 +160,8 @@ inline void autocontrast(Row<float> row, const float* low, const float* high) {
   }
 }
 
-// gain·x^gamma, both rounded to float, through double as e^(gamma·log x): off by less than 1 ulp of float. What
-// is below 0 counts as 0.
+// gain·x^gamma, both rounded to float, through double as e^(gamma·log x): off by less than 1 ulp of float.
+// What is below 0 counts as 0.
 struct Power {
   HWY_INLINE Power(float gamma_, float gain_) : gain(gain_) {
     gamma = HWY_MAX(hwy::LowestValue<float>(), HWY_MIN(gamma_, hwy::HighestValue<float>()));
