@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -16,6 +17,8 @@ Array = NDArray[Any]
 
 def activation_slope(function: str, activation: str | None, negative_slope: Real) -> Real | None:
     """What a negative number is multiplied by, or None where nothing happens to it."""
+    if activation is None and type(negative_slope) is float and 0 <= negative_slope < math.inf:
+        return None  # most calls: the checks below take 0.7 µs
     activation = check.choice(f"{function}: activation", activation, (None, "relu", "leaky_relu"))
     negative_slope = check.nonnegative(f"{function}: negative_slope", negative_slope)
     return None if activation is None else 0.0 if activation == "relu" else negative_slope
