@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import regkern as rk
 from regkern import stopping
 from regkern.stopping import *
-from regkern.stopping import criteria, early_stopping, presets, snapshot
+from regkern.stopping import criteria, criterion, early_stopping, presets, snapshot
 
 LOSS = st.integers(1, 40).map(lambda i: i / 16)
 CURVE = st.lists(LOSS, min_size=1, max_size=40)
@@ -1161,7 +1161,7 @@ def test_every_argument_is_named() -> None:
         (lambda: GL().on("train"), ValueError, f"On: metric must be {NAMES}, got 'train'"),
         (lambda: Warmup(2, 3), TypeError, "Warmup: criterion must be a Criterion, got int"),
         (lambda: Warmup(2, GL), TypeError, "Warmup: criterion must be a Criterion, got the class GL"),
-        (lambda: criteria.On("a", None), TypeError, "On: criterion must be a Criterion, got NoneType"),
+        (lambda: criterion.On("a", None), TypeError, "On: criterion must be a Criterion, got NoneType"),
         (lambda: fresh.preset("lightgbm", mode={}, stopping_rounds=3), ValueError, "EarlyStopping.preset: mode must be of one"),
         (lambda: fresh.preset("keras", mode=3), TypeError, "EarlyStopping.preset: mode must be 'min' or 'max', got 3"),
         (lambda: fresh.preset("lightgbm", mode=both, stopping_rounds=3, min_delta=[1]), ValueError, "LightGBM: min_delta must be one, or one for each of 2 metrics, got 1"),

@@ -19,18 +19,20 @@ from regkern._keywords import told
 from regkern._types import Convention, DeltaMode, Int, Mode, Real
 from regkern.stopping import fields
 from regkern.stopping.criteria import (
-    RESERVED,
-    Criterion,
     Divergence,
     NotFinite,
-    Observation,
     Patience,
-    Reason,
-    State,
-    Stop,
     Target,
     TimeLimit,
     Warmup,
+)
+from regkern.stopping.criterion import (
+    RESERVED,
+    Criterion,
+    Observation,
+    Reason,
+    State,
+    Stop,
     any_of,
     asked,
     described,

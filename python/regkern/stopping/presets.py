@@ -18,7 +18,7 @@ from typing import Any
 from regkern import _checks as check
 from regkern._types import DeltaMode, Number, Whole
 from regkern.stopping import fields
-from regkern.stopping.criteria import (
+from regkern.stopping.criterion import (
     Criterion,
     Observation,
     Reason,
