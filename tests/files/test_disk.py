@@ -12,13 +12,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import regkern as rk
+from interrupting import interrupted
 from regkern.files import atomic
 
 BIG = {"a": np.arange(300_000.0), "n": 2}
@@ -272,40 +272,9 @@ def test_a_file_system_that_syncs_no_folders(tmp_path: Path, monkeypatch: pytest
     assert rk.load(tmp_path / "x") == {"a": 1}
 
 
-class Interrupt(BaseException):
-    pass
-
-
-def interrupted(call: Callable[[], Any], k: int) -> bool:
-    """Whether an exception came at operation k of the Python code that writes, as one of a signal's handler could."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal seen
-        if frame.f_code.co_filename not in (atomic.__file__, rk.files.layout.__file__):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            seen += 1
-            if seen == k:
-                sys.settrace(None)
-                raise Interrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 def every_place(call: Callable[[], Any]) -> Iterator[int]:
     k = 1
-    while interrupted(call, k):
+    while interrupted(call, k, (atomic.__file__, rk.files.layout.__file__)):
         yield k
         k += 1
     assert k > 100

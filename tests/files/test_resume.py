@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 
 import regkern as rk
 import regkern.reference as ref
+from interrupting import interrupted
 from regkern import optim
 from regkern import penalties as P
 
@@ -477,37 +476,6 @@ def test_a_state_with_anything_in_it_is_taken_up_or_changes_nothing(tmp_path: Pa
             assert frozen(parts) == before, (place, BAD[bad])
     assert refused > 300
     assert taken > 10
-
-
-class Interrupt(BaseException):
-    pass
-
-
-def interrupted(call: Callable[[], Any], k: int) -> bool:
-    """Whether an exception came at operation k of the Python code of the package, as one of a signal's handler could."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal seen
-        if "regkern" not in frame.f_code.co_filename or "test_resume" in frame.f_code.co_filename:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            seen += 1
-            if seen == k:
-                sys.settrace(None)
-                raise Interrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -18,6 +18,7 @@ import pytest
 
 import regkern as rk
 import regkern.reference as ref
+from interrupting import interrupted
 from regkern import penalties as P
 from regkern.stopping import *
 from regkern.stopping import presets
@@ -365,37 +366,6 @@ def test_statistics_of_no_weight_change_nothing() -> None:
 
 
 # --- interrupts ------------------------------------------------------------------------------------------------------
-
-
-class Interrupt(BaseException):
-    pass
-
-
-def interrupted(call: Callable[[], Any], k: int) -> bool:
-    """Whether an exception came at operation k of Python code in the package, as one of a signal's handler could."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal seen
-        if "regkern" not in frame.f_code.co_filename or "test_states" in frame.f_code.co_filename:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            seen += 1
-            if seen == k:
-                sys.settrace(None)
-                raise Interrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 def every_place(make: Callable[[], Any], call: Callable[[Any], Any]) -> Iterator[Any]:
