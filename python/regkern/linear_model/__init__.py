@@ -1,0 +1,1 @@
+"""Linear models with L1 and L2."""
