@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern.linear_model._certificate import Loss, certify, least, losses, penalty, residuals, variances
-from regkern.linear_model._engine import FoldPaths, Solution
+from regkern._certificates import Loss, centred, certify, least, losses, penalty, residuals, variances
 
-__all__ = ["solve", "solve_folds"]
+__all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
 PATIENCE = 10  # rounds in which the gap has to halve
+Reason = Literal["converged", "stalled", "max_iter"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The minimizers for K strengths, in the order they were given."""
+
+    coef: Array  # (K, p) float64
+    intercept: Array  # (K,)
+    gap: Array  # (K,): the objective is at most so much above its minimum, certified
+    objective: Array  # (K,)
+    iterations: Array  # (K,) int: rounds
+    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPaths:
+    """Paths over F folds."""
+
+    score: Array  # (F, K): mean loss per test sample, weighted by `test`; of "squared" the squared error, not its half
+    gap: Array  # (F, K)
+    objective: Array  # (F, K)
+    iterations: Array  # (F, K)
+    coef: Array | None  # (F, K, p), if asked for
+    intercept: Array  # (F, K)
 
 
 def soft(u: float, a: float) -> float:
@@ -172,19 +196,6 @@ class Problem:
         return (model if part == 1 else np.clip(w + part * d, self.lo, self.hi)), intercept + part * e
 
 
-def centred(X: Array, s: Array, fit_intercept: bool) -> tuple[Array, Array]:
-    """Columns less their means weighted by s, and the means; a column that is constant but for rounding becomes 0."""
-    if not fit_intercept:
-        return X, np.zeros(X.shape[1])
-    mean = s @ X / s.sum()
-    rest = X - mean
-    correction = s @ rest / s.sum()  # of the rounding of a mean far from zero
-    rest = rest - correction
-    dead = s @ rest**2 <= (16 * EPS) ** 2 * (s @ X**2)
-    rest[:, dead] = 0
-    return rest, mean + correction
-
-
 def solve(
     X: Any,
     y: Array,
@@ -219,11 +230,12 @@ def solve(
     lo = np.full(p, -np.inf) if lower is None else lower
     hi = np.full(p, np.inf) if upper is None else upper
     w = np.clip(np.zeros(p) if coef is None else np.asarray(coef, np.float64), lo, hi)
-    A, mean = centred(dense[s > 0], s[s > 0], fit_intercept)
-    target, s = np.asarray(y, np.float64)[s > 0], s[s > 0]
-    middle = 0.0
-    if loss == "squared":
-        column, shift = centred(target[:, None], s, fit_intercept)
+    A, target, s = dense[s > 0], np.asarray(y, np.float64)[s > 0], s[s > 0]
+    mean, middle = np.zeros(p), 0.0
+    if fit_intercept:
+        A, mean = centred(A, s)
+    if fit_intercept and loss == "squared":
+        column, shift = centred(target[:, None], s)
         target, middle = column[:, 0], float(shift[0])
     intercept = first_intercept(loss, target, s) if fit_intercept else 0.0
     found = []
