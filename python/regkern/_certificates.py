@@ -164,6 +164,7 @@ def orthogonal(loss: Loss, y: Array, s: Array, z: Array, Z: Array) -> Array:
     return t
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of predictors so large that their losses are infinite
 def certify(
     X: Any,
     y: Array,
@@ -209,7 +210,7 @@ def certify(
         )
         for scale in np.clip(scales, 0, most)
     ]
-    return min(gaps), objective
+    return min((gap for gap in gaps if not np.isnan(gap)), default=np.inf), objective
 
 
 def limit(loss: Loss, y: Array, t: Array, u: Array, a: Array, b: Array, lo: Array, hi: Array) -> float:
@@ -230,6 +231,7 @@ def limit(loss: Loss, y: Array, t: Array, u: Array, a: Array, b: Array, lo: Arra
 # --- public -----------------------------------------------------------------------------------------------------------
 
 
+@np.errstate(over="ignore")
 def objective(
     X: Any,
     y: ArrayLike,

@@ -147,6 +147,7 @@ class Problem:
     fit_intercept: bool
     gram: Array | None
 
+    @np.errstate(over="ignore")
     def objective(self, w: Array, z: Array) -> float:
         return float(self.s @ losses(self.loss, self.y, z) + penalty(w, self.a, self.b).sum())
 
