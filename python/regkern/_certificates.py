@@ -183,6 +183,8 @@ def certify(
     z = X @ w + intercept
     h = penalty(w, a, b)
     objective = float(s @ losses(loss, y, z) + h.sum())
+    if not np.isfinite(objective):
+        return np.inf, np.inf
     # What no penalty and no bound holds must have u = 0; what one bound holds, a sign. At a coefficient that is not on its
     # bound the best u is 0 as well, and a sign that is wrong becomes 0 too.
     unheld = (a == 0) & (b == 0)

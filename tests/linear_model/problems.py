@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +41,7 @@ def problem(kind: str, loss: Loss, n: int, p: int, rng: np.random.Generator) -> 
     if "factors" in kind:
         made["penalty_factor"] = factors
     if "free" in kind:
-        made["penalty_factor"] = np.where(np.arange(p) % 7 == 1, 0, factors)
+        made["penalty_factor"] = np.where(np.isin(np.arange(p), (1, 4)), 0, factors)
     if "positive" in kind:
         made["lower"] = np.zeros(p)
     if "negative" in kind:
@@ -50,6 +51,8 @@ def problem(kind: str, loss: Loss, n: int, p: int, rng: np.random.Generator) -> 
     if kind == "half boxes, some free":
         made["lower"] = np.where(rng.random(p) < 0.5, -0.1, -np.inf)
         made["upper"] = np.where(rng.random(p) < 0.5, 0.1, np.inf)
+    if kind == "small lasso":
+        made["l1"] /= 50
     if kind == "no intercept":
         made["fit_intercept"] = False
     if kind == "weights":
@@ -81,3 +84,40 @@ KINDS = [
     "weights",
     "weights, some free, no intercept",
 ]
+
+# Without a penalty a minimum need not exist, or not be unique, for few samples.
+CASES = [
+    (loss, kind, shape)
+    for loss in LOSSES
+    for kind in KINDS
+    for shape in SHAPES
+    if kind != "no penalty" or (loss != "logistic" and shape[0] > shape[1])
+]
+
+
+def seeded(*names: object) -> np.random.Generator:
+    """Random numbers of a case's own, the same in every run."""
+    return np.random.default_rng(zlib.crc32(repr(names).encode()))
+
+
+def made(case: tuple[Loss, str, tuple[int, int]]) -> dict[str, Any]:
+    loss, kind, shape = case
+    return problem(kind, loss, *shape, seeded(case))
+
+
+def in_alpha(made: dict[str, Any]) -> dict[str, Any]:
+    """What ``objective`` and ``duality_gap`` call the options of ``solve``."""
+    given = dict(made)
+    l1, l2 = given.pop("l1"), given.pop("l2")
+    total = given["sample_weight"].sum() if "sample_weight" in given else len(given["y"])
+    given["bounds"] = given.pop("lower", None), given.pop("upper", None)
+    return {**given, "alpha": (l1 + l2) / total, "l1_ratio": l1 / (l1 + l2) if l1 + l2 else 1.0}
+
+
+def solved(solve: Any, made: dict[str, Any], **options: Any) -> Any:
+    """``solve`` for the one strength of a problem."""
+    given = {**made, **options}
+    X, y, l1, l2 = (given.pop(name) for name in ("X", "y", "l1", "l2"))
+    return solve(
+        X, y, l1=np.atleast_1d(np.asarray(l1, np.float64)), l2=np.atleast_1d(np.asarray(l2, np.float64)), **given
+    )
