@@ -111,7 +111,7 @@ def test_a_column_without_penalty_must_be_projected_out() -> None:
         tempted += wrong < value - best
         named = in_alpha(given)
         assert 20 * ref.duality_gap(**named, coef=w) >= value - best - 1e-13 * value
-    assert tempted > 10
+    assert tempted > 0
 
 
 def test_terms_of_the_penalty_against_a_grid() -> None:
