@@ -30,7 +30,6 @@ __all__ = [
     "centred",
     "certify",
     "duality_gap",
-    "least",
     "losses",
     "objective",
     "penalty",
@@ -44,20 +43,13 @@ Loss = Literal["squared", "logistic", "poisson"]
 
 
 def losses(loss: Loss, y: Array, z: Array) -> Array:
-    """½(y − z)², log(1 + eᶻ) − yz, or eᶻ − yz."""
+    """½(y − z)², log(1 + eᶻ) − yz, or half the deviance, eᶻ − yz + y·log y − y."""
     if loss == "squared":
-        each: Array = 0.5 * (y - z) ** 2
-    elif loss == "logistic":
-        each = y * np.logaddexp(0, -z) + (1 - y) * np.logaddexp(0, z)
-    else:
-        with np.errstate(over="ignore"):
-            each = np.exp(z) - y * z
-    return each
-
-
-def least(loss: Loss, y: Array, s: Array) -> float:
-    """What Σ s·loss is at its least, whatever the predictors: 0, but Σ s·(y − y·log y) of "poisson"."""
-    return float(s @ (y - y * np.log(np.maximum(y, 1e-300)))) if loss == "poisson" else 0.0
+        return np.asarray(0.5 * (y - z) ** 2)
+    if loss == "logistic":
+        return np.asarray(y * np.logaddexp(0, -z) + (1 - y) * np.logaddexp(0, z))
+    mean = means(loss, z)[0]
+    return np.where(np.isinf(mean), np.inf, mean_divergence(y - mean, mean, z))
 
 
 def means(loss: Loss, z: Array) -> tuple[Array, Array]:
@@ -100,12 +92,12 @@ def divergence(loss: Loss, d: Array, z: Array) -> Array:
 
 def mean_divergence(d: Array, m: Array, log_m: Array) -> Array:
     """m·φ(d/m): a series where d is small, whose terms of q·log(q/m) − d would cancel."""
-    q = np.maximum(m + d, 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        q = np.maximum(m + d, 0)
         x = d / m
         series = m * sum((-x) ** k / (k * (k - 1)) for k in range(2, 20))
         whole = np.where(q > 0, q * (np.log(q) - log_m), 0) - d
-    return np.asarray(np.where(d == 0, 0, np.where(abs(x) < 0.1, series, np.maximum(whole, 0))))
+        return np.asarray(np.where(d == 0, 0, np.where(abs(x) < 0.1, series, np.maximum(whole, 0))))
 
 
 def penalty(w: Array, a: Array, b: Array) -> Array:
@@ -267,7 +259,7 @@ def objective(
     l1_ratio : float, 0 to 1, default 1
         r: 1 is the Lasso, 0 Ridge.
     loss : {"squared", "logistic", "poisson"}, default "squared"
-        ½(y − z)², log(1 + exp(z)) − yz, or exp(z) − yz.
+        ½(y − z)², log(1 + exp(z)) − yz, or half the deviance, exp(z) − yz + y log y − y.
     sample_weight : (n,) array_like, >= 0, optional
         s; 1 where it is not given.
     penalty_factor : (p,) array_like, >= 0, optional

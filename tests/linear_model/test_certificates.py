@@ -66,9 +66,8 @@ def test_the_gap_is_nothing_at_a_minimum(case: Any) -> None:
     given = in_alpha(problem)
     at = {"coef": found.coef[0], "intercept": found.intercept[0]}
     value = ref.objective(**{k: v for k, v in given.items() if k != "fit_intercept"}, **at)
-    least = certificates.least(given["loss"], given["y"], given.get("sample_weight", np.ones(len(given["y"]))))
     total = given["sample_weight"].sum() if "sample_weight" in given else len(given["y"])
-    assert ref.duality_gap(**given, **at) <= 1e-12 * (value - least / total)
+    assert ref.duality_gap(**given, **at) <= 1e-12 * value
     np.testing.assert_allclose(value * total, found.objective[0], rtol=1e-12)
 
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern._certificates import Loss, centred, certify, least, losses, penalty, residuals, variances
+from regkern._certificates import Loss, centred, certify, losses, penalty, residuals, variances
 
 __all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
 PATIENCE = 10  # rounds in which the gap has to halve
+ROUNDING = 1e-15  # of the objective without coefficients: no gap can be told below
 Reason = Literal["converged", "stalled", "max_iter"]
 
 
@@ -122,16 +123,6 @@ def solve_face(G: Array, c: Array, w: Array, a: Array, b: Array, lo: Array, hi: 
             return
 
 
-def first_intercept(loss: Loss, y: Array, s: Array) -> float:
-    """The best one where all coefficients are 0, as far from infinity as 1e-6 of the samples is."""
-    mean = s @ y / s.sum()
-    if loss == "squared":
-        return 0.0
-    if loss == "poisson":
-        return float(np.log(max(mean, 1e-6)))
-    return float(np.log(np.clip(mean, 1e-6, 1 - 1e-6) / np.clip(1 - mean, 1e-6, 1 - 1e-6)))
-
-
 @dataclass(frozen=True, eq=False)
 class Problem:
     """One pair of l1 and l2, on data of positive weight and centred columns."""
@@ -147,6 +138,15 @@ class Problem:
     fit_intercept: bool
     gram: Array | None
 
+    def first_intercept(self) -> float:
+        """The best one where all coefficients are 0, as far from infinity as 1e-6 of the samples is."""
+        mean = self.s @ self.y / self.s.sum()
+        if self.loss == "squared" or not self.fit_intercept:
+            return 0.0
+        if self.loss == "poisson":
+            return float(np.log(max(mean, 1e-6)))
+        return float(np.log(np.clip(mean, 1e-6, 1 - 1e-6) / np.clip(1 - mean, 1e-6, 1 - 1e-6)))
+
     @np.errstate(over="ignore")
     def objective(self, w: Array, z: Array) -> float:
         return float(self.s @ losses(self.loss, self.y, z) + penalty(w, self.a, self.b).sum())
@@ -154,13 +154,13 @@ class Problem:
     def minimize(self, w: Array, intercept: float, tol: float, max_iter: int) -> tuple[Any, ...]:
         """w, intercept, gap, objective, rounds, reason."""
         held = {"a": self.a, "b": self.b, "lo": self.lo, "hi": self.hi}
-        floor = least(self.loss, self.y, self.s)
+        floor = ROUNDING * self.objective(np.zeros(len(w)), np.full(len(self.y), self.first_intercept()))
         gaps: list[float] = []
         while True:
             gap, objective = certify(
                 self.X, self.y, w, intercept, s=self.s, loss=self.loss, fit_intercept=self.fit_intercept, **held
             )
-            if gap <= tol * (objective - floor):
+            if gap <= max(tol * objective, floor):
                 return w, intercept, gap, objective, len(gaps), "converged"
             gaps.append(gap)
             if len(gaps) > PATIENCE and min(gaps[-PATIENCE:]) > 0.5 * min(gaps[:-PATIENCE]):
@@ -220,9 +220,8 @@ def solve(
 
     The problem, the arguments and the result are those of the native solver. A round models the loss about the present w and
     b by its gradient and Hessian, minimizes the model with the penalty by :func:`descend`, and goes there, or where the
-    objective would not fall, part of the way. The model of "squared" is the objective itself. "converged" means that the gap is
-    at most tol times the objective, less the least that the losses can be, which is not 0 for "poisson". `threads` has no
-    meaning here.
+    objective would not fall, part of the way. The model of "squared" is the objective itself. "converged" is also said of a
+    gap of 1e-15 times the objective without coefficients, below which rounding rules. `threads` has no meaning here.
     """
     dense = np.asarray(X.toarray() if hasattr(X, "toarray") else X, np.float64)
     p = dense.shape[1]
@@ -238,10 +237,10 @@ def solve(
     if fit_intercept and loss == "squared":
         column, shift = centred(target[:, None], s)
         target, middle = column[:, 0], float(shift[0])
-    intercept = first_intercept(loss, target, s) if fit_intercept else 0.0
-    found = []
+    intercept, found = None, []
     for k, (strength, ridge) in enumerate(zip(l1, l2, strict=True)):
         problem = Problem(A, target, s, strength * v, ridge * v, lo, hi, loss, fit_intercept, gram)
+        intercept = problem.first_intercept() if intercept is None else intercept
         w, intercept, *rest = problem.minimize(w, intercept, tol, max_iter)
         found.append((w, intercept + middle - mean @ w, *rest))
         if progress is not None:
