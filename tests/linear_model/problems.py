@@ -9,7 +9,7 @@ import numpy as np
 
 Loss = Literal["squared", "logistic", "poisson"]
 LOSSES: tuple[Loss, ...] = ("squared", "logistic", "poisson")
-SHAPES = [(40, 12), (15, 30), (25, 25)]
+SHAPES = [(40, 12), (15, 30)]
 
 
 def data(loss: Loss, n: int, p: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
