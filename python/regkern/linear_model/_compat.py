@@ -1,0 +1,68 @@
+"""What differs between the versions of scikit-learn, from 1.5 on, and what they keep in private modules.
+
+Nothing else in this package asks for a version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+try:
+    import scipy.sparse
+    import sklearn
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+    from sklearn.utils import metadata_routing
+    from sklearn.utils._param_validation import Hidden, Interval, InvalidParameterError, StrOptions
+except ImportError as error:
+    raise ImportError("regkern.linear_model needs scikit-learn >= 1.5: pip install 'regkern[sklearn]'") from error
+
+__all__ = [
+    "VERSION",
+    "BaseEstimator",
+    "Hidden",
+    "Interval",
+    "MultiOutputMixin",
+    "RegressorMixin",
+    "StrOptions",
+    "metadata_routing",
+    "parameter_error",
+    "sparse_rows",
+    "validate_data",
+]
+
+VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
+
+if VERSION < (1, 5):
+    raise ImportError(
+        f"regkern.linear_model needs scikit-learn >= 1.5, got {sklearn.__version__}: pip install 'regkern[sklearn]'"
+    )
+
+if VERSION >= (1, 6):
+    from sklearn.utils.validation import validate_data
+else:
+
+    def validate_data(
+        _estimator: Any, /, X: Any = "no_validation", y: Any = "no_validation", reset: bool = True, **options: Any
+    ) -> Any:
+        """scikit-learn's function of this name, which was a method before 1.6."""
+        options.pop("force_writeable", None)
+        if "ensure_all_finite" in options:
+            options["force_all_finite"] = options.pop("ensure_all_finite")
+        return _estimator._validate_data(X, y, reset=reset, **options)
+
+
+def sparse_rows(coef: Any) -> Any:
+    """Coefficients as a sparse matrix in CSR, or as an array of it where scikit-learn is set to that."""
+    rows = np.atleast_2d(coef)
+    if sklearn.get_config().get("sparse_interface") == "sparray":
+        return scipy.sparse.csr_array(rows)
+    return scipy.sparse.csr_matrix(rows)
+
+
+def parameter_error(owner: Any, name: str, rule: str, value: Any) -> ValueError:
+    """scikit-learn's error, a ValueError and TypeError at once, for a parameter of an estimator or of a function's name."""
+    of = owner if isinstance(owner, str) else type(owner).__name__
+    error: ValueError = InvalidParameterError(f"The {name!r} parameter of {of} must be {rule}. Got {value!r} instead.")
+    return error
