@@ -14,7 +14,8 @@ try:
     import sklearn
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
     from sklearn.utils import metadata_routing
-    from sklearn.utils._param_validation import Hidden, Interval, InvalidParameterError, StrOptions
+    from sklearn.utils._metadata_requests import _raise_for_params as refuse_params
+    from sklearn.utils._param_validation import Hidden, Interval, InvalidParameterError, StrOptions, validate_params
 except ImportError as error:
     raise ImportError("regkern.linear_model needs scikit-learn >= 1.5: pip install 'regkern[sklearn]'") from error
 
@@ -28,8 +29,12 @@ __all__ = [
     "StrOptions",
     "metadata_routing",
     "parameter_error",
+    "reads_groups",
+    "refuse_params",
+    "routing_owner",
     "sparse_rows",
     "validate_data",
+    "validate_params",
 ]
 
 VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
@@ -51,6 +56,18 @@ else:
         if "ensure_all_finite" in options:
             options["force_all_finite"] = options.pop("ensure_all_finite")
         return _estimator._validate_data(X, y, reset=reset, **options)
+
+
+def routing_owner(estimator: Any) -> Any:
+    """What a MetadataRouter takes as its owner."""
+    return estimator if VERSION >= (1, 8) else type(estimator).__name__
+
+
+def reads_groups(cv: Any) -> bool:
+    """Whether a splitter asks for ``groups`` by itself."""
+    if not hasattr(cv, "get_metadata_routing"):
+        return False
+    return cv.get_metadata_routing().split.requests.get("groups") is True
 
 
 def sparse_rows(coef: Any) -> Any:
