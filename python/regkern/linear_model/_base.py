@@ -106,9 +106,14 @@ EXTRAS = {
 class Solved(Protocol):
     """What a solution says of its K strengths, by the names of ``_engine.Solution``."""
 
-    gap: Any
-    objective: Any
-    reason: Any
+    @property
+    def gap(self) -> Any: ...
+
+    @property
+    def objective(self) -> Any: ...
+
+    @property
+    def reason(self) -> Any: ...
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
