@@ -3,11 +3,13 @@
 Needs scikit-learn 1.5: ``pip install 'regkern[sklearn]'``. ``import regkern`` alone does not import this package.
 
 Lasso, ElasticNet, LassoCV, ElasticNetCV: linear regression. lasso_path, enet_path, alpha_max: for many strengths.
+duality_gap, objective: certificates for the solution of any library.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
 """
 
+from regkern._certificates import duality_gap, objective
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
 
@@ -17,6 +19,8 @@ __all__ = [
     "Lasso",
     "LassoCV",
     "alpha_max",
+    "duality_gap",
     "enet_path",
     "lasso_path",
+    "objective",
 ]
