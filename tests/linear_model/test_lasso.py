@@ -14,7 +14,6 @@ import pytest
 import scipy.sparse
 import sklearn
 import sklearn.linear_model as peer
-from linear_model.comparing_models import objective, reach
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -22,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from linear_model.comparing_models import objective, reach
 from regkern.linear_model import ElasticNet, Lasso
 
 Array = NDArray[Any]
