@@ -14,6 +14,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kSkip = 1e-11;     // of the diagonal: a smaller pivot is rounding's
 constexpr std::size_t kBlock = 24;  // rows of the factor at once: whole vectors and whole tiles
 constexpr int kRounds = 30;
+constexpr double kMostEpochs = 30;
 constexpr std::size_t kRefresh = 20;  // steps of the active set until its gradient is made afresh
 
 double sign(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
@@ -52,19 +53,30 @@ bool Quadratic::settled(const Vector& tol, double factor) const {
   return true;
 }
 
-bool Quadratic::solve(const Vector& tol, std::size_t epochs) {
+bool Quadratic::solve(const Vector& tol) {
   for (int round = 0; round < kRounds; ++round) {
-    for (std::size_t epoch = 0; epoch < (round == 0 ? epochs : 1); ++epoch) descend(tol);
-    if (settled(tol)) return true;
+    // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
+    // change it.
+    const double step = std::pow(static_cast<double>(support().size()), 3) / 6;
+    const double epoch = static_cast<double>(size()) * static_cast<double>(size());
+    const auto most = static_cast<int>(std::clamp(step / epoch, 1.0, kMostEpochs));
+    for (int count = 0; count < most; ++count) {
+      const bool changed = descend();
+      if (settled(tol)) {
+        return true;
+      }
+      if (!changed) break;
+    }
     newton();
   }
   return settled(tol) || active(tol);
 }
 
-// One epoch of coordinate descent; returns how far the largest violation was above its tolerance.
-double Quadratic::descend(const Vector& tol) {
+// One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has changed
+// its sign.
+bool Quadratic::descend() {
   const Products& multiply = products();
-  double worst = 0;
+  bool changed = false;
   for (std::size_t j = 0; j < size(); ++j) {
     const Term& term = terms_[j];
     const double curvature = h(j);
@@ -72,12 +84,13 @@ double Quadratic::descend(const Vector& tol) {
     const double z = std::clamp(shrink(curvature * w[j] + c[j], term.a) / curvature, term.lo, term.hi) + 0.0;
     const double delta = z - w[j];
     if (delta == 0) continue;
-    worst = std::max(worst, violation(term, w[j], c[j]) / tol[j]);
+    changed = changed || (term.a > 0 && sign(z) != sign(w[j])) || (z == term.lo) != (w[j] == term.lo) ||
+              (z == term.hi) != (w[j] == term.hi);
     w[j] = z;
     multiply.axpy(-delta, gram_.row(j), c.data(), size());
     c[j] -= delta * term.b;
   }
-  return worst;
+  return changed;
 }
 
 Quadratic::Indices Quadratic::support() const {

@@ -31,9 +31,9 @@ class Quadratic {
   // Rows of the Gram matrix have changed.
   void forget_factor() { factored_ = 0; }
 
-  // From w and its negative gradient c (with that of b), until no violation exceeds `tol`. epochs: of
-  // coordinate descent, before the first Newton step. Whether it got there.
-  bool solve(const std::vector<double>& tol, std::size_t epochs);
+  // From w and its negative gradient c (with that of b), until no violation exceeds `tol`. Whether it
+  // got there.
+  bool solve(const std::vector<double>& tol);
 
   std::vector<double> w, c;
 
@@ -49,7 +49,7 @@ class Quadratic {
   };
 
   bool settled(const Vector& tol, double factor = 1) const;
-  double descend(const Vector& tol);
+  bool descend();
   bool newton();
   bool active(const Vector& tol);
 

@@ -15,6 +15,7 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 32;   // columns that enter the working set at once, if as many want to
 constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
 
@@ -105,8 +106,7 @@ void SquaredSolver::start(const double* w) {
   for (std::size_t j = 0; j < X_.p; ++j) {
     if (w_[j] != 0) columns.push_back(j);
   }
-  cold_ = columns.empty();
-  if (cold_) return;
+  if (columns.empty()) return;
   add(std::move(columns));
   refresh();
 }
@@ -176,6 +176,7 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
 // The columns that violate the optimality conditions most, and those that have a coefficient. Whether there
 // were any.
 bool SquaredSolver::choose(double tol) {
+  worst_ = 0;
   std::vector<std::pair<double, std::size_t>> wanted;
   std::vector<std::size_t> chosen;
   std::size_t nonzero = 0;
@@ -190,6 +191,7 @@ bool SquaredSolver::choose(double tol) {
     const double excess = violation(t, w_[j], g_[j]);
     if (excess > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_))) {
       wanted.emplace_back(-excess / norm_[j], j);
+      worst_ = std::max(worst_, excess / norm_[j]);
     }
   }
   const std::size_t most = std::max(kFewest, nonzero / 2);
@@ -233,7 +235,7 @@ bool SquaredSolver::descend_sparse(const Vector& tol) {
   return false;
 }
 
-bool SquaredSolver::solve_working(const Vector& tol, bool cold) {
+bool SquaredSolver::solve_working(const Vector& tol) {
   if (!by_gram_) {
     if (descend_sparse(tol)) return true;
     by_gram_ = true;
@@ -258,7 +260,7 @@ bool SquaredSolver::solve_working(const Vector& tol, bool cold) {
     quadratic_.w[k] = w_[j];
     quadratic_.c[k] = g_[j] - term(j).b * w_[j];
   }
-  const bool solved = quadratic_.solve(tol, cold ? 3 : 1);
+  const bool solved = quadratic_.solve(tol);
   for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = quadratic_.w[k];
   return solved;
 }
@@ -321,7 +323,7 @@ double SquaredSolver::certificate() {
         gram.row(k)[i] = gram.row(i)[k] = dot(x, z);
       }
     }
-    cone.solve(tol, 1);
+    cone.solve(tol);
     for (std::size_t k = 0; k < columns.size(); ++k) {
       if (cone.w[k] != 0) working_.subtract(place_[columns[k]], cone.w[k], theta.data());
     }
@@ -412,10 +414,10 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
     Vector tol(working_.size());
     for (std::size_t k = 0; k < working_.size(); ++k) {
       const std::size_t j = working_.column(k);
-      tol[k] = std::max(limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_));
+      tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
+                         kInner * worst_ * norm_[j]});
     }
-    solve_working(tol, cold_);
-    cold_ = false;
+    solve_working(tol);
     refresh();
   }
   double shift = 0;

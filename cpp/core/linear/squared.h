@@ -31,7 +31,7 @@ class SquaredSolver {
   void project();  // what the certificate needs of columns without a penalty
   void add(std::vector<std::size_t> columns);
   bool choose(double tol);
-  bool solve_working(const Vector& tol, bool cold);
+  bool solve_working(const Vector& tol);
   bool descend_sparse(const Vector& tol);
   void refresh();  // r and g from w
   double objective() const;
@@ -51,7 +51,7 @@ class SquaredSolver {
   Vector y_, r_;                      // packed: √s·(y − mean), and what is left of it
   Vector u_;                          // of all samples: √s·r
   Vector g_;                          // p: x̃·r
-  bool cold_ = true;
+  double worst_ = 0;  // violation of a column outside of the working set, per unit of its length
 
   // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns.
   std::vector<std::size_t> free_, one_sided_;
