@@ -33,6 +33,25 @@ double violation(const Term& term, double w, double c) {
   return std::max({0.0, up, down});
 }
 
+double conjugate_gap(const Term& t, double u, double w) {
+  if (t.lo == -kInf && t.hi == kInf) {
+    const double inside = std::clamp(u, -t.a, t.a);
+    const double line = t.a * std::abs(w) - inside * w;
+    return t.b > 0 ? line + (t.b * w - (u - inside)) * (t.b * w - (u - inside)) / (2 * t.b) : line;
+  }
+  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
+  double conjugate;
+  if (t.b > 0) {
+    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+  } else {
+    conjugate = value(std::clamp(0.0, t.lo, t.hi));
+    for (double end : {t.lo, t.hi}) {
+      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
+    }
+  }
+  return std::max(0.0, conjugate - value(w));
+}
+
 void Quadratic::add(const Term& term, double start) {
   terms_.push_back(term);
   w.push_back(start);

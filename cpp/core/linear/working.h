@@ -38,7 +38,10 @@ class Working {
   void add(std::size_t j, double mean);
   // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.
   void extend_gram(std::size_t first, Square& gram) const;
+  // The same of Σ d·x̃·x̃ᵀ, from row and column `offset` on; of sparse columns without means alone.
+  void extend_gram(std::size_t first, const double* d, std::size_t offset, Square& gram) const;
   double dot(std::size_t k, const double* r) const;         // x̃·r
+  double dot_uncentred(std::size_t k, const double* r) const;  // of a sparse column without its mean
   void subtract(std::size_t k, double w, double* r) const;  // r −= w·x̃
   void pack(std::size_t k, double* out) const;              // x̃ itself
 
