@@ -72,7 +72,8 @@ bool Quadratic::settled(const Vector& tol, double factor) const {
   return true;
 }
 
-bool Quadratic::solve(const Vector& tol) {
+bool Quadratic::solve(const Vector& tol, bool step_first) {
+  if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
     // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
     // change it.
