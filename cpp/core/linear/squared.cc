@@ -403,6 +403,14 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
         found.reason = Reason::kConverged;
         break;
       }
+      if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    }
+    if (stop && stop()) {
+      found.reason = Reason::kStopped;
+      break;
+    }
+    took = choose(limits.tol, whole);
+    if (whole) {
       if (!took && found.gap > previous / 2) {
         if (stalled) {
           found.reason = Reason::kStalled;
@@ -410,17 +418,11 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
         }
         stalled = true;
       }
-      if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
       previous = found.gap;
     }
-    if (stop && stop()) {
-      found.reason = Reason::kStopped;
-      break;
-    }
-    took = choose(limits.tol, whole);
     if (!took && !whole && dear()) {  // before the exact solution, whether it is one for all columns
       refresh(true);
-      whole = took = true;
+      whole = true;
       continue;
     }
     Vector tol(working_.size());
