@@ -361,7 +361,14 @@ def test_a_wrong_extra_is_refused(extras: dict[str, Any], rule: str) -> None:
         Lasso(**extras).fit(*problem())
 
 
+def large(X: Array, y: Array) -> tuple[Array, Array]:
+    """More than is searched before the solver looks at it."""
+    return np.tile(X, (20, 10)), np.tile(y, 20)
+
+
 DATA: dict[str, Any] = {
+    "NaN in a large X": lambda X, y: large(np.where(X > 4, np.nan, X), y),
+    "infinity in a large X": lambda X, y: large(np.where(X > 4, np.inf, X), y),
     "NaN": lambda X, y: (np.where(X > 4, np.nan, X), y),
     "infinity": lambda X, y: (np.where(X > 4, np.inf, X), y),
     "NaN in sparse": lambda X, y: (scipy.sparse.csr_matrix(np.where(X > 4, np.nan, X)), y),
@@ -406,6 +413,14 @@ def test_numbers_whose_squares_overflow_are_refused() -> None:
     X, y = problem()
     with pytest.raises(ValueError, match="resulted in non-finite parameter values"), np.errstate(over="ignore"):
         Lasso().fit(X * 1e300, y)
+    with pytest.raises(ValueError, match="resulted in non-finite parameter values"):
+        Lasso().fit(*large(X * 1e200, y))
+    X[3, 4] = np.nan
+    with (
+        sklearn.config_context(assume_finite=True),
+        pytest.raises(ValueError, match="resulted in non-finite parameter values"),
+    ):
+        Lasso().fit(X, y)
 
 
 def test_names_of_features_are_kept_and_compared() -> None:
