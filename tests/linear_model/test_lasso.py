@@ -230,11 +230,13 @@ def test_nothing_that_is_given_is_changed() -> None:
         array.flags.writeable = False
     Lasso(copy_X=False, penalty_factor=given[3], bounds=(given[4], None)).fit(*given[:3])
     Lasso().fit(*given[:3], check_input=False)
-    twice = scipy.sparse.coo_matrix((np.ones(4), ([0, 0, 1, 2], [0, 0, 1, 1])), shape=(3, 2)).tocsr()
     twice = scipy.sparse.csr_matrix((np.ones(4), [0, 0, 1, 1], [0, 2, 3, 4]), shape=(3, 2))
     model = Lasso(alpha=0.01).fit(twice, y[:3])
     assert twice.nnz == 4
     np.testing.assert_allclose(model.coef_, Lasso(alpha=0.01).fit(twice.toarray(), y[:3]).coef_, rtol=1e-5)
+    wide = scipy.sparse.csc_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    np.testing.assert_array_equal(Lasso().fit(wide, y).coef_, Lasso().fit(scipy.sparse.csc_array(X), y).coef_)
     for array, before in zip(given, kept, strict=True):
         np.testing.assert_array_equal(array, before)
 

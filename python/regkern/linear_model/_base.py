@@ -146,7 +146,7 @@ def check_parameters(estimator: Any) -> None:
             plain = (
                 value is default
                 or (type(value) is bool and type(default) is bool)
-                or (type(value) is float and name in ENDS and 0 <= value <= ENDS[name] and value < math.inf)
+                or (isinstance(value, float) and name in ENDS and 0 <= value <= ENDS[name] and value < math.inf)
             )
             if not plain:
                 break
@@ -252,7 +252,6 @@ def check_data(
             X,
             y,
             accept_sparse=["csc", "csr"],
-            accept_large_sparse=False,
             dtype=[np.float64, np.float32],
             multi_output=multi_output,
             y_numeric=y_numeric,

@@ -609,7 +609,7 @@ class ElasticNetCV(_PathCV):
     copy_X : bool, default True
         X is neither copied nor written to.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False
@@ -754,7 +754,7 @@ class LassoCV(_PathCV):
     cv : int, splitter or iterable, optional
         5 folds by default. Splitters of groups read ``groups`` of ``fit``.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False

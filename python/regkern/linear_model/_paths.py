@@ -315,7 +315,7 @@ def alpha_max(
 
 
 def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
-    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
+    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32])
     y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     return X, y, check_sample_weight(sample_weight, len(y))
@@ -649,7 +649,7 @@ random_state, selection, sample_weight, fit_intercept, penalty_factor, bounds, t
     >>> X = np.array([[1, 2, 3.1], [2.3, 5.4, 4.3]]).T
     >>> alphas, coefs, gaps = lasso_path(X, np.array([1, 2, 3.1]), alphas=[5.0, 1.0, 0.5])
     >>> coefs.round(4)
-    array([[0.    , 0.    , 0.4691],
+    array([[0.    , 0.    , 0.4692],
            [0.2159, 0.4426, 0.2367]])
     """
     return _path(
