@@ -28,7 +28,8 @@ Tolerance
     Otherwise a ConvergenceWarning tells what was reached.
 Attributes
     coef_ and intercept_ in X.dtype, n_features_in_, feature_names_in_, n_iter_, dual_gap_, gap_, objective_,
-    reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns.
+    reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns. Gaps are of the
+    float64 solution, which coef_ rounds where X is float32.
 Extras
     Keyword-only, and the same everywhere: penalty_factor, bounds, threads. Their constraints are in EXTRAS.
 Cross-validation
@@ -257,7 +258,7 @@ def check_data(
             y_numeric=y_numeric,
         )
         if y_numeric:
-            y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+            y = check_array(y, dtype=np.float64, ensure_2d=False)
         X = _canonical(X)
     if y_numeric:
         y = np.asarray(y, np.float64, order="C")

@@ -97,7 +97,7 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
@@ -283,7 +283,7 @@ class Lasso(ElasticNet):
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
