@@ -129,7 +129,9 @@ Quadratic::Indices Quadratic::support() const {
   for (std::size_t j = 0; j < size(); ++j) {
     if (in[j] == 1) members.push_back(j);
   }
-  const auto reach = [&](std::size_t j) { return terms_[j].a == 0 ? kInf : std::abs(w[j]) * std::sqrt(h(j)); };
+  const auto reach = [&](std::size_t j) {
+    return terms_[j].a == 0 ? kInf : std::abs(w[j]) * std::sqrt(h(j));
+  };
   std::sort(members.begin() + kept, members.end(), [&](std::size_t i, std::size_t j) {
     const double left = reach(i), right = reach(j);
     return left != right ? left > right : i < j;

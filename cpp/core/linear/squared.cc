@@ -15,8 +15,8 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewestSparse = 400;  // where a column costs no Gram matrix
 constexpr double kLikely = 0.8;             // of a threshold: a gradient above it may soon be above the whole
-constexpr std::size_t kFewest = 64;         // columns that enter the working set at once, if as many want to
-constexpr int kSparseEpochs = 100;          // on the residual, before a Gram matrix is made after all
+constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
+constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
 constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
@@ -210,8 +210,9 @@ bool SquaredSolver::choose(double tol, bool whole) {
     likely.push_back(static_cast<std::uint32_t>(j));
   }
   likely_.swap(likely);
-  const std::size_t fewest = by_gram_ ? kFewest : kFewestSparse,
-                    most = std::max(fewest, nonzero / 2 + fewest / 2);
+  // A column costs a row of the Gram matrix, a round without it a pass over X: p decides between them.
+  const std::size_t fewest = by_gram_ ? std::clamp(X_.p / kColumnsEach, kFewest, kMostAtOnce) : kFewestSparse;
+  const std::size_t most = std::max(fewest, nonzero / 3 + fewest / 2);
   if (wanted.size() > most) {
     std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
     wanted.resize(most);
