@@ -12,8 +12,10 @@ namespace {
 
 constexpr std::size_t kBlock = 24;  // rows of a factor at once: whole vectors and whole tiles
 constexpr int kRounds = 60;
-constexpr double kMostEpochs = 30;
-constexpr int kInnerSteps = 20;             // on one block of several columns
+constexpr double kMostEpochs = 100;
+constexpr int kWindow = 5;          // epochs from which convergence is foretold, and that are extrapolated
+constexpr double kProducts = 0.25;  // of the time that a product takes in an epoch, in a factor
+constexpr int kInnerSteps = 20;     // on one block of several columns
 constexpr std::size_t kMostEntries = 4096;  // of a Newton step that cannot go by columns
 constexpr double kSkip = 1e-14;  // a pivot relative to its diagonal: what is left of it is rounding's
 constexpr double kLeastDamping = 1e-13, kDamping = 1e-6;
@@ -121,35 +123,123 @@ void BlockQuadratic::gather(std::size_t g, const Vector& from, double* to) const
   }
 }
 
-bool BlockQuadratic::settled(const Vector& tol) const {
+// The largest violation, relative to what is allowed.
+double BlockQuadratic::excess(const Vector& tol) const {
   Vector mine, gradient;
+  double largest = 0;
   for (std::size_t g = 0; g < blocks(); ++g) {
     mine.resize(entries(g));
     gradient.resize(entries(g));
     gather(g, w, mine.data());
     gather(g, c, gradient.data());
     for (std::size_t i = 0; i < mine.size(); ++i) gradient[i] -= penalties_[g].ridge * mine[i];
-    if (violation(penalties_[g], mine.data(), gradient.data(), mine.size()) > tol[g]) return false;
+    const double off = violation(penalties_[g], mine.data(), gradient.data(), mine.size());
+    largest = std::max(largest, off / tol[g]);
   }
-  return true;
+  return largest;
+}
+
+// How many epochs take as long as a Newton step; without end where there is none.
+double BlockQuadratic::epochs_of_a_step() const {
+  const Support s = support();
+  const auto m = static_cast<double>(size()), q = static_cast<double>(tasks_);
+  const auto columns = static_cast<double>(s.columns.size());
+  if (tasks_ > 1 && !s.kinked) return 5 * columns * columns * columns / (6 * m * m * q);
+  const auto entries = static_cast<double>(std::count(s.moves.begin(), s.moves.end(), true));
+  if (entries > static_cast<double>(kMostEntries)) return 1e300;
+  return kProducts * entries * entries * entries / (6 * m * m * q);
 }
 
 bool BlockQuadratic::solve(const Vector& tol) {
   damping_ = 0;
+  linear_ = image(w);
+  for (std::size_t i = 0; i < c.size(); ++i) linear_[i] += c[i];
   for (int round = 0; round < kRounds; ++round) {
-    // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
-    // change it.
-    const auto moving = static_cast<double>(support().columns.size());
-    const double epoch = static_cast<double>(size()) * static_cast<double>(size());
-    const auto most = static_cast<int>(std::clamp(moving * moving * moving / 6 / epoch, 1.0, kMostEpochs));
-    for (int count = 0; count < most; ++count) {
-      const bool changed = descend();
-      if (settled(tol)) return true;
-      if (!changed) break;
-    }
+    const double step = epochs_of_a_step();
+    if (descend_until(tol, step)) return true;
+    if (step > kMostEpochs) return false;  // what it takes is not worth it: others look at the gap first
     newton();
   }
-  return settled(tol);
+  return excess(tol) <= 1;
+}
+
+// Epochs find the support, a step on it is exact. So they go on while they change it, or converge in the time
+// of a step or two. Whether they have.
+bool BlockQuadratic::descend_until(const Vector& tol, double step) {
+  const double most = std::clamp(step, 1.0, kMostEpochs);
+  std::vector<State> states;
+  double before = 0;
+  for (int count = 0; count < most; ++count) {
+    const bool changed = descend();
+    const double off = excess(tol);
+    if (off <= 1) return true;
+    if (!std::isfinite(off)) return false;
+    if (changed) {
+      states.clear();
+      before = 0;
+      continue;
+    }
+    if (most < kWindow) return false;
+    states.push_back({w, c});
+    if (before == 0) before = off;
+    if (states.size() <= kWindow) continue;
+    extrapolate(states);
+    states.clear();
+    const double rate = std::log(off / before) / kWindow;
+    if (step <= kMostEpochs && (rate >= 0 || -std::log(off) / rate > 2 * most - count)) return false;
+    before = off;
+  }
+  return false;
+}
+
+double BlockQuadratic::objective(const Vector& at, const Vector& gradient) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < at.size(); ++i) sum -= at[i] * (linear_[i] + gradient[i]) / 2;
+  Vector mine;
+  for (std::size_t g = 0; g < blocks(); ++g) {
+    mine.resize(entries(g));
+    gather(g, at, mine.data());
+    sum += value(penalties_[g], mine.data(), mine.size());
+  }
+  return sum;
+}
+
+// Anderson's: the affine combination of the last states whose steps, combined alike, are shortest; if it is
+// better than the last one.
+void BlockQuadratic::extrapolate(const std::vector<State>& states) {
+  const std::size_t count = states.size() - 1;
+  std::vector<Vector> steps(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    steps[i] = states[i + 1].w;
+    products().axpy(-1, states[i].w.data(), steps[i].data(), w.size());
+  }
+  Factor squares(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      squares.row(i)[j] = products().dot(steps[i].data(), steps[j].data(), w.size());
+    }
+  }
+  squares.run();
+  Vector weights(count, 1.0);
+  squares.solve(weights.data());
+  double total = 0;
+  for (double v : weights) total += v;
+  if (!(std::abs(total) > 0) || !std::isfinite(total)) return;
+  State made{Vector(w.size()), Vector(c.size())};
+  for (std::size_t i = 0; i < count; ++i) {
+    products().axpy(weights[i] / total, states[i + 1].w.data(), made.w.data(), w.size());
+    products().axpy(weights[i] / total, states[i + 1].c.data(), made.c.data(), c.size());
+  }
+  for (std::size_t g = 0; g < blocks(); ++g) {
+    for (std::size_t i = first(g); i < first(g + 1); ++i) {
+      for (std::size_t k = 0; k < tasks_; ++k) {
+        if (penalties_[g].positive && made.w[k * size() + i] < 0) return;
+      }
+    }
+  }
+  if (!(objective(made.w, made.c) < objective(w, c))) return;
+  w = std::move(made.w);
+  c = std::move(made.c);
 }
 
 // One epoch. Whether a coefficient has become 0, or is no more.

@@ -52,10 +52,18 @@ class BlockQuadratic {
     Vector next, image;  // w after it, G·(next − w)
   };
 
+  struct State {
+    Vector w, c;
+  };
+
   std::size_t columns(std::size_t g) const { return starts_[g + 1] - starts_[g]; }
   std::size_t entries(std::size_t g) const { return columns(g) * tasks_; }
   void gather(std::size_t g, const Vector& from, double* to) const;
-  bool settled(const Vector& tol) const;
+  double excess(const Vector& tol) const;
+  double epochs_of_a_step() const;
+  bool descend_until(const Vector& tol, double step);
+  double objective(const Vector& at, const Vector& gradient) const;
+  void extrapolate(const std::vector<State>& states);
   bool descend();
   bool descend(std::size_t g);
   double curvature(std::size_t g) const;
@@ -71,6 +79,7 @@ class BlockQuadratic {
   std::vector<std::size_t> starts_{0};
   Vector curvature_;  // of a block: at least the largest eigenvalue of its part of G, as far as was seen
   Square gram_;
+  Vector linear_;       // c at w = 0
   double damping_ = 0;  // of a Newton step, relative to the diagonal of G
 };
 

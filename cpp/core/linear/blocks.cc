@@ -20,7 +20,7 @@ constexpr std::size_t kFewest = 32;   // columns that enter the working set at o
 constexpr double kLoose = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
-constexpr int kPatience = 5;          // rounds that halve no gap and have no new blocks
+constexpr int kPatience = 5;          // rounds without new blocks that make the gap hardly smaller
 
 double squared(double v) { return v * v; }
 
@@ -365,7 +365,7 @@ double BlockSolver::certificate() {
 Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& stop) {
   set_strengths(strength);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
-  double previous = kInf, inner = 0.25;
+  double previous = kInf, inner = 2.5;
   int idle = 0;
   bool took = true;
   for (;; ++found.rounds) {
@@ -376,7 +376,7 @@ Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& st
       break;
     }
     if (!took) {
-      if (found.gap > previous / 2 && ++idle == kPatience) {
+      if (found.gap > 0.8 * previous && ++idle == kPatience) {
         found.reason = Reason::kStalled;
         break;
       }
