@@ -130,6 +130,25 @@ py::tuple linear_blocks(const SolveBlocksArguments& a) {
   return py::make_tuple(coef, intercept, block_report(found));
 }
 
+struct LargestArguments {
+  py::handle X, y, weights, starts, columns, lasso, group, ridge, intercept, positive, strength;
+};
+
+double linear_blocks_largest(const LargestArguments& a) {
+  constexpr const char* f = "largest_strength";
+  Held held = matrix(f, a.X);
+  const BlockProblem problem = block_problem(
+      f, held,
+      {a.X, a.y, a.weights, a.starts, a.columns, a.lasso, a.group, a.ridge, a.intercept, a.positive});
+  const std::vector<Strength> strengths = strengths_of({f, "strength"}, a.strength);
+  if (strengths.size() != 1) value_error({f, "strength"}, "be one", std::to_string(strengths.size()));
+  Interrupt interrupt;
+  follow(held);
+  double largest = 0;
+  run_unlocked(f, interrupt, [&] { largest = linear::largest_strength(problem, strengths[0]); });
+  return largest;
+}
+
 struct BlockFoldsArguments {
   py::handle X, y, train, test, starts, columns, lasso, group, ridge, intercept, positive, strengths, tol,
       max_rounds;
@@ -171,6 +190,7 @@ py::tuple linear_block_folds(const BlockFoldsArguments& a) {
 
 void register_linear_blocks(py::module_& m) {
   define<SolveBlocksArguments>(m, "linear_blocks", linear_blocks);
+  define<LargestArguments>(m, "linear_blocks_largest", linear_blocks_largest);
   define<BlockFoldsArguments>(m, "linear_block_folds", linear_block_folds);
 }
 

@@ -300,11 +300,9 @@ double BlockSolver::objective() const {
   return sum;
 }
 
-// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
-// its part in the columns that have no penalty. A sum of parts that are not negative, since the difference of
-// the two objectives is less than their rounding.
-double BlockSolver::certificate() {
-  Vector theta = r_, projected;
+// θ: the residual without its part in the columns that have no penalty, whose squares it returns; g: x̃·θ.
+double BlockSolver::project_residual(Vector& theta, Vector& g) {
+  theta = r_;
   double apart = 0;
   for (const Vector& b : basis_) {
     for (std::size_t k = 0; k < q_; ++k) {
@@ -314,11 +312,29 @@ double BlockSolver::certificate() {
       apart += squared(along);
     }
   }
-  if (!basis_.empty()) {
-    projected.resize(g_.size());
-    correlate(theta, projected);
+  g = g_;
+  if (!basis_.empty()) correlate(theta, g);
+  return apart;
+}
+
+double BlockSolver::largest(const Strength& strength) {
+  set_strengths(strength);
+  Vector theta, g, u;
+  project_residual(theta, g);
+  double most = 0;
+  for (const Block& block : blocks_) {
+    if (block.penalty.lasso == 0 && block.penalty.group == 0) continue;
+    gather(block, g, u);
+    most = std::max(most, dual_norm(block.penalty, u.data(), u.size()));
   }
-  const Vector& g = basis_.empty() ? g_ : projected;
+  return most;
+}
+
+// How far the objective can be above its minimum: the gap to the dual objective at s·θ. A sum of parts that
+// are not negative, since the difference of the two objectives is less than their rounding.
+double BlockSolver::certificate() {
+  Vector theta, g;
+  const double apart = project_residual(theta, g);
   double largest = 0, steepest = 0, ridge = 0;
   Vector w, u;
   for (const Block& block : blocks_) {
@@ -441,6 +457,11 @@ void solve_blocks(const BlockProblem& problem, std::size_t count, const Strength
     solver.intercepts(path.intercept + k * problem.tasks);
     if (told) told(k + 1);
   });
+}
+
+double largest_strength(const BlockProblem& problem, const Strength& strength) {
+  const std::unique_ptr<Design> X = make_design(*problem.X);
+  return BlockSolver(*X, problem, problem.weights).largest(strength);
 }
 
 void solve_block_folds(const BlockProblem& problem, const BlockFolds& folds, std::size_t count,

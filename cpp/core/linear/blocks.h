@@ -20,6 +20,8 @@ class BlockSolver {
 
   void start(const double* w);
   Found solve(const Strength& strength, Limits limits, const Stop& stop);
+  // The least multiple of the strengths for which all that they penalize is 0.
+  double largest(const Strength& strength);
   void coefficients(double* w) const;  // p × tasks
   void intercepts(double* b) const;    // tasks
 
@@ -46,6 +48,7 @@ class BlockSolver {
   void correlate(const Vector& r, Vector& g);
   double least(const Block& block) const;  // no violation can be told below
   double objective() const;
+  double project_residual(Vector& theta, Vector& g);
   double certificate();
 
   const Design& X_;

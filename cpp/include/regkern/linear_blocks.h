@@ -45,6 +45,9 @@ void solve_blocks(const BlockProblem& problem, std::size_t count, const Strength
                   const double* start, Limits limits, const BlockPath& path, const Stop& stop,
                   const Told& told);
 
+// The least multiple of a strength for which all that it penalizes is 0.
+double largest_strength(const BlockProblem& problem, const Strength& strength);
+
 struct BlockFolds {
   std::size_t count;
   const double *train, *test;  // count × n

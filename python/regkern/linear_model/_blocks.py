@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from regkern import _core
 from regkern.linear_model._engine import REASONS, Reason, matrix
 
-__all__ = ["BlockFoldPaths", "BlockSolution", "Blocks", "solve_block_folds", "solve_blocks"]
+__all__ = ["BlockFoldPaths", "BlockSolution", "Blocks", "largest_strength", "solve_block_folds", "solve_blocks"]
 
 Array = NDArray[Any]
 
@@ -93,6 +93,32 @@ def solve_blocks(
         progress,
     )
     return BlockSolution(coefs, intercept, gap, objective, rounds, tuple(REASONS[r] for r in reason))
+
+
+def largest_strength(
+    X: Any,
+    y: Array,
+    *,
+    blocks: Blocks,
+    strength: tuple[float, float, float],
+    sample_weight: Array | None = None,
+    fit_intercept: bool = True,
+    positive: bool = False,
+) -> float:
+    """The least multiple of (lasso, group, ridge) for which all coefficients that lasso and group penalize are 0."""
+    return _core.linear_blocks_largest(
+        matrix(X),
+        np.ascontiguousarray(y),
+        sample_weight,
+        blocks.starts,
+        blocks.columns,
+        blocks.lasso,
+        blocks.group,
+        blocks.ridge,
+        fit_intercept,
+        positive,
+        np.array([strength], np.float64),
+    )
 
 
 def solve_block_folds(
