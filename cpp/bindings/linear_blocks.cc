@@ -151,7 +151,7 @@ double linear_blocks_largest(const LargestArguments& a) {
 
 struct BlockFoldsArguments {
   py::handle X, y, train, test, starts, columns, lasso, group, ridge, intercept, positive, strengths, tol,
-      max_rounds;
+      max_rounds, progress;
 };
 
 // Strengths are folds × count rows of three, and what comes back is as long.
@@ -168,20 +168,19 @@ py::tuple linear_block_folds(const BlockFoldsArguments& a) {
   if (count * folds != strengths.size()) {
     value_error({f, "strengths"}, "have as many rows for each fold", std::to_string(strengths.size()));
   }
-  const linear::BlockFolds parts{folds, numbers({f, "train"}, a.train, folds * n),
-                                 numbers({f, "test"}, a.test, folds * n)};
-  const linear::Limits limits = limits_of(f, a.tol, a.max_rounds);
-  py::array_t<double> intercept(
-      {static_cast<py::ssize_t>(strengths.size()), static_cast<py::ssize_t>(problem.tasks)});
   py::array_t<double> score(static_cast<py::ssize_t>(strengths.size()));
+  const linear::BlockFolds parts{folds, numbers({f, "train"}, a.train, folds * n),
+                                 numbers({f, "test"}, a.test, folds * n), score.mutable_data()};
+  const linear::Limits limits = limits_of(f, a.tol, a.max_rounds);
+  std::vector<double> intercept(strengths.size() * problem.tasks);
   std::vector<linear::Found> found(strengths.size());
   Interrupt interrupt;
   follow(held);
-  const linear::BlockPath path{nullptr, intercept.mutable_data(), found.data()};
-  double* scores = score.mutable_data();
+  const linear::BlockPath path{nullptr, intercept.data(), found.data()};
   run_unlocked(f, interrupt, [&] {
-    linear::solve_block_folds(problem, parts, count, strengths.data(), limits, path, scores,
-                              [&] { return interrupt(); });
+    linear::solve_block_folds(
+        problem, parts, count, strengths.data(), limits, path, [&] { return interrupt(); },
+        [&](std::size_t done) { interrupt.tell(a.progress, done, folds); });
   });
   return py::make_tuple(score, block_report(found));
 }

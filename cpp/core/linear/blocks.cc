@@ -1,6 +1,7 @@
 #include "core/linear/blocks.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -465,10 +466,11 @@ double largest_strength(const BlockProblem& problem, const Strength& strength) {
 }
 
 void solve_block_folds(const BlockProblem& problem, const BlockFolds& folds, std::size_t count,
-                       const Strength* strengths, Limits limits, const BlockPath& path, double* score,
-                       const Stop& stop) {
+                       const Strength* strengths, Limits limits, const BlockPath& path, const Stop& stop,
+                       const Told& told) {
   const std::unique_ptr<Design> X = make_design(*problem.X);
   const std::size_t q = problem.tasks;
+  std::atomic<std::size_t> done = 0;
   const threading::Team team = threading::team_for(folds.count * count * X->n * X->p * q);
   threading::for_ranges(team, folds.count, 1, [&](std::size_t begin, std::size_t end) {
     std::vector<double> w(X->p * q);
@@ -479,8 +481,9 @@ void solve_block_folds(const BlockProblem& problem, const BlockFolds& folds, std
         solver.coefficients(w.data());
         if (path.coef != nullptr) std::copy(w.begin(), w.end(), path.coef + at * w.size());
         solver.intercepts(path.intercept + at * q);
-        score[at] = mean_squares(*X, problem, folds.test + f * X->n, w.data(), path.intercept + at * q);
+        folds.score[at] = mean_squares(*X, problem, folds.test + f * X->n, w.data(), path.intercept + at * q);
       });
+      if (told) told(++done);
     }
   });
 }

@@ -33,6 +33,25 @@ double violation(const Term& term, double w, double c) {
   return std::max({0.0, up, down});
 }
 
+double conjugate_gap(const Term& t, double u, double w) {
+  if (t.lo == -kInf && t.hi == kInf) {
+    const double inside = std::clamp(u, -t.a, t.a);
+    const double line = t.a * std::abs(w) - inside * w;
+    return t.b > 0 ? line + (t.b * w - (u - inside)) * (t.b * w - (u - inside)) / (2 * t.b) : line;
+  }
+  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
+  double conjugate;
+  if (t.b > 0) {
+    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+  } else {
+    conjugate = value(std::clamp(0.0, t.lo, t.hi));
+    for (double end : {t.lo, t.hi}) {
+      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
+    }
+  }
+  return std::max(0.0, conjugate - value(w));
+}
+
 void Quadratic::add(const Term& term, double start) {
   terms_.push_back(term);
   w.push_back(start);
@@ -110,24 +129,32 @@ Quadratic::Indices Quadratic::support() const {
 }
 
 // Cholesky by rows, so that the leading rows of members that stay need not be made again. A pivot that is
-// nothing but rounding is skipped: its column is 0, and its row tells the null direction.
-void Quadratic::factor(const Indices& members) {
+// nothing but rounding is skipped: its column is 0, and its row tells the null direction. Where the first of
+// these is, or the number of members; until_skipped: rows behind it are not made.
+std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   const std::size_t count = members.size();
   std::size_t same = 0;
   while (same < std::min({factored_, count, order_.size()}) && order_[same] == members[same]) ++same;
   order_ = members;
-  factored_ = count;
   lower_.resize(count);
   inverse_pivot_.resize(count);
+  const auto first_skipped = [&](std::size_t begin, std::size_t end) {
+    while (begin < end && inverse_pivot_[begin] != 0) ++begin;
+    return begin;
+  };
+  factored_ = same;
+  if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
   const Products& multiply = products();
-  const std::size_t ld = lower_.stride();
+  const double *rows_of[kBlock], *columns_of[kBlock];
   double block[kBlock * kBlock];
   for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
     const std::size_t rows = std::min(kBlock, count - i0);
     for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
       const std::size_t columns = std::min(kBlock, i0 + rows - j0);
       std::fill_n(block, rows * kBlock, 0.0);
-      multiply.dots(lower_.row(i0), ld, rows, lower_.row(j0), ld, columns, j0, block, kBlock);
+      for (std::size_t r = 0; r < rows; ++r) rows_of[r] = lower_.row(i0 + r);
+      for (std::size_t r = 0; r < columns; ++r) columns_of[r] = lower_.row(j0 + r);
+      multiply.dots(rows_of, rows, columns_of, columns, j0, block, kBlock);
       for (std::size_t r = 0; r < rows; ++r) {
         const std::size_t i = i0 + r;
         double* row = lower_.row(i);
@@ -147,7 +174,10 @@ void Quadratic::factor(const Indices& members) {
         }
       }
     }
+    factored_ = i0 + rows;
+    if (until_skipped && first_skipped(i0, factored_) < factored_) return first_skipped(i0, factored_);
   }
+  return first_skipped(0, count);
 }
 
 Quadratic::Vector Quadratic::forward(Vector y) const {
@@ -337,10 +367,7 @@ bool Quadratic::active(const Vector& tol) {
     }
     Indices members = support();
     std::erase_if(members, [&](std::size_t j) { return parked[j] != 0; });
-    factor(members);
-    const auto pivots = inverse_pivot_.begin();
-    const auto skipped = std::find(pivots, pivots + static_cast<std::ptrdiff_t>(members.size()), 0.0);
-    const auto j = static_cast<std::size_t>(skipped - pivots);
+    const std::size_t j = factor(members, true);
     if (j < members.size()) {
       Vector e = null_direction(j);
       double slope = 0;

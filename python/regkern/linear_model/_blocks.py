@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _core
-from regkern.linear_model._engine import REASONS, Reason, matrix
+from regkern.linear_model._engine import REASONS, Reason, limited, matrix
 
 __all__ = ["BlockFoldPaths", "BlockSolution", "Blocks", "largest_strength", "solve_block_folds", "solve_blocks"]
 
@@ -75,23 +75,24 @@ def solve_blocks(
     X is what ``_engine.solve`` takes; y (n, q) float64; coef (p, q) float64 is where to start; all dense, in C order.
     progress(done, K) is called after each strength.
     """
-    coefs, intercept, (gap, objective, rounds, reason) = _core.linear_blocks(
-        matrix(X),
-        np.ascontiguousarray(y),
-        sample_weight,
-        blocks.starts,
-        blocks.columns,
-        blocks.lasso,
-        blocks.group,
-        blocks.ridge,
-        fit_intercept,
-        positive,
-        np.ascontiguousarray(strengths),
-        coef,
-        tol,
-        max_iter,
-        progress,
-    )
+    with limited(threads):
+        coefs, intercept, (gap, objective, rounds, reason) = _core.linear_blocks(
+            matrix(X),
+            np.ascontiguousarray(y),
+            sample_weight,
+            blocks.starts,
+            blocks.columns,
+            blocks.lasso,
+            blocks.group,
+            blocks.ridge,
+            fit_intercept,
+            positive,
+            np.ascontiguousarray(strengths),
+            coef,
+            tol,
+            max_iter,
+            progress,
+        )
     return BlockSolution(coefs, intercept, gap, objective, rounds, tuple(REASONS[r] for r in reason))
 
 
@@ -134,23 +135,29 @@ def solve_block_folds(
     tol: float = 1e-6,
     max_iter: int = 1000,
     threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> BlockFoldPaths:
-    """Paths of F folds over one X, which is not copied: strengths (F, K, 3), train and test (F, n) weights of samples."""
-    score, found = _core.linear_block_folds(
-        matrix(X),
-        np.ascontiguousarray(y),
-        train,
-        test,
-        blocks.starts,
-        blocks.columns,
-        blocks.lasso,
-        blocks.group,
-        blocks.ridge,
-        fit_intercept,
-        positive,
-        np.ascontiguousarray(strengths),
-        tol,
-        max_iter,
-    )
+    """Paths of F folds over one X, which is not copied: strengths (F, K, 3), train and test (F, n) weights of samples.
+
+    progress(done, F) is called after each fold, from any thread.
+    """
+    with limited(threads):
+        score, found = _core.linear_block_folds(
+            matrix(X),
+            np.ascontiguousarray(y),
+            train,
+            test,
+            blocks.starts,
+            blocks.columns,
+            blocks.lasso,
+            blocks.group,
+            blocks.ridge,
+            fit_intercept,
+            positive,
+            np.ascontiguousarray(strengths),
+            tol,
+            max_iter,
+            progress,
+        )
     shape = strengths.shape[:2]
     return BlockFoldPaths(score.reshape(shape), *(part.reshape(shape) for part in found[:3]))
