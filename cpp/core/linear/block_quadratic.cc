@@ -34,14 +34,16 @@ class Factor {
 
   void run() {
     const Products& multiply = products();
-    const std::size_t ld = matrix_.stride();
     double block[kBlock * kBlock];
+    const double *left[kBlock], *right[kBlock];
     for (std::size_t i0 = 0; i0 < size(); i0 += kBlock) {
       const std::size_t rows = std::min(kBlock, size() - i0);
       for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
         const std::size_t columns = std::min(kBlock, i0 + rows - j0);
         std::fill_n(block, rows * kBlock, 0.0);
-        multiply.dots(row(i0), ld, rows, row(j0), ld, columns, j0, block, kBlock);
+        for (std::size_t r = 0; r < rows; ++r) left[r] = row(i0 + r);
+        for (std::size_t r = 0; r < columns; ++r) right[r] = row(j0 + r);
+        multiply.dots(left, rows, right, columns, j0, block, kBlock);
         for (std::size_t r = 0; r < rows; ++r) eliminate(i0 + r, j0, columns, block + r * kBlock);
       }
     }
@@ -65,6 +67,7 @@ class Factor {
     Square columns, inverse;  // the columns of L⁻¹, by rows
     columns.resize(n);
     inverse.resize(n);
+    const double *left[kBlock], *right[kBlock];
     for (std::size_t i = 0; i < n; ++i) {
       double* x = columns.row(i);
       x[i] = inverse_pivot_[i];
@@ -75,8 +78,10 @@ class Factor {
     for (std::size_t i0 = 0; i0 < n; i0 += kBlock) {
       const std::size_t rows = std::min(kBlock, n - i0);
       for (std::size_t j0 = 0; j0 <= i0; j0 += kBlock) {
-        products().dots(columns.row(i0) + i0, columns.stride(), rows, columns.row(j0) + i0, columns.stride(),
-                        std::min(kBlock, n - j0), n - i0, inverse.row(i0) + j0, inverse.stride());
+        const std::size_t others = std::min(kBlock, n - j0);
+        for (std::size_t r = 0; r < rows; ++r) left[r] = columns.row(i0 + r) + i0;
+        for (std::size_t r = 0; r < others; ++r) right[r] = columns.row(j0 + r) + i0;
+        products().dots(left, rows, right, others, n - i0, inverse.row(i0) + j0, inverse.stride());
       }
     }
     for (std::size_t i = 0; i < n; ++i) {
@@ -420,9 +425,12 @@ void BlockQuadratic::by_columns(const Support& s, Vector& d) const {
   }
   Factor capacity(count);
   Vector y(count), together(n);
+  std::vector<const double*> rows(n);
+  for (std::size_t r = 0; r < n; ++r) rows[r] = &u[r * q];
   for (std::size_t r = 0; r < n; ++r) {
     std::fill_n(together.begin(), r + 1, 0.0);
-    products().dots(&u[r * q], q, 1, u.data(), q, r + 1, q, together.data(), n);
+    const double* mine = &u[r * q];
+    products().dots(&mine, 1, rows.data(), r + 1, q, together.data(), n);
     for (std::size_t p = 0; p <= r; ++p) {
       const double twice = block[p] == block[r] && p != r ? 2 : 1;  // p before r and r before p
       capacity.row(block[r])[block[p]] -= twice * inverse.row(r)[p] * together[p];
