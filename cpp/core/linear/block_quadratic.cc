@@ -161,7 +161,10 @@ bool BlockQuadratic::solve(const Vector& tol) {
   for (std::size_t i = 0; i < c.size(); ++i) linear_[i] += c[i];
   for (int round = 0; round < kRounds; ++round) {
     const double step = epochs_of_a_step();
-    if (descend_until(tol, step)) return true;
+    if (descend_until(tol, step)) {
+      if (step < 2 * kWindow) newton();  // cheap, and then the solution is all but exact
+      return true;
+    }
     if (step > kMostEpochs) return false;  // what it takes is not worth it: others look at the gap first
     newton();
   }

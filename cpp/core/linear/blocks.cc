@@ -382,7 +382,7 @@ double BlockSolver::certificate() {
 Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& stop) {
   set_strengths(strength);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
-  double previous = kInf, inner = 2.5;
+  double previous = kInf, inner = 1;
   int idle = 0;
   bool took = true;
   for (;; ++found.rounds) {

@@ -258,6 +258,7 @@ class BlockCV(SplitterRouting, BlockRegressor):
             refuse_params(params, self, "fit")
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True)
+        train, test = fold_weights(self, X, y, sample_weight, params)
         self._check_targets(y)
         targets = y if y.ndim > 1 else y[:, None]
         blocks = self._blocks(X.shape[1])
@@ -273,7 +274,6 @@ class BlockCV(SplitterRouting, BlockRegressor):
         else:
             alphas = np.tile(check_alphas(wanted), (len(ratios), 1))
         require_penalty(self, alphas, positive)
-        train, test = fold_weights(self, X, y, sample_weight, params)
 
         shape = (len(ratios), len(train), alphas.shape[1])
         totals = train.sum(axis=1)
