@@ -215,7 +215,8 @@ std::size_t classes_of(Arg arg, linear::Loss loss, const double* y, std::size_t 
   for (std::size_t i = 0; i < n && loss != linear::Loss::kSquared; ++i) {
     const bool whole = y[i] >= 0 && y[i] < 65536 && y[i] == std::floor(y[i]);
     if (loss == linear::Loss::kPoisson ? !(y[i] >= 0 && std::isfinite(y[i])) : !whole) {
-      value_error(arg, loss == linear::Loss::kPoisson ? "be >= 0" : "be numbers of classes", std::to_string(y[i]));
+      value_error(arg, loss == linear::Loss::kPoisson ? "be >= 0" : "be numbers of classes",
+                  std::to_string(y[i]));
     }
     if (loss == linear::Loss::kLogistic && y[i] > 1) value_error(arg, "be 0 or 1", std::to_string(y[i]));
     if (loss == linear::Loss::kMultinomial) classes = std::max(classes, y[i] + 1);

@@ -18,9 +18,10 @@ constexpr std::size_t kFewest = 100;  // columns that enter the working set at o
 constexpr std::size_t kFew = 16;      // so few have entered that the next round may be the last
 constexpr int kSteps = 30;            // of Newton's method between two passes over X
 constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
-constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem, and between passes
+constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem
+constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
-constexpr double kExact = 1e-9;       // of a column's largest product: so orthogonal the dual point must be
+constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
 
@@ -157,12 +158,12 @@ void GlmSolver::coefficients(double* w) const {
     if (several) w[c * step + X_.p] = intercept(c);
   }
   if (!several) return;
-  // What all classes share changes nothing where it costs nothing: they sum to 0.
+  // What all classes share changes no loss: without it, a penalty of squares is least.
   for (std::size_t j = 0; j <= X_.p; ++j) {
     if (j == X_.p && constant_ == 0) continue;
     if (j < X_.p) {
       const Term t = term_of(j);
-      if (t.a != 0 || t.b != 0 || t.lo != -kInf || t.hi != kInf) continue;
+      if (t.a != 0 || t.lo != -kInf || t.hi != kInf) continue;
     }
     double middle = 0;
     for (std::size_t c = 0; c < classes_; ++c) middle += w[c * step + j] / static_cast<double>(classes_);
@@ -223,7 +224,8 @@ bool GlmSolver::choose(double tol) {
     }
     nonzero += any;
     if (place_[j] != kNowhere) continue;
-    if (most > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * scale_)) wanted.emplace_back(-most / norm_[j], j);
+    if (most > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * scale_))
+      wanted.emplace_back(-most / norm_[j], j);
   }
   const std::size_t most = l1_ == 0 ? wanted.size() : std::max(kFewest, nonzero);
   if (wanted.size() > most) {
@@ -292,7 +294,8 @@ void GlmSolver::make_gram(std::size_t first) {
       one_pair(curvature_, 0, pair);
       for (std::size_t i = 0; i < slots(); ++i) {
         for (std::size_t j = 0; j < slots(); ++j) {
-          gram.row(coordinate(i, a))[coordinate(j, b)] = gram.row(coordinate(j, b))[coordinate(i, a)] = pair.row(i)[j];
+          gram.row(coordinate(i, a))[coordinate(j, b)] = gram.row(coordinate(j, b))[coordinate(i, a)] =
+              pair.row(i)[j];
         }
       }
     }
@@ -327,11 +330,13 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     }
     residual = std::sqrt(residual);
     if (step == 0) begin = residual;
-    if (done || (grows && residual < kInner * begin)) return;
-    bool fresh = false;
-    if (gram_slots_ == 0 || residual > previous / kSlow || (classes_ > 1 && gram_slots_ < slots())) {
+    if (done || (grows && residual < kBetween * begin)) return;
+    // Where most of the matrix is new, all of it is made new.
+    const bool many =
+        classes_ > 1 ? gram_slots_ < slots() : 2 * gram_slots_ * gram_slots_ < slots() * slots();
+    const bool fresh = many || residual > previous / kSlow;
+    if (fresh) {
       make_gram(0);
-      fresh = true;
     } else if (gram_slots_ < slots()) {
       make_gram(gram_slots_);
     }
@@ -341,7 +346,8 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
         const std::size_t k = coordinate(slot, c);
         quadratic_.w[k] = value(slot, c);
         quadratic_.c[k] = c_[k];
-        loose[k] = std::max(settled[k], kInner * residual * norm(slot) / std::sqrt(static_cast<double>(count)));
+        loose[k] =
+            std::max(settled[k], kInner * residual * norm(slot) / std::sqrt(static_cast<double>(count)));
       }
     }
     const Vector from = quadratic_.w;
@@ -432,7 +438,8 @@ GlmSolver::Vector GlmSolver::project() {
       for (std::size_t e = 0; e < members.size(); ++e) {
         for (std::size_t f = 0; f < members.size(); ++f) {
           if (members[e].second != a || members[f].second != b) continue;
-          problem.gram().row(e)[f] = problem.gram().row(f)[e] = pair[members[e].first * count + members[f].first];
+          problem.gram().row(e)[f] = problem.gram().row(f)[e] =
+              pair[members[e].first * count + members[f].first];
         }
       }
     }
@@ -509,12 +516,17 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
         found.objective += t.a * std::abs(value(slot, c)) + t.b * squared(value(slot, c)) / 2;
       }
     }
-    found.gap = certificate();
-    if (found.gap <= std::max(limits.tol * found.objective, likelihood_.rounding())) {
+    found.gap = std::min(certificate(), found.objective);  // no loss and no penalty is below 0
+    // A start is worth a step, unless it is as good as what a step leaves.
+    const double tol = found.rounds == 0 ? kInner * kInner * limits.tol : limits.tol;
+    if (found.gap <= std::max(tol * found.objective, likelihood_.rounding())) {
       found.reason = Reason::kConverged;
       break;
     }
-    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) {
+      if (found.gap <= limits.tol * found.objective) found.reason = Reason::kConverged;
+      break;
+    }
     if (stop && stop()) {
       found.reason = Reason::kStopped;
       break;
@@ -522,7 +534,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
     const std::size_t had = slots();
     const bool many = choose(limits.tol);
     if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
-      found.reason = Reason::kStalled;
+      found.reason = found.gap <= limits.tol * found.objective ? Reason::kConverged : Reason::kStalled;
       break;
     }
     previous = found.gap;

@@ -59,18 +59,18 @@ class GlmSolver {
   Working working_;
   Likelihood likelihood_;
   Quadratic quadratic_;
-  double scale_ = 0;        // of slopes: √Σ s(y − μ)² of the model without features
+  double scale_ = 0;  // of slopes: √Σ s(y − μ)² of the model without features
   double l1_ = -1, l2_ = -1;
-  Vector w_, b_;            // classes × p, classes: of centred columns
-  Vector z_;                // classes × samples: linear predictors
-  Vector c_;                // of all coordinates: what the loss falls by
-  Vector g_;                // classes × p: products of columns with the dual point
+  Vector w_, b_;  // classes × p, classes: of centred columns
+  Vector z_;      // classes × samples: linear predictors
+  Vector c_;      // of all coordinates: what the loss falls by
+  Vector g_;      // classes × p: products of columns with the dual point
   double loss_ = 0;
-  bool certain_ = false;    // g_ and the dual point are those of w_
-  Vector dual_;             // classes × samples: s·(y − q)
+  bool certain_ = false;              // g_ and the dual point are those of w_
+  Vector dual_;                       // classes × samples: s·(y − q)
   std::vector<std::uint32_t> place_;  // of a column in the working set; kNowhere: not in it
-  std::vector<char> free_;  // classes × p: in the projection of the dual point
-  Vector curvature_;        // of the Gram matrix, where there is one class
+  std::vector<char> free_;            // classes × p: in the projection of the dual point
+  Vector curvature_;                  // of the Gram matrix, where there is one class
   std::size_t gram_slots_ = 0;
 };
 

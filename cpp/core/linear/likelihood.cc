@@ -69,7 +69,8 @@ double Likelihood::sum(const Vector& z, bool keep) const {
   const auto kernel = loss_ == Loss::kLogistic ? k.logistic : loss_ == Loss::kPoisson ? k.poisson : k.softmax;
   double total = -at_best_;
   for (std::size_t at = 0; at < size(); at += kStretch) {
-    const Stretch x = {z.data() + at, y_.data() + at, s_.data() + at, std::min(kStretch, size() - at), classes_, size()};
+    const Stretch x = {z.data() + at, y_.data() + at, s_.data() + at, std::min(kStretch, size() - at),
+                       classes_,      size()};
     Means out = {nullptr, nullptr, nullptr};
     if (keep) out = {mean_.data() + at, rest_.empty() ? nullptr : rest_.data() + at, slope_.data() + at};
     total += kernel(x, out);
@@ -141,7 +142,8 @@ double Likelihood::divergence(const Vector& t, double scale) const {
       for (std::size_t i = 0; i < count; ++i) {
         from[i] = loss_ == Loss::kMultinomial ? (y_[at + i] == static_cast<double>(c) ? 1 : 0) : y_[at + i];
       }
-      const Between x = {mean_.data() + c * n + at, from.data(), t.data() + c * n + at, s_.data() + at, -scale};
+      const Between x = {mean_.data() + c * n + at, from.data(), t.data() + c * n + at, s_.data() + at,
+                         -scale};
       total += k.divergence(x, count);
       if (loss_ != Loss::kLogistic) continue;
       for (std::size_t i = 0; i < count; ++i) from[i] = 1 - from[i];

@@ -9,8 +9,9 @@
 namespace regkern::linear {
 namespace {
 
-constexpr std::size_t kBlock = 48;     // of rows of the Gram matrix: a multiple of a tile's 4 and 3
-constexpr std::size_t kStretch = 512;  // of samples: a block's share of them is in the L2 cache
+constexpr std::size_t kBlock = 48;         // of rows of the Gram matrix: a multiple of a tile's 4 and 3
+constexpr std::size_t kWide = 8 * kBlock;  // columns that share a block's weighted rows
+constexpr std::size_t kStretch = 512;      // of samples: a block's share of them is in the L2 cache
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 
 }  // namespace
@@ -100,8 +101,8 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
   std::vector<Block> blocks;
   for (std::size_t i = first; i < count; i += kBlock) {
     const std::size_t rows = std::min(kBlock, count - i);
-    for (std::size_t j = 0; j < i + rows; j += kBlock) {
-      blocks.push_back({i, rows, j, std::min(kBlock, i + rows - j)});
+    for (std::size_t j = 0; j < i + rows; j += kWide) {
+      blocks.push_back({i, rows, j, std::min(kWide, i + rows - j)});
     }
   }
   const Products& multiply = products();
@@ -116,7 +117,8 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
       }
       for (std::size_t at = 0; at < n; at += kStretch) {
         const std::size_t length = std::min(kStretch, n - at);
-        const double *left = packed_.data() + block.row * n + at, *right = packed_.data() + block.column * n + at;
+        const double *left = packed_.data() + block.row * n + at,
+                     *right = packed_.data() + block.column * n + at;
         std::size_t step = n;
         if (d != nullptr) {
           for (std::size_t r = 0; r < block.rows; ++r) {
@@ -125,8 +127,10 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
           left = weighted.data();
           step = kStretch;
         }
-        multiply.dots(left, step, block.rows, right, n, block.columns, length, row(block.row) + block.column,
-                      gram.stride());
+        for (std::size_t j = 0; j < block.columns; j += kBlock) {
+          multiply.dots(left, step, block.rows, right + j * n, n, std::min(kBlock, block.columns - j), length,
+                        row(block.row) + block.column + j, gram.stride());
+        }
       }
     }
   });

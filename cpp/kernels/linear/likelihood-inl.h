@@ -145,12 +145,13 @@ inline double divergence(const Between& x, size_t n) {
     const auto q = hn::Max(hn::Add(at.load(x.from), hn::Mul(scale, step)), zero);
     const auto safe = hn::Max(mean, hn::Set(d, 1e-290));
     const auto ratio = hn::Div(q, safe);
-    const auto far = hn::Sub(hn::Mul(ratio, log_positive(hn::Max(ratio, hn::Set(d, 1e-300)))), hn::Sub(ratio, one));
+    const auto far =
+        hn::Sub(hn::Mul(ratio, log_positive(hn::Max(ratio, hn::Set(d, 1e-300)))), hn::Sub(ratio, one));
     // (1 + x) log(1 + x) − x = x²/2 − x³/6 + x⁴/12 ∓ …
     const auto delta = hn::Div(hn::Sub(q, mean), safe);
     const auto near = hn::Mul(hn::Mul(delta, delta),
-                              polynomial(d, delta, 1.0 / 2, -1.0 / 6, 1.0 / 12, -1.0 / 20, 1.0 / 30, -1.0 / 42,
-                                         1.0 / 56, -1.0 / 72, 1.0 / 90, -1.0 / 110, 1.0 / 132));
+                              polynomial(d, delta, 1.0 / 2, -1.0 / 6, 1.0 / 12, -1.0 / 20, 1.0 / 30,
+                                         -1.0 / 42, 1.0 / 56, -1.0 / 72, 1.0 / 90, -1.0 / 110, 1.0 / 132));
     const auto small = hn::Lt(hn::Abs(delta), hn::Set(d, 0.03));
     return hn::Mul(weight, hn::Mul(safe, hn::IfThenElse(small, near, hn::Max(far, zero))));
   });

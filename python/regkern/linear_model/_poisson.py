@@ -158,7 +158,7 @@ class PoissonRegressor(LinearRegressor):
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
         solution = _engine.solve(
             X,
-            y,
+            np.ascontiguousarray(y),
             l1=l1,
             l2=l2,
             loss="poisson",
