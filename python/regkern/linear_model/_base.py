@@ -106,9 +106,14 @@ EXTRAS = {
 class Solved(Protocol):
     """What a solution says of its K strengths, by the names of ``_engine.Solution``."""
 
-    gap: Any
-    objective: Any
-    reason: Any
+    @property
+    def gap(self) -> Any: ...
+
+    @property
+    def objective(self) -> Any: ...
+
+    @property
+    def reason(self) -> Any: ...
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def check_data(
             y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
         X = _canonical(X)
     if y_numeric:
-        y = y.astype(np.float64, copy=False)
+        y = np.asarray(y, np.float64, order="C")
     return X, y, check_sample_weight(sample_weight, len(y))
 
 
@@ -279,8 +284,8 @@ def total_weight(sample_weight: Array | None, samples: int) -> float:
 
 def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
     """The engine's l1 and l2 for one alpha or several."""
-    alphas = np.array(alpha, np.float64, ndmin=1)
-    return total * alphas * l1_ratio, total * alphas * (1.0 - l1_ratio)
+    scaled = np.array(alpha, np.float64, ndmin=1) * total
+    return scaled * l1_ratio, scaled * (1.0 - l1_ratio)
 
 
 def relative(gap: Any, objective: Any) -> Array:

@@ -11,13 +11,14 @@ and b the intercept, which has no penalty.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern import _core
+from regkern import _core, runtime
 
 __all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
@@ -74,27 +75,29 @@ def solve(
 
     X is (n, p), a 2-D ndarray of any strides or scipy's csc_array/csc_matrix/csr_*, float32 or float64, finite; y (n,)
     float64 ("squared": any; "logistic": 0 or 1; "poisson": >= 0; "multinomial": numbers of classes; the loss of these three
-    is log(1 + eᶻ) − yz, half the deviance eᶻ − yz + y log y − y, and log Σ exp(z_c) − z_y). l1 and l2 (K,) float64 >= 0. sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0;
-    lower <= 0 <= upper (p,) with infinities allowed; coef (p,), of "multinomial" (classes, p), is where to start. gram (p, p) float64, of "squared" alone:
+    is log(1 + eᶻ) − yz, half the deviance eᶻ − yz + y log y − y, and log Σ exp(z_c) − z_y). l1 and l2 (K,) float64 >= 0.
+    sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0; lower <= 0 <= upper (p,) with infinities allowed;
+    coef (p,), of "multinomial" (classes, p), is where to start. gram (p, p) float64, of "squared" alone:
     X'X of the centred (if fit_intercept), weighted columns. progress(done, K) is called after each strength.
     """
-    found = _core.linear_solve(
-        matrix(X),
-        loss,
-        y,
-        sample_weight,
-        penalty_factor,
-        lower,
-        upper,
-        gram,
-        fit_intercept,
-        l1,
-        l2,
-        flat(loss, coef),
-        tol,
-        max_iter,
-        progress,
-    )
+    with limited(threads):
+        found = _core.linear_solve(
+            matrix(X),
+            loss,
+            y,
+            sample_weight,
+            penalty_factor,
+            lower,
+            upper,
+            gram,
+            fit_intercept,
+            l1,
+            l2,
+            flat(loss, coef),
+            tol,
+            max_iter,
+            progress,
+        )
     coefs, (intercept, gap, objective, rounds, reason) = found
     coefs, intercept = by_class(loss, X, coefs, intercept[0])
     return Solution(coefs, intercept, gap[0], objective[0], rounds[0], tuple(REASONS[r] for r in reason[0]))
@@ -122,14 +125,34 @@ def solve_folds(
     """Paths of F folds over one X, which is not copied.
 
     train and test are (F, n) float64: the weight that each sample has in a fold's fit and in its score, 0 where it takes no
-    part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train.
+    part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train. progress(done, F) is called after each
+    fold.
     """
-    score, coef, (intercept, gap, objective, rounds, _) = _core.linear_folds(
-        matrix(X), loss, y, train, test, penalty_factor, lower, upper, fit_intercept, l1, l2, tol, max_iter, keep_coef
-    )
-    if coef is not None:
-        coef, intercept = by_class(loss, X, coef, intercept)
-    return FoldPaths(score, gap, objective, rounds, coef, intercept)
+    with limited(threads):
+        score, kept, (intercept, gap, objective, rounds, _) = _core.linear_folds(
+            matrix(X),
+            loss,
+            y,
+            train,
+            test,
+            penalty_factor,
+            lower,
+            upper,
+            fit_intercept,
+            l1,
+            l2,
+            tol,
+            max_iter,
+            keep_coef,
+            progress,
+        )
+    if kept is not None:
+        kept, intercept = by_class(loss, X, kept, intercept)
+    return FoldPaths(score, gap, objective, rounds, kept, intercept)
+
+
+def limited(threads: int | None) -> AbstractContextManager[None]:
+    return nullcontext() if threads is None else runtime.threads(threads)
 
 
 def flat(loss: Loss, coef: Array | None) -> Array | None:
