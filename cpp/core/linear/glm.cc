@@ -13,10 +13,12 @@ namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr double kRounding = 10 * kEps;  // of the largest product of a column
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 100;  // columns that enter the working set at once, if as many want to
 constexpr std::size_t kFew = 16;      // so few have entered that the next round may be the last
 constexpr int kSteps = 30;            // of Newton's method between two passes over X
+constexpr int kIdle = 4;              // so many steps that do not halve the residual are the last
 constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
 constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem
 constexpr double kBetween = 0.05;     // of it is left between passes
@@ -80,12 +82,7 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
     X.correlate(all.data(), mean_.data(), g_.data() + c * X.p);
   }
   certain_ = true;
-  for (std::size_t c = 0; c < classes_; ++c) {
-    for (std::size_t i = 0; i < n; ++i) {
-      scale_ += squared(likelihood_.slope()[c * n + i]) / likelihood_.weight_of(i);
-    }
-  }
-  scale_ = std::sqrt(scale_);
+  scale_ = likelihood_.scale();
 }
 
 double& GlmSolver::value(std::size_t slot, std::size_t c) {
@@ -224,7 +221,7 @@ bool GlmSolver::choose(double tol) {
     }
     nonzero += any;
     if (place_[j] != kNowhere) continue;
-    if (most > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * scale_))
+    if (most > std::max(tol * t.a / 4, kRounding * norm_[j] * likelihood_.scale()))
       wanted.emplace_back(-most / norm_[j], j);
   }
   const std::size_t most = l1_ == 0 ? wanted.size() : std::max(kFewest, nonzero);
@@ -312,9 +309,10 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     const Term t = term(slot);
     const double by_ridge = kInner * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
     std::fill_n(settled.data() + slot * classes_, classes_,
-                std::max({tol * t.a / 4, by_ridge, 50 * kEps * norm(slot) * scale_}));
+                std::max({tol * t.a / 4, by_ridge, kRounding * norm(slot) * likelihood_.scale()}));
   }
-  double begin = 0, previous = kInf;
+  double begin = 0, previous = kInf, least = kInf;
+  int idle = 0;
   for (int step = 0; step < kSteps; ++step) {
     gradient();
     double residual = 0;
@@ -331,6 +329,9 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     residual = std::sqrt(residual);
     if (step == 0) begin = residual;
     if (done || (grows && residual < kBetween * begin)) return;
+    idle = residual < least / 2 ? 0 : idle + 1;
+    least = std::min(least, residual);
+    if (idle == kIdle) return;
     // Where most of the matrix is new, all of it is made new.
     const bool many =
         classes_ > 1 ? gram_slots_ < slots() : 2 * gram_slots_ * gram_slots_ < slots() * slots();

@@ -59,7 +59,7 @@ class GlmSolver {
   Working working_;
   Likelihood likelihood_;
   Quadratic quadratic_;
-  double scale_ = 0;  // of slopes: √Σ s(y − μ)² of the model without features
+  double scale_ = 0;  // the likelihood's, of the model without features
   double l1_ = -1, l2_ = -1;
   Vector w_, b_;  // classes × p, classes: of centred columns
   Vector z_;      // classes × samples: linear predictors

@@ -80,7 +80,15 @@ double Likelihood::sum(const Vector& z, bool keep) const {
 
 double Likelihood::loss(const Vector& z) const { return sum(z, false); }
 
-double Likelihood::evaluate(const Vector& z) { return sum(z, true); }
+double Likelihood::evaluate(const Vector& z) {
+  const double loss = sum(z, true);
+  scale_ = 0;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t i = 0; i < size(); ++i) scale_ += slope_[c * size() + i] * slope_[c * size() + i] / s_[i];
+  }
+  scale_ = std::sqrt(scale_);
+  return loss;
+}
 
 void Likelihood::curvature(std::size_t a, std::size_t b, Vector& out) const {
   const std::size_t n = size();
