@@ -21,6 +21,7 @@ constexpr int kSteps = 30;            // of Newton's method between two passes o
 constexpr int kIdle = 4;              // so many steps that do not halve the residual are the last
 constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
 constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem
+constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
 constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
 constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
@@ -307,7 +308,7 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
   Vector settled(count), loose(count), next(count), direction(z_.size()), moved(z_.size());
   for (std::size_t slot = 0; slot < slots(); ++slot) {
     const Term t = term(slot);
-    const double by_ridge = kInner * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
+    const double by_ridge = kRidge * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
     std::fill_n(settled.data() + slot * classes_, classes_,
                 std::max({tol * t.a / 4, by_ridge, kRounding * norm(slot) * likelihood_.scale()}));
   }
@@ -428,6 +429,7 @@ GlmSolver::Vector GlmSolver::project() {
   }
   problem.gram().resize(members.size());
   Vector pair(count * count);
+  std::vector<const double*> as_is(count), times_d(count);
   for (std::size_t a = 0; a < classes_; ++a) {
     for (std::size_t b = 0; b <= a; ++b) {
       likelihood_.curvature(a, b, d);
@@ -435,7 +437,9 @@ GlmSolver::Vector GlmSolver::project() {
         for (std::size_t i = 0; i < n; ++i) weighted[k * n + i] = d[i] * packed[k * n + i];
       }
       std::fill(pair.begin(), pair.end(), 0.0);
-      products().dots(packed.data(), n, count, weighted.data(), n, count, n, pair.data(), count);
+      for (std::size_t k = 0; k < count; ++k)
+        as_is[k] = packed.data() + k * n, times_d[k] = weighted.data() + k * n;
+      products().dots(as_is.data(), count, times_d.data(), count, n, pair.data(), count);
       for (std::size_t e = 0; e < members.size(); ++e) {
         for (std::size_t f = 0; f < members.size(); ++f) {
           if (members[e].second != a || members[f].second != b) continue;
@@ -519,7 +523,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
     }
     found.gap = std::min(certificate(), found.objective);  // no loss and no penalty is below 0
     // A start is worth a step, unless it is as good as what a step leaves.
-    const double tol = found.rounds == 0 ? kInner * kInner * limits.tol : limits.tol;
+    const double tol = found.rounds == 0 ? kRidge * kRidge * limits.tol : limits.tol;
     if (found.gap <= std::max(tol * found.objective, likelihood_.rounding())) {
       found.reason = Reason::kConverged;
       break;

@@ -84,7 +84,8 @@ double Likelihood::evaluate(const Vector& z) {
   const double loss = sum(z, true);
   scale_ = 0;
   for (std::size_t c = 0; c < classes_; ++c) {
-    for (std::size_t i = 0; i < size(); ++i) scale_ += slope_[c * size() + i] * slope_[c * size() + i] / s_[i];
+    for (std::size_t i = 0; i < size(); ++i)
+      scale_ += slope_[c * size() + i] * slope_[c * size() + i] / s_[i];
   }
   scale_ = std::sqrt(scale_);
   return loss;

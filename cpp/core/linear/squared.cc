@@ -15,6 +15,7 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 64;   // columns that enter the working set at once, if as many want to
 constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
@@ -168,7 +169,7 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
-    working_.add(j, mean_[j]);
+    working_.add(j, mean_[j], weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]));
     quadratic_.add(term(j), w_[j]);
   }
 }

@@ -46,15 +46,20 @@ Working::Working(const Design& X, std::vector<double> q)
   samples_ = kept_.size();
 }
 
-void Working::add(std::size_t j, double mean) {
+void Working::add(std::size_t j, double mean, bool uncentred) {
   columns_.push_back(j);
-  means_.push_back(mean);
   if (!sparse_) {
-    packed_.resize(packed_.size() + samples_);
-    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_,
-            packed_.data() + packed_.size() - samples_);
+    const double* in_place = uncentred && all_q_.empty() ? X_.column(j) : nullptr;
+    means_.push_back(in_place == nullptr ? 0 : mean);
+    if (in_place == nullptr) {
+      packed_.emplace_back(samples_);
+      X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed_.back().data());
+      in_place = packed_.back().data();
+    }
+    dense_.push_back(in_place);
     return;
   }
+  means_.push_back(mean);
   const SparseColumn column = X_.pack_sparse(j, all_q_.empty() ? nullptr : all_q_.data());
   for (std::size_t k = 0; k < column.rows.size(); ++k) {
     const std::uint32_t at = place_.empty() ? column.rows[k] : place_[column.rows[k]];
@@ -115,21 +120,26 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
       for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
         std::fill_n(row(i) + block.column, block.columns, 0.0);
       }
+      const double *left[kBlock], *right[kWide];
       for (std::size_t at = 0; at < n; at += kStretch) {
         const std::size_t length = std::min(kStretch, n - at);
-        const double *left = packed_.data() + block.row * n + at,
-                     *right = packed_.data() + block.column * n + at;
-        std::size_t step = n;
-        if (d != nullptr) {
-          for (std::size_t r = 0; r < block.rows; ++r) {
-            for (std::size_t i = 0; i < length; ++i) weighted[r * kStretch + i] = d[at + i] * left[r * n + i];
-          }
-          left = weighted.data();
-          step = kStretch;
+        for (std::size_t c = 0; c < block.columns; ++c) right[c] = dense_[block.column + c] + at;
+        for (std::size_t r = 0; r < block.rows; ++r) {
+          left[r] = dense_[block.row + r] + at;
+          if (d == nullptr) continue;
+          double* to = weighted.data() + r * kStretch;
+          for (std::size_t i = 0; i < length; ++i) to[i] = d[at + i] * left[r][i];
+          left[r] = to;
         }
         for (std::size_t j = 0; j < block.columns; j += kBlock) {
-          multiply.dots(left, step, block.rows, right + j * n, n, std::min(kBlock, block.columns - j), length,
+          multiply.dots(left, block.rows, right + j, std::min(kBlock, block.columns - j), length,
                         row(block.row) + block.column + j, gram.stride());
+        }
+      }
+      if (d != nullptr) continue;
+      for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
+        for (std::size_t j = block.column; means_[i] != 0 && j < block.column + block.columns; ++j) {
+          row(i)[j] -= weight_ * means_[i] * means_[j];
         }
       }
     }
@@ -139,7 +149,8 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
 
 double Working::dot(std::size_t k, const double* r) const {
   if (sparse_) return dot(k, Residual{const_cast<double*>(r), weighted_sum(r)});
-  return products().dot(packed_.data() + k * samples_, r, samples_);
+  const double sum = products().dot(dense_[k], r, samples_);
+  return means_[k] == 0 ? sum : sum - means_[k] * weighted_sum(r);
 }
 
 double Working::dot_uncentred(std::size_t k, const double* r) const {
@@ -147,9 +158,9 @@ double Working::dot_uncentred(std::size_t k, const double* r) const {
 }
 
 void Working::subtract(std::size_t k, double w, double* r) const {
-  if (!sparse_) return products().axpy(-w, packed_.data() + k * samples_, r, samples_);
   const double shift = w * means_[k];
-  for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+  if (!sparse_) products().axpy(-w, dense_[k], r, samples_);
+  for (std::size_t at = sparse_ ? nonzero_.starts[k] : 0; sparse_ && at < nonzero_.starts[k + 1]; ++at) {
     r[nonzero_.rows[at]] -= w * nonzero_.values[at];
   }
   if (shift == 0) return;
