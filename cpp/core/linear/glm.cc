@@ -130,20 +130,34 @@ void GlmSolver::start(const double* w) {
   settle_constant();
 }
 
-// Newton's method on one intercept alone.
+// Newton's method on the intercepts alone.
 void GlmSolver::settle_constant() {
-  if (constant_ == 0 || classes_ != 1) return;
+  if (constant_ == 0) return;
+  const std::size_t n = likelihood_.size();
   Vector d, moved(z_.size());
+  const Vector tol(classes_, kRounding * likelihood_.weight());
   for (int step = 0; step < kSteps; ++step) {
-    likelihood_.curvature(0, 0, d);
-    const Vector& slope = likelihood_.slope();
-    const double up = std::accumulate(slope.begin(), slope.end(), 0.0);
-    const double by = std::clamp(up / std::accumulate(d.begin(), d.end(), 0.0), -2.0, 2.0);
-    if (!(std::abs(by) > 1e-10)) return;
-    std::transform(z_.begin(), z_.end(), moved.begin(), [by](double z) { return z + by; });
-    if (!(likelihood_.loss(moved) < loss_)) return;
+    Quadratic problem;
+    for (std::size_t a = 0; a < classes_; ++a) {
+      problem.add({0, 0, -kInf, kInf}, 0);
+      const double* slope = likelihood_.slope().data() + a * n;
+      problem.c.back() = std::accumulate(slope, slope + n, 0.0);
+      problem.gram().resize(classes_);
+      for (std::size_t b = 0; b <= a; ++b) {
+        likelihood_.curvature(a, b, d);
+        problem.gram().row(a)[b] = problem.gram().row(b)[a] = std::accumulate(d.begin(), d.end(), 0.0);
+      }
+    }
+    problem.solve(tol);
+    double largest = 0;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      problem.w[c] = std::clamp(problem.w[c], -2.0, 2.0);
+      largest = std::max(largest, std::abs(problem.w[c]));
+      for (std::size_t i = 0; i < n; ++i) moved[c * n + i] = z_[c * n + i] + problem.w[c];
+    }
+    if (!(largest > 1e-10) || !(likelihood_.loss(moved) < loss_)) return;
     z_.swap(moved);
-    b_[0] += by;
+    for (std::size_t c = 0; c < classes_; ++c) b_[c] += problem.w[c];
     loss_ = likelihood_.evaluate(z_);
   }
 }

@@ -851,9 +851,7 @@ def _with_labels(scorer: Any, classes: Array) -> Any:
         function,
         greater_is_better=scorer._sign == 1,
         response_method=scorer._response_method,
-        labels=classes,
-        **positive,
-        **getattr(scorer, "_kwargs", {}),
+        **{"labels": classes, **positive, **getattr(scorer, "_kwargs", {})},
     )
 
 
