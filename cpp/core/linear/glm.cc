@@ -120,6 +120,8 @@ void GlmSolver::start(const double* w) {
   if (columns.empty()) return;
   add(std::move(columns));
   const std::size_t n = likelihood_.size();
+  const Vector null_z = z_, null_b = b_;
+  const double null_loss = loss_;
   for (std::size_t slot = constant_; slot < slots(); ++slot) {
     for (std::size_t c = 0; c < classes_; ++c) {
       if (value(slot, c) != 0) slot_add(slot, value(slot, c), z_.data() + c * n);
@@ -128,6 +130,12 @@ void GlmSolver::start(const double* w) {
   loss_ = likelihood_.evaluate(z_);
   certain_ = false;
   settle_constant();
+  if (loss_ <= null_loss) return;
+  // Worse than nothing: means so far out that no curvature is left would hold it there.
+  z_ = null_z;
+  b_ = null_b;
+  std::fill(w_.begin(), w_.end(), 0.0);
+  loss_ = likelihood_.evaluate(z_);
 }
 
 // Newton's method on the intercepts alone.

@@ -42,7 +42,7 @@ class PoissonRegressor(LinearRegressor):
         Has no effect but to be accepted: one algorithm finds the minimum.
     max_iter : int >= 1, default 100
         How often the solver may look at all of X.
-    tol : float > 0, default 1e-6
+    tol : float >= 0, default 1e-6
         The fit ends where the duality gap is at most so much of the objective: ``gap_ <= tol``.
     warm_start : bool, default False
         Whether fit starts from the coefficients of the last fit.
@@ -101,7 +101,7 @@ class PoissonRegressor(LinearRegressor):
         "fit_intercept": ["boolean"],
         "solver": [StrOptions({"lbfgs", "newton-cholesky"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
