@@ -1,3 +1,5 @@
+// One round: a pass over X that certifies and chooses columns, then Newton steps on those.
+
 #include "core/linear/glm.h"
 
 #include <algorithm>

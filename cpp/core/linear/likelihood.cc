@@ -1,3 +1,5 @@
+// Which kernels a loss has, and where a mean may go.
+
 #include "core/linear/likelihood.h"
 
 #undef HWY_TARGET_INCLUDE

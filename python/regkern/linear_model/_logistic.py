@@ -317,7 +317,7 @@ class LogisticRegression(_Classifier):
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> model = LogisticRegression(C=2.0, l1_ratio=1.0).fit(X, [0, 0, 1, 1])
     >>> model.coef_.round(3), model.intercept_.round(3)
-    (array([[1.571, 0.   ]]), array([-2.357]))
+    (array([[1.742, 0.   ]]), array([-2.613]))
     >>> model.predict_proba([[1.5, 0.0]]).round(3), model.gap_ <= 1e-6
     (array([[0.5, 0.5]]), True)
     """
