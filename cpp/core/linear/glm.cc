@@ -292,7 +292,8 @@ void GlmSolver::gradient() {
   }
 }
 
-// The Gram matrix at the present means; or, of one class, of the slots from `first` on at those it was made at.
+// The Gram matrix at the present means; or, of one class, its slots from `first` on, at the means that the
+// others were made at.
 void GlmSolver::make_gram(std::size_t first) {
   Square& gram = quadratic_.gram();
   if (first == 0) quadratic_.forget_factor();
@@ -324,9 +325,9 @@ void GlmSolver::make_gram(std::size_t first) {
   }
 }
 
-// Newton steps on the working set, each the minimum of a quadratic model and a search along the way to it. The
-// model's curvature stays while it serves. Until the coordinates are settled, or nearly so where the working
-// set will grow.
+// Newton steps on the working set, each the minimum of a quadratic model and a search along the way to it.
+// The model's curvature stays while it serves. Until the coordinates are settled, or nearly so where the
+// working set will grow.
 void GlmSolver::solve_working(double tol, double objective, bool grows) {
   const std::size_t count = slots() * classes_, n = likelihood_.size();
   Vector settled(count), loose(count), next(count), direction(z_.size()), moved(z_.size());
@@ -417,8 +418,8 @@ bool GlmSolver::free_of_penalty(const Term& t, double w) const {
   return t.lo == -kInf ? t.hi == kInf || w < t.hi : t.hi == kInf && w > t.lo;
 }
 
-// s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is s·(y − q)
-// for means q near μ. Empty where that is lost in rounding.
+// s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is
+// s·(y − q) for means q near μ. Empty where that is lost in rounding.
 GlmSolver::Vector GlmSolver::project() {
   Vector t = likelihood_.slope();
   const std::size_t n = likelihood_.size();

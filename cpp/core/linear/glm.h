@@ -1,5 +1,5 @@
-// Generalized linear models with penalties: Newton steps, each the quadratic problem over a working set, and a
-// certificate over all columns. One linear predictor, or one for each of several classes.
+// Generalized linear models with penalties: Newton steps, each the quadratic problem over a working set, and
+// a certificate over all columns. One linear predictor, or one for each of several classes.
 
 #ifndef REGKERN_CORE_LINEAR_GLM_H_
 #define REGKERN_CORE_LINEAR_GLM_H_
