@@ -3,6 +3,7 @@
 Needs scikit-learn 1.5: ``pip install 'regkern[sklearn]'``. ``import regkern`` alone does not import this package.
 
 Lasso, ElasticNet, LassoCV, ElasticNetCV: linear regression. lasso_path, enet_path, alpha_max: for many strengths.
+LogisticRegression, LogisticRegressionCV: of classes. PoissonRegressor: of counts.
 
 GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path: features in groups. MultiTaskLasso, MultiTaskElasticNet,
 MultiTaskLassoCV, MultiTaskElasticNetCV: several targets that share their features.
@@ -14,8 +15,10 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._groups import GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path
+from regkern.linear_model._logistic import LogisticRegression, LogisticRegressionCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._poisson import PoissonRegressor
 
 __all__ = [
     "ElasticNet",
@@ -24,10 +27,13 @@ __all__ = [
     "GroupLassoCV",
     "Lasso",
     "LassoCV",
+    "LogisticRegression",
+    "LogisticRegressionCV",
     "MultiTaskElasticNet",
     "MultiTaskElasticNetCV",
     "MultiTaskLasso",
     "MultiTaskLassoCV",
+    "PoissonRegressor",
     "SparseGroupLasso",
     "alpha_max",
     "enet_path",

@@ -232,13 +232,14 @@ def check_data(
     *,
     multi_output: bool = False,
     y_numeric: bool = True,
+    large_sparse: bool = True,
     solver_looks: bool = False,
 ) -> tuple[Any, Array, Array | None]:
     """X, y and sample_weight as the engine takes them; sets n_features_in_ and feature_names_in_.
 
-    y is (n,), or with ``multi_output`` also (n, targets); with ``y_numeric=False``, of classes, it stays what it is. With
-    ``solver_looks`` a large X is not searched for NaN, which costs a pass over it: the engine refuses it, and what is then
-    wrong is said by ``refused``.
+    y is (n,), or with ``multi_output`` also (n, targets); with ``y_numeric=False``, of classes, it stays what it is.
+    large_sparse: whether X may have indices of 64 bits. With ``solver_looks`` a large X is not searched for NaN, which costs
+    a pass over it: the engine refuses it, and what is then wrong is said by ``refused``.
     """
     plain = _plain(X, (2,))
     target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric and plain is not None else None
@@ -253,6 +254,7 @@ def check_data(
             X,
             y,
             accept_sparse=["csc", "csr"],
+            accept_large_sparse=large_sparse,
             dtype=[np.float64, np.float32],
             multi_output=multi_output,
             y_numeric=y_numeric,
