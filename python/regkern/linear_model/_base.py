@@ -31,6 +31,9 @@ Attributes
     reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns.
 Extras
     Keyword-only, and the same everywhere: penalty_factor, bounds, threads. Their constraints are in EXTRAS.
+Cross-validation
+    ``fold_weights`` turns cv into the engine's train and test, ``choose`` takes the best of the scores, SplitterRouting
+    hands what fit is given, groups, to the splitter.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +60,11 @@ from regkern.linear_model._compat import (
     BaseEstimator,
     Interval,
     RegressorMixin,
+    metadata_routing,
     parameter_error,
+    reads_groups,
+    refuse_params,
+    routing_owner,
     sparse_rows,
     validate_data,
 )
@@ -64,14 +72,18 @@ from regkern.linear_model._compat import (
 __all__ = [
     "EXTRAS",
     "LinearRegressor",
+    "SplitterRouting",
     "bar",
     "check_bounds",
     "check_data",
     "check_parameters",
     "check_penalty_factor",
     "check_sample_weight",
+    "choose",
+    "fold_weights",
     "relative",
     "rounding_floor",
+    "standard_error",
     "strengths",
     "total_weight",
     "warn_unless_converged",
@@ -94,9 +106,14 @@ EXTRAS = {
 class Solved(Protocol):
     """What a solution says of its K strengths, by the names of ``_engine.Solution``."""
 
-    gap: Any
-    objective: Any
-    reason: Any
+    @property
+    def gap(self) -> Any: ...
+
+    @property
+    def objective(self) -> Any: ...
+
+    @property
+    def reason(self) -> Any: ...
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
@@ -283,17 +300,18 @@ def rounding_floor(y: Array, sample_weight: Array | None, fit_intercept: bool) -
 
 
 def warn_unless_converged(
-    solved: Solved, tol: float, total: float, *, floor: Callable[[], float] | None = None, stacklevel: int = 3
+    solved: Solved, tol: float, total: float, *, floor: Callable[[], Any] | None = None, stacklevel: int = 3
 ) -> None:
     """A ConvergenceWarning with the worst gap, if one is above tol and above what rounding leaves.
 
-    ``floor`` gives the latter in the engine's scale; it is called where something did not converge.
+    ``floor`` gives the latter in the engine's scale, one number or one a strength; it is called where something did not
+    converge.
     """
     left = [k for k, reason in enumerate(solved.reason) if reason != "converged"]
     if not left:
         return
     gap, objective = np.asarray(solved.gap)[left], np.asarray(solved.objective)[left]
-    least = floor() * min(1.0, tol / 1e-14) if floor is not None else 0.0
+    least = 0.0 if floor is None else np.broadcast_to(floor(), len(solved.reason))[left] * min(1.0, tol / 1e-14)
     late = gap > np.maximum(tol * objective, least)
     if not late.any():
         return
@@ -315,10 +333,10 @@ def warn_unless_converged(
 
 
 @contextmanager
-def bar(shown: bool, description: str) -> Iterator[Callable[[int, int], object] | None]:
-    """What the engine calls as ``progress``: a bar of rich, or None."""
+def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callable[[int, int], object] | None]:
+    """What the engine calls as ``progress``: a bar of rich, or with verbose a dot for each strength, or None."""
     if not shown:
-        yield None
+        yield (lambda done, of: sys.stderr.write(".")) if verbose else None
         return
     try:
         from rich.progress import Progress  # noqa: PLC0415 (optional)
@@ -327,6 +345,79 @@ def bar(shown: bool, description: str) -> Iterator[Callable[[int, int], object] 
     with Progress(transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+# --- cross-validation -------------------------------------------------------------------------------------------------
+
+
+class SplitterRouting:
+    """Sends metadata of ``fit`` to the splitter ``self.cv``."""
+
+    cv: Any
+    _classifies = False
+
+    def get_metadata_routing(self) -> Any:
+        """What goes where, as scikit-learn's metadata routing asks."""
+        from sklearn.model_selection import check_cv  # noqa: PLC0415 (half of the time that importing us takes)
+
+        return (
+            metadata_routing.MetadataRouter(owner=routing_owner(self))
+            .add_self_request(self)
+            .add(
+                splitter=check_cv(self.cv, classifier=self._classifies),
+                method_mapping=metadata_routing.MethodMapping().add(caller="fit", callee="split"),
+            )
+        )
+
+
+def fold_weights(
+    estimator: Any, X: Any, y: Array, sample_weight: Array | None, params: dict[str, Any], *, classifier: bool = False
+) -> tuple[Array, Array]:
+    """train and test, (folds, n): the weight of each sample in a fold's fit and score, of ``estimator.cv``.
+
+    params is what else ``fit`` was given: with metadata routing it goes where that says; without, groups go to a splitter
+    that reads them, and all else is refused in scikit-learn's words.
+    """
+    from sklearn.model_selection import check_cv  # noqa: PLC0415 (as above)
+
+    cv = check_cv(estimator.cv, y, classifier=classifier)
+    if get_config()["enable_metadata_routing"]:
+        routed = metadata_routing.process_routing(estimator, "fit", sample_weight=sample_weight, **params)
+        extra = routed.splitter.split
+    else:
+        if not (set(params) == {"groups"} and reads_groups(cv)):
+            refuse_params(params, estimator, "fit")
+        extra = params
+    samples = np.arange(len(y))
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    parts: list[list[Array]] = [[], []]
+    for fold, pair in enumerate(cv.split(X, y, **extra)):
+        for part, indices, use in zip(parts, pair, ("fit", "score"), strict=True):
+            part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
+            if not part[-1].any():
+                raise ValueError(f"Fold {fold} of cv={estimator.cv!r} has no samples, or none with a weight, to {use}.")
+    return np.array(parts[0]), np.array(parts[1])
+
+
+def choose(score: Array, rule: str = "min") -> tuple[int, int]:
+    """The best of (ratios, strengths, folds), smaller being better and strengths descending: its first two indices.
+
+    "min": the least mean. "1se": the largest strength, of the same ratio, whose mean is within a standard error of it.
+    """
+    mean = score.mean(axis=2)
+    ratio, strength = np.unravel_index(np.argmin(mean), mean.shape)
+    if rule == "1se":
+        bound = mean[ratio, strength] + standard_error(score)[ratio, strength]
+        strength = np.argmax(mean[ratio] <= bound)
+    return int(ratio), int(strength)
+
+
+def standard_error(score: Array) -> Array:
+    """Of the mean over folds, which are the last axis; 0 of a single fold, which says nothing of it."""
+    folds = score.shape[-1]
+    if folds == 1:
+        return np.zeros(score.shape[:-1])
+    return np.asarray(score.std(axis=-1, ddof=1) / math.sqrt(folds))
 
 
 # --- the base class ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ Nothing else in this package asks for a version.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +15,9 @@ try:
     import sklearn
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
     from sklearn.utils import metadata_routing
+    from sklearn.utils._metadata_requests import _raise_for_params as refuse_params
     from sklearn.utils._param_validation import Hidden, Interval, InvalidParameterError, StrOptions
+    from sklearn.utils._param_validation import validate_params as _validate_params
 except ImportError as error:
     raise ImportError("regkern.linear_model needs scikit-learn >= 1.5: pip install 'regkern[sklearn]'") from error
 
@@ -28,9 +31,15 @@ __all__ = [
     "StrOptions",
     "metadata_routing",
     "parameter_error",
+    "reads_groups",
+    "refuse_params",
+    "routing_owner",
     "sparse_rows",
     "validate_data",
+    "validate_params",
 ]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
 
@@ -51,6 +60,24 @@ else:
         if "ensure_all_finite" in options:
             options["force_all_finite"] = options.pop("ensure_all_finite")
         return _estimator._validate_data(X, y, reset=reset, **options)
+
+
+def validate_params(constraints: dict[str, Any]) -> Callable[[F], F]:
+    """scikit-learn's decorator of a function whose arguments are to be as constrained."""
+    decorator: Callable[[F], F] = _validate_params(constraints, prefer_skip_nested_validation=True)
+    return decorator
+
+
+def routing_owner(estimator: Any) -> Any:
+    """What a MetadataRouter takes as its owner."""
+    return estimator if VERSION >= (1, 8) else type(estimator).__name__
+
+
+def reads_groups(cv: Any) -> bool:
+    """Whether a splitter asks for ``groups`` by itself."""
+    if not hasattr(cv, "get_metadata_routing"):
+        return False
+    return cv.get_metadata_routing().split.requests.get("groups") is True
 
 
 def sparse_rows(coef: Any) -> Any:
