@@ -24,7 +24,7 @@ from scipy.linalg import eigh, lapack
 
 from regkern.linear_model._design import EPS, Design, SparseDesign, mirrored, plus_gram
 
-__all__ = ["Found", "Spectrum", "direct_pays", "folds", "is_tall", "leave_one_out", "solve"]
+__all__ = ["Found", "Spectrum", "direct_pays", "folds", "has_more_rows", "is_tall", "leave_one_out", "solve"]
 
 Array = NDArray[Any]
 Way = Literal["auto", "cholesky", "svd", "cg"]
@@ -57,7 +57,7 @@ def direct_pays(design: Design) -> bool:
     side = min(design.n, design.p)
     if not isinstance(design, SparseDesign):
         return side <= SIDE
-    products = design.gram_products() if design.p <= design.n else design.kernel_products()
+    products = design.gram_products() if is_tall(design) else design.kernel_products()
     return side <= SPARSE_SIDE and products <= SPARSE_PRODUCTS
 
 
@@ -99,7 +99,12 @@ def solve(
 
 
 def is_tall(design: Design) -> bool:
-    """Whether A'A is the smaller of the two matrices."""
+    """Whether A'A is used, which of a square A is the more accurate of the two."""
+    return design.p <= design.n
+
+
+def has_more_rows(design: Design) -> bool:
+    """Whether A'A is used for errors of samples left out, for which AA' is the more accurate of a square A."""
     return design.p < design.n
 
 
@@ -359,7 +364,7 @@ class Spectrum:
     @classmethod
     def of_design(cls, design: Design, Y: Array) -> Spectrum:
         """From the singular values of A's triangle, whose squares are more accurate where they are small."""
-        if is_tall(design):
+        if has_more_rows(design):
             R, QY = design.triangle(Y)
             U, S, Vt = np.linalg.svd(R)
             made = cls(design, S**2, Vt.T, S[:, None] * (U.T @ QY))
@@ -391,7 +396,7 @@ class Spectrum:
     def coefficients(self, alphas: Array) -> Array:
         """(p, K, T)."""
         made = self.vectors @ self.along(alphas)
-        made = made if is_tall(self.design) else self.design.back(made)
+        made = made if has_more_rows(self.design) else self.design.back(made)
         return made.reshape(self.design.p, len(alphas), -1)
 
 
@@ -417,7 +422,7 @@ def leave_one_out(
     """
     design, shape = spectrum.design, (len(alphas), y.shape[1])
     weight = np.ones(design.n) if design.weight is None else design.weight
-    if is_tall(design):
+    if has_more_rows(design):
         inverse, along = spectrum.inverse(alphas), spectrum.along(alphas)
         for i, j in design.spans(design.n, design.p):
             B = design.project(i, j, spectrum.vectors, weighted=False)
@@ -490,7 +495,7 @@ def folds(
     """
     if isinstance(design, SparseDesign):
         yield from _sparse_folds(design, y, alphas, splits)
-    elif is_tall(design):
+    elif has_more_rows(design):
         yield from _tall_folds(design, middle, Y, alphas, splits)
     else:
         yield from _wide_folds(design, y, alphas, splits)
@@ -561,7 +566,7 @@ def _sparse_folds(
         Y, middle = inner.target(y[train])
         if not direct_pays(inner):
             W = np.stack([solve(inner, Y, np.full(Y.shape[1], a), "cg", CG_FOLD).coef for a in alphas], axis=1)
-        elif is_tall(inner):
+        elif has_more_rows(inner):
             W = Spectrum.of_gram(inner, *inner.moments(Y)).coefficients(alphas)
         else:
             root = np.ones(inner.n) if inner.root is None else inner.root
