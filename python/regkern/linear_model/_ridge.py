@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from regkern.linear_model._compat import (
     StrOptions,
     metadata_routing,
     parameter_error,
+    reads_groups,
     refuse_params,
     routing_owner,
 )
@@ -393,6 +395,13 @@ def _warn(solved: _Solved, tol: Any) -> None:
 # --- cross-validation -------------------------------------------------------------------------------------------------
 
 
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer has an argument sample_weight."""
+    if hasattr(scorer, "_accept_sample_weight"):
+        return bool(scorer._accept_sample_weight())
+    return "sample_weight" in inspect.signature(scorer).parameters
+
+
 class _Predicted(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A regressor whose samples are its predictions: what a scorer is given in place of fits without these samples."""
 
@@ -466,7 +475,8 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     strengths a product of matrices. With n samples, p < n features and K strengths it takes about 3 n p² + 4 n p K
     operations, where a decomposition for each strength takes 2 n p² K more. Memory is as that of Ridge.
 
-    With folds, weights of samples count in the fits and, as in scikit-learn, in the score only if metadata routing says so.
+    Weights of samples count in the fits and in the scores, if the scorer takes any; with folds, each fold counts alike. Where
+    scikit-learn routes metadata, the scorer's request decides.
 
     References
     ----------
@@ -546,7 +556,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         elif self.rule == "1se" and self.scoring is not None:
             raise ValueError("rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error")
         X, y, weight = _checked(self, X, y, sample_weight)
-        route = self._routed(X, y, sample_weight, params)
+        if self.cv is None and len(y) == 1:
+            raise ValueError("RidgeCV needs another sample than the one it leaves out, got n_samples = 1")
+        route = self._routed(X, y, weight, params)
         with blas_threads(self.threads):
             design = make_design(X, weight, self.fit_intercept)
             targets = y if y.ndim == 2 else y[:, None]
@@ -737,11 +749,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         given = params if sample_weight is None else params | {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
             return metadata_routing.process_routing(self, "fit", **given)
-        refuse_params(params, self, "fit")
-        single = self.cv is None and sample_weight is not None
+        if not (set(params) == {"groups"} and reads_groups(self.cv)):
+            refuse_params(params, self, "fit")
+        weighs = sample_weight is not None and (self.scoring is None or self.cv is None or _takes_weights(self._scorer()))
         return SimpleNamespace(
-            scorer=SimpleNamespace(score={"sample_weight": sample_weight} if single else {}),
-            splitter=SimpleNamespace(split={}),
+            scorer=SimpleNamespace(score={"sample_weight": sample_weight} if weighs else {}),
+            splitter=SimpleNamespace(split=params),
         )
 
     def get_metadata_routing(self) -> Any:
