@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
 
-__all__ = ["EPS", "Design", "SparseDesign", "make_design", "mirrored", "plus_gram"]
+__all__ = ["EPS", "Design", "SparseDesign", "make_design"]
 
 Array = NDArray[Any]
 
@@ -50,6 +49,11 @@ class Design:
         """Where blocks begin and end: of 8 MB, but of 256 lines at least where that is no more than 64 MB."""
         step = max(least, BLOCK // width, min(256, 8 * BLOCK // width), 1)
         return ((i, min(i + step, length)) for i in range(0, length, step))
+
+    @staticmethod
+    def long(width: int) -> int:
+        """Lines of a block whose products with each other are to be worth adding: twice as many, in 64 MB."""
+        return min(2 * width, 8 * BLOCK // width)
 
     def _mean(self) -> Array:
         total = np.zeros(self.p)
@@ -169,14 +173,13 @@ class Design:
 
     def moments(self, Y: Array) -> tuple[Array, Array]:
         """A.T @ A and A.T @ Y."""
-        G, C, left = np.zeros((self.p, self.p), order="F"), np.zeros((self.p, Y.shape[1])), np.zeros(self.p)
-        for i, j in self.spans(self.n, self.p):
+        G, C, left = np.zeros((self.p, self.p)), np.zeros((self.p, Y.shape[1])), np.zeros(self.p)
+        for i, j in self.spans(self.n, self.p, self.long(self.p)):
             block = self.rows(i, j)
-            G = plus_gram(G, block)
+            G += block.T @ block  # of which BLAS makes one half
             C += block.T @ Y[i:j]
             if self.centred:
                 left += block.sum(axis=0) if self.root is None else self.root[i:j] @ block
-        G = mirrored(G)
         if self.centred:
             G -= np.outer(left, left / self.total)
             self._move(left, np.diagonal(G))
@@ -196,10 +199,11 @@ class Design:
 
     def kernel(self) -> Array:
         """A @ A.T."""
-        K = np.zeros((self.n, self.n), order="F")
-        for i, j in self.spans(self.p, self.n):
-            K = plus_gram(K, self.columns(i, j).T)
-        return mirrored(K)
+        K = np.zeros((self.n, self.n))
+        for i, j in self.spans(self.p, self.n, self.long(self.n)):
+            block = self.columns(i, j)
+            K += block @ block.T
+        return K
 
     def triangle(self, Y: Array) -> tuple[Array, Array]:
         """R and Q.T @ Y of A = QR, by blocks of rows: as accurate as the decomposition of A itself."""
@@ -314,7 +318,7 @@ class SparseDesign(Design):
             return super().moments(Y)
         weight = np.ones(self.n) if self.weight is None else self.weight
         weighted = self.light.multiply(weight[:, None]).tocsr()
-        G = np.asarray((self.light.T @ weighted).toarray(order="F"), np.float64)
+        G = np.asarray((self.light.T @ weighted).toarray(), np.float64)
         G -= np.outer(self.total * self.light_mean, self.light_mean)
         cross = weighted.T @ self.panel - np.outer(self.light_mean, weight @ self.panel)
         cross[self.apart] = (self.panel.T * weight) @ self.panel
@@ -339,7 +343,7 @@ class SparseDesign(Design):
         scale = np.ones(self.p) if self.scale is None else self.scale
         light = self.light.multiply(scale).tocsr()
         mean, panel = self.light_mean * scale, self.panel * scale[self.apart]
-        K = np.asarray((light @ light.T).toarray(order="F"), np.float64)
+        K = np.asarray((light @ light.T).toarray(), np.float64)
         middle = light @ mean
         K += mean @ mean - middle[:, None] - middle + panel @ panel.T
         if self.root is not None:
@@ -352,20 +356,3 @@ def make_design(
 ) -> Design:
     kind = SparseDesign if hasattr(X, "tocsr") else Design
     return kind(X, sample_weight, fit_intercept, scale)
-
-
-def plus_gram(G: Array, block: Array) -> Array:
-    """G + block.T @ block in the lower triangle of G, in place."""
-    if block.flags.c_contiguous:
-        return np.asarray(blas.dsyrk(1.0, block.T, beta=1.0, c=G, overwrite_c=1, lower=1))
-    return np.asarray(blas.dsyrk(1.0, block, beta=1.0, c=G, trans=1, overwrite_c=1, lower=1))
-
-
-def mirrored(G: Array) -> Array:
-    """Both triangles from the lower one, by squares of the matrix."""
-    step = 512
-    for i in range(0, len(G), step):
-        square = G[i : i + step, i : i + step]
-        square += np.tril(square, -1).T
-        G[i : i + step, i + step :] = G[i + step :, i : i + step].T
-    return G

@@ -20,9 +20,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 
-from regkern.linear_model._design import EPS, Design, SparseDesign, mirrored, plus_gram
+from regkern.linear_model._design import EPS, Design, SparseDesign
 
 __all__ = ["Found", "Spectrum", "direct_pays", "folds", "has_more_rows", "is_tall", "leave_one_out", "solve"]
 
@@ -349,18 +349,18 @@ class Spectrum:
 
     @classmethod
     def of_gram(cls, design: Design, G: Array, C: Array) -> Spectrum:
-        values, V = eigh(G, overwrite_a=True, driver="evd", check_finite=False)
+        values, V = np.linalg.eigh(G)
         return cls(design, values, V, V.T @ C)
 
     @classmethod
     def of_kernel(cls, design: Design, K: Array, Y: Array, root: Array | None) -> Spectrum:
         """``root`` is √s if A is centred."""
         if root is None:
-            values, U = eigh(K, overwrite_a=True, driver="evd", check_finite=False)
+            values, U = np.linalg.eigh(K)
             return cls(design, values, U, U.T @ Y)
-        v, turned = _reflector(root), K - 0.0
-        turned = _reflected(v, _reflected(v, turned).T)
-        values, U = eigh(turned[1:, 1:], driver="evd", check_finite=False)
+        v = _reflector(root)
+        turned = _reflected(v, _reflected(v, K).T)
+        values, U = np.linalg.eigh(turned[1:, 1:])
         U = _reflected(v, np.vstack([np.zeros(U.shape[1]), U]))
         return cls(design, values, U, U.T @ Y)
 
@@ -476,14 +476,14 @@ class _Sums:
 
 def _sums(design: Design, Y: Array, index: Array) -> _Sums:
     p = design.p
-    G, C, x = np.zeros((p, p), order="F"), np.zeros((p, Y.shape[1])), np.zeros(p)
+    G, C, x = np.zeros((p, p)), np.zeros((p, Y.shape[1])), np.zeros(p)
     root = np.ones(len(index)) if design.root is None else design.root[index]
-    for i, j in design.spans(len(index), p):
+    for i, j in design.spans(len(index), p, design.long(p)):
         block = design.rows_at(index[i:j])
-        G = plus_gram(G, block)
+        G += block.T @ block
         C += block.T @ Y[index[i:j]]
         x += root[i:j] @ block
-    return _Sums(mirrored(G), C, float(root @ root), x, root @ Y[index])
+    return _Sums(G, C, float(root @ root), x, root @ Y[index])
 
 
 def folds(
@@ -510,7 +510,7 @@ def _tall_folds(
     G, C = design.moments(Y)
     fine = float(alphas.min()) > 1e-9 * float(np.diagonal(G).max())
     for train, test in splits:
-        apart = len(train) + len(test) == design.n and len(np.union1d(train, test)) == design.n
+        apart = bool(np.all(np.bincount(np.concatenate([train, test]), minlength=design.n) == 1))
         part = (G, C, design.total) - _sums(design, Y, test) if fine and apart else _sums(design, Y, train)
         left, move, shift = part.G, np.zeros(design.p), np.zeros(Y.shape[1])
         if design.centred:

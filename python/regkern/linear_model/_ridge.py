@@ -636,11 +636,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         if self.gcv_mode != "svd" or self._refuses_svd(design):
             if tall:
                 G, C = design.moments(Y)
-                spectrum = Spectrum.of_gram(design, G.copy(order="F"), C)
+                spectrum = Spectrum.of_gram(design, G, C)
             else:
                 G, C = design.kernel(), Y
                 root = np.ones(design.n) if design.root is None else design.root
-                spectrum = Spectrum.of_kernel(design, G.copy(order="F"), Y, root if design.centred else None)
+                spectrum = Spectrum.of_kernel(design, G, Y, root if design.centred else None)
             known = kept is None and tall == is_tall(design)
             gram = (lambda: (G, C)) if known else None
             if self.gcv_mode == "eigen" or spectrum.resolves(float(alphas.min())):
