@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from regkern.linear_model import Ridge, RidgeCV
 from regkern.linear_model import _least_squares as least_squares
-from regkern.linear_model._design import make_design
+from regkern.linear_model._gram import make_design
 
 Array = NDArray[Any]
 EPS = np.finfo(np.float64).eps

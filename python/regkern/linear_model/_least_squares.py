@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from regkern.linear_model._design import EPS, Design, SparseDesign
+from regkern.linear_model._gram import EPS, Design, SparseDesign
 
 __all__ = ["Found", "Spectrum", "direct_pays", "folds", "has_more_rows", "is_tall", "leave_one_out", "solve"]
 

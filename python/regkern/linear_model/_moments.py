@@ -29,7 +29,7 @@ from regkern.linear_model._base import (
     warn_unless_converged,
 )
 from regkern.linear_model._compat import metadata_routing, validate_data
-from regkern.linear_model._design import EPS, make_design
+from regkern.linear_model._gram import EPS, make_design
 
 __all__ = ["Moments", "PartialFit"]
 

@@ -44,7 +44,7 @@ from regkern.linear_model._compat import (
     refuse_params,
     routing_owner,
 )
-from regkern.linear_model._design import Design, make_design
+from regkern.linear_model._gram import Design, make_design
 from regkern.linear_model._least_squares import (
     FLOOR,
     Found,
