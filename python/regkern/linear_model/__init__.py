@@ -11,6 +11,7 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._plots import plot_cv, plot_path
 from regkern.linear_model._ridge import Ridge, RidgeCV
 
 __all__ = [
@@ -23,4 +24,6 @@ __all__ = [
     "alpha_max",
     "enet_path",
     "lasso_path",
+    "plot_cv",
+    "plot_path",
 ]
