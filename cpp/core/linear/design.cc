@@ -76,6 +76,7 @@ class Dense : public Design {
   bool sparse() const final { return false; }
 
   SparseColumn pack_sparse(std::size_t, const double*) const final { return {}; }
+  const double* column(std::size_t) const override { return nullptr; }
 
  protected:
   T at(std::size_t i, std::size_t j) const {
@@ -143,6 +144,12 @@ class ByColumns final : public Dense<T> {
   void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const override {
     std::vector<T> room;
     for (std::size_t c = 0; c < columns.size(); ++c) k.add_column(column(columns[c], room), n, w[c], z);
+  }
+
+  const double* column(std::size_t j) const override {
+    if (gathered_ || sizeof(T) != sizeof(double)) return nullptr;
+    std::vector<T> room;
+    return reinterpret_cast<const double*>(column(j, room));
   }
 
  private:
@@ -309,6 +316,8 @@ class Columns final : public Design {
       each(columns[c], [&](std::size_t i, double x) { z[i] += w[c] * x; });
     }
   }
+
+  const double* column(std::size_t) const override { return nullptr; }
 
  private:
   std::size_t begin(std::size_t j) const { return static_cast<std::size_t>(starts_[j]); }

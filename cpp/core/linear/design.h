@@ -43,6 +43,8 @@ class Design {
                     double* out) const = 0;
   // The nonzero elements of column j, times q.
   virtual SparseColumn pack_sparse(std::size_t j, const double* q) const = 0;
+  // Column j where it is, if it is one of contiguous float64, else null.
+  virtual const double* column(std::size_t j) const = 0;
   // z[i] += Σ w[k]·x[i][columns[k]].
   virtual void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const = 0;
 };

@@ -33,6 +33,25 @@ double violation(const Term& term, double w, double c) {
   return std::max({0.0, up, down});
 }
 
+double conjugate_gap(const Term& t, double u, double w) {
+  if (t.lo == -kInf && t.hi == kInf) {
+    const double inside = std::clamp(u, -t.a, t.a);
+    const double line = t.a * std::abs(w) - inside * w;
+    return t.b > 0 ? line + (t.b * w - (u - inside)) * (t.b * w - (u - inside)) / (2 * t.b) : line;
+  }
+  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
+  double conjugate;
+  if (t.b > 0) {
+    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+  } else {
+    conjugate = value(std::clamp(0.0, t.lo, t.hi));
+    for (double end : {t.lo, t.hi}) {
+      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
+    }
+  }
+  return std::max(0.0, conjugate - value(w));
+}
+
 void Quadratic::add(const Term& term, double start) {
   terms_.push_back(term);
   w.push_back(start);
@@ -126,14 +145,16 @@ std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   factored_ = same;
   if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
   const Products& multiply = products();
-  const std::size_t ld = lower_.stride();
+  const double *rows_of[kBlock], *columns_of[kBlock];
   double block[kBlock * kBlock];
   for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
     const std::size_t rows = std::min(kBlock, count - i0);
     for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
       const std::size_t columns = std::min(kBlock, i0 + rows - j0);
       std::fill_n(block, rows * kBlock, 0.0);
-      multiply.dots(lower_.row(i0), ld, rows, lower_.row(j0), ld, columns, j0, block, kBlock);
+      for (std::size_t r = 0; r < rows; ++r) rows_of[r] = lower_.row(i0 + r);
+      for (std::size_t r = 0; r < columns; ++r) columns_of[r] = lower_.row(j0 + r);
+      multiply.dots(rows_of, rows, columns_of, columns, j0, block, kBlock);
       for (std::size_t r = 0; r < rows; ++r) {
         const std::size_t i = i0 + r;
         double* row = lower_.row(i);

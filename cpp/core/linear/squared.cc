@@ -15,6 +15,7 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 64;   // columns that enter the working set at once, if as many want to
 constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
@@ -168,7 +169,7 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
-    working_.add(j, mean_[j]);
+    working_.add(j, mean_[j], weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]));
     quadratic_.add(term(j), w_[j]);
   }
 }
@@ -275,28 +276,6 @@ double SquaredSolver::objective() const {
   return sum;
 }
 
-// h(w) + h*(u) − u·w for h = a|·| + ½b(·)² on [lo, hi]: 0 where u is in the subdifferential of h at w, and
-// never negative.
-double SquaredSolver::conjugate_gap(std::size_t j, double u, double w) const {
-  const Term t = term(j);
-  if (t.lo == -kInf && t.hi == kInf) {
-    const double inside = std::clamp(u, -t.a, t.a);
-    const double line = t.a * std::abs(w) - inside * w;
-    return t.b > 0 ? line + squared(t.b * w - (u - inside)) / (2 * t.b) : line;
-  }
-  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
-  double conjugate;
-  if (t.b > 0) {
-    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
-  } else {
-    conjugate = value(std::clamp(0.0, t.lo, t.hi));
-    for (double end : {t.lo, t.hi}) {
-      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
-    }
-  }
-  return std::max(0.0, conjugate - value(w));
-}
-
 // How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
 // its part in the columns that have no penalty. A sum of parts that are not negative, since the difference of
 // the two objectives is less than their rounding.
@@ -372,11 +351,11 @@ double SquaredSolver::certificate() {
     if (plain) {
       for (std::size_t k = 0; k < working_.size(); ++k) {
         const std::size_t j = working_.column(k);
-        if (w_[j] != 0) gap += conjugate_gap(j, s * g[j], w_[j]);
+        if (w_[j] != 0) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     } else {
       for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
-        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(j, s * g[j], w_[j]);
+        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     }
     best = std::min(best, gap);

@@ -36,7 +36,6 @@ class SquaredSolver {
   void refresh();  // r and g from w
   double objective() const;
   double certificate();
-  double conjugate_gap(std::size_t j, double u, double w) const;
 
   const Design& X_;
   const Problem& problem_;
