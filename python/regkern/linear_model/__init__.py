@@ -3,6 +3,8 @@
 Needs scikit-learn 1.5: ``pip install 'regkern[sklearn]'``. ``import regkern`` alone does not import this package.
 
 Lasso, ElasticNet, LassoCV, ElasticNetCV: linear regression. lasso_path, enet_path, alpha_max: for many strengths.
+LogisticRegression, LogisticRegressionCV: of classes. PoissonRegressor: of counts.
+Ridge, RidgeCV: linear regression with L2 alone. plot_path, plot_cv: pictures.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
@@ -10,8 +12,10 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
+from regkern.linear_model._logistic import LogisticRegression, LogisticRegressionCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
 from regkern.linear_model._plots import plot_cv, plot_path
+from regkern.linear_model._poisson import PoissonRegressor
 from regkern.linear_model._ridge import Ridge, RidgeCV
 
 __all__ = [
@@ -19,6 +23,9 @@ __all__ = [
     "ElasticNetCV",
     "Lasso",
     "LassoCV",
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "PoissonRegressor",
     "Ridge",
     "RidgeCV",
     "alpha_max",

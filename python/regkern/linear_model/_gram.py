@@ -351,6 +351,7 @@ class SparseDesign(Design):
             K *= self.root[:, None]
         return K
 
+
 def make_design(
     X: Any, sample_weight: Array | None = None, fit_intercept: bool = True, scale: Array | None = None
 ) -> Design:

@@ -523,9 +523,12 @@ def _tall_folds(
         D[gone] = 0
         W = Spectrum.of_gram(design, left, D).coefficients(alphas)
         base = middle + shift - np.tensordot(move, W, 1)  # (K, T)
-        made = np.concatenate([design.rows_at(test[i:j], False) @ W.reshape(design.p, -1)
-                               for i, j in design.spans(len(test), design.p)])
-        yield Fold(test, made.reshape(len(test), *base.shape) + base, functools.partial(_with_intercepts, design, W, base))
+        made = np.concatenate(
+            [design.rows_at(test[i:j], False) @ W.reshape(design.p, -1) for i, j in design.spans(len(test), design.p)]
+        )
+        yield Fold(
+            test, made.reshape(len(test), *base.shape) + base, functools.partial(_with_intercepts, design, W, base)
+        )
 
 
 def _with_intercepts(design: Design, W: Array, base: Array) -> tuple[Array, Array]:
@@ -555,7 +558,9 @@ def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[
         def model(train: Array = train, v: Array = v, level: Array = level, middle: Array = middle) -> Any:
             R = np.zeros((design.n, v.shape[1]))
             R[train] = v
-            return _with_intercepts(design, plain.back(R).reshape(design.p, *shape), middle - (level @ v).reshape(shape))
+            return _with_intercepts(
+                design, plain.back(R).reshape(design.p, *shape), middle - (level @ v).reshape(shape)
+            )
 
         yield Fold(test, made.reshape(len(test), *shape) + middle, model)
 

@@ -103,7 +103,14 @@ def plot_path(
     for j in np.setdiff1d(np.arange(len(coefs)), named):
         ax.plot(strengths, coefs[j], color=GREY, linewidth=0.8, zorder=1)
     for k, j in enumerate(named):
-        ax.plot(strengths, coefs[j], color=f"C{k % 10}", linewidth=1.6, linestyle=("-", "--", ":")[k // 10 % 3], label=labels[j])
+        ax.plot(
+            strengths,
+            coefs[j],
+            color=f"C{k % 10}",
+            linewidth=1.6,
+            linestyle=("-", "--", ":")[k // 10 % 3],
+            label=labels[j],
+        )
     ax.axhline(0, color="black", linewidth=0.6, zorder=0)
     if chosen is not None and np.ndim(chosen) == 0 and chosen > 0:
         ax.axvline(chosen, color="black", linewidth=0.8, linestyle=":", zorder=0)
@@ -172,7 +179,9 @@ def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
         best = int(np.argmin(loss))
         within = alphas[loss <= loss[best] + error[best]]
         if np.isfinite(error[best]) and within.max() != chosen[0]:
-            ax.axvline(within.max(), color="black", linewidth=0.8, linestyle=":", label="largest within one standard error")
+            ax.axvline(
+                within.max(), color="black", linewidth=0.8, linestyle=":", label="largest within one standard error"
+            )
     ax.set_xscale("log")
     ax.set(xlabel="alpha", ylabel=label)
     ax.spines[["top", "right"]].set_visible(False)
@@ -266,7 +275,11 @@ def _curves(estimator: Any) -> tuple[list[tuple[str, Array, Array, Array]], str,
             return [("mean", estimator.alphas_, mean, error)], label, True
         alphas = np.broadcast_to(estimator.alphas_, mean.shape)
         ratios = np.atleast_1d(estimator.l1_ratio)
-        return [(f"l1_ratio {r:g}", a, m, e) for r, a, m, e in zip(ratios, alphas, mean, error, strict=True)], label, True
+        return (
+            [(f"l1_ratio {r:g}", a, m, e) for r, a, m, e in zip(ratios, alphas, mean, error, strict=True)],
+            label,
+            True,
+        )
     if hasattr(estimator, "score_path_"):
         low = estimator.scoring is None and estimator.cv is None
         mean = -estimator.score_path_ if low else estimator.score_path_

@@ -234,9 +234,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
 
     def _check_solver(self) -> None:
         if self.solver == "lbfgs" and not self.positive:
-            raise ValueError(
-                "'lbfgs' solver can be used only when positive=True. Please use another solver."
-            )
+            raise ValueError("'lbfgs' solver can be used only when positive=True. Please use another solver.")
         if self.solver in ("auto", "lbfgs"):
             return
         if self.positive:
@@ -355,9 +353,7 @@ def _per_target(model: Any, targets: int) -> Array:
     """alpha for each target."""
     alphas = np.asarray(model.alpha, np.float64).ravel()
     if len(alphas) not in (1, targets):
-        raise ValueError(
-            f"Number of targets and number of penalties do not correspond: {len(alphas)} != {targets}"
-        )
+        raise ValueError(f"Number of targets and number of penalties do not correspond: {len(alphas)} != {targets}")
     if not (np.isfinite(alphas).all() and alphas.min() >= 0):
         raise parameter_error(model, "alpha", "finite and >= 0 for each target", model.alpha)
     return np.broadcast_to(alphas, (targets,)).copy()
@@ -554,7 +550,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
                 if getattr(self, name):
                     raise ValueError(f"cv!=None and {name}=True are incompatible")
         elif self.rule == "1se" and self.scoring is not None:
-            raise ValueError("rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error")
+            raise ValueError(
+                "rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error"
+            )
         X, y, weight = _checked(self, X, y, sample_weight)
         if self.cv is None and len(y) == 1:
             raise ValueError("RidgeCV needs another sample than the one it leaves out, got n_samples = 1")
@@ -652,7 +650,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         sparse = hasattr(design.X, "tocsr")
         if sparse:
             warnings.warn(
-                "The 'svd' mode is not supported for sparse X, the 'eigen' mode is used instead.", FutureWarning, stacklevel=5
+                "The 'svd' mode is not supported for sparse X, the 'eigen' mode is used instead.",
+                FutureWarning,
+                stacklevel=5,
             )
         return sparse
 
@@ -690,8 +690,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
 
         samples = np.arange(len(y))
         splits = [
-            (samples[train], samples[test])
-            for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
+            (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
         ]
         scorer = self._scorer()
         table = np.empty((len(splits), len(alphas)))
@@ -751,7 +750,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             return metadata_routing.process_routing(self, "fit", **given)
         if not (set(params) == {"groups"} and reads_groups(self.cv)):
             refuse_params(params, self, "fit")
-        weighs = sample_weight is not None and (self.scoring is None or self.cv is None or _takes_weights(self._scorer()))
+        weighs = sample_weight is not None and (
+            self.scoring is None or self.cv is None or _takes_weights(self._scorer())
+        )
         return SimpleNamespace(
             scorer=SimpleNamespace(score={"sample_weight": sample_weight} if weighs else {}),
             splitter=SimpleNamespace(split=params),
