@@ -333,8 +333,9 @@ def main() -> None:
     )
     console.print(
         f"The tables show a tenth of the full strength: L1 that leaves no weight, or L2 of {KINDS[1].l2:g} "
-        f"(tumors: {KINDS[1].l2 * FLATTER:g}), or half of both.\n“Certified to” is the largest gap along a path: so much of its objective, at most, is a solution above the "
-        "least one. “From scikit-learn” is the largest difference of a weight, relative to the largest weight."
+        f"(tumors: {KINDS[1].l2 * FLATTER:g}), or half of both.\n“Certified to” is the largest gap along a path: so much of "
+        "its objective, at most, is a solution above the least one. “From scikit-learn” is the largest difference of a "
+        "weight, relative to the largest weight."
     )
     if arguments.plot is not None:
         plot([houses, patients, cells], cv, steady, arguments.plot)

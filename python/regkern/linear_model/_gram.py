@@ -7,7 +7,7 @@ sums of products of its entries. The largest thing here has min(n, p)² numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class Design:
 
     def _finished(self, block: Array, of: slice, root: Array | None) -> Array:
         """Columns ``of`` of some rows, centred, scaled and weighted."""
-        order = "F" if block.strides[0] < block.strides[1] else "C"
+        order: Literal["C", "F"] = "F" if block.strides[0] < block.strides[1] else "C"
         if not self.centred and self.scale is None and root is None:
             return np.asarray(block, np.float64, order)
         made = np.empty(block.shape, np.float64, order)
@@ -209,7 +209,7 @@ class Design:
         """R and Q.T @ Y of A = QR, by blocks of rows: as accurate as the decomposition of A itself."""
         if self.centred:
             self._refine()
-        R = np.zeros((0, self.p + Y.shape[1]))
+        R: Any = np.zeros((0, self.p + Y.shape[1]))
         for i, j in self.spans(self.n, self.p, 2 * (self.p + Y.shape[1])):
             R = np.linalg.qr(np.vstack([R, np.hstack([self.rows(i, j), Y[i:j]])]), mode="r")
         R, QY = R[: self.p, : self.p], R[: self.p, self.p :]
@@ -220,10 +220,10 @@ class Design:
 
     def transposed_triangle(self) -> Array:
         """R of A.T = QR, by blocks of columns."""
-        R = np.zeros((0, self.n))
+        R: Any = np.zeros((0, self.n))
         for i, j in self.spans(self.p, self.n, 2 * self.n):
             R = np.linalg.qr(np.vstack([R, self.columns(i, j).T]), mode="r")
-        return R
+        return np.asarray(R)
 
     def _refine(self) -> None:
         """A second pass for the means."""

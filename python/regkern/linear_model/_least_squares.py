@@ -56,7 +56,7 @@ def direct_pays(design: Design) -> bool:
     """Whether a matrix is to be factored that has as many rows as A has rows or columns."""
     side = min(design.n, design.p)
     if not isinstance(design, SparseDesign):
-        return side <= SIDE
+        return bool(side <= SIDE)
     products = design.gram_products() if is_tall(design) else design.kernel_products()
     return side <= SPARSE_SIDE and products <= SPARSE_PRODUCTS
 
@@ -100,12 +100,12 @@ def solve(
 
 def is_tall(design: Design) -> bool:
     """Whether A'A is used, which of a square A is the more accurate of the two."""
-    return design.p <= design.n
+    return bool(design.p <= design.n)
 
 
 def has_more_rows(design: Design) -> bool:
     """Whether A'A is used for errors of samples left out, for which AA' is the more accurate of a square A."""
-    return design.p < design.n
+    return bool(design.p < design.n)
 
 
 def _fill_null_rows(design: Design, K: Array) -> None:
@@ -211,9 +211,9 @@ def _refined(
 ) -> Parts:
     """W, or W after steps of refinement where these are better, by columns."""
     Z, gap, objective = look(W)
-    for k in range(1, STEPS + 1):
-        if np.all(gap <= EXACT * objective):
-            break
+    rounds = 1
+    while rounds <= STEPS and np.any(gap > EXACT * objective):
+        rounds += 1
         other = step(W, Z)
         Z_there, gap_there, objective_there = look(other)
         better = gap_there < gap
@@ -222,7 +222,7 @@ def _refined(
         gap, objective = np.where(better, gap_there, gap), np.where(better, objective_there, objective)
         if not much:
             break
-    return W, gap, objective, k
+    return W, gap, objective, rounds
 
 
 # --- singular values --------------------------------------------------------------------------------------------------
@@ -243,16 +243,16 @@ class _Tall:
         R, _ = design.triangle(Y)
         size = np.sqrt(_squares(R))
         live = size > 0
-        _, S, Vt = np.linalg.svd(R[:, live] / size[live])
-        rank = int(np.sum(S > EPS * max(design.n, design.p) * S.max(initial=0)))
+        _, values, Vt = np.linalg.svd(R[:, live] / size[live])
+        rank = int(np.sum(values > EPS * max(design.n, design.p) * values.max(initial=0)))
         Vt[rank:][np.abs(Vt[rank:]) < 64 * EPS * np.sqrt(len(Vt))] = 0  # rounding, which a short column would blow up
         V = np.zeros((design.p, len(Vt)))
         V[live] = Vt.T / size[live, None]
-        B, null = V[:, :rank], V[:, rank:]  # A @ B has orthogonal columns of norms S
+        B, null = V[:, :rank], V[:, rank:]  # A @ B has orthogonal columns of these norms
         if null.size:
             N, _ = np.linalg.qr(null / np.sqrt(_squares(null)))
             B = B - N @ (N.T @ B)
-        self.B = B / S[:rank]
+        self.B = B / values[:rank]
 
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
         B = self.B
@@ -260,7 +260,7 @@ class _Tall:
         H.ravel()[:: len(H) + 1] += 1
 
         def from_gradient(Z: Array) -> Array:
-            return B @ np.linalg.solve(H, B.T @ Z)
+            return np.asarray(B @ np.linalg.solve(H, B.T @ Z))
 
         def look(W: Array) -> tuple[Array, Array, Array]:
             R, g = design.residual(Y, W)
@@ -275,9 +275,9 @@ class _Wide:
     """The same of A with fewer rows than columns, by the triangle of A'."""
 
     def __init__(self, design: Design) -> None:
-        U, S, _ = np.linalg.svd(design.transposed_triangle().T)
-        keep = S > EPS * max(design.n, design.p) * max(S[0], np.finfo(float).tiny)
-        self.U, self.squares = U[:, keep], S[keep, None] ** 2
+        U, values, _ = np.linalg.svd(design.transposed_triangle().T)
+        keep = values > EPS * max(design.n, design.p) * values[0]
+        self.U, self.squares = U[:, keep], values[keep, None] ** 2
 
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
         def dual(R: Array) -> Array:
@@ -383,13 +383,13 @@ class Spectrum:
 
     def resolves(self, alpha: float) -> bool:
         """Whether a strength is above what rounding leaves of eigenvalues of 0."""
-        return alpha > 1e2 * self.noise
+        return bool(alpha > 1e2 * self.noise)
 
     def inverse(self, alphas: Array) -> Array:
         """1/(value + α), (m, K); 0 where both are no more than rounding."""
         total = self.values[:, None] + alphas
         real = (self.values[:, None] > self.noise) | (alphas > self.noise)
-        return np.divide(1.0, total, out=np.zeros_like(total), where=real & (total > 0))
+        return np.asarray(np.divide(1.0, total, out=np.zeros_like(total), where=real & (total > 0)))
 
     def along(self, alphas: Array) -> Array:
         """Of all strengths and targets, (m, K·T): what the vectors are to be multiplied with."""
@@ -540,7 +540,7 @@ def _with_intercepts(design: Design, W: Array, base: Array) -> tuple[Array, Arra
 def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[Array, Array]]) -> Iterator[Fold]:
     plain = Design(design.X, None, False, design.scale)
     plain.centred, plain.mean = design.centred, design.mean
-    K = plain.kernel()
+    K, shape = plain.kernel(), (len(alphas), y.shape[1])
     for train, test in splits:
         weight = np.ones(len(train)) if design.weight is None else design.weight[train]
         root = np.sqrt(weight)
@@ -552,17 +552,16 @@ def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[
         inner *= root[:, None]
         spectrum = Spectrum.of_kernel(design, inner, Y, root if design.centred else None)
         v = root[:, None] * (spectrum.vectors @ spectrum.along(alphas))  # of the rows of X − mean
-        shape = (len(alphas), y.shape[1])
         made = (K[np.ix_(test, train)] - level) @ v
-
-        def model(train: Array = train, v: Array = v, level: Array = level, middle: Array = middle) -> Any:
-            R = np.zeros((design.n, v.shape[1]))
-            R[train] = v
-            return _with_intercepts(
-                design, plain.back(R).reshape(design.p, *shape), middle - (level @ v).reshape(shape)
-            )
-
+        base = middle - (level @ v).reshape(shape)
+        model = functools.partial(_from_rows, design, plain, train, v, base)
         yield Fold(test, made.reshape(len(test), *shape) + middle, model)
+
+
+def _from_rows(design: Design, plain: Design, train: Array, v: Array, base: Array) -> tuple[Array, Array]:
+    R = np.zeros((design.n, v.shape[1]))
+    R[train] = v
+    return _with_intercepts(design, plain.back(R).reshape(design.p, *base.shape), base)
 
 
 def _sparse_folds(
@@ -582,4 +581,8 @@ def _sparse_folds(
         W, base = _with_intercepts(inner, W, np.broadcast_to(middle, W.shape[1:]))
         V = W if design.scale is None else W * design.scale[:, None, None]
         made = design.X[test] @ V.reshape(design.p, -1)
-        yield Fold(test, made.reshape(len(test), *base.shape) + base, lambda W=W, base=base: (W, base))
+        yield Fold(test, made.reshape(len(test), *base.shape) + base, functools.partial(_as_they_are, W, base))
+
+
+def _as_they_are(W: Array, base: Array) -> tuple[Array, Array]:
+    return W, base

@@ -161,11 +161,9 @@ def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
     """
     curves, label, low = _curves(estimator)
     ax = _axes("plot_cv", ax)
-    for k, (name, alphas, mean, error) in enumerate(curves):
-        order = np.argsort(alphas)
-        alphas, mean, error = alphas[order], mean[order], error[order]
-        shown = alphas > 0
-        alphas, mean, error = alphas[shown], mean[shown], error[shown]
+    for k, (name, *parts) in enumerate(curves):
+        order = np.argsort(parts[0])
+        alphas, mean, error = (part[order[parts[0][order] > 0]] for part in parts)
         ax.plot(alphas, mean, color=f"C{k % 10}", linewidth=1.6, label=name)
         if np.isfinite(error).all():
             ax.fill_between(alphas, mean - error, mean + error, color=f"C{k % 10}", alpha=0.2, linewidth=0)
@@ -245,7 +243,7 @@ def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]
 def _scale(X: Any, model: Any) -> float:
     """A strength of ridge that is felt: the mean squared norm of columns."""
     if not isinstance(model, Ridge):
-        raise ValueError("plot_path: alphas must be given as numbers for this estimator")
+        raise TypeError(f"plot_path: alphas must be numbers for {type(model).__name__}, got a count of them")
     X = X if hasattr(X, "tocsr") else np.asarray(X, np.float64)
     return float(np.mean(make_design(X, None, model.fit_intercept).squares())) or 1.0
 

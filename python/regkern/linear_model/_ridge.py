@@ -188,7 +188,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         bounds: tuple[Any, Any] | None = None,
         threads: Int | None = None,
     ) -> None:
-        self.alpha = alpha
+        self.alpha: Any = alpha
         self.fit_intercept = fit_intercept
         self.copy_X = copy_X
         self.max_iter = max_iter
@@ -287,7 +287,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
                 upper=upper,
                 tol=float(self.tol),
                 max_iter=1000 if self.max_iter is None else int(self.max_iter),
-                threads=self.threads,
+                threads=None if self.threads is None else int(self.threads),
             )
             for alpha, target in zip(alphas, y.T, strict=True)
         ]
@@ -344,7 +344,7 @@ def blas_threads(threads: Any) -> Iterator[None]:
 def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     """Data, where a number for all weights counts, as the objective is a sum."""
     X, y, weight = check_data(estimator, X, y, sample_weight, multi_output=True)
-    if isinstance(sample_weight, Number) and sample_weight != 1:
+    if isinstance(sample_weight, Number) and float(sample_weight) != 1:  # type: ignore[arg-type]
         weight = check_sample_weight(np.full(len(y), sample_weight, np.float64), len(y))
     return X, y, weight
 
@@ -574,9 +574,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
 
     def _checked_alphas(self) -> Array:
         options = {"min_val": 0.0, "include_boundaries": "neither" if self.cv is None else "left"}
-        if np.ndim(self.alphas) == 0:
-            return np.array([check_scalar(self.alphas, "alphas", Real, **options)], np.float64)
         several: Any = self.alphas
+        if np.ndim(several) == 0:
+            return np.array([check_scalar(several, "alphas", Real, **options)], np.float64)
         for k, alpha in enumerate(several):
             check_scalar(alpha, "alphas" if len(several) == 1 else f"alphas[{k}]", Real, **options)
         alphas = np.asarray(several, np.float64)
@@ -616,7 +616,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             score = -total.sum(axis=1) / (n * shape[1])
             error = np.sqrt(np.maximum(pooled / n - score**2, 0) / max(n - 1, 1))
         self._choose(alphas, score, error)
-        vars(self).pop("cv_results_", None)
+        self.__dict__.pop("cv_results_", None)
         if self.store_cv_results and stored is not None:
             stored = np.moveaxis(stored, 1, 2)
             self.cv_results_ = np.ascontiguousarray(stored[:, 0] if y.ndim == 1 else stored).astype(
