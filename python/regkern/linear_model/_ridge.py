@@ -488,7 +488,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     >>> model = RidgeCV(alphas=np.logspace(-2, 4, 100)).fit(X, y)
     >>> simpler = RidgeCV(alphas=np.logspace(-2, 4, 100), rule="1se").fit(X, y)
     >>> round(model.alpha_, 1), round(simpler.alpha_, 1)
-    (32.7, 932.6)
+    (6.1, 43.3)
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
