@@ -7,6 +7,7 @@ LogisticRegression, LogisticRegressionCV: of classes. PoissonRegressor: of count
 
 GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path: features in groups. MultiTaskLasso, MultiTaskElasticNet,
 MultiTaskLassoCV, MultiTaskElasticNetCV: several targets that share their features.
+Ridge, RidgeCV: linear regression with L2 alone. plot_path, plot_cv: pictures.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
@@ -18,7 +19,9 @@ from regkern.linear_model._groups import GroupLasso, GroupLassoCV, SparseGroupLa
 from regkern.linear_model._logistic import LogisticRegression, LogisticRegressionCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._plots import plot_cv, plot_path
 from regkern.linear_model._poisson import PoissonRegressor
+from regkern.linear_model._ridge import Ridge, RidgeCV
 
 __all__ = [
     "ElasticNet",
@@ -34,9 +37,13 @@ __all__ = [
     "MultiTaskLasso",
     "MultiTaskLassoCV",
     "PoissonRegressor",
+    "Ridge",
+    "RidgeCV",
     "SparseGroupLasso",
     "alpha_max",
     "enet_path",
     "group_lasso_path",
     "lasso_path",
+    "plot_cv",
+    "plot_path",
 ]
