@@ -795,10 +795,7 @@ BEHIND = [
     P.TotalVariation1D(0.2),
     P.MCP(0.3),
     P.L2(1.0),
-    *(
-        kind(*numbers, weights=[2.0])
-        for kind, *numbers in ((P.L1, 0.1), (P.SquaredL2, 0.3), (P.ElasticNet, 0.1, 0.3))
-    ),
+    *(kind(*numbers, weights=[2.0]) for kind, *numbers in ((P.L1, 0.1), (P.SquaredL2, 0.3), (P.ElasticNet, 0.1, 0.3))),
 ]
 
 
