@@ -139,14 +139,29 @@ def solve_folds(
     part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train.
     """
     parts = [
-        solve(X, y, l1=l1[f], l2=l2[f], loss=loss, sample_weight=train[f], fit_intercept=fit_intercept,
-              penalty_factor=penalty_factor, lower=lower, upper=upper, tol=tol, max_iter=max_iter)
+        solve(
+            X,
+            y,
+            l1=l1[f],
+            l2=l2[f],
+            loss=loss,
+            sample_weight=train[f],
+            fit_intercept=fit_intercept,
+            penalty_factor=penalty_factor,
+            lower=lower,
+            upper=upper,
+            tol=tol,
+            max_iter=max_iter,
+        )
         for f in range(len(train))
     ]
     z = [np.asarray(X @ s.coef.T) + s.intercept for s in parts]
     score = np.array([t @ (y[:, None] - zf) ** 2 / t.sum() for t, zf in zip(test, z, strict=True)])
     return FoldPaths(
-        score, np.array([s.gap for s in parts]), np.array([s.objective for s in parts]),
-        np.array([s.iterations for s in parts]), np.array([s.coef for s in parts]) if keep_coef else None,
+        score,
+        np.array([s.gap for s in parts]),
+        np.array([s.objective for s in parts]),
+        np.array([s.iterations for s in parts]),
+        np.array([s.coef for s in parts]) if keep_coef else None,
         np.array([s.intercept for s in parts]),
     )
