@@ -4,6 +4,7 @@ Needs scikit-learn 1.5: ``pip install 'regkern[sklearn]'``. ``import regkern`` a
 
 Lasso, ElasticNet, LassoCV, ElasticNetCV: linear regression. lasso_path, enet_path, alpha_max: for many strengths.
 AdaptiveLasso, MCPRegressor, SCADRegressor: less shrinkage of what is large, by reweighted Lassos.
+SlopeRegressor: the sorted L1 norm. PenalizedRegression: any penalty of regkern.penalties, and other losses.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
@@ -12,6 +13,8 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._penalized import PenalizedRegression
+from regkern.linear_model._slope import SlopeRegressor
 
 __all__ = [
     "AdaptiveLasso",
@@ -20,7 +23,9 @@ __all__ = [
     "Lasso",
     "LassoCV",
     "MCPRegressor",
+    "PenalizedRegression",
     "SCADRegressor",
+    "SlopeRegressor",
     "alpha_max",
     "enet_path",
     "lasso_path",

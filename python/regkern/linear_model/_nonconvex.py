@@ -468,7 +468,7 @@ class MCPRegressor(_Concave):
 
     Notes
     -----
-    The penalty is concave in \|w\|, so that its tangent lies above it: each weighted Lasso, certified by its gap, lowers the
+    The penalty is concave in |w|, so that its tangent lies above it: each weighted Lasso, certified by its gap, lowers the
     objective [2]_. Between them Newton's steps on the support, where they lower it, too. What is found is stationary; a minimum
     it need not be, and which one depends on the start. Where features have a variance of 1 and gamma > 1, there is one minimum
     along each of them [1]_; it depends on their units, so scale them.
