@@ -84,14 +84,13 @@ def _largest(
     X: Any,
     y: Array,
     *,
-    l1_ratio: float,
     fit_intercept: bool,
     sample_weight: Array | None,
     v: Array | None,
     bounds: tuple[Array | None, Array | None],
     loss: Any = "squared",
 ) -> float:
-    """alpha_max of arguments that are checked; 0 where no strength is too small."""
+    """alpha_max·l1_ratio of arguments that are checked; 0 where no strength is too small."""
     lower, upper = bounds
     g, penalized = _null_gradient(X, y, sample_weight, fit_intercept, v, bounds, loss)
     up = g if upper is None else np.where(upper > 0, g, 0.0)
@@ -99,7 +98,7 @@ def _largest(
     steepest = np.maximum(np.maximum(up, down), 0.0)[penalized]
     if v is not None:
         steepest = steepest / v[penalized]
-    return float(steepest.max(initial=0.0)) / (total_weight(sample_weight, X.shape[0]) * l1_ratio)
+    return float(steepest.max(initial=0.0)) / total_weight(sample_weight, X.shape[0])
 
 
 def alpha_grid(
@@ -115,14 +114,17 @@ def alpha_grid(
     bounds: tuple[Array | None, Array | None] = (None, None),
 ) -> Array:
     """scikit-learn's grid: n_alphas of them, equally apart in their logarithm, from alpha_max to eps·alpha_max."""
+    l1 = _largest(X, y, fit_intercept=fit_intercept, sample_weight=sample_weight, v=v, bounds=bounds)
+    return _grid(l1, l1_ratio, eps, n_alphas)
+
+
+def _grid(l1: float, l1_ratio: float, eps: float, n_alphas: int) -> Array:
     if l1_ratio == 0:
         raise ValueError(
             "Automatic alpha grid generation is not supported for l1_ratio=0. Please supply a grid by providing your "
             "estimator with the appropriate `alphas=` argument."
         )
-    largest = _largest(
-        X, y, l1_ratio=l1_ratio, fit_intercept=fit_intercept, sample_weight=sample_weight, v=v, bounds=bounds
-    )
+    largest = l1 / l1_ratio
     if largest <= RESOLUTION:
         return np.full(n_alphas, RESOLUTION)
     return np.geomspace(largest, largest * eps, num=n_alphas)
@@ -300,21 +302,21 @@ def alpha_max(
     if loss == "poisson" and target.min() < 0:
         raise ValueError("loss='poisson' needs y >= 0.")
     p = made.shape[1]
-    return _largest(
+    largest = _largest(
         made,
         target,
-        l1_ratio=float(l1_ratio),
         fit_intercept=fit_intercept,
         sample_weight=weights,
         v=check_penalty_factor("alpha_max", penalty_factor, p),
         bounds=check_bounds("alpha_max", bounds, p, positive),
         loss=loss,
     )
+    return largest / float(l1_ratio)
 
 
 def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     return X, y, check_sample_weight(sample_weight, len(y))
 
@@ -349,15 +351,20 @@ def _path(
     if check_input:
         X, y, sample_weight = _checked(X, y, sample_weight)
     else:
-        y, sample_weight = np.asarray(y, np.float64), check_sample_weight(sample_weight, len(y))
-    several = y.ndim > 1
-    if several and positive:
-        raise ValueError("positive=True is not allowed for multi-output (y.ndim != 1)")
+        y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
+    if y.ndim > 1:
+        if positive:
+            raise ValueError("positive=True is not allowed for multi-output (y.ndim != 1)")
+        options = {"max_iter": max_iter, "tol": tol, "fit_intercept": fit_intercept}
+        extras = {"penalty_factor": penalty_factor, "bounds": bounds, "threads": threads}
+        options |= {key: value for key, value in extras.items() if value is not None}
+        of_several = _multi_task_path(X, y, l1_ratio, eps, alphas, sample_weight, coef_init, options)
+        return of_several if return_n_iter else of_several[:3]
     p = X.shape[1]
     v = check_penalty_factor(name, penalty_factor, p)
     box = check_bounds(name, bounds, p, positive)
     gram = given_gram(precompute, X, fit_intercept, sample_weight, check=check_input)
-    if Xy is not None and gram is not None and not several:
+    if Xy is not None and gram is not None:
         given = np.asarray(check_array(Xy, dtype=np.float64, ensure_2d=False, input_name="Xy")).reshape(-1)
         own = _products(X, y if sample_weight is None else y * sample_weight)
         if given.shape != own.shape or not np.allclose(given, own, rtol=1e-4, atol=1e-4 * abs(own).max(initial=0.0)):
@@ -407,6 +414,42 @@ def _path(
     return (*found, solution.iterations.tolist()) if return_n_iter else found
 
 
+def _multi_task_path(
+    X: Any,
+    Y: Array,
+    l1_ratio: float,
+    eps: float,
+    alphas: Any,
+    sample_weight: Array | None,
+    coef_init: Any,
+    options: dict[str, Any],
+) -> tuple[Array, Array, Array, list[int]]:
+    """scikit-learn's of several targets: one penalty of each feature's row, from one alpha to the next."""
+    from regkern.linear_model._multitask import MultiTaskElasticNet  # noqa: PLC0415 (it may be made of this module)
+
+    if isinstance(alphas, Integral):
+        if options.keys() & {"penalty_factor", "bounds"}:
+            raise ValueError("alphas must be given where several targets have a penalty_factor or bounds.")
+        gradients = [
+            _null_gradient(X, y, sample_weight, options["fit_intercept"], None, (None, None), "squared")[0] for y in Y.T
+        ]
+        steepest = float(np.sqrt(np.sum(np.square(gradients), axis=0)).max(initial=0.0))
+        alphas = _grid(steepest / total_weight(sample_weight, len(Y)), l1_ratio, eps, int(alphas))
+    else:
+        alphas = check_alphas(alphas)
+    model = MultiTaskElasticNet(l1_ratio=l1_ratio, warm_start=True, **options)
+    if coef_init is not None:
+        model.coef_ = np.array(coef_init, np.float64)
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    coefs, gaps, iterations = [], [], []
+    for alpha in alphas.tolist():
+        model.set_params(alpha=alpha).fit(X, Y, **weights)
+        coefs.append(model.coef_)
+        gaps.append(model.dual_gap_)
+        iterations.append(model.n_iter_)
+    return alphas, np.stack(coefs, axis=-1), np.array(gaps), iterations
+
+
 @validate_params({**_PATH, **_L1_RATIO, "check_input": ["boolean"]})
 def enet_path(
     X: ArrayLike,
@@ -446,7 +489,8 @@ def enet_path(
     ----------
     X : array-like or sparse matrix (n_samples, n_features)
         float32 or float64, of any order of its axes, CSC or CSR; else it becomes float64.
-    y : array-like (n_samples,)
+    y : array-like (n_samples,) or (n_samples, n_targets)
+        Several targets have one penalty together, as in MultiTaskElasticNet.
     l1_ratio : float in [0, 1], default 0.5
         1 is the Lasso; 0 needs alphas.
     eps : float > 0, default 1e-3
@@ -491,7 +535,7 @@ def enet_path(
     -------
     alphas : ndarray (n_alphas,)
         Descending.
-    coefs : ndarray (n_features, n_alphas)
+    coefs : ndarray (n_features, n_alphas) or (n_targets, n_features, n_alphas)
         In X's dtype.
     dual_gaps : ndarray (n_alphas,)
         How far each objective is from its minimum at most, in the scale of the formula above.

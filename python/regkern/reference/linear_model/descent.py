@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern.linear_model._certificate import Loss, certify, least, losses, penalty, residuals, variances
-from regkern.linear_model._engine import FoldPaths, Solution
+from regkern._certificates import Loss, centred, certify, losses, penalty, residuals, variances
 
-__all__ = ["solve", "solve_folds"]
+__all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
 PATIENCE = 10  # rounds in which the gap has to halve
+ROUNDING = 1e-15  # of the objective without coefficients: no gap can be told below
+Reason = Literal["converged", "stalled", "max_iter"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The minimizers for K strengths, in the order they were given."""
+
+    coef: Array  # (K, p) float64
+    intercept: Array  # (K,)
+    gap: Array  # (K,): the objective is at most so much above its minimum, certified
+    objective: Array  # (K,)
+    iterations: Array  # (K,) int: rounds
+    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPaths:
+    """Paths over F folds."""
+
+    score: Array  # (F, K): mean loss per test sample, weighted by `test`; of "squared" the squared error, not its half
+    gap: Array  # (F, K)
+    objective: Array  # (F, K)
+    iterations: Array  # (F, K)
+    coef: Array | None  # (F, K, p), if asked for
+    intercept: Array  # (F, K)
 
 
 def soft(u: float, a: float) -> float:
@@ -98,16 +123,6 @@ def solve_face(G: Array, c: Array, w: Array, a: Array, b: Array, lo: Array, hi: 
             return
 
 
-def first_intercept(loss: Loss, y: Array, s: Array) -> float:
-    """The best one where all coefficients are 0, as far from infinity as 1e-6 of the samples is."""
-    mean = s @ y / s.sum()
-    if loss == "squared":
-        return 0.0
-    if loss == "poisson":
-        return float(np.log(max(mean, 1e-6)))
-    return float(np.log(np.clip(mean, 1e-6, 1 - 1e-6) / np.clip(1 - mean, 1e-6, 1 - 1e-6)))
-
-
 @dataclass(frozen=True, eq=False)
 class Problem:
     """One pair of l1 and l2, on data of positive weight and centred columns."""
@@ -123,19 +138,29 @@ class Problem:
     fit_intercept: bool
     gram: Array | None
 
+    def first_intercept(self) -> float:
+        """The best one where all coefficients are 0, as far from infinity as 1e-6 of the samples is."""
+        mean = self.s @ self.y / self.s.sum()
+        if self.loss == "squared" or not self.fit_intercept:
+            return 0.0
+        if self.loss == "poisson":
+            return float(np.log(max(mean, 1e-6)))
+        return float(np.log(np.clip(mean, 1e-6, 1 - 1e-6) / np.clip(1 - mean, 1e-6, 1 - 1e-6)))
+
+    @np.errstate(over="ignore")
     def objective(self, w: Array, z: Array) -> float:
         return float(self.s @ losses(self.loss, self.y, z) + penalty(w, self.a, self.b).sum())
 
     def minimize(self, w: Array, intercept: float, tol: float, max_iter: int) -> tuple[Any, ...]:
         """w, intercept, gap, objective, rounds, reason."""
         held = {"a": self.a, "b": self.b, "lo": self.lo, "hi": self.hi}
-        floor = least(self.loss, self.y, self.s)
+        floor = ROUNDING * self.objective(np.zeros(len(w)), np.full(len(self.y), self.first_intercept()))
         gaps: list[float] = []
         while True:
             gap, objective = certify(
                 self.X, self.y, w, intercept, s=self.s, loss=self.loss, fit_intercept=self.fit_intercept, **held
             )
-            if gap <= tol * (objective - floor):
+            if gap <= max(tol * objective, floor):
                 return w, intercept, gap, objective, len(gaps), "converged"
             gaps.append(gap)
             if len(gaps) > PATIENCE and min(gaps[-PATIENCE:]) > 0.5 * min(gaps[:-PATIENCE]):
@@ -172,19 +197,6 @@ class Problem:
         return (model if part == 1 else np.clip(w + part * d, self.lo, self.hi)), intercept + part * e
 
 
-def centred(X: Array, s: Array, fit_intercept: bool) -> tuple[Array, Array]:
-    """Columns less their means weighted by s, and the means; a column that is constant but for rounding becomes 0."""
-    if not fit_intercept:
-        return X, np.zeros(X.shape[1])
-    mean = s @ X / s.sum()
-    rest = X - mean
-    correction = s @ rest / s.sum()  # of the rounding of a mean far from zero
-    rest = rest - correction
-    dead = s @ rest**2 <= (16 * EPS) ** 2 * (s @ X**2)
-    rest[:, dead] = 0
-    return rest, mean + correction
-
-
 def solve(
     X: Any,
     y: Array,
@@ -208,9 +220,8 @@ def solve(
 
     The problem, the arguments and the result are those of the native solver. A round models the loss about the present w and
     b by its gradient and Hessian, minimizes the model with the penalty by :func:`descend`, and goes there, or where the
-    objective would not fall, part of the way. The model of "squared" is the objective itself. "converged" means that the gap is
-    at most tol times the objective, less the least that the losses can be, which is not 0 for "poisson". `threads` has no
-    meaning here.
+    objective would not fall, part of the way. The model of "squared" is the objective itself. "converged" is also said of a
+    gap of 1e-15 times the objective without coefficients, below which rounding rules. `threads` has no meaning here.
     """
     dense = np.asarray(X.toarray() if hasattr(X, "toarray") else X, np.float64)
     p = dense.shape[1]
@@ -219,16 +230,17 @@ def solve(
     lo = np.full(p, -np.inf) if lower is None else lower
     hi = np.full(p, np.inf) if upper is None else upper
     w = np.clip(np.zeros(p) if coef is None else np.asarray(coef, np.float64), lo, hi)
-    A, mean = centred(dense[s > 0], s[s > 0], fit_intercept)
-    target, s = np.asarray(y, np.float64)[s > 0], s[s > 0]
-    middle = 0.0
-    if loss == "squared":
-        column, shift = centred(target[:, None], s, fit_intercept)
+    A, target, s = dense[s > 0], np.asarray(y, np.float64)[s > 0], s[s > 0]
+    mean, middle = np.zeros(p), 0.0
+    if fit_intercept:
+        A, mean = centred(A, s)
+    if fit_intercept and loss == "squared":
+        column, shift = centred(target[:, None], s)
         target, middle = column[:, 0], float(shift[0])
-    intercept = first_intercept(loss, target, s) if fit_intercept else 0.0
-    found = []
+    intercept, found = None, []
     for k, (strength, ridge) in enumerate(zip(l1, l2, strict=True)):
         problem = Problem(A, target, s, strength * v, ridge * v, lo, hi, loss, fit_intercept, gram)
+        intercept = problem.first_intercept() if intercept is None else intercept
         w, intercept, *rest = problem.minimize(w, intercept, tol, max_iter)
         found.append((w, intercept + middle - mean @ w, *rest))
         if progress is not None:
