@@ -208,7 +208,7 @@ class AdaptiveLasso(LinearRegressor):
         _report(self, X.dtype, solution.coef[0], solution.intercept[0])
         self.dual_gap_, self.objective_ = float(solution.gap[0]) / total, float(solution.objective[0]) / total
         self.gap_ = float(relative(solution.gap, solution.objective)[0])
-        self.n_iter_, self.reason_ = int(solution.iterations[0]), solution.reason[0]
+        self.n_iter_, self.reason_ = max(int(solution.iterations[0]), 1), solution.reason[0]
         return self
 
     def _initial(

@@ -104,11 +104,11 @@ class PenalizedRegression(LinearRegressor):
     >>> from regkern.linear_model import PenalizedRegression
     >>> from regkern.penalties import L1, Nonneg
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0], [3.0, 1.0]])
-    >>> model = PenalizedRegression(L1(0.1) + Nonneg(), loss="poisson").fit(X, [1.0, 2.0, 3.0, 7.0])
+    >>> model = PenalizedRegression(L1(0.3) + Nonneg(), loss="poisson").fit(X, [1.0, 2.0, 3.0, 7.0])
     >>> model.coef_.round(3)
-    array([0.621, 0.   ])
+    array([0.554, 0.   ])
     >>> model.predict(X).round(1)
-    array([1. , 1.9, 3.5, 6.6])
+    array([1.2, 2. , 3.6, 6.2])
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

@@ -190,7 +190,7 @@ class SlopeRegressor(LinearRegressor):
         self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
         self.dual_gap_, self.objective_ = found.gap / design.total, found.objective / design.total
         self.gap_ = float(relative(found.gap, found.objective))
-        self.n_iter_, self.reason_ = int(found.rounds), found.reason[0]
+        self.n_iter_, self.reason_ = max(int(found.rounds), 1), found.reason[0]
         return self
 
     def _lambdas(self, features: int) -> Array:
