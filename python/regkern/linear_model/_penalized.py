@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from regkern import proximal_gradient
 from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model._base import LinearRegressor, check_data, check_parameters
+from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions
 from regkern.linear_model._design import Design
 from regkern.penalties import Penalty, SquaredL2
@@ -24,6 +26,7 @@ from regkern.penalties import Penalty, SquaredL2
 __all__ = ["PenalizedRegression"]
 
 Array = NDArray[Any]
+SMALL = 1 << 22  # numbers of X: below it lies in a cache, and products are too short to share
 
 
 class PenalizedRegression(LinearRegressor):
@@ -165,9 +168,10 @@ class PenalizedRegression(LinearRegressor):
             if self.coef_.shape != (p,):
                 raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {self.coef_.shape}.")
             start = problem.point(np.asarray(self.coef_, np.float64), float(self.intercept_))
-        found = proximal_gradient(
-            problem, start, _BesideIntercept(penalty), tol=self.tol, relative=True, max_iter=self.max_iter
-        )
+        with one_blas_thread if problem.small else nullcontext():
+            found = proximal_gradient(
+                problem, start, _BesideIntercept(penalty), tol=self.tol, relative=True, max_iter=self.max_iter
+            )
         self.residual_ = found.residual / found.scale if found.scale > 0 else found.residual
         self.reason_, self.n_iter_, self.objective_ = found.reason, found.iterations, found.objective
         if not found.converged:
@@ -234,6 +238,7 @@ class _Smooth:
         self.loss, self.delta = model.loss, float(model.delta)
         design = Design(X, y, sample_weight, model.fit_intercept)
         self.design, self.y = design, y
+        self.small = design.X.shape[0] * design.X.shape[1] < SMALL
         self.share = design.weights / design.total
         self.free = model.fit_intercept and self.loss != "squared"
         self.null = self._null() if model.fit_intercept else 0.0

@@ -17,6 +17,7 @@ from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, relative, warn_unless_converged
+from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions, parameter_error
 from regkern.linear_model._design import Design
 
@@ -178,19 +179,23 @@ class SlopeRegressor(LinearRegressor):
                 tol=self.tol,
                 max_iter=self.max_iter,
             )
-            w, intercept = solution.coef[0], solution.intercept[0]
-            found = Found(w, *(float(a[0]) for a in (solution.gap, solution.objective)), solution.iterations[0], solution.reason)
+            intercept = solution.intercept[0]
+            found = Found(
+                solution.coef[0], solution.gap, solution.objective, int(solution.iterations[0]), solution.reason
+            )
         else:
-            found = minimize(design, scaled, w, float(self.tol), self.max_iter)
+            with one_blas_thread:
+                found = minimize(design, scaled, w, float(self.tol), self.max_iter)
             intercept = design.intercept(found.w)
         floor = ROUNDING * design.squares(design.y) / 2
         warn_unless_converged(found, self.tol, design.total, floor=lambda: floor)
         self.lambdas_ = lambdas
         self.coef_ = found.w.astype(X.dtype, copy=False)
         self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
-        self.dual_gap_, self.objective_ = found.gap / design.total, found.objective / design.total
-        self.gap_ = float(relative(found.gap, found.objective))
-        self.n_iter_, self.reason_ = max(int(found.rounds), 1), found.reason[0]
+        self.dual_gap_ = float(found.gap[0]) / design.total
+        self.objective_ = float(found.objective[0]) / design.total
+        self.gap_ = float(relative(found.gap, found.objective)[0])
+        self.n_iter_, self.reason_ = max(found.rounds, 1), found.reason[0]
         return self
 
     def _lambdas(self, features: int) -> Array:
@@ -210,9 +215,11 @@ class SlopeRegressor(LinearRegressor):
 
 
 class Found(NamedTuple):
+    """A solution for one strength."""
+
     w: Array
-    gap: float
-    objective: float
+    gap: Array  # (1,), as the objective
+    objective: Array
     rounds: int
     reason: tuple[str, ...]
 
@@ -270,7 +277,7 @@ def minimize(design: Design, lambdas: Array, w: Array, tol: float, max_iter: int
         w = np.zeros_like(w)
         w[inner.members], reached = inner.minimize(max(tol / 4, 0.01 * gap / objective))
         stalls = 0 if reached else stalls + 1
-    return Found(w, gap, objective, count, (reason,))
+    return Found(w, np.array([gap]), np.array([objective]), count, (reason,))
 
 
 class _WorkingSet:
