@@ -10,13 +10,13 @@ import numpy as np
 import pandas
 import pytest
 import scipy.sparse
-from linear_model.problems import data
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern.reference.linear_model as ref
+from linear_model.problems import data
 from regkern import penalties
 from regkern.linear_model import AdaptiveLasso, Lasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._design import Design
@@ -42,7 +42,7 @@ def test_check_estimator(estimator: Any, check: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n, p", [(60, 12), (40, 90)])
+@pytest.mark.parametrize(("n", "p"), [(60, 12), (40, 90)])
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
 def test_it_is_stationary_by_the_formulas(kind: str, n: int, p: int, share: float, rng: np.random.Generator) -> None:
     X, y = data("squared", n, p, rng)
@@ -93,7 +93,7 @@ def test_a_far_end_of_the_penalty_is_the_lasso(kind: str, rng: np.random.Generat
     model = made(kind, 0.2, 1e12, X, y).fit(X, y)
     lasso = Lasso(alpha=model.alpha, tol=1e-13).fit(X, y)
     np.testing.assert_allclose(model.coef_, lasso.coef_, atol=1e-9)
-    assert made(kind, 1.0001, 3.0, X, y).fit(X, y).coef_.any() == False  # noqa: E712
+    assert made(kind, 1.0001, 3.0, X, y).fit(X, y).coef_.any() == False
     free = made(kind, 0.0, 3.0, X, y).fit(X, y)
     np.testing.assert_allclose(free.coef_, LinearRegression().fit(X, y).coef_, rtol=1e-8)
 
@@ -243,7 +243,9 @@ def test_factors_and_bounds_of_the_adaptive_lasso(rng: np.random.Generator) -> N
 def test_parameters_of_the_adaptive_lasso(rng: np.random.Generator) -> None:
     X, y = data("squared", 20, 4, rng)
     for given in (np.ones(3), [1.0, np.nan, 1.0, 1.0]):
-        with pytest.raises(ValueError, match=r"The 'initial' parameter of AdaptiveLasso must be of finite coefficients"):
+        with pytest.raises(
+            ValueError, match=r"The 'initial' parameter of AdaptiveLasso must be of finite coefficients"
+        ):
             AdaptiveLasso(initial=given).fit(X, y)
     for wrong in ({"initial": "elastic"}, {"gamma": 0}, {"alpha": -1}, {"initial_alpha": -1}, {"initial": 3}):
         with pytest.raises(ValueError, match=rf"The '{next(iter(wrong))}' parameter of AdaptiveLasso must be"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -10,7 +11,6 @@ import pandas
 import pytest
 import scipy.sparse
 import scipy.stats
-from linear_model.problems import data
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
@@ -18,7 +18,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern as rk
 import regkern.reference.linear_model as ref
+from linear_model.problems import data
 from regkern.linear_model import Lasso, SlopeRegressor
+from regkern.linear_model._blas import _controller, one_blas_thread
 from regkern.linear_model._slope import certificate, dual_norm
 from regkern.penalties import SortedL1
 
@@ -51,7 +53,7 @@ def test_check_estimator(estimator: Any, check: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["bh", "oscar", "steps"])
-@pytest.mark.parametrize("n, p", [(100, 20), (300, 100), (60, 200), (400, 300)])
+@pytest.mark.parametrize(("n", "p"), [(100, 20), (300, 100), (60, 200), (400, 300)])
 @pytest.mark.parametrize("share", [0.9, 0.3, 0.05, 0.01])
 def test_it_is_certified(name: str, n: int, p: int, share: float, rng: np.random.Generator) -> None:
     X, y = correlated(n, p, rng)
@@ -72,7 +74,7 @@ def test_it_is_certified(name: str, n: int, p: int, share: float, rng: np.random
 
 
 @pytest.mark.parametrize("name", ["bh", "oscar", "steps"])
-@pytest.mark.parametrize("n, p", [(60, 15), (25, 40)])
+@pytest.mark.parametrize(("n", "p"), [(60, 15), (25, 40)])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_clarabel(name: str, n: int, p: int, weighted: bool, rng: np.random.Generator) -> None:
     cp = pytest.importorskip("cvxpy")
@@ -206,7 +208,10 @@ def test_warm_start_and_what_is_not_reached(rng: np.random.Generator) -> None:
 def test_parameters(rng: np.random.Generator) -> None:
     X, y = data("squared", 20, 4, rng)
     for wrong, text in [
-        ({"lambdas": [1.0, 2.0, 0.5, 0.1]}, "'lambdas' parameter of SlopeRegressor must be non-negative and not increasing"),
+        (
+            {"lambdas": [1.0, 2.0, 0.5, 0.1]},
+            "'lambdas' parameter of SlopeRegressor must be non-negative and not increasing",
+        ),
         ({"lambdas": [1.0, 0.5, 0.1, -0.1]}, "'lambdas' parameter of SlopeRegressor must be non-negative"),
         ({"lambdas": [1.0, 0.5]}, r"'lambdas' parameter of SlopeRegressor must be an array of shape \(4,\)"),
         ({"lambdas": "bhq"}, "'lambdas' parameter of SlopeRegressor must be"),
@@ -236,3 +241,27 @@ def test_the_certificate_holds_anywhere(rng: np.random.Generator) -> None:
             unit = w / max(ref.sorted_l1_norm(w, lambdas), 1e-300)
             assert g @ unit <= dual_norm(g, lambdas) * (1 + 1e-12)
         assert dual_norm(np.eye(8)[3], lambdas) == pytest.approx(1 / lambdas[0])
+
+
+def test_blas_gets_its_threads_back() -> None:
+    """When the last of several calls at once is over, and after an error."""
+    limits = lambda: [pool.num_threads for pool in _controller().lib_controllers]
+    before = limits()
+    inside: list[list[int]] = []
+    gate = threading.Barrier(4)
+
+    def call() -> None:
+        with one_blas_thread:
+            gate.wait()
+            inside.append(limits())
+
+    calls = [threading.Thread(target=call) for _ in range(4)]
+    for one in calls:
+        one.start()
+    for one in calls:
+        one.join()
+    assert inside == [[1] * len(before)] * 4
+    assert limits() == before
+    with pytest.raises(ZeroDivisionError), one_blas_thread:
+        raise ZeroDivisionError
+    assert limits() == before

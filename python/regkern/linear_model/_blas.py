@@ -29,7 +29,9 @@ class _OneThread:
                 self.limits = _controller().limit(limits=1)
             self.inside += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:

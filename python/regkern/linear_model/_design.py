@@ -23,9 +23,9 @@ class Design:
 
     def __init__(self, X: Any, y: Array, sample_weight: Array | None, fit_intercept: bool) -> None:
         self.X = X.astype(np.float64) if X.dtype == np.float32 else X
-        self.weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        self.weights: Array = np.ones(len(y)) if sample_weight is None else sample_weight
         self.total = float(self.weights.sum())
-        n, p = X.shape
+        _n, p = X.shape
         self.mean, self.middle = np.zeros(p), 0.0
         self.y = np.array(y, np.float64)
         if not fit_intercept:
@@ -46,10 +46,7 @@ class Design:
     def residual(self, w: Array) -> Array:
         """y − X·w."""
         used = np.flatnonzero(w)
-        if used.size * 4 < w.size:
-            fitted = np.asarray(self.X[:, used] @ w[used])
-        else:
-            fitted = np.asarray(self.X @ w)
+        fitted = np.asarray(self.X[:, used] @ w[used]) if used.size * 4 < w.size else np.asarray(self.X @ w)
         return np.asarray(self.y - (fitted - self.mean @ w))
 
     def gradient(self, r: Array) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -28,12 +30,16 @@ from regkern.linear_model._base import (
     total_weight,
     warn_unless_converged,
 )
+from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import BaseEstimator, Interval, StrOptions, parameter_error
 from regkern.linear_model._design import Design
 
 __all__ = ["AdaptiveLasso", "MCPRegressor", "SCADRegressor"]
 
 Array = NDArray[Any]
+
+INNER = 1e-12  # the gap of a weighted Lasso, whose root is what it lets the gradient be wrong by
+NEWTON = 5  # steps between two of them
 
 
 class AdaptiveLasso(LinearRegressor):
@@ -116,6 +122,11 @@ class AdaptiveLasso(LinearRegressor):
     >>> model.coef_
     array([3.75, 1.5 , 0.  , 0.  ])
     """
+
+    alpha: Any
+    gamma: Any
+    initial_alpha: Any
+    tol: Any
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -252,6 +263,16 @@ class AdaptiveLasso(LinearRegressor):
 class _Concave(LinearRegressor):
     """A penalty that is concave in |w|, by local linear approximation: a Lasso whose weights are its slopes."""
 
+    alpha: Any
+    tol: Any
+    max_iter: Any
+    fit_intercept: bool
+    warm_start: bool
+    positive: bool
+    penalty_factor: Any
+    bounds: Any
+    threads: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
@@ -302,37 +323,21 @@ class _Concave(LinearRegressor):
             if w.shape != (p,):
                 raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {w.shape}.")
             w = w if lower is None and upper is None else np.clip(w, lower, upper)
-        values = [problem.objective(w)]
-        reason = "max_iter"
-        for _ in range(self.max_iter):
-            solution = _engine.solve(
-                X,
-                y,
-                l1=np.array([design.total]),
-                l2=np.zeros(1),
-                sample_weight=sample_weight,
-                fit_intercept=self.fit_intercept,
-                penalty_factor=self._slope(np.abs(w), strength),
-                lower=lower,
-                upper=upper,
-                coef=w,
-                tol=min(self.tol, INNER),
-                threads=self.threads,
-            )
-            new = solution.coef[0]
-            value = problem.objective(new)
-            same = value >= values[-1]  # as far as rounding lets see
-            w = w if same else new
-            values.append(min(value, values[-1]))
-            residual = problem.residual(w)
-            if residual <= self.tol:
-                reason = "converged"
-                break
-            if same:
-                reason = "stalled"
-                break
-            w = problem.polished(w)
-            values[-1] = problem.objective(w)
+        weighted_lasso = partial(
+            _engine.solve,
+            X,
+            y,
+            l1=np.array([design.total]),
+            l2=np.zeros(1),
+            sample_weight=sample_weight,
+            fit_intercept=self.fit_intercept,
+            lower=lower,
+            upper=upper,
+            tol=min(self.tol, INNER),
+            threads=self.threads,
+        )
+        with one_blas_thread:
+            w, values, residual, solution, reason = problem.minimize(w, weighted_lasso, self.tol, self.max_iter)
         if reason != "converged":
             warnings.warn(
                 f"Objective did not converge ({reason}). You might want to increase the number of iterations or check the "
@@ -348,17 +353,36 @@ class _Concave(LinearRegressor):
         return self
 
 
-INNER = 1e-12  # the gap of each convex problem: its root is what it lets the gradient be wrong by
-
-
 class _Reweighted:
     """The objective of a penalty that is concave in |w|, its stationarity, and Newton's steps towards it."""
 
-    def __init__(self, model: _Concave, design: Design, strength: Array, lower: Array | None, upper: Array | None) -> None:
+    def __init__(
+        self, model: _Concave, design: Design, strength: Array, lower: Array | None, upper: Array | None
+    ) -> None:
         self.model, self.design, self.strength = model, design, strength
         self.lower = np.full(strength.shape, -np.inf) if lower is None else lower
         self.upper = np.full(strength.shape, np.inf) if upper is None else upper
         self.scale = float(np.max(np.abs(design.gradient(design.y)), initial=0.0)) / design.total
+
+    def minimize(
+        self, w: Array, weighted_lasso: Callable[..., _engine.Solution], tol: float, max_iter: int
+    ) -> tuple[Array, list[float], float, _engine.Solution, str]:
+        """Where it ends, the objectives on the way, the residual, the last weighted Lasso, and why it ended."""
+        values, count = [self.objective(w)], 0
+        while True:
+            count += 1
+            solution = weighted_lasso(penalty_factor=self.model._slope(np.abs(w), self.strength), coef=w)
+            value = self.objective(solution.coef[0])
+            same = value >= values[-1]  # as far as rounding lets see
+            w = w if same else np.asarray(solution.coef[0])
+            values.append(min(value, values[-1]))
+            residual = self.residual(w)
+            if residual <= tol:
+                return w, values, residual, solution, "converged"
+            if same or count == max_iter:
+                return w, values, residual, solution, "stalled" if same else "max_iter"
+            w = self.polished(w)
+            values[-1] = self.objective(w)
 
     def objective(self, w: Array) -> float:
         loss = self.design.squares(self.design.residual(w)) / (2 * self.design.total)
@@ -393,15 +417,14 @@ class _Reweighted:
             except np.linalg.LinAlgError:
                 return w
             new = w.copy()
-            new[at] = np.clip(w[at] + scipy.linalg.cho_solve(factor, rest, check_finite=False), self.lower[at], self.upper[at])
+            new[at] = np.clip(
+                w[at] + scipy.linalg.cho_solve(factor, rest, check_finite=False), self.lower[at], self.upper[at]
+            )
             lower_value = self.objective(new)
             if not lower_value < value:
                 return w
             w, value = new, lower_value
         return w
-
-
-NEWTON = 5
 
 
 class MCPRegressor(_Concave):
@@ -490,6 +513,8 @@ class MCPRegressor(_Concave):
     True
     """
 
+    gamma: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_Concave._parameter_constraints,
         "gamma": [Interval(Real, 0, None, closed="neither")],
@@ -525,7 +550,7 @@ class MCPRegressor(_Concave):
         return np.asarray(near * (strength - near / (2 * self.gamma)))
 
     def _slope(self, size: Array, strength: Array) -> Array:
-        return np.maximum(strength - size / self.gamma, 0.0)
+        return np.asarray(np.maximum(strength - size / self.gamma, 0.0))
 
     def _bend(self, size: Array, strength: Array) -> Array:
         return np.where(size < self.gamma * strength, 1 / self.gamma, 0.0)
@@ -613,6 +638,8 @@ class SCADRegressor(_Concave):
     True
     """
 
+    a: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_Concave._parameter_constraints,
         "a": [Interval(Real, 1, None, closed="neither")],
@@ -648,7 +675,7 @@ class SCADRegressor(_Concave):
         return np.asarray(strength * (np.minimum(size, strength) + over) - over * over / (2 * (self.a - 1)))
 
     def _slope(self, size: Array, strength: Array) -> Array:
-        return np.minimum(strength, np.maximum(self.a * strength - size, 0.0) / (self.a - 1))
+        return np.asarray(np.minimum(strength, np.maximum(self.a * strength - size, 0.0) / (self.a - 1)))
 
     def _bend(self, size: Array, strength: Array) -> Array:
         return np.where((size > strength) & (size < self.a * strength), 1 / (self.a - 1), 0.0)

@@ -114,6 +114,10 @@ class PenalizedRegression(LinearRegressor):
     array([1.2, 2. , 3.6, 6.2])
     """
 
+    delta: Any
+    tol: Any
+    max_iter: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "penalty": [Penalty, None],
         "loss": [StrOptions({"squared", "logistic", "poisson", "huber"})],
@@ -208,7 +212,9 @@ class PenalizedRegression(LinearRegressor):
         low, high = {"logistic": (0.0, 1.0), "poisson": (0.0, math.inf)}.get(self.loss, (-math.inf, math.inf))
         if y.min() < low or y.max() > high:
             valid = "in [0, 1]" if high == 1 else "non-negative"
-            raise ValueError(f"Some value(s) of y are out of the valid range of the loss {self.loss!r}: y must be {valid}.")
+            raise ValueError(
+                f"Some value(s) of y are out of the valid range of the loss {self.loss!r}: y must be {valid}."
+            )
 
 
 class _BesideIntercept(Penalty):

@@ -113,6 +113,11 @@ class SlopeRegressor(LinearRegressor):
     True
     """
 
+    alpha: Any
+    q: Any
+    tol: Any
+    max_iter: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "lambdas": [StrOptions({"bh", "oscar"}), "array-like"],
@@ -270,7 +275,7 @@ def minimize(design: Design, lambdas: Array, w: Array, tol: float, max_iter: int
         if reason != "max_iter" or count == max_iter:
             break
         free = np.setdiff1d(np.arange(len(w)), inner.members, assume_unique=True)
-        more = max(FIRST, np.count_nonzero(w) // 2)
+        more = max(FIRST, int(np.count_nonzero(w)) // 2)
         if free.size > more:
             free = free[np.argpartition(-np.abs(g[free]), more)[:more]]
         inner.extend(np.sort(free), w)
