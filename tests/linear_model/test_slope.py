@@ -244,24 +244,36 @@ def test_the_certificate_holds_anywhere(rng: np.random.Generator) -> None:
 
 
 def test_blas_gets_its_threads_back() -> None:
-    """When the last of several calls at once is over, and after an error."""
+    """When several calls at once are over, in any order, and after an error."""
     limits = lambda: [pool.num_threads for pool in _controller().lib_controllers]
     before = limits()
-    inside: list[list[int]] = []
-    gate = threading.Barrier(4)
-
-    def call() -> None:
-        with one_blas_thread:
-            gate.wait()
-            inside.append(limits())
-
-    calls = [threading.Thread(target=call) for _ in range(4)]
-    for one in calls:
-        one.start()
-    for one in calls:
-        one.join()
-    assert inside == [[1] * len(before)] * 4
+    with one_blas_thread():
+        assert limits() == [1] * len(before)
+        with one_blas_thread():
+            assert limits() == [1] * len(before)
+        assert limits() == [1] * len(before)
     assert limits() == before
-    with pytest.raises(ZeroDivisionError), one_blas_thread:
+    inside: list[list[int]] = []
+    for first_leaves_last in (False, True):
+        entered, leave = threading.Barrier(2), threading.Event()
+
+        def first(entered: threading.Barrier = entered, leave: threading.Event = leave) -> None:
+            with one_blas_thread():
+                inside.append(limits())
+                entered.wait()
+                leave.wait()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        entered.wait()
+        with one_blas_thread():
+            if not first_leaves_last:
+                leave.set()
+                thread.join()
+        leave.set()
+        thread.join()
+        assert limits() == before
+    assert inside == [[1] * len(before)] * 2
+    with pytest.raises(ZeroDivisionError), one_blas_thread():
         raise ZeroDivisionError
     assert limits() == before

@@ -52,7 +52,7 @@ class Design:
     def gradient(self, r: Array) -> Array:
         """X'(s·r): of the loss, downhill."""
         pull = self.weights * r
-        return np.asarray(self.X.T @ pull) - self.mean * pull.sum()
+        return np.asarray(self.X.T @ pull - self.mean * pull.sum())
 
     def squares(self, r: Array) -> float:
         """Σ s·r²."""

@@ -336,7 +336,7 @@ class _Concave(LinearRegressor):
             tol=min(self.tol, INNER),
             threads=self.threads,
         )
-        with one_blas_thread:
+        with one_blas_thread():
             w, values, residual, solution, reason = problem.minimize(w, weighted_lasso, self.tol, self.max_iter)
         if reason != "converged":
             warnings.warn(

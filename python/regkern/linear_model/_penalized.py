@@ -172,7 +172,7 @@ class PenalizedRegression(LinearRegressor):
             if self.coef_.shape != (p,):
                 raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {self.coef_.shape}.")
             start = problem.point(np.asarray(self.coef_, np.float64), float(self.intercept_))
-        with one_blas_thread if problem.small else nullcontext():
+        with one_blas_thread() if problem.small else nullcontext():
             found = proximal_gradient(
                 problem, start, _BesideIntercept(penalty), tol=self.tol, relative=True, max_iter=self.max_iter
             )

@@ -189,7 +189,7 @@ class SlopeRegressor(LinearRegressor):
                 solution.coef[0], solution.gap, solution.objective, int(solution.iterations[0]), solution.reason
             )
         else:
-            with one_blas_thread:
+            with one_blas_thread():
                 found = minimize(design, scaled, w, float(self.tol), self.max_iter)
             intercept = design.intercept(found.w)
         floor = ROUNDING * design.squares(design.y) / 2
