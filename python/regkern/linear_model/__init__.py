@@ -8,6 +8,8 @@ LogisticRegression, LogisticRegressionCV: of classes. PoissonRegressor: of count
 GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path: features in groups. MultiTaskLasso, MultiTaskElasticNet,
 MultiTaskLassoCV, MultiTaskElasticNetCV: several targets that share their features.
 Ridge, RidgeCV: linear regression with L2 alone. plot_path, plot_cv: pictures.
+AdaptiveLasso, MCPRegressor, SCADRegressor: less shrinkage of what is large, by reweighted Lassos.
+SlopeRegressor: the sorted L1 norm. PenalizedRegression: any penalty of regkern.penalties, and other losses.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
@@ -18,12 +20,16 @@ from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, La
 from regkern.linear_model._groups import GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path
 from regkern.linear_model._logistic import LogisticRegression, LogisticRegressionCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV
+from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._penalized import PenalizedRegression
 from regkern.linear_model._plots import plot_cv, plot_path
 from regkern.linear_model._poisson import PoissonRegressor
 from regkern.linear_model._ridge import Ridge, RidgeCV
+from regkern.linear_model._slope import SlopeRegressor
 
 __all__ = [
+    "AdaptiveLasso",
     "ElasticNet",
     "ElasticNetCV",
     "GroupLasso",
@@ -32,13 +38,17 @@ __all__ = [
     "LassoCV",
     "LogisticRegression",
     "LogisticRegressionCV",
+    "MCPRegressor",
     "MultiTaskElasticNet",
     "MultiTaskElasticNetCV",
     "MultiTaskLasso",
     "MultiTaskLassoCV",
+    "PenalizedRegression",
     "PoissonRegressor",
     "Ridge",
     "RidgeCV",
+    "SCADRegressor",
+    "SlopeRegressor",
     "SparseGroupLasso",
     "alpha_max",
     "enet_path",
