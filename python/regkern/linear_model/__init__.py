@@ -10,11 +10,13 @@ MultiTaskLassoCV, MultiTaskElasticNetCV: several targets that share their featur
 Ridge, RidgeCV: linear regression with L2 alone. plot_path, plot_cv: pictures.
 AdaptiveLasso, MCPRegressor, SCADRegressor: less shrinkage of what is large, by reweighted Lassos.
 SlopeRegressor: the sorted L1 norm. PenalizedRegression: any penalty of regkern.penalties, and other losses.
+duality_gap, objective: certificates for the solution of any library.
 
 Parameters and attributes are scikit-learn's. What is new is in keywords: penalty_factor, bounds, threads; and in attributes:
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
 """
 
+from regkern._certificates import duality_gap, objective
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._groups import GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path
@@ -51,9 +53,11 @@ __all__ = [
     "SlopeRegressor",
     "SparseGroupLasso",
     "alpha_max",
+    "duality_gap",
     "enet_path",
     "group_lasso_path",
     "lasso_path",
+    "objective",
     "plot_cv",
     "plot_path",
 ]
