@@ -24,6 +24,7 @@ PYBIND11_MODULE(_core, m) {
   register_layer_norm(m);
   register_augment(m);
   register_mix(m);
+  register_linear(m);
   register_commit(m);
 }
 #undef PyInit__core

@@ -17,11 +17,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern import _core
+
 __all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
 Array = NDArray[Any]
 Loss = Literal["squared", "logistic", "poisson"]
 Reason = Literal["converged", "stalled", "max_iter"]
+REASONS: tuple[Reason, ...] = ("converged", "stalled", "max_iter")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,43 +78,25 @@ def solve(
     lower <= 0 <= upper (p,) with infinities allowed; coef (p,) is where to start. gram (p, p) float64, of "squared" alone:
     X'X of the centred (if fit_intercept), weighted columns. progress(done, K) is called after each strength.
     """
-    if loss != "squared":
-        raise NotImplementedError
-    dense = np.asarray(X.toarray() if hasattr(X, "toarray") else X, np.float64)
-    n, p = dense.shape
-    s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    v = np.ones(p) if penalty_factor is None else penalty_factor
-    lo = np.full(p, -np.inf) if lower is None else lower
-    hi = np.full(p, np.inf) if upper is None else upper
-    mean = s @ dense / s.sum() if fit_intercept else np.zeros(p)
-    middle = s @ y / s.sum() if fit_intercept else 0.0
-    A, b = (dense - mean) * np.sqrt(s)[:, None], (y - middle) * np.sqrt(s)
-    w = np.clip(np.zeros(p) if coef is None else np.array(coef, np.float64), lo, hi)
-    G, c = A.T @ A, A.T @ b
-    found = []
-    for k, (strength, ridge) in enumerate(zip(l1, l2, strict=True)):
-        a, q = strength * v, ridge * v
-        for round in range(20 * max_iter):
-            for j in range(p):
-                h = G[j, j] + q[j]
-                if h > 0:
-                    u = c[j] - G[j] @ w + G[j, j] * w[j]
-                    w[j] = np.clip(np.sign(u) * max(abs(u) - a[j], 0) / h, lo[j], hi[j])
-            r = b - A @ w
-            g = A.T @ r
-            P = r @ r / 2 + a @ abs(w) + q @ w**2 / 2
-            scale = min(1.0, *(a / np.maximum(abs(g - q * w), 1e-300))[a > 0], 1.0)
-            theta, gs = scale * r, scale * g
-            free = np.sign(gs) * np.maximum(abs(gs) - a, 0)
-            conj = np.where(q > 0, free**2 / np.where(q > 0, 2 * q, 1), 0)
-            gap = max(P - (theta @ b - theta @ theta / 2 - conj.sum()), 0)
-            if gap <= tol * P:
-                break
-        found.append((w.copy(), middle - mean @ w, gap, P, round + 1, "converged" if gap <= tol * P else "max_iter"))
-        if progress is not None:
-            progress(k + 1, len(l1))
-    W, B, gaps, P, rounds, why = zip(*found, strict=True)
-    return Solution(np.array(W), np.array(B), np.array(gaps), np.array(P), np.array(rounds), why)
+    found = _core.linear_solve(
+        matrix(X),
+        loss,
+        y,
+        sample_weight,
+        penalty_factor,
+        lower,
+        upper,
+        gram,
+        fit_intercept,
+        l1,
+        l2,
+        coef,
+        tol,
+        max_iter,
+        progress,
+    )
+    coefs, (intercept, gap, objective, rounds, reason) = found
+    return Solution(coefs, intercept[0], gap[0], objective[0], rounds[0], tuple(REASONS[r] for r in reason[0]))
 
 
 def solve_folds(
@@ -138,15 +123,18 @@ def solve_folds(
     train and test are (F, n) float64: the weight that each sample has in a fold's fit and in its score, 0 where it takes no
     part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train.
     """
-    parts = [
-        solve(X, y, l1=l1[f], l2=l2[f], loss=loss, sample_weight=train[f], fit_intercept=fit_intercept,
-              penalty_factor=penalty_factor, lower=lower, upper=upper, tol=tol, max_iter=max_iter)
-        for f in range(len(train))
-    ]
-    z = [np.asarray(X @ s.coef.T) + s.intercept for s in parts]
-    score = np.array([t @ (y[:, None] - zf) ** 2 / t.sum() for t, zf in zip(test, z, strict=True)])
-    return FoldPaths(
-        score, np.array([s.gap for s in parts]), np.array([s.objective for s in parts]),
-        np.array([s.iterations for s in parts]), np.array([s.coef for s in parts]) if keep_coef else None,
-        np.array([s.intercept for s in parts]),
+    score, coef, (intercept, gap, objective, rounds, _) = _core.linear_folds(
+        matrix(X), loss, y, train, test, penalty_factor, lower, upper, fit_intercept, l1, l2, tol, max_iter, keep_coef
     )
+    return FoldPaths(score, gap, objective, rounds, coef, intercept)
+
+
+def matrix(X: Any) -> Any:
+    """X as the native solver takes it: an ndarray, or the parts of compressed columns."""
+    if not hasattr(X, "tocsc"):
+        return X
+    columns = X.tocsc()
+    if not columns.has_canonical_format:
+        columns = columns.copy()
+        columns.sum_duplicates()
+    return columns.data, columns.indices, columns.indptr, columns.shape[0]

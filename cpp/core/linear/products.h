@@ -1,0 +1,22 @@
+// The products of kernels/linear/products-inl.h, for the instruction set in use.
+
+#ifndef REGKERN_CORE_LINEAR_PRODUCTS_H_
+#define REGKERN_CORE_LINEAR_PRODUCTS_H_
+
+#include <cstddef>
+
+namespace regkern::linear {
+
+struct Products {
+  double (*dot)(const double* x, const double* y, std::size_t n);
+  void (*axpy)(double a, const double* x, double* y, std::size_t n);  // y += a·x
+  // out[r][c] += Σ a[r][i]·b[c][i]
+  void (*dots)(const double* a, std::size_t lda, std::size_t rows, const double* b, std::size_t ldb,
+               std::size_t columns, std::size_t n, double* out, std::size_t ldo);
+};
+
+const Products& products();
+
+}  // namespace regkern::linear
+
+#endif  // REGKERN_CORE_LINEAR_PRODUCTS_H_

@@ -1,0 +1,412 @@
+#include "core/linear/quadratic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/linear/products.h"
+
+namespace regkern::linear {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kSkip = 1e-11;     // of the diagonal: a smaller pivot is rounding's
+constexpr std::size_t kBlock = 24;  // rows of the factor at once: whole vectors and whole tiles
+constexpr int kRounds = 30;
+constexpr double kMostEpochs = 30;
+constexpr std::size_t kRefresh = 20;  // steps of the active set until its gradient is made afresh
+
+double sign(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
+
+void turn(std::vector<double>& e) {
+  for (double& v : e) v = -v;
+}
+
+double shrink(double v, double by) { return v > by ? v - by : v < -by ? v + by : 0; }
+
+}  // namespace
+
+double violation(const Term& term, double w, double c) {
+  const double up = w < term.hi ? c - (w >= 0 ? term.a : -term.a) : 0;
+  const double down = w > term.lo ? -c - (w <= 0 ? term.a : -term.a) : 0;
+  return std::max({0.0, up, down});
+}
+
+void Quadratic::add(const Term& term, double start) {
+  terms_.push_back(term);
+  w.push_back(start);
+  c.push_back(0);
+}
+
+void Quadratic::set_terms(const std::vector<Term>& terms) {
+  for (std::size_t j = 0; j < terms.size(); ++j) {
+    if (terms[j].b != terms_[j].b) factored_ = 0;
+  }
+  terms_ = terms;
+}
+
+bool Quadratic::settled(const Vector& tol, double factor) const {
+  for (std::size_t j = 0; j < size(); ++j) {
+    if (violation(terms_[j], w[j], c[j]) > factor * tol[j]) return false;
+  }
+  return true;
+}
+
+bool Quadratic::solve(const Vector& tol) {
+  for (int round = 0; round < kRounds; ++round) {
+    // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
+    // change it.
+    const double step = std::pow(static_cast<double>(support().size()), 3) / 6;
+    const double epoch = static_cast<double>(size()) * static_cast<double>(size());
+    const auto most = static_cast<int>(std::clamp(step / epoch, 1.0, kMostEpochs));
+    for (int count = 0; count < most; ++count) {
+      const bool changed = descend();
+      if (settled(tol)) {
+        return true;
+      }
+      if (!changed) break;
+    }
+    newton();
+  }
+  return settled(tol) || active(tol);
+}
+
+// One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has changed
+// its sign.
+bool Quadratic::descend() {
+  const Products& multiply = products();
+  bool changed = false;
+  for (std::size_t j = 0; j < size(); ++j) {
+    const Term& term = terms_[j];
+    const double curvature = h(j);
+    if (!(curvature > 0)) continue;
+    const double z = std::clamp(shrink(curvature * w[j] + c[j], term.a) / curvature, term.lo, term.hi) + 0.0;
+    const double delta = z - w[j];
+    if (delta == 0) continue;
+    changed = changed || (term.a > 0 && sign(z) != sign(w[j])) || (z == term.lo) != (w[j] == term.lo) ||
+              (z == term.hi) != (w[j] == term.hi);
+    w[j] = z;
+    multiply.axpy(-delta, gram_.row(j), c.data(), size());
+    c[j] -= delta * term.b;
+  }
+  return changed;
+}
+
+Quadratic::Indices Quadratic::support() const {
+  std::vector<char> in(size());
+  for (std::size_t j = 0; j < size(); ++j) {
+    const Term& term = terms_[j];
+    in[j] = term.lo < w[j] && w[j] < term.hi && (w[j] != 0 || term.a == 0);
+  }
+  Indices members;
+  for (std::size_t j : order_) {
+    if (in[j] == 1) members.push_back(j), in[j] = 2;
+  }
+  for (std::size_t j = 0; j < size(); ++j) {
+    if (in[j] == 1) members.push_back(j);
+  }
+  return members;
+}
+
+// Cholesky by rows, so that the leading rows of members that stay need not be made again. A pivot that is
+// nothing but rounding is skipped: its column is 0, and its row tells the null direction.
+void Quadratic::factor(const Indices& members) {
+  const std::size_t count = members.size();
+  std::size_t same = 0;
+  while (same < std::min({factored_, count, order_.size()}) && order_[same] == members[same]) ++same;
+  order_ = members;
+  factored_ = count;
+  lower_.resize(count);
+  inverse_pivot_.resize(count);
+  const Products& multiply = products();
+  const std::size_t ld = lower_.stride();
+  double block[kBlock * kBlock];
+  for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
+    const std::size_t rows = std::min(kBlock, count - i0);
+    for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
+      const std::size_t columns = std::min(kBlock, i0 + rows - j0);
+      std::fill_n(block, rows * kBlock, 0.0);
+      multiply.dots(lower_.row(i0), ld, rows, lower_.row(j0), ld, columns, j0, block, kBlock);
+      for (std::size_t r = 0; r < rows; ++r) {
+        const std::size_t i = i0 + r;
+        double* row = lower_.row(i);
+        const double* gram = gram_.row(members[i]);
+        for (std::size_t j = j0; j < std::min(j0 + columns, i + 1); ++j) {
+          const double* other = lower_.row(j);
+          double left = gram[members[j]] - block[r * kBlock + j - j0];
+          for (std::size_t m = j0; m < j; ++m) left -= row[m] * other[m];
+          if (j < i) {
+            row[j] = left * inverse_pivot_[j];
+            continue;
+          }
+          left += terms_[members[i]].b;
+          const bool skipped = !(left > kSkip * h(members[i]));
+          row[i] = skipped ? 1 : std::sqrt(left);
+          inverse_pivot_[i] = skipped ? 0 : 1 / row[i];
+        }
+      }
+    }
+  }
+}
+
+Quadratic::Vector Quadratic::forward(Vector y) const {
+  const Products& multiply = products();
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    y[i] = (y[i] - multiply.dot(lower_.row(i), y.data(), i)) * inverse_pivot_[i];
+  }
+  return y;
+}
+
+Quadratic::Vector Quadratic::back(Vector y) const {
+  const Products& multiply = products();
+  for (std::size_t i = y.size(); i-- > 0;) {
+    y[i] *= inverse_pivot_[i];
+    multiply.axpy(-y[i], lower_.row(i), y.data(), i);
+  }
+  return y;
+}
+
+Quadratic::Vector Quadratic::solve_factored(Vector rhs) const { return back(forward(std::move(rhs))); }
+
+// n with Hn = 0 where only rounding hides it: 1 at j, −H⁻¹H_j at the members before it.
+Quadratic::Vector Quadratic::null_direction(std::size_t j) const {
+  Vector y(lower_.row(j), lower_.row(j) + j);
+  const Products& multiply = products();
+  for (std::size_t i = j; i-- > 0;) {
+    y[i] *= inverse_pivot_[i];
+    multiply.axpy(-y[i], lower_.row(i), y.data(), i);
+  }
+  Vector direction(order_.size());
+  for (std::size_t i = 0; i < j; ++i) direction[i] = -y[i];
+  direction[j] = 1;
+  return direction;
+}
+
+Quadratic::Vector Quadratic::image(const Indices& members, const Vector& e) const {
+  Vector v(size());
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (e[i] != 0) products().axpy(e[i], gram_.row(members[i]), v.data(), size());
+  }
+  return v;
+}
+
+// The minimum of the objective along w + t·e, t > 0: its slope rises by the curvature, and by 2a|e| where a
+// coordinate passes 0. The first bound ends it. flat: the curvature is rounding.
+Quadratic::Line Quadratic::line(const Indices& members, const Vector& e, const Vector& image,
+                                bool flat) const {
+  struct Event {
+    double t;
+    std::size_t place;
+    bool bound;
+  };
+  std::vector<Event> events;
+  double slope = 0, size = 0, curvature = 0;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (e[i] == 0) continue;
+    const std::size_t j = members[i];
+    const Term& term = terms_[j];
+    const double push = -e[i] * c[j], pull = term.a * e[i] * (w[j] != 0 ? sign(w[j]) : sign(e[i]));
+    slope += push + pull;
+    size += std::abs(push) + std::abs(pull);
+    curvature += e[i] * image[j] + term.b * e[i] * e[i];
+    if (term.a > 0 && w[j] * e[i] < 0) events.push_back({-w[j] / e[i], i, false});
+    const double end = e[i] > 0 ? term.hi : term.lo;
+    if (std::isfinite(end)) events.push_back({std::max(0.0, (end - w[j]) / e[i]), i, true});
+  }
+  if (flat || curvature < 0) curvature = 0;
+  if (!(slope < -1e-15 * size)) return {};
+  std::sort(events.begin(), events.end(), [](const Event& x, const Event& y) {
+    return x.t != y.t ? x.t < y.t : x.bound != y.bound ? y.bound : x.place < y.place;
+  });
+  Line step;
+  const auto advance = [&](double t) {
+    const double by = t - step.t;
+    step.decrease -= slope * by + curvature * by * by / 2;
+    slope += curvature * by;
+    step.t = t;
+  };
+  for (const Event& event : events) {
+    const double zero = curvature > 0 ? step.t - slope / curvature : kInf;
+    if (zero < event.t) {
+      advance(zero);
+      return step;
+    }
+    advance(event.t);
+    const std::size_t j = members[event.place];
+    const double at = event.bound ? (e[event.place] > 0 ? terms_[j].hi : terms_[j].lo) : 0;
+    if (!event.bound) slope += 2 * terms_[j].a * std::abs(e[event.place]);
+    if (event.bound || slope >= 0) {
+      step.stopped = event.place;
+      step.at = at;
+      return step;
+    }
+  }
+  if (!(curvature > 0)) return {};
+  advance(step.t - slope / curvature);
+  return step;
+}
+
+// Along e to the first kink or bound, which stops a member.
+Quadratic::Line Quadratic::to_first_end(const Indices& members, const Vector& e) const {
+  Line step;
+  step.t = kInf;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (e[i] == 0) continue;
+    const Term& term = terms_[members[i]];
+    const double from = w[members[i]], bound = e[i] > 0 ? term.hi : term.lo;
+    for (const double at : {bound, term.a > 0 && from * e[i] < 0 ? 0 : bound}) {
+      const double t = (at - from) / e[i];
+      if (t >= 0 && t < step.t) step = {t, 0, i, at};
+    }
+  }
+  return step;
+}
+
+void Quadratic::apply(const Indices& members, const Vector& e, const Vector& image, const Line& step) {
+  products().axpy(-step.t, image.data(), c.data(), size());
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const std::size_t j = members[i];
+    const Term& term = terms_[j];
+    const double next = i == step.stopped ? step.at : std::clamp(w[j] + step.t * e[i], term.lo, term.hi);
+    c[j] -= term.b * (next - w[j]);
+    w[j] = next;
+  }
+}
+
+// A Newton step on the support, to the minimum along its direction or along the same clipped where it would
+// change a sign, whichever is lower.
+bool Quadratic::newton() {
+  const Indices members = support();
+  if (members.empty()) return false;
+  factor(members);
+  const std::size_t count = members.size();
+  Vector rhs(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t j = members[i];
+    rhs[i] = c[j] - terms_[j].a * sign(w[j]);
+  }
+  const Vector d = solve_factored(std::move(rhs));
+  Vector moved = image(members, d);
+  Line step = line(members, d, moved);
+  const Vector* direction = &d;
+  Vector clipped(count);
+  bool differs = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t j = members[i];
+    const Term& term = terms_[j];
+    double next = w[j] + d[i];
+    if (term.a > 0 && next * w[j] < 0) next = 0;
+    clipped[i] = std::clamp(next, term.lo, term.hi) - w[j];
+    differs = differs || (next != w[j] + d[i]) || clipped[i] != next - w[j];
+  }
+  if (differs) {
+    Vector other = image(members, clipped);
+    const Line second = line(members, clipped, other);
+    if (second.decrease > step.decrease) {
+      step = second;
+      moved = std::move(other);
+      direction = &clipped;
+    }
+  }
+  if (!(step.decrease > 0)) return false;
+  apply(members, *direction, moved, step);
+  if (direction == &clipped && step.t == 1) {  // all that were clipped are at 0 or a bound, not beside it
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t j = members[i];
+      if (terms_[j].a > 0 && clipped[i] != d[i] && std::abs(w[j]) <= 1e-15 * std::abs(clipped[i])) w[j] = 0;
+    }
+  }
+  return true;
+}
+
+// One coordinate at a time, for Gram matrices without an inverse: no coordinate descent, which would bring
+// back what a null direction has just removed.
+bool Quadratic::active(const Vector& tol) {
+  const Vector c0 = c, w0 = w;
+  std::vector<char> tabu(size()), parked(size());
+  const std::size_t most = 200 + 10 * size();
+  for (std::size_t count = 0; count < most; ++count) {
+    if (count % kRefresh == kRefresh - 1) {  // the gradient afresh
+      Vector moved(size());
+      for (std::size_t j = 0; j < size(); ++j) moved[j] = w[j] - w0[j];
+      Indices all(size());
+      std::iota(all.begin(), all.end(), std::size_t{0});
+      const Vector change = image(all, moved);
+      for (std::size_t j = 0; j < size(); ++j) c[j] = c0[j] - change[j] - terms_[j].b * moved[j];
+    }
+    Indices members = support();
+    std::erase_if(members, [&](std::size_t j) { return parked[j] != 0; });
+    factor(members);
+    const auto pivots = inverse_pivot_.begin();
+    const auto skipped = std::find(pivots, pivots + static_cast<std::ptrdiff_t>(members.size()), 0.0);
+    const auto j = static_cast<std::size_t>(skipped - pivots);
+    if (j < members.size()) {
+      Vector e = null_direction(j);
+      double slope = 0;
+      for (std::size_t i = 0; i < members.size(); ++i) {
+        slope += e[i] * (terms_[members[i]].a * sign(w[members[i]]) - c[members[i]]);
+      }
+      if (slope > 0) turn(e);
+      Line step = to_first_end(members, e);
+      if (step.stopped == SIZE_MAX) {  // the slope is rounding: the other way is as good
+        turn(e);
+        step = to_first_end(members, e);
+      }
+      if (step.stopped == SIZE_MAX) {  // no penalty and no bound on any of them: the others stand for j
+        const double by = w[members[j]] / e[j];
+        step = {std::abs(by), 0, j, 0};
+        if (by > 0) turn(e);
+        parked[members[j]] = 1;
+      }
+      apply(members, e, image(members, e), step);
+      continue;
+    }
+    bool done = true;
+    for (std::size_t m : members) done = done && violation(terms_[m], w[m], c[m]) <= tol[m] / 2;
+    if (!done && newton()) continue;
+    if (settled(tol)) return true;
+    // The coordinate that gains most enters.
+    std::vector<char> in(size());
+    for (std::size_t m : members) in[m] = 1;
+    std::size_t next = SIZE_MAX;
+    double most_gained = 0;
+    for (std::size_t m = 0; m < size(); ++m) {
+      if (in[m] != 0 || tabu[m] != 0 || parked[m] != 0 || !(h(m) > 0)) continue;
+      const double excess = violation(terms_[m], w[m], c[m]);
+      if (excess <= tol[m]) continue;
+      const double gain = excess / std::sqrt(h(m));
+      if (gain > most_gained) most_gained = gain, next = m;
+    }
+    if (next == SIZE_MAX) return false;
+    const double up = c[next] - (w[next] >= 0 ? terms_[next].a : -terms_[next].a);
+    const bool rises = up > 0 && w[next] < terms_[next].hi;
+    members.push_back(next);
+    factor(members);
+    const bool dependent = inverse_pivot_[members.size() - 1] == 0;
+    Vector e;
+    if (dependent) {
+      e = null_direction(members.size() - 1);
+      if (!rises) turn(e);
+    } else {
+      Vector rhs(members.size());
+      for (std::size_t i = 0; i + 1 < members.size(); ++i) {
+        rhs[i] = c[members[i]] - terms_[members[i]].a * sign(w[members[i]]);
+      }
+      const double side = w[next] != 0 ? sign(w[next]) : rises ? 1 : -1;
+      rhs.back() = c[next] - terms_[next].a * side;
+      e = solve_factored(std::move(rhs));
+    }
+    const Vector moved = image(members, e);
+    const Line step = line(members, e, moved, dependent);
+    if (step.decrease > 0) {
+      apply(members, e, moved, step);
+      std::fill(tabu.begin(), tabu.end(), 0);
+    } else {
+      tabu[next] = 1;
+    }
+  }
+  return settled(tol);
+}
+
+}  // namespace regkern::linear

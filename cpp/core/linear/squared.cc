@@ -1,0 +1,429 @@
+#include "core/linear/squared.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/linear/products.h"
+
+namespace regkern::linear {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr std::uint32_t kNowhere = UINT32_MAX;
+constexpr std::size_t kFewest = 32;   // columns that enter the working set at once, if as many want to
+constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr double kInner = 0.1;        // of the largest violation outside the working set
+constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
+constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
+
+double squared(double v) { return v * v; }
+
+double shrink(double v, double by) { return v > by ? v - by : v < -by ? v + by : 0; }
+
+std::vector<double> roots(const double* weights, std::size_t n) {
+  std::vector<double> q;
+  if (weights == nullptr) return q;
+  q.resize(n);
+  std::transform(weights, weights + n, q.begin(), [](double s) { return std::sqrt(s); });
+  return q;
+}
+
+double dot(const std::vector<double>& x, const std::vector<double>& y) {
+  return products().dot(x.data(), y.data(), x.size());
+}
+
+}  // namespace
+
+SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const double* weights)
+    : X_(X),
+      problem_(problem),
+      w_(X.p),
+      working_(X, roots(weights, X.n)),
+      by_gram_(!X.sparse()),
+      place_(X.p, kNowhere),
+      y_(working_.samples()),
+      u_(X.n) {
+  const std::size_t n = X.n;
+  double total = 0;
+  weight_ = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double s = weights == nullptr ? 1 : weights[i];
+    weight_ += s;
+    total += s * problem.y[i];
+  }
+  y_mean_ = problem.intercept ? total / weight_ : 0;
+  if (problem.intercept) {  // once more about it: the sum of numbers far from 0 is not exact
+    double rest = 0;
+    for (std::size_t i = 0; i < n; ++i)
+      rest += (weights == nullptr ? 1 : weights[i]) * (problem.y[i] - y_mean_);
+    y_mean_ += rest / weight_;
+  }
+  double raw = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double s = weights == nullptr ? 1 : weights[i];
+    u_[i] = s * (problem.y[i] - y_mean_);
+    raw += s * squared(problem.y[i]);
+  }
+  Vector rooted(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    rooted[i] = (weights == nullptr ? 1 : std::sqrt(weights[i])) * (problem.y[i] - y_mean_);
+  }
+  working_.gather(rooted.data(), y_.data());
+  y_squared_ = dot(y_, y_);
+  if (y_squared_ <= squared(4 * kEps) * raw) {  // a constant
+    std::fill(y_.begin(), y_.end(), 0.0);
+    std::fill(u_.begin(), u_.end(), 0.0);
+    y_squared_ = 0;
+  }
+  ColumnMoments moments = X.moments(weights, u_.data(), problem.intercept);
+  mean_ = std::move(moments.mean);
+  norm_ = std::move(moments.centred);
+  g_ = std::move(moments.with_u);
+  for (std::size_t j = 0; j < X.p; ++j) {
+    if (!std::isfinite(norm_[j])) throw NotFinite{j};
+    norm_[j] = norm_[j] <= squared(16 * kEps) * moments.raw[j] ? 0 : std::sqrt(norm_[j]);
+    const Term t = term(j);
+    w_[j] = std::clamp(0.0, t.lo, t.hi);
+  }
+  r_ = y_;
+}
+
+Term SquaredSolver::term(std::size_t j) const {
+  const double v = problem_.factor == nullptr ? 1 : problem_.factor[j];
+  return {l1_ * v, l2_ * v, problem_.lower == nullptr ? -kInf : problem_.lower[j],
+          problem_.upper == nullptr ? kInf : problem_.upper[j]};
+}
+
+void SquaredSolver::start(const double* w) {
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    const Term t = term(j);
+    w_[j] = norm_[j] == 0 ? std::clamp(0.0, t.lo, t.hi) : std::clamp(w[j], t.lo, t.hi);
+  }
+  std::vector<std::size_t> columns;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (w_[j] != 0) columns.push_back(j);
+  }
+  if (columns.empty()) return;
+  add(std::move(columns));
+  refresh();
+}
+
+void SquaredSolver::coefficients(double* w) const { std::copy(w_.begin(), w_.end(), w); }
+
+void SquaredSolver::set_strengths(double l1, double l2) {
+  const bool same_kind = l1_ >= 0 && (l1 == 0) == (l1_ == 0) && (l2 == 0) == (l2_ == 0);
+  l1_ = l1;
+  l2_ = l2;
+  std::vector<Term> terms;
+  for (std::size_t k = 0; k < working_.size(); ++k) terms.push_back(term(working_.column(k)));
+  quadratic_.set_terms(terms);
+  if (!same_kind) project();
+}
+
+void SquaredSolver::project() {
+  free_.clear();
+  one_sided_.clear();
+  basis_.clear();
+  basis_products_.clear();
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    const Term t = term(j);
+    if (norm_[j] == 0 || t.a != 0 || t.b != 0) continue;
+    const int open = (t.lo == -kInf) + (t.hi == kInf);
+    if (open == 2) free_.push_back(j);
+    if (open == 1) one_sided_.push_back(j);
+  }
+  std::vector<std::size_t> columns;
+  for (const auto* group : {&free_, &one_sided_}) {
+    for (std::size_t j : *group) {
+      if (place_[j] == kNowhere) columns.push_back(j);
+    }
+  }
+  add(std::move(columns));
+  // Gram–Schmidt, each column against the basis twice; what is rounding's goes. Where they span all, it ends.
+  const bool others = free_.size() < X_.p;
+  for (std::size_t j : free_) {
+    if (basis_.size() == working_.samples()) break;
+    Vector v(working_.samples());
+    working_.pack(place_[j], v.data());
+    for (double& x : v) x /= norm_[j];
+    for (int twice = 0; twice < 2; ++twice) {
+      for (const Vector& b : basis_) products().axpy(-dot(b, v), b.data(), v.data(), v.size());
+    }
+    const double length = std::sqrt(dot(v, v));
+    if (!(length > kDependent)) continue;
+    for (double& x : v) x /= length;
+    basis_.push_back(std::move(v));
+    if (!others) continue;
+    Vector all(X_.n), product(X_.p);
+    working_.scatter(basis_.back().data(), all.data());
+    X_.correlate(all.data(), mean_.data(), product.data());
+    basis_products_.push_back(std::move(product));
+  }
+}
+
+void SquaredSolver::add(std::vector<std::size_t> columns) {
+  std::sort(columns.begin(), columns.end());
+  for (std::size_t j : columns) {
+    place_[j] = static_cast<std::uint32_t>(working_.size());
+    working_.add(j, mean_[j]);
+    quadratic_.add(term(j), w_[j]);
+  }
+}
+
+// The columns that violate the optimality conditions most, and those that have a coefficient. Whether there
+// were any.
+bool SquaredSolver::choose(double tol) {
+  worst_ = 0;
+  std::vector<std::pair<double, std::size_t>> wanted;
+  std::vector<std::size_t> chosen;
+  std::size_t nonzero = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    nonzero += w_[j] != 0;
+    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
+    const Term t = term(j);
+    if (w_[j] != 0) {
+      chosen.push_back(j);
+      continue;
+    }
+    const double excess = violation(t, w_[j], g_[j]);
+    if (excess > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_))) {
+      wanted.emplace_back(-excess / norm_[j], j);
+      worst_ = std::max(worst_, excess / norm_[j]);
+    }
+  }
+  const std::size_t most = std::max(kFewest, nonzero / 2);
+  if (wanted.size() > most) {
+    std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
+    wanted.resize(most);
+  }
+  for (const auto& [excess, j] : wanted) chosen.push_back(j);
+  const bool any = !chosen.empty();
+  add(std::move(chosen));
+  return any;
+}
+
+void SquaredSolver::refresh() {
+  r_ = y_;
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    if (w_[working_.column(k)] != 0) working_.subtract(k, w_[working_.column(k)], r_.data());
+  }
+  working_.scatter(r_.data(), u_.data());
+  X_.correlate(u_.data(), mean_.data(), g_.data());
+}
+
+// On the residual: what is changed are the few samples of a column.
+bool SquaredSolver::descend_sparse(const Vector& tol) {
+  Working::Residual r{r_.data(), working_.weighted_sum(r_.data())};
+  for (int epoch = 0; epoch < kSparseEpochs; ++epoch) {
+    bool settled = true;
+    for (std::size_t k = 0; k < working_.size(); ++k) {
+      const std::size_t j = working_.column(k);
+      const Term t = term(j);
+      const double gradient = working_.dot(k, r), curvature = squared(norm_[j]) + t.b;
+      settled = settled && violation(t, w_[j], gradient - t.b * w_[j]) <= tol[k];
+      const double z =
+          std::clamp(shrink(squared(norm_[j]) * w_[j] + gradient, t.a) / curvature, t.lo, t.hi) + 0.0;
+      if (z == w_[j]) continue;
+      working_.subtract(k, z - w_[j], r);
+      w_[j] = z;
+    }
+    if (settled) return true;
+  }
+  return false;
+}
+
+bool SquaredSolver::solve_working(const Vector& tol) {
+  if (!by_gram_) {
+    if (descend_sparse(tol)) return true;
+    by_gram_ = true;
+    refresh();
+  }
+  if (gram_rows_ < working_.size()) {
+    if (problem_.gram == nullptr) {
+      working_.extend_gram(gram_rows_, quadratic_.gram());
+    } else {
+      quadratic_.gram().resize(working_.size());
+      for (std::size_t k = gram_rows_; k < working_.size(); ++k) {
+        for (std::size_t i = 0; i <= k; ++i) {
+          const double value = problem_.gram[working_.column(k) * X_.p + working_.column(i)];
+          quadratic_.gram().row(k)[i] = quadratic_.gram().row(i)[k] = value;
+        }
+      }
+    }
+    gram_rows_ = working_.size();
+  }
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    quadratic_.w[k] = w_[j];
+    quadratic_.c[k] = g_[j] - term(j).b * w_[j];
+  }
+  const bool solved = quadratic_.solve(tol);
+  for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = quadratic_.w[k];
+  return solved;
+}
+
+double SquaredSolver::objective() const {
+  double sum = dot(r_, r_) / 2;
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    const Term t = term(j);
+    sum += t.a * std::abs(w_[j]) + t.b * squared(w_[j]) / 2;
+  }
+  return sum;
+}
+
+// h(w) + h*(u) − u·w for h = a|·| + ½b(·)² on [lo, hi]: 0 where u is in the subdifferential of h at w, and
+// never negative.
+double SquaredSolver::conjugate_gap(std::size_t j, double u, double w) const {
+  const Term t = term(j);
+  if (t.lo == -kInf && t.hi == kInf) {
+    const double inside = std::clamp(u, -t.a, t.a);
+    const double line = t.a * std::abs(w) - inside * w;
+    return t.b > 0 ? line + squared(t.b * w - (u - inside)) / (2 * t.b) : line;
+  }
+  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
+  double conjugate;
+  if (t.b > 0) {
+    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+  } else {
+    conjugate = value(std::clamp(0.0, t.lo, t.hi));
+    for (double end : {t.lo, t.hi}) {
+      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
+    }
+  }
+  return std::max(0.0, conjugate - value(w));
+}
+
+// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
+// its part in the columns that have no penalty. A sum of parts that are not negative, since the difference of
+// the two objectives is less than their rounding.
+double SquaredSolver::certificate() {
+  Vector theta = r_, g = g_;
+  if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
+    std::vector<std::size_t> columns = free_;
+    columns.insert(columns.end(), one_sided_.begin(), one_sided_.end());
+    Quadratic cone;
+    Vector tol;
+    for (std::size_t j : columns) {
+      const Term t = term(j);
+      cone.add({0, 0, t.lo == -kInf ? -kInf : 0, t.hi == kInf ? kInf : 0}, 0);
+      tol.push_back(kEps * norm_[j] * std::sqrt(y_squared_));
+    }
+    Square& gram = cone.gram();
+    gram.resize(columns.size());
+    Vector x(working_.samples()), z(working_.samples());
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      working_.pack(place_[columns[k]], x.data());
+      cone.c[k] = dot(x, r_);
+      for (std::size_t i = 0; i <= k; ++i) {
+        working_.pack(place_[columns[i]], z.data());
+        gram.row(k)[i] = gram.row(i)[k] = dot(x, z);
+      }
+    }
+    cone.solve(tol);
+    for (std::size_t k = 0; k < columns.size(); ++k) {
+      if (cone.w[k] != 0) working_.subtract(place_[columns[k]], cone.w[k], theta.data());
+    }
+    working_.scatter(theta.data(), u_.data());
+    X_.correlate(u_.data(), mean_.data(), g.data());
+  } else {
+    for (std::size_t k = 0; k < basis_.size(); ++k) {
+      const double along = dot(basis_[k], r_);
+      products().axpy(-along, basis_[k].data(), theta.data(), theta.size());
+      if (!basis_products_.empty()) products().axpy(-along, basis_products_[k].data(), g.data(), g.size());
+    }
+  }
+  for (std::size_t j : free_) g[j] = 0;
+
+  // Where there are no bounds and no squares, a coefficient of 0 adds nothing while s·g is at most a.
+  const bool plain = l2_ == 0 && problem_.lower == nullptr && problem_.upper == nullptr;
+  double largest = 0, steepest = 0, ridge = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0) continue;
+    if (plain && problem_.factor == nullptr && l1_ > 0) {
+      largest = std::max(largest, std::abs(g[j]));
+      continue;
+    }
+    const Term t = term(j);
+    if (t.a == 0 && t.b == 0 && std::abs(g[j]) <= 100 * kEps * norm_[j] * std::sqrt(y_squared_)) continue;
+    if (t.b == 0) {
+      if (t.hi == kInf) largest = std::max(largest, g[j] / t.a);
+      if (t.lo == -kInf) largest = std::max(largest, -g[j] / t.a);
+    }
+    if (t.a > 0) steepest = std::max(steepest, std::abs(g[j] - t.b * w_[j]) / t.a);
+    ridge += t.b * squared(w_[j]);
+  }
+  if (plain && problem_.factor == nullptr && l1_ > 0) steepest = largest = largest / l1_;
+  const double most = largest > 0 ? 1 / largest : kInf;
+  const double yt = dot(y_, theta), tt = dot(theta, theta);
+  double apart = 0, cross = 0;
+  for (std::size_t i = 0; i < theta.size(); ++i) {
+    apart += squared(r_[i] - theta[i]);
+    cross += (r_[i] - theta[i]) * theta[i];
+  }
+  double best = kInf;
+  for (double s : {1.0, yt / tt, yt / (tt + ridge), steepest > 1 ? 1 / steepest : 1.0}) {
+    if (!(s >= 0)) s = 0;
+    s = std::min({s, most, 1e300});
+    double gap = squared(1 - s) * tt / 2 + (1 - s) * cross + apart / 2;
+    if (plain) {
+      for (std::size_t k = 0; k < working_.size(); ++k) {
+        const std::size_t j = working_.column(k);
+        if (w_[j] != 0) gap += conjugate_gap(j, s * g[j], w_[j]);
+      }
+    } else {
+      for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
+        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(j, s * g[j], w_[j]);
+      }
+    }
+    best = std::min(best, gap);
+  }
+  return best;
+}
+
+Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
+  set_strengths(l1, l2);
+  Found found{0, kInf, 0, 0, Reason::kMaxIter};
+  bool stalled = false;
+  double previous = kInf;
+  bool took = true;
+  for (;; ++found.rounds) {
+    found.objective = objective();
+    found.gap = certificate();
+    if (found.gap <= std::max(limits.tol * found.objective, kRounding * y_squared_ / 2)) {
+      found.reason = Reason::kConverged;
+      break;
+    }
+    if (!took && found.gap > previous / 2) {
+      if (stalled) {
+        found.reason = Reason::kStalled;
+        break;
+      }
+      stalled = true;
+    }
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    if (stop && stop()) {
+      found.reason = Reason::kStopped;
+      break;
+    }
+    previous = found.gap;
+    took = choose(limits.tol);
+    Vector tol(working_.size());
+    for (std::size_t k = 0; k < working_.size(); ++k) {
+      const std::size_t j = working_.column(k);
+      tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
+                         kInner * worst_ * norm_[j]});
+    }
+    solve_working(tol);
+    refresh();
+  }
+  double shift = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[j];
+  found.intercept = y_mean_ - shift;
+  return found;
+}
+
+}  // namespace regkern::linear

@@ -1,0 +1,63 @@
+// Least squares with penalties: a working set of columns, the quadratic problem on it, and a certificate over
+// all columns. What was packed and factored for one strength serves the next.
+
+#ifndef REGKERN_CORE_LINEAR_SQUARED_H_
+#define REGKERN_CORE_LINEAR_SQUARED_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/linear/quadratic.h"
+#include "core/linear/working.h"
+
+namespace regkern::linear {
+
+class SquaredSolver {
+ public:
+  // Of `weights` in place of the problem's.
+  SquaredSolver(const Design& X, const Problem& problem, const double* weights);
+
+  void start(const double* w);
+  Found solve(double l1, double l2, Limits limits, const Stop& stop);
+  double weight() const { return weight_; }
+  void coefficients(double* w) const;  // p
+
+ private:
+  using Vector = std::vector<double>;
+
+  Term term(std::size_t j) const;
+  void set_strengths(double l1, double l2);
+  void project();  // what the certificate needs of columns without a penalty
+  void add(std::vector<std::size_t> columns);
+  bool choose(double tol);
+  bool solve_working(const Vector& tol);
+  bool descend_sparse(const Vector& tol);
+  void refresh();  // r and g from w
+  double objective() const;
+  double certificate();
+  double conjugate_gap(std::size_t j, double u, double w) const;
+
+  const Design& X_;
+  const Problem& problem_;
+  double weight_, y_mean_, y_squared_;
+  Vector w_, mean_, norm_;  // p; norm_ 0: a constant column, which takes no part
+  double l1_ = -1, l2_ = -1;
+  Working working_;
+  Quadratic quadratic_;
+  bool by_gram_;  // else coordinate descent on the residual
+  std::size_t gram_rows_ = 0;
+  std::vector<std::uint32_t> place_;  // of a column in the working set; kNowhere: not in it
+  Vector y_, r_;                      // packed: √s·(y − mean), and what is left of it
+  Vector u_;                          // of all samples: √s·r
+  Vector g_;                          // p: x̃·r
+  double worst_ = 0;  // violation of a column outside of the working set, per unit of its length
+
+  // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns.
+  std::vector<std::size_t> free_, one_sided_;
+  std::vector<Vector> basis_, basis_products_;
+};
+
+}  // namespace regkern::linear
+
+#endif  // REGKERN_CORE_LINEAR_SQUARED_H_

@@ -1,0 +1,177 @@
+#include "core/linear/working.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/linear/products.h"
+#include "core/threading.h"
+
+namespace regkern::linear {
+namespace {
+
+constexpr std::size_t kBlock = 48;     // of rows of the Gram matrix: a multiple of a tile's 4 and 3
+constexpr std::size_t kStretch = 512;  // of samples: a block's share of them is in the L2 cache
+constexpr std::uint32_t kNowhere = UINT32_MAX;
+
+}  // namespace
+
+void Square::resize(std::size_t size) {
+  if (size > stride_) {
+    const std::size_t stride = std::max((size + 7) / 8 * 8, 2 * stride_);
+    std::vector<double> grown(stride * stride);
+    for (std::size_t i = 0; i < size_; ++i) std::copy_n(row(i), size_, grown.data() + i * stride);
+    values_.swap(grown);
+    stride_ = stride;
+  }
+  size_ = size;
+}
+
+Working::Working(const Design& X, std::vector<double> q)
+    : X_(X), all_q_(std::move(q)), samples_(X.n), sparse_(X.sparse()), weight_(static_cast<double>(X.n)) {
+  if (all_q_.empty()) return;
+  weight_ = 0;
+  for (double v : all_q_) weight_ += v * v;
+  if (std::find(all_q_.begin(), all_q_.end(), 0.0) == all_q_.end()) {
+    q_ = all_q_;
+    return;
+  }
+  place_.assign(X.n, kNowhere);
+  for (std::size_t i = 0; i < X.n; ++i) {
+    if (all_q_[i] == 0) continue;
+    place_[i] = static_cast<std::uint32_t>(kept_.size());
+    kept_.push_back(static_cast<std::uint32_t>(i));
+    q_.push_back(all_q_[i]);
+  }
+  samples_ = kept_.size();
+}
+
+void Working::add(std::size_t j, double mean) {
+  columns_.push_back(j);
+  means_.push_back(mean);
+  if (!sparse_) {
+    packed_.resize(packed_.size() + samples_);
+    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_,
+            packed_.data() + packed_.size() - samples_);
+    return;
+  }
+  const SparseColumn column = X_.pack_sparse(j, all_q_.empty() ? nullptr : all_q_.data());
+  for (std::size_t k = 0; k < column.rows.size(); ++k) {
+    const std::uint32_t at = place_.empty() ? column.rows[k] : place_[column.rows[k]];
+    if (at == kNowhere) continue;
+    nonzero_.rows.push_back(at);
+    nonzero_.values.push_back(column.values[k]);
+  }
+  nonzero_.starts.push_back(nonzero_.rows.size());
+}
+
+void Working::extend_gram(std::size_t first, Square& gram) const {
+  const std::size_t count = size(), n = samples_;
+  gram.resize(count);
+  const auto mirror = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      for (std::size_t j = 0; j < i; ++j) gram.row(j)[i] = gram.row(i)[j];
+    }
+  };
+  if (sparse_) {
+    std::vector<double> dense(n);
+    for (std::size_t i = first; i < count; ++i) {
+      for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at) {
+        dense[nonzero_.rows[at]] += nonzero_.values[at];
+      }
+      for (std::size_t j = 0; j <= i; ++j) {
+        double sum = 0;
+        for (std::size_t at = nonzero_.starts[j]; at < nonzero_.starts[j + 1]; ++at) {
+          sum += nonzero_.values[at] * dense[nonzero_.rows[at]];
+        }
+        gram.row(i)[j] = sum - weight_ * means_[i] * means_[j];
+      }
+      for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at)
+        dense[nonzero_.rows[at]] = 0;
+    }
+    return mirror(first, count);
+  }
+  // Blocks of the new rows, each against all columns up to its own last one: the same for any team.
+  struct Block {
+    std::size_t row, rows, column, columns;
+  };
+  std::vector<Block> blocks;
+  for (std::size_t i = first; i < count; i += kBlock) {
+    const std::size_t rows = std::min(kBlock, count - i);
+    for (std::size_t j = 0; j < i + rows; j += kBlock) {
+      blocks.push_back({i, rows, j, std::min(kBlock, i + rows - j)});
+    }
+  }
+  const Products& multiply = products();
+  // A product takes as long as a byte does from memory.
+  const threading::Team team = threading::team_for((count - first) * count / 2 * n);
+  threading::for_ranges(team, blocks.size(), 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t b = begin; b < end; ++b) {
+      const Block& block = blocks[b];
+      for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
+        std::fill_n(gram.row(i) + block.column, block.columns, 0.0);
+      }
+      for (std::size_t at = 0; at < n; at += kStretch) {
+        multiply.dots(packed_.data() + block.row * n + at, n, block.rows,
+                      packed_.data() + block.column * n + at, n, block.columns, std::min(kStretch, n - at),
+                      gram.row(block.row) + block.column, gram.stride());
+      }
+    }
+  });
+  mirror(first, count);
+}
+
+double Working::dot(std::size_t k, const double* r) const {
+  if (sparse_) return dot(k, Residual{const_cast<double*>(r), weighted_sum(r)});
+  return products().dot(packed_.data() + k * samples_, r, samples_);
+}
+
+void Working::subtract(std::size_t k, double w, double* r) const {
+  if (!sparse_) return products().axpy(-w, packed_.data() + k * samples_, r, samples_);
+  const double shift = w * means_[k];
+  for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+    r[nonzero_.rows[at]] -= w * nonzero_.values[at];
+  }
+  if (shift == 0) return;
+  for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);
+}
+
+void Working::pack(std::size_t k, double* out) const {
+  std::fill_n(out, samples_, 0.0);
+  subtract(k, -1, out);
+}
+
+void Working::gather(const double* all, double* packed) const {
+  for (std::size_t i = 0; i < samples_; ++i) packed[i] = all[kept_.empty() ? i : kept_[i]];
+}
+
+void Working::scatter(const double* packed, double* all) const {
+  if (!kept_.empty()) std::fill_n(all, X_.n, 0.0);
+  for (std::size_t i = 0; i < samples_; ++i) {
+    all[kept_.empty() ? i : kept_[i]] = packed[i] * (q_.empty() ? 1 : q_[i]);
+  }
+}
+
+double Working::weighted_sum(const double* r) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < samples_; ++i) sum += q_.empty() ? r[i] : q_[i] * r[i];
+  return sum;
+}
+
+double Working::dot(std::size_t k, const Residual& r) const {
+  double sum = 0;
+  for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+    sum += nonzero_.values[at] * r.r[nonzero_.rows[at]];
+  }
+  return sum - means_[k] * r.weighted;
+}
+
+// What the mean takes away from every sample is left to the residual's end: r̃ = r + shift·q, of which a dot
+// product with x̃ needs Σ q·r alone.
+void Working::subtract(std::size_t k, double w, Residual& r) const {
+  for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+    r.r[nonzero_.rows[at]] -= w * nonzero_.values[at];
+  }
+  r.weighted -= w * weight_ * means_[k];
+}
+
+}  // namespace regkern::linear

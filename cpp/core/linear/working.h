@@ -1,0 +1,81 @@
+// The columns of the working set, centred and weighted: x̃ = √s·(x − mean). Packed where X is dense; where it
+// is sparse only the nonzero elements are kept, and the mean is subtracted from sums.
+
+#ifndef REGKERN_CORE_LINEAR_WORKING_H_
+#define REGKERN_CORE_LINEAR_WORKING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/linear/design.h"
+
+namespace regkern::linear {
+
+// A matrix of float64 that grows by rows and columns, to be read by rows.
+class Square {
+ public:
+  void resize(std::size_t size);
+  std::size_t stride() const { return stride_; }
+  double* row(std::size_t i) { return values_.data() + i * stride_; }
+  const double* row(std::size_t i) const { return values_.data() + i * stride_; }
+
+ private:
+  std::vector<double> values_;
+  std::size_t size_ = 0, stride_ = 0;
+};
+
+class Working {
+ public:
+  // q = √s, or empty for 1. Samples without weight are left out of what is packed.
+  Working(const Design& X, std::vector<double> q);
+
+  std::size_t size() const { return columns_.size(); }
+  std::size_t column(std::size_t k) const { return columns_[k]; }
+  std::size_t samples() const { return samples_; }  // in packed vectors
+  bool sparse() const { return sparse_; }
+
+  void add(std::size_t j, double mean);
+  // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.
+  void extend_gram(std::size_t first, Square& gram) const;
+  double dot(std::size_t k, const double* r) const;         // x̃·r
+  void subtract(std::size_t k, double w, double* r) const;  // r −= w·x̃
+  void pack(std::size_t k, double* out) const;              // x̃ itself
+
+  // A vector of all samples, weighted by q, without those that have no weight; and back, times q once more.
+  void gather(const double* all, double* packed) const;
+  void scatter(const double* packed, double* all) const;
+
+  // What sparse coordinate descent works on: r̃ = r + shift·q, Σ q·r beside it.
+  struct Residual {
+    double* r;
+    double weighted;  // Σ q·r
+  };
+  double weighted_sum(const double* r) const;
+  double dot(std::size_t k, const Residual& r) const;
+  void subtract(std::size_t k, double w, Residual& r) const;
+
+ private:
+  struct Sparse {
+    std::vector<std::uint32_t> rows;
+    std::vector<double> values;
+    std::vector<std::size_t> starts{0};
+  };
+
+  const Design& X_;
+  std::vector<double> q_;             // of the samples that are packed; empty: 1
+  std::vector<double> all_q_;         // of all samples
+  std::vector<std::uint32_t> kept_;   // which samples those are; empty: all
+  std::vector<std::uint32_t> place_;  // of a sample among the packed ones, where some are left out
+  std::size_t samples_;
+  bool sparse_;
+  double weight_;  // Σ s
+  std::vector<std::size_t> columns_;
+  std::vector<double> means_;
+  std::vector<double> packed_;
+  Sparse nonzero_;
+};
+
+}  // namespace regkern::linear
+
+#endif  // REGKERN_CORE_LINEAR_WORKING_H_

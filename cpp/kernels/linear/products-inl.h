@@ -1,0 +1,100 @@
+// Products of vectors and of blocks of rows in float64: what Gram matrices, Cholesky factors and triangular
+// systems are made of.
+
+#if defined(REGKERN_KERNELS_LINEAR_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_LINEAR_PRODUCTS_INL_H_
+#undef REGKERN_KERNELS_LINEAR_PRODUCTS_INL_H_
+#else
+#define REGKERN_KERNELS_LINEAR_PRODUCTS_INL_H_
+#endif
+
+#include <stddef.h>
+
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+namespace linear_products {
+
+inline double dot(const double* x, const double* y, size_t n) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  V<D64> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  size_t i = 0;
+  for (; i + 4 * N <= n; i += 4 * N) {
+    for (size_t k = 0; k < 4; ++k) {
+      sum[k] = hn::MulAdd(hn::LoadU(d, x + i + k * N), hn::LoadU(d, y + i + k * N), sum[k]);
+    }
+  }
+  for (; i + N <= n; i += N) sum[0] = hn::MulAdd(hn::LoadU(d, x + i), hn::LoadU(d, y + i), sum[0]);
+  double rest = 0;
+  for (; i < n; ++i) rest += x[i] * y[i];
+  return fold(d, hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]))) + rest;
+}
+
+// y += a·x
+inline void axpy(double a, const double* x, double* y, size_t n) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  const auto by = hn::Set(d, a);
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    hn::StoreU(hn::MulAdd(by, hn::LoadU(d, x + i), hn::LoadU(d, y + i)), d, y + i);
+  }
+  for (; i < n; ++i) y[i] += a * x[i];
+}
+
+// out[r][c] += Σ a[r][i]·b[c][i], kA rows by kB: 4 × 3 sums and the seven vectors they are made of are all
+// of AVX2's registers.
+template <size_t kA, size_t kB>
+HWY_INLINE void tile(const double* a, size_t lda, const double* b, size_t ldb, size_t n, double* out,
+                     size_t ldo) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  V<D64> sum[kA][kB];
+  for (auto& row : sum) {
+    for (auto& v : row) v = hn::Zero(d);
+  }
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    V<D64> right[kB];
+    for (size_t c = 0; c < kB; ++c) right[c] = hn::LoadU(d, b + c * ldb + i);
+    for (size_t r = 0; r < kA; ++r) {
+      const auto left = hn::LoadU(d, a + r * lda + i);
+      for (size_t c = 0; c < kB; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
+    }
+  }
+  for (size_t r = 0; r < kA; ++r) {
+    for (size_t c = 0; c < kB; ++c) {
+      double rest = 0;
+      for (size_t k = i; k < n; ++k) rest += a[r * lda + k] * b[c * ldb + k];
+      out[r * ldo + c] += fold(d, sum[r][c]) + rest;
+    }
+  }
+}
+
+// out[r][c] += Σ a[r][i]·b[c][i] for blocks of rows of any number.
+inline void dots(const double* a, size_t lda, size_t rows, const double* b, size_t ldb, size_t columns,
+                 size_t n, double* out, size_t ldo) {
+  size_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    size_t c = 0;
+    for (; c + 3 <= columns; c += 3)
+      tile<4, 3>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+    for (; c < columns; ++c) tile<4, 1>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+  }
+  for (; r < rows; ++r) {
+    size_t c = 0;
+    for (; c + 3 <= columns; c += 3)
+      tile<1, 3>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+    for (; c < columns; ++c) tile<1, 1>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+  }
+}
+
+}  // namespace linear_products
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_LINEAR_PRODUCTS_INL_H_

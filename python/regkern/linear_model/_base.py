@@ -1,0 +1,469 @@
+"""What the linear models share: what they take, how strengths and gaps are scaled, what they predict and warn of.
+
+An estimator's ``fit`` goes in this order::
+
+    check_parameters(self)                                    # _parameter_constraints, in scikit-learn's words
+    X, y, sample_weight = check_data(self, X, y, sample_weight)
+    v = check_penalty_factor(self, self.penalty_factor, p)    # None or (p,) float64
+    lower, upper = check_bounds(self, self.bounds, p, positive=self.positive)
+    total = total_weight(sample_weight, n)
+    l1, l2 = strengths(alpha, l1_ratio, total)
+    solution = _engine.solve(X, y, l1=l1, l2=l2, ...)
+    warn_unless_converged(solution, self.tol, total, floor=lambda: rounding_floor(y, sample_weight, ...))
+    self.coef_, self.intercept_ = ...                         # in X.dtype
+
+Data
+    X is float32 or float64: an ndarray of any strides, CSC or CSR; its values are never written to. y and
+    sample_weight are float64, sample_weight None where all samples count alike: None or a number was given. What a
+    plain array of finite numbers has passed here it would pass in scikit-learn too, which is asked for everything
+    else, and raises its own errors.
+Scales
+    The engine minimizes a sum over samples, scikit-learn a mean. With S the sum of the weights, n without them,
+    l1 = S·alpha·l1_ratio and l2 = S·alpha·(1 − l1_ratio). ``dual_gap_`` and ``objective_`` are the engine's divided
+    by S, which is scikit-learn's scale; ``gap_`` is relative, gap / objective, and 0 where both are.
+Tolerance
+    ``tol`` bounds ``gap_``. scikit-learn's bounds the gap by tol·|y|²/n, which is at least twice that of any
+    objective worth reaching: the same number is stricter here. Where the objective is all but 0, as of
+    an interpolation without penalty, no gap is below the rounding of y: that is enough unless tol asks for 0.
+    Otherwise a ConvergenceWarning tells what was reached.
+Attributes
+    coef_ and intercept_ in X.dtype, n_features_in_, feature_names_in_, n_iter_, dual_gap_, gap_, objective_,
+    reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns.
+Extras
+    Keyword-only, and the same everywhere: penalty_factor, bounds, threads. Their constraints are in EXTRAS.
+Cross-validation
+    ``fold_weights`` turns cv into the engine's train and test, ``choose`` takes the best of the scores, SplitterRouting
+    hands what fit is given, groups, to the splitter.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Number
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn import get_config
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative
+
+from regkern import _checks
+from regkern.linear_model._compat import (
+    BaseEstimator,
+    Interval,
+    RegressorMixin,
+    metadata_routing,
+    parameter_error,
+    reads_groups,
+    refuse_params,
+    routing_owner,
+    sparse_rows,
+    validate_data,
+)
+
+__all__ = [
+    "EXTRAS",
+    "LinearRegressor",
+    "SplitterRouting",
+    "bar",
+    "check_bounds",
+    "check_data",
+    "check_parameters",
+    "check_penalty_factor",
+    "check_sample_weight",
+    "choose",
+    "fold_weights",
+    "relative",
+    "rounding_floor",
+    "standard_error",
+    "strengths",
+    "total_weight",
+    "warn_unless_converged",
+]
+
+Array = NDArray[Any]
+
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+# Parameters whose plain floats need no closer look: from 0 to here.
+ENDS = {"alpha": math.inf, "tol": math.inf, "l1_ratio": 1.0}
+
+EXTRAS = {
+    "penalty_factor": ["array-like", None],
+    "bounds": [tuple, list, None],
+    "threads": [Interval(Integral, 1, None, closed="left"), None],
+}
+
+
+class Solved(Protocol):
+    """What a solution says of its K strengths, by the names of ``_engine.Solution``."""
+
+    @property
+    def gap(self) -> Any: ...
+
+    @property
+    def objective(self) -> Any: ...
+
+    @property
+    def reason(self) -> Any: ...
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    return {name: p.default for name, p in inspect.signature(kind).parameters.items()}
+
+
+def check_parameters(estimator: Any) -> None:
+    """scikit-learn's ``_validate_params``, which costs more than a small fit, where a parameter needs a look.
+
+    It needs none if it is the default, or a plain number in a range that all estimators have for its name.
+    """
+    kind: Any = type(estimator)
+    if _checks.is_ours(kind):
+        held = vars(estimator)
+        for name, default in _defaults(kind).items():
+            value = held.get(name, inspect.Parameter.empty)
+            plain = (
+                value is default
+                or (type(value) is bool and type(default) is bool)
+                or (type(value) is float and name in ENDS and 0 <= value <= ENDS[name] and value < math.inf)
+            )
+            if not plain:
+                break
+        else:
+            return
+    if not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
+
+
+def check_penalty_factor(owner: Any, value: Any, features: int) -> Array | None:
+    """The factors (features,) in float64; None where all are 1. The owner is an estimator or a function's name."""
+    if value is None:
+        return None
+    factors = check_array(value, ensure_2d=False, dtype=np.float64, order="C", input_name="penalty_factor")
+    if factors.shape != (features,):
+        raise parameter_error(owner, "penalty_factor", f"an array of shape ({features},), a factor a feature", value)
+    if factors.size and factors.min() < 0:
+        raise parameter_error(owner, "penalty_factor", "non-negative everywhere", value)
+    return np.asarray(factors)
+
+
+def check_bounds(owner: Any, value: Any, features: int, positive: bool = False) -> tuple[Array | None, Array | None]:
+    """lower and upper, (features,) in float64 each, None where there is none; positive is a lower bound of 0."""
+    if value is None:
+        return (np.zeros(features), None) if positive else (None, None)
+    rule = f"a pair (lower, upper) of numbers or arrays of shape ({features},)"
+    if len(value) != 2:
+        raise parameter_error(owner, "bounds", rule, value)
+    ends: list[Array] = []
+    for end, none in zip(value, (-np.inf, np.inf), strict=True):
+        try:
+            made = np.asarray(none if end is None else end, np.float64)
+            ends.append(np.array(np.broadcast_to(made, (features,))))
+        except (TypeError, ValueError):
+            raise parameter_error(owner, "bounds", rule, value) from None
+        if made.ndim and made.shape != (features,):
+            raise parameter_error(owner, "bounds", rule, value)
+    lower, upper = ends
+    if positive:
+        lower = np.maximum(lower, 0.0)
+    if not (np.all(lower <= 0) and np.all(upper >= 0)):  # of NaN too
+        raise parameter_error(owner, "bounds", "lower <= 0 <= upper everywhere", value)
+    return None if np.isneginf(lower).all() else lower, None if np.isposinf(upper).all() else upper
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _plain(array: Any, ranks: tuple[int, ...]) -> Array | None:
+    """An ndarray of finite float32 or float64 as it is, integers and lists of numbers as float64; None of all else.
+
+    A sum is finite if and only if its terms are, but where it overflows: then scikit-learn looks closer.
+    """
+    if type(array) is list:
+        try:
+            array = np.asarray(array)
+        except ValueError:
+            return None
+    if type(array) is not np.ndarray or array.ndim not in ranks or not array.size:
+        return None
+    if array.dtype not in FLOATS:
+        if array.dtype.kind not in "iu":
+            return None
+        return array.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array if math.isfinite(np.add.reduce(array, axis=None)) else None
+
+
+def _canonical(X: Any) -> Any:
+    """Sparse X with one entry for each place."""
+    if scipy.sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def check_data(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    multi_output: bool = False,
+    y_numeric: bool = True,
+) -> tuple[Any, Array, Array | None]:
+    """X, y and sample_weight as the engine takes them; sets n_features_in_ and feature_names_in_.
+
+    y is (n,), or with ``multi_output`` also (n, targets); with ``y_numeric=False``, of classes, it stays what it is.
+    """
+    plain = _plain(X, (2,))
+    target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric and plain is not None else None
+    if plain is not None and target is not None and len(plain) == len(target):
+        estimator.n_features_in_ = plain.shape[1]
+        vars(estimator).pop("feature_names_in_", None)
+        X, y = plain, target
+    else:
+        X, y = validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse=["csc", "csr"],
+            accept_large_sparse=False,
+            dtype=[np.float64, np.float32],
+            multi_output=multi_output,
+            y_numeric=y_numeric,
+        )
+        if y_numeric:
+            y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        X = _canonical(X)
+    if y_numeric:
+        y = y.astype(np.float64, copy=False)
+    return X, y, check_sample_weight(sample_weight, len(y))
+
+
+def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
+    """The weights (samples,) in float64; None where all are alike: of None, and as in scikit-learn of a number."""
+    if sample_weight is None or isinstance(sample_weight, Number):
+        return None
+    weights = _plain(sample_weight, (1,))
+    if weights is None:
+        weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight")
+    if weights.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Expected either a scalar value "
+            f"or a 1D array of length {samples}."
+        )
+    if weights.shape != (samples,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(samples,)}!")
+    check_non_negative(weights, "`sample_weight`")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return np.ascontiguousarray(weights, np.float64)
+
+
+# --- scales, warnings -------------------------------------------------------------------------------------------------
+
+
+def total_weight(sample_weight: Array | None, samples: int) -> float:
+    """S: the sum of the weights, the number of samples without them."""
+    return float(samples) if sample_weight is None else float(sample_weight.sum())
+
+
+def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
+    """The engine's l1 and l2 for one alpha or several."""
+    alphas = np.array(alpha, np.float64, ndmin=1)
+    return total * alphas * l1_ratio, total * alphas * (1.0 - l1_ratio)
+
+
+def relative(gap: Any, objective: Any) -> Array:
+    """gap / objective, 0 where both are."""
+    gap, objective = np.asarray(gap, np.float64), np.asarray(objective, np.float64)
+    return np.asarray(np.divide(gap, objective, out=np.where(gap > 0, np.inf, 0.0), where=objective > 0))
+
+
+def rounding_floor(y: Array, sample_weight: Array | None, fit_intercept: bool) -> float:
+    """A gap, in the engine's scale, that the rounding of y can make where the squared error is all but 0."""
+    middle = np.average(y, weights=sample_weight) if fit_intercept else 0.0
+    squares = (y - middle) ** 2
+    return 1e-14 * 0.5 * float(squares.sum() if sample_weight is None else sample_weight @ squares)
+
+
+def warn_unless_converged(
+    solved: Solved, tol: float, total: float, *, floor: Callable[[], Any] | None = None, stacklevel: int = 3
+) -> None:
+    """A ConvergenceWarning with the worst gap, if one is above tol and above what rounding leaves.
+
+    ``floor`` gives the latter in the engine's scale, one number or one a strength; it is called where something did not
+    converge.
+    """
+    left = [k for k, reason in enumerate(solved.reason) if reason != "converged"]
+    if not left:
+        return
+    gap, objective = np.asarray(solved.gap)[left], np.asarray(solved.objective)[left]
+    least = 0.0 if floor is None else np.broadcast_to(floor(), len(solved.reason))[left] * min(1.0, tol / 1e-14)
+    late = gap > np.maximum(tol * objective, least)
+    if not late.any():
+        return
+    worst = int(np.argmax(np.where(late, relative(gap, objective), -1.0)))
+    of_several = f" at {late.sum()} of {len(solved.reason)} strengths" if len(solved.reason) > 1 else ""
+    advice = (
+        "The numbers allow no smaller gap: you might want to check the scale of the features, to increase tol or to "
+        "consider increasing regularisation."
+        if solved.reason[left[worst]] == "stalled"
+        else "You might want to increase the number of iterations, check the scale of the features or consider "
+        "increasing regularisation."
+    )
+    warnings.warn(
+        f"Objective did not converge{of_several}. {advice} Duality gap: {gap[worst] / total:.3e}, "
+        f"{relative(gap, objective)[worst]:.3e} of the objective, tolerance: {tol:.3e}",
+        ConvergenceWarning,
+        stacklevel=stacklevel,
+    )
+
+
+@contextmanager
+def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callable[[int, int], object] | None]:
+    """What the engine calls as ``progress``: a bar of rich, or with verbose a dot for each strength, or None."""
+    if not shown:
+        yield (lambda done, of: sys.stderr.write(".")) if verbose else None
+        return
+    try:
+        from rich.progress import Progress  # noqa: PLC0415 (optional)
+    except ImportError as error:
+        raise ImportError("progress=True needs rich: pip install rich") from error
+    with Progress(transient=True) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+# --- cross-validation -------------------------------------------------------------------------------------------------
+
+
+class SplitterRouting:
+    """Sends metadata of ``fit`` to the splitter ``self.cv``."""
+
+    cv: Any
+    _classifies = False
+
+    def get_metadata_routing(self) -> Any:
+        """What goes where, as scikit-learn's metadata routing asks."""
+        from sklearn.model_selection import check_cv  # noqa: PLC0415 (half of the time that importing us takes)
+
+        return (
+            metadata_routing.MetadataRouter(owner=routing_owner(self))
+            .add_self_request(self)
+            .add(
+                splitter=check_cv(self.cv, classifier=self._classifies),
+                method_mapping=metadata_routing.MethodMapping().add(caller="fit", callee="split"),
+            )
+        )
+
+
+def fold_weights(
+    estimator: Any, X: Any, y: Array, sample_weight: Array | None, params: dict[str, Any], *, classifier: bool = False
+) -> tuple[Array, Array]:
+    """train and test, (folds, n): the weight of each sample in a fold's fit and score, of ``estimator.cv``.
+
+    params is what else ``fit`` was given: with metadata routing it goes where that says; without, groups go to a splitter
+    that reads them, and all else is refused in scikit-learn's words.
+    """
+    from sklearn.model_selection import check_cv  # noqa: PLC0415 (as above)
+
+    cv = check_cv(estimator.cv, y, classifier=classifier)
+    if get_config()["enable_metadata_routing"]:
+        routed = metadata_routing.process_routing(estimator, "fit", sample_weight=sample_weight, **params)
+        extra = routed.splitter.split
+    else:
+        if not (set(params) == {"groups"} and reads_groups(cv)):
+            refuse_params(params, estimator, "fit")
+        extra = params
+    samples = np.arange(len(y))
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    parts: list[list[Array]] = [[], []]
+    for fold, pair in enumerate(cv.split(X, y, **extra)):
+        for part, indices, use in zip(parts, pair, ("fit", "score"), strict=True):
+            part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
+            if not part[-1].any():
+                raise ValueError(f"Fold {fold} of cv={estimator.cv!r} has no samples, or none with a weight, to {use}.")
+    return np.array(parts[0]), np.array(parts[1])
+
+
+def choose(score: Array, rule: str = "min") -> tuple[int, int]:
+    """The best of (ratios, strengths, folds), smaller being better and strengths descending: its first two indices.
+
+    "min": the least mean. "1se": the largest strength, of the same ratio, whose mean is within a standard error of it.
+    """
+    mean = score.mean(axis=2)
+    ratio, strength = np.unravel_index(np.argmin(mean), mean.shape)
+    if rule == "1se":
+        bound = mean[ratio, strength] + standard_error(score)[ratio, strength]
+        strength = np.argmax(mean[ratio] <= bound)
+    return int(ratio), int(strength)
+
+
+def standard_error(score: Array) -> Array:
+    """Of the mean over folds, which are the last axis; 0 of a single fold, which says nothing of it."""
+    folds = score.shape[-1]
+    if folds == 1:
+        return np.zeros(score.shape[:-1])
+    return np.asarray(score.std(axis=-1, ddof=1) / math.sqrt(folds))
+
+
+# --- the base class ---------------------------------------------------------------------------------------------------
+
+
+class LinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A regressor with ``coef_`` (features,) or (targets, features) and ``intercept_``, of dense or sparse X.
+
+    Where it takes several targets, scikit-learn's MultiOutputMixin stands before it.
+    """
+
+    coef_: Any
+    intercept_: Any
+
+    @property
+    def sparse_coef_(self) -> Any:
+        """``coef_`` as a sparse matrix of shape (1 or targets, features)."""
+        return sparse_rows(self.coef_)
+
+    def _linear_predictor(self, X: Any) -> Array:
+        """X @ coef + intercept, of what a fitted model accepts."""
+        check_is_fitted(self, "coef_")
+        plain = _plain(X, (2,))
+        if plain is not None and plain.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_"):
+            X = plain
+        else:
+            X = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], reset=False)
+        return np.asarray(X @ self.coef_.T + self.intercept_)
+
+    def predict(self, X: Any) -> Array:
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray (n_samples,) or (n_samples, n_targets)
+        """
+        return self._linear_predictor(X)
+
+    def _more_tags(self) -> dict[str, Any]:  # before 1.6
+        return {"requires_y": True}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
