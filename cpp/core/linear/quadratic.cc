@@ -110,15 +110,21 @@ Quadratic::Indices Quadratic::support() const {
 }
 
 // Cholesky by rows, so that the leading rows of members that stay need not be made again. A pivot that is
-// nothing but rounding is skipped: its column is 0, and its row tells the null direction.
-void Quadratic::factor(const Indices& members) {
+// nothing but rounding is skipped: its column is 0, and its row tells the null direction. Where the first of
+// these is, or the number of members; until_skipped: rows behind it are not made.
+std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   const std::size_t count = members.size();
   std::size_t same = 0;
   while (same < std::min({factored_, count, order_.size()}) && order_[same] == members[same]) ++same;
   order_ = members;
-  factored_ = count;
   lower_.resize(count);
   inverse_pivot_.resize(count);
+  const auto first_skipped = [&](std::size_t begin, std::size_t end) {
+    while (begin < end && inverse_pivot_[begin] != 0) ++begin;
+    return begin;
+  };
+  factored_ = same;
+  if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
   const Products& multiply = products();
   const std::size_t ld = lower_.stride();
   double block[kBlock * kBlock];
@@ -147,7 +153,10 @@ void Quadratic::factor(const Indices& members) {
         }
       }
     }
+    factored_ = i0 + rows;
+    if (until_skipped && first_skipped(i0, factored_) < factored_) return first_skipped(i0, factored_);
   }
+  return first_skipped(0, count);
 }
 
 Quadratic::Vector Quadratic::forward(Vector y) const {
@@ -337,10 +346,7 @@ bool Quadratic::active(const Vector& tol) {
     }
     Indices members = support();
     std::erase_if(members, [&](std::size_t j) { return parked[j] != 0; });
-    factor(members);
-    const auto pivots = inverse_pivot_.begin();
-    const auto skipped = std::find(pivots, pivots + static_cast<std::ptrdiff_t>(members.size()), 0.0);
-    const auto j = static_cast<std::size_t>(skipped - pivots);
+    const std::size_t j = factor(members, true);
     if (j < members.size()) {
       Vector e = null_direction(j);
       double slope = 0;

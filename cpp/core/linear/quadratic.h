@@ -54,7 +54,8 @@ class Quadratic {
   bool active(const Vector& tol);
 
   Indices support() const;                     // between its bounds, and not at a kink
-  void factor(const Indices& members);         // H = G + b of the members, keeping the rows that stay
+  // H = G + b of the members, keeping the rows that stay.
+  std::size_t factor(const Indices& members, bool until_skipped = false);
   Vector solve_factored(Vector rhs) const;     // H⁻¹ rhs, 0 where a pivot was skipped
   Vector back(Vector y) const;                 // L⁻ᵀ y
   Vector forward(Vector rhs) const;            // L⁻¹ rhs

@@ -13,7 +13,7 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
-constexpr std::size_t kFewest = 32;   // columns that enter the working set at once, if as many want to
+constexpr std::size_t kFewest = 64;   // columns that enter the working set at once, if as many want to
 constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
@@ -194,7 +194,7 @@ bool SquaredSolver::choose(double tol) {
       worst_ = std::max(worst_, excess / norm_[j]);
     }
   }
-  const std::size_t most = std::max(kFewest, nonzero / 2);
+  const std::size_t most = std::max(kFewest, nonzero / 2 + kFewest / 2);
   if (wanted.size() > most) {
     std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
     wanted.resize(most);
