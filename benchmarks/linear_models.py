@@ -42,6 +42,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from inspect import signature
 from pathlib import Path
@@ -703,10 +704,15 @@ class Referee:
         P = np.array([objective(self.problem, k, w, b) for k, (w, b) in pairs])
         P = np.where(np.isfinite(P), P, np.inf)
         self.best = np.minimum(self.best, P)
-        return float(((P - self.bound) / np.maximum(self.bound, 1e-300)).max())
+        return self.above(P)
+
+    def above(self, P: Array) -> float:
+        if not (self.bound > 0).all():
+            return np.inf
+        return float((P / self.bound - 1).max())
 
     def known_to(self) -> float:
-        return float(((self.best - self.bound) / np.maximum(self.bound, 1e-300)).max())
+        return self.above(self.best)
 
     def check(self) -> None:
         known = self.known_to()
@@ -931,7 +937,8 @@ def compare(names: Sequence[str], settings: Settings, console: Any, file: str | 
         case = CASES[name]
         with console.status(name) as status:
             try:
-                there, absent, known = measure(case, settings, lambda text, n=name: status.update(f"{n}: {text}"))
+                say = status.update if console.is_terminal else partial(console.print, style="dim", highlight=False)
+                there, absent, known = measure(case, settings, lambda text, n=name, say=say: say(f"{n}: {text}"))
             except Wrong as error:
                 goals.add_row(name, str(error), "[red]WRONG")
                 everything[name] = {"wrong": str(error)}

@@ -84,13 +84,23 @@ class Suite:
         return [p for p in EXPLAINED if not any(re.fullmatch(p, name) for name in self.failing())]
 
 
-def run(suite: Suite, modules: Sequence[str] = MODULES, options: Sequence[str] = ("-q", "--tb=no", "--no-header")) -> int:
+def run(
+    suite: Suite, modules: Sequence[str] = MODULES, options: Sequence[str] = ("-q", "--tb=no", "--no-header")
+) -> int:
     """Run the modules in this process, whose sklearn.linear_model is regkern's afterwards."""
     import sklearn  # noqa: PLC0415 so that --help is quick
 
     package = Path(sklearn.__file__).parent
     tests = [str(package / "linear_model" / "tests" / f"{module}.py") for module in modules]
-    ours = ["-c", os.devnull, f"--rootdir={package}", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestConfigWarning"]
+    ours = [
+        "-c",
+        os.devnull,
+        f"--rootdir={package}",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestConfigWarning",
+    ]
     return int(pytest.main([*ours, *options, *tests], plugins=[suite]))
 
 
