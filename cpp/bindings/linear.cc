@@ -255,7 +255,8 @@ py::tuple linear_solve(const SolveArguments& a) {
 }
 
 struct FoldArguments {
-  py::handle X, loss, y, train, test, factor, lower, upper, intercept, l1, l2, tol, max_rounds, keep;
+  py::handle X, loss, y, train, test, factor, lower, upper, intercept, l1, l2, tol, max_rounds, keep,
+      progress;
 };
 
 py::tuple linear_folds(const FoldArguments& a) {
@@ -283,8 +284,9 @@ py::tuple linear_folds(const FoldArguments& a) {
   double *to = keep ? py::cast<py::array_t<double>>(coef).mutable_data() : nullptr,
          *scores = score.mutable_data();
   run_unlocked(f, interrupt, [&] {
-    linear::solve_folds(problem, folds, train, test, count, l1, l2, limits, to, found.data(), scores,
-                        [&] { return interrupt(); });
+    linear::solve_folds(
+        problem, folds, train, test, count, l1, l2, limits, to, found.data(), scores,
+        [&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, folds); });
   });
   return py::make_tuple(score, coef, report(found, std::max<std::size_t>(folds, 1)));
 }

@@ -229,6 +229,40 @@ def group_prox(
 def keep_mask(shape: tuple[int, ...], p: Real, seed: Int, stream: Int, packed: bool) -> NDArray[Any]: ...
 def l1_norm(x: ArrayLike) -> float: ...
 def l2_decay(w: ArrayLike, rate: Real, out: Array | None) -> Array: ...
+def linear_folds(
+    X: Any,
+    loss: str,
+    y: Array,
+    train: Array,
+    test: Array,
+    penalty_factor: Array | None,
+    lower: Array | None,
+    upper: Array | None,
+    fit_intercept: bool,
+    l1: Array,
+    l2: Array,
+    tol: float,
+    max_iter: int,
+    keep_coef: bool,
+    progress: Any,
+) -> tuple[Array, Array | None, tuple[Array, Array, Array, Array, Array]]: ...
+def linear_solve(
+    X: Any,
+    loss: str,
+    y: Array,
+    sample_weight: Array | None,
+    penalty_factor: Array | None,
+    lower: Array | None,
+    upper: Array | None,
+    gram: Array | None,
+    fit_intercept: bool,
+    l1: Array,
+    l2: Array,
+    coef: Array | None,
+    tol: float,
+    max_iter: int,
+    progress: Any,
+) -> tuple[Array, tuple[Array, Array, Array, Array, Array]]: ...
 def lion_step(
     w: Array,
     grad: ArrayLike,

@@ -53,13 +53,13 @@ class Quadratic {
   bool newton();
   bool active(const Vector& tol);
 
-  Indices support() const;                     // between its bounds, and not at a kink
+  Indices support() const;  // between its bounds, and not at a kink
   // H = G + b of the members, keeping the rows that stay.
   std::size_t factor(const Indices& members, bool until_skipped = false);
-  Vector solve_factored(Vector rhs) const;     // H⁻¹ rhs, 0 where a pivot was skipped
-  Vector back(Vector y) const;                 // L⁻ᵀ y
-  Vector forward(Vector rhs) const;            // L⁻¹ rhs
-  Vector null_direction(std::size_t j) const;  // of the skipped pivot j of the factor
+  Vector solve_factored(Vector rhs) const;                      // H⁻¹ rhs, 0 where a pivot was skipped
+  Vector back(Vector y) const;                                  // L⁻ᵀ y
+  Vector forward(Vector rhs) const;                             // L⁻¹ rhs
+  Vector null_direction(std::size_t j) const;                   // of the skipped pivot j of the factor
   Vector image(const Indices& members, const Vector& e) const;  // G e
   Line line(const Indices& members, const Vector& e, const Vector& image, bool flat = false) const;
   Line to_first_end(const Indices& members, const Vector& e) const;

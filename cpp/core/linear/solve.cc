@@ -1,6 +1,7 @@
 // Paths and folds: which solver runs, from where it starts, and who runs it.
 
-#include <cmath>
+#include <algorithm>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -59,8 +60,9 @@ void solve(const Problem& problem, std::size_t count, const double* l1, const do
 
 void solve_folds(const Problem& problem, std::size_t folds, const double* train, const double* test,
                  std::size_t count, const double* l1, const double* l2, Limits limits, double* coef,
-                 Found* found, double* score, const Stop& stop) {
+                 Found* found, double* score, const Stop& stop, const Told& told) {
   const std::unique_ptr<Design> X = make_design(*problem.X);
+  std::atomic<std::size_t> done = 0;
   const threading::Team team = threading::team_for(folds * count * X->n * X->p);
   threading::for_ranges(team, folds, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t f = begin; f < end; ++f) {
@@ -72,6 +74,7 @@ void solve_folds(const Problem& problem, std::size_t folds, const double* train,
         if (coef != nullptr) std::copy(w.begin(), w.end(), coef + (f * count + k) * X->p);
         score[f * count + k] = mean_loss(*X, problem, test + f * X->n, w, mine[k].intercept);
       });
+      if (told) told(++done);
     }
   });
 }

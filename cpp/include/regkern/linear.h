@@ -57,7 +57,7 @@ struct NotFinite {
 
 // Asked once a round, from the calling thread: true to stop.
 using Stop = std::function<bool()>;
-// Told after each strength.
+// Told after each strength, or after each part of the samples, from whichever thread did it.
 using Told = std::function<void(std::size_t done)>;
 
 // For each of `count` pairs of strengths, from the solution before it, the first from `start` (p, or null).
@@ -70,7 +70,7 @@ void solve(const Problem& problem, std::size_t count, const double* l1, const do
 // null. The weights of `problem` are not used.
 void solve_folds(const Problem& problem, std::size_t folds, const double* train, const double* test,
                  std::size_t count, const double* l1, const double* l2, Limits limits, double* coef,
-                 Found* found, double* score, const Stop& stop);
+                 Found* found, double* score, const Stop& stop, const Told& told);
 
 }  // namespace regkern::linear
 

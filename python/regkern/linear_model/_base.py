@@ -248,7 +248,7 @@ def check_data(
             y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
         X = _canonical(X)
     if y_numeric:
-        y = y.astype(np.float64, copy=False)
+        y = np.asarray(y, np.float64, order="C")
     return X, y, check_sample_weight(sample_weight, len(y))
 
 
@@ -282,8 +282,8 @@ def total_weight(sample_weight: Array | None, samples: int) -> float:
 
 def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
     """The engine's l1 and l2 for one alpha or several."""
-    alphas = np.array(alpha, np.float64, ndmin=1)
-    return total * alphas * l1_ratio, total * alphas * (1.0 - l1_ratio)
+    scaled = np.array(alpha, np.float64, ndmin=1) * total
+    return scaled * l1_ratio, scaled * (1.0 - l1_ratio)
 
 
 def relative(gap: Any, objective: Any) -> Array:

@@ -226,7 +226,7 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         if check_input:
             X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True)
         else:
-            y, sample_weight = np.asarray(y, np.float64), check_sample_weight(sample_weight, len(y))
+            y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
             self.n_features_in_ = X.shape[1]
         _fit_elastic_net(
             self,
@@ -388,48 +388,51 @@ def _fit_elastic_net(
     start = _start(model, (len(targets), p), lower, upper)
     solutions = []
     for k, target in enumerate(targets):
-        solution = _engine.solve(
-            X,
-            target,
-            l1=l1,
-            l2=l2,
-            sample_weight=sample_weight,
-            fit_intercept=model.fit_intercept,
-            penalty_factor=v,
-            lower=lower,
-            upper=upper,
-            coef=None if start is None else start[k],
-            gram=gram,
-            tol=model.tol,
-            max_iter=1000 if model.max_iter is None else model.max_iter,
-            threads=threads,
-        )
+        try:
+            solution = _engine.solve(
+                X,
+                target,
+                l1=l1,
+                l2=l2,
+                sample_weight=sample_weight,
+                fit_intercept=model.fit_intercept,
+                penalty_factor=v,
+                lower=lower,
+                upper=upper,
+                coef=None if start is None else start[k],
+                gram=gram,
+                tol=model.tol,
+                max_iter=1000 if model.max_iter is None else model.max_iter,
+                threads=threads,
+            )
+        except ValueError as error:
+            if "too large" in str(error):  # finite numbers, whose squares are not
+                raise ValueError(NOT_FINITE) from error
+            raise
         if solution.reason[0] != "converged":
             _warn_of(solution, model, target, sample_weight, total, stacklevel)
         solutions.append(solution)
-    coef = np.concatenate([s.coef for s in solutions])
-    intercept = np.concatenate([s.intercept for s in solutions])
+    if y.ndim == 1:
+        (solution,) = solutions
+        coef, intercept = solution.coef[0], solution.intercept[0]
+    else:
+        coef, intercept = (np.concatenate([getattr(s, name) for s in solutions]) for name in ("coef", "intercept"))
     if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
         raise ValueError(NOT_FINITE)
-    coef = coef.astype(X.dtype, copy=False)
-    intercept = intercept.astype(X.dtype, copy=False)
-    gap, objective = (np.concatenate([getattr(s, name) for s in solutions]) for name in ("gap", "objective"))
-    iterations = [int(s.iterations[0]) for s in solutions]
-    reasons = [s.reason[0] for s in solutions]
+    model.coef_ = coef.astype(X.dtype, copy=False)
+    model.intercept_ = intercept.astype(X.dtype, copy=False) if model.fit_intercept else 0.0
+    gaps, objectives = ([float(getattr(s, name)[0]) for s in solutions] for name in ("gap", "objective"))
+    told = {
+        "dual_gap_": [gap / total for gap in gaps],
+        "gap_": [gap / objective if objective > 0 else 0.0 for gap, objective in zip(gaps, objectives, strict=True)],
+        "objective_": [objective / total for objective in objectives],
+    }
+    reports = {"n_iter_": [int(s.iterations[0]) for s in solutions], "reason_": [s.reason[0] for s in solutions]}
     if len(targets) == 1:
-        model.coef_ = coef[0]
-        model.dual_gap_, model.objective_ = float(gap[0]) / total, float(objective[0]) / total
-        model.gap_ = float(relative(gap, objective)[0])
-        model.n_iter_, model.reason_ = iterations[0], reasons[0]
+        model.coef_ = model.coef_.reshape(-1)
+        vars(model).update({name: values[0] for name, values in (told | reports).items()})
     else:
-        model.coef_ = coef
-        model.dual_gap_, model.objective_ = gap / total, objective / total
-        model.gap_ = relative(gap, objective)
-        model.n_iter_, model.reason_ = iterations, reasons
-    if not model.fit_intercept:
-        model.intercept_ = 0.0
-    else:
-        model.intercept_ = intercept[0] if y.ndim == 1 else intercept
+        vars(model).update({name: np.array(values) for name, values in told.items()}, **reports)
 
 
 def _warn_of(solution: Any, model: Any, y: Array, sample_weight: Array | None, total: float, stacklevel: int) -> None:

@@ -11,13 +11,14 @@ and b the intercept, which has no penalty.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern import _core
+from regkern import _core, runtime
 
 __all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
@@ -78,23 +79,24 @@ def solve(
     lower <= 0 <= upper (p,) with infinities allowed; coef (p,) is where to start. gram (p, p) float64, of "squared" alone:
     X'X of the centred (if fit_intercept), weighted columns. progress(done, K) is called after each strength.
     """
-    found = _core.linear_solve(
-        matrix(X),
-        loss,
-        y,
-        sample_weight,
-        penalty_factor,
-        lower,
-        upper,
-        gram,
-        fit_intercept,
-        l1,
-        l2,
-        coef,
-        tol,
-        max_iter,
-        progress,
-    )
+    with limited(threads):
+        found = _core.linear_solve(
+            matrix(X),
+            loss,
+            y,
+            sample_weight,
+            penalty_factor,
+            lower,
+            upper,
+            gram,
+            fit_intercept,
+            l1,
+            l2,
+            coef,
+            tol,
+            max_iter,
+            progress,
+        )
     coefs, (intercept, gap, objective, rounds, reason) = found
     return Solution(coefs, intercept[0], gap[0], objective[0], rounds[0], tuple(REASONS[r] for r in reason[0]))
 
@@ -121,12 +123,32 @@ def solve_folds(
     """Paths of F folds over one X, which is not copied.
 
     train and test are (F, n) float64: the weight that each sample has in a fold's fit and in its score, 0 where it takes no
-    part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train.
+    part. l1 and l2 are (F, K): the scale of a fold's objective is its own Σ train. progress(done, F) is called after each
+    fold.
     """
-    score, coef, (intercept, gap, objective, rounds, _) = _core.linear_folds(
-        matrix(X), loss, y, train, test, penalty_factor, lower, upper, fit_intercept, l1, l2, tol, max_iter, keep_coef
-    )
-    return FoldPaths(score, gap, objective, rounds, coef, intercept)
+    with limited(threads):
+        score, kept, (intercept, gap, objective, rounds, _) = _core.linear_folds(
+            matrix(X),
+            loss,
+            y,
+            train,
+            test,
+            penalty_factor,
+            lower,
+            upper,
+            fit_intercept,
+            l1,
+            l2,
+            tol,
+            max_iter,
+            keep_coef,
+            progress,
+        )
+    return FoldPaths(score, gap, objective, rounds, kept, intercept)
+
+
+def limited(threads: int | None) -> AbstractContextManager[None]:
+    return nullcontext() if threads is None else runtime.threads(threads)
 
 
 def matrix(X: Any) -> Any:

@@ -316,7 +316,7 @@ def alpha_max(
 
 def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     return X, y, check_sample_weight(sample_weight, len(y))
 
@@ -351,7 +351,7 @@ def _path(
     if check_input:
         X, y, sample_weight = _checked(X, y, sample_weight)
     else:
-        y, sample_weight = np.asarray(y, np.float64), check_sample_weight(sample_weight, len(y))
+        y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
     if y.ndim > 1:
         if positive:
             raise ValueError("positive=True is not allowed for multi-output (y.ndim != 1)")

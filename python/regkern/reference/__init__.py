@@ -15,6 +15,7 @@ library, which draw and check the same numbers, over the functions of this one.
 from regkern import stopping as stopping
 from regkern.files import load, save
 from regkern.reference import augment as augment
+from regkern.reference import linear_model as linear_model
 from regkern.reference import optim as optim
 from regkern.reference import penalties as penalties
 from regkern.reference.dropouts import (
