@@ -8,6 +8,7 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 ``gap_`` says how far the objective can be from its minimum at most, relative to it; ``reason_`` why the fit ended.
 """
 
+from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
 

@@ -395,7 +395,7 @@ def fold_weights(
         for part, indices, use in zip(parts, pair, ("fit", "score"), strict=True):
             part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
             if not part[-1].any():
-                raise ValueError(f"Fold {fold} of cv={estimator.cv!r} has no samples, or none with a weight, to {use}.")
+                raise ValueError(f"Fold {fold} of cv has no samples, or none with a weight, to {use}.")
     return np.array(parts[0]), np.array(parts[1])
 
 
