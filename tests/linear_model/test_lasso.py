@@ -389,7 +389,8 @@ def test_wrong_data_have_scikit_learns_error(case: str) -> None:
         with pytest.raises((ValueError, TypeError)) as error:
             kind().fit(*DATA[case](*problem()))
         errors.append((type(error.value), str(error.value)))
-    assert errors[0] == errors[1]
+    assert errors[0][0] is errors[1][0]
+    assert errors[0][1].startswith(errors[1][1])  # the newest says most
 
 
 def test_weights_that_weigh_nothing_are_refused() -> None:

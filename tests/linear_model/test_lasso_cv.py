@@ -22,6 +22,15 @@ from regkern.linear_model import ElasticNet, ElasticNetCV, Lasso, LassoCV, _comp
 Array = NDArray[Any]
 
 
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no intercept, shuffled": {"fit_intercept": False, "cv": KFold(3, shuffle=True, random_state=0)},
+    "alphas": {"alphas": [0.5, 0.01, 0.1], "cv": 4},
+    "positive, over time": {"alphas": 7, "eps": 0.1, "positive": True, "cv": TimeSeriesSplit(3)},
+    "random splits": {"alphas": 5, "cv": ShuffleSplit(4, random_state=0)},
+}
+
+
 def bound(X: Array, y: Array, gaps: Array, objective: float) -> float:
     """How much a relative gap of a fold can change its mean squared error, times ten for folds that are less regular."""
     far = reach(X, 2 * float(np.max(gaps)) * objective) * np.linalg.norm(X, axis=1).max()
@@ -30,25 +39,15 @@ def bound(X: Array, y: Array, gaps: Array, objective: float) -> float:
 
 @pytest.mark.parametrize("form", ["C", "F", "csc", "csr", "frame"])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"fit_intercept": False, "cv": KFold(3, shuffle=True, random_state=0)},
-        {"alphas": [0.5, 0.01, 0.1], "cv": 4},
-        {"alphas": 7, "eps": 0.1, "positive": True, "cv": TimeSeriesSplit(3)},
-        {"alphas": 5, "cv": ShuffleSplit(4, random_state=0)},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning:sklearn")
-def test_scikit_learns_path_and_choice(form: str, weighted: bool, parameters: dict[str, Any]) -> None:
+def test_scikit_learns_path_and_choice(form: str, weighted: bool, case: str) -> None:
     X, y = problem()
     weights = np.random.default_rng(1).random(len(y)) if weighted else None
-    given = {"alphas": 20, **parameters}
-    if "alphas" not in parameters and _compat.VERSION < (1, 7):
-        pytest.skip("an int in alphas came with 1.7")
+    given = {"alphas": 20, **CASES[case]}
     ours = LassoCV(tol=1e-10, **given).fit(FORMATS[form](X), y, sample_weight=weights)
+    if _compat.VERSION < (1, 7):  # which looked neither at weights nor at signs where it began
+        given["alphas"] = ours.alphas_
     theirs = peer.LassoCV(tol=1e-12, max_iter=10**5, **given).fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(ours.alphas_, theirs.alphas_, rtol=1e-12)
     assert ours.mse_path_.shape == ours.gap_path_.shape == theirs.mse_path_.shape
