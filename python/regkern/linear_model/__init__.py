@@ -11,12 +11,15 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
 from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
+from regkern.linear_model._ridge import Ridge, RidgeCV
 
 __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "Lasso",
     "LassoCV",
+    "Ridge",
+    "RidgeCV",
     "alpha_max",
     "enet_path",
     "lasso_path",

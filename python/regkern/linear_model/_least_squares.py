@@ -34,7 +34,7 @@ LOST = 1e-10  # the reciprocal condition number of a matrix that Cholesky is not
 SIDE = 10_000  # rows of the largest matrix that is factored unless asked for
 SPARSE_SIDE = 4_000
 SPARSE_PRODUCTS = 2e10
-FLOOR = 1e-12  # a gap that counts as none, beside |Y|²
+FLOOR = 1e-14  # a gap that counts as none, beside |Y|²
 CG_FOLD = 1e-8
 STEPS = 3
 EXACT = 1e-14  # a gap, beside the objective, that a step of refinement would not make smaller
@@ -245,6 +245,7 @@ class _Tall:
         live = size > 0
         _, S, Vt = np.linalg.svd(R[:, live] / size[live])
         rank = int(np.sum(S > EPS * max(design.n, design.p) * S.max(initial=0)))
+        Vt[rank:][np.abs(Vt[rank:]) < 64 * EPS * np.sqrt(len(Vt))] = 0  # rounding, which a short column would blow up
         V = np.zeros((design.p, len(Vt)))
         V[live] = Vt.T / size[live, None]
         B, null = V[:, :rank], V[:, rank:]  # A @ B has orthogonal columns of norms S
@@ -294,10 +295,12 @@ class _Wide:
 def _by_gradients(design: Design, Y: Array, alphas: Array, tol: float, max_iter: int | None) -> Found:
     """Of all targets at once, in W (CGLS), until the gap and the gradient are below tol.
 
-    With the diagonal as preconditioner where α > 0: of α = 0 it would not lead to the shortest solution.
+    With the diagonal as preconditioner, but where α is next to nothing: it would not lead to the shortest solution.
     """
+    size = design.squares()
+    felt = alphas > 1e-10 * size.max(initial=0)
     count, limit = Y.shape[1], max_iter or 10 * max(1000, min(design.n, design.p))
-    easier = np.where(alphas > 0, 1 / np.maximum(design.squares()[:, None] + alphas, np.finfo(float).tiny), 1.0)
+    easier = np.where(felt, 1 / np.where(felt, size[:, None] + alphas, 1.0), 1.0)
     W, R = np.zeros((design.p, count)), Y.copy()
     Z = design.back(R)
     first = np.sqrt(_squares(Z))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral, Number, Real
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -31,17 +33,20 @@ from regkern.linear_model._base import (
     standard_error,
 )
 from regkern.linear_model._compat import (
+    BaseEstimator,
     Interval,
     MultiOutputMixin,
     RegressorMixin,
     StrOptions,
     metadata_routing,
     parameter_error,
+    reads_groups,
     refuse_params,
     routing_owner,
 )
 from regkern.linear_model._design import Design, make_design
 from regkern.linear_model._least_squares import (
+    FLOOR,
     Found,
     Spectrum,
     folds,
@@ -50,6 +55,7 @@ from regkern.linear_model._least_squares import (
     leave_one_out,
     solve,
 )
+from regkern.linear_model._moments import Moments, PartialFit
 
 __all__ = ["Ridge", "RidgeCV"]
 
@@ -59,7 +65,7 @@ GRADIENTS = ("lsqr", "sparse_cg", "sag", "saga")  # scikit-learn's iterative sol
 WAYS: dict[str, Any] = {"auto": "auto", "cholesky": "cholesky", "svd": "svd"} | dict.fromkeys(GRADIENTS, "cg")
 
 
-class Ridge(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
+class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     """Linear regression with an L2 penalty, certified by a duality gap.
 
     It minimizes, with s the weights of samples and v the penalty factor of a feature::
@@ -126,7 +132,7 @@ class Ridge(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     Warns
     -----
     ConvergenceWarning
-        If the gap is above tol, and above 1e-12 of the squares of y, with the gap reached.
+        If the gap is above tol, and above 1e-14 of the squares of y, with the gap reached.
 
     See Also
     --------
@@ -212,22 +218,19 @@ class Ridge(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         check_parameters(self)
         self._check_solver()
         X, y, sample_weight = _checked(self, X, y, sample_weight)
-        targets = y if y.ndim == 2 else y[:, None]
-        alphas = _per_target(self, targets.shape[1])
-        v = check_penalty_factor(self, self.penalty_factor, X.shape[1])
-        lower, upper = check_bounds(self, self.bounds, X.shape[1], self.positive)
-        if lower is not None or upper is not None or (v is not None and v.min() == 0):
-            self._fit_within(X, y, sample_weight, alphas, v, lower, upper)
-            return self
-        with blas_threads(self.threads):
-            design = make_design(X, sample_weight, self.fit_intercept, None if v is None else 1 / np.sqrt(v))
-            Y, middle = design.target(targets)
-            max_iter = None if self.max_iter is None else int(self.max_iter)
-            found = solve(design, Y, alphas, WAYS[self.solver], float(self.tol), max_iter)
-        used = "sparse_cg" if found.way == "cg" else found.way
-        self.solver_ = self.solver if self.solver in GRADIENTS else used
-        _take(self, design, found, middle, y, X.dtype, self.tol, max_iter)
+        solved = self._solved(X, y.reshape(len(y), -1), sample_weight, self.fit_intercept)
+        _set(self, solved, X.dtype, y.ndim == 1)
+        _warn(solved, self.tol)
         return self
+
+    def _solve_moments(self, moments: Moments) -> None:
+        self._check_solver()
+        X, Y = moments.data(self.fit_intercept)
+        solved = self._solved(X, Y, None, False)
+        if self.fit_intercept:
+            solved.intercept = moments.y - solved.coef @ moments.x
+        _set(self, solved, self._moments_dtype, self._moments_1d)
+        _warn(solved, self.tol)
 
     def _check_solver(self) -> None:
         if self.solver == "lbfgs" and not self.positive:
@@ -244,59 +247,88 @@ class Ridge(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         if self.bounds is not None:
             raise ValueError(f"solver='{self.solver}' does not support bounds. Please set the solver to 'auto'")
 
-    def _fit_within(
+    def _solved(self, X: Any, y: Array, sample_weight: Array | None, fit_intercept: bool) -> _Solved:
+        """Of y (n, targets)."""
+        alphas = _per_target(self, y.shape[1])
+        v = check_penalty_factor(self, self.penalty_factor, X.shape[1])
+        lower, upper = check_bounds(self, self.bounds, X.shape[1], self.positive)
+        if lower is not None or upper is not None or (v is not None and v.min() == 0):
+            self.solver_ = "lbfgs"
+            return self._solved_within(X, y, sample_weight, fit_intercept, alphas, v, lower, upper)
+        with blas_threads(self.threads):
+            design = make_design(X, sample_weight, fit_intercept, None if v is None else 1 / np.sqrt(v))
+            Y, middle = design.target(y)
+            max_iter = None if self.max_iter is None else int(self.max_iter)
+            found = solve(design, Y, alphas, WAYS[self.solver], float(self.tol), max_iter)
+        used = "sparse_cg" if found.way == "cg" else found.way
+        self.solver_ = self.solver if self.solver in GRADIENTS else used
+        return _solved_of(design, found, middle, max_iter)
+
+    def _solved_within(
         self,
         X: Any,
         y: Array,
         sample_weight: Array | None,
+        fit_intercept: bool,
         alphas: Array,
         v: Array | None,
         lower: Array | None,
         upper: Array | None,
-    ) -> None:
-        """Where the engine's working set is needed: its objective is half of this one."""
-        solutions = []
-        for alpha, target in zip(alphas, y.reshape(len(y), -1).T, strict=True):
-            solutions.append(
-                _engine.solve(
-                    X,
-                    np.ascontiguousarray(target),
-                    l1=np.zeros(1),
-                    l2=np.array([alpha]),
-                    sample_weight=sample_weight,
-                    fit_intercept=self.fit_intercept,
-                    penalty_factor=v,
-                    lower=lower,
-                    upper=upper,
-                    tol=float(self.tol),
-                    max_iter=1000 if self.max_iter is None else int(self.max_iter),
-                    threads=self.threads,
-                )
+    ) -> _Solved:
+        """By the engine's working set, whose objective is half of this one."""
+        solutions = [
+            _engine.solve(
+                X,
+                np.ascontiguousarray(target),
+                l1=np.zeros(1),
+                l2=np.array([alpha]),
+                sample_weight=sample_weight,
+                fit_intercept=fit_intercept,
+                penalty_factor=v,
+                lower=lower,
+                upper=upper,
+                tol=float(self.tol),
+                max_iter=1000 if self.max_iter is None else int(self.max_iter),
+                threads=self.threads,
             )
-        squares = _squares_of(y, sample_weight, self.fit_intercept)
+            for alpha, target in zip(alphas, y.T, strict=True)
+        ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
-        settled = gap <= np.maximum(self.tol * objective, FLOOR * squares)
-        reasons = [s.reason[0] for s in solutions]
-        self.solver_ = "lbfgs"
-        iterations = np.array([s.iterations[0] for s in solutions], np.int32)
-        _set(
-            self,
+        settled = gap <= np.maximum(self.tol * objective, FLOOR * _squares_of(y, sample_weight, fit_intercept))
+        return _Solved(
             np.concatenate([s.coef for s in solutions]),
             np.concatenate([s.intercept for s in solutions]),
-            SimpleNamespace(gap=gap, objective=objective, iterations=iterations, settled=settled),
-            [("converged" if done else why) for done, why in zip(settled, reasons, strict=True)],
-            y,
-            X.dtype,
+            gap,
+            objective,
+            np.array([s.iterations[0] for s in solutions], np.int32),
+            ["converged" if done else s.reason[0] for done, s in zip(settled, solutions, strict=True)],
         )
-        _warn(gap, objective, settled, self.tol)
 
 
-FLOOR = 1e-12  # of the squares of y, what a gap may be whatever tol is
+@dataclass(eq=False)
+class _Solved:
+    """What fits of T targets have found, in the scale of the data."""
+
+    coef: Array  # (T, p)
+    intercept: Array  # (T,)
+    gap: Array
+    objective: Array
+    iterations: Array
+    reasons: list[str]
+
+
+def _solved_of(design: Design, found: Found, middle: Array, max_iter: int | None) -> _Solved:
+    coef = found.coef if design.scale is None else found.coef * design.scale[:, None]
+    intercept = middle - design.mean @ coef
+    if design.rest is not None:
+        intercept -= design.rest @ coef
+    ended = "stalled" if max_iter is None else "max_iter"
+    reasons = ["converged" if settled else ended for settled in found.settled]
+    return _Solved(coef.T, intercept, found.gap, found.objective, found.iterations, reasons)
 
 
 def _squares_of(y: Array, sample_weight: Array | None, fit_intercept: bool) -> Array:
-    y = y.reshape(len(y), -1)
     middle = np.average(y, axis=0, weights=sample_weight) if fit_intercept else 0.0
     weight = np.ones(len(y)) if sample_weight is None else sample_weight
     return np.asarray(weight @ (y - middle) ** 2)
@@ -331,50 +363,46 @@ def _per_target(model: Any, targets: int) -> Array:
     return np.broadcast_to(alphas, (targets,)).copy()
 
 
-def _take(
-    model: Any, design: Design, found: Found, middle: Array, y: Array, dtype: Any, tol: Any, max_iter: int | None
-) -> None:
-    """Set what a fit sets, from A's scale."""
-    coef = found.coef if design.scale is None else found.coef * design.scale[:, None]
-    intercept = middle - design.mean @ coef
-    if design.rest is not None:
-        intercept -= design.rest @ coef
-    ended = "stalled" if max_iter is None else "max_iter"
-    reasons = ["converged" if settled else ended for settled in found.settled]
-    _set(model, coef.T, intercept, found, reasons, y, dtype)
-    _warn(found.gap, found.objective, found.settled, tol)
-
-
-def _set(model: Any, coef: Array, intercept: Array, found: Any, reasons: list[str], y: Array, dtype: Any) -> None:
-    coef, intercept = coef.astype(dtype), intercept.astype(dtype)
+def _set(model: Any, solved: _Solved, dtype: Any, flat: bool) -> None:
+    """Set what a fit sets; ``flat`` is a y of rank 1."""
+    coef, intercept = solved.coef.astype(dtype), solved.intercept.astype(dtype)
     single = len(coef) == 1
     model.coef_ = coef[0] if single else np.ascontiguousarray(coef)
-    model.intercept_ = (intercept[0] if y.ndim == 1 else intercept) if model.fit_intercept else 0.0
-    gap = relative(found.gap, found.objective)
-    model.dual_gap_ = float(found.gap[0]) if single else found.gap
-    model.objective_ = float(found.objective[0]) if single else found.objective
+    model.intercept_ = (intercept[0] if flat else intercept) if model.fit_intercept else 0.0
+    gap = relative(solved.gap, solved.objective)
+    model.dual_gap_ = float(solved.gap[0]) if single else solved.gap
+    model.objective_ = float(solved.objective[0]) if single else solved.objective
     model.gap_ = float(gap[0]) if single else gap
-    model.n_iter_ = found.iterations
-    model.reason_ = reasons[0] if single else reasons
+    model.n_iter_ = solved.iterations
+    model.reason_ = solved.reasons[0] if single else solved.reasons
 
 
-def _warn(gap: Array, objective: Array, settled: Array, tol: Any) -> None:
-    if settled.all():
+def _warn(solved: _Solved, tol: Any) -> None:
+    late = np.array([reason != "converged" for reason in solved.reasons])
+    if not late.any():
         return
-    worst = int(np.argmax(np.where(settled, -1.0, relative(gap, objective))))
+    gap = relative(solved.gap, solved.objective)
+    worst = int(np.argmax(np.where(late, gap, -1.0)))
     warnings.warn(
         f"The solver did not converge. You might want to increase the number of iterations, check the scale of the features "
-        f"or consider increasing regularisation. Duality gap: {gap[worst]:.3e}, "
-        f"{relative(gap, objective)[worst]:.3e} of the objective, tolerance: {tol:.3e}",
+        f"or consider increasing regularisation. Duality gap: {solved.gap[worst]:.3e}, {gap[worst]:.3e} of the objective, "
+        f"tolerance: {tol:.3e}",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
 
 
 # --- cross-validation -------------------------------------------------------------------------------------------------
 
 
-class _Predicted(RegressorMixin):  # type: ignore[misc]
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer has an argument sample_weight."""
+    if hasattr(scorer, "_accept_sample_weight"):
+        return bool(scorer._accept_sample_weight())
+    return "sample_weight" in inspect.signature(scorer).parameters
+
+
+class _Predicted(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A regressor whose samples are its predictions: what a scorer is given in place of fits without these samples."""
 
     def predict(self, X: Any) -> Any:
@@ -447,7 +475,8 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     strengths a product of matrices. With n samples, p < n features and K strengths it takes about 3 n p² + 4 n p K
     operations, where a decomposition for each strength takes 2 n p² K more. Memory is as that of Ridge.
 
-    With folds, weights of samples count in the fits and, as in scikit-learn, in the score only if metadata routing says so.
+    Weights of samples count in the fits and in the scores, if the scorer takes any; with folds, each fold counts alike. Where
+    scikit-learn routes metadata, the scorer's request decides.
 
     References
     ----------
@@ -527,7 +556,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         elif self.rule == "1se" and self.scoring is not None:
             raise ValueError("rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error")
         X, y, weight = _checked(self, X, y, sample_weight)
-        route = self._routed(X, y, sample_weight, params)
+        if self.cv is None and len(y) == 1:
+            raise ValueError("RidgeCV needs another sample than the one it leaves out, got n_samples = 1")
+        route = self._routed(X, y, weight, params)
         with blas_threads(self.threads):
             design = make_design(X, weight, self.fit_intercept)
             targets = y if y.ndim == 2 else y[:, None]
@@ -538,7 +569,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
                 gram = self._fold(design, X, targets, y, Y, middle, alphas, route)
             chosen = np.broadcast_to(np.asarray(self.alpha_, np.float64), (targets.shape[1],))
             found = solve(design, Y, chosen, "svd" if gram is None and self.gcv_mode == "svd" else "auto", gram=gram)
-        _take(self, design, found, middle, y, X.dtype, 1e-6, None)
+        solved = _solved_of(design, found, middle, None)
+        _set(self, solved, X.dtype, y.ndim == 1)
+        _warn(solved, 1e-6)
         return self
 
     def _checked_alphas(self) -> Array:
@@ -716,11 +749,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         given = params if sample_weight is None else params | {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
             return metadata_routing.process_routing(self, "fit", **given)
-        refuse_params(params, self, "fit")
-        single = self.cv is None and sample_weight is not None
+        if not (set(params) == {"groups"} and reads_groups(self.cv)):
+            refuse_params(params, self, "fit")
+        weighs = sample_weight is not None and (self.scoring is None or self.cv is None or _takes_weights(self._scorer()))
         return SimpleNamespace(
-            scorer=SimpleNamespace(score={"sample_weight": sample_weight} if single else {}),
-            splitter=SimpleNamespace(split={}),
+            scorer=SimpleNamespace(score={"sample_weight": sample_weight} if weighs else {}),
+            splitter=SimpleNamespace(split=params),
         )
 
     def get_metadata_routing(self) -> Any:
