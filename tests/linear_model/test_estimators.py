@@ -27,6 +27,9 @@ ESTIMATORS = [
 ]
 COMMON = [kind for kind in ESTIMATORS if hasattr(theirs, kind.__name__)]
 LEFT_OUT = {"warn", "deprecated"}  # defaults of parameters that scikit-learn takes for its past
+NEEDED = {"LogisticRegressionCV": {"cv": 3}}  # the checks have samples for three folds, as scikit-learn says of its own
+# Of scikit-learn 1.5: without the samples of no weight the folds are others.
+IMPOSSIBLE = {("LogisticRegressionCV", "check_sample_weights_invariance", "zeros")}
 
 
 def data(kind: type) -> tuple[Any, Any]:
@@ -45,11 +48,14 @@ def test_there_are_estimators() -> None:
 
 
 # scikit-learn before 1.8 gives a generator, which pytest 9 does not want.
-CHECKS = parametrize_with_checks([kind() for kind in ESTIMATORS])
+CHECKS = parametrize_with_checks([kind(**NEEDED.get(kind.__name__, {})) for kind in ESTIMATORS])
 
 
 @pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), ids=CHECKS.kwargs["ids"])
 def test_conventions(estimator: Any, check: Any) -> None:
+    name = check.func.__name__
+    if (type(estimator).__name__, name, check.keywords.get("kind")) in IMPOSSIBLE:
+        pytest.skip("cannot pass")
     check(estimator)
 
 

@@ -62,12 +62,15 @@ def centred(X: Any, y: Array, s: Array | None, fit_intercept: bool) -> tuple[Arr
     x = s @ X / s.sum() if fit_intercept else np.zeros(X.shape[1])
     m = s @ y / s.sum() if fit_intercept else np.zeros(y.shape[1:])
     root = np.sqrt(s)[:, None]
-    return np.asarray((X - x) * root, float), np.asarray((y - m) * root, float), np.asarray(x, float), np.asarray(m, float)
+    return (
+        np.asarray((X - x) * root, float),
+        np.asarray((y - m) * root, float),
+        np.asarray(x, float),
+        np.asarray(m, float),
+    )
 
 
-def oracle(
-    X: Any, y: Array, alpha: Any, s: Array | None = None, fit_intercept: bool = True
-) -> tuple[Array, Array]:
+def oracle(X: Any, y: Array, alpha: Any, s: Array | None = None, fit_intercept: bool = True) -> tuple[Array, Array]:
     """coef (T, p) and intercept (T,), by least squares with rows √alpha·I."""
     A, B, x, m = centred(X, y, s, fit_intercept)
     p = A.shape[1]
@@ -133,9 +136,7 @@ def test_units_do_not_decide_what_is_collinear(alpha: float) -> None:
     joint[:, -1] *= np.sqrt(2)
     penalty = np.sqrt(alpha) / size
     penalty[-1] *= np.sqrt(2)  # w² for each of the two is 2w² of a column √2 times as long with weight √2 w
-    best = np.linalg.lstsq(
-        np.vstack([joint, np.diag(penalty)]), np.vstack([B, np.zeros((8, 2))]), rcond=None
-    )[0]
+    best = np.linalg.lstsq(np.vstack([joint, np.diag(penalty)]), np.vstack([B, np.zeros((8, 2))]), rcond=None)[0]
     least = ((B - joint @ best) ** 2).sum(0) + ((penalty[:, None] * best) ** 2).sum(0)
     reached = ((B - A @ model.coef_.T) ** 2).sum(0) + alpha * (model.coef_**2).sum(1)
     np.testing.assert_allclose(reached, least, rtol=1e-9)
@@ -308,7 +309,9 @@ def test_what_cannot_be_is_refused(model: Any, text: str) -> None:
 @pytest.mark.parametrize(
     "model", [Ridge(), Ridge(positive=True), Ridge(solver="lsqr"), RidgeCV(), RidgeCV(cv=3)], ids=repr
 )
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.SkipTestWarning", "ignore::sklearn.exceptions.ConvergenceWarning"
+)
 def test_scikit_learns_checks_pass(model: Any) -> None:
     check_estimator(model)
 
@@ -366,7 +369,7 @@ def test_errors_are_those_of_samples_left_out(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tiny_strengths_are_left_out_by_singular_values(shape: str) -> None:
-    """"auto" changes to them where eigenvalues of X'X have no digits for these strengths."""
+    """ "auto" changes to them where eigenvalues of X'X have no digits for these strengths."""
     X, y = problem(shape)
     X = X * 10.0 ** np.linspace(-3, 3, X.shape[1])
     alphas = np.array([1e-9, 1e-6])
