@@ -280,6 +280,7 @@ CASES = {
         10.0,
         ("liblinear", "saga"),
         swept=False,
+        sure=1e-7,
     ),
     "logcv-raw": Case(
         "the same unscaled, with an intercept",
@@ -866,8 +867,10 @@ def measure(
                         helper = start(name, where, method)
                     except Failed:
                         continue
-                    yield helper
-                    helper.process.kill()
+                    try:
+                        yield helper
+                    finally:
+                        helper.process.kill()
 
         judge = Judge(case, problem, helpers)
         say("P* is certified")
