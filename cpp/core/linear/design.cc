@@ -264,6 +264,7 @@ class Columns final : public Design {
         starts_(static_cast<const I*>(X.starts)) {}
 
   bool sparse() const override { return true; }
+  std::size_t stored() const override { return begin(p); }
 
   ColumnMoments moments(const double* s, const double* u, bool centre) const override {
     ColumnMoments out = room_for(p);
