@@ -3,6 +3,7 @@
 #include "regkern/linear.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -42,10 +43,13 @@ void check_columns(Arg arg, const I* starts, const I* rows, std::size_t p, std::
       value_error(arg, "have columns that begin in order", std::to_string(starts[j + 1]));
     }
   }
+  using Unsigned = std::make_unsigned_t<I>;
+  Unsigned largest = 0;  // a negative number is a large one
   for (std::size_t at = 0; at < static_cast<std::size_t>(starts[p]); ++at) {
-    if (rows[at] < 0 || static_cast<std::size_t>(rows[at]) >= n) {
-      value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(rows[at]));
-    }
+    largest = std::max(largest, static_cast<Unsigned>(rows[at]));
+  }
+  if (starts[p] > 0 && largest >= n) {
+    value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(static_cast<I>(largest)));
   }
 }
 

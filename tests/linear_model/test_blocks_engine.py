@@ -132,7 +132,7 @@ def test_the_dual_norm_is_a_root(lasso: float, group: float) -> None:
     for size, positive in itertools.product((1, 2, 7), (False, True)):
         for _ in range(20):
             u = rng.standard_normal(size)
-            m = ref.dual_norm(u, lasso, group, positive)
+            m = ref.block_dual_norm(u, lasso, group, positive)
             v = np.maximum(u, 0) if positive else abs(u)
             assert np.linalg.norm(np.maximum(v - m * lasso, 0)) == pytest.approx(m * group, abs=1e-12)
             if m > 0:

@@ -111,7 +111,7 @@ def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | N
 
 
 def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> Labelled:
-    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False)
+    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False, large_sparse=True)
     check_classification_targets(y)
     classes, number = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -317,7 +317,7 @@ class LogisticRegression(_Classifier):
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> model = LogisticRegression(C=2.0, l1_ratio=1.0).fit(X, [0, 0, 1, 1])
     >>> model.coef_.round(3), model.intercept_.round(3)
-    (array([[1.571, 0.   ]]), array([-2.357]))
+    (array([[1.742, 0.   ]]), array([-2.613]))
     >>> model.predict_proba([[1.5, 0.0]]).round(3), model.gap_ <= 1e-6
     (array([[0.5, 0.5]]), True)
     """
@@ -464,7 +464,7 @@ class LogisticRegressionCV(_Classifier):
     ----------
     Cs : int >= 1 or array-like, default 10
         Values of C, or how many between 1e-4 and 1e4.
-    l1_ratios : array-like of floats in [0, 1], default (0.0,)
+    l1_ratios : array-like of floats in [0, 1] or None, default None
         All are tried. None, and scikit-learn's "warn", are (0.0,).
     fit_intercept : bool, default True
     cv : int, splitter, iterable of (train, test) or None
@@ -495,7 +495,8 @@ class LogisticRegressionCV(_Classifier):
         Has no effect: the folds' randomness is that of ``cv``.
     use_legacy_attributes : bool, default False
         False: the attributes below, of scikit-learn from 1.10 on. True: ``scores_`` and ``coefs_paths_`` are dicts
-        by class, ``C_`` and ``l1_ratio_`` arrays, and ``n_iter_`` has one more axis, as before. "warn" is True.
+        by class, ``C_`` and ``l1_ratio_`` arrays, and ``n_iter_`` has one more axis, as before; without ``l1_ratios``
+        their axis is left out. "warn" is True.
     rule : {"min", "1se"}, default "min"
         "min": the best mean score. "1se": the smallest C whose mean score is within one standard error of it.
     penalty_factor, bounds, threads
@@ -570,7 +571,7 @@ class LogisticRegressionCV(_Classifier):
         self,
         *,
         Cs: int | ArrayLike = 10,
-        l1_ratios: Any = (0.0,),
+        l1_ratios: Any = None,
         fit_intercept: bool = True,
         cv: Any = None,
         dual: bool = False,
@@ -719,7 +720,7 @@ class LogisticRegressionCV(_Classifier):
                 "penalty='l1' and l1_ratios set to floats between 0 and 1 instead of penalty='elasticnet'"
             )
             if self.penalty != "elasticnet":
-                if given is not None and tuple(given) != (0.0,):
+                if given is not None:
                     warnings.warn(
                         f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={self.penalty})",
                         stacklevel=3,
@@ -850,9 +851,7 @@ def _with_labels(scorer: Any, classes: Array) -> Any:
         function,
         greater_is_better=scorer._sign == 1,
         response_method=scorer._response_method,
-        labels=classes,
-        **positive,
-        **getattr(scorer, "_kwargs", {}),
+        **{"labels": classes, **positive, **getattr(scorer, "_kwargs", {})},
     )
 
 

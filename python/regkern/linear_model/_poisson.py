@@ -42,7 +42,7 @@ class PoissonRegressor(LinearRegressor):
         Has no effect but to be accepted: one algorithm finds the minimum.
     max_iter : int >= 1, default 100
         How often the solver may look at all of X.
-    tol : float > 0, default 1e-6
+    tol : float >= 0, default 1e-6
         The fit ends where the duality gap is at most so much of the objective: ``gap_ <= tol``.
     warm_start : bool, default False
         Whether fit starts from the coefficients of the last fit.
@@ -91,9 +91,9 @@ class PoissonRegressor(LinearRegressor):
     >>> from regkern.linear_model import PoissonRegressor
     >>> model = PoissonRegressor(alpha=0.1).fit([[1, 2], [2, 3], [3, 4], [4, 3]], [12, 17, 22, 21])
     >>> model.coef_.round(3), model.gap_ <= 1e-6
-    (array([0.136, 0.158]), True)
+    (array([0.121, 0.176]), True)
     >>> model.predict([[1, 1], [3, 4]]).round(2)
-    array([10.67, 22.48])
+    array([10.3, 22.2])
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -101,7 +101,7 @@ class PoissonRegressor(LinearRegressor):
         "fit_intercept": ["boolean"],
         "solver": [StrOptions({"lbfgs", "newton-cholesky"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -158,7 +158,7 @@ class PoissonRegressor(LinearRegressor):
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
         solution = _engine.solve(
             X,
-            y,
+            np.ascontiguousarray(y),
             l1=l1,
             l2=l2,
             loss="poisson",

@@ -9,7 +9,7 @@ The intercept is that of centred data. Then θ = s·R, R the residual and s a sc
     P(W) − min P  <=  ½(1 − s)²‖R‖² + Σ_g F_g(U_g, W_g),    F(u, w) = h(w) + h*(u) − u·w >= 0,
 
 if every U_g without ridge is in the dual ball, ‖soft(u, lasso)‖ <= group: the largest scale that allows it comes from
-``dual_norm``. A block without any penalty has h*(u) = 0 at u = 0 alone: R is first projected to be orthogonal to its columns.
+``block_dual_norm``. A block without any penalty has h*(u) = 0 at u = 0 alone: R is first projected to be orthogonal to its columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlockSolution", "block_gap", "block_objective", "dual_norm", "largest_strength", "solve_blocks"]
+__all__ = ["BlockSolution", "block_gap", "block_objective", "block_dual_norm", "largest_strength", "solve_blocks"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
@@ -78,7 +78,7 @@ class Penalty:
         return self.lasso == self.group == self.ridge == 0
 
 
-def dual_norm(u: Array, lasso: float, group: float, positive: bool = False) -> float:
+def block_dual_norm(u: Array, lasso: float, group: float, positive: bool = False) -> float:
     """The least m >= 0 with ‖soft(u, m·lasso)‖ <= m·group, for lasso + group > 0.
 
     With the k largest |u| above m·lasso, Σ (|u| − m·lasso)² = (m·group)² is a quadratic in m.
@@ -152,8 +152,8 @@ class _Problem:
             if h.lasso == h.group == 0:
                 continue
             if h.ridge == 0:
-                size = max(size, dual_norm(u, h.lasso, h.group, h.positive))
-            steepest = max(steepest, dual_norm(u - h.ridge * w, h.lasso, h.group, h.positive))
+                size = max(size, block_dual_norm(u, h.lasso, h.group, h.positive))
+            steepest = max(steepest, block_dual_norm(u - h.ridge * w, h.lasso, h.group, h.positive))
         squares = float((theta**2).sum())
         bent = sum(h.ridge * float((w**2).sum()) for h, _, w in each)
         scales = [1.0, 1 / max(1.0, steepest)]
@@ -194,7 +194,9 @@ def largest_strength(
     penalties = problem.penalties(strength, positive)
     U = problem.A.T @ problem.projected(problem.B, penalties)
     each = zip(penalties, problem.columns, strict=True)
-    return max([dual_norm(U[ix], h.lasso, h.group, positive) for h, ix in each if h.lasso + h.group > 0], default=0.0)
+    return max(
+        [block_dual_norm(U[ix], h.lasso, h.group, positive) for h, ix in each if h.lasso + h.group > 0], default=0.0
+    )
 
 
 def solve_blocks(
