@@ -1,3 +1,5 @@
+// What enters the working set, and when a solution is good enough; paths and folds of blocks.
+
 #include "core/linear/blocks.h"
 
 #include <algorithm>

@@ -9,7 +9,7 @@ The intercept is that of centred data. Then θ = s·R, R the residual and s a sc
     P(W) − min P  <=  ½(1 − s)²‖R‖² + Σ_g F_g(U_g, W_g),    F(u, w) = h(w) + h*(u) − u·w >= 0,
 
 if every U_g without ridge is in the dual ball, ‖soft(u, lasso)‖ <= group: the largest scale that allows it comes from
-``block_dual_norm``. A block without any penalty has h*(u) = 0 at u = 0 alone: R is first projected to be orthogonal to its columns.
+``block_dual_norm``. A block without any penalty has h*(u) = 0 at u = 0 alone: R is first made orthogonal to its columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlockSolution", "block_gap", "block_objective", "block_dual_norm", "largest_strength", "solve_blocks"]
+__all__ = ["BlockSolution", "block_dual_norm", "block_gap", "block_objective", "largest_strength", "solve_blocks"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
@@ -106,10 +106,9 @@ class _Problem:
         dense = np.asarray(X.toarray() if hasattr(X, "toarray") else X, np.float64)
         n, p = dense.shape
         s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        zero = np.zeros
-        self.mean = s @ dense / s.sum() if fit_intercept else zero(p)
+        self.mean = s @ dense / s.sum() if fit_intercept else np.zeros(p)
         self.mean = self.mean + s @ (dense - self.mean) / s.sum() if fit_intercept else self.mean
-        self.middle = s @ y / s.sum() if fit_intercept else zero(y.shape[1])
+        self.middle = s @ y / s.sum() if fit_intercept else np.zeros(y.shape[1])
         self.middle = self.middle + s @ (y - self.middle) / s.sum() if fit_intercept else self.middle
         root = np.sqrt(s)[:, None]
         self.A, self.B = (dense - self.mean) * root, (y - self.middle) * root
@@ -123,7 +122,8 @@ class _Problem:
 
     def penalties(self, strength: Any, positive: bool) -> list[Penalty]:
         scaled = [float(a) * v for a, v in zip(strength, self.weights, strict=True)]
-        return [Penalty(*(float(v[g]) for v in scaled), positive) for g in range(len(self.columns))]
+        lasso, group, ridge = ([float(x) for x in v] for v in scaled)
+        return [Penalty(*each, positive) for each in zip(lasso, group, ridge, strict=True)]
 
     def objective(self, W: Array, penalties: list[Penalty]) -> float:
         R = self.B - self.A @ W
@@ -246,4 +246,6 @@ def solve_blocks(
         if progress is not None:
             progress(k + 1, len(strengths))
     coefs, intercepts, gaps, objectives, epochs, why = zip(*found, strict=True)
-    return BlockSolution(*map(np.array, (coefs, intercepts, gaps, objectives, epochs)), why)
+    return BlockSolution(
+        np.array(coefs), np.array(intercepts), np.array(gaps), np.array(objectives), np.array(epochs), why
+    )
