@@ -387,6 +387,8 @@ def test_choices_are_scikit_learns(scoring: Any, cv: Any, shape: str, targets: i
     y = y[:, 0] if targets == 1 else y
     if isinstance(cv, ShuffleSplit) and shape == "wide":
         pytest.skip("test parts of one sample have no R²")
+    if VERSION < (1, 6) and targets == 2 and cv is None and scoring == "r2":
+        pytest.skip("scikit-learn 1.5 takes all targets for one here")
     alphas = np.logspace(-2, 3, 7)
     # Older ones forget the weights of samples in the scores, or that they were scaled by them.
     s = np.random.default_rng(0).uniform(0.5, 1, len(y)) if VERSION >= (1, 7) else None
