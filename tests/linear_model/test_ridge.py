@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from regkern.linear_model import Ridge, RidgeCV
 from regkern.linear_model import _least_squares as least_squares
+from regkern.linear_model._compat import VERSION
 from regkern.linear_model._gram import make_design
 
 Array = NDArray[Any]
@@ -386,8 +387,11 @@ def test_choices_are_scikit_learns(scoring: Any, cv: Any, shape: str, targets: i
     y = y[:, 0] if targets == 1 else y
     if isinstance(cv, ShuffleSplit) and shape == "wide":
         pytest.skip("test parts of one sample have no R²")
+    if VERSION < (1, 6) and targets == 2 and cv is None and scoring == "r2":
+        pytest.skip("scikit-learn 1.5 takes all targets for one here")
     alphas = np.logspace(-2, 3, 7)
-    s = np.random.default_rng(0).uniform(0.5, 1, len(y))
+    # Older ones forget the weights of samples in the scores, or that they were scaled by them.
+    s = np.random.default_rng(0).uniform(0.5, 1, len(y)) if VERSION >= (1, 7) else None
     ours = RidgeCV(alphas, scoring=scoring, cv=cv).fit(X, y, s)
     theirs = peer.RidgeCV(alphas, scoring=scoring, cv=cv).fit(X, y, s)
     assert ours.alpha_ == theirs.alpha_
