@@ -3,14 +3,14 @@
 #include "regkern/linear.h"
 
 #include <algorithm>
-#include <atomic>
+#include <type_traits>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <thread>
 #include <vector>
 
 #include "arrays.h"
+#include "linear_parts.h"
 #include "module.h"
 
 namespace regkern::bindings {
@@ -20,13 +20,6 @@ using linear::Found;
 using linear::Limits;
 using linear::Matrix;
 using linear::Problem;
-
-// Keeps the arrays of a matrix.
-struct Held {
-  Array data;
-  py::object indices, starts;
-  Matrix matrix;
-};
 
 const void* sparse_index(Arg arg, py::handle value, bool& wide, std::size_t count) {
   if (!is_ndarray(value) || proxy(value)->nd != 1 ||
@@ -50,14 +43,18 @@ void check_columns(Arg arg, const I* starts, const I* rows, std::size_t p, std::
       value_error(arg, "have columns that begin in order", std::to_string(starts[j + 1]));
     }
   }
+  using Unsigned = std::make_unsigned_t<I>;
+  Unsigned largest = 0;  // a negative number is a large one
   for (std::size_t at = 0; at < static_cast<std::size_t>(starts[p]); ++at) {
-    if (rows[at] < 0 || static_cast<std::size_t>(rows[at]) >= n) {
-      value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(rows[at]));
-    }
+    largest = std::max(largest, static_cast<Unsigned>(rows[at]));
+  }
+  if (starts[p] > 0 && largest >= n) {
+    value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(static_cast<I>(largest)));
   }
 }
 
-// X: an ndarray of two axes, or the tuple (values, row numbers, starts of columns, rows).
+}  // namespace
+
 Held matrix(const char* function, py::handle value) {
   const Arg arg{function, "X"};
   Held held;
@@ -115,7 +112,6 @@ Held matrix(const char* function, py::handle value) {
   return held;
 }
 
-// A dense vector or matrix of float64 that Python has made, or None.
 const double* numbers(Arg arg, py::handle value, std::size_t count) {
   if (value.is_none()) return nullptr;
   const Array array = input(arg, value);
@@ -126,6 +122,13 @@ const double* numbers(Arg arg, py::handle value, std::size_t count) {
   return array.data<double>();
 }
 
+void follow(Held& held) {
+  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
+                                        : static_cast<const void*>(held.data.data<double>());
+}
+
+namespace {
+
 linear::Loss loss_of(Arg arg, py::handle value) {
   const std::string name = py::cast<std::string>(value);
   if (name == "squared") return linear::Loss::kSquared;
@@ -133,61 +136,6 @@ linear::Loss loss_of(Arg arg, py::handle value) {
   if (name == "poisson") return linear::Loss::kPoisson;
   if (name == "multinomial") return linear::Loss::kMultinomial;
   value_error(arg, "be 'squared', 'logistic', 'poisson' or 'multinomial'", text(value));
-}
-
-// Whether Python wants the work to end: signals, which the thread that called hears, and errors.
-class Interrupt {
- public:
-  bool operator()() {
-    if (stopped_) return true;
-    if (std::this_thread::get_id() != caller_) return false;
-    const py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) fail();
-    return stopped_;
-  }
-  void tell(py::handle progress, std::size_t done, std::size_t all) {
-    if (progress.is_none()) return;
-    const py::gil_scoped_acquire lock;
-    try {
-      progress(done, all);
-    } catch (py::error_already_set& error) {
-      error.restore();
-      fail();
-    }
-  }
-  // With the GIL.
-  void rethrow() const {
-    if (error_ == nullptr) return;
-    PyErr_Restore(error_, value_, trace_);
-    throw py::error_already_set();
-  }
-
- private:
-  void fail() {
-    PyErr_Fetch(&error_, &value_, &trace_);
-    stopped_ = true;
-  }
-  std::atomic<bool> stopped_ = false;
-  std::thread::id caller_ = std::this_thread::get_id();
-  PyObject *error_ = nullptr, *value_ = nullptr, *trace_ = nullptr;
-};
-
-template <class Work>
-void run_unlocked(const char* function, Interrupt& interrupt, Work&& work) {
-  std::size_t broken = SIZE_MAX;
-  {
-    const Unlocked unlocked(SIZE_MAX);
-    try {
-      work();
-    } catch (const linear::NotFinite& error) {
-      broken = error.column;
-    }
-  }
-  interrupt.rethrow();
-  if (broken != SIZE_MAX) {
-    value_error({function, "X"}, "be finite",
-                "NaN, infinity or too large a value in column " + std::to_string(broken));
-  }
 }
 
 py::tuple report(const std::vector<Found>& found, std::size_t folds) {
@@ -243,12 +191,6 @@ Problem problem_of(const char* f, const Held& held, const Common& a) {
           numbers({f, "gram"}, a.gram, p * p),
           flag({f, "fit_intercept"}, a.intercept),
           classes_of({f, "y"}, loss, y, n)};
-}
-
-// Where the values are is known last: what was asked of Python meanwhile may have changed the array.
-void follow(Held& held) {
-  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
-                                        : static_cast<const void*>(held.data.data<double>());
 }
 
 struct SolveArguments {

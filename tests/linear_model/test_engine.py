@@ -14,28 +14,8 @@ import scipy.sparse
 import regkern as rk
 import regkern.reference.linear_model as ref
 from comparing import assert_same_bits, layouts
-from linear_model.problems import CASES, LOSSES, Loss, data, in_alpha, largest, made, problem, seeded, solved
+from linear_model.problems import CASES, LOSSES, Loss, certified, data, in_alpha, largest, made, problem, seeded, solved
 from regkern.linear_model import _engine
-
-
-def certified(found: Any, given: dict[str, Any], tol: float, k: int = 0) -> float:
-    """The objective of a solution, once what it says of itself is seen to be true."""
-    named = in_alpha(given)
-    free = named.pop("fit_intercept", True)
-    total = named["sample_weight"].sum() if "sample_weight" in named else len(named["y"])
-    w, b = found.coef[k], found.intercept[k]
-    value = total * ref.objective(**named, coef=w, intercept=b)
-    gap = total * ref.duality_gap(**named, coef=w, intercept=b, fit_intercept=free)
-    null = total * ref.objective(
-        **named, coef=0 * w, intercept=np.average(named["y"]) if named["loss"] == "squared" else 0
-    )
-    shift = abs(b) + abs(named["X"]).max(initial=0) * abs(w).sum()  # what predictors are rounded in
-    rounding = 1e-14 * null + 1e-15 * total * shift * (1 + abs(named["y"]).max())
-    assert found.reason[k] == "converged"
-    assert found.gap[k] <= max(tol * found.objective[k], 1e-15 * null)
-    assert gap <= 2 * tol * value + rounding
-    assert abs(found.objective[k] - value) <= rounding
-    return value
 
 
 @pytest.mark.parametrize("tol", [1e-6, 1e-10])

@@ -72,7 +72,8 @@ bool Quadratic::settled(const Vector& tol, double factor) const {
   return true;
 }
 
-bool Quadratic::solve(const Vector& tol) {
+bool Quadratic::solve(const Vector& tol, bool step_first) {
+  if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
     // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
     // change it.
@@ -118,13 +119,23 @@ Quadratic::Indices Quadratic::support() const {
     const Term& term = terms_[j];
     in[j] = term.lo < w[j] && w[j] < term.hi && (w[j] != 0 || term.a == 0);
   }
+  // Those whose rows of the factor stay, then the others, and last of them who is likely to leave first.
   Indices members;
-  for (std::size_t j : order_) {
-    if (in[j] == 1) members.push_back(j), in[j] = 2;
+  while (members.size() < std::min(factored_, order_.size()) && in[order_[members.size()]] == 1) {
+    members.push_back(order_[members.size()]);
+    in[members.back()] = 2;
   }
+  const auto kept = static_cast<std::ptrdiff_t>(members.size());
   for (std::size_t j = 0; j < size(); ++j) {
     if (in[j] == 1) members.push_back(j);
   }
+  const auto reach = [&](std::size_t j) {
+    return terms_[j].a == 0 ? kInf : std::abs(w[j]) * std::sqrt(h(j));
+  };
+  std::sort(members.begin() + kept, members.end(), [&](std::size_t i, std::size_t j) {
+    const double left = reach(i), right = reach(j);
+    return left != right ? left > right : i < j;
+  });
   return members;
 }
 

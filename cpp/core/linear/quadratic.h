@@ -36,7 +36,8 @@ class Quadratic {
 
   // From w and its negative gradient c (with that of b), until no violation exceeds `tol`. Whether it
   // got there.
-  bool solve(const std::vector<double>& tol);
+  // step_first: w is the solution for other strengths, so most of its support stays, and the factor with it.
+  bool solve(const std::vector<double>& tol, bool step_first = false);
 
   std::vector<double> w, c;
 

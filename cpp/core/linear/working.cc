@@ -167,6 +167,24 @@ void Working::subtract(std::size_t k, double w, double* r) const {
   for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);
 }
 
+void Working::subtract(const std::vector<double>& w, double* r) const {
+  double shift = 0;
+  for (std::size_t k = 0; k < size(); ++k) {
+    const double by = w[columns_[k]];
+    if (by == 0) continue;
+    shift += by * means_[k];
+    if (!sparse_) {
+      products().axpy(-by, dense_[k], r, samples_);
+      continue;
+    }
+    for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+      r[nonzero_.rows[at]] -= by * nonzero_.values[at];
+    }
+  }
+  if (shift == 0) return;
+  for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);
+}
+
 void Working::pack(std::size_t k, double* out) const {
   std::fill_n(out, samples_, 0.0);
   subtract(k, -1, out);

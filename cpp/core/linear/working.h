@@ -43,10 +43,11 @@ class Working {
   void extend_gram(std::size_t first, Square& gram) const;
   // The same of Σ d·x̃·x̃ᵀ, from row and column `offset` on; of sparse columns without means alone.
   void extend_gram(std::size_t first, const double* d, std::size_t offset, Square& gram) const;
-  double dot(std::size_t k, const double* r) const;            // x̃·r
-  double dot_uncentred(std::size_t k, const double* r) const;  // of a sparse column without its mean
-  void subtract(std::size_t k, double w, double* r) const;     // r −= w·x̃
-  void pack(std::size_t k, double* out) const;                 // x̃ itself
+  double dot(std::size_t k, const double* r) const;              // x̃·r
+  double dot_uncentred(std::size_t k, const double* r) const;    // of a sparse column without its mean
+  void subtract(std::size_t k, double w, double* r) const;       // r −= w·x̃
+  void subtract(const std::vector<double>& w, double* r) const;  // of all columns, w one number for each of X
+  void pack(std::size_t k, double* out) const;                   // x̃ itself
 
   // A vector of all samples, weighted by q, without those that have no weight; and back, times q once more.
   void gather(const double* all, double* packed) const;

@@ -2,16 +2,33 @@
 
 from regkern._certificates import duality_gap, objective
 from regkern.reference.linear_model.descent import FoldPaths, Solution, solve, solve_folds
+from regkern.reference.linear_model.nonconvex import (
+    adaptive_weights,
+    concave_objective,
+    concave_penalty,
+    concave_slope,
+    stationarity,
+)
 from regkern.reference.linear_model.paths import alpha_max, enet_path, lasso_path
+from regkern.reference.linear_model.slope import slope_gap, slope_objective, sorted_l1_dual_norm, sorted_l1_norm
 
 __all__ = [
     "FoldPaths",
     "Solution",
+    "adaptive_weights",
     "alpha_max",
+    "concave_objective",
+    "concave_penalty",
+    "concave_slope",
     "duality_gap",
     "enet_path",
     "lasso_path",
     "objective",
+    "slope_gap",
+    "slope_objective",
     "solve",
     "solve_folds",
+    "sorted_l1_dual_norm",
+    "sorted_l1_norm",
+    "stationarity",
 ]
