@@ -26,6 +26,9 @@ constexpr double kInner = 0.01;       // of the residual is left by a quadratic 
 constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
 constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
+constexpr double kNear = 0.5;            // of its penalty: a column with so large a product may soon be wanted
+constexpr int kLooks = 8;                // at those alone, between two passes over all
+constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
@@ -257,6 +260,34 @@ bool GlmSolver::choose(double tol) {
   for (const auto& [excess, j] : wanted) chosen.push_back(j);
   add(std::move(chosen));
   return wanted.size() > kFew;
+}
+
+// Columns that may soon be wanted: between two passes over all, they are looked at alone. None where a column
+// of X is not a piece of memory, or all of X is little.
+std::vector<std::size_t> GlmSolver::near_columns() const {
+  std::vector<std::size_t> near;
+  if (l1_ == 0 || X_.n * X_.p < kLittle || X_.column(0) == nullptr) return near;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
+    double largest = 0;
+    for (std::size_t c = 0; c < classes_; ++c) largest = std::max(largest, std::abs(g_[feature(j, c)]));
+    if (largest > kNear * term_of(j).a) near.push_back(j);
+  }
+  if (near.size() > X_.p / 2) near.clear();
+  return near;
+}
+
+void GlmSolver::correlate(const std::vector<std::size_t>& columns) {
+  Vector all(X_.n);
+  for (std::size_t c = 0; c < classes_; ++c) {
+    working_.scatter(likelihood_.slope().data() + c * likelihood_.size(), all.data());
+    const double sum = std::accumulate(all.begin(), all.end(), 0.0);
+    for (std::size_t j : columns) {
+      if (place_[j] == kNowhere) {
+        g_[feature(j, c)] = products().dot(X_.column(j), all.data(), X_.n) - mean_[j] * sum;
+      }
+    }
+  }
 }
 
 double GlmSolver::slot_dot(std::size_t slot, const double* v) const {
@@ -568,7 +599,15 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
       break;
     }
     previous = found.gap;
+    const std::vector<std::size_t> near = near_columns();
     solve_working(limits.tol, found.objective, many);
+    for (int look = 0; look < kLooks && !near.empty() && !certain_; ++look) {
+      correlate(near);
+      const std::size_t before = slots();
+      const bool more = choose(limits.tol);
+      if (slots() == before) break;
+      solve_working(limits.tol, found.objective, more);
+    }
   }
   found.intercept = intercept(0);
   return found;

@@ -41,6 +41,8 @@ class GlmSolver {
   void set_strengths(double l1, double l2);
   void add(std::vector<std::size_t> columns);
   bool choose(double tol);
+  std::vector<std::size_t> near_columns() const;
+  void correlate(const std::vector<std::size_t>& columns);
   bool free_of_penalty(const Term& term, double w) const;
   double penalty(const Vector& w) const;
   double slot_dot(std::size_t slot, const double* v) const;
