@@ -306,6 +306,37 @@ def test_what_cannot_be_is_refused(model: Any, text: str) -> None:
         model.fit(X, y)
 
 
+@pytest.mark.parametrize("model", [Ridge(), Ridge(solver="svd"), Ridge(solver="lsqr"), RidgeCV(), RidgeCV(cv=3),
+                                   RidgeCV(gcv_mode="svd")], ids=repr)  # fmt: skip
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_squares_that_overflow_are_refused(model: Any, shape: str) -> None:
+    """No coefficients of 0 with a certificate."""
+    X, y = problem(shape)
+    for scale in (1e160, 1e200):
+        for data in ((X * scale, y), (X, y * scale)):
+            with pytest.raises(ValueError, match="Sums of squares of X or y overflow"):
+                model.fit(*data)
+    if isinstance(model, Ridge):
+        for scale in (1e-160, 1e-200, 1e-310):
+            with pytest.raises(ValueError, match="Sums of squares of X or y underflow"):
+                clone(model).set_params(alpha=0.0).fit(X * scale, y)
+    assert np.all(model.fit(X * 0, y).coef_ == 0)
+
+
+def test_samples_of_weight_0_are_none() -> None:
+    X, y = problem("tall")
+    s = np.ones(60)
+    s[1:] = 0
+    for shape in (X, np.tile(X, 10)):
+        with pytest.raises(ValueError, match="n_samples = 1"):
+            RidgeCV().fit(shape, y, s)
+    s = (np.arange(60) < 20).astype(float)
+    with pytest.raises(ValueError, match="Fold 0 of cv=3 has no samples, or none with a weight, to fit"):
+        RidgeCV(cv=3).fit(X, y, s)
+    with pytest.raises(ValueError, match="Fold 0 of cv=3 has no samples, or none with a weight, to score"):
+        RidgeCV(cv=3).fit(X, y, 1 - s)
+
+
 @pytest.mark.parametrize(
     "model", [Ridge(), Ridge(positive=True), Ridge(solver="lsqr"), RidgeCV(), RidgeCV(cv=3)], ids=repr
 )
