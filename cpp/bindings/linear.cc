@@ -2,14 +2,15 @@
 
 #include "regkern/linear.h"
 
-#include <atomic>
+#include <algorithm>
+#include <type_traits>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <thread>
 #include <vector>
 
 #include "arrays.h"
+#include "linear_parts.h"
 #include "module.h"
 
 namespace regkern::bindings {
@@ -19,13 +20,6 @@ using linear::Found;
 using linear::Limits;
 using linear::Matrix;
 using linear::Problem;
-
-// Keeps the arrays of a matrix.
-struct Held {
-  Array data;
-  py::object indices, starts;
-  Matrix matrix;
-};
 
 const void* sparse_index(Arg arg, py::handle value, bool& wide, std::size_t count) {
   if (!is_ndarray(value) || proxy(value)->nd != 1 ||
@@ -49,14 +43,18 @@ void check_columns(Arg arg, const I* starts, const I* rows, std::size_t p, std::
       value_error(arg, "have columns that begin in order", std::to_string(starts[j + 1]));
     }
   }
+  using Unsigned = std::make_unsigned_t<I>;
+  Unsigned largest = 0;  // a negative number is a large one
   for (std::size_t at = 0; at < static_cast<std::size_t>(starts[p]); ++at) {
-    if (rows[at] < 0 || static_cast<std::size_t>(rows[at]) >= n) {
-      value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(rows[at]));
-    }
+    largest = std::max(largest, static_cast<Unsigned>(rows[at]));
+  }
+  if (starts[p] > 0 && largest >= n) {
+    value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(static_cast<I>(largest)));
   }
 }
 
-// X: an ndarray of two axes, or the tuple (values, row numbers, starts of columns, rows).
+}  // namespace
+
 Held matrix(const char* function, py::handle value) {
   const Arg arg{function, "X"};
   Held held;
@@ -114,7 +112,6 @@ Held matrix(const char* function, py::handle value) {
   return held;
 }
 
-// A dense vector or matrix of float64 that Python has made, or None.
 const double* numbers(Arg arg, py::handle value, std::size_t count) {
   if (value.is_none()) return nullptr;
   const Array array = input(arg, value);
@@ -125,67 +122,20 @@ const double* numbers(Arg arg, py::handle value, std::size_t count) {
   return array.data<double>();
 }
 
+void follow(Held& held) {
+  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
+                                        : static_cast<const void*>(held.data.data<double>());
+}
+
+namespace {
+
 linear::Loss loss_of(Arg arg, py::handle value) {
   const std::string name = py::cast<std::string>(value);
   if (name == "squared") return linear::Loss::kSquared;
   if (name == "logistic") return linear::Loss::kLogistic;
   if (name == "poisson") return linear::Loss::kPoisson;
-  value_error(arg, "be 'squared', 'logistic' or 'poisson'", text(value));
-}
-
-// Whether Python wants the work to end: signals, which the thread that called hears, and errors.
-class Interrupt {
- public:
-  bool operator()() {
-    if (stopped_) return true;
-    if (std::this_thread::get_id() != caller_) return false;
-    const py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) fail();
-    return stopped_;
-  }
-  void tell(py::handle progress, std::size_t done, std::size_t all) {
-    if (progress.is_none()) return;
-    const py::gil_scoped_acquire lock;
-    try {
-      progress(done, all);
-    } catch (py::error_already_set& error) {
-      error.restore();
-      fail();
-    }
-  }
-  // With the GIL.
-  void rethrow() const {
-    if (error_ == nullptr) return;
-    PyErr_Restore(error_, value_, trace_);
-    throw py::error_already_set();
-  }
-
- private:
-  void fail() {
-    PyErr_Fetch(&error_, &value_, &trace_);
-    stopped_ = true;
-  }
-  std::atomic<bool> stopped_ = false;
-  std::thread::id caller_ = std::this_thread::get_id();
-  PyObject *error_ = nullptr, *value_ = nullptr, *trace_ = nullptr;
-};
-
-template <class Work>
-void run_unlocked(const char* function, Interrupt& interrupt, Work&& work) {
-  std::size_t broken = SIZE_MAX;
-  {
-    const Unlocked unlocked(SIZE_MAX);
-    try {
-      work();
-    } catch (const linear::NotFinite& error) {
-      broken = error.column;
-    }
-  }
-  interrupt.rethrow();
-  if (broken != SIZE_MAX) {
-    value_error({function, "X"}, "be finite",
-                "NaN, infinity or too large a value in column " + std::to_string(broken));
-  }
+  if (name == "multinomial") return linear::Loss::kMultinomial;
+  value_error(arg, "be 'squared', 'logistic', 'poisson' or 'multinomial'", text(value));
 }
 
 py::tuple report(const std::vector<Found>& found, std::size_t folds) {
@@ -207,23 +157,40 @@ struct Common {
   py::handle X, loss, y, weights, factor, lower, upper, gram, intercept;
 };
 
+// The classes of labels that the loss can take: 1, or of kMultinomial as many as there are numbers.
+std::size_t classes_of(Arg arg, linear::Loss loss, const double* y, std::size_t n) {
+  double classes = 1;
+  for (std::size_t i = 0; i < n && loss != linear::Loss::kSquared; ++i) {
+    const bool whole = y[i] >= 0 && y[i] < 65536 && y[i] == std::floor(y[i]);
+    if (loss == linear::Loss::kPoisson ? !(y[i] >= 0 && std::isfinite(y[i])) : !whole) {
+      value_error(arg, loss == linear::Loss::kPoisson ? "be >= 0" : "be numbers of classes",
+                  std::to_string(y[i]));
+    }
+    if (loss == linear::Loss::kLogistic && y[i] > 1) value_error(arg, "be 0 or 1", std::to_string(y[i]));
+    if (loss == linear::Loss::kMultinomial) classes = std::max(classes, y[i] + 1);
+  }
+  return static_cast<std::size_t>(classes);
+}
+
+// Of the coefficients for one strength.
+std::size_t width(const Problem& problem) {
+  return problem.loss == linear::Loss::kMultinomial ? problem.classes * (problem.X->p + 1) : problem.X->p;
+}
+
 Problem problem_of(const char* f, const Held& held, const Common& a) {
   const std::size_t n = held.matrix.n, p = held.matrix.p;
+  const linear::Loss loss = loss_of({f, "loss"}, a.loss);
+  const double* y = numbers({f, "y"}, a.y, n);
   return {&held.matrix,
-          loss_of({f, "loss"}, a.loss),
-          numbers({f, "y"}, a.y, n),
+          loss,
+          y,
           numbers({f, "sample_weight"}, a.weights, n),
           numbers({f, "penalty_factor"}, a.factor, p),
           numbers({f, "lower"}, a.lower, p),
           numbers({f, "upper"}, a.upper, p),
           numbers({f, "gram"}, a.gram, p * p),
-          flag({f, "fit_intercept"}, a.intercept)};
-}
-
-// Where the values are is known last: what was asked of Python meanwhile may have changed the array.
-void follow(Held& held) {
-  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
-                                        : static_cast<const void*>(held.data.data<double>());
+          flag({f, "fit_intercept"}, a.intercept),
+          classes_of({f, "y"}, loss, y, n)};
 }
 
 struct SolveArguments {
@@ -236,12 +203,12 @@ py::tuple linear_solve(const SolveArguments& a) {
   Held held = matrix(f, a.X);
   const Problem problem =
       problem_of(f, held, {a.X, a.loss, a.y, a.weights, a.factor, a.lower, a.upper, a.gram, a.intercept});
-  const std::size_t p = held.matrix.p, count = input({f, "l1"}, a.l1).size();
+  const std::size_t count = input({f, "l1"}, a.l1).size();
   const double *l1 = numbers({f, "l1"}, a.l1, count), *l2 = numbers({f, "l2"}, a.l2, count);
-  const double* start = numbers({f, "coef"}, a.start, p);
+  const double* start = numbers({f, "coef"}, a.start, width(problem));
   const Limits limits{nonnegative({f, "tol"}, a.tol),
                       static_cast<std::size_t>(integer({f, "max_iter"}, a.max_rounds))};
-  py::array_t<double> coef({static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(p)});
+  py::array_t<double> coef({static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(width(problem))});
   std::vector<Found> found(count);
   Interrupt interrupt;
   follow(held);
@@ -265,7 +232,7 @@ py::tuple linear_folds(const FoldArguments& a) {
   const py::none none;
   const Problem problem =
       problem_of(f, held, {a.X, a.loss, a.y, none, a.factor, a.lower, a.upper, none, a.intercept});
-  const std::size_t n = held.matrix.n, p = held.matrix.p;
+  const std::size_t n = held.matrix.n;
   const std::size_t folds = input({f, "train"}, a.train).size() / n;
   const std::size_t count = folds == 0 ? 0 : input({f, "l1"}, a.l1).size() / folds;
   const double *train = numbers({f, "train"}, a.train, folds * n),
@@ -276,7 +243,7 @@ py::tuple linear_folds(const FoldArguments& a) {
   const bool keep = flag({f, "keep_coef"}, a.keep);
   std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(folds), static_cast<py::ssize_t>(count)};
   py::array_t<double> score(shape);
-  shape.push_back(static_cast<py::ssize_t>(p));
+  shape.push_back(static_cast<py::ssize_t>(width(problem)));
   py::object coef = keep ? py::object(py::array_t<double>(shape)) : py::object(py::none());
   std::vector<Found> found(folds * count);
   Interrupt interrupt;

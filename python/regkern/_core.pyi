@@ -229,6 +229,53 @@ def group_prox(
 def keep_mask(shape: tuple[int, ...], p: Real, seed: Int, stream: Int, packed: bool) -> NDArray[Any]: ...
 def l1_norm(x: ArrayLike) -> float: ...
 def l2_decay(w: ArrayLike, rate: Real, out: Array | None) -> Array: ...
+def linear_block_folds(
+    X: Any,
+    y: Array,
+    train: Array,
+    test: Array,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strengths: Array,
+    tol: float,
+    max_iter: int,
+    progress: Any,
+) -> tuple[Array, tuple[Array, Array, Array, Array]]: ...
+def linear_blocks(
+    X: Any,
+    y: Array,
+    sample_weight: Array | None,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strengths: Array,
+    coef: Array | None,
+    tol: float,
+    max_iter: int,
+    progress: Any,
+) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]: ...
+def linear_blocks_largest(
+    X: Any,
+    y: Array,
+    sample_weight: Array | None,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strength: Array,
+) -> float: ...
 def linear_folds(
     X: Any,
     loss: str,

@@ -76,6 +76,7 @@ class Dense : public Design {
   bool sparse() const final { return false; }
 
   SparseColumn pack_sparse(std::size_t, const double*) const final { return {}; }
+  const double* column(std::size_t) const override { return nullptr; }
 
  protected:
   T at(std::size_t i, std::size_t j) const {
@@ -118,16 +119,12 @@ class ByColumns final : public Dense<T> {
   }
 
   void correlate(const double* u, const double* shift, double* g) const override {
-    threading::for_ranges(this->team(), p, kGrain, [&](std::size_t begin, std::size_t end) {
-      std::vector<T> room;
-      for (std::size_t j = begin; j < end;) {
-        const T* x[kGrain];
-        const std::size_t count = gathered_ ? 1 : std::min(kGrain, end - j);
-        for (std::size_t c = 0; c < count; ++c) x[c] = column(j + c, room);
-        k.column_dots(x, count, n, u, shift + j, g + j);
-        j += count;
-      }
-    });
+    correlate(p, [](std::size_t j) { return j; }, u, shift, g);
+  }
+
+  void correlate(const std::vector<std::uint32_t>& columns, const double* u, const double* shift,
+                 double* g) const override {
+    correlate(columns.size(), [&](std::size_t c) { return std::size_t{columns[c]}; }, u, shift, g);
   }
 
   void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
@@ -145,7 +142,33 @@ class ByColumns final : public Dense<T> {
     for (std::size_t c = 0; c < columns.size(); ++c) k.add_column(column(columns[c], room), n, w[c], z);
   }
 
+  const double* column(std::size_t j) const override {
+    if (gathered_ || sizeof(T) != sizeof(double)) return nullptr;
+    std::vector<T> room;
+    return reinterpret_cast<const double*>(column(j, room));
+  }
+
  private:
+  template <class Place>
+  void correlate(std::size_t count, Place&& place, const double* u, const double* shift, double* g) const {
+    const threading::Team team = threading::team_for(n * count * sizeof(T));
+    threading::for_ranges(team, count, kGrain, [&](std::size_t begin, std::size_t end) {
+      std::vector<T> room;
+      for (std::size_t j = begin; j < end;) {
+        const T* x[kGrain];
+        double by[kGrain], sums[kGrain];
+        const std::size_t some = gathered_ ? 1 : std::min(kGrain, end - j);
+        for (std::size_t c = 0; c < some; ++c) {
+          x[c] = column(place(j + c), room);
+          by[c] = shift[place(j + c)];
+        }
+        k.column_dots(x, some, n, u, by, sums);
+        for (std::size_t c = 0; c < some; ++c) g[place(j + c)] = sums[c];
+        j += some;
+      }
+    });
+  }
+
   const T* column(std::size_t j, std::vector<T>& room) const {
     if (!gathered_) {
       return reinterpret_cast<const T*>(this->data_ + static_cast<std::ptrdiff_t>(j) * this->column_);
@@ -192,6 +215,11 @@ class ByRows final : public Dense<T> {
     in_stretches([&](std::size_t begin, std::size_t count) {
       k.row_dots(row(0) + begin, step, n, count, u, shift + begin, g + begin);
     });
+  }
+
+  void correlate(const std::vector<std::uint32_t>&, const double* u, const double* shift,
+                 double* g) const override {
+    correlate(u, shift, g);
   }
 
   void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
@@ -268,16 +296,15 @@ class Columns final : public Design {
 
   void correlate(const double* u, const double* shift, double* g) const override {
     const double sum_u = std::accumulate(u, u + n, 0.0);
-    for_columns([&](std::size_t j) {
-      double even = 0, odd = 0;
-      std::size_t at = begin(j);
-      const std::size_t stop = begin(j + 1);
-      for (; at + 2 <= stop; at += 2) {
-        even += u[row(at)] * static_cast<double>(values_[at]);
-        odd += u[row(at + 1)] * static_cast<double>(values_[at + 1]);
-      }
-      if (at < stop) even += u[row(at)] * static_cast<double>(values_[at]);
-      g[j] = even + odd - shift[j] * sum_u;
+    for_columns([&](std::size_t j) { g[j] = dot(j, u) - shift[j] * sum_u; });
+  }
+
+  void correlate(const std::vector<std::uint32_t>& columns, const double* u, const double* shift,
+                 double* g) const override {
+    const double sum_u = std::accumulate(u, u + n, 0.0);
+    const threading::Team team = threading::team_for(begin(p) / p * columns.size() * (sizeof(T) + sizeof(I)));
+    threading::for_ranges(team, columns.size(), kGrain, [&](std::size_t from, std::size_t to) {
+      for (std::size_t k = from; k < to; ++k) g[columns[k]] = dot(columns[k], u) - shift[columns[k]] * sum_u;
     });
   }
 
@@ -310,9 +337,23 @@ class Columns final : public Design {
     }
   }
 
+  const double* column(std::size_t) const override { return nullptr; }
+
  private:
   std::size_t begin(std::size_t j) const { return static_cast<std::size_t>(starts_[j]); }
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
+
+  double dot(std::size_t j, const double* u) const {
+    double even = 0, odd = 0;
+    std::size_t at = begin(j);
+    const std::size_t stop = begin(j + 1);
+    for (; at + 2 <= stop; at += 2) {
+      even += u[row(at)] * static_cast<double>(values_[at]);
+      odd += u[row(at + 1)] * static_cast<double>(values_[at + 1]);
+    }
+    if (at < stop) even += u[row(at)] * static_cast<double>(values_[at]);
+    return even + odd;
+  }
 
   template <class Body>
   void each(std::size_t j, Body&& body) const {

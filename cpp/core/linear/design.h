@@ -38,11 +38,16 @@ class Design {
   virtual ColumnMoments moments(const double* s, const double* u, bool centre) const = 0;
   // g[j] = Σ u[i]·(x[i][j] − shift[j]): one pass.
   virtual void correlate(const double* u, const double* shift, double* g) const = 0;
+  // The same of these columns, in order; of others, too, where that is no more to read.
+  virtual void correlate(const std::vector<std::uint32_t>& columns, const double* u, const double* shift,
+                         double* g) const = 0;
   // out[k] = q[i]·(x[i][j] − shift) for i = rows[k], or all rows where there are none. q null: 1.
   virtual void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
                     double* out) const = 0;
   // The nonzero elements of column j, times q.
   virtual SparseColumn pack_sparse(std::size_t j, const double* q) const = 0;
+  // Column j where it is, if it is one of contiguous float64, else null.
+  virtual const double* column(std::size_t j) const = 0;
   // z[i] += Σ w[k]·x[i][columns[k]].
   virtual void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const = 0;
 };

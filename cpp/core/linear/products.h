@@ -11,8 +11,8 @@ struct Products {
   double (*dot)(const double* x, const double* y, std::size_t n);
   void (*axpy)(double a, const double* x, double* y, std::size_t n);  // y += a·x
   // out[r][c] += Σ a[r][i]·b[c][i]
-  void (*dots)(const double* a, std::size_t lda, std::size_t rows, const double* b, std::size_t ldb,
-               std::size_t columns, std::size_t n, double* out, std::size_t ldo);
+  void (*dots)(const double* const* a, std::size_t rows, const double* const* b, std::size_t columns,
+               std::size_t n, double* out, std::size_t ldo);
 };
 
 const Products& products();

@@ -33,6 +33,25 @@ double violation(const Term& term, double w, double c) {
   return std::max({0.0, up, down});
 }
 
+double conjugate_gap(const Term& t, double u, double w) {
+  if (t.lo == -kInf && t.hi == kInf) {
+    const double inside = std::clamp(u, -t.a, t.a);
+    const double line = t.a * std::abs(w) - inside * w;
+    return t.b > 0 ? line + (t.b * w - (u - inside)) * (t.b * w - (u - inside)) / (2 * t.b) : line;
+  }
+  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
+  double conjugate;
+  if (t.b > 0) {
+    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+  } else {
+    conjugate = value(std::clamp(0.0, t.lo, t.hi));
+    for (double end : {t.lo, t.hi}) {
+      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
+    }
+  }
+  return std::max(0.0, conjugate - value(w));
+}
+
 void Quadratic::add(const Term& term, double start) {
   terms_.push_back(term);
   w.push_back(start);
@@ -53,7 +72,8 @@ bool Quadratic::settled(const Vector& tol, double factor) const {
   return true;
 }
 
-bool Quadratic::solve(const Vector& tol) {
+bool Quadratic::solve(const Vector& tol, bool step_first) {
+  if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
     // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
     // change it.
@@ -99,13 +119,23 @@ Quadratic::Indices Quadratic::support() const {
     const Term& term = terms_[j];
     in[j] = term.lo < w[j] && w[j] < term.hi && (w[j] != 0 || term.a == 0);
   }
+  // Those whose rows of the factor stay, then the others, and last of them who is likely to leave first.
   Indices members;
-  for (std::size_t j : order_) {
-    if (in[j] == 1) members.push_back(j), in[j] = 2;
+  while (members.size() < std::min(factored_, order_.size()) && in[order_[members.size()]] == 1) {
+    members.push_back(order_[members.size()]);
+    in[members.back()] = 2;
   }
+  const auto kept = static_cast<std::ptrdiff_t>(members.size());
   for (std::size_t j = 0; j < size(); ++j) {
     if (in[j] == 1) members.push_back(j);
   }
+  const auto reach = [&](std::size_t j) {
+    return terms_[j].a == 0 ? kInf : std::abs(w[j]) * std::sqrt(h(j));
+  };
+  std::sort(members.begin() + kept, members.end(), [&](std::size_t i, std::size_t j) {
+    const double left = reach(i), right = reach(j);
+    return left != right ? left > right : i < j;
+  });
   return members;
 }
 
@@ -126,14 +156,16 @@ std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   factored_ = same;
   if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
   const Products& multiply = products();
-  const std::size_t ld = lower_.stride();
+  const double *rows_of[kBlock], *columns_of[kBlock];
   double block[kBlock * kBlock];
   for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
     const std::size_t rows = std::min(kBlock, count - i0);
     for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
       const std::size_t columns = std::min(kBlock, i0 + rows - j0);
       std::fill_n(block, rows * kBlock, 0.0);
-      multiply.dots(lower_.row(i0), ld, rows, lower_.row(j0), ld, columns, j0, block, kBlock);
+      for (std::size_t r = 0; r < rows; ++r) rows_of[r] = lower_.row(i0 + r);
+      for (std::size_t r = 0; r < columns; ++r) columns_of[r] = lower_.row(j0 + r);
+      multiply.dots(rows_of, rows, columns_of, columns, j0, block, kBlock);
       for (std::size_t r = 0; r < rows; ++r) {
         const std::size_t i = i0 + r;
         double* row = lower_.row(i);

@@ -19,6 +19,9 @@ struct Term {
 
 // By how much the gradient c = −∂(smooth part) leaves the subdifferential of a|w| and the cone of [lo, hi].
 double violation(const Term& term, double w, double c);
+// h(w) + h*(u) − u·w for h = a|·| + ½b(·)² on [lo, hi]: 0 where u is in the subdifferential of h at w, and
+// never negative.
+double conjugate_gap(const Term& term, double u, double w);
 
 class Quadratic {
  public:
@@ -33,7 +36,8 @@ class Quadratic {
 
   // From w and its negative gradient c (with that of b), until no violation exceeds `tol`. Whether it
   // got there.
-  bool solve(const std::vector<double>& tol);
+  // step_first: w is the solution for other strengths, so most of its support stays, and the factor with it.
+  bool solve(const std::vector<double>& tol, bool step_first = false);
 
   std::vector<double> w, c;
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/linear/design.h"
+#include "core/linear/glm.h"
+#include "core/linear/likelihood.h"
 #include "core/linear/squared.h"
 #include "core/threading.h"
 #include "regkern/linear.h"
@@ -24,25 +27,57 @@ void follow(Solver& solver, std::size_t count, const double* l1, const double* l
   }
 }
 
+bool has_classes(const Problem& problem) { return problem.loss == Loss::kMultinomial; }
+
+// Of the coefficients for one strength.
+std::size_t width(const Problem& problem) {
+  return has_classes(problem) ? problem.classes * (problem.X->p + 1) : problem.X->p;
+}
+
 // The mean loss of what is weighted by `test`.
 double mean_loss(const Design& X, const Problem& problem, const double* test, const std::vector<double>& w,
                  double intercept) {
-  std::vector<std::size_t> columns;
-  std::vector<double> nonzero, z(X.n, intercept);
-  for (std::size_t j = 0; j < X.p; ++j) {
-    if (w[j] == 0) continue;
-    columns.push_back(j);
-    nonzero.push_back(w[j]);
-  }
-  X.multiply(columns, nonzero.data(), z.data());
-  double sum = 0, weight = 0;
+  std::vector<double> y, s, z, all(X.n);
+  double weight = 0;
   for (std::size_t i = 0; i < X.n; ++i) {
     if (test[i] == 0) continue;
-    const double miss = problem.y[i] - z[i];
-    sum += test[i] * miss * miss;
+    y.push_back(problem.y[i]);
+    s.push_back(test[i]);
     weight += test[i];
   }
+  for (std::size_t c = 0; c < problem.classes; ++c) {
+    const double* of_class = w.data() + c * (X.p + 1);
+    std::vector<std::size_t> columns;
+    std::vector<double> nonzero;
+    for (std::size_t j = 0; j < X.p; ++j) {
+      if (of_class[j] == 0) continue;
+      columns.push_back(j);
+      nonzero.push_back(of_class[j]);
+    }
+    std::fill(all.begin(), all.end(), has_classes(problem) ? of_class[X.p] : intercept);
+    X.multiply(columns, nonzero.data(), all.data());
+    for (std::size_t i = 0; i < X.n; ++i) {
+      if (test[i] != 0) z.push_back(all[i]);
+    }
+  }
+  if (problem.loss != Loss::kSquared) {
+    return Likelihood(problem.loss, problem.classes, std::move(y), std::move(s)).loss(z) / weight;
+  }
+  double sum = 0;
+  for (std::size_t i = 0; i < z.size(); ++i) sum += s[i] * (y[i] - z[i]) * (y[i] - z[i]);
   return sum / weight;
+}
+
+// Calls with() with the solver of the problem's loss.
+template <class With>
+void by_loss(const Design& X, const Problem& problem, const double* weights, With&& with) {
+  if (problem.loss == Loss::kSquared) {
+    SquaredSolver solver(X, problem, weights);
+    with(solver);
+  } else {
+    GlmSolver solver(X, problem, weights);
+    with(solver);
+  }
 }
 
 }  // namespace
@@ -50,11 +85,12 @@ double mean_loss(const Design& X, const Problem& problem, const double* test, co
 void solve(const Problem& problem, std::size_t count, const double* l1, const double* l2, const double* start,
            Limits limits, double* coef, Found* found, const Stop& stop, const Told& told) {
   const std::unique_ptr<Design> X = make_design(*problem.X);
-  SquaredSolver solver(*X, problem, problem.weights);
-  if (start != nullptr) solver.start(start);
-  follow(solver, count, l1, l2, limits, found, stop, [&](std::size_t k) {
-    solver.coefficients(coef + k * X->p);
-    if (told) told(k + 1);
+  by_loss(*X, problem, problem.weights, [&](auto& solver) {
+    if (start != nullptr) solver.start(start);
+    follow(solver, count, l1, l2, limits, found, stop, [&](std::size_t k) {
+      solver.coefficients(coef + k * width(problem));
+      if (told) told(k + 1);
+    });
   });
 }
 
@@ -66,13 +102,14 @@ void solve_folds(const Problem& problem, std::size_t folds, const double* train,
   const threading::Team team = threading::team_for(folds * count * X->n * X->p);
   threading::for_ranges(team, folds, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t f = begin; f < end; ++f) {
-      SquaredSolver solver(*X, problem, train + f * X->n);
       Found* mine = found + f * count;
-      std::vector<double> w(X->p);
-      follow(solver, count, l1 + f * count, l2 + f * count, limits, mine, stop, [&](std::size_t k) {
-        solver.coefficients(w.data());
-        if (coef != nullptr) std::copy(w.begin(), w.end(), coef + (f * count + k) * X->p);
-        score[f * count + k] = mean_loss(*X, problem, test + f * X->n, w, mine[k].intercept);
+      std::vector<double> w(width(problem));
+      by_loss(*X, problem, train + f * X->n, [&](auto& solver) {
+        follow(solver, count, l1 + f * count, l2 + f * count, limits, mine, stop, [&](std::size_t k) {
+          solver.coefficients(w.data());
+          if (coef != nullptr) std::copy(w.begin(), w.end(), coef + (f * count + k) * w.size());
+          score[f * count + k] = mean_loss(*X, problem, test + f * X->n, w, mine[k].intercept);
+        });
       });
       if (told) told(++done);
     }

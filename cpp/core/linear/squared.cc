@@ -13,8 +13,11 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
-constexpr std::size_t kFewest = 64;   // columns that enter the working set at once, if as many want to
+constexpr std::size_t kFewestSparse = 400;  // where a column costs no Gram matrix
+constexpr double kLikely = 0.8;             // of a threshold: a gradient above it may soon be above the whole
+constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
@@ -108,7 +111,7 @@ void SquaredSolver::start(const double* w) {
   }
   if (columns.empty()) return;
   add(std::move(columns));
-  refresh();
+  refresh(true);
 }
 
 void SquaredSolver::coefficients(double* w) const { std::copy(w_.begin(), w_.end(), w); }
@@ -168,33 +171,48 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
-    working_.add(j, mean_[j]);
+    working_.add(j, mean_[j], weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]));
     quadratic_.add(term(j), w_[j]);
   }
 }
 
-// The columns that violate the optimality conditions most, and those that have a coefficient. Whether there
-// were any.
-bool SquaredSolver::choose(double tol) {
+// The columns that violate the optimality conditions most enter, and those that have a coefficient. Whether
+// there were any. whole: g is that of all columns, else of the likely ones.
+bool SquaredSolver::choose(double tol, bool whole) {
   worst_ = 0;
   std::vector<std::pair<double, std::size_t>> wanted;
   std::vector<std::size_t> chosen;
+  std::vector<std::uint32_t> likely;
   std::size_t nonzero = 0;
-  for (std::size_t j = 0; j < X_.p; ++j) {
+  const double floor = 50 * kEps * std::sqrt(y_squared_);
+  const std::size_t count = whole ? X_.p : likely_.size();
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::size_t j = whole ? k : likely_[k];
     nonzero += w_[j] != 0;
-    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
-    const Term t = term(j);
-    if (w_[j] != 0) {
-      chosen.push_back(j);
+    if (norm_[j] == 0) continue;
+    if (place_[j] != kNowhere) {
+      likely.push_back(static_cast<std::uint32_t>(j));
       continue;
     }
-    const double excess = violation(t, w_[j], g_[j]);
-    if (excess > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_))) {
-      wanted.emplace_back(-excess / norm_[j], j);
-      worst_ = std::max(worst_, excess / norm_[j]);
+    Term t = term(j);
+    if (w_[j] != 0) {
+      chosen.push_back(j);
+    } else {
+      const double excess = violation(t, w_[j], g_[j]);
+      if (excess > std::max(tol * t.a / 4, floor * norm_[j])) {
+        wanted.emplace_back(-excess / norm_[j], j);
+        worst_ = std::max(worst_, excess / norm_[j]);
+      } else {
+        t.a *= kLikely;
+        if (violation(t, w_[j], g_[j]) == 0) continue;
+      }
     }
+    likely.push_back(static_cast<std::uint32_t>(j));
   }
-  const std::size_t most = std::max(kFewest, nonzero / 2 + kFewest / 2);
+  likely_.swap(likely);
+  // A column costs a row of the Gram matrix, a round without it a pass over X: p decides between them.
+  const std::size_t fewest = by_gram_ ? std::clamp(X_.p / kColumnsEach, kFewest, kMostAtOnce) : kFewestSparse;
+  const std::size_t most = std::max(fewest, nonzero / 3 + fewest / 2);
   if (wanted.size() > most) {
     std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
     wanted.resize(most);
@@ -205,13 +223,23 @@ bool SquaredSolver::choose(double tol) {
   return any;
 }
 
-void SquaredSolver::refresh() {
+void SquaredSolver::refresh(bool whole) {
   r_ = y_;
-  for (std::size_t k = 0; k < working_.size(); ++k) {
-    if (w_[working_.column(k)] != 0) working_.subtract(k, w_[working_.column(k)], r_.data());
-  }
+  working_.subtract(w_, r_.data());
   working_.scatter(r_.data(), u_.data());
-  X_.correlate(u_.data(), mean_.data(), g_.data());
+  if (whole) {
+    X_.correlate(u_.data(), mean_.data(), g_.data());
+  } else {
+    X_.correlate(likely_, u_.data(), mean_.data(), g_.data());
+  }
+}
+
+// Whether an exact solution on the working set takes longer than a pass over X.
+bool SquaredSolver::dear() const {
+  double members = 0;
+  for (std::size_t k = 0; k < working_.size(); ++k) members += w_[working_.column(k)] != 0;
+  return by_gram_ && members * members * members / 3 >
+                         static_cast<double>(working_.samples()) * static_cast<double>(X_.p);
 }
 
 // On the residual: what is changed are the few samples of a column.
@@ -235,11 +263,11 @@ bool SquaredSolver::descend_sparse(const Vector& tol) {
   return false;
 }
 
-bool SquaredSolver::solve_working(const Vector& tol) {
+bool SquaredSolver::solve_working(const Vector& tol, bool first) {
   if (!by_gram_) {
     if (descend_sparse(tol)) return true;
     by_gram_ = true;
-    refresh();
+    refresh(false);
   }
   if (gram_rows_ < working_.size()) {
     if (problem_.gram == nullptr) {
@@ -260,7 +288,7 @@ bool SquaredSolver::solve_working(const Vector& tol) {
     quadratic_.w[k] = w_[j];
     quadratic_.c[k] = g_[j] - term(j).b * w_[j];
   }
-  const bool solved = quadratic_.solve(tol);
+  const bool solved = quadratic_.solve(tol, first);
   for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = quadratic_.w[k];
   return solved;
 }
@@ -273,28 +301,6 @@ double SquaredSolver::objective() const {
     sum += t.a * std::abs(w_[j]) + t.b * squared(w_[j]) / 2;
   }
   return sum;
-}
-
-// h(w) + h*(u) − u·w for h = a|·| + ½b(·)² on [lo, hi]: 0 where u is in the subdifferential of h at w, and
-// never negative.
-double SquaredSolver::conjugate_gap(std::size_t j, double u, double w) const {
-  const Term t = term(j);
-  if (t.lo == -kInf && t.hi == kInf) {
-    const double inside = std::clamp(u, -t.a, t.a);
-    const double line = t.a * std::abs(w) - inside * w;
-    return t.b > 0 ? line + squared(t.b * w - (u - inside)) / (2 * t.b) : line;
-  }
-  const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
-  double conjugate;
-  if (t.b > 0) {
-    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
-  } else {
-    conjugate = value(std::clamp(0.0, t.lo, t.hi));
-    for (double end : {t.lo, t.hi}) {
-      if (std::isfinite(end)) conjugate = std::max(conjugate, value(end));
-    }
-  }
-  return std::max(0.0, conjugate - value(w));
 }
 
 // How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
@@ -372,11 +378,11 @@ double SquaredSolver::certificate() {
     if (plain) {
       for (std::size_t k = 0; k < working_.size(); ++k) {
         const std::size_t j = working_.column(k);
-        if (w_[j] != 0) gap += conjugate_gap(j, s * g[j], w_[j]);
+        if (w_[j] != 0) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     } else {
       for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
-        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(j, s * g[j], w_[j]);
+        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     }
     best = std::min(best, gap);
@@ -387,38 +393,48 @@ double SquaredSolver::certificate() {
 Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
-  bool stalled = false;
   double previous = kInf;
-  bool took = true;
+  bool whole = true, took = true, stalled = false;
   for (;; ++found.rounds) {
-    found.objective = objective();
-    found.gap = certificate();
-    if (found.gap <= std::max(limits.tol * found.objective, kRounding * y_squared_ / 2)) {
-      found.reason = Reason::kConverged;
-      break;
-    }
-    if (!took && found.gap > previous / 2) {
-      if (stalled) {
-        found.reason = Reason::kStalled;
+    if (whole) {
+      found.objective = objective();
+      found.gap = certificate();
+      if (found.gap <= std::max(limits.tol * found.objective, kRounding * y_squared_ / 2)) {
+        found.reason = Reason::kConverged;
         break;
       }
-      stalled = true;
+      if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
     }
-    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
     if (stop && stop()) {
       found.reason = Reason::kStopped;
       break;
     }
-    previous = found.gap;
-    took = choose(limits.tol);
+    took = choose(limits.tol, whole);
+    if (whole) {
+      if (!took && found.gap > previous / 2) {
+        if (stalled) {
+          found.reason = Reason::kStalled;
+          break;
+        }
+        stalled = true;
+      }
+      previous = found.gap;
+    }
+    if (!took && !whole && dear()) {  // before the exact solution, whether it is one for all columns
+      refresh(true);
+      whole = true;
+      continue;
+    }
     Vector tol(working_.size());
     for (std::size_t k = 0; k < working_.size(); ++k) {
       const std::size_t j = working_.column(k);
       tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
                          kInner * worst_ * norm_[j]});
     }
-    solve_working(tol);
-    refresh();
+    solve_working(tol, found.rounds == 0);
+    // Columns far from the working set wait until it is complete among the likely ones.
+    whole = !took || static_cast<std::size_t>(found.rounds) + 1 >= limits.max_rounds;
+    refresh(whole);
   }
   double shift = 0;
   for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[j];

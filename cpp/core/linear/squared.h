@@ -30,13 +30,13 @@ class SquaredSolver {
   void set_strengths(double l1, double l2);
   void project();  // what the certificate needs of columns without a penalty
   void add(std::vector<std::size_t> columns);
-  bool choose(double tol);
-  bool solve_working(const Vector& tol);
+  bool choose(double tol, bool whole);
+  bool solve_working(const Vector& tol, bool first);
   bool descend_sparse(const Vector& tol);
-  void refresh();  // r and g from w
+  bool dear() const;
+  void refresh(bool whole);  // r from w, and g of all columns or of the likely ones
   double objective() const;
   double certificate();
-  double conjugate_gap(std::size_t j, double u, double w) const;
 
   const Design& X_;
   const Problem& problem_;
@@ -47,10 +47,11 @@ class SquaredSolver {
   Quadratic quadratic_;
   bool by_gram_;  // else coordinate descent on the residual
   std::size_t gram_rows_ = 0;
-  std::vector<std::uint32_t> place_;  // of a column in the working set; kNowhere: not in it
-  Vector y_, r_;                      // packed: √s·(y − mean), and what is left of it
-  Vector u_;                          // of all samples: √s·r
-  Vector g_;                          // p: x̃·r
+  std::vector<std::uint32_t> place_;   // of a column in the working set; kNowhere: not in it
+  Vector y_, r_;                       // packed: √s·(y − mean), and what is left of it
+  Vector u_;                           // of all samples: √s·r
+  Vector g_;                           // p: x̃·r
+  std::vector<std::uint32_t> likely_;  // in the working set, or not far from it
   double worst_ = 0;  // violation of a column outside of the working set, per unit of its length
 
   // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns.

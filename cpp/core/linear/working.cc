@@ -45,15 +45,20 @@ Working::Working(const Design& X, std::vector<double> q)
   samples_ = kept_.size();
 }
 
-void Working::add(std::size_t j, double mean) {
+void Working::add(std::size_t j, double mean, bool uncentred) {
   columns_.push_back(j);
-  means_.push_back(mean);
   if (!sparse_) {
-    packed_.resize(packed_.size() + samples_);
-    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_,
-            packed_.data() + packed_.size() - samples_);
+    const double* in_place = uncentred && all_q_.empty() ? X_.column(j) : nullptr;
+    means_.push_back(in_place == nullptr ? 0 : mean);
+    if (in_place == nullptr) {
+      packed_.emplace_back(samples_);
+      X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed_.back().data());
+      in_place = packed_.back().data();
+    }
+    dense_.push_back(in_place);
     return;
   }
+  means_.push_back(mean);
   const SparseColumn column = X_.pack_sparse(j, all_q_.empty() ? nullptr : all_q_.data());
   for (std::size_t k = 0; k < column.rows.size(); ++k) {
     const std::uint32_t at = place_.empty() ? column.rows[k] : place_[column.rows[k]];
@@ -64,26 +69,29 @@ void Working::add(std::size_t j, double mean) {
   nonzero_.starts.push_back(nonzero_.rows.size());
 }
 
-void Working::extend_gram(std::size_t first, Square& gram) const {
+void Working::extend_gram(std::size_t first, Square& gram) const { extend_gram(first, nullptr, 0, gram); }
+
+void Working::extend_gram(std::size_t first, const double* d, std::size_t offset, Square& gram) const {
   const std::size_t count = size(), n = samples_;
-  gram.resize(count);
+  gram.resize(offset + count);
+  const auto row = [&](std::size_t i) { return gram.row(offset + i) + offset; };
   const auto mirror = [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
-      for (std::size_t j = 0; j < i; ++j) gram.row(j)[i] = gram.row(i)[j];
+      for (std::size_t j = 0; j < i; ++j) row(j)[i] = row(i)[j];
     }
   };
   if (sparse_) {
     std::vector<double> dense(n);
     for (std::size_t i = first; i < count; ++i) {
       for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at) {
-        dense[nonzero_.rows[at]] += nonzero_.values[at];
+        dense[nonzero_.rows[at]] += nonzero_.values[at] * (d == nullptr ? 1 : d[nonzero_.rows[at]]);
       }
       for (std::size_t j = 0; j <= i; ++j) {
         double sum = 0;
         for (std::size_t at = nonzero_.starts[j]; at < nonzero_.starts[j + 1]; ++at) {
           sum += nonzero_.values[at] * dense[nonzero_.rows[at]];
         }
-        gram.row(i)[j] = sum - weight_ * means_[i] * means_[j];
+        row(i)[j] = d == nullptr ? sum - weight_ * means_[i] * means_[j] : sum;
       }
       for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at)
         dense[nonzero_.rows[at]] = 0;
@@ -105,15 +113,31 @@ void Working::extend_gram(std::size_t first, Square& gram) const {
   // A product takes as long as a byte does from memory.
   const threading::Team team = threading::team_for((count - first) * count / 2 * n);
   threading::for_ranges(team, blocks.size(), 1, [&](std::size_t begin, std::size_t end) {
+    std::vector<double> weighted(d == nullptr ? 0 : kBlock * kStretch);
     for (std::size_t b = begin; b < end; ++b) {
       const Block& block = blocks[b];
       for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
-        std::fill_n(gram.row(i) + block.column, block.columns, 0.0);
+        std::fill_n(row(i) + block.column, block.columns, 0.0);
       }
+      const double *left[kBlock], *right[kBlock];
       for (std::size_t at = 0; at < n; at += kStretch) {
-        multiply.dots(packed_.data() + block.row * n + at, n, block.rows,
-                      packed_.data() + block.column * n + at, n, block.columns, std::min(kStretch, n - at),
-                      gram.row(block.row) + block.column, gram.stride());
+        const std::size_t length = std::min(kStretch, n - at);
+        for (std::size_t c = 0; c < block.columns; ++c) right[c] = dense_[block.column + c] + at;
+        for (std::size_t r = 0; r < block.rows; ++r) {
+          left[r] = dense_[block.row + r] + at;
+          if (d == nullptr) continue;
+          double* to = weighted.data() + r * kStretch;
+          for (std::size_t i = 0; i < length; ++i) to[i] = d[at + i] * left[r][i];
+          left[r] = to;
+        }
+        multiply.dots(left, block.rows, right, block.columns, length, row(block.row) + block.column,
+                      gram.stride());
+      }
+      if (d != nullptr) continue;
+      for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
+        for (std::size_t j = block.column; means_[i] != 0 && j < block.column + block.columns; ++j) {
+          row(i)[j] -= weight_ * means_[i] * means_[j];
+        }
       }
     }
   });
@@ -122,14 +146,37 @@ void Working::extend_gram(std::size_t first, Square& gram) const {
 
 double Working::dot(std::size_t k, const double* r) const {
   if (sparse_) return dot(k, Residual{const_cast<double*>(r), weighted_sum(r)});
-  return products().dot(packed_.data() + k * samples_, r, samples_);
+  const double sum = products().dot(dense_[k], r, samples_);
+  return means_[k] == 0 ? sum : sum - means_[k] * weighted_sum(r);
+}
+
+double Working::dot_uncentred(std::size_t k, const double* r) const {
+  return sparse_ ? dot(k, Residual{const_cast<double*>(r), 0}) : dot(k, r);
 }
 
 void Working::subtract(std::size_t k, double w, double* r) const {
-  if (!sparse_) return products().axpy(-w, packed_.data() + k * samples_, r, samples_);
   const double shift = w * means_[k];
-  for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+  if (!sparse_) products().axpy(-w, dense_[k], r, samples_);
+  for (std::size_t at = sparse_ ? nonzero_.starts[k] : 0; sparse_ && at < nonzero_.starts[k + 1]; ++at) {
     r[nonzero_.rows[at]] -= w * nonzero_.values[at];
+  }
+  if (shift == 0) return;
+  for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);
+}
+
+void Working::subtract(const std::vector<double>& w, double* r) const {
+  double shift = 0;
+  for (std::size_t k = 0; k < size(); ++k) {
+    const double by = w[columns_[k]];
+    if (by == 0) continue;
+    shift += by * means_[k];
+    if (!sparse_) {
+      products().axpy(-by, dense_[k], r, samples_);
+      continue;
+    }
+    for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
+      r[nonzero_.rows[at]] -= by * nonzero_.values[at];
+    }
   }
   if (shift == 0) return;
   for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);

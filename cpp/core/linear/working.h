@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "core/linear/design.h"
@@ -35,12 +36,18 @@ class Working {
   std::size_t samples() const { return samples_; }  // in packed vectors
   bool sparse() const { return sparse_; }
 
-  void add(std::size_t j, double mean);
+  // uncentred: the mean is small against the column, so that sums may be corrected for it: a dense column of
+  // float64 is then read where it is, if all samples weigh 1.
+  void add(std::size_t j, double mean, bool uncentred = false);
   // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.
   void extend_gram(std::size_t first, Square& gram) const;
-  double dot(std::size_t k, const double* r) const;         // x̃·r
-  void subtract(std::size_t k, double w, double* r) const;  // r −= w·x̃
-  void pack(std::size_t k, double* out) const;              // x̃ itself
+  // The same of Σ d·x̃·x̃ᵀ, from row and column `offset` on; of sparse columns without means alone.
+  void extend_gram(std::size_t first, const double* d, std::size_t offset, Square& gram) const;
+  double dot(std::size_t k, const double* r) const;              // x̃·r
+  double dot_uncentred(std::size_t k, const double* r) const;    // of a sparse column without its mean
+  void subtract(std::size_t k, double w, double* r) const;       // r −= w·x̃
+  void subtract(const std::vector<double>& w, double* r) const;  // of all columns, w one number for each of X
+  void pack(std::size_t k, double* out) const;                   // x̃ itself
 
   // A vector of all samples, weighted by q, without those that have no weight; and back, times q once more.
   void gather(const double* all, double* packed) const;
@@ -71,8 +78,9 @@ class Working {
   bool sparse_;
   double weight_;  // Σ s
   std::vector<std::size_t> columns_;
-  std::vector<double> means_;
-  std::vector<double> packed_;
+  std::vector<double> means_;  // what is left to subtract: 0 of packed columns
+  std::vector<const double*> dense_;
+  std::deque<std::vector<double>> packed_;
   Sparse nonzero_;
 };
 

@@ -22,10 +22,10 @@ struct Matrix {
   bool wide;                     // of kColumns: int64, else int32
 };
 
-enum class Loss { kSquared, kLogistic, kPoisson };
+enum class Loss { kSquared, kLogistic, kPoisson, kMultinomial };
 
 // What is minimized: Σ sᵢ·loss(yᵢ, xᵢ·w + b) + Σ vⱼ·(l1·|wⱼ| + ½·l2·wⱼ²), lower ≤ w ≤ upper. Null: 1 of
-// weights and factors, no bounds.
+// weights and factors, no bounds. kMultinomial has a w and a b for each class, whose numbers are y.
 struct Problem {
   const Matrix* X;
   Loss loss;
@@ -33,6 +33,7 @@ struct Problem {
   const double *factor, *lower, *upper;  // p
   const double* gram;                    // p × p, Σ s(x − mean)(x − mean)ᵀ where it is known, else null
   bool intercept;
+  std::size_t classes = 1;  // of kMultinomial
 };
 
 // How exactly, and how often the solver may look at all of X for one strength.
@@ -61,7 +62,7 @@ using Stop = std::function<bool()>;
 using Told = std::function<void(std::size_t done)>;
 
 // For each of `count` pairs of strengths, from the solution before it, the first from `start` (p, or null).
-// coef is count × p.
+// coef is count × p; of kMultinomial, and `start` too, count × classes × (p + 1), each with its b behind it.
 void solve(const Problem& problem, std::size_t count, const double* l1, const double* l2, const double* start,
            Limits limits, double* coef, Found* found, const Stop& stop, const Told& told);
 

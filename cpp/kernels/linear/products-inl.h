@@ -45,50 +45,50 @@ inline void axpy(double a, const double* x, double* y, size_t n) {
   for (; i < n; ++i) y[i] += a * x[i];
 }
 
-// out[r][c] += Σ a[r][i]·b[c][i], kA rows by kB: 4 × 3 sums and the seven vectors they are made of are all
-// of AVX2's registers.
+// out[r][c] += Σ a[r][i]·b[c][i], kA rows by kB: 4 × 3 sums and the four vectors they are made of are all of
+// AVX2's registers.
 template <size_t kA, size_t kB>
-HWY_INLINE void tile(const double* a, size_t lda, const double* b, size_t ldb, size_t n, double* out,
-                     size_t ldo) {
+HWY_INLINE void tile(const double* const* a, const double* const* b, size_t n, double* out, size_t ldo) {
   const D64 d;
   const size_t N = hn::Lanes(d);
+  const double *left[kA], *right[kB];
+  for (size_t r = 0; r < kA; ++r) left[r] = a[r];
+  for (size_t c = 0; c < kB; ++c) right[c] = b[c];
   V<D64> sum[kA][kB];
   for (auto& row : sum) {
     for (auto& v : row) v = hn::Zero(d);
   }
   size_t i = 0;
   for (; i + N <= n; i += N) {
-    V<D64> right[kB];
-    for (size_t c = 0; c < kB; ++c) right[c] = hn::LoadU(d, b + c * ldb + i);
+    V<D64> v[kB];
+    for (size_t c = 0; c < kB; ++c) v[c] = hn::LoadU(d, right[c] + i);
     for (size_t r = 0; r < kA; ++r) {
-      const auto left = hn::LoadU(d, a + r * lda + i);
-      for (size_t c = 0; c < kB; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
+      const auto u = hn::LoadU(d, left[r] + i);
+      for (size_t c = 0; c < kB; ++c) sum[r][c] = hn::MulAdd(u, v[c], sum[r][c]);
     }
   }
   for (size_t r = 0; r < kA; ++r) {
     for (size_t c = 0; c < kB; ++c) {
       double rest = 0;
-      for (size_t k = i; k < n; ++k) rest += a[r * lda + k] * b[c * ldb + k];
+      for (size_t k = i; k < n; ++k) rest += left[r][k] * right[c][k];
       out[r * ldo + c] += fold(d, sum[r][c]) + rest;
     }
   }
 }
 
-// out[r][c] += Σ a[r][i]·b[c][i] for blocks of rows of any number.
-inline void dots(const double* a, size_t lda, size_t rows, const double* b, size_t ldb, size_t columns,
-                 size_t n, double* out, size_t ldo) {
+// out[r][c] += Σ a[r][i]·b[c][i] for any number of rows.
+inline void dots(const double* const* a, size_t rows, const double* const* b, size_t columns, size_t n,
+                 double* out, size_t ldo) {
   size_t r = 0;
   for (; r + 4 <= rows; r += 4) {
     size_t c = 0;
-    for (; c + 3 <= columns; c += 3)
-      tile<4, 3>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
-    for (; c < columns; ++c) tile<4, 1>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+    for (; c + 3 <= columns; c += 3) tile<4, 3>(a + r, b + c, n, out + r * ldo + c, ldo);
+    for (; c < columns; ++c) tile<4, 1>(a + r, b + c, n, out + r * ldo + c, ldo);
   }
   for (; r < rows; ++r) {
     size_t c = 0;
-    for (; c + 3 <= columns; c += 3)
-      tile<1, 3>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
-    for (; c < columns; ++c) tile<1, 1>(a + r * lda, lda, b + c * ldb, ldb, n, out + r * ldo + c, ldo);
+    for (; c + 3 <= columns; c += 3) tile<1, 3>(a + r, b + c, n, out + r * ldo + c, ldo);
+    for (; c < columns; ++c) tile<1, 1>(a + r, b + c, n, out + r * ldo + c, ldo);
   }
 }
 

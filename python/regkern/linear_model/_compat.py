@@ -22,6 +22,7 @@ except ImportError as error:
     raise ImportError("regkern.linear_model needs scikit-learn >= 1.5: pip install 'regkern[sklearn]'") from error
 
 __all__ = [
+    "DEPRECATES_PENALTY",
     "VERSION",
     "BaseEstimator",
     "Hidden",
@@ -47,6 +48,9 @@ if VERSION < (1, 5):
     raise ImportError(
         f"regkern.linear_model needs scikit-learn >= 1.5, got {sklearn.__version__}: pip install 'regkern[sklearn]'"
     )
+
+# Since 1.8 LogisticRegression takes l1_ratio instead of penalty, and has no n_jobs.
+DEPRECATES_PENALTY = VERSION >= (1, 8)
 
 if VERSION >= (1, 6):
     from sklearn.utils.validation import validate_data

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _core, runtime
@@ -23,7 +22,7 @@ from regkern import _core, runtime
 __all__ = ["FoldPaths", "Solution", "solve", "solve_folds"]
 
 Array = NDArray[Any]
-Loss = Literal["squared", "logistic", "poisson"]
+Loss = Literal["squared", "logistic", "poisson", "multinomial"]
 Reason = Literal["converged", "stalled", "max_iter"]
 REASONS: tuple[Reason, ...] = ("converged", "stalled", "max_iter")
 
@@ -32,8 +31,8 @@ REASONS: tuple[Reason, ...] = ("converged", "stalled", "max_iter")
 class Solution:
     """The minimizers for K strengths, in the order they were given."""
 
-    coef: Array  # (K, p) float64
-    intercept: Array  # (K,)
+    coef: Array  # (K, p) float64; of "multinomial" (K, classes, p)
+    intercept: Array  # (K,); of "multinomial" (K, classes)
     gap: Array  # (K,): the objective is at most so much above its minimum, certified
     objective: Array  # (K,)
     iterations: Array  # (K,) int: rounds of the working set
@@ -48,8 +47,8 @@ class FoldPaths:
     gap: Array  # (F, K)
     objective: Array  # (F, K)
     iterations: Array  # (F, K)
-    coef: Array | None  # (F, K, p), if asked for
-    intercept: Array  # (F, K)
+    coef: Array | None  # (F, K, p), of "multinomial" (F, K, classes, p), if asked for
+    intercept: Array  # (F, K); of "multinomial" (F, K, classes), and there only if coef was asked for
 
 
 def solve(
@@ -74,9 +73,9 @@ def solve(
     """Solve for every pair of l1 and l2, each from the solution before it.
 
     X is (n, p), a 2-D ndarray of any strides or scipy's csc_array/csc_matrix/csr_*, float32 or float64, finite; y (n,)
-    float64 ("squared": any; "logistic": 0 or 1; "poisson": >= 0; the loss of the latter two is log(1 + eᶻ) − yz and
-    eᶻ − yz). l1 and l2 (K,) float64 >= 0. sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0;
-    lower <= 0 <= upper (p,) with infinities allowed; coef (p,) is where to start. gram (p, p) float64, of "squared" alone:
+    float64 ("squared": any; "logistic": 0 or 1; "poisson": >= 0; "multinomial": numbers of classes; the loss of these three
+    is log(1 + eᶻ) − yz, half the deviance eᶻ − yz + y log y − y, and log Σ exp(z_c) − z_y). l1 and l2 (K,) float64 >= 0. sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0;
+    lower <= 0 <= upper (p,) with infinities allowed; coef (p,), of "multinomial" (classes, p), is where to start. gram (p, p) float64, of "squared" alone:
     X'X of the centred (if fit_intercept), weighted columns. progress(done, K) is called after each strength.
     """
     with limited(threads):
@@ -92,13 +91,14 @@ def solve(
             fit_intercept,
             l1,
             l2,
-            coef,
+            flat(loss, coef),
             tol,
             max_iter,
             progress,
         )
     coefs, (intercept, gap, objective, rounds, reason) = found
-    return Solution(coefs, intercept[0], gap[0], objective[0], rounds[0], tuple(REASONS[r] for r in reason[0]))
+    coefs, intercept = by_class(loss, X, coefs, intercept[0])
+    return Solution(coefs, intercept, gap[0], objective[0], rounds[0], tuple(REASONS[r] for r in reason[0]))
 
 
 def solve_folds(
@@ -144,11 +144,28 @@ def solve_folds(
             keep_coef,
             progress,
         )
+    if kept is not None:
+        kept, intercept = by_class(loss, X, kept, intercept)
     return FoldPaths(score, gap, objective, rounds, kept, intercept)
 
 
 def limited(threads: int | None) -> AbstractContextManager[None]:
     return nullcontext() if threads is None else runtime.threads(threads)
+
+
+def flat(loss: Loss, coef: Array | None) -> Array | None:
+    """Coefficients to start from as the native solver takes them: of each class, with its intercept behind."""
+    if coef is None or loss != "multinomial":
+        return coef
+    return np.column_stack([coef, np.zeros(len(coef))]).ravel()
+
+
+def by_class(loss: Loss, X: Any, coef: Array, intercept: Array) -> tuple[Array, Array]:
+    """Coefficients and intercepts of what the native solver gives back."""
+    if loss != "multinomial":
+        return coef, intercept
+    parts = coef.reshape(*coef.shape[:-1], -1, X.shape[1] + 1)
+    return parts[..., :-1], parts[..., -1]
 
 
 def matrix(X: Any) -> Any:

@@ -1,0 +1,542 @@
+#include "core/linear/glm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "core/linear/products.h"
+
+namespace regkern::linear {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr std::uint32_t kNowhere = UINT32_MAX;
+constexpr std::size_t kFewest = 100;  // columns that enter the working set at once, if as many want to
+constexpr std::size_t kFew = 16;      // so few have entered that the next round may be the last
+constexpr int kSteps = 30;            // of Newton's method between two passes over X
+constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
+constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem, and between passes
+constexpr int kHalvings = 40;
+constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
+
+double squared(double v) { return v * v; }
+
+// Weights of all samples, and which of them count: 1 or 0.
+std::vector<double> counted(const double* weights, std::size_t n) {
+  std::vector<double> q;
+  if (weights == nullptr || std::find(weights, weights + n, 0.0) == weights + n) return q;
+  q.resize(n);
+  std::transform(weights, weights + n, q.begin(), [](double s) { return s > 0 ? 1.0 : 0.0; });
+  return q;
+}
+
+Likelihood likelihood_of(const Problem& problem, const double* weights, const Working& working) {
+  std::vector<double> y(working.samples()), s(working.samples(), 1.0);
+  working.gather(problem.y, y.data());
+  if (weights != nullptr) working.gather(weights, s.data());
+  return {problem.loss, problem.classes, std::move(y), std::move(s)};
+}
+
+}  // namespace
+
+GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weights)
+    : X_(X),
+      problem_(problem),
+      classes_(problem.classes),
+      constant_(problem.intercept ? 1 : 0),
+      working_(X, counted(weights, X.n)),
+      likelihood_(likelihood_of(problem, weights, working_)),
+      w_(classes_ * X.p),
+      b_(classes_),
+      z_(classes_ * likelihood_.size()),
+      g_(classes_ * X.p),
+      place_(X.p, kNowhere),
+      free_(classes_ * X.p) {
+  const std::size_t n = likelihood_.size();
+  if (constant_ != 0) b_ = likelihood_.constant();
+  for (std::size_t c = 0; c < classes_; ++c) {
+    std::fill_n(z_.data() + c * n, n, b_[c]);
+    for (std::size_t k = 0; k < constant_; ++k) quadratic_.add({0, 0, -kInf, kInf}, b_[c]);
+  }
+  loss_ = likelihood_.evaluate(z_);
+  dual_ = likelihood_.slope();
+  Vector all(X.n);
+  working_.scatter(dual_.data(), all.data());
+  ColumnMoments moments = X.moments(weights, all.data(), problem.intercept);
+  // Sparse columns stay sparse: the intercept stands for their means.
+  mean_ = X.sparse() ? Vector(X.p) : std::move(moments.mean);
+  norm_ = std::move(moments.centred);
+  std::copy(moments.with_u.begin(), moments.with_u.end(), g_.begin());
+  for (std::size_t j = 0; j < X.p; ++j) {
+    if (!std::isfinite(norm_[j])) throw NotFinite{j};
+    norm_[j] = norm_[j] <= squared(16 * kEps) * moments.raw[j] ? 0 : std::sqrt(norm_[j]);
+  }
+  for (std::size_t c = 1; c < classes_; ++c) {
+    working_.scatter(dual_.data() + c * n, all.data());
+    X.correlate(all.data(), mean_.data(), g_.data() + c * X.p);
+  }
+  certain_ = true;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t i = 0; i < n; ++i) {
+      scale_ += squared(likelihood_.slope()[c * n + i]) / likelihood_.weight_of(i);
+    }
+  }
+  scale_ = std::sqrt(scale_);
+}
+
+double& GlmSolver::value(std::size_t slot, std::size_t c) {
+  return is_constant(slot) ? b_[c] : w_[feature(column(slot), c)];
+}
+
+double GlmSolver::norm(std::size_t slot) const {
+  return is_constant(slot) ? std::sqrt(likelihood_.weight()) : norm_[column(slot)];
+}
+
+Term GlmSolver::term_of(std::size_t j) const {
+  const double v = problem_.factor == nullptr ? 1 : problem_.factor[j];
+  return {l1_ * v, l2_ * v, problem_.lower == nullptr ? -kInf : problem_.lower[j],
+          problem_.upper == nullptr ? kInf : problem_.upper[j]};
+}
+
+Term GlmSolver::term(std::size_t slot) const {
+  return is_constant(slot) ? Term{0, 0, -kInf, kInf} : term_of(column(slot));
+}
+
+void GlmSolver::start(const double* w) {
+  const std::size_t step = problem_.loss == Loss::kMultinomial ? X_.p + 1 : X_.p;
+  std::vector<std::size_t> columns;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    const Term t = term_of(j);
+    bool any = false;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      double& to = w_[feature(j, c)];
+      to = norm_[j] == 0 ? 0 : std::clamp(w[c * step + j], t.lo, t.hi);
+      any = any || to != 0;
+    }
+    if (any) columns.push_back(j);
+  }
+  if (columns.empty()) return;
+  add(std::move(columns));
+  const std::size_t n = likelihood_.size();
+  for (std::size_t slot = constant_; slot < slots(); ++slot) {
+    for (std::size_t c = 0; c < classes_; ++c) {
+      if (value(slot, c) != 0) slot_add(slot, value(slot, c), z_.data() + c * n);
+    }
+  }
+  loss_ = likelihood_.evaluate(z_);
+  certain_ = false;
+  settle_constant();
+}
+
+// Newton's method on one intercept alone.
+void GlmSolver::settle_constant() {
+  if (constant_ == 0 || classes_ != 1) return;
+  Vector d, moved(z_.size());
+  for (int step = 0; step < kSteps; ++step) {
+    likelihood_.curvature(0, 0, d);
+    const Vector& slope = likelihood_.slope();
+    const double up = std::accumulate(slope.begin(), slope.end(), 0.0);
+    const double by = std::clamp(up / std::accumulate(d.begin(), d.end(), 0.0), -2.0, 2.0);
+    if (!(std::abs(by) > 1e-10)) return;
+    std::transform(z_.begin(), z_.end(), moved.begin(), [by](double z) { return z + by; });
+    if (!(likelihood_.loss(moved) < loss_)) return;
+    z_.swap(moved);
+    b_[0] += by;
+    loss_ = likelihood_.evaluate(z_);
+  }
+}
+
+void GlmSolver::coefficients(double* w) const {
+  const std::size_t step = problem_.loss == Loss::kMultinomial ? X_.p + 1 : X_.p;
+  const bool several = step != X_.p;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    std::copy_n(w_.data() + c * X_.p, X_.p, w + c * step);
+    if (several) w[c * step + X_.p] = intercept(c);
+  }
+  if (!several) return;
+  // What all classes share changes nothing where it costs nothing: they sum to 0.
+  for (std::size_t j = 0; j <= X_.p; ++j) {
+    if (j == X_.p && constant_ == 0) continue;
+    if (j < X_.p) {
+      const Term t = term_of(j);
+      if (t.a != 0 || t.b != 0 || t.lo != -kInf || t.hi != kInf) continue;
+    }
+    double middle = 0;
+    for (std::size_t c = 0; c < classes_; ++c) middle += w[c * step + j] / static_cast<double>(classes_);
+    for (std::size_t c = 0; c < classes_; ++c) w[c * step + j] -= middle;
+  }
+}
+
+double GlmSolver::intercept(std::size_t c) const {
+  double shift = 0;
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    shift += mean_[j] * w_[feature(j, c)];
+  }
+  return b_[c] - shift;
+}
+
+void GlmSolver::set_strengths(double l1, double l2) {
+  const bool same_kind = l1_ >= 0 && (l1 == 0) == (l1_ == 0) && (l2 == 0) == (l2_ == 0);
+  l1_ = l1;
+  l2_ = l2;
+  std::vector<Term> terms;
+  for (std::size_t slot = 0; slot < slots(); ++slot) terms.insert(terms.end(), classes_, term(slot));
+  quadratic_.set_terms(terms);
+  if (same_kind) return;
+  std::vector<std::size_t> columns;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    const Term t = term_of(j);
+    if (norm_[j] == 0 || t.a != 0 || t.b != 0 || (t.lo != -kInf && t.hi != kInf)) continue;
+    certain_ = false;
+    if (place_[j] == kNowhere) columns.push_back(j);
+  }
+  add(std::move(columns));
+}
+
+void GlmSolver::add(std::vector<std::size_t> columns) {
+  std::sort(columns.begin(), columns.end());
+  for (std::size_t j : columns) {
+    place_[j] = static_cast<std::uint32_t>(working_.size());
+    working_.add(j, mean_[j]);
+    for (std::size_t c = 0; c < classes_; ++c) quadratic_.add(term_of(j), w_[feature(j, c)]);
+  }
+}
+
+// The columns that violate the optimality conditions most. Whether there were many.
+bool GlmSolver::choose(double tol) {
+  std::vector<std::pair<double, std::size_t>> wanted;
+  std::vector<std::size_t> chosen;
+  std::size_t nonzero = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0) continue;
+    const Term t = term_of(j);
+    double most = 0;
+    bool any = false;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      const double w = w_[feature(j, c)];
+      any = any || w != 0;
+      most = std::max(most, violation(t, w, g_[feature(j, c)] - t.b * w));
+    }
+    nonzero += any;
+    if (place_[j] != kNowhere) continue;
+    if (most > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * scale_))
+      wanted.emplace_back(-most / norm_[j], j);
+  }
+  const std::size_t most = l1_ == 0 ? wanted.size() : std::max(kFewest, nonzero);
+  if (wanted.size() > most) {
+    std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
+    wanted.resize(most);
+  }
+  for (const auto& [excess, j] : wanted) chosen.push_back(j);
+  add(std::move(chosen));
+  return wanted.size() > kFew;
+}
+
+double GlmSolver::slot_dot(std::size_t slot, const double* v) const {
+  if (is_constant(slot)) return std::accumulate(v, v + likelihood_.size(), 0.0);
+  return working_.dot_uncentred(slot - constant_, v);
+}
+
+void GlmSolver::slot_add(std::size_t slot, double by, double* z) const {
+  if (!is_constant(slot)) return working_.subtract(slot - constant_, -by, z);
+  for (std::size_t i = 0; i < likelihood_.size(); ++i) z[i] += by;
+}
+
+double GlmSolver::penalty(const Vector& w) const {
+  double sum = 0;
+  for (std::size_t slot = constant_; slot < slots(); ++slot) {
+    const Term t = term(slot);
+    for (std::size_t c = 0; c < classes_; ++c) {
+      const double v = w[coordinate(slot, c)];
+      sum += t.a * std::abs(v) + t.b * v * v / 2;
+    }
+  }
+  return sum;
+}
+
+void GlmSolver::gradient() {
+  c_.resize(slots() * classes_);
+  const std::size_t n = likelihood_.size();
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    const Term t = term(slot);
+    for (std::size_t c = 0; c < classes_; ++c) {
+      c_[coordinate(slot, c)] = slot_dot(slot, likelihood_.slope().data() + c * n) - t.b * value(slot, c);
+    }
+  }
+}
+
+// The Gram matrix at the present means; or, of one class, of the slots from `first` on at those it was made at.
+void GlmSolver::make_gram(std::size_t first) {
+  Square& gram = quadratic_.gram();
+  if (first == 0) quadratic_.forget_factor();
+  const auto one_pair = [&](const Vector& d, std::size_t from, Square& to) {
+    to.resize(slots());
+    working_.extend_gram(from < constant_ ? 0 : from - constant_, d.data(), constant_, to);
+    for (std::size_t slot = from; constant_ != 0 && slot < slots(); ++slot) {
+      to.row(0)[slot] = to.row(slot)[0] = slot_dot(slot, d.data());
+    }
+  };
+  gram_slots_ = slots();
+  if (classes_ == 1) {
+    if (first == 0) likelihood_.curvature(0, 0, curvature_);
+    return one_pair(curvature_, first, gram);
+  }
+  gram.resize(slots() * classes_);
+  Square pair;
+  for (std::size_t a = 0; a < classes_; ++a) {
+    for (std::size_t b = 0; b <= a; ++b) {
+      likelihood_.curvature(a, b, curvature_);
+      one_pair(curvature_, 0, pair);
+      for (std::size_t i = 0; i < slots(); ++i) {
+        for (std::size_t j = 0; j < slots(); ++j) {
+          gram.row(coordinate(i, a))[coordinate(j, b)] = gram.row(coordinate(j, b))[coordinate(i, a)] =
+              pair.row(i)[j];
+        }
+      }
+    }
+  }
+}
+
+// Newton steps on the working set, each the minimum of a quadratic model and a search along the way to it. The
+// model's curvature stays while it serves. Until the coordinates are settled, or nearly so where the working
+// set will grow.
+void GlmSolver::solve_working(double tol, double objective, bool grows) {
+  const std::size_t count = slots() * classes_, n = likelihood_.size();
+  Vector settled(count), loose(count), next(count), direction(z_.size()), moved(z_.size());
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    const Term t = term(slot);
+    const double by_ridge = kInner * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
+    std::fill_n(settled.data() + slot * classes_, classes_,
+                std::max({tol * t.a / 4, by_ridge, 50 * kEps * norm(slot) * scale_}));
+  }
+  double begin = 0, previous = kInf;
+  for (int step = 0; step < kSteps; ++step) {
+    gradient();
+    double residual = 0;
+    bool done = true;
+    for (std::size_t slot = 0; slot < slots(); ++slot) {
+      const Term t = term(slot);
+      for (std::size_t c = 0; c < classes_; ++c) {
+        const std::size_t k = coordinate(slot, c);
+        const double excess = violation(t, value(slot, c), c_[k]);
+        done = done && excess <= settled[k];
+        residual += squared(excess / norm(slot));
+      }
+    }
+    residual = std::sqrt(residual);
+    if (step == 0) begin = residual;
+    if (done || (grows && residual < kInner * begin)) return;
+    bool fresh = false;
+    if (gram_slots_ == 0 || residual > previous / kSlow || (classes_ > 1 && gram_slots_ < slots())) {
+      make_gram(0);
+      fresh = true;
+    } else if (gram_slots_ < slots()) {
+      make_gram(gram_slots_);
+    }
+    previous = residual;
+    for (std::size_t slot = 0; slot < slots(); ++slot) {
+      for (std::size_t c = 0; c < classes_; ++c) {
+        const std::size_t k = coordinate(slot, c);
+        quadratic_.w[k] = value(slot, c);
+        quadratic_.c[k] = c_[k];
+        loose[k] =
+            std::max(settled[k], kInner * residual * norm(slot) / std::sqrt(static_cast<double>(count)));
+      }
+    }
+    const Vector from = quadratic_.w;
+    quadratic_.solve(loose);
+    const Vector& to = quadratic_.w;
+    std::fill(direction.begin(), direction.end(), 0.0);
+    double slope = 0;
+    for (std::size_t slot = 0; slot < slots(); ++slot) {
+      const Term t = term(slot);
+      for (std::size_t c = 0; c < classes_; ++c) {
+        const std::size_t k = coordinate(slot, c);
+        if (to[k] == from[k]) continue;
+        slot_add(slot, to[k] - from[k], direction.data() + c * n);
+        slope += t.a * (std::abs(to[k]) - std::abs(from[k])) - c_[k] * (to[k] - from[k]);
+      }
+    }
+    const double now = loss_ + penalty(from), blur = 10 * kEps * std::abs(now) + likelihood_.rounding();
+    double t = 1;
+    bool accepted = false;
+    for (int halving = 0; halving < kHalvings && !accepted; ++halving, t /= accepted ? 1 : 2) {
+      for (std::size_t k = 0; k < count; ++k) next[k] = t == 1 ? to[k] : from[k] + t * (to[k] - from[k]);
+      for (std::size_t i = 0; i < z_.size(); ++i) moved[i] = z_[i] + t * direction[i];
+      accepted = likelihood_.loss(moved) + penalty(next) <= now + 1e-4 * t * std::min(slope, 0.0) + blur;
+    }
+    if (!accepted) {
+      if (fresh) return;
+      previous = 0;  // a new matrix
+      continue;
+    }
+    for (std::size_t slot = 0; slot < slots(); ++slot) {
+      for (std::size_t c = 0; c < classes_; ++c) value(slot, c) = next[coordinate(slot, c)];
+    }
+    z_.swap(moved);
+    loss_ = likelihood_.evaluate(z_);
+    certain_ = false;
+  }
+}
+
+bool GlmSolver::free_of_penalty(const Term& t, double w) const {
+  if (t.a != 0 || t.b != 0) return false;
+  return t.lo == -kInf ? t.hi == kInf || w < t.hi : t.hi == kInf && w > t.lo;
+}
+
+// s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is s·(y − q)
+// for means q near μ. Empty where that is lost in rounding.
+GlmSolver::Vector GlmSolver::project() {
+  Vector t = likelihood_.slope();
+  const std::size_t n = likelihood_.size();
+  std::vector<std::size_t> columns;  // slots
+  std::vector<char> in(slots() * classes_);
+  std::fill(free_.begin(), free_.end(), 0);
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    bool any = false;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      if (!is_constant(slot) && !free_of_penalty(term(slot), value(slot, c))) continue;
+      any = true;
+      in[coordinate(slot, c)] = 1;
+      if (!is_constant(slot)) free_[feature(column(slot), c)] = 1;
+    }
+    if (any) columns.push_back(slot);
+  }
+  if (columns.empty()) return t;
+  const std::size_t count = columns.size();
+  Vector packed(count * n), weighted(count * n), d;
+  for (std::size_t k = 0; k < count; ++k) slot_add(columns[k], 1, packed.data() + k * n);
+  Quadratic problem;
+  std::vector<std::pair<std::size_t, std::size_t>> members;  // (k, class)
+  Vector tol;
+  for (std::size_t k = 0; k < count; ++k) {
+    for (std::size_t c = 0; c < classes_; ++c) {
+      if (in[coordinate(columns[k], c)] == 0) continue;
+      members.emplace_back(k, c);
+      problem.add({0, 0, -kInf, kInf}, 0);
+      problem.c.back() = products().dot(packed.data() + k * n, t.data() + c * n, n);
+      tol.push_back(10 * kEps * norm(columns[k]) * scale_);
+    }
+  }
+  problem.gram().resize(members.size());
+  Vector pair(count * count);
+  std::vector<const double*> as_is(count), times_d(count);
+  for (std::size_t a = 0; a < classes_; ++a) {
+    for (std::size_t b = 0; b <= a; ++b) {
+      likelihood_.curvature(a, b, d);
+      for (std::size_t k = 0; k < count; ++k) {
+        for (std::size_t i = 0; i < n; ++i) weighted[k * n + i] = d[i] * packed[k * n + i];
+      }
+      std::fill(pair.begin(), pair.end(), 0.0);
+      for (std::size_t k = 0; k < count; ++k)
+        as_is[k] = packed.data() + k * n, times_d[k] = weighted.data() + k * n;
+      products().dots(as_is.data(), count, times_d.data(), count, n, pair.data(), count);
+      for (std::size_t e = 0; e < members.size(); ++e) {
+        for (std::size_t f = 0; f < members.size(); ++f) {
+          if (members[e].second != a || members[f].second != b) continue;
+          problem.gram().row(e)[f] = problem.gram().row(f)[e] =
+              pair[members[e].first * count + members[f].first];
+        }
+      }
+    }
+  }
+  problem.solve(tol);
+  Vector eta(t.size());
+  for (std::size_t e = 0; e < members.size(); ++e) {
+    const auto [k, c] = members[e];
+    products().axpy(problem.w[e], packed.data() + k * n, eta.data() + c * n, n);
+  }
+  likelihood_.subtract_curvature(eta, t);
+  for (const auto& [k, c] : members) {
+    const double left = products().dot(packed.data() + k * n, t.data() + c * n, n);
+    if (!(std::abs(left) <= kExact * norm(columns[k]) * scale_)) return {};
+  }
+  return t;
+}
+
+// How far the objective can be above its minimum: the gap to the dual objective at means q between the labels
+// and μ. A sum of parts that are not negative.
+double GlmSolver::certificate() {
+  const std::size_t n = likelihood_.size();
+  if (!certain_) {
+    dual_ = project();
+    Vector all(X_.n);
+    const Vector& t = dual_.empty() ? likelihood_.slope() : dual_;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      working_.scatter(t.data() + c * n, all.data());
+      X_.correlate(all.data(), mean_.data(), g_.data() + c * X_.p);
+    }
+    certain_ = true;
+  }
+  if (dual_.empty()) return kInf;
+  double largest = 0, steepest = 0;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t j = 0; j < X_.p; ++j) {
+      const std::size_t k = feature(j, c);
+      if (norm_[j] == 0 || free_[k] != 0) continue;
+      const Term t = term_of(j);
+      if (t.a == 0 && t.b == 0 && std::abs(g_[k]) <= kExact * norm_[j] * scale_) continue;
+      if (t.b == 0) {
+        if (t.hi == kInf) largest = std::max(largest, g_[k] / t.a);
+        if (t.lo == -kInf) largest = std::max(largest, -g_[k] / t.a);
+      }
+      if (t.a > 0) steepest = std::max(steepest, std::abs(g_[k] - t.b * w_[k]) / t.a);
+    }
+  }
+  const double most = std::min(likelihood_.largest_scale(dual_), largest > 0 ? 1 / largest : kInf);
+  double best = kInf;
+  for (double s : {most, std::min(most, steepest > 1 ? 1 / steepest : 1.0)}) {
+    if (s == most && best < kInf) break;
+    double gap = likelihood_.divergence(dual_, s);
+    for (std::size_t c = 0; c < classes_; ++c) {
+      for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
+        const std::size_t k = feature(j, c);
+        if (norm_[j] != 0 && free_[k] == 0) gap += conjugate_gap(term_of(j), s * g_[k], w_[k]);
+      }
+    }
+    best = std::min(best, gap);
+  }
+  return best;
+}
+
+Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
+  set_strengths(l1, l2);
+  Found found{0, kInf, 0, 0, Reason::kMaxIter};
+  double previous = kInf;
+  int stalled = 0;
+  for (;; ++found.rounds) {
+    found.objective = loss_;
+    for (std::size_t slot = constant_; slot < slots(); ++slot) {
+      const Term t = term(slot);
+      for (std::size_t c = 0; c < classes_; ++c) {
+        found.objective += t.a * std::abs(value(slot, c)) + t.b * squared(value(slot, c)) / 2;
+      }
+    }
+    found.gap = certificate();
+    if (found.gap <= std::max(limits.tol * found.objective, likelihood_.rounding())) {
+      found.reason = Reason::kConverged;
+      break;
+    }
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    if (stop && stop()) {
+      found.reason = Reason::kStopped;
+      break;
+    }
+    const std::size_t had = slots();
+    const bool many = choose(limits.tol);
+    if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
+      found.reason = Reason::kStalled;
+      break;
+    }
+    previous = found.gap;
+    solve_working(limits.tol, found.objective, many);
+  }
+  found.intercept = intercept(0);
+  return found;
+}
+
+}  // namespace regkern::linear

@@ -1,0 +1,99 @@
+"""What the linear models share, where no estimator shows it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from regkern.linear_model import Lasso
+from regkern.linear_model import _base as base
+
+
+def solved(gap: Any, reason: Any, objective: float = 2.0) -> SimpleNamespace:
+    return SimpleNamespace(gap=np.array(gap), objective=np.full(len(gap), objective), reason=reason)
+
+
+def test_the_worst_gap_is_told_and_why() -> None:
+    with pytest.warns(
+        ConvergenceWarning, match=r"Objective did not converge at 2 of 3 strengths\. The numbers allow"
+    ) as t:
+        base.warn_unless_converged(
+            solved([1e-9, 4e-3, 2e-3], ("converged", "stalled", "max_iter")), 1e-6, 10.0, stacklevel=2
+        )
+    assert "Duality gap: 4.000e-04, 2.000e-03 of the objective, tolerance: 1.000e-06" in str(t[0].message)
+    with pytest.warns(ConvergenceWarning, match=r"Objective did not converge\. You might want to increase the number"):
+        base.warn_unless_converged(solved([1.0], ("max_iter",)), 1e-6, 10.0, stacklevel=2)
+    base.warn_unless_converged(solved([1.0], ("converged",)), 1e-6, 10.0)
+    base.warn_unless_converged(solved([1e-7], ("stalled",)), 1e-6, 10.0)
+
+
+@pytest.mark.parametrize(("tol", "told"), [(1e-6, False), (1e-14, False), (1e-15, True), (0.0, True)])
+def test_a_gap_of_rounding_is_small_enough_unless_tol_asks_for_less(tol: float, told: bool) -> None:
+    y = np.array([0.0, 1.0, 2.0, 3.0])
+    floor = base.rounding_floor(y, None, True)
+    assert floor == pytest.approx(1e-14 * 2.5)
+    some = solved([floor], ("stalled",), objective=0.0)
+    if told:
+        with pytest.warns(ConvergenceWarning):
+            base.warn_unless_converged(some, tol, 4.0, floor=lambda: floor, stacklevel=2)
+    else:
+        base.warn_unless_converged(some, tol, 4.0, floor=lambda: floor)
+
+
+def test_a_gap_is_relative_to_an_objective_of_any_size() -> None:
+    np.testing.assert_array_equal(base.relative([0.0, 1.0, 1.0], [0.0, 0.0, 4.0]), [0, np.inf, 0.25])
+
+
+def test_the_rule_of_one_standard_error() -> None:
+    score = np.array([[[9.0, 9.0], [3.0, 5.0], [2.0, 5.0], [4.0, 4.0]], [[9.0, 9.0]] * 4])
+    assert base.choose(score) == (0, 2)
+    assert base.choose(score, "1se") == (0, 1)
+    np.testing.assert_allclose(base.standard_error(score)[0], [0, 1, 1.5, 0])
+    assert base.standard_error(score[..., :1]).tolist() == [[0] * 4] * 2
+
+
+class Subclass(Lasso):
+    """Of a user: nothing is known of its parameters."""
+
+    def __init__(self, alpha: Any = "none", *, tol: float = 1e-6) -> None:
+        super().__init__(alpha, tol=tol)
+
+
+def test_parameters_are_looked_at_wherever_they_may_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+
+    def look(self: Any) -> None:
+        looked.append(self)
+
+    monkeypatch.setattr(Lasso, "_validate_params", look)
+    plain = Lasso(0.5, fit_intercept=False, tol=1e-3)
+    base.check_parameters(plain)
+    base.check_parameters(Lasso(np.float64(0.5)))
+    assert not looked
+    odd: list[Any] = [
+        Lasso(-0.5),
+        Lasso(np.inf),
+        Lasso(np.nan),
+        Lasso(1),
+        Lasso("a"),
+        Lasso(copy_X=1),
+        Lasso(threads=2),
+    ]
+    for model in [*odd, Subclass(), Subclass(1.0)]:
+        base.check_parameters(model)
+        assert looked.pop() is model
+
+
+def test_plain_data_pass_without_a_copy() -> None:
+    model = Lasso()
+    X, y = np.asfortranarray(np.ones((3, 2))), np.ones(3)
+    data, target, _ = base.check_data(model, X, y)
+    assert data is X
+    assert target is y
+    huge = np.full((3, 2), 1e308)  # finite, though its sum is not
+    assert base.check_data(model, huge, y)[0] is huge
+    assert model.n_features_in_ == 2
