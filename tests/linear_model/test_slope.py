@@ -14,10 +14,10 @@ import scipy.stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern as rk
 import regkern.reference.linear_model as ref
+from linear_model.checks import every_check_of
 from linear_model.problems import data
 from regkern.linear_model import Lasso, SlopeRegressor
 from regkern.linear_model._blas import _controller, one_blas_thread
@@ -45,7 +45,7 @@ def sequence(name: str, p: int) -> Any:
     return name
 
 
-@parametrize_with_checks([SlopeRegressor()])
+@every_check_of(SlopeRegressor())
 def test_check_estimator(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
