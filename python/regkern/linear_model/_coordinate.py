@@ -97,7 +97,7 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
@@ -283,7 +283,7 @@ class Lasso(ElasticNet):
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
@@ -609,7 +609,7 @@ class ElasticNetCV(_PathCV):
     copy_X : bool, default True
         X is neither copied nor written to.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False
@@ -754,7 +754,7 @@ class LassoCV(_PathCV):
     cv : int, splitter or iterable, optional
         5 folds by default. Splitters of groups read ``groups`` of ``fit``.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False
