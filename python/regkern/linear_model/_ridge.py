@@ -344,19 +344,10 @@ def blas_threads(threads: Any) -> Iterator[None]:
 
 def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     """Data, where a number for all weights counts, as the objective is a sum."""
-    X, y, weight = check_data(estimator, _with_small_indices(X), y, sample_weight, multi_output=True)
+    X, y, weight = check_data(estimator, X, y, sample_weight, multi_output=True)
     if isinstance(sample_weight, Number) and float(sample_weight) != 1:  # type: ignore[arg-type]
         weight = check_sample_weight(np.full(len(y), sample_weight, np.float64), len(y))
     return X, y, weight
-
-
-def _with_small_indices(X: Any) -> Any:
-    """CSC or CSR with indices of 32 bits, where they fit."""
-    if getattr(X, "format", "") not in ("csc", "csr") or X.indices.dtype == np.int32:
-        return X
-    if max(X.nnz, *X.shape) > np.iinfo(np.int32).max:
-        return X
-    return type(X)((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
 
 
 def _per_target(model: Any, targets: int) -> Array:
