@@ -246,6 +246,16 @@ def test_bounds_hold_and_are_certified(form: str) -> None:
         assert not np.allclose(model.coef_, Ridge(0.5).fit(X, y).coef_)
 
 
+def test_indices_of_64_bits_are_taken() -> None:
+    X, y = problem("tall")
+    for form in (scipy.sparse.csr_array, scipy.sparse.csc_matrix):
+        made = form(X)
+        made.indices, made.indptr = made.indices.astype(np.int64), made.indptr.astype(np.int64)
+        for model in (Ridge(), Ridge(positive=True), RidgeCV(), RidgeCV(cv=3)):
+            np.testing.assert_allclose(model.fit(made, y).coef_, clone(model).fit(X, y).coef_, rtol=1e-6, atol=1e-9)
+        assert made.indices.dtype == np.int64
+
+
 def test_float32_is_calculated_in_float64() -> None:
     X, y = problem("tall")
     single = Ridge(1e-3).fit(X.astype(np.float32), y)
