@@ -1,0 +1,203 @@
+"""``partial_fit`` of linear regression: data that come in parts and are seen once.
+
+All that squared errors need of data are their moments: Σs, the means, and sums of products about the means. Those of a part
+are added to those of the parts before [1]_, whatever the size of the parts or the distance of their means, and then there is
+a triangle R of as many rows as features, with R'R = X'X and R'z = X'y: data of which the solver cannot tell that they are not
+the whole. Memory is p² numbers and a block; the data themselves are forgotten.
+
+.. [1] Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances. COMPSTAT 1982.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from regkern.linear_model import _engine
+from regkern.linear_model._base import (
+    check_bounds,
+    check_parameters,
+    check_penalty_factor,
+    check_sample_weight,
+    relative,
+    strengths,
+    warn_unless_converged,
+)
+from regkern.linear_model._compat import metadata_routing, validate_data
+from regkern.linear_model._gram import EPS, make_design
+
+__all__ = ["Moments", "PartialFit"]
+
+Array = NDArray[Any]
+
+
+@dataclass(eq=False)
+class Moments:
+    """Of samples with weights s: Σs, the means of x (p,) and y (T,), and Σs·xx', Σs·xy' and Σs·y² about the means."""
+
+    total: float
+    x: Array
+    y: Array
+    xx: Array
+    xy: Array
+    yy: Array
+
+    @classmethod
+    def of(cls, X: Any, y: Array, sample_weight: Array | None) -> Moments:
+        design = make_design(X, sample_weight, True)
+        Y, middle = design.target(y)
+        G, C = design.moments(Y)
+        return cls(design.total, design.mean, middle, G, C, np.einsum("ij,ij->j", Y, Y))
+
+    def add(self, other: Moments) -> None:
+        """Those of both, in place."""
+        if other.total == 0:
+            return
+        total = self.total + other.total
+        x, y = other.x - self.x, other.y - self.y
+        both = self.total * (other.total / total)
+        self.xx += other.xx
+        self.xx += np.outer(both * x, x)
+        self.xy += other.xy + np.outer(both * x, y)
+        self.yy += other.yy + both * y**2
+        self.x = self.x + x * (other.total / total)
+        self.y = self.y + y * (other.total / total)
+        self.total = total
+
+    def data(self, fit_intercept: bool) -> tuple[Array, Array]:
+        """X and Y, (rank + T, p) and (rank + T, T), that have these moments about the means, or about 0."""
+        G, C, squares = self.xx, self.xy, self.yy
+        if not fit_intercept:
+            G = G + np.outer(self.total * self.x, self.x)
+            C = C + np.outer(self.total * self.x, self.y)
+            squares = squares + self.total * self.y**2
+        p, targets = C.shape
+        size = np.sqrt(np.diagonal(G))
+        scale = np.divide(1.0, size, out=np.zeros(p), where=size > 0)
+        L, pivot, rank, _ = lapack.dpstrf(G * scale * scale[:, None], tol=p * EPS, lower=1)
+        order = pivot - 1
+        L = np.tril(L)[:, :rank]
+        X, Y = np.zeros((rank + targets, p)), np.zeros((rank + targets, targets))
+        X[:rank, order] = L.T
+        X *= size
+        if rank:
+            Y[:rank] = lapack.dtrtrs(np.asfortranarray(L[:rank]), (C * scale[:, None])[order[:rank]], lower=1)[0]
+        left = np.maximum(squares - np.einsum("ij,ij->j", Y, Y), 0)
+        Y[rank:] = np.diag(np.sqrt(left))  # what no feature explains
+        return X, Y
+
+
+class PartialFit:
+    """Gives ``partial_fit`` to an estimator with alpha, fit_intercept, tol, penalty_factor, bounds, positive and threads.
+
+    The objective is that of the elastic net, with an ``l1_ratio`` of 1 where the estimator has none; another is to be found in
+    ``_solve_moments``.
+    """
+
+    __metadata_request__partial_fit: ClassVar[dict[str, Any]] = {"refit": metadata_routing.UNUSED}
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, refit: bool = True) -> Any:
+        """Add samples to those of earlier calls, and fit to all of them.
+
+        The result is that of ``fit`` with all samples at once, up to rounding: nothing is forgotten, and the order does not
+        matter. A sum of products (n_features, n_features) is kept, so this is for up to some 20,000 features. Parameters can
+        change between calls, since what is kept does not depend on them. ``fit`` starts anew, and so does ``partial_fit`` after
+        it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+        y : array-like (n_samples,) or (n_samples, n_targets)
+        sample_weight : float or array-like (n_samples,), optional
+        refit : bool, default True
+            False only adds the samples: a fit takes about n_features³ operations, and one after the last part may do.
+
+        Returns
+        -------
+        self
+        """
+        check_parameters(self)
+        found = vars(self)
+        moments: Moments | None = found.get("_moments")
+        if moments is not None and found.get("_moments_coef") is not found.get("coef_"):
+            moments = None  # fit has been here
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=moments is None,
+            accept_sparse=["csc", "csr"],
+            accept_large_sparse=False,
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+        )
+        targets = np.asarray(y, np.float64).reshape(len(y), -1)
+        weight = check_sample_weight(sample_weight, len(y))
+        if weight is None and sample_weight is not None:
+            weight = check_sample_weight(np.full(len(y), sample_weight, np.float64), len(y))
+        part = Moments.of(X, targets, weight)
+        if moments is None:
+            moments, self._moments_1d, self._moments_dtype = part, y.ndim == 1, X.dtype
+        elif moments.y.shape != part.y.shape or self._moments_1d != (y.ndim == 1):
+            raise ValueError(f"y must have {len(moments.y)} targets as before, got shape {y.shape}")
+        else:
+            moments.add(part)
+        self._moments = moments
+        if refit:
+            self._solve_moments(moments)
+        self._moments_coef = vars(self).get("coef_")
+        return self
+
+    def _solve_moments(self, moments: Moments) -> None:
+        model: Any = self
+        X, Y = moments.data(model.fit_intercept)
+        v = check_penalty_factor(model, model.penalty_factor, X.shape[1])
+        lower, upper = check_bounds(model, model.bounds, X.shape[1], model.positive)
+        l1, l2 = strengths(model.alpha, getattr(model, "l1_ratio", 1.0), moments.total)
+        solutions = [
+            _engine.solve(
+                X,
+                np.ascontiguousarray(target),
+                l1=l1,
+                l2=l2,
+                fit_intercept=False,
+                penalty_factor=v,
+                lower=lower,
+                upper=upper,
+                tol=float(model.tol),
+                max_iter=1000 if model.max_iter is None else int(model.max_iter),
+                threads=model.threads,
+            )
+            for target in Y.T
+        ]
+        coef = np.concatenate([s.coef for s in solutions])
+        gap = np.array([s.gap[0] for s in solutions])
+        objective = np.array([s.objective[0] for s in solutions])
+        reasons = [s.reason[0] for s in solutions]
+        self._set_moments(moments, coef)
+        single = len(coef) == 1
+        model.dual_gap_, model.objective_ = gap / moments.total, objective / moments.total
+        model.gap_ = relative(gap, objective)
+        model.n_iter_ = [int(s.iterations[0]) for s in solutions]
+        model.reason_ = reasons
+        if single:
+            for name in ("dual_gap_", "objective_", "gap_"):
+                setattr(model, name, float(getattr(model, name)[0]))
+            model.n_iter_, model.reason_ = model.n_iter_[0], reasons[0]
+        floor = float(1e-14 * 0.5 * np.max(np.einsum("ij,ij->j", Y, Y)))
+        solved = SimpleNamespace(gap=gap, objective=objective, reason=reasons)
+        warn_unless_converged(solved, model.tol, moments.total, floor=lambda: floor, stacklevel=4)
+
+    def _set_moments(self, moments: Moments, coef: Array) -> None:
+        """coef_ and intercept_ from coefficients (T, p)."""
+        model: Any = self
+        intercept = (moments.y - coef @ moments.x).astype(self._moments_dtype)
+        coef = coef.astype(self._moments_dtype)
+        model.coef_ = coef[0] if len(coef) == 1 else coef
+        model.intercept_ = (intercept[0] if self._moments_1d else intercept) if model.fit_intercept else 0.0
