@@ -138,6 +138,25 @@ ELEMENTWISE = [
     ),
     Case("prox_elastic_net", "prox_elastic_net", ("x",), {"threshold": 0.7, "shrink": 0.3}, aliases="x"),
     Case("prox_ridge", "prox_ridge", ("x",), {"shrink": 0.3}, aliases="x"),
+    Case(
+        "prox_elastic_net-weights",
+        "prox_elastic_net",
+        ("x", "weights"),
+        {"threshold": 0.7, "shrink": 0.3},
+        nonnegative=("weights",),
+        aliases="x",
+    ),
+    *(
+        Case(
+            f"prox_ridge-weights-{s}",
+            "prox_ridge",
+            ("x", "weights"),
+            {"shrink": s},
+            nonnegative=("weights",),
+            aliases="x",
+        )
+        for s in (0.3, np.inf)
+    ),
     Case("prox_l1-thresholds", "prox_l1", ("x", "threshold"), nonnegative=("threshold",), aliases="x"),
     Case("prox_l0", "prox_l0", ("x",), {"threshold": 0.7}, aliases="x"),
     Case("prox_l_half", "prox_l_half", ("x",), {"threshold": 0.7}, aliases="x"),

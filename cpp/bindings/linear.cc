@@ -3,16 +3,14 @@
 #include "regkern/linear.h"
 
 #include <algorithm>
-#include <algorithm>
-#include <atomic>
+#include <type_traits>
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "arrays.h"
+#include "linear_parts.h"
 #include "module.h"
 
 namespace regkern::bindings {
@@ -22,13 +20,6 @@ using linear::Found;
 using linear::Limits;
 using linear::Matrix;
 using linear::Problem;
-
-// Keeps the arrays of a matrix.
-struct Held {
-  Array data;
-  py::object indices, starts;
-  Matrix matrix;
-};
 
 const void* sparse_index(Arg arg, py::handle value, bool& wide, std::size_t count) {
   if (!is_ndarray(value) || proxy(value)->nd != 1 ||
@@ -62,7 +53,8 @@ void check_columns(Arg arg, const I* starts, const I* rows, std::size_t p, std::
   }
 }
 
-// X: an ndarray of two axes, or the tuple (values, row numbers, starts of columns, rows).
+}  // namespace
+
 Held matrix(const char* function, py::handle value) {
   const Arg arg{function, "X"};
   Held held;
@@ -120,7 +112,6 @@ Held matrix(const char* function, py::handle value) {
   return held;
 }
 
-// A dense vector or matrix of float64 that Python has made, or None.
 const double* numbers(Arg arg, py::handle value, std::size_t count) {
   if (value.is_none()) return nullptr;
   const Array array = input(arg, value);
@@ -131,6 +122,13 @@ const double* numbers(Arg arg, py::handle value, std::size_t count) {
   return array.data<double>();
 }
 
+void follow(Held& held) {
+  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
+                                        : static_cast<const void*>(held.data.data<double>());
+}
+
+namespace {
+
 linear::Loss loss_of(Arg arg, py::handle value) {
   const std::string name = py::cast<std::string>(value);
   if (name == "squared") return linear::Loss::kSquared;
@@ -138,61 +136,6 @@ linear::Loss loss_of(Arg arg, py::handle value) {
   if (name == "poisson") return linear::Loss::kPoisson;
   if (name == "multinomial") return linear::Loss::kMultinomial;
   value_error(arg, "be 'squared', 'logistic', 'poisson' or 'multinomial'", text(value));
-}
-
-// Whether Python wants the work to end: signals, which the thread that called hears, and errors.
-class Interrupt {
- public:
-  bool operator()() {
-    if (stopped_) return true;
-    if (std::this_thread::get_id() != caller_) return false;
-    const py::gil_scoped_acquire lock;
-    if (PyErr_CheckSignals() != 0) fail();
-    return stopped_;
-  }
-  void tell(py::handle progress, std::size_t done, std::size_t all) {
-    if (progress.is_none()) return;
-    const py::gil_scoped_acquire lock;
-    try {
-      progress(done, all);
-    } catch (py::error_already_set& error) {
-      error.restore();
-      fail();
-    }
-  }
-  // With the GIL.
-  void rethrow() const {
-    if (error_ == nullptr) return;
-    PyErr_Restore(error_, value_, trace_);
-    throw py::error_already_set();
-  }
-
- private:
-  void fail() {
-    PyErr_Fetch(&error_, &value_, &trace_);
-    stopped_ = true;
-  }
-  std::atomic<bool> stopped_ = false;
-  std::thread::id caller_ = std::this_thread::get_id();
-  PyObject *error_ = nullptr, *value_ = nullptr, *trace_ = nullptr;
-};
-
-template <class Work>
-void run_unlocked(const char* function, Interrupt& interrupt, Work&& work) {
-  std::size_t broken = SIZE_MAX;
-  {
-    const Unlocked unlocked(SIZE_MAX);
-    try {
-      work();
-    } catch (const linear::NotFinite& error) {
-      broken = error.column;
-    }
-  }
-  interrupt.rethrow();
-  if (broken != SIZE_MAX) {
-    value_error({function, "X"}, "be finite",
-                "NaN, infinity or too large a value in column " + std::to_string(broken));
-  }
 }
 
 py::tuple report(const std::vector<Found>& found, std::size_t folds) {
@@ -250,12 +193,6 @@ Problem problem_of(const char* f, const Held& held, const Common& a) {
           classes_of({f, "y"}, loss, y, n)};
 }
 
-// Where the values are is known last: what was asked of Python meanwhile may have changed the array.
-void follow(Held& held) {
-  held.matrix.data = held.matrix.single ? static_cast<const void*>(held.data.data<float>())
-                                        : static_cast<const void*>(held.data.data<double>());
-}
-
 struct SolveArguments {
   py::handle X, loss, y, weights, factor, lower, upper, gram, intercept, l1, l2, start, tol, max_rounds,
       progress;
@@ -278,8 +215,8 @@ py::tuple linear_solve(const SolveArguments& a) {
   double* to = coef.mutable_data();
   run_unlocked(f, interrupt, [&] {
     linear::solve(
-        problem, count, l1, l2, start, limits, to, found.data(), [&] { return interrupt(); },
-        [&](std::size_t done) { interrupt.tell(a.progress, done, count); });
+        problem, {count, l1, l2}, start, limits, to, found.data(),
+        {[&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, count); }});
   });
   return py::make_tuple(coef, report(found, 1));
 }
@@ -315,8 +252,8 @@ py::tuple linear_folds(const FoldArguments& a) {
          *scores = score.mutable_data();
   run_unlocked(f, interrupt, [&] {
     linear::solve_folds(
-        problem, folds, train, test, count, l1, l2, limits, to, found.data(), scores,
-        [&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, folds); });
+        problem, {folds, train, test}, {count, l1, l2}, limits, {to, found.data(), scores},
+        {[&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, folds); }});
   });
   return py::make_tuple(score, coef, report(found, std::max<std::size_t>(folds, 1)));
 }

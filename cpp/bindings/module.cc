@@ -25,6 +25,7 @@ PYBIND11_MODULE(_core, m) {
   register_augment(m);
   register_mix(m);
   register_linear(m);
+  register_linear_blocks(m);
   register_commit(m);
 }
 #undef PyInit__core

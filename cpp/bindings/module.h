@@ -23,6 +23,7 @@ void register_layer_norm(pybind11::module_& m);
 void register_augment(pybind11::module_& m);
 void register_mix(pybind11::module_& m);
 void register_linear(pybind11::module_& m);
+void register_linear_blocks(pybind11::module_& m);
 void register_commit(pybind11::module_& m);
 
 namespace detail {

@@ -100,24 +100,48 @@ py::object elementwise(const char* f, const Array& from, py::handle out, Call&& 
   return to.object();
 }
 
-py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrink, py::handle out) {
+// The same of weights beside it: call(extents, in, out, weights), which are null where None was given.
+template <class Call>
+py::object weighted_elementwise(const char* f, const Array& from, py::handle weights, py::handle out,
+                                Call&& call) {
+  const Array given = optional_input({f, "weights"}, weights);
+  const Array each = given ? broadcast({f, "weights"}, given, "x", from) : given;
+  const Array to = out_or_new({f, "out"}, out, "x", from);
+  require_disjoint({f, "out"}, to, "weights", given);
+  visit(from.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const In<T> w = each ? each.in<T>() : In<T>{};
+    const Unlocked unlocked(from.size());
+    call(from.extents(), from.in<T>(), to.out<T>(), w);
+  });
+  return to.object();
+}
+
+py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrink, py::handle weights,
+                            py::handle out) {
   constexpr const char* f = "prox_elastic_net";
   const Array from = input({f, "x"}, x);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double s = nonnegative({f, "shrink"}, shrink);
-  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
-    using T = decltype(type);
-    regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 + s));
+  return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
+    if (w.data == nullptr) {
+      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 + s));
+    } else {
+      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(s), w);
+    }
   });
 }
 
-py::object prox_ridge(py::handle x, py::handle shrink, py::handle out) {
+py::object prox_ridge(py::handle x, py::handle shrink, py::handle weights, py::handle out) {
   constexpr const char* f = "prox_ridge";
   const Array from = input({f, "x"}, x);
   const double s = nonnegative({f, "shrink"}, shrink);
-  return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
-    using T = decltype(type);
-    regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 + s));
+  return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
+    if (w.data == nullptr) {
+      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 + s));
+    } else {
+      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(s), w);
+    }
   });
 }
 

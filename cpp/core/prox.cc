@@ -18,22 +18,24 @@
 #include "kernels/prox-inl.h"
 
 #define REGKERN_FAMILY prox
-#define REGKERN_KERNELS(X)   \
-  X(prox_l1)                 \
-  X(prox_l1_nonneg)          \
-  X(prox_l1_weighted)        \
-  X(prox_l1_weighted_nonneg) \
-  X(prox_elastic_net)        \
-  X(prox_ridge)              \
-  X(hard_threshold)          \
-  X(firm_threshold)          \
-  X(prox_l_half)             \
-  X(prox_log_sum)            \
-  X(prox_huber)              \
-  X(project_box)             \
-  X(project_box_each)        \
-  X(ordered)                 \
-  X(l1_norm)                 \
+#define REGKERN_KERNELS(X)     \
+  X(prox_l1)                   \
+  X(prox_l1_nonneg)            \
+  X(prox_l1_weighted)          \
+  X(prox_l1_weighted_nonneg)   \
+  X(prox_elastic_net)          \
+  X(prox_ridge)                \
+  X(prox_elastic_net_weighted) \
+  X(prox_ridge_weighted)       \
+  X(hard_threshold)            \
+  X(firm_threshold)            \
+  X(prox_l_half)               \
+  X(prox_log_sum)              \
+  X(prox_huber)                \
+  X(project_box)               \
+  X(project_box_each)          \
+  X(ordered)                   \
+  X(l1_norm)                   \
   X(squared_l2_norm)
 #include "core/table-inl.h"
 
@@ -58,6 +60,18 @@ bool keeps(double v) {
   using Limits = std::numeric_limits<T>;
   return v == 0 || std::isinf(v) ||
          (v >= static_cast<double>(Limits::min()) && v <= static_cast<double>(Limits::max()));
+}
+
+// y = kernel(x, weights, parameters...), element by element.
+template <class T, class Kernel, class... Parameters>
+void map_weighted(const Extents& shape, In<T> x, In<T> weights, Out<T> y, Kernel kernel,
+                  Parameters... parameters) {
+  for_elements(
+      shape, Order::kAny,
+      [=](std::size_t, std::size_t n, bool stream, const T* from, const T* w, T* to) {
+        kernel(from, w, to, n, parameters..., stream);
+      },
+      x, weights, y);
 }
 
 // y = kernel(x, parameters...) by the kernel of T, or, where a parameter is out of T's range, by that of
@@ -110,13 +124,7 @@ void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, 
     map_elements(shape, x, y, nonneg ? k.prox_l1_nonneg : k.prox_l1, threshold);
     return;
   }
-  const auto kernel = nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted;
-  for_elements(
-      shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, const T* w, T* to) {
-        kernel(from, w, to, n, threshold, stream);
-      },
-      x, weights, y);
+  map_weighted(shape, x, weights, y, nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted, threshold);
 }
 
 template <class T>
@@ -127,6 +135,16 @@ void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T di
 template <class T>
 void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor) {
   map_elements(shape, x, y, table<T>().prox_ridge, divisor);
+}
+
+template <class T>
+void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T shrink, In<T> weights) {
+  map_weighted(shape, x, weights, y, table<T>().prox_elastic_net_weighted, threshold, shrink);
+}
+
+template <class T>
+void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T shrink, In<T> weights) {
+  map_weighted(shape, x, weights, y, table<T>().prox_ridge_weighted, shrink);
 }
 
 template <class T>
@@ -226,7 +244,9 @@ double squared_l2_norm(const Extents& shape, In<T> x) {
 #define REGKERN_INSTANTIATE(T)                                                    \
   template void prox_l1(const Extents&, In<T>, Out<T>, T, bool, In<T>);           \
   template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T);            \
+  template void prox_elastic_net(const Extents&, In<T>, Out<T>, T, T, In<T>);     \
   template void prox_ridge(const Extents&, In<T>, Out<T>, T);                     \
+  template void prox_ridge(const Extents&, In<T>, Out<T>, T, In<T>);              \
   template void prox_l0(const Extents&, In<T>, Out<T>, double);                   \
   template void prox_l_half(const Extents&, In<T>, Out<T>, double);               \
   template void prox_mcp(const Extents&, In<T>, Out<T>, double, double, double);  \

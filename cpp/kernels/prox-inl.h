@@ -47,7 +47,13 @@ void prox_l1_nonneg(const T* x, T* y, size_t n, T threshold, bool stream) {
   map(d, n, stream, [t](auto v) HWY_ATTR { return soft_threshold_nonneg(v, t); }, y, x);
 }
 
-// y = soft(x, threshold·w), where a weight of 0 frees from a threshold of Inf.
+// t·w, 0 where the weight is: it frees from a strength of Inf.
+template <class D>
+HWY_INLINE V<D> weighted(D d, V<D> t, V<D> w) {
+  return hn::IfThenZeroElse(hn::Eq(w, hn::Zero(d)), hn::Mul(t, w));
+}
+
+// y = soft(x, threshold·w).
 template <class T, class Soft>
 HWY_INLINE void prox_l1_weighted_by(const T* x, const T* w, T* y, size_t n, T threshold, bool stream,
                                     Soft soft) {
@@ -56,9 +62,7 @@ HWY_INLINE void prox_l1_weighted_by(const T* x, const T* w, T* y, size_t n, T th
   if (threshold < __builtin_inf()) {
     map(d, n, stream, [=](auto v, auto u) HWY_ATTR { return soft(v, hn::Mul(t, u)); }, y, x, w);
   } else {
-    const auto product = [=](auto u)
-                             HWY_ATTR { return hn::IfThenZeroElse(hn::Eq(u, hn::Zero(d)), hn::Mul(t, u)); };
-    map(d, n, stream, [=](auto v, auto u) HWY_ATTR { return soft(v, product(u)); }, y, x, w);
+    map(d, n, stream, [=](auto v, auto u) HWY_ATTR { return soft(v, weighted(d, t, u)); }, y, x, w);
   }
 }
 
@@ -86,6 +90,26 @@ void prox_ridge(const T* x, T* y, size_t n, T divisor, bool stream) {
   const Tag<T> d;
   const auto q = hn::Set(d, divisor);
   map(d, n, stream, [d, q](auto v) HWY_ATTR { return divide(d, v, q); }, y, x);
+}
+
+// y = soft(x, threshold·w) / (1 + shrink·w).
+template <class T>
+void prox_elastic_net_weighted(const T* x, const T* w, T* y, size_t n, T threshold, T shrink, bool stream) {
+  const Tag<T> d;
+  const auto t = hn::Set(d, threshold), s = hn::Set(d, shrink), one = hn::Set(d, T(1));
+  const auto op = [=](auto v, auto u) HWY_ATTR {
+    return divide(d, soft_threshold(v, weighted(d, t, u)), hn::Add(one, weighted(d, s, u)));
+  };
+  map(d, n, stream, op, y, x, w);
+}
+
+// y = x / (1 + shrink·w).
+template <class T>
+void prox_ridge_weighted(const T* x, const T* w, T* y, size_t n, T shrink, bool stream) {
+  const Tag<T> d;
+  const auto s = hn::Set(d, shrink), one = hn::Set(d, T(1));
+  const auto op = [=](auto v, auto u) HWY_ATTR { return divide(d, v, hn::Add(one, weighted(d, s, u))); };
+  map(d, n, stream, op, y, x, w);
 }
 
 // x where |x| > cut.

@@ -44,6 +44,26 @@ TEST(Prox, LengthsNeverReachBeyond) {
   });
 }
 
+TEST(Prox, WeightsMultiplyStrengths) {
+  for_isas([] {
+    for (std::size_t n = 0; n < 70; ++n) {
+      const std::vector<double> x = ramp<double>(n);
+      std::vector<double> weights(n), y(n + 2, 7.0), z(n + 2, 7.0);
+      for (std::size_t i = 0; i < n; ++i) weights[i] = static_cast<double>(i % 3);
+      prox_ridge<double>(n, {x.data()}, {y.data() + 1}, 1.0, {weights.data()});
+      prox_elastic_net<double>(n, {x.data()}, {z.data() + 1}, kInf, 1.0, {weights.data()});
+      for (const auto& written : {y, z}) {
+        EXPECT_EQ(written.front(), 7.0);
+        EXPECT_EQ(written.back(), 7.0);
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        EXPECT_EQ(y[i + 1], x[i] / (1 + weights[i]) + 0.0);
+        EXPECT_EQ(z[i + 1], weights[i] == 0 ? x[i] : 0.0);
+      }
+    }
+  });
+}
+
 TEST(Prox, StridedEqualsDense) {
   const std::ptrdiff_t dims[] = {30, 41};
   const std::vector<float> x = ramp<float>(30 * 41);

@@ -91,12 +91,13 @@ def divergence(loss: Loss, d: Array, z: Array) -> Array:
 
 
 def mean_divergence(d: Array, m: Array, log_m: Array) -> Array:
-    """m·φ(d/m): a series where d is small, whose terms of q·log(q/m) − d would cancel."""
+    """m·φ(d/m): a series where d is small, whose terms of q·log(q/m) − d would cancel; infinite of q < 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        q = np.maximum(m + d, 0)
+        q = m + d
+        q = np.where((q < 0) & (q > -1e-14 * m), 0, q)
         x = d / m
         series = m * sum((-x) ** k / (k * (k - 1)) for k in range(2, 20))
-        whole = np.where(q > 0, q * (np.log(q) - log_m), 0) - d
+        whole = np.where(q > 0, q * (np.log(q) - log_m), np.where(q < 0, np.inf, 0)) - d
         return np.asarray(np.where(d == 0, 0, np.where(abs(x) < 0.1, series, np.maximum(whole, 0))))
 
 

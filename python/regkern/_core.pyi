@@ -229,6 +229,53 @@ def group_prox(
 def keep_mask(shape: tuple[int, ...], p: Real, seed: Int, stream: Int, packed: bool) -> NDArray[Any]: ...
 def l1_norm(x: ArrayLike) -> float: ...
 def l2_decay(w: ArrayLike, rate: Real, out: Array | None) -> Array: ...
+def linear_block_folds(
+    X: Any,
+    y: Array,
+    train: Array,
+    test: Array,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strengths: Array,
+    tol: float,
+    max_iter: int,
+    progress: Any,
+) -> tuple[Array, tuple[Array, Array, Array, Array]]: ...
+def linear_blocks(
+    X: Any,
+    y: Array,
+    sample_weight: Array | None,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strengths: Array,
+    coef: Array | None,
+    tol: float,
+    max_iter: int,
+    progress: Any,
+) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]: ...
+def linear_blocks_largest(
+    X: Any,
+    y: Array,
+    sample_weight: Array | None,
+    starts: Array,
+    columns: Array,
+    lasso: Array | None,
+    group: Array | None,
+    ridge: Array | None,
+    fit_intercept: bool,
+    positive: bool,
+    strength: Array,
+) -> float: ...
 def linear_folds(
     X: Any,
     loss: str,
@@ -279,7 +326,9 @@ def normal(shape: Int | tuple[Int, ...], seed: Int, stream: Int, dtype: DTypeLik
 def project_box(x: ArrayLike, lower: Real | Array, upper: Real | Array, out: Array | None) -> Array: ...
 def project_linf_ball(x: ArrayLike, radius: Real, out: Array | None) -> Array: ...
 def project_nonneg(x: ArrayLike, out: Array | None) -> Array: ...
-def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, out: Array | None) -> Array: ...
+def prox_elastic_net(
+    x: ArrayLike, threshold: Real, shrink: Real, weights: ArrayLike | None, out: Array | None
+) -> Array: ...
 def prox_huber(x: ArrayLike, shrink: Real, delta: Real, out: Array | None) -> Array: ...
 def prox_l0(x: ArrayLike, threshold: Real, out: Array | None) -> Array: ...
 def prox_l1(
@@ -288,7 +337,7 @@ def prox_l1(
 def prox_l_half(x: ArrayLike, threshold: Real, out: Array | None) -> Array: ...
 def prox_log_sum(x: ArrayLike, threshold: Real, eps: Real, out: Array | None) -> Array: ...
 def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real, step: Real, out: Array | None) -> Array: ...
-def prox_ridge(x: ArrayLike, shrink: Real, out: Array | None) -> Array: ...
+def prox_ridge(x: ArrayLike, shrink: Real, weights: ArrayLike | None, out: Array | None) -> Array: ...
 def prox_scad(x: ArrayLike, threshold: Real, a: Real, step: Real, out: Array | None) -> Array: ...
 def prox_sorted_l1(x: ArrayLike, threshold: Real, weights: ArrayLike, axis: Int | None, out: Array | None) -> Array: ...
 def random_bits(shape: Int | tuple[Int, ...], seed: Int, stream: Int) -> NDArray[np.uint32]: ...

@@ -40,7 +40,7 @@ class ProximalGradientResult:
     objective : float
         f(w) + penalty(w).
     converged : bool
-        Whether ``residual <= tol``.
+        Whether ``residual <= tol * scale``.
     residual : float, unit of the gradient
         The largest element of a subgradient of f + penalty at w: 0 where w is stationary.
     iterations : int
@@ -51,9 +51,11 @@ class ProximalGradientResult:
     history : tuple of float
         The objective after each iteration.
     reason : {"converged", "callback", "max_iter", "stalled"}
-        Why it stopped: ``residual <= tol``, the callback said so, ``max_iter`` iterations were done, or there was no
+        Why it stopped: it converged, the callback said so, ``max_iter`` iterations were done, or there was no
         progress. That is, neither the objective nor the residual had fallen for 100 iterations and as many as before, as
         where ``tol`` is less than rounding lets reach; or no step was short enough, at the end of the domain of f.
+    scale : float
+        What ``tol`` is a share of: 1 unless ``relative``.
 
     Examples
     --------
@@ -73,6 +75,7 @@ class ProximalGradientResult:
     restarts: int
     history: tuple[float, ...]
     reason: Reason
+    scale: float = 1.0
 
     def __repr__(self) -> str:
         numbers = ("objective", "residual", "iterations", "step", "restarts")
@@ -88,6 +91,7 @@ def proximal_gradient(
     method: Literal["fista", "ista"] = "fista",
     step: Real | None = None,
     tol: Real | None = None,
+    relative: bool = False,
     max_iter: Int = 10_000,
     restart: bool = True,
     callback: Callable[[int, Array, float], object] | None = None,
@@ -121,6 +125,11 @@ def proximal_gradient(
     tol : float, >= 0, unit of the gradient, optional
         Stop when the subgradient :math:`\nabla f(w^+) + (v - w^+) / s` of f + g at w⁺ has no element larger than this. That is the
         unit in which the strength of an L1 penalty is given. Default: 1e-6, for float32 1e-4.
+    relative : bool, default False
+        Take ``tol`` as a share of the largest element of the gradient, at w = 0 (at w0, where f is not defined at 0) or at
+        w⁺, whichever is larger. What is reached then hangs on neither the start nor the units: for ½‖y − Xw‖², y and X may be
+        multiplied by anything, if the strength is a share of the gradient, too. Of a lasso, the gradient at 0 is the
+        strength that leaves no weight.
     max_iter : int, > 0
     restart : bool, default True
         Restart the momentum of FISTA where it points uphill.
@@ -131,7 +140,7 @@ def proximal_gradient(
     -------
     ProximalGradientResult
         With ``w``, ``objective``, ``converged``, ``residual``, ``iterations``, ``step``, ``restarts``, ``history``,
-        ``reason``.
+        ``reason``, ``scale``.
 
     Raises
     ------
@@ -176,6 +185,7 @@ def proximal_gradient(
     if not tol >= 0:
         raise ValueError(f"proximal_gradient: tol must be >= 0, got {tol!r}")
     max_iter = check.integer("proximal_gradient: max_iter", max_iter, 1)
+    relative = check.flag("proximal_gradient: relative", relative)
     restart = check.flag("proximal_gradient: restart", restart)
     for name, given in (("value_and_grad", value_and_grad), ("callback", callback)):
         if not callable(given) and (given is not None or name == "value_and_grad"):
@@ -183,6 +193,7 @@ def proximal_gradient(
 
     smooth = _Smooth(value_and_grad, penalty, w.dtype)
     here = z = smooth.start(w)
+    scale = least = smooth.at_zero(here).pull if relative else 1.0
     guessed = smooth.probe(here)
     search = _Search(smooth, guessed if step is None else step)
     t, restarts, residual = 1.0, 0, math.inf
@@ -206,10 +217,11 @@ def proximal_gradient(
         w, old, here = new.end.w, here.w, new.end
         history.append(here.f + penalty.value(w))
         residual = new.residual()
+        scale = max(least, here.pull) if relative else 1.0
         if residual < best or history[-1] < lowest:
             best, lowest, newest = min(best, residual), min(lowest, history[-1]), len(history)
         stop = callback is not None and callback(len(history), w.copy(order="K"), history[-1])
-        if residual <= tol:
+        if residual <= tol * scale:
             reason = "converged"
         elif stop:
             reason = "callback"
@@ -227,7 +239,16 @@ def proximal_gradient(
         restarts += uphill
         t = t_next
     return ProximalGradientResult(
-        here.w, history[-1], reason == "converged", residual, len(history), search.s, restarts, tuple(history), reason
+        here.w,
+        history[-1],
+        reason == "converged",
+        residual,
+        len(history),
+        search.s,
+        restarts,
+        tuple(history),
+        reason,
+        scale,
     )
 
 
@@ -275,6 +296,11 @@ class _Point:
     @property
     def inside(self) -> bool:
         return math.isfinite(self.f)
+
+    @property
+    def pull(self) -> float:
+        """The largest element of the gradient."""
+        return float(np.max(np.abs(self.grad), initial=0.0))
 
 
 @dataclass
@@ -333,6 +359,14 @@ class _Smooth:
             raise ValueError(f"proximal_gradient: value_and_grad must be finite at w0, got {f} and {grad}")
         self.scale = abs(f)
         return _Point(w, f, grad)
+
+    def at_zero(self, start: _Point) -> _Point:
+        """f at w = 0, or at the start where it is not defined there."""
+        if not start.w.any():
+            return start
+        with np.errstate(all="ignore"):
+            zero = self(np.zeros_like(start.w))
+        return zero if zero.inside else start
 
     def __call__(self, w: Array) -> _Point:
         try:

@@ -54,6 +54,8 @@ LEAVES: list[Any] = [
     *({1: 2, "1": 3}, {(1, ("a", None)): 0.5}, {None: 1, True: 2, 1.5: 3}, {2**70: -0.0}),
     *(np.float32(0.1), np.int8(-3), np.bool_(True), np.float64(-0.0), np.uint64(2**64 - 1), np.complex64(1 - 2j)),
     *(rk.penalties.L1(0.5), rk.penalties.Box(-math.inf, 1.0), rk.penalties.SortedL1(0.1, [3.0, 1.0])),
+    rk.penalties.L1(0.5, [[0, 1.0], [2.0, 3.0]]),
+    rk.penalties.ElasticNet(0.5, 0.1, np.ones(3, np.float32)) + rk.penalties.L1(0.5, [1, 1, 1]),
     rk.penalties.GroupL2(0.1, indptr=(0, 2, 3), indices=(2, 0, 1), weights=(1.0, 2.0)) + rk.penalties.Ridge(2.0),
 ]  # fmt: skip
 

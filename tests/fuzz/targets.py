@@ -651,6 +651,9 @@ for _name in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):
 # --- penalties ---------------------------------------------------------------------------------------------------------
 
 
+WEIGHTED = ("L1", "Ridge", "SquaredL2", "ElasticNet")
+
+
 def penalty_of(p: Pencil, w: np.ndarray) -> tuple[str, Arguments]:
     def number() -> float:
         return p.number(high=1e30, finite=True)
@@ -681,6 +684,9 @@ def penalty_of(p: Pencil, w: np.ndarray) -> tuple[str, Arguments]:
     }  # fmt: skip
     name = p.one_of([kind for kind in kinds if kind != "Nuclear" or w.ndim > 1])
     arguments = kinds[name]
+    fitting = [n for n in w.shape[-1:] if 0 < n <= 300]
+    if fitting and p.chance(0.3):  # weights of the last axis
+        kinds |= {kind: kinds[kind] | {"weights": [p.number(high=10.0) for _ in range(*fitting)]} for kind in WEIGHTED}
     without = ("Box", "ElasticNet", "Nonneg", "Simplex", "L1Ball", "L2Ball")
     return name, arguments if name in without else {"strength": number()} | arguments
 

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -474,6 +475,18 @@ def test_other_arguments() -> None:
         rk.dropout(X, 0.5, rng=1, stream=-1)
     with pytest.raises(ValueError, match=r"^prox_l1: weights must be broadcastable to x's shape \(5, 12\), got shape"):
         rk.prox_l1(X, 0.5, weights=np.ones(5, np.float32))
+    for function, numbers in (("prox_ridge", [0.5]), ("prox_elastic_net", [0.5, 0.5])):
+        call = partial(getattr(rk, function), X, *numbers)
+        with pytest.raises(
+            ValueError, match=rf"^{function}: weights must be broadcastable to x's shape \(5, 12\), got"
+        ):
+            call(weights=np.ones(5, np.float32))
+        with pytest.raises(TypeError, match=rf"^{function}: weights must be float32 like the data, got float64"):
+            call(weights=np.ones(12))
+        w = np.ones((5, 12), np.float32)
+        with pytest.raises(ValueError, match=rf"^{function}: out must not overlap weights"):
+            call(weights=w, out=w)
+        assert (w == 1).all()
     with pytest.raises(
         ValueError, match=r"^prox_l1: threshold must be broadcastable to x's shape \(5, 12\), got shape"
     ):

@@ -468,6 +468,8 @@ ASKED: dict[str, tuple[np.ndarray, Callable[[Any], Any]]] = {
     "fold_batch_norm": (X, lambda a: rk.fold_batch_norm(a, None, np.ones(5), np.ones(5))),
     "weights of batch_norm": (np.ones(5, np.float32), lambda a: rk.batch_norm(X, training=True, weights=a)),
     "weights of prox_l1": (np.abs(X), lambda a: rk.prox_l1(X, 0.5, weights=a)),
+    "weights of prox_ridge": (np.abs(X), lambda a: rk.prox_ridge(X, 0.5, weights=a)),
+    "weights of prox_elastic_net": (np.abs(X), lambda a: rk.prox_elastic_net(X, 0.5, 0.5, weights=a)),
     "indptr": (np.array([0, 7, 60]), lambda a: rk.prox_group_l2(X, 0.5, indptr=a)),
     "L1.value": (X, lambda a: np.float64(rk.penalties.L1(0.5).value(a))),
     "L1.optimality": (X, lambda a: np.float64(rk.penalties.L1(0.5).optimality(a, X))),

@@ -111,7 +111,9 @@ def test_weights_broadcast(dtype: type, rng: np.random.Generator) -> None:
     x = rng.standard_normal((6, 5)).astype(dtype)
     for shape in [(5,), (1, 5), (6, 1), (1,), ()]:
         weights = np.abs(rng.standard_normal(shape)).astype(dtype)
-        assert_same_bits(rk.prox_l1(x, 0.5, weights=weights), ref.prox_l1(x, 0.5, weights=weights), shape)
+        for function, numbers in (("prox_l1", [0.5]), ("prox_ridge", [0.5]), ("prox_elastic_net", [0.5, 0.3])):
+            got, expected = (getattr(module, function)(x, *numbers, weights=weights) for module in (rk, ref))
+            assert_same_bits(got, expected, (function, shape))
 
 
 def test_memory_order_is_kept(rng: np.random.Generator) -> None:

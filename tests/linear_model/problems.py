@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+import regkern.reference.linear_model as ref
+
 Loss = Literal["squared", "logistic", "poisson"]
 LOSSES: tuple[Loss, ...] = ("squared", "logistic", "poisson")
 SHAPES = [(40, 12), (15, 30)]
@@ -121,3 +123,44 @@ def solved(solve: Any, made: dict[str, Any], **options: Any) -> Any:
     return solve(
         X, y, l1=np.atleast_1d(np.asarray(l1, np.float64)), l2=np.atleast_1d(np.asarray(l2, np.float64)), **given
     )
+
+
+def total_weight(given: dict[str, Any]) -> float:
+    return float(given["sample_weight"].sum() if "sample_weight" in given else len(given["y"]))
+
+
+def null_objective(given: dict[str, Any]) -> float:
+    """Where all coefficients are 0: what gaps are rounded in."""
+    named = in_alpha(given)
+    centre = named.pop("fit_intercept", True) and named["loss"] == "squared"
+    b = np.average(named["y"], weights=named.get("sample_weight")) if centre else 0
+    return total_weight(given) * ref.objective(**named, coef=np.zeros(given["X"].shape[1]), intercept=b)
+
+
+def terms(found: Any, given: dict[str, Any], k: int) -> float:
+    """Of the predictors: what they are rounded in."""
+    return abs(found.intercept[k]) + abs(given["X"]).max(initial=0) * abs(found.coef[k]).sum() + abs(given["y"]).max()
+
+
+def rounding(found: Any, given: dict[str, Any], k: int = 0) -> float:
+    """What an objective may be off by."""
+    predictors = total_weight(given) * terms(found, given, k) * (1 + abs(given["y"]).max())
+    named = in_alpha(given)  # alpha·(1 − l1_ratio) is l2 but for rounding
+    penalties = total_weight(given) * named["alpha"] * (found.coef[k] ** 2).sum()
+    return 1e-14 * null_objective(given) + 1e-15 * (predictors + penalties)
+
+
+def certified(found: Any, given: dict[str, Any], tol: float, k: int = 0, floor: float = 1e-15) -> float:
+    """The objective of a solution, once what it says of itself is seen to be true; floor is of the null model's."""
+    named, total = in_alpha(given), total_weight(given)
+    free = named.pop("fit_intercept", True)
+    at = {"coef": found.coef[k], "intercept": found.intercept[k]}
+    value = total * ref.objective(**named, **at)
+    gap = total * ref.duality_gap(**named, **at, fit_intercept=free)
+    slack = rounding(found, given, k)
+    floor = floor * null_objective(given) + total * (1e-14 * terms(found, given, k)) ** 2  # where the fit is perfect
+    assert found.reason[k] == "converged" or found.gap[k] <= floor
+    assert found.gap[k] <= max(tol * found.objective[k], floor)
+    assert gap <= 2 * tol * value + slack + floor
+    assert abs(found.objective[k] - value) <= slack
+    return value

@@ -72,6 +72,7 @@ def test_parameters_are_looked_at_wherever_they_may_be_wrong(monkeypatch: pytest
     monkeypatch.setattr(Lasso, "_validate_params", look)
     plain = Lasso(0.5, fit_intercept=False, tol=1e-3)
     base.check_parameters(plain)
+    base.check_parameters(Lasso(np.float64(0.5)))
     assert not looked
     odd: list[Any] = [
         Lasso(-0.5),

@@ -158,6 +158,51 @@ def test_divergences_against_many_digits(loss: Loss) -> None:
     assert seen > 900
 
 
+def test_means_that_no_model_has() -> None:
+    """A probability above 1, a negative rate: infinite, unless by rounding; and the scale stays away from them."""
+    z, d = np.array([0.0, 0.0, 0.0, 0.0]), np.array([0.6, -0.6, 0.5 + 1e-17, -0.5])
+    assert np.array_equal(np.isinf(certificates.divergence("logistic", d, z)), [True, True, False, False])
+    assert np.array_equal(
+        np.isinf(certificates.divergence("poisson", np.array([3.0, -1.0, -1.1, -2.0]), z)), [False, False, True, True]
+    )
+    none, all = np.zeros(0), np.full(0, np.inf)
+    for loss, y, t, most in [
+        ("logistic", [0.0, 1.0], [-2.0, 0.5], 0.5),
+        ("logistic", [0.0, 1.0], [-0.5, 4.0], 0.25),
+        ("logistic", [0.0, 1.0], [0.1, 0.5], 0.0),
+        ("poisson", [0.0, 3.0], [-9.0, 12.0], 0.25),
+        ("squared", [0.0, 3.0], [-9.0, 12.0], np.inf),
+    ]:
+        assert certificates.limit(loss, np.array(y), np.array(t), none, none, none, -all, all) == most
+
+
+def test_a_degenerate_sign() -> None:
+    """Of two columns that are one, without penalty and bounded by 0: what is 0 has a slope that is rounding."""
+    rng = seeded("degenerate")
+    for _ in range(20):
+        X = rng.normal(size=(20, 3))
+        X = np.hstack([X, X])
+        given = {
+            "X": X,
+            "y": X[:, 0] + rng.normal(size=20),
+            "alpha": 0.1,
+            "penalty_factor": [0, 0, 1] * 2,
+            "positive": True,
+        }
+        found = ref.solve(
+            X,
+            given["y"],
+            l1=np.array([2.0]),
+            l2=np.zeros(1),
+            penalty_factor=np.array([0, 0, 1] * 2),
+            lower=np.zeros(6),
+            tol=1e-13,
+        )
+        w = found.coef[0].copy()
+        w[:3], w[3:] = w[:3] + w[3:], 0
+        assert ref.duality_gap(**given, coef=w, intercept=found.intercept[0]) <= 1e-12 * found.objective[0]
+
+
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 @pytest.mark.parametrize("form", ["csr", "csc"])
 @pytest.mark.parametrize("loss", LOSSES)

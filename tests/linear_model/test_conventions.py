@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator."""
+"""scikit-learn's own checks of estimators that are told more than their defaults."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from regkern.linear_model import ElasticNet, ElasticNetCV, Lasso, LassoCV
 
 ESTIMATORS = [
-    Lasso(),
-    ElasticNet(),
     Lasso(alpha=0.1, positive=True, bounds=(None, 2.0), threads=1),
-    LassoCV(alphas=10, cv=3),
+    ElasticNet(alpha=0.1, l1_ratio=0.0, warm_start=True),
+    LassoCV(alphas=10, cv=3, bounds=(-1.0, 1.0)),
     ElasticNetCV(alphas=10, cv=3, l1_ratio=[0.5, 1.0], selection="1se"),
 ]
 

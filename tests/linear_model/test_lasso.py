@@ -230,11 +230,13 @@ def test_nothing_that_is_given_is_changed() -> None:
         array.flags.writeable = False
     Lasso(copy_X=False, penalty_factor=given[3], bounds=(given[4], None)).fit(*given[:3])
     Lasso().fit(*given[:3], check_input=False)
-    twice = scipy.sparse.coo_matrix((np.ones(4), ([0, 0, 1, 2], [0, 0, 1, 1])), shape=(3, 2)).tocsr()
     twice = scipy.sparse.csr_matrix((np.ones(4), [0, 0, 1, 1], [0, 2, 3, 4]), shape=(3, 2))
     model = Lasso(alpha=0.01).fit(twice, y[:3])
     assert twice.nnz == 4
     np.testing.assert_allclose(model.coef_, Lasso(alpha=0.01).fit(twice.toarray(), y[:3]).coef_, rtol=1e-5)
+    wide = scipy.sparse.csc_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    np.testing.assert_array_equal(Lasso().fit(wide, y).coef_, Lasso().fit(scipy.sparse.csc_array(X), y).coef_)
     for array, before in zip(given, kept, strict=True):
         np.testing.assert_array_equal(array, before)
 
@@ -361,7 +363,14 @@ def test_a_wrong_extra_is_refused(extras: dict[str, Any], rule: str) -> None:
         Lasso(**extras).fit(*problem())
 
 
+def large(X: Array, y: Array) -> tuple[Array, Array]:
+    """More than is searched before the solver looks at it."""
+    return np.tile(X, (20, 10)), np.tile(y, 20)
+
+
 DATA: dict[str, Any] = {
+    "NaN in a large X": lambda X, y: large(np.where(X > 4, np.nan, X), y),
+    "infinity in a large X": lambda X, y: large(np.where(X > 4, np.inf, X), y),
     "NaN": lambda X, y: (np.where(X > 4, np.nan, X), y),
     "infinity": lambda X, y: (np.where(X > 4, np.inf, X), y),
     "NaN in sparse": lambda X, y: (scipy.sparse.csr_matrix(np.where(X > 4, np.nan, X)), y),
@@ -379,10 +388,47 @@ DATA: dict[str, Any] = {
     "weights NaN": lambda X, y: (X, y, np.where(y > y.mean(), np.nan, 1)),
     "weights of rank 2": lambda X, y: (X, y, np.ones((len(y), 1))),
     "weights of another length": lambda X, y: (X, y, np.ones(len(y) + 1)),
+    "sparse y": lambda X, y: (X, scipy.sparse.csr_matrix(y[:, None])),
+    "complex y": lambda X, y: (X, y * 1j),
+    "y of rank 0": lambda X, y: (X, np.float64(3)),
+    "nothing": lambda X, y: (None, y),
+    "matrix": lambda X, y: (np.matrix(X), y),
+    "a number": lambda X, y: (3.0, y),
+    "a dict": lambda X, y: ({1: 2}, y),
+    "None in a list": lambda X, y: ([[1, None], [2, 3]], y[:2]),
+    "missing in a frame": lambda X, y: (pandas.DataFrame(X).astype("Float64").mask(X > 4), y),
+}
+
+UNUSUAL: dict[str, Any] = {
+    "words in y": lambda X, y: (X, y.astype(str).tolist()),
+    "objects": lambda X, y: (X.astype(object), y.astype(object)),
+    "flags": lambda X, y: (X > 3, y > 7),
+    "float16": lambda X, y: (X.astype(np.float16), y),
+    "long double": lambda X, y: (X.astype(np.longdouble), y.astype(np.longdouble)),
+    "bytes": lambda X, y: (X.clip(0, 9).astype(np.uint8), y.astype(np.int8)),
+    "big endian": lambda X, y: (X.astype(">f8"), y.astype(">f4")),
+    "series": lambda X, y: (pandas.DataFrame(X), pandas.Series(y)),
+    "tuples": lambda X, y: (tuple(map(tuple, X)), tuple(y)),
+    "rows in a list": lambda X, y: (list(X), list(y)),
+    "backwards": lambda X, y: (X[::-1, ::-1], y[::-1]),
+    "lil": lambda X, y: (scipy.sparse.lil_matrix(X), y),
+    "dok": lambda X, y: (scipy.sparse.dok_array(X), y),
+    "sparse ints": lambda X, y: (scipy.sparse.csr_matrix(X.astype(int)), y),
+    "sparse frame": lambda X, y: (pandas.DataFrame.sparse.from_spmatrix(scipy.sparse.csr_matrix(X)), y),
 }
 
 
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_unusual_data_are_taken_as_scikit_learn_takes_them(case: str) -> None:
+    X, y = UNUSUAL[case](*problem())
+    model, theirs = Lasso(alpha=0.1, tol=1e-10).fit(X, y), peer.Lasso(alpha=0.1, tol=1e-10).fit(X, y)
+    assert model.coef_.dtype == theirs.coef_.dtype
+    np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(model.predict(X), theirs.predict(X), rtol=1e-3)
+
+
 @pytest.mark.parametrize("case", DATA)
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of matrices
 def test_wrong_data_have_scikit_learns_error(case: str) -> None:
     errors = []
     for kind in (Lasso, peer.Lasso):
@@ -406,6 +452,14 @@ def test_numbers_whose_squares_overflow_are_refused() -> None:
     X, y = problem()
     with pytest.raises(ValueError, match="resulted in non-finite parameter values"), np.errstate(over="ignore"):
         Lasso().fit(X * 1e300, y)
+    with pytest.raises(ValueError, match="resulted in non-finite parameter values"):
+        Lasso().fit(*large(X * 1e200, y))
+    X[3, 4] = np.nan
+    with (
+        sklearn.config_context(assume_finite=True),
+        pytest.raises(ValueError, match="resulted in non-finite parameter values"),
+    ):
+        Lasso().fit(X, y)
 
 
 def test_names_of_features_are_kept_and_compared() -> None:

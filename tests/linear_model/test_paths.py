@@ -56,6 +56,28 @@ def test_a_path_is_the_fits_of_its_alphas(form: str, weighted: bool) -> None:
     assert coefs[:, 1].any()
 
 
+@pytest.mark.parametrize("form", ["C", "F", "csc", "csr"])
+@pytest.mark.parametrize("path", [enet_path, lasso_path])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning:sklearn")
+def test_several_targets_share_their_features(form: str, path: Any) -> None:
+    X, Y = problem(targets=3)
+    X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
+    theirs = getattr(peer, path.__name__)(X, Y, tol=1e-12, max_iter=10**5, return_n_iter=True)
+    alphas, coefs, gaps, iterations = path(FORMATS[form](X), Y, tol=1e-12, return_n_iter=True)
+    np.testing.assert_allclose(alphas, theirs[0], rtol=1e-12)
+    assert coefs.shape == theirs[1].shape
+    assert len(iterations) == len(gaps) == len(alphas)
+    for k in range(len(alphas)):
+        assert np.linalg.norm(coefs[..., k] - theirs[1][..., k]) <= reach(
+            X, gaps[k] + abs(theirs[2][k]), intercept=False
+        )
+    again = path(X, Y, alphas=alphas[-1:], coef_init=coefs[..., -1], tol=1e-10, return_n_iter=True)
+    assert again[3] == [0]
+    for given in ({"bounds": (0, 1)}, {"coef_init": np.zeros(12)}):
+        with pytest.raises(ValueError, match=f"parameter of {path.__name__} must be"):
+            path(X, Y, **given)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_path_has_the_dtype_of_x(dtype: type) -> None:
     X, y = centred()

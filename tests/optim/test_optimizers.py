@@ -795,6 +795,7 @@ BEHIND = [
     P.TotalVariation1D(0.2),
     P.MCP(0.3),
     P.L2(1.0),
+    *(kind(*numbers, weights=[2.0]) for kind, *numbers in ((P.L1, 0.1), (P.SquaredL2, 0.3), (P.ElasticNet, 0.1, 0.3))),
 ]
 
 
@@ -882,6 +883,21 @@ def test_a_penalty_makes_exact_zeros_and_spares_what_is_skipped(module: ModuleTy
     assert_same_bits(w["bias"], bias)
 
 
+@MODULES
+def test_a_weight_of_0_spares_an_element(module: ModuleType, rng: np.random.Generator) -> None:
+    w = np.ones((3, 2))
+    for penalty in (P.L1(100.0, [[1], [1], [0]]), P.ElasticNet(100.0, 1.0, [[1], [1], [0]])):
+        optimizer = module.optim.SGD([w], lr=0.1, penalty=penalty, collect=True)
+        assert optimizer.step([np.full((3, 2), 5.0)])
+        np.testing.assert_array_equal(w, [[0, 0], [0, 0], [0.5, 0.5]])
+        assert optimizer.stats.penalty == 0
+        state = pickle.loads(pickle.dumps(optimizer.state_dict()))
+        other = module.optim.SGD([w], penalty=P.L1(1.0))
+        other.load_state_dict(state)
+        assert other.param_groups[0]["penalty"] == penalty
+        w[:] = 1
+
+
 def own_penalty(base: type, returned: Callable[[Any], Any], value: Any = 0.0) -> type:
     """A penalty of a user's, derived from one of the package or not, whose prox knows no out."""
     return type(
@@ -927,7 +943,9 @@ def test_what_a_penalty_of_ones_own_returns(module: ModuleType, own: int) -> Non
             optimizer.step([np.ones(2, np.float32)])
         assert optimizer.steps == 0
         assert (w[0] == 0.5).all()
-    with pytest.raises((TypeError, ValueError), match=r"^FTRL: penalty must be L1, SquaredL2 or ElasticNet, got"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^FTRL: penalty must be L1, SquaredL2 or ElasticNet without weights, got"
+    ):
         module.optim.FTRL(w, penalty=OWN[own](lambda w: w))
     optimizer = module.optim.SGD(w, penalty=OWN[own](lambda w: w, None), collect=True)
     with pytest.raises(TypeError, match=r"^(SGD: penalty|Ridged: penalty)'s value must be a real number, got None$"):
@@ -941,8 +959,31 @@ def test_penalties_that_do_not_fit(rng: np.random.Generator) -> None:
         (TypeError, "SGD", "penalty must be of regkern.penalties or None, got 0.1", {"penalty": 0.1}),
         (ValueError, "SGD", "l1 must be 0 beside a penalty, got 0.1 beside L1", {"penalty": P.L1(1.0), "l1": 0.1}),
         (ValueError, "Adam", "metric must be 'euclidean' with L2", {"penalty": P.L2(1.0), "metric": "diag"}),
-        (ValueError, "FTRL", "penalty must be L1, SquaredL2 or ElasticNet, got L2", {"penalty": P.L2(1.0)}),
+        (
+            ValueError,
+            "FTRL",
+            "penalty must be L1, SquaredL2 or ElasticNet without weights, got L2",
+            {"penalty": P.L2(1.0)},
+        ),
         (ValueError, "FTRL", "l2 must be 0 beside a penalty, got 1.0", {"penalty": P.L1(1.0), "l2": 1.0}),
+        (
+            ValueError,
+            "FTRL",
+            "penalty must be L1, SquaredL2 or ElasticNet without weights, got L1.*weights",
+            {"penalty": P.L1(1.0, [0.0] * 5)},
+        ),
+        (
+            ValueError,
+            "Adam",
+            "metric must be 'euclidean' with L1.*weights",
+            {"penalty": P.L1(1.0, [0.0] * 5), "metric": "diag"},
+        ),
+        (
+            ValueError,
+            "SGD",
+            r"penalty must fit params\[0\], got L1.*: L1: weights must be broadcastable to w's shape \(5,\), got shape",
+            {"penalty": P.L1(1.0, [0.0, 1.0])},
+        ),
         (
             ValueError,
             "SGD",

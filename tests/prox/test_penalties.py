@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,13 @@ from regkern.penalties import (
     TotalVariation1D,
 )
 
+EACH = [0.0, 2.0, 0.5]  # weights of columns
 SMOOTH_OR_CONVEX = [
+    L1(0.7, weights=EACH),
+    L1(0.7, [[0.0], [1.0], [2.0], [0.3]]),
+    SquaredL2(0.7, weights=EACH),
+    ElasticNet(0.7, 0.3, weights=EACH),
+    L1(0.7, EACH) + SquaredL2(0.4),
     L1(0.7),
     SquaredL2(0.7),
     ElasticNet(0.7, 0.3),
@@ -118,7 +125,19 @@ def test_optimality_is_zero_at_the_optimum_alone(penalty: Penalty, rng: np.rando
     assert penalty.optimality(y, y - x + 5.0 * np.arange(1, 13).reshape(4, 3)) > 1e-3
 
 
-@pytest.mark.parametrize("penalty", [L1(0.7), ElasticNet(0.7, 0.3), L2(0.7), GroupL2(0.7, group_size=3)], ids=repr)
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        L1(0.7),
+        L1(0.7, EACH),
+        ElasticNet(0.7, 0.3),
+        ElasticNet(0.7, 0.3, EACH),
+        SquaredL2(0.7, EACH),
+        L2(0.7),
+        GroupL2(0.7, group_size=3),
+    ],
+    ids=repr,
+)
 def test_optimality_is_the_distance_to_the_subdifferential(penalty: Penalty, rng: np.random.Generator) -> None:
     """The nearest subgradient, found as the limit of (x − prox(x, s))/s, which lies in the subdifferential at prox(x)."""
     w = rng.standard_normal((4, 3))
@@ -150,7 +169,7 @@ def test_value_and_nnz(penalty: Penalty, dtype: type, rng: np.random.Generator) 
         assert value == pytest.approx(penalty.value(a), rel=1e-12)
         assert nnz == np.count_nonzero(a)
     assert penalty.value_and_nnz(w.astype(float).tolist())[1] == nnz
-    if isinstance(penalty, penalties._base.Separable):
+    if isinstance(penalty, penalties._base.Separable) and getattr(penalty, "weights", None) is None:
         long = rng.standard_normal(50_000).astype(dtype) * (rng.random(50_000) < 0.3)
         value, nnz = penalty.value_and_nnz(long)
         assert value == pytest.approx(penalty.value(long), rel=1e-12)
@@ -163,6 +182,9 @@ def test_values_by_hand() -> None:
         (L1(2.0), 14),
         (SquaredL2(2.0), 25),
         (ElasticNet(2.0, 2.0), 39),
+        (L1(2.0, [1, 0.5, 3]), 10),
+        (SquaredL2(2.0, [1, 0.5, 3]), 17),
+        (ElasticNet(2.0, 2.0, [0, 0.5, 3]), 12),
         (L2(2.0), 10),
         (Linf(2.0), 8),
         (L0(2.0), 4),
@@ -199,6 +221,10 @@ def test_sums() -> None:
     assert SquaredL2(0.5) + Ridge(2) == SquaredL2(2.5)
     assert L1(0.5) + ElasticNet(0.25, 2) == ElasticNet(0.75, 2.0)
     assert ElasticNet(1, 2) + ElasticNet(3, 4) == ElasticNet(4.0, 6.0)
+    assert L1(1, [1, 2]) + L1(2, (1.0, 2.0)) == L1(3.0, [1, 2])
+    assert L1(1, [1, 2]) + SquaredL2(3, [1, 2]) == ElasticNet(1, 3, [1, 2])
+    assert ElasticNet(1, 3, [1, 2]) + ElasticNet(1, 3, [1, 2]) == ElasticNet(2, 6, [1, 2])
+    assert repr(L1(1, [[0], [2]])) == "L1(strength=1.0, weights=((0.0,), (2.0,)))"
     assert BoxedL1(1, -1, 2) + BoxedL1(2, 0, 3) == BoxedL1(3.0, 0.0, 2.0)
     assert Box(-1, 2) + Box(0, 3) == Box(0, 2)
     assert Box(-1, 2) + Nonneg() == Box(0, 2) == Nonneg() + Box(-1, 2)
@@ -221,6 +247,14 @@ def test_sums() -> None:
 def test_sums_that_are_not_known() -> None:
     for a, b in [
         (L1(1.0), Simplex()),
+        (L1(1.0), L1(1.0, [0.0, 1.0])),
+        (L1(1.0, [1.0, 0.0]), L1(1.0, [0.0, 1.0])),
+        (L1(1.0, [0.0, 1.0]), Box(0, 1)),
+        (L1(1.0, [0.0, 1.0]), GroupL2(1.0, axis=0)),
+        (L1(1.0, [0.0, 1.0]), TotalVariation1D(1.0)),
+        (L1(1.0), SquaredL2(1.0, [0.0, 1.0])),
+        (SquaredL2(1.0, [0.0, 1.0]), Box(0, 1)),
+        (SquaredL2(1.0, [0.0, 1.0]), SquaredL2(1.0)),
         (L2(1.0), Box(0, 1)),
         (MCP(1.0), MCP(1.0)),
         (Huber(1.0, 1.0), Huber(1.0, 2.0)),
@@ -241,6 +275,39 @@ def test_sums_that_are_not_known() -> None:
             L1(1.0) + wrong
         with pytest.raises(TypeError, match="unsupported operand"):
             wrong + L1(1.0)
+
+
+@pytest.mark.parametrize("kind", [L1, SquaredL2, partial(ElasticNet, 0.3)])
+def test_weights_of_elements(kind: Any, dtype: type, rng: np.random.Generator) -> None:
+    w = rng.standard_normal((4, 3)).astype(dtype)
+    alone = kind(0.5, weights=EACH)
+    for column, weight in enumerate(EACH):
+        part = kind(0.5, weights=[weight])
+        np.testing.assert_array_equal(alone.prox(w, 0.7)[:, column], part.prox(w[:, column], 0.7))
+        if weight == 0:
+            np.testing.assert_array_equal(alone.prox(w, 1e300)[:, column], w[:, column])
+        if not isinstance(kind, partial):  # of one strength, the weight is a factor
+            np.testing.assert_allclose(part.prox(w, 0.7), kind(0.5 * weight).prox(w, 0.7), rtol=1e-6)
+    parts = sum(kind(0.5, weights=[v]).value(w[:, i]) for i, v in enumerate(EACH))
+    assert alone.value(w) == pytest.approx(parts, rel=1e-12)
+    for shape in ((12,), (2,), (3, 4), ()):
+        text = f"weights must be broadcastable to w's shape {shape}, got shape (3,)"
+        for call in (alone.value, alone.value_and_nnz, partial(alone.prox, step=1.0)):
+            with pytest.raises(ValueError, match=rf"^{type(alone).__name__}: {re.escape(text)}$"):
+                call(np.ones(shape, dtype))
+    with pytest.raises(ValueError, match=r"weights must be broadcastable to w's shape \(3,\), got shape \(1, 3\)$"):
+        kind(0.5, weights=[EACH]).prox(w[0], 1.0)  # the result would have another rank
+    for bad, error, text in [
+        ([-1.0, 0.0], ValueError, ">= 0 and finite, got -1.0"),
+        ([np.inf], ValueError, ">= 0 and finite, got inf"),
+        ([[0.0, np.nan]], ValueError, ">= 0 and finite, got nan"),
+        (0.5, TypeError, "an array of real numbers, got 0.5"),
+        (["a"], TypeError, "an array of real numbers, got"),
+        ([[1.0], [1.0, 2.0]], TypeError, "an array of real numbers, got"),
+        (np.ma.array([1.0]), TypeError, "an array without a mask, got MaskedArray"),
+    ]:
+        with pytest.raises(error, match=rf"^{type(alone).__name__}: weights must be {re.escape(text)}"):
+            kind(0.5, weights=bad)
 
 
 class Doubled(Penalty):
@@ -515,6 +582,7 @@ def test_infinite_weights_give_no_warnings() -> None:
     """NaN comes out where IEEE makes one, and nothing is said of it."""
     zoo = [
         *(kind(0.5) for kind in (L0, L1, L2, LHalf, Linf, LogSum, MCP, SCAD, Huber, SquaredL2)),
+        *(L1(0.5, [0, 1]), SquaredL2(0.5, [0, 1]), ElasticNet(0.5, 0.5, [0, 1]), ElasticNet(0, 0, [1, 1])),
         *(TotalVariation1D(0.5), FusedLasso(0.5, 0.5), GroupL2(0.5, group_size=2), SortedL1(0.5, (1, 0.5))),
         *(SparseGroup(0.5, 0.5, group_size=2), L1(0.5) + SquaredL2(1), L2(0.5) + SquaredL2(1)),
         *(Box(-1, 1), Nonneg(), L1(0.5) + Box(-1, 1), Simplex(), L1Ball(), L2Ball()),

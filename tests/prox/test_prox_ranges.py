@@ -76,6 +76,9 @@ def test_a_weight_of_0_frees_from_an_infinite_threshold(module: Any, n: int, dty
     assert_same_bits(module.prox_l1(x, np.inf, weights=weights), expected)
     assert_same_bits(module.prox_l1(x, np.inf, weights=weights, nonneg=True), positive)
     assert_same_bits(module.prox_l1(x, np.full(n, np.inf, dtype), weights=weights), expected)
+    assert_same_bits(module.prox_ridge(x, np.inf, weights=weights), expected)
+    assert_same_bits(module.prox_elastic_net(x, np.inf, np.inf, weights=weights), expected)
+    assert_same_bits(module.prox_elastic_net(x, 0.0, np.inf, weights=weights), expected)
     assert_same_bits(module.prox_group_l2(x, np.inf, group_size=1, weights=weights), expected)
     assert_same_bits(module.prox_group_l2(x, np.inf, indptr=np.arange(n + 1), weights=weights), expected)
     wide = np.repeat(x, 64)
@@ -311,6 +314,8 @@ TAKERS: dict[str, tuple[np.ndarray, Any]] = {  # function: argument -> what it m
     "prox_l1: x": (X, lambda a: rk.prox_l1(a, 0.5)),
     "prox_l1: threshold": (W, lambda a: rk.prox_l1(X, a)),
     "prox_l1: weights": (W, lambda a: rk.prox_l1(X, 0.5, weights=a)),
+    "prox_ridge: weights": (W, lambda a: rk.prox_ridge(X, 0.5, weights=a)),
+    "prox_elastic_net: weights": (W, lambda a: rk.prox_elastic_net(X, 0.5, 0.5, weights=a)),
     "prox_group_l2: indptr": (GROUPS, lambda a: rk.prox_group_l2(X, 0.5, indptr=a)),
     "prox_group_l2: indices": (GROUPS[:2], lambda a: rk.prox_group_l2(X, 0.5, indptr=[0, 2], indices=a)),
     "prox_group_l2: weights": (W[:2], lambda a: rk.prox_group_l2(X, 0.5, group_size=2, weights=a)),
@@ -327,6 +332,8 @@ TAKERS: dict[str, tuple[np.ndarray, Any]] = {  # function: argument -> what it m
     "L0.value_and_nnz: w": (X, lambda a: np.array(rk.penalties.L0(0.5).value_and_nnz(a))),
     "GroupL2: indptr": (GROUPS, lambda a: rk.penalties.GroupL2(0.5, indptr=a).prox(X, 1.0)),
     "GroupL2: weights": (W[:2], lambda a: rk.penalties.GroupL2(0.5, group_size=2, weights=a).prox(X, 1.0)),
+    "L1: weights": (W, lambda a: rk.penalties.L1(0.5, a).prox(X, 1.0)),
+    "ElasticNet: weights": (W, lambda a: rk.penalties.ElasticNet(0.5, 0.5, a).prox(X, 1.0)),
     "SortedL1: weights": (W, lambda a: rk.penalties.SortedL1(0.5, a).prox(X, 1.0)),
 }
 

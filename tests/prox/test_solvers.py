@@ -35,6 +35,7 @@ from regkern.penalties import (
     SquaredL2,
     TotalVariation1D,
 )
+from regkern.penalties import ElasticNet as ElasticNetPenalty
 
 
 def diabetes() -> tuple[np.ndarray, np.ndarray]:
@@ -180,6 +181,7 @@ def test_errors() -> None:
         ({"max_iter": 0}, ValueError, "max_iter must be >= 1, got 0"),
         ({"step": "x"}, TypeError, "step must be a real number, got 'x'"),
         ({"tol": "x"}, TypeError, "tol must be a real number, got 'x'"),
+        ({"relative": 1}, TypeError, "relative must be True or False, got 1"),
         ({"max_iter": 2.5}, TypeError, "max_iter must be an int, got 2.5"),
         ({"callback": 3}, TypeError, "callback must be callable, got int"),
     ]:
@@ -429,6 +431,66 @@ def test_it_says_why_it_stopped(dtype: type) -> None:
         assert found.iterations < 5000
         exact = rk.proximal_gradient(least_squares(*diabetes()), np.zeros(10), L1(3.0), tol=1e-11)
         np.testing.assert_allclose(found.w, exact.w, atol=2e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("method", ["ista", "fista"])
+def test_a_relative_tol_has_no_unit(method: str, dtype: type) -> None:
+    """y or X times 2ᵏ: the same steps, to the last bit; the strength goes with the gradient at 0."""
+    X, y = diabetes()
+    counts = set()
+    for of_x, of_y in [(0, 0), (12, 0), (-12, 0), (0, 12), (0, -12), (5, -20)]:
+        f = least_squares((X * 2.0**of_x).astype(dtype), (y * 2.0**of_y).astype(dtype))
+        most = float(np.max(np.abs(f(np.zeros(10, dtype))[1])))
+        found = rk.proximal_gradient(f, np.zeros(10, dtype), L1(most / 10), method=method, tol=1e-4, relative=True)
+        assert found.converged
+        assert found.residual <= 1e-4 * found.scale
+        assert found.scale == most  # at 0 it is largest here
+        counts.add(found.iterations)
+    assert max(counts) <= min(counts) + 2  # the first step is a guess, in a fixed unit of w
+
+
+def test_a_relative_tol_does_not_hang_on_the_start() -> None:
+    f = least_squares(*diabetes())
+    most = float(np.max(np.abs(f(np.zeros(10))[1])))
+    for penalty in (L1(3.0), L1(0.0), SquaredL2(0.5)):  # without a penalty no gradient is left at the minimum
+        exact = rk.proximal_gradient(f, np.zeros(10), penalty, tol=1e-11)
+        for start in (np.zeros(10), np.full(10, 1e7), exact.w):
+            found = rk.proximal_gradient(f, start, penalty, tol=1e-9, relative=True)
+            assert found.converged
+            assert found.scale == pytest.approx(most)
+            assert found.residual <= 1e-9 * most
+    ran = rk.proximal_gradient(f, np.zeros(10), L1(3.0), tol=1e-9)
+    assert ran.scale == 1.0
+    assert ran.residual <= 1e-9
+
+
+def test_what_a_relative_tol_is_a_share_of() -> None:
+    """Of the gradient at 0, at w0 where there is none, at w where it is larger."""
+
+    def barrier(w: np.ndarray) -> tuple[float, np.ndarray]:
+        if (w <= 0).any():
+            return math.inf, w
+        return float(np.sum(w - np.log(w))), 1 - 1 / w
+
+    found = rk.proximal_gradient(barrier, np.array([0.01, 3.0]), L1(1.0), tol=1e-3, relative=True)
+    assert found.scale == 99.0
+    assert found.residual <= 0.099
+    f = lambda w: (0.5 * float(w @ w), w.copy())
+    found = rk.proximal_gradient(f, np.ones(2), Box(3.0, 4.0), relative=True)
+    assert found.scale == 3.0
+    assert found.converged
+    none = rk.proximal_gradient(f, np.zeros(2), L1(1.0), relative=True)
+    assert (none.converged, none.scale, none.residual) == (True, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("penalty", [L1, SquaredL2, lambda s, weights: ElasticNetPenalty(s, s, weights)])
+def test_a_weight_of_0_leaves_the_intercept_alone(penalty: Any) -> None:
+    X, y = diabetes()
+    X, y = np.column_stack([np.ones(len(y)), X]), y + 150
+    weights = [0.0] + [1.0] * 10
+    found = rk.proximal_gradient(least_squares(X, y), np.zeros(11), penalty(3.0, weights=weights), tol=1e-10)
+    free = rk.proximal_gradient(least_squares(X[:, 1:], y - 150), np.zeros(10), penalty(3.0, weights=None), tol=1e-10)
+    np.testing.assert_allclose(found.w, [150, *free.w], rtol=1e-9, atol=1e-9)
 
 
 def test_a_result_is_one_line() -> None:

@@ -1,3 +1,5 @@
+// One round: a pass over X that certifies and chooses columns, then Newton steps on those.
+
 #include "core/linear/glm.h"
 
 #include <algorithm>
@@ -13,13 +15,20 @@ namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr double kRounding = 10 * kEps;  // of the largest product of a column
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 100;  // columns that enter the working set at once, if as many want to
 constexpr std::size_t kFew = 16;      // so few have entered that the next round may be the last
 constexpr int kSteps = 30;            // of Newton's method between two passes over X
+constexpr int kIdle = 4;              // so many steps that do not halve the residual are the last
 constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
-constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem, and between passes
+constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem
+constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
+constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
+constexpr double kNear = 0.5;  // of its penalty: a column with so large a product may soon be wanted
+constexpr int kLooks = 8;      // at those alone, between two passes over all
+constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
@@ -79,12 +88,7 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
     X.correlate(all.data(), mean_.data(), g_.data() + c * X.p);
   }
   certain_ = true;
-  for (std::size_t c = 0; c < classes_; ++c) {
-    for (std::size_t i = 0; i < n; ++i) {
-      scale_ += squared(likelihood_.slope()[c * n + i]) / likelihood_.weight_of(i);
-    }
-  }
-  scale_ = std::sqrt(scale_);
+  scale_ = likelihood_.scale();
 }
 
 double& GlmSolver::value(std::size_t slot, std::size_t c) {
@@ -121,6 +125,8 @@ void GlmSolver::start(const double* w) {
   if (columns.empty()) return;
   add(std::move(columns));
   const std::size_t n = likelihood_.size();
+  const Vector null_z = z_, null_b = b_;
+  const double null_loss = loss_;
   for (std::size_t slot = constant_; slot < slots(); ++slot) {
     for (std::size_t c = 0; c < classes_; ++c) {
       if (value(slot, c) != 0) slot_add(slot, value(slot, c), z_.data() + c * n);
@@ -129,22 +135,42 @@ void GlmSolver::start(const double* w) {
   loss_ = likelihood_.evaluate(z_);
   certain_ = false;
   settle_constant();
+  if (loss_ <= null_loss) return;
+  // Worse than nothing: means so far out that no curvature is left would hold it there.
+  z_ = null_z;
+  b_ = null_b;
+  std::fill(w_.begin(), w_.end(), 0.0);
+  loss_ = likelihood_.evaluate(z_);
 }
 
-// Newton's method on one intercept alone.
+// Newton's method on the intercepts alone.
 void GlmSolver::settle_constant() {
-  if (constant_ == 0 || classes_ != 1) return;
+  if (constant_ == 0) return;
+  const std::size_t n = likelihood_.size();
   Vector d, moved(z_.size());
+  const Vector tol(classes_, kRounding * likelihood_.weight());
   for (int step = 0; step < kSteps; ++step) {
-    likelihood_.curvature(0, 0, d);
-    const Vector& slope = likelihood_.slope();
-    const double up = std::accumulate(slope.begin(), slope.end(), 0.0);
-    const double by = std::clamp(up / std::accumulate(d.begin(), d.end(), 0.0), -2.0, 2.0);
-    if (!(std::abs(by) > 1e-10)) return;
-    std::transform(z_.begin(), z_.end(), moved.begin(), [by](double z) { return z + by; });
-    if (!(likelihood_.loss(moved) < loss_)) return;
+    Quadratic problem;
+    for (std::size_t a = 0; a < classes_; ++a) {
+      problem.add({0, 0, -kInf, kInf}, 0);
+      const double* slope = likelihood_.slope().data() + a * n;
+      problem.c.back() = std::accumulate(slope, slope + n, 0.0);
+      problem.gram().resize(classes_);
+      for (std::size_t b = 0; b <= a; ++b) {
+        likelihood_.curvature(a, b, d);
+        problem.gram().row(a)[b] = problem.gram().row(b)[a] = std::accumulate(d.begin(), d.end(), 0.0);
+      }
+    }
+    problem.solve(tol);
+    double largest = 0;
+    for (std::size_t c = 0; c < classes_; ++c) {
+      problem.w[c] = std::clamp(problem.w[c], -2.0, 2.0);
+      largest = std::max(largest, std::abs(problem.w[c]));
+      for (std::size_t i = 0; i < n; ++i) moved[c * n + i] = z_[c * n + i] + problem.w[c];
+    }
+    if (!(largest > 1e-10) || !(likelihood_.loss(moved) < loss_)) return;
     z_.swap(moved);
-    b_[0] += by;
+    for (std::size_t c = 0; c < classes_; ++c) b_[c] += problem.w[c];
     loss_ = likelihood_.evaluate(z_);
   }
 }
@@ -157,12 +183,12 @@ void GlmSolver::coefficients(double* w) const {
     if (several) w[c * step + X_.p] = intercept(c);
   }
   if (!several) return;
-  // What all classes share changes nothing where it costs nothing: they sum to 0.
+  // What all classes share changes no loss: without it, a penalty of squares is least.
   for (std::size_t j = 0; j <= X_.p; ++j) {
     if (j == X_.p && constant_ == 0) continue;
     if (j < X_.p) {
       const Term t = term_of(j);
-      if (t.a != 0 || t.b != 0 || t.lo != -kInf || t.hi != kInf) continue;
+      if (t.a != 0 || t.lo != -kInf || t.hi != kInf) continue;
     }
     double middle = 0;
     for (std::size_t c = 0; c < classes_; ++c) middle += w[c * step + j] / static_cast<double>(classes_);
@@ -223,7 +249,7 @@ bool GlmSolver::choose(double tol) {
     }
     nonzero += any;
     if (place_[j] != kNowhere) continue;
-    if (most > std::max(tol * t.a / 4, 50 * kEps * norm_[j] * scale_))
+    if (most > std::max(tol * t.a / 4, kRounding * norm_[j] * likelihood_.scale()))
       wanted.emplace_back(-most / norm_[j], j);
   }
   const std::size_t most = l1_ == 0 ? wanted.size() : std::max(kFewest, nonzero);
@@ -234,6 +260,34 @@ bool GlmSolver::choose(double tol) {
   for (const auto& [excess, j] : wanted) chosen.push_back(j);
   add(std::move(chosen));
   return wanted.size() > kFew;
+}
+
+// Columns that may soon be wanted: between two passes over all, they are looked at alone. None where a column
+// of X is not a piece of memory, or all of X is little.
+std::vector<std::size_t> GlmSolver::near_columns() const {
+  std::vector<std::size_t> near;
+  if (l1_ == 0 || X_.n * X_.p < kLittle || X_.column(0) == nullptr) return near;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
+    double largest = 0;
+    for (std::size_t c = 0; c < classes_; ++c) largest = std::max(largest, std::abs(g_[feature(j, c)]));
+    if (largest > kNear * term_of(j).a) near.push_back(j);
+  }
+  if (near.size() > X_.p / 2) near.clear();
+  return near;
+}
+
+void GlmSolver::correlate(const std::vector<std::size_t>& columns) {
+  Vector all(X_.n);
+  for (std::size_t c = 0; c < classes_; ++c) {
+    working_.scatter(likelihood_.slope().data() + c * likelihood_.size(), all.data());
+    const double sum = std::accumulate(all.begin(), all.end(), 0.0);
+    for (std::size_t j : columns) {
+      if (place_[j] == kNowhere) {
+        g_[feature(j, c)] = products().dot(X_.column(j), all.data(), X_.n) - mean_[j] * sum;
+      }
+    }
+  }
 }
 
 double GlmSolver::slot_dot(std::size_t slot, const double* v) const {
@@ -269,7 +323,8 @@ void GlmSolver::gradient() {
   }
 }
 
-// The Gram matrix at the present means; or, of one class, of the slots from `first` on at those it was made at.
+// The Gram matrix at the present means; or, of one class, its slots from `first` on, at the means that the
+// others were made at.
 void GlmSolver::make_gram(std::size_t first) {
   Square& gram = quadratic_.gram();
   if (first == 0) quadratic_.forget_factor();
@@ -301,19 +356,20 @@ void GlmSolver::make_gram(std::size_t first) {
   }
 }
 
-// Newton steps on the working set, each the minimum of a quadratic model and a search along the way to it. The
-// model's curvature stays while it serves. Until the coordinates are settled, or nearly so where the working
-// set will grow.
+// Newton steps on the working set, each the minimum of a quadratic model and a search along the way to it.
+// The model's curvature stays while it serves. Until the coordinates are settled, or nearly so where the
+// working set will grow.
 void GlmSolver::solve_working(double tol, double objective, bool grows) {
   const std::size_t count = slots() * classes_, n = likelihood_.size();
   Vector settled(count), loose(count), next(count), direction(z_.size()), moved(z_.size());
   for (std::size_t slot = 0; slot < slots(); ++slot) {
     const Term t = term(slot);
-    const double by_ridge = kInner * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
+    const double by_ridge = kRidge * std::sqrt(2 * t.b * tol * objective / static_cast<double>(count));
     std::fill_n(settled.data() + slot * classes_, classes_,
-                std::max({tol * t.a / 4, by_ridge, 50 * kEps * norm(slot) * scale_}));
+                std::max({tol * t.a / 4, by_ridge, kRounding * norm(slot) * likelihood_.scale()}));
   }
-  double begin = 0, previous = kInf;
+  double begin = 0, previous = kInf, least = kInf;
+  int idle = 0;
   for (int step = 0; step < kSteps; ++step) {
     gradient();
     double residual = 0;
@@ -329,11 +385,16 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     }
     residual = std::sqrt(residual);
     if (step == 0) begin = residual;
-    if (done || (grows && residual < kInner * begin)) return;
-    bool fresh = false;
-    if (gram_slots_ == 0 || residual > previous / kSlow || (classes_ > 1 && gram_slots_ < slots())) {
+    if (done || (grows && residual < kBetween * begin)) return;
+    idle = residual < least / 2 ? 0 : idle + 1;
+    least = std::min(least, residual);
+    if (idle == kIdle) return;
+    // Where most of the matrix is new, all of it is made new.
+    const bool many =
+        classes_ > 1 ? gram_slots_ < slots() : 2 * gram_slots_ * gram_slots_ < slots() * slots();
+    const bool fresh = many || residual > previous / kSlow;
+    if (fresh) {
       make_gram(0);
-      fresh = true;
     } else if (gram_slots_ < slots()) {
       make_gram(gram_slots_);
     }
@@ -388,8 +449,8 @@ bool GlmSolver::free_of_penalty(const Term& t, double w) const {
   return t.lo == -kInf ? t.hi == kInf || w < t.hi : t.hi == kInf && w > t.lo;
 }
 
-// s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is s·(y − q)
-// for means q near μ. Empty where that is lost in rounding.
+// s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is
+// s·(y − q) for means q near μ. Empty where that is lost in rounding.
 GlmSolver::Vector GlmSolver::project() {
   Vector t = likelihood_.slope();
   const std::size_t n = likelihood_.size();
@@ -516,12 +577,17 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
         found.objective += t.a * std::abs(value(slot, c)) + t.b * squared(value(slot, c)) / 2;
       }
     }
-    found.gap = certificate();
-    if (found.gap <= std::max(limits.tol * found.objective, likelihood_.rounding())) {
+    found.gap = std::min(certificate(), found.objective);  // no loss and no penalty is below 0
+    // A start is worth a step, unless it is as good as what a step leaves.
+    const double tol = found.rounds == 0 ? kRidge * kRidge * limits.tol : limits.tol;
+    if (found.gap <= std::max(tol * found.objective, likelihood_.rounding())) {
       found.reason = Reason::kConverged;
       break;
     }
-    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) {
+      if (found.gap <= limits.tol * found.objective) found.reason = Reason::kConverged;
+      break;
+    }
     if (stop && stop()) {
       found.reason = Reason::kStopped;
       break;
@@ -529,11 +595,19 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
     const std::size_t had = slots();
     const bool many = choose(limits.tol);
     if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
-      found.reason = Reason::kStalled;
+      found.reason = found.gap <= limits.tol * found.objective ? Reason::kConverged : Reason::kStalled;
       break;
     }
     previous = found.gap;
+    const std::vector<std::size_t> near = near_columns();
     solve_working(limits.tol, found.objective, many);
+    for (int look = 0; look < kLooks && !near.empty() && !certain_; ++look) {
+      correlate(near);
+      const std::size_t before = slots();
+      const bool more = choose(limits.tol);
+      if (slots() == before) break;
+      solve_working(limits.tol, found.objective, more);
+    }
   }
   found.intercept = intercept(0);
   return found;

@@ -1,5 +1,5 @@
-// Generalized linear models with penalties: Newton steps, each the quadratic problem over a working set, and a
-// certificate over all columns. One linear predictor, or one for each of several classes.
+// Generalized linear models with penalties: Newton steps, each the quadratic problem over a working set, and
+// a certificate over all columns. One linear predictor, or one for each of several classes.
 
 #ifndef REGKERN_CORE_LINEAR_GLM_H_
 #define REGKERN_CORE_LINEAR_GLM_H_
@@ -41,6 +41,8 @@ class GlmSolver {
   void set_strengths(double l1, double l2);
   void add(std::vector<std::size_t> columns);
   bool choose(double tol);
+  std::vector<std::size_t> near_columns() const;
+  void correlate(const std::vector<std::size_t>& columns);
   bool free_of_penalty(const Term& term, double w) const;
   double penalty(const Vector& w) const;
   double slot_dot(std::size_t slot, const double* v) const;
@@ -59,7 +61,7 @@ class GlmSolver {
   Working working_;
   Likelihood likelihood_;
   Quadratic quadratic_;
-  double scale_ = 0;  // of slopes: √Σ s(y − μ)² of the model without features
+  double scale_ = 0;  // the likelihood's, of the model without features
   double l1_ = -1, l2_ = -1;
   Vector w_, b_;  // classes × p, classes: of centred columns
   Vector z_;      // classes × samples: linear predictors

@@ -1,3 +1,5 @@
+// Which kernels a loss has, and where a mean may go.
+
 #include "core/linear/likelihood.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -29,6 +31,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::size_t kStretch = 4096;  // samples whose terms are added one by one
 constexpr double kFarthest = 36;        // of a constant predictor: its loss is rounding's
+constexpr double kNothing = 1e-12;      // of a mean is rounding's
 
 }  // namespace
 
@@ -80,7 +83,16 @@ double Likelihood::sum(const Vector& z, bool keep) const {
 
 double Likelihood::loss(const Vector& z) const { return sum(z, false); }
 
-double Likelihood::evaluate(const Vector& z) { return sum(z, true); }
+double Likelihood::evaluate(const Vector& z) {
+  const double loss = sum(z, true);
+  scale_ = 0;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t i = 0; i < size(); ++i)
+      scale_ += slope_[c * size() + i] * slope_[c * size() + i] / s_[i];
+  }
+  scale_ = std::sqrt(scale_);
+  return loss;
+}
 
 void Likelihood::curvature(std::size_t a, std::size_t b, Vector& out) const {
   const std::size_t n = size();
@@ -115,17 +127,14 @@ double Likelihood::largest_scale(const Vector& t) const {
     for (std::size_t c = 0; c < classes_; ++c) {
       const double step = t[c * n + i] / s_[i];
       if (loss_ == Loss::kPoisson) {
-        if (step > 0) most = std::min(most, y_[i] / step);
+        if (step > kNothing) most = std::min(most, y_[i] / step);
         continue;
       }
-      // A mean of 1 can fall to 0, and one of 0 cannot fall.
+      // A mean of 1 can fall to 0, and one of 0 can rise to 1: of several classes, as others fall.
       const bool hit = loss_ == Loss::kLogistic ? y_[i] != 0 : y_[i] == static_cast<double>(c);
-      const double fall = hit || loss_ == Loss::kMultinomial ? step : -step;
-      if (hit || loss_ == Loss::kLogistic) {
-        most = fall < 0 ? 0 : fall > 1 ? std::min(most, 1 / fall) : most;
-      } else if (fall > 0) {
-        most = 0;
-      }
+      const double fall = hit ? step : -step;
+      if (fall < -kNothing) most = 0;
+      if (fall > 1) most = std::min(most, 1 / fall);
     }
   }
   return most;

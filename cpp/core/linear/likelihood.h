@@ -21,10 +21,10 @@ class Likelihood {
   std::size_t size() const { return y_.size(); }
   std::size_t classes() const { return classes_; }
   double weight() const { return weight_; }
-  double weight_of(std::size_t i) const { return s_[i]; }
   double rounding() const { return rounding_; }  // of a sum of losses
   const Vector& mean() const { return mean_; }
   const Vector& slope() const { return slope_; }  // s·(y − μ)
+  double scale() const { return scale_; }         // √Σ s·(y − μ)²
 
   // The predictors without features that minimize the loss.
   Vector constant() const;
@@ -46,7 +46,7 @@ class Likelihood {
   Loss loss_;
   std::size_t classes_;
   Vector y_, s_;
-  double weight_ = 0, rounding_ = 0;
+  double weight_ = 0, rounding_ = 0, scale_ = 0;
   double at_best_ = 0;  // Σ s·(loss as the kernels have it) for μ = y
   mutable Vector mean_, rest_, slope_;
 };

@@ -1,3 +1,5 @@
+// Where the columns of the working set are, and their Gram matrix.
+
 #include "core/linear/working.h"
 
 #include <algorithm>
@@ -9,8 +11,9 @@
 namespace regkern::linear {
 namespace {
 
-constexpr std::size_t kBlock = 48;     // of rows of the Gram matrix: a multiple of a tile's 4 and 3
-constexpr std::size_t kStretch = 512;  // of samples: a block's share of them is in the L2 cache
+constexpr std::size_t kBlock = 48;         // of rows of the Gram matrix: a multiple of a tile's 4 and 3
+constexpr std::size_t kWide = 8 * kBlock;  // columns that share a block's weighted rows
+constexpr std::size_t kStretch = 512;      // of samples: a block's share of them is in the L2 cache
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 
 }  // namespace
@@ -105,8 +108,8 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
   std::vector<Block> blocks;
   for (std::size_t i = first; i < count; i += kBlock) {
     const std::size_t rows = std::min(kBlock, count - i);
-    for (std::size_t j = 0; j < i + rows; j += kBlock) {
-      blocks.push_back({i, rows, j, std::min(kBlock, i + rows - j)});
+    for (std::size_t j = 0; j < i + rows; j += kWide) {
+      blocks.push_back({i, rows, j, std::min(kWide, i + rows - j)});
     }
   }
   const Products& multiply = products();
@@ -119,7 +122,7 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
       for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
         std::fill_n(row(i) + block.column, block.columns, 0.0);
       }
-      const double *left[kBlock], *right[kBlock];
+      const double *left[kBlock], *right[kWide];
       for (std::size_t at = 0; at < n; at += kStretch) {
         const std::size_t length = std::min(kStretch, n - at);
         for (std::size_t c = 0; c < block.columns; ++c) right[c] = dense_[block.column + c] + at;
@@ -130,8 +133,10 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
           for (std::size_t i = 0; i < length; ++i) to[i] = d[at + i] * left[r][i];
           left[r] = to;
         }
-        multiply.dots(left, block.rows, right, block.columns, length, row(block.row) + block.column,
-                      gram.stride());
+        for (std::size_t j = 0; j < block.columns; j += kBlock) {
+          multiply.dots(left, block.rows, right + j, std::min(kBlock, block.columns - j), length,
+                        row(block.row) + block.column + j, gram.stride());
+        }
       }
       if (d != nullptr) continue;
       for (std::size_t i = block.row; i < block.row + block.rows; ++i) {

@@ -17,9 +17,17 @@ void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg =
 template <class T>
 void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T divisor);
 
+// The same with threshold·weights and 1 + shrink·weights.
+template <class T>
+void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T shrink, In<T> weights);
+
 // y = x / divisor, divisor = 1 + shrink.
 template <class T>
 void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor);
+
+// y = x / (1 + shrink·weights).
+template <class T>
+void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T shrink, In<T> weights);
 
 // The proximal operators of threshold·(number of nonzeros) and of threshold·Σ√|y|.
 template <class T>

@@ -1,5 +1,5 @@
-// Losses of generalized linear models over a stretch of samples, in float64: their sums, the means that linear
-// predictors stand for, and how far two means are apart.
+// Losses of generalized linear models over a stretch of samples, in float64: their sums, the means that
+// linear predictors stand for, and how far two means are apart.
 
 #if defined(REGKERN_KERNELS_LINEAR_LIKELIHOOD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_LINEAR_LIKELIHOOD_INL_H_

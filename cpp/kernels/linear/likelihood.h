@@ -13,7 +13,8 @@ struct Stretch {
   std::size_t n, classes, stride;
 };
 
-// What is made of it beside the loss: means μ, 1 − μ (of two classes alone) and s·(y − μ). mean null: nothing.
+// What is made of it beside the loss: means μ, 1 − μ (of two classes alone) and s·(y − μ). mean null:
+// nothing.
 struct Means {
   double *mean, *rest, *slope;
 };

@@ -28,7 +28,8 @@ Tolerance
     Otherwise a ConvergenceWarning tells what was reached.
 Attributes
     coef_ and intercept_ in X.dtype, n_features_in_, feature_names_in_, n_iter_, dual_gap_, gap_, objective_,
-    reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns.
+    reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns. Gaps are of the
+    float64 solution, which coef_ rounds where X is float32.
 Extras
     Keyword-only, and the same everywhere: penalty_factor, bounds, threads. Their constraints are in EXTRAS.
 Cross-validation
@@ -53,7 +54,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative
+from sklearn.utils.validation import assert_all_finite, check_array, check_is_fitted, check_non_negative
 
 from regkern import _checks
 from regkern.linear_model._compat import (
@@ -71,6 +72,7 @@ from regkern.linear_model._compat import (
 
 __all__ = [
     "EXTRAS",
+    "OVERFLOW",
     "LinearRegressor",
     "SplitterRouting",
     "bar",
@@ -81,6 +83,7 @@ __all__ = [
     "check_sample_weight",
     "choose",
     "fold_weights",
+    "refused",
     "relative",
     "rounding_floor",
     "standard_error",
@@ -92,6 +95,13 @@ __all__ = [
 Array = NDArray[Any]
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+LARGE = 1 << 16  # numbers in X
+
+OVERFLOW = (
+    "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
+    "need to be preprocessed."
+)
 
 # Parameters whose plain floats need no closer look: from 0 to here.
 ENDS = {"alpha": math.inf, "tol": math.inf, "l1_ratio": 1.0}
@@ -137,7 +147,7 @@ def check_parameters(estimator: Any) -> None:
             plain = (
                 value is default
                 or (type(value) is bool and type(default) is bool)
-                or (type(value) is float and name in ENDS and 0 <= value <= ENDS[name] and value < math.inf)
+                or (isinstance(value, float) and name in ENDS and 0 <= value <= ENDS[name] and value < math.inf)
             )
             if not plain:
                 break
@@ -187,10 +197,7 @@ def check_bounds(owner: Any, value: Any, features: int, positive: bool = False) 
 
 
 def _plain(array: Any, ranks: tuple[int, ...]) -> Array | None:
-    """An ndarray of finite float32 or float64 as it is, integers and lists of numbers as float64; None of all else.
-
-    A sum is finite if and only if its terms are, but where it overflows: then scikit-learn looks closer.
-    """
+    """An ndarray of float32 or float64 as it is, integers and lists of numbers as float64; None of all else."""
     if type(array) is list:
         try:
             array = np.asarray(array)
@@ -198,12 +205,20 @@ def _plain(array: Any, ranks: tuple[int, ...]) -> Array | None:
             return None
     if type(array) is not np.ndarray or array.ndim not in ranks or not array.size:
         return None
-    if array.dtype not in FLOATS:
-        if array.dtype.kind not in "iu":
-            return None
-        return array.astype(np.float64)
+    if array.dtype in FLOATS:
+        return array
+    return array.astype(np.float64) if array.dtype.kind in "iu" else None
+
+
+def _labels(y: Any) -> Array | None:
+    """A vector that cannot hold a NaN; None of all else."""
+    return y if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS" else None
+
+
+def _finite(*arrays: Array | None) -> bool:
+    """Whether there are arrays, with finite sums: their terms are finite then. Where a sum overflows, others look closer."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return array if math.isfinite(np.add.reduce(array, axis=None)) else None
+        return all(array is not None and math.isfinite(np.add.reduce(array, axis=None)) for array in arrays)
 
 
 def _canonical(X: Any) -> Any:
@@ -222,14 +237,22 @@ def check_data(
     *,
     multi_output: bool = False,
     y_numeric: bool = True,
+    large_sparse: bool = True,
+    solver_looks: bool = False,
 ) -> tuple[Any, Array, Array | None]:
     """X, y and sample_weight as the engine takes them; sets n_features_in_ and feature_names_in_.
 
     y is (n,), or with ``multi_output`` also (n, targets); with ``y_numeric=False``, of classes, it stays what it is.
+    large_sparse: whether X may have indices of 64 bits. With ``solver_looks`` a large X is not searched for NaN, which costs
+    a pass over it: the engine refuses it, and what is then wrong is said by ``refused``.
     """
     plain = _plain(X, (2,))
-    target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric and plain is not None else None
-    if plain is not None and target is not None and len(plain) == len(target):
+    target = None
+    if plain is not None:
+        target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric else _labels(y)
+    unsearched = solver_looks and plain is not None and plain.size > LARGE
+    searched = (() if unsearched else (plain,)) + ((target,) if y_numeric else ())
+    if plain is not None and target is not None and len(plain) == len(target) and _finite(*searched):
         estimator.n_features_in_ = plain.shape[1]
         vars(estimator).pop("feature_names_in_", None)
         X, y = plain, target
@@ -239,17 +262,28 @@ def check_data(
             X,
             y,
             accept_sparse=["csc", "csr"],
-            accept_large_sparse=False,
+            accept_large_sparse=large_sparse,
             dtype=[np.float64, np.float32],
             multi_output=multi_output,
             y_numeric=y_numeric,
         )
         if y_numeric:
-            y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+            y = check_array(y, dtype=np.float64, ensure_2d=False)
         X = _canonical(X)
     if y_numeric:
         y = np.asarray(y, np.float64, order="C")
     return X, y, check_sample_weight(sample_weight, len(y))
+
+
+def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
+    """What to raise where the engine refused X with an error: scikit-learn's words."""
+    try:
+        assert_all_finite(
+            X.data if scipy.sparse.issparse(X) else X, estimator_name=type(estimator).__name__, input_name="X"
+        )
+    except ValueError as its:
+        return its
+    return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
 
 
 def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
@@ -257,7 +291,7 @@ def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
     if sample_weight is None or isinstance(sample_weight, Number):
         return None
     weights = _plain(sample_weight, (1,))
-    if weights is None:
+    if weights is None or not _finite(weights):
         weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight")
     if weights.ndim != 1:
         raise ValueError(
@@ -441,7 +475,12 @@ class LinearRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """X @ coef + intercept, of what a fitted model accepts."""
         check_is_fitted(self, "coef_")
         plain = _plain(X, (2,))
-        if plain is not None and plain.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_"):
+        if (
+            plain is not None
+            and plain.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
+            and _finite(plain)
+        ):
             X = plain
         else:
             X = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], reset=False)

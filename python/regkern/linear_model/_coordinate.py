@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
     EXTRAS,
+    OVERFLOW,
     LinearRegressor,
     SplitterRouting,
     bar,
@@ -27,6 +29,7 @@ from regkern.linear_model._base import (
     check_sample_weight,
     choose,
     fold_weights,
+    refused,
     relative,
     rounding_floor,
     standard_error,
@@ -48,11 +51,6 @@ from regkern.linear_model._paths import alpha_grid, check_alphas, enet_path, giv
 __all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
 
 Array = NDArray[Any]
-
-NOT_FINITE = (
-    "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
-    "need to be preprocessed."
-)
 
 
 class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
@@ -99,7 +97,7 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
@@ -224,7 +222,7 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
                 stacklevel=2,
             )
         if check_input:
-            X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True)
+            X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True, solver_looks=True)
         else:
             y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
             self.n_features_in_ = X.shape[1]
@@ -285,7 +283,7 @@ class Lasso(ElasticNet):
     sparse_coef_ : sparse matrix (1 or n_targets, n_features)
     intercept_ : float or ndarray (n_targets,)
     dual_gap_ : float or ndarray (n_targets,)
-        How far the objective is from its minimum at most.
+        How far the objective is from its minimum at most, before coefficients are rounded to float32 where X is that.
     gap_ : float or ndarray (n_targets,)
         The same relative to the objective.
     objective_ : float or ndarray (n_targets,)
@@ -406,33 +404,29 @@ def _fit_elastic_net(
                 threads=threads,
             )
         except ValueError as error:
-            if "too large" in str(error):  # finite numbers, whose squares are not
-                raise ValueError(NOT_FINITE) from error
-            raise
+            raise refused(model, X, error) from error
         if solution.reason[0] != "converged":
             _warn_of(solution, model, target, sample_weight, total, stacklevel)
         solutions.append(solution)
-    if y.ndim == 1:
-        (solution,) = solutions
-        coef, intercept = solution.coef[0], solution.intercept[0]
+    if not all(np.isfinite(s.coef).all() and math.isfinite(s.intercept[0]) for s in solutions):
+        raise ValueError(OVERFLOW)
+    intercept = np.array([s.intercept[0] for s in solutions], X.dtype)
+    if len(solutions) == 1:
+        gap, objective = float(solution.gap[0]), float(solution.objective[0])
+        model.coef_ = solution.coef[0].astype(X.dtype, copy=False)
+        model.dual_gap_, model.objective_ = gap / total, objective / total
+        model.gap_ = gap / objective if objective > 0 else 0.0
+        model.n_iter_, model.reason_ = int(solution.iterations[0]), solution.reason[0]
     else:
-        coef, intercept = (np.concatenate([getattr(s, name) for s in solutions]) for name in ("coef", "intercept"))
-    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-        raise ValueError(NOT_FINITE)
-    model.coef_ = coef.astype(X.dtype, copy=False)
-    model.intercept_ = intercept.astype(X.dtype, copy=False) if model.fit_intercept else 0.0
-    gaps, objectives = ([float(getattr(s, name)[0]) for s in solutions] for name in ("gap", "objective"))
-    told = {
-        "dual_gap_": [gap / total for gap in gaps],
-        "gap_": [gap / objective if objective > 0 else 0.0 for gap, objective in zip(gaps, objectives, strict=True)],
-        "objective_": [objective / total for objective in objectives],
-    }
-    reports = {"n_iter_": [int(s.iterations[0]) for s in solutions], "reason_": [s.reason[0] for s in solutions]}
-    if len(targets) == 1:
-        model.coef_ = model.coef_.reshape(-1)
-        vars(model).update({name: values[0] for name, values in (told | reports).items()})
+        gaps, objectives = (np.array([getattr(s, name)[0] for s in solutions]) for name in ("gap", "objective"))
+        model.coef_ = np.concatenate([s.coef for s in solutions], dtype=X.dtype)
+        model.dual_gap_, model.objective_ = gaps / total, objectives / total
+        model.gap_ = relative(gaps, objectives)
+        model.n_iter_, model.reason_ = [int(s.iterations[0]) for s in solutions], [s.reason[0] for s in solutions]
+    if not model.fit_intercept:
+        model.intercept_ = 0.0
     else:
-        vars(model).update({name: np.array(values) for name, values in told.items()}, **reports)
+        model.intercept_ = intercept[0] if y.ndim == 1 else intercept
 
 
 def _warn_of(solution: Any, model: Any, y: Array, sample_weight: Array | None, total: float, stacklevel: int) -> None:
@@ -615,7 +609,7 @@ class ElasticNetCV(_PathCV):
     copy_X : bool, default True
         X is neither copied nor written to.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False
@@ -760,7 +754,7 @@ class LassoCV(_PathCV):
     cv : int, splitter or iterable, optional
         5 folds by default. Splitters of groups read ``groups`` of ``fit``.
     verbose : bool or int, default False
-        A dot on stderr for each alpha of each fold.
+        A dot on stderr for each fold.
     n_jobs : int, optional
         Threads, −1 for all cores; the library's setting by default. The result does not depend on it.
     positive : bool, default False

@@ -75,8 +75,9 @@ def solve(
 
     X is (n, p), a 2-D ndarray of any strides or scipy's csc_array/csc_matrix/csr_*, float32 or float64, finite; y (n,)
     float64 ("squared": any; "logistic": 0 or 1; "poisson": >= 0; "multinomial": numbers of classes; the loss of these three
-    is log(1 + eᶻ) − yz, half the deviance eᶻ − yz + y log y − y, and log Σ exp(z_c) − z_y). l1 and l2 (K,) float64 >= 0. sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0;
-    lower <= 0 <= upper (p,) with infinities allowed; coef (p,), of "multinomial" (classes, p), is where to start. gram (p, p) float64, of "squared" alone:
+    is log(1 + eᶻ) − yz, half the deviance eᶻ − yz + y log y − y, and log Σ exp(z_c) − z_y). l1 and l2 (K,) float64 >= 0.
+    sample_weight (n,) float64 >= 0, not all 0; penalty_factor (p,) >= 0; lower <= 0 <= upper (p,) with infinities allowed;
+    coef (p,), of "multinomial" (classes, p), is where to start. gram (p, p) float64, of "squared" alone:
     X'X of the centred (if fit_intercept), weighted columns. progress(done, K) is called after each strength.
     """
     with limited(threads):

@@ -20,11 +20,21 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 
-from regkern.linear_model._design import EPS, Design, SparseDesign, mirrored, plus_gram
+from regkern.linear_model._gram import EPS, Design, SparseDesign
 
-__all__ = ["Found", "Spectrum", "direct_pays", "folds", "has_more_rows", "is_tall", "leave_one_out", "solve"]
+__all__ = [
+    "Found",
+    "Spectrum",
+    "check_range",
+    "direct_pays",
+    "folds",
+    "has_more_rows",
+    "is_tall",
+    "leave_one_out",
+    "solve",
+]
 
 Array = NDArray[Any]
 Way = Literal["auto", "cholesky", "svd", "cg"]
@@ -56,7 +66,7 @@ def direct_pays(design: Design) -> bool:
     """Whether a matrix is to be factored that has as many rows as A has rows or columns."""
     side = min(design.n, design.p)
     if not isinstance(design, SparseDesign):
-        return side <= SIDE
+        return bool(side <= SIDE)
     products = design.gram_products() if is_tall(design) else design.kernel_products()
     return side <= SPARSE_SIDE and products <= SPARSE_PRODUCTS
 
@@ -78,8 +88,11 @@ def solve(
         return _by_gradients(design, Y, alphas, tol, max_iter)
     W, gap, objective = np.zeros((design.p, Y.shape[1])), np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
     rounds = np.ones(Y.shape[1], np.int32)
-    if way != "svd":
-        G, C = gram() if gram is not None else design.moments(Y) if is_tall(design) else (design.kernel(), Y)
+    if way == "svd":
+        check_range(design, design.squares(), Y, alphas)
+    else:
+        G, C = gram() if gram is not None else gram_of(design, Y)
+        check_range(design, np.diagonal(G), Y, alphas)
         if not is_tall(design):
             _fill_null_rows(design, G)
     values: _Singular | None = None
@@ -98,14 +111,27 @@ def solve(
     return Found(W, gap, objective, rounds, settled, "cholesky" if values is None else "svd")
 
 
+def gram_of(design: Design, Y: Array) -> tuple[Array, Array]:
+    """A'A and A'Y, or AA' and Y where A has more columns than rows."""
+    with np.errstate(over="ignore", invalid="ignore"):  # refused by ``check_range``
+        return design.moments(Y) if is_tall(design) else (design.kernel(), Y)
+
+
+def check_range(design: Design, size: Array, Y: Array, alphas: Array) -> None:
+    """Refuse squares that float64 cannot hold: what is found of them could not be certified."""
+    with np.errstate(over="ignore"):
+        design.check_squares(_squares(Y))
+    design.check_squares(size, exact=bool(np.any(alphas == 0)))
+
+
 def is_tall(design: Design) -> bool:
     """Whether A'A is used, which of a square A is the more accurate of the two."""
-    return design.p <= design.n
+    return bool(design.p <= design.n)
 
 
 def has_more_rows(design: Design) -> bool:
     """Whether A'A is used for errors of samples left out, for which AA' is the more accurate of a square A."""
-    return design.p < design.n
+    return bool(design.p < design.n)
 
 
 def _fill_null_rows(design: Design, K: Array) -> None:
@@ -211,9 +237,9 @@ def _refined(
 ) -> Parts:
     """W, or W after steps of refinement where these are better, by columns."""
     Z, gap, objective = look(W)
-    for k in range(1, STEPS + 1):
-        if np.all(gap <= EXACT * objective):
-            break
+    rounds = 1
+    while rounds <= STEPS and np.any(gap > EXACT * objective):
+        rounds += 1
         other = step(W, Z)
         Z_there, gap_there, objective_there = look(other)
         better = gap_there < gap
@@ -222,7 +248,7 @@ def _refined(
         gap, objective = np.where(better, gap_there, gap), np.where(better, objective_there, objective)
         if not much:
             break
-    return W, gap, objective, k
+    return W, gap, objective, rounds
 
 
 # --- singular values --------------------------------------------------------------------------------------------------
@@ -243,16 +269,16 @@ class _Tall:
         R, _ = design.triangle(Y)
         size = np.sqrt(_squares(R))
         live = size > 0
-        _, S, Vt = np.linalg.svd(R[:, live] / size[live])
-        rank = int(np.sum(S > EPS * max(design.n, design.p) * S.max(initial=0)))
+        _, values, Vt = np.linalg.svd(R[:, live] / size[live])
+        rank = int(np.sum(values > EPS * max(design.n, design.p) * values.max(initial=0)))
         Vt[rank:][np.abs(Vt[rank:]) < 64 * EPS * np.sqrt(len(Vt))] = 0  # rounding, which a short column would blow up
         V = np.zeros((design.p, len(Vt)))
         V[live] = Vt.T / size[live, None]
-        B, null = V[:, :rank], V[:, rank:]  # A @ B has orthogonal columns of norms S
+        B, null = V[:, :rank], V[:, rank:]  # A @ B has orthogonal columns of these norms
         if null.size:
             N, _ = np.linalg.qr(null / np.sqrt(_squares(null)))
             B = B - N @ (N.T @ B)
-        self.B = B / S[:rank]
+        self.B = B / values[:rank]
 
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
         B = self.B
@@ -260,7 +286,7 @@ class _Tall:
         H.ravel()[:: len(H) + 1] += 1
 
         def from_gradient(Z: Array) -> Array:
-            return B @ np.linalg.solve(H, B.T @ Z)
+            return np.asarray(B @ np.linalg.solve(H, B.T @ Z))
 
         def look(W: Array) -> tuple[Array, Array, Array]:
             R, g = design.residual(Y, W)
@@ -275,9 +301,9 @@ class _Wide:
     """The same of A with fewer rows than columns, by the triangle of A'."""
 
     def __init__(self, design: Design) -> None:
-        U, S, _ = np.linalg.svd(design.transposed_triangle().T)
-        keep = S > EPS * max(design.n, design.p) * max(S[0], np.finfo(float).tiny)
-        self.U, self.squares = U[:, keep], S[keep, None] ** 2
+        U, values, _ = np.linalg.svd(design.transposed_triangle().T)
+        keep = values > EPS * max(design.n, design.p) * values[0]
+        self.U, self.squares = U[:, keep], values[keep, None] ** 2
 
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
         def dual(R: Array) -> Array:
@@ -297,7 +323,9 @@ def _by_gradients(design: Design, Y: Array, alphas: Array, tol: float, max_iter:
 
     With the diagonal as preconditioner, but where α is next to nothing: it would not lead to the shortest solution.
     """
-    size = design.squares()
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = design.squares()
+    check_range(design, size, Y, alphas)
     felt = alphas > 1e-10 * size.max(initial=0)
     count, limit = Y.shape[1], max_iter or 10 * max(1000, min(design.n, design.p))
     easier = np.where(felt, 1 / np.where(felt, size[:, None] + alphas, 1.0), 1.0)
@@ -349,18 +377,18 @@ class Spectrum:
 
     @classmethod
     def of_gram(cls, design: Design, G: Array, C: Array) -> Spectrum:
-        values, V = eigh(G, overwrite_a=True, driver="evd", check_finite=False)
+        values, V = np.linalg.eigh(G)
         return cls(design, values, V, V.T @ C)
 
     @classmethod
     def of_kernel(cls, design: Design, K: Array, Y: Array, root: Array | None) -> Spectrum:
         """``root`` is √s if A is centred."""
         if root is None:
-            values, U = eigh(K, overwrite_a=True, driver="evd", check_finite=False)
+            values, U = np.linalg.eigh(K)
             return cls(design, values, U, U.T @ Y)
-        v, turned = _reflector(root), K - 0.0
-        turned = _reflected(v, _reflected(v, turned).T)
-        values, U = eigh(turned[1:, 1:], driver="evd", check_finite=False)
+        v = _reflector(root)
+        turned = _reflected(v, _reflected(v, K).T)
+        values, U = np.linalg.eigh(turned[1:, 1:])
         U = _reflected(v, np.vstack([np.zeros(U.shape[1]), U]))
         return cls(design, values, U, U.T @ Y)
 
@@ -383,13 +411,13 @@ class Spectrum:
 
     def resolves(self, alpha: float) -> bool:
         """Whether a strength is above what rounding leaves of eigenvalues of 0."""
-        return alpha > 1e2 * self.noise
+        return bool(alpha > 1e2 * self.noise)
 
     def inverse(self, alphas: Array) -> Array:
         """1/(value + α), (m, K); 0 where both are no more than rounding."""
         total = self.values[:, None] + alphas
         real = (self.values[:, None] > self.noise) | (alphas > self.noise)
-        return np.divide(1.0, total, out=np.zeros_like(total), where=real & (total > 0))
+        return np.asarray(np.divide(1.0, total, out=np.zeros_like(total), where=real & (total > 0)))
 
     def along(self, alphas: Array) -> Array:
         """Of all strengths and targets, (m, K·T): what the vectors are to be multiplied with."""
@@ -476,14 +504,14 @@ class _Sums:
 
 def _sums(design: Design, Y: Array, index: Array) -> _Sums:
     p = design.p
-    G, C, x = np.zeros((p, p), order="F"), np.zeros((p, Y.shape[1])), np.zeros(p)
+    G, C, x = np.zeros((p, p)), np.zeros((p, Y.shape[1])), np.zeros(p)
     root = np.ones(len(index)) if design.root is None else design.root[index]
-    for i, j in design.spans(len(index), p):
+    for i, j in design.spans(len(index), p, design.long(p)):
         block = design.rows_at(index[i:j])
-        G = plus_gram(G, block)
+        G += block.T @ block
         C += block.T @ Y[index[i:j]]
         x += root[i:j] @ block
-    return _Sums(mirrored(G), C, float(root @ root), x, root @ Y[index])
+    return _Sums(G, C, float(root @ root), x, root @ Y[index])
 
 
 def folds(
@@ -507,10 +535,12 @@ def folds(
 def _tall_folds(
     design: Design, middle: Array, Y: Array, alphas: Array, splits: Iterable[tuple[Array, Array]]
 ) -> Iterator[Fold]:
-    G, C = design.moments(Y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        G, C = design.moments(Y)
+    check_range(design, np.diagonal(G), Y, alphas)
     fine = float(alphas.min()) > 1e-9 * float(np.diagonal(G).max())
     for train, test in splits:
-        apart = len(train) + len(test) == design.n and len(np.union1d(train, test)) == design.n
+        apart = bool(np.all(np.bincount(np.concatenate([train, test]), minlength=design.n) == 1))
         part = (G, C, design.total) - _sums(design, Y, test) if fine and apart else _sums(design, Y, train)
         left, move, shift = part.G, np.zeros(design.p), np.zeros(Y.shape[1])
         if design.centred:
@@ -523,9 +553,12 @@ def _tall_folds(
         D[gone] = 0
         W = Spectrum.of_gram(design, left, D).coefficients(alphas)
         base = middle + shift - np.tensordot(move, W, 1)  # (K, T)
-        made = np.concatenate([design.rows_at(test[i:j], False) @ W.reshape(design.p, -1)
-                               for i, j in design.spans(len(test), design.p)])
-        yield Fold(test, made.reshape(len(test), *base.shape) + base, functools.partial(_with_intercepts, design, W, base))
+        made = np.concatenate(
+            [design.rows_at(test[i:j], False) @ W.reshape(design.p, -1) for i, j in design.spans(len(test), design.p)]
+        )
+        yield Fold(
+            test, made.reshape(len(test), *base.shape) + base, functools.partial(_with_intercepts, design, W, base)
+        )
 
 
 def _with_intercepts(design: Design, W: Array, base: Array) -> tuple[Array, Array]:
@@ -537,7 +570,9 @@ def _with_intercepts(design: Design, W: Array, base: Array) -> tuple[Array, Arra
 def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[Array, Array]]) -> Iterator[Fold]:
     plain = Design(design.X, None, False, design.scale)
     plain.centred, plain.mean = design.centred, design.mean
-    K = plain.kernel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        K, shape = plain.kernel(), (len(alphas), y.shape[1])
+    check_range(plain, np.diagonal(K), y, alphas)
     for train, test in splits:
         weight = np.ones(len(train)) if design.weight is None else design.weight[train]
         root = np.sqrt(weight)
@@ -549,15 +584,16 @@ def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[
         inner *= root[:, None]
         spectrum = Spectrum.of_kernel(design, inner, Y, root if design.centred else None)
         v = root[:, None] * (spectrum.vectors @ spectrum.along(alphas))  # of the rows of X − mean
-        shape = (len(alphas), y.shape[1])
         made = (K[np.ix_(test, train)] - level) @ v
-
-        def model(train: Array = train, v: Array = v, level: Array = level, middle: Array = middle) -> Any:
-            R = np.zeros((design.n, v.shape[1]))
-            R[train] = v
-            return _with_intercepts(design, plain.back(R).reshape(design.p, *shape), middle - (level @ v).reshape(shape))
-
+        base = middle - (level @ v).reshape(shape)
+        model = functools.partial(_from_rows, design, plain, train, v, base)
         yield Fold(test, made.reshape(len(test), *shape) + middle, model)
+
+
+def _from_rows(design: Design, plain: Design, train: Array, v: Array, base: Array) -> tuple[Array, Array]:
+    R = np.zeros((design.n, v.shape[1]))
+    R[train] = v
+    return _with_intercepts(design, plain.back(R).reshape(design.p, *base.shape), base)
 
 
 def _sparse_folds(
@@ -577,4 +613,8 @@ def _sparse_folds(
         W, base = _with_intercepts(inner, W, np.broadcast_to(middle, W.shape[1:]))
         V = W if design.scale is None else W * design.scale[:, None, None]
         made = design.X[test] @ V.reshape(design.p, -1)
-        yield Fold(test, made.reshape(len(test), *base.shape) + base, lambda W=W, base=base: (W, base))
+        yield Fold(test, made.reshape(len(test), *base.shape) + base, functools.partial(_as_they_are, W, base))
+
+
+def _as_they_are(W: Array, base: Array) -> tuple[Array, Array]:
+    return W, base

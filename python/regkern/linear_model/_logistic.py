@@ -28,6 +28,7 @@ from regkern.linear_model._base import (
     check_data,
     check_parameters,
     check_penalty_factor,
+    refused,
     relative,
     standard_error,
     total_weight,
@@ -101,6 +102,18 @@ class Labelled:
             "threads": estimator.threads,
         }
 
+    def solve(self, estimator: Any, **given: Any) -> _engine.Solution:
+        try:
+            return _engine.solve(self.X, self.y, sample_weight=self.weight_fit, **given, **self.options(estimator))
+        except ValueError as error:
+            raise refused(estimator, self.X, error) from error
+
+    def solve_folds(self, estimator: Any, **given: Any) -> _engine.FoldPaths:
+        try:
+            return _engine.solve_folds(self.X, self.y, **given, **self.options(estimator))
+        except ValueError as error:
+            raise refused(estimator, self.X, error) from error
+
 
 def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | None) -> Array:
     if rule == "balanced":
@@ -111,7 +124,7 @@ def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | N
 
 
 def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> Labelled:
-    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False)
+    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False, solver_looks=True)
     check_classification_targets(y)
     classes, number = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -317,7 +330,7 @@ class LogisticRegression(_Classifier):
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> model = LogisticRegression(C=2.0, l1_ratio=1.0).fit(X, [0, 0, 1, 1])
     >>> model.coef_.round(3), model.intercept_.round(3)
-    (array([[1.571, 0.   ]]), array([-2.357]))
+    (array([[1.742, 0.   ]]), array([-2.613]))
     >>> model.predict_proba([[1.5, 0.0]]).round(3), model.gap_ <= 1e-6
     (array([[0.5, 0.5]]), True)
     """
@@ -390,15 +403,7 @@ class LogisticRegression(_Classifier):
         data = _check(self, X, y, sample_weight, quote=True)
         self.classes_ = data.classes
         l1, l2 = _strengths(C, l1_ratio)
-        solution = _engine.solve(
-            data.X,
-            data.y,
-            l1=l1,
-            l2=l2,
-            sample_weight=data.weight_fit,
-            coef=self._start(data),
-            **data.options(self),
-        )
+        solution = data.solve(self, l1=l1, l2=l2, coef=self._start(data))
         self.n_iter_ = np.array(solution.iterations, np.int32)
         self._keep(solution, data)
         return self
@@ -464,7 +469,7 @@ class LogisticRegressionCV(_Classifier):
     ----------
     Cs : int >= 1 or array-like, default 10
         Values of C, or how many between 1e-4 and 1e4.
-    l1_ratios : array-like of floats in [0, 1], default (0.0,)
+    l1_ratios : array-like of floats in [0, 1] or None, default None
         All are tried. None, and scikit-learn's "warn", are (0.0,).
     fit_intercept : bool, default True
     cv : int, splitter, iterable of (train, test) or None
@@ -495,7 +500,8 @@ class LogisticRegressionCV(_Classifier):
         Has no effect: the folds' randomness is that of ``cv``.
     use_legacy_attributes : bool, default False
         False: the attributes below, of scikit-learn from 1.10 on. True: ``scores_`` and ``coefs_paths_`` are dicts
-        by class, ``C_`` and ``l1_ratio_`` arrays, and ``n_iter_`` has one more axis, as before. "warn" is True.
+        by class, ``C_`` and ``l1_ratio_`` arrays, and ``n_iter_`` has one more axis, as before; without ``l1_ratios``
+        their axis is left out. "warn" is True.
     rule : {"min", "1se"}, default "min"
         "min": the best mean score. "1se": the smallest C whose mean score is within one standard error of it.
     penalty_factor, bounds, threads
@@ -570,7 +576,7 @@ class LogisticRegressionCV(_Classifier):
         self,
         *,
         Cs: int | ArrayLike = 10,
-        l1_ratios: Any = (0.0,),
+        l1_ratios: Any = None,
         fit_intercept: bool = True,
         cv: Any = None,
         dual: bool = False,
@@ -649,15 +655,7 @@ class LogisticRegressionCV(_Classifier):
             self.C_, self.l1_ratio_ = float(Cs[c]), float(l1_ratios[r])
             start = paths.coef[:, r, c].mean(axis=0)[:, : data.X.shape[1]]
             l1, l2 = _strengths(self.C_, self.l1_ratio_)
-            solution = _engine.solve(
-                data.X,
-                data.y,
-                l1=l1,
-                l2=l2,
-                sample_weight=data.weight_fit,
-                coef=start[0] if data.rows == 1 else start,
-                **data.options(self),
-            )
+            solution = data.solve(self, l1=l1, l2=l2, coef=start[0] if data.rows == 1 else start)
             self._keep(solution, data)
         else:
             best = [_best(scores[f : f + 1], Cs, "min") for f in range(len(folds))]
@@ -719,7 +717,7 @@ class LogisticRegressionCV(_Classifier):
                 "penalty='l1' and l1_ratios set to floats between 0 and 1 instead of penalty='elasticnet'"
             )
             if self.penalty != "elasticnet":
-                if given is not None and tuple(given) != (0.0,):
+                if given is not None:
                     warnings.warn(
                         f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={self.penalty})",
                         stacklevel=3,
@@ -760,9 +758,7 @@ class _Paths:
         order = np.argsort(Cs, kind="stable")
         for r, l1_ratio in enumerate(l1_ratios):
             l1, l2 = (np.tile(s[order], (len(folds), 1)) for s in _strengths(Cs, l1_ratio))
-            found = _engine.solve_folds(
-                data.X, data.y, l1=l1, l2=l2, train=train, test=test, keep_coef=True, **data.options(estimator)
-            )
+            found = data.solve_folds(estimator, l1=l1, l2=l2, train=train, test=test, keep_coef=True)
             assert found.coef is not None
             self.coef[:, r, order, :, :p] = found.coef.reshape(len(folds), len(Cs), data.rows, p)
             self.intercept[:, r, order] = found.intercept.reshape(len(folds), len(Cs), data.rows)
@@ -850,9 +846,7 @@ def _with_labels(scorer: Any, classes: Array) -> Any:
         function,
         greater_is_better=scorer._sign == 1,
         response_method=scorer._response_method,
-        labels=classes,
-        **positive,
-        **getattr(scorer, "_kwargs", {}),
+        **{"labels": classes, **positive, **getattr(scorer, "_kwargs", {})},
     )
 
 

@@ -29,7 +29,7 @@ from regkern.linear_model._base import (
     warn_unless_converged,
 )
 from regkern.linear_model._compat import metadata_routing, validate_data
-from regkern.linear_model._design import EPS, make_design
+from regkern.linear_model._gram import EPS, make_design
 
 __all__ = ["Moments", "PartialFit"]
 
@@ -78,6 +78,8 @@ class Moments:
             squares = squares + self.total * self.y**2
         p, targets = C.shape
         size = np.sqrt(np.diagonal(G))
+        if fit_intercept:  # a column that is constant, but for the rounding of its means
+            size[size <= 16 * EPS * np.sqrt(self.total) * np.abs(self.x)] = 0
         scale = np.divide(1.0, size, out=np.zeros(p), where=size > 0)
         L, pivot, rank, _ = lapack.dpstrf(G * scale * scale[:, None], tol=p * EPS, lower=1)
         order = pivot - 1

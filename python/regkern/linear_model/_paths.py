@@ -315,7 +315,7 @@ def alpha_max(
 
 
 def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
-    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
+    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32])
     y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     return X, y, check_sample_weight(sample_weight, len(y))
@@ -355,10 +355,25 @@ def _path(
     if y.ndim > 1:
         if positive:
             raise ValueError("positive=True is not allowed for multi-output (y.ndim != 1)")
-        options = {"max_iter": max_iter, "tol": tol, "fit_intercept": fit_intercept}
-        extras = {"penalty_factor": penalty_factor, "bounds": bounds, "threads": threads}
-        options |= {key: value for key, value in extras.items() if value is not None}
-        of_several = _multi_task_path(X, y, l1_ratio, eps, alphas, sample_weight, coef_init, options)
+        if bounds is not None:
+            raise parameter_error(name, "bounds", "None for multi-output (y.ndim != 1)", bounds)
+        of_several = _multi_task_path(
+            name,
+            X,
+            y,
+            l1_ratio=l1_ratio,
+            eps=eps,
+            alphas=alphas,
+            coef_init=coef_init,
+            tol=tol,
+            max_iter=max_iter,
+            sample_weight=sample_weight,
+            fit_intercept=fit_intercept,
+            penalty_factor=penalty_factor,
+            threads=threads,
+            progress=progress,
+            verbose=verbose,
+        )
         return of_several if return_n_iter else of_several[:3]
     p = X.shape[1]
     v = check_penalty_factor(name, penalty_factor, p)
@@ -415,39 +430,61 @@ def _path(
 
 
 def _multi_task_path(
+    name: str,
     X: Any,
     Y: Array,
+    *,
     l1_ratio: float,
-    eps: float,
+    eps: Any,
     alphas: Any,
-    sample_weight: Array | None,
     coef_init: Any,
-    options: dict[str, Any],
+    tol: Any,
+    max_iter: Any,
+    sample_weight: Array | None,
+    fit_intercept: bool,
+    penalty_factor: Any,
+    threads: Any,
+    progress: bool,
+    verbose: Any,
 ) -> tuple[Array, Array, Array, list[int]]:
-    """scikit-learn's of several targets: one penalty of each feature's row, from one alpha to the next."""
-    from regkern.linear_model._multitask import MultiTaskElasticNet  # noqa: PLC0415 (it may be made of this module)
+    """scikit-learn's path of several targets, where the L1 part is the norm of a feature's coefficients for all of them."""
+    from regkern.linear_model import _blocks  # noqa: PLC0415 (one target needs it not)
 
+    p, q = X.shape[1], Y.shape[1]
+    v = check_penalty_factor(name, penalty_factor, p)
+    blocks = _blocks.Blocks(np.arange(p + 1), np.arange(p), group=v, ridge=v)
+    total = total_weight(sample_weight, len(Y))
+    data: dict[str, Any] = {"blocks": blocks, "sample_weight": sample_weight, "fit_intercept": fit_intercept}
     if isinstance(alphas, Integral):
-        if options.keys() & {"penalty_factor", "bounds"}:
-            raise ValueError("alphas must be given where several targets have a penalty_factor or bounds.")
-        gradients = [
-            _null_gradient(X, y, sample_weight, options["fit_intercept"], None, (None, None), "squared")[0] for y in Y.T
-        ]
-        steepest = float(np.sqrt(np.sum(np.square(gradients), axis=0)).max(initial=0.0))
-        alphas = _grid(steepest / total_weight(sample_weight, len(Y)), l1_ratio, eps, int(alphas))
+        largest = _blocks.largest_strength(X, Y, strength=(0.0, 1.0, 0.0), **data)
+        alphas = _grid(largest / total, l1_ratio, eps, int(alphas))
     else:
         alphas = check_alphas(alphas)
-    model = MultiTaskElasticNet(l1_ratio=l1_ratio, warm_start=True, **options)
-    if coef_init is not None:
-        model.coef_ = np.array(coef_init, np.float64)
-    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-    coefs, gaps, iterations = [], [], []
-    for alpha in alphas.tolist():
-        model.set_params(alpha=alpha).fit(X, Y, **weights)
-        coefs.append(model.coef_)
-        gaps.append(model.dual_gap_)
-        iterations.append(model.n_iter_)
-    return alphas, np.stack(coefs, axis=-1), np.array(gaps), iterations
+    start = None if coef_init is None else np.array(coef_init, np.float64)
+    if start is not None and start.shape != (q, p):
+        raise parameter_error(name, "coef_init", f"an array of shape ({q}, {p})", coef_init)
+    group, ridge = strengths(alphas, l1_ratio, total)
+    with bar(progress, name, verbose) as step:
+        solution = _blocks.solve_blocks(
+            X,
+            Y,
+            strengths=np.column_stack([np.zeros(len(group)), group, ridge]),
+            coef=None if start is None else np.ascontiguousarray(start.T),
+            tol=tol,
+            max_iter=max_iter,
+            threads=threads,
+            progress=step,
+            **data,
+        )
+    warn_unless_converged(
+        solution,
+        tol,
+        total,
+        floor=lambda: sum(rounding_floor(y, sample_weight, fit_intercept) for y in Y.T),
+        stacklevel=6,
+    )
+    coefs = np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1).astype(X.dtype, copy=False)
+    return alphas, coefs, solution.gap / total, solution.iterations.tolist()
 
 
 @validate_params({**_PATH, **_L1_RATIO, "check_input": ["boolean"]})
@@ -649,7 +686,7 @@ random_state, selection, sample_weight, fit_intercept, penalty_factor, bounds, t
     >>> X = np.array([[1, 2, 3.1], [2.3, 5.4, 4.3]]).T
     >>> alphas, coefs, gaps = lasso_path(X, np.array([1, 2, 3.1]), alphas=[5.0, 1.0, 0.5])
     >>> coefs.round(4)
-    array([[0.    , 0.    , 0.4691],
+    array([[0.    , 0.    , 0.4692],
            [0.2159, 0.4426, 0.2367]])
     """
     return _path(

@@ -18,6 +18,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    refused,
     relative,
     strengths,
     total_weight,
@@ -42,7 +43,7 @@ class PoissonRegressor(LinearRegressor):
         Has no effect but to be accepted: one algorithm finds the minimum.
     max_iter : int >= 1, default 100
         How often the solver may look at all of X.
-    tol : float > 0, default 1e-6
+    tol : float >= 0, default 1e-6
         The fit ends where the duality gap is at most so much of the objective: ``gap_ <= tol``.
     warm_start : bool, default False
         Whether fit starts from the coefficients of the last fit.
@@ -91,9 +92,9 @@ class PoissonRegressor(LinearRegressor):
     >>> from regkern.linear_model import PoissonRegressor
     >>> model = PoissonRegressor(alpha=0.1).fit([[1, 2], [2, 3], [3, 4], [4, 3]], [12, 17, 22, 21])
     >>> model.coef_.round(3), model.gap_ <= 1e-6
-    (array([0.136, 0.158]), True)
+    (array([0.121, 0.176]), True)
     >>> model.predict([[1, 1], [3, 4]]).round(2)
-    array([10.67, 22.48])
+    array([10.3, 22.2])
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -101,7 +102,7 @@ class PoissonRegressor(LinearRegressor):
         "fit_intercept": ["boolean"],
         "solver": [StrOptions({"lbfgs", "newton-cholesky"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -150,28 +151,31 @@ class PoissonRegressor(LinearRegressor):
         self
         """
         check_parameters(self)
-        X, y, weight = check_data(self, X, y, sample_weight)
+        X, y, weight = check_data(self, X, y, sample_weight, solver_looks=True)
         _check_range(y)
         p = X.shape[1]
         lower, upper = check_bounds(self, self.bounds, p)
         total = total_weight(weight, len(y))
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
-        solution = _engine.solve(
-            X,
-            y,
-            l1=l1,
-            l2=l2,
-            loss="poisson",
-            sample_weight=weight,
-            fit_intercept=self.fit_intercept,
-            penalty_factor=check_penalty_factor(self, self.penalty_factor, p),
-            lower=lower,
-            upper=upper,
-            coef=np.asarray(self.coef_, np.float64) if self.warm_start and hasattr(self, "coef_") else None,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            threads=self.threads,
-        )
+        try:
+            solution = _engine.solve(
+                X,
+                y,
+                l1=l1,
+                l2=l2,
+                loss="poisson",
+                sample_weight=weight,
+                fit_intercept=self.fit_intercept,
+                penalty_factor=check_penalty_factor(self, self.penalty_factor, p),
+                lower=lower,
+                upper=upper,
+                coef=np.asarray(self.coef_, np.float64) if self.warm_start and hasattr(self, "coef_") else None,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                threads=self.threads,
+            )
+        except ValueError as error:
+            raise refused(self, X, error) from error
         self.coef_ = solution.coef[0].astype(X.dtype, copy=False)
         self.intercept_ = X.dtype.type(solution.intercept[0])
         self.n_iter_ = int(solution.iterations[0])

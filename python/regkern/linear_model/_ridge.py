@@ -44,11 +44,12 @@ from regkern.linear_model._compat import (
     refuse_params,
     routing_owner,
 )
-from regkern.linear_model._design import Design, make_design
+from regkern.linear_model._gram import Design, make_design
 from regkern.linear_model._least_squares import (
     FLOOR,
     Found,
     Spectrum,
+    check_range,
     folds,
     has_more_rows,
     is_tall,
@@ -188,7 +189,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         bounds: tuple[Any, Any] | None = None,
         threads: Int | None = None,
     ) -> None:
-        self.alpha = alpha
+        self.alpha: Any = alpha
         self.fit_intercept = fit_intercept
         self.copy_X = copy_X
         self.max_iter = max_iter
@@ -234,9 +235,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
 
     def _check_solver(self) -> None:
         if self.solver == "lbfgs" and not self.positive:
-            raise ValueError(
-                "'lbfgs' solver can be used only when positive=True. Please use another solver."
-            )
+            raise ValueError("'lbfgs' solver can be used only when positive=True. Please use another solver.")
         if self.solver in ("auto", "lbfgs"):
             return
         if self.positive:
@@ -289,7 +288,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
                 upper=upper,
                 tol=float(self.tol),
                 max_iter=1000 if self.max_iter is None else int(self.max_iter),
-                threads=self.threads,
+                threads=None if self.threads is None else int(self.threads),
             )
             for alpha, target in zip(alphas, y.T, strict=True)
         ]
@@ -346,7 +345,7 @@ def blas_threads(threads: Any) -> Iterator[None]:
 def _checked(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     """Data, where a number for all weights counts, as the objective is a sum."""
     X, y, weight = check_data(estimator, X, y, sample_weight, multi_output=True)
-    if isinstance(sample_weight, Number) and sample_weight != 1:
+    if isinstance(sample_weight, Number) and float(sample_weight) != 1:  # type: ignore[arg-type]
         weight = check_sample_weight(np.full(len(y), sample_weight, np.float64), len(y))
     return X, y, weight
 
@@ -355,9 +354,7 @@ def _per_target(model: Any, targets: int) -> Array:
     """alpha for each target."""
     alphas = np.asarray(model.alpha, np.float64).ravel()
     if len(alphas) not in (1, targets):
-        raise ValueError(
-            f"Number of targets and number of penalties do not correspond: {len(alphas)} != {targets}"
-        )
+        raise ValueError(f"Number of targets and number of penalties do not correspond: {len(alphas)} != {targets}")
     if not (np.isfinite(alphas).all() and alphas.min() >= 0):
         raise parameter_error(model, "alpha", "finite and >= 0 for each target", model.alpha)
     return np.broadcast_to(alphas, (targets,)).copy()
@@ -492,7 +489,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     >>> model = RidgeCV(alphas=np.logspace(-2, 4, 100)).fit(X, y)
     >>> simpler = RidgeCV(alphas=np.logspace(-2, 4, 100), rule="1se").fit(X, y)
     >>> round(model.alpha_, 1), round(simpler.alpha_, 1)
-    (32.7, 932.6)
+    (6.1, 43.3)
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -554,10 +551,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
                 if getattr(self, name):
                     raise ValueError(f"cv!=None and {name}=True are incompatible")
         elif self.rule == "1se" and self.scoring is not None:
-            raise ValueError("rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error")
+            raise ValueError(
+                "rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error"
+            )
         X, y, weight = _checked(self, X, y, sample_weight)
-        if self.cv is None and len(y) == 1:
-            raise ValueError("RidgeCV needs another sample than the one it leaves out, got n_samples = 1")
+        if self.cv is None and (len(y) if weight is None else np.count_nonzero(weight)) == 1:
+            raise ValueError("RidgeCV needs another sample with a weight than the one it leaves out, got n_samples = 1")
         route = self._routed(X, y, weight, params)
         with blas_threads(self.threads):
             design = make_design(X, weight, self.fit_intercept)
@@ -576,9 +575,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
 
     def _checked_alphas(self) -> Array:
         options = {"min_val": 0.0, "include_boundaries": "neither" if self.cv is None else "left"}
-        if np.ndim(self.alphas) == 0:
-            return np.array([check_scalar(self.alphas, "alphas", Real, **options)], np.float64)
         several: Any = self.alphas
+        if np.ndim(several) == 0:
+            return np.array([check_scalar(several, "alphas", Real, **options)], np.float64)
         for k, alpha in enumerate(several):
             check_scalar(alpha, "alphas" if len(several) == 1 else f"alphas[{k}]", Real, **options)
         alphas = np.asarray(several, np.float64)
@@ -618,7 +617,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             score = -total.sum(axis=1) / (n * shape[1])
             error = np.sqrt(np.maximum(pooled / n - score**2, 0) / max(n - 1, 1))
         self._choose(alphas, score, error)
-        vars(self).pop("cv_results_", None)
+        self.__dict__.pop("cv_results_", None)
         if self.store_cv_results and stored is not None:
             stored = np.moveaxis(stored, 1, 2)
             self.cv_results_ = np.ascontiguousarray(stored[:, 0] if y.ndim == 1 else stored).astype(
@@ -634,17 +633,20 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             design, Y = make_design(design.X[kept], design.weight[kept], design.centred, design.scale), Y[kept]
         tall = has_more_rows(design)
         if self.gcv_mode != "svd" or self._refuses_svd(design):
+            with np.errstate(over="ignore", invalid="ignore"):
+                G, C = design.moments(Y) if tall else (design.kernel(), Y)
+            check_range(design, np.diagonal(G), Y, alphas)
             if tall:
-                G, C = design.moments(Y)
-                spectrum = Spectrum.of_gram(design, G.copy(order="F"), C)
+                spectrum = Spectrum.of_gram(design, G, C)
             else:
-                G, C = design.kernel(), Y
                 root = np.ones(design.n) if design.root is None else design.root
-                spectrum = Spectrum.of_kernel(design, G.copy(order="F"), Y, root if design.centred else None)
+                spectrum = Spectrum.of_kernel(design, G, Y, root if design.centred else None)
             known = kept is None and tall == is_tall(design)
             gram = (lambda: (G, C)) if known else None
             if self.gcv_mode == "eigen" or spectrum.resolves(float(alphas.min())):
                 return spectrum, gram, kept
+        else:
+            check_range(design, design.squares(), Y, alphas)
         return Spectrum.of_design(design, Y), None, kept
 
     def _refuses_svd(self, design: Design) -> bool:
@@ -652,7 +654,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         sparse = hasattr(design.X, "tocsr")
         if sparse:
             warnings.warn(
-                "The 'svd' mode is not supported for sparse X, the 'eigen' mode is used instead.", FutureWarning, stacklevel=5
+                "The 'svd' mode is not supported for sparse X, the 'eigen' mode is used instead.",
+                FutureWarning,
+                stacklevel=5,
             )
         return sparse
 
@@ -690,9 +694,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
 
         samples = np.arange(len(y))
         splits = [
-            (samples[train], samples[test])
-            for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
+            (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
         ]
+        for k, pair in enumerate(splits):
+            for part, use in zip(pair, ("fit", "score"), strict=True):
+                if not (len(part) and (design.weight is None or design.weight[part].any())):
+                    raise ValueError(f"Fold {k} of cv={self.cv!r} has no samples, or none with a weight, to {use}.")
         scorer = self._scorer()
         table = np.empty((len(splits), len(alphas)))
         for row, fold in zip(table, folds(design, targets, middle, Y, alphas, splits), strict=True):
@@ -751,7 +758,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             return metadata_routing.process_routing(self, "fit", **given)
         if not (set(params) == {"groups"} and reads_groups(self.cv)):
             refuse_params(params, self, "fit")
-        weighs = sample_weight is not None and (self.scoring is None or self.cv is None or _takes_weights(self._scorer()))
+        weighs = sample_weight is not None and (
+            self.scoring is None or self.cv is None or _takes_weights(self._scorer())
+        )
         return SimpleNamespace(
             scorer=SimpleNamespace(score={"sample_weight": sample_weight} if weighs else {}),
             splitter=SimpleNamespace(split=params),

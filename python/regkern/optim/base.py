@@ -125,8 +125,8 @@ class Optimizer:
         proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty.
     penalty : penalty of :mod:`regkern.penalties`, optional
         ``L1``, ``SquaredL2`` and ``ElasticNet`` are the same as l1, weight_decay and both, in the pass of the step;
-        l1 must be 0 then, a weight_decay is added. Of any other, the proximal operator with step size lr follows the
-        step, array by array and in the Euclidean metric.
+        l1 must be 0 then, a weight_decay is added. Of any other, and of these with ``weights``, the proximal operator
+        with step size lr follows the step, array by array and in the Euclidean metric.
     no_decay : collection of names or positions, or callable, optional
         Which arrays no penalty touches, neither weight_decay nor l1 nor penalty: those named, or those for which
         ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's
@@ -475,11 +475,11 @@ class Optimizer:
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         """Write a penalty into the keywords of the step, if they have it."""
         match penalty if penalty._is_ours else None:
-            case L1(l1):
+            case L1(l1, None):
                 options["l1"] = l1
-            case SquaredL2(l2):
+            case SquaredL2(l2, None):
                 options["weight_decay"] += l2
-            case ElasticNet(l1, l2):
+            case ElasticNet(l1, l2, None):
                 options["l1"] = l1
                 options["weight_decay"] += l2
             case _:

@@ -503,7 +503,7 @@ class FTRL(Optimizer):
     decoupled : bool, default False
         Let it reach z without n: TensorFlow's l2_shrinkage, which is half of it.
     maximize : bool, default False
-    penalty : L1, SquaredL2 or ElasticNet of :mod:`regkern.penalties`, optional
+    penalty : L1, SquaredL2 or ElasticNet of :mod:`regkern.penalties`, without weights, optional
         The same as l1 and l2, which must be 0 then, in the paper's convention. No other: the weights are a function of z
         and n.
     no_decay, max_grad_norm, skip_nonfinite, collect
@@ -583,14 +583,15 @@ class FTRL(Optimizer):
         if options["l2"] != 0:
             raise ValueError(f"{self._name}: l2 must be 0 beside a penalty, got {options['l2']!r} beside {penalty!r}")
         match penalty if penalty._is_ours else None:
-            case L1(l1):
+            case L1(l1, None):
                 options["l1"] = l1
-            case SquaredL2(l2):
+            case SquaredL2(l2, None):
                 options.update(l2=l2, l2_convention="paper")
-            case ElasticNet(l1, l2):
+            case ElasticNet(l1, l2, None):
                 options.update(l1=l1, l2=l2, l2_convention="paper")
             case _:
-                raise ValueError(f"{self._name}: penalty must be L1, SquaredL2 or ElasticNet, got {penalty!r}")
+                known = "L1, SquaredL2 or ElasticNet without weights"
+                raise ValueError(f"{self._name}: penalty must be {known}, got {penalty!r}")
         return True
 
 

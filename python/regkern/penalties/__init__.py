@@ -11,7 +11,9 @@ they are made, and the arrays and steps they are given.
 
 ``+`` and ``sum`` give the penalties whose joint proximal operator is known. Strengths of one kind add up (``L1 + L1``,
 ``GroupL2 + GroupL2`` of the same groups), boxes intersect; ``SquaredL2`` joins any penalty whose proximal operator is known;
-and there are ``L1 + Box``, ``L1 + GroupL2`` and ``L1 + TotalVariation1D``.
+and there are ``L1 + Box``, ``L1 + GroupL2`` and ``L1 + TotalVariation1D``. Elements may have weights in ``L1``,
+``SquaredL2`` and ``ElasticNet``: those of one kind add up where they have the same weights, as ``L1`` and ``SquaredL2`` do
+then; of other sums an ``L1`` with weights takes only a ``SquaredL2`` without, and a ``SquaredL2`` with weights none.
 
 >>> import numpy as np
 >>> from regkern.penalties import *

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ import regkern
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Real
-from regkern.penalties._numbers import RULES, text
+from regkern.penalties._numbers import RULES, text, weights_of_elements
 
 Array = NDArray[Any]
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -170,6 +170,7 @@ class Known(Penalty):
 
     __slots__ = ()
     _is_ours: ClassVar[bool] = True
+    _rules: ClassVar[dict[str, Callable[[str, Any], Any]]] = RULES
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -180,7 +181,7 @@ class Known(Penalty):
         for field in fields(self):  # type: ignore[arg-type]  # all are dataclasses
             given = getattr(self, field.name)
             if given is not None or field.default is not None:
-                checked = RULES[field.name](f"{type(self).__name__}: {field.name}", given)
+                checked = self._rules[field.name](f"{type(self).__name__}: {field.name}", given)
                 object.__setattr__(self, field.name, checked)
         self._check()
 
@@ -254,6 +255,57 @@ class Separable(Known):
             total += self._value(block)
             count += int(np.count_nonzero(block))
         return total, count
+
+
+class Weighted(Separable):
+    """Those whose elements may have weights, which multiply the strength: broadcast to w, and kept as nested tuples."""
+
+    __slots__ = ("_of_dtype",)
+    _rules: ClassVar[dict[str, Callable[[str, Any], Any]]] = RULES | {"weights": weights_of_elements}
+    weights: tuple[Any, ...] | None
+
+    def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
+        w = self._array("value_and_nnz", w)
+        if self.weights is None:
+            return super().value_and_nnz(w)
+        return self._value(w), int(np.count_nonzero(w))
+
+    def _weights(self, w: Array) -> Array | None:
+        """The weights as an array of w's dtype, which is made once."""
+        if self.weights is None:
+            return None
+        made: dict[Any, Array] = getattr(self, "_of_dtype", {})
+        if w.dtype not in made:
+            with np.errstate(over="ignore"):
+                made = made | {w.dtype: np.array(self.weights, w.dtype)}
+            object.__setattr__(self, "_of_dtype", made)
+        weights = made[w.dtype]
+        if not fits(weights.shape, w.shape):
+            raise self._must("weights", f"be broadcastable to w's shape {w.shape}", f"shape {weights.shape}")
+        return weights
+
+    def _times_weights(self, terms: Array) -> Array:
+        """terms·weights, 0 where the weight is."""
+        weights = self._weights(terms)
+        return terms if weights is None else np.multiply(terms, weights, out=np.zeros_like(terms), where=weights != 0)
+
+    def _sum(self, w: Array, power: Literal[1, 2]) -> float:
+        """Σ weights·|w|^power."""
+        if self.weights is None:
+            return float((self._rk.l1_norm if power == 1 else self._rk.squared_l2_norm)(w))
+        with np.errstate(over="ignore"):
+            return float(np.sum(self._times_weights(wide(w) ** power)))
+
+    def _l1_distance(self, w: Array, grad: Array, strength: float) -> float:
+        """Of −grad to the subdifferential of strength·Σ weights·|w|."""
+        pull = self._times_weights(np.full_like(w, strength))
+        inside = np.maximum(np.abs(grad) - pull, 0)
+        return self._norm(np.where(w == 0, inside, grad + pull * np.sign(w)))
+
+
+def fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Whether a shape is broadcastable to another."""
+    return len(shape) <= len(into) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(into), strict=False))
 
 
 def wide(w: Array) -> Array:

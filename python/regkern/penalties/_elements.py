@@ -8,23 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern._types import Number
-from regkern.penalties._base import Penalty, Separable, frozen, wide
+from regkern.penalties._base import Penalty, Separable, Weighted, frozen, wide
 
 Array = NDArray[Any]
 
 
 @frozen
-class L1(Separable):
-    """The lasso penalty, strength·Σ|w|. Makes exact zeros.
+class L1(Weighted):
+    """The lasso penalty, strength·Σ weights·|w|. Makes exact zeros.
 
     Parameters
     ----------
     strength : float, >= 0 and finite
+    weights : array-like of float, >= 0 and finite, of any rank but 0, optional
+        Strength of each element relative to ``strength``, broadcast to w's shape as NumPy does. 0 leaves an element alone, such
+        as an intercept. Kept as nested tuples.
 
     Raises
     ------
     TypeError, ValueError
-        If ``strength`` is not such a number.
+        If ``strength`` or ``weights`` are not such.
 
     References
     ----------
@@ -36,33 +39,38 @@ class L1(Separable):
     >>> from regkern.penalties import L1
     >>> L1(0.5).prox(np.array([-3.0, 0.2, 2.0]), step=2.0)
     array([-2.,  0.,  1.])
+    >>> L1(0.5, weights=[0, 1, 2]).prox(np.array([-3.0, 0.2, 2.0]), step=1.0)
+    array([-3.,  0.,  1.])
     """
 
     strength: Number
+    weights: tuple[Any, ...] | None = None
 
     def _value(self, w: Array) -> Any:
-        return self.strength * self._rk.l1_norm(w)
+        return self.strength * self._sum(w, 1)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
-        return self._rk.prox_l1(w, step * self.strength, out=out)
+        return self._rk.prox_l1(w, step * self.strength, weights=self._weights(w), out=out)
 
     def _distance(self, w: Array, grad: Array, step: float) -> float:
-        inside = np.maximum(np.abs(grad) - self.strength, 0)
-        return self._norm(np.where(w == 0, inside, grad + self.strength * np.sign(w)))
+        return self._l1_distance(w, grad, self.strength)
 
 
 @frozen
-class SquaredL2(Separable):
-    """The ridge penalty or weight decay, strength/2·Σw². Also called ``Ridge``.
+class SquaredL2(Weighted):
+    """The ridge penalty or weight decay, strength/2·Σ weights·w². Also called ``Ridge``.
 
     Parameters
     ----------
     strength : float, >= 0 and finite
+    weights : array-like of float, >= 0 and finite, of any rank but 0, optional
+        Strength of each element relative to ``strength``, broadcast to w's shape as NumPy does. 0 leaves an element alone, such
+        as an intercept. Kept as nested tuples.
 
     Raises
     ------
     TypeError, ValueError
-        If ``strength`` is not such a number.
+        If ``strength`` or ``weights`` are not such.
 
     References
     ----------
@@ -77,32 +85,36 @@ class SquaredL2(Separable):
     """
 
     strength: Number
+    weights: tuple[Any, ...] | None = None
 
     def _value(self, w: Array) -> Any:
-        return self.strength / 2 * self._rk.squared_l2_norm(w)
+        return self.strength / 2 * self._sum(w, 2)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
-        return self._rk.prox_ridge(w, step * self.strength, out=out)
+        return self._rk.prox_ridge(w, step * self.strength, weights=self._weights(w), out=out)
 
     def _distance(self, w: Array, grad: Array, step: float) -> float:
-        return self._norm(grad + self.strength * w)
+        return self._norm(grad + self._times_weights(self.strength * w))
 
 
 Ridge = SquaredL2
 
 
 @frozen
-class ElasticNet(Separable):
-    """L1 and squared L2, l1·Σ|w| + l2/2·Σw².
+class ElasticNet(Weighted):
+    """L1 and squared L2, Σ weights·(l1·|w| + l2/2·w²).
 
     Parameters
     ----------
     l1, l2 : float, >= 0 and finite
+    weights : array-like of float, >= 0 and finite, of any rank but 0, optional
+        Strength of each element relative to both, broadcast to w's shape as NumPy does. 0 leaves an element alone, such
+        as an intercept. Kept as nested tuples.
 
     Raises
     ------
     TypeError, ValueError
-        If ``l1`` or ``l2`` is not such a number.
+        If ``l1``, ``l2`` or ``weights`` are not such.
 
     References
     ----------
@@ -119,18 +131,19 @@ class ElasticNet(Separable):
 
     l1: Number
     l2: Number
+    weights: tuple[Any, ...] | None = None
 
     def _value(self, w: Array) -> Any:
-        return self.l1 * self._rk.l1_norm(w) + self.l2 / 2 * self._rk.squared_l2_norm(w)
+        return self.l1 * self._sum(w, 1) + self.l2 / 2 * self._sum(w, 2)
 
     def _prox(self, w: Array, step: float, out: Array | None) -> Any:
-        return self._rk.prox_elastic_net(w, step * self.l1, step * self.l2, out=out)
+        return self._rk.prox_elastic_net(w, step * self.l1, step * self.l2, weights=self._weights(w), out=out)
 
     def _distance(self, w: Array, grad: Array, step: float) -> float:
-        return self._like(L1(self.l1))._distance(w, grad + self.l2 * w, step)
+        return self._l1_distance(w, grad + self._times_weights(self.l2 * w), self.l1)
 
     def _parts(self) -> tuple[Penalty, ...]:
-        return L1(self.l1), SquaredL2(self.l2)
+        return L1(self.l1, self.weights), SquaredL2(self.l2, self.weights)
 
 
 @frozen

@@ -54,6 +54,28 @@ def weights_of_groups(name: str, given: Any) -> tuple[float, ...]:
     return tuple(weights.tolist())
 
 
+def weights_of_elements(name: str, given: Any) -> tuple[Any, ...]:
+    """An array of any rank but 0, as nested tuples."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask, got {type(given).__name__}")
+    try:
+        weights = np.asarray(given)
+    except ValueError:  # lists of several lengths
+        weights = np.empty(())
+    if weights.ndim == 0 or (weights.dtype.kind not in "iuf" and weights.size > 0):
+        raise TypeError(f"{name} must be an array of real numbers, got {given!r}")
+    weights = weights.astype(np.float64)
+    wrong = weights[~((weights >= 0) & (weights < math.inf))]
+    if wrong.size:
+        raise ValueError(f"{name} must be >= 0 and finite, got {float(wrong[0])!r}")
+    made: tuple[Any, ...] = _tuples(weights.tolist())
+    return made
+
+
+def _tuples(given: Any) -> Any:
+    return tuple(map(_tuples, given)) if isinstance(given, list) else given
+
+
 RULES: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("strength", "l1", "l2", "group_strength", "variation", "radius"), check.nonnegative),
     **dict.fromkeys(("gamma", "eps", "delta"), check.above),

@@ -79,21 +79,19 @@ def joined(parts: list[Penalty]) -> Penalty | None:
             total: Penalty = Nonneg()
         case [one]:
             total = one
-        case [Box() as box, L1() as l1]:
+        case [Box() as box, L1(_, None) as l1]:
             total = BoxedL1(l1.strength, box.lower, box.upper)
-        case [GroupL2() as g, L1() as l1]:
+        case [GroupL2() as g, L1(_, None) as l1]:
             total = SparseGroup(l1.strength, g.strength, g.group_size, g.axis, g.indptr, g.indices, g.weights)
-        case [L1() as l1, TotalVariation1D() as tv]:
+        case [L1(_, None) as l1, TotalVariation1D() as tv]:
             total = FusedLasso(l1.strength, tv.strength, tv.axis)
         case _:
             return None
     if not isinstance(ridge, SquaredL2):
         return total
-    return (
-        ElasticNet(total.strength, ridge.strength)
-        if isinstance(total, L1) and total._is_ours
-        else Ridged(total, ridge.strength)
-    )
+    if isinstance(total, L1) and total._is_ours and total.weights == ridge.weights:
+        return ElasticNet(total.strength, ridge.strength, total.weights)
+    return Ridged(total, ridge.strength) if ridge.weights is None else None
 
 
 def _merged(a: Any, b: Any) -> Penalty | None:

@@ -79,12 +79,15 @@ def prox_l1(
     return _core.prox_l1(x, threshold, weights, nonneg, out)
 
 
-def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, *, out: Array | None = None) -> Array:
+def prox_elastic_net(
+    x: ArrayLike, threshold: Real, shrink: Real, *, weights: Array | None = None, out: Array | None = None
+) -> Array:
     r"""Soft threshold, then division by 1 + shrink: the step of the elastic net.
 
     .. math:: y_i = \frac{\mathrm{sign}(x_i)\,\max(|x_i| - \text{threshold}, 0)}{1 + \text{shrink}}
 
-    the proximal operator of ``threshold·‖y‖₁ + shrink/2·‖y‖²``.
+    the proximal operator of ``threshold·‖y‖₁ + shrink/2·‖y‖²``; with weights, of
+    ``Σ weights·(threshold·|y| + shrink/2·y²)``.
 
     Parameters
     ----------
@@ -93,6 +96,8 @@ def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, *, out: Array 
         Step × L1 strength.
     shrink : float, >= 0
         Step × L2 strength.
+    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+        Strength of each element relative to both. 0 leaves an element as it is, whatever the strengths.
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -104,13 +109,14 @@ def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, *, out: Array 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not float32 or float64, or the dtypes differ.
     ValueError
-        If ``threshold`` or ``shrink`` is negative or NaN, or ``out`` does not fit.
+        If ``threshold`` or ``shrink`` is negative or NaN, or shapes or memory of the arrays do not fit.
 
     Notes
     -----
-    Accuracy class ``exact``: a true division, not a multiplication by the reciprocal.
+    Accuracy class ``exact``: a true division, not a multiplication by the reciprocal. ``weights`` are not searched for
+    negative numbers.
 
     Examples
     --------
@@ -118,21 +124,23 @@ def prox_elastic_net(x: ArrayLike, threshold: Real, shrink: Real, *, out: Array 
     >>> rk.prox_elastic_net(np.array([-3.0, 0.2, 2.0]), 1.0, 1.0)
     array([-1. ,  0. ,  0.5])
     """
-    return _core.prox_elastic_net(x, threshold, shrink, out)
+    return _core.prox_elastic_net(x, threshold, shrink, weights, out)
 
 
-def prox_ridge(x: ArrayLike, shrink: Real, *, out: Array | None = None) -> Array:
+def prox_ridge(x: ArrayLike, shrink: Real, *, weights: Array | None = None, out: Array | None = None) -> Array:
     r"""Division by 1 + shrink: the implicit step of the squared L2 norm.
 
     .. math:: y_i = x_i / (1 + \text{shrink})
 
-    the proximal operator of ``shrink/2·‖y‖²``.
+    the proximal operator of ``shrink/2·‖y‖²``; with weights, of ``shrink/2·Σ weights·y²``.
 
     Parameters
     ----------
     x : (...) ndarray of float32 or float64
     shrink : float, >= 0
         Step × L2 strength.
+    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+        Strength of each element relative to ``shrink``. 0 leaves an element as it is, whatever the strength.
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -144,21 +152,23 @@ def prox_ridge(x: ArrayLike, shrink: Real, *, out: Array | None = None) -> Array
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not float32 or float64, or the dtypes differ.
     ValueError
-        If ``shrink`` is negative or NaN, or ``out`` does not fit.
+        If ``shrink`` is negative or NaN, or shapes or memory of the arrays do not fit.
 
     Notes
     -----
-    Accuracy class ``exact``.
+    Accuracy class ``exact``. ``weights`` are not searched for negative numbers.
 
     Examples
     --------
     >>> import numpy as np, regkern as rk
     >>> rk.prox_ridge(np.array([-3.0, 2.0]), 1.0)
     array([-1.5,  1. ])
+    >>> rk.prox_ridge(np.array([-3.0, 2.0]), 1.0, weights=np.array([0.0, 3.0]))
+    array([-3. ,  0.5])
     """
-    return _core.prox_ridge(x, shrink, out)
+    return _core.prox_ridge(x, shrink, weights, out)
 
 
 def prox_l0(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array:

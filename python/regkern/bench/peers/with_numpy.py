@@ -98,6 +98,31 @@ def ridge(d: Data) -> Call:
     return partial(np.divide, d.x, 1 + d.shrink, out=d.out)
 
 
+def weighted_ridge(d: Data) -> Call:
+    """np.multiply, add, divide with out="""
+    x, s, weights, out, divisor = d.x, d.shrink, d.weights, d.out, np.zeros_like(d.x)
+
+    def call() -> None:
+        np.multiply(weights, s, out=divisor)
+        np.add(divisor, 1, out=divisor)
+        np.divide(x, divisor, out=out)
+
+    return call
+
+
+def weighted_elastic_net(d: Data) -> Call:
+    """np.multiply, minimum, negative, maximum, subtract, multiply, add, divide with out="""
+    soft, s, weights, out, divisor = weighted_soft_threshold(d), d.shrink, d.weights, d.out, np.zeros_like(d.x)
+
+    def call() -> None:
+        soft()
+        np.multiply(weights, s, out=divisor)
+        np.add(divisor, 1, out=divisor)
+        np.divide(out, divisor, out=out)
+
+    return call
+
+
 def decay(d: Data) -> Call:
     """np.multiply with out=, the factor rounded to the dtype"""
     return partial(np.multiply, d.x, 1 - d.rate, out=d.out)

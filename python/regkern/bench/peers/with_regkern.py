@@ -101,6 +101,14 @@ class Regkern:
         """prox_ridge(x, s, out=)"""
         return partial(self.lib.prox_ridge, d.x, d.shrink, out=d.out)
 
+    def weighted_elastic_net(self, d: Data) -> Call:
+        """prox_elastic_net(x, t, s, weights=, out=)"""
+        return partial(self.lib.prox_elastic_net, d.x, d.threshold, d.shrink, weights=d.weights, out=d.out)
+
+    def weighted_ridge(self, d: Data) -> Call:
+        """prox_ridge(x, s, weights=, out=)"""
+        return partial(self.lib.prox_ridge, d.x, d.shrink, weights=d.weights, out=d.out)
+
     def decay(self, d: Data) -> Call:
         """l2_decay(x, rate, out=)"""
         return partial(self.lib.l2_decay, d.x, d.rate, out=d.out)

@@ -101,7 +101,7 @@ def solve_face(G: Array, c: Array, w: Array, a: Array, b: Array, lo: Array, hi: 
         values, vectors = np.linalg.eigh(H)
         flat = values <= 1e-12 * len(face)
         parts = vectors.T @ slope
-        falling = np.linalg.norm(parts[flat]) > 1e-6 * np.linalg.norm(pull)
+        falling = np.linalg.norm(parts[flat]) > max(1e-6 * np.linalg.norm(pull), 1e-10 * np.linalg.norm(slope))
         d = vectors[:, flat] @ parts[flat] if falling else vectors[:, ~flat] @ (parts[~flat] / values[~flat])
         curvature = d @ H @ d
         t = slope @ d / curvature if curvature > 0 else np.inf

@@ -33,22 +33,30 @@ def prox_l1(
     out: Array | None = None,
 ) -> Array:
     """Soft threshold: sign(x)·max(|x| − t, 0) with t = threshold·weights, 0 where the weight is; max(x − t, 0) if nonneg."""
-    t: Any = np.asarray(threshold, x.dtype)
-    if weights is not None:
-        w = np.asarray(weights)
-        t = np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
-    return store(_soft_threshold(x, t, nonneg), out)
+    return store(_soft_threshold(x, _weighted(x, threshold, weights), nonneg), out)
 
 
-def prox_elastic_net(x: Array, threshold: Number, shrink: Number, *, out: Array | None = None) -> Array:
-    """Soft threshold, then division by 1 + shrink."""
-    y = _soft_threshold(x, x.dtype.type(threshold), nonneg=False)
-    return prox_ridge(y, shrink, out=out)
+def _weighted(x: Array, strength: Number | Array, weights: Array | None) -> Any:
+    """strength·weights, 0 where the weight is, also of an infinite strength."""
+    t: Any = np.asarray(strength, x.dtype)
+    if weights is None:
+        return t
+    w = np.asarray(weights)
+    return np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
 
 
-def prox_ridge(x: Array, shrink: Number, *, out: Array | None = None) -> Array:
-    """x / (1 + shrink)."""
-    y = x / x.dtype.type(1 + float(shrink))
+def prox_elastic_net(
+    x: Array, threshold: Number, shrink: Number, *, weights: Array | None = None, out: Array | None = None
+) -> Array:
+    """Soft threshold, then division by 1 + shrink; both times the weights."""
+    y = _soft_threshold(x, _weighted(x, threshold, weights), nonneg=False)
+    return prox_ridge(y, shrink, weights=weights, out=out)
+
+
+def prox_ridge(x: Array, shrink: Number, *, weights: Array | None = None, out: Array | None = None) -> Array:
+    """x / (1 + shrink·weights); a weight of 0 leaves x as it is."""
+    one = x.dtype.type(1)
+    y = x / (x.dtype.type(1 + float(shrink)) if weights is None else one + _weighted(x, shrink, weights))
     return store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
 
 

@@ -1,0 +1,291 @@
+"""Pictures of paths and of cross-validation. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from regkern import _checks
+from regkern._types import Int
+from regkern.linear_model._gram import make_design
+from regkern.linear_model._paths import enet_path
+from regkern.linear_model._ridge import Ridge
+
+__all__ = ["plot_cv", "plot_path"]
+
+Array = NDArray[Any]
+
+GREY = "0.75"
+
+
+def plot_path(
+    path: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    alphas: Int | ArrayLike | None = None,
+    feature_names: Any = None,
+    names: Int = 10,
+    ax: Any = None,
+) -> Any:
+    """Draw coefficients against the strength of the penalty, on a logarithmic axis.
+
+    The features with the largest coefficients along the path have colours and names, all others are grey. Above stands how many
+    coefficients are not 0. Where the estimator has chosen a strength, or was given one, a line shows it.
+
+    Parameters
+    ----------
+    path : tuple or estimator
+        (alphas, coefs, ...) as ``lasso_path`` and ``enet_path`` return it, with coefs (n_features, n_alphas); or an
+        estimator with ``alpha``, or one that has chosen ``alpha_``, which with X and y is fitted for each strength. It is left
+        as it is.
+    X, y : optional
+        The data, with an estimator.
+    alphas : int or array-like, optional
+        With an estimator: the strengths, or how many; those that it was cross-validated for by default, or 100.
+    feature_names : sequence of str, optional
+        By default those of the estimator or of a DataFrame X, or x0, x1 and so on.
+    names : int >= 0, default 10
+        How many features are named.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    TypeError, ValueError
+        If something is none of these, or X and y are missing.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> from sklearn.datasets import load_diabetes
+    >>> from regkern.linear_model import Lasso, lasso_path, plot_path
+    >>> data = load_diabetes(as_frame=True)
+    >>> ax = plot_path(Lasso(), data.data, data.target, names=3)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['s5', 'bmi', 's1']
+    >>> ax = plot_path(lasso_path(data.data, data.target), feature_names=data.feature_names)
+    """
+    head = "plot_path"
+    many = _checks.integer(f"{head}: names", names, 0)
+    chosen = None
+    if isinstance(path, tuple):
+        if len(path) < 2:
+            raise ValueError(f"{head}: path must be (alphas, coefs, ...), got a tuple of {len(path)}")
+        strengths, coefs = (np.asarray(part, np.float64) for part in path[:2])
+    elif hasattr(path, "get_params"):
+        if X is None or y is None:
+            raise ValueError(f"{head}: X and y must be given with an estimator")
+        chosen = getattr(path, "alpha_", path.get_params().get("alpha"))
+        strengths, coefs = _path_of(path, X, y, alphas)
+    else:
+        raise TypeError(f"{head}: path must be a tuple (alphas, coefs, ...) or an estimator, got {type(path).__name__}")
+    if strengths.ndim != 1 or coefs.shape[-1:] != strengths.shape or coefs.ndim != 2:
+        raise ValueError(
+            f"{head}: coefs must have shape (n_features, {len(strengths)}) beside alphas {strengths.shape}, got {coefs.shape}"
+        )
+    labels = _names(head, feature_names, path, X, len(coefs))
+    shown = strengths > 0  # a logarithm has no 0
+    strengths, coefs = strengths[shown], coefs[:, shown]
+    ax = _axes(head, ax)
+    size = np.abs(coefs).max(axis=1, initial=0)
+    named = [j for j in np.argsort(-size, kind="stable")[:many] if size[j] > 0]
+    for j in np.setdiff1d(np.arange(len(coefs)), named):
+        ax.plot(strengths, coefs[j], color=GREY, linewidth=0.8, zorder=1)
+    for k, j in enumerate(named):
+        ax.plot(
+            strengths,
+            coefs[j],
+            color=f"C{k % 10}",
+            linewidth=1.6,
+            linestyle=("-", "--", ":")[k // 10 % 3],
+            label=labels[j],
+        )
+    ax.axhline(0, color="black", linewidth=0.6, zorder=0)
+    if chosen is not None and np.ndim(chosen) == 0 and chosen > 0:
+        ax.axvline(chosen, color="black", linewidth=0.8, linestyle=":", zorder=0)
+    ax.set_xscale("log")
+    ax.set(xlabel="alpha", ylabel="coefficient")
+    ax.spines[["top", "right"]].set_visible(False)
+    _count_above(ax, strengths, np.sum(coefs != 0, axis=0))
+    if named:
+        ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
+    """Draw the scores of cross-validation against the strength of the penalty, with a band of one standard error.
+
+    A line shows the strength chosen; a dotted one the largest strength whose score is within a standard error of the best, unless
+    it is the same. Of several ``l1_ratio`` or targets there is a curve for each.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        LassoCV, ElasticNetCV, RidgeCV, or another with ``alphas_`` and ``mse_path_``.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    TypeError
+        If the estimator is not fitted, or of another kind.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from regkern.linear_model import RidgeCV, plot_cv
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> ax = plot_cv(RidgeCV(alphas=np.logspace(-3, 2, 50)).fit(X, y))
+    >>> ax.get_ylabel()
+    'mean squared error, each sample left out'
+    """
+    curves, label, low = _curves(estimator)
+    ax = _axes("plot_cv", ax)
+    for k, (name, *parts) in enumerate(curves):
+        order = np.argsort(parts[0])
+        alphas, mean, error = (part[order[parts[0][order] > 0]] for part in parts)
+        ax.plot(alphas, mean, color=f"C{k % 10}", linewidth=1.6, label=name)
+        if np.isfinite(error).all():
+            ax.fill_between(alphas, mean - error, mean + error, color=f"C{k % 10}", alpha=0.2, linewidth=0)
+    chosen = np.atleast_1d(estimator.alpha_)
+    for k, alpha in enumerate(chosen):
+        color = "black" if len(chosen) == 1 else f"C{k % 10}"
+        ax.axvline(alpha, color=color, linewidth=0.8, linestyle="-", label="chosen" if len(chosen) == 1 else None)
+    if len(curves) == 1 and len(chosen) == 1:
+        _, alphas, mean, error = curves[0]
+        loss = mean if low else -mean
+        best = int(np.argmin(loss))
+        within = alphas[loss <= loss[best] + error[best]]
+        if np.isfinite(error[best]) and within.max() != chosen[0]:
+            ax.axvline(
+                within.max(), color="black", linewidth=0.8, linestyle=":", label="largest within one standard error"
+            )
+    ax.set_xscale("log")
+    ax.set(xlabel="alpha", ylabel=label)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------
+
+
+def _axes(head: str, ax: Any) -> Any:
+    try:
+        import matplotlib.pyplot as plt  # noqa: PLC0415 (only pictures need it)
+    except ImportError as error:
+        raise ImportError(f"{head} needs matplotlib: pip install matplotlib") from error
+    if ax is None:
+        return plt.subplots(layout="constrained")[1]
+    return ax
+
+
+def _names(head: str, given: Any, path: Any, X: Any, features: int) -> list[str]:
+    if given is None:
+        given = getattr(path, "feature_names_in_", None)
+    if given is None:
+        given = getattr(X, "columns", None)
+    if given is None:
+        return [f"x{j}" for j in range(features)]
+    names = [str(name) for name in given]
+    if len(names) != features:
+        raise ValueError(f"{head}: feature_names must have {features} names, got {len(names)}")
+    return names
+
+
+def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]:
+    """Strengths, and coefficients (features, strengths)."""
+    parameters = estimator.get_params()
+    if alphas is None:
+        alphas = getattr(estimator, "alphas_", 100)
+    if hasattr(estimator, "path"):
+        ratio = getattr(estimator, "l1_ratio_", parameters.get("l1_ratio", 1.0))
+        if np.ndim(alphas) > 1:  # for each ratio
+            alphas = np.asarray(alphas)[int(np.argmin(np.abs(np.asarray(parameters["l1_ratio"]) - ratio)))]
+        options = {
+            name: parameters[name]
+            for name in ("eps", "fit_intercept", "positive", "max_iter", "penalty_factor", "bounds", "tol", "threads")
+            if parameters.get(name) is not None
+        }
+        strengths, coefs = enet_path(X, y, l1_ratio=ratio, alphas=alphas, **options)[:2]
+        return np.asarray(strengths), np.asarray(coefs)
+    model = clone(estimator)
+    if "alpha" not in parameters:
+        model = Ridge(fit_intercept=parameters.get("fit_intercept", True), threads=parameters.get("threads"))
+    if np.ndim(alphas) == 0:
+        scale = _scale(X, model)
+        alphas = np.geomspace(1e-3 * scale, 1e3 * scale, int(alphas))
+    strengths = np.asarray(alphas, np.float64)
+    coefs = [np.asarray(model.set_params(alpha=float(alpha)).fit(X, y).coef_) for alpha in strengths]
+    return strengths, np.stack(coefs, axis=-1)
+
+
+def _scale(X: Any, model: Any) -> float:
+    """A strength of ridge that is felt: the mean squared norm of columns."""
+    if not isinstance(model, Ridge):
+        raise TypeError(f"plot_path: alphas must be numbers for {type(model).__name__}, got a count of them")
+    X = X if hasattr(X, "tocsr") else np.asarray(X, np.float64)
+    return float(np.mean(make_design(X, None, model.fit_intercept).squares())) or 1.0
+
+
+def _count_above(ax: Any, alphas: Array, counts: Array) -> None:
+    """How many coefficients are not 0, at some strengths."""
+    if len(alphas) < 2 or counts.min() == counts.max():
+        return
+    order = np.argsort(alphas)
+    at = order[np.unique(np.linspace(0, len(order) - 1, 7).astype(int))]
+    above = ax.secondary_xaxis("top")
+    above.set_xticks(alphas[at], [str(count) for count in counts[at]])
+    above.minorticks_off()
+    above.tick_params(length=2, labelsize="small")
+    above.set_xlabel("coefficients that are not 0", fontsize="small")
+    above.spines["top"].set_visible(False)
+
+
+def _curves(estimator: Any) -> tuple[list[tuple[str, Array, Array, Array]], str, bool]:
+    """Names, strengths, means and standard errors; what they are, and whether less of it is better."""
+    if hasattr(estimator, "mse_path_") and hasattr(estimator, "alphas_"):
+        path = np.asarray(estimator.mse_path_)
+        mean, folds = path.mean(axis=-1), path.shape[-1]
+        error = np.asarray(getattr(estimator, "mse_se_", path.std(axis=-1, ddof=1) / np.sqrt(folds)))
+        label = f"mean squared error, {folds} folds"
+        if mean.ndim == 1:
+            return [("mean", estimator.alphas_, mean, error)], label, True
+        alphas = np.broadcast_to(estimator.alphas_, mean.shape)
+        ratios = np.atleast_1d(estimator.l1_ratio)
+        return (
+            [(f"l1_ratio {r:g}", a, m, e) for r, a, m, e in zip(ratios, alphas, mean, error, strict=True)],
+            label,
+            True,
+        )
+    if hasattr(estimator, "score_path_"):
+        low = estimator.scoring is None and estimator.cv is None
+        mean = -estimator.score_path_ if low else estimator.score_path_
+        scoring = estimator.scoring if isinstance(estimator.scoring, str) else "score" if estimator.scoring else "R²"
+        label = "mean squared error" if low else scoring
+        label += ", each sample left out" if estimator.cv is None else ", folds"
+        if mean.ndim == 1:
+            return [("mean", estimator.alphas_, mean, estimator.score_se_)], label, low
+        parts = zip(mean.T, estimator.score_se_.T, strict=True)
+        return [(f"target {t}", estimator.alphas_, m, e) for t, (m, e) in enumerate(parts)], label, low
+    raise TypeError(f"plot_cv: estimator must be fitted and have alphas_ and mse_path_, got {estimator!r}")

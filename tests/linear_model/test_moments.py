@@ -1,0 +1,166 @@
+"""``partial_fit``: what comes in parts is fitted as what comes at once."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import check_estimator
+
+from regkern.linear_model import ElasticNet, Lasso, Ridge
+from regkern.linear_model._moments import Moments, PartialFit
+
+Array = NDArray[Any]
+
+
+class PartialLasso(PartialFit, Lasso):
+    """As which Lasso is fitted in parts."""
+
+
+class PartialElasticNet(PartialFit, ElasticNet):
+    """The elastic net likewise."""
+
+
+MODELS = {
+    "lasso": PartialLasso(0.05),
+    "positive": PartialLasso(0.05, positive=True),
+    "elastic net": PartialElasticNet(0.1, l1_ratio=0.3),
+    "factors": PartialElasticNet(0.1, penalty_factor=np.arange(12) % 3),
+    "ridge": Ridge(2.0),
+    "ridge in bounds": Ridge(2.0, bounds=(-0.1, 0.5)),
+    "least squares": Ridge(0.0),
+}
+PARTS = {"one": [], "halves": [50], "uneven": [1, 3, 50, 51, 90], "each": list(range(1, 100))}
+
+
+def problem(targets: int = 0, offset: float = 0.0) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 12)) + offset * np.arange(12)
+    X[:, 5] = X[:, 4]
+    X[:, 6] = 0.1
+    w = rng.normal(size=(12, targets or 1)) * (np.arange(12) % 2 == 0)[:, None]
+    y = X @ w + rng.normal(size=(100, targets or 1))
+    return X, y if targets else y[:, 0], rng.integers(0, 3, 100).astype(float)
+
+
+def fitted(model: Any, X: Any, y: Array, s: Array | None, cuts: list[int]) -> Any:
+    model = pickle.loads(pickle.dumps(model))
+    for i, j in zip([0, *cuts], [*cuts, len(y)], strict=True):
+        weight = None if s is None else s[i:j]
+        if weight is None or weight.any():
+            model.partial_fit(X[i:j], y[i:j], weight, refit=j == len(y))
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("cuts", PARTS)
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("targets", [0, 2])
+def test_parts_are_fitted_as_the_whole(name: str, cuts: str, fit_intercept: bool, weighted: bool, targets: int) -> None:
+    X, y, s = problem(targets)
+    model = pickle.loads(pickle.dumps(MODELS[name])).set_params(fit_intercept=fit_intercept, tol=1e-11)
+    weight = s if weighted else None
+    parts = fitted(model, X, y, weight, PARTS[cuts])
+    whole = model.fit(X, y, weight)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(parts.objective_, whole.objective_, rtol=1e-9)
+    assert np.all(parts.gap_ <= 1e-11)
+    assert np.shape(parts.intercept_) == np.shape(whole.intercept_)
+    assert parts.predict(X).shape == whole.predict(X).shape
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+def test_means_far_from_0_and_from_each_other_cost_no_digits(offset: float) -> None:
+    """Sums of squares about 0 would leave nothing of the spread."""
+    X, y, _ = problem(0, offset)
+    y = y - y.mean()
+    X[:50] += 10
+    order = np.argsort(np.arange(100) % 7)
+    model = fitted(PartialLasso(0.05, tol=1e-10), X[order], y[order], None, [10, 60])
+    whole = PartialLasso(0.05, tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, pd.DataFrame, np.asfortranarray])
+def test_parts_of_any_form(form: Any) -> None:
+    X, y, _ = problem()
+    X[np.abs(X) < 0.7] = 0
+    model = Ridge(1.0)
+    for i, j in ((0, 30), (30, 100)):
+        model.partial_fit(form(X[i:j]), y[i:j])
+    np.testing.assert_allclose(model.coef_, Ridge(1.0).fit(X, y).coef_, rtol=1e-10)
+
+
+def test_moments_are_those_of_all_samples() -> None:
+    X, y, s = problem(2)
+    s[7] = 1
+    whole = Moments.of(X, y, s)
+    parts = Moments.of(X[:7], y[:7], s[:7])
+    parts.add(Moments.of(X[7:8], y[7:8], s[7:8]))
+    parts.add(Moments.of(X[8:], y[8:], s[8:]))
+    for name in ("total", "x", "y", "xx", "xy", "yy"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=1e-11)
+    for fit_intercept in (False, True):
+        A, B = parts.data(fit_intercept)
+        about = np.average(X, axis=0, weights=s) if fit_intercept else 0.0
+        middle = np.average(y, axis=0, weights=s) if fit_intercept else 0.0
+        np.testing.assert_allclose(A.T @ A, ((X - about).T * s) @ (X - about), atol=1e-10)
+        np.testing.assert_allclose(A.T @ B, ((X - about).T * s) @ (y - middle), atol=1e-10)
+        np.testing.assert_allclose((B**2).sum(0), s @ (y - middle) ** 2, rtol=1e-12)
+
+
+def test_a_fit_starts_anew() -> None:
+    X, y, _ = problem()
+    model = Ridge(1.0).partial_fit(X[:50], y[:50])
+    model.fit(X[50:], y[50:])
+    model.partial_fit(X[:50], y[:50])
+    np.testing.assert_allclose(model.coef_, Ridge(1.0).fit(X[:50], y[:50]).coef_, rtol=1e-10)
+
+
+def test_parameters_may_change_between_parts() -> None:
+    X, y, _ = problem()
+    model = Ridge(1.0).partial_fit(X[:50], y[:50])
+    model.set_params(alpha=5.0, fit_intercept=False).partial_fit(X[50:], y[50:])
+    np.testing.assert_allclose(model.coef_, Ridge(5.0, fit_intercept=False).fit(X, y).coef_, rtol=1e-9)
+
+
+def test_a_pickle_goes_on() -> None:
+    X, y, _ = problem()
+    model = pickle.loads(pickle.dumps(Ridge(1.0).partial_fit(X[:50], y[:50])))
+    model.partial_fit(X[50:], y[50:])
+    np.testing.assert_allclose(model.coef_, Ridge(1.0).fit(X, y).coef_, rtol=1e-10)
+
+
+def test_adding_alone_does_not_fit() -> None:
+    X, y, _ = problem()
+    model = Ridge().partial_fit(X, y, refit=False)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    X, y, _ = problem(2)
+    model = Ridge().partial_fit(X, y)
+    before = model.coef_.copy()
+    with pytest.raises(ValueError, match="X has 11 features, but Ridge is expecting 12"):
+        model.partial_fit(X[:, :11], y)
+    for other in (y[:, 0], y[:, :1]):
+        with pytest.raises(ValueError, match="y must have 2 targets as before"):
+            model.partial_fit(X, other)
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(np.full((2, 12), np.nan), y[:2])
+    np.testing.assert_array_equal(model.coef_, before)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize("model", [PartialLasso(), PartialElasticNet()], ids=repr)
+def test_scikit_learns_checks_pass(model: Any) -> None:
+    check_estimator(model)
