@@ -47,6 +47,11 @@ class BlockQuadratic {
     bool kinked = false;
   };
 
+  // Columns that are next to each other.
+  struct Panel {
+    std::size_t begin, end;
+  };
+
   struct Step {
     double t = 0, decrease = 0;
     Vector next, image;  // w after it, G·(next − w)
@@ -65,7 +70,8 @@ class BlockQuadratic {
   double objective(const Vector& at, const Vector& gradient) const;
   void extrapolate(const std::vector<State>& states);
   bool descend();
-  bool descend(std::size_t g);
+  bool descend(std::size_t g, const Panel& panel);
+  void add_rows(const Panel& panel, const Vector& e, bool inside, Vector& out) const;
   double curvature(std::size_t g) const;
   void newton();
   Support support() const;

@@ -15,7 +15,7 @@ namespace HWY_NAMESPACE {
 
 static const linear::Products& linear_table() {
   static constexpr linear::Products kTable = {&linear_products::dot, &linear_products::axpy,
-                                              &linear_products::dots};
+                                              &linear_products::axpys, &linear_products::dots};
   return kTable;
 }
 

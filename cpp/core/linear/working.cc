@@ -20,7 +20,8 @@ constexpr std::uint32_t kNowhere = UINT32_MAX;
 
 void Square::resize(std::size_t size) {
   if (size > stride_) {
-    const std::size_t stride = std::max((size + 7) / 8 * 8, 2 * stride_);
+    // An odd number of cache lines: no two rows fight for one set.
+    const std::size_t stride = ((std::max(size, 2 * stride_) + 7) / 8 | 1) * 8;
     std::vector<double> grown(stride * stride);
     for (std::size_t i = 0; i < size_; ++i) std::copy_n(row(i), size_, grown.data() + i * stride);
     values_.swap(grown);

@@ -45,6 +45,35 @@ inline void axpy(double a, const double* x, double* y, size_t n) {
   for (; i < n; ++i) y[i] += a * x[i];
 }
 
+// y += Σ a[r]·x[r], as so many axpys do it, but y is read and written once for kRows of them.
+template <size_t kRows>
+HWY_INLINE void add_rows(const double* a, const double* const* x, double* y, size_t n) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  V<D64> by[kRows];
+  const double* row[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    by[r] = hn::Set(d, a[r]);
+    row[r] = x[r];
+  }
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    auto sum = hn::LoadU(d, y + i);
+    for (size_t r = 0; r < kRows; ++r) sum = hn::MulAdd(by[r], hn::LoadU(d, row[r] + i), sum);
+    hn::StoreU(sum, d, y + i);
+  }
+  for (; i < n; ++i) {
+    for (size_t r = 0; r < kRows; ++r) y[i] += a[r] * row[r][i];
+  }
+}
+
+inline void axpys(const double* a, const double* const* x, size_t rows, double* y, size_t n) {
+  size_t r = 0;
+  for (; r + 8 <= rows; r += 8) add_rows<8>(a + r, x + r, y, n);
+  for (; r + 2 <= rows; r += 2) add_rows<2>(a + r, x + r, y, n);
+  for (; r < rows; ++r) add_rows<1>(a + r, x + r, y, n);
+}
+
 // out[r][c] += Σ a[r][i]·b[c][i], kA rows by kB: 4 × 3 sums and the four vectors they are made of are all of
 // AVX2's registers.
 template <size_t kA, size_t kB>
