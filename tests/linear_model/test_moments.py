@@ -43,7 +43,7 @@ def problem(targets: int = 0, offset: float = 0.0) -> tuple[Array, Array, Array]
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 12)) + offset * np.arange(12)
     X[:, 5] = X[:, 4]
-    X[:, 6] = 3.0
+    X[:, 6] = 0.1
     w = rng.normal(size=(12, targets or 1)) * (np.arange(12) % 2 == 0)[:, None]
     y = X @ w + rng.normal(size=(100, targets or 1))
     return X, y if targets else y[:, 0], rng.integers(0, 3, 100).astype(float)

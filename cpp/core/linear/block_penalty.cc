@@ -1,3 +1,5 @@
+// Norms of blocks: proximal operators, dual balls and Fenchel's inequality.
+
 #include "core/linear/block_penalty.h"
 
 #include <algorithm>

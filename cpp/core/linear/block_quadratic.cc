@@ -1,3 +1,5 @@
+// Blocks are solved one by one until their zeros are found, then all that is not zero by Newton's method.
+
 #include "core/linear/block_quadratic.h"
 
 #include <algorithm>
@@ -276,7 +278,7 @@ double BlockQuadratic::curvature(std::size_t g) const {
   return 1.02 * largest;
 }
 
-// The block's minimum: one step where it is of one column, several that majorize the quadratic part elsewhere.
+// The block's minimum: one step where it is of one column, several of a majorized quadratic part elsewhere.
 bool BlockQuadratic::descend(std::size_t g) {
   const BlockPenalty& h = penalties_[g];
   const std::size_t begin = first(g), n = columns(g), count = entries(g);

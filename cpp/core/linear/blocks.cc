@@ -1,3 +1,5 @@
+// What enters the working set, and when a solution is good enough; paths and folds of blocks.
+
 #include "core/linear/blocks.h"
 
 #include <algorithm>
@@ -418,6 +420,7 @@ template <class Each>
 void follow(BlockSolver& solver, std::size_t count, const Strength* strengths, Limits limits, Found* found,
             const Stop& stop, Each&& each) {
   for (std::size_t k = 0; k < count; ++k) {
+    if (k > 0 && stop && stop()) return;
     found[k] = solver.solve(strengths[k], limits, stop);
     if (found[k].reason == Reason::kStopped) return;
     each(k);

@@ -52,8 +52,8 @@ ColumnMoments room_for(std::size_t p) {
   return {std::vector<double>(p), std::vector<double>(p), std::vector<double>(p), std::vector<double>(p)};
 }
 
-// From sums of x − shift. No cancellation: shift is an element of the column whose weight is at least the mean
-// weight, so (mean − shift)² is at most n times the variance.
+// From sums of x − shift. No cancellation: shift is an element of the column whose weight is at least the
+// mean weight, so (mean − shift)² is at most n times the variance.
 void settle(const Sums& sums, std::size_t j, double shift, const double* moments, ColumnMoments& out) {
   const double middle = sums.centre ? moments[0] / sums.weight : 0;
   out.mean[j] = sums.centre ? shift + middle : 0;
@@ -264,6 +264,7 @@ class Columns final : public Design {
         starts_(static_cast<const I*>(X.starts)) {}
 
   bool sparse() const override { return true; }
+  std::size_t stored() const override { return begin(p); }
 
   ColumnMoments moments(const double* s, const double* u, bool centre) const override {
     ColumnMoments out = room_for(p);

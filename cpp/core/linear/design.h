@@ -33,6 +33,7 @@ class Design {
   const std::size_t n, p;
 
   virtual bool sparse() const = 0;
+  virtual std::size_t stored() const { return n * p; }  // elements
   // One pass over X, by any number of threads. s null: 1. Without centring means are 0. What is not finite in
   // X shows in `centred`.
   virtual ColumnMoments moments(const double* s, const double* u, bool centre) const = 0;

@@ -27,9 +27,9 @@ constexpr double kRidge = 1e-3;       // of the violations whose squares make a 
 constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
 constexpr double kNear = 0.5;        // of its penalty: a column with so large a product may soon be wanted
+constexpr int kLooks = 8;            // at those alone, between two passes over all
 constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is too large
 constexpr std::size_t kConjugate = 500;   // gradients a step
-constexpr int kLooks = 8;                 // at those alone, between two passes over all
 constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
 

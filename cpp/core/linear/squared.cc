@@ -1,3 +1,5 @@
+// Least squares: rounds of a working set, and the certificate that ends them.
+
 #include "core/linear/squared.h"
 
 #include <algorithm>
@@ -16,7 +18,8 @@ constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewestSparse = 400;  // where a column costs no Gram matrix
 constexpr double kLikely = 0.8;             // of a threshold: a gradient above it may soon be above the whole
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
-constexpr int kSparseEpochs = 100;    // on the residual, before a Gram matrix is made after all
+constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
+constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
 constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;        // of the largest violation outside the working set
 constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
@@ -45,7 +48,7 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
       problem_(problem),
       w_(X.p),
       working_(X, roots(weights, X.n)),
-      by_gram_(!X.sparse()),
+      by_gram_(!X.sparse() || X.p * X.stored() <= kSmallGram),
       place_(X.p, kNowhere),
       y_(working_.samples()),
       u_(X.n) {
@@ -303,9 +306,9 @@ double SquaredSolver::objective() const {
   return sum;
 }
 
-// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
-// its part in the columns that have no penalty. A sum of parts that are not negative, since the difference of
-// the two objectives is less than their rounding.
+// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual
+// without its part in the columns that have no penalty. A sum of parts that are not negative, since the
+// difference of the two objectives is less than their rounding.
 double SquaredSolver::certificate() {
   Vector theta = r_, g = g_;
   if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
