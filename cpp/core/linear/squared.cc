@@ -398,7 +398,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf;
   bool whole = true, took = true, stalled = false;
-  for (;; ++found.rounds) {
+  for (bool first = true;; first = false) {
     if (whole) {
       found.objective = objective();
       found.gap = certificate();
@@ -425,6 +425,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
     }
     if (!took && !whole && dear()) {  // before the exact solution, whether it is one for all columns
       refresh(true);
+      ++found.rounds;
       whole = true;
       continue;
     }
@@ -434,10 +435,11 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
                          kInner * worst_ * norm_[j]});
     }
-    solve_working(tol, found.rounds == 0);
+    solve_working(tol, first);
     // Columns far from the working set wait until it is complete among the likely ones.
-    whole = !took || static_cast<std::size_t>(found.rounds) + 1 >= limits.max_rounds;
+    whole = !took;
     refresh(whole);
+    found.rounds += whole;
   }
   double shift = 0;
   for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[j];
