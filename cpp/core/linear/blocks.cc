@@ -401,7 +401,7 @@ Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& st
       }
       inner = std::max(inner / 10, 1e-6);
     }
-    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_passes) break;
     if (stop && stop()) {
       found.reason = Reason::kStopped;
       break;

@@ -706,7 +706,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
       found.reason = Reason::kConverged;
       break;
     }
-    if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) {
+    if (static_cast<std::size_t>(found.rounds) >= limits.max_passes) {
       if (found.gap <= limits.tol * found.objective) found.reason = Reason::kConverged;
       break;
     }

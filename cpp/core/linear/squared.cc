@@ -398,7 +398,8 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf;
   bool whole = true, took = true, stalled = false;
-  for (bool first = true;; first = false) {
+  std::size_t passes = 0;
+  for (;; ++found.rounds) {
     if (whole) {
       found.objective = objective();
       found.gap = certificate();
@@ -406,7 +407,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
         found.reason = Reason::kConverged;
         break;
       }
-      if (static_cast<std::size_t>(found.rounds) >= limits.max_rounds) break;
+      if (passes >= limits.max_passes) break;
     }
     if (stop && stop()) {
       found.reason = Reason::kStopped;
@@ -425,7 +426,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
     }
     if (!took && !whole && dear()) {  // before the exact solution, whether it is one for all columns
       refresh(true);
-      ++found.rounds;
+      ++passes;
       whole = true;
       continue;
     }
@@ -435,11 +436,11 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
                          kInner * worst_ * norm_[j]});
     }
-    solve_working(tol, first);
+    solve_working(tol, found.rounds == 0);
     // Columns far from the working set wait until it is complete among the likely ones.
     whole = !took;
     refresh(whole);
-    found.rounds += whole;
+    passes += whole;
   }
   double shift = 0;
   for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[j];

@@ -39,7 +39,7 @@ struct Problem {
 // How exactly, and how often the solver may look at all of X for one strength.
 struct Limits {
   double tol;  // of the duality gap, relative to the objective
-  std::size_t max_rounds;
+  std::size_t max_passes;
 };
 
 enum class Reason : std::uint8_t { kConverged, kStalled, kMaxIter, kStopped };
