@@ -27,8 +27,8 @@ class BlockQuadratic {
   void add(std::size_t columns);
   void set_penalty(std::size_t g, const BlockPenalty& penalty) { penalties_[g] = penalty; }
 
-  // From w and c, the negative gradient of the quadratic part, both tasks × size(), until no violation of a block
-  // exceeds its `tol`. Whether it got there.
+  // From w and c, the negative gradient of the quadratic part, both tasks × size(), until no violation of a
+  // block exceeds its `tol`. Whether it got there.
   bool solve(const Vector& tol);
 
   Vector w, c;
