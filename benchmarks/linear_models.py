@@ -507,9 +507,6 @@ def work(name: str, folder: Path, method: str, mapped: bool) -> None:
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
-    if not hasattr(contender, method):
-        print(json.dumps({"missing": f"no {method}"}), flush=True)
-        return
     warnings.simplefilter("ignore")  # what was reached is measured
     problem = Problem.read(folder, mapped)
     fit = getattr(contender, method)
@@ -839,7 +836,7 @@ def measure(
     names = [OURS, ENGINE, *case.against]
     if case.two_threads is not None and settings.threads == 1 and len(os.sched_getaffinity(0)) > 1:
         names.insert(1, TWO)
-    names = [name for name in names if name in settings.contenders]
+    names = [name for name in names if name in settings.contenders and hasattr(CONTENDERS[name], case.method)]
     absent: dict[str, str] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=settings.folder)))
@@ -862,7 +859,7 @@ def measure(
             started += 1
             asked.write(where)
             for name in (OURS, ENGINE, "celer", "scikit-learn"):
-                if name in settings.contenders:
+                if name in settings.contenders and hasattr(CONTENDERS[name], method):
                     try:
                         helper = start(name, where, method)
                     except Failed:

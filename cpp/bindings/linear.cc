@@ -215,8 +215,8 @@ py::tuple linear_solve(const SolveArguments& a) {
   double* to = coef.mutable_data();
   run_unlocked(f, interrupt, [&] {
     linear::solve(
-        problem, count, l1, l2, start, limits, to, found.data(), [&] { return interrupt(); },
-        [&](std::size_t done) { interrupt.tell(a.progress, done, count); });
+        problem, {count, l1, l2}, start, limits, to, found.data(),
+        {[&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, count); }});
   });
   return py::make_tuple(coef, report(found, 1));
 }
@@ -252,8 +252,8 @@ py::tuple linear_folds(const FoldArguments& a) {
          *scores = score.mutable_data();
   run_unlocked(f, interrupt, [&] {
     linear::solve_folds(
-        problem, folds, train, test, count, l1, l2, limits, to, found.data(), scores,
-        [&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, folds); });
+        problem, {folds, train, test}, {count, l1, l2}, limits, {to, found.data(), scores},
+        {[&] { return interrupt(); }, [&](std::size_t done) { interrupt.tell(a.progress, done, folds); }});
   });
   return py::make_tuple(score, coef, report(found, std::max<std::size_t>(folds, 1)));
 }

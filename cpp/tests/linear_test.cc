@@ -215,9 +215,10 @@ TEST(Linear, OrthogonalColumnsAreShrunkEachByItself) {
     regkern::linear::Problem problem{};
     problem.X = &laid.matrix;
     problem.y = y.data();
+    problem.classes = 1;
     const double l1[] = {5, 2.25}, l2[] = {0, 1};
     regkern::linear::Found found[2];
-    regkern::linear::solve(problem, 2, l1, l2, nullptr, {1e-12, 100}, coef.data(), found, nullptr, nullptr);
+    regkern::linear::solve(problem, {2, l1, l2}, nullptr, {1e-12, 100}, coef.data(), found, {});
     for (std::size_t k = 0; k < 2; ++k) {
       EXPECT_EQ(found[k].reason, regkern::linear::Reason::kConverged);
       for (std::size_t j = 0; j < n; ++j) {

@@ -145,7 +145,9 @@ def terms(found: Any, given: dict[str, Any], k: int) -> float:
 def rounding(found: Any, given: dict[str, Any], k: int = 0) -> float:
     """What an objective may be off by."""
     predictors = total_weight(given) * terms(found, given, k) * (1 + abs(given["y"]).max())
-    return 1e-14 * null_objective(given) + 1e-15 * predictors
+    named = in_alpha(given)  # alpha·(1 − l1_ratio) is l2 but for rounding
+    penalties = total_weight(given) * named["alpha"] * (found.coef[k] ** 2).sum()
+    return 1e-14 * null_objective(given) + 1e-15 * (predictors + penalties)
 
 
 def certified(found: Any, given: dict[str, Any], tol: float, k: int = 0, floor: float = 1e-15) -> float:

@@ -27,7 +27,6 @@ from typing import Any
 import pytest
 
 MODULES = ("test_coordinate_descent", "test_sparse_coordinate_descent", "test_ridge", "test_logistic")
-COORDINATE = MODULES[:2]
 
 # Tests that cannot pass, whatever their parameters where none are named, and why.
 ENOUGH = "asks for a warning after so few rounds: they are enough"

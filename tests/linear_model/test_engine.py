@@ -84,21 +84,18 @@ def sparse_forms(X: np.ndarray) -> Iterator[tuple[str, Any]]:
     yield "zeros that are stored", zeros
 
 
-BY_ROWS = ("dense", "padded rows")  # the others go by columns
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 def test_dense_memory_of_any_kind(loss: Loss, dtype: type) -> None:
-    """The same bits of all that is read by rows, and of all that is read by columns, for float32 too: it becomes float64."""
+    """All but the same bits: columns are centred where they are, or as they are read, and rows are read otherwise."""
     given = problem("lasso, some free", loss, 37, 21, seeded(loss))
     given["X"] = given["X"].astype(np.float32).astype(dtype)
-    seen, first = given["X"].copy(), {}
-    for name, X in [*layouts(given["X"]), *layouts(given["X"].astype(np.float64))]:
-        found = solved(_engine.solve, given | {"X": X}, tol=1e-12)
-        expected = first.setdefault(name in BY_ROWS, found)
-        for field in ("coef", "intercept", "gap", "objective"):
-            assert_same_bits(getattr(found, field), getattr(expected, field), (name, field))
-    np.testing.assert_allclose(first[True].coef, first[False].coef, rtol=1e-6)
+    seen = given["X"].copy()
+    first = solved(_engine.solve, given | {"X": seen.astype(np.float64)}, tol=1e-13)
+    for name, X in layouts(given["X"]):
+        found = solved(_engine.solve, given | {"X": X}, tol=1e-13)
+        np.testing.assert_allclose(found.coef, first.coef, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(found.objective, first.objective, rtol=1e-13, err_msg=name)
+        assert np.array_equal(found.coef == 0, first.coef == 0)
     assert_same_bits(given["X"], seen)
 
 
@@ -349,6 +346,30 @@ def test_awkward_problems(name: str, sparse: bool) -> None:
     found = solved(_engine.solve, given | strengths | {"X": matrix})
     for k in range(len(shares)):
         certified(found, given | {"l1": strengths["l1"][k], "l2": 0.0}, 1e-6, k)
+
+
+@pytest.mark.xfail(reason="Newton's steps end while the objective still falls: residuals do not, far from the minimum")
+@pytest.mark.parametrize(("seed", "n", "p"), [(1457, 26, 11), (893, 40, 16), (183, 58, 24)])
+def test_labels_that_are_almost_told_apart(seed: int, n: int, p: int) -> None:
+    """Coefficients of 40 and more, and some twenty steps of Newton's method on the way there."""
+    rng = np.random.default_rng(seed)
+    assert (int(rng.integers(15, 60)), int(rng.integers(5, 25))) == (n, p)
+    given = problem("weights", "logistic", n, p, rng) | {"l1": 0.005}
+    if seed % 3 == 0:
+        given["y"][2:] = rng.random(n - 2) < 0.5
+    certified(solved(_engine.solve, given), given, 1e-6)
+
+
+def test_a_start_where_the_curvature_is_nothing() -> None:
+    given = {
+        "X": np.full((3, 1), 98.0),
+        "y": np.array([1.0, 0, 0]),
+        "l1": 0.01,
+        "l2": 0.0,
+        "loss": "logistic",
+        "fit_intercept": False,
+    }
+    certified(solved(_engine.solve, given, coef=np.array([-3.0])), given, 1e-6)
 
 
 @pytest.mark.parametrize("loss", ["logistic", "poisson"])

@@ -33,8 +33,8 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
         "loss": loss,
         "X": X * scale + draw(st.sampled_from([0.0, 0.0, 10.0])) * scale,
         "y": column({"squared": [-3.0, -1, 0, 2, 7], "logistic": [0.0, 1], "poisson": [0.0, 1, 2, 9]}[loss]),
-        "l1": draw(STRENGTHS),
-        "l2": draw(STRENGTHS),
+        "l1": draw(STRENGTHS) * scale,
+        "l2": draw(STRENGTHS) * scale**2,
         "fit_intercept": draw(st.booleans()),
     }
     if draw(st.booleans()):
@@ -43,11 +43,11 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         made["penalty_factor"] = row([0.0, 1, 1, 0.5, 3] if loss == "squared" else [1.0, 0.5, 3])
     if draw(st.booleans()):
-        made["lower"] = row([0.0, 0, -0.1, -1, -np.inf])
+        made["lower"] = row([0.0, 0, -0.1, -1, -np.inf]) / scale
     if draw(st.booleans()):
-        made["upper"] = row([0.0, 0.1, 1, np.inf])
+        made["upper"] = row([0.0, 0.1, 1, np.inf]) / scale
     if loss != "squared":  # a minimum that is not at infinity
-        made["l1"] = max(made["l1"], 1e-2) * max(abs(made["X"]).max(initial=0), 1e-9)
+        made["l1"] = max(made["l1"], 1e-2 * scale)
         made["y"] = np.where(np.arange(n) == 0, 1.0, np.where(np.arange(n) == 1, 0, made["y"]))
         if n == 1 or ("sample_weight" in made and not made["sample_weight"][:2].all()):
             made["fit_intercept"] = False

@@ -222,3 +222,34 @@ def test_an_interrupt_between_strengths_ends_it() -> None:
 
     with warnings.catch_warnings(), pytest.raises(RuntimeError, match="enough"):
         _engine.solve(X, y, loss="logistic", l1=np.ones(5), l2=np.ones(5), progress=told)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("loss", [*TWO, "multinomial"])
+def test_squares_of_many_columns_need_no_gram_matrix(loss: Any, sparse: bool) -> None:
+    """The best coefficients are X'(s·(y − μ))/l2, an equation that none but they fulfil."""
+    n, p = 40, 3000
+    X, y = classes(n, p, 3) if loss == "multinomial" else data(loss, n, p, seeded(loss))
+    X = X / 20
+    X[:, 7] = 3.0
+    s, v = np.random.default_rng(0).uniform(0.2, 2, n), np.ones(p)
+    v[:2], s[5] = 2, 0
+    given: dict[str, Any] = {"loss": loss, "l1": np.zeros(2), "l2": np.array([1.0, 0.1]), "sample_weight": s}
+    found = _engine.solve(
+        scipy.sparse.csr_array(X) if sparse else X, y, penalty_factor=v, tol=1e-12, max_iter=50, **given
+    )
+    assert found.reason == ("converged",) * 2
+    for k, l2 in enumerate(given["l2"]):
+        w, b = np.atleast_2d(found.coef[k]), np.atleast_1d(found.intercept[k])
+        z = X @ w.T + b
+        if loss == "multinomial":
+            mean, hit = np.exp(z - np.logaddexp.reduce(z, axis=1)[:, None]), y[:, None] == np.arange(3)
+        else:
+            mean, hit = 1 / (1 + np.exp(-z)) if loss == "logistic" else np.exp(z), y[:, None]
+        pull = s[:, None] * (hit - mean)
+        np.testing.assert_allclose(pull.sum(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(w, ((X - X.mean(0)).T @ pull).T / (l2 * v), atol=1e-4)
+    again = _engine.solve(
+        X, y, penalty_factor=v, tol=1e-6, coef=found.coef[1], **{**given, "l1": np.zeros(1), "l2": np.array([0.1])}
+    )
+    assert again.iterations[0] <= 1

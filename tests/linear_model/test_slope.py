@@ -14,10 +14,10 @@ import scipy.stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import regkern as rk
 import regkern.reference.linear_model as ref
+from linear_model.checks import every_check_of
 from linear_model.problems import data
 from regkern.linear_model import Lasso, SlopeRegressor
 from regkern.linear_model._blas import _controller, one_blas_thread
@@ -45,7 +45,7 @@ def sequence(name: str, p: int) -> Any:
     return name
 
 
-@parametrize_with_checks([SlopeRegressor()])
+@every_check_of(SlopeRegressor())
 def test_check_estimator(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -179,8 +179,14 @@ def test_hard_data(rng: np.random.Generator) -> None:
             model = SlopeRegressor(share * most(A, b, lambdas), lambdas=lambdas).fit(A, b)
             assert model.reason_ == "converged"
             assert ref.slope_gap(A, b, model.coef_, model.alpha * lambdas) <= 1.1e-6 * model.objective_
+    wide, z = correlated(60, 200, rng)  # as many coefficients as samples
+    lambdas = SlopeRegressor()._lambdas(200)
+    model = SlopeRegressor(1e-3 * most(wide, z, lambdas)).fit(wide, z)
+    assert model.reason_ == "converged"
+    assert ref.slope_gap(wide, z, model.coef_, model.alpha * lambdas) <= 1.1e-6 * model.objective_
+    lambdas = np.linspace(2, 1, 30)
     exact = X @ np.where(np.arange(30) < 3, 1.0, 0.0)
-    model = SlopeRegressor(1e-4 * most(X, exact, lambdas[:30]), lambdas=lambdas[:30]).fit(X, exact)
+    model = SlopeRegressor(1e-4 * most(X, exact, lambdas), lambdas=lambdas).fit(X, exact)
     assert model.reason_ == "converged"
     constant = SlopeRegressor(0.1).fit(X, np.full(50, 0.1))
     assert not constant.coef_.any()

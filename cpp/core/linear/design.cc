@@ -52,8 +52,8 @@ ColumnMoments room_for(std::size_t p) {
   return {std::vector<double>(p), std::vector<double>(p), std::vector<double>(p), std::vector<double>(p)};
 }
 
-// From sums of x − shift. No cancellation: shift is an element of the column whose weight is at least the mean
-// weight, so (mean − shift)² is at most n times the variance.
+// From sums of x − shift. No cancellation: shift is an element of the column whose weight is at least the
+// mean weight, so (mean − shift)² is at most n times the variance.
 void settle(const Sums& sums, std::size_t j, double shift, const double* moments, ColumnMoments& out) {
   const double middle = sums.centre ? moments[0] / sums.weight : 0;
   out.mean[j] = sums.centre ? shift + middle : 0;

@@ -26,6 +26,11 @@ constexpr double kInner = 0.01;       // of the residual is left by a quadratic 
 constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
 constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
+constexpr double kNear = 0.5;        // of its penalty: a column with so large a product may soon be wanted
+constexpr int kLooks = 8;            // at those alone, between two passes over all
+constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is too large
+constexpr std::size_t kConjugate = 500;   // gradients a step
+constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
@@ -108,27 +113,21 @@ Term GlmSolver::term(std::size_t slot) const {
 
 void GlmSolver::start(const double* w) {
   const std::size_t step = problem_.loss == Loss::kMultinomial ? X_.p + 1 : X_.p;
-  std::vector<std::size_t> columns;
-  for (std::size_t j = 0; j < X_.p; ++j) {
-    const Term t = term_of(j);
-    bool any = false;
-    for (std::size_t c = 0; c < classes_; ++c) {
+  bool any = false;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t j = 0; j < X_.p; ++j) {
+      const Term t = term_of(j);
       double& to = w_[feature(j, c)];
       to = norm_[j] == 0 ? 0 : std::clamp(w[c * step + j], t.lo, t.hi);
       any = any || to != 0;
     }
-    if (any) columns.push_back(j);
   }
-  if (columns.empty()) return;
-  add(std::move(columns));
-  const std::size_t n = likelihood_.size();
+  if (!any) return;
   const Vector null_z = z_, null_b = b_;
   const double null_loss = loss_;
-  for (std::size_t slot = constant_; slot < slots(); ++slot) {
-    for (std::size_t c = 0; c < classes_; ++c) {
-      if (value(slot, c) != 0) slot_add(slot, value(slot, c), z_.data() + c * n);
-    }
-  }
+  Vector moved(z_.size());
+  predict(w_, moved);
+  for (std::size_t i = 0; i < z_.size(); ++i) z_[i] += moved[i];
   loss_ = likelihood_.evaluate(z_);
   certain_ = false;
   settle_constant();
@@ -138,6 +137,34 @@ void GlmSolver::start(const double* w) {
   b_ = null_b;
   std::fill(w_.begin(), w_.end(), 0.0);
   loss_ = likelihood_.evaluate(z_);
+}
+
+// What coefficients of centred columns add to the predictors.
+void GlmSolver::predict(const Vector& w, Vector& z) const {
+  Vector all(X_.n);
+  for (std::size_t c = 0; c < classes_; ++c) {
+    std::vector<std::size_t> columns;
+    Vector nonzero;
+    double shift = 0;
+    for (std::size_t j = 0; j < X_.p; ++j) {
+      if (w[feature(j, c)] == 0) continue;
+      columns.push_back(j);
+      nonzero.push_back(w[feature(j, c)]);
+      shift += mean_[j] * w[feature(j, c)];
+    }
+    std::fill(all.begin(), all.end(), -shift);
+    X_.multiply(columns, nonzero.data(), all.data());
+    working_.gather(all.data(), z.data() + c * likelihood_.size());
+  }
+}
+
+// Products of all columns with what belongs to samples.
+void GlmSolver::correlate(const Vector& t, Vector& g) const {
+  Vector all(X_.n);
+  for (std::size_t c = 0; c < classes_; ++c) {
+    working_.scatter(t.data() + c * likelihood_.size(), all.data());
+    X_.correlate(all.data(), mean_.data(), g.data() + c * X_.p);
+  }
 }
 
 // Newton's method on the intercepts alone.
@@ -195,10 +222,7 @@ void GlmSolver::coefficients(double* w) const {
 
 double GlmSolver::intercept(std::size_t c) const {
   double shift = 0;
-  for (std::size_t k = 0; k < working_.size(); ++k) {
-    const std::size_t j = working_.column(k);
-    shift += mean_[j] * w_[feature(j, c)];
-  }
+  for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[feature(j, c)];
   return b_[c] - shift;
 }
 
@@ -209,8 +233,17 @@ void GlmSolver::set_strengths(double l1, double l2) {
   std::vector<Term> terms;
   for (std::size_t slot = 0; slot < slots(); ++slot) terms.insert(terms.end(), classes_, term(slot));
   quadratic_.set_terms(terms);
-  if (same_kind) return;
   std::vector<std::size_t> columns;
+  if (!by_products()) {
+    for (std::size_t j = 0; j < X_.p; ++j) {
+      bool any = false;
+      for (std::size_t c = 0; c < classes_; ++c) any = any || w_[feature(j, c)] != 0;
+      if (any && place_[j] == kNowhere) columns.push_back(j);
+    }
+    add(std::move(columns));
+    columns.clear();
+  }
+  if (same_kind) return;
   for (std::size_t j = 0; j < X_.p; ++j) {
     const Term t = term_of(j);
     if (norm_[j] == 0 || t.a != 0 || t.b != 0 || (t.lo != -kInf && t.hi != kInf)) continue;
@@ -257,6 +290,138 @@ bool GlmSolver::choose(double tol) {
   for (const auto& [excess, j] : wanted) chosen.push_back(j);
   add(std::move(chosen));
   return wanted.size() > kFew;
+}
+
+// Columns that may soon be wanted: between two passes over all, they are looked at alone. None where a column
+// of X is not a piece of memory, or all of X is little.
+std::vector<std::size_t> GlmSolver::near_columns() const {
+  std::vector<std::size_t> near;
+  if (l1_ == 0 || X_.n * X_.p < kLittle || X_.column(0) == nullptr) return near;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
+    double largest = 0;
+    for (std::size_t c = 0; c < classes_; ++c) largest = std::max(largest, std::abs(g_[feature(j, c)]));
+    if (largest > kNear * term_of(j).a) near.push_back(j);
+  }
+  if (near.size() > X_.p / 2) near.clear();
+  return near;
+}
+
+void GlmSolver::correlate(const std::vector<std::size_t>& columns) {
+  Vector all(X_.n);
+  for (std::size_t c = 0; c < classes_; ++c) {
+    working_.scatter(likelihood_.slope().data() + c * likelihood_.size(), all.data());
+    const double sum = std::accumulate(all.begin(), all.end(), 0.0);
+    for (std::size_t j : columns) {
+      if (place_[j] == kNowhere) {
+        g_[feature(j, c)] = products().dot(X_.column(j), all.data(), X_.n) - mean_[j] * sum;
+      }
+    }
+  }
+}
+
+// Without kinks and bounds, and with more columns than a Gram matrix should have, Newton's steps are made by
+// conjugate gradients: of X, they need products alone.
+bool GlmSolver::by_products() const {
+  return l1_ == 0 && l2_ > 0 && problem_.lower == nullptr && problem_.upper == nullptr &&
+         X_.p * classes_ > kMany;
+}
+
+double GlmSolver::penalty_of(const Vector& w) const {
+  double sum = 0;
+  for (std::size_t c = 0; c < classes_; ++c) {
+    for (std::size_t j = 0; j < X_.p; ++j) {
+      const double v = w[feature(j, c)];
+      if (v == 0) continue;
+      const Term t = term_of(j);
+      sum += t.a * std::abs(v) + t.b * v * v / 2;
+    }
+  }
+  return sum;
+}
+
+void GlmSolver::step_by_products(double tol, double objective) {
+  const std::size_t n = likelihood_.size(), p = classes_ * X_.p, size = p + constant_ * classes_;
+  // Vectors of all coefficients, the intercepts behind them.
+  const auto image = [&](const Vector& d, Vector& eta) {
+    predict(d, eta);
+    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
+      for (std::size_t i = 0; i < n; ++i) eta[c * n + i] += d[p + c];
+    }
+  };
+  const auto back = [&](const Vector& t, Vector& g) {
+    correlate(t, g);
+    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
+      g[p + c] = std::accumulate(t.data() + c * n, t.data() + (c + 1) * n, 0.0);
+    }
+    for (std::size_t k = 0; k < p; ++k) {
+      if (norm_[k % X_.p] == 0) g[k] = 0;
+    }
+  };
+  const auto dot = [&](const Vector& x, const Vector& y) { return products().dot(x.data(), y.data(), size); };
+  Vector g(size), d(size), r(size), s(size), direction(size), h(size), eta(z_.size()), t(z_.size()),
+      moved(z_.size());
+  Vector next(p), curvature, ridge(size), preconditioner(size);
+  double begin = 0;
+  for (int step = 0; step < kSteps; ++step) {
+    back(likelihood_.slope(), g);
+    bool done = true;
+    double left_gap = 0;  // what these violations leave of it
+    for (std::size_t k = 0; k < size; ++k) {
+      const std::size_t c = k < p ? k / X_.p : k - p;
+      const double b = k < p ? term_of(k % X_.p).b : 0;
+      const double length = k < p ? norm_[k % X_.p] : std::sqrt(likelihood_.weight());
+      if (k < p) g[k] -= b * w_[k];
+      if (k == c * X_.p || k >= p) likelihood_.curvature(c, c, curvature);
+      ridge[k] = b;
+      const double mean = std::accumulate(curvature.begin(), curvature.end(), 0.0) / likelihood_.weight();
+      preconditioner[k] = 1 / std::max(mean * squared(length) + b, 1e-300);
+      const double rounding = kRounding * length * likelihood_.scale();
+      if (b > 0 && std::abs(g[k]) > rounding) left_gap += squared(g[k]) / (2 * b);
+      if (b == 0) done = done && std::abs(g[k]) <= std::max(rounding, tol * length * likelihood_.scale());
+    }
+    done = done && left_gap <= kInner * tol * objective;
+    if (done) return;
+    for (std::size_t k = 0; k < size; ++k) s[k] = preconditioner[k] * g[k];
+    double rs = dot(g, s);
+    if (step == 0) begin = rs;
+    const double enough = rs * std::min(0.01, std::max(rs / begin, 1e-8));
+    std::fill(d.begin(), d.end(), 0.0);
+    r = g;
+    direction = s;
+    for (std::size_t k = 0; k < kConjugate && rs > enough; ++k) {
+      image(direction, eta);
+      std::fill(t.begin(), t.end(), 0.0);
+      likelihood_.subtract_curvature(eta, t);
+      back(t, h);  // −X'DX
+      for (std::size_t i = 0; i < size; ++i) h[i] = ridge[i] * direction[i] - h[i];
+      const double bend = dot(direction, h);
+      if (!(bend > 0)) break;
+      const double by = rs / bend;
+      for (std::size_t i = 0; i < size; ++i) d[i] += by * direction[i], r[i] -= by * h[i];
+      for (std::size_t i = 0; i < size; ++i) s[i] = preconditioner[i] * r[i];
+      const double left = dot(r, s);
+      for (std::size_t i = 0; i < size; ++i) direction[i] = s[i] + left / rs * direction[i];
+      rs = left;
+    }
+    image(d, eta);
+    const double now = loss_ + penalty_of(w_), slope = -dot(g, d);
+    const double blur = 10 * kEps * std::abs(now) + likelihood_.rounding();
+    double by = 1;
+    bool accepted = false;
+    for (int halving = 0; halving < kHalvings; ++halving, by /= 2) {
+      for (std::size_t k = 0; k < p; ++k) next[k] = w_[k] + by * d[k];
+      for (std::size_t i = 0; i < z_.size(); ++i) moved[i] = z_[i] + by * eta[i];
+      accepted = likelihood_.loss(moved) + penalty_of(next) <= now + 1e-4 * by * std::min(slope, 0.0) + blur;
+      if (accepted) break;
+    }
+    if (!accepted) return;
+    w_.swap(next);
+    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) b_[c] += by * d[p + c];
+    z_.swap(moved);
+    loss_ = likelihood_.evaluate(z_);
+    certain_ = false;
+  }
 }
 
 double GlmSolver::slot_dot(std::size_t slot, const double* v) const {
@@ -491,15 +656,9 @@ GlmSolver::Vector GlmSolver::project() {
 // How far the objective can be above its minimum: the gap to the dual objective at means q between the labels
 // and μ. A sum of parts that are not negative.
 double GlmSolver::certificate() {
-  const std::size_t n = likelihood_.size();
   if (!certain_) {
     dual_ = project();
-    Vector all(X_.n);
-    const Vector& t = dual_.empty() ? likelihood_.slope() : dual_;
-    for (std::size_t c = 0; c < classes_; ++c) {
-      working_.scatter(t.data() + c * n, all.data());
-      X_.correlate(all.data(), mean_.data(), g_.data() + c * X_.p);
-    }
+    correlate(dual_.empty() ? likelihood_.slope() : dual_, g_);
     certain_ = true;
   }
   if (dual_.empty()) return kInf;
@@ -539,13 +698,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   double previous = kInf;
   int stalled = 0;
   for (;; ++found.rounds) {
-    found.objective = loss_;
-    for (std::size_t slot = constant_; slot < slots(); ++slot) {
-      const Term t = term(slot);
-      for (std::size_t c = 0; c < classes_; ++c) {
-        found.objective += t.a * std::abs(value(slot, c)) + t.b * squared(value(slot, c)) / 2;
-      }
-    }
+    found.objective = loss_ + penalty_of(w_);
     found.gap = std::min(certificate(), found.objective);  // no loss and no penalty is below 0
     // A start is worth a step, unless it is as good as what a step leaves.
     const double tol = found.rounds == 0 ? kRidge * kRidge * limits.tol : limits.tol;
@@ -562,13 +715,25 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
       break;
     }
     const std::size_t had = slots();
-    const bool many = choose(limits.tol);
+    const bool many = !by_products() && choose(limits.tol);
     if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
       found.reason = found.gap <= limits.tol * found.objective ? Reason::kConverged : Reason::kStalled;
       break;
     }
     previous = found.gap;
+    if (by_products()) {
+      step_by_products(limits.tol, found.objective);
+      continue;
+    }
+    const std::vector<std::size_t> near = near_columns();
     solve_working(limits.tol, found.objective, many);
+    for (int look = 0; look < kLooks && !near.empty() && !certain_; ++look) {
+      correlate(near);
+      const std::size_t before = slots();
+      const bool more = choose(limits.tol);
+      if (slots() == before) break;
+      solve_working(limits.tol, found.objective, more);
+    }
   }
   found.intercept = intercept(0);
   return found;

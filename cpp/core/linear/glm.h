@@ -41,11 +41,18 @@ class GlmSolver {
   void set_strengths(double l1, double l2);
   void add(std::vector<std::size_t> columns);
   bool choose(double tol);
+  std::vector<std::size_t> near_columns() const;
+  void correlate(const std::vector<std::size_t>& columns);
   bool free_of_penalty(const Term& term, double w) const;
   double penalty(const Vector& w) const;
   double slot_dot(std::size_t slot, const double* v) const;
   void slot_add(std::size_t slot, double by, double* z) const;
   void settle_constant();
+  void predict(const Vector& w, Vector& z) const;
+  void correlate(const Vector& t, Vector& g) const;
+  bool by_products() const;
+  double penalty_of(const Vector& w) const;  // of all columns
+  void step_by_products(double tol, double objective);
   void gradient();
   void make_gram(std::size_t first);
   void solve_working(double tol, double objective, bool grows);

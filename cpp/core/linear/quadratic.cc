@@ -1,3 +1,5 @@
+// Coordinate descent, Newton steps and, where the Gram matrix has no inverse, one coordinate at a time.
+
 #include "core/linear/quadratic.h"
 
 #include <algorithm>
@@ -92,8 +94,8 @@ bool Quadratic::solve(const Vector& tol, bool step_first) {
   return settled(tol) || active(tol);
 }
 
-// One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has changed
-// its sign.
+// One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has
+// changed its sign.
 bool Quadratic::descend() {
   const Products& multiply = products();
   bool changed = false;

@@ -1,6 +1,6 @@
-// The quadratic problem over a working set: minimize ½wᵀGw − (linear part) + Σ aⱼ|wⱼ| + ½bⱼwⱼ² on boxes, where
-// G may be singular. Coordinate descent finds the support, Newton steps on it the solution; where the factor
-// has null directions, an active-set method takes one coordinate at a time.
+// The quadratic problem over a working set: minimize ½wᵀGw − (linear part) + Σ aⱼ|wⱼ| + ½bⱼwⱼ² on boxes,
+// where G may be singular. Coordinate descent finds the support, Newton steps on it the solution; where the
+// factor has null directions, an active-set method takes one coordinate at a time.
 
 #ifndef REGKERN_CORE_LINEAR_QUADRATIC_H_
 #define REGKERN_CORE_LINEAR_QUADRATIC_H_

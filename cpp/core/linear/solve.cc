@@ -18,10 +18,10 @@ namespace {
 
 // From a solution to the next one of a path.
 template <class Solver, class Each>
-void follow(Solver& solver, std::size_t count, const double* l1, const double* l2, Limits limits,
-            Found* found, const Stop& stop, Each&& each) {
-  for (std::size_t k = 0; k < count; ++k) {
-    found[k] = solver.solve(l1[k], l2[k], limits, stop);
+void follow(Solver& solver, const Strengths& strengths, Limits limits, Found* found, const Stop& stop,
+            Each&& each) {
+  for (std::size_t k = 0; k < strengths.count; ++k) {
+    found[k] = solver.solve(strengths.l1[k], strengths.l2[k], limits, stop);
     if (found[k].reason == Reason::kStopped) return;
     each(k);
   }
@@ -82,36 +82,37 @@ void by_loss(const Design& X, const Problem& problem, const double* weights, Wit
 
 }  // namespace
 
-void solve(const Problem& problem, std::size_t count, const double* l1, const double* l2, const double* start,
-           Limits limits, double* coef, Found* found, const Stop& stop, const Told& told) {
+void solve(const Problem& problem, const Strengths& strengths, const double* start, Limits limits,
+           double* coef, Found* found, const Watch& watch) {
   const std::unique_ptr<Design> X = make_design(*problem.X);
   by_loss(*X, problem, problem.weights, [&](auto& solver) {
     if (start != nullptr) solver.start(start);
-    follow(solver, count, l1, l2, limits, found, stop, [&](std::size_t k) {
+    follow(solver, strengths, limits, found, watch.stop, [&](std::size_t k) {
       solver.coefficients(coef + k * width(problem));
-      if (told) told(k + 1);
+      if (watch.told) watch.told(k + 1);
     });
   });
 }
 
-void solve_folds(const Problem& problem, std::size_t folds, const double* train, const double* test,
-                 std::size_t count, const double* l1, const double* l2, Limits limits, double* coef,
-                 Found* found, double* score, const Stop& stop, const Told& told) {
+void solve_folds(const Problem& problem, const Folds& folds, const Strengths& strengths, Limits limits,
+                 const Paths& paths, const Watch& watch) {
   const std::unique_ptr<Design> X = make_design(*problem.X);
   std::atomic<std::size_t> done = 0;
-  const threading::Team team = threading::team_for(folds * count * X->n * X->p);
-  threading::for_ranges(team, folds, 1, [&](std::size_t begin, std::size_t end) {
+  const std::size_t count = strengths.count;
+  const threading::Team team = threading::team_for(folds.count * count * X->n * X->p);
+  threading::for_ranges(team, folds.count, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t f = begin; f < end; ++f) {
-      Found* mine = found + f * count;
+      const Strengths of_fold{count, strengths.l1 + f * count, strengths.l2 + f * count};
+      Found* found = paths.found + f * count;
       std::vector<double> w(width(problem));
-      by_loss(*X, problem, train + f * X->n, [&](auto& solver) {
-        follow(solver, count, l1 + f * count, l2 + f * count, limits, mine, stop, [&](std::size_t k) {
+      by_loss(*X, problem, folds.train + f * X->n, [&](auto& solver) {
+        follow(solver, of_fold, limits, found, watch.stop, [&](std::size_t k) {
           solver.coefficients(w.data());
-          if (coef != nullptr) std::copy(w.begin(), w.end(), coef + (f * count + k) * w.size());
-          score[f * count + k] = mean_loss(*X, problem, test + f * X->n, w, mine[k].intercept);
+          if (paths.coef != nullptr) std::copy(w.begin(), w.end(), paths.coef + (f * count + k) * w.size());
+          paths.score[f * count + k] = mean_loss(*X, problem, folds.test + f * X->n, w, found[k].intercept);
         });
       });
-      if (told) told(++done);
+      if (watch.told) watch.told(++done);
     }
   });
 }

@@ -1,3 +1,5 @@
+// Least squares: rounds of a working set, and the certificate that ends them.
+
 #include "core/linear/squared.h"
 
 #include <algorithm>
@@ -304,9 +306,9 @@ double SquaredSolver::objective() const {
   return sum;
 }
 
-// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual without
-// its part in the columns that have no penalty. A sum of parts that are not negative, since the difference of
-// the two objectives is less than their rounding.
+// How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual
+// without its part in the columns that have no penalty. A sum of parts that are not negative, since the
+// difference of the two objectives is less than their rounding.
 double SquaredSolver::certificate() {
   Vector theta = r_, g = g_;
   if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares

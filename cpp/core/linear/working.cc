@@ -1,3 +1,5 @@
+// Where the columns of the working set are, and their Gram matrix.
+
 #include "core/linear/working.h"
 
 #include <algorithm>

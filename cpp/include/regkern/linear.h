@@ -61,17 +61,40 @@ using Stop = std::function<bool()>;
 // Told after each strength, or after each part of the samples, from whichever thread did it.
 using Told = std::function<void(std::size_t done)>;
 
-// For each of `count` pairs of strengths, from the solution before it, the first from `start` (p, or null).
-// coef is count × p; of kMultinomial, and `start` too, count × classes × (p + 1), each with its b behind it.
-void solve(const Problem& problem, std::size_t count, const double* l1, const double* l2, const double* start,
-           Limits limits, double* coef, Found* found, const Stop& stop, const Told& told);
+// Pairs of strengths; of folds, count for each.
+struct Strengths {
+  std::size_t count;
+  const double *l1, *l2;
+};
 
-// The same on F parts of the samples, in parallel: train and test are F × n weights. found and score are
-// F × count: score is the mean loss of the test samples (of kSquared the squared error), coef F × count × p or
-// null. The weights of `problem` are not used.
-void solve_folds(const Problem& problem, std::size_t folds, const double* train, const double* test,
-                 std::size_t count, const double* l1, const double* l2, Limits limits, double* coef,
-                 Found* found, double* score, const Stop& stop, const Told& told);
+// Parts of the samples: weights, folds × n, of those that are fitted and those that are tested.
+struct Folds {
+  std::size_t count;
+  const double *train, *test;
+};
+
+// Who looks on; either may be empty.
+struct Watch {
+  Stop stop;
+  Told told;
+};
+
+// What was found on folds × strengths. score is the mean loss of the test samples (of kSquared the squared
+// error); coef has as many numbers for each as solve() gives, or is null.
+struct Paths {
+  double* coef;
+  Found* found;
+  double* score;
+};
+
+// For each pair of strengths, from the solution before it, the first from `start` (or null). coef has p
+// numbers for each; of kMultinomial those of each class, and its intercept behind them.
+void solve(const Problem& problem, const Strengths& strengths, const double* start, Limits limits,
+           double* coef, Found* found, const Watch& watch);
+
+// The same on parts of the samples, in parallel. The weights of `problem` are not used.
+void solve_folds(const Problem& problem, const Folds& folds, const Strengths& strengths, Limits limits,
+                 const Paths& paths, const Watch& watch);
 
 }  // namespace regkern::linear
 

@@ -48,16 +48,16 @@ void solve_blocks(const BlockProblem& problem, std::size_t count, const Strength
 // The least multiple of a strength for which all that it penalizes is 0.
 double largest_strength(const BlockProblem& problem, const Strength& strength);
 
-// Parts of the samples: weights of those that are fitted and of those that are scored, folds × n. score, folds
-// × strengths, is the mean squared error of the latter, over all tasks.
+// Parts of the samples: weights of those that are fitted and of those that are scored, folds × n. score,
+// folds × strengths, is the mean squared error of the latter, over all tasks.
 struct BlockFolds {
   std::size_t count;
   const double *train, *test;
   double* score;
 };
 
-// The same on folds, in parallel; what is `count` long above is folds × count, and coef may be null. Told after
-// each fold.
+// The same on folds, in parallel; what is `count` long above is folds × count, and coef may be null. Told
+// after each fold.
 void solve_block_folds(const BlockProblem& problem, const BlockFolds& folds, std::size_t count,
                        const Strength* strengths, Limits limits, const BlockPath& path, const Stop& stop,
                        const Told& told);

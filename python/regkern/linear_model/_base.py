@@ -210,6 +210,11 @@ def _plain(array: Any, ranks: tuple[int, ...]) -> Array | None:
     return array.astype(np.float64) if array.dtype.kind in "iu" else None
 
 
+def _labels(y: Any) -> Array | None:
+    """A vector that cannot hold a NaN; None of all else."""
+    return y if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS" else None
+
+
 def _finite(*arrays: Array | None) -> bool:
     """Whether there are arrays, with finite sums: their terms are finite then. Where a sum overflows, others look closer."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -242,8 +247,11 @@ def check_data(
     a pass over it: the engine refuses it, and what is then wrong is said by ``refused``.
     """
     plain = _plain(X, (2,))
-    target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric and plain is not None else None
-    searched = (target,) if solver_looks and plain is not None and plain.size > LARGE else (plain, target)
+    target = None
+    if plain is not None:
+        target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric else _labels(y)
+    unsearched = solver_looks and plain is not None and plain.size > LARGE
+    searched = (() if unsearched else (plain,)) + ((target,) if y_numeric else ())
     if plain is not None and target is not None and len(plain) == len(target) and _finite(*searched):
         estimator.n_features_in_ = plain.shape[1]
         vars(estimator).pop("feature_names_in_", None)

@@ -46,6 +46,7 @@ from regkern.linear_model._compat import (
     parameter_error,
     refuse_params,
 )
+from regkern.linear_model._moments import PartialFit
 from regkern.linear_model._paths import alpha_grid, check_alphas, enet_path, given_gram, lasso_path, number_or_alphas
 
 __all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
@@ -53,7 +54,7 @@ __all__ = ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"]
 Array = NDArray[Any]
 
 
-class ElasticNet(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
+class ElasticNet(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     """Linear regression with an L1 and an L2 penalty, certified by a duality gap.
 
     It minimizes, with S the sum of the weights of samples, n without them, and v the penalty factor of a feature::

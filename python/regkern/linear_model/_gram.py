@@ -19,6 +19,8 @@ Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
 BLOCK = 1 << 20  # numbers of a block: 8 MB
 DENSE_PAYS = 30.0  # BLAS does so many products while a sparse one does one
+SMALL = 1e-270  # a square whose rounding may be that of a denormal
+LOST, ADVICE = "Sums of squares of X or y", "The input data need to be preprocessed: scale them."
 OFFSET = 1e3  # Σx² of a sparse column, over that of the centred one, from which on it is centred as a dense one
 
 
@@ -40,6 +42,7 @@ class Design:
         self.centred = fit_intercept
         self.scale = scale
         self.dead = np.zeros(self.p, bool)  # columns that are constant, but for rounding
+        self.faint = np.zeros(self.p, bool)  # columns whose squares float64 cannot tell from 0
         self.rest: Array | None = None  # of the mean, what a float64 cannot hold, where the columns are so far from 0
         self.mean = self._mean() if fit_intercept else np.zeros(self.p)
 
@@ -143,6 +146,17 @@ class Design:
         total[self.dead] = 0
         return R, total
 
+    def check_squares(self, size: Array, exact: bool = False) -> None:
+        """Refuse what squares have made infinite, and with ``exact`` also what they have made 0."""
+        if not np.isfinite(size).all():
+            raise ValueError(f"{LOST} overflow. {ADVICE}")
+        small = size < SMALL
+        if exact and small.any():
+            for i, j in self.spans(self.n, self.p):
+                block = self.rows(i, j)
+                if np.any(block[:, small & ~(self.dead & ~self.faint)] if len(size) == self.p else block[small[i:j]]):
+                    raise ValueError(f"{LOST} underflow. {ADVICE}")
+
     def squares(self) -> Array:
         """The squared norms of the columns of A."""
         total = np.zeros(self.p)
@@ -187,10 +201,11 @@ class Design:
 
     def _without_dead(self, G: Array, C: Array) -> tuple[Array, Array]:
         """A column that is constant, but for rounding, has nothing to say: its weight is 0."""
+        self.faint = np.diagonal(G) < SMALL
         if self.centred:
             mean = self.mean if self.scale is None else self.mean * self.scale
             size = np.diagonal(G)
-            self.dead = size <= (16 * EPS) ** 2 * (size + self.total * mean**2)
+            self.dead = (size <= (16 * EPS) ** 2 * (size + self.total * mean**2)) & np.isfinite(size)
             if self.dead.any():
                 G[self.dead] = 0
                 G[:, self.dead] = 0

@@ -24,7 +24,17 @@ from scipy.linalg import lapack
 
 from regkern.linear_model._gram import EPS, Design, SparseDesign
 
-__all__ = ["Found", "Spectrum", "direct_pays", "folds", "has_more_rows", "is_tall", "leave_one_out", "solve"]
+__all__ = [
+    "Found",
+    "Spectrum",
+    "check_range",
+    "direct_pays",
+    "folds",
+    "has_more_rows",
+    "is_tall",
+    "leave_one_out",
+    "solve",
+]
 
 Array = NDArray[Any]
 Way = Literal["auto", "cholesky", "svd", "cg"]
@@ -78,8 +88,11 @@ def solve(
         return _by_gradients(design, Y, alphas, tol, max_iter)
     W, gap, objective = np.zeros((design.p, Y.shape[1])), np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
     rounds = np.ones(Y.shape[1], np.int32)
-    if way != "svd":
-        G, C = gram() if gram is not None else design.moments(Y) if is_tall(design) else (design.kernel(), Y)
+    if way == "svd":
+        check_range(design, design.squares(), Y, alphas)
+    else:
+        G, C = gram() if gram is not None else gram_of(design, Y)
+        check_range(design, np.diagonal(G), Y, alphas)
         if not is_tall(design):
             _fill_null_rows(design, G)
     values: _Singular | None = None
@@ -96,6 +109,19 @@ def solve(
         W[:, of], gap[of], objective[of], rounds[of] = parts
     settled = gap <= np.maximum(tol * objective, FLOOR * _squares(Y))
     return Found(W, gap, objective, rounds, settled, "cholesky" if values is None else "svd")
+
+
+def gram_of(design: Design, Y: Array) -> tuple[Array, Array]:
+    """A'A and A'Y, or AA' and Y where A has more columns than rows."""
+    with np.errstate(over="ignore", invalid="ignore"):  # refused by ``check_range``
+        return design.moments(Y) if is_tall(design) else (design.kernel(), Y)
+
+
+def check_range(design: Design, size: Array, Y: Array, alphas: Array) -> None:
+    """Refuse squares that float64 cannot hold: what is found of them could not be certified."""
+    with np.errstate(over="ignore"):
+        design.check_squares(_squares(Y))
+    design.check_squares(size, exact=bool(np.any(alphas == 0)))
 
 
 def is_tall(design: Design) -> bool:
@@ -297,7 +323,9 @@ def _by_gradients(design: Design, Y: Array, alphas: Array, tol: float, max_iter:
 
     With the diagonal as preconditioner, but where α is next to nothing: it would not lead to the shortest solution.
     """
-    size = design.squares()
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = design.squares()
+    check_range(design, size, Y, alphas)
     felt = alphas > 1e-10 * size.max(initial=0)
     count, limit = Y.shape[1], max_iter or 10 * max(1000, min(design.n, design.p))
     easier = np.where(felt, 1 / np.where(felt, size[:, None] + alphas, 1.0), 1.0)
@@ -507,7 +535,9 @@ def folds(
 def _tall_folds(
     design: Design, middle: Array, Y: Array, alphas: Array, splits: Iterable[tuple[Array, Array]]
 ) -> Iterator[Fold]:
-    G, C = design.moments(Y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        G, C = design.moments(Y)
+    check_range(design, np.diagonal(G), Y, alphas)
     fine = float(alphas.min()) > 1e-9 * float(np.diagonal(G).max())
     for train, test in splits:
         apart = bool(np.all(np.bincount(np.concatenate([train, test]), minlength=design.n) == 1))
@@ -540,7 +570,9 @@ def _with_intercepts(design: Design, W: Array, base: Array) -> tuple[Array, Arra
 def _wide_folds(design: Design, y: Array, alphas: Array, splits: Iterable[tuple[Array, Array]]) -> Iterator[Fold]:
     plain = Design(design.X, None, False, design.scale)
     plain.centred, plain.mean = design.centred, design.mean
-    K, shape = plain.kernel(), (len(alphas), y.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        K, shape = plain.kernel(), (len(alphas), y.shape[1])
+    check_range(plain, np.diagonal(K), y, alphas)
     for train, test in splits:
         weight = np.ones(len(train)) if design.weight is None else design.weight[train]
         root = np.sqrt(weight)

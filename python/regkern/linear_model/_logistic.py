@@ -28,6 +28,7 @@ from regkern.linear_model._base import (
     check_data,
     check_parameters,
     check_penalty_factor,
+    refused,
     relative,
     standard_error,
     total_weight,
@@ -101,6 +102,18 @@ class Labelled:
             "threads": estimator.threads,
         }
 
+    def solve(self, estimator: Any, **given: Any) -> _engine.Solution:
+        try:
+            return _engine.solve(self.X, self.y, sample_weight=self.weight_fit, **given, **self.options(estimator))
+        except ValueError as error:
+            raise refused(estimator, self.X, error) from error
+
+    def solve_folds(self, estimator: Any, **given: Any) -> _engine.FoldPaths:
+        try:
+            return _engine.solve_folds(self.X, self.y, **given, **self.options(estimator))
+        except ValueError as error:
+            raise refused(estimator, self.X, error) from error
+
 
 def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | None) -> Array:
     if rule == "balanced":
@@ -111,7 +124,7 @@ def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | N
 
 
 def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> Labelled:
-    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False, large_sparse=True)
+    X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False, solver_looks=True)
     check_classification_targets(y)
     classes, number = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -390,15 +403,7 @@ class LogisticRegression(_Classifier):
         data = _check(self, X, y, sample_weight, quote=True)
         self.classes_ = data.classes
         l1, l2 = _strengths(C, l1_ratio)
-        solution = _engine.solve(
-            data.X,
-            data.y,
-            l1=l1,
-            l2=l2,
-            sample_weight=data.weight_fit,
-            coef=self._start(data),
-            **data.options(self),
-        )
+        solution = data.solve(self, l1=l1, l2=l2, coef=self._start(data))
         self.n_iter_ = np.array(solution.iterations, np.int32)
         self._keep(solution, data)
         return self
@@ -650,15 +655,7 @@ class LogisticRegressionCV(_Classifier):
             self.C_, self.l1_ratio_ = float(Cs[c]), float(l1_ratios[r])
             start = paths.coef[:, r, c].mean(axis=0)[:, : data.X.shape[1]]
             l1, l2 = _strengths(self.C_, self.l1_ratio_)
-            solution = _engine.solve(
-                data.X,
-                data.y,
-                l1=l1,
-                l2=l2,
-                sample_weight=data.weight_fit,
-                coef=start[0] if data.rows == 1 else start,
-                **data.options(self),
-            )
+            solution = data.solve(self, l1=l1, l2=l2, coef=start[0] if data.rows == 1 else start)
             self._keep(solution, data)
         else:
             best = [_best(scores[f : f + 1], Cs, "min") for f in range(len(folds))]
@@ -761,9 +758,7 @@ class _Paths:
         order = np.argsort(Cs, kind="stable")
         for r, l1_ratio in enumerate(l1_ratios):
             l1, l2 = (np.tile(s[order], (len(folds), 1)) for s in _strengths(Cs, l1_ratio))
-            found = _engine.solve_folds(
-                data.X, data.y, l1=l1, l2=l2, train=train, test=test, keep_coef=True, **data.options(estimator)
-            )
+            found = data.solve_folds(estimator, l1=l1, l2=l2, train=train, test=test, keep_coef=True)
             assert found.coef is not None
             self.coef[:, r, order, :, :p] = found.coef.reshape(len(folds), len(Cs), data.rows, p)
             self.intercept[:, r, order] = found.intercept.reshape(len(folds), len(Cs), data.rows)

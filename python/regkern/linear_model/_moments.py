@@ -78,6 +78,8 @@ class Moments:
             squares = squares + self.total * self.y**2
         p, targets = C.shape
         size = np.sqrt(np.diagonal(G))
+        if fit_intercept:  # a column that is constant, but for the rounding of its means
+            size[size <= 16 * EPS * np.sqrt(self.total) * np.abs(self.x)] = 0
         scale = np.divide(1.0, size, out=np.zeros(p), where=size > 0)
         L, pivot, rank, _ = lapack.dpstrf(G * scale * scale[:, None], tol=p * EPS, lower=1)
         order = pivot - 1

@@ -73,7 +73,7 @@ def plot_path(
     >>> data = load_diabetes(as_frame=True)
     >>> ax = plot_path(Lasso(), data.data, data.target, names=3)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['s5', 'bmi', 's1']
+    ['s5', 's1', 'bmi']
     >>> ax = plot_path(lasso_path(data.data, data.target), feature_names=data.feature_names)
     """
     head = "plot_path"

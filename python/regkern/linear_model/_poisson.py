@@ -18,6 +18,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    refused,
     relative,
     strengths,
     total_weight,
@@ -150,28 +151,31 @@ class PoissonRegressor(LinearRegressor):
         self
         """
         check_parameters(self)
-        X, y, weight = check_data(self, X, y, sample_weight)
+        X, y, weight = check_data(self, X, y, sample_weight, solver_looks=True)
         _check_range(y)
         p = X.shape[1]
         lower, upper = check_bounds(self, self.bounds, p)
         total = total_weight(weight, len(y))
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
-        solution = _engine.solve(
-            X,
-            np.ascontiguousarray(y),
-            l1=l1,
-            l2=l2,
-            loss="poisson",
-            sample_weight=weight,
-            fit_intercept=self.fit_intercept,
-            penalty_factor=check_penalty_factor(self, self.penalty_factor, p),
-            lower=lower,
-            upper=upper,
-            coef=np.asarray(self.coef_, np.float64) if self.warm_start and hasattr(self, "coef_") else None,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            threads=self.threads,
-        )
+        try:
+            solution = _engine.solve(
+                X,
+                y,
+                l1=l1,
+                l2=l2,
+                loss="poisson",
+                sample_weight=weight,
+                fit_intercept=self.fit_intercept,
+                penalty_factor=check_penalty_factor(self, self.penalty_factor, p),
+                lower=lower,
+                upper=upper,
+                coef=np.asarray(self.coef_, np.float64) if self.warm_start and hasattr(self, "coef_") else None,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                threads=self.threads,
+            )
+        except ValueError as error:
+            raise refused(self, X, error) from error
         self.coef_ = solution.coef[0].astype(X.dtype, copy=False)
         self.intercept_ = X.dtype.type(solution.intercept[0])
         self.n_iter_ = int(solution.iterations[0])

@@ -49,6 +49,7 @@ from regkern.linear_model._least_squares import (
     FLOOR,
     Found,
     Spectrum,
+    check_range,
     folds,
     has_more_rows,
     is_tall,
@@ -554,8 +555,8 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
                 "rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error"
             )
         X, y, weight = _checked(self, X, y, sample_weight)
-        if self.cv is None and len(y) == 1:
-            raise ValueError("RidgeCV needs another sample than the one it leaves out, got n_samples = 1")
+        if self.cv is None and (len(y) if weight is None else np.count_nonzero(weight)) == 1:
+            raise ValueError("RidgeCV needs another sample with a weight than the one it leaves out, got n_samples = 1")
         route = self._routed(X, y, weight, params)
         with blas_threads(self.threads):
             design = make_design(X, weight, self.fit_intercept)
@@ -632,17 +633,20 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             design, Y = make_design(design.X[kept], design.weight[kept], design.centred, design.scale), Y[kept]
         tall = has_more_rows(design)
         if self.gcv_mode != "svd" or self._refuses_svd(design):
+            with np.errstate(over="ignore", invalid="ignore"):
+                G, C = design.moments(Y) if tall else (design.kernel(), Y)
+            check_range(design, np.diagonal(G), Y, alphas)
             if tall:
-                G, C = design.moments(Y)
                 spectrum = Spectrum.of_gram(design, G, C)
             else:
-                G, C = design.kernel(), Y
                 root = np.ones(design.n) if design.root is None else design.root
                 spectrum = Spectrum.of_kernel(design, G, Y, root if design.centred else None)
             known = kept is None and tall == is_tall(design)
             gram = (lambda: (G, C)) if known else None
             if self.gcv_mode == "eigen" or spectrum.resolves(float(alphas.min())):
                 return spectrum, gram, kept
+        else:
+            check_range(design, design.squares(), Y, alphas)
         return Spectrum.of_design(design, Y), None, kept
 
     def _refuses_svd(self, design: Design) -> bool:
@@ -692,6 +696,10 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         splits = [
             (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
         ]
+        for k, pair in enumerate(splits):
+            for part, use in zip(pair, ("fit", "score"), strict=True):
+                if not (len(part) and (design.weight is None or design.weight[part].any())):
+                    raise ValueError(f"Fold {k} of cv={self.cv!r} has no samples, or none with a weight, to {use}.")
         scorer = self._scorer()
         table = np.empty((len(splits), len(alphas)))
         for row, fold in zip(table, folds(design, targets, middle, Y, alphas, splits), strict=True):

@@ -27,6 +27,7 @@ Array = NDArray[Any]
 
 FIRST = 64  # features of the first working set, and the fewest that join it
 POINTS, NEWTON = 200, 40  # proximal points for a working set, and Newton's steps for each
+IDLE = 60  # of them without a gap of half the least
 EASY, HARD = 6, 12  # up to how many of Newton's steps σ grows, and from how many it shrinks
 GROWTH, SHRINKAGE, LONGEST = 3.0, 0.5, 1e9
 ROUNDING = 1e-14  # of ½|y|²: a gap below it is none
@@ -323,7 +324,7 @@ class _WorkingSet:
         longest, rounding = sigma * LONGEST, 1e-14 * float(np.linalg.norm(self.y))
         idle = 0
         for _ in range(POINTS):
-            if least <= tol * objective or idle > 10:
+            if least <= tol * objective or idle > IDLE:
                 break
             for steps in range(NEWTON):  # noqa: B007 (read behind the loop)
                 dual = self.columns.T @ u
