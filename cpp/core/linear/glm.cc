@@ -698,7 +698,7 @@ double GlmSolver::certificate() {
 Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
-  double previous = kInf;
+  double previous = kInf, lowest = kInf;
   int stalled = 0;
   for (;; ++found.rounds) {
     found.objective = loss_ + penalty_of(w_);
@@ -719,7 +719,9 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
     }
     const std::size_t had = slots();
     const bool many = !by_products() && choose(limits.tol);
-    if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
+    const bool falls = found.objective < lowest * (1 - kFall);
+    lowest = std::min(lowest, found.objective);
+    if (slots() == had && found.gap > previous / 2 && !falls && ++stalled == 2) {
       found.reason = found.gap <= limits.tol * found.objective ? Reason::kConverged : Reason::kStalled;
       break;
     }
