@@ -455,6 +455,8 @@ def test_real_data_of_every_scale() -> None:
     model = LogisticRegressionCV(l1_ratios=(1.0,), scoring="neg_log_loss").fit(X, y)
     assert (model.gaps_ <= 1e-6).all()
     assert model.gap_ <= 1e-6
+    scaled = LogisticRegressionCV(l1_ratios=(1.0,)).fit(StandardScaler().fit_transform(X), y)
+    assert (scaled.gaps_ <= 1e-6).all()
     X, y = load_iris(return_X_y=True)
     assert (LogisticRegressionCV(l1_ratios=(0.0, 1.0)).fit(X, y).gaps_ <= 1e-6).all()
 

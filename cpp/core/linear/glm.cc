@@ -20,7 +20,8 @@ constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewest = 100;  // columns that enter the working set at once, if as many want to
 constexpr std::size_t kFew = 16;      // so few have entered that the next round may be the last
 constexpr int kSteps = 30;            // of Newton's method between two passes over X
-constexpr int kIdle = 4;              // so many steps that do not halve the residual are the last
+constexpr int kIdle = 4;              // so many steps that neither halve the residual are the last,
+constexpr double kFall = 1e-12;       // nor lower the objective by so much of it
 constexpr double kSlow = 3.3;         // a step that makes less of the residual wants a new Gram matrix
 constexpr double kInner = 0.01;       // of the residual is left by a quadratic problem
 constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
@@ -502,7 +503,7 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     std::fill_n(settled.data() + slot * classes_, classes_,
                 std::max({tol * t.a / 4, by_ridge, kRounding * norm(slot) * likelihood_.scale()}));
   }
-  double begin = 0, previous = kInf, least = kInf;
+  double begin = 0, previous = kInf, least = kInf, lowest = kInf;
   int idle = 0;
   for (int step = 0; step < kSteps; ++step) {
     gradient();
@@ -520,8 +521,10 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     residual = std::sqrt(residual);
     if (step == 0) begin = residual;
     if (done || (grows && residual < kBetween * begin)) return;
-    idle = residual < least / 2 ? 0 : idle + 1;
+    const double reached = loss_ + penalty_of(w_);
+    idle = residual < least / 2 || reached < lowest * (1 - kFall) ? 0 : idle + 1;
     least = std::min(least, residual);
+    lowest = std::min(lowest, reached);
     if (idle == kIdle) return;
     // Where most of the matrix is new, all of it is made new.
     const bool many =
@@ -695,7 +698,7 @@ double GlmSolver::certificate() {
 Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
-  double previous = kInf;
+  double previous = kInf, lowest = kInf;
   int stalled = 0;
   for (;; ++found.rounds) {
     found.objective = loss_ + penalty_of(w_);
@@ -716,7 +719,9 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
     }
     const std::size_t had = slots();
     const bool many = !by_products() && choose(limits.tol);
-    if (slots() == had && found.gap > previous / 2 && ++stalled == 2) {
+    const bool falls = found.objective < lowest * (1 - kFall);
+    lowest = std::min(lowest, found.objective);
+    if (slots() == had && found.gap > previous / 2 && !falls && ++stalled == 2) {
       found.reason = found.gap <= limits.tol * found.objective ? Reason::kConverged : Reason::kStalled;
       break;
     }
