@@ -271,18 +271,17 @@ class Columns final : public Design {
     const Sums sums = sums_of(n, s, u, centre);
     const double sum_u = std::accumulate(u, u + n, 0.0);
     for_columns([&](std::size_t j) {
-      double first = 0, second = 0, with_u = 0, weight = 0;
+      double first = 0, second = 0, weight = 0;
       each(j, [&](std::size_t i, double x) {
         const double si = s == nullptr ? 1 : s[i];
         weight += si;
         first += si * x;
         second += si * x * x;
-        with_u += u[i] * x;
       });
       const double mean = centre ? first / sums.weight : 0;
       out.mean[j] = mean;
       out.raw[j] = second;
-      out.with_u[j] = with_u - mean * sum_u;
+      out.with_u[j] = dot(j, u, mean, sum_u);
       double centred = second - mean * first;
       if (!(centred > 1e-4 * second)) {  // the difference of large sums: again, about the mean
         centred = (sums.weight - weight) * mean * mean;
@@ -297,7 +296,7 @@ class Columns final : public Design {
 
   void correlate(const double* u, const double* shift, double* g) const override {
     const double sum_u = std::accumulate(u, u + n, 0.0);
-    for_columns([&](std::size_t j) { g[j] = dot(j, u) - shift[j] * sum_u; });
+    for_columns([&](std::size_t j) { g[j] = dot(j, u, shift[j], sum_u); });
   }
 
   void correlate(const std::vector<std::uint32_t>& columns, const double* u, const double* shift,
@@ -305,7 +304,7 @@ class Columns final : public Design {
     const double sum_u = std::accumulate(u, u + n, 0.0);
     const threading::Team team = threading::team_for(begin(p) / p * columns.size() * (sizeof(T) + sizeof(I)));
     threading::for_ranges(team, columns.size(), kGrain, [&](std::size_t from, std::size_t to) {
-      for (std::size_t k = from; k < to; ++k) g[columns[k]] = dot(columns[k], u) - shift[columns[k]] * sum_u;
+      for (std::size_t k = from; k < to; ++k) g[columns[k]] = dot(columns[k], u, shift[columns[k]], sum_u);
     });
   }
 
@@ -344,16 +343,20 @@ class Columns final : public Design {
   std::size_t begin(std::size_t j) const { return static_cast<std::size_t>(starts_[j]); }
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
 
-  double dot(std::size_t j, const double* u) const {
+  double dot(std::size_t j, const double* u, double shift, double sum_u) const {
     double even = 0, odd = 0;
     std::size_t at = begin(j);
     const std::size_t stop = begin(j + 1);
+    if (stop - at == n) {  // no zeros, so that the shift can be large
+      for (; at < stop; ++at) even += u[row(at)] * (static_cast<double>(values_[at]) - shift);
+      return even;
+    }
     for (; at + 2 <= stop; at += 2) {
       even += u[row(at)] * static_cast<double>(values_[at]);
       odd += u[row(at + 1)] * static_cast<double>(values_[at + 1]);
     }
     if (at < stop) even += u[row(at)] * static_cast<double>(values_[at]);
-    return even + odd;
+    return even + odd - shift * sum_u;
   }
 
   template <class Body>

@@ -79,6 +79,7 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
   }
   working_.gather(rooted.data(), y_.data());
   y_squared_ = dot(y_, y_);
+  floor_ = std::max(kRounding * y_squared_ / 2, squared(4 * kEps) * raw);
   if (y_squared_ <= squared(4 * kEps) * raw) {  // a constant
     std::fill(y_.begin(), y_.end(), 0.0);
     std::fill(u_.begin(), u_.end(), 0.0);
@@ -174,7 +175,8 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
-    working_.add(j, mean_[j], weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]));
+    const bool small = weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]);
+    working_.add(j, mean_[j], small ? Working::Mean::kSmall : Working::Mean::kLarge);
     quadratic_.add(term(j), w_[j]);
   }
 }
@@ -403,7 +405,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
     if (whole) {
       found.objective = objective();
       found.gap = certificate();
-      if (found.gap <= std::max(limits.tol * found.objective, kRounding * y_squared_ / 2)) {
+      if (found.gap <= std::max(limits.tol * found.objective, floor_)) {
         found.reason = Reason::kConverged;
         break;
       }

@@ -49,10 +49,10 @@ Working::Working(const Design& X, std::vector<double> q)
   samples_ = kept_.size();
 }
 
-void Working::add(std::size_t j, double mean, bool uncentred) {
+void Working::add(std::size_t j, double mean, Mean size) {
   columns_.push_back(j);
   if (!sparse_) {
-    const double* in_place = uncentred && all_q_.empty() ? X_.column(j) : nullptr;
+    const double* in_place = size == Mean::kSmall && all_q_.empty() ? X_.column(j) : nullptr;
     means_.push_back(in_place == nullptr ? 0 : mean);
     if (in_place == nullptr) {
       packed_.emplace_back(samples_);
@@ -60,6 +60,15 @@ void Working::add(std::size_t j, double mean, bool uncentred) {
       in_place = packed_.back().data();
     }
     dense_.push_back(in_place);
+    return;
+  }
+  if (size == Mean::kLarge) {
+    means_.push_back(0);
+    std::vector<double> packed(samples_);
+    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed.data());
+    for (std::size_t i = 0; i < samples_; ++i) nonzero_.rows.push_back(static_cast<std::uint32_t>(i));
+    nonzero_.values.insert(nonzero_.values.end(), packed.begin(), packed.end());
+    nonzero_.starts.push_back(nonzero_.rows.size());
     return;
   }
   means_.push_back(mean);
