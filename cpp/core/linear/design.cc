@@ -271,21 +271,24 @@ class Columns final : public Design {
     const Sums sums = sums_of(n, s, u, centre);
     const double sum_u = std::accumulate(u, u + n, 0.0);
     for_columns([&](std::size_t j) {
-      double first = 0, second = 0, weight = 0;
-      each(j, [&](std::size_t i, double x) {
+      double weight = 0;
+      Four first, second, with_u;  // of each sum four, since an addition waits for the one before
+      each(j, [&](std::size_t i, double x, std::size_t k) {
         const double si = s == nullptr ? 1 : s[i];
         weight += si;
-        first += si * x;
-        second += si * x * x;
+        first.parts[k] += si * x;
+        second.parts[k] += si * x * x;
+        with_u.parts[k] += u[i] * x;
       });
-      const double mean = centre ? first / sums.weight : 0;
+      const double mean = centre ? first.total() / sums.weight : 0;
       out.mean[j] = mean;
-      out.raw[j] = second;
-      out.with_u[j] = dot(j, u, mean, sum_u);
-      double centred = second - mean * first;
-      if (!(centred > 1e-4 * second)) {  // the difference of large sums: again, about the mean
+      out.raw[j] = second.total();
+      const bool full = begin(j + 1) - begin(j) == n;
+      out.with_u[j] = full ? dot(j, u, mean, sum_u) : with_u.total() - mean * sum_u;
+      double centred = out.raw[j] - mean * first.total();
+      if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
         centred = (sums.weight - weight) * mean * mean;
-        each(j, [&](std::size_t i, double x) {
+        each(j, [&](std::size_t i, double x, std::size_t) {
           centred += (s == nullptr ? 1 : s[i]) * (x - mean) * (x - mean);
         });
       }
@@ -311,7 +314,7 @@ class Columns final : public Design {
   void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
             double* out) const override {
     std::vector<double> dense(n, -shift);
-    each(j, [&](std::size_t i, double x) { dense[i] += x; });
+    each(j, [&](std::size_t i, double x, std::size_t) { dense[i] += x; });
     const std::size_t count = rows.empty() ? n : rows.size();
     for (std::size_t r = 0; r < count; ++r) {
       const std::size_t i = rows.empty() ? r : rows[r];
@@ -324,7 +327,7 @@ class Columns final : public Design {
     const std::size_t count = begin(j + 1) - begin(j);
     column.rows.reserve(count);
     column.values.reserve(count);
-    each(j, [&](std::size_t i, double x) {
+    each(j, [&](std::size_t i, double x, std::size_t) {
       column.rows.push_back(static_cast<std::uint32_t>(i));
       column.values.push_back(q == nullptr ? x : q[i] * x);
     });
@@ -333,7 +336,7 @@ class Columns final : public Design {
 
   void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const override {
     for (std::size_t c = 0; c < columns.size(); ++c) {
-      each(columns[c], [&](std::size_t i, double x) { z[i] += w[c] * x; });
+      each(columns[c], [&](std::size_t i, double x, std::size_t) { z[i] += w[c] * x; });
     }
   }
 
@@ -344,24 +347,29 @@ class Columns final : public Design {
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
 
   double dot(std::size_t j, const double* u, double shift, double sum_u) const {
-    double even = 0, odd = 0;
-    std::size_t at = begin(j);
-    const std::size_t stop = begin(j + 1);
-    if (stop - at == n) {  // no zeros, so that the shift can be large
-      for (; at < stop; ++at) even += u[row(at)] * (static_cast<double>(values_[at]) - shift);
-      return even;
+    Four sum;
+    if (begin(j + 1) - begin(j) == n) {  // no zeros, so that the shift can be large
+      each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - shift); });
+      return sum.total();
     }
-    for (; at + 2 <= stop; at += 2) {
-      even += u[row(at)] * static_cast<double>(values_[at]);
-      odd += u[row(at + 1)] * static_cast<double>(values_[at + 1]);
-    }
-    if (at < stop) even += u[row(at)] * static_cast<double>(values_[at]);
-    return even + odd - shift * sum_u;
+    each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * x; });
+    return sum.total() - shift * sum_u;
   }
 
+  struct Four {
+    double parts[4] = {};
+    double total() const { return (parts[0] + parts[1]) + (parts[2] + parts[3]); }
+  };
+
+  // body(row, value, which of four sums) for the elements of a column.
   template <class Body>
   void each(std::size_t j, Body&& body) const {
-    for (std::size_t at = begin(j); at < begin(j + 1); ++at) body(row(at), static_cast<double>(values_[at]));
+    std::size_t at = begin(j);
+    const std::size_t end = begin(j + 1);
+    for (; at + 4 <= end; at += 4) {
+      for (std::size_t k = 0; k < 4; ++k) body(row(at + k), static_cast<double>(values_[at + k]), k);
+    }
+    for (; at < end; ++at) body(row(at), static_cast<double>(values_[at]), 0);
   }
 
   template <class Body>

@@ -36,9 +36,9 @@ class Working {
   std::size_t samples() const { return samples_; }  // in packed vectors
   bool sparse() const { return sparse_; }
 
-  // How large the mean of a column is against what is about it. Where it is small, sums may be corrected for it: a
-  // dense column of float64 is then read where it is, if all samples weigh 1. Where it is large they may not: a
-  // sparse column is packed as well.
+  // How large the mean of a column is against what is about it. Where it is small, sums may be corrected for
+  // it: a dense column of float64 is then read where it is, if all samples weigh 1. Where it is large they
+  // may not: a sparse column is packed as well.
   enum class Mean { kUnknown, kSmall, kLarge };
   void add(std::size_t j, double mean, Mean size = Mean::kUnknown);
   // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.
