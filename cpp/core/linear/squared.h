@@ -41,7 +41,7 @@ class SquaredSolver {
   const Design& X_;
   const Problem& problem_;
   double weight_, y_mean_, y_squared_;
-  double floor_;  // no gap can be told below
+  double floor_;            // no gap can be told below
   Vector w_, mean_, norm_;  // p; norm_ 0: a constant column, which takes no part
   double l1_ = -1, l2_ = -1;
   Working working_;
