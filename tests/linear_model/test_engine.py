@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -413,3 +414,25 @@ def test_progress_may_raise() -> None:
 
     with pytest.raises(KeyError, match="1"):
         solved(_engine.solve, given | {"l1": [1.0, 0.5], "l2": [0.0, 0.0]}, progress=stop)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_signal_ends_it(loss: Loss) -> None:
+    """A handler's error comes out of the solver, and the next call is none the wiser."""
+    given = problem("small lasso", loss, 200, 100, seeded(loss))
+    few = solved(_engine.solve, given)
+
+    def handler(*_: object) -> None:
+        raise TimeoutError("enough")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        many = np.geomspace(1, 1e-6, 100_000)
+        with pytest.raises(TimeoutError, match="enough"):
+            _engine.solve(given["X"], given["y"], l1=many, l2=0 * many, loss=loss, tol=1e-14)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    again = solved(_engine.solve, given)
+    assert (again.coef == few.coef).all()

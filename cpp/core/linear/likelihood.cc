@@ -78,7 +78,7 @@ double Likelihood::sum(const Vector& z, bool keep) const {
     if (keep) out = {mean_.data() + at, rest_.empty() ? nullptr : rest_.data() + at, slope_.data() + at};
     total += kernel(x, out);
   }
-  return total;
+  return total < 0 ? 0 : total;  // rounding's; NaN stays
 }
 
 double Likelihood::loss(const Vector& z) const { return sum(z, false); }

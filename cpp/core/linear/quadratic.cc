@@ -90,6 +90,7 @@ bool Quadratic::solve(const Vector& tol, bool step_first) {
       if (!changed) break;
     }
     newton();
+    if (stopped()) return false;
   }
   return settled(tol) || active(tol);
 }
@@ -371,6 +372,7 @@ bool Quadratic::active(const Vector& tol) {
   const std::size_t most = 200 + 10 * size();
   for (std::size_t count = 0; count < most; ++count) {
     if (count % kRefresh == kRefresh - 1) {  // the gradient afresh
+      if (stopped()) return false;
       Vector moved(size());
       for (std::size_t j = 0; j < size(); ++j) moved[j] = w[j] - w0[j];
       Indices all(size());

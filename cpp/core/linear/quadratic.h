@@ -40,6 +40,7 @@ class Quadratic {
   bool solve(const std::vector<double>& tol, bool step_first = false);
 
   std::vector<double> w, c;
+  const Stop* stop = nullptr;  // asked between steps
 
  private:
   using Indices = std::vector<std::size_t>;
@@ -53,6 +54,7 @@ class Quadratic {
   };
 
   bool settled(const Vector& tol, double factor = 1) const;
+  bool stopped() const { return stop != nullptr && *stop && (*stop)(); }
   bool descend();
   bool newton();
   bool active(const Vector& tol);

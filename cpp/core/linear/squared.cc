@@ -396,6 +396,7 @@ double SquaredSolver::certificate() {
 }
 
 Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
+  quadratic_.stop = &stop;
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf;
