@@ -347,13 +347,16 @@ class Columns final : public Design {
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
 
   double dot(std::size_t j, const double* u, double shift, double sum_u) const {
-    Four sum;
-    if (begin(j + 1) - begin(j) == n) {  // no zeros, so that the shift can be large
-      each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - shift); });
-      return sum.total();
-    }
-    each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * x; });
-    return sum.total() - shift * sum_u;
+    const std::size_t from = begin(j), end = begin(j + 1);
+    const double inside = end - from == n ? shift : 0;  // without zeros, so that the shift may be large
+    const auto term = [&](std::size_t at) {
+      return u[row(at)] * (static_cast<double>(values_[at]) - inside);
+    };
+    double a = 0, b = 0, c = 0, d = 0;  // an addition waits for the one before
+    std::size_t at = from;
+    for (; at + 4 <= end; at += 4) a += term(at), b += term(at + 1), c += term(at + 2), d += term(at + 3);
+    for (; at < end; ++at) a += term(at);
+    return (a + b) + (c + d) - (shift - inside) * sum_u;
   }
 
   struct Four {
