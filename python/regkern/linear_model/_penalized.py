@@ -261,10 +261,10 @@ class _Smooth:
         if scipy.sparse.issparse(X):
             held = X.tocoo()
             share = self.share[held.row]
-            squares = np.bincount(held.col, share * (held.data - mean[held.col]) ** 2, mean.size)
+            apart = np.bincount(held.col, share * (held.data - mean[held.col]) ** 2, mean.size)
             stored = np.bincount(held.col, share, mean.size)
-            return np.asarray(squares + mean**2 * np.maximum(1 - stored, 0) * (stored < 1 - 16 * EPS))
-        squares = np.zeros(mean.size)
+            return np.asarray(apart + mean**2 * np.maximum(1 - stored, 0) * (stored < 1 - 16 * EPS))
+        squares = np.zeros(mean.shape)
         for first in range(0, mean.size, BLOCK):
             at = slice(first, first + BLOCK)
             squares[at] = self.share @ (X[:, at] - mean[at]) ** 2
