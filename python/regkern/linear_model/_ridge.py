@@ -461,6 +461,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     ValueError, TypeError
         In ``fit``, if something is none of these, in scikit-learn's words.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the gap is above 1e-6, with the gap reached.
+
     See Also
     --------
     Ridge : With a given strength.
