@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -185,6 +186,16 @@ def test_what_has_chosen_a_strength_is_drawn_with_its_own_penalty(model: Any, si
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
     assert model.alpha_ in strengths
     assert verticals(ax, ":") == [model.alpha_]
+
+
+@pytest.mark.parametrize("model", [AdaptiveLasso(), GroupLasso(), MCPRegressor(), Ridge(), SlopeRegressor()], ids=repr)
+def test_forms_of_data(model: Any) -> None:
+    X, y = problem()
+    expected = drawn(plot_path(model, X, y, alphas=5, ax=axes()), "x0")
+    for made in (scipy.sparse.csr_array(X), scipy.sparse.coo_array(X), X.tolist(), pd.DataFrame(X)):
+        names = [f"x{j}" for j in range(5)]
+        got = drawn(plot_path(model, made, y.tolist(), alphas=5, feature_names=names, ax=axes()), "x0")
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_feature_has_a_line_for_each_target() -> None:

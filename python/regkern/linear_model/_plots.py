@@ -272,7 +272,7 @@ def _of_one_strength(estimator: Any, parameters: dict[str, Any], ratio: Any) -> 
 def _grid_of(model: Any, X: Any, y: Any, many: int) -> Array:
     """Strengths from where all coefficients are 0 to a thousandth of it; about what is felt where none makes them 0."""
     parameters = model.get_params()
-    X = X if hasattr(X, "tocsr") else check_array(X, dtype=[np.float64, np.float32])
+    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32])
     y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     n, p = X.shape
     common = {
