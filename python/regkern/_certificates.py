@@ -292,7 +292,7 @@ def objective(
 
     Examples
     --------
-    >>> from regkern.reference.linear_model import objective
+    >>> from regkern.linear_model import objective  # of regkern.reference.linear_model it needs NumPy alone
     >>> X, y = [[-1.0], [0.0], [1.0]], [-2.0, 0.0, 2.0]
     >>> round(objective(X, y, [1.0], alpha=0.5), 4)  # (1 + 1) / 6 + 0.5
     0.8333
@@ -369,7 +369,7 @@ def duality_gap(
 
     Examples
     --------
-    >>> from regkern.reference.linear_model import duality_gap
+    >>> from regkern.linear_model import duality_gap  # of regkern.reference.linear_model it needs NumPy alone
     >>> X, y = [[-1.0], [0.0], [1.0]], [-2.0, 0.0, 2.0]
     >>> duality_gap(X, y, [1.25], alpha=0.5) < 1e-15  # the minimum is at (4 - 1.5) / 2
     True

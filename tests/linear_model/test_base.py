@@ -19,7 +19,8 @@ def solved(gap: Any, reason: Any, objective: float = 2.0) -> SimpleNamespace:
 
 def test_the_worst_gap_is_told_and_why() -> None:
     with pytest.warns(
-        ConvergenceWarning, match=r"Objective did not converge at 2 of 3 strengths\. The numbers allow"
+        ConvergenceWarning,
+        match=r"Objective did not converge at 2 of 3 strengths\. The solver found no way to a smaller gap",
     ) as t:
         base.warn_unless_converged(
             solved([1e-9, 4e-3, 2e-3], ("converged", "stalled", "max_iter")), 1e-6, 10.0, stacklevel=2

@@ -288,3 +288,16 @@ def test_a_design_is_centred_without_a_copy(sparse: bool, intercept: bool, rng: 
         assert design.squares(r) == pytest.approx(s @ r**2)
     at = np.array([5, 1, 200])
     np.testing.assert_allclose(design.columns(at), A[:, at] * np.sqrt(s)[:, None], atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [MCPRegressor, SCADRegressor])
+def test_a_certificate_that_says_nothing_is_not_called_converged(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    y = X @ [3.0, -2.0, 1.0, 0.2, 0.0] + rng.normal(size=60)
+    model = kind(alpha=1e-300).fit(X, y)  # the first Lasso has no gap at it, the one after it no penalty
+    assert (model.reason_, model.gap_ <= model.tol) == ("converged", True)
+    with pytest.warns(ConvergenceWarning, match=r"\(stalled\).* Gap of the last weighted Lasso: [\d.e+-]+ of"):
+        model = kind(alpha=0.1, fit_intercept=False).fit(X + 1e6, y)
+    assert model.reason_ == "stalled"
+    assert max(model.residual_, model.gap_) > model.tol

@@ -272,3 +272,18 @@ def test_a_target_without_information(loss: str, rng: np.random.Generator) -> No
         model = PenalizedRegression(P.L1(0.1), loss=loss).fit(X, np.full(20, value))
         assert not model.coef_.any()
         np.testing.assert_allclose(model.predict(X), value, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "poisson", "huber"])
+@pytest.mark.parametrize("value", [0.1, 3.0, 1e9 / 3])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csc_matrix])
+def test_features_or_a_target_that_are_constant_have_nothing_to_say(loss: Any, value: float, make: Any) -> None:
+    rng = np.random.default_rng(0)
+    constant, varied, y = np.full((7, 2), value), rng.normal(size=(7, 2)), rng.random(7)
+    for X, target in ((constant, y), (make(constant), y), (varied, np.full(7, 0.1)), (constant, np.full(7, 0.7))):
+        model = PenalizedRegression(loss=loss).fit(X, target)
+        assert model.reason_ == "converged"
+        np.testing.assert_array_equal(model.coef_, 0)
+    both = PenalizedRegression(loss=loss).fit(make(np.c_[constant, varied]), y)
+    np.testing.assert_array_equal(both.coef_[:2], 0)
+    np.testing.assert_allclose(both.coef_[2:], PenalizedRegression(loss=loss).fit(varied, y).coef_, rtol=1e-4)

@@ -10,11 +10,36 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from regkern.linear_model import ElasticNetCV, Lasso, LassoCV, Ridge, RidgeCV, lasso_path, plot_cv, plot_path
+from regkern.linear_model import (
+    AdaptiveLasso,
+    ElasticNet,
+    ElasticNetCV,
+    GroupLasso,
+    GroupLassoCV,
+    Lasso,
+    LassoCV,
+    LogisticRegression,
+    MCPRegressor,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    PenalizedRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeCV,
+    SCADRegressor,
+    SlopeRegressor,
+    SparseGroupLasso,
+    lasso_path,
+    plot_cv,
+    plot_path,
+)
 
 mpl.use("agg")
 Array = NDArray[Any]
@@ -91,6 +116,102 @@ def test_ridge_has_a_path_too(model: Any) -> None:
     assert values[-1] < 0.1 * values[0]
 
 
+BOUNDED = {"bounds": (-1.0, [2.0] * 5), "penalty_factor": [1.0, 2.0, 1.0, 0.5, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GroupLasso(),
+        GroupLasso(groups=[2, 3], l2_ratio=0.2, positive=True),
+        SparseGroupLasso(groups=[2, 3]),
+        PoissonRegressor(l1_ratio=1.0, **BOUNDED),
+        PoissonRegressor(l1_ratio=0.5, fit_intercept=False),
+        AdaptiveLasso(),
+        AdaptiveLasso(initial=[1.0, 1.0, 1.0, 0.0, 0.0], **BOUNDED),
+        AdaptiveLasso(initial="lasso", initial_alpha=0.5),
+        ElasticNet(l1_ratio=0.5, fit_intercept=False),
+        MCPRegressor(),
+        MCPRegressor(**BOUNDED),
+        SCADRegressor(positive=True),
+        SlopeRegressor(),
+        SlopeRegressor(lambdas="oscar", fit_intercept=False),
+        MultiTaskLasso(penalty_factor=BOUNDED["penalty_factor"]),
+        MultiTaskElasticNet(),
+    ],
+    ids=repr,
+)
+def test_a_path_begins_where_all_coefficients_are_0(model: Any) -> None:
+    X, y = problem()
+    y = np.exp(y / 4) if isinstance(model, PoissonRegressor) else y
+    y = np.c_[y, X[:, 1]] if isinstance(model, MultiTaskElasticNet) else y
+    before = vars(model).copy()
+    ax = plot_path(model, X, y, alphas=15, ax=axes())
+    assert vars(model) == before
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 15]
+    coefs = np.array([line.get_ydata() for line in lines])
+    strengths = np.asarray(lines[0].get_xdata())
+    np.testing.assert_allclose(strengths, np.geomspace(strengths[0], 1e-3 * strengths[0], 15))
+    assert np.abs(coefs[:, 0]).max() <= 1e-6
+    assert coefs[:, 1].any()
+
+
+@pytest.mark.parametrize("model", [PoissonRegressor(), GroupLasso(l2_ratio=1.0), ElasticNet(l1_ratio=0.0)], ids=repr)
+def test_l2_alone_has_a_path_about_what_is_felt(model: Any) -> None:
+    X, y = problem()
+    strengths, values = drawn(plot_path(model, X, np.exp(y / 4), alphas=20, ax=axes()), "x0")
+    assert len(strengths) == 20
+    np.testing.assert_allclose(strengths.max(), 1e6 * strengths.min())
+    assert min(abs(values[0]), abs(values[-1])) < 0.1 * max(abs(values[0]), abs(values[-1]))
+
+
+@pytest.mark.parametrize(
+    ("model", "simple"),
+    [
+        (MultiTaskLassoCV(cv=3, alphas=10), MultiTaskLasso()),
+        (MultiTaskElasticNetCV(cv=3, alphas=10, l1_ratio=[0.5, 0.9]), MultiTaskElasticNet()),
+        (GroupLassoCV(groups=[2, 3], cv=3, alphas=10), GroupLasso(groups=[2, 3])),
+    ],
+    ids=repr,
+)
+def test_what_has_chosen_a_strength_is_drawn_with_its_own_penalty(model: Any, simple: Any) -> None:
+    X, y = problem()
+    y = y if isinstance(model, GroupLassoCV) else np.c_[y, X[:, 1]]
+    model.fit(X, y)
+    ax = plot_path(model, X, y, ax=axes())
+    strengths, values = drawn(ax, "x1")
+    if isinstance(model, MultiTaskElasticNetCV):
+        simple.set_params(l1_ratio=model.l1_ratio_)
+    expected = [np.atleast_2d(simple.set_params(alpha=a).fit(X, y).coef_)[0, 1] for a in strengths]
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
+    assert model.alpha_ in strengths
+    assert verticals(ax, ":") == [model.alpha_]
+
+
+@pytest.mark.parametrize("model", [AdaptiveLasso(), GroupLasso(), MCPRegressor(), Ridge(), SlopeRegressor()], ids=repr)
+def test_forms_of_data(model: Any) -> None:
+    X, y = problem()
+    expected = drawn(plot_path(model, X, y, alphas=5, ax=axes()), "x0")
+    for made in (scipy.sparse.csr_array(X), scipy.sparse.coo_array(X), X.tolist(), pd.DataFrame(X)):
+        names = [f"x{j}" for j in range(5)]
+        got = drawn(plot_path(model, made, y.tolist(), alphas=5, feature_names=names, ax=axes()), "x0")
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_feature_has_a_line_for_each_target() -> None:
+    X, y = problem()
+    alphas, coefs, gaps = lasso_path(X, np.c_[y, X[:, 1]], alphas=20)
+    assert coefs.shape == (2, 5, 20)
+    ax = plot_path((alphas, coefs, gaps), feature_names=NAMES, names=3, ax=axes())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["age", "size", "rooms"]
+    first = next(line for line in ax.get_lines() if line.get_label() == "size")
+    both = [line for line in ax.get_lines() if line.get_color() == first.get_color()]
+    np.testing.assert_array_equal([line.get_ydata() for line in both], coefs[:, 1])
+    (above,) = ax.child_axes
+    ax.figure.canvas.draw()
+    assert int(above.get_xticklabels()[0].get_text()) == np.sum(coefs[:, :, -1] != 0)
+
+
 def test_cross_validation_is_drawn_with_its_error() -> None:
     X, y = problem()
     model = LassoCV(cv=4, alphas=20).fit(X, y)
@@ -149,6 +270,11 @@ def test_legends_are_beside_what_is_drawn() -> None:
         (lambda X, y: plot_path(3), TypeError, "path must be a tuple"),
         (lambda X, y: plot_path((1,)), ValueError, "path must be .* a tuple of 1"),
         (lambda X, y: plot_path(([1.0, 2.0], np.zeros((3, 3)))), ValueError, "coefs must have shape"),
+        (lambda X, y: plot_path((1.0, np.zeros((3, 3)))), ValueError, "coefs must have shape"),
+        (lambda X, y: plot_path(LogisticRegression(), X, y > 0), TypeError, "with alpha, or .* got LogisticRegression"),
+        (lambda X, y: plot_path(PenalizedRegression(), X, y), TypeError, "with alpha, or .* got PenalizedRegression"),
+        (lambda X, y: plot_path(GroupLassoCV(), X, y), TypeError, "with alpha, or .* got GroupLassoCV"),
+        (lambda X, y: plot_path(Ridge(), X, y, alphas=0), ValueError, "alphas must be >= 1, got 0"),
         (lambda X, y: plot_path(Lasso()), ValueError, "X and y must be given with an estimator"),
         (lambda X, y: plot_path(Lasso(), X, y, names=-1), ValueError, "names must be >= 0, got -1"),
         (lambda X, y: plot_path(Lasso(), X, y, feature_names=["a"]), ValueError, "must have 5 names, got 1"),

@@ -352,8 +352,8 @@ def warn_unless_converged(
     worst = int(np.argmax(np.where(late, relative(gap, objective), -1.0)))
     of_several = f" at {late.sum()} of {len(solved.reason)} strengths" if len(solved.reason) > 1 else ""
     advice = (
-        "The numbers allow no smaller gap: you might want to check the scale of the features, to increase tol or to "
-        "consider increasing regularisation."
+        "The solver found no way to a smaller gap: you might want to check the scale of the features, to increase tol or "
+        "to consider increasing regularisation."
         if solved.reason[left[worst]] == "stalled"
         else "You might want to increase the number of iterations, check the scale of the features or consider "
         "increasing regularisation."

@@ -338,17 +338,18 @@ class _Concave(LinearRegressor):
         )
         with one_blas_thread():
             w, values, residual, solution, reason = problem.minimize(w, weighted_lasso, self.tol, self.max_iter)
+        self.gap_ = float(relative(solution.gap, solution.objective)[0])
         if reason != "converged":
             warnings.warn(
                 f"Objective did not converge ({reason}). You might want to increase the number of iterations or check the "
-                f"scale of the features. Stationarity: {residual:.3e} of the gradient at 0, tolerance: {self.tol:.3e}",
+                f"scale of the features. Stationarity: {residual:.3e} of the gradient at 0. Gap of the last weighted Lasso: "
+                f"{self.gap_:.3e} of its objective. Tolerance of both: {self.tol:.3e}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         _report(self, X.dtype, w, design.intercept(w))
         self.objective_, self.objectives_ = values[-1], np.array(values)
         self.dual_gap_ = float(solution.gap[0]) / design.total
-        self.gap_ = float(relative(solution.gap, solution.objective)[0])
         self.residual_, self.n_iter_, self.reason_ = residual, len(values) - 1, reason
         return self
 
@@ -363,6 +364,7 @@ class _Reweighted:
         self.lower = np.full(strength.shape, -np.inf) if lower is None else lower
         self.upper = np.full(strength.shape, np.inf) if upper is None else upper
         self.scale = float(np.max(np.abs(design.gradient(design.y)), initial=0.0)) / design.total
+        self.floor = 1e-14 * design.squares(design.y) / 2  # a gap that is rounding, as of ``rounding_floor``
 
     def minimize(
         self, w: Array, weighted_lasso: Callable[..., _engine.Solution], tol: float, max_iter: int
@@ -377,7 +379,10 @@ class _Reweighted:
             w = w if same else np.asarray(solution.coef[0])
             values.append(min(value, values[-1]))
             residual = self.residual(w)
-            if residual <= tol:
+            certified = float(solution.gap[0]) <= max(
+                tol * float(solution.objective[0]), self.floor * min(1.0, tol / 1e-14)
+            )
+            if residual <= tol and certified:
                 return w, values, residual, solution, "converged"
             if same or count == max_iter:
                 return w, values, residual, solution, "stalled" if same else "max_iter"
@@ -445,7 +450,8 @@ class MCPRegressor(_Concave):
     max_iter : int, default 100
         The weighted Lassos allowed.
     tol : float >= 0, default 1e-6
-        The largest element of a subgradient allowed, relative to that of the gradient where all coefficients are 0.
+        The largest element of a subgradient allowed, relative to that of the gradient where all coefficients are 0, and the
+        duality gap of the last weighted Lasso, relative to its objective.
     warm_start : bool, default False
         Whether a fit begins at the ``coef_`` of the one before. Else it begins at 0, so that the first problem is the Lasso.
     positive : bool, default False
@@ -474,7 +480,8 @@ class MCPRegressor(_Concave):
         The same at the start and after each weighted Lasso; never rises.
     n_iter_ : int
     reason_ : str
-        "converged", "stalled" or "max_iter".
+        "converged": ``residual_`` and ``gap_`` are within tol; "stalled": the objective falls no more, and one of them is
+        not; "max_iter".
     n_features_in_ : int
     feature_names_in_ : ndarray (n_features_in_,)
         Of a DataFrame.
@@ -487,7 +494,7 @@ class MCPRegressor(_Concave):
     Warns
     -----
     ConvergenceWarning
-        If ``residual_`` is above tol, with what was reached.
+        If ``residual_`` or ``gap_`` is above tol, with what was reached.
 
     Notes
     -----
@@ -574,7 +581,8 @@ class SCADRegressor(_Concave):
     max_iter : int, default 100
         The weighted Lassos allowed.
     tol : float >= 0, default 1e-6
-        The largest element of a subgradient allowed, relative to that of the gradient where all coefficients are 0.
+        The largest element of a subgradient allowed, relative to that of the gradient where all coefficients are 0, and the
+        duality gap of the last weighted Lasso, relative to its objective.
     warm_start : bool, default False
         Whether a fit begins at the ``coef_`` of the one before. Else it begins at 0, so that the first problem is the Lasso.
     positive : bool, default False
@@ -603,7 +611,8 @@ class SCADRegressor(_Concave):
         The same at the start and after each weighted Lasso; never rises.
     n_iter_ : int
     reason_ : str
-        "converged", "stalled" or "max_iter".
+        "converged": ``residual_`` and ``gap_`` are within tol; "stalled": the objective falls no more, and one of them is
+        not; "max_iter".
     n_features_in_ : int
     feature_names_in_ : ndarray (n_features_in_,)
         Of a DataFrame.
@@ -616,7 +625,7 @@ class SCADRegressor(_Concave):
     Warns
     -----
     ConvergenceWarning
-        If ``residual_`` is above tol, with what was reached.
+        If ``residual_`` or ``gap_`` is above tol, with what was reached.
 
     Notes
     -----

@@ -679,6 +679,11 @@ random_state, selection, sample_weight, fit_intercept, penalty_factor, bounds, t
     ValueError, TypeError
         If an argument is none of these, in scikit-learn's words.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If a gap is above tol, with the gap reached.
+
     Examples
     --------
     >>> import numpy as np

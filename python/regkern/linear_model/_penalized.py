@@ -26,6 +26,8 @@ from regkern.penalties import Penalty, SquaredL2
 __all__ = ["PenalizedRegression"]
 
 Array = NDArray[Any]
+EPS = float(np.finfo(np.float64).eps)
+BLOCK = 128  # columns at once
 SMALL = 1 << 22  # numbers of X: below it lies in a cache, and products are too short to share
 
 
@@ -248,13 +250,25 @@ class _Smooth:
         self.share = design.weights / design.total
         self.free = model.fit_intercept and self.loss != "squared"
         self.null = self._null() if model.fit_intercept else 0.0
-        squares = np.asarray(
-            design.X.power(2).T @ self.share
-            if scipy.sparse.issparse(X)
-            else np.einsum("ij,ij,i->j", design.X, design.X, self.share)
-        )
-        variance = float(np.max(squares - design.mean**2, initial=0.0))
-        self.unit = math.sqrt(variance) if self.free and variance > 0 else 1.0
+        squares = self._squares()
+        self.constant = squares <= (16 * EPS * design.mean) ** 2  # but for the rounding of their means
+        largest = float(np.max(squares, where=~self.constant, initial=0.0))
+        self.unit = math.sqrt(largest) if self.free and largest > 0 else 1.0
+
+    def _squares(self) -> Array:
+        """The mean squares of features, about their means where there is an intercept."""
+        X, mean = self.design.X, self.design.mean
+        if scipy.sparse.issparse(X):
+            held = X.tocoo()
+            share = self.share[held.row]
+            apart = np.bincount(held.col, share * (held.data - mean[held.col]) ** 2, mean.size)
+            stored = np.bincount(held.col, share, mean.size)
+            return np.asarray(apart + mean**2 * np.maximum(1 - stored, 0) * (stored < 1 - 16 * EPS))
+        squares = np.zeros(mean.shape)
+        for first in range(0, mean.size, BLOCK):
+            at = slice(first, first + BLOCK)
+            squares[at] = self.share @ (X[:, at] - mean[at]) ** 2
+        return squares
 
     def _null(self) -> float:
         """The best intercept of the model without features."""
@@ -284,9 +298,14 @@ class _Smooth:
         z = np.asarray(self.design.X @ w) - float(self.design.mean @ w) + (self.unit * point[-1] + self.null)
         with np.errstate(over="ignore", invalid="ignore"):
             losses, slopes = self._of(z)
+            # What is rounding is 0: where nothing else pulls, it would be all that there is to go by.
+            slopes = np.where(np.abs(slopes) <= 4 * EPS * (1 + abs(self.null)) * np.abs(self.y), 0.0, slopes)
             pull = self.share * slopes
             total = float(pull.sum())
             gradient = np.asarray(self.design.X.T @ pull) - self.design.mean * total
+            gradient[self.constant] = 0.0
+            if abs(total) <= 4 * EPS * float(np.abs(pull).sum()):
+                total = 0.0
             return float(self.share @ losses), np.append(gradient, self.unit * total if self.free else 0.0)
 
     def _of(self, z: Array) -> tuple[Array, Array]:

@@ -7,12 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from sklearn.utils.validation import check_array
 
 from regkern import _checks
 from regkern._types import Int
+from regkern.linear_model._base import check_bounds
+from regkern.linear_model._blocks import largest_strength
+from regkern.linear_model._coordinate import ElasticNet
+from regkern.linear_model._design import Design
 from regkern.linear_model._gram import make_design
-from regkern.linear_model._paths import enet_path
-from regkern.linear_model._ridge import Ridge
+from regkern.linear_model._groups import BlockRegressor, GroupLasso, GroupLassoCV
+from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLassoCV
+from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
+from regkern.linear_model._paths import alpha_max, enet_path
+from regkern.linear_model._poisson import PoissonRegressor
+from regkern.linear_model._ridge import Ridge, RidgeCV
+from regkern.linear_model._slope import SlopeRegressor, dual_norm
 
 __all__ = ["plot_cv", "plot_path"]
 
@@ -39,13 +49,16 @@ def plot_path(
     Parameters
     ----------
     path : tuple or estimator
-        (alphas, coefs, ...) as ``lasso_path`` and ``enet_path`` return it, with coefs (n_features, n_alphas); or an
-        estimator with ``alpha``, or one that has chosen ``alpha_``, which with X and y is fitted for each strength. It is left
-        as it is.
+        (alphas, coefs, ...) as ``lasso_path`` and ``enet_path`` return it, with coefs (n_features, n_alphas), or
+        (n_targets, n_features, n_alphas), of which a feature has a line for each target; or an estimator with ``alpha``, or one
+        that has chosen ``alpha_``, which with X and y is fitted for each strength. It is left as it is. LogisticRegression,
+        which has C, and PenalizedRegression, whose penalty has its own strength, cannot be drawn so.
     X, y : optional
         The data, with an estimator.
     alphas : int or array-like, optional
-        With an estimator: the strengths, or how many; those that it was cross-validated for by default, or 100.
+        With an estimator: the strengths, or how many; those that it was cross-validated for by default, or 100. A number of them
+        goes down from the strength from which on all coefficients are 0 to a thousandth of it. Of L2 alone it goes from a
+        thousandth to a thousand times a strength that is felt.
     feature_names : sequence of str, optional
         By default those of the estimator or of a DataFrame X, or x0, x1 and so on.
     names : int >= 0, default 10
@@ -90,34 +103,32 @@ def plot_path(
         strengths, coefs = _path_of(path, X, y, alphas)
     else:
         raise TypeError(f"{head}: path must be a tuple (alphas, coefs, ...) or an estimator, got {type(path).__name__}")
-    if strengths.ndim != 1 or coefs.shape[-1:] != strengths.shape or coefs.ndim != 2:
+    if strengths.ndim != 1 or coefs.shape[-1:] != strengths.shape or coefs.ndim not in (2, 3):
         raise ValueError(
-            f"{head}: coefs must have shape (n_features, {len(strengths)}) beside alphas {strengths.shape}, got {coefs.shape}"
+            f"{head}: coefs must have shape (n_features, {strengths.size}) or (n_targets, n_features, {strengths.size}) "
+            f"beside alphas {strengths.shape}, got {coefs.shape}"
         )
-    labels = _names(head, feature_names, path, X, len(coefs))
+    coefs = coefs if coefs.ndim == 3 else coefs[None]
+    labels = _names(head, feature_names, path, X, coefs.shape[1])
     shown = strengths > 0  # a logarithm has no 0
-    strengths, coefs = strengths[shown], coefs[:, shown]
+    strengths, coefs = strengths[shown], coefs[:, :, shown]
     ax = _axes(head, ax)
-    size = np.abs(coefs).max(axis=1, initial=0)
+    size = np.abs(coefs).max(axis=(0, 2), initial=0)
     named = [j for j in np.argsort(-size, kind="stable")[:many] if size[j] > 0]
-    for j in np.setdiff1d(np.arange(len(coefs)), named):
-        ax.plot(strengths, coefs[j], color=GREY, linewidth=0.8, zorder=1)
+    for j in np.setdiff1d(np.arange(len(size)), named):
+        ax.plot(strengths, coefs[:, j].T, color=GREY, linewidth=0.8, zorder=1)
     for k, j in enumerate(named):
-        ax.plot(
-            strengths,
-            coefs[j],
-            color=f"C{k % 10}",
-            linewidth=1.6,
-            linestyle=("-", "--", ":")[k // 10 % 3],
-            label=labels[j],
+        lines = ax.plot(
+            strengths, coefs[:, j].T, color=f"C{k % 10}", linewidth=1.6, linestyle=("-", "--", ":")[k // 10 % 3]
         )
+        lines[0].set_label(labels[j])
     ax.axhline(0, color="black", linewidth=0.6, zorder=0)
     if chosen is not None and np.ndim(chosen) == 0 and chosen > 0:
         ax.axvline(chosen, color="black", linewidth=0.8, linestyle=":", zorder=0)
     ax.set_xscale("log")
     ax.set(xlabel="alpha", ylabel="coefficient")
     ax.spines[["top", "right"]].set_visible(False)
-    _count_above(ax, strengths, np.sum(coefs != 0, axis=0))
+    _count_above(ax, strengths, np.sum(coefs != 0, axis=(0, 1)))
     if named:
         ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
@@ -214,14 +225,18 @@ def _names(head: str, given: Any, path: Any, X: Any, features: int) -> list[str]
 
 
 def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]:
-    """Strengths, and coefficients (features, strengths)."""
+    """Strengths, and coefficients (features, strengths) or (targets, features, strengths)."""
     parameters = estimator.get_params()
+    if "alpha" not in parameters and not hasattr(estimator, "alpha_") and not hasattr(estimator, "path"):
+        raise TypeError(
+            f"plot_path: path must be an estimator with alpha, or fitted, with alpha_, got {type(estimator).__name__}"
+        )
     if alphas is None:
         alphas = getattr(estimator, "alphas_", 100)
-    if hasattr(estimator, "path"):
-        ratio = getattr(estimator, "l1_ratio_", parameters.get("l1_ratio", 1.0))
-        if np.ndim(alphas) > 1:  # for each ratio
-            alphas = np.asarray(alphas)[int(np.argmin(np.abs(np.asarray(parameters["l1_ratio"]) - ratio)))]
+    ratio = getattr(estimator, "l1_ratio_", parameters.get("l1_ratio", 1.0))
+    if np.ndim(alphas) > 1:  # for each ratio
+        alphas = np.asarray(alphas)[int(np.argmin(np.abs(np.asarray(parameters["l1_ratio"]) - ratio)))]
+    if hasattr(estimator, "path") and not (ratio == 0 and np.ndim(alphas) == 0):
         options = {
             name: parameters[name]
             for name in ("eps", "fit_intercept", "positive", "max_iter", "penalty_factor", "bounds", "tol", "threads")
@@ -229,23 +244,79 @@ def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]
         }
         strengths, coefs = enet_path(X, y, l1_ratio=ratio, alphas=alphas, **options)[:2]
         return np.asarray(strengths), np.asarray(coefs)
-    model = clone(estimator)
-    if "alpha" not in parameters:
-        model = Ridge(fit_intercept=parameters.get("fit_intercept", True), threads=parameters.get("threads"))
+    model = _of_one_strength(estimator, parameters, ratio)
     if np.ndim(alphas) == 0:
-        scale = _scale(X, model)
-        alphas = np.geomspace(1e-3 * scale, 1e3 * scale, int(alphas))
+        alphas = _grid_of(model, X, y, _checks.integer("plot_path: alphas", alphas, 1))
     strengths = np.asarray(alphas, np.float64)
     coefs = [np.asarray(model.set_params(alpha=float(alpha)).fit(X, y).coef_) for alpha in strengths]
     return strengths, np.stack(coefs, axis=-1)
 
 
-def _scale(X: Any, model: Any) -> float:
-    """A strength of ridge that is felt: the mean squared norm of columns."""
-    if not isinstance(model, Ridge):
+def _of_one_strength(estimator: Any, parameters: dict[str, Any], ratio: Any) -> Any:
+    """An unfitted estimator with alpha, of one that may choose it."""
+    if "alpha" in parameters:
+        return clone(estimator)
+    kinds = (
+        (GroupLassoCV, GroupLasso),
+        ((MultiTaskElasticNetCV, MultiTaskLassoCV), MultiTaskElasticNet),
+        (RidgeCV, Ridge),
+    )
+    kind = next((one for chooser, one in kinds if isinstance(estimator, chooser)), None)
+    if kind is None:
+        raise TypeError(f"plot_path: path must be an estimator with alpha or a path, got {type(estimator).__name__}")
+    names = set(kind().get_params()) - {"selection"}  # of features there, of alpha here
+    model = kind(**{name: value for name, value in parameters.items() if name in names})
+    return model.set_params(l1_ratio=ratio) if "l1_ratio" in names else model
+
+
+def _grid_of(model: Any, X: Any, y: Any, many: int) -> Array:
+    """Strengths from where all coefficients are 0 to a thousandth of it; about what is felt where none makes them 0."""
+    parameters = model.get_params()
+    X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32])
+    y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
+    n, p = X.shape
+    common = {
+        name: parameters[name]
+        for name in ("fit_intercept", "penalty_factor", "bounds", "positive")
+        if parameters.get(name) is not None
+    }
+    largest = 0.0
+    if isinstance(model, BlockRegressor):
+        shares = model._shares()
+        if shares[:2] != (0.0, 0.0):
+            largest = largest_strength(
+                X,
+                y if y.ndim > 1 else y[:, None],
+                blocks=model._blocks(p),
+                strength=shares,
+                fit_intercept=model.fit_intercept,
+                positive=common.get("positive", False),
+            )
+            largest /= n
+    elif isinstance(model, AdaptiveLasso):
+        weights = clone(model).fit(X, y).weights_
+        held = np.isfinite(weights)
+        if held.any():
+            if common.get("bounds") is not None:
+                lower, upper = check_bounds(model, model.bounds, p)
+                common["bounds"] = tuple(None if end is None else end[held] for end in (lower, upper))
+            largest = alpha_max(X[:, np.flatnonzero(held)], y, **{**common, "penalty_factor": weights[held]})
+    elif isinstance(model, SlopeRegressor):
+        design = Design(X, y, None, model.fit_intercept)
+        largest = dual_norm(design.gradient(design.y), model._lambdas(p)) / n
+    elif isinstance(model, (ElasticNet, PoissonRegressor, MCPRegressor, SCADRegressor)):
+        ratio = parameters.get("l1_ratio", 1.0)
+        if ratio > 0:
+            largest = alpha_max(
+                X, y, l1_ratio=ratio, loss="poisson" if isinstance(model, PoissonRegressor) else "squared", **common
+            )
+    elif not isinstance(model, Ridge):
         raise TypeError(f"plot_path: alphas must be numbers for {type(model).__name__}, got a count of them")
-    X = X if hasattr(X, "tocsr") else np.asarray(X, np.float64)
-    return float(np.mean(make_design(X, None, model.fit_intercept).squares())) or 1.0
+    if largest > 0:
+        return np.geomspace(largest, 1e-3 * largest, many)
+    scale = float(np.mean(make_design(X, None, model.fit_intercept).squares())) or 1.0  # of columns
+    scale = scale if isinstance(model, Ridge) else scale / n
+    return np.geomspace(1e-3 * scale, 1e3 * scale, many)
 
 
 def _count_above(ax: Any, alphas: Array, counts: Array) -> None:

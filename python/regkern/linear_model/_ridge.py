@@ -118,7 +118,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
     n_iter_ : ndarray (n_targets,)
         Solutions of the equations, each refining the one before; or the iterations.
     reason_ : str or list of str
-        "converged", "stalled" (the numbers allow no more) or "max_iter".
+        "converged", "stalled" (no way to a smaller gap was found) or "max_iter".
     solver_ : str
         The solver taken: of "auto" one of "cholesky", "svd" and "sparse_cg"; "lbfgs" stands for the working set of bounds.
     n_features_in_ : int
@@ -460,6 +460,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     ------
     ValueError, TypeError
         In ``fit``, if something is none of these, in scikit-learn's words.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the gap is above 1e-6, with the gap reached.
 
     See Also
     --------
