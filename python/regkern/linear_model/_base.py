@@ -72,6 +72,7 @@ from regkern.linear_model._compat import (
 
 __all__ = [
     "EXTRAS",
+    "NO_FOLDS",
     "OVERFLOW",
     "LinearRegressor",
     "SplitterRouting",
@@ -97,6 +98,8 @@ Array = NDArray[Any]
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 LARGE = 1 << 16  # numbers in X
+
+NO_FOLDS = "cv must give at least one fold, got none."
 
 OVERFLOW = (
     "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
@@ -430,6 +433,8 @@ def fold_weights(
             part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
             if not part[-1].any():
                 raise ValueError(f"Fold {fold} of cv has no samples, or none with a weight, to {use}.")
+    if not parts[0]:
+        raise ValueError(NO_FOLDS)
     return np.array(parts[0]), np.array(parts[1])
 
 

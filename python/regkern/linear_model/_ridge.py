@@ -18,11 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from threadpoolctl import threadpool_limits
 
+from regkern import runtime
 from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
     EXTRAS,
+    NO_FOLDS,
     LinearRegressor,
     check_bounds,
     check_data,
@@ -338,7 +340,7 @@ def blas_threads(threads: Any) -> Iterator[None]:
     if threads is None:
         yield
         return
-    with threadpool_limits(int(threads), user_api="blas"):
+    with runtime.threads(threads), threadpool_limits(int(threads), user_api="blas"):
         yield
 
 
@@ -595,6 +597,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         scored = self.scoring is not None
         n, shape = design.n, (len(alphas), targets.shape[1])
         weight = np.ones(n) if design.weight is None else design.weight
+        count = np.count_nonzero(weight)  # samples of weight 0 are none
         stored = np.empty((n, *shape)) if scored or self.store_cv_results else None
         total, squares = np.zeros(shape), np.zeros(shape)
         pooled = np.zeros(len(alphas))  # squares of a sample's mean over targets
@@ -611,11 +614,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             score = np.array([self._score_of(stored[:, k], y, route.scorer.score) for k in range(len(alphas))])
             error = np.full(score.shape, np.nan)
         elif self.alpha_per_target and shape[1] > 1:
-            score = -total / n
-            error = np.sqrt(np.maximum(squares / n - score**2, 0) / max(n - 1, 1))
+            score = -total / count
+            error = np.sqrt(np.maximum(squares / count - score**2, 0) / (count - 1))
         else:
-            score = -total.sum(axis=1) / (n * shape[1])
-            error = np.sqrt(np.maximum(pooled / n - score**2, 0) / max(n - 1, 1))
+            score = -total.sum(axis=1) / (count * shape[1])
+            error = np.sqrt(np.maximum(pooled / count - score**2, 0) / (count - 1))
         self._choose(alphas, score, error)
         self.__dict__.pop("cv_results_", None)
         if self.store_cv_results and stored is not None:
@@ -696,10 +699,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         splits = [
             (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
         ]
+        if not splits:
+            raise ValueError(NO_FOLDS)
         for k, pair in enumerate(splits):
             for part, use in zip(pair, ("fit", "score"), strict=True):
                 if not (len(part) and (design.weight is None or design.weight[part].any())):
-                    raise ValueError(f"Fold {k} of cv={self.cv!r} has no samples, or none with a weight, to {use}.")
+                    raise ValueError(f"Fold {k} of cv has no samples, or none with a weight, to {use}.")
         scorer = self._scorer()
         table = np.empty((len(splits), len(alphas)))
         for row, fold in zip(table, folds(design, targets, middle, Y, alphas, splits), strict=True):
