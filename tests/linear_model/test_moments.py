@@ -149,3 +149,17 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         model.partial_fit(np.full((2, 12), np.nan), y[:2])
     np.testing.assert_array_equal(model.coef_, before)
+
+
+@pytest.mark.parametrize("weight", [0, np.zeros(50)], ids=["number", "array"])
+def test_a_part_without_weight_changes_nothing(weight: Any) -> None:
+    X, y, _ = problem()
+    model = Ridge(1.0)
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        model.partial_fit(X[:50], y[:50], weight)
+    model.partial_fit(X[:50], y[:50])
+    before = model.coef_.copy()
+    model.partial_fit(X[50:], y[50:], weight)
+    np.testing.assert_array_equal(model.coef_, before)
+    with pytest.raises(ValueError, match="y must have 1 targets as before"):
+        model.partial_fit(X[50:], np.zeros((50, 2)), weight)

@@ -289,8 +289,11 @@ def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
     return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
 
 
-def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
-    """The weights (samples,) in float64; None where all are alike: of None, and as in scikit-learn of a number."""
+def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bool = True) -> Array | None:
+    """The weights (samples,) in float64; None where all are alike: of None, and as in scikit-learn of a number.
+
+    ``none_is_refused``: whether one of them must not be 0.
+    """
     if sample_weight is None or isinstance(sample_weight, Number):
         return None
     weights = _plain(sample_weight, (1,))
@@ -304,7 +307,7 @@ def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
     if weights.shape != (samples,):
         raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(samples,)}!")
     check_non_negative(weights, "`sample_weight`")
-    if not weights.any():
+    if none_is_refused and not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return np.ascontiguousarray(weights, np.float64)
 

@@ -11,6 +11,7 @@ the whole. Memory is p² numbers and a block; the data themselves are forgotten.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Number
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -56,8 +57,6 @@ class Moments:
 
     def add(self, other: Moments) -> None:
         """Those of both, in place."""
-        if other.total == 0:
-            return
         total = self.total + other.total
         x, y = other.x - self.x, other.y - self.y
         both = self.total * (other.total / total)
@@ -116,6 +115,7 @@ class PartialFit:
         X : array-like or sparse matrix (n_samples, n_features)
         y : array-like (n_samples,) or (n_samples, n_targets)
         sample_weight : float or array-like (n_samples,), optional
+            Samples of weight 0 are none; a first part must have others.
         refit : bool, default True
             False only adds the samples: a fit takes about n_features³ operations, and one after the last part may do.
 
@@ -140,16 +140,16 @@ class PartialFit:
             y_numeric=True,
         )
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
-        weight = check_sample_weight(sample_weight, len(y))
-        if weight is None and sample_weight is not None:
-            weight = check_sample_weight(np.full(len(y), sample_weight, np.float64), len(y))
-        part = Moments.of(X, targets, weight)
+        if isinstance(sample_weight, Number):
+            sample_weight = np.full(len(y), sample_weight, np.float64)
+        weight = check_sample_weight(sample_weight, len(y), none_is_refused=moments is None)
         if moments is None:
-            moments, self._moments_1d, self._moments_dtype = part, y.ndim == 1, X.dtype
-        elif moments.y.shape != part.y.shape or self._moments_1d != (y.ndim == 1):
+            moments = Moments.of(X, targets, weight)
+            self._moments_1d, self._moments_dtype = y.ndim == 1, X.dtype
+        elif len(moments.y) != targets.shape[1] or self._moments_1d != (y.ndim == 1):
             raise ValueError(f"y must have {len(moments.y)} targets as before, got shape {y.shape}")
-        else:
-            moments.add(part)
+        elif weight is None or weight.any():
+            moments.add(Moments.of(X, targets, weight))
         self._moments = moments
         if refit:
             self._solve_moments(moments)
