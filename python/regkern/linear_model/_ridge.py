@@ -48,12 +48,12 @@ from regkern.linear_model._compat import (
 )
 from regkern.linear_model._gram import Design, make_design
 from regkern.linear_model._least_squares import (
-    FLOOR,
     Found,
     Spectrum,
     check_range,
     folds,
     has_more_rows,
+    is_settled,
     is_tall,
     leave_one_out,
     solve,
@@ -135,7 +135,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
     Warns
     -----
     ConvergenceWarning
-        If the gap is above tol, and above 1e-14 of the squares of y, with the gap reached.
+        If the gap is above tol, with the gap reached; not where the objective is below 1e-13 of the squares of y.
 
     See Also
     --------
@@ -296,7 +296,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
-        settled = gap <= np.maximum(self.tol * objective, FLOOR * _squares_of(y, sample_weight, fit_intercept))
+        settled = is_settled(gap, objective, float(self.tol), _squares_of(y, sample_weight, fit_intercept))
         return _Solved(
             np.concatenate([s.coef for s in solutions]),
             np.concatenate([s.intercept for s in solutions]),
