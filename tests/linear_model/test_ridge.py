@@ -521,10 +521,11 @@ def test_threads_that_no_machine_has_are_refused(model: Any, threads: int) -> No
 
 
 @pytest.mark.parametrize("model", [Ridge(), Ridge(solver="sparse_cg"), Ridge(bounds=(-9, 9))], ids=repr)
-def test_what_is_above_tol_has_not_converged(model: Any) -> None:
+@pytest.mark.parametrize("offset", [1e6, 1e7])
+def test_what_is_above_tol_has_not_converged(model: Any, offset: float) -> None:
     """Squares of y that are large beside the objective are no reason to call a gap none."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 6)) + 1e6
+    X = rng.normal(size=(60, 6)) + offset
     y = X[:, 0] - 0.5 * X[:, 1] + rng.normal(size=60)
     model = clone(model).set_params(alpha=1e-3, fit_intercept=False)
     with pytest.warns(ConvergenceWarning, match="Duality gap"):

@@ -48,9 +48,11 @@ from regkern.linear_model._compat import (
 )
 from regkern.linear_model._gram import Design, make_design
 from regkern.linear_model._least_squares import (
+    FITTED,
     Found,
     Spectrum,
     check_range,
+    exact_fit,
     folds,
     has_more_rows,
     is_settled,
@@ -58,7 +60,7 @@ from regkern.linear_model._least_squares import (
     leave_one_out,
     solve,
 )
-from regkern.linear_model._moments import Moments, PartialFit
+from regkern.linear_model._moments import Moments, PartialFit, reasons_of
 
 __all__ = ["Ridge", "RidgeCV"]
 
@@ -135,7 +137,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
     Warns
     -----
     ConvergenceWarning
-        If the gap is above tol, with the gap reached; not where the objective is below 1e-13 of the squares of y.
+        If the gap is above tol, with the gap reached; not of an exact fit, whose objective is 1e-13 of that of the mean.
 
     See Also
     --------
@@ -230,6 +232,11 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         self._check_solver()
         X, Y = moments.data(self.fit_intercept)
         solved = self._solved(X, Y, None, False)
+        v, alphas = check_penalty_factor(self, self.penalty_factor, X.shape[1]), _per_target(self, Y.shape[1])
+        found = solved.coef, solved.gap / 2, solved.objective / 2
+        solved.gap = 2 * moments.gap(found, (X, Y), self.fit_intercept, 0.0, alphas, v)
+        settled = is_settled(solved.gap, solved.objective, float(self.tol), FITTED * moments.yy)
+        solved.reasons = reasons_of(settled, solved.reasons)
         if self.fit_intercept:
             solved.intercept = moments.y - solved.coef @ moments.x
         _set(self, solved, self._moments_dtype, self._moments_1d)
@@ -296,7 +303,9 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
-        settled = is_settled(gap, objective, float(self.tol), _squares_of(y, sample_weight, fit_intercept))
+        root = None if sample_weight is None else np.sqrt(sample_weight)
+        none = exact_fit(y if root is None else root[:, None] * y, root)
+        settled = is_settled(gap, objective, float(self.tol), none)
         return _Solved(
             np.concatenate([s.coef for s in solutions]),
             np.concatenate([s.intercept for s in solutions]),
@@ -327,12 +336,6 @@ def _solved_of(design: Design, found: Found, middle: Array, max_iter: int | None
     ended = "stalled" if max_iter is None else "max_iter"
     reasons = ["converged" if settled else ended for settled in found.settled]
     return _Solved(coef.T, intercept, found.gap, found.objective, found.iterations, reasons)
-
-
-def _squares_of(y: Array, sample_weight: Array | None, fit_intercept: bool) -> Array:
-    middle = np.average(y, axis=0, weights=sample_weight) if fit_intercept else 0.0
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    return np.asarray(weight @ (y - middle) ** 2)
 
 
 @contextmanager
