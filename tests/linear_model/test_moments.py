@@ -263,3 +263,12 @@ def test_collinear_features_without_a_penalty_have_no_gap() -> None:
         model = Ridge(0.0).partial_fit(X, y)
     assert model.gap_ == pytest.approx(1)
     np.testing.assert_allclose(model.coef_, Ridge(0.0).fit(X, y).coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", [Ridge(1.0), Lasso(0.1), Ridge(1.0, fit_intercept=False)], ids=repr)
+@pytest.mark.parametrize("constant", [0.0, 5.0])
+def test_a_constant_y_is_no_trouble(model: Any, constant: float) -> None:
+    X, _, _ = problem()
+    parts = fitted(model, X, np.full(100, constant), None, [40])
+    np.testing.assert_allclose(parts.coef_, model.fit(X, np.full(100, constant)).coef_, rtol=1e-6, atol=1e-12)
+    assert parts.reason_ == "converged"

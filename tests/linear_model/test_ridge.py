@@ -341,9 +341,9 @@ def test_samples_of_weight_0_are_none() -> None:
         with pytest.raises(ValueError, match="n_samples = 1"):
             RidgeCV().fit(shape, y, s)
     s = (np.arange(60) < 20).astype(float)
-    with pytest.raises(ValueError, match="^Fold 0 of cv has no samples, or none with a weight, to fit"):
+    with pytest.raises(ValueError, match=r"^Fold 0 of cv has no samples, or none with a weight, to fit"):
         RidgeCV(cv=3).fit(X, y, s)
-    with pytest.raises(ValueError, match="^Fold 0 of cv has no samples, or none with a weight, to score"):
+    with pytest.raises(ValueError, match=r"^Fold 0 of cv has no samples, or none with a weight, to score"):
         RidgeCV(cv=3).fit(X, y, 1 - s)
 
 
@@ -516,7 +516,7 @@ def test_folds_that_are_none_are_refused(model: Any, cv: Any, rule: str) -> None
 @pytest.mark.parametrize("threads", [2**13, 2**40, 2**70])
 def test_threads_that_no_machine_has_are_refused(model: Any, threads: int) -> None:
     X, y = problem("tall")
-    with pytest.raises(ValueError, match="^threads: n must "):
+    with pytest.raises(ValueError, match=r"^threads: n must "):
         clone(model).set_params(threads=threads).fit(X, y)
 
 

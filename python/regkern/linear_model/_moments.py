@@ -110,13 +110,16 @@ class Moments:
         l2: Any,
         v: Array | None,
     ) -> Array:
-        """How far objectives of the samples are above their minima at most; ``found`` is W (T, p) and the gaps and objectives of data.
+        """How far objectives of the samples are above their minima at most.
 
+        ``found`` is W (T, p), and the gaps and the objectives that it has with ``data``.
         An objective is ½Σs·(y − xw)² + Σv·(l1·|w| + ½·l2·w²) here and there, with l1 and l2 one or one a target. Here it is
         another by δ(w) = ½εA² + φB(A + r + ½φB) at most, where ε is the rounding of sums, φ that of means, A = |y| + Σ|x||w|
-        with centred columns, B the same of means, and r the residual of these where there is no intercept. The gap is at most what it is of data, and δ at w and at
-        the minimizer w*. Of the latter an L1 penalty says how large it is, as the objective is no larger there than at w;
-        and so does the smallest eigenvalue λ of the quadratic, |w* − w|² ≤ 2·gap/λ, with which a quadratic in √gap bounds it.
+        with centred columns, B the same of means, and r the residual of these where there is no intercept.
+
+        The gap is at most what it is of data, and δ at w and at the minimizer w*. Of that an L1 penalty says how large it is,
+        as the objective is no larger there than at w; and so does the smallest eigenvalue λ of the quadratic, of columns of
+        norm 1: |w* − w|² ≤ 2·gap/λ, with which a quadratic in √gap bounds it.
         """
         (W, gap, objective), (X, Y) = found, data
         p = len(self.x)
@@ -133,7 +136,10 @@ class Moments:
         off = np.abs((self.xx - inner.T @ inner) * scale * scale[:, None]).max()
         cross = np.abs((self.xy - inner.T @ target) * scale[:, None]).max(axis=0)
         square = np.abs(self.yy - np.einsum("ij,ij->j", target, target))
-        e = rounding + np.maximum(off, np.where(length > 0, np.maximum(cross, square / length) / length, 0))
+        lost = np.maximum(cross * length, square)
+        e = rounding + np.maximum(off, np.divide(lost, self.yy, out=np.zeros_like(lost), where=self.yy > 0))
+
+        forms = (inner,) if fit_intercept else (inner, X)  # the larger one may have the less accurate eigenvalue
 
         def delta(a: Array, b: Array, r: Array) -> Array:
             return np.asarray(e * a * a / 2 + f * b * (a + r + f * b / 2))
@@ -145,7 +151,7 @@ class Moments:
             most = objective + here
             off_mean = 0 * level if fit_intercept else np.sqrt(2 * most)  # at w*, at most
 
-            thin = np.float64(max(_least(M * scale, ridge * scale**2, size > 0, float(e.max())) for M in (inner, X)))
+            thin = np.float64(max(_least(M * scale, ridge * scale**2, size > 0, float(e.max())) for M in forms))
             b, k = np.sqrt(2 * p / thin), np.sqrt(2 / thin) * np.linalg.norm(far * scale)
             c0 = gap + here + delta(A, B, off_mean)
             c1 = e * A * b + f * (A * k + B * b + off_mean * k + f * B * k)
@@ -192,9 +198,9 @@ class PartialFit:
 
         The result is that of ``fit`` with all samples at once, up to rounding: nothing is forgotten, and the order does not
         matter. What the sums have rounded is a part of the gap, which is large where features are next to collinear and
-        their penalty is next to none: about 1e-15 |y|² over the least eigenvalue. Then ``reason_`` is "stalled". A sum of products (n_features, n_features) is kept, so this is for up to some 20,000 features. Parameters can
-        change between calls, since what is kept does not depend on them. ``fit`` starts anew, and so does ``partial_fit`` after
-        it.
+        their penalty is next to none: then ``reason_`` is "stalled". A sum of products (n_features, n_features) is kept, so this
+        is for up to some 20,000 features. Parameters can change between calls, since what is kept does not depend on them.
+        ``fit`` starts anew, and so does ``partial_fit`` after it.
 
         Parameters
         ----------
