@@ -20,7 +20,7 @@ from sklearn.metrics import make_scorer, mean_squared_error
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
-from regkern.linear_model import Ridge, RidgeCV
+from regkern.linear_model import LassoCV, Ridge, RidgeCV
 from regkern.linear_model import _least_squares as least_squares
 from regkern.linear_model._compat import VERSION
 from regkern.linear_model._gram import make_design
@@ -341,9 +341,9 @@ def test_samples_of_weight_0_are_none() -> None:
         with pytest.raises(ValueError, match="n_samples = 1"):
             RidgeCV().fit(shape, y, s)
     s = (np.arange(60) < 20).astype(float)
-    with pytest.raises(ValueError, match="Fold 0 of cv=3 has no samples, or none with a weight, to fit"):
+    with pytest.raises(ValueError, match=r"^Fold 0 of cv has no samples, or none with a weight, to fit"):
         RidgeCV(cv=3).fit(X, y, s)
-    with pytest.raises(ValueError, match="Fold 0 of cv=3 has no samples, or none with a weight, to score"):
+    with pytest.raises(ValueError, match=r"^Fold 0 of cv has no samples, or none with a weight, to score"):
         RidgeCV(cv=3).fit(X, y, 1 - s)
 
 
@@ -400,7 +400,7 @@ def test_errors_are_those_of_samples_left_out(
     errors = left_out(X, y, alphas, s, fit_intercept)
     near(np.moveaxis(model.cv_results_, 2, 1), weight[:, None, None] * errors**2, 1e-7)
     near(np.moveaxis(scored.cv_results_, 2, 1), y[:, None] - errors, 1e-7)
-    score = -(weight[:, None, None] * errors**2).mean(axis=0)
+    score = -(weight[:, None, None] * errors**2).sum(axis=0) / np.count_nonzero(weight)
     near(model.score_path_, score, 1e-8)
     np.testing.assert_array_equal(model.alpha_, alphas[score.argmax(axis=0)])
     near(model.best_score_, score.max(axis=0), 1e-8)
@@ -479,6 +479,59 @@ def test_one_standard_error_takes_the_largest_strength_that_is_as_good(cv: Any) 
     if cv is None:
         errors = left_out(X, y[:, None], alphas, None, True)[:, :, 0] ** 2
         np.testing.assert_allclose(best.score_se_, errors.std(axis=0, ddof=1) / np.sqrt(40), rtol=1e-8)
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+@pytest.mark.parametrize("alpha_per_target", [False, True])
+def test_samples_of_weight_0_count_in_no_score(shape: str, alpha_per_target: bool) -> None:
+    X, y = problem(shape)
+    alphas = np.logspace(-2, 3, 20)
+    model = RidgeCV(alphas, rule="1se", alpha_per_target=alpha_per_target)
+    without = clone(model).fit(X, y)
+    s = np.append(np.ones(len(y)), np.zeros(500))
+    model.fit(np.vstack([X, np.ones((500, X.shape[1]))]), np.vstack([y, 9 * np.ones((500, 2))]), s)
+    near(model.score_path_, without.score_path_, 1e-9)
+    near(model.score_se_, without.score_se_, 1e-9)
+    np.testing.assert_array_equal(model.alpha_, without.alpha_)
+
+
+@pytest.mark.parametrize(
+    ("cv", "rule"),
+    [
+        ([], "^cv must give at least one fold, got none"),
+        ({}, "^cv must give at least one fold, got none"),
+        (np.zeros((0, 2)), "^cv must give at least one fold, got none"),
+        ([([], np.arange(60))], "^Fold 0 of cv has no samples, or none with a weight, to fit"),
+        ([(np.arange(60), [])], "^Fold 0 of cv has no samples, or none with a weight, to score"),
+    ],
+)
+@pytest.mark.parametrize("model", [RidgeCV(), LassoCV()], ids=repr)
+def test_folds_that_are_none_are_refused(model: Any, cv: Any, rule: str) -> None:
+    X, y = problem("tall", targets=1)
+    with pytest.raises(ValueError, match=rule):
+        clone(model).set_params(cv=cv).fit(X, y[:, 0])
+
+
+@pytest.mark.parametrize("model", [Ridge(), Ridge(positive=True), RidgeCV()], ids=repr)
+@pytest.mark.parametrize("threads", [2**13, 2**40, 2**70])
+def test_threads_that_no_machine_has_are_refused(model: Any, threads: int) -> None:
+    X, y = problem("tall")
+    with pytest.raises(ValueError, match=r"^threads: n must "):
+        clone(model).set_params(threads=threads).fit(X, y)
+
+
+@pytest.mark.parametrize("model", [Ridge(), Ridge(solver="sparse_cg"), Ridge(bounds=(-9, 9))], ids=repr)
+@pytest.mark.parametrize("offset", [1e6, 1e7])
+def test_what_is_above_tol_has_not_converged(model: Any, offset: float) -> None:
+    """Squares of y that are large beside the objective are no reason to call a gap none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6)) + offset
+    y = X[:, 0] - 0.5 * X[:, 1] + rng.normal(size=60)
+    model = clone(model).set_params(alpha=1e-3, fit_intercept=False)
+    with pytest.warns(ConvergenceWarning, match="Duality gap"):
+        model.fit(X, y)
+    assert model.gap_ > model.tol
+    assert model.reason_ == "stalled"
 
 
 def test_metadata_go_where_they_are_asked_for() -> None:

@@ -72,6 +72,7 @@ from regkern.linear_model._compat import (
 
 __all__ = [
     "EXTRAS",
+    "NO_FOLDS",
     "OVERFLOW",
     "LinearRegressor",
     "SplitterRouting",
@@ -97,6 +98,8 @@ Array = NDArray[Any]
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 LARGE = 1 << 16  # numbers in X
+
+NO_FOLDS = "cv must give at least one fold, got none."
 
 OVERFLOW = (
     "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
@@ -286,8 +289,11 @@ def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
     return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
 
 
-def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
-    """The weights (samples,) in float64; None where all are alike: of None, and as in scikit-learn of a number."""
+def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bool = True) -> Array | None:
+    """The weights (samples,) in float64; None where all are alike: of None, and as in scikit-learn of a number.
+
+    ``none_is_refused``: whether one of them must not be 0.
+    """
     if sample_weight is None or isinstance(sample_weight, Number):
         return None
     weights = _plain(sample_weight, (1,))
@@ -301,7 +307,7 @@ def check_sample_weight(sample_weight: Any, samples: int) -> Array | None:
     if weights.shape != (samples,):
         raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(samples,)}!")
     check_non_negative(weights, "`sample_weight`")
-    if not weights.any():
+    if none_is_refused and not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return np.ascontiguousarray(weights, np.float64)
 
@@ -430,6 +436,8 @@ def fold_weights(
             part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
             if not part[-1].any():
                 raise ValueError(f"Fold {fold} of cv has no samples, or none with a weight, to {use}.")
+    if not parts[0]:
+        raise ValueError(NO_FOLDS)
     return np.array(parts[0]), np.array(parts[1])
 
 

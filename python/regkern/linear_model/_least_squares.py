@@ -25,12 +25,15 @@ from scipy.linalg import lapack
 from regkern.linear_model._gram import EPS, Design, SparseDesign
 
 __all__ = [
+    "FITTED",
     "Found",
     "Spectrum",
     "check_range",
     "direct_pays",
+    "exact_fit",
     "folds",
     "has_more_rows",
+    "is_settled",
     "is_tall",
     "leave_one_out",
     "solve",
@@ -44,7 +47,8 @@ LOST = 1e-10  # the reciprocal condition number of a matrix that Cholesky is not
 SIDE = 10_000  # rows of the largest matrix that is factored unless asked for
 SPARSE_SIDE = 4_000
 SPARSE_PRODUCTS = 2e10
-FLOOR = 1e-14  # a gap that counts as none, beside |Y|²
+FLOOR = 1e-14  # a gap that counts as none, beside the objective
+FITTED = 1e-13  # an objective that counts as none, beside Σs·(y − ȳ)²: it is the rounding of an exact fit
 CG_FOLD = 1e-8
 STEPS = 3
 EXACT = 1e-14  # a gap, beside the objective, that a step of refinement would not make smaller
@@ -58,7 +62,7 @@ class Found:
     gap: Array  # (T,)
     objective: Array  # (T,)
     iterations: Array  # (T,) int
-    settled: Array  # (T,) bool: the gap is below tol of the objective, or below what the rounding of Y can leave
+    settled: Array  # (T,) bool: the gap is below tol of the objective, or that is but rounding of Y
     way: str  # "cholesky", "svd" or "cg"
 
 
@@ -107,7 +111,7 @@ def solve(
         else:
             parts = _dual(design, Y[:, of], alpha, factor.solve, lambda R: R)
         W[:, of], gap[of], objective[of], rounds[of] = parts
-    settled = gap <= np.maximum(tol * objective, FLOOR * _squares(Y))
+    settled = is_settled(gap, objective, tol, exact_fit(Y, design.root))
     return Found(W, gap, objective, rounds, settled, "cholesky" if values is None else "svd")
 
 
@@ -153,6 +157,19 @@ def _fill_null_rows(design: Design, K: Array) -> None:
 
 def _squares(A: Array) -> Array:
     return np.asarray(np.einsum("ij,ij->j", A, A))
+
+
+def is_settled(gap: Array, objective: Array, tol: float, none: Array) -> Array:
+    """Whether gaps are below tol; of an objective that counts as none any is."""
+    return np.asarray((gap <= max(tol, FLOOR) * objective) | (objective <= none))
+
+
+def exact_fit(Y: Array, root: Array | None) -> Array:
+    """What the objective of an exact fit to y can be for rounding; ``root`` is √s, and Y is y times it."""
+    root = np.ones(len(Y)) if root is None else root
+    squares = _squares(Y)
+    spread = np.maximum(squares - (root @ Y) ** 2 / (root @ root), 0)
+    return np.asarray(FITTED * spread + (64 * EPS) ** 2 * squares)
 
 
 def _judged(design: Design, R: Array, W: Array, alpha: Any, *gaps: Array) -> tuple[Array, Array]:
@@ -356,7 +373,7 @@ def _by_gradients(design: Design, Y: Array, alphas: Array, tol: float, max_iter:
         energy = new
     R, g = design.residual(Y, W)
     gap, objective = _judged(design, R, W, alphas, _by_alpha(g - alphas * W, alphas))
-    settled = gap <= np.maximum(tol * objective, FLOOR * _squares(Y))
+    settled = is_settled(gap, objective, tol, exact_fit(Y, design.root))
     settled |= (alphas == 0) & (np.sqrt(_squares(g)) <= max(tol, 1e-10) * first)  # of which no gap is known
     return Found(W, gap, objective, rounds, settled, "cg")
 

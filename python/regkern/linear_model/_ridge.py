@@ -18,11 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from threadpoolctl import threadpool_limits
 
+from regkern import runtime
 from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
     EXTRAS,
+    NO_FOLDS,
     LinearRegressor,
     check_bounds,
     check_data,
@@ -46,17 +48,19 @@ from regkern.linear_model._compat import (
 )
 from regkern.linear_model._gram import Design, make_design
 from regkern.linear_model._least_squares import (
-    FLOOR,
+    FITTED,
     Found,
     Spectrum,
     check_range,
+    exact_fit,
     folds,
     has_more_rows,
+    is_settled,
     is_tall,
     leave_one_out,
     solve,
 )
-from regkern.linear_model._moments import Moments, PartialFit
+from regkern.linear_model._moments import Moments, PartialFit, reasons_of
 
 __all__ = ["Ridge", "RidgeCV"]
 
@@ -133,7 +137,7 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
     Warns
     -----
     ConvergenceWarning
-        If the gap is above tol, and above 1e-14 of the squares of y, with the gap reached.
+        If the gap is above tol, with the gap reached; not of an exact fit, whose objective is 1e-13 of that of the mean.
 
     See Also
     --------
@@ -228,6 +232,11 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         self._check_solver()
         X, Y = moments.data(self.fit_intercept)
         solved = self._solved(X, Y, None, False)
+        v, alphas = check_penalty_factor(self, self.penalty_factor, X.shape[1]), _per_target(self, Y.shape[1])
+        found = solved.coef, solved.gap / 2, solved.objective / 2
+        solved.gap = 2 * moments.gap(found, (X, Y), self.fit_intercept, 0.0, alphas, v)
+        settled = is_settled(solved.gap, solved.objective, float(self.tol), FITTED * moments.yy)
+        solved.reasons = reasons_of(settled, solved.reasons)
         if self.fit_intercept:
             solved.intercept = moments.y - solved.coef @ moments.x
         _set(self, solved, self._moments_dtype, self._moments_1d)
@@ -294,7 +303,9 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
-        settled = gap <= np.maximum(self.tol * objective, FLOOR * _squares_of(y, sample_weight, fit_intercept))
+        root = None if sample_weight is None else np.sqrt(sample_weight)
+        none = exact_fit(y if root is None else root[:, None] * y, root)
+        settled = is_settled(gap, objective, float(self.tol), none)
         return _Solved(
             np.concatenate([s.coef for s in solutions]),
             np.concatenate([s.intercept for s in solutions]),
@@ -327,18 +338,12 @@ def _solved_of(design: Design, found: Found, middle: Array, max_iter: int | None
     return _Solved(coef.T, intercept, found.gap, found.objective, found.iterations, reasons)
 
 
-def _squares_of(y: Array, sample_weight: Array | None, fit_intercept: bool) -> Array:
-    middle = np.average(y, axis=0, weights=sample_weight) if fit_intercept else 0.0
-    weight = np.ones(len(y)) if sample_weight is None else sample_weight
-    return np.asarray(weight @ (y - middle) ** 2)
-
-
 @contextmanager
 def blas_threads(threads: Any) -> Iterator[None]:
     if threads is None:
         yield
         return
-    with threadpool_limits(int(threads), user_api="blas"):
+    with runtime.threads(threads), threadpool_limits(int(threads), user_api="blas"):
         yield
 
 
@@ -600,6 +605,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         scored = self.scoring is not None
         n, shape = design.n, (len(alphas), targets.shape[1])
         weight = np.ones(n) if design.weight is None else design.weight
+        count = np.count_nonzero(weight)  # samples of weight 0 are none
         stored = np.empty((n, *shape)) if scored or self.store_cv_results else None
         total, squares = np.zeros(shape), np.zeros(shape)
         pooled = np.zeros(len(alphas))  # squares of a sample's mean over targets
@@ -616,11 +622,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             score = np.array([self._score_of(stored[:, k], y, route.scorer.score) for k in range(len(alphas))])
             error = np.full(score.shape, np.nan)
         elif self.alpha_per_target and shape[1] > 1:
-            score = -total / n
-            error = np.sqrt(np.maximum(squares / n - score**2, 0) / max(n - 1, 1))
+            score = -total / count
+            error = np.sqrt(np.maximum(squares / count - score**2, 0) / (count - 1))
         else:
-            score = -total.sum(axis=1) / (n * shape[1])
-            error = np.sqrt(np.maximum(pooled / n - score**2, 0) / max(n - 1, 1))
+            score = -total.sum(axis=1) / (count * shape[1])
+            error = np.sqrt(np.maximum(pooled / count - score**2, 0) / (count - 1))
         self._choose(alphas, score, error)
         self.__dict__.pop("cv_results_", None)
         if self.store_cv_results and stored is not None:
@@ -701,10 +707,12 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         splits = [
             (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
         ]
+        if not splits:
+            raise ValueError(NO_FOLDS)
         for k, pair in enumerate(splits):
             for part, use in zip(pair, ("fit", "score"), strict=True):
                 if not (len(part) and (design.weight is None or design.weight[part].any())):
-                    raise ValueError(f"Fold {k} of cv={self.cv!r} has no samples, or none with a weight, to {use}.")
+                    raise ValueError(f"Fold {k} of cv has no samples, or none with a weight, to {use}.")
         scorer = self._scorer()
         table = np.empty((len(splits), len(alphas)))
         for row, fold in zip(table, folds(design, targets, middle, Y, alphas, splits), strict=True):
