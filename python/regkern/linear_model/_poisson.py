@@ -20,6 +20,7 @@ from regkern.linear_model._base import (
     check_sample_weight,
     refused,
     relative,
+    scaled_weights,
     strengths,
     total_weight,
     warn_unless_converged,
@@ -155,6 +156,7 @@ class PoissonRegressor(LinearRegressor):
         _check_range(y)
         p = X.shape[1]
         lower, upper = check_bounds(self, self.bounds, p)
+        weight, _ = scaled_weights(weight)
         total = total_weight(weight, len(y))
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
         try:
