@@ -226,7 +226,7 @@ def test_a_fold_has_samples_to_fit_and_to_score(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])
-@pytest.mark.parametrize("gram", [[1, 2], np.eye(2), np.full((6, 6), np.nan), [["a"] * 6] * 6])
+@pytest.mark.parametrize("gram", [[1, 2], np.array(0.5), np.eye(2), np.full((6, 6), np.nan), [["a"] * 6] * 6])
 @pytest.mark.parametrize("name", ["ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"])
 def test_a_gram_matrix_has_a_shape_whether_it_is_used_or_not(
     name: str, gram: Any, fit_intercept: bool, sparse: bool

@@ -169,7 +169,7 @@ def check_parameters(estimator: Any) -> None:
 def refuse_bools(owner: Any, given: dict[str, Any]) -> None:
     """Refuse True and False where a number is asked for, which they are for scikit-learn's constraints."""
     for name in ("tol", "max_iter", "threads"):
-        if isinstance(given.get(name), bool | np.bool_):
+        if given.get(name) is not None and not _checks.is_real(given[name]):
             raise parameter_error(owner, name, "a number, no bool", given[name])
 
 

@@ -207,7 +207,7 @@ def given_gram(
     As in scikit-learn it is of weights that sum to n, and of columns that were centred before where there is an intercept;
     sparse X goes without. One entry is looked at.
     """
-    if isinstance(precompute, bool | np.bool_ | str):
+    if np.isscalar(precompute):  # a truth or "auto"
         return None
     n, p = X.shape
     gram = np.asarray(check_array(precompute, dtype=np.float64, order="C", input_name="precompute"))
