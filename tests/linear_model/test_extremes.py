@@ -122,6 +122,13 @@ def test_of_logistic_regression_the_strength_outweighs_the_scale(exponent: int, 
     np.testing.assert_allclose(chosen.coef_, some.coef_, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["LogisticRegression", "LogisticRegressionCV"])
+@pytest.mark.parametrize("weights", [(np.nan, 1), (np.inf, 1), (-1, 1), (0, 0)])
+def test_weights_of_classes_are_weights(name: str, weights: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=rf"The 'class_weight' parameter of {name} must be (of finite|above 0)"):
+        model(name, class_weight=dict(enumerate(weights))).fit(X, target(name))
+
+
 def test_a_weight_of_all_samples_is_a_factor_of_c() -> None:
     labels = DATA["LogisticRegression"]
     one = lm.LogisticRegression(C=0.5).fit(X, labels, sample_weight=4.0)

@@ -43,6 +43,7 @@ from regkern.linear_model._compat import (
     Interval,
     StrOptions,
     metadata_routing,
+    parameter_error,
     reads_groups,
     refuse_params,
     routing_owner,
@@ -140,9 +141,14 @@ def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> L
         )
     weight_fit = weight
     if estimator.class_weight is not None:
-        weight_fit = _class_weights(classes, number, estimator.class_weight, weight)[number]
+        by_class = _class_weights(classes, number, estimator.class_weight, weight)
+        if not (np.isfinite(by_class) & (by_class >= 0)).all():
+            raise parameter_error(estimator, "class_weight", "of finite numbers >= 0", estimator.class_weight)
+        weight_fit = by_class[number]
         if weight is not None:
             weight_fit = weight_fit * weight
+        if not weight_fit.any():
+            raise parameter_error(estimator, "class_weight", "above 0 of a class with a weight", estimator.class_weight)
     weight_fit, scale = scaled_weights(weight_fit)
     p = X.shape[1]
     lower, upper = check_bounds(estimator, estimator.bounds, p)
@@ -398,6 +404,7 @@ class LogisticRegression(_Classifier):
         y : array-like (n_samples,)
             Labels.
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. A number is all of them: C is multiplied with it.
 
         Returns
         -------
@@ -474,7 +481,7 @@ class LogisticRegressionCV(_Classifier):
     Parameters
     ----------
     Cs : int >= 1 or array-like, default 10
-        Values of C, or how many between 1e-4 and 1e4.
+        Values of C in (0, inf], or how many between 1e-4 and 1e4.
     l1_ratios : array-like of floats in [0, 1] or None, default None
         All are tried. None, and scikit-learn's "warn", are (0.0,).
     fit_intercept : bool, default True
@@ -634,6 +641,7 @@ class LogisticRegressionCV(_Classifier):
         y : array-like (n_samples,)
             Labels.
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. A number is all of them: each C is multiplied with it.
         **params
             For the splitter and the scorer, by metadata routing.
 

@@ -146,6 +146,7 @@ class PoissonRegressor(LinearRegressor):
             float32 and float64 are used where they are, of any strides, CSC and CSR.
         y : array-like (n_samples,) >= 0
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. Their scale changes nothing, and a number is as None.
 
         Returns
         -------
