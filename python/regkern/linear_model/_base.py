@@ -6,6 +6,7 @@ An estimator's ``fit`` goes in this order::
     X, y, sample_weight = check_data(self, X, y, sample_weight)
     v = check_penalty_factor(self, self.penalty_factor, p)    # None or (p,) float64
     lower, upper = check_bounds(self, self.bounds, p, positive=self.positive)
+    sample_weight, _ = scaled_weights(sample_weight)
     total = total_weight(sample_weight, n)
     l1, l2 = strengths(alpha, l1_ratio, total)
     solution = _engine.solve(X, y, l1=l1, l2=l2, ...)
@@ -20,7 +21,8 @@ Data
 Scales
     The engine minimizes a sum over samples, scikit-learn a mean. With S the sum of the weights, n without them,
     l1 = S·alpha·l1_ratio and l2 = S·alpha·(1 − l1_ratio). ``dual_gap_`` and ``objective_`` are the engine's divided
-    by S, which is scikit-learn's scale; ``gap_`` is relative, gap / objective, and 0 where both are.
+    by S, which is scikit-learn's scale; ``gap_`` is relative, gap / objective, and 0 where both are. Weights of any size
+    are taken, scaled by a power of two; y whose squares float64 does not hold is refused by ``check_squares``.
 Tolerance
     ``tol`` bounds ``gap_``. scikit-learn's bounds the gap by tol·|y|²/n, which is at least twice that of any
     objective worth reaching: the same number is stricter here. Where the objective is all but 0, as of
@@ -44,7 +46,7 @@ import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Number
 from typing import Any, Protocol
@@ -82,12 +84,17 @@ __all__ = [
     "check_parameters",
     "check_penalty_factor",
     "check_sample_weight",
+    "check_squares",
     "choose",
+    "fold_samples",
     "fold_weights",
+    "refuse_bools",
     "refused",
     "relative",
     "rounding_floor",
+    "scaled_weights",
     "standard_error",
+    "start_of",
     "strengths",
     "total_weight",
     "warn_unless_converged",
@@ -98,6 +105,7 @@ Array = NDArray[Any]
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 LARGE = 1 << 16  # numbers in X
+LEAST, LARGEST = 1e-145, 1e150  # of y, so that the square of a residual is a number
 
 NO_FOLDS = "cv must give at least one fold, got none."
 
@@ -158,6 +166,14 @@ def check_parameters(estimator: Any) -> None:
             return
     if not get_config()["skip_parameter_validation"]:
         estimator._validate_params()
+        refuse_bools(estimator, vars(estimator))
+
+
+def refuse_bools(owner: Any, given: dict[str, Any]) -> None:
+    """Refuse True and False where a number is asked for, which they are for scikit-learn's constraints."""
+    for name in ("tol", "max_iter", "threads"):
+        if given.get(name) is not None and not _checks.is_real(given[name]):
+            raise parameter_error(owner, name, "a number, no bool", given[name])
 
 
 def check_penalty_factor(owner: Any, value: Any, features: int) -> Array | None:
@@ -294,8 +310,11 @@ def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bo
 
     ``none_is_refused``: whether one of them must not be 0.
     """
-    if sample_weight is None or isinstance(sample_weight, Number):
+    if sample_weight is None:
         return None
+    alike = isinstance(sample_weight, Number)
+    if alike:
+        sample_weight = np.full(samples, sample_weight)
     weights = _plain(sample_weight, (1,))
     if weights is None or not _finite(weights):
         weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight")
@@ -309,7 +328,39 @@ def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bo
     check_non_negative(weights, "`sample_weight`")
     if none_is_refused and not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    return np.ascontiguousarray(weights, np.float64)
+    return None if alike else np.ascontiguousarray(weights, np.float64)
+
+
+def scaled_weights(sample_weight: Array | None) -> tuple[Array | None, float]:
+    """The weights, times a power of two that makes the largest at least 1 and less than 2, and that power.
+
+    A mean does not depend on it, and of ordinary weights no bit of a fit either; the sums and squares of others would be
+    0 or infinite.
+    """
+    if sample_weight is None:
+        return None, 1.0
+    exponent = math.frexp(sample_weight.max())[1] - 1
+    scale = math.ldexp(1.0, min(-exponent, 1023))
+    return sample_weight * scale, scale
+
+
+def check_squares(y: Array) -> None:
+    """Refuse y whose squares float64 does not hold: their sum, or those of residuals that are far smaller."""
+    largest = max(float(y.max(initial=0.0)), -float(y.min(initial=0.0)))
+    if largest * math.sqrt(y.size) > LARGEST:
+        raise ValueError("Sums of squares of y overflow. The input data need to be preprocessed: scale them.")
+    if 0 < largest < LEAST:
+        raise ValueError("Sums of squares of y underflow. The input data need to be preprocessed: scale them.")
+
+
+def start_of(model: Any, features: int) -> Array:
+    """Where a fit of one target begins: at 0, or with warm_start at the coef_ of the one before, if that is finite."""
+    if not model.warm_start or not hasattr(model, "coef_"):
+        return np.zeros(features)
+    start = np.array(model.coef_, np.float64)
+    if start.shape != (features,):
+        raise ValueError(f"warm_start needs coef_ of {(features,)} features, got {start.shape}.")
+    return start if np.isfinite(start).all() else np.zeros(features)
 
 
 # --- scales, warnings -------------------------------------------------------------------------------------------------
@@ -428,12 +479,23 @@ def fold_weights(
         if not (set(params) == {"groups"} and reads_groups(cv)):
             refuse_params(params, estimator, "fit")
         extra = params
-    samples = np.arange(len(y))
-    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    train, test = fold_samples(cv.split(X, y, **extra), len(y), sample_weight, sample_weight)
+    for part in (train, test):
+        for weights in part:
+            weights[:], _ = scaled_weights(weights)
+    return train, test
+
+
+def fold_samples(
+    folds: Iterable[Any], samples: int, weight_fit: Array | None, weight_score: Array | None
+) -> tuple[Array, Array]:
+    """train and test, (folds, samples): the weight of each sample in a fold's fit and score, some of which must not be 0."""
+    numbers = np.arange(samples)
     parts: list[list[Array]] = [[], []]
-    for fold, pair in enumerate(cv.split(X, y, **extra)):
-        for part, indices, use in zip(parts, pair, ("fit", "score"), strict=True):
-            part.append(np.bincount(samples[indices], minlength=len(y)) * weights)
+    for fold, pair in enumerate(folds):
+        for part, indices, weights, use in zip(parts, pair, (weight_fit, weight_score), ("fit", "score"), strict=True):
+            counts = np.bincount(numbers[indices], minlength=samples)
+            part.append(counts * (1.0 if weights is None else weights))
             if not part[-1].any():
                 raise ValueError(f"Fold {fold} of cv has no samples, or none with a weight, to {use}.")
     if not parts[0]:
@@ -459,7 +521,9 @@ def standard_error(score: Array) -> Array:
     folds = score.shape[-1]
     if folds == 1:
         return np.zeros(score.shape[:-1])
-    return np.asarray(score.std(axis=-1, ddof=1) / math.sqrt(folds))
+    _, exponent = np.frexp(np.max(np.abs(score), axis=-1))  # the square of an error's square may overflow
+    unit = np.ldexp(score, -exponent[..., None])
+    return np.asarray(np.ldexp(unit.std(axis=-1, ddof=1) / math.sqrt(folds), exponent))
 
 
 # --- the base class ---------------------------------------------------------------------------------------------------

@@ -27,11 +27,13 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    check_squares,
     choose,
     fold_weights,
     refused,
     relative,
     rounding_floor,
+    scaled_weights,
     standard_error,
     strengths,
     total_weight,
@@ -380,6 +382,8 @@ def _fit_elastic_net(
     n, p = X.shape
     v = check_penalty_factor(model, model.penalty_factor, p)
     lower, upper = check_bounds(model, model.bounds, p, model.positive)
+    check_squares(y)
+    sample_weight, _ = scaled_weights(sample_weight)
     gram = given_gram(model.precompute, X, model.fit_intercept, sample_weight, check=check_gram)
     total = total_weight(sample_weight, n)
     l1, l2 = strengths(alpha, l1_ratio, total)
@@ -502,6 +506,8 @@ class _PathCV(SplitterRouting, LinearRegressor):
             if y.shape[1] > 1:
                 raise ValueError(f"For multi-task outputs, use MultiTask{type(self).__name__}")
             y = column_or_1d(y, warn=True)
+        check_squares(y)
+        sample_weight, _ = scaled_weights(sample_weight)
         p = X.shape[1]
         v = check_penalty_factor(self, self.penalty_factor, p)
         box = check_bounds(self, self.bounds, p, self.positive)

@@ -23,10 +23,13 @@ from regkern.linear_model._base import (
     check_data,
     check_parameters,
     check_sample_weight,
+    check_squares,
     choose,
     fold_weights,
+    refuse_bools,
     relative,
     rounding_floor,
+    scaled_weights,
     standard_error,
     total_weight,
     warn_unless_converged,
@@ -40,7 +43,7 @@ from regkern.linear_model._compat import (
     refuse_params,
     validate_params,
 )
-from regkern.linear_model._paths import RESOLUTION, check_alphas
+from regkern.linear_model._paths import block_noise, check_alphas, geometric
 
 __all__ = ["BlockCV", "BlockRegressor", "GroupLasso", "GroupLassoCV", "SparseGroupLasso", "group_lasso_path"]
 
@@ -76,11 +79,15 @@ def check_groups(owner: Any, groups: Any, features: int) -> list[Array]:
             raise refuse("lists of numbers of features")
         found = [group.astype(np.int64) for group in found]
         members = np.concatenate(found)
+        if not all(group.size for group in found):
+            raise refuse("lists of at least one feature each")
         if not np.array_equal(np.sort(members), np.arange(features)):
             raise refuse(f"lists that name each feature from 0 to {features - 1} once")
         return found
     labels = np.asarray(given)
     if labels.shape == (features,):
+        if labels.dtype.kind in "fc" and np.isnan(labels).any():
+            raise refuse("labels, and NaN is none")
         order = np.argsort(labels, kind="stable")
         starts = np.flatnonzero(np.r_[True, labels[order][1:] != labels[order][:-1]])
         return np.split(order, starts[1:])
@@ -126,9 +133,7 @@ def block_grid(
     largest = _blocks.largest_strength(
         X, y, blocks=blocks, strength=shares, sample_weight=sample_weight, fit_intercept=fit_intercept, positive=positive
     ) / total_weight(sample_weight, len(y))  # fmt: skip
-    if largest <= RESOLUTION:
-        return np.full(n_alphas, RESOLUTION)
-    return np.geomspace(largest, largest * eps, num=n_alphas)
+    return geometric(largest, eps, n_alphas, floor=block_noise(X, y, sample_weight))
 
 
 def require_penalty(owner: Any, alphas: Any, positive: bool) -> None:
@@ -171,6 +176,8 @@ class BlockRegressor(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         """
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True)
+        check_squares(y)
+        sample_weight, _ = scaled_weights(sample_weight)
         self._check_targets(y)
         require_penalty(self, self.alpha, getattr(self, "positive", False))
         blocks = self._blocks(X.shape[1])
@@ -258,6 +265,8 @@ class BlockCV(SplitterRouting, BlockRegressor):
             refuse_params(params, self, "fit")
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True)
+        check_squares(y)
+        sample_weight, _ = scaled_weights(sample_weight)
         train, test = fold_weights(self, X, y, sample_weight, params)
         self._check_targets(y)
         targets = y if y.ndim > 1 else y[:, None]
@@ -804,10 +813,12 @@ def group_lasso_path(
     True
     """
     f = "group_lasso_path"
+    refuse_bools(f, {"tol": tol, "max_iter": max_iter, "threads": threads})
     made: Any = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
     target = np.asarray(check_array(y, dtype=np.float64, ensure_2d=False, input_name="y"))
     check_consistent_length(made, target)
-    samples = check_sample_weight(sample_weight, len(target))
+    check_squares(target)
+    samples, _ = scaled_weights(check_sample_weight(sample_weight, len(target)))
     targets = target if target.ndim > 1 else target[:, None]
     found = check_groups(f, groups, made.shape[1])
     u = check_weights(f, weights, found)

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,8 +28,10 @@ from regkern.linear_model._base import (
     check_data,
     check_parameters,
     check_penalty_factor,
+    fold_samples,
     refused,
     relative,
+    scaled_weights,
     standard_error,
     total_weight,
     warn_unless_converged,
@@ -41,6 +43,7 @@ from regkern.linear_model._compat import (
     Interval,
     StrOptions,
     metadata_routing,
+    parameter_error,
     reads_groups,
     refuse_params,
     routing_owner,
@@ -79,7 +82,8 @@ class Labelled:
     y: Array  # (n,) float64: the number of a sample's class
     classes: Array
     weight: Array | None  # of the caller
-    weight_fit: Array | None  # times the weight of the class
+    weight_fit: Array | None  # times the weight of the class and the scale
+    scale: float  # a power of two
     penalty_factor: Array | None
     lower: Array | None
     upper: Array | None
@@ -124,6 +128,8 @@ def _class_weights(classes: Array, y: Array, rule: Any, sample_weight: Array | N
 
 
 def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> Labelled:
+    if isinstance(sample_weight, Number):  # which C is multiplied with
+        sample_weight = np.full(len(y) if hasattr(y, "__len__") else 1, sample_weight)
     X, y, weight = check_data(estimator, X, y, sample_weight, y_numeric=False, solver_looks=True)
     check_classification_targets(y)
     classes, number = np.unique(y, return_inverse=True)
@@ -135,18 +141,24 @@ def _check(estimator: Any, X: Any, y: Any, sample_weight: Any, quote: bool) -> L
         )
     weight_fit = weight
     if estimator.class_weight is not None:
-        weight_fit = _class_weights(classes, number, estimator.class_weight, weight)[number]
+        by_class = _class_weights(classes, number, estimator.class_weight, weight)
+        if not (np.isfinite(by_class) & (by_class >= 0)).all():
+            raise parameter_error(estimator, "class_weight", "of finite numbers >= 0", estimator.class_weight)
+        weight_fit = by_class[number]
         if weight is not None:
             weight_fit = weight_fit * weight
+        if not weight_fit.any():
+            raise parameter_error(estimator, "class_weight", "above 0 of a class with a weight", estimator.class_weight)
+    weight_fit, scale = scaled_weights(weight_fit)
     p = X.shape[1]
     lower, upper = check_bounds(estimator, estimator.bounds, p)
     factor = check_penalty_factor(estimator, estimator.penalty_factor, p)
-    return Labelled(X, number.astype(np.float64), classes, weight, weight_fit, factor, lower, upper)
+    return Labelled(X, number.astype(np.float64), classes, weight, weight_fit, scale, factor, lower, upper)
 
 
-def _strengths(Cs: Any, l1_ratio: float) -> tuple[Array, Array]:
-    """l1 and l2 of the engine, whose objective is scikit-learn's divided by C."""
-    inverse = 1.0 / np.array(Cs, np.float64, ndmin=1)
+def _strengths(Cs: Any, l1_ratio: float, scale: float) -> tuple[Array, Array]:
+    """l1 and l2 of the engine, whose objective is scikit-learn's divided by C, with weights that are scaled."""
+    inverse = scale / np.array(Cs, np.float64, ndmin=1)
     return inverse * l1_ratio, inverse * (1.0 - l1_ratio)
 
 
@@ -392,6 +404,7 @@ class LogisticRegression(_Classifier):
         y : array-like (n_samples,)
             Labels.
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. A number is all of them: C is multiplied with it.
 
         Returns
         -------
@@ -402,7 +415,7 @@ class LogisticRegression(_Classifier):
         _warn_of_jobs(self.n_jobs)
         data = _check(self, X, y, sample_weight, quote=True)
         self.classes_ = data.classes
-        l1, l2 = _strengths(C, l1_ratio)
+        l1, l2 = _strengths(C, l1_ratio, data.scale)
         solution = data.solve(self, l1=l1, l2=l2, coef=self._start(data))
         self.n_iter_ = np.array(solution.iterations, np.int32)
         self._keep(solution, data)
@@ -468,7 +481,7 @@ class LogisticRegressionCV(_Classifier):
     Parameters
     ----------
     Cs : int >= 1 or array-like, default 10
-        Values of C, or how many between 1e-4 and 1e4.
+        Values of C in (0, inf], or how many between 1e-4 and 1e4.
     l1_ratios : array-like of floats in [0, 1] or None, default None
         All are tried. None, and scikit-learn's "warn", are (0.0,).
     fit_intercept : bool, default True
@@ -628,6 +641,7 @@ class LogisticRegressionCV(_Classifier):
         y : array-like (n_samples,)
             Labels.
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. A number is all of them: each C is multiplied with it.
         **params
             For the splitter and the scorer, by metadata routing.
 
@@ -646,15 +660,17 @@ class LogisticRegressionCV(_Classifier):
         if Cs.ndim != 1 or not len(Cs) or not (Cs > 0).all():
             raise ValueError(f"Cs must be an int >= 1 or an array-like of positive numbers; got (Cs={self.Cs!r})")
 
-        paths = _Paths(self, data, folds, Cs, l1_ratios)
-        scores = paths.scores(_scoring(self.scoring), _validated(routed.scorer.score, data.weight))
+        scored = _validated(routed.scorer.score, data.weight)
+        weights = fold_samples(folds, len(data.y), data.weight_fit, scored.get("sample_weight"))
+        paths = _Paths(self, data, folds, weights, Cs, l1_ratios)
+        scores = paths.scores(_scoring(self.scoring), scored)
         self.Cs_, self.l1_ratios_ = Cs, l1_ratios
         self.gaps_ = paths.gaps
         if self.refit:
             c, r = _best(scores, Cs, self.rule)
             self.C_, self.l1_ratio_ = float(Cs[c]), float(l1_ratios[r])
             start = paths.coef[:, r, c].mean(axis=0)[:, : data.X.shape[1]]
-            l1, l2 = _strengths(self.C_, self.l1_ratio_)
+            l1, l2 = _strengths(self.C_, self.l1_ratio_, data.scale)
             solution = data.solve(self, l1=l1, l2=l2, coef=start[0] if data.rows == 1 else start)
             self._keep(solution, data)
         else:
@@ -744,20 +760,26 @@ class LogisticRegressionCV(_Classifier):
 class _Paths:
     """The fits of all folds: arrays by (fold, l1_ratio, C)."""
 
-    def __init__(self, estimator: Any, data: Labelled, folds: Sequence[Any], Cs: Array, l1_ratios: Array) -> None:
-        n, p = data.X.shape
+    def __init__(
+        self,
+        estimator: Any,
+        data: Labelled,
+        folds: Sequence[Any],
+        weights: tuple[Array, Array],
+        Cs: Array,
+        l1_ratios: Array,
+    ) -> None:
+        p = data.X.shape[1]
+        train, test = weights
         self.data, self.folds, self.Cs = data, folds, Cs
         self.fit_intercept = estimator.fit_intercept
         shape = (len(folds), len(l1_ratios), len(Cs))
         self.coef = np.empty((*shape, data.rows, p + bool(self.fit_intercept)))
         self.gaps, self.iterations = np.empty(shape), np.empty(shape, np.int32)
         self.intercept = np.empty((*shape, data.rows))
-        weight = np.ones(n) if data.weight_fit is None else data.weight_fit
-        train = np.stack([np.bincount(np.arange(n)[at], minlength=n) * weight for at, _ in folds])
-        test = np.stack([np.bincount(np.arange(n)[at], minlength=n) * 1.0 for _, at in folds])
         order = np.argsort(Cs, kind="stable")
         for r, l1_ratio in enumerate(l1_ratios):
-            l1, l2 = (np.tile(s[order], (len(folds), 1)) for s in _strengths(Cs, l1_ratio))
+            l1, l2 = (np.tile(s[order], (len(folds), 1)) for s in _strengths(Cs, l1_ratio, data.scale))
             found = data.solve_folds(estimator, l1=l1, l2=l2, train=train, test=test, keep_coef=True)
             assert found.coef is not None
             self.coef[:, r, order, :, :p] = found.coef.reshape(len(folds), len(Cs), data.rows, p)

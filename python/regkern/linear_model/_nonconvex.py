@@ -25,8 +25,11 @@ from regkern.linear_model._base import (
     check_data,
     check_parameters,
     check_penalty_factor,
+    check_squares,
     relative,
     rounding_floor,
+    scaled_weights,
+    start_of,
     total_weight,
     warn_unless_converged,
 )
@@ -183,6 +186,8 @@ class AdaptiveLasso(LinearRegressor):
         """
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight)
+        check_squares(y)
+        sample_weight, scale = scaled_weights(sample_weight)
         n, p = X.shape
         v = check_penalty_factor(self, self.penalty_factor, p)
         lower, upper = check_bounds(self, self.bounds, p, self.positive)
@@ -194,7 +199,7 @@ class AdaptiveLasso(LinearRegressor):
             "max_iter": self.max_iter,
             "threads": self.threads,
         }
-        first = self._initial(X, y, sample_weight, v, lower, upper, total, common)
+        first = self._initial(X, y, scale, v, lower, upper, total, common)
         with np.errstate(divide="ignore", over="ignore"):
             weights = np.power(np.abs(first), -float(self.gamma))
         if v is not None:
@@ -226,7 +231,7 @@ class AdaptiveLasso(LinearRegressor):
         self,
         X: Any,
         y: Array,
-        sample_weight: Array | None,
+        scale: float,
         v: Array | None,
         lower: Array | None,
         upper: Array | None,
@@ -238,7 +243,7 @@ class AdaptiveLasso(LinearRegressor):
         if isinstance(self.initial, str):
             given = self.initial_alpha
             lasso = total * (self.alpha if given is None else given) if self.initial == "lasso" else 0.0
-            ridge = (1.0 if given is None else given) if self.initial == "ridge" else 0.0
+            ridge = scale * (1.0 if given is None else given) if self.initial == "ridge" else 0.0
             solution = _engine.solve(
                 X,
                 y,
@@ -251,8 +256,12 @@ class AdaptiveLasso(LinearRegressor):
             )
             return np.asarray(solution.coef[0])
         if hasattr(self.initial, "fit"):
-            options = {} if sample_weight is None else {"sample_weight": sample_weight}
-            found = np.asarray(clone(self.initial).fit(X, y, **options).coef_, np.float64)
+            weights = common["sample_weight"]
+            options = {} if weights is None else {"sample_weight": weights / scale}
+            fitted = clone(self.initial).fit(X, y, **options)
+            if not hasattr(fitted, "coef_"):
+                raise parameter_error(self, "initial", "an estimator that has coef_ once it is fitted", self.initial)
+            found = np.asarray(fitted.coef_, np.float64)
         else:
             found = np.asarray(self.initial, np.float64)
         if found.shape != (p,) or not np.isfinite(found).all():
@@ -311,18 +320,16 @@ class _Concave(LinearRegressor):
         """
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight)
+        check_squares(y)
+        sample_weight, _ = scaled_weights(sample_weight)
         p = X.shape[1]
         v = check_penalty_factor(self, self.penalty_factor, p)
         lower, upper = check_bounds(self, self.bounds, p, self.positive)
         design = Design(X, y, sample_weight, self.fit_intercept)
         strength = np.full(p, float(self.alpha)) if v is None else self.alpha * v
         problem = _Reweighted(self, design, strength, lower, upper)
-        w = np.zeros(p)
-        if self.warm_start and hasattr(self, "coef_"):
-            w = np.array(self.coef_, np.float64)
-            if w.shape != (p,):
-                raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {w.shape}.")
-            w = w if lower is None and upper is None else np.clip(w, lower, upper)
+        w = start_of(self, p)
+        w = w if lower is None and upper is None else np.clip(w, lower, upper)
         weighted_lasso = partial(
             _engine.solve,
             X,

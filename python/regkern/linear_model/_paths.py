@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from numbers import Integral, Real
 from typing import Any
@@ -20,14 +21,27 @@ from regkern.linear_model._base import (
     check_bounds,
     check_penalty_factor,
     check_sample_weight,
+    check_squares,
+    refuse_bools,
     rounding_floor,
+    scaled_weights,
     strengths,
     total_weight,
     warn_unless_converged,
 )
 from regkern.linear_model._compat import VERSION, Hidden, Interval, StrOptions, parameter_error, validate_params
 
-__all__ = ["alpha_grid", "alpha_max", "check_alphas", "enet_path", "given_gram", "lasso_path", "number_or_alphas"]
+__all__ = [
+    "alpha_grid",
+    "alpha_max",
+    "block_noise",
+    "check_alphas",
+    "enet_path",
+    "geometric",
+    "given_gram",
+    "lasso_path",
+    "number_or_alphas",
+]
 
 Array = NDArray[Any]
 
@@ -80,6 +94,20 @@ def _null_gradient(
     return g, penalized
 
 
+def noise(X: Any, y: Array, sample_weight: Array | None) -> Array:
+    """What rounding may leave of each x_j·y that should be 0."""
+    ends = X.max(axis=0), X.min(axis=0)
+    most, least = (end.toarray().ravel() if scipy.sparse.issparse(X) else end for end in ends)
+    sizes = np.abs(y) if sample_weight is None else (np.abs(y).T * sample_weight).T
+    return np.asarray(np.maximum(most, -least) * (RESOLUTION * float(sizes.sum())), np.float64)
+
+
+def block_noise(X: Any, y: Array, sample_weight: Array | None) -> float:
+    """An alpha that rounding may leave of 0, in the scale of the smallest feature."""
+    some = noise(X, y, sample_weight)
+    return float(some[some > 0].min(initial=np.inf)) / total_weight(sample_weight, len(y))
+
+
 def _largest(
     X: Any,
     y: Array,
@@ -95,7 +123,9 @@ def _largest(
     g, penalized = _null_gradient(X, y, sample_weight, fit_intercept, v, bounds, loss)
     up = g if upper is None else np.where(upper > 0, g, 0.0)
     down = -g if lower is None else np.where(lower < 0, -g, 0.0)
-    steepest = np.maximum(np.maximum(up, down), 0.0)[penalized]
+    steepest = np.maximum(np.maximum(up, down), 0.0)
+    steepest[steepest <= noise(X, y, sample_weight)] = 0.0
+    steepest = steepest[penalized]
     if v is not None:
         steepest = steepest / v[penalized]
     return float(steepest.max(initial=0.0)) / total_weight(sample_weight, X.shape[0])
@@ -118,14 +148,18 @@ def alpha_grid(
     return _grid(l1, l1_ratio, eps, n_alphas)
 
 
-def _grid(l1: float, l1_ratio: float, eps: float, n_alphas: int) -> Array:
+def _grid(l1: float, l1_ratio: float, eps: float, n_alphas: int, floor: float = 0.0) -> Array:
     if l1_ratio == 0:
         raise ValueError(
             "Automatic alpha grid generation is not supported for l1_ratio=0. Please supply a grid by providing your "
             "estimator with the appropriate `alphas=` argument."
         )
-    largest = l1 / l1_ratio
-    if largest <= RESOLUTION:
+    return geometric(l1 / l1_ratio, eps, n_alphas, floor)
+
+
+def geometric(largest: float, eps: Any, n_alphas: int, floor: float = 0.0) -> Array:
+    """From the largest to eps times that; scikit-learn's smallest alpha where rounding alone is left of it."""
+    if largest <= floor:
         return np.full(n_alphas, RESOLUTION)
     return np.geomspace(largest, largest * eps, num=n_alphas)
 
@@ -153,9 +187,13 @@ def number_or_alphas(alphas: Any, n_alphas: Any, stacklevel: int = 4) -> Any:
 
 def check_alphas(alphas: Any) -> Array:
     """Alphas that a user gave, in descending order; scikit-learn's errors."""
+    if getattr(alphas, "ndim", 1) == 0:
+        raise ValueError(f"alphas must be an int or an array-like of numbers >= 0, got {alphas!r}.")
     values = list(alphas)
     for index, alpha in enumerate(values):
         check_scalar(alpha, f"alphas[{index}]", target_type=Real, min_val=0.0, include_boundaries="left")
+        if not math.isfinite(alpha):
+            raise ValueError(f"alphas[{index}] == {alpha}, must be finite.")
     if not values:
         raise ValueError("alphas must hold at least one alpha.")
     return np.sort(np.array(values, np.float64))[::-1]
@@ -169,9 +207,14 @@ def given_gram(
     As in scikit-learn it is of weights that sum to n, and of columns that were centred before where there is an intercept;
     sparse X goes without. One entry is looked at.
     """
-    if precompute is False or np.ndim(precompute) == 0 or scipy.sparse.issparse(X):
+    if np.isscalar(precompute):  # a truth or "auto"
         return None
     n, p = X.shape
+    gram = np.asarray(check_array(precompute, dtype=np.float64, order="C", input_name="precompute"))
+    if gram.shape != (p, p):
+        raise ValueError(f"Gram matrix must have shape {(p, p)}, got {gram.shape}.")
+    if scipy.sparse.issparse(X):
+        return None
     weights = np.ones(n) if sample_weight is None else sample_weight * (n / sample_weight.sum())
     if fit_intercept and not np.allclose(_products(X, weights) / n, 0.0):
         warnings.warn(
@@ -180,9 +223,6 @@ def given_gram(
             stacklevel=3,
         )
         return None
-    gram = np.asarray(check_array(precompute, dtype=np.float64, order="C"))
-    if gram.shape != (p, p):
-        raise ValueError(f"Gram matrix must have shape {(p, p)}, got {gram.shape}.")
     if check:
         j = p // 2
         k = min(j + 1, p - 1)
@@ -306,7 +346,7 @@ def alpha_max(
         made,
         target,
         fit_intercept=fit_intercept,
-        sample_weight=weights,
+        sample_weight=scaled_weights(weights)[0],
         v=check_penalty_factor("alpha_max", penalty_factor, p),
         bounds=check_bounds("alpha_max", bounds, p, positive),
         loss=loss,
@@ -348,10 +388,13 @@ def _path(
 ) -> Any:
     if params:
         raise ValueError("Unexpected parameters in params", params.keys())
+    refuse_bools(name, {"tol": tol, "max_iter": max_iter, "threads": threads})
     if check_input:
         X, y, sample_weight = _checked(X, y, sample_weight)
     else:
         y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
+    check_squares(y)
+    sample_weight, scale = scaled_weights(sample_weight)
     if y.ndim > 1:
         if positive:
             raise ValueError("positive=True is not allowed for multi-output (y.ndim != 1)")
@@ -380,7 +423,7 @@ def _path(
     box = check_bounds(name, bounds, p, positive)
     gram = given_gram(precompute, X, fit_intercept, sample_weight, check=check_input)
     if Xy is not None and gram is not None:
-        given = np.asarray(check_array(Xy, dtype=np.float64, ensure_2d=False, input_name="Xy")).reshape(-1)
+        given = np.asarray(check_array(Xy, dtype=np.float64, ensure_2d=False, input_name="Xy")).reshape(-1) * scale
         own = _products(X, y if sample_weight is None else y * sample_weight)
         if given.shape != own.shape or not np.allclose(given, own, rtol=1e-4, atol=1e-4 * abs(own).max(initial=0.0)):
             raise ValueError("Xy must be X.T @ y.")
@@ -457,7 +500,7 @@ def _multi_task_path(
     data: dict[str, Any] = {"blocks": blocks, "sample_weight": sample_weight, "fit_intercept": fit_intercept}
     if isinstance(alphas, Integral):
         largest = _blocks.largest_strength(X, Y, strength=(0.0, 1.0, 0.0), **data)
-        alphas = _grid(largest / total, l1_ratio, eps, int(alphas))
+        alphas = _grid(largest / total, l1_ratio, eps, int(alphas), block_noise(X, Y, sample_weight))
     else:
         alphas = check_alphas(alphas)
     start = None if coef_init is None else np.array(coef_init, np.float64)

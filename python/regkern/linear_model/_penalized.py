@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from regkern import proximal_gradient
 from regkern._types import Int
 from regkern._types import Real as AnyReal
-from regkern.linear_model._base import LinearRegressor, check_data, check_parameters
+from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, scaled_weights, start_of
 from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions
 from regkern.linear_model._design import Design
@@ -165,15 +165,15 @@ class PenalizedRegression(LinearRegressor):
         """
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight)
+        sample_weight, _ = scaled_weights(sample_weight)
         self._check_target(y)
         p = X.shape[1]
         problem = _Smooth(self, X, y, sample_weight)
         penalty = SquaredL2(0.0) if self.penalty is None else self.penalty
         start = np.zeros(p + 1)
         if self.warm_start and hasattr(self, "coef_"):
-            if self.coef_.shape != (p,):
-                raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {self.coef_.shape}.")
-            start = problem.point(np.asarray(self.coef_, np.float64), float(self.intercept_))
+            start = problem.point(start_of(self, p), float(self.intercept_))
+            start = start if np.isfinite(start).all() else np.zeros(p + 1)
         with one_blas_thread() if problem.small else nullcontext():
             found = proximal_gradient(
                 problem, start, _BesideIntercept(penalty), tol=self.tol, relative=True, max_iter=self.max_iter

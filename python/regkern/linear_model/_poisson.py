@@ -20,6 +20,7 @@ from regkern.linear_model._base import (
     check_sample_weight,
     refused,
     relative,
+    scaled_weights,
     strengths,
     total_weight,
     warn_unless_converged,
@@ -145,6 +146,7 @@ class PoissonRegressor(LinearRegressor):
             float32 and float64 are used where they are, of any strides, CSC and CSR.
         y : array-like (n_samples,) >= 0
         sample_weight : array-like (n_samples,) or None
+            >= 0, and not all 0. Their scale changes nothing, and a number is as None.
 
         Returns
         -------
@@ -155,6 +157,7 @@ class PoissonRegressor(LinearRegressor):
         _check_range(y)
         p = X.shape[1]
         lower, upper = check_bounds(self, self.bounds, p)
+        weight, _ = scaled_weights(weight)
         total = total_weight(weight, len(y))
         l1, l2 = strengths(self.alpha, self.l1_ratio, total)
         try:

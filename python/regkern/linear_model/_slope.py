@@ -16,7 +16,16 @@ import regkern as rk
 from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
-from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, relative, warn_unless_converged
+from regkern.linear_model._base import (
+    LinearRegressor,
+    check_data,
+    check_parameters,
+    check_squares,
+    relative,
+    scaled_weights,
+    start_of,
+    warn_unless_converged,
+)
 from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions, parameter_error
 from regkern.linear_model._design import Design
@@ -164,14 +173,12 @@ class SlopeRegressor(LinearRegressor):
         """
         check_parameters(self)
         X, y, sample_weight = check_data(self, X, y, sample_weight)
+        check_squares(y)
+        sample_weight, _ = scaled_weights(sample_weight)
         p = X.shape[1]
         lambdas = self._lambdas(p)
         design = Design(X, y, sample_weight, self.fit_intercept)
-        w = np.zeros(p)
-        if self.warm_start and hasattr(self, "coef_"):
-            w = np.array(self.coef_, np.float64)
-            if w.shape != (p,):
-                raise ValueError(f"warm_start needs coef_ of {(p,)} features, got {w.shape}.")
+        w = start_of(self, p)
         scaled = design.total * self.alpha * lambdas
         if scaled[0] == scaled[-1]:  # the Lasso, or least squares
             solution = _engine.solve(
