@@ -212,7 +212,7 @@ def test_an_array_without_axes_is_no_list_of_strengths(name: str) -> None:
 
 HALF = np.arange(20)
 BAD_FOLDS: dict[str, tuple[Any, str]] = {
-    "none": ([], r"cv has no folds\."),
+    "none": ([], r"cv must give at least one fold, got none\."),
     "nothing to score": ([(HALF, HALF), (HALF, [])], r"Fold 1 of cv has no samples, or none with a weight, to score\."),
     "nothing to fit": ([([], HALF)], r"Fold 0 of cv has no samples, or none with a weight, to fit\."),
     "no weight": ([(HALF, HALF + 20)], r"Fold 0 of cv has no samples, or none with a weight, to score\."),
