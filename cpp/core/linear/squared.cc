@@ -16,7 +16,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewestSparse = 400;  // where a column costs no Gram matrix
-constexpr double kLikely = 0.6;             // of a threshold: a gradient above it may soon be above the whole
+constexpr double kLikely = 0.8;             // of a threshold: a gradient above it may soon be above the whole
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
@@ -440,8 +440,9 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
                          kInner * worst_ * norm_[j]});
     }
     solve_working(tol, found.rounds == 0);
-    // Columns far from the working set wait until it is complete among the likely ones.
-    whole = !took;
+    // Columns far from the working set wait until it is complete among the likely ones. Where many have entered at
+    // once, as sparse ones do, a first whole pass tells which are likely.
+    whole = !took || (found.rounds == 0 && !by_gram_);
     refresh(whole);
     passes += whole;
   }
