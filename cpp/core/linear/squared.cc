@@ -440,8 +440,8 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
                          kInner * worst_ * norm_[j]});
     }
     solve_working(tol, found.rounds == 0);
-    // Columns far from the working set wait until it is complete among the likely ones. Where many have entered at
-    // once, as sparse ones do, a first whole pass tells which are likely.
+    // Columns far from the working set wait until it is complete among the likely ones. Where many have
+    // entered at once, as sparse ones do, a first whole pass tells which are likely.
     whole = !took || (found.rounds == 0 && !by_gram_);
     refresh(whole);
     passes += whole;
