@@ -3,10 +3,10 @@
 #include "regkern/linear.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "arrays.h"

@@ -67,9 +67,9 @@ void Quadratic::set_terms(const std::vector<Term>& terms) {
   terms_ = terms;
 }
 
-bool Quadratic::settled(const Vector& tol, double factor) const {
+bool Quadratic::settled(const Vector& tol) const {
   for (std::size_t j = 0; j < size(); ++j) {
-    if (violation(terms_[j], w[j], c[j]) > factor * tol[j]) return false;
+    if (violation(terms_[j], w[j], c[j]) > tol[j]) return false;
   }
   return true;
 }

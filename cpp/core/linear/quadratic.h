@@ -53,7 +53,7 @@ class Quadratic {
     double at = 0;                   // there
   };
 
-  bool settled(const Vector& tol, double factor = 1) const;
+  bool settled(const Vector& tol) const;
   bool stopped() const { return stop != nullptr && *stop && (*stop)(); }
   bool descend();
   bool newton();

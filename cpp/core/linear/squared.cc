@@ -268,9 +268,9 @@ bool SquaredSolver::descend_sparse(const Vector& tol) {
   return false;
 }
 
-bool SquaredSolver::solve_working(const Vector& tol, bool first) {
+void SquaredSolver::solve_working(const Vector& tol, bool first) {
   if (!by_gram_) {
-    if (descend_sparse(tol)) return true;
+    if (descend_sparse(tol)) return;
     by_gram_ = true;
     refresh(false);
   }
@@ -293,9 +293,8 @@ bool SquaredSolver::solve_working(const Vector& tol, bool first) {
     quadratic_.w[k] = w_[j];
     quadratic_.c[k] = g_[j] - term(j).b * w_[j];
   }
-  const bool solved = quadratic_.solve(tol, first);
+  quadratic_.solve(tol, first);
   for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = quadratic_.w[k];
-  return solved;
 }
 
 double SquaredSolver::objective() const {
@@ -400,7 +399,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf;
-  bool whole = true, took = true, stalled = false;
+  bool whole = true, stalled = false;
   std::size_t passes = 0;
   for (;; ++found.rounds) {
     if (whole) {
@@ -416,7 +415,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       found.reason = Reason::kStopped;
       break;
     }
-    took = choose(limits.tol, whole);
+    const bool took = choose(limits.tol, whole);
     if (whole) {
       if (!took && found.gap > previous / 2) {
         if (stalled) {

@@ -20,7 +20,6 @@ class SquaredSolver {
 
   void start(const double* w);
   Found solve(double l1, double l2, Limits limits, const Stop& stop);
-  double weight() const { return weight_; }
   void coefficients(double* w) const;  // p
 
  private:
@@ -31,7 +30,7 @@ class SquaredSolver {
   void project();  // what the certificate needs of columns without a penalty
   void add(std::vector<std::size_t> columns);
   bool choose(double tol, bool whole);
-  bool solve_working(const Vector& tol, bool first);
+  void solve_working(const Vector& tol, bool first);
   bool descend_sparse(const Vector& tol);
   bool dear() const;
   void refresh(bool whole);  // r from w, and g of all columns or of the likely ones
