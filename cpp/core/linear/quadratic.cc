@@ -25,8 +25,6 @@ void turn(std::vector<double>& e) {
   for (double& v : e) v = -v;
 }
 
-double shrink(double v, double by) { return v > by ? v - by : v < -by ? v + by : 0; }
-
 }  // namespace
 
 double violation(const Term& term, double w, double c) {

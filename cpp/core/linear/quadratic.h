@@ -23,6 +23,9 @@ double violation(const Term& term, double w, double c);
 // never negative.
 double conjugate_gap(const Term& term, double u, double w);
 
+// v, nearer to 0 by so much, or 0.
+inline double shrink(double v, double by) { return v > by ? v - by : v < -by ? v + by : 0; }
+
 class Quadratic {
  public:
   std::size_t size() const { return w.size(); }

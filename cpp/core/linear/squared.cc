@@ -27,8 +27,6 @@ constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told belo
 
 double squared(double v) { return v * v; }
 
-double shrink(double v, double by) { return v > by ? v - by : v < -by ? v + by : 0; }
-
 std::vector<double> roots(const double* weights, std::size_t n) {
   std::vector<double> q;
   if (weights == nullptr) return q;
