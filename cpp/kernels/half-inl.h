@@ -32,7 +32,8 @@ struct Bfloat16 {
   static HWY_INLINE V<DF> widen(V<DH> bits) {
     return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), bits)));
   }
-  // Half a unit of the last place, less one where the number is even, carries into the upper half.
+  // Half a unit of the last place, less one where the number is even, carries into the upper half. NaN of any
+  // bits is one of the upper half that is quiet.
   static HWY_INLINE V<DH> narrow(V<DF> x) {
     const DU du;
     const auto bits = hn::BitCast(du, x), upper = hn::ShiftRight<16>(bits);
@@ -94,6 +95,11 @@ struct Float16 {
 #endif
 };
 
+// What is read next, and written next, is fetched meanwhile: a block at a time comes and goes, and between two
+// of them is other work.
+constexpr size_t kNext = 1024;  // elements
+constexpr size_t kLine = 64 / sizeof(uint16_t);
+
 template <class Format>
 HWY_INLINE void widen_all(const void* bits, float* to, size_t n) {
   const uint16_t* from = static_cast<const uint16_t*>(bits);
@@ -101,25 +107,68 @@ HWY_INLINE void widen_all(const void* bits, float* to, size_t n) {
   const DH dh;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    hwy::Prefetch(from + i + kNext);
+    for (size_t k = i; k < i + kLine; k += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + k)), d, to + k);
+  }
   for (; i + N <= n; i += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + i)), d, to + i);
   if (i < n) store_partial(Format::widen(load_partial(dh, from + i, n - i)), d, to + i, n - i);
 }
 
 template <class Format>
-HWY_INLINE void narrow_all(const float* from, void* bits, size_t n) {
+HWY_INLINE void narrow_rest(const float* from, uint16_t* to, size_t i, size_t n) {
+  const DF d;
+  const DH dh;
+  const size_t N = hn::Lanes(d);
+  for (; i + N <= n; i += N) hn::StoreU(Format::narrow(hn::LoadU(d, from + i)), dh, to + i);
+  if (i < n) store_partial(Format::narrow(load_partial(d, from + i, n - i)), dh, to + i, n - i);
+}
+
+// Numbers that are finite, in lanes of two bytes: the upper halves, one more where the lower halves are above
+// a half or are a half beside an odd one. Returns where it stopped, 0 if there was an Inf or NaN.
+HWY_INLINE size_t narrow_finite_bfloat16(const float* from, uint16_t* to, size_t n) {
+  const DF d;
+  const hn::Repartition<uint16_t, DF> d16;
+  const hn::RebindToSigned<decltype(d16)> di16;
+  const size_t N = hn::Lanes(d);
+  const auto one = hn::Set(d16, uint16_t{1}), half = hn::Set(d16, uint16_t{0x8000}),
+             magnitude = hn::Set(d16, uint16_t{0x7FFF});
+  auto largest = hn::Zero(di16);
+  size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    fetch_to_write(to + i + kNext);
+    for (size_t k = i; k < i + kLine; k += 2 * N) {
+      const auto a = hn::BitCast(d16, hn::LoadU(d, from + k)), b = hn::BitCast(d16, hn::LoadU(d, from + k + N));
+      const auto upper = hn::ConcatOdd(d16, b, a), lower = hn::ConcatEven(d16, b, a);
+      largest = hn::Max(largest, hn::BitCast(di16, hn::And(upper, magnitude)));
+      const auto above = hn::Gt(hn::BitCast(di16, hn::Xor(lower, half)),
+                                hn::Neg(hn::BitCast(di16, hn::And(upper, one))));
+      hn::StoreU(hn::Sub(upper, hn::BitCast(d16, hn::VecFromMask(di16, above))), d16, to + k);
+    }
+  }
+  return hn::AllFalse(di16, hn::Gt(largest, hn::Set(di16, int16_t{0x7F7F}))) ? i : 0;
+}
+
+inline void widen_bfloat16(const void* from, float* to, size_t n) { widen_all<Bfloat16>(from, to, n); }
+inline void widen_float16(const void* from, float* to, size_t n) { widen_all<Float16>(from, to, n); }
+inline void narrow_bfloat16(const float* from, void* bits, size_t n) {
+  uint16_t* to = static_cast<uint16_t*>(bits);
+  narrow_rest<Bfloat16>(from, to, narrow_finite_bfloat16(from, to, n), n);
+}
+inline void narrow_float16(const float* from, void* bits, size_t n) {
   uint16_t* to = static_cast<uint16_t*>(bits);
   const DF d;
   const DH dh;
   const size_t N = hn::Lanes(d);
   size_t i = 0;
-  for (; i + N <= n; i += N) hn::StoreU(Format::narrow(hn::LoadU(d, from + i)), dh, to + i);
-  if (i < n) store_partial(Format::narrow(load_partial(d, from + i, n - i)), dh, to + i, n - i);
+  for (; i + kLine <= n; i += kLine) {
+    fetch_to_write(to + i + kNext);
+    for (size_t k = i; k < i + kLine; k += N) {
+      hn::StoreU(Float16::narrow(hn::LoadU(d, from + k)), dh, to + k);
+    }
+  }
+  narrow_rest<Float16>(from, to, i, n);
 }
-
-inline void widen_bfloat16(const void* from, float* to, size_t n) { widen_all<Bfloat16>(from, to, n); }
-inline void widen_float16(const void* from, float* to, size_t n) { widen_all<Float16>(from, to, n); }
-inline void narrow_bfloat16(const float* from, void* to, size_t n) { narrow_all<Bfloat16>(from, to, n); }
-inline void narrow_float16(const float* from, void* to, size_t n) { narrow_all<Float16>(from, to, n); }
 
 }  // namespace half
 }  // namespace HWY_NAMESPACE
