@@ -334,6 +334,7 @@ class Optimizer(torch.optim.Optimizer):
             Options that it lacks, as one of torch's does, stay as they are; so do the penalties of groups.
         """
         groups = self.param_groups
+        penalties = [group["penalty"] for group in groups]
         loaded: dict[str, Any] = {}
 
         def complete(optimizer: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -350,6 +351,8 @@ class Optimizer(torch.optim.Optimizer):
             super().load_state_dict(dict(state_dict))
         finally:
             handle.remove()
+        for group, penalty in zip(self.param_groups, penalties, strict=True):
+            group["penalty"] = penalty
         saved = [i for group in loaded["param_groups"] for i in group["params"]]
         mine = [p for group in self.param_groups for p in group["params"]]
         for number_of, param in zip(saved, mine, strict=True):
