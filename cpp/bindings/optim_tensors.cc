@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "arrays.h"
@@ -48,38 +50,24 @@ std::optional<Dtype> dtype_of(const DLTensor& t) {
   return t.bits == 64 ? std::optional(Dtype::kFloat64) : std::nullopt;
 }
 
-// A tensor whose memory has been looked at, and what it is to the work.
-struct Operand {
-  py::object tensor;
-  Array array;
-  const void* hint = nullptr;                // near what its library keeps of it
-  const char* last = nullptr;                // behind its last element
-  std::vector<std::ptrdiff_t> half_strides;  // in bytes, of elements of two bytes in C order
-
-  bool holds(const DLTensor& t) const {
-    if (!array || t.data != array.address() || t.byte_offset != 0) return false;
-    const std::optional<Dtype> dtype = dtype_of(t);
-    return dtype && *dtype == array.dtype() && lies_like(t);
-  }
-  bool has_shape(const DLTensor& t) const {
-    return t.ndim == array.ndim() && std::equal(t.shape, t.shape + t.ndim, array.shape());
-  }
-  bool lies_like(const DLTensor& t) const {
-    if (!has_shape(t) || t.strides == nullptr) return false;
-    const auto item = static_cast<std::int64_t>(item_size(array.dtype()));
-    for (int i = 0; i < t.ndim; ++i) {
-      if (t.strides[i] * item != array.strides()[i]) return false;
-    }
-    return true;
-  }
-};
-
 bool is_c_ordered(const DLTensor& t) {
   if (t.strides == nullptr) return true;
   std::int64_t step = 1;
   for (int i = t.ndim - 1; i >= 0; --i) {
     if (t.shape[i] != 1 && t.strides[i] != step) return false;
     step *= t.shape[i];
+  }
+  return true;
+}
+
+bool has_shape(const DLTensor& t, const Array& a) {
+  return t.ndim == a.ndim() && std::equal(t.shape, t.shape + t.ndim, a.shape());
+}
+bool lies_like(const DLTensor& t, const Array& a) {
+  if (!has_shape(t, a) || t.strides == nullptr) return false;
+  const auto item = static_cast<std::int64_t>(item_size(a.dtype()));
+  for (int i = 0; i < t.ndim; ++i) {
+    if (t.strides[i] * item != a.strides()[i]) return false;
   }
   return true;
 }
@@ -98,6 +86,7 @@ class Tensors {
         exchange_object_(std::move(exchange)),
         view_(std::move(view)) {
     if (state_names_.size() > kMaxStates) throw py::value_error("Tensors: too many states");
+    for (const py::handle type : types_) plain_.push_back(type.ptr());
     if (!exchange_object_.is_none()) {
       const auto* given = static_cast<const DLPackExchange*>(
           PyCapsule_GetPointer(exchange_object_.ptr(), "dlpack_exchange_api"));
@@ -105,6 +94,7 @@ class Tensors {
       if (given->major == 1) exchange_ = given->tensor_from_object;
       grad_ = types_[0].attr("grad");
       is_neg_ = types_[0].attr("is_neg");
+      data_ptr_ = types_[0].attr("data_ptr");
       if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
     }
   }
@@ -150,7 +140,7 @@ class Tensors {
       if (!slot.grad) continue;
       ask_ahead(slot.index + kAhead);
       look_at(slot);
-      const bool is_double = slot.w().array.dtype() == Dtype::kFloat64;
+      const bool is_double = slot.w().dtype == Dtype::kFloat64;
       (is_double ? any_double : any_float) = true;
       taken.append(slot.param);
     }
@@ -165,10 +155,10 @@ class Tensors {
       std::size_t elements = 0;
       for (Slot& slot : slots_) {
         if (!slot.grad) continue;
-        elements += slot.w().array.size();
-        visit(slot.w().array.dtype(), [&](auto type) {
+        elements += slot.size;
+        visit(slot.w().dtype, [&](auto type) {
           using T = decltype(type);
-          Parameter<T> p = parameter<T>(slot);
+          auto& p = std::get<Parameter<T>>(slot.work);
           p.grad = gradient<T>(slot);
           p.group = slot.way;
           if constexpr (std::is_same_v<T, float>) {
@@ -198,22 +188,42 @@ class Tensors {
   static constexpr std::size_t kAhead = 3;  // parameters
   static constexpr std::size_t kStates = 1, kMaster = kStates + kMaxStates, kOperands = kMaster + 1;
 
+  // A tensor whose memory has been looked at: what a step looks at again lies close together.
+  struct Operand {
+    py::object tensor;
+    const char* data = nullptr;  // none: to be looked at
+    const void* hint = nullptr;  // near what its library keeps of it
+    Dtype dtype = Dtype::kFloat32;
+    bool row = false;  // in C order
+  };
+  // The rest of it.
+  struct Details {
+    std::array<Array, kOperands> arrays;
+    std::vector<std::ptrdiff_t> half_strides;  // in bytes, of elements of two bytes in C order
+    const char* last = nullptr;                // behind the last element of w
+  };
+
   struct Slot {
     py::object param;
     std::size_t index = 0, group = 0;
-    py::object states;   // its dict, if it has one
-    py::object counter;  // the tensor that counts its steps, if the rule counts
-    py::object grad;     // while a step runs
+    py::object states;                        // its dict, if it has one
+    py::object counter;                       // the tensor that counts its steps, if the rule counts
+    py::object grad;                          // while a step runs
     std::array<Operand, kOperands> operands;  // parameter, states, master
-    std::size_t way = 0;
-    void* count = nullptr;  // where the counter counts
-    bool wide_count = false;
-    const void* count_hint = nullptr;
-    bool steps = false, lacks = false;
-    const char* apart = nullptr;  // a gradient here meets nothing that is written
+    std::size_t size = 0, way = 0;
+    void* count = nullptr;          // where the counter counts
+    const void* counted = nullptr;  // the counter that did
+    const void *count_hint = nullptr, *grad_hint = nullptr;
+    const void* grad_object = nullptr;  // of the last step: to be fetched, never followed
+    const char* apart = nullptr;        // a gradient here meets nothing that is written
+    bool wide_count = false, steps = false, lacks = false, ready = false;
+    std::variant<Parameter<float>, Parameter<double>> work{Parameter<float>{Extents(0), {}, {}, {}}};
+    std::unique_ptr<Details> details = std::make_unique<Details>();
 
     bool has_master() const { return static_cast<bool>(operands[kMaster].tensor); }
     const Operand& w() const { return operands[has_master() ? kMaster : 0]; }
+    const Array& array(std::size_t k) const { return details->arrays[k]; }
+    const Array& w_array() const { return array(has_master() ? kMaster : 0); }
   };
 
   std::string name(const Slot& slot, std::size_t k) const {
@@ -226,7 +236,8 @@ class Tensors {
 
   // The parameters of all groups, as they were at the last step or anew.
   void find_parameters(const py::list& groups, const py::list& needs) {
-    if (groups.size() != needs.size()) throw py::value_error(function_ + ": needs must be those of the groups");
+    if (groups.size() != needs.size())
+      throw py::value_error(function_ + ": needs must be those of the groups");
     static PyObject* const params = PyUnicode_InternFromString("params");
     std::size_t at = 0;
     bool same = true;
@@ -269,7 +280,8 @@ class Tensors {
     entries_.clear();
     position = 0;
     while (PyDict_Next(states.ptr(), &position, &key, &value)) {
-      entries_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
+      entries_.emplace_back(py::reinterpret_borrow<py::object>(key),
+                            py::reinterpret_borrow<py::object>(value));
     }
     std::map<PyObject*, PyObject*> by_parameter;  // tensors are equal where they are the same
     for (const auto& [of, its] : entries_) by_parameter[of.ptr()] = its.ptr();
@@ -299,7 +311,8 @@ class Tensors {
       }
       if (!slot.steps) continue;
       const py::tuple keys = needs[slot.group];
-      if (keys.size() != state_names_.size() + 1) throw py::value_error(function_ + ": needs must be of the rule");
+      if (keys.size() != state_names_.size() + 1)
+        throw py::value_error(function_ + ": needs must be of the rule");
       bool whole = take(slot, 0, slot.param.ptr());
       for (std::size_t k = 0; k < state_names_.size(); ++k) {
         PyObject* const key = PyTuple_GET_ITEM(keys.ptr(), static_cast<Py_ssize_t>(k));
@@ -342,6 +355,7 @@ class Tensors {
       if (operand.tensor) fetch(operand.tensor.ptr(), operand.hint);
     }
     if (slot.counter) fetch(slot.counter.ptr(), slot.count_hint);
+    if (slot.grad_object) fetch(slot.grad_object, slot.grad_hint);
   }
 
   static PyObject* state(const Slot& slot, PyObject* key) {
@@ -356,27 +370,24 @@ class Tensors {
     Operand& operand = slot.operands[k];
     if (operand.tensor.ptr() != tensor) {
       operand.tensor = py::reinterpret_borrow<py::object>(tensor);
-      operand.array = Array();
+      operand.data = nullptr;
+      slot.details->arrays[k] = Array();
+      slot.ready = false;
       changed_ = true;
     }
     return tensor != nullptr;
   }
 
   bool is_half_parameter(Slot& slot) {
-    Operand& own = slot.operands[0];
-    if (own.array) return is_half(own.array.dtype());  // looked at before, and again by look_at()
-    renew(slot, 0);
-    return is_half(own.array.dtype());
+    if (!slot.array(0)) renew(slot, 0);  // look_at() looks again
+    return is_half(slot.operands[0].dtype);
   }
 
   // --- where it lies --------------------------------------------------------------------------------------
 
   bool is_plain(py::handle tensor) const {
-    PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor.ptr()));
-    for (std::size_t i = 0; i < types_.size(); ++i) {
-      if (PyTuple_GET_ITEM(types_.ptr(), static_cast<Py_ssize_t>(i)) == type) return true;
-    }
-    return false;
+    const PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor.ptr()));
+    return std::find(plain_.begin(), plain_.end(), type) != plain_.end();
   }
 
   // What DLPack says of a tensor, if it can be asked and says that it lies on the CPU.
@@ -389,19 +400,41 @@ class Tensors {
     return out.device_type == kCpu && dtype_of(out).has_value();
   }
 
+  // Of a plain tensor; null where nobody can tell at once. States that lie where they did are taken for what
+  // they were: another shape or dtype there takes another address, as a parameter's need not.
+  const char* address_of(py::handle tensor) const {
+    if (!data_ptr_ || !is_plain(tensor)) return nullptr;
+    PyObject* const self = tensor.ptr();
+    const auto address =
+        py::reinterpret_steal<py::object>(PyObject_Vectorcall(data_ptr_.ptr(), &self, 1, nullptr));
+    const char* const known = address ? static_cast<const char*>(PyLong_AsVoidPtr(address.ptr())) : nullptr;
+    if (known == nullptr) PyErr_Clear();
+    return known;
+  }
+
   void renew(Slot& slot, std::size_t k) {
     Operand& operand = slot.operands[k];
     const std::string label = name(slot, k);
     const py::object view = view_(label, operand.tensor, true);
     Array array = output({function_.c_str(), label.c_str()}, view, Accept::kHalf);
-    operand.array = std::move(array);
-    operand.last = bounds(operand.array).second;
-    operand.half_strides.assign(static_cast<std::size_t>(operand.array.ndim()), 2);
-    for (int i = operand.array.ndim() - 2; i >= 0; --i) {
-      const auto at = static_cast<std::size_t>(i);
-      operand.half_strides[at] = operand.half_strides[at + 1] * operand.array.dim(i + 1);
+    operand.data = array.address();
+    operand.dtype = array.dtype();
+    std::ptrdiff_t step = static_cast<std::ptrdiff_t>(item_size(array.dtype()));
+    operand.row = true;
+    for (int i = array.ndim() - 1; i >= 0; --i) {
+      operand.row = operand.row && (array.dim(i) == 1 || array.strides()[i] == step);
+      step *= array.dim(i);
     }
+    slot.details->arrays[k] = std::move(array);
+    slot.ready = false;
     changed_ = true;
+  }
+
+  static bool holds(const Slot& slot, std::size_t k, const DLTensor& t) {
+    const Operand& operand = slot.operands[k];
+    if (operand.data == nullptr || t.data != operand.data || t.byte_offset != 0) return false;
+    if (dtype_of(t) != operand.dtype) return false;
+    return operand.row ? is_c_ordered(t) && has_shape(t, slot.array(0)) : lies_like(t, slot.array(k));
   }
 
   // Sees to it that the operands of a parameter are as they lie now.
@@ -410,38 +443,51 @@ class Tensors {
       Operand& operand = slot.operands[k];
       if (!operand.tensor) continue;
       DLTensor t;
+      if (k != 0 && operand.data != nullptr && address_of(operand.tensor) == operand.data) continue;
       if (ask(operand.tensor, t)) {
         operand.hint = t.shape;
-        if (operand.holds(t)) continue;
+        if (holds(slot, k, t)) continue;
       }
-      const char* const before = operand.array ? operand.array.address() : nullptr;
-      if (exchange_ == nullptr && operand.array && is_as_it_was(slot, k)) continue;
-      const bool was_half = k == 0 && operand.array && is_half(operand.array.dtype());
+      if (exchange_ == nullptr && slot.array(k) && is_as_it_was(slot, k)) continue;
+      const bool known = static_cast<bool>(slot.array(k)), was_half = is_half(operand.dtype);
       renew(slot, k);
-      if (before != nullptr && k == 0 && was_half != is_half(operand.array.dtype())) {
-        value_error({function_.c_str(), name(slot, 0).c_str()}, "keep its precision", "another dtype");
+      if (known && k == 0 && was_half != is_half(operand.dtype)) {
+        const std::string label = name(slot, 0);
+        value_error({function_.c_str(), label.c_str()}, "keep its precision", "another dtype");
       }
     }
-    const Array& w = slot.w().array;
+    if (slot.ready) return;
+    const Array& w = slot.w_array();
     for (std::size_t k = 0; k < kOperands; ++k) {
-      const Array& a = slot.operands[k].array;
-      if (!slot.operands[k].tensor || &a == &w || !changed_) continue;
+      const Array& a = slot.array(k);
+      if (!slot.operands[k].tensor || &a == &w) continue;
       const std::string label = name(slot, k);
       const Arg arg{function_.c_str(), label.c_str()};
-      if (k != 0) require_dtype(arg, a, w.dtype());
+      if (k != 0 || !slot.has_master()) require_dtype(arg, a, w.dtype());
       require_same_shape(arg, a, w);
     }
-    if (changed_ && is_half(w.dtype())) {
+    if (slot.has_master()) {
       const std::string label = name(slot, kMaster);
       require_dtype({function_.c_str(), label.c_str()}, w, Dtype::kFloat32);
     }
+    visit(w.dtype(), [&](auto type) { slot.work = parameter<decltype(type)>(slot); });
+    Details& details = *slot.details;
+    slot.size = w.size();
+    details.last = bounds(w).second;
+    details.half_strides.assign(static_cast<std::size_t>(w.ndim()), 2);
+    for (int i = w.ndim() - 2; i >= 0; --i) {
+      const auto at = static_cast<std::size_t>(i);
+      details.half_strides[at] = details.half_strides[at + 1] * w.dim(i + 1);
+    }
+    slot.ready = true;
   }
 
   // Where the exchange is missing: by a new view.
   bool is_as_it_was(Slot& slot, std::size_t k) const {
     const std::string label = name(slot, k);
-    const Array now = input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
-    const Array& then = slot.operands[k].array;
+    const Array now =
+        input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
+    const Array& then = slot.array(k);
     return now.address() == then.address() && now.dtype() == then.dtype() && now.ndim() == then.ndim() &&
            std::equal(now.shape(), now.shape() + now.ndim(), then.shape()) &&
            std::equal(now.strides(), now.strides() + now.ndim(), then.strides());
@@ -449,53 +495,55 @@ class Tensors {
 
   template <class T>
   Parameter<T> parameter(const Slot& slot) const {
-    const Array& w = slot.w().array;
+    const Array& w = slot.w_array();
     Parameter<T> p{w.extents(), w.in_out<T>(), {}, {}, 0};
     for (std::size_t k = 0; k < kMaxStates; ++k) {
-      const Operand& state = slot.operands[kStates + k];
-      if (state.tensor) p.states[k] = state.array.in_out<T>();
+      if (slot.operands[kStates + k].tensor) p.states[k] = slot.array(kStates + k).in_out<T>();
     }
-    if (slot.has_master()) p.rounded = slot.operands[0].array.out<T>();
+    if (slot.has_master()) p.rounded = slot.array(0).out<T>();
     return p;
   }
 
   // The gradient of a parameter: as it lies, or after a closer look.
   template <class T>
   In<T> gradient(Slot& slot) {
-    const Operand& w = slot.w();
+    const Array& w = slot.w_array();
     DLTensor t;
-    if (ask(slot.grad, t) && t.byte_offset == 0 && w.has_shape(t)) {
+    if (ask(slot.grad, t) && t.byte_offset == 0 && has_shape(t, w)) {
+      slot.grad_object = slot.grad.ptr();
+      slot.grad_hint = t.shape;
       const Dtype dtype = *dtype_of(t);
       const std::size_t item = item_size(dtype);
-      const bool fits = dtype == w.array.dtype() || (is_half(dtype) && w.array.dtype() == Dtype::kFloat32);
-      const bool row = is_c_ordered(t), alike = !row && dtype == w.array.dtype() && w.lies_like(t);
+      const bool fits = dtype == w.dtype() || (is_half(dtype) && w.dtype() == Dtype::kFloat32);
+      const bool row = is_c_ordered(t), alike = !row && dtype == w.dtype() && lies_like(t, w);
       if (fits && (row || alike) && reinterpret_cast<std::uintptr_t>(t.data) % item == 0) {
         PyObject* const self = slot.grad.ptr();
-        const auto negative = py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
+        const auto negative =
+            py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
         if (!negative) throw py::error_already_set();
         const auto* low = static_cast<const char*>(t.data);
-        const std::size_t bytes = w.array.size() == 0 ? 0
-                                  : row               ? w.array.size() * item
-                                                      : static_cast<std::size_t>(w.last - w.array.address());
+        const std::size_t bytes = slot.size == 0 ? 0
+                                  : row          ? slot.size * item
+                                                 : static_cast<std::size_t>(slot.details->last - w.address());
         const bool apart = low == slot.apart || !meets_written(low, low + bytes);
         if (apart && negative.ptr() == Py_False) {
           slot.apart = low;
           const auto* data = static_cast<const T*>(t.data);
-          if (is_half(dtype)) return {data, w.half_strides.data(), storage_of(dtype)};
-          return {data, row ? nullptr : w.array.strides()};
+          if (is_half(dtype)) return {data, slot.details->half_strides.data(), storage_of(dtype)};
+          return {data, row ? nullptr : w.strides()};
         }
       }
     }
     const std::string label = name(slot, 0) + ".grad";
     const Arg arg{function_.c_str(), label.c_str()};
     const Array& g = converted_.emplace_back(input(arg, view_(label, slot.grad, false), Accept::kHalf));
-    if (!(is_half(g.dtype()) && w.array.dtype() == Dtype::kFloat32)) require_dtype(arg, g, w.array.dtype());
-    require_same_shape(arg, g, w.array);
+    if (!(is_half(g.dtype()) && w.dtype() == Dtype::kFloat32)) require_dtype(arg, g, w.dtype());
+    require_same_shape(arg, g, w);
     if (g.size() != 0) {
       if (const auto [low, high] = bounds(g); meets_written(low, high)) {
         for (const Written& written : written_) {
           const std::string of = name(*written.slot, written.operand);
-          require_disjoint({arg.function, of.c_str()}, written.slot->operands[written.operand].array, arg.name, g);
+          require_disjoint({arg.function, of.c_str()}, written.slot->array(written.operand), arg.name, g);
         }
       }
     }
@@ -517,9 +565,9 @@ class Tensors {
       slot.apart = nullptr;
       if (!slot.steps) continue;  // what lies elsewhere by now may have left its place to others
       for (std::size_t k = 0; k < kOperands; ++k) {
-        const Operand& operand = slot.operands[k];
-        if (!operand.tensor || !operand.array || operand.array.size() == 0) continue;
-        const auto [low, high] = bounds(operand.array);
+        const Array& array = slot.array(k);
+        if (!slot.operands[k].tensor || !array || array.size() == 0) continue;
+        const auto [low, high] = bounds(array);
         written_.push_back({low, high, &slot, k});
       }
     }
@@ -531,9 +579,10 @@ class Tensors {
         const auto place = [](const Written& at) { return std::pair(at.slot->index, at.operand); };
         const bool in_order = place(written_[i]) < place(written_[j]);
         const Written &earlier = written_[in_order ? i : j], &later = written_[in_order ? j : i];
-        const std::string label = name(*later.slot, later.operand), other = name(*earlier.slot, earlier.operand);
-        require_disjoint({function_.c_str(), label.c_str()}, later.slot->operands[later.operand].array,
-                         other.c_str(), earlier.slot->operands[earlier.operand].array);
+        const std::string label = name(*later.slot, later.operand),
+                          other = name(*earlier.slot, earlier.operand);
+        require_disjoint({function_.c_str(), label.c_str()}, later.slot->array(later.operand), other.c_str(),
+                         earlier.slot->array(earlier.operand));
       }
     }
     changed_ = false;
@@ -543,20 +592,31 @@ class Tensors {
     if (low == high) return false;
     const auto behind = std::lower_bound(written_.begin(), written_.end(), high,
                                          [](const Written& w, const char* end) { return w.low < end; });
-    return behind != written_.begin() && highest_[static_cast<std::size_t>(behind - written_.begin()) - 1] > low;
+    return behind != written_.begin() &&
+           highest_[static_cast<std::size_t>(behind - written_.begin()) - 1] > low;
   }
 
   // --- counting and options -------------------------------------------------------------------------------
 
   // The number of a step, which a tensor of one element holds.
   double count_of(Slot& slot) const {
+    const auto next = [&] {
+      return (slot.wide_count ? *static_cast<const double*>(slot.count)
+                              : *static_cast<const float*>(slot.count)) +
+             1.0;
+    };
     DLTensor t;
+    if (slot.count != nullptr && slot.counter.ptr() == slot.counted &&
+        address_of(slot.counter) == slot.count) {
+      return next();
+    }
     slot.count = nullptr;
+    slot.counted = slot.counter.ptr();
     if (ask(slot.counter, t) && t.ndim == 0 && t.bits >= 32) {
       slot.count = t.data;
       slot.wide_count = t.bits == 64;
       slot.count_hint = t.shape;
-      return (slot.wide_count ? *static_cast<const double*>(t.data) : *static_cast<const float*>(t.data)) + 1.0;
+      return next();
     }
     return py::cast<double>(py::float_(slot.counter)) + 1;
   }
@@ -588,8 +648,9 @@ class Tensors {
 
   std::string rule_, function_;
   py::tuple state_names_, types_;
-  py::object exchange_object_, view_, grad_, is_neg_;
+  py::object exchange_object_, view_, grad_, is_neg_, data_ptr_;
   int (*exchange_)(void*, DLTensor*) = nullptr;
+  std::vector<const PyObject*> plain_;  // types_
   std::deque<Slot> slots_;
   std::vector<std::pair<py::object, py::object>> entries_;  // of the dict of states
   std::deque<Array> converted_;
