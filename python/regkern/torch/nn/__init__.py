@@ -13,9 +13,29 @@ from regkern.torch.nn.dropouts import (
     FeatureAlphaDropout,
     GaussianDropout,
 )
+from regkern.torch.nn.norms import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    BatchNormReLU1d,
+    BatchNormReLU2d,
+    BatchNormReLU3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    RMSNorm,
+)
 
 __all__ = [
     "AlphaDropout",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchNormReLU1d",
+    "BatchNormReLU2d",
+    "BatchNormReLU3d",
     "DropBlock2d",
     "DropPath",
     "Dropout",
@@ -24,6 +44,12 @@ __all__ = [
     "Dropout3d",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
 ]
 
 
