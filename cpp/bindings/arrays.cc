@@ -23,54 +23,6 @@ std::string head(Arg arg, const std::string& rule) {
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
 
-// After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
-// KeyboardInterrupt, say), a wrong kind becomes our message.
-void clear_kind_error() {
-  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError) &&
-      !PyErr_ExceptionMatches(PyExc_ValueError)) {
-    throw py::error_already_set();
-  }
-  PyErr_Clear();
-}
-
-// Real numbers that are not bool: what float() takes without parsing text or dropping an imaginary part. The
-// rules of numbers are stated in python/regkern/_checks.py, which reads those that stay in Python.
-double to_double(Arg arg, py::handle value) {
-  PyObject* p = value.ptr();
-  if (PyFloat_CheckExact(p)) return PyFloat_AS_DOUBLE(p);
-  bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
-  if (acceptable && !PyLong_CheckExact(p)) {
-    const auto dtype = py::getattr(value, "dtype", py::none());
-    if (py::isinstance<py::dtype>(dtype)) {  // a NumPy scalar or array
-      const char kind = py::reinterpret_borrow<py::dtype>(dtype).kind();
-      acceptable = (kind == 'f' || kind == 'i' || kind == 'u') && py::cast<int>(value.attr("ndim")) == 0 &&
-                   !(is_ndarray(value) && is_masked(value));
-    }
-  }
-  const double v = acceptable ? PyFloat_AsDouble(p) : 0;
-  if (acceptable && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) {
-    PyErr_Clear();
-    value_error(arg, "fit a float64", "a number that does not");
-  }
-  if (!acceptable || PyErr_Occurred()) {
-    clear_kind_error();
-    type_error(arg, "be a real number", value);
-  }
-  return v;
-}
-
-// The int that a value means by __index__.
-py::object to_index(Arg arg, py::handle value) {
-  const bool refused = PyBool_Check(value.ptr()) || (is_ndarray(value) && is_masked(value));
-  auto index = py::reinterpret_steal<py::object>(refused ? nullptr : PyNumber_Index(value.ptr()));
-  if (!index) {
-    clear_kind_error();
-    type_error(arg, "be an int", value);
-  }
-  return index;
-}
-
-constexpr std::size_t kLongestText = 100;                        // of a refused value, in a message
 // NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT, NPY_HALF, and the first number of a dtype that NumPy does not know itself
 constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17, kNpyHalf = 23, kNpyForeign = 256;
 
@@ -101,12 +53,56 @@ std::optional<Dtype> dtype_of(const Descriptor* descriptor) {
   }
 }
 
-const PyTypeObject* view_type() {
-  static const auto* type = reinterpret_cast<PyTypeObject*>(py::type::of<View>().ptr());
-  return type;
+// After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
+// KeyboardInterrupt, say), a wrong kind becomes our message.
+void clear_kind_error() {
+  if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError) &&
+      !PyErr_ExceptionMatches(PyExc_ValueError)) {
+    throw py::error_already_set();
+  }
+  PyErr_Clear();
 }
-bool is_view(py::handle value) { return Py_TYPE(value.ptr()) == view_type(); }
 
+// Real numbers that are not bool: what float() takes without parsing text or dropping an imaginary part. The
+// rules of numbers are stated in python/regkern/_checks.py, which reads those that stay in Python.
+double to_double(Arg arg, py::handle value) {
+  PyObject* p = value.ptr();
+  if (PyFloat_CheckExact(p)) return PyFloat_AS_DOUBLE(p);
+  bool acceptable = !PyBool_Check(p) && !PyComplex_Check(p) && PyNumber_Check(p);
+  if (acceptable && !PyLong_CheckExact(p)) {
+    const auto dtype = py::getattr(value, "dtype", py::none());
+    if (py::isinstance<py::dtype>(dtype)) {  // a NumPy scalar or array
+      const char kind = py::reinterpret_borrow<py::dtype>(dtype).kind();
+      const bool is_real = kind == 'f' || kind == 'i' || kind == 'u' ||
+                           is_bfloat16(reinterpret_cast<const Descriptor*>(dtype.ptr()));
+      acceptable =
+          is_real && py::cast<int>(value.attr("ndim")) == 0 && !(is_ndarray(value) && is_masked(value));
+    }
+  }
+  const double v = acceptable ? PyFloat_AsDouble(p) : 0;
+  if (acceptable && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Clear();
+    value_error(arg, "fit a float64", "a number that does not");
+  }
+  if (!acceptable || PyErr_Occurred()) {
+    clear_kind_error();
+    type_error(arg, "be a real number", value);
+  }
+  return v;
+}
+
+// The int that a value means by __index__.
+py::object to_index(Arg arg, py::handle value) {
+  const bool refused = PyBool_Check(value.ptr()) || (is_ndarray(value) && is_masked(value));
+  auto index = py::reinterpret_steal<py::object>(refused ? nullptr : PyNumber_Index(value.ptr()));
+  if (!index) {
+    clear_kind_error();
+    type_error(arg, "be an int", value);
+  }
+  return index;
+}
+
+constexpr std::size_t kLongestText = 100;  // of a refused value, in a message
 bool same_memory(const Array& a, const Array& b) {
   if (a.address() != b.address()) return false;
   for (int i = 0; i < a.ndim(); ++i) {
@@ -133,6 +129,11 @@ bool overlaps_itself(const Array& a) {
 }
 
 }  // namespace
+
+bool is_view(py::handle value) {
+  static const auto* const type = reinterpret_cast<PyTypeObject*>(py::type::of<View>().ptr());
+  return Py_TYPE(value.ptr()) == type;
+}
 
 bool is_masked(py::handle value) {
   return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
@@ -451,7 +452,8 @@ void require_dtype_beside(Arg arg, const Array& array, const Array& data) {
 }
 
 void require_float64(Arg arg, const Array& array) {
-  if (array.dtype() != Dtype::kFloat64) throw py::type_error(head(arg, "be float64") + name_of(array.dtype()));
+  if (array.dtype() != Dtype::kFloat64)
+    throw py::type_error(head(arg, "be float64") + name_of(array.dtype()));
 }
 
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape) {
@@ -554,7 +556,8 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
 
 Array dense_vector(const Array& vector) {
   if (!vector || (vector.dense() && !is_half(vector.dtype()))) return vector;
-  Array dense = new_vector(vector.dtype() == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32, vector.size());
+  Array dense =
+      new_vector(vector.dtype() == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32, vector.size());
   visit(vector.dtype(), [&](auto type) {
     using T = decltype(type);
     regkern::read(vector.extents(), vector.in<T>(), dense.data<T>());

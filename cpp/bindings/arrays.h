@@ -51,6 +51,7 @@ std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 using Proxy = py::detail::PyArray_Proxy;
 inline const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
 bool is_masked(py::handle value);  // an array that hides some of its elements
+bool is_view(py::handle value);
 inline bool is_ndarray(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
 
 // The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.

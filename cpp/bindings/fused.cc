@@ -47,12 +47,12 @@ py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, p
   require_rows({f, "x"}, from);
   Array b = optional_input({f, "bias"}, bias, Accept::kHalf);
   if (b) {
-    require_dtype({f, "bias"}, b, from.dtype());
+    require_dtype_beside({f, "bias"}, b, from);
     require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
   }
   const Array beside = optional_input({f, "residual"}, residual, Accept::kHalf);
   if (beside) {
-    require_dtype({f, "residual"}, beside, from.dtype());
+    require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
   }
   Bernoulli mask = without_seed(f, p, stream, training);
@@ -120,8 +120,10 @@ py::tuple activation_dropout(py::str function, py::handle x, py::handle p, py::h
 // x.
 struct Gradient {
   Gradient(const char* f, py::handle g, py::handle input_x, py::handle handle, py::handle out)
-      : dy(input({f, "dy"}, g, Accept::kHalf)), x(input({f, "x"}, input_x, Accept::kHalf)), mask(elementwise_mask(f, handle, dy)) {
-    require_dtype({f, "x"}, x, dy.dtype());
+      : dy(input({f, "dy"}, g, Accept::kHalf)),
+        x(input({f, "x"}, input_x, Accept::kHalf)),
+        mask(elementwise_mask(f, handle, dy)) {
+    require_dtype_beside({f, "x"}, x, dy);
     require_same_shape({f, "x"}, x, dy);
     dx = out_or_new({f, "out"}, out, "dy", dy);
     require_disjoint({f, "out"}, dx, "x", x, true);

@@ -16,6 +16,7 @@ namespace {
 // of is refused as a number.
 bool has_axes(py::handle value) {
   if (is_ndarray(value)) return proxy(value)->nd > 0;
+  if (is_view(value)) return py::cast<const View&>(value).ndim() > 0;
   if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
       PyBytes_Check(value.ptr())) {
     return false;
@@ -85,8 +86,7 @@ void require_ordered(const char* f, const Array& low, const Array& high) {
   const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(lower, upper));
   const py::object at = py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
   value_error({f, "lower"}, "be <= upper",
-              text(lower[at].attr("item")()) + " and " + text(upper[at].attr("item")()) +
-                  " at " + text(at));
+              text(lower[at].attr("item")()) + " and " + text(upper[at].attr("item")()) + " at " + text(at));
 }
 
 // What all operators of one array and some numbers do: check, then call(extents, in, out) of the dtype.
