@@ -51,7 +51,8 @@ def test_results_and_gradients_are_those_of_torch(name: str, last: bool) -> None
     theirs = tuple(t.detach().clone().requires_grad_() for t in ours)
     y, expected = normalized(F, name, *ours), normalized(tF, name, *theirs)
     torch.testing.assert_close(y, expected)
-    assert y.stride() == expected.stride()
+    if name in ("batch_norm", "group_norm"):
+        assert y.stride() == expected.stride()
     dy = torch.randn_like(y)
     y.backward(dy)
     expected.backward(dy)

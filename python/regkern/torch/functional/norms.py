@@ -18,8 +18,8 @@ from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
 from regkern.torch._memory import (
     Shape,
+    dense_order,
     empty_in,
-    memory_order,
     require,
     traced_order,
     view,
@@ -132,7 +132,7 @@ class _BatchNorm(torch.autograd.Function):
         running: tuple[Tensor | None, Tensor | None],
         numbers: tuple[bool, float, float, float | None],
     ) -> Tensor:
-        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers, memory_order(torch.empty_like(x)))
+        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers, dense_order(x))
         ctx.bias = bias
         ctx.save_for_backward(x, weight)
         return y
@@ -224,7 +224,7 @@ def batch_norm(
     if recorded(input, weight, bias, residual):
         y: Tensor = _BatchNorm.apply(input, weight, bias, residual, running, numbers)
     else:
-        order = memory_order(torch.empty_like(input))
+        order = dense_order(input)
         y = _batch_forward(input, weight, bias, residual, running, numbers, order)[0]
     if training:
         for tensor in running:
@@ -235,7 +235,7 @@ def batch_norm(
 
 def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
     """Refuse what has no variance, as torch does."""
-    if math.prod(x.shape[i] for i in axes) == 1:
+    if math.prod([x.shape[i] for i in axes]) == 1:
         raise ValueError(
             f"{function}: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
         )
@@ -253,9 +253,10 @@ def _compiled(
     training, momentum, eps, slope = numbers
     y: Tensor
     y, _, _, *news = _ops.batch_norm(x, weight, bias, *running, training, momentum, eps, traced_order(x))
-    for tensor, new in zip(running, news, strict=True):
-        if training and tensor is not None:
-            tensor.copy_(new)
+    with torch.no_grad():
+        for tensor, new in zip(running, news, strict=True):
+            if training and tensor is not None:
+                tensor.copy_(new)
     if residual is not None:
         y = y + residual
     if slope is None:
@@ -400,7 +401,7 @@ def _row_order(x: Tensor, groups: int | None) -> Shape | None:
     """The order of the axes in which groups of channels are read; rows are read in that of the tensor."""
     if groups is None or x.is_contiguous():
         return None
-    order = traced_order(x) if torch.compiler.is_compiling() else memory_order(torch.empty_like(x))
+    order = traced_order(x) if torch.compiler.is_compiling() else dense_order(x)
     return order if order is None or order[0] == 0 else None
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import regkern as rk
 import torch
 from regkern._types import Int, Real
-from regkern.torch._memory import require, view
+from regkern.torch._memory import HALVES, require, view
 from regkern.torch._ops import once, recorded
 from regkern.torch._threads import call
 from torch import Tensor
@@ -25,6 +25,9 @@ Jacobian: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def _forward(x: Tensor, function: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
     y = torch.empty_like(x)
+    if function == "prox_nuclear" and x.dtype not in HALVES:  # whose singular values are NumPy's
+        rk.prox_nuclear(x.detach().numpy(), *arguments, out=y.numpy())
+        return y
 
     def run() -> None:
         getattr(rk, function)(
@@ -250,12 +253,11 @@ def prox_l_half(input: Tensor, threshold: Real) -> Tensor:
     tensor([-1.,  0.])
     """
     t = float(threshold)
-    return _run(
-        "prox_l_half",
-        input,
-        lambda x, y, dy: _where((y != 0) | (t == 0), dy / (1 - t / 4 * y.abs() ** -1.5)) if t else dy,
-        threshold,
-    )
+
+    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
+        return _where(y != 0, dy / (1 - t / 4 * y.abs() ** -1.5)) if t else dy
+
+    return _run("prox_l_half", input, jacobian, threshold)
 
 
 def prox_mcp(input: Tensor, threshold: Real, gamma: Real = 3.0, *, step: Real = 1.0) -> Tensor:

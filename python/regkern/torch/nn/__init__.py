@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regkern.torch.nn.conversion import convert, revert
 from regkern.torch.nn.dropouts import (
     AlphaDropout,
     DropBlock2d,
@@ -50,6 +51,8 @@ __all__ = [
     "InstanceNorm3d",
     "LayerNorm",
     "RMSNorm",
+    "convert",
+    "revert",
 ]
 
 

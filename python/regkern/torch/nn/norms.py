@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn as tnn
+from torch.nn.functional import leaky_relu
 
 from regkern import _checks as check
 from regkern._types import Real
@@ -46,6 +47,11 @@ class _Batch:
             self.eps,
             **fused,
         )
+
+    def _activated(self, input: Tensor, residual: Tensor | None, slope: float) -> Tensor:
+        if residual is None or (residual.shape == input.shape and residual.dtype is input.dtype):
+            return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=slope)
+        return leaky_relu(self._normalized(input) + residual, slope)
 
 
 class BatchNorm1d(_Batch, tnn.BatchNorm1d):
@@ -189,8 +195,8 @@ class BatchNormReLU1d(_Batch, tnn.BatchNorm1d):
         self.negative_slope = check.nonnegative("BatchNormReLU1d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and put the slope in place of what is negative."""
-        return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=self.negative_slope)
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
@@ -241,8 +247,8 @@ class BatchNormReLU2d(_Batch, tnn.BatchNorm2d):
         self.negative_slope = check.nonnegative("BatchNormReLU2d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and put the slope in place of what is negative."""
-        return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=self.negative_slope)
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
@@ -293,8 +299,8 @@ class BatchNormReLU3d(_Batch, tnn.BatchNorm3d):
         self.negative_slope = check.nonnegative("BatchNormReLU3d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and put the slope in place of what is negative."""
-        return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=self.negative_slope)
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
