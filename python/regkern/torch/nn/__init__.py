@@ -28,6 +28,7 @@ from regkern.torch.nn.norms import (
     LayerNorm,
     RMSNorm,
 )
+from regkern.torch.nn.sync import SyncBatchNorm
 
 __all__ = [
     "AlphaDropout",
@@ -51,6 +52,7 @@ __all__ = [
     "InstanceNorm3d",
     "LayerNorm",
     "RMSNorm",
+    "SyncBatchNorm",
     "convert",
     "revert",
 ]

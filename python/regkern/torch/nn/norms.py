@@ -179,19 +179,8 @@ class BatchNormReLU1d(_Batch, tnn.BatchNorm1d):
     BatchNormReLU1d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: Any = 1e-5,
-        momentum: Any = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        negative_slope: Real = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.negative_slope = check.nonnegative("BatchNormReLU1d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -231,19 +220,8 @@ class BatchNormReLU2d(_Batch, tnn.BatchNorm2d):
     BatchNormReLU2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: Any = 1e-5,
-        momentum: Any = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        negative_slope: Real = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.negative_slope = check.nonnegative("BatchNormReLU2d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -283,19 +261,8 @@ class BatchNormReLU3d(_Batch, tnn.BatchNorm3d):
     BatchNormReLU3d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: Any = 1e-5,
-        momentum: Any = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        negative_slope: Real = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.negative_slope = check.nonnegative("BatchNormReLU3d: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
