@@ -198,7 +198,8 @@ class _Neighbour(torch.autograd.Function):
     @staticmethod
     @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(dy, *ctx.saved_tensors, *ctx.numbers, ctx.seed), None, None, None
+        (x,), (function, way, rate) = ctx.saved_tensors, ctx.numbers
+        return _backward(dy, x, function, way, rate, ctx.seed), None, None, None
 
 
 def _run(x: Tensor, function: str, way: str | None, rate: float) -> Tensor:
