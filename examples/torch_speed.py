@@ -1,9 +1,11 @@
 """regkern.torch beside torch on this CPU: single calls, and whole training steps.
 
-    python examples/torch_speed.py [--threads N] [--rounds N] [--only WORD ...]
+    python examples/torch_speed.py             # one thread
+    python examples/torch_speed.py --threads 2
 
 Every line is a ratio, torch's time over ours: medians of rounds that take turns. Whole steps are those of native layers with
-``AdamW(fused=True)`` against the converted model with our AdamW. What a line is held against is in its last column.
+``AdamW(fused=True)`` against the converted model with our AdamW. What a line is held against, on one thread / two, is in
+its last column. Needs torch.
 """
 
 from __future__ import annotations
@@ -14,12 +16,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-import torch.nn.functional as tF
+import common
 
-import regkern.torch.functional as F
-import torch
-from regkern.torch import convert, nn
-from torch import Tensor
+try:
+    import torch
+    import torch.nn.functional as tF
+    from torch import Tensor
+
+    import regkern.torch.functional as F
+    from regkern.torch import convert, nn, optim
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 tnn = torch.nn
 Work = Callable[[], object]
@@ -99,8 +106,6 @@ def resnet50_shapes() -> list[tuple[int, ...]]:
 
 
 def steps() -> Iterator[Line]:
-    from regkern.torch import optim  # noqa: PLC0415
-
     for name, shapes, least in (
         ("AdamW + L1 of a ResNet-50 against fused without L1", resnet50_shapes(), "1.2"),
         ("AdamW + L1 of 300 arrays of 1,000", [(1000,)] * 300, "3"),
@@ -192,8 +197,6 @@ def encoder() -> tnn.Module:
 
 def training(model: tnn.Module, x: Tensor, *, ours: bool, half: bool) -> Work:
     if ours:
-        from regkern.torch import optim  # noqa: PLC0415
-
         model = convert(model)
         optimizer = optim.AdamW(model.parameters(), lr=1e-4)
     else:
@@ -235,8 +238,8 @@ def models() -> Iterator[Line]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=common.count, default=1)
+    parser.add_argument("--rounds", type=common.count, default=9)
     parser.add_argument("--only", nargs="*", default=[], help="lines that contain one of these words")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
