@@ -23,6 +23,7 @@ class Parameters:
         keys: list[str],
         weights: list[Array],
         states: dict[str, list[Array | None]],
+        rounded: list[Array | None],
         group: list[int],
     ) -> None: ...
     def check_options(
@@ -68,6 +69,25 @@ class raw:
         def writable(self) -> bool: ...
         @property
         def shape(self) -> tuple[int, ...]: ...
+class Tensors:
+    def __init__(
+        self,
+        rule: str,
+        function: str,
+        state_names: tuple[str, ...],
+        types: tuple[type, ...],
+        exchange: Any,
+        view: Callable[[str, Any, bool], Any],
+    ) -> None: ...
+    def step(
+        self,
+        groups: list[dict[str, Any]],
+        states: dict[Any, Any],
+        needs: list[tuple[str | bool | None, ...]],
+        start: Callable[[list[tuple[Any, int]]], None],
+        plan: Callable[[list[tuple[int, int]]], list[dict[str, Any]]],
+        factor: float,
+    ) -> list[Any]: ...
 
 def activation_dropout(
     function: str,
@@ -86,6 +106,7 @@ def adagrad_step(
     w: Array,
     grad: ArrayLike,
     square_sum: Array,
+    rounded: Array | None,
     lr: Real,
     eps: Real,
     weight_decay: Real,
@@ -100,6 +121,7 @@ def adam_step(
     exp_avg: Array,
     exp_avg_sq: Array,
     max_exp_avg_sq: Array | None,
+    rounded: Array | None,
     step: Int,
     lr: Real,
     betas: tuple[Real, Real],
@@ -226,6 +248,7 @@ def ftrl_step(
     grad: ArrayLike,
     z: Array,
     n: Array,
+    rounded: Array | None,
     lr: Real,
     beta: Real,
     l1: Real,
@@ -339,6 +362,7 @@ def lion_step(
     w: Array,
     grad: ArrayLike,
     exp_avg: Array,
+    rounded: Array | None,
     lr: Real,
     betas: tuple[Real, Real],
     weight_decay: Real,
@@ -374,6 +398,7 @@ def rmsprop_step(
     square_avg: Array,
     grad_avg: Array | None,
     buffer: Array | None,
+    rounded: Array | None,
     lr: Real,
     alpha: Real,
     eps: Real,
@@ -416,6 +441,7 @@ def sgd_step(
     w: Array,
     grad: ArrayLike,
     buffer: Array | None,
+    rounded: Array | None,
     lr: Real,
     momentum: Real,
     dampening: Real,
