@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "order.h"
 #include "regkern/norm.h"
 
 namespace regkern::bindings {
@@ -54,15 +55,6 @@ inline Array like_x(Arg arg, py::handle value, const Array& x) {
 }
 
 template <class T>
-In<T> in(const Array& a) {
-  return a ? a.in<T>() : In<T>{};
-}
-template <class T>
-Out<T> out(const Array& a) {
-  return a ? a.out<T>() : Out<T>{};
-}
-
-template <class T>
 std::vector<double> to_doubles(const Array& vector) {
   std::vector<double> v(vector.size());
   const char* p = vector.data<const char>();
@@ -75,23 +67,25 @@ std::vector<double> to_doubles(const Array& vector) {
 }
 
 // (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
-// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
-// squares leave its range have none.
+// where all are 0 or 1. dims are those of x, steps the strides of the weights; what one of 0 repeats is read
+// once. float64 weights whose squares leave its range have none.
 template <class T>
-double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
+double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<std::ptrdiff_t> dims,
+                       int channel) {
   double times = 1;
   bool dense = reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
   std::ptrdiff_t run = sizeof(T);
-  for (int i = w.ndim(); i-- > 0;) {
+  const auto ndim = static_cast<int>(dims.size());
+  for (int i = ndim; i-- > 0;) {
     std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
-    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
-    if (i == channel || w.strides()[i] == 0) length = 1;
-    dense = dense && (length == 1 || w.strides()[i] == run);
+    if (i != channel && steps[i] == 0) times *= static_cast<double>(length);
+    if (i == channel || steps[i] == 0) length = 1;
+    dense = dense && (length == 1 || steps[i] == run);
     run *= length;
   }
   double mean, var;
-  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
-                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
+  const double n = batch_norm_stats<T>(ChannelShape(Extents(ndim, dims.data()), channel),
+                                       {weights.data, dense ? nullptr : steps}, {}, &mean, &var);
   return times * n / (1 + var / (mean * mean));
 }
 }  // namespace regkern::bindings

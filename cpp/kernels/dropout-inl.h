@@ -80,8 +80,9 @@ HWY_INLINE void prefetch(const T* x, size_t n) {
 // The decisions for elements of a stream, at most kDropoutChunk at a time; −1 is kept.
 class Decisions {
  public:
-  HWY_INLINE explicit Decisions(const Bernoulli& mask) : philox_(mask.source), threshold_(mask.keep) {
-    if (mask.certain()) memset(keep_, mask.keep == 0 ? 0 : -1, sizeof(keep_));
+  HWY_INLINE explicit Decisions(const Bernoulli& mask)
+      : philox_(mask.source), threshold_(mask.keep), decided_(mask.decided) {
+    if (mask.certain() && decided_ == nullptr) memset(keep_, mask.keep == 0 ? 0 : -1, sizeof(keep_));
   }
   // Those of element `first` and the next n − 1; whole vectors may be read behind them. Deciding is
   // arithmetic, applying is memory: the data of a later chunk travel to the L2 cache while the bits of this
@@ -89,16 +90,27 @@ class Decisions {
   // residual then took 1.55 times a plain add, and takes 1.22 this way; AVX-512, 1.6e7 floats.)
   template <class... T>
   HWY_INLINE const int8_t* operator()(uint64_t first, size_t n, const T*... data) {
+    if (decided_ != nullptr) return decided_ + first;
     if (threshold_ == 0 || threshold_ == kCertain) return keep_;
     const size_t inside = first % 16;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
                [=]([[maybe_unused]] size_t i) HWY_ATTR { (prefetch(data + i + 2 * n, kGroupBytes), ...); });
     return keep_ + inside;
   }
+  // keep[0..n): the same for a multiple of 16, where the caller wants them; kGroupBytes − 1 more are written.
+  template <class Meanwhile>
+  HWY_INLINE void into(uint64_t first, size_t n, int8_t* keep, Meanwhile meanwhile) {
+    if (threshold_ == 0 || threshold_ == kCertain) {
+      memset(keep, threshold_ == 0 ? 0 : -1, n);
+    } else {
+      keep_bytes(philox_, first, n, threshold_, keep, meanwhile);
+    }
+  }
 
  private:
   const Philox philox_;
   const uint64_t threshold_;
+  const int8_t* const decided_;
   HWY_ALIGN int8_t keep_[kMaxDecided + 64];  // and the vector that reads past the end
 };
 
@@ -155,20 +167,28 @@ void dropout_by_bytes(const T* x, T* y, size_t n, const uint8_t* kept, const Kee
   }
 }
 
+// keep[0..n) = −1 where a bit is 1, else 0; the low bit of a byte comes first. n is at most
+// kDropoutChunk + 8.
+constexpr size_t kUnpackedBytes = kDropoutChunk + 8 + 128;
+HWY_INLINE void unpack_bits(const uint8_t* bits, size_t n, int8_t* keep) {
+  const DI8 d;
+  uint8_t local[kUnpackedBytes / 8];  // vectors of bits may end behind the mask
+  memset(local + n / 8, 0, sizeof(local) - n / 8);
+  memcpy(local, bits, (n + 7) / 8);
+  for (size_t j = 0; j < n; j += hn::Lanes(d)) {
+    hn::Store(hn::VecFromMask(d, hn::LoadMaskBits(d, local + j / 8)), d, keep + j);
+  }
+}
+
 // The same with the mask given as bits: element first + i is bit (first + i) mod 8 of byte (first + i) div 8.
 template <class T>
 void dropout_by_bits(const T* x, T* y, size_t n, const uint8_t* bits, uint64_t first, const KeepMap& m,
                      bool stream) {
-  const DI8 d;
-  const size_t N = hn::Lanes(d);
-  HWY_ALIGN int8_t keep[kDropoutChunk + 8 + 128];
-  uint8_t local[sizeof(keep) / 8] = {};  // vectors of bits may end behind the mask
+  HWY_ALIGN int8_t keep[kUnpackedBytes];
   const auto run = [&](auto op) HWY_ATTR {
     for_chunks(n, y, stream, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
       const uint64_t i = first + at, inside = i % 8;
-      memcpy(local, bits + i / 8, (inside + chunk + 7) / 8);
-      for (size_t j = 0; j < inside + chunk; j += N)
-        hn::Store(hn::VecFromMask(d, hn::LoadMaskBits(d, local + j / 8)), d, keep + j);
+      unpack_bits(bits + i / 8, inside + chunk, keep);
       map_kept(chunk, keep + inside, around_cache, op, y + at, x + at);
     });
   };

@@ -165,6 +165,12 @@ def _checked(dy: Array, cache: BatchNormCache) -> BatchNormCache:
             raise ValueError(f"{f}: cache.virtual_batch_size must be >= 1 and fit 64 bits, got {size}")
         if axis == 0:
             raise ValueError(f"{f}: cache.axis must not be 0 where there are virtual batches, got 0")
+    if cache.order is not None:
+        if not isinstance(cache.order, tuple):
+            raise TypeError(f"{f}: cache.order must be a tuple of ints or None, got {check.text(cache.order)}")
+        axes = [check.integer(f"{f}: cache.order", i) for i in cache.order]
+        if sorted(axes) != [*range(x.ndim)] or (size is not None and axes[0] != 0):
+            raise ValueError(f"{f}: cache.order must be the axes of x in an order, got {check.text(cache.order)}")
     elements = [x[part].size // max(x.shape[axis], 1) for part in _parts(x, size)]
     channels, parts = x.shape[axis], len(elements)
     for name in ("mean", "invstd"):
