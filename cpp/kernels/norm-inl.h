@@ -297,7 +297,8 @@ void leave_out(const T* from, const T* w, size_t n, T* a) {
 template <class T>
 HWY_INLINE void add_to(double* total, V<Tag<T>> v) {
   const D64 d;
-  const auto add = [d](auto terms, double* to) HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, to), terms), d, to); };
+  const auto add = [d](auto terms, double* to)
+                       HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, to), terms), d, to); };
   if constexpr (sizeof(T) == 8) {
     add(v, total);
   } else {
@@ -307,64 +308,78 @@ HWY_INLINE void add_to(double* total, V<Tag<T>> v) {
   }
 }
 
+// Rows of x and dy at a line of columns, whose sums go from and to `part` where a run does not begin or end.
+template <class T, size_t kVectors, class Load, class Total>
+HWY_INLINE void sweep_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, const T* mean, T* part,
+                                    T* part_dev, bool begins, bool ends, Load load, Total total) {
+  const Tag<T> d;
+  const size_t N = hn::MaxLanes(d);
+  V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
+  for (size_t k = 0; k < kVectors; ++k) {
+    m[k] = load(mean + k * N);
+    first[k] = begins ? hn::Zero(d) : hn::Load(d, part + k * N);
+    second[k] = begins ? hn::Zero(d) : hn::Load(d, part_dev + k * N);
+  }
+  const T *p = x.data, *q = dy.data;
+  const ptrdiff_t ahead = static_cast<ptrdiff_t>(rows) * x.stride,
+                  ahead_dy = static_cast<ptrdiff_t>(rows) * dy.stride;
+  for (; rows != 0; --rows, p += x.stride, q += dy.stride) {
+    forget_origin(p);
+    forget_origin(q);
+    hwy::Prefetch(p + ahead);
+    hwy::Prefetch(q + ahead_dy);
+    for (size_t k = 0; k < kVectors; ++k) {
+      const auto g = load(q + k * N);
+      first[k] = hn::Add(first[k], g);
+      second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load(p + k * N), m[k])));
+    }
+  }
+  for (size_t k = 0; k < kVectors; ++k) {
+    if (ends) {
+      total(first[k], second[k], k * N);
+    } else {
+      hn::Store(first[k], d, part + k * N);
+      hn::Store(second[k], d, part_dev + k * N);
+    }
+  }
+}
+
 // Here the sums of kRun rows are formed in the dtype.
 template <class T>
 void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, const T* mean, double* sum,
                           double* sum_dev) {
   constexpr size_t kRun = 16, kWidth = 512;
   const Tag<T> d;
-  constexpr size_t N = hn::MaxLanes(d), kLine = HWY_MAX(size_t{1}, 64 / sizeof(T) / N);  // vectors
+  constexpr size_t N = hn::MaxLanes(Tag<T>()), kLine = HWY_MAX(size_t{1}, 64 / sizeof(T) / N);  // vectors
   const size_t most = HWY_MIN(sweep_rows<T>(x.stride, 2), sweep_rows<T>(dy.stride, 2));
-  HWY_ALIGN T part[kWidth], part_dev[kWidth];  // of a run that more than one sweep goes over
+  HWY_ALIGN T part[kWidth], part_dev[kWidth];
   for (size_t col = 0; col < cols; col += kWidth) {
-    const size_t width = HWY_MIN(kWidth, cols - col);
+    const size_t end = HWY_MIN(col + kWidth, cols);
     for (size_t r = 0, now; r < rows; r += now) {
       now = HWY_MIN(HWY_MIN(most, kRun - r % kRun), rows - r);
       const bool begins = r % kRun == 0, ends = (r + now) % kRun == 0 || r + now == rows;
-      const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>, size_t j,
-                                              auto load, auto add) HWY_ATTR {
-        V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
-        for (size_t k = 0; k < kVectors; ++k) {
-          m[k] = load(mean + col + j + k * N);
-          first[k] = begins ? hn::Zero(d) : hn::Load(d, part + j + k * N);
-          second[k] = begins ? hn::Zero(d) : hn::Load(d, part_dev + j + k * N);
-        }
-        const ptrdiff_t row = static_cast<ptrdiff_t>(r), next = static_cast<ptrdiff_t>(now);
-        const T *p = x.data + row * x.stride + col + j, *q = dy.data + row * dy.stride + col + j;
-        for (size_t i = 0; i < now; ++i, p += x.stride, q += dy.stride) {
-          forget_origin(p);
-          forget_origin(q);
-          hwy::Prefetch(p + next * x.stride);
-          hwy::Prefetch(q + next * dy.stride);
-          for (size_t k = 0; k < kVectors; ++k) {
-            const auto g = load(q + k * N);
-            first[k] = hn::Add(first[k], g);
-            second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load(p + k * N), m[k])));
-          }
-        }
-        for (size_t k = 0; k < kVectors; ++k) {
-          if (ends) {
-            add(sum + col + j + k * N, first[k]);
-            add(sum_dev + col + j + k * N, second[k]);
-          } else {
-            hn::Store(first[k], d, part + j + k * N);
-            hn::Store(second[k], d, part_dev + j + k * N);
-          }
-        }
+      const ptrdiff_t row = static_cast<ptrdiff_t>(r);
+      size_t j = col;
+      const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>, auto load,
+                                              auto add) HWY_ATTR {
+        const RowsOf<T> from{x.data + row * x.stride + j, x.stride},
+            from_dy{dy.data + row * dy.stride + j, dy.stride};
+        sweep_gradient_sums<T, kVectors>(from, from_dy, now, mean + j, part + (j - col), part_dev + (j - col),
+                                         begins, ends, load, [&](auto first, auto second, size_t k) HWY_ATTR {
+                                           add(first, sum + j + k);
+                                           add(second, sum_dev + j + k);
+                                         });
       };
       const auto load = [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
-      const auto add = [](double* total, auto v) HWY_ATTR { add_to<T>(total, v); };
-      size_t j = 0;
-      for (; j + kLine * N <= width; j += kLine * N) {
-        sweep(std::integral_constant<size_t, kLine>(), j, load, add);
-      }
-      for (; j + N <= width; j += N) sweep(std::integral_constant<size_t, 1>(), j, load, add);
-      if (j == width) continue;
-      const size_t rest = width - j;
+      const auto add = [](auto v, double* total) HWY_ATTR { add_to<T>(total, v); };
+      for (; j + kLine * N <= end; j += kLine * N) sweep(std::integral_constant<size_t, kLine>(), load, add);
+      for (; j + N <= end; j += N) sweep(std::integral_constant<size_t, 1>(), load, add);
+      if (j == end) continue;
+      const size_t rest = end - j;
       sweep(
-          std::integral_constant<size_t, 1>(), j,
+          std::integral_constant<size_t, 1>(),
           [d, rest](const T* from) HWY_ATTR { return load_partial(d, from, rest); },
-          [d, rest](double* total, auto v) HWY_ATTR {
+          [d, rest](auto v, double* total) HWY_ATTR {
             T terms[N];
             hn::StoreU(v, d, terms);
             for (size_t i = 0; i < rest; ++i) total[i] += static_cast<double>(terms[i]);
