@@ -360,10 +360,11 @@ class Backward {
           .frozen = !training_};
       const Unlocked unlocked(x_.size());
       const std::vector<double> sums = run_parts(whole);
-      for (std::size_t c = 0; needs_parameters_ && c < channels_.count; ++c) {
-        dgamma.data<T>()[c] = static_cast<T>(sums[c]);
-        dbeta.data<T>()[c] = static_cast<T>(sums[channels_.count + c]);
-      }
+      if (!needs_parameters_) return;
+      const auto rounded = [](double sum) { return static_cast<T>(sum); };
+      const double* const of_beta = sums.data() + channels_.count;
+      std::transform(sums.data(), of_beta, dgamma.data<T>(), rounded);
+      std::transform(of_beta, of_beta + channels_.count, dbeta.data<T>(), rounded);
     });
     const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
     return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
