@@ -211,8 +211,8 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
     store(beta0, dbeta + i);
     store(beta1, dbeta + i + N);
   };
-  // Less than a vector: as whole ones that others overlap, as far as dx may be written twice. On Zen 3 a
-  // store under a mask takes as long as twelve.
+  // Less than a vector: as whole ones that others overlap, as far as dx may be written twice: stores under a
+  // mask are slow on Zen.
   const bool twice = !traffic.stream && dx != dy && n >= N;
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
     const auto to = [&](auto v, T* at) HWY_ATTR { store_partial(v, d, at, count); };

@@ -143,9 +143,17 @@ HWY_INLINE auto pairwise(Op terms, const T* x, const In*... more) {
   }
 }
 
-// The sums that RowSums has of a row of at most kRowBlock elements, to four lanes each, at fours[s]. One
-// vector of its lanes after the other: the sums stay in registers, and nothing is kept of a row shorter than
-// a run but them. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros.
+// The terms of a vector and of the next.
+template <class T, size_t kSums>
+HWY_INLINE Terms<T, 2 * kSums> both(const Terms<T, kSums>& first, const Terms<T, kSums>& second) {
+  Terms<T, 2 * kSums> all;
+  for (size_t s = 0; s < kSums; ++s) all.v[s] = first.v[s], all.v[kSums + s] = second.v[s];
+  return all;
+}
+
+// The sums that RowSums has of a row of at most kRowBlock elements, to four lanes each, at fours[s]. Two
+// vectors of its lanes after the other: their sums stay in registers, and a row shorter than a run needs no
+// more. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros.
 template <size_t kSums, bool kPairs, class T, class Op, class... In>
 HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&fours)[kSums],
                         const In*... x) {
@@ -153,21 +161,32 @@ HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&
   const Tag<T> d;
   const auto filled = hn::Set(d, fill);
   const size_t runs = n / kRun, rest = n % kRowLanes, whole = n - rest;
-  V<Tag<T>> lanes[kSums][kVectors], level[5][kSums];
-  for (size_t k = 0; k < kVectors; ++k) {
+  V<Tag<T>> lanes[kSums][kVectors], level[5][2 * kSums];
+  // The last kRowLanes once more, without those done; or a row shorter than that.
+  const auto end = [&](size_t k) HWY_ATTR {
+    if (n > kRowLanes) {
+      const size_t done = kRowLanes - rest, at = n - kRowLanes + k * N;
+      const auto old = hn::FirstN(d, done > k * N ? HWY_MIN(done - k * N, N) : 0);
+      return terms(hn::IfThenElse(old, filled, hn::LoadU(d, x + at))...);
+    }
+    const size_t count = n > k * N ? HWY_MIN(n - k * N, N) : 0;
+    return terms(hn::IfThenElse(hn::FirstN(d, count), load_partial(d, x + k * N, count), filled)...);
+  };
+  for (size_t k = 0; k < kVectors; k += 2) {
     size_t i = k * N;
     const auto next = [&]() HWY_ATTR {
       if (fetch) (__builtin_prefetch(x + i + kNear<T>, 0, 3), ...);
-      const auto t = terms(hn::LoadU(d, x + i)...);
+      const auto t = both(terms(hn::LoadU(d, x + i)...), terms(hn::LoadU(d, x + i + N)...));
       i += kRowLanes;
       return t;
     };
     for (size_t r = 0; r < runs; ++r) {
-      Terms<T, kSums> run;
+      Terms<T, 2 * kSums> run;
       if constexpr (kPairs) {
-        for (size_t c = 0; fetch && c < kRun; c += kRowLanes)
+        for (size_t c = 0; fetch && c < kRun; c += kRowLanes) {
           (__builtin_prefetch(x + i + c + kNear<T>, 0, 3), ...);
-        run = pairwise<kRunTerms>(terms, (x + i)...);
+        }
+        run = both(pairwise<kRunTerms>(terms, (x + i)...), pairwise<kRunTerms>(terms, (x + i + N)...));
         i += kRun;
       } else {
         run = next();
@@ -175,32 +194,19 @@ HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&
       }
       size_t l = 0;
       for (; (r >> l & 1) != 0; ++l) {
-        for (size_t s = 0; s < kSums; ++s) run.v[s] = hn::Add(level[l][s], run.v[s]);
+        for (size_t s = 0; s < 2 * kSums; ++s) run.v[s] = hn::Add(level[l][s], run.v[s]);
       }
-      for (size_t s = 0; s < kSums; ++s) level[l][s] = run.v[s];
+      for (size_t s = 0; s < 2 * kSums; ++s) level[l][s] = run.v[s];
     }
-    Terms<T, kSums> all;
-    for (size_t s = 0; s < kSums; ++s) all.v[s] = hn::Zero(d);
+    Terms<T, 2 * kSums> all;
+    for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Zero(d);
     while (i < whole) all = all + next();
-    if (rest != 0 && n > kRowLanes) {  // the last kRowLanes once more, without those done
-      const size_t done = kRowLanes - rest, at = n - kRowLanes + k * N;
-      if (done < (k + 1) * N) {
-        const auto old = hn::FirstN(d, done > k * N ? done - k * N : 0);
-        all = all + terms(hn::IfThenElse(old, filled, hn::LoadU(d, x + at))...);
-      }
-    } else if (rest > k * N) {
-      if (n >= (k + 1) * N) {
-        all = all + terms(hn::LoadU(d, x + k * N)...);
-      } else {
-        const auto real = hn::FirstN(d, n - k * N);
-        all = all + terms(hn::IfThenElse(real, load_partial(d, x + k * N, n - k * N), filled)...);
-      }
-    }
+    if (rest != 0) all = all + both(end(k), end(k + 1));
     for (size_t l = 0; runs >> l != 0; ++l) {
       if ((runs >> l & 1) == 0) continue;
-      for (size_t s = 0; s < kSums; ++s) all.v[s] = hn::Add(level[l][s], all.v[s]);
+      for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Add(level[l][s], all.v[s]);
     }
-    for (size_t s = 0; s < kSums; ++s) lanes[s][k] = all.v[s];
+    for (size_t s = 0; s < kSums; ++s) lanes[s][k] = all.v[s], lanes[s][k + 1] = all.v[kSums + s];
   }
   for (size_t s = 0; s < kSums; ++s) FourLanes<T>(lanes[s]).store(fours[s]);
 }
