@@ -34,7 +34,7 @@ namespace {
 template <class T>
 std::size_t rows_in_sweep(const RowShape& s, bool far) {
   const std::size_t bytes = far ? 4096 : last_cache_is_slow() ? 16384 : 8192;
-  return std::max<std::size_t>(bytes / (s.length * sizeof(T)), 1);
+  return std::clamp<std::size_t>(bytes / (s.length * sizeof(T)), 1, kRowsFolded);
 }
 
 }  // namespace
