@@ -126,7 +126,7 @@ py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrin
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
     if (w.data == nullptr) {
-      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 + s));
+      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 / (1 + s)));
     } else {
       regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(s), w);
     }
@@ -139,7 +139,7 @@ py::object prox_ridge(py::handle x, py::handle shrink, py::handle weights, py::h
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
     if (w.data == nullptr) {
-      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 + s));
+      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 / (1 + s)));
     } else {
       regkern::prox_ridge<T>(shape, in, to, static_cast<T>(s), w);
     }

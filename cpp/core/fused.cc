@@ -49,7 +49,8 @@ void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residu
   const auto kernel = table<T>().bias_dropout_add;
   const std::size_t period = last_dimension(shape);
   const bool turns = bias == nullptr;
-  std::vector<T> repeated(bias == nullptr ? 0 : period + kBlock);
+  std::vector<T> repeated(
+      bias == nullptr ? 0 : period + std::min(shape.size, HWY_NAMESPACE::fused::kLongestPiece));
   for (std::size_t j = 0; j < repeated.size(); ++j) repeated[j] = j < period ? bias[j] : repeated[j - period];
   if (bias != nullptr) bias = repeated.data();
   if (residual.data == nullptr) {
