@@ -6,38 +6,33 @@ kernel, add an entry here and a function of its op's name for regkern and for ea
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
 
 import regkern as rk
-
-Array = NDArray[Any]
-Data = SimpleNamespace  # the arrays and numbers of one problem; every contender works on the same ones
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a problem; ``axis`` is the channel's, where there is one."""
-
-    dims: tuple[int, ...]
-    axis: int = 1
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.dims)
-
-    def __str__(self) -> str:
-        if len(self.dims) == 1:
-            return f"{self.elements:,}"
-        return "×".join(map(str, self.dims)) + (", axis -1" if self.axis == -1 else "")
+from regkern.bench.data import (
+    Maker,
+    Shape,
+    adam_state,
+    beside_float32,
+    channels,
+    channels_last,
+    grouped,
+    half,
+    in_place,
+    masked,
+    ordered,
+    perceptron,
+    photographs,
+    residual_block,
+    residual_branch,
+    rows,
+    training_step,
+    vector,
+    weighted,
+    words,
+)
 
 
 @dataclass(frozen=True)
@@ -47,20 +42,21 @@ class Kernel:
     ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
     bandwidth is reckoned with. ``extras`` are further contenders that a claim is stated against, each a name, a peer and
     a function of it. ``returns`` says that the result is what the call returns, not what it leaves in ``data.out``.
-    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile. ``rare``: only a
-    full run measures it, or one that names it.
+    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile. ``rivals`` names
+    those that can do it, where not all may be asked. ``rare``: only a full run measures it, or one that names it.
     """
 
     name: str
     op: str
     moves: int
-    data: Callable[[Shape, Any], Data]
+    data: Maker
     shapes: tuple[Shape, ...] | None = None  # None: vectors of the sizes of the run
     dtype: str | None = None  # None: the dtype of the run
     random: bool = False
     returns: bool = False
     share: float = 1.0
     extras: tuple[tuple[str, str, str], ...] = ()
+    rivals: tuple[str, ...] | None = None
     rare: bool = False
 
     @property
@@ -76,128 +72,6 @@ class Kernel:
         return fnmatchcase(self.name, pattern) or fnmatchcase(self.name.split()[0], pattern)
 
 
-@functools.lru_cache(maxsize=2)
-def _table(dtype: str) -> Array:
-    return np.random.default_rng(0).standard_normal((1 << 20) + 7).astype(dtype)
-
-
-def normal(shape: Shape, dtype: Any, start: int = 0) -> Array:
-    """Normal numbers, repeating after a million: no branch predictor learns that, and making them takes no time."""
-    return np.resize(_table(np.dtype(dtype).name)[start:], shape.dims)
-
-
-def vector(shape: Shape, dtype: Any) -> Data:
-    """x and an output apart from it. Every number a kernel may want is here, in units that keep the data alive."""
-    x = normal(shape, dtype)
-    return Data(x=x, out=np.zeros_like(x), threshold=0.1, shrink=0.01, rate=1e-4, p=0.1, axis=shape.axis)
-
-
-def in_place(shape: Shape, dtype: Any) -> Data:
-    """The output is x. The threshold is so small that 100,000 calls do not turn all data to zero."""
-    d = vector(shape, dtype)
-    d.out, d.threshold = d.x, 1e-6
-    return d
-
-
-def weighted(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.weights = np.abs(normal(shape, dtype, 1000))
-    return d
-
-
-def half(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.p = 0.5
-    return d
-
-
-def residual_branch(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.bias, d.residual = normal(Shape(shape.dims[-1:]), dtype, 500), normal(shape, dtype, 1000)
-    return d
-
-
-def masked(shape: Shape, dtype: Any) -> Data:
-    """The rivals keep the mask that regkern computes again from its seed."""
-    d = vector(shape, dtype)
-    d.seed = 1
-    d.keep = np.asarray(rk.DropoutMask(d.seed, 0, shape.dims, d.p))
-    d.noise = d.keep * d.x.dtype.type(1 / (1 - d.p))
-    return d
-
-
-def ordered(shape: Shape, dtype: Any) -> Data:
-    """With weights that fall from 1 to 0, as sorted L1 wants them, and the bounds of a box."""
-    d = vector(shape, dtype)
-    d.descending, d.lower, d.upper = np.linspace(1, 0, shape.elements, dtype=dtype).reshape(shape.dims), -0.5, 0.5
-    return d
-
-
-def words(shape: Shape, dtype: Any) -> Data:
-    return Data(n=shape.elements, dtype=dtype)
-
-
-def training_step(shape: Shape, dtype: Any) -> Data:
-    """Weights, gradient, momentum; the result is the weights."""
-    d = in_place(shape, dtype)
-    d.grad, d.buffer = normal(shape, dtype, 1000), np.zeros_like(d.x)
-    d.lr, d.momentum, d.weight_decay, d.l1 = 1e-4, 0.9, 1e-4, 1e-3
-    return d
-
-
-def adam_state(shape: Shape, dtype: Any) -> Data:
-    """Weights, gradient and both moments; the result is the weights."""
-    d = training_step(shape, dtype)
-    d.exp_avg, d.exp_avg_sq = np.zeros_like(d.x), np.zeros_like(d.x)
-    return d
-
-
-def channels(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    count = shape.dims[shape.axis]
-    d.dy = normal(shape, dtype, 1000)
-    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
-    d.running_mean, d.running_var = np.zeros(count, dtype), np.ones(count, dtype)
-    d.eps = 1e-5
-    return d
-
-
-def residual_block(shape: Shape, dtype: Any) -> Data:
-    d = channels(shape, dtype)
-    d.residual = normal(shape, dtype, 500)
-    return d
-
-
-def rows(shape: Shape, dtype: Any) -> Data:
-    """Rows along the last axis, with affine parameters."""
-    d = vector(shape, dtype)
-    d.dy = normal(shape, dtype, 1000)
-    count = shape.dims[-1]
-    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
-    d.eps, d.groups = 1e-5, None
-    return d
-
-
-def grouped(shape: Shape, dtype: Any) -> Data:
-    d = channels(shape, dtype)
-    d.groups = 32
-    return d
-
-
-def photographs(shape: Shape, dtype: Any) -> Data:
-    """A batch of uint8 images, channels last, and where they go: images again, or planes of float32."""
-    x = np.random.default_rng(0).integers(0, 256, shape.dims, np.uint8)
-    n, height, width, count = shape.dims
-    planes = np.zeros((n, count, height, width), np.float32)
-    return Data(x=x, out=np.zeros_like(x), planes=planes, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-
-
-def perceptron(shape: Shape, dtype: Any) -> Data:
-    """The layers of a network with two hidden ones, and how many samples a batch has."""
-    batch, hidden = shape.dims
-    return Data(units=(64, hidden, hidden, 10), batch=batch)
-
-
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
 NORMALIZED = (
     Shape((256, 128)),
@@ -208,12 +82,23 @@ NORMALIZED = (
     Shape((16, 64, 112, 112)),
     Shape((32, 56, 56, 64), axis=-1),
 )
+PERMUTED = (Shape((64, 64, 8, 8)), Shape((64, 16, 32, 32)), Shape((32, 256, 14, 14)), Shape((64, 512, 7, 7)))
 
+VECTORS = (Shape((1_000_000,)), Shape((16_000_000,)))
 ROWS = (Shape((16_000, 1_000)),)
 GROUPS = (Shape((250_000, 64)),)
 MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 
-TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
+TOKENS = (
+    Shape((256, 768)),
+    Shape((1024, 256)),
+    Shape((8192, 64)),
+    Shape((1024, 512)),
+    Shape((1024, 1024)),
+    Shape((4096, 768)),
+    Shape((1024, 4096)),
+    Shape((5120, 1024)),
+)
 DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
 
 LOOP = (Shape((64, 512)),)
@@ -227,6 +112,17 @@ COPYTO = ("copyto", "NumPy", "copyto")
 ADD = ("plain add", "regkern", "bias_add")
 NO_L1 = ("torch, no L1", "torch", "adamw")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
+FLOAT32 = "in float32"
+DENSE = ("as axis=-1", "regkern", "batch_norm_dense")
+PERMUTE = partial(Kernel, shapes=PERMUTED, share=1.5, rivals=("NumPy", "torch"))
+
+
+def _half(op: str, moves: int, data: Maker, shapes: tuple[Shape, ...], *, random: bool = False) -> Kernel:
+    """An entry in bfloat16, the same in float32 beside it. Its name begins with that of the function."""
+    name, float32 = f"{op.replace('soft_threshold', 'prox_l1')} bfloat16", (FLOAT32, "regkern", f"wide_{op}")
+    make = partial(Kernel, shapes=shapes, dtype="bfloat16", rivals=("torch",), extras=(float32,), random=random)
+    return make(name, op, moves, beside_float32(data))
+
 
 KERNELS = (
     Kernel("prox_l1 in place", "soft_threshold", 2, in_place),
@@ -292,7 +188,13 @@ KERNELS = (
     Kernel("instance_norm_backward", "instance_norm_backward", 3, grouped, shapes=DIFFUSION, rare=True),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
+    PERMUTE("batch_norm channels last", "batch_norm", 2, channels_last, extras=(DENSE,)),
+    PERMUTE("batch_norm_backward channels last", "batch_norm_backward", 3, channels_last),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
+    _half("soft_threshold", 2, vector, VECTORS),
+    _half("dropout", 2, vector, VECTORS, random=True),
+    _half("dropout_backward", 2, masked, VECTORS),
+    _half("batch_norm", 2, channels, (IMAGES, *MAPS)),
     Kernel("training loop", "training_loop", STEPS_SHARE, perceptron, shapes=LOOP, random=True, returns=True, share=4),
     Kernel("RandomHorizontalFlip", "random_flip", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("RandomCrop padding=4", "random_crop", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),

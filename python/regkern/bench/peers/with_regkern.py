@@ -6,8 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+import regkern as rk
 from regkern.bench import loop
-from regkern.bench.kernels import Data
+from regkern.bench.data import Data
 
 Call = Callable[[], Any]
 
@@ -30,6 +33,16 @@ def _random(function: str) -> Callable[[Any, Data], Call]:
 
     op.__doc__ = f"{function}(x, p, rng=1, out=)"
     return op
+
+
+def _wide(op: Callable[[Any, Data], Call]) -> Callable[[Any, Data], Call]:
+    """The same op on the float32 data that lie beside."""
+
+    def wide(self: Any, d: Data) -> Call:
+        return op(self, d.wide)
+
+    wide.__doc__ = f"in float32: {op.__doc__}"
+    return wide
 
 
 class Regkern:
@@ -82,7 +95,7 @@ class Regkern:
         _, cache = self.lib.instance_norm(d.x, gamma=d.gamma, beta=d.beta, eps=d.eps)
         return partial(self.lib.instance_norm_backward, d.dy, cache, out=d.out)
 
-    def __init__(self, lib: Any) -> None:
+    def __init__(self, lib: Any = rk) -> None:
         self.lib = lib
 
     def soft_threshold(self, d: Data) -> Call:
@@ -209,6 +222,11 @@ class Regkern:
         arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
         return partial(self.lib.batch_norm, d.x, **arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
 
+    def batch_norm_dense(self, d: Data) -> Call:
+        """batch_norm of the same memory, dense, by axis=-1"""
+        x, out = (np.moveaxis(a, d.axis, -1) for a in (d.x, d.out))
+        return self.batch_norm(Data(**{**vars(d), "x": x, "out": out, "axis": -1}))
+
     def batch_norm_add_relu(self, d: Data) -> Call:
         """batch_norm(x, …, training=True, residual=, activation="relu", out=)"""
         arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
@@ -278,3 +296,8 @@ class Regkern:
             ]
         )
         return partial(pipeline, d.x, rng=1, out=d.planes)
+
+    wide_soft_threshold = _wide(soft_threshold)
+    wide_dropout = _wide(dropout)
+    wide_dropout_backward = _wide(dropout_backward)
+    wide_batch_norm = _wide(batch_norm)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.bench.kernels import Array, Data
+from regkern.bench.data import Array, Data
 
 TERMS = "eager, no autograd; output reused (out=), except dropout and batch norm backward: fresh output"
 
@@ -21,7 +21,13 @@ Call = Callable[[], Any]
 torch: Any = importlib.import_module("torch")
 aten: Any = torch.ops.aten
 torch.set_grad_enabled(False)
-tensor = torch.from_numpy
+
+
+def tensor(a: Array) -> Any:
+    """The tensor on the memory of the array."""
+    if a.dtype.name == "bfloat16":  # no dtype of NumPy's own: its bits go over as integers
+        return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(a)
 
 
 def soft_threshold(d: Data) -> Call:
