@@ -21,7 +21,8 @@ class Plan:
     """How much a run measures; the shapes that claims name come on top.
 
     A run takes ``seconds``, or less where it has so few rows that ``row`` seconds for each are enough. ``patience`` is
-    the longest call, in seconds, that it takes on for a mere comparison.
+    the longest call, in seconds, that it takes on for a mere comparison. Of a call longer than ``haste`` two rounds must
+    do, and one thread, even where a claim asks for it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Plan:
     patience: float
     contenders: tuple[str, ...]
     claims_only_above: int  # larger shapes are measured only where a claim names them
+    haste: float = math.inf
     claims_alone: bool = False  # nothing but what claims name: shapes, contenders, numbers of threads
 
     def of_claims(self) -> Plan:
@@ -75,6 +77,7 @@ QUICK = PLAN(
     patience=0.02,
     contenders=(REGKERN, COPY, NUMPY, "torch"),
     claims_only_above=1_000_000,
+    haste=0.1,
 )
 DEFAULT = PLAN("default", 36, 1.0, least=5, rounds=15, patience=0.3)
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000)

@@ -146,6 +146,8 @@ class Session:
         def join(name: str, threads: int, how: str, participant: Participant) -> None:
             with self._uncounted() if participant.compiles else nullcontext():
                 warm_up(participant)
+            if participant.seconds > self.plan.haste:
+                participant.least = min(participant.least, 2)
             participants.append(participant)
             cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
             pace[name] = min(pace.get(name, float("inf")), participant.seconds / shape.elements)
@@ -158,7 +160,7 @@ class Session:
         everyone.sort(key=lambda who: who[1] == REFERENCE)  # the slowest is last, so that it is what finds no time
         for threads, name, peer, op in everyone:
             make = getattr(peer.calls(threads), op, None)
-            if make is None or name in wrong or self._too_slow(kernel, shape, name):
+            if make is None or name in wrong or self._too_slow(kernel, shape, name, threads):
                 continue
             prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
             prepare()
@@ -183,15 +185,16 @@ class Session:
             ]
         return found
 
-    def _too_slow(self, kernel: Kernel, shape: Shape, name: str) -> bool:
+    def _too_slow(self, kernel: Kernel, shape: Shape, name: str, threads: int) -> bool:
         """Whether a rival must be left out: for its pace on the smaller shapes, or because the cell's time is over."""
-        if name == REGKERN or name in claims.wanted(kernel.name, shape):
+        seconds = self._pace.get((kernel.op, kernel.dtype or self.dtype, name), 0.0) * shape.elements
+        hasty = threads > 1 and seconds > self.plan.haste
+        if name == REGKERN or (name in claims.wanted(kernel.name, shape) and not hasty):
             return False
         now = time.perf_counter()
         over = now > self._end + self._grace and (
             shape.elements > SHORT or now > self.finish  # short calls are worth the wait
         )
-        seconds = self._pace.get((kernel.op, kernel.dtype or self.dtype, name), 0.0) * shape.elements
         patience = min(self.plan.patience, max((self._end - now) / 4, 0.06))
         if not over and (shape.elements <= SHORT or seconds <= patience):
             return False
