@@ -123,6 +123,26 @@ def adam_state(shape: Shape, dtype: Any) -> Data:
     return d
 
 
+def masked_branch(shape: Shape, dtype: Any) -> Data:
+    """A branch, its gradient and the mask that was drawn for it."""
+    d = residual_branch(shape, dtype)
+    d.mask = rk.DropoutMask(1, 0, shape.dims, d.p)
+    d.keep = np.asarray(d.mask)
+    return d
+
+
+def parameter_list(shape: Shape, dtype: Any) -> Data:
+    """Weights and gradients as a list of arrays; the result is the weights."""
+    d = training_step(shape, dtype)
+    d.weights, d.grads = list(d.x), list(d.grad)
+    return d
+
+
+def series(shape: Shape, dtype: Any) -> Data:
+    """A batch of signals."""
+    return Data(x=normal(shape, dtype))
+
+
 def channels(shape: Shape, dtype: Any) -> Data:
     d = vector(shape, dtype)
     count = shape.dims[shape.axis]

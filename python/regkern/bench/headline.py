@@ -46,9 +46,9 @@ LINES = (
 
 
 def lines_of(run: Run) -> list[tuple[Line, Cell]]:
-    """The rows that the run has; where it has none of them, the largest shape of each of a dozen kernels."""
+    """The rows that the run has; where it has few of them, the largest shape of each of a dozen kernels."""
     found = [(line, cell) for line in LINES if (cell := run.cell(line.kernel, line.shape)) is not None]
-    if found:
+    if 2 * len(found) > len(LINES):
         return found
     largest: dict[str, Cell] = {}
     for cell in sorted(run.cells, key=lambda cell: cell.shape.elements):

@@ -22,17 +22,21 @@ from regkern.bench.data import (
     half,
     in_place,
     masked,
+    masked_branch,
     ordered,
+    parameter_list,
     perceptron,
     photographs,
     residual_block,
     residual_branch,
     rows,
+    series,
     training_step,
     vector,
     weighted,
     words,
 )
+from regkern.bench.transforms import SIGNAL_TRANSFORMS, TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class Kernel:
     @property
     def family(self) -> str:
         """The module of regkern that it lives in."""
-        function = getattr(rk, self.name.split()[0], None)
         if self.op == "training_loop":
             return "bench"
-        return "augment" if function is None else str(function.__module__).rpartition(".")[2]
+        found = getattr(rk, self.name.split()[0].partition(".")[0], None)  # a function, a package, or a transform
+        return "augment" if found is None else getattr(found, "__module__", found.__name__).rpartition(".")[2]
 
     def matches(self, pattern: str) -> bool:
         """Whether a glob names this kernel, in full or by its function alone."""
@@ -85,6 +89,7 @@ NORMALIZED = (
 PERMUTED = (Shape((64, 64, 8, 8)), Shape((64, 16, 32, 32)), Shape((32, 256, 14, 14)), Shape((64, 512, 7, 7)))
 
 VECTORS = (Shape((1_000_000,)), Shape((16_000_000,)))
+MANY = (Shape((1_000, 1_000)),)  # each row is an array of its own
 ROWS = (Shape((16_000, 1_000)),)
 GROUPS = (Shape((250_000, 64)),)
 MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
@@ -104,6 +109,7 @@ DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
 LOOP = (Shape((64, 512)),)
 STEPS_SHARE = 65  # arrays of its shape that the optimizer's step of such a loop moves; all else stays in cache
 
+SIGNALS = (Shape((256, 1000)),)
 BATCHES = (Shape((256, 32, 32, 3)), Shape((256, 224, 224, 3)))
 
 EXPRESSION = ("expression", "NumPy", "expression")
@@ -142,6 +148,13 @@ KERNELS = (
     Kernel("rmsprop_step", "rmsprop", 5, adam_state, rare=True),
     Kernel("ftrl_step", "ftrl", 7, adam_state, rare=True),
     Kernel("lion_step", "lion", 5, adam_state, rare=True),
+    Kernel("optim.SGD", "optim_sgd", 3, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.Adam", "optim_adam", 7, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.AdamW", "optim_adamw", 7, parameter_list, shapes=MANY),
+    Kernel("optim.Adagrad", "optim_adagrad", 5, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.RMSprop", "optim_rmsprop", 5, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.FTRL", "optim_ftrl", 7, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.Lion", "optim_lion", 5, parameter_list, shapes=MANY, rare=True),
     Kernel("prox_huber", "huber", 2, vector, rare=True),
     Kernel("prox_l0", "hard_threshold", 2, vector, rare=True),
     Kernel("prox_l_half", "half_threshold", 2, vector, rare=True),
@@ -153,6 +166,8 @@ KERNELS = (
     Kernel("prox_tv1d", "total_variation", 2, vector, rare=True),
     Kernel("prox_sorted_l1", "sorted_l1", 3, ordered, rare=True),
     Kernel("project_box", "clip", 2, ordered, rare=True),
+    Kernel("project_linf_ball", "linf_ball", 2, vector, rare=True),
+    Kernel("project_nonneg", "nonneg", 2, vector, rare=True),
     Kernel("project_l1_ball", "l1_ball", 2, vector, rare=True),
     Kernel("project_l2_ball", "l2_ball", 2, vector, rare=True),
     Kernel("project_simplex", "simplex", 2, vector, rare=True),
@@ -170,6 +185,10 @@ KERNELS = (
     Kernel("gelu_dropout", "gelu_dropout", 2, vector, shapes=ROWS, random=True),
     Kernel("gelu_dropout_backward", "gelu_dropout_backward", 3, residual_branch, shapes=ROWS, rare=True),
     Kernel("relu_dropout", "relu_dropout", 2, vector, random=True, rare=True),
+    Kernel("relu_dropout_backward", "relu_dropout_backward", 3, masked_branch, rare=True),
+    Kernel("bias_dropout_add_backward", "bias_dropout_add_backward", 2, masked_branch, shapes=ROWS, rare=True),
+    Kernel("drop_connect", "drop_connect", 2, vector, random=True, rare=True),
+    Kernel("feature_alpha_dropout", "feature_alpha_dropout", 2, vector, shapes=MAPS, random=True, rare=True),
     Kernel("alpha_dropout", "alpha_dropout", 2, vector, random=True, rare=True),
     Kernel("gaussian_dropout", "gaussian_dropout", 2, vector, random=True, rare=True),
     Kernel("drop_block", "drop_block", 2, vector, shapes=MAPS, random=True, rare=True),
@@ -190,6 +209,10 @@ KERNELS = (
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
     PERMUTE("batch_norm channels last", "batch_norm", 2, channels_last, extras=(DENSE,)),
     PERMUTE("batch_norm_backward channels last", "batch_norm_backward", 3, channels_last),
+    Kernel("batch_norm_stats", "batch_norm_stats", 1, channels, shapes=(IMAGES,), returns=True, rare=True),
+    Kernel("batch_norm_apply", "batch_norm_apply", 2, channels, shapes=(IMAGES,), rare=True),
+    Kernel("batch_norm_backward_reduce", "batch_norm_reduce", 2, channels, shapes=(IMAGES,), returns=True, rare=True),
+    Kernel("batch_norm_backward_apply", "batch_norm_backward_apply", 3, channels, shapes=(IMAGES,), rare=True),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
     _half("soft_threshold", 2, vector, VECTORS),
     _half("dropout", 2, vector, VECTORS, random=True),
@@ -201,30 +224,12 @@ KERNELS = (
     Kernel("RandomRotation bilinear", "random_rotation", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("Normalize to NCHW", "normalize_images", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("Compose", "augmentation", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    *(
+        Kernel(name, f"transform_{name.replace('.', '_')}", 2, data, shapes=shapes, dtype=dtype, random=True, rare=True)
+        for data, shapes, dtype, group in (
+            (photographs, BATCHES[:1], "uint8", TRANSFORMS),
+            (series, SIGNALS, "float32", SIGNAL_TRANSFORMS),
+        )
+        for name in group
+    ),
 )
-
-# Public functions without an entry, and why.
-UNMEASURED = {
-    "get_num_threads": "no kernel",
-    "set_num_threads": "no kernel",
-    "show_config": "no kernel",
-    "threads": "no kernel",
-    "load": "its time is that of the disk and of SHA-256",
-    "save": "its time is that of the disk and of SHA-256",
-    "stopping_time": "no kernel: a criterion over the losses of epochs",
-    "proximal_gradient": "its time is that of the caller's gradient",
-    "prox_nuclear": "its time is that of LAPACK's singular value decomposition",
-    "batch_norm_stats": "the first pass of batch_norm",
-    "batch_norm_apply": "the second pass of batch_norm",
-    "batch_norm_backward_reduce": "the first pass of batch_norm_backward",
-    "batch_norm_backward_apply": "the second pass of batch_norm_backward",
-    "batch_norm_update": "numbers of channels alone",
-    "merge_stats": "numbers of channels alone",
-    "fold_batch_norm": "NumPy's arithmetic on weights, once after training",
-    "project_nonneg": "the kernel of project_box",
-    "project_linf_ball": "the kernel of project_box",
-    "drop_connect": "the kernel of dropout",
-    "feature_alpha_dropout": "the kernel of alpha_dropout",
-    "bias_dropout_add_backward": "dropout_backward and a sum of columns",
-    "relu_dropout_backward": "the kernel of dropout_backward",
-}

@@ -173,6 +173,27 @@ def _optimizer(kind: Any, d: Data, **options: Any) -> Call:
     return step
 
 
+def _list(kind: str, **options: Any) -> Callable[[Data], Call]:
+    """The op that steps a list of tensors."""
+
+    def op(d: Data) -> Call:
+        weights = [torch.nn.Parameter(tensor(w)) for w in d.weights]
+        for w, grad in zip(weights, d.grads, strict=True):
+            w.grad = tensor(grad)
+        step: Call = getattr(torch.optim, kind)(weights, lr=1e-4, **options).step
+        return step
+
+    op.__doc__ = f"optim.{kind}({', '.join(f'{key}={value}' for key, value in options.items())}).step()"
+    return op
+
+
+optim_sgd = _list("SGD", fused=True)
+optim_adam = _list("Adam", fused=True)
+optim_adamw = _list("AdamW", fused=True)
+optim_adagrad = _list("Adagrad", fused=True)
+optim_rmsprop = _list("RMSprop", foreach=True)
+
+
 def dropout(d: Data) -> Call:
     """nn.functional.dropout, fresh output; inplace=True where the kernel is in place"""
     return partial(torch.nn.functional.dropout, tensor(d.x), d.p, inplace=d.out is d.x)
