@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rich.console import Console
 from rich.text import Text
 
-from regkern.bench.claims import LARGE
-from regkern.bench.data import Shape
-from regkern.bench.kernels import BATCHES, IMAGES, KERNELS, LOOP, ROWS
+from regkern.bench.kernels import KERNELS
+from regkern.bench.lines import LINES, Line
 from regkern.bench.peers import COPY, NUMPY, REGKERN, RIVALS
 from regkern.bench.report import elements, note, number, table
 from regkern.bench.results import Cell, Estimate, Run
 from regkern.bench.verdicts import Verdict
 
 MISSES = 15  # lines: what fits on a screen below the rows
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row: what it is called on the first page, and the cell that it shows."""
-
-    label: str
-    kernel: str
-    shape: Shape
-
-
-LINES = (
-    Line("L1 proximal step", "prox_l1 out=", LARGE),
-    Line("SGD step with momentum, L1 and L2", "sgd_step momentum+L1+L2", LARGE),
-    Line("AdamW step with L1", "adam_step AdamW+L1", LARGE),
-    Line("dropout, p = 0.1", "dropout out=", LARGE),
-    Line("its gradient", "dropout_backward", LARGE),
-    Line("bias, dropout, residual", "bias_dropout_add", ROWS[0]),
-    Line("batch norm in training", "batch_norm", IMAGES),
-    Line("the same, channels last", "batch_norm channels last", Shape((32, 256, 14, 14))),
-    Line("its gradient, channels first", "batch_norm_backward", IMAGES),
-    Line("layer norm", "layer_norm", Shape((4096, 768))),
-    Line("its gradient", "layer_norm_backward", Shape((4096, 768))),
-    Line("dropout in bfloat16", "dropout bfloat16", LARGE),
-    Line("crop, flip, erase, normalize", "Compose", BATCHES[1]),
-    Line("a whole training loop", "training loop", LOOP[0]),
-)
 
 
 def lines_of(run: Run) -> list[tuple[Line, Cell]]:

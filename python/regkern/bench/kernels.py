@@ -120,7 +120,7 @@ NO_L1 = ("torch, no L1", "torch", "adamw")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
 FLOAT32 = "in float32"
 DENSE = ("as axis=-1", "regkern", "batch_norm_dense")
-PERMUTE = partial(Kernel, shapes=PERMUTED, share=1.5, rivals=("NumPy", "torch"))
+PERMUTE = partial(Kernel, shapes=PERMUTED, share=1.5, rivals=("NumPy", "torch", "torch.compile"))
 
 
 def _half(op: str, moves: int, data: Maker, shapes: tuple[Shape, ...], *, random: bool = False) -> Kernel:

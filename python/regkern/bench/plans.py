@@ -12,7 +12,8 @@ from functools import partial
 from regkern.bench import claims
 from regkern.bench.data import Shape
 from regkern.bench.kernels import KERNELS, Kernel
-from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN, RIVALS
+from regkern.bench.lines import CELLS
+from regkern.bench.peers import COMPILE, COPY, NUMPY, REFERENCE, REGKERN, RIVALS
 from regkern.bench.peers.with_regkern import Regkern
 
 
@@ -35,6 +36,7 @@ class Plan:
     contenders: tuple[str, ...]
     claims_only_above: int  # larger shapes are measured only where a claim names them
     haste: float = math.inf
+    compile_all: bool = False  # else torch.compile, which is slow to start, has one thread and the rows of ``lines``
     claims_alone: bool = False  # nothing but what claims name: shapes, contenders, numbers of threads
 
     def of_claims(self) -> Plan:
@@ -51,11 +53,13 @@ class Plan:
         named = [claim.threads() for claim in claims.of_cell(kernel.name, shape)]
         return [count for count in threads if not self.claims_alone or count in set().union(*named)]
 
-    def asks(self, kernel: Kernel, shape: Shape, name: str) -> bool:
+    def asks(self, kernel: Kernel, shape: Shape, name: str, threads: int = 1) -> bool:
         """Whether a contender takes part in a cell, if it can."""
         if self.claims_alone:
             return name == REGKERN or name in claims.wanted(kernel.name, shape)
-        return name == REGKERN or kernel.rivals is None or name in kernel.rivals
+        if kernel.rivals is not None and name not in (REGKERN, *kernel.rivals):
+            return False
+        return name != COMPILE or self.compile_all or (threads == 1 and (kernel.name, shape) in CELLS)
 
     def names(self, kernels: Sequence[Kernel]) -> set[str]:
         """The peers that have to be there."""
@@ -81,7 +85,7 @@ QUICK = PLAN(
 )
 DEFAULT = PLAN("default", 36, 1.0, least=5, rounds=15, patience=0.3)
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000)
-FULL = PLAN("full", 420, math.inf, least=7, rounds=61, patience=math.inf, sizes=SIZES)
+FULL = PLAN("full", 420, math.inf, least=7, rounds=61, patience=math.inf, sizes=SIZES, compile_all=True)
 
 
 def select(patterns: Sequence[str], *, rare: bool, claimed: bool = False) -> list[Kernel]:

@@ -16,12 +16,12 @@ from rich.text import Text
 
 from regkern.bench.data import Shape
 from regkern.bench.kernels import KERNELS, Kernel
-from regkern.bench.peers import CONTENDERS, COPY, REFERENCE, REGKERN, Peer
+from regkern.bench.peers import COMPILE, CONTENDERS, COPY, REFERENCE, REGKERN, Peer
 from regkern.bench.results import Cell, Estimate, Key, Run
 from regkern.bench.verdicts import Verdict
 
 WIDTH = 120  # columns that the widest table takes
-SHORT = {REFERENCE: "ref"}
+SHORT = {REFERENCE: "ref", COMPILE: "compile"}
 FEW = 3  # medians of fewer rounds carry a ~
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regkern.bench.data import Shape
+from regkern.bench.peers import SINGLE
 
 SCHEMA = 1
 Key = tuple[str, int]  # contender, threads
@@ -78,12 +79,9 @@ class Cell:
     def key_of(self, contender: str, threads: int) -> Key | None:
         """Where a contender is found that a row of this many threads is compared with: one thread if it knows no more."""
         for key in ((contender, threads), (contender, 1)):
-            if key in self.samples and (key[1] == threads or not self._threaded(contender)):
+            if key in self.samples and (key[1] == threads or contender in SINGLE):
                 return key
         return None
-
-    def _threaded(self, contender: str) -> bool:
-        return any(name == contender and threads > 1 for name, threads in self.samples)
 
     def thread_counts(self, contender: str) -> list[int]:
         return sorted(threads for name, threads in self.samples if name == contender)

@@ -18,7 +18,7 @@ from regkern.bench.agreement import near, result, same_bits
 from regkern.bench.data import Shape, in_place
 from regkern.bench.kernels import Kernel
 from regkern.bench.measure import Participant, interleave, loop_cost, nothing, spinning, warm_up
-from regkern.bench.peers import COPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
+from regkern.bench.peers import COMPILE, COPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
 from regkern.bench.peers.with_numpy import copy_of
 from regkern.bench.plans import Plan, refusal
 from regkern.bench.results import Cell, Run, Samples
@@ -58,7 +58,12 @@ class Session:
         self.run.refused = {kernel.name: why for kernel in self.kernels if (why := refusal(kernel))}
         self.kernels = [kernel for kernel in self.kernels if kernel.name not in self.run.refused]
         names = self.plan.names(self.kernels)
-        found, self.run.missing = rivals([name for name in RIVALS if name in names])
+        asked = [name for name in RIVALS if name in names and any(self._asked(name))]
+        found, self.run.missing = rivals([name for name in asked if name != COMPILE])
+        before = time.perf_counter()
+        compiler, missing = rivals([name for name in asked if name == COMPILE])
+        self.started += time.perf_counter() - before  # it compiles something to see whether it can
+        found, self.run.missing = found + compiler, self.run.missing | missing
         for name in RIVALS:
             if name not in self.plan.contenders:
                 self.run.missing[name] = f"{name} is left out of a {self.plan.name} run"
@@ -68,12 +73,16 @@ class Session:
         self.run.terms = {peer.name: f"{peer.version}: {peer.terms}" for peer in self.peers}
         self.run.terms[COPY] = "np.copyto that moves as many bytes as the kernel must"
 
+    def _asked(self, name: str) -> Iterator[bool]:
+        """Cell by cell, whether the plan asks this rival."""
+        return (self.plan.asks(kernel, shape, name) for kernel, shape in self.cells())
+
     def _find_pauses(self) -> None:
         """How long the workers of each contender must be waited for."""
         most = max((t for cell in self.cells() for t in self.plan.threads(*cell, self.threads)), default=1)
         data = in_place(Shape((1_000_000,)), self.dtype)
         for peer in self.peers:
-            if most > 1 and peer.set_threads is not None:
+            if most > 1 and peer.set_threads is not None and hasattr(peer.calls(most), "soft_threshold"):
                 peer.set_threads(most)
                 self._pauses[peer.name] = spinning(peer.calls(most).soft_threshold(data))
 
@@ -112,7 +121,7 @@ class Session:
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
         with self._uncounted():
-            wrong = self._disagreeing(kernel, shape, dtype)
+            wrong = self._disagreeing(kernel, shape, dtype) | self._miscompiled(kernel, shape, dtype)
         participants = self._participants(cell, kernel, wrong, progress)
         self.run.cells.append(cell)
         for threads in self.plan.threads(kernel, shape, self.threads):
@@ -173,7 +182,7 @@ class Session:
 
     def _contenders(self, kernel: Kernel, shape: Shape, threads: int) -> list[tuple[str, Peer, str]]:
         """Name, peer and op of those that can be measured; the extras of rivals only where a claim asks for them."""
-        asked = [peer for peer in self.peers if self.plan.asks(kernel, shape, peer.name)]
+        asked = [peer for peer in self.peers if self.plan.asks(kernel, shape, peer.name, threads)]
         found = [(peer.name, peer, kernel.op) for peer in asked if peer.runs_with(threads)]
         if threads == 1:
             wanted = claims.wanted(kernel.name, shape)
@@ -218,7 +227,7 @@ class Session:
         assert expected is not None
         wrong = self._wrong[layout] = set()
         for peer in self.peers:
-            if not self.plan.asks(kernel, shape, peer.name):
+            if peer.name == COMPILE or not self.plan.asks(kernel, shape, peer.name):
                 continue
             for threads in filter(peer.runs_with, self.plan.threads(kernel, shape, self.threads)):
                 found = result(peer, threads, kernel, shape, dtype)
@@ -227,6 +236,18 @@ class Session:
         for name in sorted(wrong):
             self._note(self.run.wrong, name, kernel, shape)
         return wrong
+
+    def _miscompiled(self, kernel: Kernel, shape: Shape, dtype: str) -> set[str]:
+        """torch.compile's mistakes: it is tried on the very shape, since others would have to be compiled for that."""
+        peer = next((peer for peer in self.peers if peer.name == COMPILE), None)
+        if peer is None or kernel.random or not self.plan.asks(kernel, shape, COMPILE):
+            return set()
+        found = result(peer, 1, kernel, shape, dtype)
+        expected = result(own()[0], 1, kernel, shape, dtype)
+        if found is None or expected is None or near(found, expected, dtype):
+            return set()
+        self._note(self.run.wrong, COMPILE, kernel, shape)
+        return {COMPILE}
 
 
 def _weight(kernel: Kernel, shape: Shape) -> float:

@@ -1,7 +1,7 @@
 """torch, eager, without autograd: its own fused operators, on tensors that share memory with the NumPy arrays.
 
-Where torch has an ``out=`` form it is used, which spares torch the pages of a fresh output. torch.compile is left out:
-it needs a C++ compiler where it runs. ``set_num_threads`` gives it the threads of the row.
+Where torch has an ``out=`` form it is used, which spares torch the pages of a fresh output. ``set_num_threads`` gives
+it the threads of the row.
 """
 
 from __future__ import annotations
@@ -245,14 +245,19 @@ def random_bits(d: Data) -> Call:
     return partial(torch.zeros(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
 
 
-def _channel_first(a: Array) -> Any:
+def channel_first(a: Array, axis: int) -> Any:
     """The tensor that torch calls NCHW; the NumPy array's order in memory stays, as channels_last where it is that."""
-    return tensor(np.moveaxis(a, -1, 1))
+    return tensor(np.moveaxis(a, -1, 1) if axis == -1 else a)
+
+
+def as_given(found: Any, axis: int) -> Any:
+    """A result with the axes of the problem."""
+    return found.movedim(1, -1) if axis == -1 else found
 
 
 def batch_norm(d: Data) -> Call:
     """aten.native_batch_norm.out"""
-    x, out = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.out))
+    x, out = (channel_first(a, d.axis) for a in (d.x, d.out))
     channel = [tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var)]
     mean, invstd = torch.zeros_like(channel[0]), torch.zeros_like(channel[0])
     saved = {"save_mean": mean, "save_invstd": invstd}
@@ -270,15 +275,19 @@ def batch_norm_add_relu(d: Data) -> Call:
     return call
 
 
-def batch_norm_backward(d: Data) -> Call:
-    """ops.aten.native_batch_norm_backward, fresh output"""
-    x, dy = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.dy))
+def backward_of(d: Data) -> tuple[tuple[Any, ...], float]:
+    """dy, x, gamma, running and saved statistics; and eps."""
+    x, dy = (channel_first(a, d.axis) for a in (d.x, d.dy))
     gamma, beta, mean, var = (tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var))
     _, saved_mean, saved_invstd = torch.native_batch_norm(x, gamma, beta, mean, var, True, 0.1, d.eps)
-    which = [True, True, True]
-    arguments = (dy, x, gamma, mean, var, saved_mean, saved_invstd, True, d.eps, which)
-    call = partial(aten.native_batch_norm_backward, *arguments)
-    return (lambda: call()[0].movedim(1, -1)) if d.axis == -1 else call
+    return (dy, x, gamma, mean, var, saved_mean, saved_invstd), d.eps
+
+
+def batch_norm_backward(d: Data) -> Call:
+    """ops.aten.native_batch_norm_backward, fresh output"""
+    arguments, eps = backward_of(d)
+    call = partial(aten.native_batch_norm_backward, *arguments, True, eps, [True, True, True])
+    return (lambda: as_given(call()[0], d.axis)) if d.axis == -1 else call
 
 
 def layer_norm(d: Data) -> Call:
