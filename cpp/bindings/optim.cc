@@ -23,7 +23,7 @@ namespace {
 
 py::object l2_decay(py::handle w, py::handle rate, py::handle out) {
   constexpr const char* f = "l2_decay";
-  const Array from = input({f, "w"}, w);
+  const Array from = input({f, "w"}, w, Accept::kHalf);
   const double r = probability({f, "rate"}, rate);
   const Array to = out_or_new({f, "out"}, out, "w", from);
   visit(from.dtype(), [&](auto type) {
@@ -36,6 +36,23 @@ py::object l2_decay(py::handle w, py::handle rate, py::handle out) {
 
 // --- the arrays of a step ---------------------------------------------------------------------------------
 
+[[noreturn]] void dtype_error(Arg arg, const std::string& rule, Dtype got) {
+  throw py::type_error(std::string(arg.function) + ": " + arg.name + " must " + rule + ", got " +
+                       name_of(got));
+}
+
+// A gradient goes with its weights' dtype, or in half precision with float32; what they are rounded to is of
+// half precision beside float32.
+void require_gradient_dtype(Arg arg, const Array& grad, const Array& w) {
+  if (!(is_half(grad.dtype()) && w.dtype() == Dtype::kFloat32)) require_dtype(arg, grad, w.dtype());
+}
+void require_rounded_dtype(Arg arg, const Array& rounded, Arg w_arg, const Array& w) {
+  if (!is_half(rounded.dtype())) dtype_error(arg, "be bfloat16 or float16", rounded.dtype());
+  if (w.dtype() != Dtype::kFloat32) {
+    dtype_error(w_arg, std::string("be float32 beside ") + arg.name, w.dtype());
+  }
+}
+
 constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 
 // Weights and states that a rule steps, checked once, and the weights again where one of them has been given
@@ -43,11 +60,11 @@ constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail
 class Parameters {
  public:
   // `keys` tell the arrays of a list apart in messages: the third weight is names[0] + keys[2], its gradient
-  // names[1] + keys[2]. `states`: name → list of arrays, each None where its options go without. `group`:
-  // which options are whose.
+  // names[1] + keys[2]. `states`: name → list of arrays, each None where its options go without. `rounded`: for
+  // each weight an array of half precision that gets its value, or None. `group`: which options are whose.
   Parameters(std::string rule, std::string function, std::pair<std::string, std::string> names,
              std::vector<std::string> keys, std::vector<py::object> weights, py::dict states,
-             std::vector<std::size_t> group)
+             std::vector<py::object> rounded, std::vector<std::size_t> group)
       : rule_(std::move(rule)),
         function_(std::move(function)),
         weight_name_(std::move(names.first)),
@@ -60,6 +77,8 @@ class Parameters {
       state_names_.push_back(py::cast<std::string>(name));
       objects_.push_back(py::cast<std::vector<py::object>>(arrays));
     }
+    objects_.resize(kRounded, std::vector<py::object>(keys_.size(), py::none()));
+    objects_.push_back(std::move(rounded));
     check();
   }
 
@@ -205,7 +224,8 @@ class Parameters {
   }
 
  private:
-  using Operands = std::array<Array, 1 + kMaxStates>;  // weights, then states
+  static constexpr std::size_t kRounded = 1 + kMaxStates;
+  using Operands = std::array<Array, kRounded + 1>;  // weights, then states
 
   // torch's clip_grad_norm_, its 1e-6 included, and its NaN. The norm itself may be beyond double.
   static double clipping(const GradientNorm& norm, double limit) {
@@ -336,7 +356,7 @@ class Parameters {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       py::object& g = call.grads[i];
       if (g.is_none() || Py_TYPE(g.ptr()) == py::detail::npy_api::get().PyArray_Type_) continue;
-      g = input({function_.c_str(), gradient_names_[i].c_str()}, g).object();
+      g = input({function_.c_str(), gradient_names_[i].c_str()}, g, Accept::kHalf).object();
     }
   }
 
@@ -363,7 +383,10 @@ class Parameters {
   }
 
   std::string name(std::size_t index, std::size_t operand) const {
-    return (operand == 0 ? weight_name_ : state_names_[operand - 1]) + keys_[index];
+    return (operand == 0          ? weight_name_
+            : operand == kRounded ? "rounded"
+                                  : state_names_[operand - 1]) +
+           keys_[index];
   }
 
   bool unchanged() const {
@@ -385,11 +408,15 @@ class Parameters {
         if (objects_[k][i].is_none() && k > 0) continue;
         const std::string label = name(i, k);
         const Arg arg{function_.c_str(), label.c_str()};
-        const Array& a = operands[k] = output(arg, objects_[k][i]);
-        if (k > 0) {
+        const Array& a = operands[k] =
+            output(arg, objects_[k][i], k == kRounded ? Accept::kHalf : Accept::kFull);
+        if (k == kRounded) {
+          const std::string of_w = name(i, 0);
+          require_rounded_dtype(arg, a, {function_.c_str(), of_w.c_str()}, operands[0]);
+        } else if (k > 0) {
           require_dtype(arg, a, operands[0].dtype());
-          require_same_shape(arg, a, operands[0]);
         }
+        if (k > 0) require_same_shape(arg, a, operands[0]);
         if (a.size() == 0) continue;
         const auto [low, high] = bounds(a);
         written_.push_back({low, high, i, k});
@@ -436,6 +463,7 @@ class Parameters {
     for (std::size_t k = 0; k < kMaxStates; ++k) {
       if (a[1 + k]) p.states[k] = a[1 + k].in_out<T>();
     }
+    if (a[kRounded]) p.rounded = a[kRounded].out<T>();
     share<T>().parameters.push_back(p);
     share<T>().index.push_back(i);
   }
@@ -476,8 +504,8 @@ class Parameters {
 
   Array gradient(py::handle value, std::size_t i) const {
     const Arg arg{function_.c_str(), gradient_names_[i].c_str()};
-    const Array g = input(arg, value);
-    require_dtype(arg, g, arrays_[i][0].dtype());
+    const Array g = input(arg, value, Accept::kHalf);
+    require_gradient_dtype(arg, g, arrays_[i][0]);
     require_same_shape(arg, g, arrays_[i][0]);
     if (g.size() == 0) return g;
     if (const auto [low, high] = bounds(g); meets_written(low, high)) {
@@ -499,7 +527,7 @@ class Parameters {
   std::string rule_, function_, weight_name_;
   std::vector<std::string> keys_, gradient_names_, state_names_;
   std::vector<std::size_t> group_;
-  std::vector<std::vector<py::object>> objects_;  // weights, then states
+  std::vector<std::vector<py::object>> objects_;  // by operand, then by weight
   std::vector<Operands> arrays_;
   std::vector<Seen> seen_;
   std::vector<std::ptrdiff_t> layouts_;
@@ -512,32 +540,32 @@ class Parameters {
 };
 
 template <class Rule>
-constexpr std::size_t kArguments = 2 + Rule::kStates.size() + Rule::kTakes.size();
+constexpr std::size_t kArguments = 3 + Rule::kStates.size() + Rule::kTakes.size();
 
 // One step of one array, past the lists: those would take longer than a step of 1,000 elements. Arguments: w,
-// grad, states and options in the order of the rule.
+// grad, states, what w is rounded to, and options in the order of the rule.
 template <class Rule>
 void step_one(const std::array<py::handle, kArguments<Rule>>& arguments) {
   constexpr const char* f = Rule::kName;
-  constexpr std::size_t kArrays = 2 + Rule::kStates.size();
+  constexpr std::size_t kArrays = 3 + Rule::kStates.size(), kGrad = kArrays - 1, kRounded = kArrays - 2;
   std::array<const char*, kArrays> names{"w"};
-  std::array<Array, kArrays> arrays;  // w, states, grad: the last alone is not written
+  std::array<Array, kArrays> arrays;  // w, states, rounded, grad: the last alone is not written
   std::array<std::pair<const char*, const char*>, kArrays> extent{};
   std::array<bool, kMaxStates> has{};
   for (std::size_t k = 0; k < kArrays; ++k) {
-    const bool is_grad = k + 1 == kArrays;
+    const bool is_grad = k == kGrad, is_rounded = k == kRounded, is_state = k > 0 && k < kRounded;
     const py::handle value = arguments[k == 0 ? 0 : is_grad ? 1 : k + 1];
-    if (k > 0) names[k] = is_grad ? "grad" : Rule::kStates[k - 1];
-    if (k > 0 && !is_grad) {
-      has[k - 1] = !value.is_none();
-      if (!has[k - 1]) continue;
-    }
+    if (k > 0) names[k] = is_grad ? "grad" : is_rounded ? "rounded" : Rule::kStates[k - 1];
+    if (is_state) has[k - 1] = !value.is_none();
+    if ((is_state || is_rounded) && value.is_none()) continue;
     const Arg arg{f, names[k]};
-    arrays[k] = is_grad ? input(arg, value) : output(arg, value);
-    if (k > 0) {
-      require_dtype(arg, arrays[k], arrays[0].dtype());
-      require_same_shape(arg, arrays[k], arrays[0]);
-    }
+    arrays[k] = is_grad      ? input(arg, value, Accept::kHalf)
+                : is_rounded ? output(arg, value, Accept::kHalf)
+                             : output(arg, value);
+    if (is_grad) require_gradient_dtype(arg, arrays[k], arrays[0]);
+    if (is_rounded) require_rounded_dtype(arg, arrays[k], {f, "w"}, arrays[0]);
+    if (is_state) require_dtype(arg, arrays[k], arrays[0].dtype());
+    if (k > 0) require_same_shape(arg, arrays[k], arrays[0]);
     if (arrays[k].size() == 0) continue;
     extent[k] = bounds(arrays[k]);
     for (std::size_t j = 0; j < k; ++j) {
@@ -559,6 +587,7 @@ void step_one(const std::array<py::handle, kArguments<Rule>>& arguments) {
     for (std::size_t k = 0; k < Rule::kStates.size(); ++k) {
       if (has[k]) p.states[k] = arrays[1 + k].template in_out<T>();
     }
+    if (arrays[kRounded]) p.rounded = arrays[kRounded].template out<T>();
     const Unlocked unlocked(p.shape.size);
     regkern::step(std::span<const Parameter<T>>(&p, 1), std::span(&options, 1), nullptr);
   });
@@ -588,7 +617,7 @@ void register_optim(py::module_& m) {
   define_step<Lion>(m);
   py::class_<Parameters>(m, "Parameters")
       .def(py::init<std::string, std::string, std::pair<std::string, std::string>, std::vector<std::string>,
-                    std::vector<py::object>, py::dict, std::vector<std::size_t>>())
+                    std::vector<py::object>, py::dict, std::vector<py::object>, std::vector<std::size_t>>())
       .def("check_options", &Parameters::check_options)
       .def("step", &Parameters::step);
 }

@@ -49,10 +49,11 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate) {
 
 namespace {
 
-// Which operands of a parameter a pass works on, and which of them it writes.
+// Which operands of a parameter a pass works on, and which of them it writes; operand kRounded, where there is
+// one, becomes what the first is by then.
 template <class T>
 struct Gradient {
-  static constexpr std::size_t kCount = 1;
+  static constexpr std::size_t kCount = 1, kRounded = kCount;
   static constexpr bool writes(std::size_t) { return false; }
   static InOut<T> at(const Parameter<T>& p, std::size_t) {
     return {const_cast<T*>(p.grad.data), p.grad.strides, p.grad.storage};
@@ -60,16 +61,17 @@ struct Gradient {
 };
 template <class T>
 struct All {
-  static constexpr std::size_t kCount = 2 + kMaxStates;
+  static constexpr std::size_t kRounded = 2 + kMaxStates, kCount = kRounded + 1;
   static constexpr bool writes(std::size_t k) { return k != 1; }
   static InOut<T> at(const Parameter<T>& p, std::size_t k) {
+    if (k == kRounded)
+      return p.grad.data ? InOut<T>{p.rounded.data, p.rounded.strides, p.rounded.storage} : InOut<T>{};
     return k == 0 ? p.w : k == 1 ? Gradient<T>::at(p, 0) : p.states[k - 2];
   }
 };
 template <class T, bool first_pass>
 struct AllAndStepped {
-  static constexpr std::size_t kStepped = All<T>::kCount;
-  static constexpr std::size_t kCount = kStepped + 1;
+  static constexpr std::size_t kRounded = All<T>::kRounded, kStepped = All<T>::kCount, kCount = kStepped + 1;
   static constexpr bool writes(std::size_t k) {
     return first_pass ? k == kStepped : k != kStepped && All<T>::writes(k);
   }
@@ -123,7 +125,11 @@ class Joint {
         body(parameter, n, p);
       } else {
         n = std::min(n, kBlock);
-        run_gathered(parameter, walks_[walk_of_[array] - 1], first, n, body);
+        if (walk_of_[array] == kRows) {
+          run_gathered(parameter, rows(parameter), first, n, body);
+        } else {
+          run_gathered(parameter, walks_[walk_of_[array] - kWalks], first, n, body);
+        }
       }
       begin += n;
       while (array < ends_.size() && ends_[array] <= begin) ++array;
@@ -132,11 +138,43 @@ class Joint {
 
  private:
   using Walk = std::array<Strided, K>;
+  static constexpr std::size_t kRows = 1, kWalks = 2;
+
+  // Whether an operand has no gaps in C order, as all that have no strides.
+  static bool is_row(const Extents& shape, const InOut<T>& operand) {
+    if (operand.strides == nullptr) return true;
+    if (operand.storage == Storage::kNative) return false;
+    std::ptrdiff_t step = 2;
+    for (int i = shape.ndim - 1; i >= 0; --i) {
+      if (operand.strides[i] != step && shape.dims[i] != 1) return false;
+      step *= shape.dims[i];
+    }
+    return true;
+  }
+
+  // The walk of a parameter all of whose operands are rows: those of half precision are to be gathered.
+  static Walk rows(const Parameter& parameter) {
+    Walk walk;
+    for (std::size_t k = 0; k < K; ++k) {
+      walk[k].storage = Operands::at(parameter, k).storage;
+      walk[k].ndim = 1;
+      walk[k].dims[0] = parameter.shape.size;
+      walk[k].strides[0] = walk[k].storage == Storage::kNative ? sizeof(T) : 2;
+    }
+    return walk;
+  }
 
   // Notes how to walk parameter i unless it is dense in an order of its own.
   void find_walk(std::size_t i) {
     const Parameter& parameter = parameters_[i];
     const auto at = [&](std::size_t k) { return Operands::at(parameter, k); };
+    bool all_rows = true;
+    for (std::size_t k = 0; k < K; ++k) all_rows = all_rows && is_row(parameter.shape, at(k));
+    if (all_rows) {
+      walk_of_.resize(parameters_.size());
+      walk_of_[i] = kRows;
+      return;
+    }
     std::array<OperandLayout, K> layouts;
     for (std::size_t k = 0; k < K; ++k) {  // a missing operand walks along with the first
       layouts[k] = at(at(k).data ? k : 0);
@@ -145,9 +183,9 @@ class Joint {
     bool dense = true;
     for (std::size_t k = 0; k < K; ++k) dense = dense && walk[k].dense(at(k).data);
     if (dense) return;
-    walks_.push_back(walk);
     walk_of_.resize(parameters_.size());
-    walk_of_[i] = walks_.size();
+    walk_of_[i] = kWalks + walks_.size();
+    walks_.push_back(walk);
   }
 
   template <class Body>
@@ -159,18 +197,20 @@ class Joint {
     for (std::size_t k = 0; k < K; ++k) {
       const bool lies_dense = !at(k) || walk[k].dense(at(k));
       p[k] = !at(k) ? nullptr : lies_dense ? at(k) + first : buffers[k];
-      if (!lies_dense) walk[k].gather(at(k), first, n, buffers[k]);
+      if (!lies_dense && k != Operands::kRounded) walk[k].gather(at(k), first, n, buffers[k]);
     }
     body(parameter, n, p);
     for (std::size_t k = 0; k < K; ++k) {
-      if (Operands::writes(k) && p[k] == buffers[k]) walk[k].scatter(buffers[k], at(k), first, n);
+      if (!Operands::writes(k) || p[k] != buffers[k]) continue;
+      walk[k].scatter(k == Operands::kRounded ? p[0] : buffers[k], at(k), first, n);
     }
   }
 
   std::span<const Parameter> parameters_;
   std::vector<std::size_t> ends_;  // position behind each array
   std::vector<Walk> walks_;
-  std::vector<std::size_t> walk_of_;  // 0: dense; else one more than its index; empty: all are dense
+  std::vector<std::size_t>
+      walk_of_;  // 0: dense; kRows; else kWalks more than its index; empty: all are dense
 };
 
 // The kernel of the rule that the options are of.

@@ -566,7 +566,11 @@ def test_step_errors_come_before_anything_is_written(rng: np.random.Generator) -
         (ValueError, "grads must hold 3 arrays, got 2", good[:2]),
         (ValueError, r"grads\[2\] must have shape \(2,\), got \(3,\)", [*good[:2], np.ones(3, np.float32)]),
         (TypeError, r"grads\[2\] must be float32 like the data, got float64", [*good[:2], np.ones(2)]),
-        (TypeError, r"grads\[1\] must be float32 or float64, got bool", [good[0], np.ones(5, bool), good[2]]),
+        (
+            TypeError,
+            r"grads\[1\] must be float32, float64, bfloat16 or float16, got bool",
+            [good[0], np.ones(5, bool), good[2]],
+        ),
         (ValueError, r"params\[1\] must not overlap grads\[1\]", [good[0], w[1], good[2]]),
         (ValueError, r"params\[0\] must not overlap grads\[2\]", [*good[:2], w[0][0, :2]]),
         (

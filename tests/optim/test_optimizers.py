@@ -478,7 +478,7 @@ def test_gradients_that_are_no_arrays(module: ModuleType) -> None:
         assert_same_bits(w[0], np.full(3, 0.5))
     optimizer = module.optim.SGD(w, lr=0.5, max_grad_norm=1.0)
     bad: list[tuple[type[Exception], str, Any]] = [
-        (TypeError, "be float32 or float64, got int64", [1, 2, 3]),
+        (TypeError, "be float32, float64, bfloat16 or float16, got int64", [1, 2, 3]),
         (TypeError, "be float32 like the data, got float64|be float64 like the data, got float32", np.ones(3, "f")),
         (TypeError, "be an ndarray without a mask, got MaskedArray", np.ma.masked_array(np.ones(3))),
         (TypeError, "be an array of float32 or float64, got Tensor of torch.bfloat16", Tensor(w[0], "torch.bfloat16")),

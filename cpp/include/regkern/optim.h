@@ -82,9 +82,9 @@ struct LionOptions : StepOptions<T> {  // state: exp_avg
 
 inline constexpr std::size_t kMaxStates = 3;
 
-// One array of parameters with its gradient and what its rule keeps beside it; a state without data is one
-// that the options leave out, and without data of its gradient a parameter is left alone. Nothing that is
-// written shares memory with anything else.
+// One array of parameters with its gradient, which may be of half precision, and what its rule keeps beside
+// it; a state without data is one that the options leave out, and without data of its gradient a parameter is
+// left alone. Nothing that is written shares memory with anything else.
 template <class T>
 struct Parameter {
   Extents shape;
@@ -92,6 +92,7 @@ struct Parameter {
   In<T> grad;
   std::array<InOut<T>, kMaxStates> states;
   std::size_t group = 0;  // which options
+  Out<T> rounded = {};    // of half precision, if it has data: there goes w after the step, rounded once
 };
 
 // A parameter of which more is to be done with the stepped weights before they may become its own.

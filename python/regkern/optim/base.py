@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from regkern import _checks as check
 from regkern._core import Parameters, commit
 from regkern._types import Real
-from regkern.optim.groups import Key, NoDecay, Options, ParamGroup, Params, exemption, groups_of, named
+from regkern.optim.groups import (
+    Key,
+    NoDecay,
+    Options,
+    ParamGroup,
+    Params,
+    Rounded,
+    exemption,
+    groups_of,
+    halves,
+    named,
+)
 from regkern.optim.options import OPTIONS, SETTINGS, Check, is_schedule, meant, unknown
 from regkern.optim.states import (
     SAVED_BELOW,
@@ -51,12 +62,13 @@ class Shared(TypedDict, total=False):
     """The keywords of every optimizer; see ``Optimizer``."""
 
     no_decay: NoDecay | None
+    rounded: Rounded | None
     max_grad_norm: Real | None
     skip_nonfinite: bool
     collect: bool
 
 
-DEFAULTS = Shared(no_decay=None, max_grad_norm=None, skip_nonfinite=False, collect=False)
+DEFAULTS = Shared(no_decay=None, rounded=None, max_grad_norm=None, skip_nonfinite=False, collect=False)
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,10 @@ class Optimizer:
         Which arrays no penalty touches, neither weight_decay nor l1 nor penalty: those named, or those for which
         ``no_decay(key, array)`` is true. ``lambda key, w: w.ndim < 2`` means biases and norm parameters. An array's
         key is its name in a dict, else its position among all arrays.
+    rounded : list or dict of ndarray, optional
+        Half precision: beside float32 weights, the masters, arrays of bfloat16 or float16 and of their shapes, one for each
+        in their order, None for those without, or by their keys. Each step writes them too, the weights rounded once to
+        nearest even, in its own pass: what a network calculates with. They get their first values from you.
     max_grad_norm : float, >= 0, optional
         Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6),
         as in torch; a norm of NaN makes all of them NaN. Costs one more pass over the gradients.
@@ -163,9 +179,9 @@ class Optimizer:
 
     Notes
     -----
-    All options but no_decay, max_grad_norm, skip_nonfinite and collect may differ by group. Those of a group are assigned
-    to the group; max_grad_norm, skip_nonfinite and collect are attributes that can be assigned. What is assigned is checked
-    at once, and any other attribute is refused.
+    All options but no_decay, rounded, max_grad_norm, skip_nonfinite and collect may differ by group. Those of a group are
+    assigned to the group; max_grad_norm, skip_nonfinite and collect are attributes that can be assigned. What is assigned
+    is checked at once, and any other attribute is refused.
 
     Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
 
@@ -232,13 +248,14 @@ class Optimizer:
         self._keys: list[Key] = []
         self._weights: list[Array] = []
         self._kind_of: list[Kind] = []
+        self._rounded: list[Array | None] = []
         self._states: dict[str, list[Array | None]] = {name: [] for name in self._STATES}
         # Position of an array that went without a step → how many, and the decay it has saved up. All others of a
         # kind have saved up the same.
         self._behind: dict[int, tuple[int, float]] = {}
         self._saved: dict[Kind, float] = {}
         self._changed: set[str] = set()  # options assigned since the engine was made
-        self._extend(groups_of(self._name, params), asked["no_decay"])
+        self._extend(groups_of(self._name, params), asked["no_decay"], asked["rounded"])
 
     @property
     def _name(self) -> str:
@@ -295,7 +312,9 @@ class Optimizer:
 
     # --- arrays and their states --------------------------------------------------------------------------------------
 
-    def add_param_group(self, group: Mapping[str, Any], *, no_decay: NoDecay | None = None) -> None:
+    def add_param_group(
+        self, group: Mapping[str, Any], *, no_decay: NoDecay | None = None, rounded: Rounded | None = None
+    ) -> None:
         """Arrays to step from now on.
 
         Parameters
@@ -304,6 +323,8 @@ class Optimizer:
             "params" and any options that differ from the optimizer's own.
         no_decay : collection of names or positions, or callable, optional
             Which of its arrays no penalty touches; positions count all arrays.
+        rounded : list or dict of ndarray, optional
+            What its arrays are rounded to: a list in their order, or by their keys.
 
         Raises
         ------
@@ -312,9 +333,9 @@ class Optimizer:
         """
         if not isinstance(group, Mapping):
             raise TypeError(f"{self._name}: group must be a dict, got {type(group).__name__}")
-        self._extend([group], no_decay)
+        self._extend([group], no_decay, rounded)
 
-    def _extend(self, groups: list[Mapping[str, Any]], no_decay: NoDecay | None) -> None:
+    def _extend(self, groups: list[Mapping[str, Any]], no_decay: NoDecay | None, rounded: Rounded | None) -> None:
         param_groups, keys, weights = list(self.param_groups), list(self._keys), list(self._weights)
         exempt = exemption(self._name, no_decay)  # a function, or names
         kinds = list(self._kind_of)
@@ -339,12 +360,14 @@ class Optimizer:
             raise ValueError(f"{self._name}: params must have names of their own, got {twice!r} twice")
         if not callable(exempt) and (nobody := exempt - set(keys[len(self._keys) :])):
             raise ValueError(f"{self._name}: no_decay must name parameters, got {min(nobody, key=str)!r}")
+        halved = self._rounded + halves(self._name, rounded, keys[len(self._keys) :])
         new = range(len(self._keys), len(keys)) if self.steps else ()
         self._become(
             param_groups=tuple(param_groups),
             _keys=keys,
             _weights=weights,
             _kind_of=kinds,
+            _rounded=halved,
             _behind=self._behind | {i: (self.steps, 0.0) for i in new},
         )
 
@@ -394,7 +417,14 @@ class Optimizer:
         self._lasting: Plan | None = None  # what is asked of every step while nobody assigns to an option
         labels = [f"[{key!r}]" for key in self._keys]
         self._parameters = self._engine(
-            self._rule, self._name, ("params", "grads"), labels, self._weights, used, self._kind_numbers
+            self._rule,
+            self._name,
+            ("params", "grads"),
+            labels,
+            self._weights,
+            used,
+            self._rounded,
+            self._kind_numbers,
         )
         options = [self._options((i, False, 0.0), 1)[0] for i in range(len(self.param_groups))]
         self._parameters.check_options(options, self.max_grad_norm, self.skip_nonfinite, self.collect)
@@ -568,7 +598,8 @@ class Optimizer:
         Parameters
         ----------
         grads : sequence or mapping of ndarray
-            One for each parameter, in their order or by their keys, of their shapes and dtypes. None leaves a parameter
+            One for each parameter, in their order or by their keys, of their shapes and dtypes; those of float32 weights
+            may be of bfloat16 or float16. None leaves a parameter
             alone, as in torch: the step changes neither it nor its states, and it does not count among its steps.
 
         Returns

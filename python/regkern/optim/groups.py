@@ -17,6 +17,7 @@ Key = str | int
 Options = dict[str, Any]
 Params = Iterable[Array] | Mapping[str, Array] | Iterable[Mapping[str, Any]]
 NoDecay = Iterable[Key] | Callable[[Key, Array], bool]
+Rounded = Mapping[Any, Array] | Iterable[Array | None]
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -138,3 +139,21 @@ def exemption(where: str, no_decay: Any) -> Callable[[Key, Array], bool] | set[A
         if not (isinstance(name, str | tuple) or check.is_integer(name)):
             raise TypeError(f"{head} must be a list of names or positions, or callable, got {name!r} among them")
     return {operator.index(name) if check.is_integer(name) else name for name in names}
+
+
+def halves(where: str, rounded: Any, keys: list[Key]) -> list[Array | None]:
+    """For each of some keys what its array is rounded to, or None."""
+    head = f"{where}: rounded"
+    if rounded is None:
+        return [None] * len(keys)
+    if isinstance(rounded, Mapping):
+        if nobody := rounded.keys() - set(keys):
+            raise ValueError(f"{head} must name parameters, got {min(nobody, key=str)!r}")
+        given = [rounded.get(key) for key in keys]
+    elif check.is_iterable(rounded) and not isinstance(rounded, np.ndarray):
+        given = list(rounded)
+    else:
+        raise TypeError(f"{head} must be a list or dict of arrays, got {_instead(rounded)}")
+    if len(given) != len(keys):
+        raise ValueError(f"{head} must hold {len(keys)} arrays, got {len(given)}")
+    return given

@@ -99,7 +99,7 @@ def unknown(name: Any, known: Iterable[str]) -> str:
     """How a message ends that refuses a name."""
     if not isinstance(name, str):
         return repr(name)
-    if name in (*SETTINGS, "no_decay") and name not in known:
+    if name in (*SETTINGS, "no_decay", "rounded") and name not in known:
         return f"{name!r}, which is of all groups"
     likely = meant(name, known)
     if name == "decay":  # of the weights in most libraries, of the learning rate in old versions of Keras

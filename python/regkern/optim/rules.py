@@ -34,7 +34,7 @@ class SGD(Optimizer):
     l1 : float, >= 0, default 0
         With momentum it acts as (1 − momentum)·l1: see the notes.
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -141,7 +141,7 @@ class Adam(Optimizer):
     l1 : float, >= 0, default 0
     metric : {"euclidean", "diag"}, default "euclidean"
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -232,7 +232,7 @@ class AdamW(Adam):
     l1 : float, >= 0, default 0
     metric : {"euclidean", "diag"}, default "euclidean"
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -312,7 +312,7 @@ class Adagrad(Optimizer):
     l1 : float, >= 0, default 0
     metric : {"euclidean", "diag"}, default "euclidean"
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -406,7 +406,7 @@ class RMSprop(Optimizer):
         With momentum it acts as (1 − momentum)·l1: see the notes.
     metric : {"euclidean", "diag"}, default "euclidean"
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -506,7 +506,7 @@ class FTRL(Optimizer):
     penalty : L1, SquaredL2 or ElasticNet of :mod:`regkern.penalties`, without weights, optional
         The same as l1 and l2, which must be 0 then, in the paper's convention. No other: the weights are a function of z
         and n.
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises
@@ -612,7 +612,7 @@ class Lion(Optimizer):
     maximize : bool, default False
     l1 : float, >= 0, default 0
     penalty : penalty of :mod:`regkern.penalties`, optional
-    no_decay, max_grad_norm, skip_nonfinite, collect
+    no_decay, rounded, max_grad_norm, skip_nonfinite, collect
         As in ``Optimizer``, which explains all that optimizers have in common.
 
     Raises

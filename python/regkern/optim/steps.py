@@ -3,6 +3,10 @@
 Common to the steps: ``w`` and the states beside it are changed in place; they and ``grad`` are float32 or float64, all of
 w's shape and dtype, of any strides, and share no memory.
 
+Half precision (bfloat16 of ``ml_dtypes``, float16): beside float32 weights, the masters, ``grad`` may be of either, and
+``rounded`` is an array of either that gets the stepped weights in the same pass, rounded once to nearest even: what a network
+calculates with. Calculated is in float32, with the bits of a step whose gradient was widened before it.
+
 weight_decay
     Strength of the L2 penalty ``weight_decay/2·‖w‖²``: added to the gradient, or where ``decoupled`` taken off the weights.
     A decoupled one below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves: it is less than
@@ -38,7 +42,7 @@ def l2_decay(w: ArrayLike, rate: Real, *, out: Array | None = None) -> Array:
 
     Parameters
     ----------
-    w : (...) ndarray of float32 or float64
+    w : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     rate : float in [0, 1]
         Learning rate × decay strength.
@@ -53,7 +57,7 @@ def l2_decay(w: ArrayLike, rate: Real, *, out: Array | None = None) -> Array:
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``rate`` is outside [0, 1] or NaN, or ``out`` does not fit.
 
@@ -84,6 +88,7 @@ def sgd_step(
     decoupled: bool = False,
     maximize: bool = False,
     l1: Real = 0.0,
+    rounded: Array | None = None,
 ) -> None:
     """One step of stochastic gradient descent with L2 decay and the L1 proximal step, in place.
 
@@ -101,7 +106,7 @@ def sgd_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     lr : float, >= 0
         Learning rate.
     momentum : float, >= 0, default 0
@@ -116,11 +121,13 @@ def sgd_step(
     maximize : bool, default False
     l1 : float, >= 0, default 0
         Strength of the L1 penalty ``l1·‖w‖₁``; with momentum it acts as (1 − momentum)·l1, see the notes.
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, if ``buffer`` is missing, or if shapes or memory do not fit.
 
@@ -142,7 +149,7 @@ def sgd_step(
     >>> w
     array([0.8, 0. ])
     """
-    _core.sgd_step(w, grad, buffer, lr, momentum, dampening, nesterov, weight_decay, decoupled, maximize, l1)
+    _core.sgd_step(w, grad, buffer, rounded, lr, momentum, dampening, nesterov, weight_decay, decoupled, maximize, l1)
 
 
 def adam_step(
@@ -161,6 +168,7 @@ def adam_step(
     maximize: bool = False,
     l1: Real = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of Adam or AdamW with L2 decay and the L1 proximal step, in place.
 
@@ -178,7 +186,7 @@ def adam_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     exp_avg : (...) ndarray of w's dtype
         Running mean of the gradient, changed in place; zeros before the first step.
     exp_avg_sq : (...) ndarray of w's dtype
@@ -196,11 +204,13 @@ def adam_step(
     maximize : bool, default False
     l1 : float, >= 0, default 0
     metric : {"euclidean", "diag"}, default "euclidean"
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, or if shapes or memory do not fit.
 
@@ -229,6 +239,7 @@ def adam_step(
         exp_avg,
         exp_avg_sq,
         max_exp_avg_sq,
+        rounded,
         step,
         lr,
         betas,
@@ -253,6 +264,7 @@ def adagrad_step(
     maximize: bool = False,
     l1: Real = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of Adagrad with L2 decay and the L1 proximal step, in place.
 
@@ -269,7 +281,7 @@ def adagrad_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     square_sum : (...) ndarray of w's dtype
         Sum of the squared gradients, changed in place; zeros, or an initial value as in Keras.
     lr : float, >= 0
@@ -279,11 +291,13 @@ def adagrad_step(
     decoupled, maximize : bool, default False
     l1 : float, >= 0, default 0
     metric : {"euclidean", "diag"}, default "euclidean"
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, or if shapes or memory do not fit.
 
@@ -305,7 +319,7 @@ def adagrad_step(
     >>> w
     array([0.85, 0.  ])
     """
-    _core.adagrad_step(w, grad, square_sum, lr, eps, weight_decay, decoupled, maximize, l1, metric)
+    _core.adagrad_step(w, grad, square_sum, rounded, lr, eps, weight_decay, decoupled, maximize, l1, metric)
 
 
 def rmsprop_step(
@@ -324,6 +338,7 @@ def rmsprop_step(
     maximize: bool = False,
     l1: Real = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of RMSprop with L2 decay and the L1 proximal step, in place.
 
@@ -342,7 +357,7 @@ def rmsprop_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     square_avg : (...) ndarray of w's dtype
         Running mean of the squared gradient, changed in place; zeros before the first step.
     lr : float, >= 0
@@ -360,11 +375,13 @@ def rmsprop_step(
         Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0; with
         momentum it acts as (1 − momentum)·l1, see the notes.
     metric : {"euclidean", "diag"}, default "euclidean"
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, or if shapes or memory do not fit.
 
@@ -392,7 +409,21 @@ def rmsprop_step(
     array([0.89, 0.  ])
     """
     _core.rmsprop_step(
-        w, grad, square_avg, grad_avg, buffer, lr, alpha, eps, momentum, weight_decay, decoupled, maximize, l1, metric
+        w,
+        grad,
+        square_avg,
+        grad_avg,
+        buffer,
+        rounded,
+        lr,
+        alpha,
+        eps,
+        momentum,
+        weight_decay,
+        decoupled,
+        maximize,
+        l1,
+        metric,
     )
 
 
@@ -410,6 +441,7 @@ def ftrl_step(
     weight_decay: Real = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
+    rounded: Array | None = None,
 ) -> None:
     """One step of FTRL-proximal, in place: sparse weights by construction.
 
@@ -427,7 +459,7 @@ def ftrl_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     z : (...) ndarray of w's dtype
         Sum of the gradients less what the weights have taken of it, changed in place; zeros before the first step.
     n : (...) ndarray of w's dtype
@@ -445,11 +477,13 @@ def ftrl_step(
     decoupled : bool, default False
         Let it reach z without n: TensorFlow's l2_shrinkage, which is half of it.
     maximize : bool, default False
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, or if shapes or memory do not fit.
 
@@ -472,7 +506,7 @@ def ftrl_step(
     >>> w
     array([0.25, 0.  ])
     """
-    _core.ftrl_step(w, grad, z, n, lr, beta, l1, l2, l2_convention, weight_decay, decoupled, maximize)
+    _core.ftrl_step(w, grad, z, n, rounded, lr, beta, l1, l2, l2_convention, weight_decay, decoupled, maximize)
 
 
 def lion_step(
@@ -486,6 +520,7 @@ def lion_step(
     decoupled: bool = False,
     maximize: bool = False,
     l1: Real = 0.0,
+    rounded: Array | None = None,
 ) -> None:
     """One step of Lion with L2 decay and the L1 proximal step, in place.
 
@@ -502,7 +537,7 @@ def lion_step(
     ----------
     w : (...) ndarray of float32 or float64
         The weights, changed in place.
-    grad : (...) ndarray of w's dtype
+    grad : (...) ndarray of w's dtype, or of half precision beside float32
     exp_avg : (...) ndarray of w's dtype
         Running mean of the gradient, changed in place; zeros before the first step.
     lr : float, >= 0
@@ -511,11 +546,13 @@ def lion_step(
     weight_decay : float, >= 0, default 0
     decoupled, maximize : bool, default False
     l1 : float, >= 0, default 0
+    rounded : (...) ndarray of bfloat16 or float16, optional
+        Beside float32 weights: gets what they are after the step, rounded once.
 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is of another dtype, or the dtypes do not go together.
     ValueError
         If a number is out of range or NaN, or if shapes or memory do not fit.
 
@@ -536,4 +573,4 @@ def lion_step(
     >>> w
     array([0.85, 0.  ])
     """
-    _core.lion_step(w, grad, exp_avg, lr, betas, weight_decay, decoupled, maximize, l1)
+    _core.lion_step(w, grad, exp_avg, rounded, lr, betas, weight_decay, decoupled, maximize, l1)

@@ -11,9 +11,11 @@ import numpy as np
 from regkern._core import commit, require_float
 from regkern.optim import rules
 from regkern.optim.base import Asked
-from regkern.reference._arrays import Array
+from regkern.reference._arrays import Array, floats
 from regkern.reference.optim.steps import adagrad_step, adam_step, ftrl_step, lion_step, rmsprop_step, sgd_step
 from regkern.reference.prox import l1_norm, squared_l2_norm
+
+FULL = (np.float32, np.float64)  # the dtypes in which is calculated
 
 RULES: dict[str, Callable[..., None]] = {
     "sgd_step": sgd_step,
@@ -36,38 +38,58 @@ class Parameters:
         keys: list[str],
         weights: list[Array],
         states: dict[str, list[Array | None]],
+        rounded: list[Array | None],
         group: list[int],
     ) -> None:
         self.function, self.labels = function, [(names[0] + key, names[1] + key) for key in keys]
         self.rule, self.weights, self.states, self.group = RULES[rule], weights, states, group
+        self.rounded, self.halves = rounded, ["rounded" + key for key in keys]
         self.check()
 
     def check(self) -> None:
-        """The weights can be written, one by one."""
-        for i, (w, (label, _)) in enumerate(zip(self.weights, self.labels, strict=True)):
-            require_float(self.function, label, w)
-            if not w.flags.writeable:
-                raise ValueError(f"{self.function}: {label} must be writable, got a read-only array")
-            for other, (earlier, _) in zip(self.weights[:i], self.labels, strict=False):
-                if np.may_share_memory(w, other) and np.shares_memory(w, other):
-                    raise ValueError(f"{self.function}: {label} must not overlap {earlier}, got memory they share")
+        """The weights, and what they are rounded to, can be written, one by one."""
+        written: list[tuple[str, Array]] = []
+        for w, half, (label, _), half_label in zip(self.weights, self.rounded, self.labels, self.halves, strict=True):
+            floats(self.function, label, w)
+            self.require_own(label, w, written)
+            if half is None:
+                continue
+            if not isinstance(half, np.ndarray):
+                raise TypeError(f"{self.function}: {half_label} must be an ndarray, got {type(half).__name__}")
+            if require_float(self.function, half_label, half).dtype in FULL:
+                raise TypeError(f"{self.function}: {half_label} must be bfloat16 or float16, got {half.dtype}")
+            if w.dtype != np.float32:
+                raise TypeError(f"{self.function}: {label} must be float32 beside {half_label}, got {w.dtype}")
+            if half.shape != w.shape:
+                raise ValueError(f"{self.function}: {half_label} must have shape {w.shape}, got {half.shape}")
+            self.require_own(half_label, half, written)
+
+    def require_own(self, label: str, array: Array, written: list[tuple[str, Array]]) -> None:
+        """The array can be written, and shares memory with none of ``written``, to which it is added."""
+        if not array.flags.writeable:
+            raise ValueError(f"{self.function}: {label} must be writable, got a read-only array")
+        for earlier, other in written:
+            if np.may_share_memory(array, other) and np.shares_memory(array, other):
+                raise ValueError(f"{self.function}: {label} must not overlap {earlier}, got memory they share")
+        written.append((label, array))
 
     def gradients(self, given: list[Any]) -> list[Array | None]:
         """Each as an array that fits its weight and shares memory with none."""
         if len(given) != len(self.weights):
             raise ValueError(f"{self.function}: grads must hold {len(self.weights)} arrays, got {len(given)}")
         grads: list[Array | None] = []
+        names = [label for label, _ in self.labels] + self.halves
         for w, value, (_, label) in zip(self.weights, given, self.labels, strict=True):
             if value is None:
                 grads.append(None)
                 continue
             g = require_float(self.function, label, value)
-            if g.dtype != w.dtype:
+            if g.dtype != w.dtype and (w.dtype != np.float32 or g.dtype in FULL):
                 raise TypeError(f"{self.function}: {label} must be {w.dtype} like the data, got {g.dtype}")
             if g.shape != w.shape:
                 raise ValueError(f"{self.function}: {label} must have shape {w.shape}, got {g.shape}")
-            for other, (name, _) in zip(self.weights, self.labels, strict=True):
-                if np.may_share_memory(g, other) and np.shares_memory(g, other):
+            for other, name in zip(self.weights + self.rounded, names, strict=True):
+                if other is not None and np.may_share_memory(g, other) and np.shares_memory(g, other):
                     raise ValueError(f"{self.function}: {name} must not overlap {label}, got memory they share")
             grads.append(g)
         return grads
@@ -80,6 +102,7 @@ class Parameters:
     @staticmethod
     def norm(grads: list[Array]) -> tuple[float, float]:
         """The norm of all together, as scale·root: squares that leave the range of float64 are those of g/scale."""
+        grads = [g if g.dtype in FULL else g.astype(np.float32) for g in grads]
         with np.errstate(over="ignore"):
             squared = sum(squared_l2_norm(g) for g in grads)
         largest = max((float(np.abs(g).max()) for g in grads if g.size), default=0.0)
@@ -127,7 +150,8 @@ class Parameters:
             if g is not None:
                 old = {name: arrays[i] for name, arrays in self.states.items() if arrays[i] is not None}
                 states = {name: state.copy() for name, state in old.items() if state is not None}
-                self.rule(new, g if factor == 1 else g.dtype.type(factor) * g, **states, **options)
+                wide = g.astype(w.dtype, copy=False)
+                self.rule(new, wide if factor == 1 else w.dtype.type(factor) * wide, **states, **options)
                 copies += [(w, new), *((state, states[name]) for name, state in old.items() if state is not None)]
             stepped[i] = new
             if i in apart or not attributes["collect"]:
@@ -139,6 +163,10 @@ class Parameters:
         if follow is not None:
             others = follow([stepped[i] for i in apart])
             penalty, nonzeros, change = penalty + others[0], nonzeros + others[1], change + others[2]
+        for i, half in enumerate(self.rounded):
+            if half is not None and grads[i] is not None:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    copies.append((half, stepped[i].astype(half.dtype)))
         if attributes["collect"]:
             after["_collected"] = penalty, nonzeros, change
         commit(copies, [], [(attributes, after)])

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from regkern._types import Metric, Number, Whole
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, rounds_halves, store
 from regkern.reference.prox import prox_l1
 
 
+@rounds_halves
 def l2_decay(w: Array, rate: Number, *, out: Array | None = None) -> Array:
     """w·(1 − rate) as w − rate·w up to a rate of 1/16; an infinite weight stays.
 
@@ -34,8 +35,9 @@ def _least_root(T: type[np.floating[Any]], number: float) -> Any:
 
 
 def _gradient(w: Array, grad: Array, weight_decay: float, decoupled: bool, maximize: bool) -> Array:
-    """The gradient that a rule works with: its sign turned to maximize, the coupled decay added."""
-    g = -grad if maximize else grad
+    """The gradient that a rule works with, of w's dtype: its sign turned to maximize, the coupled decay added."""
+    g = grad.astype(w.dtype, copy=False)
+    g = -g if maximize else g
     return g if decoupled or weight_decay == 0 else g + w.dtype.type(weight_decay) * w
 
 
@@ -63,6 +65,13 @@ def _descend(
             prox_l1(w, 1.0, weights=T(lr * l1) / root, out=w)
 
 
+def _round(w: Array, rounded: Array | None) -> None:
+    """The stepped weights to an array of half precision, rounded once."""
+    if rounded is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large is Inf; NaN stays
+            rounded[...] = w.astype(rounded.dtype)
+
+
 def sgd_step(
     w: Array,
     grad: Array,
@@ -76,6 +85,7 @@ def sgd_step(
     decoupled: bool = False,
     maximize: bool = False,
     l1: Number = 0.0,
+    rounded: Array | None = None,
 ) -> None:
     """One step of SGD, in place::
 
@@ -90,6 +100,7 @@ def sgd_step(
         buffer[...] = T(momentum) * buffer + T(1 - dampening) * g
         d = g + T(momentum) * buffer if nesterov else buffer
     _descend(w, T(lr) * d, lr, weight_decay, decoupled, l1)
+    _round(w, rounded)
 
 
 def adam_step(
@@ -108,6 +119,7 @@ def adam_step(
     maximize: bool = False,
     l1: Number = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of Adam or AdamW, in place (Kingma and Ba 2015; Loshchilov and Hutter 2019)::
 
@@ -128,6 +140,7 @@ def adam_step(
     root = np.sqrt(second) * T(1 / math.sqrt(1 - math.pow(beta2, step))) + _least_root(T, eps)
     update = T(lr / (1 - math.pow(beta1, step))) * (exp_avg / root)
     _descend(w, update, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+    _round(w, rounded)
 
 
 def adagrad_step(
@@ -142,6 +155,7 @@ def adagrad_step(
     maximize: bool = False,
     l1: Number = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of Adagrad, in place (Duchi, Hazan and Singer 2011)::
 
@@ -155,6 +169,7 @@ def adagrad_step(
     square_sum[...] = square_sum + g * g
     root = np.sqrt(square_sum) + _least_root(T, eps)
     _descend(w, T(lr) * (g / root), lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+    _round(w, rounded)
 
 
 def rmsprop_step(
@@ -173,6 +188,7 @@ def rmsprop_step(
     maximize: bool = False,
     l1: Number = 0.0,
     metric: Metric = "euclidean",
+    rounded: Array | None = None,
 ) -> None:
     """One step of RMSprop, in place (Hinton 2012; centered: Graves 2013)::
 
@@ -198,6 +214,7 @@ def rmsprop_step(
         buffer[...] = T(momentum) * buffer + d
         d = buffer
     _descend(w, T(lr) * d, lr, weight_decay, decoupled, l1, root if metric == "diag" else None)
+    _round(w, rounded)
 
 
 def ftrl_step(
@@ -214,6 +231,7 @@ def ftrl_step(
     weight_decay: Number = 0.0,
     decoupled: bool = False,
     maximize: bool = False,
+    rounded: Array | None = None,
 ) -> None:
     """One step of FTRL-proximal, in place (McMahan et al. 2013, algorithm 1)::
 
@@ -240,6 +258,7 @@ def ftrl_step(
     curvature = (T(beta) + root) / alpha + T(2 * l2 if l2_convention == "keras" else l2)
     shrunk = prox_l1(np.asarray(-z), l1)
     w[...] = np.divide(shrunk, curvature, out=np.zeros_like(w), where=curvature != 0) + T(0)
+    _round(w, rounded)
 
 
 def lion_step(
@@ -253,6 +272,7 @@ def lion_step(
     decoupled: bool = False,
     maximize: bool = False,
     l1: Number = 0.0,
+    rounded: Array | None = None,
 ) -> None:
     """One step of Lion, in place (Chen et al. 2023, algorithm 2)::
 
@@ -267,3 +287,4 @@ def lion_step(
     c = T(beta1) * exp_avg + T(1 - beta1) * g
     exp_avg[...] = T(beta2) * exp_avg + T(1 - beta2) * g
     _descend(w, T(lr) * np.sign(c), lr, weight_decay, decoupled, l1)
+    _round(w, rounded)

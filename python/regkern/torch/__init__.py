@@ -1,0 +1,35 @@
+"""Layers, functions and optimizers for PyTorch on CPUs, on the memory of its tensors.
+
+:mod:`regkern.torch.functional` has torch's names and argument order, :mod:`regkern.torch.nn` modules that stand in for
+torch's own, :mod:`regkern.torch.optim` optimizers with penalties. ``convert`` swaps the layers of a model, ``revert`` swaps
+them back. Whatever the runtime, calls use as many threads as torch does (``torch.set_num_threads``), and what is random comes
+from torch's generator (``torch.manual_seed``). The extra ``regkern[torch]`` names the version of torch that is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NEEDED = (2, 6)
+_CURE = "pip install 'regkern[torch]'"
+
+try:
+    import torch as _torch
+except ImportError as error:
+    raise ImportError(f"regkern.torch: torch must be installed ({_CURE})") from error
+if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < _NEEDED:
+    _least = ".".join(map(str, _NEEDED))
+    raise ImportError(f"regkern.torch: torch must be {_least} or newer, got {_torch.__version__} ({_CURE})")
+
+__all__ = ["functional", "nn", "optim"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

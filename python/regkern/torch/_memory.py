@@ -1,0 +1,87 @@
+"""The gate to the memory of tensors: what a caller hands over is checked here, and goes on by its address."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from regkern import _core
+
+View: TypeAlias = Any  # of _core.raw
+Shape: TypeAlias = tuple[int, ...]
+
+DTYPES = {
+    torch.float32: _core.raw.float32,
+    torch.float64: _core.raw.float64,
+    torch.bfloat16: _core.raw.bfloat16,
+    torch.float16: _core.raw.float16,
+}
+HALVES = (torch.bfloat16, torch.float16)
+
+_view = _core.raw.View
+# Classes whose tensors have no behaviour of their own.
+_PLAIN = frozenset({Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", Tensor)})
+_transforms_active = torch._C._are_functorch_transforms_active
+
+
+def require(function: str, name: str, tensor: Any) -> None:
+    """Refuse what is no dense tensor of the four dtypes on the CPU."""
+    if (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.dtype in DTYPES
+        and not _transforms_active()
+    ):
+        return
+    refuse(function, name, tensor)
+
+
+def refuse(function: str, name: str, tensor: Any) -> None:
+    """Say what is wrong with a tensor, and what to do about it."""
+    head = f"{function}: {name} must be"
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{head} a tensor, got {type(tensor).__name__}")
+    if _transforms_active():
+        raise TypeError(f"{head} a plain tensor, got one inside of vmap, grad or another transform of torch.func")
+    if type(tensor) not in _PLAIN:
+        raise TypeError(f"{head} a plain tensor, got the subclass {type(tensor).__name__}")
+    if not tensor.is_cpu:
+        raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.device.type}")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.layout}")
+    raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+
+
+def view(tensor: Tensor, writable: bool = False) -> View:
+    """The memory of a tensor that has passed, for ``_core``."""
+    if tensor.is_neg() and not writable:
+        tensor = tensor.resolve_neg()
+    return _view(tensor.data_ptr(), tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
+
+
+def view_in(order: Shape | None, tensor: Tensor, writable: bool = False) -> View:
+    """The same with its axes in another order; None is that of the tensor."""
+    return view(tensor if order is None else tensor.permute(order), writable)
+
+
+def memory_order(tensor: Tensor) -> Shape | None:
+    """The order of the axes in which a tensor is walked at one step after another, or None where it is theirs."""
+    if tensor.is_contiguous():
+        return None
+    steps = tensor.stride()
+    return tuple(sorted(range(tensor.ndim), key=lambda i: -steps[i]))
+
+
+def empty_in(order: Shape | None, like: Tensor) -> Tensor:
+    """A new tensor of the shape and dtype of another, dense in an order of its axes."""
+    if order is None:
+        return torch.empty(like.shape, dtype=like.dtype)
+    return torch.empty_permuted(like.shape, order, dtype=like.dtype)
+
+
+def written(tensor: Tensor) -> None:
+    """What autograd has to know of memory that it did not see written."""
+    torch.autograd.graph.increment_version(tensor)
