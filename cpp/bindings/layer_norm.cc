@@ -33,8 +33,9 @@ class Renumbered {
     }
     if (std::is_sorted(there_.begin(), there_.end())) there_.clear();
   }
+  // Dense, and as the kernels read it.
   Array there(const Array& numbers) const {
-    return there_.empty() || !numbers ? dense_vector(numbers) : moved(numbers, dims_, there_);
+    return there_.empty() || !numbers ? dense_vector(numbers) : dense_vector(moved(numbers, dims_, there_));
   }
   Array back(const Array& numbers) const {
     return there_.empty() ? numbers : moved(numbers, ordered_, back_);
@@ -44,8 +45,9 @@ class Renumbered {
   static Array moved(const Array& numbers, const std::vector<std::ptrdiff_t>& dims,
                      const std::vector<int>& axes) {
     numbers.data<char>();  // as it was checked
-    const py::object shaped = numbers.object().attr("reshape")(dims);
-    return input({"regkern", "numbers"}, shaped.attr("transpose")(axes).attr("ravel")());
+    const py::object array = is_view(numbers.object()) ? as_ndarray(numbers) : numbers.object();
+    const py::object shaped = array.attr("reshape")(dims);
+    return input({"regkern", "numbers"}, shaped.attr("transpose")(axes).attr("ravel")(), Accept::kHalf);
   }
   std::vector<int> there_, back_;
   std::vector<std::ptrdiff_t> dims_, ordered_;
@@ -124,9 +126,9 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
 
 Array affine_parameter(const char* f, const char* name, py::handle value, const Array& x, int axis,
                        std::int64_t groups) {
-  const Array a = optional_input({f, name}, value);
+  const Array a = optional_input({f, name}, value, Accept::kHalf);
   if (!a) return a;
-  require_dtype({f, name}, a, x.dtype());
+  require_dtype_beside({f, name}, a, x);
   require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
   return a;
 }
@@ -149,17 +151,17 @@ struct ForwardArguments {
 // groups.
 py::tuple row_norm(const ForwardArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
-  const Array from = input({f, "x"}, a.x);
+  const Array from = input({f, "x"}, a.x, Accept::kHalf);
   const auto [first_axis, groups] = layout(f, from, a.axis, a.num_groups);
   const Array scale = affine_parameter(f, "gamma", a.gamma, from, first_axis, groups);
   const Array shift = affine_parameter(f, "beta", a.beta, from, first_axis, groups);
-  const double machine = from.dtype() == Dtype::kFloat32 ? std::numeric_limits<float>::epsilon()
-                                                         : std::numeric_limits<double>::epsilon();
+  const double machine = from.dtype() == Dtype::kFloat64 ? std::numeric_limits<double>::epsilon()
+                                                         : std::numeric_limits<float>::epsilon();
   const bool centred = flag({f, "centred"}, a.centred);
   const double epsilon = a.eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, a.eps);
-  const Array beside = optional_input({f, "residual"}, a.residual);
+  const Array beside = optional_input({f, "residual"}, a.residual, Accept::kHalf);
   if (beside) {
-    require_dtype({f, "residual"}, beside, from.dtype());
+    require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
   }
   const Array to = out_or_new({f, "out"}, a.out, "x", from);
@@ -205,8 +207,8 @@ struct BackwardArguments {
 
 py::tuple row_norm_backward(const BackwardArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
-  const Array source = input({f, "cache.x"}, a.x);
-  const Array gradient = input({f, "dy"}, a.dy);
+  const Array source = input({f, "cache.x"}, a.x, Accept::kHalf);
+  const Array gradient = input({f, "dy"}, a.dy, Accept::kHalf);
   require_dtype({f, "dy"}, gradient, source.dtype());
   require_same_shape({f, "dy"}, gradient, source);
   const auto [first_axis, groups] = layout(f, source, a.axis, a.num_groups, "cache.axis", "cache.groups");
@@ -226,13 +228,13 @@ py::tuple row_norm_backward(const BackwardArguments& a) {
   require_disjoint({f, "out"}, to, "cache.gamma", scale);
   const Array dense_scale = rows.by_place().there(scale);
   const Ordered dy = rows(gradient), x = rows(source), dx = rows(to);
-  const Array dgamma = new_vector(source.dtype(), rows.channels());
-  const Array dbeta = new_vector(source.dtype(), rows.channels());
+  const Array& like = scale ? scale : source;
+  const Array dgamma = new_vector_like(like, rows.channels());
+  const Array dbeta = new_vector_like(like, rows.channels());
   visit(source.dtype(), [&](auto type) {
     using T = decltype(type);
     const auto sums = std::make_unique_for_overwrite<double[]>(2 * rows.channels());
     double *const dg = sums.get(), *const db = dg + rows.channels();
-    T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
     const Unlocked unlocked(source.size());
     regkern::row_norm_backward<T>(rows.shape(), {.centred = centred,
                                                  .dy = dy.in<T>(),
@@ -243,8 +245,8 @@ py::tuple row_norm_backward(const BackwardArguments& a) {
                                                  .invstd = invstds.data<double>(),
                                                  .dgamma = dg,
                                                  .dbeta = db});
-    for (std::size_t c = 0; c < rows.channels(); ++c) dgamma_out[c] = static_cast<T>(dg[c]);
-    for (std::size_t c = 0; c < rows.channels(); ++c) dbeta_out[c] = static_cast<T>(db[c]);
+    round_to<T>(dgamma, dg);
+    round_to<T>(dbeta, db);
   });
   return py::make_tuple(to.object(), rows.by_place().back(dgamma).object(),
                         rows.by_place().back(dbeta).object());

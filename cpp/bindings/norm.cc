@@ -17,16 +17,13 @@ namespace {
 // r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
-  if (running.dense()) {
+  if (running.dense() && !is_half(running.dtype())) {
     return batch_norm_update<T>(batch, momentum, factor, running.size(), running.data<T>());
   }
-  char* p = running.data<char>();
-  for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
-    T r;
-    std::memcpy(&r, p, sizeof(T));
-    batch_norm_update<T>(batch + c, momentum, factor, 1, &r);
-    std::memcpy(p, &r, sizeof(T));
-  }
+  std::vector<T> values(running.size());
+  regkern::read(running.extents(), running.in<T>(), values.data());
+  batch_norm_update<T>(batch, momentum, factor, values.size(), values.data());
+  regkern::write(running.extents(), values.data(), running.out<T>());
 }
 
 // An effective count up to this is one: rounding, or weights of 1 and 1e-9.
@@ -141,7 +138,7 @@ struct ForwardArguments {
 class Forward {
  public:
   explicit Forward(const ForwardArguments& a)
-      : x_(input({f, "x"}, a.x)),
+      : x_(input({f, "x"}, a.x, Accept::kHalf)),
         channels_(f, x_, a.axis),
         training_(flag({f, "training"}, a.training)),
         momentum_(probability({f, "momentum"}, a.momentum)),
@@ -304,7 +301,7 @@ struct BackwardArguments {
 class Backward {
  public:
   explicit Backward(const BackwardArguments& a)
-      : x_(input({f, "cache.x"}, a.x)),
+      : x_(input({f, "cache.x"}, a.x, Accept::kHalf)),
         dy_(gradient_of(a.dy, x_)),
         channels_(f, x_, a.axis, "cache.axis"),
         training_(flag({f, "cache.training"}, a.training)),
@@ -340,8 +337,9 @@ class Backward {
   py::tuple run() {
     const Memory positive({f, "cache.positive"}, positive_);
     const Array dense_gamma = dense_vector(gamma_);
-    const Array dgamma = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array(),
-                dbeta = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array();
+    const Array& like = gamma_ ? gamma_ : x_;
+    const Array dgamma = needs_parameters_ ? new_vector_like(like, channels_.count) : Array(),
+                dbeta = needs_parameters_ ? new_vector_like(like, channels_.count) : Array();
     const Ordered x(x_, order_), dy(dy_, order_), weights(weights_, order_), dx(dx_, order_),
         residual(residual_, order_);
     visit(x_.dtype(), [&](auto type) {
@@ -361,10 +359,8 @@ class Backward {
       const Unlocked unlocked(x_.size());
       const std::vector<double> sums = run_parts(whole);
       if (!needs_parameters_) return;
-      const auto rounded = [](double sum) { return static_cast<T>(sum); };
-      const double* const of_beta = sums.data() + channels_.count;
-      std::transform(sums.data(), of_beta, dgamma.data<T>(), rounded);
-      std::transform(of_beta, of_beta + channels_.count, dbeta.data<T>(), rounded);
+      round_to<T>(dgamma, sums.data());
+      round_to<T>(dbeta, sums.data() + channels_.count);
     });
     const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
     return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
@@ -374,7 +370,7 @@ class Backward {
   static constexpr const char* f = "batch_norm_backward";
 
   static Array gradient_of(py::handle dy, const Array& x) {
-    const Array gradient = input({f, "dy"}, dy);
+    const Array gradient = input({f, "dy"}, dy, Accept::kHalf);
     require_dtype({f, "dy"}, gradient, x.dtype());
     require_same_shape({f, "dy"}, gradient, x);
     return gradient;

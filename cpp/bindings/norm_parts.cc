@@ -25,7 +25,7 @@ struct InOrder {
 // How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
 py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_stats";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const Channels channels(f, from, axis);
   const Array w = like_x({f, "weights"}, weights, from);
   const Array mean = new_vector(Dtype::kFloat64, channels.count),
@@ -54,7 +54,7 @@ BatchNormScales scales_of(const Array& var, double eps, const T* gamma, const T*
 py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
                        py::handle eps, py::handle axis, py::handle out) {
   constexpr const char* f = "batch_norm_apply";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const Channels channels(f, from, axis);
   const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
   const Array scale = channels.parameter("gamma", gamma, from),
@@ -80,7 +80,7 @@ py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle
 py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
                           py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_backward_reduce";
-  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
+  const Array gradient = input({f, "dy"}, dy, Accept::kHalf), from = input({f, "x"}, x, Accept::kHalf);
   require_dtype({f, "x"}, from, gradient.dtype());
   require_same_shape({f, "x"}, from, gradient);
   const Channels channels(f, from, axis);
@@ -111,7 +111,7 @@ struct BackwardApplyArguments {
 
 py::object backward_apply(const BackwardApplyArguments& a) {
   constexpr const char* f = "batch_norm_backward_apply";
-  const Array gradient = input({f, "dy"}, a.dy), from = input({f, "x"}, a.x);
+  const Array gradient = input({f, "dy"}, a.dy, Accept::kHalf), from = input({f, "x"}, a.x, Accept::kHalf);
   require_dtype({f, "x"}, from, gradient.dtype());
   require_same_shape({f, "x"}, from, gradient);
   const Channels channels(f, from, a.axis);

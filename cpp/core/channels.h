@@ -38,7 +38,8 @@ struct Line {
 template <class T>
 class Planes {
  public:
-  Planes(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data), inner_(s.inner) {
+  Planes(const ChannelShape& s, T* data, const OperandLayout& layout) : data_(data), inner_(s.inner) {
+    const std::ptrdiff_t* const strides = layout.strides;
     channel_stride_ = static_cast<std::ptrdiff_t>(s.inner * sizeof(T));
     row_stride_ = static_cast<std::ptrdiff_t>(s.channels * s.inner);
     if (strides == nullptr) return;
@@ -50,7 +51,7 @@ class Planes {
       dims[ndim] = s.shape.dims[i];
       steps[ndim++] = strides[i];
     }
-    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {steps.data()}, sizeof(T))[0];
+    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {OperandLayout(steps.data(), layout.storage)}, sizeof(T))[0];
     dense_ = false;
   }
 
@@ -242,9 +243,9 @@ struct Stretch {
 template <class T>
 class Columns {
  public:
-  Columns(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data) {
-    if (strides == nullptr) return;
-    walk_ = make_walk<1>(s.shape, Order::kC, {strides}, sizeof(T))[0];
+  Columns(const ChannelShape& s, T* data, const OperandLayout& layout) : data_(data) {
+    if (layout.strides == nullptr) return;
+    walk_ = make_walk<1>(s.shape, Order::kC, {layout}, sizeof(T))[0];
     dense_ = walk_.dense(data);
   }
   bool dense() const { return dense_; }

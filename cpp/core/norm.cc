@@ -222,7 +222,7 @@ double column_sums(const ChannelShape& shape, const Columns<const T>& x, const C
 template <class T>
 std::array<std::size_t, kSamples> sample_positions(const ChannelShape& s, In<T> weights) {
   std::size_t first = 0, last = s.count() - 1;
-  const Planes<const T> w(s, weights.data, weights.strides);
+  const Planes<const T> w(s, weights.data, weights);
   const bool weighted = weights.data != nullptr;
   while (weighted && first < last && w.at(0, first) == 0) ++first;
   while (weighted && last > first && w.at(0, last) == 0) --last;
@@ -242,7 +242,7 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   if (s.inner == 1 && x.strides == nullptr) {
     for (std::size_t k = 0; k < kSamples; ++k) samples[k] = x.data + at[k] * s.channels + range.begin;
   } else {
-    const Planes<const T> planes(s, x.data, x.strides);
+    const Planes<const T> planes(s, x.data, x);
     gathered.resize(kSamples * range.size());
     for (std::size_t k = 0; k < kSamples; ++k) {
       T* row = &gathered[k * range.size()];
@@ -261,10 +261,10 @@ double range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   for (int pass = 1;; ++pass) {
     double count;
     if (s.planar()) {
-      const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
+      const Planes<const T> planes(s, x.data, x), w(s, weights.data, weights);
       count = planar_sums<T>(range, planes, weights.data ? &w : nullptr, PlanarGrid(s), team, sums);
     } else {
-      const Columns<const T> columns(s, x.data, x.strides), w(s, weights.data, weights.strides);
+      const Columns<const T> columns(s, x.data, x), w(s, weights.data, weights);
       count = column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
     }
     const std::size_t at = range.begin;
@@ -287,7 +287,7 @@ void rescale(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> we
              double* mean, double* var, Body&& body) {
   for (std::size_t c = range.begin; c < range.end; ++c) {
     if (!squares_suspect<T>(var[c] + eps)) continue;
-    const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
+    const Planes<const T> planes(s, x.data, x), w(s, weights.data, weights);
     Rescaled r;
     if (!rescaled_moments(
             s.count(), true, eps, [&](std::size_t i) { return static_cast<double>(planes.at(c, i)); },
@@ -308,7 +308,7 @@ template <class T>
 struct PlanarPass {
   template <class Array>
   auto operand(const Array& a) const {
-    return Planes<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
+    return Planes<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a);
   }
   // The bits of an activation that belong to a piece, from number `first` on.
   template <class Byte>
@@ -349,7 +349,7 @@ template <class T>
 struct ColumnPass {
   template <class Array>
   auto operand(const Array& a) const {
-    return Columns<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
+    return Columns<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a);
   }
   template <class Byte>
   auto bits(Byte* positive, const Stretch& p) const {
@@ -550,7 +550,7 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const ChannelShape& s = r.s;
   const ColumnPass<T> pass{s, range, team};
   const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
-  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights.strides);
+  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights);
   const ColumnShape grid(s);
   const std::size_t stride = 2 * grid.cols;
   std::vector<double> partial(stride * grid.all_leaves(), 0.0);
