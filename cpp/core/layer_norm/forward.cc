@@ -69,8 +69,7 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
     T* to = elements.template target<2>(first, out);
     k.row_add(p, elements.template load<1>(first, n, beside), to, n);
     elements.template store<2>(first, n, to);
-    if (to == out) std::copy_n(out, n, in);
-    return to == out ? static_cast<const T*>(in) : to;
+    return to == out ? elements.template load<2>(first, n, in) : to;  // as it is kept for the backward
   };
   if (s.length <= kRowBlock) {
     const std::size_t batch = kRowBlock / s.length;
