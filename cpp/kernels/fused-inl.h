@@ -20,11 +20,9 @@ namespace fused {
 using dropout::Decisions;
 using dropout::for_decided;
 using dropout::kDropoutChunk;
-using dropout::kFetchAhead;
 using dropout::kLongestPiece;
 using dropout::map_kept;
 using dropout::map_random;
-using dropout::prefetch;
 using dropout::Scaled;
 
 // --- bias and residual ----------------------------------------------------------------------------------
@@ -48,8 +46,6 @@ void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residua
     const T* b = bias ? bias + offset + i : nullptr;
     const auto run = [&](auto op, auto... more)
                          HWY_ATTR { map_kept(count, keep, around, op, y + at, x + at, more...); };
-    prefetch(x + at + kFetchAhead, count);
-    if (residual) prefetch(residual + at + kFetchAhead, count);
     if (bias && residual) {
       run([&](auto kept, auto v, auto c, auto r) HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
           b, residual + at);
@@ -61,7 +57,7 @@ void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residua
       run(branch);
     }
   };
-  for_decided(n, kept_from.mask, first, y, stream, apply);
+  for_decided(n, kept_from.mask, first, y, stream, apply, x, residual ? residual : x);
 }
 
 // sums[j] += x[j], in float64.
