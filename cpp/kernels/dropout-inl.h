@@ -146,22 +146,19 @@ HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body) {
 // Calls apply(begin, i, count, keep, stream) for elements begin + i ... begin + i + count − 1 until all of
 // [0, n) are done; keep[0] belongs to the first. Deciding is arithmetic and applying memory, so those of one
 // chunk are applied while those of the next are decided, a group at a time: one after the other took 1.5
-// times as long. All but the first begin where y is aligned to vectors.
-template <class T, class Apply>
+// times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
+template <class T, class Apply, class... In>
 HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, const T* y, bool stream,
-                            Apply apply) {
+                            Apply apply, const In*... data) {
   constexpr size_t kVector = hn::MaxLanes(Tag<T>());
   const size_t most = n < 8 * kMostDecided ? kDropoutChunk : kMostDecided;
   const size_t past = reinterpret_cast<uintptr_t>(y) % (kVector * sizeof(T)) / sizeof(T);
   const size_t head = HWY_MIN(n, (kVector - past) % kVector);
   // Any piece of elements, the first of them aligned but for the first of all.
   const auto piece = [&](size_t begin, size_t count, const int8_t* keep) HWY_ATTR {
-    size_t i = begin == 0 ? HWY_MIN(head, count) : 0;
-    if (i != 0) apply(begin, size_t{0}, i, keep, false);
-    for (size_t length; i < count; i += length) {
-      length = HWY_MIN(count - i, size_t{256});
-      apply(begin, i, length, keep + i, stream);
-    }
+    const size_t before = begin == 0 ? HWY_MIN(head, count) : 0;
+    if (before != 0) apply(begin, size_t{0}, before, keep, false);
+    if (before != count) apply(begin, before, count - before, keep + before, stream);
   };
   // In front of the decisions of a chunk stand those of the elements before it that wait for it, since they
   // begin the vector that ends in it.
@@ -192,7 +189,10 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
       keep_bytes(philox, first + end, next, mask.keep, keep[k] + kBefore, meanwhile);
     };
     if (count == most && next == most) {
-      decide([&](size_t i) HWY_ATTR { apply(applied, i, kGroupBytes, from + i, stream); });
+      decide([&](size_t i) HWY_ATTR {
+        (prefetch(data + applied + i + kFetchAhead, kGroupBytes), ...);
+        apply(applied, i, kGroupBytes, from + i, stream);
+      });
     } else {
       decide([](size_t) HWY_ATTR {});
       piece(applied, count, from);
@@ -209,11 +209,9 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
 template <class T, class Op, class... In>
 HWY_INLINE void map_random(size_t n, const Bernoulli& mask, uint64_t first, bool stream, Op op, T* y,
                            const In*... x) {
-  const auto apply = [=](size_t begin, size_t i, size_t count, const int8_t* keep, bool around) HWY_ATTR {
-    (prefetch(x + begin + i + kFetchAhead, count), ...);
-    map_kept(count, keep, around, op, y + begin + i, (x + begin + i)...);
-  };
-  for_decided(n, mask, first, y, stream, apply);
+  const auto apply = [=](size_t begin, size_t i, size_t count, const int8_t* keep, bool around)
+                         HWY_ATTR { map_kept(count, keep, around, op, y + begin + i, (x + begin + i)...); };
+  for_decided(n, mask, first, y, stream, apply, x...);
 }
 
 template <class T>

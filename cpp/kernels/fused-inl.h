@@ -20,11 +20,9 @@ namespace fused {
 using dropout::Decisions;
 using dropout::for_decided;
 using dropout::kDropoutChunk;
-using dropout::kFetchAhead;
 using dropout::kLongestPiece;
 using dropout::map_kept;
 using dropout::map_random;
-using dropout::prefetch;
 using dropout::Scaled;
 
 // --- bias and residual ----------------------------------------------------------------------------------
@@ -38,13 +36,16 @@ void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residua
   const uint64_t first = kept_from.first;
   const auto scale = hn::Set(Tag<T>(), static_cast<T>(kept_from.scale));
   const auto branch = [=](auto kept, auto v) HWY_ATTR { return hn::And(kept, hn::Mul(v, scale)); };
+  size_t piece = n, offset = 0;
   const auto apply = [&](size_t begin, size_t i, size_t count, const int8_t* keep, bool around) HWY_ATTR {
     const size_t at = begin + i;
-    const T* b = bias ? bias + (first + begin) % period + i : nullptr;
+    if (bias && begin != piece) {
+      piece = begin;
+      offset = (first + begin) % period;  // a division for every group would be a sixth of the time in cache
+    }
+    const T* b = bias ? bias + offset + i : nullptr;
     const auto run = [&](auto op, auto... more)
                          HWY_ATTR { map_kept(count, keep, around, op, y + at, x + at, more...); };
-    prefetch(x + at + kFetchAhead, count);
-    if (residual) prefetch(residual + at + kFetchAhead, count);
     if (bias && residual) {
       run([&](auto kept, auto v, auto c, auto r) HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
           b, residual + at);
@@ -56,7 +57,7 @@ void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residua
       run(branch);
     }
   };
-  for_decided(n, kept_from.mask, first, y, stream, apply);
+  for_decided(n, kept_from.mask, first, y, stream, apply, x, residual ? residual : x);
 }
 
 // sums[j] += x[j], in float64.
