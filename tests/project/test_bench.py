@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from regkern.bench import agreement, headline, peers, plans
+from regkern.bench import agreement, headline, peers, plans, session
 from regkern.bench.claims import CLAIMS, Claim
 from regkern.bench.data import Shape, channels_last
-from regkern.bench.kernels import KERNELS
+from regkern.bench.kernels import FLOAT32, KERNELS
 from regkern.bench.lines import LINES
 from regkern.bench.peers import COMPILE, COPY, NUMPY, REGKERN
 from regkern.bench.results import Cell, Run, Samples
@@ -116,6 +117,19 @@ def test_half_precision_is_measured_or_says_why_not(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert all("not installed" in plans.refusal(kernel) for kernel in half)
     assert not any(plans.refusal(kernel) for kernel in KERNELS if kernel.dtype != "bfloat16")
+
+
+def test_half_precision_runs_beside_float32() -> None:
+    """All that the session does with it: data, agreement, rows. torch's tensors too, where there is torch."""
+    pytest.importorskip("ml_dtypes")
+    kernel, run = BY_NAME["prox_l1 bfloat16"], Run(FACTS, "float32")
+    work = session.Session(plans.QUICK, [replace(kernel, shapes=(Shape((1000,)),))], [1], "float32", run, 0.0)
+    work.load()
+    work.peers = [peer for peer in work.peers if peer.name in (REGKERN, "torch")]
+    work.finish = float("inf")
+    assert work._disagreeing(kernel, Shape((1000,)), "bfloat16") == set()
+    contenders = {name for name, _, _ in work._contenders(kernel, Shape((1000,)), 1)}
+    assert {REGKERN, FLOAT32} <= contenders
 
 
 def test_claims_about_a_refused_kernel_say_why() -> None:

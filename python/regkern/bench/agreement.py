@@ -42,7 +42,10 @@ def result(peer: Peer, threads: int, kernel: Kernel, shape: Shape, dtype: str) -
     data = kernel.data(shape, dtype)
     returned = make(data)()
     first = returned[0] if isinstance(returned, tuple | list) else returned
-    return np.asarray(first if kernel.returns or np.shape(first) == shape.dims else data.out)
+    found = first if kernel.returns or np.shape(first) == shape.dims else data.out
+    if str(getattr(found, "dtype", "")) == "torch.bfloat16":  # NumPy cannot read it
+        found = found.float()
+    return np.asarray(found)
 
 
 def _digest(returned: Any, data: Data) -> bytes:

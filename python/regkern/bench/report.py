@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regkern.bench.data import Shape
-from regkern.bench.kernels import KERNELS, Kernel
+from regkern.bench.kernels import FLOAT32, KERNELS, Kernel
 from regkern.bench.peers import COMPILE, CONTENDERS, COPY, REFERENCE, REGKERN, Peer
 from regkern.bench.results import Cell, Estimate, Key, Run
 from regkern.bench.verdicts import Verdict
@@ -112,13 +112,14 @@ def _figures(cell: Cell, key: Key, names: Sequence[str]) -> list[str | Text]:
     time, threads = cell.time(*key), key[1]
     if time is None:
         return [str(threads)]
-    rivals = [cell.key_of(name, threads) for name in names]
+    wide = 2 if key[0] == FLOAT32 else 1  # so many times the bytes: the copy is none of as many
+    rivals = [cell.key_of(name, threads) if wide == 1 or name != COPY else None for name in names]
     factors = [_factor(cell.ratio(rival, key) if rival else None) for rival in rivals]
     return [
         str(threads),
         number(time.value / cell.shape.elements),
         percent(time.spread),
-        number(cell.bytes_per_element * cell.shape.elements / time.value),
+        number(wide * cell.bytes_per_element * cell.shape.elements / time.value),
         *factors,
     ]
 

@@ -170,12 +170,14 @@ class Session:
         everyone.sort(key=lambda who: who[1] == REFERENCE)  # the slowest is last, so that it is what finds no time
         for threads, name, peer, op in everyone:
             make = getattr(peer.calls(threads), op, None)
-            if make is None or name in wrong or self._too_slow(kernel, shape, name, threads):
+            if make is None or name in wrong:
+                continue
+            if peer.name != REGKERN and self._too_slow(kernel, shape, name, threads):
                 continue
             prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
             prepare()
             pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
-            least = 3 if name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
+            least = 3 if peer.name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
             join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, least, pause))
         if shape.elements >= SHORT:
             self._pace |= {(kernel.op, cell.dtype, name): seconds for name, seconds in pace.items()}
@@ -199,7 +201,7 @@ class Session:
         """Whether a rival must be left out: for its pace on the smaller shapes, or because the cell's time is over."""
         seconds = self._pace.get((kernel.op, kernel.dtype or self.dtype, name), 0.0) * shape.elements
         hasty = threads > 1 and seconds > self.plan.haste
-        if name == REGKERN or (name in claims.wanted(kernel.name, shape) and not hasty):
+        if name in claims.wanted(kernel.name, shape) and not hasty:
             return False
         nearest = (kernel.name, shape) in CELLS and name != REFERENCE and self.plan.haste == math.inf
         if nearest and 0 < seconds <= self.plan.patience:
