@@ -49,11 +49,13 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && f.x.data != f.y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
-  const bool far = far_away(s, bytes) && elements.dense() && !summed;
+  // Fetching short rows by hand costs more than it gains: rows of 64 take 1.2 in place of 0.6 ns an element.
+  const bool by_hand = last_cache_is_slow() && s.length >= 256;
+  const bool far = far_away(s, bytes) && s.length >= 256 && elements.dense() && !summed;
   const RowAffine<T> affine{.centred = f.centred,
                             .stream = stream,
                             .far = far,
-                            .by_hand = last_cache_is_slow(),
+                            .by_hand = by_hand,
                             .eps = f.eps,
                             .length = s.length,
                             .inner = s.inner,

@@ -300,7 +300,7 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
 }
 
 // Longer ones overlap where caches are slow.
-constexpr size_t kRowsShort = 512;
+constexpr size_t kRowsShort = 256;
 
 // Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
 // row at a time, parameters that begin at `channel` and go round.
