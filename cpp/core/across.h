@@ -87,11 +87,11 @@ class Across {
 };
 
 // Whether all operands have the strides of the first, and none is dense in C order or misaligned.
-template <class T, class... Operands>
+template <class... Operands>
 bool lie_alike(const Extents& shape, const Operands&... operands) {
   const std::array<const std::ptrdiff_t*, sizeof...(operands)> strides{operands.strides...};
   if (((operands.strides == nullptr) || ...)) return false;
-  if (((reinterpret_cast<std::uintptr_t>(operands.data) % alignof(T) != 0) || ...)) return false;
+  if (((reinterpret_cast<std::uintptr_t>(operands.data) % bytes_each(operands) != 0) || ...)) return false;
   for (int i = 0; i < shape.ndim; ++i) {
     for (const std::ptrdiff_t* other : strides) {
       if (shape.dims[i] != 1 && other[i] != strides[0][i]) return false;
@@ -106,19 +106,20 @@ bool lie_alike(const Extents& shape, const Operands&... operands) {
 template <class Kernel, class... Operands>
 void for_decided(const Extents& shape, const DecisionSource& source, bool turns, Kernel&& kernel,
                  Operands... operands) {
-  using T = typename Elements<Operands...>::T;
   const auto by_number = [&](std::size_t first, std::size_t n, bool stream, auto... pointers) {
     kernel(static_cast<const std::int8_t*>(nullptr), first, n, stream, pointers...);
   };
-  if (shape.size == 0 || !lie_alike<T>(shape, operands...)) {
+  if (shape.size == 0 || !lie_alike(shape, operands...)) {
     return for_elements(shape, Order::kC, by_number, operands...);
   }
-  const Across across(shape, std::get<0>(std::tie(operands...)).strides, sizeof(T));
+  const auto& along = std::get<0>(std::tie(operands...));
+  const std::size_t item = bytes_each(along);
+  const Across across(shape, along.strides, item);
   if (!across.worth() || (across.run() == 0 && !turns))
     return for_elements(shape, Order::kC, by_number, operands...);
-  const std::size_t bytes = shape.size * sizeof(T) * sizeof...(Operands);
+  const std::size_t bytes = shape.size * item * sizeof...(Operands);
   const bool stream = worth_streaming(bytes) && (across.run() != 0 || across.whole_rows());
-  Across::Fetched fetched{{}, sizeof(T)};
+  Across::Fetched fetched{{}, item};
   std::size_t arrays = 0;
   const auto fetch = [&](const auto& operand) {
     constexpr bool reads = detail::Access<std::decay_t<decltype(operand)>>::reads;
@@ -127,18 +128,31 @@ void for_decided(const Extents& shape, const DecisionSource& source, bool turns,
     if ((reads || !stream) && !known && arrays < fetched.data.size()) fetched.data[arrays++] = data;
   };
   (fetch(operands), ...);
+  // The memory as it lies, in one row.
+  const auto length = static_cast<std::ptrdiff_t>(shape.size), step = static_cast<std::ptrdiff_t>(item);
+  const auto in_one_row = [&step](auto operand) {
+    operand.strides = operand.storage == Storage::kNative ? nullptr : &step;
+    return operand;
+  };
+  const Elements<Operands...> row(Extents(1, &length), Order::kC, in_one_row(operands)...);
   threading::for_ranges(
       threading::team_for(bytes), across.units(), 1, [&](std::size_t begin, std::size_t end) {
         const auto room = std::make_unique_for_overwrite<std::int8_t[]>(across.room());
         for (std::size_t u = begin; u < end; ++u) {
           const Across::Tile tile = across.tile(u);
           if (across.run() != 0) {
-            by_number(tile.number, across.run(), stream, (operands.data + tile.memory)...);
+            row.run(tile.memory, tile.memory + across.run(), stream,
+                    [&](std::size_t at, std::size_t n, bool around_cache, auto... pointers) {
+                      by_number(tile.number + (at - tile.memory), n, around_cache, pointers...);
+                    });
             continue;
           }
           const std::int8_t* decided = across.decide(source, tile, room.get(), fetched);
           across.for_stretches(tile, [&](std::size_t memory, std::size_t n, std::size_t at) {
-            kernel(decided + at, std::size_t{0}, n, stream, (operands.data + memory)...);
+            row.run(memory, memory + n, stream,
+                    [&](std::size_t first, std::size_t some, bool around_cache, auto... pointers) {
+                      kernel(decided + at + (first - memory), std::size_t{0}, some, around_cache, pointers...);
+                    });
           });
         }
       });

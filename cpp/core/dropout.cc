@@ -123,7 +123,7 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
   for (int i = 0; kept.strides != nullptr && i < shape.ndim; ++i) {
     by_number = by_number && (shape.dims[i] == 1 || kept.strides[i] == dense_mask[i]);
   }
-  if (by_number && lie_alike<T>(shape, x, y) && Across(shape, x.strides, sizeof(T)).worth()) {
+  if (by_number && lie_alike(shape, x, y) && Across(shape, x.strides, bytes_each(x)).worth()) {
     return for_decided(
         shape, {.bytes = kept.data}, true,
         [&](const std::int8_t* decided, std::size_t first, std::size_t length, bool stream, const T* from,

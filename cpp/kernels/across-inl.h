@@ -92,8 +92,9 @@ class Decide {
       return;
     }
     for (size_t at = 0; at < n;) {
-      // A chunk that begins within 16 ends there, so that the following ones are decided where they belong.
-      const size_t inside = (first + at) % 16, some = HWY_MIN(n - at, dropout::kDropoutChunk - inside);
+      // A chunk that begins within a group ends at one, so that the following ones are decided where they
+      // belong.
+      const size_t inside = (first + at) % kGroupBytes, some = HWY_MIN(n - at, dropout::kDropoutChunk - inside);
       if (source_.bits != nullptr) {
         memcpy(keep + at, unpack(first + at, some), some);
       } else if (inside == 0) {

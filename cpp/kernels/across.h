@@ -30,7 +30,7 @@ struct DecisionTile {
 };
 
 // Bytes behind a row of decisions, so that groups of blocks can be decided, and whole vectors read, there.
-inline constexpr std::size_t kDecisionPad = 160;
+inline constexpr std::size_t kDecisionPad = 320;
 
 }  // namespace regkern
 

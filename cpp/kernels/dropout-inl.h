@@ -110,7 +110,8 @@ class Decisions {
                    HWY_ATTR { (prefetch(data + i + kFetchAhead, kGroupBytes), ...); });
     return keep_ + inside;
   }
-  // keep[0..n): the same for a multiple of 16, where the caller wants them; kGroupBytes − 1 more are written.
+  // keep[0..n): the same for a `first` that is a multiple of kGroupBytes, where the caller wants them;
+  // kGroupBytes − 1 more are written.
   template <class Meanwhile>
   HWY_INLINE void into(uint64_t first, size_t n, int8_t* keep, Meanwhile meanwhile) {
     if (threshold_ == 0 || threshold_ == kCertain) {
@@ -160,6 +161,7 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
     if (before != 0) apply(begin, size_t{0}, before, keep, false);
     if (before != count) apply(begin, before, count - before, keep + before, stream);
   };
+  if (mask.decided != nullptr) return piece(0, n, mask.decided + first);
   // In front of the decisions of a chunk stand those of the elements before it that wait for it, since they
   // begin the vector that ends in it.
   constexpr size_t kBefore = 64;
