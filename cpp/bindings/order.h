@@ -17,7 +17,7 @@ namespace regkern::bindings {
 
 // Whether an array is dense with its axes in an order: aligned, without gaps.
 inline bool is_dense(const Array& a, const std::vector<int>& axes) {
-  auto step = static_cast<std::ptrdiff_t>(a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double));
+  auto step = static_cast<std::ptrdiff_t>(item_size(a.dtype()));
   if (reinterpret_cast<std::uintptr_t>(a.address()) % static_cast<std::size_t>(step) != 0) return false;
   for (std::size_t i = axes.size(); i-- > 0;) {
     if (a.dim(axes[i]) != 1 && a.strides()[axes[i]] != step) return false;
@@ -90,17 +90,19 @@ class Ordered {
   }
   template <class T>
   In<T> in() const {
-    return *array_ ? In<T>{array_->data<const T>(), strides()} : In<T>{};
+    return *array_ ? In<T>{array_->data<const T>(), strides(), storage_of(array_->dtype())} : In<T>{};
   }
   template <class T>
   Out<T> out() const {
-    return *array_ ? Out<T>{array_->data<T>(), strides()} : Out<T>{};
+    return *array_ ? Out<T>{array_->data<T>(), strides(), storage_of(array_->dtype())} : Out<T>{};
   }
   // One a dimension, of a dense operand too.
   const std::ptrdiff_t* steps() const { return strides_.empty() ? array_->strides() : strides_.data(); }
 
  private:
-  const std::ptrdiff_t* strides() const { return dense_ ? nullptr : steps(); }
+  const std::ptrdiff_t* strides() const {
+    return dense_ && !is_half(array_->dtype()) ? nullptr : steps();
+  }
   const Array* array_;
   std::vector<std::ptrdiff_t> strides_;
   bool dense_;

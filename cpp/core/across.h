@@ -86,11 +86,13 @@ class Across {
   bool one_stretch_ = false;  // whether a column's memory follows that of the last
 };
 
-// Whether all operands have the strides of the first, and none is dense in C order or misaligned.
+// Whether all operands have the strides of the first, and none is dense in C order, misaligned or of half
+// precision.
 template <class T, class... Operands>
 bool lie_alike(const Extents& shape, const Operands&... operands) {
   const std::array<const std::ptrdiff_t*, sizeof...(operands)> strides{operands.strides...};
   if (((operands.strides == nullptr) || ...)) return false;
+  if (((operands.storage != Storage::kNative) || ...)) return false;
   if (((reinterpret_cast<std::uintptr_t>(operands.data) % alignof(T) != 0) || ...)) return false;
   for (int i = 0; i < shape.ndim; ++i) {
     for (const std::ptrdiff_t* other : strides) {
