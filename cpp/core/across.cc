@@ -39,7 +39,7 @@ std::size_t pieces(std::size_t n, std::size_t most) { return (n + most - 1) / mo
 }  // namespace
 
 Across::Across(const Extents& shape, const std::ptrdiff_t* strides, std::size_t item) {
-  const Strided walk = make_walk<1>(shape, Order::kC, {strides}, item)[0];
+  const Strided walk = make_walk<1>(shape, Order::kC, {OperandLayout(strides)}, item)[0];
   std::vector<Axis> axes;  // the last of the shape first
   std::size_t number = 1;
   for (int i = walk.ndim; i-- > 0; number *= walk.dims[i]) {
