@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m) {
   register_prox(m);
   register_rows(m);
   register_optim(m);
+  register_optim_tensors(m);
   register_random(m);
   register_dropout(m);
   register_fused(m);

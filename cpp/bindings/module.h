@@ -15,6 +15,7 @@ void register_raw(pybind11::module_& m);
 void register_prox(pybind11::module_& m);
 void register_rows(pybind11::module_& m);
 void register_optim(pybind11::module_& m);
+void register_optim_tensors(pybind11::module_& m);
 void register_random(pybind11::module_& m);
 void register_dropout(pybind11::module_& m);
 void register_fused(pybind11::module_& m);

@@ -45,6 +45,26 @@ class Parameters:
         attributes: dict[str, Any],
     ) -> bool: ...
 
+class Tensors:
+    def __init__(
+        self,
+        rule: str,
+        function: str,
+        state_names: tuple[str, ...],
+        types: tuple[type, ...],
+        exchange: Any,
+        view: Callable[[str, Any, bool], Any],
+    ) -> None: ...
+    def step(
+        self,
+        groups: list[dict[str, Any]],
+        states: dict[Any, Any],
+        needs: list[tuple[str | bool | None, ...]],
+        start: Callable[[list[tuple[Any, int]]], None],
+        plan: Callable[[list[tuple[int, int]]], list[dict[str, Any]]],
+        factor: float,
+    ) -> list[Any]: ...
+
 def activation_dropout(
     function: str,
     x: ArrayLike,

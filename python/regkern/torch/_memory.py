@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
-from torch import Tensor
-
 from regkern import _core
+from torch import Tensor
 
 View: TypeAlias = Any  # of _core.raw
 Shape: TypeAlias = tuple[int, ...]
@@ -39,7 +38,7 @@ def require(function: str, name: str, tensor: Any) -> None:
     refuse(function, name, tensor)
 
 
-def refuse(function: str, name: str, tensor: Any) -> None:
+def refuse(function: str, name: str, tensor: Any) -> NoReturn:
     """Say what is wrong with a tensor, and what to do about it."""
     head = f"{function}: {name} must be"
     if not isinstance(tensor, Tensor):
@@ -57,9 +56,15 @@ def refuse(function: str, name: str, tensor: Any) -> None:
 
 def view(tensor: Tensor, writable: bool = False) -> View:
     """The memory of a tensor that has passed, for ``_core``."""
-    if tensor.is_neg() and not writable:
+    if tensor.is_neg():
+        if writable:
+            raise TypeError("regkern: a tensor that is written must hold its numbers, got one that is to be negated")
         tensor = tensor.resolve_neg()
-    return _view(tensor.data_ptr(), tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError:
+        raise TypeError("regkern: a tensor must have memory of its own, got one inside of vmap or the like") from None
+    return _view(address, tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
 
 
 def view_in(order: Shape | None, tensor: Tensor, writable: bool = False) -> View:
@@ -73,6 +78,16 @@ def memory_order(tensor: Tensor) -> Shape | None:
         return None
     steps = tensor.stride()
     return tuple(sorted(range(tensor.ndim), key=lambda i: -steps[i]))
+
+
+def traced_order(tensor: Tensor) -> Shape | None:
+    """The same for compiled graphs, which know the layouts that have a name, and no strides."""
+    n = tensor.dim()
+    if n == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        return 0, 2, 3, 1
+    if n == 5 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last_3d):
+        return 0, 2, 3, 4, 1
+    return None
 
 
 def empty_in(order: Shape | None, like: Tensor) -> Tensor:

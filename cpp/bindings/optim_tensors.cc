@@ -1,0 +1,567 @@
+// Steps of optimizers over tensors of another library, which keeps them in groups of its own, their states in
+// a dict, and says where they lie by DLPack's exchange of C structs.
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrays.h"
+#include "module.h"
+#include "optim_rules.h"
+#include "regkern/optim.h"
+
+namespace regkern::bindings {
+namespace {
+
+// What is needed of dlpack.h, version 1: the ABI is stable.
+struct DLTensor {
+  void* data;
+  std::int32_t device_type, device_id;
+  std::int32_t ndim;
+  std::uint8_t code, bits;
+  std::uint16_t lanes;
+  const std::int64_t *shape, *strides;  // strides count elements; none: C order
+  std::uint64_t byte_offset;
+};
+struct DLPackExchange {
+  std::uint32_t major, minor;
+  void* previous;
+  void *allocate, *managed_from_object, *managed_to_object;
+  int (*tensor_from_object)(void* object, DLTensor* out);  // borrows, and asks for no synchronization
+  void* stream;
+};
+constexpr std::int32_t kCpu = 1;
+constexpr std::uint8_t kFloat = 2, kBfloat = 4;
+
+std::optional<Dtype> dtype_of(const DLTensor& t) {
+  if (t.lanes != 1) return {};
+  if (t.code == kBfloat) return t.bits == 16 ? std::optional(Dtype::kBfloat16) : std::nullopt;
+  if (t.code != kFloat) return {};
+  if (t.bits == 16) return Dtype::kFloat16;
+  if (t.bits == 32) return Dtype::kFloat32;
+  return t.bits == 64 ? std::optional(Dtype::kFloat64) : std::nullopt;
+}
+
+// A tensor whose memory has been looked at, and what it is to the work.
+struct Operand {
+  py::object tensor;
+  Array array;
+  const char* last = nullptr;                // behind its last element
+  std::vector<std::ptrdiff_t> half_strides;  // in bytes, of elements of two bytes in C order
+
+  bool holds(const DLTensor& t) const {
+    if (!array || t.data != array.address() || t.byte_offset != 0) return false;
+    const std::optional<Dtype> dtype = dtype_of(t);
+    return dtype && *dtype == array.dtype() && lies_like(t);
+  }
+  bool has_shape(const DLTensor& t) const {
+    return t.ndim == array.ndim() && std::equal(t.shape, t.shape + t.ndim, array.shape());
+  }
+  bool lies_like(const DLTensor& t) const {
+    if (!has_shape(t) || t.strides == nullptr) return false;
+    const auto item = static_cast<std::int64_t>(item_size(array.dtype()));
+    for (int i = 0; i < t.ndim; ++i) {
+      if (t.strides[i] * item != array.strides()[i]) return false;
+    }
+    return true;
+  }
+};
+
+bool is_c_ordered(const DLTensor& t) {
+  if (t.strides == nullptr) return true;
+  std::int64_t step = 1;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    if (t.shape[i] != 1 && t.strides[i] != step) return false;
+    step *= t.shape[i];
+  }
+  return true;
+}
+
+class Tensors {
+ public:
+  // `state_names`: keys of the states in the dict of a parameter, in the order of the rule. `types`: of tensors
+  // without a behaviour of their own. `exchange`: the capsule of DLPack, or None. view(name, tensor, writable)
+  // → View of any tensor that may be used, or an error.
+  Tensors(std::string rule, std::string function, py::tuple state_names, py::tuple types, py::object exchange,
+          py::object view)
+      : rule_(std::move(rule)),
+        function_(std::move(function)),
+        state_names_(std::move(state_names)),
+        types_(std::move(types)),
+        exchange_object_(std::move(exchange)),
+        view_(std::move(view)) {
+    if (state_names_.size() > kMaxStates) throw py::value_error("Tensors: too many states");
+    if (!exchange_object_.is_none()) {
+      const auto* given = static_cast<const DLPackExchange*>(
+          PyCapsule_GetPointer(exchange_object_.ptr(), "dlpack_exchange_api"));
+      if (given == nullptr) throw py::error_already_set();
+      if (given->major == 1) exchange_ = given->tensor_from_object;
+    }
+  }
+
+  // One step of all parameters that have a gradient → those parameters. `groups`: dicts with "params", lists of
+  // tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key of each state
+  // of the rule, or None where its options go without. start(list of (parameter, number of its group)) makes
+  // the states of those that lack some. plan(list of (number of the group, step or 0 where the rule has just started))
+  // → options of each. `factor` multiplies the gradients.
+  py::list step(const py::list& groups, const py::dict& states, const py::list& needs, py::handle start,
+                py::handle plan, double factor) {
+    find_parameters(groups, needs);
+    find_states(states);
+    py::list lacking = take_up(needs);
+    std::vector<bool> fresh(slots_.size(), false);
+    if (lacking.size() != 0) {
+      for (const Slot& slot : slots_) fresh[slot.index] = slot.lacks;
+      start(lacking);
+      find_states(states);
+      lacking = take_up(needs);
+      if (lacking.size() != 0) throw py::value_error(function_ + ": states must be kept in state[parameter]");
+    }
+    // Which options each goes by: those of its group at its own step.
+    std::map<std::pair<std::size_t, double>, std::size_t> ways;
+    py::list asked;
+    for (Slot& slot : slots_) {
+      if (!slot.grad) continue;
+      const double count = slot.counter ? count_of(slot) : fresh[slot.index] ? 0.0 : 1.0;
+      if (!(count >= 0 && count < 0x1p53)) {
+        const std::string label = "step of " + name(slot, 0);
+        value_error({function_.c_str(), label.c_str()}, "count steps", std::to_string(count - 1));
+      }
+      const auto [at, is_new] = ways.try_emplace({slot.group, count}, ways.size());
+      if (is_new) asked.append(py::make_tuple(slot.group, static_cast<std::int64_t>(count)));
+      slot.way = at->second;
+    }
+    py::list taken;
+    if (ways.empty()) return taken;
+    const py::object options = plan(asked);
+    bool any_float = false, any_double = false;
+    for (Slot& slot : slots_) {
+      if (!slot.grad) continue;
+      look_at(slot);
+      const bool is_double = slot.w().array.dtype() == Dtype::kFloat64;
+      (is_double ? any_double : any_float) = true;
+      taken.append(slot.param);
+    }
+    with_rule(rule_, [&](auto rule) {
+      const auto float_options = read<float>(rule, options, any_float || !any_double, factor);
+      const auto double_options = read<double>(rule, options, any_double, factor);
+      if (changed_) find_overlaps();
+      converted_.clear();
+      std::vector<Parameter<float>> floats;
+      std::vector<Parameter<double>> doubles;
+      floats.reserve(slots_.size());
+      std::size_t elements = 0;
+      for (Slot& slot : slots_) {
+        if (!slot.grad) continue;
+        elements += slot.w().array.size();
+        visit(slot.w().array.dtype(), [&](auto type) {
+          using T = decltype(type);
+          Parameter<T> p = parameter<T>(slot);
+          p.grad = gradient<T>(slot);
+          p.group = slot.way;
+          if constexpr (std::is_same_v<T, float>) {
+            floats.push_back(p);
+          } else {
+            doubles.push_back(p);
+          }
+        });
+      }
+      const Unlocked unlocked(elements);
+      if (!floats.empty()) {
+        regkern::step(std::span<const Parameter<float>>(floats), std::span(float_options), nullptr);
+      }
+      if (!doubles.empty()) {
+        regkern::step(std::span<const Parameter<double>>(doubles), std::span(double_options), nullptr);
+      }
+    });
+    for (Slot& slot : slots_) {
+      if (slot.grad && slot.counter) count_up(slot);
+      slot.grad = py::object();
+    }
+    converted_.clear();
+    return taken;
+  }
+
+ private:
+  static constexpr std::size_t kStates = 1, kMaster = kStates + kMaxStates, kOperands = kMaster + 1;
+
+  struct Slot {
+    py::object param;
+    std::size_t index = 0, group = 0;
+    py::object states;   // its dict, if it has one
+    py::object counter;  // the tensor that counts its steps, if the rule counts
+    py::object grad;     // while a step runs
+    std::array<Operand, kOperands> operands;  // parameter, states, master
+    std::size_t way = 0;
+    bool steps = false, lacks = false;
+    const char* apart = nullptr;  // a gradient here meets nothing that is written
+
+    bool has_master() const { return static_cast<bool>(operands[kMaster].tensor); }
+    const Operand& w() const { return operands[has_master() ? kMaster : 0]; }
+  };
+
+  std::string name(const Slot& slot, std::size_t k) const {
+    const std::string own = "params[" + std::to_string(slot.index) + "]";
+    if (k == 0) return own;
+    return (k == kMaster ? "master" : py::cast<std::string>(state_names_[k - kStates])) + " of " + own;
+  }
+
+  // --- what there is --------------------------------------------------------------------------------------
+
+  // The parameters of all groups, as they were at the last step or anew.
+  void find_parameters(const py::list& groups, const py::list& needs) {
+    if (groups.size() != needs.size()) throw py::value_error(function_ + ": needs must be those of the groups");
+    static PyObject* const params = PyUnicode_InternFromString("params");
+    std::size_t at = 0;
+    bool same = true;
+    std::vector<std::pair<py::object, std::size_t>> found;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      const py::object listed = groups[g][py::handle(params)];
+      if (!PyList_Check(listed.ptr())) type_error({function_.c_str(), "params"}, "be a list", listed);
+      const Py_ssize_t n = PyList_GET_SIZE(listed.ptr());
+      for (Py_ssize_t i = 0; i < n; ++i, ++at) {
+        PyObject* const p = PyList_GET_ITEM(listed.ptr(), i);
+        same = same && at < slots_.size() && slots_[at].param.ptr() == p && slots_[at].group == g;
+      }
+    }
+    if (same && at == slots_.size()) return;
+    std::deque<Slot> slots;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      for (const py::handle p : py::reinterpret_borrow<py::list>(groups[g][py::handle(params)])) {
+        Slot& slot = slots.emplace_back();
+        slot.param = py::reinterpret_borrow<py::object>(p);
+        slot.index = slots.size() - 1;
+        slot.group = g;
+      }
+    }
+    slots_ = std::move(slots);
+    entries_.clear();
+    changed_ = true;
+  }
+
+  // The dict of each parameter. Entries come in their order, so that nothing has to be hashed where all are known.
+  void find_states(const py::dict& states) {
+    PyObject *key = nullptr, *value = nullptr;
+    Py_ssize_t position = 0;
+    std::size_t n = 0;
+    bool same = entries_.size() == states.size() && !entries_.empty();
+    while (same && PyDict_Next(states.ptr(), &position, &key, &value)) {
+      same = n < entries_.size() && entries_[n].first.ptr() == key && entries_[n].second.ptr() == value;
+      ++n;
+    }
+    if (same) return;
+    entries_.clear();
+    position = 0;
+    while (PyDict_Next(states.ptr(), &position, &key, &value)) {
+      entries_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
+    }
+    std::map<PyObject*, PyObject*> by_parameter;  // tensors are equal where they are the same
+    for (const auto& [of, its] : entries_) by_parameter[of.ptr()] = its.ptr();
+    for (Slot& slot : slots_) {
+      const auto at = by_parameter.find(slot.param.ptr());
+      slot.states = py::reinterpret_borrow<py::object>(at == by_parameter.end() ? nullptr : at->second);
+      if (slot.states && !PyDict_Check(slot.states.ptr())) {
+        type_error({function_.c_str(), "state"}, "hold dicts", slot.states);
+      }
+    }
+  }
+
+  // Gradients and states of all parameters → those with a gradient that lack a state.
+  py::list take_up(const py::list& needs) {
+    static PyObject* const grad = PyUnicode_InternFromString("grad");
+    static PyObject* const counter = PyUnicode_InternFromString("step");
+    static PyObject* const master = PyUnicode_InternFromString("master");
+    py::list lacking;
+    for (Slot& slot : slots_) {
+      slot.lacks = false;
+      slot.grad = py::reinterpret_steal<py::object>(PyObject_GetAttr(slot.param.ptr(), grad));
+      if (!slot.grad) throw py::error_already_set();
+      if (slot.grad.is_none()) slot.grad = py::object();
+      if (slot.steps != static_cast<bool>(slot.grad)) {
+        slot.steps = !slot.steps;
+        changed_ = true;
+      }
+      if (!slot.steps) continue;
+      const py::tuple keys = needs[slot.group];
+      if (keys.size() != state_names_.size() + 1) throw py::value_error(function_ + ": needs must be of the rule");
+      bool whole = take(slot, 0, slot.param.ptr());
+      for (std::size_t k = 0; k < state_names_.size(); ++k) {
+        PyObject* const key = PyTuple_GET_ITEM(keys.ptr(), static_cast<Py_ssize_t>(k));
+        whole = take(slot, kStates + k, key == Py_None ? nullptr : state(slot, key)) || key == Py_None;
+        if (!whole) break;
+      }
+      PyObject* const counts = PyTuple_GET_ITEM(keys.ptr(), static_cast<Py_ssize_t>(state_names_.size()));
+      if (counts != Py_None) {
+        slot.counter = py::reinterpret_borrow<py::object>(state(slot, counter));
+        whole = whole && slot.counter;
+      }
+      if (is_half_parameter(slot)) whole = take(slot, kMaster, state(slot, master)) && whole;
+      slot.lacks = !whole;
+      if (!whole) lacking.append(py::make_tuple(slot.param, slot.group));
+    }
+    return lacking;
+  }
+
+  static PyObject* state(const Slot& slot, PyObject* key) {
+    if (!slot.states) return nullptr;
+    PyObject* const value = PyDict_GetItemWithError(slot.states.ptr(), key);
+    if (value == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
+    return value == Py_None ? nullptr : value;
+  }
+
+  // Notes which tensor an operand is; true if there is one.
+  bool take(Slot& slot, std::size_t k, PyObject* tensor) {
+    Operand& operand = slot.operands[k];
+    if (operand.tensor.ptr() != tensor) {
+      operand.tensor = py::reinterpret_borrow<py::object>(tensor);
+      operand.array = Array();
+      changed_ = true;
+    }
+    return tensor != nullptr;
+  }
+
+  bool is_half_parameter(Slot& slot) {
+    Operand& own = slot.operands[0];
+    if (own.array) return is_half(own.array.dtype());  // looked at before, and again by look_at()
+    renew(slot, 0);
+    return is_half(own.array.dtype());
+  }
+
+  // --- where it lies --------------------------------------------------------------------------------------
+
+  bool is_plain(py::handle tensor) const {
+    PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor.ptr()));
+    for (std::size_t i = 0; i < types_.size(); ++i) {
+      if (PyTuple_GET_ITEM(types_.ptr(), static_cast<Py_ssize_t>(i)) == type) return true;
+    }
+    return false;
+  }
+
+  // What DLPack says of a tensor, if it can be asked and says that it lies on the CPU.
+  bool ask(py::handle tensor, DLTensor& out) const {
+    if (exchange_ == nullptr || !is_plain(tensor)) return false;
+    if (exchange_(tensor.ptr(), &out) != 0) {
+      PyErr_Clear();  // view_() says what is wrong
+      return false;
+    }
+    return out.device_type == kCpu && dtype_of(out).has_value();
+  }
+
+  void renew(Slot& slot, std::size_t k) {
+    Operand& operand = slot.operands[k];
+    const std::string label = name(slot, k);
+    const py::object view = view_(label, operand.tensor, true);
+    Array array = output({function_.c_str(), label.c_str()}, view, Accept::kHalf);
+    operand.array = std::move(array);
+    operand.last = bounds(operand.array).second;
+    operand.half_strides.assign(static_cast<std::size_t>(operand.array.ndim()), 2);
+    for (int i = operand.array.ndim() - 2; i >= 0; --i) {
+      const auto at = static_cast<std::size_t>(i);
+      operand.half_strides[at] = operand.half_strides[at + 1] * operand.array.dim(i + 1);
+    }
+    changed_ = true;
+  }
+
+  // Sees to it that the operands of a parameter are as they lie now.
+  void look_at(Slot& slot) {
+    for (std::size_t k = 0; k < kOperands; ++k) {
+      Operand& operand = slot.operands[k];
+      if (!operand.tensor) continue;
+      DLTensor t;
+      if (ask(operand.tensor, t) && operand.holds(t)) continue;
+      const char* const before = operand.array ? operand.array.address() : nullptr;
+      if (exchange_ == nullptr && operand.array && is_as_it_was(slot, k)) continue;
+      const bool was_half = k == 0 && operand.array && is_half(operand.array.dtype());
+      renew(slot, k);
+      if (before != nullptr && k == 0 && was_half != is_half(operand.array.dtype())) {
+        value_error({function_.c_str(), name(slot, 0).c_str()}, "keep its precision", "another dtype");
+      }
+    }
+    const Array& w = slot.w().array;
+    for (std::size_t k = 0; k < kOperands; ++k) {
+      const Array& a = slot.operands[k].array;
+      if (!slot.operands[k].tensor || &a == &w || !changed_) continue;
+      const std::string label = name(slot, k);
+      const Arg arg{function_.c_str(), label.c_str()};
+      if (k != 0) require_dtype(arg, a, w.dtype());
+      require_same_shape(arg, a, w);
+    }
+    if (changed_ && is_half(w.dtype())) {
+      const std::string label = name(slot, kMaster);
+      require_dtype({function_.c_str(), label.c_str()}, w, Dtype::kFloat32);
+    }
+  }
+
+  // Where the exchange is missing: by a new view.
+  bool is_as_it_was(Slot& slot, std::size_t k) const {
+    const std::string label = name(slot, k);
+    const Array now = input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
+    const Array& then = slot.operands[k].array;
+    return now.address() == then.address() && now.dtype() == then.dtype() && now.ndim() == then.ndim() &&
+           std::equal(now.shape(), now.shape() + now.ndim(), then.shape()) &&
+           std::equal(now.strides(), now.strides() + now.ndim(), then.strides());
+  }
+
+  template <class T>
+  Parameter<T> parameter(const Slot& slot) const {
+    const Array& w = slot.w().array;
+    Parameter<T> p{w.extents(), w.in_out<T>(), {}, {}, 0};
+    for (std::size_t k = 0; k < kMaxStates; ++k) {
+      const Operand& state = slot.operands[kStates + k];
+      if (state.tensor) p.states[k] = state.array.in_out<T>();
+    }
+    if (slot.has_master()) p.rounded = slot.operands[0].array.out<T>();
+    return p;
+  }
+
+  // The gradient of a parameter: as it lies, or after a closer look.
+  template <class T>
+  In<T> gradient(Slot& slot) {
+    const Operand& w = slot.w();
+    static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+    DLTensor t;
+    if (ask(slot.grad, t) && t.byte_offset == 0 && w.has_shape(t)) {
+      const Dtype dtype = *dtype_of(t);
+      const std::size_t item = item_size(dtype);
+      const bool fits = dtype == w.array.dtype() || (is_half(dtype) && w.array.dtype() == Dtype::kFloat32);
+      const bool row = is_c_ordered(t), alike = !row && dtype == w.array.dtype() && w.lies_like(t);
+      if (fits && (row || alike) && reinterpret_cast<std::uintptr_t>(t.data) % item == 0) {
+        const auto negative = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(slot.grad.ptr(), is_neg));
+        if (!negative) throw py::error_already_set();
+        const auto* low = static_cast<const char*>(t.data);
+        const std::size_t bytes = w.array.size() == 0 ? 0
+                                  : row               ? w.array.size() * item
+                                                      : static_cast<std::size_t>(w.last - w.array.address());
+        const bool apart = low == slot.apart || !meets_written(low, low + bytes);
+        if (apart && negative.ptr() == Py_False) {
+          slot.apart = low;
+          const auto* data = static_cast<const T*>(t.data);
+          if (is_half(dtype)) return {data, w.half_strides.data(), storage_of(dtype)};
+          return {data, row ? nullptr : w.array.strides()};
+        }
+      }
+    }
+    const std::string label = name(slot, 0) + ".grad";
+    const Arg arg{function_.c_str(), label.c_str()};
+    const Array& g = converted_.emplace_back(input(arg, view_(label, slot.grad, false), Accept::kHalf));
+    if (!(is_half(g.dtype()) && w.array.dtype() == Dtype::kFloat32)) require_dtype(arg, g, w.array.dtype());
+    require_same_shape(arg, g, w.array);
+    if (g.size() != 0) {
+      if (const auto [low, high] = bounds(g); meets_written(low, high)) {
+        for (const Written& written : written_) {
+          const std::string of = name(*written.slot, written.operand);
+          require_disjoint({arg.function, of.c_str()}, written.slot->operands[written.operand].array, arg.name, g);
+        }
+      }
+    }
+    return g.in<T>();
+  }
+
+  // --- what may not overlap -------------------------------------------------------------------------------
+
+  struct Written {
+    const char *low, *high;
+    const Slot* slot;
+    std::size_t operand;
+  };
+
+  void find_overlaps() {
+    written_.clear();
+    highest_.clear();
+    for (Slot& slot : slots_) {
+      slot.apart = nullptr;
+      if (!slot.steps) continue;  // what lies elsewhere by now may have left its place to others
+      for (std::size_t k = 0; k < kOperands; ++k) {
+        const Operand& operand = slot.operands[k];
+        if (!operand.tensor || !operand.array || operand.array.size() == 0) continue;
+        const auto [low, high] = bounds(operand.array);
+        written_.push_back({low, high, &slot, k});
+      }
+    }
+    std::stable_sort(written_.begin(), written_.end(),
+                     [](const Written& a, const Written& b) { return a.low < b.low; });
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      highest_.push_back(i == 0 ? written_[i].high : std::max(highest_.back(), written_[i].high));
+      for (std::size_t j = i + 1; j < written_.size() && written_[j].low < written_[i].high; ++j) {
+        const auto place = [](const Written& at) { return std::pair(at.slot->index, at.operand); };
+        const bool in_order = place(written_[i]) < place(written_[j]);
+        const Written &earlier = written_[in_order ? i : j], &later = written_[in_order ? j : i];
+        const std::string label = name(*later.slot, later.operand), other = name(*earlier.slot, earlier.operand);
+        require_disjoint({function_.c_str(), label.c_str()}, later.slot->operands[later.operand].array,
+                         other.c_str(), earlier.slot->operands[earlier.operand].array);
+      }
+    }
+    changed_ = false;
+  }
+
+  bool meets_written(const char* low, const char* high) const {
+    if (low == high) return false;
+    const auto behind = std::lower_bound(written_.begin(), written_.end(), high,
+                                         [](const Written& w, const char* end) { return w.low < end; });
+    return behind != written_.begin() && highest_[static_cast<std::size_t>(behind - written_.begin()) - 1] > low;
+  }
+
+  // --- counting and options -------------------------------------------------------------------------------
+
+  // The number of a step, which a tensor of one element holds.
+  double count_of(const Slot& slot) const {
+    DLTensor t;
+    if (ask(slot.counter, t) && t.ndim == 0) {
+      if (t.bits == 32) return static_cast<double>(*static_cast<const float*>(t.data)) + 1;
+      if (t.bits == 64) return *static_cast<const double*>(t.data) + 1;
+    }
+    return py::cast<double>(py::float_(slot.counter)) + 1;
+  }
+  void count_up(const Slot& slot) const {
+    DLTensor t;
+    if (ask(slot.counter, t) && t.ndim == 0) {
+      if (t.bits == 32) *static_cast<float*>(t.data) += 1;
+      if (t.bits == 64) *static_cast<double*>(t.data) += 1;
+      if (t.bits >= 32) return;
+    }
+    slot.counter.attr("add_")(1);
+  }
+
+  template <class T, class Rule>
+  auto read(Rule, const py::object& given, bool needed, double factor) const {
+    std::vector<decltype(Rule::template read<T>(std::declval<Settings>()))> options;
+    if (!needed) return options;
+    for (const py::handle values : py::reinterpret_borrow<py::list>(given)) {
+      Settings settings{function_.c_str(), {}, {}};
+      settings.has.fill(true);
+      for (const Option o : Rule::kTakes) {
+        settings.values[o] = py::reinterpret_borrow<py::object>(option_of(values, o));
+      }
+      options.push_back(Rule::template read<T>(settings));
+      options.back().scale = static_cast<T>(options.back().scale * factor);
+    }
+    return options;
+  }
+
+  std::string rule_, function_;
+  py::tuple state_names_, types_;
+  py::object exchange_object_, view_;
+  int (*exchange_)(void*, DLTensor*) = nullptr;
+  std::deque<Slot> slots_;
+  std::vector<std::pair<py::object, py::object>> entries_;  // of the dict of states
+  std::deque<Array> converted_;
+  std::vector<Written> written_;      // by address
+  std::vector<const char*> highest_;  // highest address of all up to each of written_
+  bool changed_ = true;               // since overlaps were looked for
+};
+
+}  // namespace
+
+void register_optim_tensors(py::module_& m) {
+  py::class_<Tensors>(m, "Tensors")
+      .def(py::init<std::string, std::string, py::tuple, py::tuple, py::object, py::object>())
+      .def("step", &Tensors::step);
+}
+
+}  // namespace regkern::bindings

@@ -1,0 +1,49 @@
+"""Functions with torch's names and argument order; what torch does not have is given by keyword.
+
+Tensors are on the CPU, of float32, float64, bfloat16 or float16, of any strides; they are read and written where they are.
+A tensor of another device, kind or dtype is refused, as one inside of ``torch.func.vmap`` is.
+
+Errors
+------
+TypeError
+    If a tensor is none of these, or a number is of another kind.
+ValueError
+    If a number is out of its range, or shapes do not fit.
+"""
+
+from __future__ import annotations
+
+from regkern.torch.functional.dropouts import (
+    alpha_dropout,
+    drop_block2d,
+    drop_path,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    feature_dropout,
+    gaussian_dropout,
+)
+from regkern.torch.functional.fused import bias_dropout_add, gelu_dropout, relu_dropout, softmax_dropout
+
+__all__ = [
+    "alpha_dropout",
+    "bias_dropout_add",
+    "drop_block2d",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
+    "feature_dropout",
+    "gaussian_dropout",
+    "gelu_dropout",
+    "relu_dropout",
+    "softmax_dropout",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,362 @@
+"""What all optimizers share: torch's groups and states, and one step over all tensors. The rules are in ``rules``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regkern import _core
+from regkern.optim.options import OPTIONS
+from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
+from regkern.penalties._base import require_like
+from regkern.torch import _memory, _threads
+
+Params: TypeAlias = Iterable[Any]
+Options: TypeAlias = dict[str, Any]
+Group: TypeAlias = dict[str, Any]
+
+# Of torch's own choice of an implementation: kept in the groups, so that checkpoints have them.
+IMPLEMENTATION: Options = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+_TYPES = tuple(_memory._PLAIN)
+_EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+_bump = torch.autograd.graph.increment_version
+
+
+def number(value: Any) -> Any:
+    """A number of a group, which may be a tensor of one element."""
+    return float(value) if isinstance(value, Tensor) else value
+
+
+def is_half(param: Tensor) -> bool:
+    return param.dtype in _memory.HALVES
+
+
+def operate(function: str, penalty: Penalty, w: Tensor, step: float) -> None:
+    """The proximal operator of a penalty, in place."""
+    array = w.detach().numpy()
+    if penalty._is_ours:
+        penalty.prox(array, step, out=array)
+    else:
+        array[...] = require_like(function, penalty.prox(array, step), array)
+
+
+def prove(function: str, name: str, penalty: Any, param: Tensor, step: float) -> None:
+    """Try a proximal operator on an array like a parameter: what does not fit is refused before any step."""
+    like = np.zeros(tuple(param.shape), np.float64 if param.dtype == torch.float64 else np.float32)
+    try:
+        given = penalty.prox(like, step)
+    except (TypeError, ValueError) as error:
+        what = TypeError if isinstance(error, TypeError) else ValueError
+        raise what(f"{function}: penalty must fit {name}, got {penalty!r}: {error}") from error
+    require_like(function, given, like)
+
+
+class Optimizer(torch.optim.Optimizer):
+    """What all optimizers share; not made itself. Which options a rule has, its own page says.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, of (name, Tensor), or of dict
+        As of torch's optimizers: dense tensors on the CPU, of float32, float64, bfloat16 or float16.
+    lr : float or Tensor, >= 0
+    weight_decay : float, >= 0
+        Strength of the L2 penalty ``weight_decay/2·‖w‖²``.
+    l1 : float, >= 0
+        Strength of the L1 penalty ``l1·‖w‖₁``. Acts through its proximal operator and makes exact zeros, +0.0.
+    metric : {"euclidean", "diag"}
+        The metric of the proximal step. "euclidean" takes lr·l1 off every weight; "diag" takes lr·l1/r, the exact
+        proximal operator in the metric of the step, so that the fixed point minimizes loss + penalty.
+    penalty : penalty of :mod:`regkern.penalties`, optional
+        ``L1``, ``SquaredL2`` and ``ElasticNet`` are the same as l1, weight_decay and both, in the pass of the step; l1
+        must be 0 then, a weight_decay is added. Of any other the proximal operator with step size lr follows the step,
+        parameter by parameter.
+    maximize : bool
+        Climb: the gradient's sign is turned.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is of another kind, device or dtype, or an option is not of its kind.
+    ValueError
+        If an option is out of range, or a penalty does not fit a parameter.
+
+    Notes
+    -----
+    All options may differ by group, and be changed in ``param_groups`` between steps; an option of a rule is read at each
+    step. ``foreach`` and ``fused`` choose among torch's implementations and mean nothing here.
+
+    States are tensors under torch's names, so ``state_dict`` loads into torch's optimizer of the same name and back, to
+    the bit. A ``penalty`` is left out of it, as a file that ``torch.load`` reads by default holds no objects of other
+    packages: loading keeps the one that is there.
+
+    A parameter of bfloat16 or float16 has a "master" of float32 in its state, and its other states are float32, too. A
+    step changes the master and writes it, rounded once, to the parameter in the same pass. What is written to such a
+    parameter between steps is lost, unless the "master" is removed from its state.
+
+    A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves.
+
+    Memory is looked at anew in every step: ``p.data = …``, new gradients and loaded states are seen.
+
+    Examples
+    --------
+    >>> import torch, regkern.torch as rt
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, -0.05]))
+    >>> optimizer = rt.optim.SGD([w], lr=0.1, l1=1.0)
+    >>> w.grad = torch.tensor([1.0, 0.0])
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.7999999523162842, 0.0]
+    """
+
+    _rule: ClassVar[str]
+    _KEYS: ClassVar[tuple[str, ...]]  # of the states, in the order of the rule
+    _counts: ClassVar[bool] = True  # its steps, in the states
+    _step_supports_amp_scaling = True  # of GradScaler, which sets grad_scale and found_inf then
+
+    def __init__(self, params: Params, defaults: Options) -> None:
+        self._engine: Any = None
+        for name in ("capturable", "differentiable"):
+            if defaults.get(name):
+                raise ValueError(f"{self._name}: {name} must be False, got True")
+        super().__init__(params, {**IMPLEMENTATION, **defaults})
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _made(self) -> Any:
+        def view(name: str, tensor: Any, writable: bool) -> Any:
+            _memory.require(self._name, name, tensor)
+            if writable and tensor.is_neg():
+                raise TypeError(f"{self._name}: {name} must be a plain tensor, got one whose sign is turned lazily")
+            return _memory.view(tensor, writable)
+
+        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view)
+
+    # --- groups -------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Parameters to step from now on.
+
+        Parameters
+        ----------
+        param_group : dict
+            "params" and any options that differ from the optimizer's own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of the constructor; nothing has changed then.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check(group, sum(len(g["params"]) for g in self.param_groups[:-1]))
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    def _check(self, group: Group, first: int) -> None:
+        """Options and parameters of a new group."""
+        for name, value in group.items():
+            if name in OPTIONS:
+                given = (
+                    tuple(map(number, value)) if name == "betas" and isinstance(value, tuple | list) else number(value)
+                )
+                OPTIONS[name](f"{self._name}: {name}", given)
+        for i, param in enumerate(group["params"], first):
+            _memory.require(self._name, f"params[{i}]", param)
+        self._plan_of(group, 1)
+        if (penalty := self._behind(group)) is not None:
+            for i, param in enumerate(group["params"], first):
+                prove(self._name, f"params[{i}]", penalty, param, number(group["lr"]) or 1.0)
+
+    def _options(self, group: Group, step: int) -> Options:
+        """The keywords of the functional step; ``step`` is 0 in the first of a rule that does not count."""
+        raise NotImplementedError
+
+    def _plan_of(self, group: Group, step: int) -> Options:
+        options = self._options(group, step)
+        if (penalty := group["penalty"]) is not None:
+            if options["l1"] != 0:
+                got = f"{options['l1']!r} beside {penalty!r}"
+                raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {got}")
+            self._fuse(options, penalty)
+        return options
+
+    def _fuse(self, options: Options, penalty: Penalty) -> bool:
+        """Write a penalty into the keywords of the step, if they have it."""
+        match penalty if penalty._is_ours else None:
+            case L1(l1, None):
+                options["l1"] = l1
+            case SquaredL2(l2, None):
+                options["weight_decay"] += l2
+            case ElasticNet(l1, l2, None):
+                options["l1"] = l1
+                options["weight_decay"] += l2
+            case _:
+                if options.get("metric") == "diag":
+                    raise ValueError(f"{self._name}: metric must be 'euclidean' with {penalty!r}, got 'diag'")
+                return False
+        return True
+
+    def _behind(self, group: Group) -> Penalty | None:
+        """The penalty whose proximal operator follows the step."""
+        penalty: Penalty | None = group["penalty"]
+        return None if penalty is None or self._fuse(self._options(group, 1), penalty) else penalty
+
+    def _needs(self, group: Group) -> tuple[str | bool | None, ...]:
+        """The key of each state of the rule, None where the options go without, and whether steps are counted."""
+        del group
+        return (*self._KEYS, True if self._counts else None)
+
+    def _first(self, group: Group, key: str) -> float:
+        """What a state starts with."""
+        del group, key
+        return 0.0
+
+    # --- a step -------------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step over all parameters that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss anew and its gradients.
+
+        Returns
+        -------
+        Tensor or None
+            The loss of the closure.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient, a state or an option does not fit; nothing has been written then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        factor, scaled = 1.0, self.__dict__
+        if "found_inf" in scaled and scaled["found_inf"] is not None and float(scaled["found_inf"]) > 0:
+            return loss
+        if "grad_scale" in scaled and scaled["grad_scale"] is not None:
+            factor = 1.0 / float(scaled["grad_scale"])
+        if _memory._transforms_active():
+            raise TypeError(
+                f"{self._name}: step must be taken outside of vmap, grad and other transforms of torch.func"
+            )
+        engine = self._engine
+        if engine is None:
+            engine = self._engine = self._made()
+        groups = self.param_groups
+        needs = [self._needs(group) for group in groups]
+        taken = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
+        if taken:
+            _bump(taken)
+            for group in groups:
+                if group["penalty"] is not None:
+                    self._follow(group, {id(p) for p in taken})
+        return loss
+
+    def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
+        return [self._plan_of(self.param_groups[group], step) for group, step in ways]
+
+    @torch.no_grad()
+    def _start(self, lacking: list[tuple[Tensor, int]]) -> None:
+        """The states of parameters that lack some."""
+        for param, at in lacking:
+            group, state = self.param_groups[at], self.state[param]
+            w = param
+            if is_half(param):
+                if state.get("master") is None:
+                    state["master"] = param.detach().to(torch.float32, copy=True)
+                w = state["master"]
+            if self._counts and state.get("step") is None:
+                wide = torch.get_default_dtype() == torch.float64
+                state["step"] = torch.tensor(0.0, dtype=torch.float64 if wide else torch.float32)
+            for key in self._needs(group)[: len(self._KEYS)]:
+                if isinstance(key, str) and state.get(key) is None:
+                    state[key] = torch.full_like(
+                        w, self._first(group, key), memory_format=torch.preserve_format, requires_grad=False
+                    )
+
+    @torch.no_grad()
+    def _follow(self, group: Group, taken: set[int]) -> None:
+        """The proximal operator behind a step."""
+        penalty, lr = self._behind(group), float(group["lr"])
+        if penalty is None or lr == 0:
+            return
+        for param in group["params"]:
+            if id(param) in taken:
+                master = self.state[param]["master"] if is_half(param) else param
+                operate(self._name, penalty, master, lr)
+                if master is not param:
+                    param.copy_(master)
+
+    # --- saving and resuming ------------------------------------------------------------------------------------------
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._engine = None
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        for its in self.state.values():
+            if self._counts and "step" in its and not isinstance(its["step"], Tensor):
+                its["step"] = torch.tensor(float(its["step"]), dtype=torch.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """States and options, as torch's optimizers give them; without the penalties of groups.
+
+        Returns
+        -------
+        dict
+            "state" of each parameter by its number, and "param_groups".
+        """
+        saved = super().state_dict()
+        for group in saved["param_groups"]:
+            group.pop("penalty", None)
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` saved, here or of torch's optimizer of the same name.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Options that it lacks, as one of torch's does, stay as they are; so do the penalties of groups.
+        """
+        groups = self.param_groups
+        penalties = [group["penalty"] for group in groups]
+        loaded: dict[str, Any] = {}
+
+        def complete(optimizer: Any, given: dict[str, Any]) -> dict[str, Any]:
+            del optimizer
+            ours = [{k: v for k, v in group.items() if k not in ("params", "param_names")} for group in groups]
+            if len(ours) == len(given["param_groups"]):
+                filled = [{**own, **theirs} for own, theirs in zip(ours, given["param_groups"], strict=True)]
+                given = {**given, "param_groups": filled}
+            loaded.update(given)
+            return given
+
+        handle = self.register_load_state_dict_pre_hook(complete)  # behind those of others
+        try:
+            super().load_state_dict(dict(state_dict))
+        finally:
+            handle.remove()
+        for group, penalty in zip(self.param_groups, penalties, strict=True):
+            group["penalty"] = penalty
+        saved = [i for group in loaded["param_groups"] for i in group["params"]]
+        mine = [p for group in self.param_groups for p in group["params"]]
+        for number_of, param in zip(saved, mine, strict=True):
+            if is_half(param) and number_of in loaded["state"]:  # torch has rounded its states to the parameter's dtype
+                for key, value in loaded["state"][number_of].items():
+                    if isinstance(value, Tensor) and key != "step":
+                        self.state[param][key] = value.detach().to("cpu", torch.float32, copy=True)

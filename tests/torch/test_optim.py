@@ -1,0 +1,490 @@
+"""Optimizers over tensors: torch's trajectories and checkpoints, penalties and exact zeros, half precision, refusals."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import regkern as rk  # noqa: E402
+import regkern.torch.optim as ro  # noqa: E402
+
+SHAPES = [(3, 5), (), (0,), (40, 33), (1,), (2, 3, 4, 5)]
+SAME: list[tuple[str, dict[str, Any]]] = [
+    ("SGD", {"lr": 0.05}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "maximize": True}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    ("Adam", {"lr": 0.01, "weight_decay": 0.1}),
+    ("Adam", {"lr": 0.01, "amsgrad": True, "maximize": True}),
+    ("Adam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("AdamW", {"lr": 0.01}),
+    ("AdamW", {"lr": torch.tensor(0.01, dtype=torch.float64), "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.2}),
+    ("Adagrad", {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.1}),
+    ("RMSprop", {"lr": 0.01, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.5, "centered": True, "alpha": 0.9}),
+]
+ALL = {"SGD": 0.1, "Adam": 0.01, "AdamW": 0.01, "Adagrad": 0.1, "RMSprop": 0.01, "FTRL": 0.1, "Lion": 0.01}
+NAMES = pytest.mark.parametrize("name", ALL)
+
+
+def parameters(dtype: Any = torch.float64, shapes: list[tuple[int, ...]] = SHAPES) -> list[Any]:
+    return [torch.nn.Parameter(torch.randn(s, dtype=torch.float64).to(dtype)) for s in shapes]
+
+
+def twins(params: list[Any]) -> list[Any]:
+    return [torch.nn.Parameter(p.detach().clone()) for p in params]
+
+
+def give(*lists: list[Any], dtype: Any = None) -> None:
+    """The same random gradients to each."""
+    for together in zip(*lists, strict=True):
+        g = torch.randn(together[0].shape, dtype=torch.float64)
+        for p in together:
+            p.grad = g.to(dtype or p.dtype)
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """To the bit, NaN for NaN."""
+    assert a.dtype == b.dtype
+    assert torch.equal(torch.nan_to_num(a, nan=1e30), torch.nan_to_num(b, nan=1e30))
+
+
+def assert_states_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a["state"].keys() == b["state"].keys()
+    for i, state in a["state"].items():
+        assert state.keys() == b["state"][i].keys()
+        for key, value in state.items():
+            if value is None or b["state"][i][key] is None:
+                assert value is b["state"][i][key]
+            else:
+                assert_same(value, b["state"][i][key])
+
+
+@pytest.mark.parametrize(("name", "options"), SAME)
+def test_trajectories_are_those_of_torch(name: str, options: dict[str, Any]) -> None:
+    mine, theirs = (p := parameters()), twins(p)
+    ours, native = getattr(ro, name)(mine, **options), getattr(torch.optim, name)(theirs, **options)
+    for k in range(20):
+        give(mine, theirs)
+        if k % 3 == 1:  # a parameter without a gradient is left alone and counts no step
+            mine[0].grad = theirs[0].grad = None
+        ours.step()
+        native.step()
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    for i, state in native.state_dict()["state"].items():
+        assert state.keys() == ours.state_dict()["state"][i].keys()
+        for key, value in state.items():
+            torch.testing.assert_close(ours.state_dict()["state"][i][key], value, rtol=1e-9, atol=1e-12)
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_steps_are_those_of_arrays(name: str, dtype: Any) -> None:
+    """The bits of :mod:`regkern.optim`, whose own tests cover the rules."""
+    mine = parameters(dtype)
+    arrays = [p.detach().numpy().copy() for p in mine]
+    ours, other = getattr(ro, name)(mine, lr=ALL[name], l1=2.0), getattr(rk.optim, name)(arrays, lr=ALL[name], l1=2.0)
+    for _ in range(5):
+        give(mine)
+        ours.step()
+        other.step([p.grad.numpy() for p in mine])
+    for a, b in zip(mine, arrays, strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b)
+    assert any((a == 0).any() for a in mine)
+
+
+@pytest.mark.parametrize(("name", "options"), SAME)
+@pytest.mark.parametrize("into", ["torch", "regkern"])
+@pytest.mark.parametrize("filed", [False, True], ids=["dict", "file"])
+def test_checkpoints_go_both_ways(name: str, options: dict[str, Any], into: str, filed: bool) -> None:
+    """To the bit of the states; what is here beyond torch's options stays; and the next steps agree."""
+    if "lr" in options and isinstance(options["lr"], torch.Tensor):
+        options = {**options, "lr": 0.01}
+    mine, theirs = (p := parameters(torch.float32)), twins(p)
+    ours, native = getattr(ro, name)(mine, **options), getattr(torch.optim, name)(theirs, **options)
+    saver, params = (ours, mine) if into == "torch" else (native, theirs)
+    for _ in range(3):
+        give(params)
+        saver.step()
+    state = saver.state_dict()
+    if filed:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        buffer.seek(0)
+        state = torch.load(buffer)
+    loader, others = (native, theirs) if into == "torch" else (ours, mine)
+    if into == "regkern":
+        ours.param_groups[0]["penalty"] = penalty = rk.penalties.SquaredL2(0.0)
+    with torch.no_grad():
+        for a, b in zip(others, params, strict=True):
+            a.copy_(b)
+    loader.load_state_dict(copy.deepcopy(state))
+    assert_states_equal(loader.state_dict(), saver.state_dict())
+    if into == "regkern":
+        assert ours.param_groups[0]["penalty"] is penalty
+        assert ours.param_groups[0]["l1"] == 0.0
+    give(mine, theirs)
+    ours.step()
+    native.step()
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-6, atol=1e-7)
+
+
+@NAMES
+def test_own_checkpoints_continue_to_the_bit(name: str) -> None:
+    mine = parameters(torch.float32)
+    ours = getattr(ro, name)(mine, lr=ALL[name], l1=0.01)
+    for _ in range(3):
+        give(mine)
+        ours.step()
+    others = twins(mine)
+    resumed = getattr(ro, name)(others, lr=1.0)
+    resumed.load_state_dict(copy.deepcopy(ours.state_dict()))
+    cloned = copy.deepcopy(ours)
+    third = cloned.param_groups[0]["params"]
+    for _ in range(2):
+        give(mine, others, third)
+        for optimizer in (ours, resumed, cloned):
+            optimizer.step()
+    for a, b, c in zip(mine, others, third, strict=True):
+        assert_same(a.data, b.data)
+        assert_same(a.data, c.data)
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_parameters_have_masters(name: str, dtype: Any) -> None:
+    """Steps of float32 whose parameters are rounded after each, by checkpoints too."""
+    mine = parameters(dtype)
+    wide = [torch.nn.Parameter(p.detach().float()) for p in mine]
+    ours, other = getattr(ro, name)(mine, lr=ALL[name]), getattr(ro, name)(wide, lr=ALL[name])
+    for k in range(4):
+        give(mine)
+        for a, b in zip(mine, wide, strict=True):
+            b.grad = a.grad.float()
+        ours.step()
+        other.step()
+        for a, b in zip(mine, wide, strict=True):
+            assert_same(a.data, b.data.to(dtype))
+            assert_same(ours.state[a]["master"], b.data)
+        if k == 1:
+            state = copy.deepcopy(ours.state_dict())
+            ours = getattr(ro, name)(mine, lr=ALL[name])
+            ours.load_state_dict(state)
+            assert_states_equal(ours.state_dict(), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_states_of_torch_in_half_precision_are_widened(dtype: Any) -> None:
+    mine, theirs = (p := parameters(dtype, [(3, 4)])), twins(p)
+    native = torch.optim.AdamW(theirs)
+    give(theirs)
+    native.step()
+    ours = ro.AdamW(mine)
+    ours.load_state_dict(native.state_dict())
+    assert_same(ours.state[mine[0]]["exp_avg"], native.state[theirs[0]]["exp_avg"].float())
+    give(mine)
+    ours.step()
+    assert ours.state[mine[0]]["step"] == 2
+
+
+def test_half_gradients_of_float32() -> None:
+    if not hasattr(torch.Tensor, "grad_dtype"):
+        pytest.skip("this torch wants gradients of the parameters' dtype")
+    mine, theirs = (p := parameters(torch.float32, [(7, 9)])), twins(p)
+    mine[0].grad_dtype = torch.bfloat16
+    g = torch.randn(7, 9).bfloat16()
+    mine[0].grad, theirs[0].grad = g, g.float()
+    ro.SGD(mine, lr=0.1).step()
+    ro.SGD(theirs, lr=0.1).step()
+    assert_same(mine[0].data, theirs[0].data)
+
+
+def test_penalties_by_group() -> None:
+    """Fused ones have the bits of ``l1`` and ``weight_decay``; others follow the step; groups without one have none."""
+    shapes = [(4, 6), (4, 6), (4, 6), (6,)]
+    mine, theirs = (p := parameters(torch.float32, shapes)), twins(p)
+    groups = [
+        {"params": [mine[0]], "penalty": rk.penalties.ElasticNet(3.0, 0.2)},
+        {"params": [mine[1]], "penalty": rk.penalties.GroupL2(3.0, axis=1)},
+        {"params": [mine[2]], "l1": 0.3},
+        {"params": [mine[3]]},
+    ]
+    others = [
+        {"params": [theirs[0]], "l1": 3.0, "weight_decay": 0.2},
+        {"params": [theirs[1]]},
+        {"params": [theirs[2]], "penalty": rk.penalties.L1(0.3)},
+        {"params": [theirs[3]]},
+    ]
+    ours, other = ro.SGD(groups, lr=0.1), ro.SGD(others, lr=0.1)
+    for _ in range(3):
+        give(mine, theirs)
+        ours.step()
+        other.step()
+        w = theirs[1].detach().numpy()
+        rk.penalties.GroupL2(3.0, axis=1).prox(w, 0.1, out=w)
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a.data, b.data)
+    assert (mine[0] == 0).any()
+    assert "penalty" not in ours.state_dict()["param_groups"][0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_penalty_behind_the_step_of_half_parameters(dtype: Any) -> None:
+    mine = parameters(dtype, [(4, 6)])
+    ours = ro.SGD(mine, lr=0.1, penalty=rk.penalties.GroupL2(100.0, axis=1))
+    give(mine)
+    ours.step()
+    assert (mine[0] == 0).all()
+
+
+def test_schedulers_hooks_closures_and_groups() -> None:
+    mine, theirs = (p := parameters(torch.float64, [(5,)])), twins(p)
+    ours, native = ro.AdamW(mine, lr=0.1), torch.optim.AdamW(theirs, lr=0.1)
+    seen: list[str] = []
+    ours.register_step_pre_hook(lambda *_: seen.append("before"))
+    ours.register_step_post_hook(lambda *_: seen.append("after"))
+    schedulers = [torch.optim.lr_scheduler.OneCycleLR(o, max_lr=0.2, total_steps=9) for o in (ours, native)]
+    extra = parameters(torch.float64, [(2, 2)])
+    again = twins(extra)
+    for k in range(6):
+        if k == 3:
+            ours.add_param_group({"params": extra, "lr": 0.3})
+            native.add_param_group({"params": again, "lr": 0.3})
+        for optimizer, params in ((ours, [*mine, *extra]), (native, [*theirs, *again])):
+
+            def closure(optimizer: Any = optimizer, params: list[Any] = params) -> Any:
+                optimizer.zero_grad()
+                loss = sum((p**2).sum() for p in params)
+                loss.backward()
+                return loss
+
+            assert optimizer.step(closure).ndim == 0
+        if k < 3:
+            for scheduler in schedulers:
+                scheduler.step()
+    for a, b in zip([*mine, *extra], [*theirs, *again], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert seen == ["before", "after"] * 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("unscaled", [False, True], ids=["at the step", "before it"])
+def test_grad_scaler(dtype: Any, unscaled: bool) -> None:
+    """Scaled gradients step as plain ones do, and those with an Inf do not step."""
+    if unscaled and dtype == torch.float16:
+        pytest.skip("torch refuses to take the scale off gradients of float16")
+    mine = parameters(dtype, [(3, 4)])
+    theirs = twins(mine)
+    ours, other = ro.AdamW(mine, lr=0.1), ro.AdamW(theirs, lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for bad in (False, True, False):
+        ours.zero_grad()
+        scaler.scale(mine[0].float().sum() * 0).backward()
+        give(theirs)
+        if bad:
+            theirs[0].grad[0, 0] = float("inf")
+        mine[0].grad = theirs[0].grad * scaler.get_scale()
+        if unscaled:
+            scaler.unscale_(ours)
+        scaler.step(ours)
+        scaler.update()
+        if not bad:
+            other.step()
+    assert_same(mine[0].data, theirs[0].data)
+    assert ours.state[mine[0]]["step"] == 2
+
+
+def test_what_autograd_and_others_do_to_memory() -> None:
+    """Versions are raised; new memory, gradients of all strides, channels_last and states put in place are seen."""
+    w = torch.nn.Parameter(torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last))
+    v = torch.nn.Parameter(w.detach().clone().contiguous())
+    ours, other = ro.AdamW([w], lr=0.1), ro.AdamW([v], lr=0.1)
+    y = (w * w).sum()
+    version = w._version
+    grads = [
+        torch.ones(1).expand(2, 3, 4, 5),
+        torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        torch.randn(5, 4, 3, 2).permute(3, 2, 1, 0),
+        torch.randn(2, 3, 4, 10)[..., ::2],
+        torch._neg_view(torch.randn(2, 3, 4, 5)),
+        torch.randn(2, 3, 4, 5),
+    ]
+    for g in grads:
+        w.grad, v.grad = g, g.resolve_neg().contiguous()
+        ours.step()
+        other.step()
+        assert_same(w.data, v.data)
+        assert ours.state[w]["exp_avg"].stride() == w.stride()
+        old = w.data
+        w.data = w.data.clone()
+        assert_same(old, w.data)
+    assert w._version > version
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+    ours.state[w]["exp_avg"] = torch.zeros_like(w)
+    other.state[v]["exp_avg"].zero_()
+    ours.state[w]["exp_avg_sq"].data = torch.ones(2, 3, 4, 5)
+    other.state[v]["exp_avg_sq"].fill_(1.0)
+    ours.step()
+    other.step()
+    assert_same(w.data, v.data)
+    ours.state.clear()
+    other.state.clear()
+    ours.step()
+    other.step()
+    assert_same(w.data, v.data)
+    assert ours.state[w]["step"] == 1
+
+
+def test_without_the_exchange_of_structs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a torch before 2.10: the same bits."""
+    mine = parameters(torch.float32)
+    theirs, half = twins(mine), parameters(torch.bfloat16, [(3, 3)])
+    other = ro.AdamW([*theirs, *(again := twins(half))], l1=0.1)
+    monkeypatch.setattr("regkern.torch.optim.base._EXCHANGE", None)
+    ours = ro.AdamW([*mine, *half], l1=0.1)
+    for _ in range(3):
+        give([*mine, *half], [*theirs, *again])
+        mine[0].data = mine[0].data.clone()
+        ours.step()
+        other.step()
+    for a, b in zip([*mine, *half], [*theirs, *again], strict=True):
+        assert_same(a.data, b.data)
+
+
+def test_models_under_threads() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(300, 200), torch.nn.ReLU(), torch.nn.Linear(200, 10))
+    other = copy.deepcopy(model)
+    before = torch.get_num_threads()
+    results = []
+    for threads, net in ((1, model), (4, other)):
+        torch.set_num_threads(threads)
+        optimizer = ro.AdamW(net.parameters(), l1=1e-3)
+        for p in net.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        results.append([p.detach() for p in net.parameters()])
+    torch.set_num_threads(before)
+    for a, b in zip(*results, strict=True):
+        assert_same(a, b)
+
+
+def test_refusals() -> None:
+    w = torch.nn.Parameter(torch.randn(3, 4))
+    wrong: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
+        (
+            TypeError,
+            r"params\[0\] must be float32, .*, got torch\.complex64",
+            torch.zeros(2, dtype=torch.complex64),
+            {},
+        ),
+        (TypeError, r"params\[0\] must be a dense tensor on the CPU, got meta", torch.zeros(2, device="meta"), {}),
+        (TypeError, r"params\[0\] must be .*sparse", torch.eye(2).to_sparse(), {}),
+        (ValueError, "lr must be >= 0 and finite, got -1.0", w, {"lr": -1.0}),
+        (ValueError, "l1 must be >= 0 and finite, got -1.0", w, {"l1": -1.0}),
+        (ValueError, "l1 must be 0 beside a penalty", w, {"l1": 1.0, "penalty": rk.penalties.L1(1.0)}),
+        (ValueError, "metric must be 'euclidean' or 'diag'", w, {"metric": "x"}),
+        (
+            ValueError,
+            "metric must be 'euclidean' with GroupL2",
+            w,
+            {"metric": "diag", "penalty": rk.penalties.GroupL2(1.0, axis=1)},
+        ),
+        (ValueError, r"penalty must fit params\[0\]", w, {"penalty": rk.penalties.GroupL2(1.0, axis=5)}),
+        (TypeError, "penalty must be of regkern.penalties", w, {"penalty": 1.0}),
+        (ValueError, "capturable must be False, got True", w, {"capturable": True}),
+        (ValueError, "differentiable must be False, got True", w, {"differentiable": True}),
+    ]
+    for error, message, param, options in wrong:
+        with pytest.raises(error, match=f"^AdamW: {message}"):
+            ro.AdamW([param], **options)
+    optimizer = ro.AdamW([w])
+    with pytest.raises(TypeError, match=r"^AdamW: params\[1\] must be"):
+        optimizer.add_param_group({"params": [torch.zeros(2, dtype=torch.int32)]})
+    assert len(optimizer.param_groups) == 1
+    before = w.detach().clone()
+    w.grad = torch.eye(3, 4).to_sparse()
+    with pytest.raises(TypeError, match=r"^AdamW: params\[0\]\.grad must be .*sparse"):
+        optimizer.step()
+    w.grad = w.detach()
+    with pytest.raises(ValueError, match=r"^AdamW: params\[0\] must not overlap params\[0\]\.grad"):
+        optimizer.step()
+    w.grad = torch.ones(3, 4)
+    optimizer.param_groups[0]["lr"] = float("nan")
+    with pytest.raises(ValueError, match=r"^AdamW: lr must be >= 0 and finite, got nan"):
+        optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.state[w]["exp_avg"] = torch.zeros(2, 2)
+    with pytest.raises(ValueError, match=r"^AdamW: exp_avg of params\[0\] must have shape \(3, 4\), got \(2, 2\)"):
+        optimizer.step()
+    optimizer.state[w]["exp_avg"] = w.detach().view(3, 4)
+    with pytest.raises(ValueError, match=r"^AdamW: exp_avg of params\[0\] must not overlap params\[0\]"):
+        optimizer.step()
+    optimizer.state[w]["exp_avg"] = torch.zeros(3, 4)
+    assert_same(before, w.data)
+    assert optimizer.state[w]["step"] == 0
+    optimizer.step()
+    two = torch.zeros(10)
+    sharing = ro.SGD([torch.nn.Parameter(two[:6]), torch.nn.Parameter(two[4:])])
+    for p in sharing.param_groups[0]["params"]:
+        p.grad = torch.ones(6)
+    with pytest.raises(ValueError, match=r"^SGD: params\[1\] must not overlap params\[0\]"):
+        sharing.step()
+    assert torch.equal(two, torch.zeros(10))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_prox_behind_another_optimizer(dtype: Any) -> None:
+    """torch's step and softshrink after it; schedulers, the scaler and checkpoints as without."""
+    mine, theirs = (p := parameters(dtype, [(6, 5), (5,)])), twins(p)
+    inner, native = torch.optim.Adam(mine, lr=0.1), torch.optim.Adam(theirs, lr=0.1)
+    ours = ro.Prox(inner, rk.penalties.L1(2.0))
+    schedulers = [torch.optim.lr_scheduler.StepLR(o, 1, 0.5) for o in (ours, native)]
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for _ in range(3):
+        give(mine, theirs)
+        theirs[1].grad = mine[1].grad = None
+        scaler.step(ours)
+        native.step()
+        with torch.no_grad():
+            lr = native.param_groups[0]["lr"]
+            theirs[0].copy_(torch.nn.functional.softshrink(theirs[0].float(), np.float32(lr * 2.0).item()))
+        for scheduler in schedulers:
+            scheduler.step()
+        ours.zero_grad()
+        assert mine[0].grad is None
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a.data, b.data)
+    assert (mine[0] == 0).any()
+    assert (mine[1] != 0).all()
+    assert_states_equal(ours.state_dict(), native.state_dict())
+    ours.load_state_dict(native.state_dict())
+    assert inner.param_groups[0]["lr"] == native.param_groups[0]["lr"]
+    extra = torch.nn.Parameter(torch.ones(3))
+    ours.add_param_group({"params": [extra]})
+    assert ours.param_groups[1]["params"] == [extra]
+    twin = copy.deepcopy(ours)
+    twin.param_groups[1]["params"][0].grad = torch.zeros(3)
+    twin.step()
+    assert (twin.param_groups[1]["params"][0] < 1).all()
+    assert (extra == 1).all()
+
+
+def test_refusals_of_prox() -> None:
+    w = torch.nn.Parameter(torch.ones(3))
+    inner = torch.optim.SGD([w], lr=0.1)
+    with pytest.raises(TypeError, match=r"^Prox: optimizer must be a torch\.optim\.Optimizer, got int"):
+        ro.Prox(1, rk.penalties.L1(1.0))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^Prox: penalty must be of regkern\.penalties, got None"):
+        ro.Prox(inner, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^Prox: penalty must be one for each of 1 groups, got 2"):
+        ro.Prox(inner, [None, rk.penalties.L1(1.0)])
+    with pytest.raises(ValueError, match=r"^Prox: penalty must fit param_groups\[0\]\['params'\]\[0\]"):
+        ro.Prox(inner, rk.penalties.GroupL2(1.0, axis=3))
