@@ -275,6 +275,16 @@ REDUCTIONS = [
 
 CASES = ELEMENTWISE + REDUCTIONS
 
+# Functions of data of half precision, bfloat16 and float16, beside float32 and float64.
+HALVES = {
+    *("prox_l1", "prox_elastic_net", "prox_ridge", "prox_l0", "prox_l_half", "prox_mcp", "prox_scad", "prox_log_sum"),
+    *("prox_huber", "project_box", "project_nonneg", "project_linf_ball", "l1_norm", "squared_l2_norm"),
+    *("dropout", "dropout_backward", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "drop_path"),
+    *("drop_connect", "drop_block", "gaussian_dropout", "bias_dropout_add", "bias_dropout_add_backward"),
+    *("relu_dropout", "relu_dropout_backward", "gelu_dropout", "gelu_dropout_backward"),
+    *("softmax_dropout", "softmax_dropout_backward"),
+}
+
 # Functions that are not "arrays of one shape in, one out"; each has a test file of its own.
 ELSEWHERE = {
     "bias_dropout_add": "test_fused.py",

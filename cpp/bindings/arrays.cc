@@ -7,8 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 namespace regkern::bindings {
@@ -19,6 +22,36 @@ std::string head(Arg arg, const std::string& rule) {
 }
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
+
+// NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT, NPY_HALF, and the first number of a dtype that NumPy does not know itself
+constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17, kNpyHalf = 23, kNpyForeign = 256;
+
+using Descriptor = py::detail::PyArrayDescr_Proxy;
+
+// The dtype of ml_dtypes: NumPy has none of this name.
+bool is_bfloat16(const Descriptor* descriptor) {
+  if (descriptor->type_num < kNpyForeign) return false;
+  static std::atomic<const PyObject*> known{nullptr};  // its scalar type: classes are not made every day
+  const auto* type = reinterpret_cast<const PyTypeObject*>(descriptor->typeobj);
+  if (descriptor->typeobj == known.load(std::memory_order_relaxed)) return true;
+  const std::string_view name = type->tp_name;
+  if (name.substr(name.rfind('.') + 1) != "bfloat16") return false;
+  known.store(descriptor->typeobj, std::memory_order_relaxed);
+  return true;
+}
+
+std::optional<Dtype> dtype_of(const Descriptor* descriptor) {
+  switch (descriptor->type_num) {
+    case kNpyFloat:
+      return Dtype::kFloat32;
+    case kNpyDouble:
+      return Dtype::kFloat64;
+    case kNpyHalf:
+      return Dtype::kFloat16;
+    default:
+      return is_bfloat16(descriptor) ? std::optional(Dtype::kBfloat16) : std::nullopt;
+  }
+}
 
 // After a failed conversion: what the caller's own __float__ or __index__ raised goes on (a
 // KeyboardInterrupt, say), a wrong kind becomes our message.
@@ -40,8 +73,10 @@ double to_double(Arg arg, py::handle value) {
     const auto dtype = py::getattr(value, "dtype", py::none());
     if (py::isinstance<py::dtype>(dtype)) {  // a NumPy scalar or array
       const char kind = py::reinterpret_borrow<py::dtype>(dtype).kind();
-      acceptable = (kind == 'f' || kind == 'i' || kind == 'u') && py::cast<int>(value.attr("ndim")) == 0 &&
-                   !(is_ndarray(value) && is_masked(value));
+      const bool is_real = kind == 'f' || kind == 'i' || kind == 'u' ||
+                           is_bfloat16(reinterpret_cast<const Descriptor*>(dtype.ptr()));
+      acceptable =
+          is_real && py::cast<int>(value.attr("ndim")) == 0 && !(is_ndarray(value) && is_masked(value));
     }
   }
   const double v = acceptable ? PyFloat_AsDouble(p) : 0;
@@ -67,9 +102,7 @@ py::object to_index(Arg arg, py::handle value) {
   return index;
 }
 
-constexpr std::size_t kLongestText = 100;                        // of a refused value, in a message
-constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17;  // NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT
-
+constexpr std::size_t kLongestText = 100;  // of a refused value, in a message
 bool same_memory(const Array& a, const Array& b) {
   if (a.address() != b.address()) return false;
   for (int i = 0; i < a.ndim(); ++i) {
@@ -87,7 +120,7 @@ bool overlaps_itself(const Array& a) {
     if (a.dim(i) > 1) steps[n++] = {step, step * (a.dim(i) - 1)};
   }
   std::sort(steps.begin(), steps.begin() + n);
-  std::ptrdiff_t reach = a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double);
+  auto reach = static_cast<std::ptrdiff_t>(item_size(a.dtype()));
   for (int i = 0; i < n; ++i) {
     if (steps[i].first < reach) return true;
     reach += steps[i].second;
@@ -96,6 +129,11 @@ bool overlaps_itself(const Array& a) {
 }
 
 }  // namespace
+
+bool is_view(py::handle value) {
+  static const auto* const type = reinterpret_cast<PyTypeObject*>(py::type::of<View>().ptr());
+  return Py_TYPE(value.ptr()) == type;
+}
 
 bool is_masked(py::handle value) {
   return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
@@ -214,16 +252,38 @@ Memory::Memory(Arg arg, py::handle array)
       descriptor_(array_->descr),
       flags_(array_->flags),
       ndim_(array_->nd) {
+  set_layout(array_->dimensions, array_->strides);
+}
+
+Memory::Memory(Arg arg, const View& view)
+    : arg_(arg),
+      data_(view.address),
+      flags_(view.writable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0),
+      ndim_(view.ndim()) {
+  set_layout(view.layout.data(), view.layout.data() + ndim_);
+  std::ptrdiff_t step = static_cast<std::ptrdiff_t>(item_size(view.dtype));
+  bool dense = reinterpret_cast<std::uintptr_t>(data_) % static_cast<std::uintptr_t>(step) == 0;
+  for (int i = ndim_ - 1; i >= 0; --i) {
+    dense = dense && (shape()[i] == 1 || strides()[i] == step);
+    step *= shape()[i];
+  }
+  constexpr int kDense =
+      py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  if (dense || step == 0) flags_ |= kDense;
+}
+
+void Memory::set_layout(const std::ptrdiff_t* lengths, const std::ptrdiff_t* steps) {
   const auto n = static_cast<std::size_t>(ndim_);
   if (2 * n > kFew) many_.resize(2 * n);
   std::ptrdiff_t* const layout = many_.empty() ? few_.data() : many_.data();
   for (std::size_t i = 0; i < n; ++i) {  // loops: calls of memcpy would take longer
-    layout[i] = array_->dimensions[i];
-    layout[n + i] = array_->strides[i];
+    layout[i] = lengths[i];
+    layout[n + i] = steps[i];
   }
 }
 
 char* Memory::use() const {
+  if (array_ == nullptr) return data_;
   bool same =
       array_->data == data_ && array_->descr == descriptor_ && array_->flags == flags_ && array_->nd == ndim_;
   const std::ptrdiff_t *lengths = shape(), *steps = lengths + ndim_;
@@ -257,33 +317,46 @@ py::object to_ndarray(Arg arg, py::handle value) {
 
 }  // namespace
 
-Array input(Arg arg, py::handle value) {
+Array input(Arg arg, py::handle value, Accept accept) {
+  const auto acceptable = [&](Dtype dtype) { return accept == Accept::kHalf || !is_half(dtype); };
+  const std::string kinds =
+      accept == Accept::kHalf ? "be float32, float64, bfloat16 or float16" : "be float32 or float64";
+  const auto finished = [](Array a, Dtype dtype) {
+    a.dtype_ = dtype;
+    a.size_ = a.extents().size;
+    a.dense_ =
+        a.memory_.has(py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+    return a;
+  };
+  if (is_view(value)) {
+    const View& view = py::cast<const View&>(value);
+    if (!acceptable(view.dtype)) throw py::type_error(head(arg, kinds) + name_of(view.dtype));
+    return finished(Array(py::reinterpret_borrow<py::object>(value), Memory(arg, view)), view.dtype);
+  }
   const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
-  Array a(arg, exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value));
-  const auto* descriptor = reinterpret_cast<const py::detail::PyArrayDescr_Proxy*>(a.memory_.descriptor());
+  const py::object array = exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value);
+  Array a(array, Memory(arg, array));
+  const auto* descriptor = reinterpret_cast<const Descriptor*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';
-  if ((descriptor->type_num != kNpyFloat && descriptor->type_num != kNpyDouble) || !native) {
+  const std::optional<Dtype> dtype = dtype_of(descriptor);
+  if (!dtype || !acceptable(*dtype) || !native) {
     // An "object" that NumPy wraps around None or a dict says nothing.
     const bool wrapped = descriptor->type_num == kNpyObject && !is_ndarray(value);
     throw py::type_error(
-        head(arg, native ? "be float32 or float64" : "be in native byte order") +
+        head(arg, native ? kinds : "be in native byte order") +
         (wrapped ? kind_of(value) : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
   }
-  a.dtype_ = descriptor->type_num == kNpyFloat ? Dtype::kFloat32 : Dtype::kFloat64;
-  a.size_ = a.extents().size;
-  a.dense_ =
-      a.memory_.has(py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-  return a;
+  return finished(std::move(a), *dtype);
 }
 
-Array output(Arg arg, py::handle value) {
+Array output(Arg arg, py::handle value, Accept accept) {
   const auto& api = py::detail::npy_api::get();
-  if (!api.PyArray_Check_(value.ptr())) {
+  if (!api.PyArray_Check_(value.ptr()) && !is_view(value)) {
     const bool shares = py::hasattr(value, "numpy");  // a tensor of torch, say
     throw py::type_error(head(arg, "be an ndarray") + type_name(value) +
                          (shares ? " (its .numpy(), if it shares its memory, can be)" : ""));
   }
-  Array a = input(arg, value);
+  Array a = input(arg, value, accept);
   if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");
   }
@@ -295,13 +368,35 @@ Array output(Arg arg, py::handle value) {
   return a;
 }
 
-Array optional_input(Arg arg, py::handle value) { return value.is_none() ? Array() : input(arg, value); }
-Array optional_output(Arg arg, py::handle value) { return value.is_none() ? Array() : output(arg, value); }
+Array optional_input(Arg arg, py::handle value, Accept accept) {
+  return value.is_none() ? Array() : input(arg, value, accept);
+}
+Array optional_output(Arg arg, py::handle value, Accept accept) {
+  return value.is_none() ? Array() : output(arg, value, accept);
+}
 
-static Array adopt(const py::object& array) { return input({"regkern", "result"}, array); }
+static Array adopt(const py::object& array) { return input({"regkern", "result"}, array, Accept::kHalf); }
 
-Array new_like(const Array& like) {
-  const py::dtype dtype = like.dtype() == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
+const char* name_of(Dtype dtype) {
+  constexpr const char* kNames[] = {"float32", "float64", "bfloat16", "float16"};
+  return kNames[static_cast<int>(dtype)];
+}
+
+// The dtype object of an array's elements.
+static py::dtype descriptor_of(const Array& like) {
+  switch (like.dtype()) {
+    case Dtype::kFloat32:
+      return py::dtype::of<float>();
+    case Dtype::kFloat64:
+      return py::dtype::of<double>();
+    default:
+      return py::reinterpret_borrow<py::dtype>(py::handle(like.object().attr("dtype")));
+  }
+}
+
+Array new_like(Arg arg, const Array& like) {
+  if (is_view(like.object())) type_error(arg, "be given with memory of another library", py::none());
+  const py::dtype dtype = descriptor_of(like);
   const int ndim = like.ndim();
   std::vector<py::ssize_t> shape(like.shape(), like.shape() + ndim);
   if (like.dense()) return adopt(py::array(dtype, std::move(shape)));
@@ -319,9 +414,17 @@ Array new_like(const Array& like) {
   return adopt(py::array(dtype, std::move(shape), std::move(strides)));
 }
 
+static Array new_vector(const py::dtype& dtype, std::size_t n) {
+  return adopt(py::array(dtype, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+}
+
 Array new_vector(Dtype dtype, std::size_t n) {
-  const py::dtype type = dtype == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>();
-  return adopt(py::array(type, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+  return new_vector(dtype == Dtype::kFloat32 ? py::dtype::of<float>() : py::dtype::of<double>(), n);
+}
+
+Array new_vector_like(const Array& like, std::size_t n) {
+  if (is_half(like.dtype()) && is_view(like.object())) return new_vector(Dtype::kFloat32, n);
+  return new_vector(descriptor_of(like), n);
 }
 
 int axis_of(Arg arg, py::handle axis, const Array& x) {
@@ -335,13 +438,22 @@ int axis_of(Arg arg, py::handle axis, const Array& x) {
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype) {
   if (array.dtype() == dtype) return;
-  const char* names[] = {"float32", "float64"};
-  throw py::type_error(head(arg, std::string("be ") + names[dtype == Dtype::kFloat64] + " like the data") +
-                       names[array.dtype() == Dtype::kFloat64]);
+  throw py::type_error(head(arg, std::string("be ") + name_of(dtype) + " like the data") +
+                       name_of(array.dtype()));
+}
+
+void require_dtype_beside(Arg arg, const Array& array, const Array& data) {
+  if (is_half(data.dtype()) && array.dtype() == Dtype::kFloat32) return;
+  if (is_half(data.dtype()) && array.dtype() != data.dtype()) {
+    throw py::type_error(head(arg, std::string("be float32 or, like the data, ") + name_of(data.dtype())) +
+                         name_of(array.dtype()));
+  }
+  require_dtype(arg, array, data.dtype());
 }
 
 void require_float64(Arg arg, const Array& array) {
-  if (array.dtype() != Dtype::kFloat64) throw py::type_error(head(arg, "be float64") + "float32");
+  if (array.dtype() != Dtype::kFloat64)
+    throw py::type_error(head(arg, "be float64") + name_of(array.dtype()));
 }
 
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape) {
@@ -364,7 +476,25 @@ std::pair<const char*, const char*> bounds(const Array& a) {
     const std::ptrdiff_t reach = (a.dim(i) - 1) * a.strides()[i];
     (reach < 0 ? low : high) += reach;
   }
-  return {low, high + (a.dtype() == Dtype::kFloat32 ? sizeof(float) : sizeof(double))};
+  return {low, high + item_size(a.dtype())};
+}
+
+// An ndarray over the memory of an array: itself, or one with the layout of a view.
+static py::object ndarray_over(const Array& a, const py::dtype& item) {
+  if (!is_view(a.object())) return a.object();
+  return py::array(item, std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()),
+                   std::vector<py::ssize_t>(a.strides(), a.strides() + a.ndim()), a.address(), a.object());
+}
+static py::object bytes_of(const Array& a) {
+  return ndarray_over(a, py::dtype(std::string("V").append(std::to_string(item_size(a.dtype())))));
+}
+
+py::object as_ndarray(const Array& array) {
+  array.data<char>();  // as it was checked
+  if (!is_half(array.dtype())) return ndarray_over(array, descriptor_of(array));
+  py::array_t<float> wide(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+  regkern::read(array.extents(), array.in<float>(), wide.mutable_data());
+  return wide;
 }
 
 void require_disjoint(Arg arg, const Array& written, const char* other_name, const Array& other,
@@ -377,7 +507,7 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
   if (!(written.dense() && other.dense())) {  // bounds meet; only interleaved strides may still be disjoint
     const py::object shares = py::module_::import("numpy").attr("shares_memory");
     try {
-      if (!py::cast<bool>(shares(written.object(), other.object(), py::arg("max_work") = 1 << 20))) return;
+      if (!py::cast<bool>(shares(bytes_of(written), bytes_of(other), py::arg("max_work") = 1 << 20))) return;
     } catch (py::error_already_set&) {  // too hard to decide: refuse
     }
   }
@@ -387,8 +517,8 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
 }
 
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like) {
-  if (value.is_none()) return new_like(like);
-  Array out = output(arg, value);
+  if (value.is_none()) return new_like(arg, like);
+  Array out = output(arg, value, is_half(like.dtype()) ? Accept::kHalf : Accept::kFull);
   require_dtype(arg, out, like.dtype());
   require_same_shape(arg, out, like);
   require_disjoint(arg, out, input_name, like, true);
@@ -396,27 +526,43 @@ Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array&
 }
 
 Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like) {
-  require_dtype(arg, array, like.dtype());
-  const int ndim = like.ndim();
-  if (array.ndim() == ndim && std::equal(array.shape(), array.shape() + ndim, like.shape())) return array;
-  try {
-    py::tuple shape(ndim);
-    for (int i = 0; i < ndim; ++i) shape[static_cast<std::size_t>(i)] = like.dim(i);
-    Array view = adopt(py::module_::import("numpy").attr("broadcast_to")(array.object(), shape));
-    view.source_ = std::make_shared<const Memory>(array.memory_);
-    return view;
-  } catch (py::error_already_set&) {
+  require_dtype_beside(arg, array, like);
+  const int ndim = like.ndim(), missing = ndim - array.ndim();
+  if (missing == 0 && std::equal(array.shape(), array.shape() + ndim, like.shape())) return array;
+  bool fits = missing >= 0;
+  std::vector<std::ptrdiff_t> layout(like.shape(), like.shape() + ndim);
+  layout.resize(static_cast<std::size_t>(2 * ndim));
+  for (int i = 0; fits && i < array.ndim(); ++i) {
+    const bool repeated = array.dim(i) == 1 && like.dim(missing + i) != 1;
+    fits = repeated || array.dim(i) == like.dim(missing + i);
+    layout[static_cast<std::size_t>(ndim + missing + i)] = repeated ? 0 : array.strides()[i];
+  }
+  if (!fits) {
     value_error(
         arg,
         std::string("be broadcastable to ") + like_name + "'s shape " + shape_text(like.ndim(), like.shape()),
         "shape " + shape_text(array.ndim(), array.shape()));
   }
+  if (is_view(array.object())) {
+    return input(arg, py::cast(View{array.address(), array.dtype(), false, layout, array.object()}),
+                 Accept::kHalf);
+  }
+  py::tuple shape(ndim);
+  for (int i = 0; i < ndim; ++i) shape[static_cast<std::size_t>(i)] = like.dim(i);
+  Array view = adopt(py::module_::import("numpy").attr("broadcast_to")(array.object(), shape));
+  view.source_ = std::make_shared<const Memory>(array.memory_);
+  return view;
 }
 
 Array dense_vector(const Array& vector) {
-  if (!vector || vector.dense()) return vector;
-  vector.data<char>();  // as it was checked
-  return adopt(vector.object().attr("copy")());
+  if (!vector || (vector.dense() && !is_half(vector.dtype()))) return vector;
+  Array dense =
+      new_vector(vector.dtype() == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32, vector.size());
+  visit(vector.dtype(), [&](auto type) {
+    using T = decltype(type);
+    regkern::read(vector.extents(), vector.in<T>(), dense.data<T>());
+  });
+  return dense;
 }
 
 std::string shape_text(int ndim, const std::ptrdiff_t* shape) {

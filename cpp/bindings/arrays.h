@@ -51,18 +51,44 @@ std::uint64_t unsigned64(Arg arg, py::handle value);  // int in [0, 2**64)
 using Proxy = py::detail::PyArray_Proxy;
 inline const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
 bool is_masked(py::handle value);  // an array that hides some of its elements
+bool is_view(py::handle value);
 inline bool is_ndarray(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
 
 // The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.
 std::size_t product(Arg arg, const std::vector<std::ptrdiff_t>& lengths, std::size_t item);
 
-// The memory of an ndarray as it was when it was checked. What runs between the check and the use, the
+enum class Dtype { kFloat32, kFloat64, kBfloat16, kFloat16 };
+
+inline bool is_half(Dtype dtype) { return dtype == Dtype::kBfloat16 || dtype == Dtype::kFloat16; }
+inline std::size_t item_size(Dtype dtype) {
+  return is_half(dtype) ? 2 : dtype == Dtype::kFloat32 ? sizeof(float) : sizeof(double);
+}
+inline Storage storage_of(Dtype dtype) {
+  if (dtype == Dtype::kBfloat16) return Storage::kBfloat16;
+  return dtype == Dtype::kFloat16 ? Storage::kFloat16 : Storage::kNative;
+}
+const char* name_of(Dtype dtype);
+
+// Memory of another library, a tensor say, which Python tells by its address: `_core.raw.View`. Nothing of it
+// changes, and it keeps its owner alive.
+struct View {
+  char* address;
+  Dtype dtype;
+  bool writable;
+  std::vector<std::ptrdiff_t> layout;  // lengths, then strides in bytes
+  py::object owner;
+
+  int ndim() const { return static_cast<int>(layout.size() / 2); }
+};
+
+// The memory of an ndarray or a view as it was when it was checked. What runs between the check and the use, the
 // __float__ of a later argument say, can resize, reshape or freeze the array: then its pointers are not to be
 // followed.
 class Memory {
  public:
   Memory() = default;
   Memory(Arg arg, py::handle array);
+  Memory(Arg arg, const View& view);
 
   Arg arg() const { return arg_; }
   char* address() const { return data_; }  // to compare; what is followed comes from use()
@@ -75,9 +101,11 @@ class Memory {
   char* use() const;
 
  private:
+  void set_layout(const std::ptrdiff_t* lengths, const std::ptrdiff_t* steps);
+
   static constexpr std::size_t kFew = 12;  // lengths and strides of six dimensions: without an allocation
   Arg arg_{};
-  const py::detail::PyArray_Proxy* array_ = nullptr;
+  const py::detail::PyArray_Proxy* array_ = nullptr;  // none of a view
   char* data_ = nullptr;
   PyObject* descriptor_ = nullptr;
   int flags_ = 0, ndim_ = 0;
@@ -85,9 +113,10 @@ class Memory {
   std::vector<std::ptrdiff_t> many_;
 };
 
-enum class Dtype { kFloat32, kFloat64 };
+// Which dtypes an argument may have: the two that the kernels calculate in, or those of half precision too.
+enum class Accept { kFull, kHalf };
 
-// A float32 or float64 array in native byte order, of any strides and alignment; keeps the Python object
+// An array of one of the dtypes in native byte order, of any strides and alignment; keeps the Python object
 // alive.
 class Array {
  public:
@@ -113,21 +142,24 @@ class Array {
   }
   template <class T>
   In<T> in() const {
-    return {data<const T>(), dense_ ? nullptr : strides()};
+    return {data<const T>(), strides_of_operand(), storage_of(dtype_)};
   }
   template <class T>
   Out<T> out() const {
-    return {data<T>(), dense_ ? nullptr : strides()};
+    return {data<T>(), strides_of_operand(), storage_of(dtype_)};
   }
   template <class T>
   InOut<T> in_out() const {
-    return {data<T>(), dense_ ? nullptr : strides()};
+    return {data<T>(), strides_of_operand(), storage_of(dtype_)};
   }
 
  private:
-  Array(Arg arg, py::object array) : object_(std::move(array)), memory_(arg, object_) {}
-  friend Array input(Arg arg, py::handle value);
-  friend Array output(Arg arg, py::handle value);
+  Array(py::object object, Memory memory) : object_(std::move(object)), memory_(std::move(memory)) {}
+  const std::ptrdiff_t* strides_of_operand() const {
+    return dense_ && !is_half(dtype_) ? nullptr : strides();
+  }
+  friend Array input(Arg arg, py::handle value, Accept accept);
+  friend Array output(Arg arg, py::handle value, Accept accept);
   friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
   py::object object_;
@@ -144,19 +176,24 @@ const T* pointer(const Array& a) {
   return a ? a.data<T>() : nullptr;
 }
 
-// An array to read: an ndarray, or what np.asarray makes of a list or another array-like.
-Array input(Arg arg, py::handle value);
-// An array to write: exactly an ndarray, writable, no element in two places.
-Array output(Arg arg, py::handle value);
+// An array to read: an ndarray, a view, or what np.asarray makes of a list or another array-like.
+Array input(Arg arg, py::handle value, Accept accept = Accept::kFull);
+// An array to write: exactly an ndarray or a view, writable, no element in two places.
+Array output(Arg arg, py::handle value, Accept accept = Accept::kFull);
 // None → an empty Array, else input().
-Array optional_input(Arg arg, py::handle value);
-Array optional_output(Arg arg, py::handle value);
-// A new array of the shape, dtype and memory order of `like`.
-Array new_like(const Array& like);
+Array optional_input(Arg arg, py::handle value, Accept accept = Accept::kFull);
+Array optional_output(Arg arg, py::handle value, Accept accept = Accept::kFull);
+// A new array of the shape, dtype and memory order of `like`, which is no view: whoever brings memory of his
+// own brings it for the result too.
+Array new_like(Arg arg, const Array& like);
 // A new dense vector.
 Array new_vector(Dtype dtype, std::size_t n);
+// A new dense vector of the dtype of `like`; of a view of half precision float32.
+Array new_vector_like(const Array& like, std::size_t n);
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype);
+// dtype of the data, or float32 beside data of half precision: parameters, weights, statistics.
+void require_dtype_beside(Arg arg, const Array& array, const Array& data);
 void require_float64(Arg arg, const Array& array);  // whatever the data are
 void require_shape(Arg arg, const Array& array, int ndim, const std::ptrdiff_t* shape);
 void require_same_shape(Arg arg, const Array& array, const Array& like);
@@ -172,21 +209,24 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
 // `out` checked against the input it corresponds to, or a new array: what `out=` means everywhere.
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like);
 
-// `array` with zero strides where `like` is longer; its dtype is like's.
+// `array` with zero strides where `like` is longer; its dtype is like's, or float32 beside half precision.
 Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
-// A dense copy of a short vector where it is not dense itself.
+// A short vector as the kernels read it: a copy where it is not dense, or of half precision (float32 then).
 Array dense_vector(const Array& vector);
+
+// An ndarray of float32 or float64 with the numbers of an array: itself, or a view or a copy of it.
+py::object as_ndarray(const Array& array);
 
 std::string shape_text(int ndim, const std::ptrdiff_t* shape);
 
-// Calls body with a float or a double, for its type.
+// Calls body with a float or a double, for the type in which is calculated.
 template <class Body>
 void visit(Dtype dtype, Body&& body) {
-  if (dtype == Dtype::kFloat32) {
-    body(float{});
-  } else {
+  if (dtype == Dtype::kFloat64) {
     body(double{});
+  } else {
+    body(float{});
   }
 }
 

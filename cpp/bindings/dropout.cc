@@ -84,7 +84,7 @@ struct DropoutArguments {
 py::tuple dropout(const DropoutArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
   const char* name = std::string_view(f) == "drop_connect" ? "w" : "x";
-  const Array from = input({f, name}, a.x);
+  const Array from = input({f, name}, a.x, Accept::kHalf);
   const double rate = probability({f, "p"}, a.p);
   const std::uint64_t stream = unsigned64({f, "stream"}, a.stream);
   const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, a.noise_shape, a.axes);
@@ -102,7 +102,7 @@ py::tuple dropout(const DropoutArguments& a) {
 
 py::object dropout_backward(py::handle dy, py::handle handle, py::handle out) {
   constexpr const char* f = "dropout_backward";
-  const Array from = input({f, "dy"}, dy);
+  const Array from = input({f, "dy"}, dy, Accept::kHalf);
   const Mask mask = mask_of(f, handle);
   require_shape({f, "dy"}, from, static_cast<int>(mask.shape.size()), mask.shape.data());
   const Array to = out_or_new({f, "out"}, out, "dy", from);
@@ -115,7 +115,7 @@ py::object apply_mask(py::str function, py::str name, py::handle x, const py::ar
                       py::handle out) {
   const char* f = PyUnicode_AsUTF8(function.ptr());
   const char* x_name = PyUnicode_AsUTF8(name.ptr());
-  const Array from = input({f, x_name}, x);
+  const Array from = input({f, x_name}, x, Accept::kHalf);
   const Memory decisions({f, "mask"}, mask);
   const bool bits = mask.dtype().kind() == 'u';
   const std::vector<std::ptrdiff_t> wanted =
@@ -147,7 +147,7 @@ py::tuple gaussian_dropout(py::handle x, py::handle p, py::handle rng, py::handl
   const bool backward = !shape.is_none();
   const char* f = backward ? "dropout_backward" : "gaussian_dropout";
   const char* name = backward ? "dy" : "x";
-  const Array from = input({f, name}, x);
+  const Array from = input({f, name}, x, Accept::kHalf);
   const double rate = probability({f, "p"}, p);
   if (rate == 1) value_error({f, "p"}, "be in [0, 1)", text(p));
   Stream source{0, unsigned64({f, "stream"}, stream)};
@@ -257,12 +257,12 @@ Mask mask_of(const char* f, py::handle handle) {
 void register_dropout(py::module_& m) {
   // The array that an array-like is, for callers that look at its shape first: it is asked only once.
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
-    return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();
+    return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x, Accept::kHalf).object();
   });
   // Whether `out` can take what is computed of x, for callers that draw before they write.
   m.def("require_out", [](py::str function, py::str name, py::handle x, py::handle out) {
     const char *f = PyUnicode_AsUTF8(function.ptr()), *x_name = PyUnicode_AsUTF8(name.ptr());
-    if (!out.is_none()) out_or_new({f, "out"}, out, x_name, input({f, x_name}, x));
+    if (!out.is_none()) out_or_new({f, "out"}, out, x_name, input({f, x_name}, x, Accept::kHalf));
   });
   define(m, "dropout", &dropout);
   m.def("dropout_backward", &dropout_backward);

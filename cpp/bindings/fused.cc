@@ -43,16 +43,16 @@ void require_rows(Arg arg, const Array& x) {
 py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, py::handle p, py::handle rng,
                            py::handle stream, py::handle training, py::handle out) {
   constexpr const char* f = "bias_dropout_add";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   require_rows({f, "x"}, from);
-  Array b = optional_input({f, "bias"}, bias);
+  Array b = optional_input({f, "bias"}, bias, Accept::kHalf);
   if (b) {
-    require_dtype({f, "bias"}, b, from.dtype());
+    require_dtype_beside({f, "bias"}, b, from);
     require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
   }
-  const Array beside = optional_input({f, "residual"}, residual);
+  const Array beside = optional_input({f, "residual"}, residual, Accept::kHalf);
   if (beside) {
-    require_dtype({f, "residual"}, beside, from.dtype());
+    require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
   }
   Bernoulli mask = without_seed(f, p, stream, training);
@@ -72,16 +72,18 @@ py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, p
 
 py::tuple bias_dropout_add_backward(py::handle dy, py::handle handle, py::handle out) {
   constexpr const char* f = "bias_dropout_add_backward";
-  const Array from = input({f, "dy"}, dy);
+  const Array from = input({f, "dy"}, dy, Accept::kHalf);
   require_rows({f, "dy"}, from);
   const Mask mask = elementwise_mask(f, handle, from);
   const Array to = out_or_new({f, "out"}, out, "dy", from);
-  const Array dbias = new_vector(from.dtype(), static_cast<std::size_t>(from.dim(from.ndim() - 1)));
+  const Array dbias = new_vector_like(from, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
-    regkern::bias_dropout_add_backward<T>(from.extents(), from.in<T>(), to.out<T>(), dbias.data<T>(),
+    std::vector<T> sums(dbias.size());
+    regkern::bias_dropout_add_backward<T>(from.extents(), from.in<T>(), to.out<T>(), sums.data(),
                                           mask.bernoulli, mask.scale);
+    regkern::write(dbias.extents(), sums.data(), dbias.out<T>());
   });
   return py::make_tuple(to.object(), dbias.object());
 }
@@ -100,7 +102,7 @@ Activation activation_of(const char* f, py::handle approximate) {
 py::tuple activation_dropout(py::str function, py::handle x, py::handle p, py::handle approximate,
                              py::handle rng, py::handle stream, py::handle training, py::handle out) {
   const char* f = PyUnicode_AsUTF8(function.ptr());
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const Activation activation = activation_of(f, approximate);
   Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);
@@ -118,8 +120,10 @@ py::tuple activation_dropout(py::str function, py::handle x, py::handle p, py::h
 // x.
 struct Gradient {
   Gradient(const char* f, py::handle g, py::handle input_x, py::handle handle, py::handle out)
-      : dy(input({f, "dy"}, g)), x(input({f, "x"}, input_x)), mask(elementwise_mask(f, handle, dy)) {
-    require_dtype({f, "x"}, x, dy.dtype());
+      : dy(input({f, "dy"}, g, Accept::kHalf)),
+        x(input({f, "x"}, input_x, Accept::kHalf)),
+        mask(elementwise_mask(f, handle, dy)) {
+    require_dtype_beside({f, "x"}, x, dy);
     require_same_shape({f, "x"}, x, dy);
     dx = out_or_new({f, "out"}, out, "dy", dy);
     require_disjoint({f, "out"}, dx, "x", x, true);
@@ -145,7 +149,7 @@ py::object activation_dropout_backward(py::str function, py::handle dy, py::hand
 py::tuple softmax_dropout(py::handle x, py::handle p, py::handle rng, py::handle stream, py::handle training,
                           py::handle out) {
   constexpr const char* f = "softmax_dropout";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   require_rows({f, "x"}, from);
   Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);

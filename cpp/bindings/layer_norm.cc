@@ -136,7 +136,7 @@ py::tuple row_norm(const ForwardArguments& a) {
   for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
     require_disjoint({f, "out"}, to, name, *other);
   }
-  const Array sum = beside ? new_like(from) : Array();
+  const Array sum = beside ? new_like({f, "residual"}, from) : Array();
   const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());

@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled part of regkern. The Python modules document and call it.";
   m.attr("__version__") = REGKERN_VERSION;
   register_runtime(m);
+  register_raw(m);
   register_prox(m);
   register_rows(m);
   register_optim(m);

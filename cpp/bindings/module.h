@@ -11,6 +11,7 @@
 namespace regkern::bindings {
 
 void register_runtime(pybind11::module_& m);
+void register_raw(pybind11::module_& m);
 void register_prox(pybind11::module_& m);
 void register_rows(pybind11::module_& m);
 void register_optim(pybind11::module_& m);

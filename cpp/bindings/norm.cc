@@ -294,7 +294,7 @@ class Backward {
     needs_parameters_ = flag({f, "wrt"}, a.wants_parameters);
     const Array to = needs_dx || !a.out.is_none() ? out_or_new({f, "out"}, a.out, "dy", dy_) : Array();
     if (needs_dx) dx_ = to;
-    if (flag({f, "wrt"}, a.wants_residual)) residual_ = new_like(dy_);
+    if (flag({f, "wrt"}, a.wants_residual)) residual_ = new_like({f, "wrt"}, dy_);
     require_disjoint({f, "out"}, dx_, "cache.x", x_);
     require_disjoint({f, "out"}, dx_, "cache.gamma", gamma_);
     require_disjoint({f, "out"}, dx_, "cache.weights", weights_);

@@ -446,7 +446,7 @@ class Parameters {
     const bool alike =
         copy && copy.dtype() == w.dtype() &&
         std::ranges::equal(std::span(copy.shape(), copy.ndim()), std::span(w.shape(), w.ndim()));
-    if (!alike) copy = new_like(w);
+    if (!alike) copy = new_like({function_.c_str(), "w"}, w);
   }
 
   // Parameter i, whose weight is stepped into `copy`.

@@ -16,6 +16,7 @@ namespace {
 // of is refused as a number.
 bool has_axes(py::handle value) {
   if (is_ndarray(value)) return proxy(value)->nd > 0;
+  if (is_view(value)) return py::cast<const View&>(value).ndim() > 0;
   if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
       PyBytes_Check(value.ptr())) {
     return false;
@@ -28,26 +29,25 @@ bool has_axes(py::handle value) {
 // threshold·weights, 0 where the weight is 0 and the threshold Inf.
 Array weighted(Arg arg, const Array& thresholds, const Array& weights) {
   const py::module_ np = py::module_::import("numpy");
-  for (const Array* factor : {&thresholds, &weights}) factor->data<char>();  // as they were checked
-  const py::object zeros = np.attr("zeros_like")(weights.object());
-  return input(arg, np.attr("multiply")(thresholds.object(), weights.object(), py::arg("out") = zeros,
-                                        py::arg("where") = np.attr("not_equal")(weights.object(), 0)));
+  const py::object w = as_ndarray(weights), zeros = np.attr("zeros_like")(w);
+  return input(arg, np.attr("multiply")(as_ndarray(thresholds), w, py::arg("out") = zeros,
+                                        py::arg("where") = np.attr("not_equal")(w, 0)));
 }
 
 py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::handle nonneg,
                    py::handle out) {
   constexpr const char* f = "prox_l1";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   double t = 1;
   Array strengths;  // one an element
   if (has_axes(threshold)) {
-    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold), "x", from);
+    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, Accept::kHalf), "x", from);
   } else {
     t = nonnegative({f, "threshold"}, threshold);
   }
   const bool positive = flag({f, "nonneg"}, nonneg);
   const Array thresholds = strengths;
-  const Array given = optional_input({f, "weights"}, weights);
+  const Array given = optional_input({f, "weights"}, weights, Accept::kHalf);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
     strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
@@ -75,17 +75,18 @@ void require_ordered(const char* f, const Array& low, const Array& high) {
   bool fine = true;
   visit(low.dtype(), [&](auto type) {
     using T = decltype(type);
-    const In<T> lower{low.data<const T>(), low.strides()}, upper{high.data<const T>(), high.strides()};
+    const In<T> lower{low.data<const T>(), low.strides(), storage_of(low.dtype())},
+        upper{high.data<const T>(), high.strides(), storage_of(high.dtype())};
     const Unlocked unlocked(shape.size);
     fine = ordered<T>(shape, lower, upper);
   });
   if (fine) return;
   const py::module_ np = py::module_::import("numpy");
-  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(low.object(), high.object()));
+  const py::object lower = as_ndarray(low), upper = as_ndarray(high);
+  const py::object wrong = np.attr("logical_not")(np.attr("less_equal")(lower, upper));
   const py::object at = py::tuple(np.attr("argwhere")(wrong)[py::int_(0)].attr("tolist")());
   value_error({f, "lower"}, "be <= upper",
-              text(low.object()[at].attr("item")()) + " and " + text(high.object()[at].attr("item")()) +
-                  " at " + text(at));
+              text(lower[at].attr("item")()) + " and " + text(upper[at].attr("item")()) + " at " + text(at));
 }
 
 // What all operators of one array and some numbers do: check, then call(extents, in, out) of the dtype.
@@ -104,7 +105,7 @@ py::object elementwise(const char* f, const Array& from, py::handle out, Call&& 
 template <class Call>
 py::object weighted_elementwise(const char* f, const Array& from, py::handle weights, py::handle out,
                                 Call&& call) {
-  const Array given = optional_input({f, "weights"}, weights);
+  const Array given = optional_input({f, "weights"}, weights, Accept::kHalf);
   const Array each = given ? broadcast({f, "weights"}, given, "x", from) : given;
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "weights", given);
@@ -120,7 +121,7 @@ py::object weighted_elementwise(const char* f, const Array& from, py::handle wei
 py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrink, py::handle weights,
                             py::handle out) {
   constexpr const char* f = "prox_elastic_net";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
@@ -134,7 +135,7 @@ py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrin
 
 py::object prox_ridge(py::handle x, py::handle shrink, py::handle weights, py::handle out) {
   constexpr const char* f = "prox_ridge";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
     if (w.data == nullptr) {
@@ -147,7 +148,7 @@ py::object prox_ridge(py::handle x, py::handle shrink, py::handle weights, py::h
 
 py::object prox_l0(py::handle x, py::handle threshold, py::handle out) {
   constexpr const char* f = "prox_l0";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   return elementwise(f, from, out,
                      [=](auto shape, auto in, auto to, auto) { regkern::prox_l0(shape, in, to, t); });
@@ -155,7 +156,7 @@ py::object prox_l0(py::handle x, py::handle threshold, py::handle out) {
 
 py::object prox_l_half(py::handle x, py::handle threshold, py::handle out) {
   constexpr const char* f = "prox_l_half";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   return elementwise(f, from, out,
                      [=](auto shape, auto in, auto to, auto) { regkern::prox_l_half(shape, in, to, t); });
@@ -163,7 +164,7 @@ py::object prox_l_half(py::handle x, py::handle threshold, py::handle out) {
 
 py::object prox_mcp(py::handle x, py::handle threshold, py::handle gamma, py::handle step, py::handle out) {
   constexpr const char* f = "prox_mcp";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double g = positive({f, "gamma"}, gamma);
   const double s = positive({f, "step"}, step);
@@ -173,7 +174,7 @@ py::object prox_mcp(py::handle x, py::handle threshold, py::handle gamma, py::ha
 
 py::object prox_scad(py::handle x, py::handle threshold, py::handle a, py::handle step, py::handle out) {
   constexpr const char* f = "prox_scad";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double knee = positive({f, "a"}, a);
   if (knee <= 1) value_error({f, "a"}, "be > 1", text(a));
@@ -185,7 +186,7 @@ py::object prox_scad(py::handle x, py::handle threshold, py::handle a, py::handl
 
 py::object prox_log_sum(py::handle x, py::handle threshold, py::handle eps, py::handle out) {
   constexpr const char* f = "prox_log_sum";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
   const double e = positive({f, "eps"}, eps);
   return elementwise(f, from, out,
@@ -194,7 +195,7 @@ py::object prox_log_sum(py::handle x, py::handle threshold, py::handle eps, py::
 
 py::object prox_huber(py::handle x, py::handle shrink, py::handle delta, py::handle out) {
   constexpr const char* f = "prox_huber";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double s = nonnegative({f, "shrink"}, shrink);
   const double d = positive({f, "delta"}, delta);
   return elementwise(f, from, out,
@@ -203,7 +204,7 @@ py::object prox_huber(py::handle x, py::handle shrink, py::handle delta, py::han
 
 py::object project_box(py::handle x, py::handle lower, py::handle upper, py::handle out) {
   constexpr const char* f = "project_box";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   if (!has_axes(lower) && !has_axes(upper)) {
     const double low = real({f, "lower"}, lower), high = real({f, "upper"}, upper);
     if (!(low <= high)) {
@@ -215,9 +216,10 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
     });
   }
   const auto bound = [&](const char* name, py::handle value) {
-    if (has_axes(value)) return broadcast({f, name}, input({f, name}, value), "x", from);
-    const py::object number =
-        py::module_::import("numpy").attr("asarray")(real({f, name}, value), from.object().attr("dtype"));
+    if (has_axes(value)) return broadcast({f, name}, input({f, name}, value, Accept::kHalf), "x", from);
+    const bool wide = from.dtype() == Dtype::kFloat64;
+    const py::object number = py::module_::import("numpy").attr("asarray")(
+        real({f, name}, value), wide ? py::dtype::of<double>() : py::dtype::of<float>());
     return broadcast({f, name}, input({f, name}, number), "x", from);
   };
   const Array low = bound("lower", lower), high = bound("upper", upper);
@@ -235,7 +237,7 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
 
 py::object project_nonneg(py::handle x, py::handle out) {
   constexpr const char* f = "project_nonneg";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   return elementwise(f, from, out, [](auto shape, auto in, auto to, auto type) {
     regkern::prox_l1<decltype(type)>(shape, in, to, 0, true);
   });
@@ -243,7 +245,7 @@ py::object project_nonneg(py::handle x, py::handle out) {
 
 py::object project_linf_ball(py::handle x, py::handle radius, py::handle out) {
   constexpr const char* f = "project_linf_ball";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const double r = nonnegative({f, "radius"}, radius);
   return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto type) {
     using T = decltype(type);
@@ -253,7 +255,7 @@ py::object project_linf_ball(py::handle x, py::handle radius, py::handle out) {
 }
 
 double l1_norm(py::handle x) {
-  const Array a = input({"l1_norm", "x"}, x);
+  const Array a = input({"l1_norm", "x"}, x, Accept::kHalf);
   double total = 0;
   visit(a.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -264,7 +266,7 @@ double l1_norm(py::handle x) {
 }
 
 double squared_l2_norm(py::handle x) {
-  const Array a = input({"squared_l2_norm", "x"}, x);
+  const Array a = input({"squared_l2_norm", "x"}, x, Accept::kHalf);
   double total = 0;
   visit(a.dtype(), [&](auto type) {
     using T = decltype(type);

@@ -47,6 +47,21 @@ void copy_or_fill(const T* x, T* y, std::size_t n, bool copy, double value) {
   }
 }
 
+// All elements, moved as they lie: what is kept keeps the bits of a NaN of half precision too.
+template <class T>
+void copy_or_fill(const Extents& shape, In<T> x, Out<T> y, bool copy, double value) {
+  const auto each = [=](std::size_t, std::size_t n, bool, const auto* from, auto* to) {
+    copy_or_fill(from, to, n, copy, value);
+  };
+  if (copy && x.storage != Storage::kNative && x.storage == y.storage) {
+    using Bits = std::uint16_t;
+    for_elements(shape, Order::kAny, each, In<Bits>{reinterpret_cast<const Bits*>(x.data), x.strides},
+                 Out<Bits>{reinterpret_cast<Bits*>(y.data), y.strides});
+  } else {
+    for_elements(shape, Order::kAny, each, x, y);
+  }
+}
+
 // The decisions of a mask cost about as much as moving four bytes an element.
 template <class Kernel>
 void for_decisions(std::size_t n, Kernel kernel) {
@@ -74,12 +89,7 @@ template <class T>
 void dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, const KeepMap& map) {
   const bool identity = map.plain() && map.scale == 1 && mask.keep != 0;
   if (mask.certain() && (mask.keep == 0 || identity)) {  // no arithmetic: to the bit
-    for_elements(
-        shape, Order::kAny,
-        [=](std::size_t, std::size_t n, bool, const T* from, T* to) {
-          copy_or_fill(from, to, n, identity, map.dropped);
-        },
-        x, y);
+    copy_or_fill(shape, x, y, identity, map.dropped);
     return;
   }
   const auto kernel = table<T>().dropout;
@@ -110,8 +120,9 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
   dense_strides(1, dense_mask);
   const auto walk =
       make_walk<3>(shape, Order::kAny,
-                   {x.strides ? x.strides : dense_data.data(), y.strides ? y.strides : dense_data.data(),
-                    kept.strides ? kept.strides : dense_mask.data()},
+                   {OperandLayout(x.strides ? x.strides : dense_data.data(), x.storage),
+                    OperandLayout(y.strides ? y.strides : dense_data.data(), y.storage),
+                    OperandLayout(kept.strides ? kept.strides : dense_mask.data())},
                    sizeof(T));
   const bool x_dense = walk[0].dense(x.data), y_dense = walk[1].dense(y.data),
              mask_dense = walk[2].dense(kept.data);

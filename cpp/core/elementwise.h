@@ -41,6 +41,12 @@ struct Access<InOut<T>> {
 
 }  // namespace detail
 
+// Bytes that an element of an operand takes.
+template <class Operand>
+std::size_t bytes_each(const Operand& operand) {
+  return operand.storage == Storage::kNative ? sizeof(typename detail::Access<Operand>::Value) : 2;
+}
+
 // Operands of one shape on one walk. run() works through any range of positions, so callers may cut the work
 // as they like.
 template <class... Operands>
@@ -52,7 +58,7 @@ class Elements {
   Elements(const Extents& shape, Order order, Operands... operands) : operands_(operands...) {
     dense_ = ((operands.strides == nullptr) && ...);
     if (dense_ || shape.size == 0) return;
-    walk_ = make_walk<K>(shape, order, {operands.strides...}, sizeof(T));
+    walk_ = make_walk<K>(shape, order, {OperandLayout(operands)...}, sizeof(T));
     std::size_t k = 0;
     dense_ = (walk_[k++].dense(operands.data) && ...);
   }
@@ -137,7 +143,7 @@ class Elements {
 template <class Kernel, class... Operands>
 void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands... operands) {
   const Elements<Operands...> elements(shape, order, operands...);
-  const std::size_t bytes = shape.size * sizeof(typename Elements<Operands...>::T) * sizeof...(Operands);
+  const std::size_t bytes = shape.size * (bytes_each(operands) + ...);
   const bool stream = worth_streaming(bytes);
   threading::for_ranges(
       threading::team_for(bytes), shape.size, kBlock,
@@ -156,7 +162,7 @@ double sum_elements(const Extents& shape, Kernel&& kernel, In<T> x) {
   Strided walk;
   bool dense = x.strides == nullptr;
   if (!dense) {
-    walk = make_walk<1>(shape, Order::kAny, {x.strides}, sizeof(T))[0];
+    walk = make_walk<1>(shape, Order::kAny, {OperandLayout(x)}, sizeof(T))[0];
     dense = walk.dense(x.data);
   }
   threading::for_ranges(threading::team_for(n * sizeof(T)), n, kSumBlock,

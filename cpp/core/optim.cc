@@ -55,7 +55,7 @@ struct Gradient {
   static constexpr std::size_t kCount = 1;
   static constexpr bool writes(std::size_t) { return false; }
   static InOut<T> at(const Parameter<T>& p, std::size_t) {
-    return {const_cast<T*>(p.grad.data), p.grad.strides};
+    return {const_cast<T*>(p.grad.data), p.grad.strides, p.grad.storage};
   }
 };
 template <class T>
@@ -137,11 +137,11 @@ class Joint {
   void find_walk(std::size_t i) {
     const Parameter& parameter = parameters_[i];
     const auto at = [&](std::size_t k) { return Operands::at(parameter, k); };
-    std::array<const std::ptrdiff_t*, K> strides;
+    std::array<OperandLayout, K> layouts;
     for (std::size_t k = 0; k < K; ++k) {  // a missing operand walks along with the first
-      strides[k] = at(at(k).data ? k : 0).strides;
+      layouts[k] = at(at(k).data ? k : 0);
     }
-    const Walk walk = make_walk<K>(parameter.shape, Order::kAny, strides, sizeof(T));
+    const Walk walk = make_walk<K>(parameter.shape, Order::kAny, layouts, sizeof(T));
     bool dense = true;
     for (std::size_t k = 0; k < K; ++k) dense = dense && walk[k].dense(at(k).data);
     if (dense) return;

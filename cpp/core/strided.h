@@ -10,15 +10,29 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
+#include "core/half.h"
 #include "regkern/array.h"
 
 namespace regkern {
+
+// How an operand lies in memory: bytes from one element to the next along each dimension (nullptr: dense), and
+// what is there.
+struct OperandLayout {
+  OperandLayout(const std::ptrdiff_t* s = nullptr, Storage kind = Storage::kNative) : strides(s), storage(kind) {}
+  template <class Operand>
+    requires requires(Operand o) { o.storage; }
+  OperandLayout(const Operand& operand) : strides(operand.strides), storage(operand.storage) {}
+  const std::ptrdiff_t* strides;
+  Storage storage;
+};
 
 // One array as a base and byte strides over the dimensions of a walk, positions counted in the walk's C
 // order.
 struct Strided {
   int ndim = 0;
+  Storage storage = Storage::kNative;
   std::array<std::size_t, kMaxDims> dims;
   std::array<std::ptrdiff_t, kMaxDims> strides;
 
@@ -54,6 +68,9 @@ struct Strided {
   // Elements first ... first + n − 1, to a dense buffer. memcpy, because they may be misaligned.
   template <class T>
   void gather(const T* base, std::size_t first, std::size_t n, T* to) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (storage != Storage::kNative) return gather_halves(base, first, n, to);
+    }
     const char* bytes = reinterpret_cast<const char*>(base);
     for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
       const char* from = bytes + offset;
@@ -73,6 +90,9 @@ struct Strided {
 
   template <class T>
   void scatter(const T* from, T* base, std::size_t first, std::size_t n) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (storage != Storage::kNative) return scatter_halves(from, base, first, n);
+    }
     char* bytes = reinterpret_cast<char*>(base);
     for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
       char* to = bytes + offset;
@@ -86,16 +106,62 @@ struct Strided {
     });
   }
 
-  // Whether the walk passes through aligned memory without gaps.
+  // Whether the walk passes through aligned memory without gaps, of what T says.
   template <class T>
   bool dense(const T* base) const {
-    if (reinterpret_cast<std::uintptr_t>(base) % alignof(T) != 0) return false;
+    if (storage != Storage::kNative || reinterpret_cast<std::uintptr_t>(base) % alignof(T) != 0) return false;
     std::ptrdiff_t step = sizeof(T);
     for (int i = ndim - 1; i >= 0; --i) {
       if (strides[i] != step && dims[i] != 1) return false;
       step *= static_cast<std::ptrdiff_t>(dims[i]);
     }
     return true;
+  }
+
+ private:
+  static constexpr std::size_t kHalf = 2;         // bytes
+  static constexpr std::size_t kHalvesAtOnce = 256;  // that do not lie side by side
+
+  void gather_halves(const void* base, std::size_t first, std::size_t n, float* to) const {
+    const char* bytes = static_cast<const char*>(base);
+    for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
+      const char* from = bytes + offset;
+      const std::ptrdiff_t step = strides[ndim - (ndim > 0)];
+      if (step == kHalf || length == 1) {
+        widen(storage, from, to, length);
+      } else if (step == 0) {
+        float value;
+        widen(storage, from, &value, 1);
+        std::fill_n(to, length, value);
+      } else {
+        std::uint16_t side_by_side[kHalvesAtOnce];
+        for (std::size_t done = 0; done < length; done += kHalvesAtOnce) {
+          const std::size_t some = std::min(kHalvesAtOnce, length - done);
+          for (std::size_t i = 0; i < some; ++i, from += step) std::memcpy(side_by_side + i, from, kHalf);
+          widen(storage, side_by_side, to + done, some);
+        }
+      }
+      to += length;
+    });
+  }
+
+  void scatter_halves(const float* from, void* base, std::size_t first, std::size_t n) const {
+    char* bytes = static_cast<char*>(base);
+    for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
+      char* to = bytes + offset;
+      const std::ptrdiff_t step = strides[ndim - (ndim > 0)];
+      if (step == kHalf || length == 1) {
+        narrow(storage, from, to, length);
+      } else {
+        std::uint16_t side_by_side[kHalvesAtOnce];
+        for (std::size_t done = 0; done < length; done += kHalvesAtOnce) {
+          const std::size_t some = std::min(kHalvesAtOnce, length - done);
+          narrow(storage, from + done, side_by_side, some);
+          for (std::size_t i = 0; i < some; ++i, to += step) std::memcpy(to, side_by_side + i, kHalf);
+        }
+      }
+      from += length;
+    });
   }
 };
 
@@ -106,7 +172,7 @@ enum class Order { kC, kAny };
 
 template <std::size_t K>
 std::array<Strided, K> make_walk(const Extents& shape, Order order,
-                                 const std::array<const std::ptrdiff_t*, K>& strides, std::size_t item) {
+                                 const std::array<OperandLayout, K>& layouts, std::size_t item) {
   std::array<std::array<std::ptrdiff_t, kMaxDims>, K> s;
   std::array<std::size_t, kMaxDims> dims;
   std::array<int, kMaxDims> axis;
@@ -118,7 +184,7 @@ std::array<Strided, K> make_walk(const Extents& shape, Order order,
     const std::ptrdiff_t length = shape.dims[i];
     if (length != 1) {
       dims[ndim] = static_cast<std::size_t>(length);
-      for (std::size_t k = 0; k < K; ++k) s[k][ndim] = strides[k] ? strides[k][i] : dense[k];
+      for (std::size_t k = 0; k < K; ++k) s[k][ndim] = layouts[k].strides ? layouts[k].strides[i] : dense[k];
       axis[ndim] = ndim;
       ++ndim;
     }
@@ -153,6 +219,7 @@ std::array<Strided, K> make_walk(const Extents& shape, Order order,
   }
   for (std::size_t k = 0; k < K; ++k) {
     walk[k].ndim = merged;
+    walk[k].storage = layouts[k].storage;
     walk[k].strides[0] = 0;
     for (int j = 0; j < merged; ++j) {
       walk[k].dims[merged - 1 - j] = length[j];

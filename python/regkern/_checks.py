@@ -100,7 +100,7 @@ def _is_one(value: Any) -> bool:
     if is_masked(value) or getattr(value, "ndim", 0) != 0:
         return False
     if isinstance(dtype, np.dtype):
-        return dtype.kind in "fiu"
+        return dtype.kind in "fiu" or dtype.name == "bfloat16"
     return not any(kind in str(dtype) for kind in ("bool", "complex"))
 
 

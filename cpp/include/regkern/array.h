@@ -1,4 +1,4 @@
-// How the C++ API sees arrays: a pointer and one stride a dimension, nothing else.
+// How the C++ API sees arrays: a pointer, one stride a dimension and how an element is stored, nothing else.
 //
 // Strides count bytes, may be negative or zero (inputs only) and need not respect alignment. An operand
 // without strides is dense: C order, aligned, which is the fast path. Any other memory is handled in blocks
@@ -43,23 +43,37 @@ struct Extents {
   const std::ptrdiff_t* dims = nullptr;
 };
 
+// What lies at the address of an operand: its own T, or, where T is float, numbers of two bytes, which are
+// widened when they are read and rounded once, to nearest even, when they are written. Operands of half
+// precision have strides, as all memory that the kernels do not read as it lies.
+enum class Storage : std::uint8_t { kNative, kBfloat16, kFloat16 };
+
 template <class T>
 struct In {
   const T* data = nullptr;
   const std::ptrdiff_t* strides = nullptr;  // bytes, one a dimension; nullptr: dense
+  Storage storage = Storage::kNative;
 };
 
 template <class T>
 struct Out {
   T* data = nullptr;
   const std::ptrdiff_t* strides = nullptr;
+  Storage storage = Storage::kNative;
 };
 
 template <class T>
 struct InOut {
   T* data = nullptr;
   const std::ptrdiff_t* strides = nullptr;
+  Storage storage = Storage::kNative;
 };
+
+// The elements in C order, to a dense buffer and from one, on the calling thread.
+template <class T>
+void read(const Extents& shape, In<T> from, T* to);
+template <class T>
+void write(const Extents& shape, const T* from, Out<T> to);
 
 }  // namespace regkern
 

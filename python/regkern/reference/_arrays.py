@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def is_half(dtype: Any) -> bool:
+    """Whether numbers take two bytes: bfloat16 (of ml_dtypes) or float16."""
+    return bool(dtype == np.float16 or dtype.name == "bfloat16")
+
+
+def rounds_halves(function: Function) -> Function:
+    """The function for data of half precision too: calculated in float32, and each result rounded once to the data's dtype."""
+
+    @functools.wraps(function)
+    def rounded(*args: Any, **keywords: Any) -> Any:
+        data = args[0] if args else next(iter(keywords.values()), None)
+        if not isinstance(data, np.ndarray) or not is_half(data.dtype) or not data.dtype.isnative:
+            return function(*args, **keywords)
+
+        def wide(value: Any) -> Any:
+            same = isinstance(value, np.ndarray) and value.dtype == data.dtype
+            return value.astype(np.float32) if same else value
+
+        def narrow(result: Any) -> Any:
+            if getattr(result, "dtype", None) != np.float32:  # a mask, a sum
+                return result
+            with np.errstate(over="ignore"):  # Inf for what is beyond the dtype
+                return result.astype(data.dtype)
+
+        out = keywords.pop("out", None)
+        require_out(function.__name__, data, out)
+        result = function(*map(wide, args), **{name: wide(value) for name, value in keywords.items()})
+        if not isinstance(result, tuple):
+            return store(narrow(result), out)
+        first, *rest = map(narrow, result)
+        return store(first, out), *rest
+
+    return rounded  # type: ignore[return-value]
 
 
 def floats(function: str, name: str, value: Any) -> Array:
@@ -36,7 +74,8 @@ def floats(function: str, name: str, value: Any) -> Array:
 
 def like(function: str, name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> Array:
     """The same of an argument that goes with others."""
-    array = floats(function, name, value)
+    half = isinstance(value, np.ndarray) and is_half(value.dtype)
+    array = value if half and value.dtype == dtype else floats(function, name, value)
     if array.dtype != dtype:
         raise TypeError(f"{function}: {name} must be {dtype} like the data, got {array.dtype}")
     if array.shape != shape:

@@ -14,7 +14,7 @@ import numpy as np
 from regkern import _checks as check
 from regkern._types import Approximate, Number, Whole
 from regkern.dropouts import DropoutMask as AnyMask
-from regkern.reference._arrays import Array, floats, like, require_out, store
+from regkern.reference._arrays import Array, floats, like, require_out, rounds_halves, store
 from regkern.reference.dropouts.handles import DropoutMask
 from regkern.reference.dropouts.kinds import drop, dropout_backward
 
@@ -28,6 +28,7 @@ def require_rows(function: str, name: str, x: Array) -> Array:
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
+@rounds_halves
 def bias_dropout_add(
     x: Array,
     bias: Array | None,
@@ -49,6 +50,7 @@ def bias_dropout_add(
     return store(y if beside is None else beside + y, out), mask
 
 
+@rounds_halves
 def bias_dropout_add_backward(dy: Array, mask: AnyMask, *, out: Array | None = None) -> tuple[Array, Array]:
     """dx = dropout_backward(dy) and dbias, its sums over all axes but the last. The residual's gradient is dy."""
     dx = dropout_backward(dy, mask)
@@ -60,6 +62,7 @@ def _relu(x: Array) -> Array:
     return np.where(x <= 0, x.dtype.type(0), x)
 
 
+@rounds_halves
 def relu_dropout(
     x: Array,
     p: Number,
@@ -73,6 +76,7 @@ def relu_dropout(
     return drop("relu_dropout", _relu(floats("relu_dropout", "x", x)), p, None, rng, stream, training, out)
 
 
+@rounds_halves
 def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """dropout_backward(dy) where x > 0."""
     dy, x = floats("relu_dropout_backward", "dy", dy), floats("relu_dropout_backward", "x", x)
@@ -117,6 +121,7 @@ def _gelu_slope(x: Array, approximate: str) -> Array:
     return np.asarray(s + np.clip(wide, -30, 30) * dv * e / (1 + e) ** 2)
 
 
+@rounds_halves
 def gelu_dropout(
     x: Array,
     p: Number,
@@ -132,6 +137,7 @@ def gelu_dropout(
     return drop("gelu_dropout", _gelu(x, approximate), p, None, rng, stream, training, out)
 
 
+@rounds_halves
 def gelu_dropout_backward(
     dy: Array, x: Array, mask: AnyMask, *, approximate: Approximate = "none", out: Array | None = None
 ) -> Array:
@@ -145,6 +151,7 @@ def _softmax(x: Array) -> Array:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
+@rounds_halves
 def softmax_dropout(
     x: Array,
     p: Number,
@@ -160,6 +167,7 @@ def softmax_dropout(
     return drop("softmax_dropout", s, p, None, rng, stream, training, out)
 
 
+@rounds_halves
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
     dy, x = floats("softmax_dropout_backward", "dy", dy), floats("softmax_dropout_backward", "x", x)

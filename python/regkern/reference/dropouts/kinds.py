@@ -25,7 +25,7 @@ from regkern import _checks as check
 from regkern._types import Number, Whole
 from regkern.dropouts import Dropout as Native
 from regkern.dropouts.handles import Handle, KeepHandle, backward_with, channel_axis, drawn
-from regkern.reference._arrays import Array, floats, require_out, store
+from regkern.reference._arrays import Array, floats, require_out, rounds_halves, store
 from regkern.reference.dropouts.handles import DropBlockMask, DropoutMask, GaussianDropoutMask
 
 
@@ -35,6 +35,7 @@ def _select(x: Array, keep: Any, scale: float, out: Array | None) -> Array:
     return store(np.multiply(x, number, out=np.zeros(x.shape, x.dtype), where=np.asarray(keep)), out)
 
 
+@rounds_halves
 def dropout(
     x: Array,
     p: Number,
@@ -99,6 +100,7 @@ def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
     return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
 
 
+@rounds_halves
 def feature_dropout(
     x: Array,
     p: Number,
@@ -113,6 +115,7 @@ def feature_dropout(
     return drop("feature_dropout", x, p, decide_along("feature_dropout", x, 0, axis), rng, stream, training, out)
 
 
+@rounds_halves
 def drop_path(
     x: Array,
     p: Number,
@@ -128,6 +131,7 @@ def drop_path(
     return drop("drop_path", x, p, decide_along("drop_path", x, 0), rng, stream, training, out, scale)
 
 
+@rounds_halves
 def drop_connect(
     w: Array,
     p: Number,
@@ -141,6 +145,7 @@ def drop_connect(
     return drop("drop_connect", w, p, None, rng, stream, training, out)
 
 
+@rounds_halves
 def drop_block(
     x: Array,
     p: Number,
@@ -165,6 +170,7 @@ def drop_block(
     return dropout_backward(x, mask, out=out), mask
 
 
+@rounds_halves
 def dropout_backward(
     dy: Array,
     mask: Handle | NDArray[Any],

@@ -10,7 +10,7 @@ import numpy as np
 from regkern import _checks as check
 from regkern._types import Number, Whole
 from regkern.dropouts.handles import ONE, drawn, keep_threshold
-from regkern.reference._arrays import Array, floats, require_out, store
+from regkern.reference._arrays import Array, floats, require_out, rounds_halves, store
 from regkern.reference.dropouts.handles import DropoutMask, GaussianDropoutMask
 from regkern.reference.dropouts.kinds import asked, decide_along, drop, dropout_backward
 
@@ -44,6 +44,7 @@ def _alpha(
     return store(np.where(np.asarray(mask), x * number(a) + number(b), number(a * ALPHA + b)), out), mask
 
 
+@rounds_halves
 def alpha_dropout(
     x: Array,
     p: Number,
@@ -57,6 +58,7 @@ def alpha_dropout(
     return _alpha("alpha_dropout", x, p, None, rng, stream, training, out)
 
 
+@rounds_halves
 def feature_alpha_dropout(
     x: Array,
     p: Number,
@@ -72,6 +74,7 @@ def feature_alpha_dropout(
     return _alpha(f, x, p, decide_along(f, x, 0, axis), rng, stream, training, out)
 
 
+@rounds_halves
 def gaussian_dropout(
     x: Array,
     p: Number,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from regkern._types import Number
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, rounds_halves, store
 
 
 def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
@@ -24,6 +24,7 @@ def _soft_threshold(x: Array, t: Any, nonneg: bool) -> Array:
     return y
 
 
+@rounds_halves
 def prox_l1(
     x: Array,
     threshold: Number | Array,
@@ -45,6 +46,7 @@ def _weighted(x: Array, strength: Number | Array, weights: Array | None) -> Any:
     return np.multiply(t, w, out=np.zeros(np.broadcast_shapes(t.shape, w.shape), x.dtype), where=w != 0)
 
 
+@rounds_halves
 def prox_elastic_net(
     x: Array, threshold: Number, shrink: Number, *, weights: Array | None = None, out: Array | None = None
 ) -> Array:
@@ -53,6 +55,7 @@ def prox_elastic_net(
     return prox_ridge(y, shrink, weights=weights, out=out)
 
 
+@rounds_halves
 def prox_ridge(x: Array, shrink: Number, *, weights: Array | None = None, out: Array | None = None) -> Array:
     """x / (1 + shrink·weights); a weight of 0 leaves x as it is."""
     one = x.dtype.type(1)
@@ -60,6 +63,7 @@ def prox_ridge(x: Array, shrink: Number, *, weights: Array | None = None, out: A
     return store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
 
 
+@rounds_halves
 def prox_l0(x: Array, threshold: Number, *, out: Array | None = None) -> Array:
     """x where x²/2 > threshold, which is the price of a nonzero."""
     cut = x.dtype.type(math.sqrt(2 * threshold))
@@ -78,6 +82,7 @@ def _rounded(y: Array, x: Array) -> Array:
     return y if y.dtype == x.dtype else y.astype(x.dtype) + x.dtype.type(0)
 
 
+@rounds_halves
 def prox_l_half(x: Array, threshold: Number, *, out: Array | None = None) -> Array:
     """The largest root of y − |x| + t/(2√y) as y = |x|·r², r³ − r + c = 0; 0 where c says that 0 is better."""
     kind = _type_for(x, threshold / 2)
@@ -104,6 +109,7 @@ def _firm_threshold(x: Array, t: float, knee: float, shift: float, divisor: floa
     return np.where(magnitude <= kind(t), kind(0), y)
 
 
+@rounds_halves
 def prox_mcp(
     x: Array, threshold: Number, gamma: Number = 3.0, *, step: Number = 1.0, out: Array | None = None
 ) -> Array:
@@ -116,6 +122,7 @@ def prox_mcp(
     return store(y, out)
 
 
+@rounds_halves
 def prox_scad(x: Array, threshold: Number, a: Number = 3.7, *, step: Number = 1.0, out: Array | None = None) -> Array:
     """Penalty of slope λ up to λ, (aλ − y)/(a − 1) up to aλ, 0 beyond; all times step, and threshold = step·λ."""
     strength = threshold / step
@@ -144,6 +151,7 @@ def _log_sum_cut(t: float, eps: float) -> float:
             high = u
 
 
+@rounds_halves
 def prox_log_sum(x: Array, threshold: Number, eps: Number = 1.0, *, out: Array | None = None) -> Array:
     """The larger root of y² − (|x| − eps)·y + t − eps·|x|, written as |x| less something."""
     cut = _log_sum_cut(threshold, eps)
@@ -158,6 +166,7 @@ def prox_log_sum(x: Array, threshold: Number, eps: Number = 1.0, *, out: Array |
     return store(_rounded(np.where(dead, kind(0), np.copysign(y, v)), x), out)
 
 
+@rounds_halves
 def prox_huber(x: Array, shrink: Number, delta: Number = 1.0, *, out: Array | None = None) -> Array:
     """x/(1 + shrink) near 0, |x| − shrink·delta beyond delta·(1 + shrink)."""
     kind = _type_for(x, 1 + shrink, shrink * delta, delta * (1 + shrink))
@@ -168,11 +177,13 @@ def prox_huber(x: Array, shrink: Number, delta: Number = 1.0, *, out: Array | No
     return store(_rounded(y, x), out)
 
 
+@rounds_halves
 def l1_norm(x: Array) -> float:
     """Σ|x|, summed in float64."""
     return float(np.sum(np.abs(x), dtype=np.float64))
 
 
+@rounds_halves
 def squared_l2_norm(x: Array) -> float:
     """Σx², squared and summed in float64."""
     return float(np.sum(np.square(x, dtype=np.float64)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from regkern._types import Number, Whole
-from regkern.reference._arrays import Array, store
+from regkern.reference._arrays import Array, rounds_halves, store
 
 
 def rows_of(x: Array, axis: int | None) -> tuple[Array, Callable[[Array], Array]]:
@@ -57,6 +57,7 @@ def excess(v: Array, theta: tuple[float, float]) -> Array:
         return np.maximum((v - theta[0]) - theta[1], 0)
 
 
+@rounds_halves
 def project_box(x: Array, lower: Number | Array, upper: Number | Array, *, out: Array | None = None) -> Array:
     """min(max(x, lower), upper)"""
     low, high = np.asarray(lower, x.dtype), np.asarray(upper, x.dtype)
@@ -69,11 +70,13 @@ def project_box(x: Array, lower: Number | Array, upper: Number | Array, *, out: 
     return store(np.where(x < low, low, np.where(x > high, high, x)), out)
 
 
+@rounds_halves
 def project_nonneg(x: Array, *, out: Array | None = None) -> Array:
     """max(x, 0)"""
     return store(np.where(x <= 0, x.dtype.type(0), x), out)
 
 
+@rounds_halves
 def project_linf_ball(x: Array, radius: Number = 1.0, *, out: Array | None = None) -> Array:
     """min(max(x, −radius), radius)"""
     high = x.dtype.type(radius) + x.dtype.type(0)

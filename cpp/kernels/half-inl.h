@@ -1,0 +1,178 @@
+// float from bfloat16 and float16, and back, rounded once to nearest even. NaN stays NaN and becomes quiet;
+// what is too large becomes Inf; subnormal numbers keep their bits, whatever the processor's flags say.
+
+#if defined(REGKERN_KERNELS_HALF_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_HALF_INL_H_
+#undef REGKERN_KERNELS_HALF_INL_H_
+#else
+#define REGKERN_KERNELS_HALF_INL_H_
+#endif
+
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+namespace half {
+
+using DF = Tag<float>;
+using DU = hn::RebindToUnsigned<DF>;
+using DI = hn::RebindToSigned<DF>;
+using DH = hn::Rebind<uint16_t, DF>;
+
+// F16C comes with AVX2.
+#undef REGKERN_F16C
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+#define REGKERN_F16C 1
+#else
+#define REGKERN_F16C 0
+#endif
+
+struct Bfloat16 {
+  static HWY_INLINE V<DF> widen(V<DH> bits) {
+    return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), bits)));
+  }
+  // Half a unit of the last place, less one where the number is even, carries into the upper half. NaN of any
+  // bits is one of the upper half that is quiet.
+  static HWY_INLINE V<DH> narrow(V<DF> x) {
+    const DU du;
+    const auto bits = hn::BitCast(du, x), upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(du, 1u));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFu))));
+    const auto quiet = hn::Or(upper, hn::Set(du, 0x40u));
+    const auto nan = hn::RebindMask(du, hn::IsNaN(x));
+    return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
+  }
+};
+
+struct Float16 {
+#if REGKERN_F16C
+  static HWY_INLINE V<DF> widen(V<DH> bits) {
+    return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
+  }
+  static HWY_INLINE V<DH> narrow(V<DF> x) {
+    return hn::BitCast(DH(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x));
+  }
+#else
+  static HWY_INLINE V<DF> widen(V<DH> bits) {
+    const DU du;
+    const auto all = hn::PromoteTo(du, bits);
+    const auto sign = hn::ShiftLeft<16>(hn::And(all, hn::Set(du, 0x8000u)));
+    const auto rest = hn::And(all, hn::Set(du, 0x7FFFu));
+    const auto shifted = hn::ShiftLeft<13>(rest);
+    const auto large = hn::Gt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x7BFF));
+    const auto nan = hn::Gt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x7C00));
+    const auto small = hn::Lt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x0400));
+    const auto exponent = hn::IfThenElse(hn::RebindMask(du, large), hn::Set(du, 224u << 23),  // 255 − 31
+                                         hn::Set(du, 112u << 23));                            // 127 − 15
+    auto number = hn::Add(shifted, exponent);
+    number = hn::Or(number, hn::IfThenElseZero(hn::RebindMask(du, nan), hn::Set(du, 0x400000u)));
+    const auto subnormal = hn::Mul(hn::ConvertTo(DF(), hn::BitCast(DI(), rest)), hn::Set(DF(), 0x1p-24f));
+    number = hn::IfThenElse(hn::RebindMask(du, small), hn::BitCast(du, subnormal), number);
+    return hn::BitCast(DF(), hn::Or(number, sign));
+  }
+  static HWY_INLINE V<DH> narrow(V<DF> x) {
+    const DU du;
+    const DI di;
+    const auto bits = hn::BitCast(du, x);
+    const auto sign = hn::ShiftRight<16>(hn::And(bits, hn::Set(du, 0x80000000u)));
+    const auto rest = hn::And(bits, hn::Set(du, 0x7FFFFFFFu));
+    const auto odd = hn::And(hn::ShiftRight<13>(rest), hn::Set(du, 1u));
+    const auto normal = hn::ShiftRight<13>(
+        hn::Add(hn::Sub(rest, hn::Set(du, 112u << 23)), hn::Add(odd, hn::Set(du, 0xFFFu))));
+    // Beside ½ the last place of a float is that of a subnormal float16: the addition rounds.
+    const auto beside = hn::Add(hn::BitCast(DF(), rest), hn::Set(DF(), 0.5f));
+    const auto subnormal = hn::Sub(hn::BitCast(du, beside), hn::Set(du, 126u << 23));
+    const auto quiet = hn::Or(hn::And(hn::ShiftRight<13>(rest), hn::Set(du, 0x3FFu)), hn::Set(du, 0x7E00u));
+    const auto below = [&](uint32_t limit) HWY_ATTR {
+      return hn::RebindMask(du, hn::Lt(hn::BitCast(di, rest), hn::Set(di, static_cast<int32_t>(limit))));
+    };
+    auto number = hn::IfThenElse(below(113u << 23), subnormal, normal);
+    number = hn::IfThenElse(below(143u << 23), number, hn::Set(du, 0x7C00u));
+    number = hn::IfThenElse(below(0x7F800001u), number, quiet);
+    return hn::DemoteTo(DH(), hn::BitCast(di, hn::Or(number, sign)));
+  }
+#endif
+};
+
+// What is read next, and written next, is fetched meanwhile: a block at a time comes and goes, and between two
+// of them is other work.
+constexpr size_t kNext = 1024;  // elements
+constexpr size_t kLine = 64 / sizeof(uint16_t);
+
+template <class Format>
+HWY_INLINE void widen_all(const void* bits, float* to, size_t n) {
+  const uint16_t* from = static_cast<const uint16_t*>(bits);
+  const DF d;
+  const DH dh;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    hwy::Prefetch(from + i + kNext);
+    for (size_t k = i; k < i + kLine; k += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + k)), d, to + k);
+  }
+  for (; i + N <= n; i += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + i)), d, to + i);
+  if (i < n) store_partial(Format::widen(load_partial(dh, from + i, n - i)), d, to + i, n - i);
+}
+
+template <class Format>
+HWY_INLINE void narrow_rest(const float* from, uint16_t* to, size_t i, size_t n) {
+  const DF d;
+  const DH dh;
+  const size_t N = hn::Lanes(d);
+  for (; i + N <= n; i += N) hn::StoreU(Format::narrow(hn::LoadU(d, from + i)), dh, to + i);
+  if (i < n) store_partial(Format::narrow(load_partial(d, from + i, n - i)), dh, to + i, n - i);
+}
+
+// Numbers that are finite, in lanes of two bytes: the upper halves, one more where the lower halves are above
+// a half or are a half beside an odd one. Returns where it stopped, 0 if there was an Inf or NaN.
+HWY_INLINE size_t narrow_finite_bfloat16(const float* from, uint16_t* to, size_t n) {
+  const DF d;
+  const hn::Repartition<uint16_t, DF> d16;
+  const hn::RebindToSigned<decltype(d16)> di16;
+  const size_t N = hn::Lanes(d);
+  const auto one = hn::Set(d16, uint16_t{1}), half = hn::Set(d16, uint16_t{0x8000}),
+             magnitude = hn::Set(d16, uint16_t{0x7FFF});
+  auto largest = hn::Zero(di16);
+  size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    fetch_to_write(to + i + kNext);
+    for (size_t k = i; k < i + kLine; k += 2 * N) {
+      const auto a = hn::BitCast(d16, hn::LoadU(d, from + k)), b = hn::BitCast(d16, hn::LoadU(d, from + k + N));
+      const auto upper = hn::ConcatOdd(d16, b, a), lower = hn::ConcatEven(d16, b, a);
+      largest = hn::Max(largest, hn::BitCast(di16, hn::And(upper, magnitude)));
+      const auto above = hn::Gt(hn::BitCast(di16, hn::Xor(lower, half)),
+                                hn::Neg(hn::BitCast(di16, hn::And(upper, one))));
+      hn::StoreU(hn::Sub(upper, hn::BitCast(d16, hn::VecFromMask(di16, above))), d16, to + k);
+    }
+  }
+  return hn::AllFalse(di16, hn::Gt(largest, hn::Set(di16, int16_t{0x7F7F}))) ? i : 0;
+}
+
+inline void widen_bfloat16(const void* from, float* to, size_t n) { widen_all<Bfloat16>(from, to, n); }
+inline void widen_float16(const void* from, float* to, size_t n) { widen_all<Float16>(from, to, n); }
+inline void narrow_bfloat16(const float* from, void* bits, size_t n) {
+  uint16_t* to = static_cast<uint16_t*>(bits);
+  narrow_rest<Bfloat16>(from, to, narrow_finite_bfloat16(from, to, n), n);
+}
+inline void narrow_float16(const float* from, void* bits, size_t n) {
+  uint16_t* to = static_cast<uint16_t*>(bits);
+  const DF d;
+  const DH dh;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    fetch_to_write(to + i + kNext);
+    for (size_t k = i; k < i + kLine; k += N) {
+      hn::StoreU(Float16::narrow(hn::LoadU(d, from + k)), dh, to + k);
+    }
+  }
+  narrow_rest<Float16>(from, to, i, n);
+}
+
+}  // namespace half
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_HALF_INL_H_
