@@ -138,11 +138,11 @@ struct ChannelRange {
   std::size_t size() const { return end - begin; }
 };
 
-// Calls body(range, team) for ranges of channels of which `bytes` a channel stay in a cache between two passes:
-// the second is then spared the memory. That is half of the second cache, as the results of the second pass
-// take room too, or all of it, or a share of the last. A thread takes whole ranges: they share no work, and a
-// call starts threads once and not for every pass. All channels at once, and all threads on them, where they
-// fit, or where a sample's share of a range would be too short for the prefetcher.
+// Calls body(range, team) for ranges of channels of which `bytes` a channel stay in a cache between two
+// passes: the second is then spared the memory. That is half of the second cache, as the results of the
+// second pass take room too, or all of it, or a share of the last. A thread takes whole ranges: they share no
+// work, and a call starts threads once and not for every pass. All channels at once, and all threads on them,
+// where they fit, or where a sample's share of a range would be too short for the prefetcher.
 template <class Body>
 void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, threading::Team team,
                         Body&& body) {

@@ -82,7 +82,7 @@ struct Sums {
 constexpr std::size_t kSamples = 5;
 constexpr int kPasses = 3;
 
-// Elements a channel, or the sum of their weights.
+// Returns the elements of a channel, or the sum of their weights.
 template <class T>
 double planar_sums(const ChannelRange& range, const Planes<const T>& x, const Planes<const T>* weights,
                    const PlanarGrid& grid, threading::Team team, Sums& sums) {
@@ -253,7 +253,8 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   table<T>().choose_shifts(samples.data(), range.size(), shift + range.begin);
 }
 
-// Statistics of one range of channels, all of them where channels are columns; returns the count of a channel.
+// Statistics of one range of channels, all of them where channels are columns; returns the count of a
+// channel.
 template <class T>
 double range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights,
                    threading::Team team, Sums& sums, double* mean, double* var) {

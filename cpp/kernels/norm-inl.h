@@ -308,26 +308,37 @@ HWY_INLINE void add_to(double* total, V<Tag<T>> v) {
   }
 }
 
-// Rows of x and dy at a line of columns, whose sums go from and to `part` where a run does not begin or end.
+// Some columns of both operands, and what a sweep has of a run: its sums so far lie in `sum` and `dev` where
+// it does not begin or end here.
+template <class T>
+struct GradientColumns {
+  RowsOf<T> x, dy;
+  const T* mean;
+};
+template <class T>
+struct PartOfRun {
+  T *sum, *dev;
+  bool begins, ends;
+};
+
 template <class T, size_t kVectors, class Load, class Total>
-HWY_INLINE void sweep_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, const T* mean, T* part,
-                                    T* part_dev, bool begins, bool ends, Load load, Total total) {
+HWY_INLINE void sweep_gradient_sums(const GradientColumns<T>& of, size_t rows, const PartOfRun<T>& run,
+                                    Load load, Total total) {
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
   V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
   for (size_t k = 0; k < kVectors; ++k) {
-    m[k] = load(mean + k * N);
-    first[k] = begins ? hn::Zero(d) : hn::Load(d, part + k * N);
-    second[k] = begins ? hn::Zero(d) : hn::Load(d, part_dev + k * N);
+    m[k] = load(of.mean + k * N);
+    first[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.sum + k * N);
+    second[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.dev + k * N);
   }
-  const T *p = x.data, *q = dy.data;
-  const ptrdiff_t ahead = static_cast<ptrdiff_t>(rows) * x.stride,
-                  ahead_dy = static_cast<ptrdiff_t>(rows) * dy.stride;
-  for (; rows != 0; --rows, p += x.stride, q += dy.stride) {
+  const T *p = of.x.data, *q = of.dy.data;
+  const ptrdiff_t x_stride = of.x.stride, dy_stride = of.dy.stride, count = static_cast<ptrdiff_t>(rows);
+  for (; rows != 0; --rows, p += x_stride, q += dy_stride) {
     forget_origin(p);
     forget_origin(q);
-    hwy::Prefetch(p + ahead);
-    hwy::Prefetch(q + ahead_dy);
+    hwy::Prefetch(p + count * x_stride);
+    hwy::Prefetch(q + count * dy_stride);
     for (size_t k = 0; k < kVectors; ++k) {
       const auto g = load(q + k * N);
       first[k] = hn::Add(first[k], g);
@@ -335,11 +346,11 @@ HWY_INLINE void sweep_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, cons
     }
   }
   for (size_t k = 0; k < kVectors; ++k) {
-    if (ends) {
+    if (run.ends) {
       total(first[k], second[k], k * N);
     } else {
-      hn::Store(first[k], d, part + k * N);
-      hn::Store(second[k], d, part_dev + k * N);
+      hn::Store(first[k], d, run.sum + k * N);
+      hn::Store(second[k], d, run.dev + k * N);
     }
   }
 }
@@ -362,13 +373,13 @@ void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, c
       size_t j = col;
       const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>, auto load,
                                               auto add) HWY_ATTR {
-        const RowsOf<T> from{x.data + row * x.stride + j, x.stride},
-            from_dy{dy.data + row * dy.stride + j, dy.stride};
-        sweep_gradient_sums<T, kVectors>(from, from_dy, now, mean + j, part + (j - col), part_dev + (j - col),
-                                         begins, ends, load, [&](auto first, auto second, size_t k) HWY_ATTR {
-                                           add(first, sum + j + k);
-                                           add(second, sum_dev + j + k);
-                                         });
+        const GradientColumns<T> of{
+            {x.data + row * x.stride + j, x.stride}, {dy.data + row * dy.stride + j, dy.stride}, mean + j};
+        const PartOfRun<T> run{part + (j - col), part_dev + (j - col), begins, ends};
+        sweep_gradient_sums<T, kVectors>(of, now, run, load, [&](auto first, auto second, size_t k) HWY_ATTR {
+          add(first, sum + j + k);
+          add(second, sum_dev + j + k);
+        });
       };
       const auto load = [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
       const auto add = [](auto v, double* total) HWY_ATTR { add_to<T>(total, v); };
@@ -645,9 +656,10 @@ void apply_gradient(const GradientPiece<T>& p, size_t rows, size_t cols, const G
 // (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
 // the start, so that a vector can be loaded at any phase.
 
-// kRows whole periods side by side, which share what is loaded of the coefficients, as often as they fit; returns
-// how many elements that is. The lines of the next ones are fetched. All are loaded before one is stored: rows
-// of 4 KiB would else meet the stores of their neighbours, which have the same low bits of the address.
+// kRows whole periods side by side, which share what is loaded of the coefficients, as often as they fit;
+// returns how many elements that is. The lines of the next ones are fetched. All are loaded before one is
+// stored: rows of 4 KiB would else meet the stores of their neighbours, which have the same low bits of the
+// address.
 template <size_t kRows, class Put, class Fetch, class Arrays, class T, class... In>
 HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, Put put, Fetch fetch, const Arrays& c,
                               T* y, const In*... x) {
