@@ -72,6 +72,10 @@ class Factor {
     Square columns, inverse;  // the columns of L⁻¹, by rows
     columns.resize(n);
     inverse.resize(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      std::fill_n(columns.row(i), n, 0.0);
+      std::fill_n(inverse.row(i), n, 0.0);
+    }
     const double *left[kBlock], *right[kBlock];
     for (std::size_t i = 0; i < n; ++i) {
       double* x = columns.row(i);

@@ -13,8 +13,7 @@ namespace regkern::linear {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kSkip = 1e-11;     // of the diagonal: a smaller pivot is rounding's
-constexpr std::size_t kBlock = 24;  // rows of the factor at once: whole vectors and whole tiles
+constexpr double kSkip = 1e-11;  // of the diagonal: a smaller pivot is rounding's
 constexpr int kRounds = 30;
 constexpr double kMostEpochs = 30;
 constexpr std::size_t kRefresh = 20;  // steps of the active set until its gradient is made afresh
@@ -156,38 +155,36 @@ std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   };
   factored_ = same;
   if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
+  // Some rows at once, side by side in a panel: column after column, of which all their elements are made.
   const Products& multiply = products();
-  const double *rows_of[kBlock], *columns_of[kBlock];
-  double block[kBlock * kBlock];
-  for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
-    const std::size_t rows = std::min(kBlock, count - i0);
-    for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
-      const std::size_t columns = std::min(kBlock, i0 + rows - j0);
-      std::fill_n(block, rows * kBlock, 0.0);
-      for (std::size_t r = 0; r < rows; ++r) rows_of[r] = lower_.row(i0 + r);
-      for (std::size_t r = 0; r < columns; ++r) columns_of[r] = lower_.row(j0 + r);
-      multiply.dots(rows_of, rows, columns_of, columns, j0, block, kBlock);
-      for (std::size_t r = 0; r < rows; ++r) {
-        const std::size_t i = i0 + r;
-        double* row = lower_.row(i);
-        const double* gram = gram_.row(members[i]);
-        for (std::size_t j = j0; j < std::min(j0 + columns, i + 1); ++j) {
-          const double* other = lower_.row(j);
-          double left = gram[members[j]] - block[r * kBlock + j - j0];
-          for (std::size_t m = j0; m < j; ++m) left -= row[m] * other[m];
-          if (j < i) {
-            row[j] = left * inverse_pivot_[j];
-            continue;
-          }
-          left += terms_[members[i]].b;
-          const bool skipped = !(left > kSkip * h(members[i]));
-          row[i] = skipped ? 1 : std::sqrt(left);
-          inverse_pivot_[i] = skipped ? 0 : 1 / row[i];
+  const std::size_t width = multiply.panel;
+  Room panel(width * count), room(width * width);
+  std::vector<const double*> left(width);
+  for (std::size_t i0 = same; i0 < count; i0 += width) {
+    const std::size_t end = std::min(i0 + width, count);
+    for (std::size_t j0 = 0; j0 < end;) {
+      const std::size_t columns = std::min(width, (j0 < i0 ? i0 : end) - j0);
+      for (std::size_t r = 0; r < columns; ++r) left[r] = lower_.row(j0 + r);
+      std::fill_n(room.data(), columns * width, 0.0);
+      multiply.panel_dots(left.data(), columns, panel.data(), j0, room.data(), width);
+      for (std::size_t j = j0; j < j0 + columns; ++j) {
+        double *made = panel.data() + j * width, *sums = room.data() + (j - j0) * width;
+        const double *gram = gram_.row(members[j]), *row = lower_.row(j) + j0;
+        multiply.panel_dots(&row, 1, panel.data() + j0 * width, j - j0, sums, width);
+        if (j >= i0) {
+          const double left_over = gram[members[j]] + terms_[members[j]].b - sums[j - i0];
+          const bool skipped = !(left_over > kSkip * h(members[j]));
+          made[j - i0] = lower_.row(j)[j] = skipped ? 1 : std::sqrt(left_over);
+          inverse_pivot_[j] = skipped ? 0 : 1 / made[j - i0];
+        }
+        for (std::size_t i = std::max(i0, j + 1); i < end; ++i) {
+          made[i - i0] = lower_.row(i)[j] = (gram[members[i]] - sums[i - i0]) * inverse_pivot_[j];
         }
       }
+      j0 += columns;
     }
-    factored_ = i0 + rows;
-    if (until_skipped && first_skipped(i0, factored_) < factored_) return first_skipped(i0, factored_);
+    factored_ = end;
+    if (until_skipped && first_skipped(i0, end) < end) return first_skipped(i0, end);
   }
   return first_skipped(0, count);
 }
