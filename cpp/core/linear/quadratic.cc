@@ -16,6 +16,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kSkip = 1e-11;  // of the diagonal: a smaller pivot is rounding's
 constexpr int kRounds = 30;
 constexpr double kMostEpochs = 30;
+constexpr double kFaster = 27;        // a product of the factor than three of an epoch
 constexpr std::size_t kRefresh = 20;  // steps of the active set until its gradient is made afresh
 
 double sign(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
@@ -41,7 +42,11 @@ double conjugate_gap(const Term& t, double u, double w) {
   const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
   double conjugate;
   if (t.b > 0) {
-    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+    const double z = std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi);
+    if (z * w >= 0) {  // on one side of 0 their difference has factors, which are not rounded away
+      return std::max(0.0, (z - w) * (u - t.a * sign(z != 0 ? z : w) - t.b * (z + w) / 2));
+    }
+    conjugate = value(z);
   } else {
     conjugate = value(std::clamp(0.0, t.lo, t.hi));
     for (double end : {t.lo, t.hi}) {
@@ -57,6 +62,25 @@ void Quadratic::add(const Term& term, double start) {
   c.push_back(0);
 }
 
+void Quadratic::keep(const Indices& places) {
+  Indices now(size(), SIZE_MAX);
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    now[places[k]] = k;
+    terms_[k] = terms_[places[k]];
+    w[k] = w[places[k]];
+    c[k] = c[places[k]];
+  }
+  terms_.resize(places.size());
+  w.resize(places.size());
+  c.resize(places.size());
+  gram_.keep(places);
+  order_.resize(std::min(factored_, order_.size()));
+  for (std::size_t& member : order_) member = now[member];
+  const auto gone = std::find(order_.begin(), order_.end(), SIZE_MAX);
+  factored_ = static_cast<std::size_t>(gone - order_.begin());
+  order_.resize(factored_);
+}
+
 void Quadratic::set_terms(const std::vector<Term>& terms) {
   for (std::size_t j = 0; j < terms.size(); ++j) {
     if (terms[j].b != terms_[j].b) factored_ = 0;
@@ -64,32 +88,46 @@ void Quadratic::set_terms(const std::vector<Term>& terms) {
   terms_ = terms;
 }
 
-bool Quadratic::settled(const Vector& tol) const {
+// The largest violation, in those that are allowed.
+double Quadratic::excess(const Vector& tol) const {
+  double most = 0;
   for (std::size_t j = 0; j < size(); ++j) {
-    if (violation(terms_[j], w[j], c[j]) > tol[j]) return false;
+    const double by = violation(terms_[j], w[j], c[j]);
+    if (by > 0) most = std::max(most, by / tol[j]);
   }
-  return true;
+  return most;
+}
+
+// How many epochs take as long as a step.
+double Quadratic::epochs_of_step() const {
+  const Indices members = support();
+  std::size_t same = 0;
+  while (same < std::min(factored_, members.size()) && order_[same] == members[same]) ++same;
+  const auto all = static_cast<double>(members.size()), kept = static_cast<double>(same);
+  return (all * all - kept * kept * kept / std::max(all, 1.0)) / (kFaster * static_cast<double>(size())) + 2;
 }
 
 bool Quadratic::solve(const Vector& tol, bool step_first) {
   if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
-    // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
-    // change it.
+    // Epochs find the support, a step on it is exact: they go on while they change it or come nearer fast, for
+    // not much longer than the step would take.
     const double step = std::pow(static_cast<double>(support().size()), 3) / 6;
     const double epoch = static_cast<double>(size()) * static_cast<double>(size());
-    const auto most = static_cast<int>(std::clamp(step / epoch, 1.0, kMostEpochs));
-    for (int count = 0; count < most; ++count) {
+    const double most = std::clamp(step / epoch, 1.0, kMostEpochs), as_long = epochs_of_step();
+    double before = kInf;
+    for (double count = 1;; ++count) {
       const bool changed = descend();
-      if (settled(tol)) {
-        return true;
-      }
-      if (!changed) break;
+      const double now = excess(tol);
+      if (now <= 1) return true;
+      const bool nearer = std::log(now) <= std::log(before / now) * (as_long - count);
+      if (!nearer && (!changed || count >= most)) break;
+      before = now;
     }
     newton();
     if (stopped()) return false;
   }
-  return settled(tol) || active(tol);
+  return excess(tol) <= 1 || active(tol);
 }
 
 // One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has
@@ -402,7 +440,7 @@ bool Quadratic::active(const Vector& tol) {
     bool done = true;
     for (std::size_t m : members) done = done && violation(terms_[m], w[m], c[m]) <= tol[m] / 2;
     if (!done && newton()) continue;
-    if (settled(tol)) return true;
+    if (excess(tol) <= 1) return true;
     // The coordinate that gains most enters.
     std::vector<char> in(size());
     for (std::size_t m : members) in[m] = 1;
@@ -443,7 +481,7 @@ bool Quadratic::active(const Vector& tol) {
       tabu[next] = 1;
     }
   }
-  return settled(tol);
+  return excess(tol) <= 1;
 }
 
 }  // namespace regkern::linear
