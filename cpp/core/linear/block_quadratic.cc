@@ -32,7 +32,10 @@ using Vector = std::vector<double>;
 // Where a pivot is lost in rounding, its row and column are left out.
 class Factor {
  public:
-  explicit Factor(std::size_t size) : inverse_pivot_(size) { matrix_.resize(size); }
+  explicit Factor(std::size_t size) : inverse_pivot_(size) {
+    matrix_.resize(size);
+    for (std::size_t i = 0; i < size; ++i) std::fill_n(matrix_.row(i), size, 0.0);
+  }
 
   std::size_t size() const { return inverse_pivot_.size(); }
   double* row(std::size_t i) { return matrix_.row(i); }
