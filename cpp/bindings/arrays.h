@@ -116,6 +116,7 @@ class Memory {
 
 // Which dtypes an argument may have: the two that the kernels calculate in, or those of half precision too.
 enum class Accept { kFull, kHalf };
+inline Accept accepted_beside(Dtype data) { return is_half(data) ? Accept::kHalf : Accept::kFull; }
 
 // An array of one of the dtypes in native byte order, of any strides and alignment; keeps the Python object
 // alive.

@@ -126,7 +126,7 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
 
 Array affine_parameter(const char* f, const char* name, py::handle value, const Array& x, int axis,
                        std::int64_t groups) {
-  const Array a = optional_input({f, name}, value, Accept::kHalf);
+  const Array a = optional_input({f, name}, value, accepted_beside(x.dtype()));
   if (!a) return a;
   require_dtype_beside({f, name}, a, x);
   require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
@@ -159,7 +159,7 @@ py::tuple row_norm(const ForwardArguments& a) {
                                                          : std::numeric_limits<float>::epsilon();
   const bool centred = flag({f, "centred"}, a.centred);
   const double epsilon = a.eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, a.eps);
-  const Array beside = optional_input({f, "residual"}, a.residual, Accept::kHalf);
+  const Array beside = optional_input({f, "residual"}, a.residual, accepted_beside(from.dtype()));
   if (beside) {
     require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
