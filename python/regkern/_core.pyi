@@ -151,7 +151,7 @@ def batch_norm(
     residual: ArrayLike | None,
     negative_slope: Real | None,
     out: Array | None,
-) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None]: ...
+) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None, tuple[int, ...] | None]: ...
 def batch_norm_apply(
     x: ArrayLike,
     mean: NDArray[np.float64],
@@ -175,6 +175,7 @@ def batch_norm_backward(
     positive: NDArray[np.uint8] | None,
     negative_slope: Real | None,
     virtual_batch_size: Int | None,
+    order: tuple[int, ...] | None,
     wants_dx: bool,
     wants_parameters: bool,
     wants_residual: bool | Array,

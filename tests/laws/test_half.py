@@ -158,7 +158,7 @@ def test_weights_of_float32(half: Any, rng: np.random.Generator) -> None:
         assert_same_halves(rk.prox_l1(x, 0.5, weights=w), expected)
     with pytest.raises(TypeError, match=r"weights must be float32 or, like the data, (b?float16), got float64$"):
         rk.prox_l1(x, 0.5, weights=np.ones(5))
-    with pytest.raises(TypeError, match=r"^prox_l1: weights must be float32 like the data, got "):
+    with pytest.raises(TypeError, match=r"^prox_l1: weights must be float32 or float64, got "):
         rk.prox_l1(np.zeros((6, 5), np.float32), 0.5, weights=rounded(weights, half))
 
 
