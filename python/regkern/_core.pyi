@@ -69,6 +69,7 @@ class raw:
         def writable(self) -> bool: ...
         @property
         def shape(self) -> tuple[int, ...]: ...
+
 class Tensors:
     def __init__(
         self,

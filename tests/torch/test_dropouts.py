@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", minversion="2")
 import torch.nn.functional as tF
 from torch.utils.checkpoint import checkpoint
 

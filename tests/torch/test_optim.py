@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", minversion="2")
 
-import regkern as rk  # noqa: E402
-import regkern.torch.optim as ro  # noqa: E402
+import regkern as rk
+import regkern.torch.optim as ro
 
 SHAPES = [(3, 5), (), (0,), (40, 33), (1,), (2, 3, 4, 5)]
 SAME: list[tuple[str, dict[str, Any]]] = [

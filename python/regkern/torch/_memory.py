@@ -24,6 +24,7 @@ _view = _core.raw.View
 # Classes whose tensors have no behaviour of their own.
 _PLAIN = frozenset({Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", Tensor)})
 _transforms_active = torch._C._are_functorch_transforms_active
+_increment_version = torch._C._increment_version
 
 
 def require(function: str, name: str, tensor: Any) -> None:
@@ -105,4 +106,4 @@ def empty_in(order: Shape | None, like: Tensor) -> Tensor:
 
 def written(tensor: Tensor) -> None:
     """What autograd has to know of memory that it did not see written."""
-    torch.autograd.graph.increment_version(tensor)
+    _increment_version((tensor,))

@@ -111,7 +111,9 @@ def _normalize(
             y = y + _affine(beta, x.ndim, axis, groups)
         mean, invstd = np.ldexp(mean, k), np.ldexp(invstd, -k)
     kept = None if out is x and residual is None else h
-    return store(rounded_to(y, x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
+    return store(rounded_to(y, x.dtype), out), NormCache(
+        kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred
+    )
 
 
 def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | None]:
