@@ -327,7 +327,12 @@ class Backward {
     needs_parameters_ = flag({f, "wrt"}, a.wants_parameters);
     const Array to = needs_dx || !a.out.is_none() ? out_or_new({f, "out"}, a.out, "dy", dy_) : Array();
     if (needs_dx) dx_ = to;
-    if (flag({f, "wrt"}, a.wants_residual)) residual_ = new_like({f, "wrt"}, dy_);
+    if (py::isinstance<View>(a.wants_residual)) {  // where to write it
+      residual_ = out_or_new({f, "wrt"}, a.wants_residual, "dy", dy_);
+      require_disjoint({f, "wrt"}, residual_, "out", dx_);
+    } else if (flag({f, "wrt"}, a.wants_residual)) {
+      residual_ = new_like({f, "wrt"}, dy_);
+    }
     require_disjoint({f, "out"}, dx_, "cache.x", x_);
     require_disjoint({f, "out"}, dx_, "cache.gamma", gamma_);
     require_disjoint({f, "out"}, dx_, "cache.weights", weights_);

@@ -154,7 +154,7 @@ def batch_norm_backward(
     order: tuple[int, ...] | None,
     wants_dx: bool,
     wants_parameters: bool,
-    wants_residual: bool,
+    wants_residual: bool | Array,
     out: Array | None,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 def batch_norm_backward_apply(

@@ -22,11 +22,14 @@ if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < _NEEDED:
     _least = ".".join(map(str, _NEEDED))
     raise ImportError(f"regkern.torch: torch must be {_least} or newer, got {_torch.__version__} ({_CURE})")
 
-__all__ = ["functional", "nn", "optim"]
+from regkern.torch import functional, nn
+from regkern.torch.nn import convert, revert
+
+__all__ = ["convert", "functional", "nn", "optim", "revert"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name == "optim":
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -80,6 +80,11 @@ def memory_order(tensor: Tensor) -> Shape | None:
     return tuple(sorted(range(tensor.ndim), key=lambda i: -steps[i]))
 
 
+def dense_order(tensor: Tensor) -> Shape | None:
+    """The same of what ``empty_like`` makes of a tensor."""
+    return None if tensor.is_contiguous() else memory_order(torch.empty_like(tensor))
+
+
 def traced_order(tensor: Tensor) -> Shape | None:
     """The same for compiled graphs, which know the layouts that have a name, and no strides."""
     n = tensor.dim()

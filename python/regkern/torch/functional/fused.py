@@ -9,7 +9,7 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Approximate, Int, Real
 from regkern.torch import _seeds
-from regkern.torch._memory import Shape, empty_in, memory_order, require, view, view_in
+from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view, view_in
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
 from regkern.torch.functional._plans import Rng
@@ -179,7 +179,7 @@ def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float
         dx = torch.empty_like(x)
         call(_core.softmax_dropout_backward, view(dy), view(x), _mask(seed, dy.shape, rate), view(dx, True))
         return dx
-    order = memory_order(torch.empty_like(x))
+    order = dense_order(x)
     dx = empty_in(order, x)
     gradient, source = view_in(order, dy), view_in(order, x)
     mask = _mask(seed, source.shape, rate)
