@@ -52,6 +52,7 @@ std::optional<Dtype> dtype_of(const DLTensor& t) {
 struct Operand {
   py::object tensor;
   Array array;
+  const void* hint = nullptr;                // near what its library keeps of it
   const char* last = nullptr;                // behind its last element
   std::vector<std::ptrdiff_t> half_strides;  // in bytes, of elements of two bytes in C order
 
@@ -86,7 +87,7 @@ bool is_c_ordered(const DLTensor& t) {
 class Tensors {
  public:
   // `state_names`: keys of the states in the dict of a parameter, in the order of the rule. `types`: of tensors
-  // without a behaviour of their own. `exchange`: the capsule of DLPack, or None. view(name, tensor, writable)
+  // without a behaviour of their own, the first their base. `exchange`: the capsule of DLPack, or None. view(name, tensor, writable)
   // → View of any tensor that may be used, or an error.
   Tensors(std::string rule, std::string function, py::tuple state_names, py::tuple types, py::object exchange,
           py::object view)
@@ -102,6 +103,9 @@ class Tensors {
           PyCapsule_GetPointer(exchange_object_.ptr(), "dlpack_exchange_api"));
       if (given == nullptr) throw py::error_already_set();
       if (given->major == 1) exchange_ = given->tensor_from_object;
+      grad_ = types_[0].attr("grad");
+      is_neg_ = types_[0].attr("is_neg");
+      if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
     }
   }
 
@@ -128,6 +132,7 @@ class Tensors {
     py::list asked;
     for (Slot& slot : slots_) {
       if (!slot.grad) continue;
+      ask_ahead(slot.index + kAhead);
       const double count = slot.counter ? count_of(slot) : fresh[slot.index] ? 0.0 : 1.0;
       if (!(count >= 0 && count < 0x1p53)) {
         const std::string label = "step of " + name(slot, 0);
@@ -143,6 +148,7 @@ class Tensors {
     bool any_float = false, any_double = false;
     for (Slot& slot : slots_) {
       if (!slot.grad) continue;
+      ask_ahead(slot.index + kAhead);
       look_at(slot);
       const bool is_double = slot.w().array.dtype() == Dtype::kFloat64;
       (is_double ? any_double : any_float) = true;
@@ -189,6 +195,7 @@ class Tensors {
   }
 
  private:
+  static constexpr std::size_t kAhead = 3;  // parameters
   static constexpr std::size_t kStates = 1, kMaster = kStates + kMaxStates, kOperands = kMaster + 1;
 
   struct Slot {
@@ -199,6 +206,9 @@ class Tensors {
     py::object grad;     // while a step runs
     std::array<Operand, kOperands> operands;  // parameter, states, master
     std::size_t way = 0;
+    void* count = nullptr;  // where the counter counts
+    bool wide_count = false;
+    const void* count_hint = nullptr;
     bool steps = false, lacks = false;
     const char* apart = nullptr;  // a gradient here meets nothing that is written
 
@@ -280,8 +290,8 @@ class Tensors {
     py::list lacking;
     for (Slot& slot : slots_) {
       slot.lacks = false;
-      slot.grad = py::reinterpret_steal<py::object>(PyObject_GetAttr(slot.param.ptr(), grad));
-      if (!slot.grad) throw py::error_already_set();
+      ask_ahead(slot.index + kAhead);
+      slot.grad = gradient_of(slot.param, grad);
       if (slot.grad.is_none()) slot.grad = py::object();
       if (slot.steps != static_cast<bool>(slot.grad)) {
         slot.steps = !slot.steps;
@@ -306,6 +316,32 @@ class Tensors {
       if (!whole) lacking.append(py::make_tuple(slot.param, slot.group));
     }
     return lacking;
+  }
+
+  // What slot.param.grad is; of a plain tensor without a search for it.
+  py::object gradient_of(py::handle param, PyObject* name) const {
+    const auto get = grad_ && is_plain(param) ? Py_TYPE(grad_.ptr())->tp_descr_get : nullptr;
+    auto* const type = reinterpret_cast<PyObject*>(Py_TYPE(param.ptr()));
+    auto given = py::reinterpret_steal<py::object>(get != nullptr ? get(grad_.ptr(), param.ptr(), type)
+                                                                  : PyObject_GetAttr(param.ptr(), name));
+    if (!given) throw py::error_already_set();
+    return given;
+  }
+
+  // The tensors of a parameter that comes soon are far away in memory, each in several lines: those of last time
+  // are fetched meanwhile. Nothing is read there.
+  void ask_ahead(std::size_t i) const {
+    if (i >= slots_.size()) return;
+    const Slot& slot = slots_[i];
+    const auto fetch = [](const void* object, const void* hint) {
+      __builtin_prefetch(object);
+      if (hint == nullptr) return;
+      for (const int line : {-64, 0, 64}) __builtin_prefetch(static_cast<const char*>(hint) + line);
+    };
+    for (const Operand& operand : slot.operands) {
+      if (operand.tensor) fetch(operand.tensor.ptr(), operand.hint);
+    }
+    if (slot.counter) fetch(slot.counter.ptr(), slot.count_hint);
   }
 
   static PyObject* state(const Slot& slot, PyObject* key) {
@@ -374,7 +410,10 @@ class Tensors {
       Operand& operand = slot.operands[k];
       if (!operand.tensor) continue;
       DLTensor t;
-      if (ask(operand.tensor, t) && operand.holds(t)) continue;
+      if (ask(operand.tensor, t)) {
+        operand.hint = t.shape;
+        if (operand.holds(t)) continue;
+      }
       const char* const before = operand.array ? operand.array.address() : nullptr;
       if (exchange_ == nullptr && operand.array && is_as_it_was(slot, k)) continue;
       const bool was_half = k == 0 && operand.array && is_half(operand.array.dtype());
@@ -424,7 +463,6 @@ class Tensors {
   template <class T>
   In<T> gradient(Slot& slot) {
     const Operand& w = slot.w();
-    static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
     DLTensor t;
     if (ask(slot.grad, t) && t.byte_offset == 0 && w.has_shape(t)) {
       const Dtype dtype = *dtype_of(t);
@@ -432,7 +470,8 @@ class Tensors {
       const bool fits = dtype == w.array.dtype() || (is_half(dtype) && w.array.dtype() == Dtype::kFloat32);
       const bool row = is_c_ordered(t), alike = !row && dtype == w.array.dtype() && w.lies_like(t);
       if (fits && (row || alike) && reinterpret_cast<std::uintptr_t>(t.data) % item == 0) {
-        const auto negative = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(slot.grad.ptr(), is_neg));
+        PyObject* const self = slot.grad.ptr();
+        const auto negative = py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
         if (!negative) throw py::error_already_set();
         const auto* low = static_cast<const char*>(t.data);
         const std::size_t bytes = w.array.size() == 0 ? 0
@@ -510,22 +549,25 @@ class Tensors {
   // --- counting and options -------------------------------------------------------------------------------
 
   // The number of a step, which a tensor of one element holds.
-  double count_of(const Slot& slot) const {
+  double count_of(Slot& slot) const {
     DLTensor t;
-    if (ask(slot.counter, t) && t.ndim == 0) {
-      if (t.bits == 32) return static_cast<double>(*static_cast<const float*>(t.data)) + 1;
-      if (t.bits == 64) return *static_cast<const double*>(t.data) + 1;
+    slot.count = nullptr;
+    if (ask(slot.counter, t) && t.ndim == 0 && t.bits >= 32) {
+      slot.count = t.data;
+      slot.wide_count = t.bits == 64;
+      slot.count_hint = t.shape;
+      return (slot.wide_count ? *static_cast<const double*>(t.data) : *static_cast<const float*>(t.data)) + 1.0;
     }
     return py::cast<double>(py::float_(slot.counter)) + 1;
   }
-  void count_up(const Slot& slot) const {
-    DLTensor t;
-    if (ask(slot.counter, t) && t.ndim == 0) {
-      if (t.bits == 32) *static_cast<float*>(t.data) += 1;
-      if (t.bits == 64) *static_cast<double*>(t.data) += 1;
-      if (t.bits >= 32) return;
+  static void count_up(const Slot& slot) {
+    if (slot.count == nullptr) {
+      slot.counter.attr("add_")(1);
+    } else if (slot.wide_count) {
+      *static_cast<double*>(slot.count) += 1;
+    } else {
+      *static_cast<float*>(slot.count) += 1;
     }
-    slot.counter.attr("add_")(1);
   }
 
   template <class T, class Rule>
@@ -546,7 +588,7 @@ class Tensors {
 
   std::string rule_, function_;
   py::tuple state_names_, types_;
-  py::object exchange_object_, view_;
+  py::object exchange_object_, view_, grad_, is_neg_;
   int (*exchange_)(void*, DLTensor*) = nullptr;
   std::deque<Slot> slots_;
   std::vector<std::pair<py::object, py::object>> entries_;  // of the dict of states

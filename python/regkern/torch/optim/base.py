@@ -21,7 +21,7 @@ Group: TypeAlias = dict[str, Any]
 
 # Of torch's own choice of an implementation: kept in the groups, so that checkpoints have them.
 IMPLEMENTATION: Options = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
-_TYPES = tuple(_memory._PLAIN)
+_TYPES = (Tensor, *(_memory._PLAIN - {Tensor}))
 _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 _bump = torch.autograd.graph.increment_version
 
