@@ -10,8 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
@@ -28,7 +29,6 @@ from regkern.torch._memory import (
 )
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
-from torch import Tensor
 
 _ops: Any = torch.ops.regkern
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import regkern as rk
 import torch
+from torch import Tensor
+
+import regkern as rk
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require, view
 from regkern.torch._ops import once, recorded
 from regkern.torch._threads import call
-from torch import Tensor
 
 # (x, y, dy) → dx, of one dtype that has the range for it.
 Jacobian: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]

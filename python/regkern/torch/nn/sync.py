@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 import torch.nn as tnn
+from torch import Tensor
 
-import torch
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
 from regkern.torch._memory import dense_order, empty_in, require, view, view_in
 from regkern.torch._ops import once
 from regkern.torch._threads import call
-from torch import Tensor
 
 
 def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
