@@ -389,7 +389,7 @@ def test_the_epoch_reaches_running_workers(way: str) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_pipeline_is_a_collate_fn(workers: int) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     load = torch.utils.data.DataLoader
     plain = A.Compose([A.CenterCrop(20), A.Normalize(0, 1, layout_out="NCHW")])
     want = torch.from_numpy(plain(images(10)))
@@ -407,7 +407,7 @@ def test_a_pipeline_is_a_collate_fn(workers: int) -> None:
 
 
 def test_a_data_loader() -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     want = TRAIN(images(10), rng=4, epoch=1)
     for workers in (0, 2):
         collate = A.Collate(TRAIN, rng=4)

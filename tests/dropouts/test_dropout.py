@@ -251,7 +251,7 @@ def test_alpha_dropout_keeps_mean_and_variance(p: float) -> None:
 
 
 def test_alpha_dropout_against_torch() -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     for p in (0.1, 0.5):
         torch.manual_seed(0)
         theirs = np.unique(torch.nn.functional.alpha_dropout(torch.ones(1000, dtype=torch.float64), p, True).numpy())

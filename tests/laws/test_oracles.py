@@ -70,7 +70,7 @@ def test_scikit_learn_lasso_elastic_net_and_ridge() -> None:
     ids=["plain", "momentum", "nesterov", "dampening"],
 )
 def test_torch_sgd_trajectories(options: dict[str, Any], weight_decay: float, dtype: type) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(5)
     w = rng.standard_normal(1001).astype(dtype)
     t_w = torch.tensor(w, requires_grad=True)
@@ -88,7 +88,7 @@ def test_torch_sgd_trajectories(options: dict[str, Any], weight_decay: float, dt
 
 
 def test_torch_softshrink(dtype: type) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     x = np.random.default_rng(1).standard_normal(10_007).astype(dtype)
     ref = torch.nn.functional.softshrink(torch.tensor(x), 0.5).numpy()
     assert (rk.prox_l1(x, 0.5) == ref).all()

@@ -430,7 +430,7 @@ def test_positional_arguments_are_those_of_torch(module: Any) -> None:
 
 @pytest.mark.parametrize("name", NORMS)
 def test_positional_arguments_against_torch(name: str) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     theirs = getattr(torch.nn, {"BatchNorm": "BatchNorm1d", "InstanceNorm": "InstanceNorm1d"}.get(name, name))
     both = [list(inspect.signature(cls).parameters.values()) for cls in (getattr(rk, name), theirs)]
     ours = [p for p in both[0] if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -88,7 +88,7 @@ TORCH: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "options"), TORCH, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v)))
 def test_torch_trajectories(name: str, options: dict[str, Any], dtype: type, rng: np.random.Generator) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     w = make(rng, dtype, [(1001,), (3, 7)])
     t_w = [torch.tensor(a, requires_grad=True) for a in w]
     theirs = getattr(torch.optim, name)(t_w, **options)
@@ -379,7 +379,7 @@ def test_a_parameter_without_gradient_is_left_alone(name: str, module: ModuleTyp
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adagrad"])
 def test_missing_gradients_are_torchs(name: str, rng: np.random.Generator) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     w = make(rng, np.float64, [(40, 3), (7,)])
     t_w = [torch.tensor(a, requires_grad=True) for a in w]
     ours, theirs = build(name, w), getattr(torch.optim, name)(t_w, **RULES[name])
@@ -482,7 +482,7 @@ def test_skipping_leaves_everything_untouched(where: int, bad: float, dtype: typ
 
 
 def test_clipping_is_torchs(rng: np.random.Generator) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     for limit in (0.0, 0.5, 1e9):
         w = make(rng, np.float32, [(40, 33), (7,)])
         t_w = [torch.tensor(a, requires_grad=True) for a in w]

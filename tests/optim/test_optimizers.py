@@ -39,7 +39,7 @@ def follow_torch(
         for mine, group in zip(ours.param_groups, theirs.param_groups, strict=True)
         for w, t in zip(mine["params"], group["params"], strict=True)
     ]
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     for step in range(steps):
         between(ours, step)
         between(theirs, step)
@@ -54,7 +54,7 @@ def follow_torch(
 
 def both(name: str, groups: list[dict[str, Any]], rng: np.random.Generator, **options: Any) -> tuple[Any, Any]:
     """Ours and torch's over groups of two arrays each."""
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     arrays = [make(rng, np.float64, [(3, 5), (7,)]) for _ in groups]
     ours = [{"params": w, **group} for w, group in zip(arrays, groups, strict=True)]
     theirs = [
@@ -135,7 +135,7 @@ def test_a_group_added_later(name: str, rng: np.random.Generator) -> None:
 
 
 def test_adding_a_group_is_torchs(rng: np.random.Generator) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     for name, options in (("SGD", {"momentum": 0.9, "dampening": 0.2}), ("Adam", {}), ("Adagrad", {"lr_decay": 0.1})):
         ours, theirs = both(name, [{}], rng, lr=0.01, **options)
         follow_torch(ours, theirs, rng, 3)
@@ -506,7 +506,7 @@ def test_gradients_that_are_no_arrays(module: ModuleType) -> None:
 @MODULES
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_clipping_by_a_norm_that_is_not_finite_is_torchs(module: ModuleType, bad: float, dtype: type) -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     w, grads = [np.ones((2, 3), dtype), np.ones(4, dtype)], [np.full((2, 3), 10, dtype), np.full(4, 10, dtype)]
     grads[0][1, 1] = bad
     tensors = [torch.tensor(a, requires_grad=True) for a in w]

@@ -105,7 +105,7 @@ def test_they_meet_where_they_should() -> None:
 
 
 def test_torchs_schedulers() -> None:
-    torch = pytest.importorskip("torch", minversion="2")
+    torch = pytest.importorskip("torch")
     named = torch.optim.lr_scheduler
     pairs: list[tuple[Schedule, Callable[[Any], Any]]] = [
         (Step(0.3, 4, factor=0.5), lambda o: named.StepLR(o, 4, 0.5)),

@@ -142,7 +142,7 @@ def test_claims_about_a_refused_kernel_say_why() -> None:
 def test_without_a_compiler_torch_is_measured_without_compiling(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch", minversion="2")
+    pytest.importorskip("torch")
     monkeypatch.setenv("PATH", str(tmp_path))
     found, missing = peers.rivals(["torch", COMPILE])
     assert [peer.name for peer in found] == ["torch"]

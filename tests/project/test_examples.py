@@ -45,7 +45,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help_says_what_a_program_does(name: str, tmp_path: Path) -> None:
     if name in ("optimizer_speed.py", "torch_speed.py"):
-        pytest.importorskip("torch", minversion="2")
+        pytest.importorskip("torch")
     first = (FOLDER / name).read_text().partition("\n")[0].strip('"')
     assert first in run(tmp_path, str(FOLDER / name), "--help")
     assert not list(tmp_path.iterdir())

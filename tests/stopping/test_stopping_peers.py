@@ -61,7 +61,7 @@ def test_the_record_is_worth_something() -> None:
 @pytest.mark.parametrize("name", PEERS)
 def test_live(name: str, rng: np.random.Generator) -> None:
     if name == "keras":
-        pytest.importorskip("torch", minversion="2")
+        pytest.importorskip("torch")
     pytest.importorskip(name)
     for options in OPTIONS[name]:
         for mode in ("min", "max"):

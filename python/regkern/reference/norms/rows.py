@@ -15,10 +15,11 @@ import math
 import numpy as np
 
 from regkern import _checks as check
+from regkern._checks import arithmetic
 from regkern._types import Number, Whole
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, arithmetic, floats, like, require_out, rounded_to, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
