@@ -68,7 +68,12 @@ def with_specials(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def layouts(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def in_order(a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """A copy whose memory is dense with the axes in an order: (0, 2, 3, 1) is channels last of N, C, H, W."""
+    return np.transpose(np.transpose(a, axes).copy(), np.argsort(axes))
+
+
+def layouts(a: np.ndarray, *, permuted: bool = True) -> Iterator[tuple[str, np.ndarray]]:
     """Copies of ``a`` with the same values in other memory: steps, negative and permuted strides, odd addresses."""
     yield "dense", a.copy()
     wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)
@@ -80,9 +85,9 @@ def layouts(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     odd[...] = a
     yield "misaligned", odd
     if a.ndim > 1:
-        yield "fortran", a.copy(order="F")
-        order = (*range(1, a.ndim), 0)
-        yield "rotated axes", np.moveaxis(np.transpose(a, order).copy(), -1, 0)
+        if permuted:
+            yield "fortran", a.copy(order="F")
+            yield "rotated axes", in_order(a, (*range(1, a.ndim), 0))
         padded = np.zeros((*a.shape[:-1], a.shape[-1] + 3), a.dtype)
         padded[..., :-3] = a
         yield "padded rows", padded[..., :-3]

@@ -8,6 +8,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -115,6 +116,7 @@ class Memory {
 
 // Which dtypes an argument may have: the two that the kernels calculate in, or those of half precision too.
 enum class Accept { kFull, kHalf };
+inline Accept accepted_beside(Dtype data) { return is_half(data) ? Accept::kHalf : Accept::kFull; }
 
 // An array of one of the dtypes in native byte order, of any strides and alignment; keeps the Python object
 // alive.
@@ -217,6 +219,15 @@ Array dense_vector(const Array& vector);
 
 // An ndarray of float32 or float64 with the numbers of an array: itself, or a view or a copy of it.
 py::object as_ndarray(const Array& array);
+
+// Numbers that were summed, in a vector of the dtype of a parameter.
+template <class T>
+void round_to(const Array& vector, const double* sums) {
+  std::vector<T> rounded(vector.size());
+  std::transform(sums, sums + rounded.size(), rounded.begin(),
+                 [](double sum) { return static_cast<T>(sum); });
+  regkern::write(vector.extents(), rounded.data(), vector.out<T>());
+}
 
 std::string shape_text(int ndim, const std::ptrdiff_t* shape);
 

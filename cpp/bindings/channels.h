@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "order.h"
 #include "regkern/norm.h"
 
 namespace regkern::bindings {
@@ -29,11 +30,12 @@ struct Channels {
     require_vector({f, name}, a, count);
     return a;
   }
-  // A parameter or a running statistic, in the dtype of x, or none.
+  // A parameter or a running statistic, in the dtype of x or float32 beside half precision, or none.
   Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
-    const Array a = written ? optional_output({f, name}, value) : optional_input({f, name}, value);
+    const Array a =
+        (written ? optional_output : optional_input)({f, name}, value, accepted_beside(x.dtype()));
     if (a) {
-      require_dtype({f, name}, a, x.dtype());
+      require_dtype_beside({f, name}, a, x);
       require_vector({f, name}, a, count);
     }
     return a;
@@ -43,57 +45,48 @@ struct Channels {
   std::size_t count;
 };
 
-// None, or an array of x's dtype and shape: weights that Python has broadcast, a residual.
+// None, or an array of x's dtype, or float32, and shape: weights that Python has broadcast, a residual.
 inline Array like_x(Arg arg, py::handle value, const Array& x) {
-  const Array a = optional_input(arg, value);
+  const Array a = optional_input(arg, value, accepted_beside(x.dtype()));
   if (a) {
-    require_dtype(arg, a, x.dtype());
+    require_dtype_beside(arg, a, x);
     require_same_shape(arg, a, x);
   }
   return a;
 }
 
 template <class T>
-In<T> in(const Array& a) {
-  return a ? a.in<T>() : In<T>{};
-}
-template <class T>
-Out<T> out(const Array& a) {
-  return a ? a.out<T>() : Out<T>{};
-}
-
-template <class T>
 std::vector<double> to_doubles(const Array& vector) {
-  std::vector<double> v(vector.size());
-  const char* p = vector.data<const char>();
-  for (std::size_t c = 0; c < v.size(); ++c, p += vector.strides()[0]) {
-    T value;
-    std::memcpy(&value, p, sizeof(T));
-    v[c] = static_cast<double>(value);
-  }
-  return v;
+  std::vector<T> values(vector.size());
+  regkern::read(vector.extents(), vector.in<T>(), values.data());
+  return {values.begin(), values.end()};
 }
 
 // (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
-// where all are 0 or 1. dims are those of x; what a stride of 0 repeats is read once. float64 weights whose
-// squares leave its range have none.
+// where all are 0 or 1. dims are those of x, steps the strides of the weights; what one of 0 repeats is read
+// once. float64 weights whose squares leave its range have none.
 template <class T>
-double effective_count(In<T> weights, const Array& w, std::vector<std::ptrdiff_t> dims, int channel) {
+double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<std::ptrdiff_t> dims,
+                       int channel) {
   double times = 1;
-  bool dense = reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
+  bool dense =
+      weights.storage == Storage::kNative && reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
   std::ptrdiff_t run = sizeof(T);
-  for (int i = w.ndim(); i-- > 0;) {
+  const auto ndim = static_cast<int>(dims.size());
+  for (int i = ndim; i-- > 0;) {
     std::ptrdiff_t& length = dims[static_cast<std::size_t>(i)];
-    if (i != channel && w.strides()[i] == 0) times *= static_cast<double>(length);
-    if (i == channel || w.strides()[i] == 0) length = 1;
-    dense = dense && (length == 1 || w.strides()[i] == run);
+    if (i != channel && steps[i] == 0) times *= static_cast<double>(length);
+    if (i == channel || steps[i] == 0) length = 1;
+    dense = dense && (length == 1 || steps[i] == run);
     run *= length;
   }
   double mean, var;
-  const double n = batch_norm_stats<T>(ChannelShape(Extents(w.ndim(), dims.data()), channel),
-                                       {weights.data, dense ? nullptr : w.strides()}, {}, &mean, &var);
+  const double n =
+      batch_norm_stats<T>(ChannelShape(Extents(ndim, dims.data()), channel),
+                          {weights.data, dense ? nullptr : steps, weights.storage}, {}, &mean, &var);
   return times * n / (1 + var / (mean * mean));
 }
+
 }  // namespace regkern::bindings
 
 #endif  // REGKERN_BINDINGS_CHANNELS_H_

@@ -45,12 +45,12 @@ py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, p
   constexpr const char* f = "bias_dropout_add";
   const Array from = input({f, "x"}, x, Accept::kHalf);
   require_rows({f, "x"}, from);
-  Array b = optional_input({f, "bias"}, bias, Accept::kHalf);
+  Array b = optional_input({f, "bias"}, bias, accepted_beside(from.dtype()));
   if (b) {
     require_dtype_beside({f, "bias"}, b, from);
     require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
   }
-  const Array beside = optional_input({f, "residual"}, residual, Accept::kHalf);
+  const Array beside = optional_input({f, "residual"}, residual, accepted_beside(from.dtype()));
   if (beside) {
     require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);

@@ -2,39 +2,79 @@
 
 #include "regkern/layer_norm.h"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "arrays.h"
 #include "module.h"
+#include "order.h"
 
 namespace regkern::bindings {
 namespace {
 
-// How an array is seen as rows: layer norm takes the axes from one on as a row; group norm takes some
-// channels and all other axes but the first as a row, with the channel axis left in the last place or moved
-// to the second.
+// Numbers of some neighbouring axes of x, one for each of their positions, when these axes are in the order
+// of x's memory: there and back.
+class Renumbered {
+ public:
+  Renumbered() = default;
+  Renumbered(const Array& x, const AxisOrder& order, int begin, int end) {
+    for (int i = begin; !order.unchanged() && i < end; ++i) {
+      there_.push_back(order.axes()[static_cast<std::size_t>(i)] - begin);
+      back_.push_back(order.place(i) - begin);
+      dims_.push_back(x.dim(i));
+      ordered_.push_back(x.dim(there_.back() + begin));
+    }
+    if (std::is_sorted(there_.begin(), there_.end())) there_.clear();
+  }
+  // Dense, and as the kernels read it.
+  Array there(const Array& numbers) const {
+    return there_.empty() || !numbers ? dense_vector(numbers) : dense_vector(moved(numbers, dims_, there_));
+  }
+  Array back(const Array& numbers) const {
+    return there_.empty() ? numbers : moved(numbers, ordered_, back_);
+  }
+
+ private:
+  static Array moved(const Array& numbers, const std::vector<std::ptrdiff_t>& dims,
+                     const std::vector<int>& axes) {
+    numbers.data<char>();  // as it was checked
+    const py::object array = is_view(numbers.object()) ? as_ndarray(numbers) : numbers.object();
+    const py::object shaped = array.attr("reshape")(dims);
+    return input({"regkern", "numbers"}, shaped.attr("transpose")(axes).attr("ravel")(), Accept::kHalf);
+  }
+  std::vector<int> there_, back_;
+  std::vector<std::ptrdiff_t> dims_, ordered_;
+};
+
+// How an array is seen as rows, its axes in the order of its memory where that leaves rows as they are: layer
+// norm takes the axes from one on as a row; group norm takes some channels and all other axes but the first
+// as a row, with the channel axis left in the last place or moved to the second.
 class AxesAsRows {
  public:
-  AxesAsRows(const Array& x, int axis, std::int64_t groups) : ndim_(x.ndim()) {
-    for (int i = 0; i < ndim_; ++i) order_.push_back(i);
+  AxesAsRows(const Array& x, int axis, std::int64_t groups)
+      : ndim_(x.ndim()), order_(AxisOrder::of_memory(x).keeping(groups == 0 ? axis : 1)) {
     std::size_t length = 1, inner = 1, affine = 1;
     if (groups == 0) {
+      by_row_ = Renumbered(x, order_, 0, axis);
+      by_place_ = Renumbered(x, order_, axis, ndim_);
       for (int i = axis; i < ndim_; ++i) length *= static_cast<std::size_t>(x.dim(i));
       affine = length;
     } else {
-      last_ = axis != 1 && axis == ndim_ - 1;
-      moved_ = axis != 1 && !last_;
-      if (moved_) std::rotate(order_.begin() + 1, order_.begin() + axis, order_.begin() + axis + 1);
+      const int place = order_.place(axis);
+      last_ = place != 1 && place == ndim_ - 1;
+      if (place != 1 && !last_) order_ = order_.moved(x, place, 1);
       affine = static_cast<std::size_t>(x.dim(axis));
       for (int i = 1; i < ndim_; ++i) inner *= i == axis ? 1 : static_cast<std::size_t>(x.dim(i));
       length = affine / static_cast<std::size_t>(groups) * inner;
     }
-    dims_ = permuted(x.shape());
+    dims_ = order_.of(x, x.shape());
     // Empty rows have no statistics; their number is that of the other axes all the same.
     rows_ = groups == 0 ? 1 : static_cast<std::size_t>(x.dim(0)) * static_cast<std::size_t>(groups);
     for (int i = 0; groups == 0 && i < axis; ++i) rows_ *= static_cast<std::size_t>(x.dim(i));
@@ -46,26 +86,18 @@ class AxesAsRows {
   RowShape shape() const {
     return {Extents(ndim_, dims_.data()), length_, std::max<std::size_t>(inner_, 1), affine_, last_};
   }
-  // The strides of an operand in the order of the view; `keep` holds them.
-  template <class Operand>
-  Operand view(Operand operand, const Array& a, std::vector<std::ptrdiff_t>& keep) const {
-    if (!moved_) return operand;
-    keep = permuted(a.strides());
-    operand.strides = keep.data();
-    return operand;
-  }
+  Ordered operator()(const Array& operand) const { return Ordered(operand, order_); }
+  // Numbers of each row, and parameters of each place in a row.
+  const Renumbered& by_row() const { return by_row_; }
+  const Renumbered& by_place() const { return by_place_; }
 
  private:
-  std::vector<std::ptrdiff_t> permuted(const std::ptrdiff_t* values) const {
-    std::vector<std::ptrdiff_t> v;
-    for (const int i : order_) v.push_back(values[i]);
-    return v;
-  }
   int ndim_;
-  std::vector<int> order_;
+  AxisOrder order_;
+  Renumbered by_row_, by_place_;
   std::vector<std::ptrdiff_t> dims_;
   std::size_t rows_ = 1, length_ = 1, inner_ = 1, affine_ = 1;
-  bool moved_ = false, last_ = false;
+  bool last_ = false;
 };
 
 constexpr std::int64_t kOneEach = -1;  // what instance_norm says for as many groups as channels
@@ -94,9 +126,9 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
 
 Array affine_parameter(const char* f, const char* name, py::handle value, const Array& x, int axis,
                        std::int64_t groups) {
-  const Array a = optional_input({f, name}, value);
+  const Array a = optional_input({f, name}, value, accepted_beside(x.dtype()));
   if (!a) return a;
-  require_dtype({f, name}, a, x.dtype());
+  require_dtype_beside({f, name}, a, x);
   require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
   return a;
 }
@@ -119,17 +151,17 @@ struct ForwardArguments {
 // groups.
 py::tuple row_norm(const ForwardArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
-  const Array from = input({f, "x"}, a.x);
+  const Array from = input({f, "x"}, a.x, Accept::kHalf);
   const auto [first_axis, groups] = layout(f, from, a.axis, a.num_groups);
   const Array scale = affine_parameter(f, "gamma", a.gamma, from, first_axis, groups);
   const Array shift = affine_parameter(f, "beta", a.beta, from, first_axis, groups);
-  const double machine = from.dtype() == Dtype::kFloat32 ? std::numeric_limits<float>::epsilon()
-                                                         : std::numeric_limits<double>::epsilon();
+  const double machine = from.dtype() == Dtype::kFloat64 ? std::numeric_limits<double>::epsilon()
+                                                         : std::numeric_limits<float>::epsilon();
   const bool centred = flag({f, "centred"}, a.centred);
   const double epsilon = a.eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, a.eps);
-  const Array beside = optional_input({f, "residual"}, a.residual);
+  const Array beside = optional_input({f, "residual"}, a.residual, accepted_beside(from.dtype()));
   if (beside) {
-    require_dtype({f, "residual"}, beside, from.dtype());
+    require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
   }
   const Array to = out_or_new({f, "out"}, a.out, "x", from);
@@ -140,22 +172,18 @@ py::tuple row_norm(const ForwardArguments& a) {
   const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());
-  const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  const Array dense_scale = rows.by_place().there(scale), dense_shift = rows.by_place().there(shift);
+  const Ordered x = rows(from), residual = rows(beside), h = rows(sum), y = rows(to);
   std::fill_n(mean.data<double>(), rows.rows(), 0.0);
   std::fill_n(invstd.data<double>(), rows.rows(), 1 / std::sqrt(epsilon));
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
-    std::vector<std::ptrdiff_t> keep[4];
-    const In<T> source = rows.view(from.in<T>(), from, keep[0]);
-    const In<T> second = beside ? rows.view(beside.in<T>(), beside, keep[1]) : In<T>{};
-    const Out<T> total = sum ? rows.view(sum.out<T>(), sum, keep[2]) : Out<T>{};
-    const Out<T> target = rows.view(to.out<T>(), to, keep[3]);
     const Unlocked unlocked(from.size());
     regkern::row_norm<T>(rows.shape(), {.centred = centred,
-                                        .x = source,
-                                        .residual = second,
-                                        .h = total,
-                                        .y = target,
+                                        .x = x.in<T>(),
+                                        .residual = residual.in<T>(),
+                                        .h = h.out<T>(),
+                                        .y = y.out<T>(),
                                         .gamma = pointer<T>(dense_scale),
                                         .beta = pointer<T>(dense_shift),
                                         .eps = epsilon,
@@ -168,7 +196,8 @@ py::tuple row_norm(const ForwardArguments& a) {
                         sum           ? sum.object()
                         : overwritten ? none
                                       : from.object(),
-                        scale ? scale.object() : none, mean.object(), invstd.object(), first_axis,
+                        scale ? scale.object() : none, rows.by_row().back(mean).object(),
+                        rows.by_row().back(invstd).object(), first_axis,
                         groups == 0 ? none : py::object(py::int_(groups)));
 }
 
@@ -178,8 +207,8 @@ struct BackwardArguments {
 
 py::tuple row_norm_backward(const BackwardArguments& a) {
   const char* f = PyUnicode_AsUTF8(a.function.ptr());
-  const Array source = input({f, "cache.x"}, a.x);
-  const Array gradient = input({f, "dy"}, a.dy);
+  const Array source = input({f, "cache.x"}, a.x, Accept::kHalf);
+  const Array gradient = input({f, "dy"}, a.dy, Accept::kHalf);
   require_dtype({f, "dy"}, gradient, source.dtype());
   require_same_shape({f, "dy"}, gradient, source);
   const auto [first_axis, groups] = layout(f, source, a.axis, a.num_groups, "cache.axis", "cache.groups");
@@ -187,41 +216,40 @@ py::tuple row_norm_backward(const BackwardArguments& a) {
   const Array scale = affine_parameter(f, "cache.gamma", a.gamma, source, first_axis, groups);
   const AxesAsRows rows(source, first_axis, groups);
   require_cache_of(f, centred, groups, rows.channels());
-  const Array means = dense_vector(input({f, "cache.mean"}, a.mean));
-  const Array invstds = dense_vector(input({f, "cache.invstd"}, a.invstd));
+  Array means = input({f, "cache.mean"}, a.mean), invstds = input({f, "cache.invstd"}, a.invstd);
   for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
     require_float64({f, name}, *vector);
     require_vector({f, name}, *vector, rows.rows());
   }
+  means = rows.by_row().there(means);
+  invstds = rows.by_row().there(invstds);
   const Array to = out_or_new({f, "out"}, a.out, "dy", gradient);
   require_disjoint({f, "out"}, to, "cache.x", source);
   require_disjoint({f, "out"}, to, "cache.gamma", scale);
-  const Array dense_scale = dense_vector(scale);
-  const Array dgamma = new_vector(source.dtype(), rows.channels());
-  const Array dbeta = new_vector(source.dtype(), rows.channels());
+  const Array dense_scale = rows.by_place().there(scale);
+  const Ordered dy = rows(gradient), x = rows(source), dx = rows(to);
+  const Array& like = scale ? scale : source;
+  const Array dgamma = new_vector_like(like, rows.channels());
+  const Array dbeta = new_vector_like(like, rows.channels());
   visit(source.dtype(), [&](auto type) {
     using T = decltype(type);
-    std::vector<std::ptrdiff_t> keep[3];
-    const In<T> g = rows.view(gradient.in<T>(), gradient, keep[0]),
-                v = rows.view(source.in<T>(), source, keep[1]);
-    const Out<T> target = rows.view(to.out<T>(), to, keep[2]);
     const auto sums = std::make_unique_for_overwrite<double[]>(2 * rows.channels());
     double *const dg = sums.get(), *const db = dg + rows.channels();
-    T *dgamma_out = dgamma.data<T>(), *dbeta_out = dbeta.data<T>();
     const Unlocked unlocked(source.size());
     regkern::row_norm_backward<T>(rows.shape(), {.centred = centred,
-                                                 .dy = g,
-                                                 .x = v,
-                                                 .dx = target,
+                                                 .dy = dy.in<T>(),
+                                                 .x = x.in<T>(),
+                                                 .dx = dx.out<T>(),
                                                  .gamma = pointer<T>(dense_scale),
                                                  .mean = means.data<double>(),
                                                  .invstd = invstds.data<double>(),
                                                  .dgamma = dg,
                                                  .dbeta = db});
-    for (std::size_t c = 0; c < rows.channels(); ++c) dgamma_out[c] = static_cast<T>(dg[c]);
-    for (std::size_t c = 0; c < rows.channels(); ++c) dbeta_out[c] = static_cast<T>(db[c]);
+    round_to<T>(dgamma, dg);
+    round_to<T>(dbeta, db);
   });
-  return py::make_tuple(to.object(), dgamma.object(), dbeta.object());
+  return py::make_tuple(to.object(), rows.by_place().back(dgamma).object(),
+                        rows.by_place().back(dbeta).object());
 }
 
 }  // namespace

@@ -17,40 +17,37 @@ namespace {
 // r ← (1 − momentum)·r + momentum·(batch·factor), through any stride.
 template <class T>
 void update_running(const Array& running, double momentum, const double* batch, double factor) {
-  if (running.dense()) {
+  if (running.dense() && !is_half(running.dtype())) {
     return batch_norm_update<T>(batch, momentum, factor, running.size(), running.data<T>());
   }
-  char* p = running.data<char>();
-  for (std::size_t c = 0; c < running.size(); ++c, p += running.strides()[0]) {
-    T r;
-    std::memcpy(&r, p, sizeof(T));
-    batch_norm_update<T>(batch + c, momentum, factor, 1, &r);
-    std::memcpy(p, &r, sizeof(T));
-  }
+  std::vector<T> values(running.size());
+  regkern::read(running.extents(), running.in<T>(), values.data());
+  batch_norm_update<T>(batch, momentum, factor, values.size(), values.data());
+  regkern::write(running.extents(), values.data(), running.out<T>());
 }
 
 // An effective count up to this is one: rounding, or weights of 1 and 1e-9.
 constexpr double kOneElement = 1 + 1e-9;
 
-// A batch cut along its first axis into virtual batches of `length` samples, the last of which may be
-// shorter; one, where there is no length.
+// A batch, in the order of its memory, cut along its first axis into virtual batches of `length` samples, the
+// last of which may be shorter; one, where there is no length.
 struct Parts {
-  Parts(const Array& x, int channel, std::size_t length) : batch(x), axis(channel) {
-    const auto samples = static_cast<std::size_t>(x.dim(0));
+  Parts(const Array& x, const AxisOrder& order, int channel, std::size_t length)
+      : axis(order.place(channel)), dims(order.of(x, x.shape())) {
+    samples = static_cast<std::size_t>(dims[0]);
     step = length == 0 || length > samples ? samples : length;
     count = length == 0 || samples == 0 ? 1 : (samples + step - 1) / step;
-    dims.assign(x.shape(), x.shape() + x.ndim());
   }
   ChannelShape shape(std::size_t i) {
-    dims[0] = static_cast<std::ptrdiff_t>(std::min(step, static_cast<std::size_t>(batch.dim(0)) - i * step));
-    return ChannelShape(Extents(batch.ndim(), dims.data()), axis);
+    dims[0] = static_cast<std::ptrdiff_t>(std::min(step, samples - i * step));
+    return ChannelShape(Extents(static_cast<int>(dims.size()), dims.data()), axis);
   }
   // Calls body(i, shape of part i) for one after the other.
   template <class Body>
   void each(Body&& body) {
     for (std::size_t i = 0; i < count; ++i) body(i, shape(i));
   }
-  // Part i of an operand of the batch's shape.
+  // Part i of an operand of the batch's shape. Where there are several, they are cut along axis 0.
   template <class Operand>
   Operand part(Operand operand, const Array& a, std::size_t i) const {
     if (i != 0 && operand.data != nullptr) {
@@ -63,11 +60,43 @@ struct Parts {
   // Bytes of the bits of a whole part: the last takes no more.
   std::size_t bit_bytes() { return shape(0).bit_bytes(); }
 
-  const Array& batch;
   int axis;
-  std::size_t step, count;
   std::vector<std::ptrdiff_t> dims;
+  std::size_t samples, step, count;
 };
+
+// The order in which a batch is worked on, and in which its bits are kept: that of its memory, where this
+// leaves the samples of virtual batches in front.
+AxisOrder order_of(const Array& x, std::size_t virtual_size) {
+  const AxisOrder order = AxisOrder::of_memory(x);
+  return virtual_size == 0 ? order : order.keeping(1);
+}
+
+// What a cache holds of it: a tuple, or None for the axes as they are.
+py::object to_python(const AxisOrder& order) {
+  if (order.unchanged()) return py::none();
+  py::tuple axes(order.axes().size());
+  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = order.axes()[i];
+  return axes;
+}
+
+AxisOrder require_order(Arg arg, py::handle value, const Array& x, bool is_virtual) {
+  if (value.is_none()) return {};
+  if (!py::isinstance<py::tuple>(value)) type_error(arg, "be a tuple of ints or None", value);
+  std::vector<int> axes;
+  std::vector<bool> seen(static_cast<std::size_t>(x.ndim()));
+  for (const py::handle entry : value) {
+    const std::int64_t axis = integer(arg, entry);
+    const bool fits = axis >= 0 && axis < x.ndim() && !seen[static_cast<std::size_t>(axis)];
+    if (!fits || (is_virtual && axes.empty() && axis != 0)) break;
+    seen[static_cast<std::size_t>(axis)] = true;
+    axes.push_back(static_cast<int>(axis));
+  }
+  if (axes.size() != seen.size() || axes.size() != py::len(value)) {
+    value_error(arg, "be the axes of x in an order", text(value));
+  }
+  return AxisOrder(std::move(axes));
+}
 
 // Samples of a virtual batch, which are counted along axis 0; 0 for None.
 std::size_t virtual_size_of(Arg arg, py::handle value, const char* axis_name, const Channels& channels) {
@@ -109,7 +138,7 @@ struct ForwardArguments {
 class Forward {
  public:
   explicit Forward(const ForwardArguments& a)
-      : x_(input({f, "x"}, a.x)),
+      : x_(input({f, "x"}, a.x, Accept::kHalf)),
         channels_(f, x_, a.axis),
         training_(flag({f, "training"}, a.training)),
         momentum_(probability({f, "momentum"}, a.momentum)),
@@ -118,6 +147,7 @@ class Forward {
         activated_(!a.negative_slope.is_none()),
         slope_(activated_ ? finite_nonnegative({f, "negative_slope"}, a.negative_slope) : 0),
         virtual_size_(virtual_size_of({f, "virtual_batch_size"}, a.virtual_batch_size, "axis", channels_)),
+        order_(order_of(x_, training_ ? virtual_size_ : 0)),
         gamma_(channels_.parameter("gamma", a.gamma, x_)),
         beta_(channels_.parameter("beta", a.beta, x_)),
         running_mean_(channels_.parameter("running_mean", a.running_mean, x_, training_)),
@@ -135,7 +165,8 @@ class Forward {
   }
 
   py::tuple run() {
-    Parts parts(x_, channels_.axis, training_ ? virtual_size_ : 0);
+    Parts parts(x_, order_, channels_.axis, training_ ? virtual_size_ : 0);
+    const Ordered x(x_, order_), weights(weights_, order_), residual(residual_, order_), y(y_, order_);
     mean_ = new_vector(Dtype::kFloat64, parts.count * channels_.count);
     invstd_ = new_vector(Dtype::kFloat64, parts.count * channels_.count);
     count_ = new_vector(Dtype::kFloat64, parts.count);
@@ -147,11 +178,11 @@ class Forward {
       for (const Array* running : {&running_mean_, &running_var_}) {
         if (*running) running->data<T>();  // what cannot be written must be known before anything is
       }
-      const Operands<T> operands{x_.in<T>(),  in<T>(weights_),          in<T>(residual_),
-                                 y_.out<T>(), pointer<T>(dense_gamma_), pointer<T>(dense_beta_)};
+      const Operands<T> operands{x.in<T>(),  weights.in<T>(),          residual.in<T>(),
+                                 y.out<T>(), pointer<T>(dense_gamma_), pointer<T>(dense_beta_)};
       const Unlocked unlocked(x_.size());
       if (training_) {
-        train(operands, parts);
+        train(operands, parts, weights_ ? weights.steps() : nullptr);
       } else {
         evaluate(operands, parts);
       }
@@ -160,7 +191,7 @@ class Forward {
     const py::object none = py::none();
     return py::make_tuple(y_.object(), overwritten ? none : x_.object(), gamma_ ? gamma_.object() : none,
                           mean_.object(), invstd_.object(), channels_.axis, count_.object(),
-                          activated_ ? py::object(positive) : none);
+                          activated_ ? py::object(positive) : none, to_python(order_));
   }
 
  private:
@@ -204,7 +235,7 @@ class Forward {
   }
 
   template <class T>
-  void train(const Operands<T>& all, Parts& parts) {
+  void train(const Operands<T>& all, Parts& parts, const std::ptrdiff_t* weight_steps) {
     std::vector<double> var(channels_.count);
     parts.each([&](std::size_t i, const ChannelShape& shape) {
       double* const mean = mean_.data<double>() + i * channels_.count;
@@ -224,7 +255,7 @@ class Forward {
       if (running_mean_) update_running<T>(running_mean_, momentum_, mean, 1.0);
       if (!running_var_) return;
       const double elements =
-          unbiased_ && weights_ ? effective_count<T>(weights, weights_, parts.dims, channels_.axis) : n;
+          unbiased_ && weights_ ? effective_count<T>(weights, weight_steps, parts.dims, parts.axis) : n;
       if (!unbiased_) {
         update_running<T>(running_var_, momentum_, var.data(), 1.0);
       } else if (elements > kOneElement) {
@@ -234,13 +265,13 @@ class Forward {
   }
 
   template <class T>
-  void evaluate(const Operands<T>& all, const Parts& parts) {
+  void evaluate(const Operands<T>& all, Parts& parts) {
     double *mean = mean_.data<double>(), *invstd = invstd_.data<double>();
     const std::vector<double> means = to_doubles<T>(running_mean_), vars = to_doubles<T>(running_var_);
     const BatchNormScales by = batch_norm_scales<T>(vars.data(), all.gamma, all.beta, eps_, channels_.count);
     std::copy(means.begin(), means.end(), mean);
     std::copy(by.invstd.begin(), by.invstd.end(), invstd);
-    const ChannelShape shape(x_.extents(), channels_.axis);
+    const ChannelShape shape = parts.shape(0);
     batch_norm_apply<T>(shape, all.x, all.y, mean, by.scale.data(), by.shift.data(), epilogue(all, parts, 0));
     count_.data<double>()[0] = static_cast<double>(shape.count());
   }
@@ -252,6 +283,7 @@ class Forward {
   bool unbiased_, activated_;
   double slope_;
   std::size_t virtual_size_;
+  AxisOrder order_;
   Array gamma_, beta_, running_mean_, running_var_, weights_, residual_, y_, dense_gamma_, dense_beta_;
   Array mean_, invstd_, count_;  // `channels_.count` numbers a part, and one
   std::size_t bit_bytes_ = 0;    // of a part
@@ -262,14 +294,14 @@ py::tuple batch_norm(const ForwardArguments& a) { return Forward(a).run(); }
 
 struct BackwardArguments {
   py::handle dy, x, gamma, mean, invstd, axis, training, count, weights, positive, negative_slope,
-      virtual_batch_size, wants_dx, wants_parameters, wants_residual, out;
+      virtual_batch_size, order, wants_dx, wants_parameters, wants_residual, out;
 };
 
 // A call of batch_norm_backward: a cache and a gradient, checked, and what it makes of them.
 class Backward {
  public:
   explicit Backward(const BackwardArguments& a)
-      : x_(input({f, "cache.x"}, a.x)),
+      : x_(input({f, "cache.x"}, a.x, Accept::kHalf)),
         dy_(gradient_of(a.dy, x_)),
         channels_(f, x_, a.axis, "cache.axis"),
         training_(flag({f, "cache.training"}, a.training)),
@@ -277,13 +309,14 @@ class Backward {
         weights_(like_x({f, "cache.weights"}, a.weights, x_)),
         activated_(!a.negative_slope.is_none()),
         slope_(activated_ ? finite_nonnegative({f, "cache.negative_slope"}, a.negative_slope) : 0),
-        parts_(
-            x_, channels_.axis,
-            virtual_size_of({f, "cache.virtual_batch_size"}, a.virtual_batch_size, "cache.axis", channels_)) {
+        virtual_size_(
+            virtual_size_of({f, "cache.virtual_batch_size"}, a.virtual_batch_size, "cache.axis", channels_)),
+        order_(require_order({f, "cache.order"}, a.order, x_, virtual_size_ != 0)),
+        parts_(x_, order_, channels_.axis, virtual_size_) {
     if (!activated_ && !a.positive.is_none()) {
       type_error({f, "cache.positive"}, "be None where no activation was applied", a.positive);
     }
-    const bool is_virtual = !a.virtual_batch_size.is_none();
+    const bool is_virtual = virtual_size_ != 0;
     mean_ = statistics("cache.mean", a.mean, is_virtual);
     invstd_ = statistics("cache.invstd", a.invstd, is_virtual);
     count_ = require_parts({f, "cache.count"}, a.count, {parts_.count});
@@ -294,7 +327,12 @@ class Backward {
     needs_parameters_ = flag({f, "wrt"}, a.wants_parameters);
     const Array to = needs_dx || !a.out.is_none() ? out_or_new({f, "out"}, a.out, "dy", dy_) : Array();
     if (needs_dx) dx_ = to;
-    if (flag({f, "wrt"}, a.wants_residual)) residual_ = new_like({f, "wrt"}, dy_);
+    if (py::isinstance<View>(a.wants_residual)) {  // where to write it
+      residual_ = out_or_new({f, "wrt"}, a.wants_residual, "dy", dy_);
+      require_disjoint({f, "wrt"}, residual_, "out", dx_);
+    } else if (flag({f, "wrt"}, a.wants_residual)) {
+      residual_ = new_like({f, "wrt"}, dy_);
+    }
     require_disjoint({f, "out"}, dx_, "cache.x", x_);
     require_disjoint({f, "out"}, dx_, "cache.gamma", gamma_);
     require_disjoint({f, "out"}, dx_, "cache.weights", weights_);
@@ -304,17 +342,20 @@ class Backward {
   py::tuple run() {
     const Memory positive({f, "cache.positive"}, positive_);
     const Array dense_gamma = dense_vector(gamma_);
-    const Array dgamma = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array(),
-                dbeta = needs_parameters_ ? new_vector(x_.dtype(), channels_.count) : Array();
+    const Array& like = gamma_ ? gamma_ : x_;
+    const Array dgamma = needs_parameters_ ? new_vector_like(like, channels_.count) : Array(),
+                dbeta = needs_parameters_ ? new_vector_like(like, channels_.count) : Array();
+    const Ordered x(x_, order_), dy(dy_, order_), weights(weights_, order_), dx(dx_, order_),
+        residual(residual_, order_);
     visit(x_.dtype(), [&](auto type) {
       using T = decltype(type);
       const BatchNormGradient<T> whole{
-          .x = x_.in<T>(),
-          .dy = {dy_.in<T>(), activated_ ? reinterpret_cast<const std::uint8_t*>(positive.use()) : nullptr,
+          .x = x.in<T>(),
+          .dy = {dy.in<T>(), activated_ ? reinterpret_cast<const std::uint8_t*>(positive.use()) : nullptr,
                  slope_},
-          .weights = in<T>(weights_),
-          .dx = out<T>(dx_),
-          .residual = out<T>(residual_),
+          .weights = weights.in<T>(),
+          .dx = dx.out<T>(),
+          .residual = residual.out<T>(),
           .gamma = pointer<T>(dense_gamma),
           .mean = mean_.data<double>(),
           .invstd = invstd_.data<double>(),
@@ -322,10 +363,9 @@ class Backward {
           .frozen = !training_};
       const Unlocked unlocked(x_.size());
       const std::vector<double> sums = run_parts(whole);
-      for (std::size_t c = 0; needs_parameters_ && c < channels_.count; ++c) {
-        dgamma.data<T>()[c] = static_cast<T>(sums[c]);
-        dbeta.data<T>()[c] = static_cast<T>(sums[channels_.count + c]);
-      }
+      if (!needs_parameters_) return;
+      round_to<T>(dgamma, sums.data());
+      round_to<T>(dbeta, sums.data() + channels_.count);
     });
     const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
     return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
@@ -335,7 +375,7 @@ class Backward {
   static constexpr const char* f = "batch_norm_backward";
 
   static Array gradient_of(py::handle dy, const Array& x) {
-    const Array gradient = input({f, "dy"}, dy);
+    const Array gradient = input({f, "dy"}, dy, Accept::kHalf);
     require_dtype({f, "dy"}, gradient, x.dtype());
     require_same_shape({f, "dy"}, gradient, x);
     return gradient;
@@ -386,6 +426,8 @@ class Backward {
   Array gamma_, weights_;
   bool activated_;
   double slope_;
+  std::size_t virtual_size_;
+  AxisOrder order_;
   Parts parts_;
   Array mean_, invstd_, count_;  // `channels_.count` numbers a part, and one
   std::size_t bit_bytes_;        // of a part

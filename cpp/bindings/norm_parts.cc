@@ -9,25 +9,38 @@
 namespace regkern::bindings {
 namespace {
 
+// A batch in the order of its memory.
+struct InOrder {
+  InOrder(const Array& x, const Channels& channels)
+      : axes(AxisOrder::of_memory(x)), axis(axes.place(channels.axis)), dims(axes.of(x, x.shape())) {}
+  Ordered operator()(const Array& operand) const { return Ordered(operand, axes); }
+  ChannelShape shape() const {
+    return ChannelShape(Extents(static_cast<int>(dims.size()), dims.data()), axis);
+  }
+  AxisOrder axes;
+  int axis;
+  std::vector<std::ptrdiff_t> dims;
+};
+
 // How many elements a channel has, the mean and biased variance of each, and the sum of squared weights.
 py::tuple stats(py::handle x, py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_stats";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const Channels channels(f, from, axis);
   const Array w = like_x({f, "weights"}, weights, from);
   const Array mean = new_vector(Dtype::kFloat64, channels.count),
               var = new_vector(Dtype::kFloat64, channels.count);
   double n = 0, squares = 0;
+  const InOrder order(from, channels);
+  const Ordered data = order(from), shares = order(w);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     double *m = mean.data<double>(), *v = var.data<double>();
     const Unlocked unlocked(from.size());
-    n = regkern::batch_norm_stats<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), in<T>(w), m,
-                                     v);
+    n = regkern::batch_norm_stats<T>(order.shape(), data.in<T>(), shares.in<T>(), m, v);
     squares = n;
     if (w && n > 0) {
-      const std::vector<std::ptrdiff_t> dims(from.shape(), from.shape() + from.ndim());
-      squares = n * (n / effective_count<T>(w.in<T>(), w, dims, channels.axis));
+      squares = n * (n / effective_count<T>(shares.in<T>(), shares.steps(), order.dims, order.axis));
     }
   });
   return py::make_tuple(n, mean.object(), var.object(), squares);
@@ -41,7 +54,7 @@ BatchNormScales scales_of(const Array& var, double eps, const T* gamma, const T*
 py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle gamma, py::handle beta,
                        py::handle eps, py::handle axis, py::handle out) {
   constexpr const char* f = "batch_norm_apply";
-  const Array from = input({f, "x"}, x);
+  const Array from = input({f, "x"}, x, Accept::kHalf);
   const Channels channels(f, from, axis);
   const Array m = channels.statistic("stats.mean", mean), v = channels.statistic("stats.var", var);
   const Array scale = channels.parameter("gamma", gamma, from),
@@ -51,13 +64,15 @@ py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle
   require_disjoint({f, "out"}, to, "gamma", scale);
   require_disjoint({f, "out"}, to, "beta", shift);
   const Array dense_scale = dense_vector(scale), dense_shift = dense_vector(shift);
+  const InOrder order(from, channels);
+  const Ordered data = order(from), result = order(to);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const BatchNormScales by = scales_of<T>(v, epsilon, pointer<T>(dense_scale), pointer<T>(dense_shift));
     const double* means = m.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_apply<T>(ChannelShape(from.extents(), channels.axis), from.in<T>(), to.out<T>(),
-                                 means, by.scale.data(), by.shift.data());
+    regkern::batch_norm_apply<T>(order.shape(), data.in<T>(), result.out<T>(), means, by.scale.data(),
+                                 by.shift.data());
   });
   return to.object();
 }
@@ -65,7 +80,7 @@ py::object apply_stats(py::handle x, py::handle mean, py::handle var, py::handle
 py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::handle var, py::handle eps,
                           py::handle axis, py::handle weights) {
   constexpr const char* f = "batch_norm_backward_reduce";
-  const Array gradient = input({f, "dy"}, dy), from = input({f, "x"}, x);
+  const Array gradient = input({f, "dy"}, dy, Accept::kHalf), from = input({f, "x"}, x, Accept::kHalf);
   require_dtype({f, "x"}, from, gradient.dtype());
   require_same_shape({f, "x"}, from, gradient);
   const Channels channels(f, from, axis);
@@ -74,15 +89,17 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
   const Array w = like_x({f, "weights"}, weights, from);
   const Array sum_dy = new_vector(Dtype::kFloat64, channels.count);
   const Array sum_dy_xhat = new_vector(Dtype::kFloat64, channels.count);
+  const InOrder order(from, channels);
+  const Ordered data = order(from), incoming = order(gradient), shares = order(w);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr, nullptr).invstd;
     double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
     const Unlocked unlocked(from.size());
     regkern::batch_norm_backward_reduce<T>(
-        ChannelShape(from.extents(), channels.axis),
-        {.x = from.in<T>(), .dy = {gradient.in<T>()}, .weights = in<T>(w), .mean = m.data<double>()}, sum,
-        hat);
+        order.shape(),
+        {.x = data.in<T>(), .dy = {incoming.in<T>()}, .weights = shares.in<T>(), .mean = m.data<double>()},
+        sum, hat);
     for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
   });
   return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
@@ -94,7 +111,7 @@ struct BackwardApplyArguments {
 
 py::object backward_apply(const BackwardApplyArguments& a) {
   constexpr const char* f = "batch_norm_backward_apply";
-  const Array gradient = input({f, "dy"}, a.dy), from = input({f, "x"}, a.x);
+  const Array gradient = input({f, "dy"}, a.dy, Accept::kHalf), from = input({f, "x"}, a.x, Accept::kHalf);
   require_dtype({f, "x"}, from, gradient.dtype());
   require_same_shape({f, "x"}, from, gradient);
   const Channels channels(f, from, a.axis);
@@ -110,6 +127,8 @@ py::object backward_apply(const BackwardApplyArguments& a) {
   require_disjoint({f, "out"}, to, "weights", w);
   require_disjoint({f, "out"}, to, "gamma", scale);
   const Array dense_scale = dense_vector(scale);
+  const InOrder order(from, channels);
+  const Ordered data = order(from), incoming = order(gradient), shares = order(w), result = order(to);
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr, nullptr).invstd;
@@ -117,11 +136,11 @@ py::object backward_apply(const BackwardApplyArguments& a) {
     const double *sums = sum.data<double>(), *hats = hat.data<double>();
     for (std::size_t c = 0; c < channels.count; ++c) sum_dev[c] = hats[c] / invstd[c];
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_apply<T>(ChannelShape(from.extents(), channels.axis),
-                                          {.x = from.in<T>(),
-                                           .dy = {gradient.in<T>()},
-                                           .weights = in<T>(w),
-                                           .dx = to.out<T>(),
+    regkern::batch_norm_backward_apply<T>(order.shape(),
+                                          {.x = data.in<T>(),
+                                           .dy = {incoming.in<T>()},
+                                           .weights = shares.in<T>(),
+                                           .dx = result.out<T>(),
                                            .gamma = pointer<T>(dense_scale),
                                            .mean = m.data<double>(),
                                            .invstd = invstd.data(),

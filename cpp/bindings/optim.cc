@@ -29,7 +29,7 @@ py::object l2_decay(py::handle w, py::handle rate, py::handle out) {
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());
-    regkern::l2_decay<T>(from.extents(), from.in<T>(), to.out<T>(), 1 - r);
+    regkern::l2_decay<T>(from.extents(), from.in<T>(), to.out<T>(), r);
   });
   return to.object();
 }

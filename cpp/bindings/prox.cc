@@ -41,13 +41,14 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   double t = 1;
   Array strengths;  // one an element
   if (has_axes(threshold)) {
-    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, Accept::kHalf), "x", from);
+    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, accepted_beside(from.dtype())),
+                          "x", from);
   } else {
     t = nonnegative({f, "threshold"}, threshold);
   }
   const bool positive = flag({f, "nonneg"}, nonneg);
   const Array thresholds = strengths;
-  const Array given = optional_input({f, "weights"}, weights, Accept::kHalf);
+  const Array given = optional_input({f, "weights"}, weights, accepted_beside(from.dtype()));
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
     strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
@@ -105,7 +106,7 @@ py::object elementwise(const char* f, const Array& from, py::handle out, Call&& 
 template <class Call>
 py::object weighted_elementwise(const char* f, const Array& from, py::handle weights, py::handle out,
                                 Call&& call) {
-  const Array given = optional_input({f, "weights"}, weights, Accept::kHalf);
+  const Array given = optional_input({f, "weights"}, weights, accepted_beside(from.dtype()));
   const Array each = given ? broadcast({f, "weights"}, given, "x", from) : given;
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "weights", given);
@@ -126,7 +127,7 @@ py::object prox_elastic_net(py::handle x, py::handle threshold, py::handle shrin
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
     if (w.data == nullptr) {
-      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 + s));
+      regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(1 / (1 + s)));
     } else {
       regkern::prox_elastic_net<T>(shape, in, to, static_cast<T>(t), static_cast<T>(s), w);
     }
@@ -139,7 +140,7 @@ py::object prox_ridge(py::handle x, py::handle shrink, py::handle weights, py::h
   const double s = nonnegative({f, "shrink"}, shrink);
   return weighted_elementwise(f, from, weights, out, [=]<class T>(auto shape, In<T> in, Out<T> to, In<T> w) {
     if (w.data == nullptr) {
-      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 + s));
+      regkern::prox_ridge<T>(shape, in, to, static_cast<T>(1 / (1 + s)));
     } else {
       regkern::prox_ridge<T>(shape, in, to, static_cast<T>(s), w);
     }
@@ -216,7 +217,8 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
     });
   }
   const auto bound = [&](const char* name, py::handle value) {
-    if (has_axes(value)) return broadcast({f, name}, input({f, name}, value, Accept::kHalf), "x", from);
+    if (has_axes(value))
+      return broadcast({f, name}, input({f, name}, value, accepted_beside(from.dtype())), "x", from);
     const bool wide = from.dtype() == Dtype::kFloat64;
     const py::object number = py::module_::import("numpy").attr("asarray")(
         real({f, name}, value), wide ? py::dtype::of<double>() : py::dtype::of<float>());

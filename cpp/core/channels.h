@@ -38,7 +38,8 @@ struct Line {
 template <class T>
 class Planes {
  public:
-  Planes(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data), inner_(s.inner) {
+  Planes(const ChannelShape& s, T* data, const OperandLayout& layout) : data_(data), inner_(s.inner) {
+    const std::ptrdiff_t* const strides = layout.strides;
     channel_stride_ = static_cast<std::ptrdiff_t>(s.inner * sizeof(T));
     row_stride_ = static_cast<std::ptrdiff_t>(s.channels * s.inner);
     if (strides == nullptr) return;
@@ -50,7 +51,8 @@ class Planes {
       dims[ndim] = s.shape.dims[i];
       steps[ndim++] = strides[i];
     }
-    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {steps.data()}, sizeof(T))[0];
+    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {OperandLayout(steps.data(), layout.storage)},
+                         sizeof(T))[0];
     dense_ = false;
   }
 
@@ -137,23 +139,30 @@ struct ChannelRange {
   std::size_t size() const { return end - begin; }
 };
 
-// Cuts the channels into ranges of which `bytes` a channel stay in a cache between two passes: the second is
-// then spared the memory. That is the second cache where it is large, else a quarter of the last. One range
-// if all of them fit, or if not one does, or where a sample's share of a range would be less than a page, too
-// short for the prefetcher.
+// Calls body(range, team) for ranges of channels of which `bytes` a channel stay in a cache between two
+// passes: the second is then spared the memory. That is half of the second cache, as the results of the
+// second pass take room too, or all of it, or a share of the last. A thread takes whole ranges: they share no
+// work, and a call starts threads once and not for every pass. All channels at once, and all threads on them,
+// where they fit, or where a sample's share of a range would be too short for the prefetcher.
 template <class Body>
 void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t item, threading::Team team,
                         Body&& body) {
-  const std::size_t second = second_level_cache();
-  const std::size_t cache = second >= std::size_t{2} << 20 ? second * team.count() : last_level_cache() / 4;
-  const std::size_t room = cache / std::max<std::size_t>(bytes, 1);
-  std::size_t ranges = 1;
-  if (room != 0 && room < s.channels && room * s.inner * item >= 4096) {
-    ranges = (s.channels + room - 1) / room;
+  constexpr std::size_t kShare = 2048;
+  const std::size_t second = second_level_cache(), last = last_level_cache() / 4 / team.count();
+  std::size_t most = 0;  // channels of a range
+  for (const std::size_t cache : {second / 2, second, last}) {
+    most = cache / std::max<std::size_t>(bytes, 1);
+    if (most * s.inner * item >= kShare) break;
+    most = s.channels;
   }
-  for (std::size_t i = 0; i < ranges; ++i) {
-    body(ChannelRange{s.channels * i / ranges, s.channels * (i + 1) / ranges});
-  }
+  std::size_t ranges = (s.channels + most - 1) / most;
+  if (ranges == 1) return body(ChannelRange{0, s.channels}, team);
+  ranges = std::min(s.channels, (ranges + team.count() - 1) / team.count() * team.count());
+  threading::for_ranges(team, ranges, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      body(ChannelRange{s.channels * i / ranges, s.channels * (i + 1) / ranges}, team.at_most(1));
+    }
+  });
 }
 
 // Elements that are taken at once where operands go through buffers: four of them and theirs fit the L1
@@ -235,9 +244,9 @@ struct Stretch {
 template <class T>
 class Columns {
  public:
-  Columns(const ChannelShape& s, T* data, const std::ptrdiff_t* strides) : data_(data) {
-    if (strides == nullptr) return;
-    walk_ = make_walk<1>(s.shape, Order::kC, {strides}, sizeof(T))[0];
+  Columns(const ChannelShape& s, T* data, const OperandLayout& layout) : data_(data) {
+    if (layout.strides == nullptr) return;
+    walk_ = make_walk<1>(s.shape, Order::kC, {layout}, sizeof(T))[0];
     dense_ = walk_.dense(data);
   }
   bool dense() const { return dense_; }

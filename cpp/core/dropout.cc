@@ -13,6 +13,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/across.h"
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "kernels/dropout-inl.h"
@@ -93,10 +94,10 @@ void dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, con
     return;
   }
   const auto kernel = table<T>().dropout;
-  for_elements(
-      shape, Order::kC,
-      [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, mask, first, map, stream && from != to);
+  for_decided(
+      shape, {.drawn = mask}, true,
+      [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, mask.with(decided), first, map, stream && from != to);
       },
       x, y);
 }
@@ -118,12 +119,27 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
   std::array<std::ptrdiff_t, kMaxDims> dense_data, dense_mask;
   dense_strides(sizeof(T), dense_data);
   dense_strides(1, dense_mask);
-  const auto walk =
-      make_walk<3>(shape, Order::kAny,
-                   {OperandLayout(x.strides ? x.strides : dense_data.data(), x.storage),
-                    OperandLayout(y.strides ? y.strides : dense_data.data(), y.storage),
-                    OperandLayout(kept.strides ? kept.strides : dense_mask.data())},
-                   sizeof(T));
+  bool by_number = true;  // whether the mask is dense in C order
+  for (int i = 0; kept.strides != nullptr && i < shape.ndim; ++i) {
+    by_number = by_number && (shape.dims[i] == 1 || kept.strides[i] == dense_mask[i]);
+  }
+  if (by_number && lie_alike(shape, x, y) && Across(shape, x.strides, bytes_each(x)).worth()) {
+    return for_decided(
+        shape, {.bytes = kept.data}, true,
+        [&](const std::int8_t* decided, std::size_t first, std::size_t length, bool stream, const T* from,
+            T* to) {
+          const bool around = stream && from != to;
+          if (decided != nullptr)
+            return kernels.dropout(from, to, length, Bernoulli{}.with(decided), 0, map, around);
+          kernels.dropout_by_bytes(from, to, length, kept.data + first, map, around);
+        },
+        x, y);
+  }
+  const auto walk = make_walk<3>(shape, Order::kAny,
+                                 {OperandLayout(x.strides ? x.strides : dense_data.data(), x.storage),
+                                  OperandLayout(y.strides ? y.strides : dense_data.data(), y.storage),
+                                  OperandLayout(kept.strides ? kept.strides : dense_mask.data())},
+                                 sizeof(T));
   const bool x_dense = walk[0].dense(x.data), y_dense = walk[1].dense(y.data),
              mask_dense = walk[2].dense(kept.data);
   const int inner = walk[2].ndim - 1;
@@ -162,11 +178,14 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
 
 template <class T>
 void dropout_by_bits(const Extents& shape, In<T> x, Out<T> y, const std::uint8_t* bits, const KeepMap& map) {
-  const auto kernel = table<T>().dropout_by_bits;
-  for_elements(
-      shape, Order::kC,
-      [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, bits, first, map, stream && from != to);
+  const auto& kernels = table<T>();
+  for_decided(
+      shape, {.bits = bits}, true,
+      [&](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+        const bool around = stream && from != to;
+        if (decided != nullptr)
+          return kernels.dropout(from, to, n, Bernoulli{}.with(decided), 0, map, around);
+        kernels.dropout_by_bits(from, to, n, bits, first, map, around);
       },
       x, y);
 }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/across.h"
 #include "core/dispatch.h"
 #include "core/elementwise.h"
 #include "kernels/fused-inl.h"
@@ -47,22 +48,27 @@ void bias_dropout_add(const Extents& shape, In<T> x, const T* bias, In<T> residu
   if (shape.size == 0) return;
   const auto kernel = table<T>().bias_dropout_add;
   const std::size_t period = last_dimension(shape);
-  std::vector<T> repeated(bias == nullptr ? 0 : period + kBlock);
+  const bool turns = bias == nullptr;
+  std::vector<T> repeated(
+      bias == nullptr ? 0 : period + std::min(shape.size, HWY_NAMESPACE::fused::kLongestPiece));
   for (std::size_t j = 0; j < repeated.size(); ++j) repeated[j] = j < period ? bias[j] : repeated[j - period];
   if (bias != nullptr) bias = repeated.data();
   if (residual.data == nullptr) {
-    for_elements(
-        shape, Order::kC,
-        [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-          kernel(from, bias, period, nullptr, to, n, {mask, first, scale}, stream && from != to);
+    for_decided(
+        shape, {.drawn = mask}, turns,
+        [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+          kernel(from, bias, period, nullptr, to, n, {mask.with(decided), first, scale},
+                 stream && from != to);
         },
         x, y);
     return;
   }
-  for_elements(
-      shape, Order::kC,
-      [=](std::size_t first, std::size_t n, bool stream, const T* from, const T* beside, T* to) {
-        kernel(from, bias, period, beside, to, n, {mask, first, scale}, stream && from != to && beside != to);
+  for_decided(
+      shape, {.drawn = mask}, turns,
+      [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from,
+          const T* beside, T* to) {
+        kernel(from, bias, period, beside, to, n, {mask.with(decided), first, scale},
+               stream && from != to && beside != to);
       },
       x, residual, y);
 }
@@ -108,10 +114,10 @@ void activation_dropout(const Extents& shape, Activation f, In<T> x, Out<T> y, c
     if (f == Activation::kRelu) return k.relu_dropout;
     return f == Activation::kGelu ? k.gelu_dropout : k.gelu_tanh_dropout;
   }();
-  for_elements(
-      shape, Order::kC,
-      [=](std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, {mask, first, scale}, stream && from != to);
+  for_decided(
+      shape, {.drawn = mask}, true,
+      [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
+        kernel(from, to, n, {mask.with(decided), first, scale}, stream && from != to);
       },
       x, y);
 }
@@ -123,10 +129,11 @@ void activation_dropout_backward(const Extents& shape, Activation f, In<T> dy, I
     if (f == Activation::kRelu) return k.relu_dropout_backward;
     return f == Activation::kGelu ? k.gelu_dropout_backward : k.gelu_tanh_dropout_backward;
   }();
-  for_elements(
-      shape, Order::kC,
-      [=](std::size_t first, std::size_t n, bool stream, const T* g, const T* from, T* to) {
-        kernel(g, from, to, n, {mask, first, scale}, stream && g != to && from != to);
+  for_decided(
+      shape, {.drawn = mask}, true,
+      [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* g,
+          const T* from, T* to) {
+        kernel(g, from, to, n, {mask.with(decided), first, scale}, stream && g != to && from != to);
       },
       dy, x, dx);
 }

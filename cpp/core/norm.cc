@@ -75,7 +75,6 @@ struct Sums {
         xx(x + channels) {}
   std::unique_ptr<double[]> room;
   double *shift, *x, *xx;
-  double count = 0;  // elements a channel, or the sum of their weights
 };
 
 // Shifts are taken from this many elements of a channel. A pass over the data is repeated if one of them was
@@ -83,9 +82,10 @@ struct Sums {
 constexpr std::size_t kSamples = 5;
 constexpr int kPasses = 3;
 
+// Returns the elements of a channel, or the sum of their weights.
 template <class T>
-void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Planes<const T>* weights,
-                 const PlanarGrid& grid, threading::Team team, Sums& sums) {
+double planar_sums(const ChannelRange& range, const Planes<const T>& x, const Planes<const T>* weights,
+                   const PlanarGrid& grid, threading::Team team, Sums& sums) {
   const Table<T>& k = table<T>();
   const std::size_t channels = range.size();
   struct Part {
@@ -116,16 +116,18 @@ void planar_sums(const ChannelRange& range, const Planes<const T>& x, const Plan
       }
     }
   });
+  double count = 0;
   for (std::size_t c = 0; c < channels; ++c) {
     Part all{};
     for (std::size_t i = 0; i < grid.leaves; ++i) {
       const Part& part = partial[c * grid.leaves + i];
       all = {all.w + part.w, all.x + part.x, all.xx + part.xx};
     }
-    sums.count = all.w;  // the same for every channel
+    count = all.w;  // the same for every channel
     sums.x[range.begin + c] = all.x;
     sums.xx[range.begin + c] = all.xx;
   }
+  return count;
 }
 
 // Calls body(rows, pointers, row stride), a pointer an operand, for pieces of the rows [row, row + rows),
@@ -176,8 +178,8 @@ void add_leaves(const ColumnShape& s, double* partial, std::size_t stride, doubl
 }
 
 template <class T>
-void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Columns<const T>* weights,
-                 threading::Team team, Sums& sums) {
+double column_sums(const ChannelShape& shape, const Columns<const T>& x, const Columns<const T>* weights,
+                   threading::Team team, Sums& sums) {
   const Table<T>& k = table<T>();
   const ColumnShape s(shape);
   // Σ(x − shift) and Σ(x − shift)² of each leaf and column, and Σw where there are weights
@@ -210,20 +212,17 @@ void column_sums(const ChannelShape& shape, const Columns<const T>& x, const Col
       });
   add_leaves(s, partial.get(), stride, sums.x);
   add_leaves(s, partial.get() + s.cols, stride, sums.xx);
-  if (weights == nullptr) {
-    sums.count = static_cast<double>(shape.count());
-  } else {
-    std::vector<double> w(s.channels);
-    add_leaves(s, partial.get() + 2 * s.cols, stride, w.data());
-    sums.count = w[0];  // the same for every channel
-  }
+  if (weights == nullptr) return static_cast<double>(shape.count());
+  std::vector<double> w(s.channels);
+  add_leaves(s, partial.get() + 2 * s.cols, stride, w.data());
+  return w[0];  // the same for every channel
 }
 
 // Positions of a channel that shifts are taken from: spread from the first to the last that has a weight.
 template <class T>
 std::array<std::size_t, kSamples> sample_positions(const ChannelShape& s, In<T> weights) {
   std::size_t first = 0, last = s.count() - 1;
-  const Planes<const T> w(s, weights.data, weights.strides);
+  const Planes<const T> w(s, weights.data, weights);
   const bool weighted = weights.data != nullptr;
   while (weighted && first < last && w.at(0, first) == 0) ++first;
   while (weighted && last > first && w.at(0, last) == 0) --last;
@@ -243,7 +242,7 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   if (s.inner == 1 && x.strides == nullptr) {
     for (std::size_t k = 0; k < kSamples; ++k) samples[k] = x.data + at[k] * s.channels + range.begin;
   } else {
-    const Planes<const T> planes(s, x.data, x.strides);
+    const Planes<const T> planes(s, x.data, x);
     gathered.resize(kSamples * range.size());
     for (std::size_t k = 0; k < kSamples; ++k) {
       T* row = &gathered[k * range.size()];
@@ -254,24 +253,26 @@ void sample_shifts(const ChannelShape& s, const ChannelRange& range, In<T> x, In
   table<T>().choose_shifts(samples.data(), range.size(), shift + range.begin);
 }
 
-// Statistics of one range of channels, all of them where channels are columns.
+// Statistics of one range of channels, all of them where channels are columns; returns the count of a
+// channel.
 template <class T>
-void range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights,
-                 threading::Team team, Sums& sums, double* mean, double* var) {
+double range_stats(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> weights,
+                   threading::Team team, Sums& sums, double* mean, double* var) {
   sample_shifts(s, range, x, weights, sums.shift);
   for (int pass = 1;; ++pass) {
+    double count;
     if (s.planar()) {
-      const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
-      planar_sums<T>(range, planes, weights.data ? &w : nullptr, PlanarGrid(s), team, sums);
+      const Planes<const T> planes(s, x.data, x), w(s, weights.data, weights);
+      count = planar_sums<T>(range, planes, weights.data ? &w : nullptr, PlanarGrid(s), team, sums);
     } else {
-      const Columns<const T> columns(s, x.data, x.strides), w(s, weights.data, weights.strides);
-      column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
+      const Columns<const T> columns(s, x.data, x), w(s, weights.data, weights);
+      count = column_sums<T>(s, columns, weights.data ? &w : nullptr, team, sums);
     }
     const std::size_t at = range.begin;
-    if (table<T>().statistics(sums.count, sums.x + at, sums.xx + at, sums.shift + at, range.size(), mean + at,
+    if (table<T>().statistics(count, sums.x + at, sums.xx + at, sums.shift + at, range.size(), mean + at,
                               var + at) ||
         pass == kPasses) {
-      return;
+      return count;
     }
     for (std::size_t c = at; c < range.end; ++c) {
       const double distance = mean[c] - sums.shift[c];
@@ -287,7 +288,7 @@ void rescale(const ChannelShape& s, const ChannelRange& range, In<T> x, In<T> we
              double* mean, double* var, Body&& body) {
   for (std::size_t c = range.begin; c < range.end; ++c) {
     if (!squares_suspect<T>(var[c] + eps)) continue;
-    const Planes<const T> planes(s, x.data, x.strides), w(s, weights.data, weights.strides);
+    const Planes<const T> planes(s, x.data, x), w(s, weights.data, weights);
     Rescaled r;
     if (!rescaled_moments(
             s.count(), true, eps, [&](std::size_t i) { return static_cast<double>(planes.at(c, i)); },
@@ -308,7 +309,7 @@ template <class T>
 struct PlanarPass {
   template <class Array>
   auto operand(const Array& a) const {
-    return Planes<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
+    return Planes<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a);
   }
   // The bits of an activation that belong to a piece, from number `first` on.
   template <class Byte>
@@ -349,7 +350,7 @@ template <class T>
 struct ColumnPass {
   template <class Array>
   auto operand(const Array& a) const {
-    return Columns<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a.strides);
+    return Columns<std::remove_pointer_t<decltype(a.data)>>(s, a.data, a);
   }
   template <class Byte>
   auto bits(Byte* positive, const Stretch& p) const {
@@ -550,7 +551,7 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const ChannelShape& s = r.s;
   const ColumnPass<T> pass{s, range, team};
   const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
-  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights.strides);
+  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights);
   const ColumnShape grid(s);
   const std::size_t stride = 2 * grid.cols;
   std::vector<double> partial(stride * grid.all_leaves(), 0.0);
@@ -670,8 +671,7 @@ template <class T, class Body>
 void for_ranges_of(const ChannelShape& s, std::size_t operands, std::size_t moved, Body&& body) {
   const threading::Team team = threading::team_for(bytes_of<T>(s, moved));
   if (s.planar()) {
-    for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T), team,
-                       [&](const ChannelRange& range) { body(range, team); });
+    for_channel_ranges(s, s.count() * sizeof(T) * operands, sizeof(T), team, body);
   } else {
     body(ChannelRange{0, s.channels}, team);
   }
@@ -685,9 +685,10 @@ double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* m
   std::fill_n(var, s.channels, 0.0);
   if (s.shape.size == 0) return 0;
   Sums sums(s.channels);
-  range_stats(s, {0, s.channels}, x, weights, threading::team_for(bytes_of<T>(s, 2)), sums, mean, var);
+  const threading::Team team = threading::team_for(bytes_of<T>(s, 2));
+  const double count = range_stats(s, {0, s.channels}, x, weights, team, sums, mean, var);
   rescale(s, {0, s.channels}, x, weights, 0, mean, var, [](std::size_t, double) {});
-  return sums.count;
+  return count;
 }
 
 template <class T>
@@ -717,6 +718,7 @@ double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
   std::fill_n(b.mean, s.channels, 0.0);
   std::fill_n(b.var, s.channels, 0.0);
   Sums sums(s.channels);
+  double count = 0;
   const auto room = std::make_unique_for_overwrite<double[]>(2 * s.channels);
   double *scales = room.get(), *shifts = scales + s.channels;
   const auto coefficients = [&](const ChannelRange& range) {
@@ -729,7 +731,8 @@ double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
     return 0;
   }
   for_ranges_of<T>(s, 1, 2, [&](const ChannelRange& range, threading::Team team) {
-    range_stats(s, range, b.x, b.weights, team, sums, b.mean, b.var);
+    const double of_channel = range_stats(s, range, b.x, b.weights, team, sums, b.mean, b.var);
+    if (range.begin == 0) count = of_channel;
     coefficients(range);
     rescale(s, range, b.x, b.weights, b.eps, b.mean, b.var, [&](std::size_t c, double invstd) {
       b.invstd[c] = invstd;
@@ -737,7 +740,7 @@ double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
     });
     range_apply(s, range, b.x, b.y, {b.mean, scales, shifts}, b.epilogue, team);
   });
-  return sums.count;
+  return count;
 }
 
 template <class T>

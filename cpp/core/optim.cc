@@ -37,12 +37,12 @@
 namespace regkern {
 
 template <class T>
-void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor) {
+void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate) {
   const auto kernel = table<T>().l2_decay;
   for_elements(
       shape, Order::kAny,
       [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, factor, stream);
+        kernel(from, to, n, rate, stream);
       },
       w, y);
 }

@@ -128,13 +128,13 @@ void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, 
 }
 
 template <class T>
-void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T divisor) {
-  map_elements(shape, x, y, table<T>().prox_elastic_net, threshold, divisor);
+void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T factor) {
+  map_elements(shape, x, y, table<T>().prox_elastic_net, threshold, factor);
 }
 
 template <class T>
-void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor) {
-  map_elements(shape, x, y, table<T>().prox_ridge, divisor);
+void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T factor) {
+  map_elements(shape, x, y, table<T>().prox_ridge, factor);
 }
 
 template <class T>

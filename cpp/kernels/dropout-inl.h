@@ -1,5 +1,5 @@
 // Elementwise work that depends on which elements are kept: a mask is decided a chunk at a time into bytes
-// that stay in the L1 cache, and applied from there.
+// that stay in the L1 cache, and applied from there while the next chunk is decided.
 
 #if defined(REGKERN_KERNELS_DROPOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_DROPOUT_INL_H_
@@ -19,18 +19,32 @@ namespace dropout {
 
 constexpr size_t kDropoutChunk = 1024;
 constexpr size_t kCacheLine = 64;
+constexpr size_t kFetchAhead = 2 * kDropoutChunk;  // elements
+constexpr size_t kLongestPiece = kMostDecided + 64;
 
 // Bytes of −1 and 0, widened to lanes of all ones and zeros.
-HWY_INLINE V<Tag<float>> lanes_of(Tag<float> d, const int8_t* keep) {
-  const hn::RebindToSigned<Tag<float>> di;
-  return hn::BitCast(d, hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, decltype(di)>(), keep)));
-}
-
-HWY_INLINE V<Tag<double>> lanes_of(Tag<double> d, const int8_t* keep) {
-  const hn::RebindToSigned<Tag<double>> di;
-  const hn::Rebind<int32_t, decltype(di)> d32;
-  return hn::BitCast(
-      d, hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, decltype(d32)>(), keep))));
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE V<D> lanes_of(D d, const int8_t* keep) {
+#if HWY_TARGET == HWY_AVX2
+  // Loaded into both halves at no cost, where one shuffle repeats them: a conversion would be two.
+  const hn::Repartition<uint8_t, Tag<T>> d8;
+  using Bytes = hwy::UnsignedFromSize<32 / sizeof(T)>;
+  Bytes bytes;
+  memcpy(&bytes, keep, sizeof(bytes));
+  HWY_ALIGN uint8_t place[32];
+  for (size_t i = 0; i < 32; ++i) place[i] = static_cast<uint8_t>(i / sizeof(T));
+  const auto both = hn::BitCast(d8, hn::Set(hn::Repartition<Bytes, Tag<T>>(), bytes));
+  return hn::BitCast(d, hn::TableLookupBytes(both, hn::Load(d8, place)));
+#else
+  const hn::RebindToSigned<Tag<T>> di;
+  if constexpr (sizeof(T) == 4) {
+    return hn::BitCast(d, hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, Tag<T>>(), keep)));
+  } else {
+    const hn::Rebind<int32_t, Tag<T>> d32;
+    return hn::BitCast(d,
+                       hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, Tag<T>>(), keep))));
+  }
+#endif
 }
 
 // y[i] = op(lanes of keep[i], x[i]...). y is one of the inputs or disjoint from them; aligned if `stream`.
@@ -77,38 +91,50 @@ HWY_INLINE void prefetch(const T* x, size_t n) {
   for (size_t j = 0; j < n; j += kCacheLine / sizeof(T)) __builtin_prefetch(x + j, 0, 2);
 }
 
-// The decisions for elements of a stream, at most kDropoutChunk at a time; −1 is kept.
+// The decisions for elements of a stream, at most kMostDecided at a time; −1 is kept.
 class Decisions {
  public:
-  HWY_INLINE explicit Decisions(const Bernoulli& mask) : philox_(mask.source), threshold_(mask.keep) {
-    if (mask.certain()) memset(keep_, mask.keep == 0 ? 0 : -1, sizeof(keep_));
+  HWY_INLINE explicit Decisions(const Bernoulli& mask)
+      : philox_(mask.source), threshold_(mask.keep), decided_(mask.decided) {
+    if (mask.certain() && decided_ == nullptr) memset(keep_, mask.keep == 0 ? 0 : -1, sizeof(keep_));
   }
-  // Those of element `first` and the next n − 1; whole vectors may be read behind them. Deciding is
-  // arithmetic, applying is memory: the data of a later chunk travel to the L2 cache while the bits of this
-  // one are made, a few lines at a time. (Into L1, the misses in flight would be the limit: bias + dropout +
-  // residual then took 1.55 times a plain add, and takes 1.22 this way; AVX-512, 1.6e7 floats.)
+  // Those of element `first` and the next n − 1; whole vectors may be read behind them. The data of a later
+  // chunk travel to the L2 cache while the bits of this one are made, a few lines at a time.
   template <class... T>
   HWY_INLINE const int8_t* operator()(uint64_t first, size_t n, const T*... data) {
+    if (decided_ != nullptr) return decided_ + first;
     if (threshold_ == 0 || threshold_ == kCertain) return keep_;
-    const size_t inside = first % 16;
+    const size_t inside = first % kGroupBytes;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
-               [=]([[maybe_unused]] size_t i) HWY_ATTR { (prefetch(data + i + 2 * n, kGroupBytes), ...); });
+               [=]([[maybe_unused]] size_t i)
+                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kGroupBytes), ...); });
     return keep_ + inside;
+  }
+  // keep[0..n): the same for a `first` that is a multiple of kGroupBytes, where the caller wants them;
+  // kGroupBytes − 1 more are written.
+  template <class Meanwhile>
+  HWY_INLINE void into(uint64_t first, size_t n, int8_t* keep, Meanwhile meanwhile) {
+    if (threshold_ == 0 || threshold_ == kCertain) {
+      memset(keep, threshold_ == 0 ? 0 : -1, n);
+    } else {
+      keep_bytes(philox_, first, n, threshold_, keep, meanwhile);
+    }
   }
 
  private:
   const Philox philox_;
   const uint64_t threshold_;
+  const int8_t* const decided_;
   HWY_ALIGN int8_t keep_[kMaxDecided + 64];  // and the vector that reads past the end
 };
 
 // Calls body(at, length, stream) for the chunks of [0, n), for a y that is written around the cache if
 // `stream`: the first chunk then ends where y is aligned.
 template <class T, class Body>
-HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body, size_t most = kDropoutChunk) {
+HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body) {
   const size_t bytes = hn::Lanes(Tag<T>()) * sizeof(T);
   for (size_t at = 0; at < n;) {
-    size_t chunk = HWY_MIN(n - at, most);
+    size_t chunk = HWY_MIN(n - at, kDropoutChunk);
     const size_t past = reinterpret_cast<uintptr_t>(y + at) % bytes;
     const bool aligned = stream && past == 0;
     if (stream && !aligned) chunk = HWY_MIN(chunk, (bytes - past) / sizeof(T));
@@ -118,14 +144,76 @@ HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body, size_t 
   if (stream) hwy::FlushStream();
 }
 
+// Calls apply(begin, i, count, keep, stream) for elements begin + i ... begin + i + count − 1 until all of
+// [0, n) are done; keep[0] belongs to the first. Deciding is arithmetic and applying memory, so those of one
+// chunk are applied while those of the next are decided, a group at a time: one after the other took 1.5
+// times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
+template <class T, class Apply, class... In>
+HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, const T* y, bool stream,
+                            Apply apply, const In*... data) {
+  constexpr size_t kVector = hn::MaxLanes(Tag<T>());
+  const size_t most = n < 8 * kMostDecided ? kDropoutChunk : kMostDecided;
+  const size_t past = reinterpret_cast<uintptr_t>(y) % (kVector * sizeof(T)) / sizeof(T);
+  const size_t head = HWY_MIN(n, (kVector - past) % kVector);
+  // Any piece of elements, the first of them aligned but for the first of all.
+  const auto piece = [&](size_t begin, size_t count, const int8_t* keep) HWY_ATTR {
+    const size_t before = begin == 0 ? HWY_MIN(head, count) : 0;
+    if (before != 0) apply(begin, size_t{0}, before, keep, false);
+    if (before != count) apply(begin, before, count - before, keep + before, stream);
+  };
+  if (mask.decided != nullptr) return piece(0, n, mask.decided + first);
+  // In front of the decisions of a chunk stand those of the elements before it that wait for it, since they
+  // begin the vector that ends in it.
+  constexpr size_t kBefore = 64;
+  HWY_ALIGN int8_t keep[2][kBefore + kMaxDecided + 64];
+  if (mask.certain()) {
+    memset(keep[0], mask.keep == 0 ? 0 : -1, HWY_MIN(n, kMostDecided) + 64);
+    for (size_t at = 0, count; at < n; at += count) {
+      count = HWY_MIN(n - at, kMostDecided - (at == 0 ? (kVector - head) % kVector : 0));
+      piece(at, count, keep[0]);
+    }
+    return;
+  }
+  const Philox philox(mask.source);
+  const size_t inside = first % kGroupBytes;
+  // Chunk [decided, end) has its decisions at now; elements from `applied` on are not yet done.
+  size_t end = HWY_MIN(n, most - inside), applied = 0;
+  const int8_t* now = keep[0] + kBefore + inside;
+  size_t decided = 0;
+  keep_bytes(philox, first - inside, inside + end, mask.keep, keep[0] + kBefore, [](size_t) HWY_ATTR {});
+  for (int k = 1; end < n; k ^= 1) {
+    const size_t next = HWY_MIN(n - end, most);
+    const size_t wait = (end - head) % kVector;  // end >= head: a first chunk is longer than a vector
+    memcpy(keep[k], now + (end - decided) - kBefore, kBefore);
+    const size_t count = end - wait - applied;
+    const int8_t* from = now - (decided - applied);
+    const auto decide = [&](auto meanwhile) HWY_ATTR {
+      keep_bytes(philox, first + end, next, mask.keep, keep[k] + kBefore, meanwhile);
+    };
+    if (count == most && next == most) {
+      decide([&](size_t i) HWY_ATTR {
+        (prefetch(data + applied + i + kFetchAhead, kGroupBytes), ...);
+        apply(applied, i, kGroupBytes, from + i, stream);
+      });
+    } else {
+      decide([](size_t) HWY_ATTR {});
+      piece(applied, count, from);
+    }
+    applied += count;
+    decided = end;
+    end += next;
+    now = keep[k] + kBefore;
+  }
+  piece(applied, n - applied, now - (decided - applied));
+}
+
 // y = op(kept, x...) for elements first, first + 1, ... of the mask.
 template <class T, class Op, class... In>
 HWY_INLINE void map_random(size_t n, const Bernoulli& mask, uint64_t first, bool stream, Op op, T* y,
                            const In*... x) {
-  Decisions decide(mask);
-  for_chunks(n, y, stream, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
-    map_kept(chunk, decide(first + at, chunk, (x + at)...), around_cache, op, y + at, (x + at)...);
-  });
+  const auto apply = [=](size_t begin, size_t i, size_t count, const int8_t* keep, bool around)
+                         HWY_ATTR { map_kept(count, keep, around, op, y + begin + i, (x + begin + i)...); };
+  for_decided(n, mask, first, y, stream, apply, x...);
 }
 
 template <class T>
@@ -155,20 +243,28 @@ void dropout_by_bytes(const T* x, T* y, size_t n, const uint8_t* kept, const Kee
   }
 }
 
+// keep[0..n) = −1 where a bit is 1, else 0; the low bit of a byte comes first. n is at most
+// kDropoutChunk + 8.
+constexpr size_t kUnpackedBytes = kDropoutChunk + 8 + 128;
+HWY_INLINE void unpack_bits(const uint8_t* bits, size_t n, int8_t* keep) {
+  const DI8 d;
+  uint8_t local[kUnpackedBytes / 8];  // vectors of bits may end behind the mask
+  memset(local + n / 8, 0, sizeof(local) - n / 8);
+  memcpy(local, bits, (n + 7) / 8);
+  for (size_t j = 0; j < n; j += hn::Lanes(d)) {
+    hn::Store(hn::VecFromMask(d, hn::LoadMaskBits(d, local + j / 8)), d, keep + j);
+  }
+}
+
 // The same with the mask given as bits: element first + i is bit (first + i) mod 8 of byte (first + i) div 8.
 template <class T>
 void dropout_by_bits(const T* x, T* y, size_t n, const uint8_t* bits, uint64_t first, const KeepMap& m,
                      bool stream) {
-  const DI8 d;
-  const size_t N = hn::Lanes(d);
-  HWY_ALIGN int8_t keep[kDropoutChunk + 8 + 128];
-  uint8_t local[sizeof(keep) / 8] = {};  // vectors of bits may end behind the mask
+  HWY_ALIGN int8_t keep[kUnpackedBytes];
   const auto run = [&](auto op) HWY_ATTR {
     for_chunks(n, y, stream, [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
       const uint64_t i = first + at, inside = i % 8;
-      memcpy(local, bits + i / 8, (inside + chunk + 7) / 8);
-      for (size_t j = 0; j < inside + chunk; j += N)
-        hn::Store(hn::VecFromMask(d, hn::LoadMaskBits(d, local + j / 8)), d, keep + j);
+      unpack_bits(bits + i / 8, inside + chunk, keep);
       map_kept(chunk, keep + inside, around_cache, op, y + at, x + at);
     });
   };

@@ -18,8 +18,9 @@ namespace HWY_NAMESPACE {
 namespace fused {
 
 using dropout::Decisions;
-using dropout::for_chunks;
+using dropout::for_decided;
 using dropout::kDropoutChunk;
+using dropout::kLongestPiece;
 using dropout::map_kept;
 using dropout::map_random;
 using dropout::Scaled;
@@ -35,28 +36,28 @@ void bias_dropout_add(const T* x, const T* bias, size_t period, const T* residua
   const uint64_t first = kept_from.first;
   const auto scale = hn::Set(Tag<T>(), static_cast<T>(kept_from.scale));
   const auto branch = [=](auto kept, auto v) HWY_ATTR { return hn::And(kept, hn::Mul(v, scale)); };
-  Decisions decide(kept_from.mask);
-  for_chunks(
-      n, y, stream,
-      [&](size_t at, size_t chunk, bool around_cache) HWY_ATTR {
-        const int8_t* keep =
-            residual ? decide(first + at, chunk, x + at, residual + at) : decide(first + at, chunk, x + at);
-        const T* b = bias ? bias + (first + at) % period : nullptr;
-        const auto run = [&](auto op, auto... more)
-                             HWY_ATTR { map_kept(chunk, keep, around_cache, op, y + at, x + at, more...); };
-        if (bias && residual) {
-          run([&](auto kept, auto v, auto c, auto r)
-                  HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
-              b, residual + at);
-        } else if (bias) {
-          run([&](auto kept, auto v, auto c) HWY_ATTR { return branch(kept, hn::Add(v, c)); }, b);
-        } else if (residual) {
-          run([&](auto kept, auto v, auto r) HWY_ATTR { return hn::Add(r, branch(kept, v)); }, residual + at);
-        } else {
-          run(branch);
-        }
-      },
-      kDropoutChunk / 2);  // two arrays to prefetch: 1.22 of the plain add, 1.30 with whole chunks
+  size_t piece = n, offset = 0;
+  const auto apply = [&](size_t begin, size_t i, size_t count, const int8_t* keep, bool around) HWY_ATTR {
+    const size_t at = begin + i;
+    if (bias && begin != piece) {
+      piece = begin;
+      offset = (first + begin) % period;  // a division for every group would be a sixth of the time in cache
+    }
+    const T* b = bias ? bias + offset + i : nullptr;
+    const auto run = [&](auto op, auto... more)
+                         HWY_ATTR { map_kept(count, keep, around, op, y + at, x + at, more...); };
+    if (bias && residual) {
+      run([&](auto kept, auto v, auto c, auto r) HWY_ATTR { return hn::Add(r, branch(kept, hn::Add(v, c))); },
+          b, residual + at);
+    } else if (bias) {
+      run([&](auto kept, auto v, auto c) HWY_ATTR { return branch(kept, hn::Add(v, c)); }, b);
+    } else if (residual) {
+      run([&](auto kept, auto v, auto r) HWY_ATTR { return hn::Add(r, branch(kept, v)); }, residual + at);
+    } else {
+      run(branch);
+    }
+  };
+  for_decided(n, kept_from.mask, first, y, stream, apply, x, residual ? residual : x);
 }
 
 // sums[j] += x[j], in float64.

@@ -194,9 +194,20 @@ void weighted_moments(const T* x, const T* w, size_t n, double shift, double* su
 }
 
 // The same sums for a matrix of rows × cols whose columns are channels, added to what is there. A channel's
-// elements are added row by row, whatever the vector width. A sweep of rows keeps the sums in registers for
-// as many additions, and is a stream a row for the prefetcher: of 16 it loses track.
+// elements are added row by row, whatever the vector width. A sweep of rows keeps the sums of a line of
+// columns in registers for as many additions, and fetches the lines of the next sweep. Not unrolled: the code
+// of eight rows takes 1.25 times as long as a loop over them.
 constexpr size_t kSweep = 8;
+
+// Rows of a sweep. In rows of a page, the lines of one column all compete for the same eight places of the L1
+// cache: those of a sweep and the next have to fit there, else each is fetched twice.
+template <class T>
+HWY_INLINE size_t sweep_rows(ptrdiff_t row_stride, size_t operands) {
+  constexpr size_t kPage = 4096, kPlaces = 8;
+  const size_t stride = static_cast<size_t>(row_stride < 0 ? -row_stride : row_stride) * sizeof(T);
+  const size_t rows = kPlaces * kPage / (2 * operands * HWY_MAX(size_t{1}, HWY_MIN(stride, kPage)));
+  return HWY_MIN(rows, kSweep);
+}
 
 // Forgets how p came about. Else compilers keep a pointer a row and another a row to fetch, in more registers
 // than there are: the sums of 256 rows of 128 then take 1.15 times as long.
@@ -207,68 +218,69 @@ HWY_INLINE void forget_origin(T*& p) {
 #endif
 }
 
-// kRows rows of kSumLanes columns.
-template <class Dev, size_t kRows, class T>
-HWY_INLINE void sweep_moments(const T* x, ptrdiff_t row_stride, const double* shift, double* sum,
-                              double* sum_sq) {
+// `rows` rows of kVectors vectors of columns.
+template <class Dev, size_t kVectors, class T>
+HWY_INLINE void sweep_moments(RowsOf<T> x, size_t rows, const double* shift, double* sum, double* sum_sq) {
   const D64 d;
   const size_t N = hn::MaxLanes(d);
-  V<D64> s[kSumVectors], first[kSumVectors], second[kSumVectors];
-  for (size_t k = 0; k < kSumVectors; ++k) {
+  V<D64> s[kVectors], first[kVectors], second[kVectors];
+  for (size_t k = 0; k < kVectors; ++k) {
     s[k] = hn::LoadU(d, shift + k * N);
     first[k] = hn::LoadU(d, sum + k * N);
     second[k] = hn::LoadU(d, sum_sq + k * N);
   }
-  for (size_t i = 0; i < kRows; ++i, x += row_stride) {
-    forget_origin(x);
-    hwy::Prefetch(x + static_cast<ptrdiff_t>(kSweep) * row_stride);
-    for (size_t k = 0; k < kSumVectors; ++k) {
-      const auto deviation = Dev::of(load_double(d, x + k * N), s[k]);
+  const T* p = x.data;
+  const ptrdiff_t ahead = static_cast<ptrdiff_t>(rows) * x.stride;
+  for (; rows != 0; --rows, p += x.stride) {
+    forget_origin(p);
+    hwy::Prefetch(p + ahead);
+    for (size_t k = 0; k < kVectors; ++k) {
+      const auto deviation = Dev::of(load_double(d, p + k * N), s[k]);
       first[k] = hn::Add(first[k], deviation);
       second[k] = Dev::add_square(deviation, second[k]);
     }
   }
-  for (size_t k = 0; k < kSumVectors; ++k) {
+  for (size_t k = 0; k < kVectors; ++k) {
     hn::StoreU(first[k], d, sum + k * N);
     hn::StoreU(second[k], d, sum_sq + k * N);
   }
 }
 
 template <class T>
-void column_moments(RowsOf<T> from, size_t rows, size_t cols, const double* shift, double* sum,
-                    double* sum_sq) {
-  const T* x = from.data;
-  const ptrdiff_t row_stride = from.stride;
+void column_moments(RowsOf<T> x, size_t rows, size_t cols, const double* shift, double* sum, double* sum_sq) {
   const D64 d;
-  const size_t whole = cols / kSumLanes * kSumLanes;
+  const size_t N = hn::MaxLanes(d), most = sweep_rows<T>(x.stride, 1);
   const auto shifted = [&](size_t begin, size_t end) HWY_ATTR {
     auto any = hn::Zero(d);
-    for (size_t j = begin; j < end; j += hn::MaxLanes(d)) any = hn::Or(any, hn::LoadU(d, shift + j));
+    for (size_t j = begin; j < end; j += N) any = hn::Or(any, hn::LoadU(d, shift + j));
     return !hn::AllTrue(d, hn::Eq(any, hn::Zero(d)));
   };
-  const bool some_shifted = shifted(0, whole);
-  const auto some = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) HWY_ATTR {
+  const bool some_shifted = shifted(0, cols / N * N);
+  for (size_t r = 0; r < rows; r += most) {
+    const size_t now = HWY_MIN(most, rows - r);
+    const T* const row = x.data + static_cast<ptrdiff_t>(r) * x.stride;
     size_t j = 0;
-    for (; j < whole; j += kSumLanes) {
-      if (some_shifted && shifted(j, j + kSumLanes)) {
-        sweep_moments<Deviation<true, T>, kRows>(x + j, row_stride, shift + j, sum + j, sum_sq + j);
-      } else {
-        sweep_moments<Deviation<false, T>, kRows>(x + j, row_stride, shift + j, sum + j, sum_sq + j);
+    const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>) HWY_ATTR {
+      for (const size_t width = kVectors * N; j + width <= cols; j += width) {
+        const RowsOf<T> from{row + j, x.stride};
+        if (some_shifted && shifted(j, j + width)) {
+          sweep_moments<Deviation<true, T>, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
+        } else {
+          sweep_moments<Deviation<false, T>, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
+        }
       }
-    }
+    };
+    sweep(std::integral_constant<size_t, kSumVectors>());
+    sweep(std::integral_constant<size_t, 1>());
     for (; j < cols; ++j) {
-      const T* p = x + j;
-      for (size_t i = 0; i < kRows; ++i, p += row_stride) {
+      const T* p = row + j;
+      for (size_t i = 0; i < now; ++i, p += x.stride) {
         const double deviation = static_cast<double>(*p) - shift[j];
         sum[j] += deviation;
         sum_sq[j] += deviation * deviation;
       }
     }
-    x += static_cast<ptrdiff_t>(kRows) * row_stride;
-    rows -= kRows;
-  };
-  while (rows >= kSweep) some(std::integral_constant<size_t, kSweep>());
-  while (rows != 0) some(std::integral_constant<size_t, 1>());
+  }
 }
 
 // a[i] = from[i], 0 where the weight is 0, whatever stood there. a may be from.
@@ -281,56 +293,109 @@ void leave_out(const T* from, const T* w, size_t n, T* a) {
       from, w);
 }
 
-// Here the sums of kRun rows are formed in the dtype, kSweep / 2 rows of both operands a sweep.
+// Adds a vector of the dtype to as many totals in double.
+template <class T>
+HWY_INLINE void add_to(double* total, V<Tag<T>> v) {
+  const D64 d;
+  const auto add = [d](auto terms, double* to)
+                       HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, to), terms), d, to); };
+  if constexpr (sizeof(T) == 8) {
+    add(v, total);
+  } else {
+    const hn::Half<Tag<T>> half;
+    add(hn::PromoteTo(d, hn::LowerHalf(half, v)), total);
+    add(hn::PromoteTo(d, hn::UpperHalf(half, v)), total + hn::MaxLanes(d));
+  }
+}
+
+// Some columns of both operands, and what a sweep has of a run: its sums so far lie in `sum` and `dev` where
+// it does not begin or end here.
+template <class T>
+struct GradientColumns {
+  RowsOf<T> x, dy;
+  const T* mean;
+};
+template <class T>
+struct PartOfRun {
+  T *sum, *dev;
+  bool begins, ends;
+};
+
+template <class T, size_t kVectors, class Load, class Total>
+HWY_INLINE void sweep_gradient_sums(const GradientColumns<T>& of, size_t rows, const PartOfRun<T>& run,
+                                    Load load, Total total) {
+  const Tag<T> d;
+  const size_t N = hn::MaxLanes(d);
+  V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
+  for (size_t k = 0; k < kVectors; ++k) {
+    m[k] = load(of.mean + k * N);
+    first[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.sum + k * N);
+    second[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.dev + k * N);
+  }
+  const T *p = of.x.data, *q = of.dy.data;
+  const ptrdiff_t x_stride = of.x.stride, dy_stride = of.dy.stride, count = static_cast<ptrdiff_t>(rows);
+  for (; rows != 0; --rows, p += x_stride, q += dy_stride) {
+    forget_origin(p);
+    forget_origin(q);
+    hwy::Prefetch(p + count * x_stride);
+    hwy::Prefetch(q + count * dy_stride);
+    for (size_t k = 0; k < kVectors; ++k) {
+      const auto g = load(q + k * N);
+      first[k] = hn::Add(first[k], g);
+      second[k] = hn::Add(second[k], hn::Mul(g, hn::Sub(load(p + k * N), m[k])));
+    }
+  }
+  for (size_t k = 0; k < kVectors; ++k) {
+    if (run.ends) {
+      total(first[k], second[k], k * N);
+    } else {
+      hn::Store(first[k], d, run.sum + k * N);
+      hn::Store(second[k], d, run.dev + k * N);
+    }
+  }
+}
+
+// Here the sums of kRun rows are formed in the dtype.
 template <class T>
 void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, const T* mean, double* sum,
                           double* sum_dev) {
   constexpr size_t kRun = 16, kWidth = 512;
   const Tag<T> d;
-  const size_t N = hn::MaxLanes(d);
+  constexpr size_t N = hn::MaxLanes(Tag<T>()), kLine = HWY_MAX(size_t{1}, 64 / sizeof(T) / N);  // vectors
+  const size_t most = HWY_MIN(sweep_rows<T>(x.stride, 2), sweep_rows<T>(dy.stride, 2));
   HWY_ALIGN T part[kWidth], part_dev[kWidth];
-  const auto flush = [](T* from, double* total, size_t n) HWY_ATTR {
-    for (size_t i = 0; i < n; ++i) {
-      total[i] += static_cast<double>(from[i]);
-      from[i] = T(0);
-    }
-  };
   for (size_t col = 0; col < cols; col += kWidth) {
-    const size_t width = HWY_MIN(kWidth, cols - col);
-    memset(part, 0, sizeof(part));
-    memset(part_dev, 0, sizeof(part_dev));
-    size_t r = 0;
-    const auto sweep = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) HWY_ATTR {
-      const T* const from_x = x.data + static_cast<ptrdiff_t>(r) * x.stride + col;
-      const T* const from_dy = dy.data + static_cast<ptrdiff_t>(r) * dy.stride + col;
-      const auto some = [&](size_t j, auto load) HWY_ATTR {
-        const auto m = load(mean + col + j);
-        auto first = hn::Load(d, part + j), second = hn::Load(d, part_dev + j);
-        const T *p = from_x + j, *q = from_dy + j;
-        for (size_t i = 0; i < kRows; ++i, p += x.stride, q += dy.stride) {
-          forget_origin(p);
-          forget_origin(q);
-          hwy::Prefetch(p + static_cast<ptrdiff_t>(kSweep / 2) * x.stride);
-          hwy::Prefetch(q + static_cast<ptrdiff_t>(kSweep / 2) * dy.stride);
-          const auto g = load(q);
-          first = hn::Add(first, g);
-          second = hn::Add(second, hn::Mul(g, hn::Sub(load(p), m)));
-        }
-        hn::Store(first, d, part + j);
-        hn::Store(second, d, part_dev + j);
+    const size_t end = HWY_MIN(col + kWidth, cols);
+    for (size_t r = 0, now; r < rows; r += now) {
+      now = HWY_MIN(HWY_MIN(most, kRun - r % kRun), rows - r);
+      const bool begins = r % kRun == 0, ends = (r + now) % kRun == 0 || r + now == rows;
+      const ptrdiff_t row = static_cast<ptrdiff_t>(r);
+      size_t j = col;
+      const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>, auto load,
+                                              auto add) HWY_ATTR {
+        const GradientColumns<T> of{
+            {x.data + row * x.stride + j, x.stride}, {dy.data + row * dy.stride + j, dy.stride}, mean + j};
+        const PartOfRun<T> run{part + (j - col), part_dev + (j - col), begins, ends};
+        sweep_gradient_sums<T, kVectors>(of, now, run, load, [&](auto first, auto second, size_t k) HWY_ATTR {
+          add(first, sum + j + k);
+          add(second, sum_dev + j + k);
+        });
       };
-      size_t j = 0;
-      for (; j + N <= width; j += N) some(j, [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); });
-      const size_t rest = width - j;
-      if (rest != 0) some(j, [d, rest](const T* from) HWY_ATTR { return load_partial(d, from, rest); });
-      r += kRows;
-      if (r % kRun == 0 || r == rows) {
-        flush(part, sum + col, width);
-        flush(part_dev, sum_dev + col, width);
-      }
-    };
-    while (rows - r >= kSweep / 2) sweep(std::integral_constant<size_t, kSweep / 2>());
-    while (r != rows) sweep(std::integral_constant<size_t, 1>());
+      const auto load = [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
+      const auto add = [](auto v, double* total) HWY_ATTR { add_to<T>(total, v); };
+      for (; j + kLine * N <= end; j += kLine * N) sweep(std::integral_constant<size_t, kLine>(), load, add);
+      for (; j + N <= end; j += N) sweep(std::integral_constant<size_t, 1>(), load, add);
+      if (j == end) continue;
+      const size_t rest = end - j;
+      sweep(
+          std::integral_constant<size_t, 1>(),
+          [d, rest](const T* from) HWY_ATTR { return load_partial(d, from, rest); },
+          [d, rest](auto v, double* total) HWY_ATTR {
+            T terms[N];
+            hn::StoreU(v, d, terms);
+            for (size_t i = 0; i < rest; ++i) total[i] += static_cast<double>(terms[i]);
+          });
+    }
   }
 }
 
@@ -589,12 +654,35 @@ void apply_gradient(const GradientPiece<T>& p, size_t rows, size_t cols, const G
 
 // The same two passes where channels lie beside each other: element i belongs to channel
 // (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
-// the start, so that a vector can be loaded at any phase; four periods at once share what is loaded.
+// the start, so that a vector can be loaded at any phase.
+
+// kRows whole periods side by side, which share what is loaded of the coefficients, as often as they fit;
+// returns how many elements that is. The lines of the next ones are fetched. All are loaded before one is
+// stored: rows of 4 KiB would else meet the stores of their neighbours, which have the same low bits of the
+// address.
+template <size_t kRows, class Put, class Fetch, class Arrays, class T, class... In>
+HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, Put put, Fetch fetch, const Arrays& c,
+                              T* y, const In*... x) {
+  const Tag<T> d;
+  const size_t N = hn::MaxLanes(d);
+  size_t i = 0;
+  for (; i + kRows * period <= n; i += kRows * period) {
+    for (size_t j = 0; j < period; j += N) {
+      const auto at = coefficients(c, first + j);
+      V<Tag<T>> v[kRows];
+      for (size_t k = 0; k < kRows; ++k) v[k] = at(hn::LoadU(d, x + i + j + k * period)...);
+      for (size_t k = 0; k < kRows; ++k) fetch(y + i + j + (kRows + k) * period);
+      for (size_t k = 0; k < kRows; ++k) put(v[k], y + i + j + k * period);
+    }
+  }
+  return i;
+}
+
 template <class Arrays, class T, class... In>
-HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, const Arrays& c, T* y,
+HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Arrays c, T* y,
                            const In*... x) {
   const Tag<T> d;
-  const size_t N = hn::Lanes(d);
+  const size_t N = hn::MaxLanes(d);
   size_t i = 0;
   const auto next = [&](size_t step) HWY_ATTR {
     i += step;
@@ -605,39 +693,27 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, c
     store_partial(coefficients(c, phase)(load_partial(d, x + i, count)...), d, y + i, count);
     next(count);
   };
-  const auto walk = [&](auto put) HWY_ATTR {
-    // `rows` periods side by side. All are loaded before one is stored: rows of 4 KiB would else meet the
-    // stores of their neighbours, which have the same low bits of the address.
-    const auto together = [&]<size_t rows>(std::integral_constant<size_t, rows>) HWY_ATTR {
-      for (; i + rows * period <= n; i += rows * period) {
-        size_t from = phase;
-        for (size_t j = i; j < i + period; j += N) {
-          const auto at = coefficients(c, from);
-          V<Tag<T>> v[rows];
-          for (size_t k = 0; k < rows; ++k) v[k] = at(hn::LoadU(d, x + j + k * period)...);
-          for (size_t k = 0; k < rows; ++k) put(v[k], y + j + k * period);
-          from += N;
-          if (from >= period) from -= period;
-        }
-      }
+  const auto walk = [&](auto put, auto fetch) HWY_ATTR {
+    const auto until = [&](auto done) HWY_ATTR {
+      for (; i + N <= n && !done(); next(N)) put(coefficients(c, phase)(hn::LoadU(d, x + i)...), y + i);
     };
     if (period % N == 0) {
-      if (period * sizeof(T) < 4096) {
-        together(std::integral_constant<size_t, 4>());
-      } else {  // rows of a page or more would be too many streams
-        together(std::integral_constant<size_t, 2>());
-      }
+      until([&] { return phase < N; });
+      // Of rows of a page, the L1 cache has no places for the lines of more than two.
+      const bool short_rows = period * sizeof(T) <= 2048;
+      i += short_rows ? map_periods<4>(n - i, phase, period, put, fetch, c, y + i, (x + i)...)
+                      : map_periods<2>(n - i, phase, period, put, fetch, c, y + i, (x + i)...);
     }
-    for (; i + N <= n; next(N)) put(coefficients(c, phase)(hn::LoadU(d, x + i)...), y + i);
+    until([] { return false; });
   };
   if (stream ? n >= 2 * N : n >= 2 * period) {
     const size_t bytes = N * sizeof(T), past = reinterpret_cast<uintptr_t>(y) % bytes;
     if (past != 0) partly((bytes - past) / sizeof(T));
   }
   if (stream && n >= 2 * N) {
-    walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
+    walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); }, [](T*) {});
   } else {
-    walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); });
+    walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); }, [](T* to) { fetch_to_write(to); });
   }
   if (i < n) partly(n - i);
 }

@@ -22,23 +22,23 @@ using prox::l1_norm;
 using prox::soft_threshold;
 using prox::squared_l2_norm;
 
-HWY_INLINE V<Tag<double>> scale_in_double(Tag<double>, V<Tag<double>> v, V<Tag<double>> factor) {
-  return hn::Mul(v, factor);
-}
-
-HWY_INLINE V<Tag<float>> scale_in_double(Tag<float> d, V<Tag<float>> v, V<Tag<double>> factor) {
-  const Tag<double> wide;
-  const hn::Half<Tag<float>> half;
-  const auto low = hn::Mul(hn::PromoteTo(wide, hn::LowerHalf(half, v)), factor);
-  const auto high = hn::Mul(hn::PromoteTo(wide, hn::UpperHalf(half, v)), factor);
-  return hn::Combine(d, hn::DemoteTo(half, high), hn::DemoteTo(half, low));
-}
-
+// y = w − rate·w, which loses nothing of a small rate; an infinite weight stays. A rate above 1/16 scales
+// instead: the difference would have the error of rate·w, up to rate / (1 − rate) units in y's last place.
 template <class T>
-void l2_decay(const T* w, T* y, size_t n, double factor, bool stream) {
+void l2_decay(const T* w, T* y, size_t n, double rate, bool stream) {
   const Tag<T> d;
-  const auto f = hn::Set(Tag<double>(), factor);
-  map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale_in_double(d, v, f); }, y, w);
+  const T share = static_cast<T>(rate);
+  if (0 < share && rate <= 0.0625) {
+    const auto r = hn::Set(d, share);
+    const auto op = [r](auto v) HWY_ATTR {
+      const auto step = hn::Mul(r, v);
+      return hn::Sub(v, hn::IfThenZeroElse(hn::Eq(step, v), step));  // equal: 0 or Inf
+    };
+    map(d, n, stream, op, y, w);
+  } else {
+    const auto f = hn::Set(d, static_cast<T>(1 - rate));
+    map(d, n, stream, [f](auto v) HWY_ATTR { return hn::Mul(v, f); }, y, w);
+  }
 }
 
 // The two ends that all rules share; what lies between is the rule.

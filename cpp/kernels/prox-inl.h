@@ -32,6 +32,10 @@ template <class D>
 HWY_INLINE V<D> divide(D d, V<D> x, V<D> divisor) {
   return hn::Add(hn::Div(x, divisor), hn::Zero(d));
 }
+template <class D>
+HWY_INLINE V<D> scale(D d, V<D> x, V<D> factor) {
+  return hn::Add(hn::Mul(x, factor), hn::Zero(d));
+}
 
 template <class T>
 void prox_l1(const T* x, T* y, size_t n, T threshold, bool stream) {
@@ -78,18 +82,20 @@ void prox_l1_weighted_nonneg(const T* x, const T* w, T* y, size_t n, T threshold
                       [](auto v, auto t) HWY_ATTR { return soft_threshold_nonneg(v, t); });
 }
 
+// A product, three times as fast as a quotient in cache: `factor` = 1 / (1 + shrink) is no further from the
+// formula than 1 + shrink, rounded, is.
 template <class T>
-void prox_elastic_net(const T* x, T* y, size_t n, T threshold, T divisor, bool stream) {
+void prox_elastic_net(const T* x, T* y, size_t n, T threshold, T factor, bool stream) {
   const Tag<T> d;
-  const auto t = hn::Set(d, threshold), q = hn::Set(d, divisor);
-  map(d, n, stream, [d, t, q](auto v) HWY_ATTR { return divide(d, soft_threshold(v, t), q); }, y, x);
+  const auto t = hn::Set(d, threshold), f = hn::Set(d, factor);
+  map(d, n, stream, [d, t, f](auto v) HWY_ATTR { return scale(d, soft_threshold(v, t), f); }, y, x);
 }
 
 template <class T>
-void prox_ridge(const T* x, T* y, size_t n, T divisor, bool stream) {
+void prox_ridge(const T* x, T* y, size_t n, T factor, bool stream) {
   const Tag<T> d;
-  const auto q = hn::Set(d, divisor);
-  map(d, n, stream, [d, q](auto v) HWY_ATTR { return divide(d, v, q); }, y, x);
+  const auto f = hn::Set(d, factor);
+  map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale(d, v, f); }, y, x);
 }
 
 // y = soft(x, threshold·w) / (1 + shrink·w).
@@ -227,7 +233,12 @@ double l1_norm(const T* x, size_t n) {
 
 template <class T>
 double squared_l2_norm(const T* x, size_t n) {
-  return sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, v); });
+  // The square of a float is exact in double: one rounding, fused or not, and so the same bits.
+  if constexpr (sizeof(T) == 4) {
+    return accumulate(x, n, [](auto lanes, auto v) HWY_ATTR { return hn::MulAdd(v, v, lanes); });
+  } else {
+    return sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, v); });
+  }
 }
 
 }  // namespace prox

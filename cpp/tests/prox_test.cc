@@ -36,7 +36,7 @@ TEST(Prox, LengthsNeverReachBeyond) {
     for (std::size_t n = 0; n < 70; ++n) {
       const std::vector<double> x = ramp<double>(n);
       std::vector<double> y(n + 2, 7.0);
-      prox_ridge<double>(n, {x.data()}, {y.data() + 1}, 2.0);
+      prox_ridge<double>(n, {x.data()}, {y.data() + 1}, 0.5);
       EXPECT_EQ(y.front(), 7.0);
       EXPECT_EQ(y.back(), 7.0);
       for (std::size_t i = 0; i < n; ++i) EXPECT_EQ(y[i + 1], x[i] / 2 + 0.0);
@@ -68,9 +68,9 @@ TEST(Prox, StridedEqualsDense) {
   const std::ptrdiff_t dims[] = {30, 41};
   const std::vector<float> x = ramp<float>(30 * 41);
   std::vector<float> dense(x.size()), transposed(x.size()), back(x.size());
-  prox_elastic_net<float>(x.size(), {x.data()}, {dense.data()}, 0.5f, 1.25f);
+  prox_elastic_net<float>(x.size(), {x.data()}, {dense.data()}, 0.5f, 0.8f);
   const std::ptrdiff_t row[] = {41 * 4, 4}, column[] = {4, 30 * 4};
-  prox_elastic_net<float>({2, dims}, {x.data(), row}, {transposed.data(), column}, 0.5f, 1.25f);
+  prox_elastic_net<float>({2, dims}, {x.data(), row}, {transposed.data(), column}, 0.5f, 0.8f);
   for (std::size_t i = 0; i < 30; ++i) {
     for (std::size_t j = 0; j < 41; ++j) back[i * 41 + j] = transposed[j * 30 + i];
   }

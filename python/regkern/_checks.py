@@ -89,6 +89,16 @@ def is_real(value: Any) -> bool:
     return _is_one(value)
 
 
+def is_half(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers take two bytes: bfloat16 (of ml_dtypes) or float16."""
+    return bool(dtype == np.float16 or dtype.name == "bfloat16")
+
+
+def arithmetic(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which numbers of a dtype are calculated with: float32 for halves."""
+    return np.dtype(np.float32) if is_half(dtype) else dtype
+
+
 def is_masked(value: Any) -> bool:
     """Whether NumPy's functions would lose the mask of a value."""
     return isinstance(value, np.ma.MaskedArray)
@@ -100,7 +110,7 @@ def _is_one(value: Any) -> bool:
     if is_masked(value) or getattr(value, "ndim", 0) != 0:
         return False
     if isinstance(dtype, np.dtype):
-        return dtype.kind in "fiu" or dtype.name == "bfloat16"
+        return dtype.kind in "fiu" or is_half(dtype)
     return not any(kind in str(dtype) for kind in ("bool", "complex"))
 
 

@@ -14,6 +14,31 @@ Rng: TypeAlias = int | Callable[[], int]  # a seed, or what draws one
 
 __version__: str
 
+class raw:  # a module
+    float32: int
+    float64: int
+    bfloat16: int
+    float16: int
+
+    class View:
+        def __init__(
+            self,
+            address: int,
+            shape: tuple[int, ...],
+            strides: tuple[int, ...],  # in elements
+            dtype: int,
+            writable: bool,
+            owner: object,
+        ) -> None: ...
+        @property
+        def address(self) -> int: ...
+        @property
+        def dtype(self) -> int: ...
+        @property
+        def writable(self) -> bool: ...
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+
 class Parameters:
     def __init__(
         self,
@@ -127,7 +152,7 @@ def batch_norm(
     residual: ArrayLike | None,
     negative_slope: Real | None,
     out: Array | None,
-) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None]: ...
+) -> tuple[Array, Array | None, Array | None, Array, Array, int, Array, Array | None, tuple[int, ...] | None]: ...
 def batch_norm_apply(
     x: ArrayLike,
     mean: NDArray[np.float64],
@@ -151,9 +176,10 @@ def batch_norm_backward(
     positive: NDArray[np.uint8] | None,
     negative_slope: Real | None,
     virtual_batch_size: Int | None,
+    order: tuple[int, ...] | None,
     wants_dx: bool,
     wants_parameters: bool,
-    wants_residual: bool,
+    wants_residual: bool | Array,
     out: Array | None,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 def batch_norm_backward_apply(

@@ -404,7 +404,7 @@ def test_bad_masks_and_shapes() -> None:
             rk.drop_block(x, 0.5, axis=axis)
     with pytest.raises(ValueError, match=r"^drop_block: p must be in \[0, 1\], got 2"):
         rk.drop_block(x, 2)
-    with pytest.raises(TypeError, match=r"^drop_block: x must be float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"^drop_block: x must be float32, float64, bfloat16 or float16, got int64"):
         rk.drop_block(x.astype(int), 0.5)
     assert (x == 1).all()
 

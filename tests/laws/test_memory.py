@@ -272,6 +272,7 @@ WRONG_BATCH_NORM: dict[str, list[tuple[Any, Any]]] = {
     "weights": [*NO_ARRAY[1:], (np.ones((33, 6, 7)), TypeError), (np.ones(33, np.float32), ValueError)],
     "positive": [*NO_ARRAY, (np.ones((33, 6, 7)), TypeError)],
     "negative_slope": [("a", TypeError), (-1.0, ValueError), (np.nan, ValueError), (np.inf, ValueError)],
+    "order": [([0, 1, 2], TypeError), ("012", TypeError), ((0, 1), ValueError), ((0, 1, 1), ValueError), ((0, 1, 3), ValueError), ((0, 1, -1), ValueError), ((0, 1, 2.0), TypeError), ((0, 1, 2, 2), ValueError)],
     "virtual_batch_size": [("a", TypeError), (8.0, TypeError), (0, ValueError), (-1, ValueError), (2**63, ValueError), (2**70, ValueError)],
 }  # fmt: skip
 MODULES = pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])

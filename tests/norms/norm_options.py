@@ -112,8 +112,9 @@ def without(arrays: Arrays, *names: str) -> Arrays:
 
 def unpacked(cache: Any, data: Data) -> np.ndarray:
     """The bits of the activation as booleans of the data's shape."""
-    shape = data.shape
-    inner = int(np.prod(shape[data.axis % len(shape) + 1 :]))
+    order = cache.order or tuple(range(len(data.shape)))
+    shape = tuple(data.shape[i] for i in order)
+    inner = int(np.prod(shape[order.index(data.axis % len(shape)) + 1 :]))
     step = min(cache.virtual_batch_size or shape[0], shape[0])
     pieces = []
     for i, packed in enumerate(cache.positive.reshape(-(-shape[0] // step), -1)):
@@ -125,7 +126,7 @@ def unpacked(cache: Any, data: Data) -> np.ndarray:
         else:
             row = -(-inner // 8) * 8  # a row of a channel begins a byte
             pieces.append(bits[: size // inner * row].reshape(-1, row)[:, :inner].reshape(part))
-    return np.concatenate(pieces)
+    return np.transpose(np.concatenate(pieces), np.argsort(order))
 
 
 def bound(dtype: type, *terms: np.ndarray) -> float:

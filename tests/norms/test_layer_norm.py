@@ -402,6 +402,34 @@ def test_nan_and_inf_stay_in_their_row(isa: str, dtype: type, rng: np.random.Gen
         assert_same_bits(np.delete(y, 2, axis=0), np.delete(clean, 2, axis=0))
 
 
+@pytest.mark.parametrize("n", [5, 64, 100, 300])
+def test_a_row_is_what_it_is_alone(n: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
+    """Rows share vectors with their neighbours, and some of these take another centre, or double."""
+    huge, tiny = (1e25, 1e-25) if dtype is np.float32 else (1e200, 1e-200)
+    x = rng.standard_normal((21, n))
+    x[2] += 1e4
+    x[5, [0, n // 2]] = 1e6
+    x[9] *= huge
+    x[10] *= tiny
+    x[13] = 0
+    x[14, -1] = np.nan
+    x, dy = x.astype(dtype), rng.standard_normal(x.shape).astype(dtype)
+    gamma, beta = rng.standard_normal((2, n)).astype(dtype)
+    y, cache = rk.layer_norm(x, gamma, beta)
+    r, cache_of_rms = rk.rms_norm(x, gamma)
+    dx, dr = rk.layer_norm_backward(dy, cache)[0], rk.rms_norm_backward(dy, cache_of_rms)[0]
+    for row in range(len(x)):
+        here = slice(row, row + 1)
+        alone, of_row = rk.layer_norm(x[here], gamma, beta)
+        assert_same_bits(y[here], alone)
+        assert_same_bits(dx[here], rk.layer_norm_backward(dy[here], of_row)[0])
+        alone, of_row = rk.rms_norm(x[here], gamma)
+        assert_same_bits(r[here], alone)
+        assert_same_bits(dr[here], rk.rms_norm_backward(dy[here], of_row)[0])
+    assert np.isfinite(np.delete(y, 14, axis=0)).all()
+    assert np.abs(y[9]).max() < 100
+
+
 @pytest.mark.parametrize("axis", [1, -1])
 def test_nan_stays_in_its_group(axis: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
     """Channels of 6 and of 50 elements, in planes and side by side."""

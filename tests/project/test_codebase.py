@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import inspect
 import io
 import itertools
@@ -31,7 +32,9 @@ from regkern import _core
 from regkern.augment._program import Op
 from regkern.augment._transform import TYPES
 from regkern.bench import kernels as bench
+from regkern.bench.peers import REGKERN
 from regkern.bench.peers.with_regkern import Regkern
+from regkern.bench.unmeasured import UNMEASURED
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = [name for name in rk.__all__ if inspect.isfunction(getattr(rk, name))]
@@ -109,8 +112,10 @@ def test_docstring_and_cases_state_one_accuracy_class(name: str) -> None:
 
 
 def modules() -> list[ModuleType]:
-    """All modules but the benchmark, which needs its extra."""
-    names = [m.name for m in pkgutil.walk_packages(rk.__path__, "regkern.") if "bench" not in m.name]
+    """All modules but the benchmark, which needs its extra, and torch's where there is none."""
+    without = ["bench"] if importlib.util.find_spec("torch") else ["bench", "regkern.torch"]
+    found = pkgutil.walk_packages(rk.__path__, "regkern.", onerror=lambda name: None)
+    names = [m.name for m in found if not any(part in m.name for part in without)]
     return [rk, *(importlib.import_module(name) for name in names if name != "regkern.__main__")]
 
 
@@ -621,11 +626,37 @@ def test_import_leaves_the_floating_point_state_alone() -> None:
     assert np.finfo(np.float64).smallest_subnormal > 0
 
 
-def test_every_kernel_is_measured_or_says_why_not() -> None:
-    measured = {kernel.name.split()[0] for kernel in bench.KERNELS}
-    assert set(FUNCTIONS) - measured == bench.UNMEASURED.keys()
-    assert all(bench.UNMEASURED.values())
+def measured_by_the_benchmark() -> set[str]:
+    """The dotted names of what has an entry."""
+    names = {kernel.name.split()[0] for kernel in bench.KERNELS} - {"training"}
+    return {f"augment.{name}" if not hasattr(rk, name.partition(".")[0]) else name for name in names}
+
+
+def test_everything_public_is_measured_or_says_why_not() -> None:
+    public = {name.removeprefix("regkern.") for name in THINGS} | set(FUNCTIONS)
+    measured = measured_by_the_benchmark()
+    assert measured <= public
+    modules = {name for name in UNMEASURED if f"regkern.{name}" in PUBLIC}
+    of_modules = {name for name in public if any(name.startswith(f"{module}.") for module in modules)}
+    assert public - measured - of_modules == UNMEASURED.keys() - modules
+    assert all(UNMEASURED.values())
+
+
+def test_the_page_of_functions_names_what_the_benchmark_knows() -> None:
+    """The first column of every table there: measured, or with a reason why not."""
+    page = (ROOT / "docs" / "functions.md").read_text()
+    columns = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name for column in columns for name in re.findall(r"`([\w.]+)", column)}
+    known = measured_by_the_benchmark() | UNMEASURED.keys()
+    assert len(named) > 80
+    assert {name for name in named if name not in known and name.rpartition(".")[0] not in known} == set()
+    assert measured_by_the_benchmark() & set(FUNCTIONS) <= named
+
+
+def test_every_entry_of_the_benchmark_can_be_called() -> None:
     assert {kernel.op for kernel in bench.KERNELS if not callable(getattr(Regkern, kernel.op, None))} == set()
+    extras = {op for kernel in bench.KERNELS for _, peer, op in kernel.extras if peer == REGKERN}
+    assert {op for op in extras if not callable(getattr(Regkern, op, None))} == set()
 
 
 def test_operations_have_one_order() -> None:

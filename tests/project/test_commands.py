@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import regkern as rk
+from regkern.bench import machine
+from regkern.bench.lines import LINES
+from regkern.bench.results import Cell, Run, Samples, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,9 +51,46 @@ def test_bench(tmp_path: Path) -> None:
     assert "prox_ridge" in again
 
 
-@pytest.mark.parametrize("bad", [("--only", "no_such_kernel"), ("--threads", "0"), ("--compare", "no-such-file.json")])
-def test_bench_refuses_bad_input(bad: tuple[str, str]) -> None:
-    assert bad[1] in run("-m", "regkern", "bench", "--quick", *bad, code=2)
+def test_bench_checks_claims_alone_and_ends_with_what_misses(tmp_path: Path) -> None:
+    data = tmp_path / "bench.json"
+    output = run("-m", "regkern", "bench", "--quick", "--claims", "--only", "l2_decay", "--json", data)
+    claims = json.loads(data.read_text())["claims"]
+    assert [claim["kernel"] for claim in claims] == ["l2_decay"]
+    measured = {found["name"] for cell in json.loads(data.read_text())["cells"] for found in cell["contenders"]}
+    assert measured == {"regkern", "copy", "NumPy"}  # what the claim names, and the copy, which costs nothing
+    outcome = "1 hold, 0 miss" if claims[0]["holds"] else "0 hold, 1 miss"
+    assert outcome in output.splitlines()[-1 if claims[0]["holds"] else -2]
+
+
+def test_bench_prints_the_headline_of_runs_that_were_saved(tmp_path: Path) -> None:
+    """Each of these takes less time than its rival, or more, by a factor that is known."""
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, factor in zip(paths, (2.0, 3.0), strict=True):
+        found = Run(machine.facts([]), "float32", terms={"torch": "2.0: eager"})
+        for line in LINES:
+            cell = Cell(line.kernel, line.shape, "float32", 8)
+            times = {"regkern": 10.0, "copy": 5.0, "NumPy": 90.0, "torch": 10 * factor}
+            cell.samples = {(name, 1): Samples("", 1, {0: ns, 1: ns}) for name, ns in times.items()}
+            found.cells.append(cell)
+        save(path, found.to_json([]))
+    output = run("-m", "regkern", "bench", "--headline", *paths)
+    assert output.count("| torch | 2–3 | 50 % |") == len(LINES)
+    for word in (rk.__version__, "torch 2.0", "cores", "float32"):
+        assert word in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("--only", "no_such_kernel"),
+        ("--threads", "0"),
+        ("--compare", "no-such-file.json"),
+        ("--headline", "no-such-file.json"),
+        ("--claims", "--only", "uniform"),
+    ],
+)
+def test_bench_refuses_bad_input(bad: tuple[str, ...]) -> None:
+    assert bad[-1] in run("-m", "regkern", "bench", "--quick", *bad, code=2)
 
 
 def test_digits_backends_agree(tmp_path: Path) -> None:

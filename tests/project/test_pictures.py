@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from regkern.bench import plot
-from regkern.bench.kernels import Shape
+from regkern.bench.data import Shape
 from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN
 from regkern.bench.results import Cell, Run, Samples
 

@@ -32,13 +32,14 @@
 namespace regkern::layer_norm {
 namespace {
 
-// How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta,
-// where they are not swept one by one by hand. Four, but rows of whole half pages would share sets of a first
-// cache of 32 KiB.
+// How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta:
+// those of half a page and more are four, but rows of whole half pages would share sets of a first cache of
+// 32 KiB.
 template <class T>
 std::size_t rows_together(const RowShape& s) {
   if (s.channels != s.length) return 1;
-  return s.length * sizeof(T) % 2048 == 0 ? 2 : 4;
+  const std::size_t bytes = s.length * sizeof(T);
+  return std::clamp<std::size_t>(8192 / bytes, bytes % 2048 == 0 ? 2 : 4, kRowsFolded);
 }
 
 // The gradients of gamma and beta of some rows, zeros at first, and a copy of gamma, ones for nullptr, where

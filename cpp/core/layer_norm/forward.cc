@@ -34,7 +34,7 @@ namespace {
 template <class T>
 std::size_t rows_in_sweep(const RowShape& s, bool far) {
   const std::size_t bytes = far ? 4096 : last_cache_is_slow() ? 16384 : 8192;
-  return std::max<std::size_t>(bytes / (s.length * sizeof(T)), 1);
+  return std::clamp<std::size_t>(bytes / (s.length * sizeof(T)), 1, kRowsFolded);
 }
 
 }  // namespace
@@ -49,11 +49,13 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && f.x.data != f.y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
-  const bool far = far_away(s, bytes) && elements.dense() && !summed;
+  // Fetching short rows by hand costs more than it gains: rows of 64 take 1.2 in place of 0.6 ns an element.
+  const bool by_hand = last_cache_is_slow() && s.length >= 256;
+  const bool far = far_away(s, bytes) && s.length >= 256 && elements.dense() && !summed;
   const RowAffine<T> affine{.centred = f.centred,
                             .stream = stream,
                             .far = far,
-                            .by_hand = last_cache_is_slow(),
+                            .by_hand = by_hand,
                             .eps = f.eps,
                             .length = s.length,
                             .inner = s.inner,
@@ -69,8 +71,7 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
     T* to = elements.template target<2>(first, out);
     k.row_add(p, elements.template load<1>(first, n, beside), to, n);
     elements.template store<2>(first, n, to);
-    if (to == out) std::copy_n(out, n, in);
-    return to == out ? static_cast<const T*>(in) : to;
+    return to == out ? elements.template load<2>(first, n, in) : to;  // as it is kept for the backward
   };
   if (s.length <= kRowBlock) {
     const std::size_t batch = kRowBlock / s.length;

@@ -32,7 +32,10 @@ using Vector = std::vector<double>;
 // Where a pivot is lost in rounding, its row and column are left out.
 class Factor {
  public:
-  explicit Factor(std::size_t size) : inverse_pivot_(size) { matrix_.resize(size); }
+  explicit Factor(std::size_t size) : inverse_pivot_(size) {
+    matrix_.resize(size);
+    for (std::size_t i = 0; i < size; ++i) std::fill_n(matrix_.row(i), size, 0.0);
+  }
 
   std::size_t size() const { return inverse_pivot_.size(); }
   double* row(std::size_t i) { return matrix_.row(i); }
@@ -72,6 +75,10 @@ class Factor {
     Square columns, inverse;  // the columns of L⁻¹, by rows
     columns.resize(n);
     inverse.resize(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      std::fill_n(columns.row(i), n, 0.0);
+      std::fill_n(inverse.row(i), n, 0.0);
+    }
     const double *left[kBlock], *right[kBlock];
     for (std::size_t i = 0; i < n; ++i) {
       double* x = columns.row(i);

@@ -107,12 +107,17 @@ class ByColumns final : public Dense<T> {
     const Sums sums = sums_of(n, s, u, centre);
     threading::for_ranges(this->team(), p, kGrain, [&](std::size_t begin, std::size_t end) {
       std::vector<T> room;
-      for (std::size_t j = begin; j < end; ++j) {
-        const T* x = column(j, room);
-        const double shift = centre ? static_cast<double>(x[sums.first]) : 0;
-        double three[3];
-        k.column_moments(x, n, s, u, shift, three);
-        settle(sums, j, shift, three, out);
+      for (std::size_t j = begin; j < end;) {
+        const T* x[kGrain];
+        double shift[kGrain], three[3 * kGrain];
+        const std::size_t some = gathered_ ? 1 : std::min(kGrain, end - j);
+        for (std::size_t c = 0; c < some; ++c) {
+          x[c] = column(j + c, room);
+          shift[c] = centre ? static_cast<double>(x[c][sums.first]) : 0;
+        }
+        k.column_moments(x, some, n, s, u, shift, three);
+        for (std::size_t c = 0; c < some; ++c) settle(sums, j + c, shift[c], three + 3 * c, out);
+        j += some;
       }
     });
     return out;

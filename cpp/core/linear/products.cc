@@ -14,8 +14,10 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 
 static const linear::Products& linear_table() {
-  static constexpr linear::Products kTable = {&linear_products::dot, &linear_products::axpy,
-                                              &linear_products::axpys, &linear_products::dots};
+  static const linear::Products kTable = {&linear_products::dot,          &linear_products::axpy,
+                                          &linear_products::axpys,        &linear_products::dots,
+                                          linear_products::panel_width(), &linear_products::pack_panel,
+                                          &linear_products::panel_dots};
   return kTable;
 }
 

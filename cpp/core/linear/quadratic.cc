@@ -13,10 +13,10 @@ namespace regkern::linear {
 namespace {
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kSkip = 1e-11;     // of the diagonal: a smaller pivot is rounding's
-constexpr std::size_t kBlock = 24;  // rows of the factor at once: whole vectors and whole tiles
+constexpr double kSkip = 1e-11;  // of the diagonal: a smaller pivot is rounding's
 constexpr int kRounds = 30;
 constexpr double kMostEpochs = 30;
+constexpr double kFaster = 27;        // a product of the factor than three of an epoch
 constexpr std::size_t kRefresh = 20;  // steps of the active set until its gradient is made afresh
 
 double sign(double v) { return v > 0 ? 1 : v < 0 ? -1 : 0; }
@@ -42,7 +42,11 @@ double conjugate_gap(const Term& t, double u, double w) {
   const auto value = [&](double z) { return u * z - t.a * std::abs(z) - t.b * z * z / 2; };
   double conjugate;
   if (t.b > 0) {
-    conjugate = value(std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi));
+    const double z = std::clamp(shrink(u, t.a) / t.b, t.lo, t.hi);
+    if (z * w >= 0) {  // on one side of 0 their difference has factors, which are not rounded away
+      return std::max(0.0, (z - w) * (u - t.a * sign(z != 0 ? z : w) - t.b * (z + w) / 2));
+    }
+    conjugate = value(z);
   } else {
     conjugate = value(std::clamp(0.0, t.lo, t.hi));
     for (double end : {t.lo, t.hi}) {
@@ -58,6 +62,25 @@ void Quadratic::add(const Term& term, double start) {
   c.push_back(0);
 }
 
+void Quadratic::keep(const Indices& places) {
+  Indices now(size(), SIZE_MAX);
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    now[places[k]] = k;
+    terms_[k] = terms_[places[k]];
+    w[k] = w[places[k]];
+    c[k] = c[places[k]];
+  }
+  terms_.resize(places.size());
+  w.resize(places.size());
+  c.resize(places.size());
+  gram_.keep(places);
+  order_.resize(std::min(factored_, order_.size()));
+  for (std::size_t& member : order_) member = now[member];
+  const auto gone = std::find(order_.begin(), order_.end(), SIZE_MAX);
+  factored_ = static_cast<std::size_t>(gone - order_.begin());
+  order_.resize(factored_);
+}
+
 void Quadratic::set_terms(const std::vector<Term>& terms) {
   for (std::size_t j = 0; j < terms.size(); ++j) {
     if (terms[j].b != terms_[j].b) factored_ = 0;
@@ -65,32 +88,46 @@ void Quadratic::set_terms(const std::vector<Term>& terms) {
   terms_ = terms;
 }
 
-bool Quadratic::settled(const Vector& tol) const {
+// The largest violation, in those that are allowed.
+double Quadratic::excess(const Vector& tol) const {
+  double most = 0;
   for (std::size_t j = 0; j < size(); ++j) {
-    if (violation(terms_[j], w[j], c[j]) > tol[j]) return false;
+    const double by = violation(terms_[j], w[j], c[j]);
+    if (by > 0) most = std::max(most, by / tol[j]);
   }
-  return true;
+  return most;
+}
+
+// How many epochs take as long as a step.
+double Quadratic::epochs_of_step() const {
+  const Indices members = support();
+  std::size_t same = 0;
+  while (same < std::min(factored_, members.size()) && order_[same] == members[same]) ++same;
+  const auto all = static_cast<double>(members.size()), kept = static_cast<double>(same);
+  return (all * all - kept * kept * kept / std::max(all, 1.0)) / (kFaster * static_cast<double>(size())) + 2;
 }
 
 bool Quadratic::solve(const Vector& tol, bool step_first) {
   if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
-    // Epochs find the support, a step on it is exact: as many as take half as long as the step, while they
-    // change it.
+    // Epochs find the support, a step on it is exact: they go on while they change it or come nearer fast, for
+    // not much longer than the step would take.
     const double step = std::pow(static_cast<double>(support().size()), 3) / 6;
     const double epoch = static_cast<double>(size()) * static_cast<double>(size());
-    const auto most = static_cast<int>(std::clamp(step / epoch, 1.0, kMostEpochs));
-    for (int count = 0; count < most; ++count) {
+    const double most = std::clamp(step / epoch, 1.0, kMostEpochs), as_long = epochs_of_step();
+    double before = kInf;
+    for (double count = 1;; ++count) {
       const bool changed = descend();
-      if (settled(tol)) {
-        return true;
-      }
-      if (!changed) break;
+      const double now = excess(tol);
+      if (now <= 1) return true;
+      const bool nearer = std::log(now) <= std::log(before / now) * (as_long - count);
+      if (!nearer && (!changed || count >= most)) break;
+      before = now;
     }
     newton();
     if (stopped()) return false;
   }
-  return settled(tol) || active(tol);
+  return excess(tol) <= 1 || active(tol);
 }
 
 // One epoch of coordinate descent. Whether a coefficient has left or reached a kink or a bound, or has
@@ -156,38 +193,36 @@ std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   };
   factored_ = same;
   if (until_skipped && first_skipped(0, same) < same) return first_skipped(0, same);
+  // Some rows at once, side by side in a panel: column after column, of which all their elements are made.
   const Products& multiply = products();
-  const double *rows_of[kBlock], *columns_of[kBlock];
-  double block[kBlock * kBlock];
-  for (std::size_t i0 = same; i0 < count; i0 += kBlock) {
-    const std::size_t rows = std::min(kBlock, count - i0);
-    for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
-      const std::size_t columns = std::min(kBlock, i0 + rows - j0);
-      std::fill_n(block, rows * kBlock, 0.0);
-      for (std::size_t r = 0; r < rows; ++r) rows_of[r] = lower_.row(i0 + r);
-      for (std::size_t r = 0; r < columns; ++r) columns_of[r] = lower_.row(j0 + r);
-      multiply.dots(rows_of, rows, columns_of, columns, j0, block, kBlock);
-      for (std::size_t r = 0; r < rows; ++r) {
-        const std::size_t i = i0 + r;
-        double* row = lower_.row(i);
-        const double* gram = gram_.row(members[i]);
-        for (std::size_t j = j0; j < std::min(j0 + columns, i + 1); ++j) {
-          const double* other = lower_.row(j);
-          double left = gram[members[j]] - block[r * kBlock + j - j0];
-          for (std::size_t m = j0; m < j; ++m) left -= row[m] * other[m];
-          if (j < i) {
-            row[j] = left * inverse_pivot_[j];
-            continue;
-          }
-          left += terms_[members[i]].b;
-          const bool skipped = !(left > kSkip * h(members[i]));
-          row[i] = skipped ? 1 : std::sqrt(left);
-          inverse_pivot_[i] = skipped ? 0 : 1 / row[i];
+  const std::size_t width = multiply.panel;
+  Room panel(width * count), room(width * width);
+  std::vector<const double*> left(width);
+  for (std::size_t i0 = same; i0 < count; i0 += width) {
+    const std::size_t end = std::min(i0 + width, count);
+    for (std::size_t j0 = 0; j0 < end;) {
+      const std::size_t columns = std::min(width, (j0 < i0 ? i0 : end) - j0);
+      for (std::size_t r = 0; r < columns; ++r) left[r] = lower_.row(j0 + r);
+      std::fill_n(room.data(), columns * width, 0.0);
+      multiply.panel_dots(left.data(), columns, panel.data(), j0, room.data(), width);
+      for (std::size_t j = j0; j < j0 + columns; ++j) {
+        double *made = panel.data() + j * width, *sums = room.data() + (j - j0) * width;
+        const double *gram = gram_.row(members[j]), *row = lower_.row(j) + j0;
+        multiply.panel_dots(&row, 1, panel.data() + j0 * width, j - j0, sums, width);
+        if (j >= i0) {
+          const double left_over = gram[members[j]] + terms_[members[j]].b - sums[j - i0];
+          const bool skipped = !(left_over > kSkip * h(members[j]));
+          made[j - i0] = lower_.row(j)[j] = skipped ? 1 : std::sqrt(left_over);
+          inverse_pivot_[j] = skipped ? 0 : 1 / made[j - i0];
+        }
+        for (std::size_t i = std::max(i0, j + 1); i < end; ++i) {
+          made[i - i0] = lower_.row(i)[j] = (gram[members[i]] - sums[i - i0]) * inverse_pivot_[j];
         }
       }
+      j0 += columns;
     }
-    factored_ = i0 + rows;
-    if (until_skipped && first_skipped(i0, factored_) < factored_) return first_skipped(i0, factored_);
+    factored_ = end;
+    if (until_skipped && first_skipped(i0, end) < end) return first_skipped(i0, end);
   }
   return first_skipped(0, count);
 }
@@ -405,7 +440,7 @@ bool Quadratic::active(const Vector& tol) {
     bool done = true;
     for (std::size_t m : members) done = done && violation(terms_[m], w[m], c[m]) <= tol[m] / 2;
     if (!done && newton()) continue;
-    if (settled(tol)) return true;
+    if (excess(tol) <= 1) return true;
     // The coordinate that gains most enters.
     std::vector<char> in(size());
     for (std::size_t m : members) in[m] = 1;
@@ -446,7 +481,7 @@ bool Quadratic::active(const Vector& tol) {
       tabu[next] = 1;
     }
   }
-  return settled(tol);
+  return excess(tol) <= 1;
 }
 
 }  // namespace regkern::linear

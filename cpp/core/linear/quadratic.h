@@ -32,6 +32,8 @@ class Quadratic {
   Square& gram() { return gram_; }
   // A coordinate at w, whose row of the Gram matrix is there by the time of solve().
   void add(const Term& term, double start);
+  // The coordinates at these places, in order, are left.
+  void keep(const std::vector<std::size_t>& places);
   // The terms have changed: what was factored with other b's, too.
   void set_terms(const std::vector<Term>& terms);
   // Rows of the Gram matrix have changed.
@@ -56,7 +58,8 @@ class Quadratic {
     double at = 0;                   // there
   };
 
-  bool settled(const Vector& tol) const;
+  double excess(const Vector& tol) const;
+  double epochs_of_step() const;
   bool stopped() const { return stop != nullptr && *stop && (*stop)(); }
   bool descend();
   bool newton();

@@ -17,6 +17,9 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr std::size_t kFewestSparse = 400;  // where a column costs no Gram matrix
 constexpr double kLikely = 0.8;             // of a threshold: a gradient above it may soon be above the whole
+constexpr std::size_t kMostLikely = 4;      // of so many columns one, and some for each in the working set
+constexpr double kAsLong = 10;  // products of a factor, which are made while one number of X is read
+constexpr double kSoon = 0.5;   // of a threshold: violations below it are those of a near solution
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
@@ -94,6 +97,7 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
     w_[j] = std::clamp(0.0, t.lo, t.hi);
   }
   r_ = y_;
+  open_all();
 }
 
 Term SquaredSolver::term(std::size_t j) const {
@@ -179,47 +183,77 @@ void SquaredSolver::add(std::vector<std::size_t> columns) {
   }
 }
 
+// By how much a column may violate the optimality conditions. Of one without a square that is a share of its
+// threshold, as all of the dual point shrinks with it; of others the gap has the violation's square alone.
+double SquaredSolver::allowed(const Term& t, double tol) const {
+  const double share = tol * t.a / 4;
+  return t.b > 0 ? std::max(share, std::sqrt(t.b * tol * spare_ / static_cast<double>(working_.size() + 1)))
+                 : share;
+}
+
+// Columns without a coefficient that are far from one leave, if they are many: each makes every step dearer.
+void SquaredSolver::evict() {
+  std::vector<std::size_t> places;
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    Term t = term(j);
+    t.a *= kLikely;
+    if (w_[j] != 0 || t.a == 0 || violation(t, 0, g_[j]) > 0) places.push_back(k);
+  }
+  if (X_.sparse() || gram_rows_ < working_.size() || places.size() > working_.size() / 5 * 4) return;
+  for (std::size_t k = 0; k < working_.size(); ++k) place_[working_.column(k)] = kNowhere;
+  working_.keep(places);
+  quadratic_.keep(places);
+  for (std::size_t k = 0; k < working_.size(); ++k)
+    place_[working_.column(k)] = static_cast<std::uint32_t>(k);
+  gram_rows_ = working_.size();
+}
+
 // The columns that violate the optimality conditions most enter, and those that have a coefficient. Whether
-// there were any. whole: g is that of all columns, else of the likely ones.
+// there were any. whole: g is that of all columns, but for those that violate nothing, else of the likely ones.
 bool SquaredSolver::choose(double tol, bool whole) {
-  worst_ = 0;
+  worst_ = furthest_ = 0;
   std::vector<std::pair<double, std::size_t>> wanted;
   std::vector<std::size_t> chosen;
   std::vector<std::uint32_t> likely;
   std::size_t nonzero = 0;
+  for (std::size_t k = 0; k < working_.size(); ++k) nonzero += w_[working_.column(k)] != 0;
   const double floor = 50 * kEps * std::sqrt(y_squared_);
-  const std::size_t count = whole ? X_.p : likely_.size();
-  for (std::size_t k = 0; k < count; ++k) {
-    const std::size_t j = whole ? k : likely_[k];
-    nonzero += w_[j] != 0;
-    if (norm_[j] == 0) continue;
-    if (place_[j] != kNowhere) {
-      likely.push_back(static_cast<std::uint32_t>(j));
-      continue;
-    }
+  for (const std::uint32_t j : whole ? open_ : likely_) {
+    if (norm_[j] == 0 || place_[j] != kNowhere) continue;
     Term t = term(j);
     if (w_[j] != 0) {
       chosen.push_back(j);
-    } else {
-      const double excess = violation(t, w_[j], g_[j]);
-      if (excess > std::max(tol * t.a / 4, floor * norm_[j])) {
-        wanted.emplace_back(-excess / norm_[j], j);
-        worst_ = std::max(worst_, excess / norm_[j]);
-      } else {
-        t.a *= kLikely;
-        if (violation(t, w_[j], g_[j]) == 0) continue;
-      }
+      continue;
     }
-    likely.push_back(static_cast<std::uint32_t>(j));
+    const double excess = violation(t, w_[j], g_[j]);
+    if (excess > std::max(allowed(t, tol), floor * norm_[j])) {
+      wanted.emplace_back(-excess / norm_[j], j);
+      worst_ = std::max(worst_, excess / norm_[j]);
+      furthest_ = std::max(furthest_, excess / t.a);
+    } else {
+      t.a *= kLikely;
+      if (violation(t, w_[j], g_[j]) == 0) continue;
+    }
+    likely.push_back(j);
   }
-  likely_.swap(likely);
   // A column costs a row of the Gram matrix, a round without it a pass over X: p decides between them.
   const std::size_t fewest = by_gram_ ? std::clamp(X_.p / kColumnsEach, kFewest, kMostAtOnce) : kFewestSparse;
   const std::size_t most = std::max(fewest, nonzero / 3 + fewest / 2);
-  if (wanted.size() > most) {
-    std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(most), wanted.end());
-    wanted.resize(most);
+  const auto keep = [&](std::size_t count) {
+    if (wanted.size() <= count) return false;
+    std::nth_element(wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(count), wanted.end());
+    wanted.resize(count);
+    return true;
+  };
+  // Far from the solution most of them come to nothing.
+  if (keep(4 * (working_.size() + most) + X_.p / kMostLikely)) {
+    likely.clear();
+    for (const auto& [excess, j] : wanted) likely.push_back(static_cast<std::uint32_t>(j));
+    std::sort(likely.begin(), likely.end());
   }
+  likely_.swap(likely);
+  keep(most);
   for (const auto& [excess, j] : wanted) chosen.push_back(j);
   const bool any = !chosen.empty();
   add(std::move(chosen));
@@ -230,19 +264,57 @@ void SquaredSolver::refresh(bool whole) {
   r_ = y_;
   working_.subtract(w_, r_.data());
   working_.scatter(r_.data(), u_.data());
-  if (whole) {
-    X_.correlate(u_.data(), mean_.data(), g_.data());
-  } else {
+  if (!whole) {
+    std::erase_if(likely_, [&](std::uint32_t j) { return place_[j] != kNowhere; });
     X_.correlate(likely_, u_.data(), mean_.data(), g_.data());
+  } else if (narrow()) {
+    X_.correlate(open_, u_.data(), mean_.data(), g_.data());
+  } else {
+    open_all();
+    X_.correlate(u_.data(), mean_.data(), g_.data());
+    anchor_r_ = r_;
+    anchor_g_ = g_;
   }
 }
 
-// Whether an exact solution on the working set takes longer than a pass over X.
+void SquaredSolver::open_all() {
+  open_.resize(X_.p);
+  std::iota(open_.begin(), open_.end(), std::uint32_t{0});
+  closed_ = 0;
+}
+
+// Which columns may violate the optimality conditions, by what is known of their products: r is some multiple
+// of an earlier residual and a rest, whose product is at most its length times the column's. Whether that
+// leaves out most of them.
+bool SquaredSolver::narrow() {
+  if (anchor_g_.empty() || !free_.empty() || !one_sided_.empty()) return false;
+  const double squares = dot(anchor_r_, anchor_r_), by = squares > 0 ? dot(r_, anchor_r_) / squares : 0;
+  double rest = 0;
+  for (std::size_t i = 0; i < r_.size(); ++i) rest += squared(r_[i] - by * anchor_r_[i]);
+  rest = std::sqrt(rest) + 100 * kEps * std::sqrt(y_squared_);
+  open_.clear();
+  closed_ = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    if (norm_[j] == 0) continue;
+    const double most = std::abs(by * anchor_g_[j]) + rest * norm_[j];
+    const double a = problem_.factor == nullptr ? l1_ : l1_ * problem_.factor[j];
+    if (place_[j] == kNowhere && most <= a && w_[j] == 0) {
+      closed_ = std::max(closed_, most / a);
+    } else {
+      open_.push_back(static_cast<std::uint32_t>(j));
+    }
+  }
+  return open_.size() < X_.p / 2;
+}
+
+// Whether a step on the working set takes longer than a pass over X.
 bool SquaredSolver::dear() const {
   double members = 0;
   for (std::size_t k = 0; k < working_.size(); ++k) members += w_[working_.column(k)] != 0;
-  return by_gram_ && members * members * members / 3 >
-                         static_cast<double>(working_.samples()) * static_cast<double>(X_.p);
+  const double factor = members * members * members / 3;
+  const double images = 2 * members * static_cast<double>(working_.size()) * kAsLong / 3;
+  return by_gram_ &&
+         factor + images > kAsLong * static_cast<double>(working_.samples()) * static_cast<double>(X_.p);
 }
 
 // On the residual: what is changed are the few samples of a column.
@@ -270,7 +342,9 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
   if (!by_gram_) {
     if (descend_sparse(tol)) return;
     by_gram_ = true;
-    refresh(false);
+    r_ = y_;
+    working_.subtract(w_, r_.data());
+    for (std::size_t k = 0; k < working_.size(); ++k) g_[working_.column(k)] = working_.dot(k, r_.data());
   }
   if (gram_rows_ < working_.size()) {
     if (problem_.gram == nullptr) {
@@ -292,7 +366,11 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
     quadratic_.c[k] = g_[j] - term(j).b * w_[j];
   }
   quadratic_.solve(tol, first);
-  for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = quadratic_.w[k];
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    w_[j] = quadratic_.w[k];
+    g_[j] = quadratic_.c[k] + term(j).b * w_[j];
+  }
 }
 
 double SquaredSolver::objective() const {
@@ -309,7 +387,13 @@ double SquaredSolver::objective() const {
 // without its part in the columns that have no penalty. A sum of parts that are not negative, since the
 // difference of the two objectives is less than their rounding.
 double SquaredSolver::certificate() {
-  Vector theta = r_, g = g_;
+  Vector projected_r, projected_g;
+  const bool projects = !free_.empty() || !one_sided_.empty();
+  if (projects) {
+    projected_r = r_;
+    projected_g = g_;
+  }
+  Vector &theta = projects ? projected_r : r_, &g = projects ? projected_g : g_;
   if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
     std::vector<std::size_t> columns = free_;
     columns.insert(columns.end(), one_sided_.begin(), one_sided_.end());
@@ -349,7 +433,7 @@ double SquaredSolver::certificate() {
   // Where there are no bounds and no squares, a coefficient of 0 adds nothing while s·g is at most a.
   const bool plain = l2_ == 0 && problem_.lower == nullptr && problem_.upper == nullptr;
   double largest = 0, steepest = 0, ridge = 0;
-  for (std::size_t j = 0; j < X_.p; ++j) {
+  for (const std::uint32_t j : open_) {
     if (norm_[j] == 0) continue;
     if (plain && problem_.factor == nullptr && l1_ > 0) {
       largest = std::max(largest, std::abs(g[j]));
@@ -365,6 +449,7 @@ double SquaredSolver::certificate() {
     ridge += t.b * squared(w_[j]);
   }
   if (plain && problem_.factor == nullptr && l1_ > 0) steepest = largest = largest / l1_;
+  largest = std::max(largest, closed_);  // what is left out stays at most a
   const double most = largest > 0 ? 1 / largest : kInf;
   const double yt = dot(y_, theta), tt = dot(theta, theta);
   double apart = 0, cross = 0;
@@ -383,7 +468,8 @@ double SquaredSolver::certificate() {
         if (w_[j] != 0) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     } else {
-      for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
+      for (const std::uint32_t j : open_) {
+        if (gap >= best) break;
         if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(term(j), s * g[j], w_[j]);
       }
     }
@@ -395,14 +481,16 @@ double SquaredSolver::certificate() {
 Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   quadratic_.stop = &stop;
   set_strengths(l1, l2);
+  if (open_.size() < X_.p) refresh(true);  // other strengths leave out others
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf;
-  bool whole = true, stalled = false;
-  std::size_t passes = 0;
+  bool whole = true, stalled = false, near = false, strict = false;
+  std::size_t passes = 0, since = 0;  // the last whole pass
   for (;; ++found.rounds) {
     if (whole) {
       found.objective = objective();
       found.gap = certificate();
+      spare_ = strict ? 0 : std::max(0.0, found.objective - found.gap) / 4;
       if (found.gap <= std::max(limits.tol * found.objective, floor_)) {
         found.reason = Reason::kConverged;
         break;
@@ -413,7 +501,13 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       found.reason = Reason::kStopped;
       break;
     }
-    const bool took = choose(limits.tol, whole);
+    if (whole && dear()) evict();
+    bool took = choose(limits.tol, whole);
+    if (whole && !took && spare_ > 0) {  // what was allowed is too much after all
+      strict = true;
+      spare_ = 0;
+      took = choose(limits.tol, whole);
+    }
     if (whole) {
       if (!took && found.gap > previous / 2) {
         if (stalled) {
@@ -424,22 +518,19 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       }
       previous = found.gap;
     }
-    if (!took && !whole && dear()) {  // before the exact solution, whether it is one for all columns
-      refresh(true);
-      ++passes;
-      whole = true;
-      continue;
-    }
     Vector tol(working_.size());
     for (std::size_t k = 0; k < working_.size(); ++k) {
       const std::size_t j = working_.column(k);
-      tol[k] = std::max({limits.tol * term(j).a / 4, 50 * kEps * norm_[j] * std::sqrt(y_squared_),
+      tol[k] = std::max({allowed(term(j), limits.tol), 50 * kEps * norm_[j] * std::sqrt(y_squared_),
                          kInner * worst_ * norm_[j]});
     }
     solve_working(tol, found.rounds == 0);
     // Columns far from the working set wait until it is complete among the likely ones. Where many have
     // entered at once, as sparse ones do, a first whole pass tells which are likely.
-    whole = !took || (found.rounds == 0 && !by_gram_);
+    // And one tells which these are when the solution is near for the first time.
+    whole = !took || dear() || (found.rounds == 0 && !by_gram_) || (!near && since >= 2 && furthest_ < kSoon);
+    near = near || (whole && took);
+    since = whole ? 0 : since + 1;
     refresh(whole);
     passes += whole;
   }

@@ -29,11 +29,15 @@ class SquaredSolver {
   void set_strengths(double l1, double l2);
   void project();  // what the certificate needs of columns without a penalty
   void add(std::vector<std::size_t> columns);
+  double allowed(const Term& term, double tol) const;
+  void evict();
   bool choose(double tol, bool whole);
   void solve_working(const Vector& tol, bool first);
   bool descend_sparse(const Vector& tol);
   bool dear() const;
-  void refresh(bool whole);  // r from w, and g of all columns or of the likely ones
+  void refresh(bool whole);  // r from w, and g of all columns that matter or of the likely ones
+  bool narrow();
+  void open_all();
   double objective() const;
   double certificate();
 
@@ -51,8 +55,17 @@ class SquaredSolver {
   Vector y_, r_;                       // packed: √s·(y − mean), and what is left of it
   Vector u_;                           // of all samples: √s·r
   Vector g_;                           // p: x̃·r
-  std::vector<std::uint32_t> likely_;  // in the working set, or not far from it
-  double worst_ = 0;  // violation of a column outside of the working set, per unit of its length
+  std::vector<std::uint32_t> likely_;  // not far from the working set
+  // Of a column outside of the working set the largest violation, per unit of its length or of its threshold.
+  double worst_ = 0, furthest_ = 0;
+
+  double spare_ = 0;  // of the objective: what violations may add to the gap, per tol
+
+  // A residual, and its products with all columns. The others than `open_` have a product now that is at most
+  // `closed_` thresholds, which is at most 1.
+  Vector anchor_r_, anchor_g_;
+  std::vector<std::uint32_t> open_;
+  double closed_ = 0;
 
   // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns.
   std::vector<std::size_t> free_, one_sided_;

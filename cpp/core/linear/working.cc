@@ -11,9 +11,11 @@
 namespace regkern::linear {
 namespace {
 
-constexpr std::size_t kBlock = 48;         // of rows of the Gram matrix: a multiple of a tile's 4 and 3
-constexpr std::size_t kWide = 8 * kBlock;  // columns that share a block's weighted rows
-constexpr std::size_t kStretch = 512;      // of samples: a block's share of them is in the L2 cache
+constexpr std::size_t kBlock = 48;         // columns that are packed at once: some panels of any width
+constexpr std::size_t kTall = 8 * kBlock;  // columns that share them
+constexpr std::size_t kFew = 12;           // columns that are not worth packing
+constexpr std::size_t kNear = 8;           // of these that all panels take while they are in the L1 cache
+constexpr std::size_t kStretch = 1024;     // of samples: what is packed of them is in the L2 cache
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 
 }  // namespace
@@ -22,12 +24,21 @@ void Square::resize(std::size_t size) {
   if (size > stride_) {
     // An odd number of cache lines: no two rows fight for one set.
     const std::size_t stride = ((std::max(size, 2 * stride_) + 7) / 8 | 1) * 8;
-    std::vector<double> grown(stride * stride);
-    for (std::size_t i = 0; i < size_; ++i) std::copy_n(row(i), size_, grown.data() + i * stride);
-    values_.swap(grown);
+    auto grown = std::make_unique_for_overwrite<double[]>(stride * stride);
+    for (std::size_t i = 0; i < size_; ++i) std::copy_n(row(i), size_, grown.get() + i * stride);
+    values_ = std::move(grown);
     stride_ = stride;
   }
   size_ = size;
+}
+
+void Square::keep(const std::vector<std::size_t>& places) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    double* to = row(i);
+    const double* from = row(places[i]);
+    for (std::size_t j = 0; j < places.size(); ++j) to[j] = from[places[j]];
+  }
+  size_ = places.size();
 }
 
 Working::Working(const Design& X, std::vector<double> q)
@@ -54,8 +65,9 @@ void Working::add(std::size_t j, double mean, Mean size) {
   if (!sparse_) {
     const double* in_place = size == Mean::kSmall && all_q_.empty() ? X_.column(j) : nullptr;
     means_.push_back(in_place == nullptr ? 0 : mean);
+    packed_.emplace_back();
     if (in_place == nullptr) {
-      packed_.emplace_back(samples_);
+      packed_.back().resize(samples_);
       X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed_.back().data());
       in_place = packed_.back().data();
     }
@@ -82,17 +94,26 @@ void Working::add(std::size_t j, double mean, Mean size) {
   nonzero_.starts.push_back(nonzero_.rows.size());
 }
 
+void Working::keep(const std::vector<std::size_t>& places) {
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    const std::size_t from = places[k];
+    columns_[k] = columns_[from];
+    means_[k] = means_[from];
+    dense_[k] = dense_[from];
+    std::swap(packed_[k], packed_[from]);
+  }
+  columns_.resize(places.size());
+  means_.resize(places.size());
+  dense_.resize(places.size());
+  packed_.resize(places.size());
+}
+
 void Working::extend_gram(std::size_t first, Square& gram) const { extend_gram(first, nullptr, 0, gram); }
 
 void Working::extend_gram(std::size_t first, const double* d, std::size_t offset, Square& gram) const {
   const std::size_t count = size(), n = samples_;
   gram.resize(offset + count);
   const auto row = [&](std::size_t i) { return gram.row(offset + i) + offset; };
-  const auto mirror = [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      for (std::size_t j = 0; j < i; ++j) row(j)[i] = row(i)[j];
-    }
-  };
   if (sparse_) {
     std::vector<double> dense(n);
     for (std::size_t i = first; i < count; ++i) {
@@ -104,59 +125,64 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
         for (std::size_t at = nonzero_.starts[j]; at < nonzero_.starts[j + 1]; ++at) {
           sum += nonzero_.values[at] * dense[nonzero_.rows[at]];
         }
-        row(i)[j] = d == nullptr ? sum - weight_ * means_[i] * means_[j] : sum;
+        row(i)[j] = row(j)[i] = d == nullptr ? sum - weight_ * means_[i] * means_[j] : sum;
       }
       for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at)
         dense[nonzero_.rows[at]] = 0;
     }
-    return mirror(first, count);
+    return;
   }
-  // Blocks of the new rows, each against all columns up to its own last one: the same for any team.
+  // Blocks of the new columns, packed if they are not few, each with a stretch of all columns up to its own last one: the same for
+  // any team.
   struct Block {
     std::size_t row, rows, column, columns;
   };
   std::vector<Block> blocks;
   for (std::size_t i = first; i < count; i += kBlock) {
-    const std::size_t rows = std::min(kBlock, count - i);
-    for (std::size_t j = 0; j < i + rows; j += kWide) {
-      blocks.push_back({i, rows, j, std::min(kWide, i + rows - j)});
+    const std::size_t columns = std::min(kBlock, count - i);
+    for (std::size_t j = 0; j < i + columns; j += kTall) {
+      blocks.push_back({j, std::min(kTall, i + columns - j), i, columns});
     }
   }
   const Products& multiply = products();
   // A product takes as long as a byte does from memory.
   const threading::Team team = threading::team_for((count - first) * count / 2 * n);
   threading::for_ranges(team, blocks.size(), 1, [&](std::size_t begin, std::size_t end) {
-    std::vector<double> weighted(d == nullptr ? 0 : kBlock * kStretch);
+    Room packed(kBlock * kStretch), sums(kBlock * kTall);
     for (std::size_t b = begin; b < end; ++b) {
       const Block& block = blocks[b];
-      for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
-        std::fill_n(row(i) + block.column, block.columns, 0.0);
-      }
-      const double *left[kBlock], *right[kWide];
+      std::fill_n(sums.data(), kBlock * block.rows, 0.0);
+      const double *left[kTall], *right[kBlock];
       for (std::size_t at = 0; at < n; at += kStretch) {
         const std::size_t length = std::min(kStretch, n - at);
+        for (std::size_t r = 0; r < block.rows; ++r) left[r] = dense_[block.row + r] + at;
         for (std::size_t c = 0; c < block.columns; ++c) right[c] = dense_[block.column + c] + at;
-        for (std::size_t r = 0; r < block.rows; ++r) {
-          left[r] = dense_[block.row + r] + at;
-          if (d == nullptr) continue;
-          double* to = weighted.data() + r * kStretch;
-          for (std::size_t i = 0; i < length; ++i) to[i] = d[at + i] * left[r][i];
-          left[r] = to;
+        if (block.columns < kFew && d == nullptr) {
+          multiply.dots(left, block.rows, right, block.columns, length, sums.data(), kBlock);
+          continue;
         }
-        for (std::size_t j = 0; j < block.columns; j += kBlock) {
-          multiply.dots(left, block.rows, right + j, std::min(kBlock, block.columns - j), length,
-                        row(block.row) + block.column + j, gram.stride());
+        for (std::size_t c = 0; c < block.columns; c += multiply.panel) {
+          multiply.pack(right + c, std::min(multiply.panel, block.columns - c),
+                        d == nullptr ? nullptr : d + at, length, packed.data() + c * length);
+        }
+        for (std::size_t r = 0; r < block.rows; r += kNear) {
+          for (std::size_t c = 0; c < block.columns; c += multiply.panel) {
+            multiply.panel_dots(left + r, std::min(kNear, block.rows - r), packed.data() + c * length, length,
+                                sums.data() + r * kBlock + c, kBlock);
+          }
         }
       }
-      if (d != nullptr) continue;
-      for (std::size_t i = block.row; i < block.row + block.rows; ++i) {
-        for (std::size_t j = block.column; means_[i] != 0 && j < block.column + block.columns; ++j) {
-          row(i)[j] -= weight_ * means_[i] * means_[j];
+      for (std::size_t r = 0; r < block.rows; ++r) {
+        const std::size_t j = block.row + r;
+        for (std::size_t c = 0; c < block.columns; ++c) {
+          const std::size_t i = block.column + c;
+          if (i < j) continue;
+          const double mean = d == nullptr && means_[i] != 0 ? weight_ * means_[i] * means_[j] : 0;
+          row(j)[i] = row(i)[j] = sums.data()[r * kBlock + c] - mean;
         }
       }
     }
   });
-  mirror(first, count);
 }
 
 double Working::dot(std::size_t k, const double* r) const {
@@ -181,17 +207,24 @@ void Working::subtract(std::size_t k, double w, double* r) const {
 
 void Working::subtract(const std::vector<double>& w, double* r) const {
   double shift = 0;
+  std::vector<double> by;
+  std::vector<const double*> columns;
   for (std::size_t k = 0; k < size(); ++k) {
-    const double by = w[columns_[k]];
-    if (by == 0) continue;
-    shift += by * means_[k];
+    const double one = w[columns_[k]];
+    if (one == 0) continue;
+    shift += one * means_[k];
     if (!sparse_) {
-      products().axpy(-by, dense_[k], r, samples_);
+      by.push_back(-one);
+      columns.push_back(dense_[k]);
       continue;
     }
     for (std::size_t at = nonzero_.starts[k]; at < nonzero_.starts[k + 1]; ++at) {
-      r[nonzero_.rows[at]] -= by * nonzero_.values[at];
+      r[nonzero_.rows[at]] -= one * nonzero_.values[at];
     }
+  }
+  for (std::size_t at = 0; at < samples_ && !columns.empty(); at += kStretch) {
+    products().axpys(by.data(), columns.data(), columns.size(), r + at, std::min(kStretch, samples_ - at));
+    for (const double*& column : columns) column += kStretch;
   }
   if (shift == 0) return;
   for (std::size_t i = 0; i < samples_; ++i) r[i] += shift * (q_.empty() ? 1 : q_[i]);

@@ -6,23 +6,26 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <vector>
 
 #include "core/linear/design.h"
 
 namespace regkern::linear {
 
-// A matrix of float64 that grows by rows and columns, to be read by rows.
+// A matrix of float64 that grows by rows and columns, to be read by rows. What is new in it is to be written
+// first: memory that nobody touches costs nothing.
 class Square {
  public:
   void resize(std::size_t size);
+  // The rows and columns at these places, in order, are left.
+  void keep(const std::vector<std::size_t>& places);
   std::size_t stride() const { return stride_; }
-  double* row(std::size_t i) { return values_.data() + i * stride_; }
-  const double* row(std::size_t i) const { return values_.data() + i * stride_; }
+  double* row(std::size_t i) { return values_.get() + i * stride_; }
+  const double* row(std::size_t i) const { return values_.get() + i * stride_; }
 
  private:
-  std::vector<double> values_;
+  std::unique_ptr<double[]> values_;
   std::size_t size_ = 0, stride_ = 0;
 };
 
@@ -41,6 +44,8 @@ class Working {
   // may not: a sparse column is packed as well.
   enum class Mean { kUnknown, kSmall, kLarge };
   void add(std::size_t j, double mean, Mean size = Mean::kUnknown);
+  // The columns at these places, in order, are left; of dense ones alone.
+  void keep(const std::vector<std::size_t>& places);
   // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.
   void extend_gram(std::size_t first, Square& gram) const;
   // The same of Σ d·x̃·x̃ᵀ, from row and column `offset` on; of sparse columns without means alone.
@@ -82,7 +87,7 @@ class Working {
   std::vector<std::size_t> columns_;
   std::vector<double> means_;  // what is left to subtract: 0 of packed columns
   std::vector<const double*> dense_;
-  std::deque<std::vector<double>> packed_;
+  std::vector<std::vector<double>> packed_;  // of each dense column; empty: it is read where it is
   Sparse nonzero_;
 };
 

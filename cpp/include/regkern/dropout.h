@@ -16,7 +16,11 @@ inline constexpr std::uint64_t kCertain = std::uint64_t{1} << 40;  // the probab
 struct Bernoulli {
   Stream source;
   std::uint64_t keep;
+  // Within a call: the decisions themselves where they have been made, by element. −1: kept, 0: dropped.
+  const std::int8_t* decided = nullptr;
+
   bool certain() const { return keep == 0 || keep == kCertain; }
+  Bernoulli with(const std::int8_t* decisions) const { return {source, keep, decisions}; }
 };
 
 // The mask that drops with the probability p.

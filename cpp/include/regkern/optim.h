@@ -11,9 +11,9 @@
 
 namespace regkern {
 
-// y = w·factor, the product taken in double; y may be w itself.
+// y = w·(1 − rate), to a unit in the last place also of a small rate; y may be w itself.
 template <class T>
-void l2_decay(const Extents& shape, In<T> w, Out<T> y, double factor);
+void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate);
 
 enum class Decay { kNone, kCoupled, kDecoupled };
 enum class Prox { kNone, kEuclidean, kDiagonal };

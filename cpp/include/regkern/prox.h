@@ -13,17 +13,17 @@ namespace regkern {
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg = false, In<T> weights = {});
 
-// y = soft threshold of x, divided by `divisor` = 1 + shrink.
+// y = soft threshold of x, times `factor` = 1 / (1 + shrink).
 template <class T>
-void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T divisor);
+void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T factor);
 
 // The same with threshold·weights and 1 + shrink·weights.
 template <class T>
 void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T shrink, In<T> weights);
 
-// y = x / divisor, divisor = 1 + shrink.
+// y = x·factor, factor = 1 / (1 + shrink).
 template <class T>
-void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T divisor);
+void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T factor);
 
 // y = x / (1 + shrink·weights).
 template <class T>

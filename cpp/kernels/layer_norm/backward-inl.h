@@ -61,12 +61,25 @@ class GradientRow {
   RowSums<T, 2> sums_;
 };
 
+// The same to four lanes each.
+template <class T>
+HWY_INLINE void sum_gradients(const T* x, const T* dy, const T* gamma, size_t n, double mean,
+                              double* const (&fours)[2]) {
+  const auto m = hn::Set(Tag<T>(), static_cast<T>(mean));
+  const auto terms = [m](auto v, auto g, auto w) HWY_ATTR {
+    const auto weighted = hn::Mul(g, w);
+    return Terms<T, 2>{{weighted, hn::Mul(weighted, hn::Sub(v, m))}};
+  };
+  sum_row<2, false>(n, false, T(0), terms, fours, x, dy, gamma);
+}
+
 // The sums of g = gamma·dy over a row.
 template <class T>
 GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, double mean) {
-  GradientRow<T> row(mean);
-  row.add(0, n, x, dy, gamma);
-  return row.total();
+  double sum[4], dev[4];
+  sum_gradients(x, dy, gamma, n, mean, {sum, dev});
+  const double total = total_of_four(sum), low = mean - static_cast<double>(static_cast<T>(mean));
+  return {total, total_of_four(dev) - low * total};
 }
 
 // The sums of dy over `planes` planes of n elements one behind the other.
@@ -88,6 +101,46 @@ HWY_INLINE RowGradient<T> gradient_of_row(const RowAffine<T>& s, double mean, do
   return {high, static_cast<T>(low), saturated<T>(invstd), static_cast<T>(c.slope), static_cast<T>(c.offset)};
 }
 
+// Those of some rows.
+template <class T>
+struct RowGradients {
+  T mean[kRowsFolded], mean_low[kRowsFolded], scale[kRowsFolded], slope[kRowsFolded], offset[kRowsFolded];
+  void set(size_t r, const RowGradient<T>& c) {
+    mean[r] = c.mean, mean_low[r] = c.mean_low, scale[r] = c.scale, slope[r] = c.slope, offset[r] = c.offset;
+  }
+};
+
+// gradient_of_row for at most kRowsFolded rows that share gamma. The sums of a row end in four lanes each;
+// from there on a vector holds several rows.
+template <class T>
+HWY_INLINE void gradients_of_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, const T* gamma,
+                                  const double* mean, const double* invstd, RowGradients<T>& c) {
+  const D64 d;
+  using Fours = double[kRowsFolded][4];
+  HWY_ALIGN Fours sums, devs;
+  HWY_ALIGN double means[kRowsFolded] = {}, invstds[kRowsFolded] = {};
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t at = r * s.length;
+    means[r] = mean[r], invstds[r] = invstd[r];
+    sum_gradients(o.x + at, o.dy + at, gamma, s.length, mean[r], {sums[r], devs[r]});
+  }
+  const auto n = hn::Set(d, static_cast<double>(s.length)), most = hn::Set(d, double{hwy::HighestValue<T>()});
+  for (size_t r = 0; r < rows; r += hn::Lanes(d)) {
+    const auto m = hn::Load(d, means + r), inverse = hn::Load(d, invstds + r);
+    const auto low = hn::Sub(m, store_rounded(m, c.mean + r));
+    auto sum = total_of_fours(sums[r]);
+    const auto dev = hn::Sub(total_of_fours(devs[r]), hn::Mul(low, sum));
+    if (!s.centred) sum = hn::Zero(d);
+    const auto slope = hn::Mul(inverse, hn::Mul(inverse, hn::Div(dev, n)));
+    const auto size = hn::Abs(inverse);
+    const auto too_large = hn::And(hn::Gt(size, most), hn::IsFinite(inverse));
+    store_rounded(low, c.mean_low + r);
+    store_rounded(hn::IfThenElse(too_large, hn::CopySign(most, inverse), inverse), c.scale + r);
+    store_rounded(slope, c.slope + r);
+    store_rounded(hn::Sub(hn::Div(sum, n), hn::Mul(low, slope)), c.offset + r);
+  }
+}
+
 // How a sweep writes and fetches. `stream`: around the cache, where rows are whole vectors apart and dx is
 // not dy. `write_ahead`: how far ahead the lines of dx are fetched, if not 0; `read_ahead`: those of x and
 // dy.
@@ -96,80 +149,120 @@ struct Traffic {
   size_t write_ahead, read_ahead;
 };
 
-// dx for kRows rows that lie `stride` apart, and dgamma += Σ dy·((x − mean)·scale), dbeta += Σ dy over these
-// rows. Several rows at once load and store the sums once. beside(i) is called with multiples of kRowLanes,
-// from 0 on, among the sweep.
-template <size_t kRows, class T, class Beside>
-HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t stride, size_t n, const RowGradient<T>* c,
-                               const RowParameters<T>& p, Traffic traffic, Beside beside) {
+// Rows of fewer vectors are not worth being aligned.
+constexpr size_t kAlignFrom = 16;
+
+// dx for some rows that lie `stride` apart, and dgamma += Σ dy·((x − mean)·scale), dbeta += Σ dy over these
+// rows: two vectors of columns at a time, whose sums stay in registers while the rows go by. beside(i) is
+// called with multiples of kRowLanes, from 0 on, among the sweep.
+template <class T, class Beside>
+HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stride, size_t n,
+                               const RowGradients<T>& c, const RowParameters<T>& p, Traffic traffic,
+                               Beside beside) {
   const T *const x = o.x, *const dy = o.dy, *const gamma = p.gamma;
   T *const dx = o.dx, *const dgamma = p.dgamma, *const dbeta = p.dbeta;
   const size_t write_ahead = traffic.write_ahead, read_ahead = traffic.read_ahead;
   const Tag<T> d;
   const size_t N = hn::Lanes(d);
-  V<Tag<T>> mean[kRows], low[kRows], scale[kRows], slope[kRows], offset[kRows];
-  for (size_t r = 0; r < kRows; ++r) {
-    mean[r] = hn::Set(d, c[r].mean);
-    low[r] = hn::Set(d, c[r].mean_low);
-    scale[r] = hn::Set(d, c[r].scale);
-    slope[r] = hn::Set(d, c[r].slope);
-    offset[r] = hn::Set(d, c[r].offset);
-  }
-  const auto some = [&](size_t i, auto load, auto store, auto store_dx) HWY_ATTR {
-    const auto w = load(gamma + i);
-    auto sum_gamma = load(dgamma + i), sum_beta = load(dbeta + i);
-    for (size_t r = 0; r < kRows; ++r) {
+  struct Row {
+    V<Tag<T>> mean, low, scale, slope, offset;
+  };
+  const auto row_of = [&](size_t r) HWY_ATTR {
+    return Row{hn::Set(d, c.mean[r]), hn::Set(d, c.mean_low[r]), hn::Set(d, c.scale[r]),
+               hn::Set(d, c.slope[r]), hn::Set(d, c.offset[r])};
+  };
+  // One vector of columns of one row. keep(v) is v where the columns count.
+  const auto one = [&](const Row& row, size_t at, V<Tag<T>> w, V<Tag<T>>& sum_gamma, V<Tag<T>>& sum_beta,
+                       auto load, auto keep, auto store_dx) HWY_ATTR {
+    const auto v = load(x + at), g = load(dy + at), high = hn::Sub(v, row.mean);
+    const auto share = hn::Add(hn::Mul(high, row.slope), row.offset);
+    store_dx(hn::Mul(hn::Sub(hn::Mul(g, w), share), row.scale), dx + at);
+    sum_gamma = hn::Add(sum_gamma, keep(hn::Mul(g, hn::Mul(hn::Sub(high, row.low), row.scale))));
+    sum_beta = hn::Add(sum_beta, keep(g));
+  };
+  const auto load = [&](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
+  const auto store = [&](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); };
+  const auto all = [](auto v) HWY_ATTR { return v; };
+  const auto some = [&](size_t i, auto from, auto keep, auto to, auto store_dx) HWY_ATTR {
+    const auto w = from(gamma + i);
+    auto sum_gamma = from(dgamma + i), sum_beta = from(dbeta + i);
+    for (size_t r = 0; r < rows; ++r)
+      one(row_of(r), r * stride + i, w, sum_gamma, sum_beta, from, keep, store_dx);
+    to(sum_gamma, dgamma + i);
+    to(sum_beta, dbeta + i);
+  };
+  const auto two = [&](size_t i, auto store_dx) HWY_ATTR {
+    const auto w0 = load(gamma + i), w1 = load(gamma + i + N);
+    auto gamma0 = load(dgamma + i), gamma1 = load(dgamma + i + N);
+    auto beta0 = load(dbeta + i), beta1 = load(dbeta + i + N);
+    for (size_t r = 0; r < rows; ++r) {
       const size_t at = r * stride + i;
-      const auto v = load(x + at), g = load(dy + at);
       if (read_ahead != 0) {
         __builtin_prefetch(x + at + read_ahead, 0, 2);
         __builtin_prefetch(dy + at + read_ahead, 0, 2);
       }
       if (write_ahead != 0) fetch_to_write(dx + at + write_ahead);
-      const auto high = hn::Sub(v, mean[r]), share = hn::Add(hn::Mul(high, slope[r]), offset[r]);
-      store_dx(hn::Mul(hn::Sub(hn::Mul(g, w), share), scale[r]), dx + at);
-      sum_gamma = hn::Add(sum_gamma, hn::Mul(g, hn::Mul(hn::Sub(high, low[r]), scale[r])));
-      sum_beta = hn::Add(sum_beta, g);
+      const Row row = row_of(r);
+      one(row, at, w0, gamma0, beta0, load, all, store_dx);
+      one(row, at + N, w1, gamma1, beta1, load, all, store_dx);
     }
-    store(sum_gamma, dgamma + i);
-    store(sum_beta, dbeta + i);
+    store(gamma0, dgamma + i);
+    store(gamma1, dgamma + i + N);
+    store(beta0, dbeta + i);
+    store(beta1, dbeta + i + N);
   };
+  // Less than a vector: as whole ones that others overlap, as far as dx may be written twice: stores under a
+  // mask are slow on Zen.
+  const bool twice = !traffic.stream && dx != dy && n >= N;
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
-    const auto store = [&](auto v, T* to) HWY_ATTR { store_partial(v, d, to, count); };
-    some(i, [&](const T* from) HWY_ATTR { return load_partial(d, from, count); }, store, store);
+    const auto to = [&](auto v, T* at) HWY_ATTR { store_partial(v, d, at, count); };
+    some(i, [&](const T* at) HWY_ATTR { return load_partial(d, at, count); }, all, to, to);
   };
-  const auto load = [&](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
-  const auto store = [&](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); };
-  size_t i = HWY_MIN(n, (N - reinterpret_cast<uintptr_t>(dx) / sizeof(T) % N) % N);
-  if (i != 0) partly(0, i);
+  const size_t past = reinterpret_cast<uintptr_t>(dx) / sizeof(T) % N;
+  size_t i = past == 0 || (!traffic.stream && n < kAlignFrom * N) ? 0 : N - past;
+  if (n < N) return partly(0, n);
+  if (i != 0 && twice) {
+    const auto first = hn::FirstN(d, i);
+    some(0, load, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(first, v); }, store, store);
+  } else if (i != 0) {
+    partly(0, i);
+  }
   const auto whole = [&](auto store_dx) HWY_ATTR {
-    for (size_t at = 0; i + kRowLanes <= n; i += kRowLanes, at += kRowLanes) {
-      for (size_t k = 0; k < kRowLanes; k += N) some(i + k, load, store, store_dx);
+    size_t at = 0;
+    for (; i + kRowLanes <= n; i += kRowLanes, at += kRowLanes) {
+      for (size_t k = 0; k < kRowLanes; k += 2 * N) two(i + k, store_dx);
       beside(at);
     }
-    for (; i + N <= n; i += N) some(i, load, store, store_dx);
+    for (; i + N <= n; i += N) some(i, load, all, store, store_dx);
   };
   if (traffic.stream) {
     whole([&](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
   } else {
     whole(store);
   }
-  if (i < n) partly(i, n - i);
+  if (i == n) return;
+  if (twice) {
+    const auto done = hn::FirstN(d, N - (n - i));
+    some(n - N, load, [&](auto v) HWY_ATTR { return hn::IfThenZeroElse(done, v); }, store, store);
+  } else {
+    partly(i, n - i);
+  }
 }
 
-template <size_t kRows, class T>
-void row_gradient(const RowOperands<T>& o, size_t stride, size_t n, const RowGradient<T>* c,
+template <class T>
+void row_gradient(const RowOperands<T>& o, size_t rows, size_t stride, size_t n, const RowGradients<T>& c,
                   const RowParameters<T>& p, bool stream, bool far) {
-  const size_t ahead = far ? kRows * stride : 0, to_write = kRows == 1 ? kNear<T> : ahead;
-  sweep_gradient<kRows>(o, stride, n, c, p, {stream, stream || !far ? 0 : to_write, ahead}, [](size_t) {});
+  const size_t ahead = far ? rows * stride : 0, to_write = rows == 1 ? kNear<T> : ahead;
+  sweep_gradient(o, rows, stride, n, c, p, {stream, stream || !far ? 0 : to_write, ahead}, [](size_t) {});
 }
 
 // A piece of n elements of a row, the sums of which are known.
 template <class T>
 void gradient_run(const RowOperands<T>& o, size_t n, const RowAffine<T>& s, const RowParameters<T>& p,
                   double mean, double invstd, const GradientSums& g) {
-  const RowGradient<T> c = gradient_of_row(s, mean, invstd, g);
-  row_gradient<1>(o, 0, n, &c, p, s.stream, s.far);
+  RowGradients<T> c;
+  c.set(0, gradient_of_row(s, mean, invstd, g));
+  row_gradient(o, 1, 0, n, c, p, s.stream, s.far);
 }
 
 // gradient_rows, one row after the other: while one is written, the sums of the next are taken, so that slow
@@ -182,11 +275,12 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
   const size_t n = s.length;
   GradientSums sums = row_gradient_sums(o.x, o.dy, p.gamma + channel, n, mean[0]);
   for (size_t row = 0; row < rows; ++row) {
-    const RowGradient<T> c = gradient_of_row(s, mean[row], invstd[row], sums);
+    RowGradients<T> c;
+    c.set(0, gradient_of_row(s, mean[row], invstd[row], sums));
     const size_t now = channel;
     channel = (channel + n) % s.channels;
     if (row + 1 == rows) {
-      row_gradient<1>(o.at(row * n), n, n, &c, p.at(now), s.stream, true);
+      row_gradient(o.at(row * n), 1, n, n, c, p.at(now), s.stream, true);
       return;
     }
     const RowOperands<T> next_row = o.at((row + 1) * n);
@@ -199,33 +293,28 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
       next.add_chunk(i, next_x, next_dy, gamma);
       done = i + kRowLanes;
     };
-    sweep_gradient<1>(o.at(row * n), n, n, &c, p.at(now), {s.stream, s.stream ? 0 : kNear<T>, 0}, beside);
+    sweep_gradient(o.at(row * n), 1, n, n, c, p.at(now), {s.stream, s.stream ? 0 : kNear<T>, 0}, beside);
     next.add(done, n, next_x, next_dy, gamma);
     sums = next.total();
   }
 }
+
+// Longer ones overlap where caches are slow.
+constexpr size_t kRowsShort = 256;
 
 // Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
 // row at a time, parameters that begin at `channel` and go round.
 template <class T>
 void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, const RowParameters<T>& p,
                    size_t channel, const double* mean, const double* invstd) {
-  if (s.by_hand) return gradient_rows_overlapped(o, rows, s, p, channel, mean, invstd);
   const size_t n = s.length;
+  if (s.by_hand && n > kRowsShort) return gradient_rows_overlapped(o, rows, s, p, channel, mean, invstd);
   for (size_t row = 0; row < rows;) {
-    const size_t together = rows - row >= s.together ? s.together : 1, at = row * n;
-    const RowOperands<T> some = o.at(at);
-    const T* gamma = p.gamma + channel;
-    RowGradient<T> c[4];
-    for (size_t r = 0; r < together; ++r) {
-      const double m = mean[row + r];
-      c[r] = gradient_of_row(s, m, invstd[row + r],
-                             row_gradient_sums(some.x + r * n, some.dy + r * n, gamma, n, m));
-    }
-    const auto gradient = together == 4   ? &row_gradient<4, T>
-                          : together == 2 ? &row_gradient<2, T>
-                                          : &row_gradient<1, T>;
-    gradient(some, n, n, c, p.at(channel), s.stream, s.far);
+    const size_t together = HWY_MIN(s.together, rows - row);
+    const RowOperands<T> some = o.at(row * n);
+    RowGradients<T> c;
+    gradients_of_rows(some, together, s, p.gamma + channel, mean + row, invstd + row, c);
+    row_gradient(some, together, n, n, c, p.at(channel), s.stream, s.far);
     row += together;
     channel = (channel + together * n) % s.channels;
   }

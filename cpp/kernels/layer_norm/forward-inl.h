@@ -20,50 +20,29 @@ namespace layer_norm {
 
 // --- moments ---------------------------------------------------------------------------------------------
 
-// terms(vector) of the chunks of a run, added in pairs. kFetch: the lines that many elements behind are
-// fetched.
-template <size_t kChunks, size_t kFetch, class T, class Op>
-HWY_INLINE auto pairwise(Op terms, const T* x) {
-  if constexpr (kChunks == 1) {
-    if constexpr (kFetch != 0) __builtin_prefetch(x + kFetch, 0, 3);
-    return terms(hn::LoadU(Tag<T>(), x));
-  } else {
-    constexpr size_t kHalf = kChunks / 2;
-    return pairwise<kHalf, kFetch>(terms, x) + pairwise<kHalf, kFetch>(terms, x + kHalf * kRowLanes);
-  }
-}
-
-// Adds terms(vector) for the whole runs of n elements, and returns how many elements they have. Chunk by
-// chunk, as for two inputs, takes a tenth more of the time of a norm.
-template <size_t kFetch, class T, size_t kSums, class Op>
-HWY_INLINE size_t add_runs(RowSums<T, kSums>& sums, size_t n, Op terms, const T* x) {
-  constexpr size_t kVectors = RowSums<T, kSums>::kVectors, kLength = kRunTerms * kRowLanes;
-  size_t i = 0;
-  for (; i + kLength <= n; i += kLength) {
-    typename RowSums<T, kSums>::Lanes run;
-    for (size_t k = 0; k < kVectors; ++k) {
-      run[k] = pairwise<kRunTerms, kFetch>(terms, x + i + k * (kRowLanes / kVectors));
-    }
-    sums.done_run(run);
-  }
-  return i;
-}
-
 // Σ(x − near) and Σ(x − near)².
 template <class T>
-HWY_INLINE void sum_deviations(const T* x, size_t n, bool fetch, T near, double* sum, double* squares) {
+HWY_INLINE void sum_deviations(const T* x, size_t n, bool fetch, T near, double* const (&fours)[2]) {
   const auto m = hn::Set(Tag<T>(), near);
-  RowSums<T, 2> sums;
   const auto terms = [m](auto v) HWY_ATTR {
     const auto deviation = hn::Sub(v, m);
     return Terms<T, 2>{{deviation, hn::Mul(deviation, deviation)}};
   };
-  const size_t done = fetch ? add_runs<kNear<T>>(sums, n, terms, x) : add_runs<0>(sums, n, terms, x);
-  add_row(sums, done, n, fetch, near, terms, x);
-  double totals[2];
-  sums.totals(totals);
-  *sum = totals[0];
-  *squares = totals[1];
+  sum_row<2, true>(n, fetch, near, terms, fours, x);
+}
+
+// Σx².
+template <class T>
+HWY_INLINE void sum_squares(const T* x, size_t n, bool fetch, double* const (&fours)[1]) {
+  const auto terms = [](auto v) HWY_ATTR { return Terms<T, 1>{{hn::Mul(v, v)}}; };
+  sum_row<1, true>(n, fetch, T(0), terms, fours, x);
+}
+
+// An element near the mean: the median of three.
+template <class T>
+HWY_INLINE T near_mean(const T* x, size_t n) {
+  const T first = x[0], middle = x[n / 2], last = x[n - 1];
+  return HWY_MAX(HWY_MIN(first, middle), HWY_MIN(HWY_MAX(first, middle), last));
 }
 
 // The same where a square leaves the range of float: in double.
@@ -85,29 +64,26 @@ template <class T>
 void block_moments(const T* x, size_t n, bool fetch, bool centred, double eps, double* mean,
                    double* squares) {
   const double count = static_cast<double>(n);
-  double sum;
-  T near = 0;
+  double sum, fours[2][4];
   if (!centred) {
-    RowSums<T, 1> sums;
-    const auto terms = [](auto v) HWY_ATTR { return Terms<T, 1>{{hn::Mul(v, v)}}; };
-    const size_t done = fetch ? add_runs<kNear<T>>(sums, n, terms, x) : add_runs<0>(sums, n, terms, x);
-    add_row(sums, done, n, fetch, T(0), terms, x);
+    sum_squares(x, n, fetch, {fours[0]});
     *mean = 0;
-    sums.totals(squares);
+    *squares = total_of_four(fours[0]);
     if (!squares_in_range<T>(*squares, eps)) sum_deviations_wide(x, n, 0, &sum, squares);
     return;
   }
-  const T first = x[0], middle = x[n / 2], last = x[n - 1];
-  near = HWY_MAX(HWY_MIN(first, middle), HWY_MIN(HWY_MAX(first, middle), last));
+  T near = near_mean(x, n);
   for (bool again = false;; again = true) {  // so that there is one copy of the sums
-    sum_deviations(x, n, fetch && !again, near, &sum, squares);
+    sum_deviations(x, n, fetch && !again, near, {fours[0], fours[1]});
+    sum = total_of_four(fours[0]);
+    *squares = total_of_four(fours[1]);
     if (again || !far_from_mean(count, sum, *squares)) break;
     near = static_cast<T>(static_cast<double>(near) + sum / count);
   }
   double centre = static_cast<double>(near);
   if (!squares_in_range<T>(*squares - sum * (sum / count), eps)) {
     centre += sum / count;
-    if (!(centre - centre == 0)) centre = static_cast<double>(first);
+    if (!(centre - centre == 0)) centre = static_cast<double>(x[0]);
     sum_deviations_wide(x, n, centre, &sum, squares);
   }
   const double m2 = *squares - sum * (sum / count);
@@ -144,66 +120,151 @@ HWY_NOINLINE void row_apply_steep(const T* x, T* y, size_t n, const RowAffine<T>
   }
 }
 
-// Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
-// element has its own, else n is a part of one plane of `inner` elements or whole planes. What the dtype
+// How the elements of a row become those of mean 0 and variance 1: (x − mean)·scale + shift. What the dtype
 // loses of the mean goes into the shift.
 template <class T>
-void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean, double invstd,
-               size_t ahead) {
-  const Tag<T> d;
+struct RowHat {
+  T mean, scale, shift;
+};
+
+// Those of some rows.
+template <class T>
+struct RowHats {
+  T mean[kRowsFolded], scale[kRowsFolded], shift[kRowsFolded];
+  RowHat<T> operator[](size_t r) const { return {mean[r], scale[r], shift[r]}; }
+};
+
+template <class T>
+HWY_INLINE RowHat<T> hat_of(double mean, double scale, double shift) {
   const T high = static_cast<T>(mean);
   const double low = mean - static_cast<double>(high);
-  const auto m = hn::Set(d, high);
+  return {high, saturated<T>(scale), static_cast<T>(shift - low * scale)};
+}
+
+template <class T>
+HWY_INLINE auto normalized_by(const RowHat<T>& hat) {
+  const Tag<T> d;
+  const auto mean = hn::Set(d, hat.mean), scale = hn::Set(d, hat.scale), shift = hn::Set(d, hat.shift);
+  return [=](auto v) HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
+}
+
+// n elements that have an affine parameter each, from number `channel` on.
+template <class T>
+HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel,
+                          const RowHat<T>& hat, size_t ahead) {
   const T* gamma = s.gamma ? s.gamma + channel : nullptr;
   const T* beta = s.beta ? s.beta + channel : nullptr;
-  if (is_steep<T>(invstd)) return row_apply_steep(x, y, n, s, gamma, beta, mean, invstd);
-  const auto centred = [=](double factor, double shift) HWY_ATTR {
-    const auto scale = hn::Set(d, saturated<T>(factor));
-    const auto offset = hn::Set(d, static_cast<T>(shift - low * factor));
-    return [=](auto v) HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, m), scale), offset); };
-  };
-  if (!s.centred) {
-    const auto scale = hn::Set(d, saturated<T>(invstd));
-    const auto hat = [=](auto v) HWY_ATTR { return hn::Mul(v, scale); };
-    if (gamma == nullptr) return map_row(s, ahead, n, hat, y, x);
-    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
-  } else if (s.inner == 1) {
-    apply_each(s, ahead, x, y, n, centred(invstd, 0), gamma, beta);
+  if (s.centred) {
+    apply_each(s, ahead, x, y, n, normalized_by(hat), gamma, beta);
   } else {
-    for (size_t at = 0, c = 0; at < n; at += s.inner, ++c) {
-      const double g = gamma ? static_cast<double>(gamma[c]) : 1.0;
-      const double b = beta ? static_cast<double>(beta[c]) : 0.0;
-      map_row(s, ahead, HWY_MIN(s.inner, n - at), centred(invstd * g, b), y + at, x + at);
-    }
+    const auto scale = hn::Set(Tag<T>(), hat.scale);
+    apply_each<T>(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
   }
 }
 
+// Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
+// element has its own, else n is a part of one plane of `inner` elements or whole planes.
+template <class T>
+void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean, double invstd,
+               size_t ahead) {
+  if (is_steep<T>(invstd)) {
+    return row_apply_steep(x, y, n, s, s.gamma ? s.gamma + channel : nullptr,
+                           s.beta ? s.beta + channel : nullptr, mean, invstd);
+  }
+  if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<T>(mean, invstd, 0), ahead);
+  for (size_t at = 0, c = channel; at < n; at += s.inner, ++c) {
+    const double g = s.gamma ? static_cast<double>(s.gamma[c]) : 1.0;
+    const double b = s.beta ? static_cast<double>(s.beta[c]) : 0.0;
+    map_row(s, ahead, HWY_MIN(s.inner, n - at), normalized_by(hat_of<T>(mean, invstd * g, b)), y + at,
+            x + at);
+  }
+}
+
+// --- rows side by side -----------------------------------------------------------------------------------
+
+// Mean and 1/√(variance + eps) of a row.
+template <class T>
+HWY_NOINLINE void row_statistics(const T* x, const RowAffine<T>& s, double* mean, double* invstd) {
+  block_moments(x, s.length, false, s.centred, s.eps, mean, invstd);
+  const double v = *invstd / static_cast<double>(s.length) + s.eps;
+  *invstd = 1 / __builtin_sqrt(v);
+  if (squares_suspect<T>(v)) {
+    rescale_row(
+        s.length, s.centred, s.eps, [x](size_t i) { return static_cast<double>(x[i]); }, mean, invstd);
+  }
+}
+
+// The same for at most kRowsFolded rows, with what they become by it. The sums of a row end in four lanes
+// each; from there on a vector holds several rows, which share its divisions and its root. Returns a bit for
+// every row that takes more than one pass: its numbers are not set.
+template <class T>
+HWY_INLINE unsigned rows_statistics(const T* x, size_t rows, const RowAffine<T>& s, double* mean,
+                                    double* invstd, RowHats<T>& hats) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  using Fours = double[kRowsFolded][4];
+  HWY_ALIGN Fours sums, squares;
+  HWY_ALIGN double near[kRowsFolded] = {}, means[kRowsFolded], invstds[kRowsFolded];
+  for (size_t r = 0; r < rows; ++r) {
+    const T* row = x + r * s.length;
+    if (s.centred) {
+      const T close = near_mean(row, s.length);
+      sum_deviations(row, s.length, s.by_hand, close, {sums[r], squares[r]});
+      near[r] = static_cast<double>(close);
+    } else {
+      sum_squares(row, s.length, s.by_hand, {squares[r]});
+    }
+  }
+  const double count = static_cast<double>(s.length);
+  const SquaresRange range = squares_range<T>(s.eps);
+  unsigned unusual = 0;
+  for (size_t r = 0; r < rows; r += N) {
+    auto m2 = total_of_fours(squares[r]), m = hn::Zero(d);
+    auto usual = hn::Eq(m, m);
+    if (s.centred) {
+      const auto sum = total_of_fours(sums[r]), offset = hn::Div(sum, hn::Set(d, count));
+      usual = hn::Le(hn::Mul(sum, sum), hn::Mul(hn::Set(d, 0.8 * count), m2));
+      m = hn::Add(hn::Load(d, near + r), offset);
+      m2 = hn::Sub(m2, hn::Mul(sum, offset));
+    }
+    const auto v = hn::Add(hn::Div(hn::IfThenZeroElse(hn::Lt(m2, hn::Zero(d)), m2), hn::Set(d, count)),
+                           hn::Set(d, s.eps));
+    const auto checked = sizeof(T) == 8 ? v : m2;
+    usual = hn::And(
+        usual, hn::And(hn::Gt(checked, hn::Set(d, range.least)), hn::Lt(checked, hn::Set(d, range.most))));
+    const auto inverse = hn::Div(hn::Set(d, 1.0), hn::Sqrt(v));
+    const auto low = hn::Sub(m, store_rounded(m, hats.mean + r));
+    store_rounded(inverse, hats.scale + r);
+    store_rounded(hn::Sub(hn::Zero(d), hn::Mul(low, inverse)), hats.shift + r);
+    hn::Store(m, d, means + r);
+    hn::Store(inverse, d, invstds + r);
+    uint8_t bits[8];
+    hn::StoreMaskBits(d, hn::Not(usual), bits);
+    unusual |= unsigned{bits[0]} << r;
+  }
+  memcpy(mean, means, rows * sizeof(double));
+  memcpy(invstd, invstds, rows * sizeof(double));
+  return unusual & ((1u << rows) - 1);
+}
+
 // Rows of at most kRowBlock elements one behind the other, the first with the affine parameters from
-// `channel` on. Several short rows share a sweep, so that the divisions of one hide behind the sums of
-// others.
+// `channel` on.
 template <class T>
 void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t channel, double* mean,
                     double* invstd) {
-  const size_t together = s.together, step = s.length / s.inner;
-  const double n = static_cast<double>(s.length);
-  for (size_t row = 0; row < rows; row += together) {
-    const size_t end = HWY_MIN(rows, row + together);
-    for (size_t r = row; r < end; ++r) {
-      block_moments(x + r * s.length, s.length, s.by_hand, s.centred, s.eps, mean + r, invstd + r);
-    }
-    for (size_t r = row; r < end; ++r) {
-      const double v = invstd[r] / n + s.eps;
-      invstd[r] = 1 / __builtin_sqrt(v);
-      if (squares_suspect<T>(v)) {
-        rescale_row(
-            s.length, s.centred, s.eps,
-            [row_of = x + r * s.length](size_t i) { return static_cast<double>(row_of[i]); }, mean + r,
-            invstd + r);
+  const size_t n = s.length, step = n / s.inner, ahead = s.together * n;
+  for (size_t row = 0; row < rows; row += s.together) {
+    const size_t some = HWY_MIN(s.together, rows - row);
+    RowHats<T> hats;
+    const unsigned unusual = rows_statistics(x + row * n, some, s, mean + row, invstd + row, hats);
+    for (size_t r = 0; r < some; ++r) {
+      const size_t at = row + r;
+      if ((unusual >> r & 1) != 0) row_statistics(x + at * n, s, mean + at, invstd + at);
+      if ((unusual >> r & 1) != 0 || s.inner != 1) {
+        row_apply(x + at * n, y + at * n, n, s, channel, mean[at], invstd[at], ahead);
+      } else {
+        apply_hat(x + at * n, y + at * n, n, s, channel, hats[r], ahead);
       }
-    }
-    for (size_t r = row; r < end; ++r) {
-      row_apply(x + r * s.length, y + r * s.length, s.length, s, channel, mean[r], invstd[r],
-                together * s.length);
       channel += step;
       if (channel == s.channels) channel = 0;
     }

@@ -18,6 +18,18 @@ namespace regkern {
 namespace HWY_NAMESPACE {
 namespace layer_norm {
 
+// Stores numbers in the dtype, and returns what is left of them there.
+HWY_INLINE V<D64> store_rounded(V<D64> v, double* to) {
+  hn::StoreU(v, D64(), to);
+  return v;
+}
+HWY_INLINE V<D64> store_rounded(V<D64> v, float* to) {
+  const hn::Rebind<float, D64> d;
+  const auto rounded = hn::DemoteTo(d, v);
+  hn::StoreU(rounded, d, to);
+  return hn::PromoteTo(D64(), rounded);
+}
+
 // How far ahead a sweep fetches the lines that it will read, and those that it will write.
 template <class T>
 constexpr size_t kNear = 1024 / sizeof(T);
@@ -68,6 +80,135 @@ HWY_INLINE void add_row(RowSums<T, kSums>& sums, size_t begin, size_t n, bool fe
       }
     }
   }
+}
+
+// kRowLanes lanes in vectors, folded in halves to four of double; float down to eight before that.
+template <class T>
+class FourLanes {
+ public:
+  HWY_INLINE explicit FourLanes(V<Tag<T>>* s) {
+    constexpr size_t kLanes = hn::MaxLanes(Tag<T>());
+    constexpr size_t kKept = HWY_MAX(size_t{1}, (sizeof(T) == 8 ? 4 : 8) / kLanes);
+    for (size_t half = kRowLanes / kLanes / 2; half >= kKept; half /= 2) {
+      for (size_t k = 0; k < half; ++k) s[k] = hn::Add(s[k], s[k + half]);
+    }
+    const hn::Half<Tag<T>> half;
+    if constexpr (sizeof(T) == 8 && kLanes > 4) {
+      v_[0] = hn::Add(hn::LowerHalf(half, s[0]), hn::UpperHalf(half, s[0]));
+    } else if constexpr (sizeof(T) == 8) {
+      for (size_t k = 0; k < kParts; ++k) v_[k] = s[k];
+    } else if constexpr (kLanes > 8) {
+      const hn::Half<decltype(half)> quarter;
+      const auto eight = hn::Add(hn::LowerHalf(half, s[0]), hn::UpperHalf(half, s[0]));
+      v_[0] = hn::Add(promote(hn::LowerHalf(quarter, eight)), promote(hn::UpperHalf(quarter, eight)));
+    } else if constexpr (kLanes == 8) {
+      v_[0] = hn::Add(promote(hn::LowerHalf(half, s[0])), promote(hn::UpperHalf(half, s[0])));
+    } else {
+      v_[0] = hn::Add(promote(hn::LowerHalf(half, s[0])), promote(hn::LowerHalf(half, s[1])));
+      v_[1] = hn::Add(promote(hn::UpperHalf(half, s[0])), promote(hn::UpperHalf(half, s[1])));
+    }
+  }
+  HWY_INLINE void store(double* four) const {
+    for (size_t k = 0; k < kParts; ++k) hn::StoreU(v_[k], D(), four + k * hn::MaxLanes(D()));
+  }
+
+ private:
+  using D = hn::CappedTag<double, 4>;
+  static constexpr size_t kParts = 4 / hn::MaxLanes(D());
+  template <class Vec>
+  static HWY_INLINE V<D> promote(Vec v) {
+    return hn::PromoteTo(D(), v);
+  }
+  V<D> v_[kParts];
+};
+
+// What four lanes add up to.
+HWY_INLINE double total_of_four(const double* v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+// The same for as many rows as a vector has lanes, whose fours lie one behind the other.
+HWY_INLINE V<D64> total_of_fours(const double* fours) {
+  V<D64> v0, v1, v2, v3;
+  hn::LoadInterleaved4(D64(), fours, v0, v1, v2, v3);
+  return hn::Add(hn::Add(v0, v2), hn::Add(v1, v3));
+}
+
+// terms(vectors...) of kChunks chunks, added in pairs.
+template <size_t kChunks, class Op, class T, class... In>
+HWY_INLINE auto pairwise(Op terms, const T* x, const In*... more) {
+  if constexpr (kChunks == 1) {
+    return terms(hn::LoadU(Tag<T>(), x), hn::LoadU(Tag<T>(), more)...);
+  } else {
+    constexpr size_t kHalf = kChunks / 2, kBehind = kHalf * kRowLanes;
+    return pairwise<kHalf>(terms, x, more...) + pairwise<kHalf>(terms, x + kBehind, (more + kBehind)...);
+  }
+}
+
+// The terms of a vector and of the next.
+template <class T, size_t kSums>
+HWY_INLINE Terms<T, 2 * kSums> both(const Terms<T, kSums>& first, const Terms<T, kSums>& second) {
+  Terms<T, 2 * kSums> all;
+  for (size_t s = 0; s < kSums; ++s) all.v[s] = first.v[s], all.v[kSums + s] = second.v[s];
+  return all;
+}
+
+// The sums that RowSums has of a row of at most kRowBlock elements, to four lanes each, at fours[s]. Two
+// vectors of its lanes after the other: their sums stay in registers, and a row shorter than a run needs no
+// more. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros.
+template <size_t kSums, bool kPairs, class T, class Op, class... In>
+HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&fours)[kSums],
+                        const In*... x) {
+  constexpr size_t N = hn::MaxLanes(Tag<T>()), kVectors = kRowLanes / N, kRun = kRunTerms * kRowLanes;
+  const Tag<T> d;
+  const auto filled = hn::Set(d, fill);
+  const size_t runs = n / kRun, rest = n % kRowLanes, whole = n - rest;
+  V<Tag<T>> lanes[kSums][kVectors], level[5][2 * kSums];
+  // The last kRowLanes once more, without those done; or a row shorter than that.
+  const auto end = [&](size_t k) HWY_ATTR {
+    if (n > kRowLanes) {
+      const size_t done = kRowLanes - rest, at = n - kRowLanes + k * N;
+      const auto old = hn::FirstN(d, done > k * N ? HWY_MIN(done - k * N, N) : 0);
+      return terms(hn::IfThenElse(old, filled, hn::LoadU(d, x + at))...);
+    }
+    const size_t count = n > k * N ? HWY_MIN(n - k * N, N) : 0;
+    return terms(hn::IfThenElse(hn::FirstN(d, count), load_partial(d, x + k * N, count), filled)...);
+  };
+  for (size_t k = 0; k < kVectors; k += 2) {
+    size_t i = k * N;
+    const auto next = [&]() HWY_ATTR {
+      if (fetch) (__builtin_prefetch(x + i + kNear<T>, 0, 3), ...);
+      const auto t = both(terms(hn::LoadU(d, x + i)...), terms(hn::LoadU(d, x + i + N)...));
+      i += kRowLanes;
+      return t;
+    };
+    for (size_t r = 0; r < runs; ++r) {
+      Terms<T, 2 * kSums> run;
+      if constexpr (kPairs) {
+        for (size_t c = 0; fetch && c < kRun; c += kRowLanes) {
+          (__builtin_prefetch(x + i + c + kNear<T>, 0, 3), ...);
+        }
+        run = both(pairwise<kRunTerms>(terms, (x + i)...), pairwise<kRunTerms>(terms, (x + i + N)...));
+        i += kRun;
+      } else {
+        run = next();
+        for (size_t c = 1; c < kRunTerms; ++c) run = run + next();
+      }
+      size_t l = 0;
+      for (; (r >> l & 1) != 0; ++l) {
+        for (size_t s = 0; s < 2 * kSums; ++s) run.v[s] = hn::Add(level[l][s], run.v[s]);
+      }
+      for (size_t s = 0; s < 2 * kSums; ++s) level[l][s] = run.v[s];
+    }
+    Terms<T, 2 * kSums> all;
+    for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Zero(d);
+    while (i < whole) all = all + next();
+    if (rest != 0) all = all + both(end(k), end(k + 1));
+    for (size_t l = 0; runs >> l != 0; ++l) {
+      if ((runs >> l & 1) == 0) continue;
+      for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Add(level[l][s], all.v[s]);
+    }
+    for (size_t s = 0; s < kSums; ++s) lanes[s][k] = all.v[s], lanes[s][k + 1] = all.v[kSums + s];
+  }
+  for (size_t s = 0; s < kSums; ++s) FourLanes<T>(lanes[s]).store(fours[s]);
 }
 
 // y[i] = op(x[i]...) for less than a cache line of elements.

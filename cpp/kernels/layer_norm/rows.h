@@ -11,10 +11,11 @@
 
 namespace regkern {
 
-inline constexpr std::size_t kRowBlock = 4096;       // elements that the second sweep finds in the L1 cache
-inline constexpr std::size_t kColumnRows = 128;      // terms of a column's sum before it goes to double
-inline constexpr std::size_t kColumnSweep = 8;       // rows that share one load of the column's sums
-inline constexpr std::size_t kColumnStrip = 1024;    // columns whose coefficients stay in the L1 cache
+inline constexpr std::size_t kRowBlock = 4096;     // elements that the second sweep finds in the L1 cache
+inline constexpr std::size_t kRowsFolded = 8;      // rows that a vector or more of double hold one number of
+inline constexpr std::size_t kColumnRows = 128;    // terms of a column's sum before it goes to double
+inline constexpr std::size_t kColumnSweep = 8;     // rows that share one load of the column's sums
+inline constexpr std::size_t kColumnStrip = 1024;  // columns whose coefficients stay in the L1 cache
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
 // How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
@@ -77,12 +78,21 @@ struct RowSlope {
 // the mean: two standard deviations cost a factor 5.
 inline bool far_from_mean(double n, double sum, double squares) { return sum * sum > 0.8 * n * squares; }
 
-// Squares of float leave its range behind about 1e±19.
+// The sums of squares of deviations that need no second look: squares of float leave its range behind about
+// 1e±19.
+struct SquaresRange {
+  double least, most;
+};
+template <class T>
+SquaresRange squares_range(double eps) {
+  if (sizeof(T) == 8) return {0x1p-900, 0x1p900};
+  return {eps < 1e-20 ? 1e6 * 1.17549435e-38 : -std::numeric_limits<double>::infinity(),
+          0.01 * 3.40282347e38};
+}
 template <class T>
 bool squares_in_range(double squares, double eps) {
-  if (sizeof(T) == 8) return true;
-  const bool low = eps < 1e-20 && squares < 1e6 * 1.17549435e-38;
-  return squares < 0.01 * 3.40282347e38 && !low;
+  const SquaresRange range = squares_range<T>(eps);
+  return sizeof(T) == 8 || (squares < range.most && !(squares < range.least));
 }
 
 // One number a column each.

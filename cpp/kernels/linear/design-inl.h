@@ -36,39 +36,50 @@ HWY_INLINE V<D64> load_up_to(const double* p, size_t count) {
   return count == hn::Lanes(d) ? hn::LoadU(d, p) : load_partial(d, p, count);
 }
 
-// What a column is like: Σ sδ, Σ sδ², Σ uδ over δ = x − shift, to out[0], [1] and [2]. s null: 1.
-template <bool kWeighted, class T>
-HWY_INLINE void moments_of(const T* x, size_t n, const double* s, const double* u, double shift,
+// What columns are like: Σ sδ, Σ sδ², Σ uδ over δ = x − shift, to three numbers of out each. s null: 1. Columns
+// share what is loaded of s and u, and memory has as many to fetch at once.
+template <size_t kColumns, bool kWeighted, class T>
+HWY_INLINE void moments_of(const T* const* x, size_t n, const double* s, const double* u, const double* shift,
                            double* out) {
   const D64 d;
-  const auto by = hn::Set(d, shift);
   const size_t N = hn::Lanes(d);
-  V<D64> first[2], second[2], with_u[2];  // two each: an addition need not wait for the one before
-  for (size_t k = 0; k < 2; ++k) first[k] = second[k] = with_u[k] = hn::Zero(d);
+  V<D64> first[kColumns], second[kColumns], with_u[kColumns];
+  for (size_t c = 0; c < kColumns; ++c) first[c] = second[c] = with_u[c] = hn::Zero(d);
   size_t i = 0;
-  for (; i + 2 * N <= n; i += 2 * N) {
-    for (size_t k = 0; k < 2; ++k) {
-      const auto delta = hn::Sub(load_double(d, x + i + k * N), by);
-      const auto weighted = kWeighted ? hn::Mul(delta, hn::LoadU(d, s + i + k * N)) : delta;
-      first[k] = hn::Add(first[k], weighted);
-      second[k] = hn::MulAdd(weighted, delta, second[k]);
-      with_u[k] = hn::MulAdd(hn::LoadU(d, u + i + k * N), delta, with_u[k]);
+  for (; i + N <= n; i += N) {
+    const auto v = hn::LoadU(d, u + i);
+    for (size_t c = 0; c < kColumns; ++c) {
+      hwy::Prefetch(x[c] + i + kAhead<T>);
+      const auto delta = hn::Sub(load_double(d, x[c] + i), hn::Set(d, shift[c]));
+      const auto weighted = kWeighted ? hn::Mul(delta, hn::LoadU(d, s + i)) : delta;
+      first[c] = hn::Add(first[c], weighted);
+      second[c] = hn::MulAdd(weighted, delta, second[c]);
+      with_u[c] = hn::MulAdd(v, delta, with_u[c]);
     }
   }
-  out[0] = fold(d, hn::Add(first[0], first[1]));
-  out[1] = fold(d, hn::Add(second[0], second[1]));
-  out[2] = fold(d, hn::Add(with_u[0], with_u[1]));
-  for (; i < n; ++i) {
-    const double delta = static_cast<double>(x[i]) - shift, weighted = kWeighted ? s[i] * delta : delta;
-    out[0] += weighted;
-    out[1] += weighted * delta;
-    out[2] += u[i] * delta;
+  for (size_t c = 0; c < kColumns; ++c, out += 3) {
+    out[0] = fold(d, first[c]);
+    out[1] = fold(d, second[c]);
+    out[2] = fold(d, with_u[c]);
+    for (size_t k = i; k < n; ++k) {
+      const double delta = static_cast<double>(x[c][k]) - shift[c];
+      const double weighted = kWeighted ? s[k] * delta : delta;
+      out[0] += weighted;
+      out[1] += weighted * delta;
+      out[2] += u[k] * delta;
+    }
   }
 }
 
 template <class T>
-void column_moments(const T* x, size_t n, const double* s, const double* u, double shift, double* out) {
-  s == nullptr ? moments_of<false>(x, n, s, u, shift, out) : moments_of<true>(x, n, s, u, shift, out);
+void column_moments(const T* const* x, size_t columns, size_t n, const double* s, const double* u,
+                    const double* shift, double* out) {
+  for (; columns >= 4; columns -= 4, x += 4, shift += 4, out += 12) {
+    s == nullptr ? moments_of<4, false>(x, n, s, u, shift, out) : moments_of<4, true>(x, n, s, u, shift, out);
+  }
+  for (; columns != 0; --columns, ++x, ++shift, out += 3) {
+    s == nullptr ? moments_of<1, false>(x, n, s, u, shift, out) : moments_of<1, true>(x, n, s, u, shift, out);
+  }
 }
 
 // Σ u·(x − shift) of up to four columns, which share what is loaded of u.
@@ -83,6 +94,7 @@ HWY_INLINE void dots_of(const T* const* x, size_t n, const double* u, const doub
     for (size_t half = 0; half < 2; ++half) {
       const auto v = hn::LoadU(d, u + i + half * N);
       for (size_t c = 0; c < kColumns; ++c) {
+        hwy::Prefetch(x[c] + i + half * N + kAhead<T>);
         const auto delta = hn::Sub(load_double(d, x[c] + i + half * N), hn::Set(d, shift[c]));
         sum[c][half] = hn::MulAdd(v, delta, sum[c][half]);
       }

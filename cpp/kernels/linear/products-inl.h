@@ -121,6 +121,71 @@ inline void dots(const double* const* a, size_t rows, const double* const* b, si
   }
 }
 
+// Columns side by side, as many as three vectors have lanes: panel[i·kPanel + c] = x[c][i]·d[i], and 0 from the
+// last column on. d null: 1.
+constexpr size_t kVectors = 3;
+HWY_INLINE size_t panel_width() { return kVectors * hn::Lanes(D64()); }
+
+inline void pack_panel(const double* const* x, size_t columns, const double* d, size_t n, double* panel) {
+  const size_t width = panel_width();
+  constexpr size_t kRows = 64;  // whose part of the panel is in the L1 cache
+  for (size_t begin = 0; begin < n; begin += kRows) {
+    const size_t end = HWY_MIN(n, begin + kRows);
+    for (size_t c = 0; c < width; ++c) {
+      double* to = panel + c;
+      if (c >= columns) {
+        for (size_t i = begin; i < end; ++i) to[i * width] = 0;
+      } else if (d == nullptr) {
+        for (size_t i = begin; i < end; ++i) to[i * width] = x[c][i];
+      } else {
+        for (size_t i = begin; i < end; ++i) to[i * width] = d[i] * x[c][i];
+      }
+    }
+  }
+}
+
+// out[r][c] += Σ a[r][i]·panel[i][c], of kRows rows: their sums, three vectors of the panel and an element are
+// all of AVX2's registers with 4, and fewer than the 32 of AVX-512 and NEON with 8.
+template <size_t kRows>
+HWY_INLINE void panel_tile(const double* const* a, const double* panel, size_t n, double* out, size_t ldo) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  const double* row[kRows];
+  for (size_t r = 0; r < kRows; ++r) row[r] = a[r];
+  V<D64> sum[kRows][kVectors];
+  for (auto& sums : sum) {
+    for (auto& v : sums) v = hn::Zero(d);
+  }
+  for (size_t i = 0; i < n; ++i, panel += kVectors * N) {
+    V<D64> v[kVectors];
+    for (size_t c = 0; c < kVectors; ++c) v[c] = hn::LoadU(d, panel + c * N);
+    for (size_t r = 0; r < kRows; ++r) {
+      const auto u = hn::Set(d, row[r][i]);
+      for (size_t c = 0; c < kVectors; ++c) sum[r][c] = hn::MulAdd(u, v[c], sum[r][c]);
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kVectors; ++c) {
+      double* to = out + r * ldo + c * N;
+      hn::StoreU(hn::Add(hn::LoadU(d, to), sum[r][c]), d, to);
+    }
+  }
+}
+
+// The same of any number of rows. A row of `out` has room for the whole panel.
+inline void panel_dots(const double* const* a, size_t rows, const double* panel, size_t n, double* out,
+                       size_t ldo) {
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3
+  constexpr size_t kMost = 4;
+#else
+  constexpr size_t kMost = 8;
+#endif
+  size_t r = 0;
+  for (; r + kMost <= rows; r += kMost) panel_tile<kMost>(a + r, panel, n, out + r * ldo, ldo);
+  for (; r + 2 <= rows; r += 2) panel_tile<2>(a + r, panel, n, out + r * ldo, ldo);
+  for (; r < rows; ++r) panel_tile<1>(a + r, panel, n, out + r * ldo, ldo);
+}
+
 }  // namespace linear_products
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern

@@ -19,7 +19,9 @@ PICTURES = (".png", ".svg", ".pdf")
 EXAMPLES = """examples:
   regkern bench                                  all kernels, about a minute
   regkern bench --quick --only 'prox*'           a look at some
+  regkern bench --claims --only 'layer_norm*'    what is promised of some, in seconds
   regkern bench --json new.json --compare old.json
+  regkern bench --headline new.json              the table of the README, from a file of --json
 """
 
 
@@ -38,7 +40,8 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="some 12 seconds: without reference, numba and JAX")
+    length.add_argument("--quick", action="store_true", help="some 15 seconds: without reference, numba and JAX")
+    parser.add_argument("--claims", action="store_true", help="measure only what claims name, and print what they find")
     length.add_argument("--full", action="store_true", help="some minutes: more sizes and rounds, nothing left out")
     parser.add_argument(
         "--only", metavar="PATTERN", action="append", default=[], help="kernels by glob, as 'prox*'; may be repeated"
@@ -48,6 +51,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures and the facts of the machine")
     parser.add_argument("--plot", metavar="FILE", type=Path, help=f"draw a picture: {', '.join(PICTURES)}")
     parser.add_argument("--compare", metavar="OLD", type=Path, help="show the change since a file of --json")
+    parser.add_argument(
+        "--headline",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="print the README's table from files of --json, and end",
+    )
     parser.add_argument("--list", action="store_true", help="print how each contender does each kernel, and end")
 
 
@@ -85,6 +95,15 @@ def _writable(option: str, path: Path | None) -> None:
         raise BadInput(f"{option}: {path} cannot be written")
 
 
+def _load(option: str, path: Path) -> Run:
+    from regkern.bench.results import load  # noqa: PLC0415  # with it comes NumPy
+
+    try:
+        return load(path)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from None
+
+
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Run the command; the exit status is 0, or 2 for bad input, or 130 if interrupted."""
     try:
@@ -102,31 +121,36 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     _require(["rich", "threadpoolctl", *(["matplotlib"] if options.plot else [])])
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # needs the extra, like all that is imported here
 
-    from regkern.bench import compare, machine, peers, report, session  # noqa: PLC0415
-    from regkern.bench.claims import judge  # noqa: PLC0415
+    from regkern.bench import compare, headline, machine, peers, plans, report, session  # noqa: PLC0415
+    from regkern.bench.claims import CLAIMS  # noqa: PLC0415
     from regkern.bench.kernels import KERNELS  # noqa: PLC0415
-    from regkern.bench.results import Run, load, save  # noqa: PLC0415
+    from regkern.bench.results import Run, save  # noqa: PLC0415
+    from regkern.bench.verdicts import judge  # noqa: PLC0415
 
+    if options.headline:
+        print(headline.markdown([_load("--headline", path) for path in options.headline]))
+        return 0
     threads = _threads(options.threads, peers.cores())
-    kernels = session.select(options.only, rare=options.full or options.list)
+    kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)
     if not kernels:
-        names = ", ".join(kernel.name for kernel in KERNELS)
-        raise BadInput(f"--only: no kernel is named like {' or '.join(options.only)}; there are {names}")
+        names = ", ".join(
+            dict.fromkeys(claim.kernel for claim in CLAIMS) if options.claims else (k.name for k in KERNELS)
+        )
+        kind = "kernel with a claim" if options.claims else "kernel"
+        raise BadInput(f"--only: no {kind} is named like {' or '.join(options.only)}; there are {names}")
     _writable("--json", options.json)
     _writable("--plot", options.plot)
     if options.plot and options.plot.suffix.lower() not in PICTURES:
         raise BadInput(f"--plot: must end in {', '.join(PICTURES)}, got {options.plot}")
-    try:
-        old = load(options.compare) if options.compare else None
-    except ValueError as error:
-        raise BadInput(f"--compare: {error}") from None
-
+    old = _load("--compare", options.compare) if options.compare else None
     console = report.console()
     if options.list:
         report.ways(kernels, [*peers.own(), *peers.rivals(peers.RIVALS)[0]], console)
         return 0
 
-    plan = session.QUICK if options.quick else session.FULL if options.full else session.DEFAULT
+    plan = plans.QUICK if options.quick else plans.FULL if options.full else plans.DEFAULT
+    if options.claims:
+        plan = plan.of_claims()
     if options.plot:
         plan = replace(plan, seconds=plan.seconds - 3)  # the picture takes its time too
     found = Run(machine.facts(arguments), options.dtype)
@@ -142,12 +166,17 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     verdicts = judge(found)
     if not found.cells:
         raise KeyboardInterrupt
-    report.main_table(found, console)
-    report.scaling_table(found, console)
+    if not options.claims:
+        report.main_table(found, console)
+        report.scaling_table(found, console)
     report.claims_table(verdicts, console)
     report.footer(found, console)
     if old is not None:
         compare.compare_table(old, found, console)
+    if options.claims:
+        headline.misses(found, verdicts, console)
+    else:
+        headline.summary(found, verdicts, console)
     if options.json:
         save(options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
     if options.plot:

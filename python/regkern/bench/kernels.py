@@ -6,38 +6,37 @@ kernel, add an entry here and a function of its op's name for regkern and for ea
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
 
 import regkern as rk
-
-Array = NDArray[Any]
-Data = SimpleNamespace  # the arrays and numbers of one problem; every contender works on the same ones
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a problem; ``axis`` is the channel's, where there is one."""
-
-    dims: tuple[int, ...]
-    axis: int = 1
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.dims)
-
-    def __str__(self) -> str:
-        if len(self.dims) == 1:
-            return f"{self.elements:,}"
-        return "×".join(map(str, self.dims)) + (", axis -1" if self.axis == -1 else "")
+from regkern.bench.data import (
+    Maker,
+    Shape,
+    adam_state,
+    beside_float32,
+    channels,
+    channels_last,
+    grouped,
+    half,
+    in_place,
+    masked,
+    masked_branch,
+    ordered,
+    parameter_list,
+    perceptron,
+    photographs,
+    residual_block,
+    residual_branch,
+    rows,
+    series,
+    training_step,
+    vector,
+    weighted,
+    words,
+)
+from regkern.bench.transforms import SIGNAL_TRANSFORMS, TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -47,155 +46,34 @@ class Kernel:
     ``moves`` counts the arrays of the problem's size that must cross the memory bus, read or written: it is what the
     bandwidth is reckoned with. ``extras`` are further contenders that a claim is stated against, each a name, a peer and
     a function of it. ``returns`` says that the result is what the call returns, not what it leaves in ``data.out``.
-    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile. ``rare``: only a
-    full run measures it, or one that names it.
+    ``share`` is how much more time its cells are given than others: for slow rivals, or much to compile. ``rivals`` names
+    those that can do it, where not all may be asked. ``rare``: only a full run measures it, or one that names it.
     """
 
     name: str
     op: str
     moves: int
-    data: Callable[[Shape, Any], Data]
+    data: Maker
     shapes: tuple[Shape, ...] | None = None  # None: vectors of the sizes of the run
     dtype: str | None = None  # None: the dtype of the run
     random: bool = False
     returns: bool = False
     share: float = 1.0
     extras: tuple[tuple[str, str, str], ...] = ()
+    rivals: tuple[str, ...] | None = None
     rare: bool = False
 
     @property
     def family(self) -> str:
         """The module of regkern that it lives in."""
-        function = getattr(rk, self.name.split()[0], None)
         if self.op == "training_loop":
             return "bench"
-        return "augment" if function is None else str(function.__module__).rpartition(".")[2]
+        found = getattr(rk, self.name.split()[0].partition(".")[0], None)  # a function, a package, or a transform
+        return "augment" if found is None else getattr(found, "__module__", found.__name__).rpartition(".")[2]
 
     def matches(self, pattern: str) -> bool:
         """Whether a glob names this kernel, in full or by its function alone."""
         return fnmatchcase(self.name, pattern) or fnmatchcase(self.name.split()[0], pattern)
-
-
-@functools.lru_cache(maxsize=2)
-def _table(dtype: str) -> Array:
-    return np.random.default_rng(0).standard_normal((1 << 20) + 7).astype(dtype)
-
-
-def normal(shape: Shape, dtype: Any, start: int = 0) -> Array:
-    """Normal numbers, repeating after a million: no branch predictor learns that, and making them takes no time."""
-    return np.resize(_table(np.dtype(dtype).name)[start:], shape.dims)
-
-
-def vector(shape: Shape, dtype: Any) -> Data:
-    """x and an output apart from it. Every number a kernel may want is here, in units that keep the data alive."""
-    x = normal(shape, dtype)
-    return Data(x=x, out=np.zeros_like(x), threshold=0.1, shrink=0.01, rate=1e-4, p=0.1, axis=shape.axis)
-
-
-def in_place(shape: Shape, dtype: Any) -> Data:
-    """The output is x. The threshold is so small that 100,000 calls do not turn all data to zero."""
-    d = vector(shape, dtype)
-    d.out, d.threshold = d.x, 1e-6
-    return d
-
-
-def weighted(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.weights = np.abs(normal(shape, dtype, 1000))
-    return d
-
-
-def half(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.p = 0.5
-    return d
-
-
-def residual_branch(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    d.bias, d.residual = normal(Shape(shape.dims[-1:]), dtype, 500), normal(shape, dtype, 1000)
-    return d
-
-
-def masked(shape: Shape, dtype: Any) -> Data:
-    """The rivals keep the mask that regkern computes again from its seed."""
-    d = vector(shape, dtype)
-    d.seed = 1
-    d.keep = np.asarray(rk.DropoutMask(d.seed, 0, shape.dims, d.p))
-    d.noise = d.keep * d.x.dtype.type(1 / (1 - d.p))
-    return d
-
-
-def ordered(shape: Shape, dtype: Any) -> Data:
-    """With weights that fall from 1 to 0, as sorted L1 wants them, and the bounds of a box."""
-    d = vector(shape, dtype)
-    d.descending, d.lower, d.upper = np.linspace(1, 0, shape.elements, dtype=dtype).reshape(shape.dims), -0.5, 0.5
-    return d
-
-
-def words(shape: Shape, dtype: Any) -> Data:
-    return Data(n=shape.elements, dtype=dtype)
-
-
-def training_step(shape: Shape, dtype: Any) -> Data:
-    """Weights, gradient, momentum; the result is the weights."""
-    d = in_place(shape, dtype)
-    d.grad, d.buffer = normal(shape, dtype, 1000), np.zeros_like(d.x)
-    d.lr, d.momentum, d.weight_decay, d.l1 = 1e-4, 0.9, 1e-4, 1e-3
-    return d
-
-
-def adam_state(shape: Shape, dtype: Any) -> Data:
-    """Weights, gradient and both moments; the result is the weights."""
-    d = training_step(shape, dtype)
-    d.exp_avg, d.exp_avg_sq = np.zeros_like(d.x), np.zeros_like(d.x)
-    return d
-
-
-def channels(shape: Shape, dtype: Any) -> Data:
-    d = vector(shape, dtype)
-    count = shape.dims[shape.axis]
-    d.dy = normal(shape, dtype, 1000)
-    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
-    d.running_mean, d.running_var = np.zeros(count, dtype), np.ones(count, dtype)
-    d.eps = 1e-5
-    return d
-
-
-def residual_block(shape: Shape, dtype: Any) -> Data:
-    d = channels(shape, dtype)
-    d.residual = normal(shape, dtype, 500)
-    return d
-
-
-def rows(shape: Shape, dtype: Any) -> Data:
-    """Rows along the last axis, with affine parameters."""
-    d = vector(shape, dtype)
-    d.dy = normal(shape, dtype, 1000)
-    count = shape.dims[-1]
-    d.gamma, d.beta = np.linspace(0.5, 1.5, count, dtype=dtype), np.linspace(-1, 1, count, dtype=dtype)
-    d.eps, d.groups = 1e-5, None
-    return d
-
-
-def grouped(shape: Shape, dtype: Any) -> Data:
-    d = channels(shape, dtype)
-    d.groups = 32
-    return d
-
-
-def photographs(shape: Shape, dtype: Any) -> Data:
-    """A batch of uint8 images, channels last, and where they go: images again, or planes of float32."""
-    x = np.random.default_rng(0).integers(0, 256, shape.dims, np.uint8)
-    n, height, width, count = shape.dims
-    planes = np.zeros((n, count, height, width), np.float32)
-    return Data(x=x, out=np.zeros_like(x), planes=planes, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-
-
-def perceptron(shape: Shape, dtype: Any) -> Data:
-    """The layers of a network with two hidden ones, and how many samples a batch has."""
-    batch, hidden = shape.dims
-    return Data(units=(64, hidden, hidden, 10), batch=batch)
 
 
 IMAGES = Shape((32, 64, 56, 56))  # the shape that the claims are stated for
@@ -208,17 +86,30 @@ NORMALIZED = (
     Shape((16, 64, 112, 112)),
     Shape((32, 56, 56, 64), axis=-1),
 )
+PERMUTED = (Shape((64, 64, 8, 8)), Shape((64, 16, 32, 32)), Shape((32, 256, 14, 14)), Shape((64, 512, 7, 7)))
 
+VECTORS = (Shape((1_000_000,)), Shape((16_000_000,)))
+MANY = (Shape((1_000, 1_000)),)  # each row is an array of its own
 ROWS = (Shape((16_000, 1_000)),)
 GROUPS = (Shape((250_000, 64)),)
 MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 
-TOKENS = (Shape((256, 768)), Shape((1024, 4096)), Shape((5120, 1024)))
+TOKENS = (
+    Shape((256, 768)),
+    Shape((1024, 256)),
+    Shape((8192, 64)),
+    Shape((1024, 512)),
+    Shape((1024, 1024)),
+    Shape((4096, 768)),
+    Shape((1024, 4096)),
+    Shape((5120, 1024)),
+)
 DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
 
 LOOP = (Shape((64, 512)),)
 STEPS_SHARE = 65  # arrays of its shape that the optimizer's step of such a loop moves; all else stays in cache
 
+SIGNALS = (Shape((256, 1000)),)
 BATCHES = (Shape((256, 32, 32, 3)), Shape((256, 224, 224, 3)))
 
 EXPRESSION = ("expression", "NumPy", "expression")
@@ -227,6 +118,17 @@ COPYTO = ("copyto", "NumPy", "copyto")
 ADD = ("plain add", "regkern", "bias_add")
 NO_L1 = ("torch, no L1", "torch", "adamw")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
+FLOAT32 = "in float32"
+DENSE = ("as axis=-1", "regkern", "batch_norm_dense")
+PERMUTE = partial(Kernel, shapes=PERMUTED, share=1.5, rivals=("NumPy", "torch", "torch.compile"))
+
+
+def _half(op: str, moves: int, data: Maker, shapes: tuple[Shape, ...], *, random: bool = False) -> Kernel:
+    """An entry in bfloat16, the same in float32 beside it. Its name begins with that of the function."""
+    name, float32 = f"{op.replace('soft_threshold', 'prox_l1')} bfloat16", (FLOAT32, "regkern", f"wide_{op}")
+    make = partial(Kernel, shapes=shapes, dtype="bfloat16", rivals=("torch",), extras=(float32,), random=random)
+    return make(name, op, moves, beside_float32(data))
+
 
 KERNELS = (
     Kernel("prox_l1 in place", "soft_threshold", 2, in_place),
@@ -246,6 +148,13 @@ KERNELS = (
     Kernel("rmsprop_step", "rmsprop", 5, adam_state, rare=True),
     Kernel("ftrl_step", "ftrl", 7, adam_state, rare=True),
     Kernel("lion_step", "lion", 5, adam_state, rare=True),
+    Kernel("optim.SGD", "optim_sgd", 3, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.Adam", "optim_adam", 7, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.AdamW", "optim_adamw", 7, parameter_list, shapes=MANY),
+    Kernel("optim.Adagrad", "optim_adagrad", 5, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.RMSprop", "optim_rmsprop", 5, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.FTRL", "optim_ftrl", 7, parameter_list, shapes=MANY, rare=True),
+    Kernel("optim.Lion", "optim_lion", 5, parameter_list, shapes=MANY, rare=True),
     Kernel("prox_huber", "huber", 2, vector, rare=True),
     Kernel("prox_l0", "hard_threshold", 2, vector, rare=True),
     Kernel("prox_l_half", "half_threshold", 2, vector, rare=True),
@@ -257,6 +166,8 @@ KERNELS = (
     Kernel("prox_tv1d", "total_variation", 2, vector, rare=True),
     Kernel("prox_sorted_l1", "sorted_l1", 3, ordered, rare=True),
     Kernel("project_box", "clip", 2, ordered, rare=True),
+    Kernel("project_linf_ball", "linf_ball", 2, vector, rare=True),
+    Kernel("project_nonneg", "nonneg", 2, vector, rare=True),
     Kernel("project_l1_ball", "l1_ball", 2, vector, rare=True),
     Kernel("project_l2_ball", "l2_ball", 2, vector, rare=True),
     Kernel("project_simplex", "simplex", 2, vector, rare=True),
@@ -274,6 +185,10 @@ KERNELS = (
     Kernel("gelu_dropout", "gelu_dropout", 2, vector, shapes=ROWS, random=True),
     Kernel("gelu_dropout_backward", "gelu_dropout_backward", 3, residual_branch, shapes=ROWS, rare=True),
     Kernel("relu_dropout", "relu_dropout", 2, vector, random=True, rare=True),
+    Kernel("relu_dropout_backward", "relu_dropout_backward", 3, masked_branch, rare=True),
+    Kernel("bias_dropout_add_backward", "bias_dropout_add_backward", 2, masked_branch, shapes=ROWS, rare=True),
+    Kernel("drop_connect", "drop_connect", 2, vector, random=True, rare=True),
+    Kernel("feature_alpha_dropout", "feature_alpha_dropout", 2, vector, shapes=MAPS, random=True, rare=True),
     Kernel("alpha_dropout", "alpha_dropout", 2, vector, random=True, rare=True),
     Kernel("gaussian_dropout", "gaussian_dropout", 2, vector, random=True, rare=True),
     Kernel("drop_block", "drop_block", 2, vector, shapes=MAPS, random=True, rare=True),
@@ -292,37 +207,29 @@ KERNELS = (
     Kernel("instance_norm_backward", "instance_norm_backward", 3, grouped, shapes=DIFFUSION, rare=True),
     Kernel("batch_norm", "batch_norm", 2, channels, shapes=NORMALIZED, share=1.5),
     Kernel("batch_norm_backward", "batch_norm_backward", 3, channels, shapes=NORMALIZED, share=1.5),
+    PERMUTE("batch_norm channels last", "batch_norm", 2, channels_last, extras=(DENSE,)),
+    PERMUTE("batch_norm_backward channels last", "batch_norm_backward", 3, channels_last),
+    Kernel("batch_norm_stats", "batch_norm_stats", 1, channels, shapes=(IMAGES,), returns=True, rare=True),
+    Kernel("batch_norm_apply", "batch_norm_apply", 2, channels, shapes=(IMAGES,), rare=True),
+    Kernel("batch_norm_backward_reduce", "batch_norm_reduce", 2, channels, shapes=(IMAGES,), returns=True, rare=True),
+    Kernel("batch_norm_backward_apply", "batch_norm_backward_apply", 3, channels, shapes=(IMAGES,), rare=True),
     Kernel("batch_norm add+ReLU", "batch_norm_add_relu", 3, residual_block, shapes=(IMAGES,)),
+    _half("soft_threshold", 2, vector, VECTORS),
+    _half("dropout", 2, vector, VECTORS, random=True),
+    _half("dropout_backward", 2, masked, VECTORS),
+    _half("batch_norm", 2, channels, (IMAGES, *MAPS)),
     Kernel("training loop", "training_loop", STEPS_SHARE, perceptron, shapes=LOOP, random=True, returns=True, share=4),
     Kernel("RandomHorizontalFlip", "random_flip", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("RandomCrop padding=4", "random_crop", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("RandomRotation bilinear", "random_rotation", 2, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("Normalize to NCHW", "normalize_images", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
     Kernel("Compose", "augmentation", 5, photographs, shapes=BATCHES, dtype="uint8", random=True),
+    *(
+        Kernel(name, f"transform_{name.replace('.', '_')}", 2, data, shapes=shapes, dtype=dtype, random=True, rare=True)
+        for data, shapes, dtype, group in (
+            (photographs, BATCHES[:1], "uint8", TRANSFORMS),
+            (series, SIGNALS, "float32", SIGNAL_TRANSFORMS),
+        )
+        for name in group
+    ),
 )
-
-# Public functions without an entry, and why.
-UNMEASURED = {
-    "get_num_threads": "no kernel",
-    "set_num_threads": "no kernel",
-    "show_config": "no kernel",
-    "threads": "no kernel",
-    "load": "its time is that of the disk and of SHA-256",
-    "save": "its time is that of the disk and of SHA-256",
-    "stopping_time": "no kernel: a criterion over the losses of epochs",
-    "proximal_gradient": "its time is that of the caller's gradient",
-    "prox_nuclear": "its time is that of LAPACK's singular value decomposition",
-    "batch_norm_stats": "the first pass of batch_norm",
-    "batch_norm_apply": "the second pass of batch_norm",
-    "batch_norm_backward_reduce": "the first pass of batch_norm_backward",
-    "batch_norm_backward_apply": "the second pass of batch_norm_backward",
-    "batch_norm_update": "numbers of channels alone",
-    "merge_stats": "numbers of channels alone",
-    "fold_batch_norm": "NumPy's arithmetic on weights, once after training",
-    "project_nonneg": "the kernel of project_box",
-    "project_linf_ball": "the kernel of project_box",
-    "drop_connect": "the kernel of dropout",
-    "feature_alpha_dropout": "the kernel of alpha_dropout",
-    "bias_dropout_add_backward": "dropout_backward and a sum of columns",
-    "relu_dropout_backward": "the kernel of dropout_backward",
-}

@@ -17,6 +17,7 @@ from typing import Any
 Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
+STEADY_NS = 5_000_000  # of longer calls one warm one tells what they cost
 LONG_NS = 50_000_000
 CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
 LONGEST_PAUSE = 0.04  # seconds
@@ -76,7 +77,7 @@ def warm_up(p: Participant) -> None:
         took = _sample(p.call, 1)
     if took >= LONG_NS:
         p.rounds[0] = took  # and counts as the sample of the first round
-    else:
+    elif took < STEADY_NS:
         took = min(took, _sample(p.call, 1), _sample(p.call, 1))
     while took < SAMPLE_NS and p.loops < 1 << 20:
         # An estimate may be too high by a cold start: approach in steps, and never jump past the aim.

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from regkern.bench.kernels import KERNELS
-from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN
+from regkern.bench.peers import COMPILE, COPY, NUMPY, REFERENCE, REGKERN
 from regkern.bench.results import Cell, Run
 
 
@@ -29,6 +29,7 @@ class Style:
 
 STYLES = {
     "torch": Style("#D55E00", "s", -0.22),
+    COMPILE: Style("#F0A15E", "p", -0.3),
     "numba": Style("#009E73", "^", -0.11),
     "JAX": Style("#CC79A7", "D", 0.11),
     "OpenCV": Style("#E69F00", "P", -0.11),

@@ -14,13 +14,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from regkern.bench.claims import Verdict
-from regkern.bench.kernels import KERNELS, Kernel, Shape
-from regkern.bench.peers import CONTENDERS, COPY, REFERENCE, REGKERN, Peer
-from regkern.bench.results import Cell, Estimate, Run
+from regkern.bench.data import Shape
+from regkern.bench.kernels import FLOAT32, KERNELS, Kernel
+from regkern.bench.peers import COMPILE, CONTENDERS, COPY, REFERENCE, REGKERN, Peer
+from regkern.bench.results import Cell, Estimate, Key, Run
+from regkern.bench.verdicts import Verdict
 
 WIDTH = 120  # columns that the widest table takes
-SHORT = {REFERENCE: "ref"}
+SHORT = {REFERENCE: "ref", COMPILE: "compile"}
 FEW = 3  # medians of fewer rounds carry a ~
 
 
@@ -91,21 +92,12 @@ def main_table(run: Run, console: Console) -> None:
         if last and cell.kernel != last:
             rows.add_section()
         for i, threads in enumerate(cell.thread_counts(REGKERN)):
-            time = cell.time(REGKERN, threads)
-            if time is None:
-                continue
-            rate = cell.rate(REGKERN, threads)
-            rivals = [cell.key_of(name, threads) for name in names]
-            rows.add_row(
-                cell.kernel if cell.kernel != last else "",
-                elements(cell.shape) if i == 0 else "",
-                str(threads),
-                number(time.value / cell.shape.elements),
-                percent(time.spread),
-                number(rate) if rate else "",
-                *(_factor(cell.ratio(key, (REGKERN, threads)) if key else None) for key in rivals),
-            )
+            name = cell.kernel if cell.kernel != last else ""
+            shape = elements(cell.shape) if i == 0 else ""
+            rows.add_row(name, shape, *_figures(cell, (REGKERN, threads), names))
             last = cell.kernel
+        for key in _beside(cell):
+            rows.add_row(f"  {key[0]}", "", *_figures(cell, key, names), style="dim")
     console.print(rows)
     note(
         "thr: threads. GB/s: of the bytes that the kernel must move. ±: half the interquartile range. ×copy: np.copyto that "
@@ -113,6 +105,29 @@ def main_table(run: Run, console: Console) -> None:
         f"~: fewer than {FEW} rounds. ·: not measured.",
         console,
     )
+
+
+def _figures(cell: Cell, key: Key, names: Sequence[str]) -> list[str | Text]:
+    """Number of threads, time, spread, bandwidth, and the others' times over it."""
+    time, threads = cell.time(*key), key[1]
+    if time is None:
+        return [str(threads)]
+    wide = 2 if key[0] == FLOAT32 else 1  # so many times the bytes: the copy is none of as many
+    rivals = [cell.key_of(name, threads) if wide == 1 or name != COPY else None for name in names]
+    factors = [_factor(cell.ratio(rival, key) if rival else None) for rival in rivals]
+    return [
+        str(threads),
+        number(time.value / cell.shape.elements),
+        percent(time.spread),
+        number(wide * cell.bytes_per_element * cell.shape.elements / time.value),
+        *factors,
+    ]
+
+
+def _beside(cell: Cell) -> list[Key]:
+    """The same by regkern in another form."""
+    extras = next((kernel.extras for kernel in KERNELS if kernel.name == cell.kernel), ())
+    return [(name, 1) for name, peer, _ in extras if peer == REGKERN and (name, 1) in cell.samples]
 
 
 def elements(shape: Shape) -> str:
@@ -183,6 +198,8 @@ def footer(run: Run, console: Console) -> None:
             console.print(f"  {name}: {escape(run.terms[name])}", highlight=False)
         elif name in run.missing:
             console.print(f"  {escape(run.missing[name])}", style="dim", highlight=False)
+    for kernel, why in run.refused.items():
+        console.print(f"  {kernel}: {escape(why)}", style="dim", highlight=False)
     for name, cell in run.wrong:
         console.print(f"[bold red]{name} is left out of {cell}: its result differs from the reference.[/]")
     if run.left_out:

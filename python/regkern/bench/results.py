@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regkern.bench.kernels import Shape
+from regkern.bench.data import Shape
+from regkern.bench.peers import SINGLE
 
 SCHEMA = 1
 Key = tuple[str, int]  # contender, threads
@@ -78,12 +79,9 @@ class Cell:
     def key_of(self, contender: str, threads: int) -> Key | None:
         """Where a contender is found that a row of this many threads is compared with: one thread if it knows no more."""
         for key in ((contender, threads), (contender, 1)):
-            if key in self.samples and (key[1] == threads or not self._threaded(contender)):
+            if key in self.samples and (key[1] == threads or contender in SINGLE):
                 return key
         return None
-
-    def _threaded(self, contender: str) -> bool:
-        return any(name == contender and threads > 1 for name, threads in self.samples)
 
     def thread_counts(self, contender: str) -> list[int]:
         return sorted(threads for name, threads in self.samples if name == contender)
@@ -98,6 +96,7 @@ class Run:
     cells: list[Cell] = field(default_factory=list)
     terms: dict[str, str] = field(default_factory=dict)  # contender → version and terms of comparison
     missing: dict[str, str] = field(default_factory=dict)  # rival → why it is not there
+    refused: dict[str, str] = field(default_factory=dict)  # kernel → why it cannot be measured here
     left_out: list[tuple[str, str]] = field(default_factory=list)  # contender, kernel and shape: no time for it
     wrong: list[tuple[str, str]] = field(default_factory=list)  # the same of those whose result is another
     interrupted: bool = False
@@ -122,6 +121,7 @@ class Run:
             "cores_busy_with_others": None if self.others is None else round(self.others, 2),
             "contenders": self.terms,
             "missing": self.missing,
+            "refused": self.refused,
             "left_out": [" in ".join(pair) for pair in self.left_out],
             "wrong": [" in ".join(pair) for pair in self.wrong],
             "claims": claims,
@@ -130,11 +130,12 @@ class Run:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Run:
-        """What ``--compare`` needs of a file; raises KeyError, TypeError or ValueError if it is none of ours."""
+        """What other options need of a file; raises KeyError, TypeError or ValueError if it is none of ours."""
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, where {SCHEMA} is read")
-        facts = {name: document[name] for name in ("date", "command", "machine")}
-        return cls(facts, document["dtype"], [_cell_from_json(cell) for cell in document["cells"]])
+        facts = {name: document[name] for name in ("date", "command", "machine", "versions")}
+        cells = [_cell_from_json(cell) for cell in document["cells"]]
+        return cls(facts, document["dtype"], cells, document["contenders"])
 
 
 def _cell_to_json(cell: Cell) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,41 +14,22 @@ import numpy as np
 
 import regkern as rk
 from regkern.bench import claims
-from regkern.bench.kernels import KERNELS, Array, Data, Kernel, Shape, in_place
+from regkern.bench.agreement import near, result, same_bits
+from regkern.bench.data import Shape, in_place
+from regkern.bench.kernels import Kernel
+from regkern.bench.lines import CELLS
 from regkern.bench.measure import Participant, interleave, loop_cost, nothing, spinning, warm_up
-from regkern.bench.peers import COPY, NUMPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
+from regkern.bench.peers import COMPILE, COPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
 from regkern.bench.peers.with_numpy import copy_of
+from regkern.bench.plans import Plan, refusal
 from regkern.bench.results import Cell, Run, Samples
 
 Step = Callable[[str, float], None]  # what is measured now, how much of the whole is done
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much a run measures; the shapes that claims name come on top.
-
-    ``patience`` is the longest call, in seconds, that it takes on for a mere comparison.
-    """
-
-    name: str
-    seconds: float
-    sizes: tuple[int, ...]
-    least: int  # rounds of what costs little, however short the time
-    rounds: int  # at most
-    patience: float
-    contenders: tuple[str, ...]
-    claims_only_above: int  # larger shapes are measured only where a claim names them
-
-
 SHORT = 100_000  # elements: smaller shapes cost no time, and the pace of their calls says nothing of larger ones
 HASHED = 2_000_000  # elements: up to here, results are compared bit by bit for the numbers of threads
 COMPILING = 6  # seconds that a rival's compiler takes in a run
-EVERYONE = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
-QUICK = Plan("quick", 5, (1_000, 1_000_000, 16_000_000), 3, 9, 0.02, (REGKERN, COPY, NUMPY, "torch"), 1_000_000)
-DEFAULT = Plan("default", 36, (1_000, 1_000_000, 16_000_000), 5, 15, 0.3, EVERYONE, 1 << 62)
-FULL = Plan(
-    "full", 420, (1_000, 10_000, 100_000, 1_000_000, 4_000_000, 16_000_000), 7, 61, float("inf"), EVERYONE, 1 << 62
-)
 
 
 @dataclass
@@ -69,37 +49,46 @@ class Session:
     _end: float = 0.0  # of the cell, as a time of perf_counter
     _grace: float = 0.0  # seconds that it may overrun
     _pauses: dict[str, float] = field(default_factory=dict)  # contender → seconds
-    _pace: dict[tuple[str, str], float] = field(default_factory=dict)  # (op, contender) → seconds an element, so far
+    _pace: dict[tuple[str, str, str], float] = field(
+        default_factory=dict
+    )  # op, dtype, contender → s an element, so far
     _wrong: dict[tuple[str, int, int], set[str]] = field(default_factory=dict)  # kernel and layout → who errs
 
     def load(self) -> None:
-        """Import the rivals that are installed."""
-        found, self.run.missing = rivals([name for name in self.plan.contenders if name in RIVALS])
+        """Import the rivals that are installed, and find out which kernels can be measured."""
+        self.run.refused = {kernel.name: why for kernel in self.kernels if (why := refusal(kernel))}
+        self.kernels = [kernel for kernel in self.kernels if kernel.name not in self.run.refused]
+        names = self.plan.names(self.kernels)
+        asked = [name for name in RIVALS if name in names and any(self._asked(name))]
+        found, self.run.missing = rivals([name for name in asked if name != COMPILE])
+        before = time.perf_counter()
+        compiler, missing = rivals([name for name in asked if name == COMPILE])
+        self.started += time.perf_counter() - before  # it compiles something to see whether it can
+        found, self.run.missing = found + compiler, self.run.missing | missing
         for name in RIVALS:
             if name not in self.plan.contenders:
                 self.run.missing[name] = f"{name} is left out of a {self.plan.name} run"
-        self.finish = self.started + self.plan.seconds - COMPILING * sum(peer.compiles for peer in found)
-        self.peers = [peer for peer in (*own(), *found) if peer.name in self.plan.contenders]
+        seconds = self.plan.seconds - COMPILING * sum(peer.compiles for peer in found)
+        self.finish = min(self.started + seconds, time.perf_counter() + self.plan.row * len(self.cells()))
+        self.peers = [peer for peer in (*own(), *found) if peer.name in names]
         self.run.terms = {peer.name: f"{peer.version}: {peer.terms}" for peer in self.peers}
         self.run.terms[COPY] = "np.copyto that moves as many bytes as the kernel must"
 
+    def _asked(self, name: str) -> Iterator[bool]:
+        """Cell by cell, whether the plan asks this rival."""
+        return (self.plan.asks(kernel, shape, name) for kernel, shape in self.cells())
+
     def _find_pauses(self) -> None:
         """How long the workers of each contender must be waited for."""
-        most = max(self.threads)
+        most = max((t for cell in self.cells() for t in self.plan.threads(*cell, self.threads)), default=1)
         data = in_place(Shape((1_000_000,)), self.dtype)
         for peer in self.peers:
-            if most > 1 and peer.set_threads is not None:
+            if most > 1 and peer.set_threads is not None and hasattr(peer.calls(most), "soft_threshold"):
                 peer.set_threads(most)
                 self._pauses[peer.name] = spinning(peer.calls(most).soft_threshold(data))
 
     def cells(self) -> list[tuple[Kernel, Shape]]:
-        found = []
-        for kernel in self.kernels:
-            planned = kernel.shapes or tuple(Shape((n,)) for n in self.plan.sizes)
-            shapes = {shape for shape in planned if shape.elements <= self.plan.claims_only_above}
-            shapes |= {claim.shape for claim in claims.CLAIMS if claim.kernel == kernel.name}
-            found += [(kernel, shape) for shape in sorted(shapes, key=lambda s: (s.elements, -s.axis))]
-        return found
+        return [(kernel, shape) for kernel in self.kernels for shape in self.plan.shapes(kernel)]
 
     def measure(self, step: Step) -> None:
         """Measure every cell; an interrupt ends the run and keeps what it has."""
@@ -133,12 +122,12 @@ class Session:
         dtype = kernel.dtype or self.dtype
         cell = Cell(kernel.name, shape, dtype, self._bytes(kernel))
         with self._uncounted():
-            wrong = self._disagreeing(kernel, shape, dtype)
+            wrong = self._disagreeing(kernel, shape, dtype) | self._miscompiled(kernel, shape, dtype)
         participants = self._participants(cell, kernel, wrong, progress)
         self.run.cells.append(cell)
-        for threads in self.threads:
+        for threads in self.plan.threads(kernel, shape, self.threads):
             if threads > 1 and shape.elements <= HASHED:
-                cell.same_bits[threads] = self._same_bits(kernel, shape, dtype, threads)
+                cell.same_bits[threads] = same_bits(kernel, shape, dtype, threads)
         interleave(
             participants,
             self._end - time.perf_counter(),
@@ -167,6 +156,8 @@ class Session:
         def join(name: str, threads: int, how: str, participant: Participant) -> None:
             with self._uncounted() if participant.compiles else nullcontext():
                 warm_up(participant)
+            if participant.seconds > self.plan.haste:
+                participant.least = min(participant.least, 2)
             participants.append(participant)
             cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
             pace[name] = min(pace.get(name, float("inf")), participant.seconds / shape.elements)
@@ -174,39 +165,51 @@ class Session:
 
         copy = copy_of(cell.bytes_per_element * shape.elements, self._largest)
         join(COPY, 1, _how(copy_of), Participant(copy, least=3))
-        everyone = [(threads, *who) for threads in self.threads for who in self._contenders(kernel, shape, threads)]
+        counts = self.plan.threads(kernel, shape, self.threads)
+        everyone = [(threads, *who) for threads in counts for who in self._contenders(kernel, shape, threads)]
         everyone.sort(key=lambda who: who[1] == REFERENCE)  # the slowest is last, so that it is what finds no time
         for threads, name, peer, op in everyone:
             make = getattr(peer.calls(threads), op, None)
-            if make is None or name in wrong or self._too_slow(kernel, shape, name):
+            if make is None or name in wrong:
+                continue
+            if peer.name != REGKERN and self._too_slow(kernel, shape, name, threads):
                 continue
             prepare = partial(peer.set_threads, threads) if peer.set_threads else nothing
             prepare()
             pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
-            least = 3 if name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
+            least = 3 if peer.name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
             join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, least, pause))
         if shape.elements >= SHORT:
-            self._pace |= {(kernel.op, name): seconds for name, seconds in pace.items()}
+            self._pace |= {(kernel.op, cell.dtype, name): seconds for name, seconds in pace.items()}
         return participants
 
     def _contenders(self, kernel: Kernel, shape: Shape, threads: int) -> list[tuple[str, Peer, str]]:
-        """Name, peer and op of those that can be measured; the extras only where a claim asks for them."""
-        found = [(peer.name, peer, kernel.op) for peer in self.peers if peer.runs_with(threads)]
+        """Name, peer and op of those that can be measured; the extras of rivals only where a claim asks for them."""
+        asked = [peer for peer in self.peers if self.plan.asks(kernel, shape, peer.name, threads)]
+        found = [(peer.name, peer, kernel.op) for peer in asked if peer.runs_with(threads)]
         if threads == 1:
             wanted = claims.wanted(kernel.name, shape)
             by_name = {peer.name: peer for peer in self.peers}
-            found += [(n, by_name[p], op) for n, p, op in kernel.extras if n in wanted and p in by_name]
+            found += [
+                (name, by_name[peer], op)
+                for name, peer, op in kernel.extras
+                if peer in by_name and (name in wanted or (peer == REGKERN and not self.plan.claims_alone))
+            ]
         return found
 
-    def _too_slow(self, kernel: Kernel, shape: Shape, name: str) -> bool:
+    def _too_slow(self, kernel: Kernel, shape: Shape, name: str, threads: int) -> bool:
         """Whether a rival must be left out: for its pace on the smaller shapes, or because the cell's time is over."""
-        if name == REGKERN or name in claims.wanted(kernel.name, shape):
+        seconds = self._pace.get((kernel.op, kernel.dtype or self.dtype, name), 0.0) * shape.elements
+        hasty = threads > 1 and seconds > self.plan.haste
+        if name in claims.wanted(kernel.name, shape) and not hasty:
             return False
+        nearest = (kernel.name, shape) in CELLS and name != REFERENCE and self.plan.haste == math.inf
+        if nearest and 0 < seconds <= self.plan.patience:
+            return False  # who comes nearest there is what a run is asked for
         now = time.perf_counter()
         over = now > self._end + self._grace and (
             shape.elements > SHORT or now > self.finish  # short calls are worth the wait
         )
-        seconds = self._pace.get((kernel.op, name), 0.0) * shape.elements
         patience = min(self.plan.patience, max((self._end - now) / 4, 0.06))
         if not over and (shape.elements <= SHORT or seconds <= patience):
             return False
@@ -226,26 +229,31 @@ class Session:
             return self._wrong[layout]
         if kernel.random or time.perf_counter() > self.finish:
             return set()
-        expected = _result(own()[1], 1, kernel, shape, dtype)
+        expected = result(own()[1], 1, kernel, shape, dtype)
         assert expected is not None
-        tolerance = 1e-4 if dtype == "float32" else 1e-9
         wrong = self._wrong[layout] = set()
         for peer in self.peers:
-            for threads in filter(peer.runs_with, self.threads):
-                found = _result(peer, threads, kernel, shape, dtype)
-                if found is not None and not np.allclose(found, expected, rtol=tolerance, atol=tolerance):
+            if peer.name == COMPILE or not self.plan.asks(kernel, shape, peer.name):
+                continue
+            for threads in filter(peer.runs_with, self.plan.threads(kernel, shape, self.threads)):
+                found = result(peer, threads, kernel, shape, dtype)
+                if found is not None and not near(found, expected, dtype):
                     wrong.add(peer.name)
         for name in sorted(wrong):
             self._note(self.run.wrong, name, kernel, shape)
         return wrong
 
-    def _same_bits(self, kernel: Kernel, shape: Shape, dtype: str, threads: int) -> bool:
-        digests = set()
-        for count in (1, threads):
-            rk.set_num_threads(count)
-            data = kernel.data(shape, dtype)
-            digests.add(_digest(getattr(own()[0].calls(count), kernel.op)(data)(), data))
-        return len(digests) == 1
+    def _miscompiled(self, kernel: Kernel, shape: Shape, dtype: str) -> set[str]:
+        """torch.compile's mistakes: it is tried on the very shape, since others would have to be compiled for that."""
+        peer = next((peer for peer in self.peers if peer.name == COMPILE), None)
+        if peer is None or kernel.random or not self.plan.asks(kernel, shape, COMPILE):
+            return set()
+        found = result(peer, 1, kernel, shape, dtype)
+        expected = result(own()[0], 1, kernel, shape, dtype)
+        if found is None or expected is None or near(found, expected, dtype):
+            return set()
+        self._note(self.run.wrong, COMPILE, kernel, shape)
+        return {COMPILE}
 
 
 def _weight(kernel: Kernel, shape: Shape) -> float:
@@ -255,33 +263,3 @@ def _weight(kernel: Kernel, shape: Shape) -> float:
 
 def _how(make: Callable[..., Any]) -> str:
     return (make.__doc__ or "").strip()
-
-
-def _result(peer: Peer, threads: int, kernel: Kernel, shape: Shape, dtype: str) -> Array | None:
-    """The result of one call on fresh data, or None where the peer has no such function."""
-    make = getattr(peer.calls(threads), kernel.op, None)
-    if make is None:
-        return None
-    if peer.set_threads is not None:
-        peer.set_threads(threads)
-    data = kernel.data(shape, dtype)
-    returned = make(data)()
-    first = returned[0] if isinstance(returned, tuple | list) else returned
-    return np.asarray(first if kernel.returns or np.shape(first) == shape.dims else data.out)
-
-
-def _digest(returned: Any, data: Data) -> bytes:
-    """A hash of everything that a call has returned or written."""
-    total = hashlib.blake2b()
-    values = [*(returned if isinstance(returned, tuple) else (returned,)), *vars(data).values()]
-    for value in values:
-        if isinstance(value, np.ndarray | float):
-            total.update(np.ascontiguousarray(value).tobytes())
-    return total.digest()
-
-
-def select(patterns: Sequence[str], rare: bool) -> list[Kernel]:
-    """The kernels that any of the globs names; without a glob all of them, the rare ones only if asked for."""
-    if patterns:
-        return [kernel for kernel in KERNELS if any(kernel.matches(p) for p in patterns)]
-    return [kernel for kernel in KERNELS if rare or not kernel.rare]

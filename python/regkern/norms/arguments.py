@@ -38,7 +38,8 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: An
         return weights  # type: ignore[no-any-return]
     if w.dtype == np.bool_:
         w = w.astype(dtype)
-    if w.dtype.kind not in "fiu":
+    real = w.dtype.kind == "f" or check.is_half(w.dtype)
+    if not real and w.dtype.kind not in "iu":
         return w
     if w.ndim == 1:
         w = w.reshape(-1, *[1] * (ndim - 1))
@@ -48,6 +49,6 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: An
         raise ValueError(
             f"{function}: weights must have shape ({shape[0]},) or broadcast to {allowed}, got {np.shape(weights)}"
         )
-    if w.dtype.kind == "f" and w.size and not (w.min() >= 0 and w.max() < np.inf):
+    if real and w.size and not (w.min() >= 0 and w.max() < np.inf):
         raise ValueError(f"{function}: weights must be >= 0 and finite, got {w[~(np.isfinite(w) & (w >= 0))][0]}")
     return np.broadcast_to(w, shape)

@@ -67,7 +67,8 @@ def batch_norm(
         plain average of all, which is what ``BatchNorm(momentum=None)`` does: it keeps the count, a function has none.
     eps : float, >= 0, default 1e-5
     axis : int, default 1
-        The channel axis. 1 and -1 are the fast ones.
+        The channel axis. 1 and -1 are the fast ones, and 1 of memory that has the channels last: what is dense in
+        another order of its axes is worked on in that order.
     unbiased : bool, default True
         Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does. Under weights n is here
         (Σw)²/Σw², the elements they leave, so that their unit does not matter.
@@ -105,10 +106,11 @@ def batch_norm(
     -----
     Accuracy class ``reduction``: statistics are centred and merged in float64, so that float32 data with
     mean/std = 1e4 comes out within 1e-5 of a float64 computation, and a constant channel gives exactly beta (eps > 0).
-    The same bits for every thread count and memory layout. NaN or Inf spoils its own channel only. With one
-    element a channel, or one with a weight, the variance is 0, y is beta, and an unbiased ``running_var`` keeps its
-    value; an empty batch, or one of weight 0, leaves the running statistics as they are. To ``unbiased`` a weight of 2
-    is one element that matters twice (``aweights`` of np.cov), not two (``fweights``).
+    The same bits for every thread count. Those of x that is dense in another order of its axes are the bits of the call
+    on the transposed array; gaps, steps and the memory of other operands change none. NaN or Inf spoils its own channel
+    only. With one element a channel, or one with a weight, the variance is 0, y is beta, and an unbiased
+    ``running_var`` keeps its value; an empty batch, or one of weight 0, leaves the running statistics as they are. To
+    ``unbiased`` a weight of 2 is one element that matters twice (``aweights`` of np.cov), not two (``fweights``).
 
     References
     ----------
@@ -130,7 +132,7 @@ def batch_norm(
     f = "batch_norm"
     slope = activation_slope(f, activation, negative_slope)
     x, weights = _weighted(f, x, weights, axis)
-    y, source, scale, mean, invstd, channel_axis, count, positive = _core.batch_norm(
+    y, source, scale, mean, invstd, channel_axis, count, positive, order = _core.batch_norm(
         x,
         gamma,
         beta,
@@ -164,6 +166,7 @@ def batch_norm(
         None if slope is None else float(slope),
         residual is not None,
         virtual_batch_size,
+        order,
     )
 
 
@@ -237,6 +240,7 @@ def batch_norm_backward(
         cache.positive,
         cache.negative_slope,
         cache.virtual_batch_size,
+        cache.order,
         "x" in names,
         "gamma" in names or "beta" in names,
         "residual" in names,

@@ -39,6 +39,8 @@ class BatchNormCache:
     residual : bool
         Whether something was added.
     virtual_batch_size : int or None
+    order : tuple of int or None
+        The axes in the order of x's memory, in which the bits are kept; None for C order.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class BatchNormCache:
     negative_slope: float | None = None
     residual: bool = False
     virtual_batch_size: int | None = None
+    order: tuple[int, ...] | None = None
 
     def input(self) -> Array:
         """``x``, or an error where the forward wrote over it."""

@@ -4,8 +4,9 @@ Common to the functions here: arrays are of one dtype, float32 or float64, and o
 are 1 and 0 where missing. A forward returns its result, ``out`` or a new array, and what the backward needs: a cache that
 holds x itself, not a copy, so that x must not change before, or the sum with the residual. ``out`` has x's shape and dtype;
 it may be ``x``, but then the cache cannot be used backward without a residual. In a backward, dy is the gradient with
-respect to y, and ``out``, for dx, may be ``dy``. Results are the same bits for every thread count, memory layout and
-instruction set.
+respect to y, and ``out``, for dx, may be ``dy``. Results are the same bits for every thread count and instruction set. What
+is dense in another order of its axes is worked on in that order, where it leaves samples first or rows together, and has the
+bits of the call on the transposed array; gaps, steps and the memory of other operands change none.
 """
 
 from __future__ import annotations

@@ -105,6 +105,11 @@ def merged(parts: Sequence[BatchNormStats]) -> BatchNormStats:
     return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
 
 
+def _rounded(y: Array, like: Array) -> Array:
+    """y in the dtype of a running statistic; by way of float32 for halves, as all that is calculated for them."""
+    return y.astype(check.arithmetic(like.dtype)).astype(like.dtype)
+
+
 def take_up(
     stats: BatchNormStats, running_mean: Array | None, running_var: Array | None, momentum: float, unbiased: bool
 ) -> None:
@@ -114,12 +119,12 @@ def take_up(
     copies: list[tuple[Array, Array]] = []
     if running_mean is not None:
         mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-        copies.append((running_mean, mean.astype(running_mean.dtype)))
+        copies.append((running_mean, _rounded(mean, running_mean)))
     n = stats.count * (stats.count / stats.squares)
     if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
         sample = stats.var * (n / (n - 1)) if unbiased else stats.var
         var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
-        copies.append((running_var, var.astype(running_var.dtype)))
+        copies.append((running_var, _rounded(var, running_var)))
     _core.commit(copies, [], [])
 
 

@@ -115,8 +115,8 @@ def prox_elastic_net(
 
     Notes
     -----
-    Accuracy class ``exact``: a true division, not a multiplication by the reciprocal. ``weights`` are not searched for
-    negative numbers.
+    Accuracy class ``exact``: a multiplication by 1/(1 + shrink), rounded, and with ``weights`` a true division.
+    ``weights`` are not searched for negative numbers.
 
     Examples
     --------

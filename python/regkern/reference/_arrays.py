@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern._checks import arithmetic, is_half
+
 Array = NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def is_half(dtype: Any) -> bool:
-    """Whether numbers take two bytes: bfloat16 (of ml_dtypes) or float16."""
-    return bool(dtype == np.float16 or dtype.name == "bfloat16")
+def rounded_to(y: Array, dtype: Any) -> Array:
+    """y in ``dtype``; for halves by way of float32."""
+    with np.errstate(over="ignore"):  # Inf for what is beyond the dtype
+        return y.astype(arithmetic(dtype)).astype(dtype)
 
 
 def rounds_halves(function: Function) -> Function:
@@ -49,9 +52,10 @@ def rounds_halves(function: Function) -> Function:
     return rounded  # type: ignore[return-value]
 
 
-def floats(function: str, name: str, value: Any) -> Array:
-    """The array of float32 or float64 that an argument is to NumPy."""
+def floats(function: str, name: str, value: Any, *, halves: bool = False) -> Array:
+    """The array of float32 or float64, or of half precision where that is taken, that an argument is to NumPy."""
     head = f"{function}: {name} must"
+    kinds = "float32, float64, bfloat16 or float16" if halves else "float32 or float64"
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{head} be an ndarray without a mask, got {type(value).__name__}")
     kind = type(value).__name__
@@ -64,19 +68,20 @@ def floats(function: str, name: str, value: Any) -> Array:
     except RuntimeError as error:  # torch's, which says what to do
         raise TypeError(f"{head} be an array of float32 or float64, got {kind}: {error}") from None
     if array.dtype == object and not isinstance(value, np.ndarray):
-        raise TypeError(f"{head} be float32 or float64, got {kind}")
+        raise TypeError(f"{head} be {kinds}, got {kind}")
     if not array.dtype.isnative:
         raise TypeError(f"{head} be in native byte order, got {array.dtype}")
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{head} be float32 or float64, got {array.dtype}")
+    if array.dtype not in (np.float32, np.float64) and not (halves and is_half(array.dtype)):
+        raise TypeError(f"{head} be {kinds}, got {array.dtype}")
     return array
 
 
 def like(function: str, name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> Array:
-    """The same of an argument that goes with others."""
-    half = isinstance(value, np.ndarray) and is_half(value.dtype)
-    array = value if half and value.dtype == dtype else floats(function, name, value)
-    if array.dtype != dtype:
+    """The same of an argument that goes with others: of their dtype, or float32 beside half precision."""
+    array = floats(function, name, value, halves=is_half(dtype))
+    if is_half(dtype) and array.dtype not in (np.float32, dtype):
+        raise TypeError(f"{function}: {name} must be float32 or, like the data, {dtype}, got {array.dtype}")
+    if not is_half(dtype) and array.dtype != dtype:
         raise TypeError(f"{function}: {name} must be {dtype} like the data, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{function}: {name} must have shape {shape}, got {array.shape}")
@@ -89,7 +94,8 @@ def require_out(function: str, x: Array, out: Any) -> None:
         return
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{function}: out must be an ndarray, got {type(out).__name__}")
-    like(function, "out", out, x.dtype, x.shape)
+    if like(function, "out", out, x.dtype, x.shape).dtype != x.dtype:
+        raise TypeError(f"{function}: out must be {x.dtype} like the data, got {out.dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{function}: out must be writable, got a read-only array")
 

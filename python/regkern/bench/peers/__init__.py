@@ -25,8 +25,10 @@ from regkern.bench.peers import with_numpy
 from regkern.bench.peers.with_regkern import Regkern
 
 REGKERN, COPY, REFERENCE, NUMPY = "regkern", "copy", "reference", "NumPy"
-RIVALS = ("torch", "numba", "JAX", "OpenCV")
+COMPILE = "torch.compile"
+RIVALS = ("torch", COMPILE, "numba", "JAX", "OpenCV")
 CONTENDERS = (REGKERN, COPY, REFERENCE, NUMPY, *RIVALS)
+SINGLE = (COPY, REFERENCE, NUMPY, "OpenCV")  # who has one thread here, whatever the row says
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,13 @@ def _torch() -> Peer:
     return Peer("torch", torch.__version__, module.TERMS, lambda _: module, torch.set_num_threads)
 
 
+def _compile() -> Peer:
+    torch, module = importlib.import_module("torch"), importlib.import_module("regkern.bench.peers.with_torch_compile")
+    module.start()
+    calls = {"calls": lambda _: module, "set_threads": torch.set_num_threads}
+    return Peer(COMPILE, torch.__version__, module.TERMS, **calls, compiles=True)
+
+
 def _numba() -> Peer:
     numba, module = importlib.import_module("numba"), importlib.import_module("regkern.bench.peers.with_numba")
     serial, parallel = module.Numba(parallel=False), module.Numba(parallel=True)
@@ -104,7 +113,9 @@ def _opencv() -> Peer:
     return Peer("OpenCV", cv2.__version__, module.TERMS, lambda _: module)
 
 
-MODULES = {"torch": "torch", "numba": "numba", "JAX": "jax", "OpenCV": "cv2"}
+MODULES = {"torch": "torch", COMPILE: "torch", "numba": "numba", "JAX": "jax", "OpenCV": "cv2"}
+
+MAKERS = {"torch": _torch, COMPILE: _compile, "numba": _numba, "JAX": _jax, "OpenCV": _opencv}
 
 
 def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:
@@ -115,7 +126,7 @@ def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:
             missing[name] = f"{name} not installed"
             continue
         try:
-            found.append({"torch": _torch, "numba": _numba, "JAX": _jax, "OpenCV": _opencv}[name]())
+            found.append(MAKERS[name]())
         except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a broken rival must not end the run
             missing[name] = f"{name} does not start: {type(error).__name__}: {error}"
     return found, missing

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.bench.kernels import Data
+from regkern.bench.data import Data
 
 TERMS = "jit, warm; fresh output, or the input donated; XLA's own pool, so only where all cores are used"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.bench.kernels import Array, Data
+from regkern.bench.data import Array, Data
 
 TERMS = "njit, warm; serial loops for one thread, prange for more; output reused; sums may be reordered"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from regkern.bench import loop
-from regkern.bench.kernels import Array, Data
+from regkern.bench.data import Array, Data
 
 Call = Callable[[], Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.bench.kernels import Data
+from regkern.bench.data import Data
 
 TERMS = "a loop over the images; output reused (dst=)"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+import regkern as rk
 from regkern.bench import loop
-from regkern.bench.kernels import Data
+from regkern.bench.data import Data
+from regkern.bench.transforms import SIGNAL_TRANSFORMS, TRANSFORMS
 
 Call = Callable[[], Any]
 
@@ -32,6 +37,37 @@ def _random(function: str) -> Callable[[Any, Data], Call]:
     return op
 
 
+def _optimizer(name: str, **numbers: float) -> Callable[[Any, Data], Call]:
+    """The op that steps a list of arrays, in place."""
+
+    def op(self: Any, d: Data) -> Call:
+        return partial(getattr(self.lib.optim, name)(d.weights, **numbers).step, d.grads)
+
+    op.__doc__ = f"optim.{name}({', '.join(f'{key}=' for key in numbers)}).step(grads), in place"
+    return op
+
+
+def _transform(name: str, options: dict[str, Any]) -> Callable[[Any, Data], Call]:
+    """The op that sends a batch through one transform; those that mix images mix their labels too."""
+
+    def op(self: Any, d: Data) -> Call:
+        labels = {"labels": np.arange(len(d.x)) % 10} if "Mix" in name else {}
+        return partial(operator.attrgetter(name)(self.lib.augment)(**options), d.x, rng=1, **labels)
+
+    op.__doc__ = f"{name}({', '.join(f'{key}={value}' for key, value in options.items())}), fresh output"
+    return op
+
+
+def _wide(op: Callable[[Any, Data], Call]) -> Callable[[Any, Data], Call]:
+    """The same op on the float32 data that lie beside."""
+
+    def wide(self: Any, d: Data) -> Call:
+        return op(self, d.wide)
+
+    wide.__doc__ = f"in float32: {op.__doc__}"
+    return wide
+
+
 class Regkern:
     """The calls of a library with regkern's names."""
 
@@ -49,7 +85,11 @@ class Regkern:
     l1_ball = _elementwise("project_l1_ball", text="x")
     l2_ball = _elementwise("project_l2_ball", text="x")
     simplex = _elementwise("project_simplex", text="x")
+    linf_ball = _elementwise("project_linf_ball", text="x")
+    nonneg = _elementwise("project_nonneg", text="x")
     alpha_dropout = _random("alpha_dropout")
+    feature_alpha_dropout = _random("feature_alpha_dropout")
+    drop_connect = _random("drop_connect")
     gaussian_dropout = _random("gaussian_dropout")
     relu_dropout = _random("relu_dropout")
     drop_block = _random("drop_block")
@@ -57,6 +97,14 @@ class Regkern:
     def uniform(self, d: Data) -> Call:
         """uniform(shape, seed=1, out=)"""
         return partial(self.lib.uniform, d.out.shape, seed=1, dtype=d.out.dtype, out=d.out)
+
+    optim_sgd = _optimizer("SGD", lr=1e-4)
+    optim_adam = _optimizer("Adam", lr=1e-4)
+    optim_adamw = _optimizer("AdamW", lr=1e-4)
+    optim_adagrad = _optimizer("Adagrad", lr=1e-4)
+    optim_rmsprop = _optimizer("RMSprop", lr=1e-4)
+    optim_ftrl = _optimizer("FTRL", lr=0.1)
+    optim_lion = _optimizer("Lion", lr=1e-4)
 
     def sparse_group(self, d: Data) -> Call:
         """prox_sparse_group(x, t, t, group_size=, out=)"""
@@ -72,6 +120,16 @@ class Regkern:
         mask = self.lib.DropoutMask(1, 0, d.x.shape, d.p)
         return partial(self.lib.gelu_dropout_backward, d.residual, d.x, mask, out=d.out)
 
+    def relu_dropout_backward(self, d: Data) -> Call:
+        """relu_dropout_backward(dy, x, mask, out=)"""
+        mask = self.lib.DropoutMask(1, 0, d.x.shape, d.p)
+        return partial(self.lib.relu_dropout_backward, d.residual, d.x, mask, out=d.out)
+
+    def bias_dropout_add_backward(self, d: Data) -> Call:
+        """bias_dropout_add_backward(dy, mask, out=)"""
+        mask = self.lib.DropoutMask(1, 0, d.x.shape, d.p)
+        return partial(self.lib.bias_dropout_add_backward, d.x, mask, out=d.out)
+
     def rms_norm_backward(self, d: Data) -> Call:
         """rms_norm_backward(dy, cache, out=)"""
         _, cache = self.lib.rms_norm(d.x, d.gamma, eps=d.eps)
@@ -82,7 +140,7 @@ class Regkern:
         _, cache = self.lib.instance_norm(d.x, gamma=d.gamma, beta=d.beta, eps=d.eps)
         return partial(self.lib.instance_norm_backward, d.dy, cache, out=d.out)
 
-    def __init__(self, lib: Any) -> None:
+    def __init__(self, lib: Any = rk) -> None:
         self.lib = lib
 
     def soft_threshold(self, d: Data) -> Call:
@@ -209,6 +267,32 @@ class Regkern:
         arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
         return partial(self.lib.batch_norm, d.x, **arrays, training=True, eps=d.eps, axis=d.axis, out=d.out)
 
+    def batch_norm_stats(self, d: Data) -> Call:
+        """batch_norm_stats(x), its mean"""
+        return lambda: self.lib.batch_norm_stats(d.x, axis=d.axis).mean
+
+    def batch_norm_apply(self, d: Data) -> Call:
+        """batch_norm_apply(x, stats, gamma, beta, out=)"""
+        stats = self.lib.batch_norm_stats(d.x, axis=d.axis)
+        return partial(self.lib.batch_norm_apply, d.x, stats, d.gamma, d.beta, eps=d.eps, axis=d.axis, out=d.out)
+
+    def batch_norm_reduce(self, d: Data) -> Call:
+        """batch_norm_backward_reduce(dy, x, stats)"""
+        stats = self.lib.batch_norm_stats(d.x, axis=d.axis)
+        return partial(self.lib.batch_norm_backward_reduce, d.dy, d.x, stats, eps=d.eps, axis=d.axis)
+
+    def batch_norm_backward_apply(self, d: Data) -> Call:
+        """batch_norm_backward_apply(dy, x, stats, *sums, gamma, out=)"""
+        stats = self.lib.batch_norm_stats(d.x, axis=d.axis)
+        sums = self.lib.batch_norm_backward_reduce(d.dy, d.x, stats, eps=d.eps, axis=d.axis)
+        arrays = (d.dy, d.x, stats, *sums, d.gamma)
+        return partial(self.lib.batch_norm_backward_apply, *arrays, eps=d.eps, axis=d.axis, out=d.out)
+
+    def batch_norm_dense(self, d: Data) -> Call:
+        """batch_norm of the same memory, dense, by axis=-1"""
+        x, out = (np.moveaxis(a, d.axis, -1) for a in (d.x, d.out))
+        return self.batch_norm(Data(**{**vars(d), "x": x, "out": out, "axis": -1}))
+
     def batch_norm_add_relu(self, d: Data) -> Call:
         """batch_norm(x, …, training=True, residual=, activation="relu", out=)"""
         arrays = {name: getattr(d, name) for name in ("gamma", "beta", "running_mean", "running_var")}
@@ -278,3 +362,12 @@ class Regkern:
             ]
         )
         return partial(pipeline, d.x, rng=1, out=d.planes)
+
+    wide_soft_threshold = _wide(soft_threshold)
+    wide_dropout = _wide(dropout)
+    wide_dropout_backward = _wide(dropout_backward)
+    wide_batch_norm = _wide(batch_norm)
+
+
+for _name, _options in (TRANSFORMS | SIGNAL_TRANSFORMS).items():
+    setattr(Regkern, f"transform_{_name.replace('.', '_')}", _transform(_name, _options))

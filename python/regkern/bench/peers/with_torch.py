@@ -1,7 +1,7 @@
 """torch, eager, without autograd: its own fused operators, on tensors that share memory with the NumPy arrays.
 
-Where torch has an ``out=`` form it is used, which spares torch the pages of a fresh output. torch.compile is left out:
-it needs a C++ compiler where it runs. ``set_num_threads`` gives it the threads of the row.
+Where torch has an ``out=`` form it is used, which spares torch the pages of a fresh output. ``set_num_threads`` gives
+it the threads of the row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from regkern.bench.kernels import Array, Data
+from regkern.bench.data import Array, Data
 
 TERMS = "eager, no autograd; output reused (out=), except dropout and batch norm backward: fresh output"
 
@@ -21,7 +21,13 @@ Call = Callable[[], Any]
 torch: Any = importlib.import_module("torch")
 aten: Any = torch.ops.aten
 torch.set_grad_enabled(False)
-tensor = torch.from_numpy
+
+
+def tensor(a: Array) -> Any:
+    """The tensor on the memory of the array."""
+    if a.dtype.name == "bfloat16":  # no dtype of NumPy's own: its bits go over as integers
+        return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(a)
 
 
 def soft_threshold(d: Data) -> Call:
@@ -167,6 +173,27 @@ def _optimizer(kind: Any, d: Data, **options: Any) -> Call:
     return step
 
 
+def _list(kind: str, **options: Any) -> Callable[[Data], Call]:
+    """The op that steps a list of tensors."""
+
+    def op(d: Data) -> Call:
+        weights = [torch.nn.Parameter(tensor(w)) for w in d.weights]
+        for w, grad in zip(weights, d.grads, strict=True):
+            w.grad = tensor(grad)
+        step: Call = getattr(torch.optim, kind)(weights, lr=1e-4, **options).step
+        return step
+
+    op.__doc__ = f"optim.{kind}({', '.join(f'{key}={value}' for key, value in options.items())}).step()"
+    return op
+
+
+optim_sgd = _list("SGD", fused=True)
+optim_adam = _list("Adam", fused=True)
+optim_adamw = _list("AdamW", fused=True)
+optim_adagrad = _list("Adagrad", fused=True)
+optim_rmsprop = _list("RMSprop", foreach=True)
+
+
 def dropout(d: Data) -> Call:
     """nn.functional.dropout, fresh output; inplace=True where the kernel is in place"""
     return partial(torch.nn.functional.dropout, tensor(d.x), d.p, inplace=d.out is d.x)
@@ -218,14 +245,19 @@ def random_bits(d: Data) -> Call:
     return partial(torch.zeros(-(-d.n // 2), dtype=torch.int64).random_, -(2**63), None)
 
 
-def _channel_first(a: Array) -> Any:
+def channel_first(a: Array, axis: int) -> Any:
     """The tensor that torch calls NCHW; the NumPy array's order in memory stays, as channels_last where it is that."""
-    return tensor(np.moveaxis(a, -1, 1))
+    return tensor(np.moveaxis(a, -1, 1) if axis == -1 else a)
+
+
+def as_given(found: Any, axis: int) -> Any:
+    """A result with the axes of the problem."""
+    return found.movedim(1, -1) if axis == -1 else found
 
 
 def batch_norm(d: Data) -> Call:
     """aten.native_batch_norm.out"""
-    x, out = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.out))
+    x, out = (channel_first(a, d.axis) for a in (d.x, d.out))
     channel = [tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var)]
     mean, invstd = torch.zeros_like(channel[0]), torch.zeros_like(channel[0])
     saved = {"save_mean": mean, "save_invstd": invstd}
@@ -243,15 +275,19 @@ def batch_norm_add_relu(d: Data) -> Call:
     return call
 
 
-def batch_norm_backward(d: Data) -> Call:
-    """ops.aten.native_batch_norm_backward, fresh output"""
-    x, dy = (_channel_first(a) if d.axis == -1 else tensor(a) for a in (d.x, d.dy))
+def backward_of(d: Data) -> tuple[tuple[Any, ...], float]:
+    """dy, x, gamma, running and saved statistics; and eps."""
+    x, dy = (channel_first(a, d.axis) for a in (d.x, d.dy))
     gamma, beta, mean, var = (tensor(a) for a in (d.gamma, d.beta, d.running_mean, d.running_var))
     _, saved_mean, saved_invstd = torch.native_batch_norm(x, gamma, beta, mean, var, True, 0.1, d.eps)
-    which = [True, True, True]
-    arguments = (dy, x, gamma, mean, var, saved_mean, saved_invstd, True, d.eps, which)
-    call = partial(aten.native_batch_norm_backward, *arguments)
-    return (lambda: call()[0].movedim(1, -1)) if d.axis == -1 else call
+    return (dy, x, gamma, mean, var, saved_mean, saved_invstd), d.eps
+
+
+def batch_norm_backward(d: Data) -> Call:
+    """ops.aten.native_batch_norm_backward, fresh output"""
+    arguments, eps = backward_of(d)
+    call = partial(aten.native_batch_norm_backward, *arguments, True, eps, [True, True, True])
+    return (lambda: as_given(call()[0], d.axis)) if d.axis == -1 else call
 
 
 def layer_norm(d: Data) -> Call:

@@ -42,7 +42,7 @@ def bias_dropout_add(
 ) -> tuple[Array, DropoutMask]:
     """residual + dropout(x + bias), bias along the last axis."""
     f = "bias_dropout_add"
-    x = require_rows(f, "x", floats(f, "x", x))
+    x = require_rows(f, "x", floats(f, "x", x, halves=True))
     shifted = x if bias is None else x + like(f, "bias", bias, x.dtype, x.shape[-1:])
     beside = None if residual is None else like(f, "residual", residual, x.dtype, x.shape)
     require_out(f, x, out)
@@ -73,13 +73,13 @@ def relu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(max(x, 0))."""
-    return drop("relu_dropout", _relu(floats("relu_dropout", "x", x)), p, None, rng, stream, training, out)
+    return drop("relu_dropout", _relu(floats("relu_dropout", "x", x, halves=True)), p, None, rng, stream, training, out)
 
 
 @rounds_halves
 def relu_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """dropout_backward(dy) where x > 0."""
-    dy, x = floats("relu_dropout_backward", "dy", dy), floats("relu_dropout_backward", "x", x)
+    dy, x = floats("relu_dropout_backward", "dy", dy, halves=True), floats("relu_dropout_backward", "x", x, halves=True)
     return dropout_backward(np.where(x <= 0, dy.dtype.type(0), dy), mask, out=out)
 
 
@@ -133,7 +133,7 @@ def gelu_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(GELU(x))."""
-    x = floats("gelu_dropout", "x", x)
+    x = floats("gelu_dropout", "x", x, halves=True)
     return drop("gelu_dropout", _gelu(x, approximate), p, None, rng, stream, training, out)
 
 
@@ -142,7 +142,7 @@ def gelu_dropout_backward(
     dy: Array, x: Array, mask: AnyMask, *, approximate: Approximate = "none", out: Array | None = None
 ) -> Array:
     """dropout_backward(dy·GELU'(x))."""
-    dy, x = floats("gelu_dropout_backward", "dy", dy), floats("gelu_dropout_backward", "x", x)
+    dy, x = floats("gelu_dropout_backward", "dy", dy, halves=True), floats("gelu_dropout_backward", "x", x, halves=True)
     return dropout_backward((dy * _gelu_slope(x, approximate)).astype(dy.dtype), mask, out=out)
 
 
@@ -162,7 +162,7 @@ def softmax_dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """dropout(softmax(x)), softmax along the last axis."""
-    x = require_rows("softmax_dropout", "x", floats("softmax_dropout", "x", x))
+    x = require_rows("softmax_dropout", "x", floats("softmax_dropout", "x", x, halves=True))
     s = _softmax(x.astype(np.float64)).astype(x.dtype)
     return drop("softmax_dropout", s, p, None, rng, stream, training, out)
 
@@ -170,6 +170,9 @@ def softmax_dropout(
 @rounds_halves
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
-    dy, x = floats("softmax_dropout_backward", "dy", dy), floats("softmax_dropout_backward", "x", x)
+    dy, x = (
+        floats("softmax_dropout_backward", "dy", dy, halves=True),
+        floats("softmax_dropout_backward", "x", x, halves=True),
+    )
     s, g = _softmax(x.astype(np.float64)), dropout_backward(dy.astype(np.float64), mask)
     return store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)

@@ -47,7 +47,7 @@ def dropout(
     out: Array | None = None,
 ) -> tuple[Array, DropoutMask]:
     """x·2⁴⁰/K where kept, +0.0 elsewhere; x itself, copied, if not training."""
-    x = floats("dropout", "x", x)
+    x = floats("dropout", "x", x, halves=True)
     noise = None if noise_shape is None else _filled(noise_shape, x.shape)
     return drop("dropout", x, p, noise, rng, stream, training, out)
 
@@ -84,7 +84,7 @@ def drop(
     scale: float | None = None,
 ) -> tuple[Array, DropoutMask]:
     """One decision for each element of noise_shape, which is broadcast to the shape of x."""
-    x = floats(function, "w" if function == "drop_connect" else "x", x)
+    x = floats(function, "w" if function == "drop_connect" else "x", x, halves=True)
     if noise_shape == x.shape:
         noise_shape = None
     draw, (stream, rate) = check.seed_or_draw(function, rng), asked(function, p, stream, training)
@@ -95,7 +95,7 @@ def drop(
 
 def decide_along(function: str, x: Array, *axes: int) -> tuple[int, ...]:
     """The shape of decisions that differ along some axes only."""
-    x = floats(function, "x", x)
+    x = floats(function, "x", x, halves=True)
     along = {check.axis(f"{function}: axis", axis, "x", x.shape) for axis in axes}
     return tuple(n if i in along else 1 for i, n in enumerate(x.shape))
 
@@ -160,7 +160,7 @@ def drop_block(
 ) -> tuple[Array, DropBlockMask]:
     """Squares are dropped until the expected share is p; the rest is scaled by all / kept."""
     f = "drop_block"
-    x, draw, (stream, rate) = floats(f, "x", x), check.seed_or_draw(f, rng), asked(f, p, stream, training)
+    x, draw, (stream, rate) = floats(f, "x", x, halves=True), check.seed_or_draw(f, rng), asked(f, p, stream, training)
     if x.ndim not in (3, 4):
         raise ValueError(f"{f}: x must have rank 3 or 4, got shape {x.shape}")
     side, channel = check.integer(f"{f}: block_size", block_size, 1), channel_axis(f, axis, "x with shape ", x.shape)
@@ -179,7 +179,7 @@ def dropout_backward(
     out: Array | None = None,
 ) -> Array:
     """The gradient: dy·scale where kept, +0.0 elsewhere; dy·factor for a Gaussian mask."""
-    dy = floats("dropout_backward", "dy", dy)
+    dy = floats("dropout_backward", "dy", dy, halves=True)
     if isinstance(mask, Handle) and dy.shape != mask.shape:
         raise ValueError(f"dropout_backward: dy must have shape {mask.shape}, got {dy.shape}")
     if isinstance(mask, GaussianDropoutMask):

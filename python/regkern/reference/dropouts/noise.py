@@ -28,7 +28,7 @@ def _alpha(
     out: Array | None,
 ) -> tuple[Array, DropoutMask]:
     """a·x + b where kept, a·α + b elsewhere, with a and b that keep mean 0 and variance 1 what they are."""
-    x = floats(function, "x", x)
+    x = floats(function, "x", x, halves=True)
     stream, rate = asked(function, p, stream, training)
     q = keep_threshold(rate) / ONE
     if q in (0, 1):
@@ -86,7 +86,7 @@ def gaussian_dropout(
 ) -> tuple[Array, GaussianDropoutMask]:
     """x·(1 + σ·normal) with σ = √(p / (1 − p)), the standard deviation of dropout's own factors."""
     f = "gaussian_dropout"
-    x, draw, (stream, rate) = floats(f, "x", x), check.seed_or_draw(f, rng), asked(f, p, stream, training)
+    x, draw, (stream, rate) = floats(f, "x", x, halves=True), check.seed_or_draw(f, rng), asked(f, p, stream, training)
     if p == 1:
         raise ValueError(f"{f}: p must be in [0, 1), got {p!r}")
     require_out(f, x, out)

@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
+from regkern._checks import arithmetic
 from regkern._types import Activation, Gradient, Number, Whole
 from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, effective_count, take_up
-from regkern.reference._arrays import Array, floats, like, require_out, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -65,7 +66,7 @@ def batch_norm(
 ) -> tuple[Array, BatchNormCache]:
     """Normalize every channel, with the batch's statistics (training) or the running ones."""
     f = "batch_norm"
-    x = floats(f, "x", x)
+    x = floats(f, "x", x, halves=True)
     if x.ndim < 2:
         raise ValueError(f"{f}: x must have rank >= 2, got shape {x.shape}")
     axis = check.axis(f"{f}: axis", axis, "x", x.shape)
@@ -109,7 +110,7 @@ def batch_norm(
     positive = None
     if slope is not None:
         positive = ~(v <= 0)
-        v = np.where(positive, v, x.dtype.type(slope) * v if slope else 0.0)
+        v = np.where(positive, v, arithmetic(x.dtype).type(slope) * v if slope else 0.0)
     mean, invstd = (np.array(a if virtual_batch_size else a[0]) for a in (means, invstds))
     cache = BatchNormCache(
         x=None if out is x else x,
@@ -125,7 +126,7 @@ def batch_norm(
         residual=residual is not None,
         virtual_batch_size=virtual_batch_size,
     )
-    return store(v.astype(x.dtype), out), cache
+    return store(rounded_to(v, x.dtype), out), cache
 
 
 def _running(name: str, value: Any, x: Array, channels: tuple[int, ...], training: bool) -> Array | None:
@@ -165,6 +166,12 @@ def _checked(dy: Array, cache: BatchNormCache) -> BatchNormCache:
             raise ValueError(f"{f}: cache.virtual_batch_size must be >= 1 and fit 64 bits, got {size}")
         if axis == 0:
             raise ValueError(f"{f}: cache.axis must not be 0 where there are virtual batches, got 0")
+    if cache.order is not None:
+        if not isinstance(cache.order, tuple):
+            raise TypeError(f"{f}: cache.order must be a tuple of ints or None, got {check.text(cache.order)}")
+        axes = [check.integer(f"{f}: cache.order", i) for i in cache.order]
+        if sorted(axes) != [*range(x.ndim)] or (size is not None and axes[0] != 0):
+            raise ValueError(f"{f}: cache.order must be the axes of x in an order, got {check.text(cache.order)}")
     elements = [x[part].size // max(x.shape[axis], 1) for part in _parts(x, size)]
     channels, parts = x.shape[axis], len(elements)
     for name in ("mean", "invstd"):
@@ -199,7 +206,7 @@ def batch_norm_backward(
     """Gradients with respect to what ``wrt`` names: x, gamma, beta, residual."""
     if not isinstance(cache, BatchNormCache):
         raise TypeError(f"batch_norm_backward: cache must be a BatchNormCache, got {type(cache).__name__}")
-    dy = floats("batch_norm_backward", "dy", dy)
+    dy = floats("batch_norm_backward", "dy", dy, halves=True)
     names, cache = cache.gradients(wrt), _checked(dy, cache)
     x, axis, ndim = cache.input(), cache.axis, dy.ndim
     others = tuple(i for i in range(ndim) if i != axis)
@@ -208,7 +215,7 @@ def batch_norm_backward(
     if cache.positive is not None:
         slope = cache.negative_slope
         assert slope is not None
-        g = np.where(cache.positive, g, dy.dtype.type(slope) * g if slope else 0.0)
+        g = np.where(cache.positive, g, arithmetic(dy.dtype).type(slope) * g if slope else 0.0)
     dgamma, dbeta, dx = np.zeros(channels), np.zeros(channels), np.empty(x.shape)
     means, invstds = (a.reshape(len(cache.count), channels) for a in (cache.mean, cache.invstd))
     for part, mean, inv, n in zip(_parts(x, cache.virtual_batch_size), means, invstds, cache.count, strict=True):
@@ -228,7 +235,11 @@ def batch_norm_backward(
     if cache.gamma is not None:
         dx *= _per_channel(cache.gamma, ndim, axis)
     results = {"x": dx, "gamma": dgamma, "beta": dbeta, "residual": g}
-    return tuple(store(results[name].astype(x.dtype), out if name == "x" else None) for name in names)
+    of_parameters = x.dtype if cache.gamma is None else cache.gamma.dtype
+    dtypes = {"gamma": of_parameters, "beta": of_parameters}
+    return tuple(
+        store(rounded_to(results[name], dtypes.get(name, x.dtype)), out if name == "x" else None) for name in names
+    )
 
 
 def batch_norm_stats(x: Array, *, axis: Whole = 1, weights: Array | None = None) -> BatchNormStats:
@@ -281,7 +292,7 @@ def batch_norm_apply(
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
     y = _normalized(x, stats.mean, _inverse_std(stats.var, eps), gamma, beta, axis)
-    return store(y.astype(x.dtype), out)
+    return store(rounded_to(y, x.dtype), out)
 
 
 def batch_norm_backward_reduce(
@@ -321,7 +332,7 @@ def batch_norm_backward_apply(
     w = sample_weights("batch_norm_backward_apply", weights, x.shape, axis, x.dtype)
     if w is not None:
         share = np.where(w == 0, 0.0, w * share)
-    return store(((dy - share) * _per_channel(scale, x.ndim, axis)).astype(dy.dtype), out)
+    return store(rounded_to((dy - share) * _per_channel(scale, x.ndim, axis), dy.dtype), out)
 
 
 class BatchNorm(batch_layer.BatchNorm):

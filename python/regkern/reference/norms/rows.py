@@ -15,10 +15,11 @@ import math
 import numpy as np
 
 from regkern import _checks as check
+from regkern._checks import arithmetic
 from regkern._types import Number, Whole
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, floats, like, require_out, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -68,6 +69,12 @@ def _where(f: str, x: Array, axis: int, groups: int | None) -> tuple[int, int | 
     return axis, groups
 
 
+def _sum(x: Array, residual: Array) -> Array:
+    """x + residual in the dtype of x; for halves rounded once: what is kept for the backward is what is normalized."""
+    wide = arithmetic(x.dtype)
+    return rounded_to(x.astype(wide) + residual.astype(wide), x.dtype)
+
+
 def _normalize(
     function: str,
     x: Array,
@@ -80,7 +87,7 @@ def _normalize(
     centred: bool,
     out: Array | None,
 ) -> tuple[Array, NormCache]:
-    x = floats(function, "x", x)
+    x = floats(function, "x", x, halves=True)
     axis, groups = _where(function, x, axis, groups)
     eps = check.nonnegative(f"{function}: eps", eps)
     affine = x.shape[axis:] if groups is None else (x.shape[axis],)
@@ -88,7 +95,7 @@ def _normalize(
     beta = None if beta is None else like(function, "beta", beta, x.dtype, affine)
     residual = None if residual is None else like(function, "residual", residual, x.dtype, x.shape)
     require_out(function, x, out)
-    h = x if residual is None else x + residual
+    h = x if residual is None else _sum(x, residual)
     rows = _rows(h.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -105,7 +112,9 @@ def _normalize(
             y = y + _affine(beta, x.ndim, axis, groups)
         mean, invstd = np.ldexp(mean, k), np.ldexp(invstd, -k)
     kept = None if out is x and residual is None else h
-    return store(y.astype(x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
+    return store(rounded_to(y, x.dtype), out), NormCache(
+        kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred
+    )
 
 
 def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | None]:
@@ -138,7 +147,7 @@ def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | Non
 
 
 def _backward(f: str, dy: Array, cache: NormCache, out: Array | None) -> tuple[Array, Array, Array]:
-    dy = floats(f, "dy", dy)
+    dy = floats(f, "dy", dy, halves=True)
     x, axis, groups = _checked(f, dy, cache)
     rows = _rows(x.astype(np.float64), axis, groups)
     n = max(rows.shape[-1], 1)
@@ -154,7 +163,8 @@ def _backward(f: str, dy: Array, cache: NormCache, out: Array | None) -> tuple[A
     dgamma = (wide * _unrow(xhat, x, axis, groups)).sum(axis=others)
     dbeta = wide.sum(axis=others)
     dx = _unrow(dx * invstd, x, axis, groups)
-    return store(dx.astype(dy.dtype), out), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+    dtype = dy.dtype if cache.gamma is None else cache.gamma.dtype
+    return store(rounded_to(dx, dy.dtype), out), rounded_to(dgamma, dtype), rounded_to(dbeta, dtype)
 
 
 def layer_norm(
@@ -186,8 +196,8 @@ def rms_norm(
     out: Array | None = None,
 ) -> tuple[Array, NormCache]:
     """Divide the axes from ``axis`` to the last by their root mean square."""
-    x = floats("rms_norm", "x", x)
-    epsilon = float(np.finfo(x.dtype).eps) if eps is None else eps
+    x = floats("rms_norm", "x", x, halves=True)
+    epsilon = float(np.finfo(arithmetic(x.dtype)).eps) if eps is None else eps
     return _normalize("rms_norm", x, gamma, None, axis, None, epsilon, residual, False, out)
 
 

@@ -50,16 +50,16 @@ def _weighted(x: Array, strength: Number | Array, weights: Array | None) -> Any:
 def prox_elastic_net(
     x: Array, threshold: Number, shrink: Number, *, weights: Array | None = None, out: Array | None = None
 ) -> Array:
-    """Soft threshold, then division by 1 + shrink; both times the weights."""
+    """Soft threshold, then ``prox_ridge``; both times the weights."""
     y = _soft_threshold(x, _weighted(x, threshold, weights), nonneg=False)
     return prox_ridge(y, shrink, weights=weights, out=out)
 
 
 @rounds_halves
 def prox_ridge(x: Array, shrink: Number, *, weights: Array | None = None, out: Array | None = None) -> Array:
-    """x / (1 + shrink·weights); a weight of 0 leaves x as it is."""
-    one = x.dtype.type(1)
-    y = x / (x.dtype.type(1 + float(shrink)) if weights is None else one + _weighted(x, shrink, weights))
+    """x·(1 / (1 + shrink)), or x / (1 + shrink·weights); a weight of 0 leaves x as it is."""
+    T = x.dtype.type
+    y = x * T(1 / (1 + float(shrink))) if weights is None else x / (T(1) + _weighted(x, shrink, weights))
     return store(y + x.dtype.type(0), out)  # + 0 turns −0.0 into +0.0
 
 

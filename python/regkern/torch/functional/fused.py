@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Approximate, Int, Real
 from regkern.torch import _seeds
-from regkern.torch._memory import Shape, empty_in, memory_order, require, view, view_in
+from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view, view_in
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
 from regkern.torch.functional._plans import Rng
-from torch import Tensor
 
 _ops: Any = torch.ops.regkern
 
@@ -179,7 +180,7 @@ def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float
         dx = torch.empty_like(x)
         call(_core.softmax_dropout_backward, view(dy), view(x), _mask(seed, dy.shape, rate), view(dx, True))
         return dx
-    order = memory_order(torch.empty_like(x))
+    order = dense_order(x)
     dx = empty_in(order, x)
     gradient, source = view_in(order, dy), view_in(order, x)
     mask = _mask(seed, source.shape, rate)
@@ -198,7 +199,8 @@ class _Neighbour(torch.autograd.Function):
     @staticmethod
     @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(dy, *ctx.saved_tensors, *ctx.numbers, ctx.seed), None, None, None
+        (x,), (function, way, rate) = ctx.saved_tensors, ctx.numbers
+        return _backward(dy, x, function, way, rate, ctx.seed), None, None, None
 
 
 def _run(x: Tensor, function: str, way: str | None, rate: float) -> Tensor:

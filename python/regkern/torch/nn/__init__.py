@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regkern.torch.nn.conversion import convert, revert
 from regkern.torch.nn.dropouts import (
     AlphaDropout,
     DropBlock2d,
@@ -13,9 +14,30 @@ from regkern.torch.nn.dropouts import (
     FeatureAlphaDropout,
     GaussianDropout,
 )
+from regkern.torch.nn.norms import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    BatchNormReLU1d,
+    BatchNormReLU2d,
+    BatchNormReLU3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    RMSNorm,
+)
+from regkern.torch.nn.sync import SyncBatchNorm
 
 __all__ = [
     "AlphaDropout",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchNormReLU1d",
+    "BatchNormReLU2d",
+    "BatchNormReLU3d",
     "DropBlock2d",
     "DropPath",
     "Dropout",
@@ -24,6 +46,15 @@ __all__ = [
     "Dropout3d",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
+    "SyncBatchNorm",
+    "convert",
+    "revert",
 ]
 
 

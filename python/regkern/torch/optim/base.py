@@ -221,7 +221,7 @@ class Optimizer(torch.optim.Optimizer):
 
     # --- a step -------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step over all parameters that have a gradient.
 
         Parameters

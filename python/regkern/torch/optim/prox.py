@@ -54,7 +54,7 @@ class Prox(torch.optim.Optimizer):
     def __init__(self, optimizer: torch.optim.Optimizer, penalty: Penalty | list[Penalty | None]) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"Prox: optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-        penalties = list(penalty) if isinstance(penalty, list | tuple) else [penalty]
+        penalties: list[Penalty | None] = list(penalty) if isinstance(penalty, list | tuple) else [penalty]
         for one in penalties:
             if not isinstance(one, Penalty) and not (one is None and isinstance(penalty, list | tuple)):
                 raise TypeError(f"Prox: penalty must be of regkern.penalties, got {one!r}")
@@ -62,7 +62,7 @@ class Prox(torch.optim.Optimizer):
             wanted = len(optimizer.param_groups)
             raise ValueError(f"Prox: penalty must be one for each of {wanted} groups, got {len(penalties)}")
         self.optimizer = optimizer
-        self._penalties: list[Penalty | None] = penalties
+        self._penalties = penalties
         self._only = not isinstance(penalty, list | tuple)
         for i, group in enumerate(optimizer.param_groups):
             self._check(i, group)
@@ -81,17 +81,17 @@ class Prox(torch.optim.Optimizer):
             prove("Prox", name, penalty, param, number(group["lr"]) or 1.0)
 
     @property
-    def param_groups(self) -> list[Group]:  # type: ignore[override]
+    def param_groups(self) -> list[Group]:
         """The groups of the optimizer."""
         return self.optimizer.param_groups
 
     @property
-    def state(self) -> Any:  # type: ignore[override]
+    def state(self) -> Any:
         """The states of the optimizer."""
         return self.optimizer.state
 
     @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+    def defaults(self) -> dict[str, Any]:
         """The options of the optimizer's groups that do not say theirs."""
         return self.optimizer.defaults
 
@@ -110,7 +110,7 @@ class Prox(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the optimizer, and the proximal operators behind it.
 
         Parameters
@@ -123,7 +123,7 @@ class Prox(torch.optim.Optimizer):
         Tensor or None
             What the optimizer's step returns.
         """
-        loss = self.optimizer.step(closure) if closure is not None else self.optimizer.step()  # type: ignore[arg-type]
+        loss = self.optimizer.step(closure) if closure is not None else self.optimizer.step()
         _threads.call(self._follow)
         return loss
 

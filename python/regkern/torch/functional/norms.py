@@ -1,0 +1,689 @@
+"""Normalization: of channels over a batch, and of rows and groups. Statistics are calculated in float64.
+
+Beside data of half precision, parameters and running statistics may be float32, as modules leave them under autocast. A
+second derivative is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regkern import _checks as check
+from regkern import _core
+from regkern._types import Activation, Real
+from regkern.norms.arguments import activation_slope
+from regkern.torch._memory import (
+    Shape,
+    require,
+    view,
+    written,
+)
+from regkern.torch._ops import define, once, recorded
+from regkern.torch._threads import call
+
+_ops: Any = torch.ops.regkern
+
+
+def _require(function: str, name: str, tensor: Tensor | None) -> None:
+    if tensor is not None:
+        require(function, name, tensor)
+
+
+def _optional(tensor: Tensor | None, writable: bool = False) -> Any:
+    return None if tensor is None else view(tensor, writable)
+
+
+def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
+    """A gradient of parameters, which was calculated in the dtype of the data."""
+    if like is None:
+        return None
+    made = torch.from_numpy(vector)
+    if made.dtype is not like.dtype:
+        made = made.to(like.dtype)
+    return made if like.dim() == 1 else made.view(like.shape)
+
+
+# --- batch norm ----------------------------------------------------------------------------------------------------------
+
+
+def _batch_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    running: tuple[Tensor | None, Tensor | None],
+    numbers: tuple[bool, float, float, float | None],
+) -> tuple[Tensor, tuple[Any, ...]]:
+    """The result, and what its backward needs beside the data."""
+    training, momentum, eps, slope = numbers
+    y = torch.empty_like(x)
+    _, _, _, mean, invstd, axis, count, positive, walked = call(
+        _core.batch_norm,
+        view(x),
+        _optional(weight),
+        _optional(bias),
+        _optional(running[0], training),
+        _optional(running[1], training),
+        training,
+        momentum,
+        eps,
+        1,
+        True,
+        None,
+        None,
+        None if residual is None else view(residual),
+        slope,
+        view(y, True),
+    )
+    return y, (mean, invstd, axis, training, count, positive, walked, slope)
+
+
+def _batch_backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any, ...], wants: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Any, Any, Tensor | None]:
+    """The gradients of the data, of both parameters as arrays, and of the residual, where they are wanted."""
+    require("batch_norm", "the gradient", dy)
+    mean, invstd, axis, training, count, positive, walked, slope = kept
+    wants_x, wants_parameters, wants_residual = wants
+    dx = torch.empty_like(x) if wants_x else None
+    dr: Tensor | None = dy if wants_residual else None
+    if wants_residual and slope is not None:
+        dr = torch.empty_like(x)
+    _, dgamma, dbeta, _ = call(
+        _core.batch_norm_backward,
+        view(dy),
+        view(x),
+        _optional(weight),
+        mean,
+        invstd,
+        axis,
+        training,
+        count,
+        None,
+        positive,
+        slope,
+        None,
+        walked,
+        wants_x,
+        wants_parameters,
+        False if dr is None or dr is dy else view(dr, True),
+        None if dx is None else view(dx, True),
+    )
+    return dx, dgamma, dbeta, dr
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        running: tuple[Tensor | None, Tensor | None],
+        numbers: tuple[bool, float, float, float | None],
+    ) -> Tensor:
+        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers)
+        ctx.bias = bias
+        ctx.save_for_backward(x, weight)
+        return y
+
+    @staticmethod
+    @once
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, wants_residual = ctx.needs_input_grad[:4]
+        wants = wants_x, wants_weight or wants_bias, wants_residual
+        dx, dgamma, dbeta, dr = _batch_backward(dy, x, weight, ctx.kept, wants)
+        dweight = _sum(dgamma, weight) if wants_weight else None
+        return dx, dweight, _sum(dbeta, ctx.bias) if wants_bias else None, dr, None, None
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: Real = 0.1,
+    eps: Real = 1e-5,
+    *,
+    residual: Tensor | None = None,
+    activation: Activation | None = None,
+    negative_slope: Real = 0.01,
+) -> Tensor:
+    """Normalize channels, which are axis 1; then scale, shift, add a residual and apply an activation in the same pass.
+
+    Parameters
+    ----------
+    input : Tensor
+        (N, C, ...).
+    running_mean, running_var : Tensor or None
+        (C,). Updated in training; needed in evaluation.
+    weight, bias : Tensor or None
+        (C,). 1 and 0 where missing.
+    training : bool, default False
+        Whether the statistics are those of the batch.
+    momentum : float in [0, 1], default 0.1
+        Weight of the batch in the running statistics.
+    eps : float, >= 0, default 1e-5
+    residual : Tensor or None
+        Of the shape and dtype of the input.
+    activation : None, "relu" or "leaky_relu"
+        What is done last.
+    negative_slope : float, >= 0, default 0.01
+        That of "leaky_relu".
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As all functions of this module; where training finds one value a channel, too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import regkern.torch.functional as F
+    >>> F.batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True, eps=0, activation="relu")
+    tensor([[0.],
+            [1.]])
+    """
+    f = "batch_norm"
+    slope = activation_slope(f, activation, negative_slope)
+    slope = None if slope is None else float(slope)
+    momentum, eps = float(momentum), float(eps)
+    if training:
+        _require_several(f, input, (0, *range(2, input.dim())))
+    if torch.compiler.is_compiling():
+        return _compiled(input, weight, bias, residual, (running_mean, running_var), (training, momentum, eps, slope))
+    require(f, "input", input)
+    _require(f, "weight", weight)
+    _require(f, "bias", bias)
+    _require(f, "residual", residual)
+    _require(f, "running_mean", running_mean)
+    _require(f, "running_var", running_var)
+    numbers, running = (training, momentum, eps, slope), (running_mean, running_var)
+    if recorded(input, weight, bias, residual):
+        y: Tensor = _BatchNorm.apply(input, weight, bias, residual, running, numbers)
+    else:
+        y = _batch_forward(input, weight, bias, residual, running, numbers)[0]
+    if training and running_mean is not None:
+        written(running_mean)
+    if training and running_var is not None:
+        written(running_var)
+    return y
+
+
+def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
+    """Refuse what has no variance, as torch does."""
+    if math.prod([x.shape[i] for i in axes]) == 1:
+        raise ValueError(
+            f"{function}: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
+        )
+
+
+def _compiled(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    running: tuple[Tensor | None, Tensor | None],
+    numbers: tuple[bool, float, float, float | None],
+) -> Tensor:
+    """The same for compiled graphs, whose compiler fuses what follows the operator, which changes nothing in place."""
+    training, momentum, eps, slope = numbers
+    y: Tensor
+    y, _, _, *news = _ops.batch_norm(x, weight, bias, *running, training, momentum, eps)
+    with torch.no_grad():
+        for tensor, new in zip(running, news, strict=True):
+            if training and tensor is not None:
+                tensor.copy_(new)
+    if residual is not None:
+        y = y + residual
+    if slope is None:
+        return y
+    return torch.nn.functional.leaky_relu(y, slope) if slope else torch.relu(y)
+
+
+def _batch_kernel(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    news = [None if t is None else t.clone() for t in (running_mean, running_var)]
+    y, kept = _batch_forward(x, weight, bias, None, (news[0], news[1]), (training, momentum, eps, None))
+    changed = [t if t is not None and training else x.new_empty(0) for t in news]
+    return y, torch.from_numpy(kept[0]), torch.from_numpy(kept[1]), *changed
+
+
+def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    _, _, running_mean, running_var, training, _, _ = arguments
+    y = torch.empty_like(x)
+    doubles = [x.new_empty(x.shape[1], dtype=torch.float64) for _ in range(2)]
+    changed = [
+        torch.empty_like(t) if t is not None and training else x.new_empty(0) for t in (running_mean, running_var)
+    ]
+    return y, *doubles, *changed
+
+
+def _batch_keep(ctx: Any, inputs: Any, output: Any) -> None:
+    x, weight, bias, _, _, ctx.training, _, _ = inputs
+    ctx.has = weight is not None, bias is not None
+    ctx.save_for_backward(x, weight, *output[1:3])
+    ctx.set_materialize_grads(False)
+
+
+def _batch_gradient(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    x, weight, mean, invstd = ctx.saved_tensors
+    nothing = [None] * 8
+    if dy is None:
+        return tuple(nothing)
+    dx, dweight, dbias = _ops.batch_norm_backward(dy, x, weight, mean, invstd, ctx.training)
+    return dx, dweight if ctx.has[0] else None, dbias if ctx.has[1] else None, *nothing[3:]
+
+
+def _batch_backward_kernel(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    invstd: Tensor,
+    training: bool,
+) -> tuple[Tensor | None, ...]:
+    count = np.array([x.numel() / max(x.shape[1], 1)])
+    kept = mean.numpy(), invstd.numpy(), 1, training, count, None, None, None
+    dx, dgamma, dbeta, _ = _batch_backward(dy, x, weight, kept, (True, True, False))
+    like = x.new_empty(x.shape[1]) if weight is None else weight
+    return dx, _sum(dgamma, like), _sum(dbeta, like)
+
+
+def _batch_backward_fake(dy: Tensor, x: Tensor, weight: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
+    like = x if weight is None else weight
+    return torch.empty_like(x), *[like.new_empty(x.shape[1]) for _ in range(2)]
+
+
+define(
+    "batch_norm(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training,"
+    " float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _batch_kernel,
+    _batch_fake,
+    _batch_gradient,
+    _batch_keep,
+)
+define(
+    "batch_norm_backward(Tensor dy, Tensor x, Tensor? weight, Tensor mean, Tensor invstd, bool training)"
+    " -> (Tensor, Tensor, Tensor)",
+    _batch_backward_kernel,
+    _batch_backward_fake,
+)
+
+
+# --- rows and groups -----------------------------------------------------------------------------------------------------
+
+_ONE_EACH = -1  # as many groups as channels
+
+
+def _row_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    function: str,
+    axis: int,
+    groups: int | None,
+    eps: float | None,
+) -> tuple[Tensor, tuple[Any, ...]]:
+    y = torch.empty_like(x)
+    centred = function != "rms_norm"
+    _, _, _, mean, invstd, first, number = call(
+        _core.row_norm,
+        function,
+        view(x),
+        _optional(weight),
+        _optional(bias),
+        axis,
+        groups,
+        eps,
+        None,
+        centred,
+        view(y, True),
+    )
+    return y, (f"{function}_backward", mean, invstd, first, number, centred)
+
+
+def _row_backward(dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any, ...]) -> tuple[Tensor, Any, Any]:
+    function, mean, invstd, axis, groups, centred = kept
+    require(function.removesuffix("_backward"), "the gradient", dy)
+    dx = torch.empty_like(x)
+    _, dgamma, dbeta = call(
+        _core.row_norm_backward,
+        function,
+        view(dy),
+        view(x),
+        _optional(weight),
+        mean,
+        invstd,
+        axis,
+        groups,
+        centred,
+        view(dx, True),
+    )
+    return dx, dgamma, dbeta
+
+
+class _RowNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, numbers: tuple[Any, ...]) -> Tensor:
+        y, ctx.kept = _row_forward(x, weight, bias, *numbers)
+        ctx.bias = bias
+        ctx.save_for_backward(x, weight)
+        return y
+
+    @staticmethod
+    @once
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dx, dgamma, dbeta = _row_backward(dy, x, weight, ctx.kept)
+        _, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        return dx, _sum(dgamma, weight) if wants_weight else None, _sum(dbeta, ctx.bias) if wants_bias else None, None
+
+
+def _rows(
+    function: str,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    axis: int,
+    groups: int | None,
+    eps: Real | None,
+) -> Tensor:
+    numbers = function, axis, groups, None if eps is None else float(eps)
+    y: Tensor
+    if torch.compiler.is_compiling():
+        y = _ops.row_norm(x, weight, bias, *numbers)[0]
+        return y
+    require(function, "input", x)
+    _require(function, "weight", weight)
+    _require(function, "bias", bias)
+    if recorded(x, weight, bias):
+        y = _RowNorm.apply(x, weight, bias, numbers)
+        return y
+    return _row_forward(x, weight, bias, *numbers)[0]
+
+
+def _row_axis(function: str, x: Tensor, normalized_shape: Any) -> int:
+    """The first of the last axes, which have to be of this shape."""
+    require_tensor(function, x)
+    shape = tuple(normalized_shape)
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        ends = (
+            f"end in the axes {shape} of normalized_shape" if shape else "have a normalized_shape of one axis at least"
+        )
+        raise ValueError(f"{function}: input must {ends}, got shape {tuple(x.shape)}")
+    return x.dim() - len(shape)
+
+
+def require_tensor(function: str, x: Any) -> None:
+    """Refuse what has no shape to look at."""
+    if not isinstance(x, Tensor):
+        require(function, "input", x)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: Real = 1e-5,
+) -> Tensor:
+    """Normalize the last axes of each row to mean 0 and variance 1, then scale and shift.
+
+    Parameters
+    ----------
+    input : Tensor
+    normalized_shape : tuple of int
+        The last axes of the input.
+    weight, bias : Tensor or None
+        Of that shape. 1 and 0 where missing.
+    eps : float, >= 0, default 1e-5
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As all functions of this module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import regkern.torch.functional as F
+    >>> F.layer_norm(torch.tensor([[1.0, 3.0]]), (2,), eps=0)
+    tensor([[-1.,  1.]])
+    """
+    axis = _row_axis("layer_norm", input, normalized_shape)
+    return _rows("layer_norm", input, weight, bias, axis, None, eps)
+
+
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: Real | None = None) -> Tensor:
+    """Divide the last axes of each row by their root mean square, then scale.
+
+    Parameters
+    ----------
+    input : Tensor
+    normalized_shape : tuple of int
+        The last axes of the input.
+    weight : Tensor or None
+        Of that shape. 1 where missing.
+    eps : float, >= 0, or None
+        None is the machine epsilon of the dtype in which is calculated.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As all functions of this module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import regkern.torch.functional as F
+    >>> F.rms_norm(torch.tensor([[1.0, 7.0]]), (2,), eps=0)
+    tensor([[0.2000, 1.4000]])
+    """
+    axis = _row_axis("rms_norm", input, normalized_shape)
+    return _rows("rms_norm", input, weight, None, axis, None, eps)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: Real = 1e-5,
+) -> Tensor:
+    """Normalize groups of channels, which are axis 1, of each sample.
+
+    Parameters
+    ----------
+    input : Tensor
+        (N, C, ...).
+    num_groups : int
+        Divides the channels.
+    weight, bias : Tensor or None
+        (C,). 1 and 0 where missing.
+    eps : float, >= 0, default 1e-5
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As all functions of this module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import regkern.torch.functional as F
+    >>> F.group_norm(torch.tensor([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0)
+    tensor([[-1.,  1., -1.,  1.]])
+    """
+    f = "group_norm"
+    require_tensor(f, input)
+    groups = check.integer(f"{f}: num_groups", num_groups, 1)
+    if input.dim() < 2 or input.shape[1] % groups:
+        raise ValueError(
+            f"{f}: input must have channels along axis 1 that {groups} groups divide, got shape {tuple(input.shape)}"
+        )
+    return _rows(f, input, weight, bias, 1, groups, eps)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: Real = 0.1,
+    eps: Real = 1e-5,
+) -> Tensor:
+    """Normalize every channel, which is axis 1, of each sample.
+
+    Parameters
+    ----------
+    input : Tensor
+        (N, C, ...).
+    running_mean, running_var : Tensor or None
+        (C,). Updated by the means over the samples of their statistics; what is used without ``use_input_stats``.
+    weight, bias : Tensor or None
+        (C,). 1 and 0 where missing.
+    use_input_stats : bool, default True
+        Whether the statistics are those of the input.
+    momentum : float in [0, 1], default 0.1
+        Weight of the batch in the running statistics.
+    eps : float, >= 0, default 1e-5
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As all functions of this module; where there is one element a channel, too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import regkern.torch.functional as F
+    >>> F.instance_norm(torch.tensor([[[1.0, 3.0]]]), eps=0)
+    tensor([[[-1.,  1.]]])
+    """
+    f = "instance_norm"
+    require_tensor(f, input)
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    _require_several(f, input, tuple(range(2, input.dim())))
+    if running_mean is None or running_var is None:
+        return _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
+    n, c = input.shape[:2]
+    news = running_mean.repeat(n), running_var.repeat(n)
+    scale, shift = (None if t is None else t.repeat(n) for t in (weight, bias))
+    y = batch_norm(input.reshape(1, n * c, *input.shape[2:]), *news, scale, shift, True, momentum, eps)
+    with torch.no_grad():
+        for tensor, new in zip((running_mean, running_var), news, strict=True):
+            tensor.copy_(new.view(n, c).mean(0))
+    return y.view(input.shape)
+
+
+def _row_kernel(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
+    y, kept = _row_forward(x, weight, bias, *numbers)
+    return y, torch.from_numpy(kept[1]), torch.from_numpy(kept[2])
+
+
+def _row_fake(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
+    _, axis, groups, _ = numbers
+    each = x.shape[1] if groups == _ONE_EACH else groups
+    rows = math.prod(x.shape[:axis]) if each is None else x.shape[0] * each
+    return torch.empty_like(x), *[x.new_empty(rows, dtype=torch.float64) for _ in range(2)]
+
+
+def _row_keep(ctx: Any, inputs: Any, output: Any) -> None:
+    x, weight, bias, *ctx.numbers = inputs
+    ctx.has = weight is not None, bias is not None
+    ctx.save_for_backward(x, weight, *output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _row_gradient(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    nothing = [None] * 7
+    if dy is None:
+        return tuple(nothing)
+    dx, dweight, dbias = _ops.row_norm_backward(dy, *ctx.saved_tensors, *ctx.numbers)
+    return dx, dweight if ctx.has[0] else None, dbias if ctx.has[1] else None, *nothing[3:]
+
+
+def _row_backward_kernel(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    invstd: Tensor,
+    function: str,
+    axis: int,
+    groups: int | None,
+    eps: float | None,
+) -> tuple[Tensor | None, ...]:
+    number = max(x.shape[1], 1) if groups == _ONE_EACH else groups
+    centred = function != "rms_norm"
+    kept = f"{function}_backward", mean.numpy(), invstd.numpy(), axis, number, centred
+    dx, dgamma, dbeta = _row_backward(dy, x, weight, kept)
+    like = x.new_empty(_affine_shape(x, axis, groups)) if weight is None else weight
+    return dx, _sum(dgamma, like), _sum(dbeta, like)
+
+
+def _affine_shape(x: Tensor, axis: int, groups: int | None) -> Shape:
+    return tuple(x.shape[axis:]) if groups is None else (x.shape[1],)
+
+
+def _row_backward_fake(dy: Tensor, x: Tensor, weight: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
+    _, _, _, axis, groups, _ = numbers
+    like = x if weight is None else weight
+    return torch.empty_like(x), *[like.new_empty(_affine_shape(x, axis, groups)) for _ in range(2)]
+
+
+_ROWS = "str function, int axis, int? groups, float? eps"
+define(
+    f"row_norm(Tensor x, Tensor? weight, Tensor? bias, {_ROWS}) -> (Tensor, Tensor, Tensor)",
+    _row_kernel,
+    _row_fake,
+    _row_gradient,
+    _row_keep,
+)
+define(
+    f"row_norm_backward(Tensor dy, Tensor x, Tensor? weight, Tensor mean, Tensor invstd, {_ROWS})"
+    " -> (Tensor, Tensor, Tensor)",
+    _row_backward_kernel,
+    _row_backward_fake,
+)

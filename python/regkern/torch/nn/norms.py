@@ -1,0 +1,484 @@
+"""Modules of normalization. They are torch's, with another ``forward``; parameters, states and defaults are theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn as tnn
+from torch import Tensor
+from torch.nn.functional import leaky_relu
+
+from regkern import _checks as check
+from regkern._types import Real
+from regkern.torch import functional
+
+
+class _Batch:
+    """What the batch norms have in common: torch's rules on which statistics are used, and which are updated."""
+
+    training: bool
+    track_running_stats: bool
+    momentum: float | None
+    eps: float
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    _check_input_dim: Any
+
+    def _normalized(self, input: Tensor, **fused: Any) -> Tensor:
+        self._check_input_dim(input)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                momentum = 1.0 / float(self.num_batches_tracked)
+        mean, var = self.running_mean, self.running_var
+        of_batch = self.training or (mean is None and var is None)
+        tracks = not self.training or self.track_running_stats
+        return functional.batch_norm(
+            input,
+            mean if tracks else None,
+            var if tracks else None,
+            self.weight,
+            self.bias,
+            of_batch,
+            momentum,
+            self.eps,
+            **fused,
+        )
+
+    def _activated(self, input: Tensor, residual: Tensor | None, slope: float) -> Tensor:
+        if residual is None or (residual.shape == input.shape and residual.dtype is input.dtype):
+            return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=slope)
+        return leaky_relu(self._normalized(input) + residual, slope)
+
+
+class BatchNorm1d(_Batch, tnn.BatchNorm1d):
+    """``torch.nn.BatchNorm1d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNorm1d(3)
+    BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize: by the batch in training, by the running statistics in evaluation."""
+        return self._normalized(input)
+
+
+class BatchNorm2d(_Batch, tnn.BatchNorm2d):
+    """``torch.nn.BatchNorm2d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNorm2d(3)
+    BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize: by the batch in training, by the running statistics in evaluation."""
+        return self._normalized(input)
+
+
+class BatchNorm3d(_Batch, tnn.BatchNorm3d):
+    """``torch.nn.BatchNorm3d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNorm3d(3)
+    BatchNorm3d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize: by the batch in training, by the running statistics in evaluation."""
+        return self._normalized(input)
+
+
+class BatchNormReLU1d(_Batch, tnn.BatchNorm1d):
+    """``BatchNorm1d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    negative_slope : float, >= 0, default 0.0
+        Of a leaky ReLU.
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNormReLU1d(3)
+    BatchNormReLU1d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
+    """
+
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.negative_slope = check.nonnegative("BatchNormReLU1d: negative_slope", negative_slope)
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
+
+
+class BatchNormReLU2d(_Batch, tnn.BatchNorm2d):
+    """``BatchNorm2d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    negative_slope : float, >= 0, default 0.0
+        Of a leaky ReLU.
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNormReLU2d(3)
+    BatchNormReLU2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
+    """
+
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.negative_slope = check.nonnegative("BatchNormReLU2d: negative_slope", negative_slope)
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
+
+
+class BatchNormReLU3d(_Batch, tnn.BatchNorm3d):
+    """``BatchNorm3d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default True
+    negative_slope : float, >= 0, default 0.0
+        Of a leaky ReLU.
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.BatchNormReLU3d(3)
+    BatchNormReLU3d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, negative_slope=0.0)
+    """
+
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.negative_slope = check.nonnegative("BatchNormReLU3d: negative_slope", negative_slope)
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
+
+
+class LayerNorm(tnn.LayerNorm):
+    """``torch.nn.LayerNorm``.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The last axes of the input.
+    eps : float, default 1e-5
+    elementwise_affine, bias : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.LayerNorm(3)
+    LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize the last axes."""
+        return functional.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(tnn.RMSNorm):
+    """``torch.nn.RMSNorm``.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The last axes of the input.
+    eps : float or None
+        None is the machine epsilon.
+    elementwise_affine : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.RMSNorm(3)
+    RMSNorm((3,), eps=None, elementwise_affine=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Divide the last axes by their root mean square."""
+        return functional.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+
+class GroupNorm(tnn.GroupNorm):
+    """``torch.nn.GroupNorm``.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+    eps : float, default 1e-5
+    affine : bool, default True
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.GroupNorm(2, 4)
+    GroupNorm(2, 4, eps=1e-05, affine=True)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize groups of channels."""
+        return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm1d(tnn.InstanceNorm1d):
+    """``torch.nn.InstanceNorm1d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default False
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.InstanceNorm1d(3)
+    InstanceNorm1d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)
+    """
+
+    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+        return functional.instance_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            0.0 if self.momentum is None else self.momentum,
+            self.eps,
+        )
+
+
+class InstanceNorm2d(tnn.InstanceNorm2d):
+    """``torch.nn.InstanceNorm2d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default False
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.InstanceNorm2d(3)
+    InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)
+    """
+
+    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+        return functional.instance_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            0.0 if self.momentum is None else self.momentum,
+            self.eps,
+        )
+
+
+class InstanceNorm3d(tnn.InstanceNorm3d):
+    """``torch.nn.InstanceNorm3d``.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels.
+    eps : float, default 1e-5
+    momentum : float or None, default 0.1
+        Weight of a batch in the running statistics; None makes them plain averages.
+    affine, track_running_stats : bool, default False
+    device, dtype : optional
+        As in torch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind or out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from regkern.torch import nn
+    >>> nn.InstanceNorm3d(3)
+    InstanceNorm3d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)
+    """
+
+    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+        return functional.instance_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            0.0 if self.momentum is None else self.momentum,
+            self.eps,
+        )

@@ -1,0 +1,163 @@
+"""What the benchmark makes of its measurements, on numbers that are made up."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from regkern.bench import agreement, headline, peers, plans, session
+from regkern.bench.claims import CLAIMS, Claim
+from regkern.bench.data import Shape, channels_last
+from regkern.bench.kernels import FLOAT32, KERNELS
+from regkern.bench.lines import LINES
+from regkern.bench.peers import COMPILE, COPY, NUMPY, REGKERN
+from regkern.bench.results import Cell, Run, Samples
+from regkern.bench.verdicts import judge
+
+BY_NAME = {kernel.name: kernel for kernel in KERNELS}
+FACTS = {"machine": {"cpu": "a processor", "cores": 2}}
+
+
+def cell_of(kernel: str, shape: Shape, times: dict[tuple[str, int], float]) -> Cell:
+    cell = Cell(kernel, shape, BY_NAME[kernel].dtype or "float32", 8)
+    cell.samples = {key: Samples("", 1, {0: ns, 1: ns, 2: ns}) for key, ns in times.items()}
+    return cell
+
+
+def run_that(claim: Claim, value: float) -> Run:
+    """A run in which the claim's ratio is this."""
+    times = {claim.over: 1000.0 * value, claim.under: 1000.0}
+    return Run(FACTS, "float32", [cell_of(claim.kernel, claim.shape, times)])
+
+
+def identity(claim: Claim) -> str:
+    return f"{claim.kernel}, {claim.shape}, {claim.text}"
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=identity)
+def test_every_claim_is_about_a_cell_that_is_measured(claim: Claim) -> None:
+    kernel = BY_NAME[claim.kernel]
+    assert claim.shape in plans.QUICK.shapes(kernel)
+    assert not kernel.shapes or claim.shape in kernel.shapes or len(claim.shape.dims) == 1
+    known = {REGKERN, COPY, *(kernel.rivals or (NUMPY, *peers.RIVALS)), *(name for name, _, _ in kernel.extras)}
+    assert claim.contenders() <= known
+    assert REGKERN in claim.contenders() or any(peer == REGKERN for _, peer, _ in kernel.extras)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=identity)
+def test_a_claim_holds_up_to_its_bound(claim: Claim) -> None:
+    inside, outside = (0.99, 1.01) if claim.at_most else (1.01, 0.99)
+    for factor, expected in ((inside, True), (outside, False)):
+        found = [v for v in judge(run_that(claim, factor * claim.target)) if v.claim == claim]
+        assert [v.holds for v in found] == [expected]
+
+
+def test_no_claim_is_made_twice() -> None:
+    assert len({(c.kernel, c.shape, c.over, c.under) for c in CLAIMS}) == len(CLAIMS)
+
+
+def test_what_misses_is_printed_last_and_fits_a_screen() -> None:
+    cells: dict[tuple[str, Shape], Cell] = {}
+    for claim in CLAIMS:
+        cell = cells.setdefault((claim.kernel, claim.shape), cell_of(claim.kernel, claim.shape, {}))
+        for (name, threads), ns in ((claim.over, 9e3 if claim.at_most else 10.0), (claim.under, 1e3)):
+            cell.samples.setdefault((name, threads), Samples("", 1, {0: ns, 1: ns, 2: ns}))
+    run = Run(FACTS, "float32", list(cells.values()))
+    console = Console(width=120, record=True)
+    headline.summary(run, judge(run), console)
+    lines = console.export_text().rstrip().splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 120
+    missed = [verdict for verdict in judge(run) if verdict.holds is False]
+    assert len(missed) > headline.MISSES
+    assert f"{len(missed) - headline.MISSES} more" in lines[-1]
+    for line in LINES:
+        assert any(line.kernel in text for text in lines) == ((line.kernel, line.shape) in cells)
+
+
+def test_the_best_rival_is_the_fastest_with_one_thread() -> None:
+    shape = Shape((1000,))
+    cell = cell_of("prox_l1 out=", shape, {(REGKERN, 1): 10, (NUMPY, 1): 50, ("torch", 1): 30, ("torch", 2): 1})
+    found = headline.best_rival(cell)
+    assert found is not None
+    assert (found[0], found[1].value) == ("torch", 3.0)
+
+
+def test_who_knows_threads_is_compared_at_the_same_number() -> None:
+    times = {(name, 1): 10.0 for name in (REGKERN, COPY, NUMPY, "torch")}
+    cell = cell_of("prox_l1 out=", Shape((1000,)), times)
+    assert cell.key_of("torch", 2) is None  # it was not measured there: its one thread would be no comparison
+    assert cell.key_of(NUMPY, 2) == (NUMPY, 1)
+
+
+def test_channels_last_is_the_memory_that_torch_means() -> None:
+    d = channels_last(Shape((2, 3, 4, 5)), "float32")
+    for a in (d.x, d.dy, d.out):
+        assert a.shape == (2, 3, 4, 5)
+        assert np.moveaxis(a, 1, -1).flags.c_contiguous
+
+
+def test_half_precision_is_measured_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = [kernel for kernel in KERNELS if kernel.dtype == "bfloat16"]
+    assert {kernel.name.split()[0] for kernel in half} == {"dropout", "dropout_backward", "prox_l1", "batch_norm"}
+    for kernel in half:
+        refusal = plans.refusal(kernel)
+        assert not refusal or "bfloat16" in refusal
+        if not refusal and not kernel.random:
+            shape = Shape((4, 3, 5, 5)) if kernel.op == "batch_norm" else Shape((64,))
+            found, expected = (agreement.result(peer, 1, kernel, shape, "bfloat16") for peer in peers.own()[:2])
+            assert found is not None
+            assert expected is not None
+            assert agreement.near(found, expected, "bfloat16")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert all("not installed" in plans.refusal(kernel) for kernel in half)
+    assert not any(plans.refusal(kernel) for kernel in KERNELS if kernel.dtype != "bfloat16")
+
+
+def test_half_precision_runs_beside_float32() -> None:
+    """All that the session does with it: data, agreement, rows. torch's tensors too, where there is torch."""
+    pytest.importorskip("ml_dtypes")
+    kernel, run = BY_NAME["prox_l1 bfloat16"], Run(FACTS, "float32")
+    work = session.Session(plans.QUICK, [replace(kernel, shapes=(Shape((1000,)),))], [1], "float32", run, 0.0)
+    work.load()
+    work.peers = [peer for peer in work.peers if peer.name in (REGKERN, "torch")]
+    work.finish = float("inf")
+    assert work._disagreeing(kernel, Shape((1000,)), "bfloat16") == set()
+    contenders = {name for name, _, _ in work._contenders(kernel, Shape((1000,)), 1)}
+    assert {REGKERN, FLOAT32} <= contenders
+
+
+def test_claims_about_a_refused_kernel_say_why() -> None:
+    run = Run(FACTS, "float32", refused={"prox_l1 bfloat16": "bfloat16 needs ml_dtypes: not installed"})
+    verdicts = judge(run)
+    assert {verdict.why_not for verdict in verdicts} == {"bfloat16 needs ml_dtypes"}
+    assert [verdict.holds for verdict in verdicts] == [None] * len(verdicts)
+
+
+def test_without_a_compiler_torch_is_measured_without_compiling(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found, missing = peers.rivals(["torch", COMPILE])
+    assert [peer.name for peer in found] == ["torch"]
+    assert "no C++ compiler" in missing[COMPILE]
+
+
+def test_torch_compile_is_asked_for_few_rows_unless_all_are_wanted() -> None:
+    cells = [(kernel, shape) for kernel in KERNELS for shape in plans.DEFAULT.shapes(kernel)]
+    asked = [(kernel.name, shape) for kernel, shape in cells if plans.DEFAULT.asks(kernel, shape, COMPILE)]
+    assert set(asked) <= {(line.kernel, line.shape) for line in LINES}
+    assert not any(plans.DEFAULT.asks(kernel, shape, COMPILE, threads=2) for kernel, shape in cells)
+    assert all(plans.FULL.asks(kernel, shape, COMPILE, 2) for kernel, shape in cells if kernel.rivals is None)
+
+
+def test_a_wrong_result_is_seen() -> None:
+    x = np.ones(4, np.float32)
+    assert agreement.near(x, x, "float32")
+    assert not agreement.near(x * 1.001, x, "float32")

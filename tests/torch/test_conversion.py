@@ -1,0 +1,206 @@
+"""Models converted and reverted: states, fused layers, and losses as of the native ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+import torch.nn.functional as tF
+
+from regkern.torch import nn
+
+tnn = torch.nn
+
+
+class Block(tnn.Module):
+    """A block of a ResNet, with one ReLU for both of its places."""
+
+    def __init__(self, channels: int, *, functional: bool = False, inplace: bool = False) -> None:
+        super().__init__()
+        self.conv1 = tnn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = tnn.BatchNorm2d(channels)
+        self.relu = tnn.ReLU(inplace=inplace)
+        self.conv2 = tnn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = tnn.BatchNorm2d(channels)
+        self.functional = functional
+
+    def forward(self, x: Any) -> Any:
+        y = self.bn1(self.conv1(x))
+        y = tF.relu(y) if self.functional else self.relu(y)
+        y = self.bn2(self.conv2(y))
+        y += x
+        return tF.relu(y) if self.functional else self.relu(y)
+
+
+class Moody(tnn.Module):
+    """What it does depends on the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = tnn.BatchNorm2d(4)
+
+    def forward(self, x: Any) -> Any:
+        y = tF.relu(self.bn(x))
+        return y * 2 if self.training else y
+
+
+def resnet(**given: Any) -> Any:
+    return tnn.Sequential(
+        tnn.Conv2d(3, 8, 3, padding=1), tnn.BatchNorm2d(8), tnn.ReLU(), Block(8, **given), Block(8, **given),
+        tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(8, 4),
+    )  # fmt: skip
+
+
+def mlp() -> Any:
+    return tnn.Sequential(
+        tnn.Linear(12, 32), tnn.BatchNorm1d(32), tnn.LeakyReLU(0.1), tnn.RMSNorm(32), tnn.Linear(32, 4)
+    )
+
+
+MODELS: list[tuple[Callable[[], Any], tuple[int, ...]]] = [
+    (resnet, (6, 3, 8, 8)),
+    (lambda: resnet(functional=True), (6, 3, 8, 8)),
+    (lambda: resnet(inplace=True), (6, 3, 8, 8)),
+    (mlp, (16, 12)),
+]
+
+
+@pytest.mark.parametrize("case", range(len(MODELS)))
+@pytest.mark.parametrize("last", [False, True])
+def test_fifty_steps_give_the_losses_of_the_native_model(case: int, last: bool) -> None:
+    make, shape = MODELS[case]
+    native = make()
+    ours = nn.convert(copy.deepcopy(native))
+    assert ours.state_dict().keys() == native.state_dict().keys()
+    if last and len(shape) == 4:
+        native, ours = (m.to(memory_format=torch.channels_last) for m in (native, ours))
+    losses: list[list[float]] = [[], []]
+    made = [torch.optim.SGD(m.parameters(), lr=0.05) for m in (native, ours)]
+    for _ in range(50):
+        x, target = torch.randn(shape), torch.randint(4, shape[:1])
+        for model, optimizer, seen in zip((native, ours), made, losses, strict=True):
+            optimizer.zero_grad()
+            loss = tF.cross_entropy(model(x), target)
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
+    for m in (native, ours):
+        m.eval()
+    torch.testing.assert_close(ours(x), native(x), rtol=1e-3, atol=1e-3)
+    again = make()
+    again.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(again.eval()(x), ours(x), rtol=1e-3, atol=1e-3)
+
+
+def kinds(model: Any) -> list[type]:
+    return [type(m) for m in model.modules()]
+
+
+@pytest.mark.parametrize("case", range(len(MODELS)))
+def test_there_and_back(case: int) -> None:
+    make, shape = MODELS[case]
+    model = make()
+    before, said, x = kinds(model), repr(model), torch.randn(shape)
+    assert nn.convert(model) is model
+    assert kinds(model) != before
+    copied = copy.deepcopy(model)
+    assert nn.revert(model) is model
+    assert kinds(model) == before
+    assert repr(model) == said
+    assert not any("forward" in m.__dict__ or "_regkern_forward" in m.__dict__ for m in model.modules())
+    torch.testing.assert_close(model.eval()(x), copied.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_fused() -> None:
+    model = nn.convert(resnet())
+    assert kinds(model).count(nn.BatchNormReLU2d) == 5
+    model = nn.convert(resnet(), fuse=False)
+    assert kinds(model).count(nn.BatchNormReLU2d) == 0
+    assert kinds(model).count(nn.BatchNorm2d) == 5
+    assert kinds(nn.convert(mlp())).count(nn.BatchNormReLU1d) == 0
+    assert kinds(nn.convert(mlp(), only=[tnn.BatchNorm1d])).count(nn.BatchNormReLU1d) == 1
+
+
+def test_what_is_not_fused() -> None:
+    """A forward of two minds, a norm with a hook, a norm in two places, a result that is used twice."""
+    assert nn.BatchNormReLU2d not in kinds(nn.convert(Moody()))
+    hooked = tnn.Sequential(tnn.BatchNorm2d(4), tnn.ReLU())
+    hooked[0].register_forward_hook(lambda *_: None)
+    assert nn.BatchNormReLU2d not in kinds(nn.convert(hooked))
+    norm = tnn.BatchNorm2d(4)
+    assert nn.BatchNormReLU2d not in kinds(nn.convert(tnn.Sequential(norm, tnn.ReLU(), norm)))
+
+    class Twice(tnn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = tnn.BatchNorm2d(4)
+
+        def forward(self, x: Any) -> Any:
+            y = self.bn(x)
+            return tF.relu(y) + y
+
+    assert nn.BatchNormReLU2d not in kinds(nn.convert(Twice()))
+
+
+def test_a_residual_that_is_broadcast() -> None:
+    class Wide(tnn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = tnn.BatchNorm2d(4)
+
+        def forward(self, x: Any, r: Any) -> Any:
+            return tF.relu(r + self.bn(x))
+
+    native = Wide()
+    ours = nn.convert(copy.deepcopy(native))
+    assert type(ours.bn) is nn.BatchNormReLU2d
+    x = torch.randn(3, 4, 5, 5)
+    for r in (torch.randn(4, 1, 1), torch.randn(3, 4, 5, 5)):
+        torch.testing.assert_close(ours(x, r), native(x, r), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_swapped() -> None:
+    def model() -> Any:
+        return tnn.Sequential(
+            tnn.Dropout(),
+            tnn.Dropout2d(),
+            tnn.LayerNorm(64),
+            tnn.RMSNorm(64),
+            tnn.GroupNorm(2, 4),
+            tnn.InstanceNorm2d(4),
+        )
+
+    ours = {nn.Dropout, nn.RMSNorm, nn.InstanceNorm2d}
+    assert [type(m) in ours for m in nn.convert(model())] == [True, False, False, True, False, True]
+    some = nn.convert(model(), only=[tnn.LayerNorm, tnn.Dropout2d])
+    assert [type(m).__module__.startswith("regkern") for m in some] == [False, True, True, False, False, False]
+
+    class Own(tnn.Dropout):
+        pass
+
+    assert type(nn.convert(tnn.Sequential(Own()))[0]) is Own
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^convert: model must be a torch.nn.Module, got int"):
+        nn.convert(3)  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"^revert: model must be a torch.nn.Module, got int"):
+        nn.revert(3)  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"^convert: only must name classes of torch.nn that can be swapped"):
+        nn.convert(mlp(), only=[tnn.Linear])
+    with pytest.raises(TypeError, match=r"^convert: only must be an iterable"):
+        nn.convert(mlp(), only=tnn.Dropout)  # type: ignore[arg-type]
+
+
+def test_converted_models_compile() -> None:
+    model = nn.convert(resnet())
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    x = torch.randn(6, 3, 8, 8)
+    expected = copy.deepcopy(model)(x)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)

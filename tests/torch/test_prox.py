@@ -1,0 +1,114 @@
+"""Proximal operators on tensors: those of the library, with gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import regkern as rk
+import regkern.torch.functional as F
+
+DOUBLE = torch.float64
+WEIGHTS = torch.linspace(0.5, 1.5, 6, dtype=DOUBLE)
+CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("prox_l1", (0.4,), {}),
+    ("prox_l1", (0.4,), {"weights": WEIGHTS}),
+    ("prox_l1", (0.4,), {"nonneg": True}),
+    ("prox_l1", (WEIGHTS,), {}),
+    ("prox_l1", (0.0,), {}),
+    ("prox_elastic_net", (0.4, 0.3), {}),
+    ("prox_elastic_net", (0.4, 0.3), {"weights": WEIGHTS}),
+    ("prox_ridge", (0.3,), {}),
+    ("prox_ridge", (0.3,), {"weights": WEIGHTS}),
+    ("prox_l0", (0.2,), {}),
+    ("prox_l_half", (0.2,), {}),
+    ("prox_mcp", (0.3, 2.0), {}),
+    ("prox_mcp", (0.3, 2.0), {"step": 0.5}),
+    ("prox_scad", (0.3, 3.0), {}),
+    ("prox_scad", (0.3, 3.0), {"step": 0.5}),
+    ("prox_log_sum", (0.3, 0.5), {}),
+    ("prox_huber", (0.5, 0.4), {}),
+    ("project_box", (-0.5, 0.7), {}),
+    ("project_box", (-WEIGHTS, WEIGHTS), {}),
+    ("project_nonneg", (), {}),
+    ("project_linf_ball", (0.6,), {}),
+    *[
+        (f, (n,), {"axis": axis})
+        for axis in (None, 0, 1)
+        for f, n in (
+            ("project_l2_ball", 1.5),
+            ("project_l1_ball", 2.0),
+            ("project_simplex", 1.0),
+            ("prox_l2", 0.7),
+            ("prox_linf", 0.8),
+            ("prox_tv1d", 0.3),
+        )
+    ],
+    ("prox_l2", (0.0,), {}),
+    ("project_l1_ball", (1e3,), {}),
+    ("prox_sorted_l1", (0.5, WEIGHTS.flip(0)), {"axis": 1}),
+    ("prox_sorted_l1", (0.2, torch.linspace(1.5, 0.5, 4, dtype=DOUBLE)), {"axis": 0}),
+    ("prox_group_l2", (0.9,), {"group_size": 3}),
+    ("prox_group_l2", (0.9,), {"axis": 1, "weights": WEIGHTS[:4]}),
+    ("prox_group_l2", (0.9,), {"axis": 0}),
+    ("prox_sparse_group", (0.2, 0.5), {"group_size": 3}),
+]
+
+
+def data() -> Any:
+    torch.manual_seed(3)
+    return torch.randn(4, 6, dtype=DOUBLE)
+
+
+@pytest.mark.parametrize(("name", "given", "named"), CASES)
+def test_values_are_those_of_the_library(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    x = data()
+
+    def array(value: Any) -> Any:
+        return value.numpy() if isinstance(value, torch.Tensor) else value
+
+    expected = getattr(rk, name)(x.numpy(), *map(array, given), **{k: array(v) for k, v in named.items()})
+    for t in (x, x.T.contiguous().T):
+        y = getattr(F, name)(t, *given, **named)
+        assert np.array_equal(y.numpy(), expected)
+        assert y.stride() == t.stride()
+
+
+@pytest.mark.parametrize(("name", "given", "named"), CASES)
+def test_gradients_are_those_of_the_function(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    assert torch.autograd.gradcheck(lambda x: getattr(F, name)(x, *given, **named), (data().requires_grad_(),))
+
+
+def test_zero_where_something_is_shrunk_to_zero() -> None:
+    x = torch.zeros(3, requires_grad=True)
+    for y in (F.prox_l1(x, 0.5), F.prox_l2(x, 0.5), F.project_nonneg(x), F.prox_l0(x, 0.5)[:0]):
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        assert not dx.isnan().any()
+    (dx,) = torch.autograd.grad(F.prox_l2(x, 0.5).sum(), x)
+    assert torch.equal(dx, torch.zeros(3))
+
+
+def test_half_precision_and_what_is_refused() -> None:
+    x = torch.randn(50).bfloat16().requires_grad_()
+    y = F.prox_l1(x, 0.5)
+    y.sum().backward()
+    assert torch.equal(x.grad != 0, y != 0)
+    w = torch.ones(6, dtype=DOUBLE, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^prox_l1: weights must not require a gradient"):
+        F.prox_l1(data(), 0.5, weights=w)
+    x = data().requires_grad_()
+    with pytest.raises(NotImplementedError, match=r"^prox_nuclear: the input must not require a gradient"):
+        F.prox_nuclear(x, 0.5).sum().backward()
+    with pytest.raises(NotImplementedError, match=r"^prox_group_l2: groups must be given by group_size or axis"):
+        F.prox_group_l2(x, 0.5, indptr=[0, 12, 24]).sum().backward()
+    with pytest.raises(TypeError, match=r"^prox_l1: input must be a dense tensor on the CPU, got meta"):
+        F.prox_l1(x.to("meta"), 0.5)
+    with pytest.raises(ValueError, match=r"^prox_l1: threshold must be >= 0"):
+        F.prox_l1(x, -1)
+    (dx,) = torch.autograd.grad(F.prox_l2(x, 0.5).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.sum().backward()
