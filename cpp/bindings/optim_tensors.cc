@@ -487,11 +487,7 @@ class Tensors {
     const std::string label = name(slot, k);
     const Array now =
         input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
-<<<<<<< HEAD
     const Array& then = slot.array(k);
-=======
-    const Array& then = slot.operands[k].array;
->>>>>>> tf
     return now.address() == then.address() && now.dtype() == then.dtype() && now.ndim() == then.ndim() &&
            std::equal(now.shape(), now.shape() + now.ndim(), then.shape()) &&
            std::equal(now.strides(), now.strides() + now.ndim(), then.strides());
@@ -547,12 +543,7 @@ class Tensors {
       if (const auto [low, high] = bounds(g); meets_written(low, high)) {
         for (const Written& written : written_) {
           const std::string of = name(*written.slot, written.operand);
-<<<<<<< HEAD
           require_disjoint({arg.function, of.c_str()}, written.slot->array(written.operand), arg.name, g);
-=======
-          require_disjoint({arg.function, of.c_str()}, written.slot->operands[written.operand].array,
-                           arg.name, g);
->>>>>>> tf
         }
       }
     }
@@ -590,13 +581,8 @@ class Tensors {
         const Written &earlier = written_[in_order ? i : j], &later = written_[in_order ? j : i];
         const std::string label = name(*later.slot, later.operand),
                           other = name(*earlier.slot, earlier.operand);
-<<<<<<< HEAD
         require_disjoint({function_.c_str(), label.c_str()}, later.slot->array(later.operand), other.c_str(),
                          earlier.slot->array(earlier.operand));
-=======
-        require_disjoint({function_.c_str(), label.c_str()}, later.slot->operands[later.operand].array,
-                         other.c_str(), earlier.slot->operands[earlier.operand].array);
->>>>>>> tf
       }
     }
     changed_ = false;
@@ -630,12 +616,7 @@ class Tensors {
       slot.count = t.data;
       slot.wide_count = t.bits == 64;
       slot.count_hint = t.shape;
-<<<<<<< HEAD
       return next();
-=======
-      return (slot.wide_count ? *static_cast<const double*>(t.data) : *static_cast<const float*>(t.data)) +
-             1.0;
->>>>>>> tf
     }
     return py::cast<double>(py::float_(slot.counter)) + 1;
   }
