@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import sys
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -12,10 +13,17 @@ import pytest
 import regkern as rk
 from regkern import _core
 
-# Where torch is not installed, the folder of its tests would be imported in its place.
-_torch = importlib.util.find_spec("torch")
-if _torch is not None and _torch.origin is None:
-    sys.modules["torch"] = None  # type: ignore[assignment]
+
+class PathFinder(importlib.machinery.PathFinder):
+    """Where torch is not installed, the folder of its tests is not found in its place."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
+        spec = super().find_spec(fullname, path, target)
+        return None if fullname == "torch" and spec is not None and spec.origin is None else spec
+
+
+sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = PathFinder
 
 CONFIG = rk.show_config("dict")
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
