@@ -45,6 +45,30 @@ class Parameters:
         attributes: dict[str, Any],
     ) -> bool: ...
 
+class raw:
+    float32: int
+    float64: int
+    bfloat16: int
+    float16: int
+
+    class View:
+        def __init__(
+            self,
+            address: int,
+            shape: tuple[int, ...],
+            strides: tuple[int, ...],
+            dtype: int,
+            writable: bool,
+            owner: object,
+        ) -> None: ...
+        @property
+        def address(self) -> int: ...
+        @property
+        def dtype(self) -> int: ...
+        @property
+        def writable(self) -> bool: ...
+        @property
+        def shape(self) -> tuple[int, ...]: ...
 class Tensors:
     def __init__(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NoReturn, TypeAlias
 
 import torch
-from regkern import _core
 from torch import Tensor
+
+from regkern import _core
 
 View: TypeAlias = Any  # of _core.raw
 Shape: TypeAlias = tuple[int, ...]

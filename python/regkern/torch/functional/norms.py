@@ -10,8 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
@@ -28,7 +29,6 @@ from regkern.torch._memory import (
 )
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
-from torch import Tensor
 
 _ops: Any = torch.ops.regkern
 
@@ -67,7 +67,7 @@ def _batch_forward(
     """The result, and what its backward needs beside the data."""
     training, momentum, eps, slope = numbers
     y = empty_in(order, x)
-    _, _, _, mean, invstd, axis, count, positive = call(
+    _, _, _, mean, invstd, axis, count, positive, walked = call(
         _core.batch_norm,
         view_in(order, x),
         _optional(weight),
@@ -85,7 +85,7 @@ def _batch_forward(
         slope,
         view_in(order, y, True),
     )
-    return y, (mean, invstd, axis, training, count, positive, slope, order)
+    return y, (mean, invstd, axis, training, count, positive, walked, slope, order)
 
 
 def _batch_backward(
@@ -93,7 +93,7 @@ def _batch_backward(
 ) -> tuple[Tensor | None, Any, Any, Tensor | None]:
     """The gradients of the data, of both parameters as arrays, and of the residual, where they are wanted."""
     require("batch_norm", "the gradient", dy)
-    mean, invstd, axis, training, count, positive, slope, order = kept
+    mean, invstd, axis, training, count, positive, walked, slope, order = kept
     wants_x, wants_parameters, wants_residual = wants
     dx = empty_in(order, x) if wants_x else None
     dr: Tensor | None = dy if wants_residual else None
@@ -113,6 +113,7 @@ def _batch_backward(
         positive,
         slope,
         None,
+        walked,
         wants_x,
         wants_parameters,
         False if dr is None or dr is dy else view_in(order, dr, True),
@@ -317,7 +318,7 @@ def _batch_backward_kernel(
     order: Shape | None,
 ) -> tuple[Tensor | None, ...]:
     count = np.array([x.numel() / max(x.shape[1], 1)])
-    kept = mean.numpy(), invstd.numpy(), _channel(order), training, count, None, None, order
+    kept = mean.numpy(), invstd.numpy(), _channel(order), training, count, None, None, None, order
     dx, dgamma, dbeta, _ = _batch_backward(dy, x, weight, kept, (True, True, False))
     like = x.new_empty(x.shape[1]) if weight is None else weight
     return dx, _sum(dgamma, like), _sum(dbeta, like)

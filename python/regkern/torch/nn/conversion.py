@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from types import MethodType
 from typing import TypeVar
 
-import torch.nn as tnn
-
 import torch
+import torch.nn as tnn
+from torch import fx
+
 from regkern import _checks as check
 from regkern.torch.nn import dropouts, norms
-from torch import fx
 
 M = TypeVar("M", bound=tnn.Module)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn as tnn
+from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from regkern import _checks as check
 from regkern._types import Real
 from regkern.torch import functional
-from torch import Tensor
 
 
 class _Batch:

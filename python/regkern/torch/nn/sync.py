@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 import torch.nn as tnn
+from torch import Tensor
 
-import torch
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
 from regkern.torch._memory import dense_order, empty_in, require, view, view_in
 from regkern.torch._ops import once
 from regkern.torch._threads import call
-from torch import Tensor
 
 
 def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
@@ -148,7 +148,8 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
         running = (self.running_mean, self.running_var) if tracks else (None, None)
         together = self.training and dist.is_available() and dist.is_initialized()
         if not (together and dist.get_world_size(self.process_group) > 1):
-            return functional.batch_norm(input, *running, self.weight, self.bias, of_batch, momentum, self.eps)
+            mean, var = running
+            return functional.batch_norm(input, mean, var, self.weight, self.bias, of_batch, momentum, self.eps)
         taken: list[BatchNormStats] = []
         y: Tensor = _Synced.apply(input, self.weight, self.bias, float(self.eps), self.process_group, taken)
         _take_up(taken[0], running, momentum)
