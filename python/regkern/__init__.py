@@ -38,7 +38,8 @@ The library itself
 
 :mod:`regkern.reference` has all of it in plain NumPy: the specification. What the functions of a family have in common
 is said once, at the head of their module: ``help("regkern.prox.elements")``, ``help("regkern.norms.rows")``. Arrays are
-float32 or float64, of any shape, strides and alignment. What is wrong is refused before anything is written:
+float32 or float64, of any shape, strides and alignment; elementwise operators, dropout and norms take bfloat16 and float16,
+too. :mod:`regkern.torch` has it for tensors. What is wrong is refused before anything is written:
 ``function: argument must rule, got value``, a TypeError for another kind, a ValueError for another range or shape.
 """
 

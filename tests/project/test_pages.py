@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import operator
 import re
@@ -31,6 +32,8 @@ def prose(page: Path) -> str:
 
 
 def printed(code: str) -> str:
+    if "import regkern.torch" in code and importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -1,7 +1,8 @@
 """Dropout in one pass with what stands beside it: bias and residual add, ReLU and GELU, softmax.
 
 Each is the composition of its parts, with the mask of ``dropout`` for the same numbers: p, rng and stream mean what they
-mean there. Without ``training`` nothing is dropped, and the result is that of the neighbours alone.
+mean there. Without ``training`` nothing is dropped, and the result is that of the neighbours alone. In half precision (bfloat16
+of ``ml_dtypes``, float16) results are those of float32, rounded once to nearest even.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ def bias_dropout_add(
 
     Parameters
     ----------
-    x : (..., n) ndarray of float32 or float64
+    x : (..., n) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
-    bias : (n,) ndarray of x's dtype, or None
+    bias : (n,) ndarray of x's dtype, or float32 beside half precision, or None
         One for each element of the last axis.
-    residual : (..., n) ndarray of x's dtype, or None
+    residual : (..., n) ndarray of x's dtype, or float32 beside half precision, or None
         Any strides and alignment.
     p : float in [0, 1]
     rng, stream, training, out
@@ -53,7 +54,7 @@ def bias_dropout_add(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, shapes do not fit, or ``out`` does not fit.
 
@@ -92,7 +93,7 @@ def bias_dropout_add_backward(
 
     Parameters
     ----------
-    dy : (..., n) ndarray of float32 or float64
+    dy : (..., n) ndarray of float32, float64, bfloat16 or float16
         Gradient with respect to the output.
     mask : DropoutMask
         What the forward returned.
@@ -109,7 +110,7 @@ def bias_dropout_add_backward(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, dtypes differ, or ``mask`` is not a DropoutMask.
+        If an array is not of these dtypes, the dtypes differ, or ``mask`` is not a DropoutMask.
     ValueError
         If shapes do not fit, or the mask has a ``noise_shape``.
 
@@ -143,7 +144,7 @@ def relu_dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     rng, stream, training, out
@@ -157,7 +158,7 @@ def relu_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, or ``out`` does not fit.
 
@@ -189,7 +190,7 @@ def relu_dropout_backward(
 
     Parameters
     ----------
-    dy : ndarray of float32 or float64
+    dy : ndarray of float32, float64, bfloat16 or float16
         Gradient with respect to the output.
     x : ndarray of dy's shape and dtype
         The input of the forward, or its output: where an element is kept, they have one sign.
@@ -206,7 +207,7 @@ def relu_dropout_backward(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, dtypes differ, or ``mask`` is not a DropoutMask.
+        If an array is not of these dtypes, the dtypes differ, or ``mask`` is not a DropoutMask.
     ValueError
         If shapes do not fit, or the mask has a ``noise_shape``.
 
@@ -243,7 +244,7 @@ def gelu_dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     approximate : {"none", "tanh"}, default "none"
@@ -259,7 +260,7 @@ def gelu_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, ``approximate`` is another text, or ``out`` does not fit.
 
@@ -298,7 +299,7 @@ def gelu_dropout_backward(
 
     Parameters
     ----------
-    dy : ndarray of float32 or float64
+    dy : ndarray of float32, float64, bfloat16 or float16
         Gradient with respect to the output.
     x : ndarray of dy's shape and dtype
         The input of the forward.
@@ -317,7 +318,7 @@ def gelu_dropout_backward(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, dtypes differ, or ``mask`` is not a DropoutMask.
+        If an array is not of these dtypes, the dtypes differ, or ``mask`` is not a DropoutMask.
     ValueError
         If shapes do not fit, or the mask has a ``noise_shape``, or ``approximate`` is another text.
 
@@ -354,7 +355,7 @@ def softmax_dropout(
 
     Parameters
     ----------
-    x : (..., n) ndarray of float32 or float64
+    x : (..., n) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     rng, stream, training, out
@@ -368,7 +369,7 @@ def softmax_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, x has no axis, or ``out`` does not fit.
 
@@ -402,7 +403,7 @@ def softmax_dropout_backward(
 
     Parameters
     ----------
-    dy : (..., n) ndarray of float32 or float64
+    dy : (..., n) ndarray of float32, float64, bfloat16 or float16
         Gradient with respect to the output.
     x : ndarray of dy's shape and dtype
         The input of the forward.
@@ -419,7 +420,7 @@ def softmax_dropout_backward(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, dtypes differ, or ``mask`` is not a DropoutMask.
+        If an array is not of these dtypes, the dtypes differ, or ``mask`` is not a DropoutMask.
     ValueError
         If shapes do not fit, or the mask has a ``noise_shape``.
 

@@ -1,9 +1,10 @@
 """Dropout that puts zeros, with masks that are functions of (seed, stream, index) and are never stored.
 
-Common to the functions here and in :mod:`regkern.dropouts.noise`: arrays are float32 or float64, of any strides and
-alignment; ``out`` has the shape and dtype of the input and may be the input itself. p is the probability of being dropped,
-honoured to 2**-41, and ``rng``, ``stream`` and ``training`` are those of ``dropout``. The mask that comes with the result is
-a handle for ``dropout_backward``; ``np.asarray(mask)`` gives the booleans, True = kept.
+Common to the functions here and in :mod:`regkern.dropouts.noise`: arrays are float32, float64, bfloat16 (of ``ml_dtypes``)
+or float16, of any strides and alignment; in half precision results are those of float32, rounded once to nearest even.
+``out`` has the shape and dtype of the input and may be the input itself. p is the probability of being dropped, honoured to
+2**-41, and ``rng``, ``stream`` and ``training`` are those of ``dropout``. The mask that comes with the result is a handle for
+``dropout_backward``; ``np.asarray(mask)`` gives the booleans, True = kept.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     noise_shape : tuple of int or None, optional
@@ -74,7 +75,7 @@ def dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, ``noise_shape`` does not fit, or ``out`` does not fit.
 
@@ -144,7 +145,7 @@ def feature_dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     axis : int, default 1
@@ -160,7 +161,7 @@ def feature_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, ``axis`` is not an axis of x, or ``out`` does not fit.
 
@@ -205,7 +206,7 @@ def drop_path(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     scale_by_keep : bool, default True
@@ -221,7 +222,7 @@ def drop_path(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, x has no axis, or ``out`` does not fit.
 
@@ -262,7 +263,7 @@ def drop_connect(
 
     Parameters
     ----------
-    w : (...) ndarray of float32 or float64
+    w : (...) ndarray of float32, float64, bfloat16 or float16
         Weights; they are not changed.
     p : float in [0, 1]
     rng, stream, training, out
@@ -276,7 +277,7 @@ def drop_connect(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, or ``out`` does not fit.
 
@@ -322,7 +323,7 @@ def drop_block(
 
     Parameters
     ----------
-    x : (N, C, L) or (N, C, H, W) ndarray of float32 or float64
+    x : (N, C, L) or (N, C, H, W) ndarray of float32, float64, bfloat16 or float16
         Signals or images; the channel axis may be another one. Any strides and alignment.
     p : float in [0, 1]
         Expected share that is dropped.
@@ -345,7 +346,7 @@ def drop_block(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range,
         x has another rank, ``axis`` is not a channel axis, ``block_size`` is below 1, or ``out`` does not fit.
@@ -399,7 +400,7 @@ def dropout_backward(
 
     Parameters
     ----------
-    dy : ndarray of float32 or float64, of the shape that was dropped
+    dy : ndarray of float32, float64, bfloat16 or float16, of the shape that was dropped
         Gradient with respect to the output.
     mask : DropoutMask, DropBlockMask, GaussianDropoutMask, or ndarray of bool or uint8
         What the forward function returned; or the booleans ``np.asarray(mask)``, of a shape that can be broadcast
@@ -417,7 +418,7 @@ def dropout_backward(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``mask`` is none of the above.
+        If an array is not of these dtypes, or ``mask`` is none of the above.
     ValueError
         If shapes do not fit, or ``scale`` is missing, superfluous or out of range.
 

@@ -35,7 +35,7 @@ def alpha_dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     rng, stream, training, out
@@ -49,7 +49,7 @@ def alpha_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, or ``out`` does not fit.
 
@@ -89,7 +89,7 @@ def feature_alpha_dropout(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1]
     axis : int, default 1
@@ -105,7 +105,7 @@ def feature_alpha_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1] or NaN, a seed is out of range, ``axis`` is not an axis of x, or ``out`` does not fit.
 
@@ -137,11 +137,12 @@ def gaussian_dropout(
 
     .. math:: y_i = x_i (1 + \sigma z_i), \qquad \sigma = \sqrt{p / (1 - p)}
 
-    z is ``normal(x.shape, seed=seed, stream=stream, dtype=x.dtype)``. Keras' ``GaussianDropout``; p is its rate.
+    z is ``normal(x.shape, seed=seed, stream=stream, dtype=x.dtype)``, of half precision that of float32. Keras'
+    ``GaussianDropout``; p is its rate.
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
         Any strides and alignment.
     p : float in [0, 1)
         The rate.
@@ -158,7 +159,7 @@ def gaussian_dropout(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or ``rng`` is of another kind.
+        If an array is not of these dtypes, or ``rng`` is of another kind.
     ValueError
         If ``p`` is outside [0, 1) or NaN, a seed is out of range, or ``out`` does not fit.
 

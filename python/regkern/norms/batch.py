@@ -50,16 +50,17 @@ def batch_norm(
     .. math:: y = f\left(\gamma\, \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta + r\right)
 
     μ and σ² are mean and (biased) variance of the channel over all other axes in training, the running
-    statistics otherwise. The residual r and the activation f come in the same pass. All but x is given by name: torch's
+    statistics otherwise. The residual r and the activation f come in the same pass. In half precision (bfloat16 of
+    ``ml_dtypes``, float16) results are those of float32, rounded once to nearest even. All but x is given by name: torch's
     ``batch_norm`` takes the running statistics where others take gamma and beta.
 
     Parameters
     ----------
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16, rank >= 2
         Any strides and alignment.
-    gamma, beta : (C,) ndarray of x's dtype, optional
+    gamma, beta : (C,) ndarray of x's dtype, or float32 beside half precision, optional
         Scale and shift; 1 and 0 where missing.
-    running_mean, running_var : (C,) ndarray of x's dtype, optional
+    running_mean, running_var : (C,) ndarray of x's dtype, or float32 beside half precision, optional
         Updated in place in training: ``r ← (1 − momentum)·r + momentum·batch``. Required for inference.
     training : bool
     momentum : float in [0, 1], default 0.1
@@ -73,13 +74,13 @@ def batch_norm(
         Whether ``running_var`` receives n/(n − 1)·σ², as torch does (True), or σ², as Keras does. Under weights n is here
         (Σw)²/Σw², the elements they leave, so that their unit does not matter.
     weights : (N,) ndarray, or one that broadcasts to x's shape with length 1 for the channels, optional
-        Weights >= 0 of samples or positions in the statistics, of x's dtype or boolean: a padding mask, True where
-        there is data. n is then their sum. Positions of weight 0 are normalized too, but whatever they hold, NaN
-        too, enters neither the statistics nor the gradients of gamma, beta and other positions.
+        Weights >= 0 of samples or positions in the statistics, of x's dtype, float32 beside half precision, or boolean: a
+        padding mask, True where there is data. n is then their sum. Positions of weight 0 are normalized too, but
+        whatever they hold, NaN too, enters neither the statistics nor the gradients of gamma, beta and other positions.
     virtual_batch_size : int >= 1, optional
         Statistics of every so many samples for themselves in training, as if each were a call of its own ("ghost" batch
         norm); the last virtual batch may be smaller. The running statistics take one after the other.
-    residual : ndarray of x's shape and dtype, optional
+    residual : ndarray of x's shape and dtype, or float32 beside half precision, optional
         Added before the activation.
     activation : None, "relu" or "leaky_relu"
         What is done last: v where v > 0, else 0 or ``negative_slope``·v. NaN stays NaN. The cache keeps one bit an element.
@@ -97,7 +98,7 @@ def batch_norm(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape, the axis or a number is out of range, the running statistics are missing where they are
         needed, or memory overlaps.
@@ -202,7 +203,8 @@ def batch_norm_backward(
     -------
     tuple of ndarray
         One for each name of ``wrt``, in its order: dx of x's shape, ``out`` or a new array; dgamma and dbeta of shape
-        (C,); dresidual of x's shape, always a new array. All of x's dtype.
+        (C,); dresidual of x's shape, always a new array. dgamma and dbeta are of gamma's
+        dtype, all else, and they where there is no gamma, of x's.
 
     Raises
     ------
@@ -257,7 +259,7 @@ def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None =
 
     Parameters
     ----------
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16, rank >= 2
         Any strides and alignment.
     axis : int, default 1
         The channel axis.
@@ -272,7 +274,7 @@ def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None =
     Raises
     ------
     TypeError
-        If x is not float32 or float64.
+        If x is not of these dtypes.
     ValueError
         If the rank or the axis does not fit.
 
@@ -306,11 +308,11 @@ def batch_norm_apply(
 
     Parameters
     ----------
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16, rank >= 2
         Any strides and alignment.
     stats : BatchNormStats
         What ``batch_norm_stats`` or ``merge_stats`` returned.
-    gamma, beta : (C,) ndarray of x's dtype, optional
+    gamma, beta : (C,) ndarray of x's dtype, or float32 beside half precision, optional
         Scale and shift; 1 and 0 where missing.
     eps : float, >= 0, default 1e-5
     axis : int, default 1
@@ -326,7 +328,7 @@ def batch_norm_apply(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape or a number is out of range, or memory overlaps.
 
@@ -363,7 +365,7 @@ def batch_norm_backward_reduce(
     ----------
     dy : ndarray of x's shape and dtype
         Gradient with respect to y.
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16
         The input of the forward.
     stats : BatchNormStats
         What the forward used.
@@ -379,7 +381,7 @@ def batch_norm_backward_reduce(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape or a number is out of range.
 
@@ -422,13 +424,13 @@ def batch_norm_backward_apply(
     ----------
     dy : ndarray of x's shape and dtype
         Gradient with respect to y.
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16
         The input of the forward.
     stats : BatchNormStats
         What the forward used; n is its count.
     sum_dy, sum_dy_xhat : (C,) ndarray of float64
         Those of ``batch_norm_backward_reduce``, added up over the batches that ``stats`` counts.
-    gamma : (C,) ndarray of x's dtype, optional
+    gamma : (C,) ndarray of x's dtype, or float32 beside half precision, optional
     eps : float, >= 0, default 1e-5
     axis : int, default 1
     weights : ndarray, optional
@@ -444,7 +446,7 @@ def batch_norm_backward_apply(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape or a number is out of range, or memory overlaps.
 

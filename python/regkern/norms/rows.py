@@ -1,12 +1,14 @@
 """Normalization of rows and of groups of channels: layer, RMS, group and instance norm.
 
-Common to the functions here: arrays are of one dtype, float32 or float64, and of any strides and alignment; gamma and beta
-are 1 and 0 where missing. A forward returns its result, ``out`` or a new array, and what the backward needs: a cache that
-holds x itself, not a copy, so that x must not change before, or the sum with the residual. ``out`` has x's shape and dtype;
-it may be ``x``, but then the cache cannot be used backward without a residual. In a backward, dy is the gradient with
-respect to y, and ``out``, for dx, may be ``dy``. Results are the same bits for every thread count and instruction set. What
-is dense in another order of its axes is worked on in that order, where it leaves samples first or rows together, and has the
-bits of the call on the transposed array; gaps, steps and the memory of other operands change none.
+Common to the functions here: arrays are of one dtype, float32, float64, bfloat16 (of ``ml_dtypes``) or float16, and of any
+strides and alignment; gamma and beta are 1 and 0 where missing. In half precision gamma, beta and the residual may be
+float32, too; results are those of float32, rounded once to nearest even, and with a residual the sum is rounded and then
+normalized. A forward returns its result, ``out`` or a new array, and what the backward needs: a cache that holds x itself,
+not a copy, so that x must not change before, or the sum with the residual. ``out`` has x's shape and dtype; it may be ``x``,
+but then the cache cannot be used backward without a residual. In a backward, dy is the gradient with respect to y, and
+``out``, for dx, may be ``dy``. Results are the same bits for every thread count and instruction set. What is dense in
+another order of its axes is worked on in that order, where it leaves samples first or rows together, and has the bits of the
+call on the transposed array; gaps, steps and the memory of other operands change none.
 """
 
 from __future__ import annotations
@@ -73,12 +75,12 @@ def layer_norm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, rank >= 1
-    gamma, beta : ndarray of x's dtype and of shape ``x.shape[axis:]``, optional
+    x : ndarray of float32, float64, bfloat16 or float16, rank >= 1
+    gamma, beta : ndarray of shape ``x.shape[axis:]`` and x's dtype, or float32 beside half precision, optional
     axis : int, default -1
         The first of the axes that are normalized together, as in ONNX; torch counts them by ``normalized_shape``.
     eps : float, >= 0, default 1e-5
-    residual : ndarray of x's shape and dtype, optional
+    residual : ndarray of x's shape and dtype, or float32 beside half precision, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
 
@@ -90,7 +92,7 @@ def layer_norm(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape, the axis or a number is out of range, or memory overlaps.
 
@@ -138,7 +140,7 @@ def layer_norm_backward(
     -------
     dx : ndarray of x's shape
         ``out``, or a new array. It is the gradient of the residual, too.
-    dgamma, dbeta : ndarray of gamma's shape and x's dtype
+    dgamma, dbeta : ndarray of gamma's shape and dtype, x's without gamma
 
     Raises
     ------
@@ -179,14 +181,14 @@ def rms_norm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64, rank >= 1
-    gamma : ndarray of x's dtype and of shape ``x.shape[axis:]``, optional
+    x : ndarray of float32, float64, bfloat16 or float16, rank >= 1
+    gamma : ndarray of shape ``x.shape[axis:]`` and x's dtype, or float32 beside half precision, optional
         Scale; 1 where missing.
     axis : int, default -1
         The first of the axes that are normalized together.
     eps : float, >= 0, or None
-        None, the default, is the machine epsilon of the dtype, as in torch.
-    residual : ndarray of x's shape and dtype, optional
+        None, the default, is the machine epsilon of the dtype in which is calculated, as in torch.
+    residual : ndarray of x's shape and dtype, or float32 beside half precision, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
 
@@ -198,7 +200,7 @@ def rms_norm(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape, the axis or a number is out of range, or memory overlaps.
 
@@ -243,7 +245,7 @@ def rms_norm_backward(
     -------
     dx : ndarray of x's shape
         ``out``, or a new array. It is the gradient of the residual, too.
-    dgamma : ndarray of gamma's shape and x's dtype
+    dgamma : ndarray of gamma's shape and dtype, x's without gamma
 
     Raises
     ------
@@ -286,10 +288,10 @@ def group_norm(
 
     Parameters
     ----------
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16, rank >= 2
     num_groups : int, >= 1
         Divides C.
-    gamma, beta : (C,) ndarray of x's dtype, optional
+    gamma, beta : (C,) ndarray of x's dtype, or float32 beside half precision, optional
     axis : int, default 1
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
@@ -303,7 +305,7 @@ def group_norm(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape, the axis or a number is out of range, or memory overlaps.
 
@@ -341,7 +343,7 @@ def group_norm_backward(
     Returns
     -------
     dx : ndarray of x's shape
-    dgamma, dbeta : ndarray of gamma's shape and x's dtype
+    dgamma, dbeta : ndarray of gamma's shape and dtype, x's without gamma
 
     Raises
     ------
@@ -379,8 +381,8 @@ def instance_norm(
 
     Parameters
     ----------
-    x : (N, C, ...) or (N, ..., C) ndarray of float32 or float64, rank >= 2
-    gamma, beta : (C,) ndarray of x's dtype, optional
+    x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16, rank >= 2
+    gamma, beta : (C,) ndarray of x's dtype, or float32 beside half precision, optional
     axis : int, default 1
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
@@ -394,7 +396,7 @@ def instance_norm(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If a shape, the axis or a number is out of range, or memory overlaps.
 
@@ -433,7 +435,7 @@ def instance_norm_backward(
     Returns
     -------
     dx : ndarray of x's shape
-    dgamma, dbeta : ndarray of gamma's shape and x's dtype
+    dgamma, dbeta : ndarray of gamma's shape and dtype, x's without gamma
 
     Raises
     ------

@@ -195,7 +195,7 @@ def batch_norm_update(
     ----------
     stats : BatchNormStats
         What ``batch_norm_stats`` or ``merge_stats`` returned.
-    running_mean, running_var : (C,) ndarray of float32 or float64
+    running_mean, running_var : (C,) ndarray of float32, float64, bfloat16 or float16
         Written.
     momentum : float in [0, 1], default 0.1
         m, the weight of the new batch.
@@ -205,7 +205,7 @@ def batch_norm_update(
     Raises
     ------
     TypeError
-        If a running statistic is not a writable array of float32 or float64.
+        If a running statistic is not a writable array of these dtypes.
     ValueError
         If a shape or a number is out of range.
 
@@ -256,7 +256,7 @@ def fold_batch_norm(
 
     Parameters
     ----------
-    weight : ndarray of float32 or float64
+    weight : ndarray of float32, float64, bfloat16 or float16
         (C, ...) as in torch, with the outputs first; or another ``axis``, as -1 for Keras' and for ``x @ weight``.
     bias : (C,) ndarray, or None for zeros
     running_mean, running_var : (C,) ndarray
@@ -274,7 +274,7 @@ def fold_batch_norm(
     Raises
     ------
     TypeError
-        If weight is not float32 or float64.
+        If weight is not of these dtypes, or another array not of real numbers.
     ValueError
         If a shape, the axis or eps does not fit.
 

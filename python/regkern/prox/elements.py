@@ -3,11 +3,13 @@
 The proximal operator of a penalty g with step s is prox(x) = argmin_y ½‖y − x‖² + s·g(y)  [1]_.
 ``threshold`` and ``shrink`` are always step × strength.
 
-Common to the functions here: arrays are float32 or float64, of any shape, strides and alignment; ``out`` has
-the shape and dtype of the input and may be the input itself, while a partial overlap is refused; NaN and ±Inf
-propagate; what is shrunk away becomes +0.0. Numbers are rounded to the dtype of the array, and one too large for
-float32 is Inf, but those within a formula (``prox_log_sum``, ``prox_l_half``, ``prox_huber``) keep their range. Results are the same bits for every instruction set and thread
-count, and the operators here, which are elementwise, give the bits of :mod:`regkern.reference` (accuracy class ``exact``).
+Common to the functions here: arrays are float32, float64, bfloat16 (of ``ml_dtypes``) or float16, of any shape, strides
+and alignment. In half precision results are those of float32, rounded once to nearest even, and the arrays beside x may be
+float32, too. ``out`` has the shape and dtype of the input and may be the input itself, while a partial overlap is refused;
+NaN and ±Inf propagate; what is shrunk away becomes +0.0. Numbers are rounded to the dtype in which is calculated, and one
+too large for float32 is Inf, but those within a formula (``prox_log_sum``, ``prox_l_half``, ``prox_huber``) keep their range.
+Results are the same bits for every instruction set and thread count, and the operators here, which are elementwise, give the
+bits of :mod:`regkern.reference` (accuracy class ``exact``).
 Operators of whole vectors are in :mod:`regkern.prox.vectors`.
 
 References
@@ -41,11 +43,11 @@ def prox_l1(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
-    threshold : float or ndarray of x's dtype, broadcastable to x's shape, >= 0, same unit as x
+    x : (...) ndarray of float32, float64, bfloat16 or float16
+    threshold : float, or ndarray of the dtypes of ``weights``, broadcastable to x's shape, >= 0, same unit as x
         Step × L1 strength; an array where every element has its own step, as a diagonal metric makes it. Inf
         gives all zeros.
-    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+    weights : ndarray of x's dtype, or float32 beside half precision, broadcastable to x's shape, >= 0, optional
         Strength of each element relative to ``threshold``. 0 leaves an element as it is, whatever the threshold.
     nonneg : bool, default False
         Constrain the result to be >= 0: ``max(x - t, 0)``.
@@ -60,7 +62,7 @@ def prox_l1(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If ``threshold`` is negative or NaN, or shapes, strides or memory of the arrays do not fit.
 
@@ -91,12 +93,12 @@ def prox_elastic_net(
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, same unit as x
         Step × L1 strength.
     shrink : float, >= 0
         Step × L2 strength.
-    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+    weights : ndarray of x's dtype, or float32 beside half precision, broadcastable to x's shape, >= 0, optional
         Strength of each element relative to both. 0 leaves an element as it is, whatever the strengths.
     out : ndarray, optional
         Where to write; may be ``x``.
@@ -109,7 +111,7 @@ def prox_elastic_net(
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If ``threshold`` or ``shrink`` is negative or NaN, or shapes or memory of the arrays do not fit.
 
@@ -136,10 +138,10 @@ def prox_ridge(x: ArrayLike, shrink: Real, *, weights: Array | None = None, out:
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     shrink : float, >= 0
         Step × L2 strength.
-    weights : ndarray of x's dtype, broadcastable to x's shape, >= 0, optional
+    weights : ndarray of x's dtype, or float32 beside half precision, broadcastable to x's shape, >= 0, optional
         Strength of each element relative to ``shrink``. 0 leaves an element as it is, whatever the strength.
     out : ndarray, optional
         Where to write; may be ``x``.
@@ -152,7 +154,7 @@ def prox_ridge(x: ArrayLike, shrink: Real, *, weights: Array | None = None, out:
     Raises
     ------
     TypeError
-        If an array is not float32 or float64, or the dtypes differ.
+        If an array is not of these dtypes, or the dtypes do not go together.
     ValueError
         If ``shrink`` is negative or NaN, or shapes or memory of the arrays do not fit.
 
@@ -180,7 +182,7 @@ def prox_l0(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, unit of x²
         Step × strength. Inf gives all zeros.
     out : ndarray, optional
@@ -194,7 +196,7 @@ def prox_l0(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> Array
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``threshold`` is negative or NaN, or ``out`` does not fit.
 
@@ -223,7 +225,7 @@ def prox_l_half(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> A
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, unit of x^1.5
         Step × strength. Inf gives all zeros.
     out : ndarray, optional
@@ -237,7 +239,7 @@ def prox_l_half(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> A
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``threshold`` is negative or NaN, or ``out`` does not fit.
 
@@ -267,7 +269,7 @@ def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real = 3.0, *, step: Real = 1
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, same unit as x
         Step × strength. Inf gives all zeros.
     gamma : float, > 0, default 3
@@ -286,7 +288,7 @@ def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real = 3.0, *, step: Real = 1
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``threshold`` is negative or NaN, ``gamma`` or ``step`` not positive and finite, or ``out`` does not fit.
 
@@ -316,7 +318,7 @@ def prox_scad(x: ArrayLike, threshold: Real, a: Real = 3.7, *, step: Real = 1.0,
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, same unit as x
         Step × strength. Inf gives all zeros.
     a : float, > 1, default 3.7
@@ -334,7 +336,7 @@ def prox_scad(x: ArrayLike, threshold: Real, a: Real = 3.7, *, step: Real = 1.0,
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``threshold`` is negative or NaN, ``a`` is not above 1 or ``step`` not positive and finite, or ``out`` does not fit.
 
@@ -362,7 +364,7 @@ def prox_log_sum(x: ArrayLike, threshold: Real, eps: Real = 1.0, *, out: Array |
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, unit of x²
         Step × strength. Inf gives all zeros.
     eps : float, > 0, same unit as x, default 1
@@ -378,7 +380,7 @@ def prox_log_sum(x: ArrayLike, threshold: Real, eps: Real = 1.0, *, out: Array |
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``threshold`` is negative or NaN, or ``eps`` is not positive and finite, or ``out`` does not fit.
 
@@ -407,7 +409,7 @@ def prox_huber(x: ArrayLike, shrink: Real, delta: Real = 1.0, *, out: Array | No
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     shrink : float, >= 0
         Step × strength. Inf gives zeros for finite x.
     delta : float, > 0, same unit as x, default 1
@@ -423,7 +425,7 @@ def prox_huber(x: ArrayLike, shrink: Real, delta: Real = 1.0, *, out: Array | No
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``shrink`` is negative or NaN, or ``delta`` is not positive and finite, or ``out`` does not fit.
 
@@ -445,7 +447,7 @@ def l1_norm(x: ArrayLike) -> float:
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
 
     Returns
     -------
@@ -454,7 +456,7 @@ def l1_norm(x: ArrayLike) -> float:
     Raises
     ------
     TypeError
-        If ``x`` is not float32 or float64, or has a mask.
+        If ``x`` is not of these dtypes, or has a mask.
 
     Notes
     -----
@@ -477,7 +479,7 @@ def squared_l2_norm(x: ArrayLike) -> float:
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
 
     Returns
     -------
@@ -486,7 +488,7 @@ def squared_l2_norm(x: ArrayLike) -> float:
     Raises
     ------
     TypeError
-        If ``x`` is not float32 or float64, or has a mask.
+        If ``x`` is not of these dtypes, or has a mask.
 
     Notes
     -----

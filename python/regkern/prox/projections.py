@@ -24,8 +24,8 @@ def project_box(x: ArrayLike, lower: Real | Array, upper: Real | Array, *, out: 
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
-    lower, upper : float, or ndarray of x's dtype broadcastable to x's shape
+    x : (...) ndarray of float32, float64, bfloat16 or float16
+    lower, upper : float, or ndarray of x's dtype, or float32 beside half precision, broadcastable to x's shape
         lower <= upper in every element. May be infinite.
     out : ndarray, optional
         Where to write; may be ``x``.
@@ -38,13 +38,14 @@ def project_box(x: ArrayLike, lower: Real | Array, upper: Real | Array, *, out: 
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``lower`` is above ``upper`` somewhere, or one of them is NaN, shapes do not fit, or ``out`` does not fit.
 
     Notes
     -----
-    Accuracy class ``exact``. Bounds are compared after rounding to x's dtype; arrays of them are read once more for it.
+    Accuracy class ``exact``. Two numbers are compared as they are; a number and an array after rounding to the array's dtype, which
+    is read once more for it.
 
     Examples
     --------
@@ -62,7 +63,7 @@ def project_nonneg(x: ArrayLike, *, out: Array | None = None) -> Array:
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     out : ndarray, optional
         Where to write; may be ``x``.
 
@@ -74,7 +75,7 @@ def project_nonneg(x: ArrayLike, *, out: Array | None = None) -> Array:
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If the array is refused, or ``out`` does not fit.
 
@@ -98,7 +99,7 @@ def project_linf_ball(x: ArrayLike, radius: Real = 1.0, *, out: Array | None = N
 
     Parameters
     ----------
-    x : (...) ndarray of float32 or float64
+    x : (...) ndarray of float32, float64, bfloat16 or float16
     radius : float, >= 0, same unit as x, default 1
     out : ndarray, optional
         Where to write; may be ``x``.
@@ -111,7 +112,7 @@ def project_linf_ball(x: ArrayLike, radius: Real = 1.0, *, out: Array | None = N
     Raises
     ------
     TypeError
-        If an array is not float32 or float64.
+        If an array is not of these dtypes.
     ValueError
         If ``radius`` is negative or NaN, or ``out`` does not fit.
 
