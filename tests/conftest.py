@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import numpy as np
@@ -12,10 +14,16 @@ import pytest
 import regkern as rk
 from regkern import _core
 
-# Where torch is not installed, the folder of its tests would be imported in its place.
-_torch = importlib.util.find_spec("torch")
-if _torch is not None and _torch.origin is None:
-    sys.modules["torch"] = None  # type: ignore[assignment]
+
+class _Helpers(FileFinder):
+    """Of what tests import from this folder, in which there is a folder of the name of torch, too."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        return None if fullname == "torch" else super().find_spec(fullname, target)
+
+
+_FOLDER = str(Path(__file__).parent)
+sys.path_importer_cache[_FOLDER] = _Helpers(_FOLDER, (SourceFileLoader, SOURCE_SUFFIXES))
 
 CONFIG = rk.show_config("dict")
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy
