@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import sys
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
-from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -15,15 +14,16 @@ import regkern as rk
 from regkern import _core
 
 
-class _Helpers(FileFinder):
-    """Of what tests import from this folder, in which there is a folder of the name of torch, too."""
+class PathFinder(importlib.machinery.PathFinder):
+    """Where torch is not installed, the folder of its tests is not found in its place."""
 
-    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
-        return None if fullname == "torch" else super().find_spec(fullname, target)
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
+        spec = super().find_spec(fullname, path, target)
+        return None if fullname == "torch" and spec is not None and spec.origin is None else spec
 
 
-_FOLDER = str(Path(__file__).parent)
-sys.path_importer_cache[_FOLDER] = _Helpers(_FOLDER, (SourceFileLoader, SOURCE_SUFFIXES))
+sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = PathFinder
 
 CONFIG = rk.show_config("dict")
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is busy

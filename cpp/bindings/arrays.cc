@@ -23,7 +23,7 @@ std::string head(Arg arg, const std::string& rule) {
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
 
-// NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT, NPY_HALF, and the first number of a dtype that NumPy does not know itself
+// NPY_FLOAT, NPY_DOUBLE, NPY_OBJECT, NPY_HALF, and the first number of a dtype that is not NumPy's own.
 constexpr int kNpyFloat = 11, kNpyDouble = 12, kNpyObject = 17, kNpyHalf = 23, kNpyForeign = 256;
 
 using Descriptor = py::detail::PyArrayDescr_Proxy;

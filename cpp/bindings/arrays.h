@@ -224,7 +224,8 @@ py::object as_ndarray(const Array& array);
 template <class T>
 void round_to(const Array& vector, const double* sums) {
   std::vector<T> rounded(vector.size());
-  std::transform(sums, sums + rounded.size(), rounded.begin(), [](double sum) { return static_cast<T>(sum); });
+  std::transform(sums, sums + rounded.size(), rounded.begin(),
+                 [](double sum) { return static_cast<T>(sum); });
   regkern::write(vector.extents(), rounded.data(), vector.out<T>());
 }
 

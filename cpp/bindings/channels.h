@@ -32,7 +32,8 @@ struct Channels {
   }
   // A parameter or a running statistic, in the dtype of x or float32 beside half precision, or none.
   Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
-    const Array a = (written ? optional_output : optional_input)({f, name}, value, accepted_beside(x.dtype()));
+    const Array a =
+        (written ? optional_output : optional_input)({f, name}, value, accepted_beside(x.dtype()));
     if (a) {
       require_dtype_beside({f, name}, a, x);
       require_vector({f, name}, a, count);
@@ -68,8 +69,8 @@ template <class T>
 double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<std::ptrdiff_t> dims,
                        int channel) {
   double times = 1;
-  bool dense = weights.storage == Storage::kNative &&
-               reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
+  bool dense =
+      weights.storage == Storage::kNative && reinterpret_cast<std::uintptr_t>(weights.data) % alignof(T) == 0;
   std::ptrdiff_t run = sizeof(T);
   const auto ndim = static_cast<int>(dims.size());
   for (int i = ndim; i-- > 0;) {
@@ -80,8 +81,9 @@ double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<s
     run *= length;
   }
   double mean, var;
-  const double n = batch_norm_stats<T>(ChannelShape(Extents(ndim, dims.data()), channel),
-                                       {weights.data, dense ? nullptr : steps, weights.storage}, {}, &mean, &var);
+  const double n =
+      batch_norm_stats<T>(ChannelShape(Extents(ndim, dims.data()), channel),
+                          {weights.data, dense ? nullptr : steps, weights.storage}, {}, &mean, &var);
   return times * n / (1 + var / (mean * mean));
 }
 

@@ -19,7 +19,7 @@
 namespace regkern::bindings {
 namespace {
 
-// What is needed of dlpack.h, version 1: the ABI is stable.
+// What is needed of DLPack's header, version 1: the ABI is stable.
 struct DLTensor {
   void* data;
   std::int32_t device_type, device_id;
@@ -201,9 +201,9 @@ class Tensors {
   struct Slot {
     py::object param;
     std::size_t index = 0, group = 0;
-    py::object states;   // its dict, if it has one
-    py::object counter;  // the tensor that counts its steps, if the rule counts
-    py::object grad;     // while a step runs
+    py::object states;                        // its dict, if it has one
+    py::object counter;                       // the tensor that counts its steps, if the rule counts
+    py::object grad;                          // while a step runs
     std::array<Operand, kOperands> operands;  // parameter, states, master
     std::size_t way = 0;
     void* count = nullptr;  // where the counter counts
@@ -226,7 +226,8 @@ class Tensors {
 
   // The parameters of all groups, as they were at the last step or anew.
   void find_parameters(const py::list& groups, const py::list& needs) {
-    if (groups.size() != needs.size()) throw py::value_error(function_ + ": needs must be those of the groups");
+    if (groups.size() != needs.size())
+      throw py::value_error(function_ + ": needs must be those of the groups");
     static PyObject* const params = PyUnicode_InternFromString("params");
     std::size_t at = 0;
     bool same = true;
@@ -269,7 +270,8 @@ class Tensors {
     entries_.clear();
     position = 0;
     while (PyDict_Next(states.ptr(), &position, &key, &value)) {
-      entries_.emplace_back(py::reinterpret_borrow<py::object>(key), py::reinterpret_borrow<py::object>(value));
+      entries_.emplace_back(py::reinterpret_borrow<py::object>(key),
+                            py::reinterpret_borrow<py::object>(value));
     }
     std::map<PyObject*, PyObject*> by_parameter;  // tensors are equal where they are the same
     for (const auto& [of, its] : entries_) by_parameter[of.ptr()] = its.ptr();
@@ -299,7 +301,8 @@ class Tensors {
       }
       if (!slot.steps) continue;
       const py::tuple keys = needs[slot.group];
-      if (keys.size() != state_names_.size() + 1) throw py::value_error(function_ + ": needs must be of the rule");
+      if (keys.size() != state_names_.size() + 1)
+        throw py::value_error(function_ + ": needs must be of the rule");
       bool whole = take(slot, 0, slot.param.ptr());
       for (std::size_t k = 0; k < state_names_.size(); ++k) {
         PyObject* const key = PyTuple_GET_ITEM(keys.ptr(), static_cast<Py_ssize_t>(k));
@@ -440,7 +443,8 @@ class Tensors {
   // Where the exchange is missing: by a new view.
   bool is_as_it_was(Slot& slot, std::size_t k) const {
     const std::string label = name(slot, k);
-    const Array now = input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
+    const Array now =
+        input({function_.c_str(), label.c_str()}, view_(label, slot.operands[k].tensor, true), Accept::kHalf);
     const Array& then = slot.operands[k].array;
     return now.address() == then.address() && now.dtype() == then.dtype() && now.ndim() == then.ndim() &&
            std::equal(now.shape(), now.shape() + now.ndim(), then.shape()) &&
@@ -471,7 +475,8 @@ class Tensors {
       const bool row = is_c_ordered(t), alike = !row && dtype == w.array.dtype() && w.lies_like(t);
       if (fits && (row || alike) && reinterpret_cast<std::uintptr_t>(t.data) % item == 0) {
         PyObject* const self = slot.grad.ptr();
-        const auto negative = py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
+        const auto negative =
+            py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
         if (!negative) throw py::error_already_set();
         const auto* low = static_cast<const char*>(t.data);
         const std::size_t bytes = w.array.size() == 0 ? 0
@@ -495,7 +500,8 @@ class Tensors {
       if (const auto [low, high] = bounds(g); meets_written(low, high)) {
         for (const Written& written : written_) {
           const std::string of = name(*written.slot, written.operand);
-          require_disjoint({arg.function, of.c_str()}, written.slot->operands[written.operand].array, arg.name, g);
+          require_disjoint({arg.function, of.c_str()}, written.slot->operands[written.operand].array,
+                           arg.name, g);
         }
       }
     }
@@ -531,7 +537,8 @@ class Tensors {
         const auto place = [](const Written& at) { return std::pair(at.slot->index, at.operand); };
         const bool in_order = place(written_[i]) < place(written_[j]);
         const Written &earlier = written_[in_order ? i : j], &later = written_[in_order ? j : i];
-        const std::string label = name(*later.slot, later.operand), other = name(*earlier.slot, earlier.operand);
+        const std::string label = name(*later.slot, later.operand),
+                          other = name(*earlier.slot, earlier.operand);
         require_disjoint({function_.c_str(), label.c_str()}, later.slot->operands[later.operand].array,
                          other.c_str(), earlier.slot->operands[earlier.operand].array);
       }
@@ -543,7 +550,8 @@ class Tensors {
     if (low == high) return false;
     const auto behind = std::lower_bound(written_.begin(), written_.end(), high,
                                          [](const Written& w, const char* end) { return w.low < end; });
-    return behind != written_.begin() && highest_[static_cast<std::size_t>(behind - written_.begin()) - 1] > low;
+    return behind != written_.begin() &&
+           highest_[static_cast<std::size_t>(behind - written_.begin()) - 1] > low;
   }
 
   // --- counting and options -------------------------------------------------------------------------------
@@ -556,7 +564,8 @@ class Tensors {
       slot.count = t.data;
       slot.wide_count = t.bits == 64;
       slot.count_hint = t.shape;
-      return (slot.wide_count ? *static_cast<const double*>(t.data) : *static_cast<const float*>(t.data)) + 1.0;
+      return (slot.wide_count ? *static_cast<const double*>(t.data) : *static_cast<const float*>(t.data)) +
+             1.0;
     }
     return py::cast<double>(py::float_(slot.counter)) + 1;
   }

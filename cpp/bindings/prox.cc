@@ -41,7 +41,8 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   double t = 1;
   Array strengths;  // one an element
   if (has_axes(threshold)) {
-    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, accepted_beside(from.dtype())), "x", from);
+    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, accepted_beside(from.dtype())),
+                          "x", from);
   } else {
     t = nonnegative({f, "threshold"}, threshold);
   }
@@ -216,7 +217,8 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
     });
   }
   const auto bound = [&](const char* name, py::handle value) {
-    if (has_axes(value)) return broadcast({f, name}, input({f, name}, value, accepted_beside(from.dtype())), "x", from);
+    if (has_axes(value))
+      return broadcast({f, name}, input({f, name}, value, accepted_beside(from.dtype())), "x", from);
     const bool wide = from.dtype() == Dtype::kFloat64;
     const py::object number = py::module_::import("numpy").attr("asarray")(
         real({f, name}, value), wide ? py::dtype::of<double>() : py::dtype::of<float>());

@@ -37,8 +37,11 @@ struct ViewArguments {
 };
 
 View view_of(const ViewArguments& a) {
-  View view{reinterpret_cast<char*>(unsigned64({kView, "address"}, a.address)), dtype_of_number(a.dtype),
-            flag({kView, "writable"}, a.writable), {}, py::reinterpret_borrow<py::object>(a.owner)};
+  View view{reinterpret_cast<char*>(unsigned64({kView, "address"}, a.address)),
+            dtype_of_number(a.dtype),
+            flag({kView, "writable"}, a.writable),
+            {},
+            py::reinterpret_borrow<py::object>(a.owner)};
   append({kView, "shape"}, a.shape, view.layout);
   const std::size_t ndim = view.layout.size();
   append({kView, "strides"}, a.strides, view.layout);
@@ -65,16 +68,18 @@ View view_of(const ViewArguments& a) {
 void register_raw(py::module_& m) {
   py::module_ raw = m.def_submodule("raw");
   py::class_<View>(raw, "View")
-      .def(py::init([](py::handle address, py::handle shape, py::handle strides, py::handle dtype,
-                       py::handle writable, py::handle owner) {
-        return view_of({address, shape, strides, dtype, writable, owner});
-      }))
-      .def_property_readonly("address", [](const View& v) { return reinterpret_cast<std::uintptr_t>(v.address); })
+      .def(py::init(
+          [](py::handle address, py::handle shape, py::handle strides, py::handle dtype, py::handle writable,
+             py::handle owner) { return view_of({address, shape, strides, dtype, writable, owner}); }))
+      .def_property_readonly("address",
+                             [](const View& v) { return reinterpret_cast<std::uintptr_t>(v.address); })
       .def_property_readonly("dtype", [](const View& v) { return static_cast<int>(v.dtype); })
       .def_property_readonly("writable", [](const View& v) { return v.writable; })
-      .def_property_readonly("shape", [](const View& v) {
-        return py::tuple(py::cast(std::vector<std::ptrdiff_t>(v.layout.begin(), v.layout.begin() + v.ndim())));
-      })
+      .def_property_readonly("shape",
+                             [](const View& v) {
+                               return py::tuple(py::cast(std::vector<std::ptrdiff_t>(
+                                   v.layout.begin(), v.layout.begin() + v.ndim())));
+                             })
       .def("__repr__", [](const View& v) {
         return "View(" + shape_text(v.ndim(), v.layout.data()) + ", " + name_of(v.dtype) + ")";
       });

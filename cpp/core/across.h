@@ -151,7 +151,8 @@ void for_decided(const Extents& shape, const DecisionSource& source, bool turns,
           across.for_stretches(tile, [&](std::size_t memory, std::size_t n, std::size_t at) {
             row.run(memory, memory + n, stream,
                     [&](std::size_t first, std::size_t some, bool around_cache, auto... pointers) {
-                      kernel(decided + at + (first - memory), std::size_t{0}, some, around_cache, pointers...);
+                      kernel(decided + at + (first - memory), std::size_t{0}, some, around_cache,
+                             pointers...);
                     });
           });
         }

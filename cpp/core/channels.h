@@ -51,7 +51,8 @@ class Planes {
       dims[ndim] = s.shape.dims[i];
       steps[ndim++] = strides[i];
     }
-    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {OperandLayout(steps.data(), layout.storage)}, sizeof(T))[0];
+    walk_ = make_walk<1>(Extents(ndim, dims.data()), Order::kC, {OperandLayout(steps.data(), layout.storage)},
+                         sizeof(T))[0];
     dense_ = false;
   }
 

@@ -135,12 +135,11 @@ void dropout_by_bytes(const Extents& shape, In<T> x, Out<T> y, In<std::uint8_t> 
         },
         x, y);
   }
-  const auto walk =
-      make_walk<3>(shape, Order::kAny,
-                   {OperandLayout(x.strides ? x.strides : dense_data.data(), x.storage),
-                    OperandLayout(y.strides ? y.strides : dense_data.data(), y.storage),
-                    OperandLayout(kept.strides ? kept.strides : dense_mask.data())},
-                   sizeof(T));
+  const auto walk = make_walk<3>(shape, Order::kAny,
+                                 {OperandLayout(x.strides ? x.strides : dense_data.data(), x.storage),
+                                  OperandLayout(y.strides ? y.strides : dense_data.data(), y.storage),
+                                  OperandLayout(kept.strides ? kept.strides : dense_mask.data())},
+                                 sizeof(T));
   const bool x_dense = walk[0].dense(x.data), y_dense = walk[1].dense(y.data),
              mask_dense = walk[2].dense(kept.data);
   const int inner = walk[2].ndim - 1;

@@ -20,7 +20,8 @@ namespace regkern {
 // How an operand lies in memory: bytes from one element to the next along each dimension (nullptr: dense), and
 // what is there.
 struct OperandLayout {
-  OperandLayout(const std::ptrdiff_t* s = nullptr, Storage kind = Storage::kNative) : strides(s), storage(kind) {}
+  OperandLayout(const std::ptrdiff_t* s = nullptr, Storage kind = Storage::kNative)
+      : strides(s), storage(kind) {}
   template <class Operand>
     requires requires(Operand o) { o.storage; }
   OperandLayout(const Operand& operand) : strides(operand.strides), storage(operand.storage) {}
@@ -119,7 +120,7 @@ struct Strided {
   }
 
  private:
-  static constexpr std::size_t kHalf = 2;         // bytes
+  static constexpr std::size_t kHalf = 2;            // bytes
   static constexpr std::size_t kHalvesAtOnce = 256;  // that do not lie side by side
 
   void gather_halves(const void* base, std::size_t first, std::size_t n, float* to) const {

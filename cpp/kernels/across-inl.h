@@ -94,7 +94,8 @@ class Decide {
     for (size_t at = 0; at < n;) {
       // A chunk that begins within a group ends at one, so that the following ones are decided where they
       // belong.
-      const size_t inside = (first + at) % kGroupBytes, some = HWY_MIN(n - at, dropout::kDropoutChunk - inside);
+      const size_t inside = (first + at) % kGroupBytes,
+                   some = HWY_MIN(n - at, dropout::kDropoutChunk - inside);
       if (source_.bits != nullptr) {
         memcpy(keep + at, unpack(first + at, some), some);
       } else if (inside == 0) {

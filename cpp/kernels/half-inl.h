@@ -138,11 +138,12 @@ HWY_INLINE size_t narrow_finite_bfloat16(const float* from, uint16_t* to, size_t
   for (; i + kLine <= n; i += kLine) {
     fetch_to_write(to + i + kNext);
     for (size_t k = i; k < i + kLine; k += 2 * N) {
-      const auto a = hn::BitCast(d16, hn::LoadU(d, from + k)), b = hn::BitCast(d16, hn::LoadU(d, from + k + N));
+      const auto a = hn::BitCast(d16, hn::LoadU(d, from + k)),
+                 b = hn::BitCast(d16, hn::LoadU(d, from + k + N));
       const auto upper = hn::ConcatOdd(d16, b, a), lower = hn::ConcatEven(d16, b, a);
       largest = hn::Max(largest, hn::BitCast(di16, hn::And(upper, magnitude)));
-      const auto above = hn::Gt(hn::BitCast(di16, hn::Xor(lower, half)),
-                                hn::Neg(hn::BitCast(di16, hn::And(upper, one))));
+      const auto above =
+          hn::Gt(hn::BitCast(di16, hn::Xor(lower, half)), hn::Neg(hn::BitCast(di16, hn::And(upper, one))));
       hn::StoreU(hn::Sub(upper, hn::BitCast(d16, hn::VecFromMask(di16, above))), d16, to + k);
     }
   }

@@ -14,6 +14,31 @@ Rng: TypeAlias = int | Callable[[], int]  # a seed, or what draws one
 
 __version__: str
 
+class raw:  # a module
+    float32: int
+    float64: int
+    bfloat16: int
+    float16: int
+
+    class View:
+        def __init__(
+            self,
+            address: int,
+            shape: tuple[int, ...],
+            strides: tuple[int, ...],  # in elements
+            dtype: int,
+            writable: bool,
+            owner: object,
+        ) -> None: ...
+        @property
+        def address(self) -> int: ...
+        @property
+        def dtype(self) -> int: ...
+        @property
+        def writable(self) -> bool: ...
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+
 class Parameters:
     def __init__(
         self,

@@ -229,11 +229,12 @@ def test_what_takes_no_halves_says_so(half: Any) -> None:
         rk.prox_l2(np.zeros((3, 4), half), 0.5)
 
 
+NAMES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = dict(zip(NAMES, (np.float32, np.float64, ml_dtypes.bfloat16, np.float16), strict=True))
+
+
 class TestViews:
     """Memory by its address, as other frameworks hand it over."""
-
-    NAMES = ("float32", "float64", "bfloat16", "float16")
-    DTYPES = dict(zip(NAMES, (np.float32, np.float64, ml_dtypes.bfloat16, np.float16), strict=True))
 
     def view(self, a: np.ndarray, *, writable: bool = False) -> _core.raw.View:
         name = "bfloat16" if a.dtype == ml_dtypes.bfloat16 else a.dtype.name
@@ -242,7 +243,7 @@ class TestViews:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_are_taken_for_arrays(self, name: str, rng: np.random.Generator) -> None:
-        for layout, x in layouts(rounded(rng.standard_normal((6, 5, 40)), self.DTYPES[name])):
+        for layout, x in layouts(rounded(rng.standard_normal((6, 5, 40)), DTYPES[name])):
             if layout == "misaligned" or any(step % x.itemsize for step in x.strides):
                 continue
             out = np.zeros_like(x)
@@ -253,8 +254,8 @@ class TestViews:
             assert _core.l1_norm(self.view(x)) == rk.l1_norm(x)
 
     def test_weights_and_bounds(self, rng: np.random.Generator) -> None:
-        for name in self.NAMES:
-            dtype = self.DTYPES[name]
+        for name in NAMES:
+            dtype = DTYPES[name]
             x, out = rounded(rng.standard_normal((6, 5)), dtype), np.zeros((6, 5), dtype)
             w = np.abs(rounded(rng.standard_normal(5), dtype))
             _core.prox_l1(self.view(x), 0.5, self.view(w), False, self.view(out, writable=True))

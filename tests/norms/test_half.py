@@ -188,9 +188,13 @@ def test_wrong_dtypes(half: Any) -> None:
     x = np.ones((4, 3), half)
     for dtype in (np.float64, other):
         for module in (rk, ref):
-            with pytest.raises(TypeError, match=r"^batch_norm: gamma must be float32 or, like the data, b?float16, got "):
+            with pytest.raises(
+                TypeError, match=r"^batch_norm: gamma must be float32 or, like the data, b?float16, got "
+            ):
                 module.batch_norm(x, gamma=np.ones(3, dtype), training=True)
-            with pytest.raises(TypeError, match=r"^layer_norm: gamma must be float32 or, like the data, b?float16, got "):
+            with pytest.raises(
+                TypeError, match=r"^layer_norm: gamma must be float32 or, like the data, b?float16, got "
+            ):
                 module.layer_norm(x, np.ones(3, dtype))
     _, cache = rk.batch_norm(x, training=True)
     with pytest.raises(TypeError, match=r"^batch_norm_backward: dy must be b?float16 like the data, got float32$"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import inspect
 import io
 import itertools
@@ -111,8 +112,10 @@ def test_docstring_and_cases_state_one_accuracy_class(name: str) -> None:
 
 
 def modules() -> list[ModuleType]:
-    """All modules but the benchmark, which needs its extra."""
-    names = [m.name for m in pkgutil.walk_packages(rk.__path__, "regkern.") if "bench" not in m.name]
+    """All modules but the benchmark, which needs its extra, and torch's where there is none."""
+    without = ["bench"] if importlib.util.find_spec("torch") else ["bench", "regkern.torch"]
+    found = pkgutil.walk_packages(rk.__path__, "regkern.", onerror=lambda name: None)
+    names = [m.name for m in found if not any(part in m.name for part in without)]
     return [rk, *(importlib.import_module(name) for name in names if name != "regkern.__main__")]
 
 

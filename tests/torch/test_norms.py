@@ -225,16 +225,13 @@ def operators() -> list[tuple[Any, tuple[Any, ...]]]:
     made: list[tuple[Any, tuple[Any, ...]]] = []
     for last in (False, True):
         x, weight, bias = (t.detach() for t in arguments(torch.float32, last=last))
-        order = [0, 2, 3, 1] if last else None
         running = torch.zeros(6), torch.ones(6)
-        made += [
-            (ops.batch_norm, (x, weight, bias, *running, training, 0.1, 1e-5, order)) for training in (False, True)
-        ]
-        made += [(ops.batch_norm, (x, None, None, None, None, True, 0.1, 1e-5, order))]
-        made += [(ops.row_norm, (x, weight, bias, "group_norm", 1, 3, 1e-5, order))]
-        made += [(ops.row_norm, (x, weight, bias, "instance_norm", 1, -1, 1e-5, order))]
-    made += [(ops.row_norm, (x, torch.ones(5), None, "rms_norm", 3, None, None, None))]
-    made += [(ops.row_norm, (x, None, None, "layer_norm", 2, None, 1e-5, None))]
+        made += [(ops.batch_norm, (x, weight, bias, *running, training, 0.1, 1e-5)) for training in (False, True)]
+        made += [(ops.batch_norm, (x, None, None, None, None, True, 0.1, 1e-5))]
+        made += [(ops.row_norm, (x, weight, bias, "group_norm", 1, 3, 1e-5))]
+        made += [(ops.row_norm, (x, weight, bias, "instance_norm", 1, -1, 1e-5))]
+    made += [(ops.row_norm, (x, torch.ones(5), None, "rms_norm", 3, None, None))]
+    made += [(ops.row_norm, (x, None, None, "layer_norm", 2, None, 1e-5))]
     return made
 
 

@@ -11,8 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import regkern as rk  # noqa: E402
-import regkern.torch.optim as ro  # noqa: E402
+import regkern as rk
+import regkern.torch.optim as ro
 
 SHAPES = [(3, 5), (), (0,), (40, 33), (1,), (2, 3, 4, 5)]
 SAME: list[tuple[str, dict[str, Any]]] = [

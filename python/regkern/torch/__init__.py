@@ -15,12 +15,12 @@ _NEEDED = (2, 6)
 _CURE = "pip install 'regkern[torch]'"
 
 try:
-    import torch as _torch
+    from torch import __version__ as _version
 except ImportError as error:
     raise ImportError(f"regkern.torch: torch must be installed ({_CURE})") from error
-if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < _NEEDED:
+if tuple(int(part) for part in _version.split(".")[:2]) < _NEEDED:
     _least = ".".join(map(str, _NEEDED))
-    raise ImportError(f"regkern.torch: torch must be {_least} or newer, got {_torch.__version__} ({_CURE})")
+    raise ImportError(f"regkern.torch: torch must be {_least} or newer, got {_version} ({_CURE})")
 
 from regkern.torch import functional, nn
 from regkern.torch.nn import convert, revert

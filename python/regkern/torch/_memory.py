@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NoReturn, TypeAlias
 
 import torch
-from regkern import _core
 from torch import Tensor
+
+from regkern import _core
 
 View: TypeAlias = Any  # of _core.raw
 Shape: TypeAlias = tuple[int, ...]
@@ -23,6 +24,7 @@ _view = _core.raw.View
 # Classes whose tensors have no behaviour of their own.
 _PLAIN = frozenset({Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", Tensor)})
 _transforms_active = torch._C._are_functorch_transforms_active
+_increment_version = torch._C._increment_version
 
 
 def require(function: str, name: str, tensor: Any) -> None:
@@ -104,4 +106,4 @@ def empty_in(order: Shape | None, like: Tensor) -> Tensor:
 
 def written(tensor: Tensor) -> None:
     """What autograd has to know of memory that it did not see written."""
-    torch.autograd.graph.increment_version(tensor)
+    _increment_version((tensor,))

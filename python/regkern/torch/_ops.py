@@ -9,9 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from torch.autograd.function import once_differentiable
-
 import torch
+from torch.autograd.function import once_differentiable
 
 _library = torch.library.Library("regkern", "DEF")
 

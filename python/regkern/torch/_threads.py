@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
 from regkern import _core
 
 _count, _swap = torch.get_num_threads, _core.swap_local_threads

@@ -170,6 +170,9 @@ def softmax_dropout(
 @rounds_halves
 def softmax_dropout_backward(dy: Array, x: Array, mask: AnyMask, *, out: Array | None = None) -> Array:
     """s·(g − Σ g·s) with s = softmax(x) and g = dropout_backward(dy)."""
-    dy, x = floats("softmax_dropout_backward", "dy", dy, halves=True), floats("softmax_dropout_backward", "x", x, halves=True)
+    dy, x = (
+        floats("softmax_dropout_backward", "dy", dy, halves=True),
+        floats("softmax_dropout_backward", "x", x, halves=True),
+    )
     s, g = _softmax(x.astype(np.float64)), dropout_backward(dy.astype(np.float64), mask)
     return store((s * (g - (g * s).sum(axis=-1, keepdims=True))).astype(dy.dtype), out)

@@ -22,21 +22,13 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
+from regkern._checks import arithmetic
 from regkern._types import Activation, Gradient, Number, Whole
 from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
 from regkern.norms.statistics import BatchNormStats, effective_count, take_up
-from regkern.reference._arrays import (
-    Array,
-    arithmetic,
-    floats,
-    like,
-    require_out,
-    rounded_to,
-    store,
-    unit_exponents,
-)
+from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 

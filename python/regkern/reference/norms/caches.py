@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from regkern import _checks as check
-from regkern.reference._arrays import Array, is_half
+from regkern._checks import is_half
+from regkern.reference._arrays import Array
 
 
 def cached_array(function: str, name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:

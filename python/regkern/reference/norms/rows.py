@@ -15,10 +15,11 @@ import math
 import numpy as np
 
 from regkern import _checks as check
+from regkern._checks import arithmetic
 from regkern._types import Number, Whole
 from regkern.norms import layers
 from regkern.norms.caches import NormCache
-from regkern.reference._arrays import Array, arithmetic, floats, like, require_out, rounded_to, store, unit_exponents
+from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
 
@@ -111,7 +112,9 @@ def _normalize(
             y = y + _affine(beta, x.ndim, axis, groups)
         mean, invstd = np.ldexp(mean, k), np.ldexp(invstd, -k)
     kept = None if out is x and residual is None else h
-    return store(rounded_to(y, x.dtype), out), NormCache(kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred)
+    return store(rounded_to(y, x.dtype), out), NormCache(
+        kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred
+    )
 
 
 def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | None]:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-
 import torch
+from torch import Tensor
+
 from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
 from regkern.torch._ops import define
 from regkern.torch._threads import call
-from torch import Tensor
 
 Rng: TypeAlias = int | Callable[[], int]
 

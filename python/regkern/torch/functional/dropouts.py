@@ -9,11 +9,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern._types import Int, Real
 from regkern.torch._memory import refuse
 from regkern.torch.functional._plans import Blocks, Gaussian, Kept, Plan, run
-from torch import Tensor
 
 
 def _rate(function: str, p: Any) -> float:

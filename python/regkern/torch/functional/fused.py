@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Approximate, Int, Real
@@ -13,7 +15,6 @@ from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, re
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
 from regkern.torch.functional._plans import Rng
-from torch import Tensor
 
 _ops: Any = torch.ops.regkern
 
@@ -198,7 +199,8 @@ class _Neighbour(torch.autograd.Function):
     @staticmethod
     @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _backward(dy, *ctx.saved_tensors, *ctx.numbers, ctx.seed), None, None, None
+        (x,), (function, way, rate) = ctx.saved_tensors, ctx.numbers
+        return _backward(dy, x, function, way, rate, ctx.seed), None, None, None
 
 
 def _run(x: Tensor, function: str, way: str | None, rate: float) -> Tensor:

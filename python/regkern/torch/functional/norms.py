@@ -10,33 +10,28 @@ import math
 from typing import Any
 
 import numpy as np
-
 import torch
+from torch import Tensor
+
 from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
 from regkern.torch._memory import (
     Shape,
-    dense_order,
-    empty_in,
     require,
-    traced_order,
     view,
-    view_in,
     written,
 )
 from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
-from torch import Tensor
 
 _ops: Any = torch.ops.regkern
 
 
-def _require(function: str, tensors: dict[str, Tensor | None]) -> None:
-    for name, tensor in tensors.items():
-        if tensor is not None or name == "input":
-            require(function, name, tensor)
+def _require(function: str, name: str, tensor: Tensor | None) -> None:
+    if tensor is not None:
+        require(function, name, tensor)
 
 
 def _optional(tensor: Tensor | None, writable: bool = False) -> Any:
@@ -45,11 +40,12 @@ def _optional(tensor: Tensor | None, writable: bool = False) -> Any:
 
 def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
     """A gradient of parameters, which was calculated in the dtype of the data."""
-    return None if like is None else torch.from_numpy(vector).to(like.dtype).view(like.shape)
-
-
-def _channel(order: Shape | None) -> int:
-    return 1 if order is None else order.index(1)
+    if like is None:
+        return None
+    made = torch.from_numpy(vector)
+    if made.dtype is not like.dtype:
+        made = made.to(like.dtype)
+    return made if like.dim() == 1 else made.view(like.shape)
 
 
 # --- batch norm ----------------------------------------------------------------------------------------------------------
@@ -62,14 +58,13 @@ def _batch_forward(
     residual: Tensor | None,
     running: tuple[Tensor | None, Tensor | None],
     numbers: tuple[bool, float, float, float | None],
-    order: Shape | None,
 ) -> tuple[Tensor, tuple[Any, ...]]:
     """The result, and what its backward needs beside the data."""
     training, momentum, eps, slope = numbers
-    y = empty_in(order, x)
-    _, _, _, mean, invstd, axis, count, positive = call(
+    y = torch.empty_like(x)
+    _, _, _, mean, invstd, axis, count, positive, walked = call(
         _core.batch_norm,
-        view_in(order, x),
+        view(x),
         _optional(weight),
         _optional(bias),
         _optional(running[0], training),
@@ -77,15 +72,15 @@ def _batch_forward(
         training,
         momentum,
         eps,
-        _channel(order),
+        1,
         True,
         None,
         None,
-        None if residual is None else view_in(order, residual),
+        None if residual is None else view(residual),
         slope,
-        view_in(order, y, True),
+        view(y, True),
     )
-    return y, (mean, invstd, axis, training, count, positive, slope, order)
+    return y, (mean, invstd, axis, training, count, positive, walked, slope)
 
 
 def _batch_backward(
@@ -93,16 +88,16 @@ def _batch_backward(
 ) -> tuple[Tensor | None, Any, Any, Tensor | None]:
     """The gradients of the data, of both parameters as arrays, and of the residual, where they are wanted."""
     require("batch_norm", "the gradient", dy)
-    mean, invstd, axis, training, count, positive, slope, order = kept
+    mean, invstd, axis, training, count, positive, walked, slope = kept
     wants_x, wants_parameters, wants_residual = wants
-    dx = empty_in(order, x) if wants_x else None
+    dx = torch.empty_like(x) if wants_x else None
     dr: Tensor | None = dy if wants_residual else None
     if wants_residual and slope is not None:
-        dr = empty_in(order, x)
+        dr = torch.empty_like(x)
     _, dgamma, dbeta, _ = call(
         _core.batch_norm_backward,
-        view_in(order, dy),
-        view_in(order, x),
+        view(dy),
+        view(x),
         _optional(weight),
         mean,
         invstd,
@@ -113,10 +108,11 @@ def _batch_backward(
         positive,
         slope,
         None,
+        walked,
         wants_x,
         wants_parameters,
-        False if dr is None or dr is dy else view_in(order, dr, True),
-        None if dx is None else view_in(order, dx, True),
+        False if dr is None or dr is dy else view(dr, True),
+        None if dx is None else view(dx, True),
     )
     return dx, dgamma, dbeta, dr
 
@@ -132,7 +128,7 @@ class _BatchNorm(torch.autograd.Function):
         running: tuple[Tensor | None, Tensor | None],
         numbers: tuple[bool, float, float, float | None],
     ) -> Tensor:
-        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers, dense_order(x))
+        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers)
         ctx.bias = bias
         ctx.save_for_backward(x, weight)
         return y
@@ -209,27 +205,21 @@ def batch_norm(
         _require_several(f, input, (0, *range(2, input.dim())))
     if torch.compiler.is_compiling():
         return _compiled(input, weight, bias, residual, (running_mean, running_var), (training, momentum, eps, slope))
-    _require(
-        f,
-        {
-            "input": input,
-            "weight": weight,
-            "bias": bias,
-            "residual": residual,
-            "running_mean": running_mean,
-            "running_var": running_var,
-        },
-    )
+    require(f, "input", input)
+    _require(f, "weight", weight)
+    _require(f, "bias", bias)
+    _require(f, "residual", residual)
+    _require(f, "running_mean", running_mean)
+    _require(f, "running_var", running_var)
     numbers, running = (training, momentum, eps, slope), (running_mean, running_var)
     if recorded(input, weight, bias, residual):
         y: Tensor = _BatchNorm.apply(input, weight, bias, residual, running, numbers)
     else:
-        order = dense_order(input)
-        y = _batch_forward(input, weight, bias, residual, running, numbers, order)[0]
-    if training:
-        for tensor in running:
-            if tensor is not None:
-                written(tensor)
+        y = _batch_forward(input, weight, bias, residual, running, numbers)[0]
+    if training and running_mean is not None:
+        written(running_mean)
+    if training and running_var is not None:
+        written(running_var)
     return y
 
 
@@ -252,7 +242,7 @@ def _compiled(
     """The same for compiled graphs, whose compiler fuses what follows the operator, which changes nothing in place."""
     training, momentum, eps, slope = numbers
     y: Tensor
-    y, _, _, *news = _ops.batch_norm(x, weight, bias, *running, training, momentum, eps, traced_order(x))
+    y, _, _, *news = _ops.batch_norm(x, weight, bias, *running, training, momentum, eps)
     with torch.no_grad():
         for tensor, new in zip(running, news, strict=True):
             if training and tensor is not None:
@@ -273,17 +263,16 @@ def _batch_kernel(
     training: bool,
     momentum: float,
     eps: float,
-    order: Shape | None,
 ) -> tuple[Tensor, ...]:
     news = [None if t is None else t.clone() for t in (running_mean, running_var)]
-    y, kept = _batch_forward(x, weight, bias, None, (news[0], news[1]), (training, momentum, eps, None), order)
+    y, kept = _batch_forward(x, weight, bias, None, (news[0], news[1]), (training, momentum, eps, None))
     changed = [t if t is not None and training else x.new_empty(0) for t in news]
     return y, torch.from_numpy(kept[0]), torch.from_numpy(kept[1]), *changed
 
 
 def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    _, _, running_mean, running_var, training, _, _, order = arguments
-    y = empty_in(order, x)
+    _, _, running_mean, running_var, training, _, _ = arguments
+    y = torch.empty_like(x)
     doubles = [x.new_empty(x.shape[1], dtype=torch.float64) for _ in range(2)]
     changed = [
         torch.empty_like(t) if t is not None and training else x.new_empty(0) for t in (running_mean, running_var)
@@ -292,7 +281,7 @@ def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _batch_keep(ctx: Any, inputs: Any, output: Any) -> None:
-    x, weight, bias, _, _, ctx.training, _, _, ctx.order = inputs
+    x, weight, bias, _, _, ctx.training, _, _ = inputs
     ctx.has = weight is not None, bias is not None
     ctx.save_for_backward(x, weight, *output[1:3])
     ctx.set_materialize_grads(False)
@@ -300,10 +289,10 @@ def _batch_keep(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _batch_gradient(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     x, weight, mean, invstd = ctx.saved_tensors
-    nothing = [None] * 9
+    nothing = [None] * 8
     if dy is None:
         return tuple(nothing)
-    dx, dweight, dbias = _ops.batch_norm_backward(dy, x, weight, mean, invstd, ctx.training, ctx.order)
+    dx, dweight, dbias = _ops.batch_norm_backward(dy, x, weight, mean, invstd, ctx.training)
     return dx, dweight if ctx.has[0] else None, dbias if ctx.has[1] else None, *nothing[3:]
 
 
@@ -314,10 +303,9 @@ def _batch_backward_kernel(
     mean: Tensor,
     invstd: Tensor,
     training: bool,
-    order: Shape | None,
 ) -> tuple[Tensor | None, ...]:
     count = np.array([x.numel() / max(x.shape[1], 1)])
-    kept = mean.numpy(), invstd.numpy(), _channel(order), training, count, None, None, order
+    kept = mean.numpy(), invstd.numpy(), 1, training, count, None, None, None
     dx, dgamma, dbeta, _ = _batch_backward(dy, x, weight, kept, (True, True, False))
     like = x.new_empty(x.shape[1]) if weight is None else weight
     return dx, _sum(dgamma, like), _sum(dbeta, like)
@@ -325,19 +313,19 @@ def _batch_backward_kernel(
 
 def _batch_backward_fake(dy: Tensor, x: Tensor, weight: Tensor | None, *arguments: Any) -> tuple[Tensor, ...]:
     like = x if weight is None else weight
-    return empty_in(arguments[-1], x), *[like.new_empty(x.shape[1]) for _ in range(2)]
+    return torch.empty_like(x), *[like.new_empty(x.shape[1]) for _ in range(2)]
 
 
 define(
     "batch_norm(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training,"
-    " float momentum, float eps, int[]? order) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _batch_kernel,
     _batch_fake,
     _batch_gradient,
     _batch_keep,
 )
 define(
-    "batch_norm_backward(Tensor dy, Tensor x, Tensor? weight, Tensor mean, Tensor invstd, bool training, int[]? order)"
+    "batch_norm_backward(Tensor dy, Tensor x, Tensor? weight, Tensor mean, Tensor invstd, bool training)"
     " -> (Tensor, Tensor, Tensor)",
     _batch_backward_kernel,
     _batch_backward_fake,
@@ -357,52 +345,43 @@ def _row_forward(
     axis: int,
     groups: int | None,
     eps: float | None,
-    order: Shape | None,
 ) -> tuple[Tensor, tuple[Any, ...]]:
-    y = empty_in(order, x)
+    y = torch.empty_like(x)
     centred = function != "rms_norm"
     _, _, _, mean, invstd, first, number = call(
         _core.row_norm,
         function,
-        view_in(order, x),
+        view(x),
         _optional(weight),
         _optional(bias),
-        axis if order is None else order.index(axis),
+        axis,
         groups,
         eps,
         None,
         centred,
-        view_in(order, y, True),
+        view(y, True),
     )
-    return y, (f"{function}_backward", mean, invstd, first, number, centred, order)
+    return y, (f"{function}_backward", mean, invstd, first, number, centred)
 
 
 def _row_backward(dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any, ...]) -> tuple[Tensor, Any, Any]:
-    function, mean, invstd, axis, groups, centred, order = kept
+    function, mean, invstd, axis, groups, centred = kept
     require(function.removesuffix("_backward"), "the gradient", dy)
-    dx = empty_in(order, x)
+    dx = torch.empty_like(x)
     _, dgamma, dbeta = call(
         _core.row_norm_backward,
         function,
-        view_in(order, dy),
-        view_in(order, x),
+        view(dy),
+        view(x),
         _optional(weight),
         mean,
         invstd,
         axis,
         groups,
         centred,
-        view_in(order, dx, True),
+        view(dx, True),
     )
     return dx, dgamma, dbeta
-
-
-def _row_order(x: Tensor, groups: int | None) -> Shape | None:
-    """The order of the axes in which groups of channels are read; rows are read in that of the tensor."""
-    if groups is None or x.is_contiguous():
-        return None
-    order = traced_order(x) if torch.compiler.is_compiling() else dense_order(x)
-    return order if order is None or order[0] == 0 else None
 
 
 class _RowNorm(torch.autograd.Function):
@@ -431,12 +410,14 @@ def _rows(
     groups: int | None,
     eps: Real | None,
 ) -> Tensor:
-    numbers = function, axis, groups, None if eps is None else float(eps), _row_order(x, groups)
+    numbers = function, axis, groups, None if eps is None else float(eps)
     y: Tensor
     if torch.compiler.is_compiling():
         y = _ops.row_norm(x, weight, bias, *numbers)[0]
         return y
-    _require(function, {"input": x, "weight": weight, "bias": bias})
+    require(function, "input", x)
+    _require(function, "weight", weight)
+    _require(function, "bias", bias)
     if recorded(x, weight, bias):
         y = _RowNorm.apply(x, weight, bias, numbers)
         return y
@@ -642,10 +623,10 @@ def _row_kernel(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers:
 
 
 def _row_fake(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    _, axis, groups, _, order = numbers
+    _, axis, groups, _ = numbers
     each = x.shape[1] if groups == _ONE_EACH else groups
     rows = math.prod(x.shape[:axis]) if each is None else x.shape[0] * each
-    return empty_in(order, x), *[x.new_empty(rows, dtype=torch.float64) for _ in range(2)]
+    return torch.empty_like(x), *[x.new_empty(rows, dtype=torch.float64) for _ in range(2)]
 
 
 def _row_keep(ctx: Any, inputs: Any, output: Any) -> None:
@@ -656,7 +637,7 @@ def _row_keep(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _row_gradient(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    nothing = [None] * 8
+    nothing = [None] * 7
     if dy is None:
         return tuple(nothing)
     dx, dweight, dbias = _ops.row_norm_backward(dy, *ctx.saved_tensors, *ctx.numbers)
@@ -673,12 +654,10 @@ def _row_backward_kernel(
     axis: int,
     groups: int | None,
     eps: float | None,
-    order: Shape | None,
 ) -> tuple[Tensor | None, ...]:
-    first = axis if order is None else order.index(axis)
     number = max(x.shape[1], 1) if groups == _ONE_EACH else groups
     centred = function != "rms_norm"
-    kept = f"{function}_backward", mean.numpy(), invstd.numpy(), first, number, centred, order
+    kept = f"{function}_backward", mean.numpy(), invstd.numpy(), axis, number, centred
     dx, dgamma, dbeta = _row_backward(dy, x, weight, kept)
     like = x.new_empty(_affine_shape(x, axis, groups)) if weight is None else weight
     return dx, _sum(dgamma, like), _sum(dbeta, like)
@@ -689,12 +668,12 @@ def _affine_shape(x: Tensor, axis: int, groups: int | None) -> Shape:
 
 
 def _row_backward_fake(dy: Tensor, x: Tensor, weight: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    _, _, _, axis, groups, _, order = numbers
+    _, _, _, axis, groups, _ = numbers
     like = x if weight is None else weight
-    return empty_in(order, x), *[like.new_empty(_affine_shape(x, axis, groups)) for _ in range(2)]
+    return torch.empty_like(x), *[like.new_empty(_affine_shape(x, axis, groups)) for _ in range(2)]
 
 
-_ROWS = "str function, int axis, int? groups, float? eps, int[]? order"
+_ROWS = "str function, int axis, int? groups, float? eps"
 define(
     f"row_norm(Tensor x, Tensor? weight, Tensor? bias, {_ROWS}) -> (Tensor, Tensor, Tensor)",
     _row_kernel,

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import regkern as rk
 import torch
+from torch import Tensor
+
+import regkern as rk
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require, view
 from regkern.torch._ops import once, recorded
 from regkern.torch._threads import call
-from torch import Tensor
 
 # (x, y, dy) → dx, of one dtype that has the range for it.
 Jacobian: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -764,14 +765,14 @@ def _of_groups(
     def moved(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
         t = threshold if weights is None else threshold * weights.reshape(-1, 1)
         if group_size is not None:
-            return jacobian(*(v.reshape(-1, group_size) for v in (x, dy)), t).reshape(x.shape)  # type: ignore[arg-type]
+            return jacobian(x.reshape(-1, group_size), dy.reshape(-1, group_size), t).reshape(x.shape)
         if axis is None:
             raise NotImplementedError(
                 f"{function}: groups must be given by group_size or axis for a gradient, got indptr"
             )
-        rows = [v.movedim(axis, -1) for v in (x, dy)]  # type: ignore[arg-type]
-        made = jacobian(*(v.reshape(-1, v.shape[-1]) for v in rows), t)
-        return made.reshape(rows[0].shape).movedim(-1, axis)  # type: ignore[arg-type]
+        x, dy = x.movedim(axis, -1), dy.movedim(axis, -1)
+        made = jacobian(x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1]), t)
+        return made.reshape(x.shape).movedim(-1, axis)
 
     return moved
 

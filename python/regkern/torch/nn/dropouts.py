@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch.nn as tnn
+from torch import Tensor
 
 from regkern import _checks as check
 from regkern._types import Int, Real
 from regkern.torch import functional
-from torch import Tensor
 
 
 class Dropout(tnn.Dropout):

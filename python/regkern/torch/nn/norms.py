@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn as tnn
+from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from regkern import _checks as check
 from regkern._types import Real
 from regkern.torch import functional
-from torch import Tensor
 
 
 class _Batch:
@@ -34,12 +34,13 @@ class _Batch:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 momentum = 1.0 / float(self.num_batches_tracked)
-        of_batch = self.training or (self.running_mean is None and self.running_var is None)
+        mean, var = self.running_mean, self.running_var
+        of_batch = self.training or (mean is None and var is None)
         tracks = not self.training or self.track_running_stats
         return functional.batch_norm(
             input,
-            self.running_mean if tracks else None,
-            self.running_var if tracks else None,
+            mean if tracks else None,
+            var if tracks else None,
             self.weight,
             self.bias,
             of_batch,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 import torch.nn as tnn
+from torch import Tensor
 
-import torch
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
-from regkern.torch._memory import dense_order, empty_in, require, view, view_in
+from regkern.torch._memory import require, view
 from regkern.torch._ops import once
 from regkern.torch._threads import call
-from torch import Tensor
 
 
 def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
@@ -33,19 +33,17 @@ class _Synced(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, group: Any, taken: list[Any]
     ) -> Tensor:
-        order = dense_order(x)
-        axis = 1 if order is None else order.index(1)
-        data = view_in(order, x)
-        stats = _gathered(call(_core.batch_norm_stats, data, axis, None), group, dist.get_world_size(group))
+        data = view(x)
+        stats = _gathered(call(_core.batch_norm_stats, data, 1, None), group, dist.get_world_size(group))
         if stats.count == 1:
             raise ValueError(
                 f"SyncBatchNorm: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
             )
-        y = empty_in(order, x)
+        y = torch.empty_like(x)
         given = [None if t is None else view(t) for t in (weight, bias)]
-        call(_core.batch_norm_apply, data, stats.mean, stats.var, *given, eps, axis, view_in(order, y, True))
+        call(_core.batch_norm_apply, data, stats.mean, stats.var, *given, eps, 1, view(y, True))
         ctx.numbers, ctx.dtypes = (
-            (stats, eps, group, order, axis),
+            (stats, eps, group),
             [None if t is None else t.dtype for t in (weight, bias)],
         )
         ctx.save_for_backward(x, weight)
@@ -56,13 +54,13 @@ class _Synced(torch.autograd.Function):
     @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        stats, eps, group, order, axis = ctx.numbers
+        stats, eps, group = ctx.numbers
         require("SyncBatchNorm", "the gradient", dy)
-        gradient, data = view_in(order, dy), view_in(order, x)
-        sums = call(_core.batch_norm_backward_reduce, gradient, data, stats.mean, stats.var, eps, axis, None)
+        gradient, data = view(dy), view(x)
+        sums = call(_core.batch_norm_backward_reduce, gradient, data, stats.mean, stats.var, eps, 1, None)
         total = torch.from_numpy(np.stack(sums))
         dist.all_reduce(total, group=group)
-        dx = empty_in(order, x)
+        dx = torch.empty_like(x)
         scale = None if weight is None else view(weight)
         call(
             _core.batch_norm_backward_apply,
@@ -74,9 +72,9 @@ class _Synced(torch.autograd.Function):
             *total.numpy(),
             scale,
             eps,
-            axis,
+            1,
             None,
-            view_in(order, dx, True),
+            view(dx, True),
         )
         of_bias, of_weight = (torch.from_numpy(s) for s in sums)
         dweight, dbias = (
@@ -148,7 +146,8 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
         running = (self.running_mean, self.running_var) if tracks else (None, None)
         together = self.training and dist.is_available() and dist.is_initialized()
         if not (together and dist.get_world_size(self.process_group) > 1):
-            return functional.batch_norm(input, *running, self.weight, self.bias, of_batch, momentum, self.eps)
+            mean, var = running
+            return functional.batch_norm(input, mean, var, self.weight, self.bias, of_batch, momentum, self.eps)
         taken: list[BatchNormStats] = []
         y: Tensor = _Synced.apply(input, self.weight, self.bias, float(self.eps), self.process_group, taken)
         _take_up(taken[0], running, momentum)
