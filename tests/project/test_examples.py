@@ -15,6 +15,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(p.name for p in FOLDER.glob("*.py") if p.name != "common.py")
+OF_TORCH = ("optimizer_speed.py", "torch_digits.py", "torch_speed.py")
 WITHOUT = """
 import runpy, sys
 sys.path.insert(0, sys.argv[1])
@@ -44,7 +45,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help_says_what_a_program_does(name: str, tmp_path: Path) -> None:
-    if name in ("optimizer_speed.py", "torch_speed.py"):
+    if name in OF_TORCH:
         pytest.importorskip("torch")
     first = (FOLDER / name).read_text().partition("\n")[0].strip('"')
     assert first in run(tmp_path, str(FOLDER / name), "--help")
@@ -53,9 +54,7 @@ def test_help_says_what_a_program_does(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_package_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
-    missing = (
-        "torch" if name in ("optimizer_speed.py", "torch_speed.py") else "PIL" if name == "augment_grid.py" else "rich"
-    )
+    missing = "torch" if name in OF_TORCH else "PIL" if name == "augment_grid.py" else "rich"
     said = run(tmp_path, "-c", WITHOUT, str(FOLDER), missing, name, code=1)
     assert said.startswith(f"{name} needs {missing}: pip install ")
     assert len(said.splitlines()) == 1

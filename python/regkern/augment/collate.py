@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from regkern import _checks
+from regkern import _checks, _tensors
 from regkern._keywords import told
 from regkern._types import Int
 from regkern.augment._arguments import pictures
@@ -92,10 +92,10 @@ class Collate:
     -----
     A ``Compose`` or an image transform is a ``collate_fn`` by itself, which does what Collate of it does by default.
 
-    A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these; the images of a batch have one
-    shape, (h, w) for gray ones, and one dtype. What else a data set gives has no place in a batch: write a ``collate_fn``
-    that stacks it, with ``transform(images, labels=labels, masks=masks, index=index, …)`` in it. The result is the
-    images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
+    A sample is an image, an (image, label) tuple, or ``Sample(index, …)`` of one of these, arrays or tensors on the CPU;
+    the images of a batch have one shape, (h, w) for gray ones, and one dtype. What else a data set gives has no place in a
+    batch: write a ``collate_fn`` that stacks it, with ``transform(images, labels=labels, masks=masks, index=index, …)`` in
+    it. The result is the images, or (images, labels), with labels mixed if the pipeline ends in a mixing.
 
     ``set_epoch`` reaches running workers, too (``persistent_workers=True``), forked or spawned: the number is in shared
     memory. Workers fetch batches ahead, so call it before an epoch's iterator is made.
@@ -164,7 +164,7 @@ class Collate:
                 f"repeat in every batch, got {type(samples[0]).__name__ if samples else samples}"
             )
         pairs = _are_pairs(samples)
-        single = [pictures("Collate: images", s[0] if pairs else s) for s in samples]
+        single = [pictures("Collate: images", _array("images", s[0] if pairs else s)) for s in samples]
         shapes, dtypes = {image.shape for image in single}, {str(image.dtype) for image in single}
         if len(shapes) != 1:
             raise ValueError(f"Collate: samples must be images of one shape, got {sorted(shapes)}")
@@ -177,7 +177,7 @@ class Collate:
         if labels is not None and labels.dtype.kind not in "biufc" and self.output == "torch":
             raise TypeError(f"Collate: labels must be numbers to become a tensor, got {labels.dtype}")
         result = self.transform(images, rng=self.rng, index=index, epoch=self.epoch, labels=labels)
-        return _tensors(result) if self.output == "torch" else result
+        return _to_torch(result) if self.output == "torch" else result
 
     def _of_images(self) -> bool:
         kind = self.transform.KINDS[0] if isinstance(self.transform, Pipeline) else self.transform.kind
@@ -212,9 +212,23 @@ def _are_pairs(samples: Sequence[Any]) -> bool:
     return any(pairs)
 
 
+def _array(name: str, value: Any) -> Any:
+    """The memory of a tensor; anything else as it is."""
+    if not _tensors.is_tensor(value):
+        return value
+    rule = _tensors.broken_rule(value)
+    if rule is None:
+        array = _tensors.memory(value)
+        kind = _tensors.dtype_name(value, array)
+        if not kind.startswith("torch."):
+            return array
+        rule = f"be of a dtype that NumPy has, got {kind}"
+    raise TypeError(f"Collate: {name} must {rule}")
+
+
 def _labels(values: list[Any]) -> NDArray[Any]:
     """Labels of samples as an array: numbers with numbers, and nothing becomes text."""
-    single = [_checks.unmasked("Collate: labels", v) for v in values]
+    single = [_checks.unmasked("Collate: labels", _array("labels", v)) for v in values]
     shapes = {a.shape for a in single}
     if len(shapes) != 1:
         raise ValueError(f"Collate: labels must have one shape, got {sorted(shapes)}")
@@ -229,9 +243,9 @@ def _shared(epoch: int) -> Any:
     return RawValue("Q", epoch)
 
 
-def _tensors(result: Any) -> Any:
+def _to_torch(result: Any) -> Any:
     import torch  # noqa: PLC0415 (optional)
 
     if isinstance(result, tuple):
-        return tuple(map(_tensors, result))
+        return tuple(map(_to_torch, result))
     return torch.from_numpy(np.ascontiguousarray(result))

@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from types import ModuleType
-from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import regkern
 from regkern import _checks as check
-from regkern import _core
+from regkern import _core, _tensors
 from regkern._types import Real
 from regkern.penalties._numbers import RULES, text, weights_of_elements
 
@@ -47,7 +47,9 @@ class Penalty(ABC):
 
         Parameters
         ----------
-        w : (...) ndarray of float32 or float64
+        w : (...) ndarray of float32 or float64, or tensor of torch
+            A tensor on the CPU, also of bfloat16 or float16. The value is a number without a history, which gives no
+            gradient: a penalty acts by its proximal operator, as in the optimizers.
 
         Raises
         ------
@@ -63,11 +65,18 @@ class Penalty(ABC):
 
         Parameters
         ----------
-        w : (...) ndarray of float32 or float64
+        w : (...) ndarray of float32 or float64, or tensor of torch
+            A tensor on the CPU. Of bfloat16 or float16 it is calculated with in float32, and rounded once.
         step : float, >= 0 and finite
             A step of 0 changes nothing; a constraint projects whatever the step.
-        out : ndarray, optional
+        out : ndarray, or tensor where ``w`` is one, optional
             Where to write; may be ``w``.
+
+        Returns
+        -------
+        ndarray or Tensor
+            As ``w`` is. Autograd records nothing, as in a step of an optimizer, so that ``out=`` may be a parameter that
+            is trained; :mod:`regkern.torch.functional` has what can be differentiated.
 
         Raises
         ------
@@ -89,7 +98,7 @@ class Penalty(ABC):
 
         Parameters
         ----------
-        w, grad : (...) ndarray of float32 or float64, of one shape
+        w, grad : (...) ndarray of float32 or float64, or tensor of torch, of one shape
         step : float, > 0 and finite, default 1
 
         Returns
@@ -105,7 +114,7 @@ class Penalty(ABC):
             If the shapes differ, or ``step`` is not positive and finite.
         """
         name = f"{type(self).__name__}.optimality"
-        w, grad = (_core.require_float(name, argument, a) for argument, a in (("w", w), ("grad", grad)))
+        w, grad = (_floats(name, argument, a) for argument, a in (("w", w), ("grad", grad)))
         if grad.shape != w.shape:
             raise ValueError(f"{name}: grad must have shape {w.shape}, got {grad.shape}")
         step = check.above(f"{name}: step", step)
@@ -146,6 +155,10 @@ class Penalty(ABC):
 
     def _norm(self, v: Array) -> float:
         return math.sqrt(self._rk.squared_l2_norm(v))
+
+
+def _floats(function: str, name: str, a: ArrayLike) -> Array:
+    return _tensors.floats(function, name, a) if _tensors.is_tensor(a) else _core.require_float(function, name, a)
 
 
 def require_like(function: str, y: Any, w: Array) -> Array:
@@ -196,12 +209,15 @@ class Known(Penalty):
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # all are dataclasses
 
     def value(self, w: ArrayLike) -> float:
-        value: float = self._value(self._array("value", w))
+        array = self._array("value", w)
+        value: float = self._value(array) if w is array else _tensors.following(self._value, array)
         return value
 
     def prox(self, w: ArrayLike, step: Real, out: Array | None = None) -> Array:
         if not (type(step) is float and 0 <= step < math.inf):
             step = check.nonnegative(f"{type(self).__name__}.prox: step", step)
+        if type(w) is not np.ndarray and _tensors.is_tensor(w):
+            return cast(Array, _tensors.operate(f"{type(self).__name__}.prox", self._prox, w, step, out))
         y: Array = self._prox(self._array("prox", w), step, out)
         return y
 
@@ -219,7 +235,7 @@ class Known(Penalty):
     def _array(self, method: str, w: ArrayLike) -> Array:
         if type(w) is np.ndarray and (w.dtype is FLOAT32 or w.dtype is FLOAT64):  # what is common, in a moment
             return w
-        return _core.require_float(f"{type(self).__name__}.{method}", "w", w)
+        return _floats(f"{type(self).__name__}.{method}", "w", w)
 
     def _must(self, name: str, rule: str, got: object) -> ValueError:
         return ValueError(f"{type(self).__name__}: {name} must {rule}, got {got}")

@@ -45,7 +45,7 @@ from regkern.stopping.snapshot import Parameters, Snapshot
 from regkern.stopping.snapshot import resumed as resumed_snapshot
 
 Array = NDArray[Any]
-Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer of regkern.optim
+Params = Array | Iterable[Array] | Mapping[Any, Array] | Any  # Any: an optimizer, a module or tensors of torch
 DEFAULT_PATIENCE = 10
 LOADED = "EarlyStopping.restore: params must be given after loading a state, got None (restore(params) says into which arrays)"
 
@@ -101,8 +101,8 @@ class EarlyStopping:
         What every step was given, by metric ("value" if it has no name), "train" and "seconds"; "smoothed" is the
         monitored metric if ``smoothing``. Lists of one length.
     best_params
-        The best parameters, in the structure of ``params``, by name of an optimizer that knows names: read-only views of
-        their copy, which is overwritten by the second better step.
+        The best parameters, in the structure of ``params``, by name of a module, and of an optimizer that knows names:
+        read-only views of their copy, which is overwritten by the second better step; of tensors, copies.
     criterion : Criterion
         The one rule that all of the arguments come to.
 
@@ -277,9 +277,11 @@ class EarlyStopping:
             The validation metric, or several by name, the same at every step.
         train : float, optional
             The training loss: for the criteria that need it, the history and the plot.
-        params : ndarray, iterable or mapping of ndarray, or optimizer of regkern.optim, optional
+        params : ndarray, iterable or mapping of ndarray, or optimizer, optional
             What is being trained; copied if this step is the best so far. At every step or at none. Arrays of a mapping,
-            and of an optimizer that has names, are matched by name, others by position.
+            and of an optimizer that has names, are matched by name, others by position. Tensors of torch on the CPU may
+            be where arrays are; a ``torch.nn.Module`` is the mapping of its ``state_dict()``, buffers included, and an
+            optimizer, of ``regkern.optim`` or torch, the parameters of its groups, without its states.
 
         Returns
         -------
@@ -418,7 +420,7 @@ class EarlyStopping:
 
     @property
     def best_params(self) -> Any:
-        """The best parameters in the structure they were given, read-only views of the copy; None without any."""
+        """The best parameters in the structure they were given, read-only views of the copy, or tensors; None without any."""
         snapshot = self._snapshot
         return snapshot.view() if snapshot.taken else None
 

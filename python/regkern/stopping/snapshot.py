@@ -9,24 +9,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from regkern import _tensors
 from regkern._core import commit
 from regkern.stopping import fields
 
 Array = NDArray[Any]
 Keys = tuple[Any, ...] | None
 ALIGNMENT = 64  # bytes, a cache line
-HINTS = {
-    **dict.fromkeys(("Tensor", "Parameter"), " (tensor.detach().numpy() shares a CPU tensor's memory)"),
-    "tuple": " (dict() takes pairs of name and array)",
-}
+HINTS = {"tuple": " (dict() takes pairs of name and array)"}
+
+
+class Kind(NamedTuple):
+    """What numbers an array holds, and whether it is the memory of a tensor."""
+
+    dtype: str
+    tensor: bool
 
 
 class Parameters(NamedTuple):
-    """What a caller has given: arrays, by name if they came in a mapping."""
+    """What a caller has given: arrays, by name if they came in a mapping; of tensors their memory."""
 
     arrays: list[Array]
+    given: list[Any]  # the same, or the tensors
     keys: Keys
     single: bool = False
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return tuple(map(_kind, self.given, self.arrays))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Snapshot:
     """Where arrays are kept as they were at some step; all of them are of that step, whatever happens in the next."""
 
     arrays: tuple[Array, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     keys: Keys = None
     single: bool = False
     taken: bool = False
@@ -51,11 +62,13 @@ class Snapshot:
             raise ValueError(f"{where}: params must {rule} as before, got {type(params).__name__}")
         if len(given.arrays) != len(self.arrays):
             raise ValueError(f"{where}: params must be {len(self.arrays)} arrays as before, got {len(given.arrays)}")
-        for label, array, mine in zip(_labels(given), given.arrays, self.arrays, strict=True):
-            if array.shape != mine.shape or array.dtype != mine.dtype:
+        for label, array, kind, mine, due in zip(
+            _labels(given), given.arrays, given.kinds, self.arrays, self.kinds, strict=True
+        ):
+            if array.shape != mine.shape or kind.dtype != due.dtype:
                 raise ValueError(
-                    f"{where}: params[{label!r}] must have shape {mine.shape} and dtype {mine.dtype} as before, "
-                    f"got {array.shape} and {array.dtype}"
+                    f"{where}: params[{label!r}] must have shape {mine.shape} and dtype {due.dtype} as before, "
+                    f"got {array.shape} and {kind.dtype}"
                 )
         return given
 
@@ -64,8 +77,8 @@ class Snapshot:
         if self.taken:
             return replace(self, arrays=self.spare or _memory(given.arrays), spare=self.arrays)
         if [(a.shape, a.dtype) for a in given.arrays] == [(a.shape, a.dtype) for a in self.arrays]:  # of before a reset
-            return replace(self, keys=given.keys, single=given.single, taken=True)
-        return Snapshot(_memory(given.arrays), given.keys, given.single, True)
+            return replace(self, kinds=given.kinds, keys=given.keys, single=given.single, taken=True)
+        return Snapshot(_memory(given.arrays), given.kinds, given.keys, given.single, True)
 
     def restore(self, where: str, params: Any) -> None:
         """Write the copy into ``params``; where one of them does not fit, into none."""
@@ -73,13 +86,20 @@ class Snapshot:
         for label, array in zip(_labels(given), given.arrays, strict=True):
             if not array.flags.writeable:
                 raise ValueError(f"{where}: params[{label!r}] must be writable, got a read-only array")
+        for thing in given.given:
+            if _tensors.is_tensor(thing):
+                _tensors.written(thing)
         commit(list(zip(given.arrays, self.arrays, strict=True)), [], [])
 
     def view(self) -> Any:
-        """The copy in the structure that was given, read-only."""
-        views = [a.view() for a in self.arrays]
+        """The copy in the structure that was given: arrays read-only, tensors, which cannot be, as copies."""
+        views = [
+            _tensors.copied(a, kind.dtype) if kind.tensor else a.view()
+            for a, kind in zip(self.arrays, self.kinds, strict=True)
+        ]
         for view in views:
-            view.flags.writeable = False
+            if isinstance(view, np.ndarray):
+                view.flags.writeable = False
         if self.single:
             return views[0]
         return views if self.keys is None else dict(zip(self.keys, views, strict=True))
@@ -89,7 +109,11 @@ class Snapshot:
         if not self.taken:
             return None
         keys = None if self.keys is None else fields.listed(self.keys)
-        return {"arrays": [a.copy() for a in self.arrays], "keys": keys, "single": self.single}
+        arrays = [
+            _tensors.copied(a, kind.dtype) if kind.tensor else a.copy()
+            for a, kind in zip(self.arrays, self.kinds, strict=True)
+        ]
+        return {"arrays": arrays, "keys": keys, "single": self.single}
 
 
 def resumed(where: str, state: Any) -> Snapshot:
@@ -101,8 +125,8 @@ def resumed(where: str, state: Any) -> Snapshot:
         raise ValueError(f"{where}: best_params must hold arrays, keys and single, got {sorted(map(str, state))}")
     if not isinstance(state["arrays"], tuple | list):
         raise TypeError(f"{where}: best_params must have a list of arrays, got {type(state['arrays']).__name__}")
-    arrays = list(state["arrays"])
-    _require_arrays(f"{where}: best_params", range(len(arrays)), arrays)
+    saved = list(state["arrays"])
+    arrays = _arrays(f"{where}: best_params", range(len(saved)), saved)
     keys, single = state["keys"], fields.flag(f"{where}: single of best_params", state["single"])
     if keys is not None:
         keys = _resumed_keys(f"{where}: keys of best_params", keys, len(arrays))
@@ -111,7 +135,7 @@ def resumed(where: str, state: Any) -> Snapshot:
     mine = _memory(arrays)
     for to, array in zip(mine, arrays, strict=True):
         np.copyto(to, array)
-    return Snapshot(mine, keys, single, True)
+    return Snapshot(mine, tuple(map(_kind, saved, arrays)), keys, single, True)
 
 
 def _resumed_keys(name: str, keys: Any, count: int) -> tuple[Any, ...]:
@@ -145,49 +169,75 @@ def _labels(given: Parameters) -> Sequence[Any]:
 
 def _ordered(where: str, given: Parameters, keys: tuple[Any, ...]) -> Parameters:
     """What was given by name, in the order of ``keys``, which must be the same names."""
-    by_name = dict(zip(_labels(given), given.arrays, strict=True))
-    missing = [key for key in keys if key not in by_name]
-    if missing or len(by_name) > len(keys):
-        got = f"none of {missing[0]!r}" if missing else f"{next(key for key in by_name if key not in keys)!r} too"
+    place = {key: i for i, key in enumerate(_labels(given))}
+    missing = [key for key in keys if key not in place]
+    if missing or len(place) > len(keys):
+        got = f"none of {missing[0]!r}" if missing else f"{next(key for key in place if key not in keys)!r} too"
         raise ValueError(f"{where}: params must have the names as before, got {got}")
-    return Parameters([by_name[key] for key in keys], keys)
+    order = [place[key] for key in keys]
+    return Parameters([given.arrays[i] for i in order], [given.given[i] for i in order], keys)
 
 
 def _read(where: str, params: Any) -> Parameters:
-    """The arrays of an array, an iterable, a mapping, or an optimizer of ``regkern.optim``."""
+    """The arrays of an array, an iterable, a mapping, an optimizer, or a module of torch; tensors are arrays here."""
     keys: Keys = None
-    arrays: list[Any]
-    if isinstance(params, np.ndarray):
-        arrays = [params]
+    things: list[Any]
+    single = isinstance(params, np.ndarray) or _tensors.is_tensor(params)
+    if single:
+        things = [params]
+    elif _tensors.is_module(params):
+        state = params.state_dict()
+        keys, things = tuple(state), list(state.values())
     elif hasattr(params, "param_groups"):
-        arrays = [array for group in params.param_groups for array in group["params"]]
-        positions = tuple(range(len(arrays)))
-        keys = tuple(getattr(params, "_keys", positions))
-        keys = None if keys == positions else keys
+        things = [array for group in params.param_groups for array in group["params"]]
+        keys = _names(params)
     elif isinstance(params, Mapping):
-        keys, arrays = tuple(params), list(params.values())
+        keys, things = tuple(params), list(params.values())
     elif isinstance(params, Iterable) and not isinstance(params, str | bytes):
-        arrays = list(params)
+        things = list(params)
     else:
         raise TypeError(f"{where}: params must be arrays, a list or dict of them, got {type(params).__name__}")
-    given = Parameters(arrays, keys, isinstance(params, np.ndarray))
-    _require_arrays(f"{where}: params", _labels(given), arrays)
+    labels = range(len(things)) if keys is None else keys
+    arrays = _arrays(f"{where}: params", labels, things)
     if isinstance(params, Mapping):
-        for key, array in zip(params, arrays, strict=True):
+        for key, thing, array in zip(params, things, arrays, strict=True):
             again = params[key]
-            if again is not array and array.size and not np.may_share_memory(again, array):  # it would be lost on them
+            if again is thing or not array.size:
+                continue
+            again = _arrays(f"{where}: params", [key], [again])[0]
+            if not np.may_share_memory(again, array):  # it would be lost on them
                 raise TypeError(f"{where}: params must give one array at every access, got {type(params).__name__}")
-    return given
+    return Parameters(arrays, things, keys, single)
 
 
-def _require_arrays(name: str, labels: Sequence[Any], arrays: Sequence[Any]) -> None:
-    for label, array in zip(labels, arrays, strict=True):
-        if rule := _broken_rule(array):
+def _names(optimizer: Any) -> Keys:
+    """What an optimizer calls its parameters; None if it has no names for them."""
+    groups = optimizer.param_groups
+    if groups and all("param_names" in group for group in groups):  # of torch, given named_parameters()
+        names = tuple(name for group in groups for name in group["param_names"])
+        return names if len(set(names)) == len(names) else None
+    positions = tuple(range(sum(len(group["params"]) for group in groups)))
+    keys = tuple(getattr(optimizer, "_keys", positions))
+    return None if keys == positions else keys
+
+
+def _arrays(name: str, labels: Sequence[Any], things: Sequence[Any]) -> list[Array]:
+    """Arrays as they are, and the memory of tensors."""
+    for label, thing in zip(labels, things, strict=True):
+        if rule := _broken_rule(thing):
             raise TypeError(f"{name}[{label!r}] must {rule}")
+    return [_tensors.memory(thing) if _tensors.is_tensor(thing) else thing for thing in things]
+
+
+def _kind(thing: Any, array: Array) -> Kind:
+    tensor = _tensors.is_tensor(thing)
+    return Kind(_tensors.dtype_name(thing, array) if tensor else str(array.dtype), tensor)
 
 
 def _broken_rule(array: Any) -> str | None:
     """Why something cannot be kept, and what it is."""
+    if _tensors.is_tensor(array):
+        return _tensors.broken_rule(array)
     kind = type(array).__name__
     if not isinstance(array, np.ndarray):
         return f"be a NumPy array, got {kind}{HINTS.get(kind, '')}"
