@@ -107,7 +107,9 @@ def test_bad_statistics() -> None:
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(3))
     with pytest.raises(ValueError, match=r"^fold_batch_norm: axis must be an axis of weight"):
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), axis=2)
-    with pytest.raises(TypeError, match=r"^fold_batch_norm: weight must be float32 or float64, got int64"):
+    with pytest.raises(
+        TypeError, match=r"^fold_batch_norm: weight must be float32, float64, bfloat16 or float16, got int64"
+    ):
         rk.fold_batch_norm(np.ones((2, 2), int), None, np.zeros(2), np.ones(2))
     for call in (rk.batch_norm_apply, lambda a, s: rk.batch_norm_backward_reduce(a, a, s)):
         with pytest.raises(TypeError, match=r": stats must be BatchNormStats, got tuple"):
