@@ -204,7 +204,11 @@ def test_bad_updates() -> None:
         (TypeError, "stats must be BatchNormStats, got tuple", lambda: update((1, 2, 3), mean, var)),
         (TypeError, "running_var must be an ndarray, got NoneType", lambda: update(stats, mean, None)),
         (TypeError, "running_mean must be an ndarray, got list", lambda: update(stats, [0, 0, 0], var)),
-        (TypeError, "running_mean must be float32 or float64", lambda: update(stats, mean.astype(int), var)),
+        (
+            TypeError,
+            "running_mean must be float32, float64, bfloat16 or float16",
+            lambda: update(stats, mean.astype(int), var),
+        ),
         (ValueError, r"running_var must have shape \(3,\), got \(2,\)", lambda: update(stats, mean, var[:2])),
         (ValueError, "running_var must be writable", lambda: update(stats, mean, frozen)),
         (ValueError, "running_mean must not overlap running_var", lambda: update(stats, mean, mean)),
