@@ -143,6 +143,15 @@ void require_cache_of(const char* backward, bool centred, std::int64_t groups, s
   value_error({backward, "cache"}, "be that of " + std::string(norm), "one of " + std::string(made));
 }
 
+// What becomes of x and a residual: dense, in x's order where x is dense in one, else in C order, so that the
+// backward works on it as the forward did on x.
+Array new_sum(Arg arg, const Array& x) {
+  const Array sum = new_like(arg, x);
+  if (sum.dense() || !AxisOrder::of_memory(x).unchanged()) return sum;
+  const std::vector<std::ptrdiff_t> lengths(x.shape(), x.shape() + x.ndim());
+  return input(arg, sum.object().attr("ravel")("K").attr("reshape")(lengths), Accept::kHalf);
+}
+
 struct ForwardArguments {
   py::handle function, x, gamma, beta, axis, num_groups, eps, residual, centred, out;
 };
@@ -168,7 +177,7 @@ py::tuple row_norm(const ForwardArguments& a) {
   for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
     require_disjoint({f, "out"}, to, name, *other);
   }
-  const Array sum = beside ? new_like({f, "residual"}, from) : Array();
+  const Array sum = beside ? new_sum({f, "residual"}, from) : Array();
   const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());

@@ -22,13 +22,9 @@ void append(Arg arg, py::handle ints, std::vector<std::ptrdiff_t>& layout) {
   const Py_ssize_t n = PyTuple_GET_SIZE(ints.ptr());
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* const entry = PyTuple_GET_ITEM(ints.ptr(), i);
-    if (PyLong_CheckExact(entry)) {
-      const Py_ssize_t number = PyLong_AsSsize_t(entry);
-      if (number == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
-      layout.push_back(number);
-    } else {
-      layout.push_back(integer(arg, entry));
-    }
+    int overflow = 1;  // integer() says what is wrong
+    const long long number = PyLong_CheckExact(entry) ? PyLong_AsLongLongAndOverflow(entry, &overflow) : 0;
+    layout.push_back(overflow == 0 ? number : integer(arg, entry));
   }
 }
 

@@ -460,12 +460,14 @@ const T* gated(const Pass& pass, const Incoming<T>& incoming, const Piece& piece
   return buffer;
 }
 
-// Whether one of n positions has weight 0. All channels have the same weights.
+// Whether one of n positions has weight 0. All channels have the same weights. Dense ones, of a cache that was
+// pickled, lie in rows of `inner` positions with the other channels between them.
 template <class T>
 bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t first, std::size_t n) {
   T buffer[kPiece];
   for (const std::size_t end = first + n; first < end;) {
-    const std::size_t some = std::min(kPiece, end - first);
+    const std::size_t most = weights.dense() ? inner - first % inner : kPiece;
+    const std::size_t some = std::min(most, end - first);
     const T* w = weights.load(0, first / inner, first % inner, some, buffer);
     if (std::find(w, w + some, T(0)) != w + some) return true;
     first += some;

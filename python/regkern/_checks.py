@@ -363,7 +363,7 @@ def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> A
     except (TypeError, RuntimeError) as error:  # of a tensor: of another dtype, with a graph behind it
         dtype = getattr(value, "dtype", "")
         raise TypeError(f"{head} must be an array of numbers, got {type(value).__name__} of {dtype}: {error}") from None
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu" and not is_half(array.dtype):
         raise TypeError(f"{head} must be real numbers, got {array.dtype}")
     if shape is None and array.ndim != 1:
         raise ValueError(f"{head} must have rank 1, got shape {array.shape}")

@@ -308,6 +308,8 @@ class TestViews:
                 (8, (-1,), (1,), 0, False, None),
             ),
             (ValueError, "less than 2**63 bytes", (8, (2**40, 2**40), (1, 1), 0, False, None)),
+            (ValueError, "View: shape must fit 64 bits, got 118059", (8, (2**70,), (1,), 0, False, None)),
+            (ValueError, "View: strides must fit 64 bits, got -118059", (8, (2,), (-(2**70),), 0, False, None)),
             (ValueError, "View: strides must fit 64 bits in bytes", (8, (2,), (2**62,), 1, False, None)),
             (
                 ValueError,

@@ -141,6 +141,17 @@ def test_the_parts_of_a_batch(half: Any, rng: np.random.Generator) -> None:
         ) if module is rk else assert_near(dx, rk.batch_norm_backward_apply(dy, x, stats, *sums, gamma), 1, "twin")
 
 
+@pytest.mark.parametrize("module", [rk, ref])
+def test_a_layer_is_folded_with_statistics_of_any_precision(module: Any, half: Any, rng: np.random.Generator) -> None:
+    weight = rng.standard_normal((4, 50)).astype(half)
+    bias, mean, var, gamma, beta = (rng.random(4).astype(half) for _ in range(5))
+    for vectors in ((bias, mean, var, gamma, beta), tuple(map(wide, (bias, mean, var, gamma, beta)))):
+        folded = module.fold_batch_norm(weight, *vectors)
+        expected = module.fold_batch_norm(wide(weight), *map(wide, vectors))
+        for got, of_float32 in zip(folded, expected, strict=True):
+            assert_rounded(got, of_float32, half)
+
+
 def row_norm(module: Any, name: str, x: np.ndarray, gamma: np.ndarray | None, **options: Any) -> Any:
     if name == "group_norm":
         return module.group_norm(x, 2, gamma, **options)

@@ -206,8 +206,16 @@ def test_memory_with_gaps_or_backwards_has_the_bits_of_c_order(dtype: type, rng:
         y, cache = rk.group_norm(x, 2)
         return [y, *rk.group_norm_backward(a["dy"], cache)]
 
-    wanted_groups = groups(a["x"])
+    def sums(x: np.ndarray) -> list[np.ndarray]:
+        made = []
+        for name in ("layer_norm", "rms_norm"):
+            y, cache = getattr(rk, name)(x, residual=a["residual"])
+            made += [y, *getattr(rk, f"{name}_backward")(a["dy"], cache)]
+        return made
+
+    wanted_groups, wanted_sums = groups(a["x"]), sums(a["x"])
     for i, x in enumerate(slices(a["x"])):
+        same(sums(x), wanted_sums, i)
         same(batch(a | {"x": x}, 1, None, training=True, activation="relu"), wanted, i)
         same(groups(x), wanted_groups, i)
 

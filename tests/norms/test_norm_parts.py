@@ -107,7 +107,9 @@ def test_bad_statistics() -> None:
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(3))
     with pytest.raises(ValueError, match=r"^fold_batch_norm: axis must be an axis of weight"):
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), axis=2)
-    with pytest.raises(TypeError, match=r"^fold_batch_norm: weight must be float32 or float64, got int64"):
+    with pytest.raises(
+        TypeError, match=r"^fold_batch_norm: weight must be float32, float64, bfloat16 or float16, got int64"
+    ):
         rk.fold_batch_norm(np.ones((2, 2), int), None, np.zeros(2), np.ones(2))
     for call in (rk.batch_norm_apply, lambda a, s: rk.batch_norm_backward_reduce(a, a, s)):
         with pytest.raises(TypeError, match=r": stats must be BatchNormStats, got tuple"):
@@ -202,7 +204,11 @@ def test_bad_updates() -> None:
         (TypeError, "stats must be BatchNormStats, got tuple", lambda: update((1, 2, 3), mean, var)),
         (TypeError, "running_var must be an ndarray, got NoneType", lambda: update(stats, mean, None)),
         (TypeError, "running_mean must be an ndarray, got list", lambda: update(stats, [0, 0, 0], var)),
-        (TypeError, "running_mean must be float32 or float64", lambda: update(stats, mean.astype(int), var)),
+        (
+            TypeError,
+            "running_mean must be float32, float64, bfloat16 or float16",
+            lambda: update(stats, mean.astype(int), var),
+        ),
         (ValueError, r"running_var must have shape \(3,\), got \(2,\)", lambda: update(stats, mean, var[:2])),
         (ValueError, "running_var must be writable", lambda: update(stats, mean, frozen)),
         (ValueError, "running_mean must not overlap running_var", lambda: update(stats, mean, mean)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -225,6 +227,30 @@ def test_what_lies_under_weight_0_reaches_no_gradient(
 def cache_with(cache: Any, x: np.ndarray) -> Any:
     cache.x = x
     return cache
+
+
+@pytest.mark.parametrize("again", [lambda c: pickle.loads(pickle.dumps(c)), copy.deepcopy], ids=["pickled", "copied"])
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((15, 65), 1), ((9, 48), -1), ((6, 4, 5), 1), ((7, 3, 2, 40), 1), ((5, 3, 5000), 1)], ids=str
+)
+def test_a_cache_that_was_copied_leaves_out_what_has_weight_0(
+    shape: tuple[int, ...], axis: int, size: int | None, again: Any, dtype: type, rng: np.random.Generator
+) -> None:
+    """Its weights are dense then, one a channel, and not one that all channels share."""
+    x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    weights = rng.integers(0, 3, shape[0]).astype(dtype)
+    weights[:3] = [1, 0, 2]
+    places = rng.integers(0, 2, [1 if i == axis % len(shape) else n for i, n in enumerate(shape)]).astype(dtype)
+    places[:3] = 1
+    for w in (weights, places):
+        for lying in (x, np.asfortranarray(x)):
+            options: dict[str, Any] = {"training": True, "axis": axis, "weights": w, "virtual_batch_size": size}
+            _, cache = rk.batch_norm(lying, **options)
+            copied = again(cache)
+            assert 0 not in copied.weights.strides
+            for got, wanted in zip(rk.batch_norm_backward(dy, copied), rk.batch_norm_backward(dy, cache), strict=True):
+                assert_same_bits(got, wanted)
 
 
 @pytest.mark.parametrize("data", DATA, ids=str)

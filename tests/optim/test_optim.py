@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -168,6 +169,20 @@ def test_ftrl_underflow_is_a_positive_zero(module: ModuleType, dtype: type) -> N
     n += 1e4
     module.ftrl_step(w, np.zeros(4, dtype), z, n, lr=0.1)
     assert_same_bits(w, np.zeros(4, dtype))
+
+
+def test_ftrl_of_what_is_not_finite(dtype: type) -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1, -2e19], dtype)
+    every = np.array(list(itertools.product(values, values, values, np.abs(values)))).T
+    for options in ({}, {"maximize": True}, {"l1": 0.1}, {"weight_decay": 0.1, "decoupled": True}):
+        results = []
+        for module in (rk, ref):
+            w, g, z, n = every.copy()
+            with np.errstate(all="ignore"):
+                module.ftrl_step(w, g, z, n, lr=0.1, **options)
+            results.append((w, z, n))
+        for got, expected in zip(*results, strict=True):
+            assert_same_bits(got, expected, options)
 
 
 def test_ftrl_by_the_paper(rng: np.random.Generator) -> None:

@@ -310,4 +310,6 @@ def fold_batch_norm(
         total = total + shift
     along = [1] * w.ndim
     along[axis] = -1
-    return (w * scale.reshape(along)).astype(w.dtype), total.astype(w.dtype)
+    by_way_of = check.arithmetic(w.dtype)  # halves are what float32 gives, rounded
+    with np.errstate(over="ignore"):
+        return (w * scale.reshape(along)).astype(by_way_of).astype(w.dtype), total.astype(by_way_of).astype(w.dtype)

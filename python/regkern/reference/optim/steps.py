@@ -250,7 +250,7 @@ def ftrl_step(
     root = np.sqrt(n)
     alpha = _least_root(T, lr)
     both = alpha * (root + before)
-    sigma = g * np.divide(g, both, out=np.zeros_like(g), where=both > 0)
+    sigma = np.where(both > 0, g * np.divide(g, both, out=np.zeros_like(g), where=both > 0), T(0))
     push = g - sigma * w
     if decoupled and weight_decay != 0:
         push = push + T(weight_decay) * w
