@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 FOLDER = Path(__file__).parents[2] / "examples"
 
 
-def test_the_loop_learns_and_makes_zeros(
+def test_the_loop_learns_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
