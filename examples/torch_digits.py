@@ -4,7 +4,7 @@ The same network learns scikit-learn's digits twice, from 300 scans of which a f
 with L1, dropout, batch norm, augmentation and early stopping. 400 scans are for validation, which early stopping looks
 at, the other 1,097 are the test.
 
-    python examples/torch_digits.py                              # some seconds
+    python examples/torch_digits.py                              # half a minute
     python examples/torch_digits.py --plot torch_digits.png      # and the picture
 
 Needs regkern[torch] and scikit-learn; the picture needs matplotlib.

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 FOLDER = Path(__file__).parents[2] / "examples"
 
 
-def test_the_loop_learns_and_makes_zeros(
+def test_the_loop_learns_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
@@ -23,7 +23,7 @@ def test_the_loop_learns_and_makes_zeros(
     importlib.import_module("torch_digits").main(["--epochs", "6", "--hidden", "64", "--plot", str(picture)])
     said = capsys.readouterr().out
     bare, regularized, _ = said.splitlines()
-    tests, zeros = (re.findall(rf"{word} ([\\d.]+)%", said) for word in ("test", "zeros"))
+    tests, zeros = (re.findall(rf"{word} ([\d.]+)%", said) for word in ("test", "zeros"))
     assert bare.startswith("bare")
     assert regularized.startswith("regularized")
     assert min(map(float, tests)) > 50
