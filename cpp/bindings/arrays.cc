@@ -135,6 +135,13 @@ bool is_view(py::handle value) {
   return Py_TYPE(value.ptr()) == type;
 }
 
+const View& checked_view(py::handle view) {
+  const auto* instance = reinterpret_cast<const py::detail::instance*>(view.ptr());
+  if (!instance->simple_holder_constructed)
+    throw py::type_error("View: must be made by View(...), got an unmade one");
+  return py::cast<const View&>(view);
+}
+
 bool is_masked(py::handle value) {
   return py::isinstance(value, py::module_::import("numpy.ma").attr("MaskedArray"));
 }
@@ -329,7 +336,7 @@ Array input(Arg arg, py::handle value, Accept accept) {
     return a;
   };
   if (is_view(value)) {
-    const View& view = py::cast<const View&>(value);
+    const View& view = checked_view(value);
     if (!acceptable(view.dtype)) throw py::type_error(head(arg, kinds) + name_of(view.dtype));
     return finished(Array(py::reinterpret_borrow<py::object>(value), Memory(arg, view)), view.dtype);
   }

@@ -53,6 +53,7 @@ using Proxy = py::detail::PyArray_Proxy;
 inline const Proxy* proxy(py::handle array) { return py::detail::array_proxy(array.ptr()); }
 bool is_masked(py::handle value);  // an array that hides some of its elements
 bool is_view(py::handle value);
+const struct View& checked_view(py::handle value);  // an error of one that View.__new__ left unmade
 inline bool is_ndarray(py::handle value) { return py::detail::npy_api::get().PyArray_Check_(value.ptr()); }
 
 // The number of elements of a shape that Python gave, of which an array is to be made: `item` bytes each.
@@ -82,9 +83,9 @@ struct View {
   int ndim() const { return static_cast<int>(layout.size() / 2); }
 };
 
-// The memory of an ndarray or a view as it was when it was checked. What runs between the check and the use, the
-// __float__ of a later argument say, can resize, reshape or freeze the array: then its pointers are not to be
-// followed.
+// The memory of an ndarray or a view as it was when it was checked. What runs between the check and the use,
+// the __float__ of a later argument say, can resize, reshape or freeze the array: then its pointers are not
+// to be followed.
 class Memory {
  public:
   Memory() = default;

@@ -255,9 +255,13 @@ Mask mask_of(const char* f, py::handle handle) {
 }
 
 void register_dropout(py::module_& m) {
-  // The array that an array-like is, for callers that look at its shape first: it is asked only once.
+  // The array that an array-like is, for callers that look at its shape first: it is asked only once. Of any
+  // dtype that is calculated with, or of float32 and float64 alone.
   m.def("require_float", [](py::str function, py::str name, py::handle x) {
     return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x, Accept::kHalf).object();
+  });
+  m.def("require_full", [](py::str function, py::str name, py::handle x) {
+    return input({PyUnicode_AsUTF8(function.ptr()), PyUnicode_AsUTF8(name.ptr())}, x).object();
   });
   // Whether `out` can take what is computed of x, for callers that draw before they write.
   m.def("require_out", [](py::str function, py::str name, py::handle x, py::handle out) {

@@ -60,8 +60,9 @@ constexpr int kDense = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail
 class Parameters {
  public:
   // `keys` tell the arrays of a list apart in messages: the third weight is names[0] + keys[2], its gradient
-  // names[1] + keys[2]. `states`: name → list of arrays, each None where its options go without. `rounded`: for
-  // each weight an array of half precision that gets its value, or None. `group`: which options are whose.
+  // names[1] + keys[2]. `states`: name → list of arrays, each None where its options go without. `rounded`:
+  // for each weight an array of half precision that gets its value, or None. `group`: which options are
+  // whose.
   Parameters(std::string rule, std::string function, std::pair<std::string, std::string> names,
              std::vector<std::string> keys, std::vector<py::object> weights, py::dict states,
              std::vector<py::object> rounded, std::vector<std::size_t> group)

@@ -74,9 +74,9 @@ bool lies_like(const DLTensor& t, const Array& a) {
 
 class Tensors {
  public:
-  // `state_names`: keys of the states in the dict of a parameter, in the order of the rule. `types`: of tensors
-  // without a behaviour of their own, the first their base. `exchange`: the capsule of DLPack, or None. view(name, tensor, writable)
-  // → View of any tensor that may be used, or an error.
+  // `state_names`: keys of the states in the dict of a parameter, in the order of the rule. `types`: of
+  // tensors without a behaviour of their own, the first their base. `exchange`: the capsule of DLPack, or
+  // None. view(name, tensor, writable) → View of any tensor that may be used, or an error.
   Tensors(std::string rule, std::string function, py::tuple state_names, py::tuple types, py::object exchange,
           py::object view)
       : rule_(std::move(rule)),
@@ -99,11 +99,11 @@ class Tensors {
     }
   }
 
-  // One step of all parameters that have a gradient → those parameters. `groups`: dicts with "params", lists of
-  // tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key of each state
-  // of the rule, or None where its options go without. start(list of (parameter, number of its group)) makes
-  // the states of those that lack some. plan(list of (number of the group, step or 0 where the rule has just started))
-  // → options of each. `factor` multiplies the gradients.
+  // One step of all parameters that have a gradient → those parameters. `groups`: dicts with "params", lists
+  // of tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key of
+  // each state of the rule, or None where its options go without. start(list of (parameter, number of its
+  // group)) makes the states of those that lack some. plan(list of (number of the group, step or 0 where the
+  // rule has just started)) → options of each. `factor` multiplies the gradients.
   py::list step(const py::list& groups, const py::dict& states, const py::list& needs, py::handle start,
                 py::handle plan, double factor) {
     find_parameters(groups, needs);
@@ -266,7 +266,8 @@ class Tensors {
     changed_ = true;
   }
 
-  // The dict of each parameter. Entries come in their order, so that nothing has to be hashed where all are known.
+  // The dict of each parameter. Entries come in their order, so that nothing has to be hashed where all are
+  // known.
   void find_states(const py::dict& states) {
     PyObject *key = nullptr, *value = nullptr;
     Py_ssize_t position = 0;
@@ -341,8 +342,8 @@ class Tensors {
     return given;
   }
 
-  // The tensors of a parameter that comes soon are far away in memory, each in several lines: those of last time
-  // are fetched meanwhile. Nothing is read there.
+  // The tensors of a parameter that comes soon are far away in memory, each in several lines: those of last
+  // time are fetched meanwhile. Nothing is read there.
   void ask_ahead(std::size_t i) const {
     if (i >= slots_.size()) return;
     const Slot& slot = slots_[i];

@@ -16,7 +16,7 @@ namespace {
 // of is refused as a number.
 bool has_axes(py::handle value) {
   if (is_ndarray(value)) return proxy(value)->nd > 0;
-  if (is_view(value)) return py::cast<const View&>(value).ndim() > 0;
+  if (is_view(value)) return checked_view(value).ndim() > 0;
   if (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
       PyBytes_Check(value.ptr())) {
     return false;

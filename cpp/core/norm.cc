@@ -460,8 +460,8 @@ const T* gated(const Pass& pass, const Incoming<T>& incoming, const Piece& piece
   return buffer;
 }
 
-// Whether one of n positions has weight 0. All channels have the same weights. Dense ones, of a cache that was
-// pickled, lie in rows of `inner` positions with the other channels between them.
+// Whether one of n positions has weight 0. All channels have the same weights. Dense ones, of a cache that
+// was pickled, lie in rows of `inner` positions with the other channels between them.
 template <class T>
 bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t first, std::size_t n) {
   T buffer[kPiece];

@@ -49,8 +49,8 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate) {
 
 namespace {
 
-// Which operands of a parameter a pass works on, and which of them it writes; operand kRounded, where there is
-// one, becomes what the first is by then.
+// Which operands of a parameter a pass works on, and which of them it writes; operand kRounded, where there
+// is one, becomes what the first is by then.
 template <class T>
 struct Gradient {
   static constexpr std::size_t kCount = 1, kRounded = kCount;

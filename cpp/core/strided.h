@@ -17,8 +17,8 @@
 
 namespace regkern {
 
-// How an operand lies in memory: bytes from one element to the next along each dimension (nullptr: dense), and
-// what is there.
+// How an operand lies in memory: bytes from one element to the next along each dimension (nullptr: dense),
+// and what is there.
 struct OperandLayout {
   OperandLayout(const std::ptrdiff_t* s = nullptr, Storage kind = Storage::kNative)
       : strides(s), storage(kind) {}

@@ -95,8 +95,8 @@ struct Float16 {
 #endif
 };
 
-// What is read next, and written next, is fetched meanwhile: a block at a time comes and goes, and between two
-// of them is other work.
+// What is read next, and written next, is fetched meanwhile: a block at a time comes and goes, and between
+// two of them is other work.
 constexpr size_t kNext = 1024;  // elements
 constexpr size_t kLine = 64 / sizeof(uint16_t);
 

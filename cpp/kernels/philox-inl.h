@@ -105,8 +105,8 @@ struct Philox {
 // Groups that follow one another, from a block that is a multiple of kAtOnce·kGroup on. Blocks that share the
 // upper word of their number share half of the first two rounds, which is computed once, and the other
 // product of the first round grows by a constant from group to group: 17 products a group are left of 20, and
-// 14 operations before the fourth round in place of 24. A round waits for the one before it, so kAtOnce groups
-// are computed side by side.
+// 14 operations before the fourth round in place of 24. A round waits for the one before it, so kAtOnce
+// groups are computed side by side.
 class PhiloxGroups {
  public:
   HWY_INLINE PhiloxGroups(const Philox& philox, uint64_t first, uint8_t flip)

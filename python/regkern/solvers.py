@@ -175,7 +175,7 @@ def proximal_gradient(
     >>> found.converged
     True
     """
-    w = _core.require_float("proximal_gradient", "w0", w0).copy(order="K")
+    w = _core.require_full("proximal_gradient", "w0", w0).copy(order="K")
     if not isinstance(penalty, Penalty):
         raise TypeError(f"proximal_gradient: penalty must be a Penalty, got {check.kind(penalty)}")
     method = check.choice("proximal_gradient: method", method, ("fista", "ista"))
@@ -386,7 +386,7 @@ class _Smooth:
         if w.ndim > 0 and check.is_real(given) and not check.is_real(value):
             raise TypeError(f"{head} must return first the value, then the gradient, got {type(value).__name__} first")
         f = check.real(f"{head}'s value", value)
-        grad = np.array(_core.require_float("proximal_gradient", "value_and_grad's gradient", given))
+        grad = np.array(_core.require_full("proximal_gradient", "value_and_grad's gradient", given))
         if grad.dtype != w.dtype:
             raise TypeError(f"{head}'s gradient must be {w.dtype} like w0, got {grad.dtype}")
         if grad.shape != w.shape:

@@ -110,8 +110,8 @@ double Quadratic::epochs_of_step() const {
 bool Quadratic::solve(const Vector& tol, bool step_first) {
   if (step_first && factored_ > 0) newton();
   for (int round = 0; round < kRounds; ++round) {
-    // Epochs find the support, a step on it is exact: they go on while they change it or come nearer fast, for
-    // not much longer than the step would take.
+    // Epochs find the support, a step on it is exact: they go on while they change it or come nearer fast,
+    // for not much longer than the step would take.
     const double step = std::pow(static_cast<double>(support().size()), 3) / 6;
     const double epoch = static_cast<double>(size()) * static_cast<double>(size());
     const double most = std::clamp(step / epoch, 1.0, kMostEpochs), as_long = epochs_of_step();

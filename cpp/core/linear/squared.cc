@@ -210,7 +210,8 @@ void SquaredSolver::evict() {
 }
 
 // The columns that violate the optimality conditions most enter, and those that have a coefficient. Whether
-// there were any. whole: g is that of all columns, but for those that violate nothing, else of the likely ones.
+// there were any. whole: g is that of all columns, but for those that violate nothing, else of the likely
+// ones.
 bool SquaredSolver::choose(double tol, bool whole) {
   worst_ = furthest_ = 0;
   std::vector<std::pair<double, std::size_t>> wanted;

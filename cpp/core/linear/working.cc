@@ -132,8 +132,8 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
     }
     return;
   }
-  // Blocks of the new columns, packed if they are not few, each with a stretch of all columns up to its own last one: the same for
-  // any team.
+  // Blocks of the new columns, packed if they are not few, each with a stretch of all columns up to its own
+  // last one: the same for any team.
   struct Block {
     std::size_t row, rows, column, columns;
   };

@@ -36,8 +36,8 @@ HWY_INLINE V<D64> load_up_to(const double* p, size_t count) {
   return count == hn::Lanes(d) ? hn::LoadU(d, p) : load_partial(d, p, count);
 }
 
-// What columns are like: Σ sδ, Σ sδ², Σ uδ over δ = x − shift, to three numbers of out each. s null: 1. Columns
-// share what is loaded of s and u, and memory has as many to fetch at once.
+// What columns are like: Σ sδ, Σ sδ², Σ uδ over δ = x − shift, to three numbers of out each. s null: 1.
+// Columns share what is loaded of s and u, and memory has as many to fetch at once.
 template <size_t kColumns, bool kWeighted, class T>
 HWY_INLINE void moments_of(const T* const* x, size_t n, const double* s, const double* u, const double* shift,
                            double* out) {

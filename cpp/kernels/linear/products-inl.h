@@ -121,8 +121,8 @@ inline void dots(const double* const* a, size_t rows, const double* const* b, si
   }
 }
 
-// Columns side by side, as many as three vectors have lanes: panel[i·kPanel + c] = x[c][i]·d[i], and 0 from the
-// last column on. d null: 1.
+// Columns side by side, as many as three vectors have lanes: panel[i·kPanel + c] = x[c][i]·d[i], and 0 from
+// the last column on. d null: 1.
 constexpr size_t kVectors = 3;
 HWY_INLINE size_t panel_width() { return kVectors * hn::Lanes(D64()); }
 
@@ -144,8 +144,8 @@ inline void pack_panel(const double* const* x, size_t columns, const double* d, 
   }
 }
 
-// out[r][c] += Σ a[r][i]·panel[i][c], of kRows rows: their sums, three vectors of the panel and an element are
-// all of AVX2's registers with 4, and fewer than the 32 of AVX-512 and NEON with 8.
+// out[r][c] += Σ a[r][i]·panel[i][c], of kRows rows: their sums, three vectors of the panel and an element
+// are all of AVX2's registers with 4, and fewer than the 32 of AVX-512 and NEON with 8.
 template <size_t kRows>
 HWY_INLINE void panel_tile(const double* const* a, const double* panel, size_t n, double* out, size_t ldo) {
   const D64 d;

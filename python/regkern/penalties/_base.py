@@ -158,7 +158,7 @@ class Penalty(ABC):
 
 
 def _floats(function: str, name: str, a: ArrayLike) -> Array:
-    return _tensors.floats(function, name, a) if _tensors.is_tensor(a) else _core.require_float(function, name, a)
+    return _tensors.floats(function, name, a) if _tensors.is_tensor(a) else _core.require_full(function, name, a)
 
 
 def require_like(function: str, y: Any, w: Array) -> Array:

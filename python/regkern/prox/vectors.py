@@ -372,7 +372,7 @@ def prox_nuclear(x: ArrayLike, threshold: Real, *, out: Array | None = None) -> 
     array([[2., 0.],
            [0., 0.]])
     """
-    x = _core.require_float("prox_nuclear", "x", x)
+    x = _core.require_full("prox_nuclear", "x", x)
     if x.ndim < 2:
         raise ValueError(f"prox_nuclear: x must have rank >= 2, got shape {x.shape}")
     y = _core.row_prox("prox_nuclear", x, threshold, None, out)
