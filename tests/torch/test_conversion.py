@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -195,6 +197,20 @@ def test_what_is_refused() -> None:
         nn.convert(mlp(), only=[tnn.Linear])
     with pytest.raises(TypeError, match=r"^convert: only must be an iterable"):
         nn.convert(mlp(), only=tnn.Dropout)  # type: ignore[arg-type]
+
+
+def test_a_fused_forward_is_not_pickled() -> None:
+    """What would be loaded calls its own ReLU and adds behind a norm that does so too: other numbers without an error."""
+    model = nn.convert(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()))
+    with pytest.raises(
+        TypeError, match=r"^convert: a Sequential with a fused forward cannot be pickled: save its state_dict"
+    ):
+        pickle.dumps(model)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        torch.save(model, io.BytesIO())
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(copy.deepcopy(model).eval()(x), model.eval()(x))
+    assert pickle.loads(pickle.dumps(nn.revert(model)))(x).shape == (2, 4, 6, 6)
 
 
 def test_converted_models_compile() -> None:

@@ -10,11 +10,11 @@ there a call takes longer than its work.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections import Counter
-from collections.abc import Iterable
-from types import MethodType
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as tnn
@@ -156,6 +156,26 @@ def revert(model: M) -> M:
 # --- fusing --------------------------------------------------------------------------------------------------------------
 
 
+class _Rewritten:
+    """The forward of a module that was rewritten. What a pickle made of it would be the one of the class again, beside
+    batch norms that have taken up what it calls."""
+
+    def __init__(self, forward: Callable[..., Any], module: tnn.Module) -> None:
+        self.forward, self.module = forward, module
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self.forward(self.module, *args, **keywords)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Rewritten:
+        return _Rewritten(self.forward, copy.deepcopy(self.module, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"convert: a {type(self.module).__name__} with a fused forward cannot be pickled: save its state_dict, "
+            "or revert the model first"
+        )
+
+
 class _Tracer(fx.Tracer):
     """Follows one ``forward``, and none of the modules that it calls."""
 
@@ -233,7 +253,7 @@ def _fuse_within(module: tnn.Module, norm_children: dict[str, tnn.Module]) -> No
     graph.lint()
     made = fx.GraphModule(module, graph)
     module.__dict__[_MARK] = True
-    module.__dict__["forward"] = MethodType(type(made).forward, module)
+    module.__dict__["forward"] = _Rewritten(type(made).forward, module)
     for child, slope in fused.items():
         child.__class__ = _FUSED[type(child)]
         child.negative_slope = slope  # type: ignore[assignment]
