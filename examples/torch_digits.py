@@ -1,8 +1,7 @@
 """An ordinary training loop of torch, regularized: handwritten digits from few scans, some of them with a wrong label.
 
 The same network learns scikit-learn's digits twice, from 300 scans of which a fifth have a wrong label: first bare, then
-with L1, dropout, batch norm, augmentation and early stopping. 400 scans are for validation, which early stopping looks
-at, the other 1,097 are the test.
+with L1, dropout, batch norm and augmentation. Both stop early: 400 scans are for validation, the other 1,097 are the test.
 
     python examples/torch_digits.py                              # half a minute
     python examples/torch_digits.py --plot torch_digits.png      # and the picture
@@ -88,7 +87,7 @@ def train(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     groups = [{"params": matrices, "l1": args.l1 if regularized else 0.0}, {"params": others}]
     optimizer = rt.optim.AdamW(groups, lr=args.lr, weight_decay=0.0, metric="diag")
 
-    stopper = rk.EarlyStopping(patience=args.patience if regularized else args.epochs)
+    stopper = rk.EarlyStopping(patience=args.patience)
     curves: dict[str, list[float]] = {TRAIN: [], VALID: []}
     for epoch in range(args.epochs):
         if collate:
@@ -103,18 +102,17 @@ def train(kind: str, args: argparse.Namespace) -> dict[str, Any]:
             curve.append(accuracy)
         if stopper.step(loss, params=model):
             break
-    if regularized:
-        stopper.restore()  # the best epoch's weights, and its statistics of batch norm
+    stopper.restore()  # the best epoch's weights, and its statistics of batch norm
 
     accuracies = {part: judged(model, data[part])[1] for part in PARTS}
     zeros = sum(int((w == 0).sum()) for w in matrices) / sum(w.numel() for w in matrices)
     print(
         f"{kind:11}  test {accuracies[TEST]:.1%}  train {accuracies[TRAIN]:.1%}  zeros {zeros:.0%}"
-        f"  {stopper.steps} epochs" + (f", best {stopper.best_step + 1}" if regularized else "")
+        f"  {stopper.steps} epochs, best {stopper.best_step + 1}"
     )
     return {
         "curves": curves,
-        "kept": stopper.best_step if regularized else None,
+        "kept": stopper.best_step,
         "weights": model[1].weight.detach().numpy(),
         "test": accuracies[TEST],
         "zeros": zeros,
@@ -131,9 +129,8 @@ def draw(runs: dict[str, dict[str, Any]], file: Path) -> None:
         for part, style in ((TRAIN, ":"), (VALID, "-")):
             curve = 100 * np.array(run["curves"][part])
             left.plot(np.arange(1, len(curve) + 1), curve, style, color=COLORS[kind], lw=2.2, label=f"{kind}, {part}")
-        if run["kept"] is not None:
-            at = run["kept"] + 1, 100 * run["curves"][VALID][run["kept"]]
-            left.plot(*at, "o", color=COLORS[kind], mec="white", ms=11, zorder=3, label="kept by early stopping")
+        at = run["kept"] + 1, 100 * run["curves"][VALID][run["kept"]]
+        left.plot(*at, "o", color=COLORS[kind], mec="white", ms=11, zorder=3, label="kept by early stopping")
     left.set_title("accuracy, %", fontsize=15)
     left.set_xlabel("epoch", fontsize=13)
     left.legend(frameon=False, fontsize=12, loc="lower right")
