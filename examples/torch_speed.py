@@ -237,7 +237,7 @@ def models() -> Iterator[Line]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=common.count, default=1)
     parser.add_argument("--rounds", type=common.count, default=9)
     parser.add_argument("--only", nargs="*", default=[], help="lines that contain one of these words")

@@ -282,7 +282,7 @@ HALVES = {
     *("dropout", "dropout_backward", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "drop_path"),
     *("drop_connect", "drop_block", "gaussian_dropout", "bias_dropout_add", "bias_dropout_add_backward"),
     *("relu_dropout", "relu_dropout_backward", "gelu_dropout", "gelu_dropout_backward"),
-    *("softmax_dropout", "softmax_dropout_backward"),
+    *("softmax_dropout", "softmax_dropout_backward", "l2_decay"),
     *("batch_norm", "batch_norm_apply", "batch_norm_backward", "batch_norm_backward_apply"),
     *("batch_norm_backward_reduce", "batch_norm_stats", "layer_norm", "layer_norm_backward", "rms_norm"),
     *("rms_norm_backward", "group_norm", "group_norm_backward", "instance_norm", "instance_norm_backward"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
-    pytest.importorskip("torch").manual_seed(20261129)
+def _as_it_was() -> Iterator[None]:
+    """A seed; and torch's number of threads, which is that of the runtime that regkern shares, as before."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(20261129)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=["float32", "float64", "bfloat16", "float16"])

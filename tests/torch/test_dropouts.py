@@ -335,20 +335,6 @@ def test_compiled_graphs(name: str, layout: str) -> None:
     assert torch.equal(evaluated(x), called(name, x, training=False) + 0)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_inductor() -> None:
-    """The default backend, forward and backward."""
-    model = torch.nn.Sequential(torch.nn.Linear(8, 32), nn.Dropout(0.5), torch.nn.Linear(32, 4))
-    compiled = torch.compile(model, fullgraph=True)
-    x = torch.randn(16, 8)
-    torch.manual_seed(1)
-    first = compiled(x)
-    first.sum().backward()
-    torch.manual_seed(1)
-    assert torch.equal(compiled(x), first)
-    assert model[0].weight.grad is not None
-
-
 def operators() -> list[tuple[Any, tuple[Any, ...]]]:
     seed = torch.tensor(5)
     x, image = torch.randn(3, 4), torch.randn(2, 3, 4, 4)
