@@ -27,6 +27,7 @@
 
 #if HWY_ONCE
 #include "core/threading.h"
+#include "hwy/cache_control.h"
 
 namespace regkern::linear {
 namespace {
@@ -34,6 +35,7 @@ namespace {
 // A multiple of the longest vector's lanes: a column is in a whole vector or not for any number of threads.
 constexpr std::size_t kGrain = 16;
 constexpr std::size_t kStretch = 1024;  // columns whose sums stay in the L1 cache while rows go by
+constexpr std::size_t kAhead = 512;     // elements of compressed columns that are fetched before their turn
 
 struct Sums {
   const double *s, *u;
@@ -272,34 +274,7 @@ class Columns final : public Design {
   std::size_t stored() const override { return begin(p); }
 
   ColumnMoments moments(const double* s, const double* u, bool centre) const override {
-    ColumnMoments out = room_for(p);
-    const Sums sums = sums_of(n, s, u, centre);
-    const double sum_u = std::accumulate(u, u + n, 0.0);
-    for_columns([&](std::size_t j) {
-      double weight = 0;
-      Four first, second, with_u;  // of each sum four, since an addition waits for the one before
-      each(j, [&](std::size_t i, double x, std::size_t k) {
-        const double si = s == nullptr ? 1 : s[i];
-        weight += si;
-        first.parts[k] += si * x;
-        second.parts[k] += si * x * x;
-        with_u.parts[k] += u[i] * x;
-      });
-      const double mean = centre ? first.total() / sums.weight : 0;
-      out.mean[j] = mean;
-      out.raw[j] = second.total();
-      const bool full = begin(j + 1) - begin(j) == n;
-      out.with_u[j] = full ? dot(j, u, mean, sum_u) : with_u.total() - mean * sum_u;
-      double centred = out.raw[j] - mean * first.total();
-      if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
-        centred = (sums.weight - weight) * mean * mean;
-        each(j, [&](std::size_t i, double x, std::size_t) {
-          centred += (s == nullptr ? 1 : s[i]) * (x - mean) * (x - mean);
-        });
-      }
-      out.centred[j] = centred < 0 ? 0 : centred;
-    });
-    return out;
+    return s == nullptr ? moments_of<false>(s, u, centre) : moments_of<true>(s, u, centre);
   }
 
   void correlate(const double* u, const double* shift, double* g) const override {
@@ -351,23 +326,51 @@ class Columns final : public Design {
   std::size_t begin(std::size_t j) const { return static_cast<std::size_t>(starts_[j]); }
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
 
-  double dot(std::size_t j, const double* u, double shift, double sum_u) const {
-    const std::size_t from = begin(j), end = begin(j + 1);
-    const double inside = end - from == n ? shift : 0;  // without zeros, so that the shift may be large
-    const auto term = [&](std::size_t at) {
-      return u[row(at)] * (static_cast<double>(values_[at]) - inside);
-    };
-    double a = 0, b = 0, c = 0, d = 0;  // an addition waits for the one before
-    std::size_t at = from;
-    for (; at + 4 <= end; at += 4) a += term(at), b += term(at + 1), c += term(at + 2), d += term(at + 3);
-    for (; at < end; ++at) a += term(at);
-    return (a + b) + (c + d) - (shift - inside) * sum_u;
-  }
-
-  struct Four {
+  struct Four {  // sums of every fourth term, since an addition waits for the one before
     double parts[4] = {};
     double total() const { return (parts[0] + parts[1]) + (parts[2] + parts[3]); }
   };
+
+  template <bool kWeighted>
+  ColumnMoments moments_of(const double* s, const double* u, bool centre) const {
+    ColumnMoments out = room_for(p);
+    const Sums sums = sums_of(n, s, u, centre);
+    const double sum_u = std::accumulate(u, u + n, 0.0);
+    for_columns([&](std::size_t j) {
+      Four weights, first, second, with_u;
+      each(j, [&](std::size_t i, double x, std::size_t k) {
+        const double weighted = kWeighted ? s[i] * x : x;
+        if (kWeighted) weights.parts[k] += s[i];
+        first.parts[k] += weighted;
+        second.parts[k] += weighted * x;
+        with_u.parts[k] += u[i] * x;
+      });
+      const auto count = static_cast<double>(begin(j + 1) - begin(j));
+      const double weight = kWeighted ? weights.total() : count,
+                   mean = centre ? first.total() / sums.weight : 0;
+      out.mean[j] = mean;
+      out.raw[j] = second.total();
+      const bool full = begin(j + 1) - begin(j) == n;
+      out.with_u[j] = full ? dot(j, u, mean, sum_u) : with_u.total() - mean * sum_u;
+      double centred = out.raw[j] - mean * first.total();
+      if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
+        centred = (sums.weight - weight) * mean * mean;
+        each(j, [&](std::size_t i, double x, std::size_t) {
+          centred += (kWeighted ? s[i] : 1) * (x - mean) * (x - mean);
+        });
+      }
+      out.centred[j] = centred < 0 ? 0 : centred;
+    });
+    return out;
+  }
+
+  double dot(std::size_t j, const double* u, double shift, double sum_u) const {
+    const bool full = begin(j + 1) - begin(j) == n;
+    const double inside = full ? shift : 0;  // without zeros, so that the shift may be large
+    Four sum;
+    each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - inside); });
+    return sum.total() - (shift - inside) * sum_u;
+  }
 
   // body(row, value, which of four sums) for the elements of a column.
   template <class Body>
@@ -375,6 +378,8 @@ class Columns final : public Design {
     std::size_t at = begin(j);
     const std::size_t end = begin(j + 1);
     for (; at + 4 <= end; at += 4) {
+      hwy::Prefetch(values_ + at + kAhead);  // what comes next is known, but not to the processor
+      hwy::Prefetch(rows_ + at + kAhead);
       for (std::size_t k = 0; k < 4; ++k) body(row(at + k), static_cast<double>(values_[at + k]), k);
     }
     for (; at < end; ++at) body(row(at), static_cast<double>(values_[at]), 0);
