@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/linear/design.cc"
@@ -337,6 +338,7 @@ class Columns final : public Design {
     const Sums sums = sums_of(n, s, u, centre);
     const double sum_u = std::accumulate(u, u + n, 0.0);
     for_columns([&](std::size_t j) {
+      check_rows(j);
       Four weights, first, second, with_u;
       each(j, [&](std::size_t i, double x, std::size_t k) {
         const double weighted = kWeighted ? s[i] * x : x;
@@ -362,6 +364,15 @@ class Columns final : public Design {
       out.centred[j] = centred < 0 ? 0 : centred;
     });
     return out;
+  }
+
+  void check_rows(std::size_t j) const {
+    using Unsigned = std::make_unsigned_t<I>;
+    Unsigned largest = 0;  // a negative number is a large one
+    for (std::size_t at = begin(j); at < begin(j + 1); ++at) {
+      largest = std::max(largest, static_cast<Unsigned>(rows_[at]));
+    }
+    if (largest >= n) throw NotARow{static_cast<I>(largest), n};
   }
 
   double dot(std::size_t j, const double* u, double shift, double sum_u) const {
