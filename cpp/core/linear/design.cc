@@ -37,6 +37,7 @@ namespace {
 constexpr std::size_t kGrain = 16;
 constexpr std::size_t kStretch = 1024;  // columns whose sums stay in the L1 cache while rows go by
 constexpr std::size_t kAhead = 512;     // elements of compressed columns that are fetched before their turn
+constexpr std::size_t kColumnsAhead = 8;
 
 struct Sums {
   const double *s, *u;
@@ -288,14 +289,18 @@ class Columns final : public Design {
     const double sum_u = std::accumulate(u, u + n, 0.0);
     const threading::Team team = threading::team_for(begin(p) / p * columns.size() * (sizeof(T) + sizeof(I)));
     threading::for_ranges(team, columns.size(), kGrain, [&](std::size_t from, std::size_t to) {
-      for (std::size_t k = from; k < to; ++k) g[columns[k]] = dot(columns[k], u, shift[columns[k]], sum_u);
+      for (std::size_t k = from; k < to; ++k) {
+        const std::uint32_t j = columns[k];
+        if (k + kColumnsAhead < to) fetch(columns[k + kColumnsAhead]);
+        g[j] = dot<false>(j, u, shift[j], sum_u);
+      }
     });
   }
 
   void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
             double* out) const override {
     std::vector<double> dense(n, -shift);
-    each(j, [&](std::size_t i, double x, std::size_t) { dense[i] += x; });
+    each<false>(j, [&](std::size_t i, double x, std::size_t) { dense[i] += x; });
     const std::size_t count = rows.empty() ? n : rows.size();
     for (std::size_t r = 0; r < count; ++r) {
       const std::size_t i = rows.empty() ? r : rows[r];
@@ -308,7 +313,7 @@ class Columns final : public Design {
     const std::size_t count = begin(j + 1) - begin(j);
     column.rows.reserve(count);
     column.values.reserve(count);
-    each(j, [&](std::size_t i, double x, std::size_t) {
+    each<false>(j, [&](std::size_t i, double x, std::size_t) {
       column.rows.push_back(static_cast<std::uint32_t>(i));
       column.values.push_back(q == nullptr ? x : q[i] * x);
     });
@@ -317,7 +322,7 @@ class Columns final : public Design {
 
   void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const override {
     for (std::size_t c = 0; c < columns.size(); ++c) {
-      each(columns[c], [&](std::size_t i, double x, std::size_t) { z[i] += w[c] * x; });
+      each<false>(columns[c], [&](std::size_t i, double x, std::size_t) { z[i] += w[c] * x; });
     }
   }
 
@@ -340,7 +345,7 @@ class Columns final : public Design {
     for_columns([&](std::size_t j) {
       check_rows(j);
       Four weights, first, second, with_u;
-      each(j, [&](std::size_t i, double x, std::size_t k) {
+      each<true>(j, [&](std::size_t i, double x, std::size_t k) {
         const double weighted = kWeighted ? s[i] * x : x;
         if (kWeighted) weights.parts[k] += s[i];
         first.parts[k] += weighted;
@@ -357,7 +362,7 @@ class Columns final : public Design {
       double centred = out.raw[j] - mean * first.total();
       if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
         centred = (sums.weight - weight) * mean * mean;
-        each(j, [&](std::size_t i, double x, std::size_t) {
+        each<false>(j, [&](std::size_t i, double x, std::size_t) {
           centred += (kWeighted ? s[i] : 1) * (x - mean) * (x - mean);
         });
       }
@@ -375,22 +380,33 @@ class Columns final : public Design {
     if (largest >= n) throw NotARow{static_cast<I>(largest), n};
   }
 
+  template <bool kStream = true>
   double dot(std::size_t j, const double* u, double shift, double sum_u) const {
     const bool full = begin(j + 1) - begin(j) == n;
     const double inside = full ? shift : 0;  // without zeros, so that the shift may be large
     Four sum;
-    each(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - inside); });
+    each<kStream>(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - inside); });
     return sum.total() - (shift - inside) * sum_u;
   }
 
-  // body(row, value, which of four sums) for the elements of a column.
-  template <class Body>
+  // The beginning of a column, that it is there when its turn comes.
+  void fetch(std::size_t j) const {
+    for (std::size_t at = begin(j); at < std::min(begin(j + 1), begin(j) + kAhead); at += 8) {
+      hwy::Prefetch(values_ + at);
+      hwy::Prefetch(rows_ + at);
+    }
+  }
+
+  // body(row, value, which of four sums) for the elements of a column. kStream: the next columns follow.
+  template <bool kStream, class Body>
   void each(std::size_t j, Body&& body) const {
     std::size_t at = begin(j);
     const std::size_t end = begin(j + 1);
     for (; at + 4 <= end; at += 4) {
-      hwy::Prefetch(values_ + at + kAhead);  // what comes next is known, but not to the processor
-      hwy::Prefetch(rows_ + at + kAhead);
+      if (kStream) {  // what comes next is known, but not to the processor
+        hwy::Prefetch(values_ + at + kAhead);
+        hwy::Prefetch(rows_ + at + kAhead);
+      }
       for (std::size_t k = 0; k < 4; ++k) body(row(at + k), static_cast<double>(values_[at + k]), k);
     }
     for (; at < end; ++at) body(row(at), static_cast<double>(values_[at]), 0);
