@@ -174,11 +174,17 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
       }
       for (std::size_t r = 0; r < block.rows; ++r) {
         const std::size_t j = block.row + r;
+        double* sum = sums.data() + r * kBlock;
         for (std::size_t c = 0; c < block.columns; ++c) {
           const std::size_t i = block.column + c;
-          if (i < j) continue;
-          const double mean = d == nullptr && means_[i] != 0 ? weight_ * means_[i] * means_[j] : 0;
-          row(j)[i] = row(i)[j] = sums.data()[r * kBlock + c] - mean;
+          if (d == nullptr && means_[i] != 0) sum[c] -= weight_ * means_[i] * means_[j];
+          if (i >= j) row(j)[i] = sum[c];
+        }
+      }
+      for (std::size_t c = 0; c < block.columns; ++c) {  // the mirror image, by its own rows
+        const std::size_t i = block.column + c;
+        for (std::size_t r = 0; r < block.rows && block.row + r <= i; ++r) {
+          row(i)[block.row + r] = sums.data()[r * kBlock + c];
         }
       }
     }
