@@ -36,11 +36,18 @@ HWY_INLINE V<D64> load_up_to(const double* p, size_t count) {
   return count == hn::Lanes(d) ? hn::LoadU(d, p) : load_partial(d, p, count);
 }
 
+// What a column needs some cache lines after place i; behind its end, what the next one begins with.
+template <class T>
+HWY_INLINE void fetch(const T* x, const T* next, size_t i, size_t n) {
+  const size_t ahead = i + kAhead<T>;
+  hwy::Prefetch(ahead < n ? x + ahead : next + (ahead - n));
+}
+
 // What columns are like: Σ sδ, Σ sδ², Σ uδ over δ = x − shift, to three numbers of out each. s null: 1.
 // Columns share what is loaded of s and u, and memory has as many to fetch at once.
 template <size_t kColumns, bool kWeighted, class T>
-HWY_INLINE void moments_of(const T* const* x, size_t n, const double* s, const double* u, const double* shift,
-                           double* out) {
+HWY_INLINE void moments_of(const T* const* x, const T* const* next, size_t n, const double* s,
+                           const double* u, const double* shift, double* out) {
   const D64 d;
   const size_t N = hn::Lanes(d);
   V<D64> first[kColumns], second[kColumns], with_u[kColumns];
@@ -49,7 +56,7 @@ HWY_INLINE void moments_of(const T* const* x, size_t n, const double* s, const d
   for (; i + N <= n; i += N) {
     const auto v = hn::LoadU(d, u + i);
     for (size_t c = 0; c < kColumns; ++c) {
-      hwy::Prefetch(x[c] + i + kAhead<T>);
+      fetch(x[c], next[c], i, n);
       const auto delta = hn::Sub(load_double(d, x[c] + i), hn::Set(d, shift[c]));
       const auto weighted = kWeighted ? hn::Mul(delta, hn::LoadU(d, s + i)) : delta;
       first[c] = hn::Add(first[c], weighted);
@@ -75,16 +82,20 @@ template <class T>
 void column_moments(const T* const* x, size_t columns, size_t n, const double* s, const double* u,
                     const double* shift, double* out) {
   for (; columns >= 4; columns -= 4, x += 4, shift += 4, out += 12) {
-    s == nullptr ? moments_of<4, false>(x, n, s, u, shift, out) : moments_of<4, true>(x, n, s, u, shift, out);
+    const T* const* next = columns >= 8 ? x + 4 : x;
+    s == nullptr ? moments_of<4, false>(x, next, n, s, u, shift, out)
+                 : moments_of<4, true>(x, next, n, s, u, shift, out);
   }
   for (; columns != 0; --columns, ++x, ++shift, out += 3) {
-    s == nullptr ? moments_of<1, false>(x, n, s, u, shift, out) : moments_of<1, true>(x, n, s, u, shift, out);
+    s == nullptr ? moments_of<1, false>(x, x, n, s, u, shift, out)
+                 : moments_of<1, true>(x, x, n, s, u, shift, out);
   }
 }
 
 // Σ u·(x − shift) of up to four columns, which share what is loaded of u.
 template <size_t kColumns, class T>
-HWY_INLINE void dots_of(const T* const* x, size_t n, const double* u, const double* shift, double* out) {
+HWY_INLINE void dots_of(const T* const* x, const T* const* next, size_t n, const double* u,
+                        const double* shift, double* out) {
   const D64 d;
   const size_t N = hn::Lanes(d);
   V<D64> sum[kColumns][2];
@@ -94,7 +105,7 @@ HWY_INLINE void dots_of(const T* const* x, size_t n, const double* u, const doub
     for (size_t half = 0; half < 2; ++half) {
       const auto v = hn::LoadU(d, u + i + half * N);
       for (size_t c = 0; c < kColumns; ++c) {
-        hwy::Prefetch(x[c] + i + half * N + kAhead<T>);
+        fetch(x[c], next[c], i + half * N, n);
         const auto delta = hn::Sub(load_double(d, x[c] + i + half * N), hn::Set(d, shift[c]));
         sum[c][half] = hn::MulAdd(v, delta, sum[c][half]);
       }
@@ -110,8 +121,10 @@ HWY_INLINE void dots_of(const T* const* x, size_t n, const double* u, const doub
 template <class T>
 void column_dots(const T* const* x, size_t columns, size_t n, const double* u, const double* shift,
                  double* out) {
-  for (; columns >= 4; columns -= 4, x += 4, shift += 4, out += 4) dots_of<4>(x, n, u, shift, out);
-  for (; columns != 0; --columns, ++x, ++shift, ++out) dots_of<1>(x, n, u, shift, out);
+  for (; columns >= 4; columns -= 4, x += 4, shift += 4, out += 4) {
+    dots_of<4>(x, columns >= 8 ? x + 4 : x, n, u, shift, out);
+  }
+  for (; columns != 0; --columns, ++x, ++shift, ++out) dots_of<1>(x, x, n, u, shift, out);
 }
 
 // out[i] = q[i]·(x[i] − shift); q null: 1.
