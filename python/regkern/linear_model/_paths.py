@@ -23,7 +23,6 @@ from regkern.linear_model._base import (
     check_sample_weight,
     check_squares,
     refuse_bools,
-    rounding_floor,
     scaled_weights,
     strengths,
     total_weight,
@@ -464,9 +463,7 @@ def _path(
             threads=threads,
             progress=step,
         )
-    warn_unless_converged(
-        solution, tol, total, floor=lambda: rounding_floor(y, sample_weight, fit_intercept), stacklevel=5
-    )
+    warn_unless_converged(solution, tol, total, stacklevel=5)
     coefs = np.asfortranarray(solution.coef.T.astype(X.dtype, copy=False))
     found = alphas, coefs, solution.gap / total
     return (*found, solution.iterations.tolist()) if return_n_iter else found
@@ -519,13 +516,7 @@ def _multi_task_path(
             progress=step,
             **data,
         )
-    warn_unless_converged(
-        solution,
-        tol,
-        total,
-        floor=lambda: sum(rounding_floor(y, sample_weight, fit_intercept) for y in Y.T),
-        stacklevel=6,
-    )
+    warn_unless_converged(solution, tol, total, stacklevel=6)
     coefs = np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1).astype(X.dtype, copy=False)
     return alphas, coefs, solution.gap / total, solution.iterations.tolist()
 

@@ -22,6 +22,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_squares,
     relative,
+    rounding_of,
     scaled_weights,
     start_of,
     warn_unless_converged,
@@ -39,7 +40,6 @@ POINTS, NEWTON = 200, 40  # proximal points for a working set, and Newton's step
 IDLE = 60  # of them without a gap of half the least
 EASY, HARD = 6, 12  # up to how many of Newton's steps σ grows, and from how many it shrinks
 GROWTH, SHRINKAGE, LONGEST = 3.0, 0.5, 1e9
-ROUNDING = 1e-14  # of ½|y|²: a gap below it is none
 
 
 class SlopeRegressor(LinearRegressor):
@@ -200,8 +200,7 @@ class SlopeRegressor(LinearRegressor):
             with one_blas_thread():
                 found = minimize(design, scaled, w, float(self.tol), self.max_iter)
             intercept = design.intercept(found.w)
-        floor = ROUNDING * design.squares(design.y) / 2
-        warn_unless_converged(found, self.tol, design.total, floor=lambda: floor)
+        warn_unless_converged(found, self.tol, design.total)
         self.lambdas_ = lambdas
         self.coef_ = found.w.astype(X.dtype, copy=False)
         self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
@@ -267,7 +266,7 @@ def minimize(design: Design, lambdas: Array, w: Array, tol: float, max_iter: int
     until the gap of the whole certifies.
     """
     y = np.sqrt(design.weights) * design.y
-    enough = min(1.0, tol / 1e-14) * ROUNDING * float(y @ y) / 2
+    enough = rounding_of(float(y @ y), tol)
     inner = _WorkingSet(design, y, lambdas)
     inner.extend(np.flatnonzero(w), w)
     stalls, reason = 0, "max_iter"
