@@ -29,6 +29,7 @@ constexpr double kNear = 100;         // squares of the mean to those about it: 
 constexpr double kRise = 1e-9;        // of the objective: a rise by more is no rounding of one pass
 constexpr double kFall = 1e-12;       // of the objective: a fall by less is none
 constexpr int kPatience = 5;          // rounds without new blocks that make the gap hardly smaller
+constexpr double kSmaller = 100;      // strengths on the way to one that stalls, each of the one before
 constexpr int kIdle = 10;             // rounds that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
@@ -394,7 +395,45 @@ void BlockSolver::remember(Best& best, const Found& found) const {
   }
 }
 
+void BlockSolver::restore(const Best& best, Found& found) {
+  std::fill(w_.begin(), w_.end(), 0.0);
+  const std::size_t had = best.w.size() / q_;  // columns that have entered since are 0
+  for (std::size_t k = 0; k < q_; ++k) {
+    for (std::size_t i = 0; i < had; ++i) w_[k * X_.p + working_.column(i)] = best.w[k * had + i];
+  }
+  refresh();
+  found.objective = best.objective;
+  found.gap = best.gap;
+}
+
+// Where a small strength is too far from the start, by way of larger ones.
 Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& stop) {
+  const Found first = descend(strength, limits, stop);
+  if (first.reason != Reason::kStalled) return first;
+  Best best;
+  remember(best, first);
+  std::fill(w_.begin(), w_.end(), 0.0);
+  refresh();
+  double times = largest(strength) / kSmaller;
+  Found found = first;
+  if (times > 1 && std::isfinite(times)) {
+    for (bool last = false; !last && found.reason != Reason::kStopped; times /= kSmaller) {
+      last = times <= 1;
+      const double by = std::max(times, 1.0);
+      const auto rounds = found.rounds;
+      const auto left = limits.max_passes - std::min(limits.max_passes, static_cast<std::size_t>(rounds));
+      found =
+          descend({strength.lasso * by, strength.group * by, strength.ridge * by}, {limits.tol, left}, stop);
+      found.rounds += rounds;
+    }
+  }
+  if (found.reason == Reason::kStopped || (found.objective < first.objective && times < 1)) return found;
+  found = first;
+  restore(best, found);
+  return found;
+}
+
+Found BlockSolver::descend(const Strength& strength, Limits limits, const Stop& stop) {
   set_strengths(strength);
   if (!(objective() <= y_squared_ / 2 * (1 + kRise))) {  // a start that is worse than none
     std::fill(w_.begin(), w_.end(), 0.0);
@@ -441,14 +480,7 @@ Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& st
     refresh();
   }
   if (found.reason != Reason::kConverged && !(found.objective <= best.objective * (1 + kFall))) {
-    std::fill(w_.begin(), w_.end(), 0.0);
-    const std::size_t had = best.w.size() / q_;  // columns that have entered since are 0
-    for (std::size_t k = 0; k < q_; ++k) {
-      for (std::size_t i = 0; i < had; ++i) w_[k * X_.p + working_.column(i)] = best.w[k * had + i];
-    }
-    refresh();
-    found.objective = best.objective;
-    found.gap = best.gap;
+    restore(best, found);
   }
   const bool ended = found.reason == Reason::kStalled || found.reason == Reason::kMaxIter;
   if (ended &&

@@ -56,7 +56,9 @@ class BlockSolver {
   double objective() const;
   double project_residual(Vector& theta, Vector& g);
   double certificate();
+  Found descend(const Strength& strength, Limits limits, const Stop& stop);
   void remember(Best& best, const Found& found) const;
+  void restore(const Best& best, Found& found);
 
   const Design& X_;
   const BlockProblem& problem_;
