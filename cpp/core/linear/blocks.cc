@@ -19,18 +19,18 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::size_t kNowhere = SIZE_MAX;
-constexpr std::size_t kFewest = 32;   // columns that enter the working set at once, if as many want to
-constexpr double kLoose = 0.1;        // of the largest violation outside the working set
-constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
-constexpr double kEnough = 1e-14;     // of ½‖y‖²: a gap that is good enough where no smaller one is found and
-                                      // tol asks for no smaller one
-constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
-constexpr double kRise = 1e-9;        // of the objective: a rise by more is no rounding of one pass
-constexpr double kFall = 1e-12;       // of the objective: a fall by less is none
-constexpr int kPatience = 5;          // rounds without new blocks that make the gap hardly smaller
-constexpr double kSmaller = 100;      // strengths on the way to one that stalls, each of the one before
-constexpr int kIdle = 10;             // rounds that bring nothing, and are the last
+constexpr std::size_t kFewest = 32;     // columns that enter the working set at once, if as many want to
+constexpr double kLoose = 0.1;          // of the largest violation outside the working set
+constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                   // tol asks for no smaller one
+constexpr double kNear = 100;      // squares of the mean to those about it: two digits of sums are lost
+constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
+constexpr int kPatience = 5;       // rounds without new blocks that make the gap hardly smaller
+constexpr double kSmaller = 100;   // strengths on the way to one that stalls, each of the one before
+constexpr int kIdle = 10;          // rounds that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -196,7 +196,7 @@ void BlockSolver::project() {
         for (const Vector& b : basis_) products().axpy(-dot(b, v), b.data(), v.data(), v.size());
       }
       norm = std::sqrt(dot(v, v));
-      if (!(norm > kDependent)) continue;
+      if (!(norm > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
       for (double& x : v) x /= norm;
       basis_.push_back(std::move(v));
     }

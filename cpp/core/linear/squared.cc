@@ -23,15 +23,16 @@ constexpr double kSoon = 0.5;   // of a threshold: violations below it are those
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
-constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
-constexpr double kInner = 0.1;        // of the largest violation outside the working set
-constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
-constexpr double kEnough = 1e-14;     // of ½‖y‖²: a gap that is good enough where no smaller one is found and
-                                      // tol asks for no smaller one
-constexpr double kRise = 1e-9;        // of the objective: a rise by more is no rounding of one pass
-constexpr double kFall = 1e-12;       // of the objective: a fall by less is none
-constexpr int kIdle = 10;             // passes that bring nothing, and are the last
+constexpr double kNear = 100;           // squares of the mean to those about it: two digits of sums are lost
+constexpr double kInner = 0.1;          // of the largest violation outside the working set
+constexpr double kDependent = 1e-13;    // of a unit column's length: less than that is no direction to go
+constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                   // tol asks for no smaller one
+constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
+constexpr int kIdle = 10;          // passes that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -45,6 +46,11 @@ std::vector<double> roots(const double* weights, std::size_t n) {
 
 double dot(const std::vector<double>& x, const std::vector<double>& y) {
   return products().dot(x.data(), y.data(), x.size());
+}
+
+// x without its part in what an orthonormal basis spans.
+void take(const std::vector<std::vector<double>>& basis, std::vector<double>& x) {
+  for (const std::vector<double>& b : basis) products().axpy(-dot(b, x), b.data(), x.data(), x.size());
 }
 
 }  // namespace
@@ -111,10 +117,12 @@ Term SquaredSolver::term(std::size_t j) const {
           problem_.upper == nullptr ? kInf : problem_.upper[j]};
 }
 
-Term SquaredSolver::working_term(std::size_t j) const {
+bool SquaredSolver::is_free(std::size_t j) const {
   const Term t = term(j);
-  return t.a == 0 && t.b == 0 && t.lo == -kInf && t.hi == kInf ? Term{0, 0, 0, 0} : t;
+  return t.a == 0 && t.b == 0 && t.lo == -kInf && t.hi == kInf;
 }
+
+Term SquaredSolver::working_term(std::size_t j) const { return is_free(j) ? Term{0, 0, 0, 0} : term(j); }
 
 void SquaredSolver::start(const double* w) {
   for (std::size_t j = 0; j < X_.p; ++j) {
@@ -153,6 +161,7 @@ void SquaredSolver::project() {
   basis_.clear();
   triangle_.clear();
   basis_products_.clear();
+  thin_.clear();
   for (std::size_t j = 0; j < X_.p; ++j) {
     const Term t = term(j);
     if (norm_[j] == 0 || t.a != 0 || t.b != 0) continue;
@@ -176,7 +185,7 @@ void SquaredSolver::project() {
   // Gram–Schmidt, each column against the basis twice; what is rounding's goes. Where they span all, it ends.
   const bool others = free_.size() < X_.p;
   for (std::size_t j : free_) {
-    if (basis_.size() == working_.samples()) break;
+    if (basis_.size() + thin_.size() == working_.samples()) break;
     Vector v(working_.samples());
     working_.pack(place_[j], v.data());
     for (double& x : v) x /= norm_[j];
@@ -187,10 +196,15 @@ void SquaredSolver::project() {
         products().axpy(-by, basis_[k].data(), v.data(), v.size());
         along[k] += by;
       }
+      take(thin_, v);
     }
     const double length = std::sqrt(dot(v, v));
-    if (!(length > kDependent)) continue;
+    if (!(length > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
     for (double& x : v) x /= length;
+    if (!(length > kDependent)) {
+      thin_.push_back(std::move(v));
+      continue;
+    }
     along.push_back(length);
     basic_.push_back(j);
     triangle_.push_back(std::move(along));
@@ -203,25 +217,19 @@ void SquaredSolver::project() {
   }
 }
 
-// x without its part in the free columns.
-void SquaredSolver::take_free(Vector& x) const {
-  for (const Vector& b : basis_) products().axpy(-dot(b, x), b.data(), x.data(), x.size());
-}
-
 // Rows of the Gram matrix from `first` on, of what the free columns leave of the others. Where that is little
 // it is no difference of large sums, but made of the columns themselves.
 void SquaredSolver::project_gram(std::size_t first) {
-  const auto is_free = [&](std::size_t k) { return working_term(working_.column(k)).hi == 0; };
   Square& gram = quadratic_.gram();
   for (std::size_t k = first; k < working_.size(); ++k) {
     const std::size_t j = working_.column(k);
     double in_span = 0;
     for (const Vector& products_of_one : basis_products_) in_span += squared(products_of_one[j]);
     const double squares = squared(norm_[j]);
-    if (!is_free(k) && kNear * (squares - in_span) < squares) {
+    if (!is_free(j) && kNear * (squares - in_span) < squares) {
       Vector x(working_.samples());
       working_.pack(k, x.data());
-      for (int twice = 0; twice < 2; ++twice) take_free(x);
+      for (int twice = 0; twice < 2; ++twice) take(basis_, x);
       if (!(std::sqrt(dot(x, x)) > kDependent * norm_[j])) {
         std::fill(x.begin(), x.end(), 0.0);
         if (term(j).a > 0 || term(j).b > 0) w_[j] = 0;  // the free columns do the same for nothing
@@ -232,7 +240,7 @@ void SquaredSolver::project_gram(std::size_t first) {
     for (std::size_t i = 0; i <= k; ++i) {
       const auto others = rest_.find(working_.column(i));
       double value = 0;
-      if (is_free(k) || is_free(i)) {
+      if (is_free(j) || is_free(working_.column(i))) {
         value = 0;
       } else if (mine != rest_.end() && others != rest_.end()) {
         value = dot(mine->second, others->second);
@@ -498,7 +506,8 @@ double SquaredSolver::certificate() {
   }
   Vector &theta = projects ? projected_r : r_, &g = projects ? projected_g : g_;
   if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
-    take_free(theta);
+    take(basis_, theta);
+    take(thin_, theta);
     Quadratic cone;
     Vector tol;
     Square& gram = cone.gram();
@@ -511,7 +520,8 @@ double SquaredSolver::certificate() {
       tol.push_back(kEps * norm_[j] * std::sqrt(y_squared_));
       rests.emplace_back(working_.samples());
       working_.pack(place_[j], rests[k].data());
-      take_free(rests[k]);
+      take(basis_, rests[k]);
+      take(thin_, rests[k]);
       cone.c[k] = dot(rests[k], theta);
       for (std::size_t i = 0; i <= k; ++i) gram.row(k)[i] = gram.row(i)[k] = dot(rests[k], rests[i]);
     }
@@ -526,6 +536,11 @@ double SquaredSolver::certificate() {
       const double along = dot(basis_[k], r_);
       products().axpy(-along, basis_[k].data(), theta.data(), theta.size());
       if (!basis_products_.empty()) products().axpy(-along, basis_products_[k].data(), g.data(), g.size());
+    }
+    take(thin_, theta);
+    if (!thin_.empty()) {
+      working_.scatter(theta.data(), u_.data());
+      X_.correlate(u_.data(), mean_.data(), g.data());
     }
   }
   for (std::size_t j : free_) g[j] = 0;

@@ -34,10 +34,10 @@ class SquaredSolver {
   };
 
   Term term(std::size_t j) const;
+  bool is_free(std::size_t j) const;       // of penalty and bounds
   Term working_term(std::size_t j) const;  // of the quadratic problem, where free columns do not move
   void set_strengths(double l1, double l2);
   void project();  // what is needed of columns without a penalty
-  void take_free(Vector& x) const;
   void project_gram(std::size_t first);
   void settle_free();
   void remember(Best& best, const Found& found) const;
@@ -83,8 +83,9 @@ class SquaredSolver {
 
   // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns. The
   // quadratic problem is of what that leaves of the others. basic_: those that made the basis, and how.
+  // thin_: what other free columns add, which is too short for a coefficient and too long for rounding.
   std::vector<std::size_t> free_, one_sided_, basic_;
-  std::vector<Vector> basis_, triangle_, basis_products_;
+  std::vector<Vector> basis_, triangle_, basis_products_, thin_;
   std::map<std::size_t, Vector>
       rest_;  // what is left of columns that are nearly in the span of the free ones
 };
