@@ -191,6 +191,38 @@ def test_parts_of_a_column_that_is_too_short(model: Any, scale: float) -> None:
     assert model.reason_ == "converged"
 
 
+@pytest.mark.parametrize(
+    ("model", "scale", "of_y", "dtype"),
+    [
+        (lm.SlopeRegressor(1.0), 1e160, 1.0, np.float64),
+        (lm.SlopeRegressor(1.0), 1e-20, 1e25, np.float32),
+        (lm.Lasso(0.1), 1e-20, 1e25, np.float32),
+        (lm.GroupLasso(1e-5, groups=1), 1e-20, 1e25, np.float32),
+        (lm.MCPRegressor(0.1), 1e-20, 1e25, np.float32),
+        (lm.Ridge(0.0), 1e-10, 1e35, np.float32),
+    ],
+    ids=str,
+)
+def test_coefficients_that_no_float_holds_are_refused(model: Any, scale: float, of_y: float, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 5))
+    y = X[:, 0] + rng.standard_normal(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="non-finite parameter values"):
+            model.fit((X * scale).astype(dtype), y * of_y)
+
+
+def test_the_largest_alpha_of_counts_that_are_reached() -> None:
+    """Where free features interpolate samples of count 0 their predictors go to infinity."""
+    rng = np.random.default_rng(0)
+    X, y = 1e3 * rng.standard_normal((12, 40)), rng.poisson(1.0, 12) * 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = lm.alpha_max(X, y, loss="poisson", penalty_factor=np.arange(40) > 20, sample_weight=np.arange(12) > 5)
+    assert np.isfinite(found)
+
+
 # --- what reason_, gap_ and warnings say
 
 

@@ -636,7 +636,8 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
       lowest = std::min(lowest, found.objective);
       if (found.gap < least_gap / 2) least_gap = found.gap;
       spare_ = strict ? 0 : std::max(0.0, found.objective - found.gap) / 4;
-      if (found.gap <= std::max(limits.tol * found.objective, floor_)) {
+      // A start that is only as good as rounding is worth a round.
+      if (found.gap <= std::max(limits.tol * found.objective, found.rounds > 0 ? floor_ : 0)) {
         found.reason = Reason::kConverged;
         break;
       }

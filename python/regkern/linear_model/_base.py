@@ -91,6 +91,7 @@ __all__ = [
     "choose",
     "fold_samples",
     "fold_weights",
+    "in_dtype",
     "refuse_bools",
     "refused",
     "relative",
@@ -439,6 +440,15 @@ def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callabl
     with Progress(transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def in_dtype(values: Any, dtype: Any) -> Array:
+    """Coefficients in the dtype of X, which must hold them."""
+    with np.errstate(over="ignore"):
+        made = np.asarray(values).astype(dtype, copy=False)
+    if made.dtype != np.float64 and not np.isfinite(made).all():
+        raise ValueError(OVERFLOW)
+    return made
 
 
 # --- cross-validation -------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from regkern.linear_model._base import (
     check_squares,
     choose,
     fold_weights,
+    in_dtype,
     refused,
     relative,
     scaled_weights,
@@ -414,16 +415,16 @@ def _fit_elastic_net(
         solutions.append(solution)
     if not all(np.isfinite(s.coef).all() and math.isfinite(s.intercept[0]) for s in solutions):
         raise ValueError(OVERFLOW)
-    intercept = np.array([s.intercept[0] for s in solutions], X.dtype)
+    intercept = in_dtype([s.intercept[0] for s in solutions], X.dtype)
     if len(solutions) == 1:
         gap, objective = float(solution.gap[0]), float(solution.objective[0])
-        model.coef_ = solution.coef[0].astype(X.dtype, copy=False)
+        model.coef_ = in_dtype(solution.coef[0], X.dtype)
         model.dual_gap_, model.objective_ = gap / total, objective / total
         model.gap_ = float(relative(gap, objective))
         model.n_iter_, model.reason_ = int(solution.iterations[0]), solution.reason[0]
     else:
         gaps, objectives = (np.array([getattr(s, name)[0] for s in solutions]) for name in ("gap", "objective"))
-        model.coef_ = np.concatenate([s.coef for s in solutions], dtype=X.dtype)
+        model.coef_ = in_dtype(np.concatenate([s.coef for s in solutions]), X.dtype)
         model.dual_gap_, model.objective_ = gaps / total, objectives / total
         model.gap_ = relative(gaps, objectives)
         model.n_iter_, model.reason_ = [int(s.iterations[0]) for s in solutions], [s.reason[0] for s in solutions]

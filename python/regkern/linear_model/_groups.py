@@ -25,6 +25,7 @@ from regkern.linear_model._base import (
     check_squares,
     choose,
     fold_weights,
+    in_dtype,
     refuse_bools,
     relative,
     scaled_weights,
@@ -207,8 +208,8 @@ def fit_blocks(
         threads=threads,
     )
     warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
-    coef = np.asfortranarray(solution.coef[0].T.astype(X.dtype, copy=False))
-    intercept = solution.intercept[0].astype(X.dtype, copy=False)
+    coef = np.asfortranarray(in_dtype(solution.coef[0].T, X.dtype))
+    intercept = in_dtype(solution.intercept[0], X.dtype)
     flat = y.ndim == 1
     model.coef_ = coef[0] if flat else coef
     model.intercept_ = (intercept[0] if flat else intercept) if model.fit_intercept else 0.0
@@ -817,6 +818,6 @@ def group_lasso_path(
             **data,
         )
     warn_unless_converged(solution, float(tol), total, stacklevel=4)
-    coefs = np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1).astype(made.dtype, copy=False)
+    coefs = in_dtype(np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1), made.dtype)
     result = chosen, coefs[0] if target.ndim == 1 else coefs, solution.gap / total
     return (*result, solution.iterations.tolist()) if return_n_iter else result

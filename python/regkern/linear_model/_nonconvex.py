@@ -26,6 +26,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_squares,
+    in_dtype,
     relative,
     rounding_of,
     scaled_weights,
@@ -695,5 +696,5 @@ class SCADRegressor(_Concave):
 
 
 def _report(model: Any, dtype: Any, coef: Array, intercept: float) -> None:
-    model.coef_ = coef.astype(dtype, copy=False)
-    model.intercept_ = np.asarray(intercept).astype(dtype)[()] if model.fit_intercept else 0.0
+    model.coef_ = in_dtype(coef, dtype)
+    model.intercept_ = in_dtype(intercept, dtype)[()] if model.fit_intercept else 0.0

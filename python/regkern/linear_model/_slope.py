@@ -17,10 +17,12 @@ from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
+    OVERFLOW,
     LinearRegressor,
     check_data,
     check_parameters,
     check_squares,
+    in_dtype,
     relative,
     rounding_of,
     scaled_weights,
@@ -197,13 +199,16 @@ class SlopeRegressor(LinearRegressor):
                 solution.coef[0], solution.gap, solution.objective, int(solution.iterations[0]), solution.reason
             )
         else:
-            with one_blas_thread():
-                found = minimize(design, scaled, w, float(self.tol), self.max_iter)
+            try:
+                with one_blas_thread(), np.errstate(over="raise"):
+                    found = minimize(design, scaled, w, float(self.tol), self.max_iter)
+            except FloatingPointError as error:
+                raise ValueError(OVERFLOW) from error
             intercept = design.intercept(found.w)
         warn_unless_converged(found, self.tol, design.total)
         self.lambdas_ = lambdas
-        self.coef_ = found.w.astype(X.dtype, copy=False)
-        self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
+        self.coef_ = in_dtype(found.w, X.dtype)
+        self.intercept_ = in_dtype(intercept, X.dtype)[()] if self.fit_intercept else 0.0
         self.dual_gap_ = float(found.gap[0]) / design.total
         self.objective_ = float(found.objective[0]) / design.total
         self.gap_ = float(relative(found.gap, found.objective)[0])
