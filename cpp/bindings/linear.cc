@@ -35,21 +35,12 @@ const void* sparse_index(Arg arg, py::handle value, bool& wide, std::size_t coun
 }
 
 template <class I>
-void check_columns(Arg arg, const I* starts, const I* rows, std::size_t p, std::size_t n,
-                   std::size_t stored) {
+void check_starts(Arg arg, const I* starts, std::size_t p, std::size_t stored) {
   if (starts[0] != 0) value_error(arg, "begin with 0", std::to_string(starts[0]));
   for (std::size_t j = 0; j < p; ++j) {
     if (starts[j + 1] < starts[j] || static_cast<std::size_t>(starts[j + 1]) > stored) {
       value_error(arg, "have columns that begin in order", std::to_string(starts[j + 1]));
     }
-  }
-  using Unsigned = std::make_unsigned_t<I>;
-  Unsigned largest = 0;  // a negative number is a large one
-  for (std::size_t at = 0; at < static_cast<std::size_t>(starts[p]); ++at) {
-    largest = std::max(largest, static_cast<Unsigned>(rows[at]));
-  }
-  if (starts[p] > 0 && largest >= n) {
-    value_error(arg, "have row numbers below " + std::to_string(n), std::to_string(static_cast<I>(largest)));
   }
 }
 
@@ -87,11 +78,9 @@ Held matrix(const char* function, py::handle value) {
     const void* starts = sparse_index(arg, held.starts, also_wide, 1);
     if (wide != also_wide) value_error(arg, "have indices of one dtype", "two");
     if (wide) {
-      check_columns(arg, static_cast<const std::int64_t*>(starts), static_cast<const std::int64_t*>(indices),
-                    p, rows, stored);
+      check_starts(arg, static_cast<const std::int64_t*>(starts), p, stored);
     } else {
-      check_columns(arg, static_cast<const std::int32_t*>(starts), static_cast<const std::int32_t*>(indices),
-                    p, rows, stored);
+      check_starts(arg, static_cast<const std::int32_t*>(starts), p, stored);
     }
     held.matrix = {Matrix::Kind::kColumns,
                    held.data.dtype() == Dtype::kFloat32,

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -69,15 +70,22 @@ class Interrupt {
 template <class Work>
 void run_unlocked(const char* function, Interrupt& interrupt, Work&& work) {
   std::size_t broken = SIZE_MAX;
+  std::optional<linear::NotARow> beyond;
   {
     const Unlocked unlocked(SIZE_MAX);
     try {
       work();
     } catch (const linear::NotFinite& error) {
       broken = error.column;
+    } catch (const linear::NotARow& error) {
+      beyond = error;
     }
   }
   interrupt.rethrow();
+  if (beyond) {
+    value_error({function, "X"}, "have row numbers below " + std::to_string(beyond->rows),
+                std::to_string(beyond->row));
+  }
   if (broken != SIZE_MAX) {
     value_error({function, "X"}, "be finite",
                 "NaN, infinity or too large a value in column " + std::to_string(broken));

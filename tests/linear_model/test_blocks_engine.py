@@ -348,6 +348,15 @@ def test_what_is_not_finite_is_refused(value: float, sparse: bool) -> None:
         native.solve_blocks(**given)
 
 
+def test_a_row_number_that_is_none_is_refused() -> None:
+    given = problem("group")
+    X = scipy.sparse.csc_array(given["X"])
+    X.has_canonical_format = True
+    X.indices[100] = 40
+    with pytest.raises(ValueError, match=r"^solve_blocks: X must have row numbers below 40, got 40$"):
+        native.solve_blocks(**given | {"X": X})
+
+
 def test_progress_may_raise() -> None:
     given = problem("group")
     given["strengths"] = np.repeat(given["strengths"], 3, axis=0)

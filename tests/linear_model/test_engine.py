@@ -406,6 +406,24 @@ def test_what_is_not_finite_is_refused(loss: Loss, value: float, sparse: bool, d
             solved(_engine.solve, given | {"X": scipy.sparse.csc_array(X) if sparse else X})
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("row", [20, 2**31 - 1, -1])
+def test_a_row_number_that_is_none_is_refused(loss: Loss, index: type, row: int) -> None:
+    given = problem("lasso", loss, 20, 7, seeded(loss))
+    X = scipy.sparse.csc_array(given["X"])
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    X.has_canonical_format = True
+    X.indices[71] = row
+    rule = f"X must have row numbers below 20, got {row}$"
+    with pytest.raises(ValueError, match=f"^solve: {rule}"):
+        solved(_engine.solve, given | {"X": X})
+    halves = np.eye(2)[np.arange(20) % 2].T.copy()
+    l1 = np.full((2, 1), float(given["l1"]))
+    with pytest.raises(ValueError, match=f"^solve_folds: {rule}"):
+        _engine.solve_folds(X, given["y"], l1=l1, l2=0 * l1, train=halves, test=1 - halves, loss=loss)
+
+
 def test_progress_may_raise() -> None:
     given = problem("lasso", "squared", 20, 7, seeded("progress"))
 

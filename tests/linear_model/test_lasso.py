@@ -368,11 +368,19 @@ def large(X: Array, y: Array) -> tuple[Array, Array]:
     return np.tile(X, (20, 10)), np.tile(y, 20)
 
 
+def sparse_and_large(X: Array, y: Array) -> tuple[Any, Array]:
+    X, y = large(X, y)
+    return scipy.sparse.csc_array(X), y
+
+
 DATA: dict[str, Any] = {
     "NaN in a large X": lambda X, y: large(np.where(X > 4, np.nan, X), y),
     "infinity in a large X": lambda X, y: large(np.where(X > 4, np.inf, X), y),
     "NaN": lambda X, y: (np.where(X > 4, np.nan, X), y),
     "infinity": lambda X, y: (np.where(X > 4, np.inf, X), y),
+    "NaN in a large sparse X": lambda X, y: sparse_and_large(np.where(X > 4, np.nan, X), y),
+    "infinity in a large sparse X": lambda X, y: sparse_and_large(np.where(X > 4, -np.inf, X), y),
+    "NaN beside a large sparse X": lambda X, y: sparse_and_large(X, np.where(y > y.mean(), np.nan, y)),
     "NaN in sparse": lambda X, y: (scipy.sparse.csr_matrix(np.where(X > 4, np.nan, X)), y),
     "y infinite": lambda X, y: (X, np.where(y > y.mean(), np.inf, y)),
     "lengths": lambda X, y: (X, y[1:]),

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/linear/design.cc"
@@ -27,6 +28,7 @@
 
 #if HWY_ONCE
 #include "core/threading.h"
+#include "hwy/cache_control.h"
 
 namespace regkern::linear {
 namespace {
@@ -34,6 +36,8 @@ namespace {
 // A multiple of the longest vector's lanes: a column is in a whole vector or not for any number of threads.
 constexpr std::size_t kGrain = 16;
 constexpr std::size_t kStretch = 1024;  // columns whose sums stay in the L1 cache while rows go by
+constexpr std::size_t kAhead = 512;     // elements of compressed columns that are fetched before their turn
+constexpr std::size_t kColumnsAhead = 8;
 
 struct Sums {
   const double *s, *u;
@@ -272,34 +276,7 @@ class Columns final : public Design {
   std::size_t stored() const override { return begin(p); }
 
   ColumnMoments moments(const double* s, const double* u, bool centre) const override {
-    ColumnMoments out = room_for(p);
-    const Sums sums = sums_of(n, s, u, centre);
-    const double sum_u = std::accumulate(u, u + n, 0.0);
-    for_columns([&](std::size_t j) {
-      double weight = 0;
-      Four first, second, with_u;  // of each sum four, since an addition waits for the one before
-      each(j, [&](std::size_t i, double x, std::size_t k) {
-        const double si = s == nullptr ? 1 : s[i];
-        weight += si;
-        first.parts[k] += si * x;
-        second.parts[k] += si * x * x;
-        with_u.parts[k] += u[i] * x;
-      });
-      const double mean = centre ? first.total() / sums.weight : 0;
-      out.mean[j] = mean;
-      out.raw[j] = second.total();
-      const bool full = begin(j + 1) - begin(j) == n;
-      out.with_u[j] = full ? dot(j, u, mean, sum_u) : with_u.total() - mean * sum_u;
-      double centred = out.raw[j] - mean * first.total();
-      if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
-        centred = (sums.weight - weight) * mean * mean;
-        each(j, [&](std::size_t i, double x, std::size_t) {
-          centred += (s == nullptr ? 1 : s[i]) * (x - mean) * (x - mean);
-        });
-      }
-      out.centred[j] = centred < 0 ? 0 : centred;
-    });
-    return out;
+    return s == nullptr ? moments_of<false>(s, u, centre) : moments_of<true>(s, u, centre);
   }
 
   void correlate(const double* u, const double* shift, double* g) const override {
@@ -312,14 +289,18 @@ class Columns final : public Design {
     const double sum_u = std::accumulate(u, u + n, 0.0);
     const threading::Team team = threading::team_for(begin(p) / p * columns.size() * (sizeof(T) + sizeof(I)));
     threading::for_ranges(team, columns.size(), kGrain, [&](std::size_t from, std::size_t to) {
-      for (std::size_t k = from; k < to; ++k) g[columns[k]] = dot(columns[k], u, shift[columns[k]], sum_u);
+      for (std::size_t k = from; k < to; ++k) {
+        const std::uint32_t j = columns[k];
+        if (k + kColumnsAhead < to) fetch(columns[k + kColumnsAhead]);
+        g[j] = dot<false>(j, u, shift[j], sum_u);
+      }
     });
   }
 
   void pack(std::size_t j, const double* q, double shift, const std::vector<std::uint32_t>& rows,
             double* out) const override {
     std::vector<double> dense(n, -shift);
-    each(j, [&](std::size_t i, double x, std::size_t) { dense[i] += x; });
+    each<false>(j, [&](std::size_t i, double x, std::size_t) { dense[i] += x; });
     const std::size_t count = rows.empty() ? n : rows.size();
     for (std::size_t r = 0; r < count; ++r) {
       const std::size_t i = rows.empty() ? r : rows[r];
@@ -332,7 +313,7 @@ class Columns final : public Design {
     const std::size_t count = begin(j + 1) - begin(j);
     column.rows.reserve(count);
     column.values.reserve(count);
-    each(j, [&](std::size_t i, double x, std::size_t) {
+    each<false>(j, [&](std::size_t i, double x, std::size_t) {
       column.rows.push_back(static_cast<std::uint32_t>(i));
       column.values.push_back(q == nullptr ? x : q[i] * x);
     });
@@ -341,7 +322,7 @@ class Columns final : public Design {
 
   void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const override {
     for (std::size_t c = 0; c < columns.size(); ++c) {
-      each(columns[c], [&](std::size_t i, double x, std::size_t) { z[i] += w[c] * x; });
+      each<false>(columns[c], [&](std::size_t i, double x, std::size_t) { z[i] += w[c] * x; });
     }
   }
 
@@ -351,30 +332,81 @@ class Columns final : public Design {
   std::size_t begin(std::size_t j) const { return static_cast<std::size_t>(starts_[j]); }
   std::size_t row(std::size_t at) const { return static_cast<std::size_t>(rows_[at]); }
 
-  double dot(std::size_t j, const double* u, double shift, double sum_u) const {
-    const std::size_t from = begin(j), end = begin(j + 1);
-    const double inside = end - from == n ? shift : 0;  // without zeros, so that the shift may be large
-    const auto term = [&](std::size_t at) {
-      return u[row(at)] * (static_cast<double>(values_[at]) - inside);
-    };
-    double a = 0, b = 0, c = 0, d = 0;  // an addition waits for the one before
-    std::size_t at = from;
-    for (; at + 4 <= end; at += 4) a += term(at), b += term(at + 1), c += term(at + 2), d += term(at + 3);
-    for (; at < end; ++at) a += term(at);
-    return (a + b) + (c + d) - (shift - inside) * sum_u;
-  }
-
-  struct Four {
+  struct Four {  // sums of every fourth term, since an addition waits for the one before
     double parts[4] = {};
     double total() const { return (parts[0] + parts[1]) + (parts[2] + parts[3]); }
   };
 
-  // body(row, value, which of four sums) for the elements of a column.
-  template <class Body>
+  template <bool kWeighted>
+  ColumnMoments moments_of(const double* s, const double* u, bool centre) const {
+    ColumnMoments out = room_for(p);
+    const Sums sums = sums_of(n, s, u, centre);
+    const double sum_u = std::accumulate(u, u + n, 0.0);
+    for_columns([&](std::size_t j) {
+      check_rows(j);
+      Four weights, first, second, with_u;
+      each<true>(j, [&](std::size_t i, double x, std::size_t k) {
+        const double weighted = kWeighted ? s[i] * x : x;
+        if (kWeighted) weights.parts[k] += s[i];
+        first.parts[k] += weighted;
+        second.parts[k] += weighted * x;
+        with_u.parts[k] += u[i] * x;
+      });
+      const auto count = static_cast<double>(begin(j + 1) - begin(j));
+      const double weight = kWeighted ? weights.total() : count,
+                   mean = centre ? first.total() / sums.weight : 0;
+      out.mean[j] = mean;
+      out.raw[j] = second.total();
+      const bool full = begin(j + 1) - begin(j) == n;
+      out.with_u[j] = full ? dot(j, u, mean, sum_u) : with_u.total() - mean * sum_u;
+      double centred = out.raw[j] - mean * first.total();
+      if (!(centred > 1e-4 * out.raw[j])) {  // the difference of large sums: again, about the mean
+        centred = (sums.weight - weight) * mean * mean;
+        each<false>(j, [&](std::size_t i, double x, std::size_t) {
+          centred += (kWeighted ? s[i] : 1) * (x - mean) * (x - mean);
+        });
+      }
+      out.centred[j] = centred < 0 ? 0 : centred;
+    });
+    return out;
+  }
+
+  void check_rows(std::size_t j) const {
+    using Unsigned = std::make_unsigned_t<I>;
+    Unsigned largest = 0;  // a negative number is a large one
+    for (std::size_t at = begin(j); at < begin(j + 1); ++at) {
+      largest = std::max(largest, static_cast<Unsigned>(rows_[at]));
+    }
+    if (largest >= n) throw NotARow{static_cast<I>(largest), n};
+  }
+
+  template <bool kStream = true>
+  double dot(std::size_t j, const double* u, double shift, double sum_u) const {
+    const bool full = begin(j + 1) - begin(j) == n;
+    const double inside = full ? shift : 0;  // without zeros, so that the shift may be large
+    Four sum;
+    each<kStream>(j, [&](std::size_t i, double x, std::size_t k) { sum.parts[k] += u[i] * (x - inside); });
+    return sum.total() - (shift - inside) * sum_u;
+  }
+
+  // The beginning of a column, that it is there when its turn comes.
+  void fetch(std::size_t j) const {
+    for (std::size_t at = begin(j); at < std::min(begin(j + 1), begin(j) + kAhead); at += 8) {
+      hwy::Prefetch(values_ + at);
+      hwy::Prefetch(rows_ + at);
+    }
+  }
+
+  // body(row, value, which of four sums) for the elements of a column. kStream: the next columns follow.
+  template <bool kStream, class Body>
   void each(std::size_t j, Body&& body) const {
     std::size_t at = begin(j);
     const std::size_t end = begin(j + 1);
     for (; at + 4 <= end; at += 4) {
+      if (kStream) {  // what comes next is known, but not to the processor
+        hwy::Prefetch(values_ + at + kAhead);
+        hwy::Prefetch(rows_ + at + kAhead);
+      }
       for (std::size_t k = 0; k < 4; ++k) body(row(at + k), static_cast<double>(values_[at + k]), k);
     }
     for (; at < end; ++at) body(row(at), static_cast<double>(values_[at]), 0);

@@ -35,7 +35,7 @@ class Design {
   virtual bool sparse() const = 0;
   virtual std::size_t stored() const { return n * p; }  // elements
   // One pass over X, by any number of threads. s null: 1. Without centring means are 0. What is not finite in
-  // X shows in `centred`.
+  // X shows in `centred`. To be called before any other: it throws NotARow where a row number is none.
   virtual ColumnMoments moments(const double* s, const double* u, bool centre) const = 0;
   // g[j] = Σ u[i]·(x[i][j] − shift[j]): one pass.
   virtual void correlate(const double* u, const double* shift, double* g) const = 0;

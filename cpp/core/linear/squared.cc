@@ -104,6 +104,7 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
   for (std::size_t j = 0; j < X.p; ++j) {
     if (!std::isfinite(norm_[j])) throw NotFinite{j};
     norm_[j] = length_of(norm_[j], moments.raw[j]);
+    if (problem_.lower == nullptr && problem_.upper == nullptr) continue;
     const Term t = term(j);
     w_[j] = std::clamp(0.0, t.lo, t.hi);
   }
@@ -162,7 +163,8 @@ void SquaredSolver::project() {
   triangle_.clear();
   basis_products_.clear();
   thin_.clear();
-  for (std::size_t j = 0; j < X_.p; ++j) {
+  const bool all_have_one = problem_.factor == nullptr && (l1_ != 0 || l2_ != 0);
+  for (std::size_t j = 0; j < X_.p && !all_have_one; ++j) {
     const Term t = term(j);
     if (norm_[j] == 0 || t.a != 0 || t.b != 0) continue;
     const int open = (t.lo == -kInf) + (t.hi == kInf);
@@ -313,6 +315,20 @@ void SquaredSolver::evict() {
   gram_rows_ = working_.size();
 }
 
+// Those of the columns that may enter or are likely to: without a branch, as nobody foresees which they are.
+std::vector<std::uint32_t> SquaredSolver::near_threshold(const std::vector<std::uint32_t>& columns) const {
+  std::vector<std::uint32_t> near(columns.size());
+  std::size_t count = 0;
+  for (const std::uint32_t j : columns) {
+    const double a = problem_.factor == nullptr ? l1_ : l1_ * problem_.factor[j];
+    near[count] = j;
+    count +=
+        static_cast<std::size_t>(!(std::abs(g_[j]) <= kLikely * a)) | static_cast<std::size_t>(w_[j] != 0);
+  }
+  near.resize(count);
+  return near;
+}
+
 // The columns that violate the optimality conditions most enter, and those that have a coefficient. Whether
 // there were any. whole: g is that of all columns, but for those that violate nothing, else of the likely
 // ones.
@@ -324,7 +340,7 @@ bool SquaredSolver::choose(double tol, bool whole) {
   std::size_t nonzero = 0;
   for (std::size_t k = 0; k < working_.size(); ++k) nonzero += w_[working_.column(k)] != 0;
   const double floor = 50 * kEps * std::sqrt(y_squared_);
-  for (const std::uint32_t j : whole ? open_ : likely_) {
+  for (const std::uint32_t j : near_threshold(whole ? open_ : likely_)) {
     if (norm_[j] == 0 || place_[j] != kNowhere) continue;
     Term t = term(j);
     if (w_[j] != 0) {
@@ -494,6 +510,16 @@ double SquaredSolver::objective() const {
   return sum;
 }
 
+// Of the open columns. Four maxima, since each waits for the one before.
+double SquaredSolver::largest_product(const Vector& g) const {
+  double most[4] = {};
+  for (std::size_t k = 0; k < open_.size(); ++k) {
+    const std::uint32_t j = open_[k];
+    most[k % 4] = std::max(most[k % 4], norm_[j] == 0 ? 0 : std::abs(g[j]));
+  }
+  return std::max({most[0], most[1], most[2], most[3]});
+}
+
 // How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual
 // without its part in the columns that have no penalty. A sum of parts that are not negative, since the
 // difference of the two objectives is less than their rounding.
@@ -547,13 +573,11 @@ double SquaredSolver::certificate() {
 
   // Where there are no bounds and no squares, a coefficient of 0 adds nothing while s·g is at most a.
   const bool plain = l2_ == 0 && problem_.lower == nullptr && problem_.upper == nullptr;
-  double largest = 0, steepest = 0, ridge = 0;
-  for (const std::uint32_t j : open_) {
+  const bool of_l1_alone = plain && problem_.factor == nullptr && l1_ > 0;
+  double largest = of_l1_alone ? largest_product(g) / l1_ : 0, steepest = largest, ridge = 0;
+  for (std::size_t k = 0; k < open_.size() && !of_l1_alone; ++k) {
+    const std::uint32_t j = open_[k];
     if (norm_[j] == 0) continue;
-    if (plain && problem_.factor == nullptr && l1_ > 0) {
-      largest = std::max(largest, std::abs(g[j]));
-      continue;
-    }
     const Term t = term(j);
     if (t.a == 0 && t.b == 0 && std::abs(g[j]) <= 100 * kEps * norm_[j] * std::sqrt(y_squared_)) continue;
     if (t.b == 0) {
@@ -563,7 +587,6 @@ double SquaredSolver::certificate() {
     if (t.a > 0) steepest = std::max(steepest, std::abs(g[j] - t.b * w_[j]) / t.a);
     ridge += t.b * squared(w_[j]);
   }
-  if (plain && problem_.factor == nullptr && l1_ > 0) steepest = largest = largest / l1_;
   largest = std::max(largest, closed_);  // what is left out stays at most a
   const double most = largest > 0 ? 1 / largest : kInf;
   const double yt = dot(y_, theta), tt = dot(theta, theta);

@@ -45,6 +45,7 @@ class SquaredSolver {
   void add(std::vector<std::size_t> columns);
   double allowed(const Term& term, double tol) const;
   void evict();
+  std::vector<std::uint32_t> near_threshold(const std::vector<std::uint32_t>& columns) const;
   bool choose(double tol, bool whole);
   void solve_working(const Vector& tol, bool first);
   bool descend_sparse(const Vector& tol);
@@ -53,6 +54,7 @@ class SquaredSolver {
   bool narrow();
   void open_all();
   double objective() const;
+  double largest_product(const Vector& g) const;
   double certificate();
 
   const Design& X_;

@@ -55,6 +55,11 @@ struct Found {
 struct NotFinite {
   std::size_t column;
 };
+// Thrown as early: a row number of compressed columns is none.
+struct NotARow {
+  std::int64_t row;
+  std::size_t rows;
+};
 
 // Asked once a round, from the calling thread: true to stop.
 using Stop = std::function<bool()>;

@@ -270,6 +270,7 @@ def check_data(
     large_sparse: whether X may have indices of 64 bits. With ``solver_looks`` a large X is not searched for NaN, which costs
     a pass over it: the engine refuses it, and what is then wrong is said by ``refused``.
     """
+    large = solver_looks and scipy.sparse.issparse(X) and X.nnz > LARGE
     plain = _plain(X, (2,))
     target = None
     if plain is not None:
@@ -288,6 +289,7 @@ def check_data(
             accept_sparse=["csc", "csr"],
             accept_large_sparse=large_sparse,
             dtype=[np.float64, np.float32],
+            ensure_all_finite=not large,
             multi_output=multi_output,
             y_numeric=y_numeric,
         )
