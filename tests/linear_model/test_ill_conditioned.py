@@ -65,6 +65,24 @@ def test_twins_without_a_penalty_are_as_their_difference(apart: float, layout: A
     np.testing.assert_allclose(model.objective_, expected, rtol=2e-6)
 
 
+@pytest.mark.parametrize("apart", [1e-7, 1e-9])
+@pytest.mark.parametrize("name", ["LogisticRegression", "PoissonRegressor"])
+def test_no_gap_leaves_out_a_direction_between_twins(name: str, apart: float) -> None:
+    """Whether it is found or not."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((200, 20))
+    X[:, 1] = X[:, 0] + apart * rng.standard_normal(200)
+    z = X[:, 2] + rng.standard_normal(200)
+    y = (z > 0) * 1.0 if name == "LogisticRegression" else rng.poisson(np.exp(z / 3)) * 1.0
+    apart_from = X.copy()
+    apart_from[:, 1] = (X[:, 1] - X[:, 0]) / apart
+    given: dict[str, Any] = {"alpha": 0.01} if name == "PoissonRegressor" else {}
+    model = getattr(lm, name)(l1_ratio=1.0, penalty_factor=np.arange(20) > 1, **given)
+    least = fitted(model, apart_from, y).objective_
+    fitted(model, X, y)
+    assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
 def test_a_penalized_twin_of_what_has_no_penalty(l1_ratio: float) -> None:
     """What the twin adds is its difference, and a start with a coefficient of it comes to the same."""

@@ -33,7 +33,8 @@ constexpr int kLooks = 8;            // at those alone, between two passes over 
 constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is too large
 constexpr std::size_t kConjugate = 500;   // gradients a step
 constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
-constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
+constexpr double kOrthogonal = 1e-12;  // of a column's largest product with the dual point, which should be 0
+constexpr double kExact = 1e-9;        // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
 
@@ -653,7 +654,7 @@ GlmSolver::Vector GlmSolver::project() {
   likelihood_.subtract_curvature(eta, t);
   for (const auto& [k, c] : members) {
     const double left = products().dot(packed.data() + k * n, t.data() + c * n, n);
-    if (!(std::abs(left) <= kExact * norm(columns[k]) * scale_)) return {};
+    if (!(std::abs(left) <= kOrthogonal * norm(columns[k]) * scale_)) return {};
   }
   return t;
 }
