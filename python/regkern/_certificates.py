@@ -439,9 +439,10 @@ def _read(
         X = np.asarray(X)
         X = numbers("X", X, (X.shape if X.ndim == 2 else (-1, -1)))
     n, p = X.shape
-    target = numbers("y", y, (n,), -np.inf if loss == "squared" else 0)
-    if loss == "logistic" and target.max(initial=0) > 1:
-        raise ValueError(f"{name}: y must be <= 1, got {target.max()}")
+    target = numbers("y", y, (n,), 0 if loss == "poisson" else -np.inf)
+    outside = target[(target < 0) | (target > 1)] if loss == "logistic" else target[:0]
+    if outside.size:
+        raise ValueError(f"{name}: y must be from 0 to 1, got {outside[0]}")
     w = numbers("coef", coef, (1, p) if np.shape(coef) == (1, p) else (p,)).reshape(p)
     b = float(numbers("intercept", intercept, (1,) if np.shape(intercept) == (1,) else ()).reshape(()))
     s = np.ones(n) if sample_weight is None else numbers("sample_weight", sample_weight, (n,), 0)

@@ -178,7 +178,8 @@ bool BlockQuadratic::solve(const Vector& tol) {
       return true;
     }
     if (step > kMostEpochs) return false;  // what it takes is not worth it: others look at the gap first
-    newton();
+    // What a kink has stopped is 0 and no longer moves: so many steps until none is in the way of another.
+    for (std::size_t count = w.size(); newton() && count > 0;) --count;
   }
   return excess(tol) <= 1;
 }
@@ -571,6 +572,7 @@ BlockQuadratic::Step BlockQuadratic::line(const Vector& e) const {
   }
   double left = low > 0 ? kinks[low - 1].first : 0, right = low < kinks.size() ? kinks[low].first : end;
   step.t = right;
+  step.at_kink = right < 1;
   double above = at(right, low, -1);
   if (above > 0) {  // between two kinks: regula falsi, every third time the middle
     double below = at(left, low, 1);
@@ -583,6 +585,7 @@ BlockQuadratic::Step BlockQuadratic::line(const Vector& e) const {
       (there < 0 ? below : above) = there;
     }
     step.t = left > 0 ? left : right;
+    step.at_kink = false;
   }
   step.next = w;
   for (std::size_t i = 0; i < e.size(); ++i) {
@@ -610,14 +613,14 @@ BlockQuadratic::Step BlockQuadratic::line(const Vector& e) const {
 }
 
 // Along the direction, or to where it ends once what would change its sign, or turn around as a block, is 0:
-// whichever takes more. Where it was cut short the next one is damped.
-void BlockQuadratic::newton() {
+// whichever takes more. Where it was cut short, but by a kink, the next one is damped. Whether one cut it.
+bool BlockQuadratic::newton() {
   const std::size_t m = size();
   const Support s = support();
-  if (s.columns.empty()) return;
+  if (s.columns.empty()) return false;
   Vector d(tasks_ * m);
   if (tasks_ == 1 || s.kinked) {
-    if (!by_entries(s, d)) return;
+    if (!by_entries(s, d)) return false;
   } else {
     by_columns(s, d);
   }
@@ -641,16 +644,19 @@ void BlockQuadratic::newton() {
   Step best = line(d);
   if (cut != d) {
     Step other = line(cut);
+    other.at_kink = other.at_kink || other.t == 1;
     if (other.t > 0 && (best.t == 0 || other.decrease > best.decrease)) best = std::move(other);
   }
   if (best.t == 0) {
     damping_ = std::max(kDamping, 10 * damping_);
-    return;
+    return false;
   }
-  damping_ = best.t < 0.3 ? std::max(kDamping, 10 * damping_) : damping_ > kDamping ? damping_ / 10 : 0;
+  const bool bent = best.t < 0.3 && !best.at_kink;
+  damping_ = bent ? std::max(kDamping, 10 * damping_) : damping_ > kDamping ? damping_ / 10 : 0;
   damping_ = std::min(damping_, 1e3);
   w = std::move(best.next);
   products().axpy(-best.t, best.image.data(), c.data(), c.size());
+  return best.at_kink && best.decrease > 0;
 }
 
 }  // namespace regkern::linear

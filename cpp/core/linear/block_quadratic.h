@@ -54,6 +54,7 @@ class BlockQuadratic {
 
   struct Step {
     double t = 0, decrease = 0;
+    bool at_kink = false;
     Vector next, image;  // w after it, G·(next − w)
   };
 
@@ -73,7 +74,7 @@ class BlockQuadratic {
   bool descend(std::size_t g, const Panel& panel);
   void add_rows(const Panel& panel, const Vector& e, bool inside, Vector& out) const;
   double curvature(std::size_t g) const;
-  void newton();
+  bool newton();
   Support support() const;
   bool by_entries(const Support& s, Vector& d) const;
   void by_columns(const Support& s, Vector& d) const;

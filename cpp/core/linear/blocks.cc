@@ -19,11 +19,18 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::size_t kNowhere = SIZE_MAX;
-constexpr std::size_t kFewest = 32;   // columns that enter the working set at once, if as many want to
-constexpr double kLoose = 0.1;        // of the largest violation outside the working set
-constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
-constexpr int kPatience = 5;          // rounds without new blocks that make the gap hardly smaller
+constexpr std::size_t kFewest = 32;     // columns that enter the working set at once, if as many want to
+constexpr double kLoose = 0.1;          // of the largest violation outside the working set
+constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                   // tol asks for no smaller one
+constexpr double kNear = 100;      // squares of the mean to those about it: two digits of sums are lost
+constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
+constexpr int kPatience = 5;       // rounds without new blocks that make the gap hardly smaller
+constexpr double kSmaller = 100;   // strengths on the way to one that stalls, each of the one before
+constexpr int kIdle = 10;          // rounds that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -56,16 +63,15 @@ BlockSolver::BlockSolver(const Design& X, const BlockProblem& problem, const dou
       y_(q_ * working_.samples()) {
   const std::size_t n = X.n;
   const auto weight = [&](std::size_t i) { return weights == nullptr ? 1 : weights[i]; };
-  double total = 0;
-  for (std::size_t i = 0; i < n; ++i) total += weight(i);
-  Vector u(n), rooted(n), norm;
+  for (std::size_t i = 0; i < n; ++i) weight_ += weight(i);
+  Vector u(n), rooted(n);
   for (std::size_t k = 0; k < q_; ++k) {
     const auto y = [&](std::size_t i) { return problem.y[i * q_ + k]; };
     for (int twice = 0; problem.intercept && twice < 2;
          ++twice) {  // the sum of numbers far from 0 is not exact
       double sum = 0;
       for (std::size_t i = 0; i < n; ++i) sum += weight(i) * (y(i) - y_mean_[k]);
-      y_mean_[k] += sum / total;
+      y_mean_[k] += sum / weight_;
     }
     double raw = 0, centred = 0;
     for (std::size_t i = 0; i < n; ++i) {
@@ -81,11 +87,11 @@ BlockSolver::BlockSolver(const Design& X, const BlockProblem& problem, const dou
     if (k == 0) {
       ColumnMoments moments = X.moments(weights, u.data(), problem.intercept);
       mean_ = std::move(moments.mean);
-      norm = std::move(moments.centred);
+      norm_ = std::move(moments.centred);
       std::copy(moments.with_u.begin(), moments.with_u.end(), g_.begin());
       for (std::size_t j = 0; j < X.p; ++j) {
-        if (!std::isfinite(norm[j])) throw NotFinite{j};
-        norm[j] = norm[j] <= squared(16 * kEps) * moments.raw[j] ? 0 : std::sqrt(norm[j]);
+        if (!std::isfinite(norm_[j])) throw NotFinite{j};
+        norm_[j] = length_of(norm_[j], moments.raw[j]);
       }
     } else {
       X.correlate(u.data(), mean_.data(), g_.data() + k * X.p);
@@ -103,9 +109,9 @@ BlockSolver::BlockSolver(const Design& X, const BlockProblem& problem, const dou
     block.place = kNowhere;
     for (std::int64_t i = given.starts[g]; i < given.starts[g + 1]; ++i) {
       const auto j = static_cast<std::size_t>(given.columns[i]);
-      if (norm[j] == 0) continue;
+      if (norm_[j] == 0) continue;
       block.columns.push_back(j);
-      block.norm = std::max(block.norm, norm[j]);
+      block.norm = std::max(block.norm, norm_[j]);
     }
   }
   std::erase_if(blocks_, [](const Block& block) { return block.columns.empty(); });
@@ -190,7 +196,7 @@ void BlockSolver::project() {
         for (const Vector& b : basis_) products().axpy(-dot(b, v), b.data(), v.data(), v.size());
       }
       norm = std::sqrt(dot(v, v));
-      if (!(norm > kDependent)) continue;
+      if (!(norm > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
       for (double& x : v) x /= norm;
       basis_.push_back(std::move(v));
     }
@@ -205,7 +211,8 @@ void BlockSolver::add(std::vector<std::size_t> blocks) {
     order_.push_back(g);
     for (std::size_t j : block.columns) {
       row_[j] = working_.size();
-      working_.add(j, mean_[j]);
+      const bool small = weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]);
+      working_.add(j, mean_[j], small ? Working::Mean::kUnknown : Working::Mean::kLarge);
     }
     quadratic_.add(block.columns.size());
     quadratic_.set_penalty(block.place, block.penalty);
@@ -381,17 +388,78 @@ double BlockSolver::certificate() {
   return best;
 }
 
+void BlockSolver::remember(Best& best, const Found& found) const {
+  best = {found.objective, found.gap, {}};
+  for (std::size_t k = 0; k < q_; ++k) {
+    for (std::size_t i = 0; i < working_.size(); ++i) best.w.push_back(w_[k * X_.p + working_.column(i)]);
+  }
+}
+
+void BlockSolver::restore(const Best& best, Found& found) {
+  std::fill(w_.begin(), w_.end(), 0.0);
+  const std::size_t had = best.w.size() / q_;  // columns that have entered since are 0
+  for (std::size_t k = 0; k < q_; ++k) {
+    for (std::size_t i = 0; i < had; ++i) w_[k * X_.p + working_.column(i)] = best.w[k * had + i];
+  }
+  refresh();
+  found.objective = best.objective;
+  found.gap = best.gap;
+}
+
+// Where a small strength is too far from the start, by way of larger ones.
 Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& stop) {
+  const Found first = descend(strength, limits, stop);
+  if (first.reason != Reason::kStalled) return first;
+  Best best;
+  remember(best, first);
+  std::fill(w_.begin(), w_.end(), 0.0);
+  refresh();
+  double times = largest(strength) / kSmaller;
+  Found found = first;
+  if (times > 1 && std::isfinite(times)) {
+    for (bool last = false; !last && found.reason != Reason::kStopped; times /= kSmaller) {
+      last = times <= 1;
+      const double by = std::max(times, 1.0);
+      const auto rounds = found.rounds;
+      const auto left = limits.max_passes - std::min(limits.max_passes, static_cast<std::size_t>(rounds));
+      found =
+          descend({strength.lasso * by, strength.group * by, strength.ridge * by}, {limits.tol, left}, stop);
+      found.rounds += rounds;
+    }
+  }
+  if (found.reason == Reason::kStopped || (found.objective < first.objective && times < 1)) return found;
+  found = first;
+  restore(best, found);
+  return found;
+}
+
+Found BlockSolver::descend(const Strength& strength, Limits limits, const Stop& stop) {
   set_strengths(strength);
+  if (!(objective() <= y_squared_ / 2 * (1 + kRise))) {  // a start that is worse than none
+    std::fill(w_.begin(), w_.end(), 0.0);
+    refresh();
+  }
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf, inner = 1;
-  int idle = 0;
+  Best best{kInf, kInf, {}};
+  double lowest = kInf, least_gap = kInf;
+  int idle = 0, still = 0;
   bool took = true;
   for (;; ++found.rounds) {
     found.objective = objective();
-    found.gap = certificate();
+    // No square and no penalty is below 0.
+    found.gap = std::isfinite(found.objective) ? std::min(certificate(), found.objective) : kInf;
+    const bool risen = !(found.objective <= best.objective * (1 + kRise));
+    if (found.objective <= best.objective) remember(best, found);
+    still = !risen && (found.objective < lowest * (1 - kFall) || found.gap < least_gap / 2) ? 0 : still + 1;
+    lowest = std::min(lowest, found.objective);
+    if (found.gap < least_gap / 2) least_gap = found.gap;
     if (found.gap <= std::max(limits.tol * found.objective, kRounding * y_squared_ / 2)) {
       found.reason = Reason::kConverged;
+      break;
+    }
+    if (still == kIdle || !std::isfinite(found.objective)) {
+      found.reason = Reason::kStalled;
       break;
     }
     if (!took) {
@@ -410,6 +478,14 @@ Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& st
     took = choose(limits.tol, inner);
     solve_working(limits.tol, inner);
     refresh();
+  }
+  if (found.reason != Reason::kConverged && !(found.objective <= best.objective * (1 + kFall))) {
+    restore(best, found);
+  }
+  const bool ended = found.reason == Reason::kStalled || found.reason == Reason::kMaxIter;
+  if (ended &&
+      found.gap <= std::max(limits.tol * found.objective, std::min(limits.tol, kEnough) * y_squared_ / 2)) {
+    found.reason = Reason::kConverged;
   }
   return found;
 }

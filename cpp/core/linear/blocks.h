@@ -36,6 +36,12 @@ class BlockSolver {
     BlockPenalty penalty{};
   };
 
+  // A point where the objective was lowest so far.
+  struct Best {
+    double objective, gap;
+    Vector w;  // of the columns of the working set, q for each
+  };
+
   std::size_t samples() const { return working_.samples(); }
   void gather(const Block& block, const Vector& from, Vector& to) const;
   bool is_zero(const Block& block) const;
@@ -50,13 +56,17 @@ class BlockSolver {
   double objective() const;
   double project_residual(Vector& theta, Vector& g);
   double certificate();
+  Found descend(const Strength& strength, Limits limits, const Stop& stop);
+  void remember(Best& best, const Found& found) const;
+  void restore(const Best& best, Found& found);
 
   const Design& X_;
   const BlockProblem& problem_;
   std::size_t q_;
   std::vector<Block> blocks_;
   Vector y_mean_, mean_;
-  double y_squared_ = 0;
+  double weight_ = 0, y_squared_ = 0;
+  Vector norm_;   // p; 0: a constant column, which takes no part
   Vector w_, g_;  // q × p: coefficients, and x̃·r
   Working working_;
   BlockQuadratic quadratic_;

@@ -27,12 +27,14 @@ constexpr double kInner = 0.01;       // of the residual is left by a quadratic 
 constexpr double kRidge = 1e-3;       // of the violations whose squares make a gap of tol
 constexpr double kBetween = 0.05;     // of it is left between passes
 constexpr int kHalvings = 40;
+constexpr double kFar = 100;         // squares of the mean to those about it: two digits of sums are lost
 constexpr double kNear = 0.5;        // of its penalty: a column with so large a product may soon be wanted
 constexpr int kLooks = 8;            // at those alone, between two passes over all
 constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is too large
 constexpr std::size_t kConjugate = 500;   // gradients a step
 constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
-constexpr double kExact = 1e-9;  // of a column's largest product: so orthogonal the dual point must be
+constexpr double kOrthogonal = 1e-12;  // of a column's largest product with the dual point, which should be 0
+constexpr double kExact = 1e-9;        // of a column's largest product: so orthogonal the dual point must be
 
 double squared(double v) { return v * v; }
 
@@ -78,13 +80,14 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
   Vector all(X.n);
   working_.scatter(dual_.data(), all.data());
   ColumnMoments moments = X.moments(weights, all.data(), problem.intercept);
-  // Sparse columns stay sparse: the intercept stands for their means.
-  mean_ = X.sparse() ? Vector(X.p) : std::move(moments.mean);
+  mean_ = std::move(moments.mean);
   norm_ = std::move(moments.centred);
   std::copy(moments.with_u.begin(), moments.with_u.end(), g_.begin());
   for (std::size_t j = 0; j < X.p; ++j) {
     if (!std::isfinite(norm_[j])) throw NotFinite{j};
-    norm_[j] = norm_[j] <= squared(16 * kEps) * moments.raw[j] ? 0 : std::sqrt(norm_[j]);
+    // Sparse columns stay sparse, and the intercept stands for their means, unless these are large.
+    if (X.sparse() && likelihood_.weight() * squared(mean_[j]) <= kFar * norm_[j]) mean_[j] = 0;
+    norm_[j] = length_of(norm_[j], moments.raw[j]);
   }
   for (std::size_t c = 1; c < classes_; ++c) {
     working_.scatter(dual_.data() + c * n, all.data());
@@ -258,7 +261,7 @@ void GlmSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
-    working_.add(j, mean_[j]);
+    working_.add(j, mean_[j], X_.sparse() && mean_[j] != 0 ? Working::Mean::kLarge : Working::Mean::kUnknown);
     for (std::size_t c = 0; c < classes_; ++c) quadratic_.add(term_of(j), w_[feature(j, c)]);
   }
 }
@@ -651,7 +654,7 @@ GlmSolver::Vector GlmSolver::project() {
   likelihood_.subtract_curvature(eta, t);
   for (const auto& [k, c] : members) {
     const double left = products().dot(packed.data() + k * n, t.data() + c * n, n);
-    if (!(std::abs(left) <= kExact * norm(columns[k]) * scale_)) return {};
+    if (!(std::abs(left) <= kOrthogonal * norm(columns[k]) * scale_)) return {};
   }
   return t;
 }
@@ -703,7 +706,8 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   int stalled = 0;
   for (;; ++found.rounds) {
     found.objective = loss_ + penalty_of(w_);
-    found.gap = std::min(certificate(), found.objective);  // no loss and no penalty is below 0
+    // No loss and no penalty is below 0.
+    found.gap = std::isfinite(found.objective) ? std::min(certificate(), found.objective) : kInf;
     // A start is worth a step, unless it is as good as what a step leaves.
     const double tol = found.rounds == 0 ? kRidge * kRidge * limits.tol : limits.tol;
     if (found.gap <= std::max(tol * found.objective, likelihood_.rounding())) {

@@ -23,10 +23,16 @@ constexpr double kSoon = 0.5;   // of a threshold: violations below it are those
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
-constexpr double kNear = 100;         // squares of the mean to those about it: two digits of sums are lost
-constexpr double kInner = 0.1;        // of the largest violation outside the working set
-constexpr double kDependent = 1e-11;  // of a unit column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;   // of ½‖y‖²: no gap can be told below
+constexpr double kNear = 100;           // squares of the mean to those about it: two digits of sums are lost
+constexpr double kInner = 0.1;          // of the largest violation outside the working set
+constexpr double kDependent = 1e-13;    // of a unit column's length: less than that is no direction to go
+constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                   // tol asks for no smaller one
+constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
+constexpr int kIdle = 10;          // passes that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -40,6 +46,11 @@ std::vector<double> roots(const double* weights, std::size_t n) {
 
 double dot(const std::vector<double>& x, const std::vector<double>& y) {
   return products().dot(x.data(), y.data(), x.size());
+}
+
+// x without its part in what an orthonormal basis spans.
+void take(const std::vector<std::vector<double>>& basis, std::vector<double>& x) {
+  for (const std::vector<double>& b : basis) products().axpy(-dot(b, x), b.data(), x.data(), x.size());
 }
 
 }  // namespace
@@ -92,7 +103,7 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
   g_ = std::move(moments.with_u);
   for (std::size_t j = 0; j < X.p; ++j) {
     if (!std::isfinite(norm_[j])) throw NotFinite{j};
-    norm_[j] = norm_[j] <= squared(16 * kEps) * moments.raw[j] ? 0 : std::sqrt(norm_[j]);
+    norm_[j] = length_of(norm_[j], moments.raw[j]);
     if (problem_.lower == nullptr && problem_.upper == nullptr) continue;
     const Term t = term(j);
     w_[j] = std::clamp(0.0, t.lo, t.hi);
@@ -106,6 +117,13 @@ Term SquaredSolver::term(std::size_t j) const {
   return {l1_ * v, l2_ * v, problem_.lower == nullptr ? -kInf : problem_.lower[j],
           problem_.upper == nullptr ? kInf : problem_.upper[j]};
 }
+
+bool SquaredSolver::is_free(std::size_t j) const {
+  const Term t = term(j);
+  return t.a == 0 && t.b == 0 && t.lo == -kInf && t.hi == kInf;
+}
+
+Term SquaredSolver::working_term(std::size_t j) const { return is_free(j) ? Term{0, 0, 0, 0} : term(j); }
 
 void SquaredSolver::start(const double* w) {
   for (std::size_t j = 0; j < X_.p; ++j) {
@@ -128,16 +146,23 @@ void SquaredSolver::set_strengths(double l1, double l2) {
   l1_ = l1;
   l2_ = l2;
   std::vector<Term> terms;
-  for (std::size_t k = 0; k < working_.size(); ++k) terms.push_back(term(working_.column(k)));
+  for (std::size_t k = 0; k < working_.size(); ++k) terms.push_back(working_term(working_.column(k)));
   quadratic_.set_terms(terms);
-  if (!same_kind) project();
+  if (same_kind) return;
+  project();
+  if (free_.empty()) return;
+  settle_free();
+  refresh(true);
 }
 
 void SquaredSolver::project() {
-  free_.clear();
+  const std::vector<std::size_t> were_free = std::exchange(free_, {});
   one_sided_.clear();
+  basic_.clear();
   basis_.clear();
+  triangle_.clear();
   basis_products_.clear();
+  thin_.clear();
   const bool all_have_one = problem_.factor == nullptr && (l1_ != 0 || l2_ != 0);
   for (std::size_t j = 0; j < X_.p && !all_have_one; ++j) {
     const Term t = term(j);
@@ -153,19 +178,38 @@ void SquaredSolver::project() {
     }
   }
   add(std::move(columns));
+  if (free_ != were_free) {
+    rest_.clear();
+    gram_rows_ = 0;
+    quadratic_.forget_factor();
+  }
+  by_gram_ = by_gram_ || !free_.empty();
   // Gram–Schmidt, each column against the basis twice; what is rounding's goes. Where they span all, it ends.
   const bool others = free_.size() < X_.p;
   for (std::size_t j : free_) {
-    if (basis_.size() == working_.samples()) break;
+    if (basis_.size() + thin_.size() == working_.samples()) break;
     Vector v(working_.samples());
     working_.pack(place_[j], v.data());
     for (double& x : v) x /= norm_[j];
+    Vector along(basis_.size());
     for (int twice = 0; twice < 2; ++twice) {
-      for (const Vector& b : basis_) products().axpy(-dot(b, v), b.data(), v.data(), v.size());
+      for (std::size_t k = 0; k < basis_.size(); ++k) {
+        const double by = dot(basis_[k], v);
+        products().axpy(-by, basis_[k].data(), v.data(), v.size());
+        along[k] += by;
+      }
+      take(thin_, v);
     }
     const double length = std::sqrt(dot(v, v));
-    if (!(length > kDependent)) continue;
+    if (!(length > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
     for (double& x : v) x /= length;
+    if (!(length > kDependent)) {
+      thin_.push_back(std::move(v));
+      continue;
+    }
+    along.push_back(length);
+    basic_.push_back(j);
+    triangle_.push_back(std::move(along));
     basis_.push_back(std::move(v));
     if (!others) continue;
     Vector all(X_.n), product(X_.p);
@@ -175,13 +219,73 @@ void SquaredSolver::project() {
   }
 }
 
+// Rows of the Gram matrix from `first` on, of what the free columns leave of the others. Where that is little
+// it is no difference of large sums, but made of the columns themselves.
+void SquaredSolver::project_gram(std::size_t first) {
+  Square& gram = quadratic_.gram();
+  for (std::size_t k = first; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    double in_span = 0;
+    for (const Vector& products_of_one : basis_products_) in_span += squared(products_of_one[j]);
+    const double squares = squared(norm_[j]);
+    if (!is_free(j) && kNear * (squares - in_span) < squares) {
+      Vector x(working_.samples());
+      working_.pack(k, x.data());
+      for (int twice = 0; twice < 2; ++twice) take(basis_, x);
+      if (!(std::sqrt(dot(x, x)) > kDependent * norm_[j])) {
+        std::fill(x.begin(), x.end(), 0.0);
+        if (term(j).a > 0 || term(j).b > 0) w_[j] = 0;  // the free columns do the same for nothing
+      }
+      rest_[j] = std::move(x);
+    }
+    const auto mine = rest_.find(j);
+    for (std::size_t i = 0; i <= k; ++i) {
+      const auto others = rest_.find(working_.column(i));
+      double value = 0;
+      if (is_free(j) || is_free(working_.column(i))) {
+        value = 0;
+      } else if (mine != rest_.end() && others != rest_.end()) {
+        value = dot(mine->second, others->second);
+      } else if (mine != rest_.end()) {
+        value = working_.dot(i, mine->second.data());
+      } else if (others != rest_.end()) {
+        value = working_.dot(k, others->second.data());
+      } else {
+        value = gram.row(k)[i];
+        for (const Vector& product : basis_products_) value -= product[j] * product[working_.column(i)];
+      }
+      gram.row(k)[i] = gram.row(i)[k] = value;
+    }
+  }
+}
+
+// Free columns have the coefficients of least squares with what the others leave of y. Once more with what
+// those leave: it is rounding, which their coefficients make large where they nearly depend on each other.
+void SquaredSolver::settle_free() {
+  for (std::size_t j : free_) w_[j] = 0;
+  Vector by(basis_.size());
+  for (int twice = 0; twice < 2; ++twice) {
+    r_ = y_;
+    working_.subtract(w_, r_.data());
+    for (std::size_t k = 0; k < basis_.size(); ++k) {
+      by[k] = dot(basis_[k], r_);
+      products().axpy(-by[k], basis_[k].data(), r_.data(), r_.size());
+    }
+    for (std::size_t k = basis_.size(); k-- > 0;) {
+      by[k] /= triangle_[k][k];
+      products().axpy(-by[k], triangle_[k].data(), by.data(), k);
+      w_[basic_[k]] += by[k] / norm_[basic_[k]];
+    }
+  }
+}
+
 void SquaredSolver::add(std::vector<std::size_t> columns) {
   std::sort(columns.begin(), columns.end());
   for (std::size_t j : columns) {
     place_[j] = static_cast<std::uint32_t>(working_.size());
     const bool small = weight_ * squared(mean_[j]) <= kNear * squared(norm_[j]);
     working_.add(j, mean_[j], small ? Working::Mean::kSmall : Working::Mean::kLarge);
-    quadratic_.add(term(j), w_[j]);
+    quadratic_.add(working_term(j), w_[j]);
   }
 }
 
@@ -363,7 +467,9 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
     working_.subtract(w_, r_.data());
     for (std::size_t k = 0; k < working_.size(); ++k) g_[working_.column(k)] = working_.dot(k, r_.data());
   }
+  if (working_.size() == free_.size()) return settle_free();
   if (gram_rows_ < working_.size()) {
+    const std::size_t had = gram_rows_;
     if (problem_.gram == nullptr) {
       working_.extend_gram(gram_rows_, quadratic_.gram());
     } else {
@@ -376,18 +482,22 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
       }
     }
     gram_rows_ = working_.size();
+    if (!free_.empty()) project_gram(had);
   }
   for (std::size_t k = 0; k < working_.size(); ++k) {
     const std::size_t j = working_.column(k);
-    quadratic_.w[k] = w_[j];
-    quadratic_.c[k] = g_[j] - term(j).b * w_[j];
+    const bool moves = quadratic_.moves(k);
+    quadratic_.w[k] = moves ? w_[j] : 0;
+    quadratic_.c[k] = moves ? g_[j] - term(j).b * w_[j] : 0;
   }
   quadratic_.solve(tol, first);
   for (std::size_t k = 0; k < working_.size(); ++k) {
+    if (!quadratic_.moves(k)) continue;
     const std::size_t j = working_.column(k);
     w_[j] = quadratic_.w[k];
     g_[j] = quadratic_.c[k] + term(j).b * w_[j];
   }
+  if (!free_.empty()) settle_free();
 }
 
 double SquaredSolver::objective() const {
@@ -422,29 +532,28 @@ double SquaredSolver::certificate() {
   }
   Vector &theta = projects ? projected_r : r_, &g = projects ? projected_g : g_;
   if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
-    std::vector<std::size_t> columns = free_;
-    columns.insert(columns.end(), one_sided_.begin(), one_sided_.end());
+    take(basis_, theta);
+    take(thin_, theta);
     Quadratic cone;
     Vector tol;
-    for (std::size_t j : columns) {
+    Square& gram = cone.gram();
+    gram.resize(one_sided_.size());
+    std::vector<Vector> rests;
+    for (std::size_t k = 0; k < one_sided_.size(); ++k) {
+      const std::size_t j = one_sided_[k];
       const Term t = term(j);
       cone.add({0, 0, t.lo == -kInf ? -kInf : 0, t.hi == kInf ? kInf : 0}, 0);
       tol.push_back(kEps * norm_[j] * std::sqrt(y_squared_));
-    }
-    Square& gram = cone.gram();
-    gram.resize(columns.size());
-    Vector x(working_.samples()), z(working_.samples());
-    for (std::size_t k = 0; k < columns.size(); ++k) {
-      working_.pack(place_[columns[k]], x.data());
-      cone.c[k] = dot(x, r_);
-      for (std::size_t i = 0; i <= k; ++i) {
-        working_.pack(place_[columns[i]], z.data());
-        gram.row(k)[i] = gram.row(i)[k] = dot(x, z);
-      }
+      rests.emplace_back(working_.samples());
+      working_.pack(place_[j], rests[k].data());
+      take(basis_, rests[k]);
+      take(thin_, rests[k]);
+      cone.c[k] = dot(rests[k], theta);
+      for (std::size_t i = 0; i <= k; ++i) gram.row(k)[i] = gram.row(i)[k] = dot(rests[k], rests[i]);
     }
     cone.solve(tol);
-    for (std::size_t k = 0; k < columns.size(); ++k) {
-      if (cone.w[k] != 0) working_.subtract(place_[columns[k]], cone.w[k], theta.data());
+    for (std::size_t k = 0; k < one_sided_.size(); ++k) {
+      if (cone.w[k] != 0) products().axpy(-cone.w[k], rests[k].data(), theta.data(), theta.size());
     }
     working_.scatter(theta.data(), u_.data());
     X_.correlate(u_.data(), mean_.data(), g.data());
@@ -453,6 +562,11 @@ double SquaredSolver::certificate() {
       const double along = dot(basis_[k], r_);
       products().axpy(-along, basis_[k].data(), theta.data(), theta.size());
       if (!basis_products_.empty()) products().axpy(-along, basis_products_[k].data(), g.data(), g.size());
+    }
+    take(thin_, theta);
+    if (!thin_.empty()) {
+      working_.scatter(theta.data(), u_.data());
+      X_.correlate(u_.data(), mean_.data(), g.data());
     }
   }
   for (std::size_t j : free_) g[j] = 0;
@@ -502,6 +616,22 @@ double SquaredSolver::certificate() {
   return best;
 }
 
+void SquaredSolver::remember(Best& best, const Found& found) const {
+  best = {found.objective, found.gap, {}};
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const std::size_t j = working_.column(k);
+    if (w_[j] != 0) best.nonzero.emplace_back(j, w_[j]);
+  }
+}
+
+void SquaredSolver::restore(const Best& best, Found& found) {
+  for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = 0;
+  for (const auto& [j, w] : best.nonzero) w_[j] = w;
+  refresh(true);
+  found.objective = best.objective;
+  found.gap = best.gap;
+}
+
 Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   quadratic_.stop = &stop;
   set_strengths(l1, l2);
@@ -510,16 +640,35 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
   double previous = kInf;
   bool whole = true, stalled = false, near = false, strict = false;
   std::size_t passes = 0, since = 0;  // the last whole pass
+  Best best{kInf, kInf, {}};
+  double lowest = kInf, least_gap = kInf;
+  int idle = 0;
+  if (!(objective() <= y_squared_ / 2 * (1 + kRise))) {  // a start that is worse than none
+    for (std::size_t k = 0; k < working_.size(); ++k) w_[working_.column(k)] = 0;
+    settle_free();
+    refresh(true);
+  }
   for (;; ++found.rounds) {
     if (whole) {
       found.objective = objective();
-      found.gap = certificate();
+      // No square and no penalty is below 0.
+      found.gap = std::isfinite(found.objective) ? std::min(certificate(), found.objective) : kInf;
+      const bool risen = !(found.objective <= best.objective * (1 + kRise));
+      if (found.objective <= best.objective) remember(best, found);
+      idle = !risen && (found.objective < lowest * (1 - kFall) || found.gap < least_gap / 2) ? 0 : idle + 1;
+      lowest = std::min(lowest, found.objective);
+      if (found.gap < least_gap / 2) least_gap = found.gap;
       spare_ = strict ? 0 : std::max(0.0, found.objective - found.gap) / 4;
-      if (found.gap <= std::max(limits.tol * found.objective, floor_)) {
+      // A start that is only as good as rounding is worth a round.
+      if (found.gap <= std::max(limits.tol * found.objective, found.rounds > 0 ? floor_ : 0)) {
         found.reason = Reason::kConverged;
         break;
       }
       if (passes >= limits.max_passes) break;
+      if (idle == kIdle || !std::isfinite(found.objective)) {
+        found.reason = Reason::kStalled;
+        break;
+      }
     }
     if (stop && stop()) {
       found.reason = Reason::kStopped;
@@ -557,6 +706,14 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
     since = whole ? 0 : since + 1;
     refresh(whole);
     passes += whole;
+  }
+  if (found.reason != Reason::kConverged && !(found.objective <= best.objective * (1 + kFall))) {
+    restore(best, found);
+  }
+  const bool ended = found.reason == Reason::kStalled || found.reason == Reason::kMaxIter;
+  if (ended &&
+      found.gap <= std::max(limits.tol * found.objective, std::min(limits.tol, kEnough) * y_squared_ / 2)) {
+    found.reason = Reason::kConverged;
   }
   double shift = 0;
   for (std::size_t j = 0; j < X_.p; ++j) shift += mean_[j] * w_[j];

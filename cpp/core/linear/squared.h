@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "core/linear/quadratic.h"
@@ -25,9 +27,21 @@ class SquaredSolver {
  private:
   using Vector = std::vector<double>;
 
+  // A point where the objective was lowest so far.
+  struct Best {
+    double objective, gap;
+    std::vector<std::pair<std::size_t, double>> nonzero;
+  };
+
   Term term(std::size_t j) const;
+  bool is_free(std::size_t j) const;       // of penalty and bounds
+  Term working_term(std::size_t j) const;  // of the quadratic problem, where free columns do not move
   void set_strengths(double l1, double l2);
-  void project();  // what the certificate needs of columns without a penalty
+  void project();  // what is needed of columns without a penalty
+  void project_gram(std::size_t first);
+  void settle_free();
+  void remember(Best& best, const Found& found) const;
+  void restore(const Best& best, Found& found);
   void add(std::vector<std::size_t> columns);
   double allowed(const Term& term, double tol) const;
   void evict();
@@ -69,9 +83,13 @@ class SquaredSolver {
   std::vector<std::uint32_t> open_;
   double closed_ = 0;
 
-  // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns.
-  std::vector<std::size_t> free_, one_sided_;
-  std::vector<Vector> basis_, basis_products_;
+  // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns. The
+  // quadratic problem is of what that leaves of the others. basic_: those that made the basis, and how.
+  // thin_: what other free columns add, which is too short for a coefficient and too long for rounding.
+  std::vector<std::size_t> free_, one_sided_, basic_;
+  std::vector<Vector> basis_, triangle_, basis_products_, thin_;
+  std::map<std::size_t, Vector>
+      rest_;  // what is left of columns that are nearly in the span of the free ones
 };
 
 }  // namespace regkern::linear

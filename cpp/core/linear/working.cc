@@ -3,6 +3,8 @@
 #include "core/linear/working.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/linear/products.h"
@@ -17,8 +19,15 @@ constexpr std::size_t kFew = 12;           // columns that are not worth packing
 constexpr std::size_t kNear = 8;           // of these that all panels take while they are in the L1 cache
 constexpr std::size_t kStretch = 1024;     // of samples: what is packed of them is in the L2 cache
 constexpr std::uint32_t kNowhere = UINT32_MAX;
+constexpr double kEps = std::numeric_limits<double>::epsilon();
+constexpr double kLeast = std::numeric_limits<double>::min() / kEps;  // a square that has all its digits
 
 }  // namespace
+
+double length_of(double centred, double raw) {
+  const double rounding = 16 * kEps;
+  return centred <= std::max(rounding * rounding * raw, kLeast) ? 0 : std::sqrt(centred);
+}
 
 void Square::resize(std::size_t size) {
   if (size > stride_) {

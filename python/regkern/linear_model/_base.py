@@ -10,7 +10,7 @@ An estimator's ``fit`` goes in this order::
     total = total_weight(sample_weight, n)
     l1, l2 = strengths(alpha, l1_ratio, total)
     solution = _engine.solve(X, y, l1=l1, l2=l2, ...)
-    warn_unless_converged(solution, self.tol, total, floor=lambda: rounding_floor(y, sample_weight, ...))
+    warn_unless_converged(solution, self.tol, total)
     self.coef_, self.intercept_ = ...                         # in X.dtype
 
 Data
@@ -26,8 +26,10 @@ Scales
 Tolerance
     ``tol`` bounds ``gap_``. scikit-learn's bounds the gap by tol·|y|²/n, which is at least twice that of any
     objective worth reaching: the same number is stricter here. Where the objective is all but 0, as of
-    an interpolation without penalty, no gap is below the rounding of y: that is enough unless tol asks for 0.
-    Otherwise a ConvergenceWarning tells what was reached.
+    an interpolation without penalty, no gap is below the rounding of y: tol of ½Σ s(y − ȳ)² is enough, but at most 1e-14 and
+    at least 1e-15 of it (``rounding_of``), ȳ the mean where there is an intercept and else 0; of logistic and Poisson loss
+    it is the rounding of their sum. The solver says "converged" where the gap is below one of the two, and nowhere else;
+    ``warn_unless_converged`` warns of all else.
 Attributes
     coef_ and intercept_ in X.dtype, n_features_in_, feature_names_in_, n_iter_, dual_gap_, gap_, objective_,
     reason_ ("converged", "stalled" or "max_iter"); a list or array of them where y has several columns. Gaps are of the
@@ -49,6 +51,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Number
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,15 +91,17 @@ __all__ = [
     "choose",
     "fold_samples",
     "fold_weights",
+    "in_dtype",
     "refuse_bools",
     "refused",
     "relative",
-    "rounding_floor",
+    "rounding_of",
     "scaled_weights",
     "standard_error",
     "start_of",
     "strengths",
     "total_weight",
+    "warn_of_folds",
     "warn_unless_converged",
 ]
 
@@ -380,36 +385,26 @@ def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
 
 
 def relative(gap: Any, objective: Any) -> Array:
-    """gap / objective, 0 where both are."""
+    """gap / objective, 0 where both are, and infinite where one of them is no finite number."""
     gap, objective = np.asarray(gap, np.float64), np.asarray(objective, np.float64)
-    return np.asarray(np.divide(gap, objective, out=np.where(gap > 0, np.inf, 0.0), where=objective > 0))
+    finite = np.isfinite(gap) & np.isfinite(objective)
+    none = np.where(finite & (gap == 0), 0.0, np.inf)
+    return np.asarray(np.divide(gap, objective, out=none, where=finite & (objective > 0)))
 
 
-def rounding_floor(y: Array, sample_weight: Array | None, fit_intercept: bool) -> float:
-    """A gap, in the engine's scale, that the rounding of y can make where the squared error is all but 0."""
-    middle = np.average(y, weights=sample_weight) if fit_intercept else 0.0
-    squares = (y - middle) ** 2
-    return 1e-14 * 0.5 * float(squares.sum() if sample_weight is None else sample_weight @ squares)
+def rounding_of(squares: float, tol: float) -> float:
+    """A gap that is enough whatever the objective is: rounding, of targets with such a sum of squares about ȳ."""
+    return min(max(tol, 1e-15), 1e-14) * squares / 2
 
 
-def warn_unless_converged(
-    solved: Solved, tol: float, total: float, *, floor: Callable[[], Any] | None = None, stacklevel: int = 3
-) -> None:
-    """A ConvergenceWarning with the worst gap, if one is above tol and above what rounding leaves.
-
-    ``floor`` gives the latter in the engine's scale, one number or one a strength; it is called where something did not
-    converge.
-    """
+def warn_unless_converged(solved: Solved, tol: float, total: float, *, stacklevel: int = 3) -> None:
+    """A ConvergenceWarning with the worst gap, if the reason of one is not "converged"."""
     left = [k for k, reason in enumerate(solved.reason) if reason != "converged"]
     if not left:
         return
     gap, objective = np.asarray(solved.gap)[left], np.asarray(solved.objective)[left]
-    least = 0.0 if floor is None else np.broadcast_to(floor(), len(solved.reason))[left] * min(1.0, tol / 1e-14)
-    late = gap > np.maximum(tol * objective, least)
-    if not late.any():
-        return
-    worst = int(np.argmax(np.where(late, relative(gap, objective), -1.0)))
-    of_several = f" at {late.sum()} of {len(solved.reason)} strengths" if len(solved.reason) > 1 else ""
+    worst = int(np.argmax(relative(gap, objective)))
+    of_several = f" at {len(left)} of {len(solved.reason)} strengths" if len(solved.reason) > 1 else ""
     advice = (
         "The solver found no way to a smaller gap: you might want to check the scale of the features, to increase tol or "
         "to consider increasing regularisation."
@@ -425,6 +420,15 @@ def warn_unless_converged(
     )
 
 
+def warn_of_folds(paths: Any, train: Array, tol: float, *, stacklevel: int = 3) -> None:
+    """One such warning of the paths of all folds, each with the scale of its own weights, for one or several ratios."""
+    totals = np.tile(train.sum(axis=1), len(paths.gap) // len(train))[:, None]
+    solved = SimpleNamespace(
+        gap=(paths.gap / totals).ravel(), objective=(paths.objective / totals).ravel(), reason=paths.reason.ravel()
+    )
+    warn_unless_converged(solved, tol, 1.0, stacklevel=stacklevel + 1)
+
+
 @contextmanager
 def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callable[[int, int], object] | None]:
     """What the engine calls as ``progress``: a bar of rich, or with verbose a dot for each strength, or None."""
@@ -438,6 +442,15 @@ def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callabl
     with Progress(transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def in_dtype(values: Any, dtype: Any) -> Array:
+    """Coefficients in the dtype of X, which must hold them."""
+    with np.errstate(over="ignore"):
+        made = np.asarray(values).astype(dtype, copy=False)
+    if made.dtype != np.float64 and not np.isfinite(made).all():
+        raise ValueError(OVERFLOW)
+    return made
 
 
 # --- cross-validation -------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class BlockSolution:
     gap: Array  # (K,): the objective is at most so much above its minimum, certified
     objective: Array  # (K,)
     iterations: Array  # (K,) int: rounds of the working set
-    reason: tuple[Reason, ...]  # "converged": gap <= tol·objective
+    reason: tuple[Reason, ...]  # as of ``Solution``
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,7 @@ class BlockFoldPaths:
     gap: Array  # (F, K)
     objective: Array  # (F, K)
     iterations: Array  # (F, K)
+    reason: Array  # (F, K) of Reason
 
 
 def solve_blocks(
@@ -160,4 +161,5 @@ def solve_block_folds(
             progress,
         )
     shape = strengths.shape[:2]
-    return BlockFoldPaths(score.reshape(shape), *(part.reshape(shape) for part in found[:3]))
+    gap, objective, rounds, reason = (part.reshape(shape) for part in found)
+    return BlockFoldPaths(score.reshape(shape), gap, objective, rounds, np.array(REASONS)[reason])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from numbers import Integral, Real
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,13 +29,14 @@ from regkern.linear_model._base import (
     check_squares,
     choose,
     fold_weights,
+    in_dtype,
     refused,
     relative,
-    rounding_floor,
     scaled_weights,
     standard_error,
     strengths,
     total_weight,
+    warn_of_folds,
     warn_unless_converged,
 )
 from regkern.linear_model._compat import (
@@ -411,20 +411,20 @@ def _fit_elastic_net(
         except ValueError as error:
             raise refused(model, X, error) from error
         if solution.reason[0] != "converged":
-            _warn_of(solution, model, target, sample_weight, total, stacklevel)
+            warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
         solutions.append(solution)
     if not all(np.isfinite(s.coef).all() and math.isfinite(s.intercept[0]) for s in solutions):
         raise ValueError(OVERFLOW)
-    intercept = np.array([s.intercept[0] for s in solutions], X.dtype)
+    intercept = in_dtype([s.intercept[0] for s in solutions], X.dtype)
     if len(solutions) == 1:
         gap, objective = float(solution.gap[0]), float(solution.objective[0])
-        model.coef_ = solution.coef[0].astype(X.dtype, copy=False)
+        model.coef_ = in_dtype(solution.coef[0], X.dtype)
         model.dual_gap_, model.objective_ = gap / total, objective / total
-        model.gap_ = gap / objective if objective > 0 else 0.0
+        model.gap_ = float(relative(gap, objective))
         model.n_iter_, model.reason_ = int(solution.iterations[0]), solution.reason[0]
     else:
         gaps, objectives = (np.array([getattr(s, name)[0] for s in solutions]) for name in ("gap", "objective"))
-        model.coef_ = np.concatenate([s.coef for s in solutions], dtype=X.dtype)
+        model.coef_ = in_dtype(np.concatenate([s.coef for s in solutions]), X.dtype)
         model.dual_gap_, model.objective_ = gaps / total, objectives / total
         model.gap_ = relative(gaps, objectives)
         model.n_iter_, model.reason_ = [int(s.iterations[0]) for s in solutions], [s.reason[0] for s in solutions]
@@ -432,16 +432,6 @@ def _fit_elastic_net(
         model.intercept_ = 0.0
     else:
         model.intercept_ = intercept[0] if y.ndim == 1 else intercept
-
-
-def _warn_of(solution: Any, model: Any, y: Array, sample_weight: Array | None, total: float, stacklevel: int) -> None:
-    warn_unless_converged(
-        solution,
-        model.tol,
-        total,
-        floor=lambda: rounding_floor(y, sample_weight, model.fit_intercept),
-        stacklevel=stacklevel + 1,
-    )
 
 
 def _start(model: Any, shape: tuple[int, int], lower: Array | None, upper: Array | None) -> Array | None:
@@ -543,7 +533,7 @@ class _PathCV(SplitterRouting, LinearRegressor):
                 threads=threads,
                 progress=step,
             )
-        self._warn_of_folds(paths, y, train)
+        warn_of_folds(paths, train, self.tol)
         score = np.moveaxis(paths.score.reshape(shape), 1, 2)
         gaps = np.moveaxis(relative(paths.gap, paths.objective).reshape(shape), 1, 2)
         ratio, strength = choose(score, "1se" if self.selection == "1se" else "min")
@@ -566,25 +556,6 @@ class _PathCV(SplitterRouting, LinearRegressor):
             stacklevel=4,
         )
         return self
-
-    def _warn_of_folds(self, paths: Any, y: Array, train: Array) -> None:
-        late = paths.gap > self.tol * paths.objective
-        if not late.any():
-            return
-        ratios, strengths = len(paths.gap) // len(train), paths.gap.shape[1]
-        totals = np.tile(train.sum(axis=1), ratios)[:, None]
-
-        def floors() -> Array:
-            each = [rounding_floor(y, weights, self.fit_intercept) for weights in train]
-            return np.repeat(np.tile(each, ratios) / totals[:, 0], strengths)
-
-        why = np.where(paths.iterations >= self.max_iter, "max_iter", "stalled")
-        solved = SimpleNamespace(
-            gap=(paths.gap / totals).ravel(),
-            objective=(paths.objective / totals).ravel(),
-            reason=np.where(late, why, "converged").ravel(),
-        )
-        warn_unless_converged(solved, self.tol, 1.0, floor=floors, stacklevel=4)
 
 
 class ElasticNetCV(_PathCV):

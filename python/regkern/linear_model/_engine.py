@@ -37,7 +37,7 @@ class Solution:
     gap: Array  # (K,): the objective is at most so much above its minimum, certified
     objective: Array  # (K,)
     iterations: Array  # (K,) int: rounds of the working set
-    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective
+    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective, or the rounding of the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,7 @@ class FoldPaths:
     gap: Array  # (F, K)
     objective: Array  # (F, K)
     iterations: Array  # (F, K)
+    reason: Array  # (F, K) of Reason
     coef: Array | None  # (F, K, p), of "multinomial" (F, K, classes, p), if asked for
     intercept: Array  # (F, K); of "multinomial" (F, K, classes), and there only if coef was asked for
 
@@ -129,7 +130,7 @@ def solve_folds(
     fold.
     """
     with limited(threads):
-        score, kept, (intercept, gap, objective, rounds, _) = _core.linear_folds(
+        score, kept, (intercept, gap, objective, rounds, reason) = _core.linear_folds(
             matrix(X),
             loss,
             y,
@@ -148,7 +149,7 @@ def solve_folds(
         )
     if kept is not None:
         kept, intercept = by_class(loss, X, kept, intercept)
-    return FoldPaths(score, gap, objective, rounds, kept, intercept)
+    return FoldPaths(score, gap, objective, rounds, np.array(REASONS)[reason], kept, intercept)
 
 
 def limited(threads: int | None) -> AbstractContextManager[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,12 +25,13 @@ from regkern.linear_model._base import (
     check_squares,
     choose,
     fold_weights,
+    in_dtype,
     refuse_bools,
     relative,
-    rounding_floor,
     scaled_weights,
     standard_error,
     total_weight,
+    warn_of_folds,
     warn_unless_converged,
 )
 from regkern.linear_model._blocks import Blocks
@@ -116,11 +116,6 @@ def blocks_of(groups: list[Array], weights: Array) -> Blocks:
 
 
 # --- what all block penalties share -----------------------------------------------------------------------------------
-
-
-def block_floor(y: Array, sample_weight: Array | None, fit_intercept: bool) -> float:
-    """``rounding_floor`` of (n, q) targets."""
-    return sum(rounding_floor(target, sample_weight, fit_intercept) for target in y.T)
 
 
 def block_grid(
@@ -212,15 +207,9 @@ def fit_blocks(
         max_iter=model.max_iter,
         threads=threads,
     )
-    warn_unless_converged(
-        solution,
-        model.tol,
-        total,
-        floor=lambda: block_floor(targets, sample_weight, model.fit_intercept),
-        stacklevel=stacklevel,
-    )
-    coef = np.asfortranarray(solution.coef[0].T.astype(X.dtype, copy=False))
-    intercept = solution.intercept[0].astype(X.dtype, copy=False)
+    warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
+    coef = np.asfortranarray(in_dtype(solution.coef[0].T, X.dtype))
+    intercept = in_dtype(solution.intercept[0], X.dtype)
     flat = y.ndim == 1
     model.coef_ = coef[0] if flat else coef
     model.intercept_ = (intercept[0] if flat else intercept) if model.fit_intercept else 0.0
@@ -302,7 +291,7 @@ class BlockCV(SplitterRouting, BlockRegressor):
                 threads=threads,
                 progress=step,
             )
-        self._warn_of_folds(paths, targets, train)
+        warn_of_folds(paths, train, self.tol)
         score = np.moveaxis(paths.score.reshape(shape), 1, 2)
         gaps = np.moveaxis(relative(paths.gap, paths.objective).reshape(shape), 1, 2)
         ratio, strength = choose(score, "1se" if self.selection == "1se" else "min")
@@ -315,25 +304,6 @@ class BlockCV(SplitterRouting, BlockRegressor):
             setattr(self, f"{self._ratio_name}_", ratios[ratio])
         fit_blocks(self, X, y, sample_weight, blocks, float(self.alpha_), shares[ratio], threads, stacklevel=4)
         return self
-
-    def _warn_of_folds(self, paths: Any, y: Array, train: Array) -> None:
-        late = paths.gap > self.tol * paths.objective
-        if not late.any():
-            return
-        ratios, strengths = len(paths.gap) // len(train), paths.gap.shape[1]
-        totals = np.tile(train.sum(axis=1), ratios)[:, None]
-
-        def floors() -> Array:
-            each = [block_floor(y, weights, self.fit_intercept) for weights in train]
-            return np.repeat(np.tile(each, ratios) / totals[:, 0], strengths)
-
-        why = np.where(paths.iterations >= self.max_iter, "max_iter", "stalled")
-        solved = SimpleNamespace(
-            gap=(paths.gap / totals).ravel(),
-            objective=(paths.objective / totals).ravel(),
-            reason=np.where(late, why, "converged").ravel(),
-        )
-        warn_unless_converged(solved, self.tol, 1.0, floor=floors, stacklevel=4)
 
 
 # --- groups of features -----------------------------------------------------------------------------------------------
@@ -847,9 +817,7 @@ def group_lasso_path(
             progress=step,
             **data,
         )
-    warn_unless_converged(
-        solution, float(tol), total, floor=lambda: block_floor(targets, samples, fit_intercept), stacklevel=4
-    )
-    coefs = np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1).astype(made.dtype, copy=False)
+    warn_unless_converged(solution, float(tol), total, stacklevel=4)
+    coefs = in_dtype(np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1), made.dtype)
     result = chosen, coefs[0] if target.ndim == 1 else coefs, solution.gap / total
     return (*result, solution.iterations.tolist()) if return_n_iter else result

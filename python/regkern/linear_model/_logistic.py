@@ -34,6 +34,7 @@ from regkern.linear_model._base import (
     scaled_weights,
     standard_error,
     total_weight,
+    warn_of_folds,
     warn_unless_converged,
 )
 from regkern.linear_model._compat import (
@@ -786,7 +787,7 @@ class _Paths:
             self.intercept[:, r, order] = found.intercept.reshape(len(folds), len(Cs), data.rows)
             self.gaps[:, r, order] = relative(found.gap, found.objective)
             self.iterations[:, r, order] = found.iterations
-            _warn_of_paths(found, estimator.tol, train.sum(axis=1))
+            warn_of_folds(found, train, estimator.tol, stacklevel=4)
         if self.fit_intercept:
             self.coef[..., p] = self.intercept
 
@@ -819,16 +820,6 @@ class _Paths:
         model.coef_ = self.coef[f, r, c, :, : self.data.X.shape[1]]
         model.intercept_ = self.intercept[f, r, c]
         return model
-
-
-def _warn_of_paths(found: Any, tol: float, totals: Array) -> None:
-    """One warning of all folds, in the scale of a mean loss."""
-    reason = tuple(
-        "converged" if g <= tol * P else "max_iter" for g, P in zip(found.gap.flat, found.objective.flat, strict=True)
-    )
-    scale = totals[:, None]
-    together = Bunch(gap=(found.gap / scale).ravel(), objective=(found.objective / scale).ravel(), reason=reason)
-    warn_unless_converged(together, tol, 1.0, stacklevel=5)
 
 
 def _accuracy(decision: Array, labels: Array) -> Array:

@@ -27,6 +27,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    in_dtype,
     relative,
     strengths,
     warn_unless_converged,
@@ -293,7 +294,7 @@ class PartialFit:
     def _set_moments(self, moments: Moments, coef: Array) -> None:
         """coef_ and intercept_ from coefficients (T, p)."""
         model: Any = self
-        intercept = (moments.y - coef @ moments.x).astype(self._moments_dtype)
-        coef = coef.astype(self._moments_dtype)
+        intercept = in_dtype(moments.y - coef @ moments.x, self._moments_dtype)
+        coef = in_dtype(coef, self._moments_dtype)
         model.coef_ = coef[0] if len(coef) == 1 else coef
         model.intercept_ = (intercept[0] if self._moments_1d else intercept) if model.fit_intercept else 0.0

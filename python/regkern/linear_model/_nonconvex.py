@@ -26,8 +26,9 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_squares,
+    in_dtype,
     relative,
-    rounding_floor,
+    rounding_of,
     scaled_weights,
     start_of,
     total_weight,
@@ -217,9 +218,7 @@ class AdaptiveLasso(LinearRegressor):
             upper=high,
             **common,
         )
-        warn_unless_converged(
-            solution, self.tol, total, floor=lambda: rounding_floor(y, sample_weight, self.fit_intercept)
-        )
+        warn_unless_converged(solution, self.tol, total)
         self.initial_coef_, self.weights_ = first, weights
         _report(self, X.dtype, solution.coef[0], solution.intercept[0])
         self.dual_gap_, self.objective_ = float(solution.gap[0]) / total, float(solution.objective[0]) / total
@@ -371,7 +370,7 @@ class _Reweighted:
         self.lower = np.full(strength.shape, -np.inf) if lower is None else lower
         self.upper = np.full(strength.shape, np.inf) if upper is None else upper
         self.scale = float(np.max(np.abs(design.gradient(design.y)), initial=0.0)) / design.total
-        self.floor = 1e-14 * design.squares(design.y) / 2  # a gap that is rounding, as of ``rounding_floor``
+        self.squares = design.squares(design.y)
 
     def minimize(
         self, w: Array, weighted_lasso: Callable[..., _engine.Solution], tol: float, max_iter: int
@@ -386,9 +385,8 @@ class _Reweighted:
             w = w if same else np.asarray(solution.coef[0])
             values.append(min(value, values[-1]))
             residual = self.residual(w)
-            certified = float(solution.gap[0]) <= max(
-                tol * float(solution.objective[0]), self.floor * min(1.0, tol / 1e-14)
-            )
+            gap, objective = float(solution.gap[0]), float(solution.objective[0])
+            certified = gap <= max(tol * objective, rounding_of(self.squares, tol))
             if residual <= tol and certified:
                 return w, values, residual, solution, "converged"
             if same or count == max_iter:
@@ -698,5 +696,5 @@ class SCADRegressor(_Concave):
 
 
 def _report(model: Any, dtype: Any, coef: Array, intercept: float) -> None:
-    model.coef_ = coef.astype(dtype, copy=False)
-    model.intercept_ = np.asarray(intercept).astype(dtype)[()] if model.fit_intercept else 0.0
+    model.coef_ = in_dtype(coef, dtype)
+    model.intercept_ = in_dtype(intercept, dtype)[()] if model.fit_intercept else 0.0

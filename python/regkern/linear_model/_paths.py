@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_array, check_consistent_length, check_scalar
 
@@ -22,8 +23,8 @@ from regkern.linear_model._base import (
     check_penalty_factor,
     check_sample_weight,
     check_squares,
+    in_dtype,
     refuse_bools,
-    rounding_floor,
     scaled_weights,
     strengths,
     total_weight,
@@ -48,6 +49,7 @@ Array = NDArray[Any]
 # What scikit-learn has in place of an alpha_max of 0.
 RESOLUTION = float(np.finfo(np.float64).resolution)
 
+FAR = 700.0  # of which exp is a number yet: a sample so far out has no weight
 BLOCK = 1 << 20  # numbers of float32 X that are float64 at a time
 
 
@@ -79,7 +81,7 @@ def _null_gradient(
             lower=lower, upper=upper, tol=1e-14,
         )  # fmt: skip
         z = np.asarray(free @ null.coef[0] + null.intercept[0])
-        mean = z if loss == "squared" else np.exp(z) if loss == "poisson" else 1 / (1 + np.exp(-z))
+        mean = z if loss == "squared" else np.exp(np.minimum(z, FAR)) if loss == "poisson" else scipy.special.expit(z)
     elif fit_intercept:
         mean = np.full(n, np.average(y, weights=sample_weight))
     else:
@@ -464,10 +466,8 @@ def _path(
             threads=threads,
             progress=step,
         )
-    warn_unless_converged(
-        solution, tol, total, floor=lambda: rounding_floor(y, sample_weight, fit_intercept), stacklevel=5
-    )
-    coefs = np.asfortranarray(solution.coef.T.astype(X.dtype, copy=False))
+    warn_unless_converged(solution, tol, total, stacklevel=5)
+    coefs = np.asfortranarray(in_dtype(solution.coef.T, X.dtype))
     found = alphas, coefs, solution.gap / total
     return (*found, solution.iterations.tolist()) if return_n_iter else found
 
@@ -519,14 +519,8 @@ def _multi_task_path(
             progress=step,
             **data,
         )
-    warn_unless_converged(
-        solution,
-        tol,
-        total,
-        floor=lambda: sum(rounding_floor(y, sample_weight, fit_intercept) for y in Y.T),
-        stacklevel=6,
-    )
-    coefs = np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1).astype(X.dtype, copy=False)
+    warn_unless_converged(solution, tol, total, stacklevel=6)
+    coefs = in_dtype(np.moveaxis(solution.coef, 0, -1).swapaxes(0, 1), X.dtype)
     return alphas, coefs, solution.gap / total, solution.iterations.tolist()
 
 

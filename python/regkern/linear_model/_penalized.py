@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from regkern import proximal_gradient
 from regkern._types import Int
 from regkern._types import Real as AnyReal
-from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, scaled_weights, start_of
+from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, in_dtype, scaled_weights, start_of
 from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions
 from regkern.linear_model._design import Design
@@ -190,8 +190,8 @@ class PenalizedRegression(LinearRegressor):
         coef, intercept = found.w[:p], problem.intercept(found.w)
         _, gradient = problem(found.w)
         self.optimality_ = penalty.optimality(coef, gradient[:p], found.step)
-        self.coef_ = coef.astype(X.dtype)
-        self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
+        self.coef_ = in_dtype(coef, X.dtype)
+        self.intercept_ = in_dtype(intercept, X.dtype)[()] if self.fit_intercept else 0.0
         return self
 
     def predict(self, X: Any) -> Array:

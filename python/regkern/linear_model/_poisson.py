@@ -18,6 +18,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    in_dtype,
     refused,
     relative,
     scaled_weights,
@@ -179,7 +180,7 @@ class PoissonRegressor(LinearRegressor):
             )
         except ValueError as error:
             raise refused(self, X, error) from error
-        self.coef_ = solution.coef[0].astype(X.dtype, copy=False)
+        self.coef_ = in_dtype(solution.coef[0], X.dtype)
         self.intercept_ = X.dtype.type(solution.intercept[0])
         self.n_iter_ = int(solution.iterations[0])
         self.objective_ = float(solution.objective[0]) / total

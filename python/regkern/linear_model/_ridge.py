@@ -31,6 +31,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    in_dtype,
     relative,
     standard_error,
 )
@@ -367,7 +368,7 @@ def _per_target(model: Any, targets: int) -> Array:
 
 def _set(model: Any, solved: _Solved, dtype: Any, flat: bool) -> None:
     """Set what a fit sets; ``flat`` is a y of rank 1."""
-    coef, intercept = solved.coef.astype(dtype), solved.intercept.astype(dtype)
+    coef, intercept = in_dtype(solved.coef, dtype), in_dtype(solved.intercept, dtype)
     single = len(coef) == 1
     model.coef_ = coef[0] if single else np.ascontiguousarray(coef)
     model.intercept_ = (intercept[0] if flat else intercept) if model.fit_intercept else 0.0

@@ -17,11 +17,14 @@ from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
+    OVERFLOW,
     LinearRegressor,
     check_data,
     check_parameters,
     check_squares,
+    in_dtype,
     relative,
+    rounding_of,
     scaled_weights,
     start_of,
     warn_unless_converged,
@@ -39,7 +42,6 @@ POINTS, NEWTON = 200, 40  # proximal points for a working set, and Newton's step
 IDLE = 60  # of them without a gap of half the least
 EASY, HARD = 6, 12  # up to how many of Newton's steps σ grows, and from how many it shrinks
 GROWTH, SHRINKAGE, LONGEST = 3.0, 0.5, 1e9
-ROUNDING = 1e-14  # of ½|y|²: a gap below it is none
 
 
 class SlopeRegressor(LinearRegressor):
@@ -197,14 +199,16 @@ class SlopeRegressor(LinearRegressor):
                 solution.coef[0], solution.gap, solution.objective, int(solution.iterations[0]), solution.reason
             )
         else:
-            with one_blas_thread():
-                found = minimize(design, scaled, w, float(self.tol), self.max_iter)
+            try:
+                with one_blas_thread(), np.errstate(over="raise"):
+                    found = minimize(design, scaled, w, float(self.tol), self.max_iter)
+            except FloatingPointError as error:
+                raise ValueError(OVERFLOW) from error
             intercept = design.intercept(found.w)
-        floor = ROUNDING * design.squares(design.y) / 2
-        warn_unless_converged(found, self.tol, design.total, floor=lambda: floor)
+        warn_unless_converged(found, self.tol, design.total)
         self.lambdas_ = lambdas
-        self.coef_ = found.w.astype(X.dtype, copy=False)
-        self.intercept_ = np.asarray(intercept).astype(X.dtype)[()] if self.fit_intercept else 0.0
+        self.coef_ = in_dtype(found.w, X.dtype)
+        self.intercept_ = in_dtype(intercept, X.dtype)[()] if self.fit_intercept else 0.0
         self.dual_gap_ = float(found.gap[0]) / design.total
         self.objective_ = float(found.objective[0]) / design.total
         self.gap_ = float(relative(found.gap, found.objective)[0])
@@ -267,7 +271,7 @@ def minimize(design: Design, lambdas: Array, w: Array, tol: float, max_iter: int
     until the gap of the whole certifies.
     """
     y = np.sqrt(design.weights) * design.y
-    enough = min(1.0, tol / 1e-14) * ROUNDING * float(y @ y) / 2
+    enough = rounding_of(float(y @ y), tol)
     inner = _WorkingSet(design, y, lambdas)
     inner.extend(np.flatnonzero(w), w)
     stalls, reason = 0, "max_iter"

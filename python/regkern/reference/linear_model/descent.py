@@ -29,7 +29,7 @@ class Solution:
     gap: Array  # (K,): the objective is at most so much above its minimum, certified
     objective: Array  # (K,)
     iterations: Array  # (K,) int: rounds
-    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective
+    reason: tuple[Reason, ...]  # why each ended; "converged": gap <= tol·objective, or the rounding of the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,7 @@ class FoldPaths:
     gap: Array  # (F, K)
     objective: Array  # (F, K)
     iterations: Array  # (F, K)
+    reason: Array  # (F, K) of Reason
     coef: Array | None  # (F, K, p), if asked for
     intercept: Array  # (F, K)
 
@@ -294,6 +295,7 @@ def solve_folds(
         gap=np.array([path.gap for path in paths]),
         objective=np.array([path.objective for path in paths]),
         iterations=np.array([path.iterations for path in paths]),
+        reason=np.array([path.reason for path in paths]),
         coef=np.array([path.coef for path in paths]) if keep_coef else None,
         intercept=np.array([path.intercept for path in paths]),
     )
