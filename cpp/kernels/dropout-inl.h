@@ -151,7 +151,7 @@ class Decisions {
     const size_t inside = first % kGroupBytes;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
                [=]([[maybe_unused]] size_t i)
-                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kGroupBytes), ...); });
+                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kPauseBytes), ...); });
     return keep_ + inside;
   }
   // keep[0..n): the same for a `first` that is a multiple of kGroupBytes, where the caller wants them;
@@ -190,8 +190,8 @@ HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body) {
 
 // Calls apply(begin, i, count, keep, stream) for elements begin + i ... begin + i + count − 1 until all of
 // [0, n) are done; keep[0] belongs to the first. Deciding is arithmetic and applying memory, so those of one
-// chunk are applied while those of the next are decided, a group at a time: one after the other took 1.5
-// times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
+// chunk are applied while those of the next are decided, some between two rounds: one after the other took
+// 1.5 times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
 template <class T, class Apply, class... In>
 HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, const T* y, bool stream,
                             Apply apply, const In*... data) {
@@ -236,8 +236,8 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
     };
     if (count == most && next == most) {
       decide([&](size_t i) HWY_ATTR {
-        (prefetch(data + applied + i + kFetchAhead, kGroupBytes), ...);
-        apply(applied, i, kGroupBytes, from + i, stream);
+        (prefetch(data + applied + i + kFetchAhead, kPauseBytes), ...);
+        apply(applied, i, kPauseBytes, from + i, stream);
       });
     } else {
       decide([](size_t) HWY_ATTR {});
