@@ -80,7 +80,7 @@ HWY_INLINE void map_kept(size_t n, const int8_t* keep, bool stream, Op op, Half<
   };
   size_t i = 0;
   if (stream) {
-    for (; i + N <= n; i += N) hn::Stream(result(i, hn::LoadU(d, &x[i].bits)), d, &y[i].bits);
+    for (; i + N <= n; i += N) half::stream_stored(result(i, hn::LoadU(d, &x[i].bits)), d, &y[i].bits);
   } else {
     for (; i + N <= n; i += N) hn::StoreU(result(i, hn::LoadU(d, &x[i].bits)), d, &y[i].bits);
   }

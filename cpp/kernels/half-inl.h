@@ -215,6 +215,16 @@ struct Stored<HalfBfloat16> {
   }
 };
 
+// Around the cache, where y is aligned to vectors; there is no such store of 8 bytes, SSE4's four of float16.
+template <class D>
+HWY_INLINE void stream_stored(V<D> v, D d, uint16_t* y) {
+  if constexpr (hn::MaxLanes(d) * sizeof(uint16_t) >= 16) {
+    hn::Stream(v, d, y);
+  } else {
+    hn::StoreU(v, d, y);
+  }
+}
+
 // A line that is not whole, with zeros behind.
 template <class H>
 struct PartOfLine {
@@ -238,7 +248,7 @@ HWY_INLINE void map(D, size_t n, bool stream, Op op, Half<kStorage>* y, const In
     }
   };
   const auto plain = [d](auto v, uint16_t* to) HWY_ATTR { hn::StoreU(v, d, to); };
-  const auto around_cache = [d](auto v, uint16_t* to) HWY_ATTR { hn::Stream(v, d, to); };
+  const auto around_cache = [d](auto v, uint16_t* to) HWY_ATTR { half::stream_stored(v, d, to); };
   const bool in_place = ((static_cast<const void*>(x) == static_cast<const void*>(y)) || ...);
   const bool aligns = n >= 4 * kLine, far = n > 2 * kAhead<H>;
   const size_t past = reinterpret_cast<uintptr_t>(y) % 64 / sizeof(H);
