@@ -36,19 +36,4 @@ inline std::size_t table_index(std::int64_t targets) {
 #define REGKERN_TABLE(function) \
   (function##_of_target[::regkern::table_index(::regkern::targets_in_use() & HWY_TARGETS)])()
 
-// Exports name_f32 and name_f64, and defines table<float>() and table<double>() to call that of the
-// instruction set in use.
-#define REGKERN_EXPORT_TABLES(Table, name) \
-  REGKERN_EXPORT(name##_f32);              \
-  REGKERN_EXPORT(name##_f64);              \
-  template <class T>                       \
-  static const Table<T>& table() {         \
-    if constexpr (sizeof(T) == 4) {        \
-      return REGKERN_TABLE(name##_f32);    \
-    } else {                               \
-      return REGKERN_TABLE(name##_f64);    \
-    }                                      \
-  }                                        \
-  static_assert(true, "")
-
 #endif  // REGKERN_CORE_DISPATCH_H_

@@ -28,6 +28,7 @@
 #define REGKERN_PLAIN_KERNELS(X) \
   X(keep_mask)                   \
   X(keep_bits)
+#define REGKERN_HALF_KERNELS(X) X(dropout)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -93,13 +94,15 @@ void dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, con
     copy_or_fill(shape, x, y, identity, map.dropped);
     return;
   }
-  const auto kernel = table<T>().dropout;
-  for_decided(
-      shape, {.drawn = mask}, true,
-      [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, mask.with(decided), first, map, stream && from != to);
-      },
-      x, y);
+  as_stored(x, y, [&]<class E>(In<E> stored, Out<E> result) {
+    const auto kernel = table<E>().dropout;
+    for_decided(
+        shape, {.drawn = mask}, true,
+        [=](const std::int8_t* decided, std::size_t first, std::size_t n, bool stream, const E* from, E* to) {
+          kernel(from, to, n, mask.with(decided), first, map, stream && from != to);
+        },
+        stored, result);
+  });
 }
 
 template <class T>

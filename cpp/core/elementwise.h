@@ -13,6 +13,7 @@
 #include "core/streaming.h"
 #include "core/strided.h"
 #include "core/threading.h"
+#include "kernels/half.h"
 #include "regkern/array.h"
 
 namespace regkern {
@@ -148,6 +149,23 @@ void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands..
   threading::for_ranges(
       threading::team_for(bytes), shape.size, kBlock,
       [&](std::size_t begin, std::size_t end) { elements.run(begin, end, stream, kernel); });
+}
+
+// Calls body(x, y): with arrays of Half, which are dense where their numbers lie side by side, if both are of
+// one half precision; for what has kernels of them.
+template <class T, class Body>
+void as_stored(In<T> x, Out<T> y, Body&& body) {
+  const auto halves = [&]<Storage kStorage>(Half<kStorage>) {
+    using H = Half<kStorage>;
+    if (x.storage != kStorage || y.storage != kStorage) return false;
+    body(In<H>{reinterpret_cast<const H*>(x.data), x.strides},
+         Out<H>{reinterpret_cast<H*>(y.data), y.strides});
+    return true;
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    if (halves(HalfBfloat16()) || halves(HalfFloat16())) return;
+  }
+  body(x, y);
 }
 
 // Σ of kernel(pointer, n) over blocks of fixed size, added in the order of the blocks: the same bits for

@@ -31,6 +31,7 @@
   X(step_stats)              \
   X(squared_norm_and_finite) \
   X(scaled_squared_norm)
+#define REGKERN_HALF_KERNELS(X) X(l2_decay)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -38,13 +39,15 @@ namespace regkern {
 
 template <class T>
 void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate) {
-  const auto kernel = table<T>().l2_decay;
-  for_elements(
-      shape, Order::kAny,
-      [=](std::size_t, std::size_t n, bool stream, const T* from, T* to) {
-        kernel(from, to, n, rate, stream);
-      },
-      w, y);
+  as_stored(w, y, [&]<class E>(In<E> from, Out<E> to) {
+    const auto kernel = table<E>().l2_decay;
+    for_elements(
+        shape, Order::kAny,
+        [=](std::size_t, std::size_t n, bool stream, const E* x, E* decayed) {
+          kernel(x, decayed, n, rate, stream);
+        },
+        from, to);
+  });
 }
 
 namespace {

@@ -37,6 +37,11 @@
   X(ordered)                   \
   X(l1_norm)                   \
   X(squared_l2_norm)
+#define REGKERN_HALF_KERNELS(X) \
+  X(prox_l1)                    \
+  X(prox_l1_nonneg)             \
+  X(prox_elastic_net)           \
+  X(prox_ridge)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -119,22 +124,28 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 
 template <class T>
 void prox_l1(const Extents& shape, In<T> x, Out<T> y, T threshold, bool nonneg, In<T> weights) {
-  const Table<T>& k = table<T>();
   if (weights.data == nullptr) {
-    map_elements(shape, x, y, nonneg ? k.prox_l1_nonneg : k.prox_l1, threshold);
-    return;
+    return as_stored(x, y, [&]<class E>(In<E> from, Out<E> to) {
+      const auto& k = table<E>();
+      map_elements(shape, from, to, nonneg ? k.prox_l1_nonneg : k.prox_l1, threshold);
+    });
   }
+  const Table<T>& k = table<T>();
   map_weighted(shape, x, weights, y, nonneg ? k.prox_l1_weighted_nonneg : k.prox_l1_weighted, threshold);
 }
 
 template <class T>
 void prox_elastic_net(const Extents& shape, In<T> x, Out<T> y, T threshold, T factor) {
-  map_elements(shape, x, y, table<T>().prox_elastic_net, threshold, factor);
+  as_stored(x, y, [&]<class E>(In<E> from, Out<E> to) {
+    map_elements(shape, from, to, table<E>().prox_elastic_net, threshold, factor);
+  });
 }
 
 template <class T>
 void prox_ridge(const Extents& shape, In<T> x, Out<T> y, T factor) {
-  map_elements(shape, x, y, table<T>().prox_ridge, factor);
+  as_stored(x, y, [&]<class E>(In<E> from, Out<E> to) {
+    map_elements(shape, from, to, table<E>().prox_ridge, factor);
+  });
 }
 
 template <class T>

@@ -84,7 +84,7 @@ HWY_INLINE void transpose(const int8_t* from, size_t pitch, size_t rows, size_t 
 class Decide {
  public:
   HWY_INLINE explicit Decide(const DecisionSource& source) : source_(source), draw_(source.drawn) {}
-  // fetch(i) is called before elements i ... i + kGroupBytes − 1 are drawn.
+  // fetch(i) is called while elements i ... i + kPauseBytes − 1 are drawn.
   template <class Fetch>
   HWY_INLINE void operator()(uint64_t first, size_t n, int8_t* keep, Fetch fetch) {
     if (source_.bytes != nullptr) {
@@ -126,7 +126,7 @@ inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, 
   const auto fetch_from = [&](size_t begin) HWY_ATTR {
     return [&tile, begin](size_t i) HWY_ATTR {
       for (const char* data : tile.data) {
-        if (data != nullptr) dropout::prefetch(data + (begin + i) * tile.item, kGroupBytes * tile.item);
+        if (data != nullptr) dropout::prefetch(data + (begin + i) * tile.item, kPauseBytes * tile.item);
       }
     };
   };

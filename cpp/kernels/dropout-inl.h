@@ -8,6 +8,7 @@
 #define REGKERN_KERNELS_DROPOUT_INL_H_
 #endif
 
+#include "kernels/half-inl.h"
 #include "kernels/philox-inl.h"
 #include "kernels/random-inl.h"
 #include "regkern/dropout.h"
@@ -64,26 +65,69 @@ HWY_INLINE void map_kept(size_t n, const int8_t* keep, bool stream, Op op, T* y,
   }
 }
 
+// The same of numbers of half precision, where op has two parts: what is kept is computed as a float, and
+// rounded; what is dropped, written over it.
+template <Storage kStorage, class Op>
+HWY_INLINE void map_kept(size_t n, const int8_t* keep, bool stream, Op op, Half<kStorage>* y,
+                         const Half<kStorage>* x) {
+  using Stored = half::Stored<Half<kStorage>>;
+  const typename Stored::D d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const size_t N = hn::Lanes(d);
+  const auto result = [=](size_t i, auto bits) HWY_ATTR {
+    const auto kept = hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, decltype(d)>(), keep + i));
+    return op.select(hn::BitCast(d, kept), Stored::map([&op](auto v) HWY_ATTR { return op.kept(v); }, bits));
+  };
+  size_t i = 0;
+  if (stream) {
+    for (; i + N <= n; i += N) half::stream_stored(result(i, hn::LoadU(d, &x[i].bits)), d, &y[i].bits);
+  } else {
+    for (; i + N <= n; i += N) hn::StoreU(result(i, hn::LoadU(d, &x[i].bits)), d, &y[i].bits);
+  }
+  if (i < n) store_partial(result(i, load_partial(d, &x[i].bits, n - i)), d, &y[i].bits, n - i);
+}
+
+// A vector, as it lies in memory, of one number.
+template <class T>
+HWY_INLINE auto of_all(Lane<T> number) {
+  const auto v = hn::Set(Tag<Lane<T>>(), number);
+  if constexpr (sizeof(T) == sizeof(Lane<T>)) {
+    return v;
+  } else {
+    using Stored = half::Stored<T>;
+    return Stored::map([v](auto) HWY_ATTR { return v; }, hn::Zero(typename Stored::D()));
+  }
+}
+
 // What happens to an element: a select, so that a dropped NaN or Inf leaves nothing behind.
 template <class T>
 struct Scaled {
-  HWY_INLINE explicit Scaled(const KeepMap& m) : scale(hn::Set(Tag<T>(), static_cast<T>(m.scale))) {}
-  HWY_INLINE V<Tag<T>> operator()(V<Tag<T>> kept, V<Tag<T>> x) const {
-    return hn::And(kept, hn::Mul(x, scale));
+  using D = Tag<Lane<T>>;
+  HWY_INLINE explicit Scaled(const KeepMap& m) : scale(hn::Set(D(), static_cast<Lane<T>>(m.scale))) {}
+  HWY_INLINE V<D> operator()(V<D> keep, V<D> x) const { return select(keep, kept(x)); }
+  HWY_INLINE V<D> kept(V<D> x) const { return hn::Mul(x, scale); }
+  template <class Vec>
+  HWY_INLINE Vec select(Vec keep, Vec y) const {
+    return hn::And(keep, y);
   }
-  V<Tag<T>> scale;
+  V<D> scale;
 };
 
 template <class T>
 struct Shifted {
+  using D = Tag<Lane<T>>;
   HWY_INLINE explicit Shifted(const KeepMap& m)
-      : scale(hn::Set(Tag<T>(), static_cast<T>(m.scale))),
-        shift(hn::Set(Tag<T>(), static_cast<T>(m.shift))),
-        dropped(hn::Set(Tag<T>(), static_cast<T>(m.dropped))) {}
-  HWY_INLINE V<Tag<T>> operator()(V<Tag<T>> kept, V<Tag<T>> x) const {
-    return hn::IfThenElse(hn::MaskFromVec(kept), hn::Add(hn::Mul(x, scale), shift), dropped);
+      : scale(hn::Set(D(), static_cast<Lane<T>>(m.scale))),
+        shift(hn::Set(D(), static_cast<Lane<T>>(m.shift))),
+        dropped(of_all<T>(static_cast<Lane<T>>(m.dropped))) {}
+  HWY_INLINE V<D> operator()(V<D> keep, V<D> x) const { return select(keep, kept(x)); }
+  HWY_INLINE V<D> kept(V<D> x) const { return hn::Add(hn::Mul(x, scale), shift); }
+  template <class Vec>
+  HWY_INLINE Vec select(Vec keep, Vec y) const {
+    return hn::IfThenElse(hn::MaskFromVec(keep), y, dropped);
   }
-  V<Tag<T>> scale, shift, dropped;
+  V<D> scale, shift;
+  decltype(of_all<T>(0)) dropped;
 };
 
 template <class T>
@@ -107,7 +151,7 @@ class Decisions {
     const size_t inside = first % kGroupBytes;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
                [=]([[maybe_unused]] size_t i)
-                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kGroupBytes), ...); });
+                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kPauseBytes), ...); });
     return keep_ + inside;
   }
   // keep[0..n): the same for a `first` that is a multiple of kGroupBytes, where the caller wants them;
@@ -146,12 +190,12 @@ HWY_INLINE void for_chunks(size_t n, const T* y, bool stream, Body body) {
 
 // Calls apply(begin, i, count, keep, stream) for elements begin + i ... begin + i + count − 1 until all of
 // [0, n) are done; keep[0] belongs to the first. Deciding is arithmetic and applying memory, so those of one
-// chunk are applied while those of the next are decided, a group at a time: one after the other took 1.5
-// times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
+// chunk are applied while those of the next are decided, some between two rounds: one after the other took
+// 1.5 times as long. All but the first begin where y is aligned to vectors. `data` is what apply reads.
 template <class T, class Apply, class... In>
 HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, const T* y, bool stream,
                             Apply apply, const In*... data) {
-  constexpr size_t kVector = hn::MaxLanes(Tag<T>());
+  constexpr size_t kVector = hn::MaxLanes(Tag<uint8_t>()) / sizeof(T);
   const size_t most = n < 8 * kMostDecided ? kDropoutChunk : kMostDecided;
   const size_t past = reinterpret_cast<uintptr_t>(y) % (kVector * sizeof(T)) / sizeof(T);
   const size_t head = HWY_MIN(n, (kVector - past) % kVector);
@@ -192,8 +236,8 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
     };
     if (count == most && next == most) {
       decide([&](size_t i) HWY_ATTR {
-        (prefetch(data + applied + i + kFetchAhead, kGroupBytes), ...);
-        apply(applied, i, kGroupBytes, from + i, stream);
+        (prefetch(data + applied + i + kFetchAhead, kPauseBytes), ...);
+        apply(applied, i, kPauseBytes, from + i, stream);
       });
     } else {
       decide([](size_t) HWY_ATTR {});

@@ -26,8 +26,9 @@ using prox::squared_l2_norm;
 // instead: the difference would have the error of rate·w, up to rate / (1 − rate) units in y's last place.
 template <class T>
 void l2_decay(const T* w, T* y, size_t n, double rate, bool stream) {
-  const Tag<T> d;
-  const T share = static_cast<T>(rate);
+  using Number = Lane<T>;
+  const Tag<Number> d;
+  const Number share = static_cast<Number>(rate);
   if (0 < share && rate <= 0.0625) {
     const auto r = hn::Set(d, share);
     const auto op = [r](auto v) HWY_ATTR {
@@ -36,7 +37,7 @@ void l2_decay(const T* w, T* y, size_t n, double rate, bool stream) {
     };
     map(d, n, stream, op, y, w);
   } else {
-    const auto f = hn::Set(d, static_cast<T>(1 - rate));
+    const auto f = hn::Set(d, static_cast<Number>(1 - rate));
     map(d, n, stream, [f](auto v) HWY_ATTR { return hn::Mul(v, f); }, y, w);
   }
 }

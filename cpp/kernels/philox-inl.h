@@ -29,6 +29,8 @@ constexpr size_t kGroup = hn::MaxLanes(DU64());
 constexpr size_t kGroupWords = 4 * kGroup;
 constexpr size_t kAtOnce = 2;
 constexpr size_t kGroupBytes = 16 * kGroup * kAtOnce;
+// How often other work is done meanwhile: before the first round, after the third and each of the next six.
+constexpr size_t kPauses = 8, kPauseBytes = kGroupBytes / kPauses;
 
 constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 
@@ -117,12 +119,15 @@ class PhiloxGroups {
     begin();
   }
 
-  // The bytes of the next kAtOnce groups, Xor `flip`, two vectors a group.
-  HWY_INLINE void operator()(V<DU64> (&bytes)[2 * kAtOnce]) {
+  // The bytes of the next kAtOnce groups, Xor `flip`, two vectors a group. A round waits for the one before it
+  // and fills half of the time meanwhile: between(k) is called beside them for k = 0 ... kPauses − 1.
+  template <class Between>
+  HWY_INLINE void operator()(V<DU64> (&bytes)[2 * kAtOnce], Between between) {
     const DU32 d32;
     const auto m0 = hn::Set(d32, kMultiplier0), m1 = hn::Set(d32, kMultiplier1);
     if (HWY_UNLIKELY(static_cast<uint32_t>(next_) == 0)) begin();
     V<DU64> a[kAtOnce], b[kAtOnce], c[kAtOnce], e[kAtOnce];
+    between(0);
     for (size_t g = 0; g < kAtOnce; ++g) {
       // Round 1 leaves a and b constant, round 2 only e.
       e[g] = product_;
@@ -137,8 +142,13 @@ class PhiloxGroups {
       b[g] = p1;
       e[g] = p0;
     }
+    between(1);
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+#pragma GCC unroll 6
+#endif
     for (int r = 3; r < Philox::kRounds - 1; ++r) {
       for (size_t g = 0; g < kAtOnce; ++g) philox_.round(r, a[g], b[g], c[g], e[g]);
+      between(static_cast<size_t>(r - 1));
     }
     for (size_t g = 0; g < kAtOnce; ++g)
       Philox::interleave(Philox::last(a[g], b[g], c[g], e[g], last0_, last1_), bytes[2 * g],
@@ -239,7 +249,8 @@ class Ties {
 
 // keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of
 // kGroupBytes, n at most kMostDecided + kGroupBytes, and keep has room for kMaxDecided. 0 < threshold < 2⁴⁰.
-// meanwhile(i) is called before elements i ... i + kGroupBytes − 1 are decided.
+// meanwhile(i) is called for i = 0, kPauseBytes, 2·kPauseBytes and so on, beside the rounds that decide these
+// elements.
 template <class Meanwhile>
 HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep,
                            Meanwhile meanwhile) {
@@ -253,8 +264,7 @@ HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint6
   Ties ties;
   for (size_t i = 0; i < n; i += kGroupBytes) {
     V<DU64> random[2 * kAtOnce];
-    meanwhile(i);
-    groups(random);
+    groups(random, [&](size_t k) HWY_ATTR { meanwhile(i + k * kPauseBytes); });
     uint64_t tied[Ties::kWords] = {};
     for (size_t k = 0; k < 2 * kAtOnce; ++k) {
       const size_t at = k * hn::MaxLanes(di8);

@@ -9,6 +9,7 @@
 #define REGKERN_KERNELS_PROX_INL_H_
 #endif
 
+#include "kernels/half-inl.h"
 #include "kernels/prox.h"
 #include "kernels/simd-inl.h"
 
@@ -38,15 +39,15 @@ HWY_INLINE V<D> scale(D d, V<D> x, V<D> factor) {
 }
 
 template <class T>
-void prox_l1(const T* x, T* y, size_t n, T threshold, bool stream) {
-  const Tag<T> d;
+void prox_l1(const T* x, T* y, size_t n, Lane<T> threshold, bool stream) {
+  const Tag<Lane<T>> d;
   const auto t = hn::Set(d, threshold);
   map(d, n, stream, [t](auto v) HWY_ATTR { return soft_threshold(v, t); }, y, x);
 }
 
 template <class T>
-void prox_l1_nonneg(const T* x, T* y, size_t n, T threshold, bool stream) {
-  const Tag<T> d;
+void prox_l1_nonneg(const T* x, T* y, size_t n, Lane<T> threshold, bool stream) {
+  const Tag<Lane<T>> d;
   const auto t = hn::Set(d, threshold);
   map(d, n, stream, [t](auto v) HWY_ATTR { return soft_threshold_nonneg(v, t); }, y, x);
 }
@@ -85,15 +86,15 @@ void prox_l1_weighted_nonneg(const T* x, const T* w, T* y, size_t n, T threshold
 // A product, three times as fast as a quotient in cache: `factor` = 1 / (1 + shrink) is no further from the
 // formula than 1 + shrink, rounded, is.
 template <class T>
-void prox_elastic_net(const T* x, T* y, size_t n, T threshold, T factor, bool stream) {
-  const Tag<T> d;
+void prox_elastic_net(const T* x, T* y, size_t n, Lane<T> threshold, Lane<T> factor, bool stream) {
+  const Tag<Lane<T>> d;
   const auto t = hn::Set(d, threshold), f = hn::Set(d, factor);
   map(d, n, stream, [d, t, f](auto v) HWY_ATTR { return scale(d, soft_threshold(v, t), f); }, y, x);
 }
 
 template <class T>
-void prox_ridge(const T* x, T* y, size_t n, T factor, bool stream) {
-  const Tag<T> d;
+void prox_ridge(const T* x, T* y, size_t n, Lane<T> factor, bool stream) {
+  const Tag<Lane<T>> d;
   const auto f = hn::Set(d, factor);
   map(d, n, stream, [d, f](auto v) HWY_ATTR { return scale(d, v, f); }, y, x);
 }

@@ -135,6 +135,35 @@ def test_every_number_is_widened_and_kept(isa: str, half: Any) -> None:
     assert rk.dropout(x, 0.0)[0].tobytes() == x.tobytes()  # nothing is dropped: not even the bits of a NaN
 
 
+@pytest.mark.parametrize("name", ["prox_l1", "prox_elastic_net", "prox_ridge", "l2_decay"])
+def test_a_nan_becomes_quiet(name: str, isa: str, half: Any) -> None:
+    """And keeps its other bits, wherever it lies."""
+    x = EVERY.view(half)
+    x = x[np.isnan(x.astype(np.float32))]
+    expected = x.view(np.uint16) | (0x200 if half == np.float16 else 0x40)
+    arguments = (0.01, 0.5) if name == "prox_elastic_net" else (0.01,)
+    for a in (x, np.repeat(x, 3)[::3]):
+        assert np.array_equal(getattr(rk, name)(a, *arguments).view(np.uint16), expected)
+
+
+def test_around_the_cache(isa: str, half: Any, rng: np.random.Generator) -> None:
+    """What is too large for it is written past it, but for the lines at the two ends."""
+    n = 7_000_003
+    memory = rounded(rng.standard_normal(n + 5, dtype=np.float32), half)
+    for offset in (0, 5):
+        x = memory[offset : offset + n]
+        wide = x.astype(np.float32)
+        for call in (
+            lambda a: rk.prox_l1(a, 0.5),
+            lambda a: rk.prox_elastic_net(a, 0.5, 0.3),
+            lambda a: rk.prox_ridge(a, 0.3),
+            lambda a: rk.l2_decay(a, 0.01),
+            lambda a: rk.dropout(a, 0.1, rng=1)[0],
+            lambda a: rk.alpha_dropout(a, 0.1, rng=1)[0],
+        ):
+            assert_same_halves(call(x), rounded(call(wide), half))
+
+
 def test_rounding_is_that_of_the_format(isa: str, half: Any, rng: np.random.Generator) -> None:
     """ml_dtypes' and NumPy's, for what lies between two numbers, at their middle and beside it."""
     bits = rng.integers(0, 1 << 32, 200_000, dtype=np.uint32)

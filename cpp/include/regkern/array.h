@@ -45,7 +45,7 @@ struct Extents {
 
 // What lies at the address of an operand: its own T, or, where T is float, numbers of two bytes, which are
 // widened when they are read and rounded once, to nearest even, when they are written. Operands of half
-// precision have strides, as all memory that the kernels do not read as it lies.
+// precision have strides, as all memory that most kernels do not read as it lies.
 enum class Storage : std::uint8_t { kNative, kBfloat16, kFloat16 };
 
 template <class T>
