@@ -14,7 +14,7 @@ from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
-from regkern.torch._ops import define
+from regkern.torch._ops import apply_of, define
 from regkern.torch._threads import call
 
 Rng: TypeAlias = int | Callable[[], int]
@@ -128,6 +128,22 @@ class _Forward(torch.autograd.Function):
         return gradient(dy, *ctx.numbers), None, None
 
 
+class _Keep(torch.autograd.Function):
+    """The same of elements, channels and samples, which are the most: written in C++."""
+
+    forward = staticmethod(_core.tensors.dropout_forward)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and dy.requires_grad:
+            return _Backward.apply(dy, *ctx.numbers), None, None
+        gradients: tuple[Tensor | None, ...] = _core.tensors.dropout_backward(ctx, dy)
+        return gradients
+
+
+_keep, _apply_keep = _core.tensors.dropout, apply_of(_Keep)
+
+
 class _Backward(torch.autograd.Function):
     """The backward, which is linear and so its own derivative."""
 
@@ -148,6 +164,9 @@ def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
         y: Tensor = getattr(torch.ops.regkern, _OPERATORS[type(plan)])(x, _seeds.drawn(), *plan, traced_order(x))
         return x.copy_(y) if inplace else y
     made: Tensor
+    if type(plan) is Kept:
+        made = _keep(_apply_keep, x, plan, inplace)
+        return made
     require(plan.name, "input", x)
     if x.requires_grad and torch.is_grad_enabled():
         if inplace and x.is_leaf:

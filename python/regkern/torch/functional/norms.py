@@ -17,13 +17,8 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
-from regkern.torch._memory import (
-    Shape,
-    require,
-    view,
-    written,
-)
-from regkern.torch._ops import define, once, recorded
+from regkern.torch._memory import Shape, require, view
+from regkern.torch._ops import apply_of, define, once
 from regkern.torch._threads import call
 
 _ops: Any = torch.ops.regkern
@@ -118,30 +113,13 @@ def _batch_backward(
 
 
 class _BatchNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        residual: Tensor | None,
-        running: tuple[Tensor | None, Tensor | None],
-        numbers: tuple[bool, float, float, float | None],
-    ) -> Tensor:
-        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers)
-        ctx.bias = bias
-        ctx.save_for_backward(x, weight)
-        return y
+    """Batch norm of x, weight, bias and residual. In C++, as are the calls that come here."""
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias, wants_residual = ctx.needs_input_grad[:4]
-        wants = wants_x, wants_weight or wants_bias, wants_residual
-        dx, dgamma, dbeta, dr = _batch_backward(dy, x, weight, ctx.kept, wants)
-        dweight = _sum(dgamma, weight) if wants_weight else None
-        return dx, dweight, _sum(dbeta, ctx.bias) if wants_bias else None, dr, None, None
+    forward = staticmethod(_core.tensors.batch_norm_forward)
+    backward = staticmethod(once(_core.tensors.batch_norm_backward))
+
+
+_normalize, _apply_batch_norm = _core.tensors.batch_norm, apply_of(_BatchNorm)
 
 
 def batch_norm(
@@ -201,25 +179,12 @@ def batch_norm(
     slope = activation_slope(f, activation, negative_slope)
     slope = None if slope is None else float(slope)
     momentum, eps = float(momentum), float(eps)
-    if training:
-        _require_several(f, input, (0, *range(2, input.dim())))
     if torch.compiler.is_compiling():
+        if training:
+            _require_several(f, input, (0, *range(2, input.dim())))
         return _compiled(input, weight, bias, residual, (running_mean, running_var), (training, momentum, eps, slope))
-    require(f, "input", input)
-    _require(f, "weight", weight)
-    _require(f, "bias", bias)
-    _require(f, "residual", residual)
-    _require(f, "running_mean", running_mean)
-    _require(f, "running_var", running_var)
-    numbers, running = (training, momentum, eps, slope), (running_mean, running_var)
-    if recorded(input, weight, bias, residual):
-        y: Tensor = _BatchNorm.apply(input, weight, bias, residual, running, numbers)
-    else:
-        y = _batch_forward(input, weight, bias, residual, running, numbers)[0]
-    if training and running_mean is not None:
-        written(running_mean)
-    if training and running_var is not None:
-        written(running_var)
+    numbers = running_mean, running_var, bool(training), momentum, eps, slope
+    y: Tensor = _normalize(_apply_batch_norm, input, weight, bias, residual, None, numbers)
     return y
 
 
@@ -385,20 +350,13 @@ def _row_backward(dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any,
 
 
 class _RowNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, numbers: tuple[Any, ...]) -> Tensor:
-        y, ctx.kept = _row_forward(x, weight, bias, *numbers)
-        ctx.bias = bias
-        ctx.save_for_backward(x, weight)
-        return y
+    """A norm of rows of x, by weight and bias. In C++, as are the calls that come here."""
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        dx, dgamma, dbeta = _row_backward(dy, x, weight, ctx.kept)
-        _, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        return dx, _sum(dgamma, weight) if wants_weight else None, _sum(dbeta, ctx.bias) if wants_bias else None, None
+    forward = staticmethod(_core.tensors.row_norm_forward)
+    backward = staticmethod(once(_core.tensors.row_norm_backward))
+
+
+_normalize_rows, _apply_row_norm = _core.tensors.row_norm, apply_of(_RowNorm)
 
 
 def _rows(
@@ -415,13 +373,8 @@ def _rows(
     if torch.compiler.is_compiling():
         y = _ops.row_norm(x, weight, bias, *numbers)[0]
         return y
-    require(function, "input", x)
-    _require(function, "weight", weight)
-    _require(function, "bias", bias)
-    if recorded(x, weight, bias):
-        y = _RowNorm.apply(x, weight, bias, numbers)
-        return y
-    return _row_forward(x, weight, bias, *numbers)[0]
+    y = _normalize_rows(_apply_row_norm, x, weight, bias, numbers)
+    return y
 
 
 def _row_axis(function: str, x: Tensor, normalized_shape: Any) -> int:
