@@ -290,7 +290,8 @@ PyObject* dropout_forward(PyObject* const* a, Py_ssize_t n) {
 // (context, dy) → the gradient of x, and None for each other argument of the forward.
 PyObject* dropout_backward_of(PyObject* const* a, Py_ssize_t n) {
   require_count("dropout", n, 2);
-  const py::tuple numbers = py::handle(a[0]).attr("numbers");
+  static const py::handle kept = interned("numbers");
+  const py::tuple numbers = py::handle(a[0]).attr(kept);
   const py::handle dy = a[1];
   const Plan plan(numbers[0]);
   const char* const f = plan.function;

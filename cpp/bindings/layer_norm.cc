@@ -310,7 +310,8 @@ py::tuple row_norm_backward(const BackwardArguments& a) { return RowBackward(a).
 
 // --- of tensors --------------------------------------------------------------------------------------------
 
-// What a function of autograd takes beside the tensors that it follows: (function, axis, groups, eps).
+// What a function of autograd takes beside the tensors that it follows: (function, axis, or lengths of the
+// last ones, groups, eps).
 struct Numbers {
   explicit Numbers(py::handle numbers) {
     if (!PyTuple_Check(numbers.ptr()) || PyTuple_GET_SIZE(numbers.ptr()) != 4) {
@@ -326,6 +327,21 @@ struct Numbers {
   const char* name;
 };
 
+// The first of the last axes of a tensor, which have to be of these lengths.
+int first_axis(const char* f, py::handle tensor, py::handle lengths) {
+  const Array x = input({f, "x"}, tensor, Accept::kHalf);
+  const auto wanted = py::reinterpret_borrow<py::tuple>(lengths);
+  if (wanted.empty()) value_error({f, "normalized_shape"}, "have one length at least", "()");
+  const int first = x.ndim() - static_cast<int>(wanted.size());
+  bool fits = first >= 0;
+  for (int i = first; fits && i < x.ndim(); ++i) {
+    fits = integer({f, "normalized_shape"}, wanted[static_cast<std::size_t>(i - first)]) == x.dim(i);
+  }
+  if (fits) return first;
+  value_error({f, "x"}, "end in the axes " + text(lengths) + " of normalized_shape",
+              "shape " + shape_text(x.ndim(), x.shape()));
+}
+
 // (context or None, x, weight, bias, numbers) → y. The context gets what the backward needs.
 PyObject* row_norm_forward(PyObject* const* a, Py_ssize_t n) {
   require_count("row_norm", n, 5);
@@ -333,13 +349,14 @@ PyObject* row_norm_forward(PyObject* const* a, Py_ssize_t n) {
   const Numbers numbers(a[4]);
   const TensorScope scope;
   const py::object none = py::none(), centred = numbers.centred();
-  const py::tuple made = row_norm(
-      {numbers.function, x, weight, bias, numbers.axis, numbers.groups, numbers.eps, none, centred, none});
+  py::object axis = py::reinterpret_borrow<py::object>(numbers.axis);
+  if (PyTuple_Check(axis.ptr())) axis = py::int_(first_axis(numbers.name, x, axis));
+  const py::tuple made =
+      row_norm({numbers.function, x, weight, bias, axis, numbers.groups, numbers.eps, none, centred, none});
   if (!context.is_none()) {
-    context.attr("save_for_backward")(x, weight);
-    context.attr("bias") = bias;
-    context.attr("kept") = py::make_tuple(std::string(numbers.name).append("_backward"), made[3], made[4],
-                                          made[5], made[6], centred);
+    keep(context, x, weight,
+         py::make_tuple(std::string(numbers.name).append("_backward"), made[3], made[4], made[5], made[6],
+                        centred, bias));
   }
   return py::object(made[0]).release().ptr();
 }
@@ -347,18 +364,18 @@ PyObject* row_norm_forward(PyObject* const* a, Py_ssize_t n) {
 // (context, dy) → the gradients of x, weight and bias, and None.
 PyObject* row_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
   require_count("row_norm", n, 2);
-  const py::handle context = a[0], dy = a[1];
-  const py::tuple saved = context.attr("saved_tensors"), needs = context.attr("needs_input_grad"),
-                  kept = context.attr("kept");
-  const py::object x = saved[0], weight = saved[1], bias = context.attr("bias"), none = py::none();
+  const py::handle dy = a[1];
+  const KeptByContext context(a[0]);
+  const py::tuple& kept = context.rest;
+  const py::object &x = context.x, &weight = context.weight, bias = kept[6], none = py::none();
   const TensorScope scope;
   const TensorLibrary& library = scope.library();
   const std::string function = function_in_library(PyUnicode_AsUTF8(py::object(kept[0]).ptr()));
   library.require(function.c_str(), {{"the gradient", dy}});
   const py::object dx = library.like(x);
   const auto of = [&](std::size_t i, const py::object& parameter) {
-    const bool wanted = needs[i].ptr() == Py_True;
-    return wanted ? output({function.c_str(), "weight"}, library.like(parameter), Accept::kHalf) : Array();
+    return context.wants(i) ? output({function.c_str(), "weight"}, library.like(parameter), Accept::kHalf)
+                            : Array();
   };
   const Array dweight = of(1, weight), dbias = of(2, bias);
   RowBackward backward({kept[0], dy, x, weight, kept[1], kept[2], kept[3], kept[4], kept[5], dx});

@@ -472,10 +472,8 @@ PyObject* batch_norm_forward(PyObject* const* a, Py_ssize_t n) {
   forward.require_several();
   const py::tuple made = forward.run();
   if (!context.is_none()) {
-    context.attr("save_for_backward")(x, weight);
-    context.attr("bias") = bias;
-    context.attr("kept") =
-        py::make_tuple(made[3], made[4], rest.training, made[6], made[7], made[8], rest.slope);
+    keep(context, x, weight,
+         py::make_tuple(made[3], made[4], rest.training, made[6], made[7], made[8], rest.slope, bias));
   }
   return py::object(made[0]).release().ptr();
 }
@@ -483,11 +481,11 @@ PyObject* batch_norm_forward(PyObject* const* a, Py_ssize_t n) {
 // (context, dy) → the gradients of x, weight, bias and residual, and None.
 PyObject* batch_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
   require_count("batch_norm", n, 2);
-  const py::handle context = a[0], dy = a[1];
-  const py::tuple saved = context.attr("saved_tensors"), needs = context.attr("needs_input_grad"),
-                  kept = context.attr("kept");
-  const py::object x = saved[0], weight = saved[1], bias = context.attr("bias"), none = py::none();
-  const auto wants = [&](std::size_t i) { return needs[i].ptr() == Py_True; };
+  const py::handle dy = a[1];
+  const KeptByContext context(a[0]);
+  const py::tuple& kept = context.rest;
+  const py::object &x = context.x, &weight = context.weight, bias = kept[7], none = py::none();
+  const auto wants = [&](std::size_t i) { return context.wants(i); };
   const TensorScope scope;
   const TensorLibrary& library = scope.library();
   library.require("batch_norm", {{"the gradient", dy}});

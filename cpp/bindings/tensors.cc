@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -31,6 +32,25 @@ py::object called(py::handle function, std::initializer_list<PyObject*> argument
       PyObject_Vectorcall(function.ptr(), arguments.begin(), arguments.size(), nullptr));
   if (!result) throw py::error_already_set();
   return result;
+}
+
+void keep(py::handle context, py::handle x, py::handle weight, const py::tuple& rest) {
+  static const py::handle save = interned("save_for_backward"), kept = interned("kept");
+  PyObject* const arguments[] = {context.ptr(), x.ptr(), weight.ptr()};
+  const auto none = py::reinterpret_steal<py::object>(
+      PyObject_VectorcallMethod(save.ptr(), arguments, std::size(arguments), nullptr));
+  if (!none) throw py::error_already_set();
+  context.attr(kept) = rest;
+}
+
+KeptByContext::KeptByContext(py::handle context) {
+  static const py::handle saved_tensors = interned("saved_tensors"), kept = interned("kept"),
+                          needs_input_grad = interned("needs_input_grad");
+  saved = context.attr(saved_tensors);
+  needs = context.attr(needs_input_grad);
+  rest = context.attr(kept);
+  x = saved[0];
+  weight = saved[1];
 }
 
 void require_count(const char* function, Py_ssize_t given, Py_ssize_t wanted) {
@@ -96,10 +116,10 @@ void TensorLibrary::require(const char* function,
 py::object TensorLibrary::like(py::handle tensor) const { return called(empty_like, {tensor.ptr()}); }
 
 bool TensorLibrary::records(std::initializer_list<py::handle> tensors) const {
-  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
+  static const py::handle requires_grad = interned("requires_grad");
   if (called(is_grad_enabled).ptr() != Py_True) return false;
   return std::any_of(tensors.begin(), tensors.end(), [](py::handle tensor) {
-    return !tensor.is_none() && py::object(tensor.attr(py::handle(requires_grad))).ptr() == Py_True;
+    return !tensor.is_none() && py::object(tensor.attr(requires_grad)).ptr() == Py_True;
   });
 }
 

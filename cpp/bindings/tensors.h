@@ -84,6 +84,18 @@ struct TensorLibrary {
 // The result of a call with these arguments.
 py::object called(py::handle function, std::initializer_list<PyObject*> arguments = {});
 
+// A name of Python, made once and kept.
+inline py::handle interned(const char* name) { return PyUnicode_InternFromString(name); }
+
+// What the context of a function of autograd keeps for its backward: tensors, and the rest.
+void keep(py::handle context, py::handle x, py::handle weight, const py::tuple& rest);
+struct KeptByContext {
+  explicit KeptByContext(py::handle context);
+  bool wants(std::size_t i) const { return needs[i].ptr() == Py_True; }  // the gradient of argument i
+  py::tuple saved, needs, rest;
+  py::object x, weight;
+};
+
 // Arguments of a function that takes so many, or an error.
 void require_count(const char* function, Py_ssize_t given, Py_ssize_t wanted);
 

@@ -15,7 +15,8 @@ from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
 from regkern.torch._ops import apply_of, define
-from regkern.torch._threads import call
+
+call = _core.tensors.call
 
 Rng: TypeAlias = int | Callable[[], int]
 
@@ -136,12 +137,14 @@ class _Keep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and dy.requires_grad:
-            return _Backward.apply(dy, *ctx.numbers), None, None
+            fields, *order_and_seed = ctx.numbers
+            return _Backward.apply(dy, Kept(*fields), *order_and_seed), None, None
         gradients: tuple[Tensor | None, ...] = _core.tensors.dropout_backward(ctx, dy)
         return gradients
 
 
-_keep, _apply_keep = _core.tensors.dropout, apply_of(_Keep)
+# (x, the fields of a plan, inplace) → y.
+keep: Callable[..., Tensor] = functools.partial(_core.tensors.dropout, apply_of(_Keep))
 
 
 class _Backward(torch.autograd.Function):
@@ -164,9 +167,6 @@ def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
         y: Tensor = getattr(torch.ops.regkern, _OPERATORS[type(plan)])(x, _seeds.drawn(), *plan, traced_order(x))
         return x.copy_(y) if inplace else y
     made: Tensor
-    if type(plan) is Kept:
-        made = _keep(_apply_keep, x, plan, inplace)
-        return made
     require(plan.name, "input", x)
     if x.requires_grad and torch.is_grad_enabled():
         if inplace and x.is_leaf:
