@@ -341,9 +341,11 @@ def halves_case(name: str, x: Any, parameter: Any) -> tuple[Any, tuple[Any, ...]
         return lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (weight, bias)
     if name == "fused":
         residual = torch.randn_like(x).requires_grad_()
-        return lambda x, w, b, r: F.batch_norm(
-            x, None, None, w, b, True, residual=r, activation="relu"
-        ), (weight, bias, residual)
+        return lambda x, w, b, r: F.batch_norm(x, None, None, w, b, True, residual=r, activation="relu"), (
+            weight,
+            bias,
+            residual,
+        )
     if name == "layer_norm":
         return lambda x, w, b: F.layer_norm(x, (3, 5), w, b), (weight, bias)
     if name == "rms_norm":

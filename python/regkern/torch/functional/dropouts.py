@@ -7,6 +7,7 @@ p = 1 gives zeros. Otherwise a call draws one number from the generator. Gradien
 from __future__ import annotations
 
 import warnings
+
 import torch
 from torch import Tensor
 

@@ -15,6 +15,24 @@ from regkern.torch import functional
 from regkern.torch.functional.norms import normalize
 
 
+def _parameter(module: Any, name: str) -> Tensor | None:
+    """The attribute of a module that is a parameter as a rule, without torch's search through all that there are."""
+    own: dict[str, Tensor | None] = module._parameters
+    if name in own:
+        return own[name]
+    found: Tensor | None = getattr(module, name)
+    return found
+
+
+def _buffer(module: Any, name: str) -> Tensor | None:
+    """The same of a buffer."""
+    own: dict[str, Tensor | None] = module._buffers
+    if name in own:
+        return own[name]
+    found: Tensor | None = getattr(module, name)
+    return found
+
+
 class _Batch:
     """What the batch norms have in common: torch's rules on which statistics are used, and which are updated."""
 
@@ -27,24 +45,18 @@ class _Batch:
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
-    _parameters: dict[str, Tensor | None]
-    _buffers: dict[str, Tensor | None]
     _check_input_dim: Any
 
     def _normalized(self, input: Tensor, residual: Tensor | None = None, slope: float | None = None) -> Tensor:
         self._check_input_dim(input)
         if torch.compiler.is_compiling() or self.momentum is None:
             return self._averaged(input, residual, slope)
-        # Attributes of modules are found by a search through all of them.
-        parameters, buffers = self._parameters, self._buffers
-        weight = parameters["weight"] if "weight" in parameters else self.weight
-        bias = parameters["bias"] if "bias" in parameters else self.bias
-        mean = buffers["running_mean"] if "running_mean" in buffers else self.running_mean
-        var = buffers["running_var"] if "running_var" in buffers else self.running_var
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
+        mean, var = _buffer(self, "running_mean"), _buffer(self, "running_var")
         training, counter = self.training, None
         if training:
             if self.track_running_stats:
-                counter = buffers["num_batches_tracked"] if "num_batches_tracked" in buffers else self.num_batches_tracked
+                counter = _buffer(self, "num_batches_tracked")
             else:
                 mean = var = None
         elif mean is None and var is None:
@@ -330,9 +342,7 @@ class LayerNorm(tnn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize the last axes."""
-        own = self._parameters
-        weight = own["weight"] if "weight" in own else self.weight
-        bias = own["bias"] if "bias" in own else self.bias
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
         return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
@@ -364,8 +374,7 @@ class RMSNorm(tnn.RMSNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Divide the last axes by their root mean square."""
-        own = self._parameters
-        weight = own["weight"] if "weight" in own else self.weight
+        weight = _parameter(self, "weight")
         return functional.rms_norm(input, self.normalized_shape, weight, self.eps)
 
 
@@ -395,9 +404,7 @@ class GroupNorm(tnn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize groups of channels."""
-        own = self._parameters
-        weight = own["weight"] if "weight" in own else self.weight
-        bias = own["bias"] if "bias" in own else self.bias
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
         return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
