@@ -1,3 +1,5 @@
+// Binds the entry of tensors: their library as it is set up, calls by tensors, and seeds.
+
 #include "tensors.h"
 
 #include <algorithm>
