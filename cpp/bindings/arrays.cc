@@ -14,11 +14,20 @@
 #include <string_view>
 #include <utility>
 
+#include "tensors.h"
+
 namespace regkern::bindings {
 namespace {
 
+// What a caller calls an argument.
+const char* said(const char* name) {
+  return TensorLibrary::current() == nullptr ? name : name_in_library(name);
+}
+
 std::string head(Arg arg, const std::string& rule) {
-  return std::string(arg.function) + ": " + arg.name + " must " + rule + ", got ";
+  const std::string function =
+      TensorLibrary::current() == nullptr ? arg.function : function_in_library(arg.function);
+  return function + ": " + said(arg.name) + " must " + rule + ", got ";
 }
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
@@ -268,7 +277,27 @@ Memory::Memory(Arg arg, const View& view)
       flags_(view.writable ? py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : 0),
       ndim_(view.ndim()) {
   set_layout(view.layout.data(), view.layout.data() + ndim_);
-  std::ptrdiff_t step = static_cast<std::ptrdiff_t>(item_size(view.dtype));
+  find_dense(view.dtype);
+}
+
+Memory::Memory(Arg arg, const DLTensor& tensor, Dtype dtype)
+    : arg_(arg),
+      data_(static_cast<char*>(tensor.data) + tensor.byte_offset),
+      flags_(py::detail::npy_api::NPY_ARRAY_WRITEABLE_),
+      ndim_(tensor.ndim) {
+  std::array<std::ptrdiff_t, kMaxDims> steps;
+  const auto item = static_cast<std::ptrdiff_t>(item_size(dtype));
+  std::ptrdiff_t step = item;
+  for (int i = ndim_ - 1; i >= 0; --i) {
+    steps[static_cast<std::size_t>(i)] = tensor.strides == nullptr ? step : tensor.strides[i] * item;
+    step *= tensor.shape[i];
+  }
+  set_layout(tensor.shape, steps.data());
+  find_dense(dtype);
+}
+
+void Memory::find_dense(Dtype dtype) {
+  std::ptrdiff_t step = static_cast<std::ptrdiff_t>(item_size(dtype));
   bool dense = reinterpret_cast<std::uintptr_t>(data_) % static_cast<std::uintptr_t>(step) == 0;
   for (int i = ndim_ - 1; i >= 0; --i) {
     dense = dense && (shape()[i] == 1 || strides()[i] == step);
@@ -303,6 +332,17 @@ char* Memory::use() const {
 
 namespace {
 
+// A tensor that is looked at as it lies, if it can be: on the CPU, of a dtype that is known, not negated.
+std::optional<std::pair<Memory, Dtype>> memory_of(Arg arg, const TensorLibrary& library, py::handle tensor) {
+  DLTensor t;
+  if (!library.exchange.ask(tensor, t) || t.ndim > kMaxDims) return {};
+  const std::optional<Dtype> dtype = dtype_of(t);
+  if (!dtype || library.exchange.is_negated(tensor)) return {};
+  const bool empty = std::any_of(t.shape, t.shape + t.ndim, [](std::int64_t n) { return n == 0; });
+  if (t.data == nullptr && !empty) return {};
+  return std::pair(Memory(arg, t, *dtype), *dtype);
+}
+
 // How a message names what is no array: a tensor with the dtype that it says it has.
 std::string kind_of(py::handle value) {
   const py::object dtype = py::getattr(value, "dtype", py::none());
@@ -324,7 +364,9 @@ py::object to_ndarray(Arg arg, py::handle value) {
 
 }  // namespace
 
-Array input(Arg arg, py::handle value, Accept accept) {
+Array input(Arg arg, py::handle value, Accept accept) { return array_of(arg, value, accept, false); }
+
+Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
   const auto acceptable = [&](Dtype dtype) { return accept == Accept::kHalf || !is_half(dtype); };
   const std::string kinds =
       accept == Accept::kHalf ? "be float32, float64, bfloat16 or float16" : "be float32 or float64";
@@ -339,6 +381,19 @@ Array input(Arg arg, py::handle value, Accept accept) {
     const View& view = checked_view(value);
     if (!acceptable(view.dtype)) throw py::type_error(head(arg, kinds) + name_of(view.dtype));
     return finished(Array(py::reinterpret_borrow<py::object>(value), Memory(arg, view)), view.dtype);
+  }
+  if (const TensorLibrary* library = TensorLibrary::current();
+      library != nullptr && library->exchange.is_tensor(value)) {
+    const auto seen = memory_of(arg, *library, value);
+    if (!seen) {  // the library looks closer
+      const std::string function = function_in_library(arg.function);
+      const py::object view = library->view(function, said(arg.name), value, written);
+      const View& looked = checked_view(view);
+      if (!acceptable(looked.dtype)) throw py::type_error(head(arg, kinds) + name_of(looked.dtype));
+      return finished(Array(looked.owner, Memory(arg, looked)), looked.dtype);
+    }
+    if (!acceptable(seen->second)) throw py::type_error(head(arg, kinds) + name_of(seen->second));
+    return finished(Array(py::reinterpret_borrow<py::object>(value), seen->first), seen->second);
   }
   const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
   const py::object array = exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value);
@@ -357,13 +412,14 @@ Array input(Arg arg, py::handle value, Accept accept) {
 }
 
 Array output(Arg arg, py::handle value, Accept accept) {
-  const auto& api = py::detail::npy_api::get();
-  if (!api.PyArray_Check_(value.ptr()) && !is_view(value)) {
+  const TensorLibrary* const library = TensorLibrary::current();
+  const bool is_tensor = library != nullptr && library->exchange.is_tensor(value);
+  if (!is_ndarray(value) && !is_view(value) && !is_tensor) {
     const bool shares = py::hasattr(value, "numpy");  // a tensor of torch, say
     throw py::type_error(head(arg, "be an ndarray") + type_name(value) +
                          (shares ? " (its .numpy(), if it shares its memory, can be)" : ""));
   }
-  Array a = input(arg, value, accept);
+  Array a = array_of(arg, value, accept, true);
   if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");
   }
@@ -403,6 +459,7 @@ static py::dtype descriptor_of(const Array& like) {
 
 Array new_like(Arg arg, const Array& like) {
   if (is_view(like.object())) type_error(arg, "be given with memory of another library", py::none());
+  if (!is_ndarray(like.object())) return adopt(TensorLibrary::current()->like(like.object()));
   const py::dtype dtype = descriptor_of(like);
   const int ndim = like.ndim();
   std::vector<py::ssize_t> shape(like.shape(), like.shape() + ndim);
@@ -430,7 +487,7 @@ Array new_vector(Dtype dtype, std::size_t n) {
 }
 
 Array new_vector_like(const Array& like, std::size_t n) {
-  if (is_half(like.dtype()) && is_view(like.object())) return new_vector(Dtype::kFloat32, n);
+  if (is_half(like.dtype()) && !is_ndarray(like.object())) return new_vector(Dtype::kFloat32, n);
   return new_vector(descriptor_of(like), n);
 }
 
@@ -438,7 +495,8 @@ int axis_of(Arg arg, py::handle axis, const Array& x) {
   const std::int64_t i = integer(arg, axis);
   const int ndim = x.ndim();
   if (i < -ndim || i >= ndim) {
-    value_error(arg, "be an axis of x with shape " + shape_text(ndim, x.shape()), std::to_string(i));
+    value_error(arg, std::string("be an axis of ") + said("x") + " with shape " + shape_text(ndim, x.shape()),
+                std::to_string(i));
   }
   return static_cast<int>(i < 0 ? i + ndim : i);
 }
@@ -488,7 +546,7 @@ std::pair<const char*, const char*> bounds(const Array& a) {
 
 // An ndarray over the memory of an array: itself, or one with the layout of a view.
 static py::object ndarray_over(const Array& a, const py::dtype& item) {
-  if (!is_view(a.object())) return a.object();
+  if (is_ndarray(a.object())) return a.object();
   return py::array(item, std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()),
                    std::vector<py::ssize_t>(a.strides(), a.strides() + a.ndim()), a.address(), a.object());
 }
@@ -518,9 +576,10 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
     } catch (py::error_already_set&) {  // too hard to decide: refuse
     }
   }
-  value_error(arg,
-              std::string("not overlap ") + other_name + (same_allowed ? " unless it is the same array" : ""),
-              "memory they share");
+  value_error(
+      arg,
+      std::string("not overlap ") + said(other_name) + (same_allowed ? " unless it is the same array" : ""),
+      "memory they share");
 }
 
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like) {
@@ -545,12 +604,12 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
     layout[static_cast<std::size_t>(ndim + missing + i)] = repeated ? 0 : array.strides()[i];
   }
   if (!fits) {
-    value_error(
-        arg,
-        std::string("be broadcastable to ") + like_name + "'s shape " + shape_text(like.ndim(), like.shape()),
-        "shape " + shape_text(array.ndim(), array.shape()));
+    value_error(arg,
+                std::string("be broadcastable to ") + said(like_name) + "'s shape " +
+                    shape_text(like.ndim(), like.shape()),
+                "shape " + shape_text(array.ndim(), array.shape()));
   }
-  if (is_view(array.object())) {
+  if (!is_ndarray(array.object())) {
     return input(arg, py::cast(View{array.address(), array.dtype(), false, layout, array.object()}),
                  Accept::kHalf);
   }

@@ -83,6 +83,8 @@ struct View {
   int ndim() const { return static_cast<int>(layout.size() / 2); }
 };
 
+struct DLTensor;  // of tensors.h
+
 // The memory of an ndarray or a view as it was when it was checked. What runs between the check and the use,
 // the __float__ of a later argument say, can resize, reshape or freeze the array: then its pointers are not
 // to be followed.
@@ -91,6 +93,7 @@ class Memory {
   Memory() = default;
   Memory(Arg arg, py::handle array);
   Memory(Arg arg, const View& view);
+  Memory(Arg arg, const DLTensor& tensor, Dtype dtype);  // no longer than the tensor stays as it is
 
   Arg arg() const { return arg_; }
   char* address() const { return data_; }  // to compare; what is followed comes from use()
@@ -104,6 +107,7 @@ class Memory {
 
  private:
   void set_layout(const std::ptrdiff_t* lengths, const std::ptrdiff_t* steps);
+  void find_dense(Dtype dtype);
 
   static constexpr std::size_t kFew = 12;  // lengths and strides of six dimensions: without an allocation
   Arg arg_{};
@@ -161,7 +165,7 @@ class Array {
   const std::ptrdiff_t* strides_of_operand() const {
     return dense_ && !is_half(dtype_) ? nullptr : strides();
   }
-  friend Array input(Arg arg, py::handle value, Accept accept);
+  friend Array array_of(Arg arg, py::handle value, Accept accept, bool written);
   friend Array output(Arg arg, py::handle value, Accept accept);
   friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
@@ -173,25 +177,29 @@ class Array {
   bool dense_ = false;
 };
 
+Array array_of(Arg arg, py::handle value, Accept accept,
+               bool written);  // input() and output() are made of it
+
 // Null where there is no array.
 template <class T>
 const T* pointer(const Array& a) {
   return a ? a.data<T>() : nullptr;
 }
 
-// An array to read: an ndarray, a view, or what np.asarray makes of a list or another array-like.
+// An array to read: an ndarray, a view, or what np.asarray makes of a list or another array-like; in a
+// TensorScope (tensors.h) a tensor, too.
 Array input(Arg arg, py::handle value, Accept accept = Accept::kFull);
-// An array to write: exactly an ndarray or a view, writable, no element in two places.
+// An array to write: exactly an ndarray, a view or such a tensor, writable, no element in two places.
 Array output(Arg arg, py::handle value, Accept accept = Accept::kFull);
 // None → an empty Array, else input().
 Array optional_input(Arg arg, py::handle value, Accept accept = Accept::kFull);
 Array optional_output(Arg arg, py::handle value, Accept accept = Accept::kFull);
-// A new array of the shape, dtype and memory order of `like`, which is no view: whoever brings memory of his
-// own brings it for the result too.
+// A new array of the shape, dtype and memory order of `like`, a tensor of a tensor; which is no view: whoever
+// brings memory of his own brings it for the result too.
 Array new_like(Arg arg, const Array& like);
 // A new dense vector.
 Array new_vector(Dtype dtype, std::size_t n);
-// A new dense vector of the dtype of `like`; of a view of half precision float32.
+// A new dense vector of the dtype of `like`; of a view or tensor of half precision float32.
 Array new_vector_like(const Array& like, std::size_t n);
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype);

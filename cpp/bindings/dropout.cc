@@ -2,9 +2,18 @@
 
 #include "regkern/dropout.h"
 
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
 #include "arrays.h"
 #include "masks.h"
 #include "module.h"
+#include "order.h"
+#include "tensors.h"
 
 namespace regkern::bindings {
 namespace {
@@ -52,9 +61,15 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
 }
 
 // Decisions of a shape that is broadcast to that of the data: drawn once, then applied with strides of 0.
+// They count along the axes in an order.
 void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
-                     const std::vector<std::ptrdiff_t>& noise, const KeepMap& map) {
-  const bool broadcast = noise != shape_of(from);
+                     const std::vector<std::ptrdiff_t>& decisions, const KeepMap& map,
+                     const AxisOrder& order = {}) {
+  const bool broadcast = decisions != shape_of(from);
+  const std::vector<std::ptrdiff_t> noise = order.of(from, decisions.data());
+  const std::vector<std::ptrdiff_t> dims = order.of(from, from.shape());
+  const Extents extents(from.ndim(), dims.data());
+  const Ordered x(from, order), y(to, order);
   std::vector<std::uint8_t> kept(broadcast ? Extents(from.ndim(), noise.data()).size : 0);
   std::vector<std::ptrdiff_t> strides(noise.size());
   std::ptrdiff_t step = 1;
@@ -67,10 +82,9 @@ void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
     const Unlocked unlocked(from.size());
     if (broadcast) {
       regkern::keep_mask(mask, kept.size(), kept.data());
-      regkern::dropout_by_bytes<T>(from.extents(), from.in<T>(), to.out<T>(), {kept.data(), strides.data()},
-                                   map);
+      regkern::dropout_by_bytes<T>(extents, x.in<T>(), y.out<T>(), {kept.data(), strides.data()}, map);
     } else {
-      regkern::dropout<T>(from.extents(), from.in<T>(), to.out<T>(), mask, map);
+      regkern::dropout<T>(extents, x.in<T>(), y.out<T>(), mask, map);
     }
   });
 }
@@ -217,7 +231,116 @@ py::tuple drop_block_mask(py::handle shape, py::handle block, py::handle gamma, 
   return py::make_tuple(mask, kept);
 }
 
+// --- of tensors --------------------------------------------------------------------------------------------
+
+// What a dropout does: (function, p, axes that share no decision or None, scale_by_keep, as_alpha).
+struct Plan {
+  explicit Plan(py::handle plan) {
+    if (!PyTuple_Check(plan.ptr()) || PyTuple_GET_SIZE(plan.ptr()) != 5) {
+      type_error({"dropout", "plan"}, "be a tuple of 5", plan);
+    }
+    const auto field = [&](Py_ssize_t i) { return py::handle(PyTuple_GET_ITEM(plan.ptr(), i)); };
+    function = PyUnicode_AsUTF8(field(0).ptr());
+    if (function == nullptr) throw py::error_already_set();
+    p = probability({function, "p"}, field(1));
+    axes = field(2);
+    scaled = flag({function, "scale_by_keep"}, field(3));
+    as_alpha = flag({function, "as_alpha"}, field(4));
+  }
+  KeepMap map(const Bernoulli& mask) const {
+    return as_alpha ? alpha(mask) : scaled ? inverted(mask) : KeepMap{};
+  }
+  const char* function;
+  double p;
+  py::handle axes;
+  bool scaled, as_alpha;
+};
+
+// In which the elements of a tensor follow each other in memory.
+AxisOrder order_in_memory(const Array& a) {
+  if (a.dense()) return {};
+  std::vector<int> axes(static_cast<std::size_t>(a.ndim()));
+  std::iota(axes.begin(), axes.end(), 0);
+  std::stable_sort(axes.begin(), axes.end(), [&](int i, int j) { return a.strides()[i] > a.strides()[j]; });
+  return AxisOrder(std::move(axes));
+}
+
+// (context or None, x, plan, inplace) → y. The context gets what the backward needs.
+PyObject* dropout_forward(PyObject* const* a, Py_ssize_t n) {
+  require_count("dropout", n, 4);
+  const py::handle context = a[0], x = a[1];
+  const Plan plan(a[2]);
+  const char* const f = plan.function;
+  const bool inplace = flag({f, "inplace"}, a[3]);
+  const TensorScope scope;
+  const Array from = input({f, "x"}, x, Accept::kHalf);
+  const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, py::none(), plan.axes);
+  Bernoulli mask = bernoulli({0, 0}, plan.p);
+  const Array to = inplace ? output({f, "x"}, x, Accept::kHalf) : new_like({f, "out"}, from);
+  const AxisOrder order = order_in_memory(to);
+  if (!mask.certain() && from.size() != 0) mask.source.seed = scope.library().draw();
+  apply_decisions(from, to, mask, noise, plan.map(mask), order);
+  if (!context.is_none()) {
+    if (inplace) context.attr("mark_dirty")(x);
+    context.attr("numbers") = py::make_tuple(py::handle(a[2]), to_python(order), py::int_(mask.source.seed));
+  }
+  return (inplace ? py::reinterpret_borrow<py::object>(x) : to.object()).release().ptr();
+}
+
+// (context, dy) → the gradient of x, and None for each other argument of the forward.
+PyObject* dropout_backward_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("dropout", n, 2);
+  static const py::handle kept = interned("numbers");
+  const py::tuple numbers = py::handle(a[0]).attr(kept);
+  const py::handle dy = a[1];
+  const Plan plan(numbers[0]);
+  const char* const f = plan.function;
+  const TensorScope scope;
+  const TensorLibrary& library = scope.library();
+  library.require(f, {{"the gradient", dy}});
+  const Array from = input({f, "dy"}, dy, Accept::kHalf);
+  AxisOrder order;
+  if (!numbers[1].is_none()) order = AxisOrder(py::cast<std::vector<int>>(py::object(numbers[1])));
+  Array to = new_like({f, "out"}, from);
+  if (!Ordered(to, order).dense()) {
+    const py::object made = called(library.empty_in, {py::object(numbers[1]).ptr(), dy.ptr()});
+    to = output({f, "out"}, made, Accept::kHalf);
+  }
+  const Bernoulli mask = bernoulli({py::cast<std::uint64_t>(py::object(numbers[2])), 0}, plan.p);
+  apply_decisions(from, to, mask, decisions_shape(f, from, py::none(), plan.axes), {plan.map(mask).scale},
+                  order);
+  return py::make_tuple(to.object(), py::none(), py::none()).release().ptr();
+}
+
+// (apply, x, plan, inplace) → y.
+PyObject* dropout_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("dropout", n, 4);
+  const py::handle x = a[1];
+  const Plan plan(a[2]);
+  const TensorLibrary& library = TensorLibrary::get();
+  library.require(plan.function, {{"input", x}});
+  const bool inplace = flag({plan.function, "inplace"}, a[3]);
+  if (library.records({x})) {
+    if (inplace && py::object(x.attr("is_leaf")).ptr() == Py_True) {
+      PyErr_Format(PyExc_RuntimeError,
+                   "%s: inplace must be False for a leaf that requires a gradient, got True", plan.function);
+      return nullptr;
+    }
+    return called(a[0], {a[1], a[2], a[3]}).release().ptr();
+  }
+  PyObject* const arguments[] = {Py_None, a[1], a[2], a[3]};
+  auto y = py::reinterpret_steal<py::object>(dropout_forward(arguments, 4));
+  if (inplace) called(library.written, {py::make_tuple(x).ptr()});
+  return y.release().ptr();
+}
+
 }  // namespace
+
+void register_dropout_of_tensors(py::module_& m) {
+  define_fast<&dropout_of>(m, "dropout");
+  define_fast<&dropout_forward>(m, "dropout_forward");
+  define_fast<&dropout_backward_of>(m, "dropout_backward");
+}
 
 std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {
   if (!py::isinstance<py::tuple>(shape) || py::len(shape) > kMaxDims)

@@ -15,6 +15,7 @@
 #include "arrays.h"
 #include "module.h"
 #include "order.h"
+#include "tensors.h"
 
 namespace regkern::bindings {
 namespace {
@@ -37,6 +38,7 @@ class Renumbered {
   Array there(const Array& numbers) const {
     return there_.empty() || !numbers ? dense_vector(numbers) : dense_vector(moved(numbers, dims_, there_));
   }
+  bool unchanged() const { return there_.empty(); }
   Array back(const Array& numbers) const {
     return there_.empty() ? numbers : moved(numbers, ordered_, back_);
   }
@@ -45,7 +47,7 @@ class Renumbered {
   static Array moved(const Array& numbers, const std::vector<std::ptrdiff_t>& dims,
                      const std::vector<int>& axes) {
     numbers.data<char>();  // as it was checked
-    const py::object array = is_view(numbers.object()) ? as_ndarray(numbers) : numbers.object();
+    const py::object array = is_ndarray(numbers.object()) ? numbers.object() : as_ndarray(numbers);
     const py::object shaped = array.attr("reshape")(dims);
     return input({"regkern", "numbers"}, shaped.attr("transpose")(axes).attr("ravel")(), Accept::kHalf);
   }
@@ -214,54 +216,192 @@ struct BackwardArguments {
   py::handle function, dy, x, gamma, mean, invstd, axis, num_groups, centred, out;
 };
 
-py::tuple row_norm_backward(const BackwardArguments& a) {
-  const char* f = PyUnicode_AsUTF8(a.function.ptr());
-  const Array source = input({f, "cache.x"}, a.x, Accept::kHalf);
-  const Array gradient = input({f, "dy"}, a.dy, Accept::kHalf);
-  require_dtype({f, "dy"}, gradient, source.dtype());
-  require_same_shape({f, "dy"}, gradient, source);
-  const auto [first_axis, groups] = layout(f, source, a.axis, a.num_groups, "cache.axis", "cache.groups");
-  const bool centred = flag({f, "cache.centred"}, a.centred);
-  const Array scale = affine_parameter(f, "cache.gamma", a.gamma, source, first_axis, groups);
-  const AxesAsRows rows(source, first_axis, groups);
-  require_cache_of(f, centred, groups, rows.channels());
-  Array means = input({f, "cache.mean"}, a.mean), invstds = input({f, "cache.invstd"}, a.invstd);
-  for (const auto& [name, vector] : {std::pair{"cache.mean", &means}, {"cache.invstd", &invstds}}) {
-    require_float64({f, name}, *vector);
-    require_vector({f, name}, *vector, rows.rows());
+// A call of row_norm_backward: a cache and a gradient, checked, and what it makes of them.
+class RowBackward {
+ public:
+  explicit RowBackward(const BackwardArguments& a)
+      : f(PyUnicode_AsUTF8(a.function.ptr())),
+        x_(input({f, "cache.x"}, a.x, Accept::kHalf)),
+        dy_(gradient_of(a.dy)),
+        layout_(layout(f, x_, a.axis, a.num_groups, "cache.axis", "cache.groups")),
+        centred_(flag({f, "cache.centred"}, a.centred)),
+        gamma_(affine_parameter(f, "cache.gamma", a.gamma, x_, layout_.first, layout_.second)),
+        rows_(x_, layout_.first, layout_.second) {
+    require_cache_of(f, centred_, layout_.second, rows_.channels());
+    mean_ = input({f, "cache.mean"}, a.mean), invstd_ = input({f, "cache.invstd"}, a.invstd);
+    for (const auto& [name, vector] : {std::pair{"cache.mean", &mean_}, {"cache.invstd", &invstd_}}) {
+      require_float64({f, name}, *vector);
+      require_vector({f, name}, *vector, rows_.rows());
+    }
+    mean_ = rows_.by_row().there(mean_);
+    invstd_ = rows_.by_row().there(invstd_);
+    dx_ = out_or_new({f, "out"}, a.out, "dy", dy_);
+    require_disjoint({f, "out"}, dx_, "cache.x", x_);
+    require_disjoint({f, "out"}, dx_, "cache.gamma", gamma_);
+    dense_gamma_ = rows_.by_place().there(gamma_);
   }
-  means = rows.by_row().there(means);
-  invstds = rows.by_row().there(invstds);
-  const Array to = out_or_new({f, "out"}, a.out, "dy", gradient);
-  require_disjoint({f, "out"}, to, "cache.x", source);
-  require_disjoint({f, "out"}, to, "cache.gamma", scale);
-  const Array dense_scale = rows.by_place().there(scale);
-  const Ordered dy = rows(gradient), x = rows(source), dx = rows(to);
-  const Array& like = scale ? scale : source;
-  const Array dgamma = new_vector_like(like, rows.channels());
-  const Array dbeta = new_vector_like(like, rows.channels());
-  visit(source.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const auto sums = std::make_unique_for_overwrite<double[]>(2 * rows.channels());
-    double *const dg = sums.get(), *const db = dg + rows.channels();
-    const Unlocked unlocked(source.size());
-    regkern::row_norm_backward<T>(rows.shape(), {.centred = centred,
-                                                 .dy = dy.in<T>(),
-                                                 .x = x.in<T>(),
-                                                 .dx = dx.out<T>(),
-                                                 .gamma = pointer<T>(dense_scale),
-                                                 .mean = means.data<double>(),
-                                                 .invstd = invstds.data<double>(),
-                                                 .dgamma = dg,
-                                                 .dbeta = db});
-    round_to<T>(dgamma, dg);
-    round_to<T>(dbeta, db);
-  });
-  return py::make_tuple(to.object(), rows.by_place().back(dgamma).object(),
-                        rows.by_place().back(dbeta).object());
+
+  py::tuple run() {
+    const Array& like = gamma_ ? gamma_ : x_;
+    const Array dgamma = new_vector_like(like, rows_.channels());
+    const Array dbeta = new_vector_like(like, rows_.channels());
+    run(dgamma, dbeta);
+    return py::make_tuple(dx_.object(), rows_.by_place().back(dgamma).object(),
+                          rows_.by_place().back(dbeta).object());
+  }
+  // The same into parameters that are given, or not.
+  void run_into(const Array& dgamma, const Array& dbeta) {
+    if (rows_.by_place().unchanged()) return run(dgamma, dbeta);
+    const auto wide = [&](const Array& a) {
+      const bool is_double = x_.dtype() == Dtype::kFloat64;
+      return a ? new_vector(is_double ? Dtype::kFloat64 : Dtype::kFloat32, rows_.channels()) : Array();
+    };
+    const Array g = wide(dgamma), b = wide(dbeta);
+    run(g, b);
+    for (const auto& [made, to] : {std::pair{&g, &dgamma}, {&b, &dbeta}}) {
+      if (!*to) continue;
+      const Array ordered = dense_vector(rows_.by_place().back(*made));
+      visit(x_.dtype(), [&](auto type) {
+        using T = decltype(type);
+        regkern::write(to->extents(), ordered.data<T>(), to->out<T>());
+      });
+    }
+  }
+
+ private:
+  Array gradient_of(py::handle dy) const {
+    const Array gradient = input({f, "dy"}, dy, Accept::kHalf);
+    require_dtype({f, "dy"}, gradient, x_.dtype());
+    require_same_shape({f, "dy"}, gradient, x_);
+    return gradient;
+  }
+  // In the order in which places are walked.
+  void run(const Array& dgamma, const Array& dbeta) {
+    const Ordered dy = rows_(dy_), x = rows_(x_), dx = rows_(dx_);
+    visit(x_.dtype(), [&](auto type) {
+      using T = decltype(type);
+      const auto sums = std::make_unique_for_overwrite<double[]>(2 * rows_.channels());
+      double *const dg = sums.get(), *const db = dg + rows_.channels();
+      const Unlocked unlocked(x_.size());
+      regkern::row_norm_backward<T>(rows_.shape(), {.centred = centred_,
+                                                    .dy = dy.in<T>(),
+                                                    .x = x.in<T>(),
+                                                    .dx = dx.out<T>(),
+                                                    .gamma = pointer<T>(dense_gamma_),
+                                                    .mean = mean_.data<double>(),
+                                                    .invstd = invstd_.data<double>(),
+                                                    .dgamma = dg,
+                                                    .dbeta = db});
+      if (dgamma) round_to<T>(dgamma, dg);
+      if (dbeta) round_to<T>(dbeta, db);
+    });
+  }
+
+  const char* f;
+  Array x_, dy_;
+  std::pair<int, std::int64_t> layout_;
+  bool centred_;
+  Array gamma_;
+  AxesAsRows rows_;
+  Array mean_, invstd_, dx_, dense_gamma_;
+};
+
+py::tuple row_norm_backward(const BackwardArguments& a) { return RowBackward(a).run(); }
+
+// --- of tensors --------------------------------------------------------------------------------------------
+
+// What a function of autograd takes beside the tensors that it follows: (function, axis, or lengths of the
+// last ones, groups, eps).
+struct Numbers {
+  explicit Numbers(py::handle numbers) {
+    if (!PyTuple_Check(numbers.ptr()) || PyTuple_GET_SIZE(numbers.ptr()) != 4) {
+      type_error({"row_norm", "numbers"}, "be a tuple of 4", numbers);
+    }
+    py::handle* const fields[] = {&function, &axis, &groups, &eps};
+    for (Py_ssize_t i = 0; i < 4; ++i) *fields[i] = PyTuple_GET_ITEM(numbers.ptr(), i);
+    name = PyUnicode_AsUTF8(function.ptr());
+    if (name == nullptr) throw py::error_already_set();
+  }
+  py::object centred() const { return py::bool_(std::string_view(name) != "rms_norm"); }
+  py::handle function, axis, groups, eps;
+  const char* name;
+};
+
+// The first of the last axes of a tensor, which have to be of these lengths.
+int first_axis(const char* f, py::handle tensor, py::handle lengths) {
+  const Array x = input({f, "x"}, tensor, Accept::kHalf);
+  const auto wanted = py::reinterpret_borrow<py::tuple>(lengths);
+  if (wanted.empty()) value_error({f, "normalized_shape"}, "have one length at least", "()");
+  const int first = x.ndim() - static_cast<int>(wanted.size());
+  bool fits = first >= 0;
+  for (int i = first; fits && i < x.ndim(); ++i) {
+    fits = integer({f, "normalized_shape"}, wanted[static_cast<std::size_t>(i - first)]) == x.dim(i);
+  }
+  if (fits) return first;
+  value_error({f, "x"}, "end in the axes " + text(lengths) + " of normalized_shape",
+              "shape " + shape_text(x.ndim(), x.shape()));
+}
+
+// (context or None, x, weight, bias, numbers) → y. The context gets what the backward needs.
+PyObject* row_norm_forward(PyObject* const* a, Py_ssize_t n) {
+  require_count("row_norm", n, 5);
+  const py::handle context = a[0], x = a[1], weight = a[2], bias = a[3];
+  const Numbers numbers(a[4]);
+  const TensorScope scope;
+  const py::object none = py::none(), centred = numbers.centred();
+  py::object axis = py::reinterpret_borrow<py::object>(numbers.axis);
+  if (PyTuple_Check(axis.ptr())) axis = py::int_(first_axis(numbers.name, x, axis));
+  const py::tuple made =
+      row_norm({numbers.function, x, weight, bias, axis, numbers.groups, numbers.eps, none, centred, none});
+  if (!context.is_none()) {
+    keep(context, x, weight,
+         py::make_tuple(std::string(numbers.name).append("_backward"), made[3], made[4], made[5], made[6],
+                        centred, bias));
+  }
+  return py::object(made[0]).release().ptr();
+}
+
+// (context, dy) → the gradients of x, weight and bias, and None.
+PyObject* row_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("row_norm", n, 2);
+  const py::handle dy = a[1];
+  const KeptByContext context(a[0]);
+  const py::tuple& kept = context.rest;
+  const py::object &x = context.x, &weight = context.weight, bias = kept[6], none = py::none();
+  const TensorScope scope;
+  const TensorLibrary& library = scope.library();
+  const std::string function = function_in_library(PyUnicode_AsUTF8(py::object(kept[0]).ptr()));
+  library.require(function.c_str(), {{"the gradient", dy}});
+  const py::object dx = library.like(x);
+  const auto of = [&](std::size_t i, const py::object& parameter) {
+    return context.wants(i) ? output({function.c_str(), "weight"}, library.like(parameter), Accept::kHalf)
+                            : Array();
+  };
+  const Array dweight = of(1, weight), dbias = of(2, bias);
+  RowBackward backward({kept[0], dy, x, weight, kept[1], kept[2], kept[3], kept[4], kept[5], dx});
+  backward.run_into(dweight, dbias);
+  const auto object = [&](const Array& made) { return made ? made.object() : none; };
+  return py::make_tuple(dx, object(dweight), object(dbias), none).release().ptr();
+}
+
+// (apply, x, weight, bias, numbers) → y.
+PyObject* row_norm_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("row_norm", n, 5);
+  const py::handle x = a[1], weight = a[2], bias = a[3];
+  const TensorLibrary& library = TensorLibrary::get();
+  library.require(Numbers(a[4]).name, {{"input", x}, {"weight", weight}, {"bias", bias}});
+  if (library.records({x, weight, bias})) return called(a[0], {a[1], a[2], a[3], a[4]}).release().ptr();
+  PyObject* const arguments[] = {Py_None, a[1], a[2], a[3], a[4]};
+  return row_norm_forward(arguments, 5);
 }
 
 }  // namespace
+
+void register_rows_of_tensors(py::module_& m) {
+  define_fast<&row_norm_of>(m, "row_norm");
+  define_fast<&row_norm_forward>(m, "row_norm_forward");
+  define_fast<&row_norm_backward_of>(m, "row_norm_backward");
+}
 
 void register_layer_norm(py::module_& m) {
   define(m, "row_norm", &row_norm);

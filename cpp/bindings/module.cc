@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = REGKERN_VERSION;
   register_runtime(m);
   register_raw(m);
+  register_tensors(m);
   register_prox(m);
   register_rows(m);
   register_optim(m);

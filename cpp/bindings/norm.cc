@@ -10,6 +10,7 @@
 
 #include "channels.h"
 #include "module.h"
+#include "tensors.h"
 
 namespace regkern::bindings {
 namespace {
@@ -70,14 +71,6 @@ struct Parts {
 AxisOrder order_of(const Array& x, std::size_t virtual_size) {
   const AxisOrder order = AxisOrder::of_memory(x);
   return virtual_size == 0 ? order : order.keeping(1);
-}
-
-// What a cache holds of it: a tuple, or None for the axes as they are.
-py::object to_python(const AxisOrder& order) {
-  if (order.unchanged()) return py::none();
-  py::tuple axes(order.axes().size());
-  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = order.axes()[i];
-  return axes;
 }
 
 AxisOrder require_order(Arg arg, py::handle value, const Array& x, bool is_virtual) {
@@ -162,6 +155,15 @@ class Forward {
     require_disjoint_operands();
     dense_gamma_ = dense_vector(gamma_);
     dense_beta_ = dense_vector(beta_);
+  }
+
+  // Refuses what has no variance.
+  void require_several() const {
+    std::size_t n = 1;
+    for (int i = 0; i < x_.ndim(); ++i) n *= i == channels_.axis ? 1 : static_cast<std::size_t>(x_.dim(i));
+    if (!training_ || n != 1) return;
+    value_error({f, "x"}, "have more than 1 value a channel in training",
+                "shape " + shape_text(x_.ndim(), x_.shape()));
   }
 
   py::tuple run() {
@@ -327,7 +329,9 @@ class Backward {
     needs_parameters_ = flag({f, "wrt"}, a.wants_parameters);
     const Array to = needs_dx || !a.out.is_none() ? out_or_new({f, "out"}, a.out, "dy", dy_) : Array();
     if (needs_dx) dx_ = to;
-    if (py::isinstance<View>(a.wants_residual)) {  // where to write it
+    const TensorLibrary* const library = TensorLibrary::current();
+    const bool is_tensor = library != nullptr && library->exchange.is_tensor(a.wants_residual);
+    if (is_tensor || is_view(a.wants_residual)) {  // where to write it
       residual_ = out_or_new({f, "wrt"}, a.wants_residual, "dy", dy_);
       require_disjoint({f, "wrt"}, residual_, "out", dx_);
     } else if (flag({f, "wrt"}, a.wants_residual)) {
@@ -340,11 +344,17 @@ class Backward {
 
   // (dx, dgamma, dbeta, dresidual), None for what is not wanted.
   py::tuple run() {
+    const Array& like = gamma_ ? gamma_ : x_;
+    const auto made = [&] { return needs_parameters_ ? new_vector_like(like, channels_.count) : Array(); };
+    const Array dgamma = made(), dbeta = made();
+    run(dgamma, dbeta);
+    const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
+    return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
+  }
+  // The same, into vectors that are given, or not.
+  void run(const Array& dgamma, const Array& dbeta) {
     const Memory positive({f, "cache.positive"}, positive_);
     const Array dense_gamma = dense_vector(gamma_);
-    const Array& like = gamma_ ? gamma_ : x_;
-    const Array dgamma = needs_parameters_ ? new_vector_like(like, channels_.count) : Array(),
-                dbeta = needs_parameters_ ? new_vector_like(like, channels_.count) : Array();
     const Ordered x(x_, order_), dy(dy_, order_), weights(weights_, order_), dx(dx_, order_),
         residual(residual_, order_);
     visit(x_.dtype(), [&](auto type) {
@@ -363,12 +373,9 @@ class Backward {
           .frozen = !training_};
       const Unlocked unlocked(x_.size());
       const std::vector<double> sums = run_parts(whole);
-      if (!needs_parameters_) return;
-      round_to<T>(dgamma, sums.data());
-      round_to<T>(dbeta, sums.data() + channels_.count);
+      if (dgamma) round_to<T>(dgamma, sums.data());
+      if (dbeta) round_to<T>(dbeta, sums.data() + channels_.count);
     });
-    const auto object = [](const Array& a) { return a ? a.object() : py::object(py::none()); };
-    return py::make_tuple(object(dx_), object(dgamma), object(dbeta), object(residual_));
   }
 
  private:
@@ -438,7 +445,120 @@ class Backward {
 
 py::tuple batch_norm_backward(const BackwardArguments& a) { return Backward(a).run(); }
 
+// --- of tensors --------------------------------------------------------------------------------------------
+
+// What a function of autograd takes beside the tensors that it follows: (running mean, running variance,
+// training, momentum, eps, negative slope).
+struct Rest {
+  explicit Rest(py::handle numbers) {
+    if (!PyTuple_Check(numbers.ptr()) || PyTuple_GET_SIZE(numbers.ptr()) != 6) {
+      type_error({"batch_norm", "numbers"}, "be a tuple of 6", numbers);
+    }
+    py::handle* const fields[] = {&mean, &var, &training, &momentum, &eps, &slope};
+    for (Py_ssize_t i = 0; i < 6; ++i) *fields[i] = PyTuple_GET_ITEM(numbers.ptr(), i);
+  }
+  py::handle mean, var, training, momentum, eps, slope;
+};
+
+// (context or None, x, weight, bias, residual, numbers) → y. The context gets what the backward needs.
+PyObject* batch_norm_forward(PyObject* const* a, Py_ssize_t n) {
+  require_count("batch_norm", n, 6);
+  const py::handle context = a[0], x = a[1], weight = a[2], bias = a[3], residual = a[4];
+  const Rest rest(a[5]);
+  const TensorScope scope;
+  const py::object one = py::int_(1), unbiased = py::bool_(true), none = py::none();
+  Forward forward({x, weight, bias, rest.mean, rest.var, rest.training, rest.momentum, rest.eps, one,
+                   unbiased, none, none, residual, rest.slope, none});
+  forward.require_several();
+  const py::tuple made = forward.run();
+  if (!context.is_none()) {
+    keep(context, x, weight,
+         py::make_tuple(made[3], made[4], rest.training, made[6], made[7], made[8], rest.slope, bias));
+  }
+  return py::object(made[0]).release().ptr();
+}
+
+// (context, dy) → the gradients of x, weight, bias and residual, and None.
+PyObject* batch_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("batch_norm", n, 2);
+  const py::handle dy = a[1];
+  const KeptByContext context(a[0]);
+  const py::tuple& kept = context.rest;
+  const py::object &x = context.x, &weight = context.weight, bias = kept[7], none = py::none();
+  const auto wants = [&](std::size_t i) { return context.wants(i); };
+  const TensorScope scope;
+  const TensorLibrary& library = scope.library();
+  library.require("batch_norm", {{"the gradient", dy}});
+  const py::object dx = wants(0) ? library.like(x) : none, slope = kept[6];
+  py::object residual = py::bool_(false);
+  if (wants(3) && !slope.is_none()) residual = library.like(x);
+  const auto of = [&](std::size_t i, const py::object& parameter) {
+    return wants(i) ? output({"batch_norm", "weight"}, library.like(parameter), Accept::kHalf) : Array();
+  };
+  const Array dweight = of(1, weight), dbias = of(2, bias);
+  const py::object one = py::int_(1), wants_dx = py::bool_(wants(0)),
+                   wants_parameters = py::bool_(dweight || dbias);
+  Backward backward({dy, x, weight, kept[0], kept[1], one, kept[2], kept[3], none, kept[4], slope, none,
+                     kept[5], wants_dx, wants_parameters, residual, dx});
+  backward.run(dweight, dbias);
+  const auto object = [&](const Array& made) { return made ? made.object() : none; };
+  const py::object of_residual = !wants(3)         ? none
+                                 : slope.is_none() ? py::reinterpret_borrow<py::object>(dy)
+                                                   : residual;
+  return py::make_tuple(dx, object(dweight), object(dbias), of_residual, none).release().ptr();
+}
+
+// Adds 1 to a tensor that counts.
+void count_up(const TensorLibrary& library, py::handle counter, py::list& written) {
+  constexpr std::uint8_t kInt = 0;
+  DLTensor t;
+  if (library.exchange.ask(counter, t) && t.ndim == 0 && t.code == kInt && t.bits == 64 &&
+      t.data != nullptr) {
+    ++*reinterpret_cast<std::int64_t*>(static_cast<char*>(t.data) + t.byte_offset);
+    written.append(counter);
+  } else {
+    counter.attr("add_")(1);
+  }
+}
+
+// (apply, x, weight, bias, residual, counter of batches or None, numbers) → y.
+PyObject* batch_norm_of(PyObject* const* a, Py_ssize_t n) {
+  require_count("batch_norm", n, 7);
+  const py::handle x = a[1], weight = a[2], bias = a[3], residual = a[4], counter = a[5];
+  const Rest rest(a[6]);
+  const TensorLibrary& library = TensorLibrary::get();
+  library.require("batch_norm", {{"input", x},
+                                 {"weight", weight},
+                                 {"bias", bias},
+                                 {"residual", residual},
+                                 {"running_mean", rest.mean},
+                                 {"running_var", rest.var}});
+  const bool recorded = library.records({x, weight, bias, residual});
+  py::object y;
+  if (recorded) {
+    y = called(a[0], {a[1], a[2], a[3], a[4], a[6]});
+  } else {
+    PyObject* const arguments[] = {Py_None, a[1], a[2], a[3], a[4], a[6]};
+    y = py::reinterpret_steal<py::object>(batch_norm_forward(arguments, 6));
+  }
+  if (rest.training.ptr() == Py_True) {
+    py::list written;
+    for (const py::handle running : {rest.mean, rest.var}) {
+      if (!running.is_none()) written.append(running);
+    }
+    if (!counter.is_none()) count_up(library, counter, written);
+    if (written.size() != 0) called(library.written, {written.ptr()});
+  }
+  return y.release().ptr();
+}
+
 }  // namespace
+
+void register_norm_of_tensors(py::module_& m) {
+  define_fast<&batch_norm_of>(m, "batch_norm");
+  define_fast<&batch_norm_forward>(m, "batch_norm_forward");
+  define_fast<&batch_norm_backward_of>(m, "batch_norm_backward");
+}
 
 void register_norm(py::module_& m) {
   define(m, "batch_norm", &batch_norm);

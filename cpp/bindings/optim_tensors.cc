@@ -17,38 +17,10 @@
 #include "module.h"
 #include "optim_rules.h"
 #include "regkern/optim.h"
+#include "tensors.h"
 
 namespace regkern::bindings {
 namespace {
-
-// What is needed of DLPack's header, version 1: the ABI is stable.
-struct DLTensor {
-  void* data;
-  std::int32_t device_type, device_id;
-  std::int32_t ndim;
-  std::uint8_t code, bits;
-  std::uint16_t lanes;
-  const std::int64_t *shape, *strides;  // strides count elements; none: C order
-  std::uint64_t byte_offset;
-};
-struct DLPackExchange {
-  std::uint32_t major, minor;
-  void* previous;
-  void *allocate, *managed_from_object, *managed_to_object;
-  int (*tensor_from_object)(void* object, DLTensor* out);  // borrows, and asks for no synchronization
-  void* stream;
-};
-constexpr std::int32_t kCpu = 1;
-constexpr std::uint8_t kFloat = 2, kBfloat = 4;
-
-std::optional<Dtype> dtype_of(const DLTensor& t) {
-  if (t.lanes != 1) return {};
-  if (t.code == kBfloat) return t.bits == 16 ? std::optional(Dtype::kBfloat16) : std::nullopt;
-  if (t.code != kFloat) return {};
-  if (t.bits == 16) return Dtype::kFloat16;
-  if (t.bits == 32) return Dtype::kFloat32;
-  return t.bits == 64 ? std::optional(Dtype::kFloat64) : std::nullopt;
-}
 
 bool is_c_ordered(const DLTensor& t) {
   if (t.strides == nullptr) return true;
@@ -82,21 +54,13 @@ class Tensors {
       : rule_(std::move(rule)),
         function_(std::move(function)),
         state_names_(std::move(state_names)),
-        types_(std::move(types)),
-        exchange_object_(std::move(exchange)),
+        exchange_(std::move(types), std::move(exchange)),
         view_(std::move(view)) {
     if (state_names_.size() > kMaxStates) throw py::value_error("Tensors: too many states");
-    for (const py::handle type : types_) plain_.push_back(type.ptr());
-    if (!exchange_object_.is_none()) {
-      const auto* given = static_cast<const DLPackExchange*>(
-          PyCapsule_GetPointer(exchange_object_.ptr(), "dlpack_exchange_api"));
-      if (given == nullptr) throw py::error_already_set();
-      if (given->major == 1) exchange_ = given->tensor_from_object;
-      grad_ = types_[0].attr("grad");
-      is_neg_ = types_[0].attr("is_neg");
-      data_ptr_ = types_[0].attr("data_ptr");
-      if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
-    }
+    if (!exchange_.exists()) return;
+    grad_ = exchange_.base().attr("grad");
+    data_ptr_ = exchange_.base().attr("data_ptr");
+    if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
   }
 
   // One step of all parameters that have a gradient → those parameters. `groups`: dicts with "params", lists
@@ -386,19 +350,11 @@ class Tensors {
 
   // --- where it lies --------------------------------------------------------------------------------------
 
-  bool is_plain(py::handle tensor) const {
-    const PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor.ptr()));
-    return std::find(plain_.begin(), plain_.end(), type) != plain_.end();
-  }
+  bool is_plain(py::handle tensor) const { return exchange_.is_plain(tensor); }
 
-  // What DLPack says of a tensor, if it can be asked and says that it lies on the CPU.
+  // What DLPack says of a tensor of a dtype that is known here.
   bool ask(py::handle tensor, DLTensor& out) const {
-    if (exchange_ == nullptr || !is_plain(tensor)) return false;
-    if (exchange_(tensor.ptr(), &out) != 0) {
-      PyErr_Clear();  // view_() says what is wrong
-      return false;
-    }
-    return out.device_type == kCpu && dtype_of(out).has_value();
+    return exchange_.ask(tensor, out) && dtype_of(out).has_value();
   }
 
   // Of a plain tensor; null where nobody can tell at once. States that lie where they did are taken for what
@@ -449,7 +405,7 @@ class Tensors {
         operand.hint = t.shape;
         if (holds(slot, k, t)) continue;
       }
-      if (exchange_ == nullptr && slot.array(k) && is_as_it_was(slot, k)) continue;
+      if (!exchange_.exists() && slot.array(k) && is_as_it_was(slot, k)) continue;
       const bool known = static_cast<bool>(slot.array(k)), was_half = is_half(operand.dtype);
       renew(slot, k);
       if (known && k == 0 && was_half != is_half(operand.dtype)) {
@@ -518,16 +474,13 @@ class Tensors {
       const bool fits = dtype == w.dtype() || (is_half(dtype) && w.dtype() == Dtype::kFloat32);
       const bool row = is_c_ordered(t), alike = !row && dtype == w.dtype() && lies_like(t, w);
       if (fits && (row || alike) && reinterpret_cast<std::uintptr_t>(t.data) % item == 0) {
-        PyObject* const self = slot.grad.ptr();
-        const auto negative =
-            py::reinterpret_steal<py::object>(PyObject_Vectorcall(is_neg_.ptr(), &self, 1, nullptr));
-        if (!negative) throw py::error_already_set();
+        const bool negative = exchange_.is_negated(slot.grad);
         const auto* low = static_cast<const char*>(t.data);
         const std::size_t bytes = slot.size == 0 ? 0
                                   : row          ? slot.size * item
                                                  : static_cast<std::size_t>(slot.details->last - w.address());
         const bool apart = low == slot.apart || !meets_written(low, low + bytes);
-        if (apart && negative.ptr() == Py_False) {
+        if (apart && !negative) {
           slot.apart = low;
           const auto* data = static_cast<const T*>(t.data);
           if (is_half(dtype)) return {data, slot.details->half_strides.data(), storage_of(dtype)};
@@ -648,10 +601,9 @@ class Tensors {
   }
 
   std::string rule_, function_;
-  py::tuple state_names_, types_;
-  py::object exchange_object_, view_, grad_, is_neg_, data_ptr_;
-  int (*exchange_)(void*, DLTensor*) = nullptr;
-  std::vector<const PyObject*> plain_;  // types_
+  py::tuple state_names_;
+  Exchange exchange_;
+  py::object view_, grad_, data_ptr_;
   std::deque<Slot> slots_;
   std::vector<std::pair<py::object, py::object>> entries_;  // of the dict of states
   std::deque<Array> converted_;

@@ -80,6 +80,14 @@ class AxisOrder {
   std::vector<int> axes_;  // of the array; empty: as they are
 };
 
+// A tuple, or None for the axes as they are.
+inline py::object to_python(const AxisOrder& order) {
+  if (order.unchanged()) return py::none();
+  py::tuple axes(order.axes().size());
+  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = order.axes()[i];
+  return axes;
+}
+
 // An operand, or none, with its axes in an order.
 class Ordered {
  public:
@@ -96,6 +104,7 @@ class Ordered {
   Out<T> out() const {
     return *array_ ? Out<T>{array_->data<T>(), strides(), storage_of(array_->dtype())} : Out<T>{};
   }
+  bool dense() const { return dense_; }
   // One a dimension, of a dense operand too.
   const std::ptrdiff_t* steps() const { return strides_.empty() ? array_->strides() : strides_.data(); }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -280,3 +281,96 @@ def test_shapes_are_refused() -> None:
         F.batch_norm(x[:1, :, :1], None, None, training=True)
     with pytest.raises(ValueError, match=r"^instance_norm: input must have more than 1 value a channel"):
         F.instance_norm(x[..., :1])
+
+
+def wrong_calls() -> dict[str, tuple[type[Exception], str, Any]]:
+    x, six, five = torch.randn(4, 6, 5), torch.ones(6), torch.ones(5)
+    double, like = six.double(), "float32 like the data, got float64"
+    return {
+        "dtype of weight": (TypeError, f"batch_norm: weight must be {like}", lambda: F.batch_norm(x, six, six, double)),
+        "dtype of bias": (TypeError, f"group_norm: bias must be {like}", lambda: F.group_norm(x, 3, six, double)),
+        "dtype of var": (TypeError, f"batch_norm: running_var must be {like}", lambda: F.batch_norm(x, six, double)),
+        "shape of weight": (
+            ValueError,
+            "layer_norm: weight must have shape (5,), got (6,)",
+            lambda: F.layer_norm(x, (5,), six),
+        ),
+        "shape of bias": (
+            ValueError,
+            "instance_norm: bias must have shape (6,), got (5,)",
+            lambda: F.instance_norm(x, bias=five),
+        ),
+        "rank": (
+            ValueError,
+            "batch_norm: input must have rank >= 2, got shape (5,)",
+            lambda: F.batch_norm(five, None, None, training=True),
+        ),
+        "rank of softmax": (
+            ValueError,
+            "softmax_dropout: input must have a last axis, got a number",
+            lambda: F.softmax_dropout(torch.tensor(1.0)),
+        ),
+        "array": (
+            TypeError,
+            "rms_norm: weight must be a tensor, got ndarray",
+            lambda: F.rms_norm(x, (5,), five.numpy()),
+        ),
+        "overlap": (
+            ValueError,
+            "batch_norm: running_mean must not overlap weight, got memory they share",
+            lambda: F.batch_norm(x, six, torch.ones(6), six, training=True),
+        ),
+        "axis": (ValueError, "rms_norm: input must end in the axes (6,)", lambda: F.rms_norm(x, (6,))),
+        "no axis": (ValueError, "layer_norm: normalized_shape must have", lambda: F.layer_norm(x, ())),
+    }
+
+
+@pytest.mark.parametrize("case", list(wrong_calls()))
+@pytest.mark.parametrize("recorded", [False, True])
+def test_messages_have_the_names_of_torch(case: str, recorded: bool) -> None:
+    kind, said, wrong = wrong_calls()[case]
+    with torch.set_grad_enabled(recorded), pytest.raises(kind, match="^" + re.escape(said)):
+        wrong()
+
+
+def halves_case(name: str, x: Any, parameter: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A call by one norm, and its parameters of a dtype."""
+    shape = {"layer_norm": (3, 5), "rms_norm": (5,)}.get(name, (6,))
+    weight, bias = (torch.randn(shape).to(parameter).requires_grad_() for _ in range(2))
+    if name == "batch_norm":
+        return lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (weight, bias)
+    if name == "fused":
+        residual = torch.randn_like(x).requires_grad_()
+        return lambda x, w, b, r: F.batch_norm(x, None, None, w, b, True, residual=r, activation="relu"), (
+            weight,
+            bias,
+            residual,
+        )
+    if name == "layer_norm":
+        return lambda x, w, b: F.layer_norm(x, (3, 5), w, b), (weight, bias)
+    if name == "rms_norm":
+        return lambda x, w: F.rms_norm(x, (5,), w, 1e-5), (weight,)
+    if name == "group_norm":
+        return lambda x, w, b: F.group_norm(x, 3, w, b), (weight, bias)
+    return lambda x, w, b: F.instance_norm(x, None, None, w, b), (weight, bias)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "fused"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("wide", [False, True])
+def test_halves_are_float32_rounded_once(name: str, last: bool, half: Any, wide: bool) -> None:
+    """Results and gradients, whether parameters are of half precision too or float32."""
+    x = image(half, last=last).requires_grad_()
+    call, beside = halves_case(name, x, torch.float32 if wide else half)
+    given = [x, *beside]
+    full = [t.detach().float().requires_grad_() for t in given]
+    y, expected = call(*given), call(*full)
+    assert y.dtype is half
+    assert torch.equal(y, expected.to(half))
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy.float())
+    for a, b in zip(given, full, strict=True):
+        assert a.grad.dtype is a.dtype
+        assert torch.equal(a.grad, b.grad.to(a.dtype))

@@ -18,6 +18,7 @@ DTYPES = {
     torch.bfloat16: _core.raw.bfloat16,
     torch.float16: _core.raw.float16,
 }
+SEEDS = 2**63 - 1  # seeds are less
 HALVES = (torch.bfloat16, torch.float16)
 
 _view = _core.raw.View
@@ -69,6 +70,12 @@ def view(tensor: Tensor, writable: bool = False) -> View:
     return _view(address, tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
 
 
+def look(function: str, name: str, tensor: Any, writable: bool) -> View:
+    """The memory of a tensor at which ``_core`` could not look by itself, or what is wrong with it."""
+    require(function, name, tensor)
+    return view(tensor, writable)
+
+
 def view_in(order: Shape | None, tensor: Tensor, writable: bool = False) -> View:
     """The same with its axes in another order; None is that of the tensor."""
     return view(tensor if order is None else tensor.permute(order), writable)
@@ -102,6 +109,30 @@ def empty_in(order: Shape | None, like: Tensor) -> Tensor:
     if order is None:
         return torch.empty(like.shape, dtype=like.dtype)
     return torch.empty_permuted(like.shape, order, dtype=like.dtype)
+
+
+def _cell() -> Tensor:
+    """What a thread draws its seeds into."""
+    with torch.inference_mode(False):
+        return torch.empty((), dtype=torch.int64, device="cpu")
+
+
+_core.tensors.set_up(
+    (Tensor, *(_PLAIN - {Tensor})),
+    getattr(Tensor, "__dlpack_c_exchange_api__", None),
+    {
+        "view": look,
+        "empty_like": torch.empty_like,
+        "empty_in": empty_in,
+        "num_threads": torch.get_num_threads,
+        "inside_transforms": _transforms_active,
+        "is_grad_enabled": torch.is_grad_enabled,
+        "written": _increment_version,
+        "cell": _cell,
+        "random": Tensor.random_,
+        "end": SEEDS,
+    },
+)
 
 
 def written(tensor: Tensor) -> None:

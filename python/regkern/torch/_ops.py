@@ -40,6 +40,12 @@ def once(backward: Function) -> Function:
     return run
 
 
+def apply_of(function: type[torch.autograd.Function]) -> Function:
+    """``function.apply`` without what torch does for its transforms, inside of which nothing is taken."""
+    found: Function = super(torch.autograd.Function, function).apply
+    return found
+
+
 def recorded(*tensors: torch.Tensor | None) -> bool:
     """Whether autograd wants to know of what is made of the tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

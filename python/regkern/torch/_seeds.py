@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-_END = 2**63 - 1
-_ONE = (1,)
+from regkern import _core
+from regkern.torch._memory import SEEDS
 
-
-def draw() -> int:
-    """One seed."""
-    seed: int = torch.randint(_END, _ONE, device="cpu").item()
-    return seed
+draw: Callable[[], int] = _core.tensors.draw
 
 
 def drawn() -> Tensor:
     """The same as a tensor, for compiled graphs."""
-    return torch.randint(_END, (), dtype=torch.int64, device="cpu")
+    return torch.randint(SEEDS, (), dtype=torch.int64, device="cpu")
 
 
 def none() -> Tensor:

@@ -14,8 +14,9 @@ from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
-from regkern.torch._ops import define
-from regkern.torch._threads import call
+from regkern.torch._ops import apply_of, define
+
+call = _core.tensors.call
 
 Rng: TypeAlias = int | Callable[[], int]
 
@@ -126,6 +127,24 @@ class _Forward(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         gradient = _Backward.apply if dy.requires_grad and torch.is_grad_enabled() else _backward
         return gradient(dy, *ctx.numbers), None, None
+
+
+class _Keep(torch.autograd.Function):
+    """The same of elements, channels and samples, which are the most: written in C++."""
+
+    forward = staticmethod(_core.tensors.dropout_forward)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and dy.requires_grad:
+            fields, *order_and_seed = ctx.numbers
+            return _Backward.apply(dy, Kept(*fields), *order_and_seed), None, None
+        gradients: tuple[Tensor | None, ...] = _core.tensors.dropout_backward(ctx, dy)
+        return gradients
+
+
+# (x, the fields of a plan, inplace) → y.
+keep: Callable[..., Tensor] = functools.partial(_core.tensors.dropout, apply_of(_Keep))
 
 
 class _Backward(torch.autograd.Function):

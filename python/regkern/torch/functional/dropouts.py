@@ -7,18 +7,14 @@ p = 1 gives zeros. Otherwise a call draws one number from the generator. Gradien
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from regkern import _checks as check
 from regkern._types import Int, Real
 from regkern.torch._memory import refuse
-from regkern.torch.functional._plans import Blocks, Gaussian, Kept, Plan, run
-
-
-def _rate(function: str, p: Any) -> float:
-    return p if type(p) is float and 0 <= p <= 1 else check.probability(f"{function}: p", p)
+from regkern.torch.functional._plans import Blocks, Gaussian, Kept, Plan, keep, run
 
 
 def _ranks(function: str, x: Tensor, ranks: tuple[int, ...]) -> None:
@@ -48,8 +44,12 @@ def _kept(
     alpha: bool = False,
 ) -> Tensor:
     """The common way of those that keep or drop."""
-    rate = _rate(function, p)
-    return _decided(x, Kept(function, rate, axes, scaled, alpha), rate, training, inplace)
+    rate = p if type(p) is float and 0 <= p <= 1 else check.probability(f"{function}: p", p)
+    if not training or rate == 0:
+        return x
+    if torch.compiler.is_compiling():
+        return run(x, Kept(function, rate, axes, scaled, alpha), inplace)
+    return keep(x, (function, rate, axes, scaled, alpha), inplace)
 
 
 def _decided(x: Tensor, plan: Plan, rate: float, training: bool, inplace: bool) -> Tensor:
@@ -420,6 +420,6 @@ def drop_block2d(
     """
     f = "drop_block2d"
     _ranks(f, input, (4,))
-    rate, side = _rate(f, p), check.integer(f"{f}: block_size", block_size, 1)
+    rate, side = check.probability(f"{f}: p", p), check.integer(f"{f}: block_size", block_size, 1)
     plan = Blocks(f, rate, side, check.flag(f"{f}: per_channel", per_channel))
     return _decided(input, plan, rate, training, inplace)

@@ -11,12 +11,12 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Approximate, Int, Real
 from regkern.torch import _seeds
-from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view, view_in
+from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view_in
 from regkern.torch._ops import define, once, recorded
-from regkern.torch._threads import call
 from regkern.torch.functional._plans import Rng
 
 _ops: Any = torch.ops.regkern
+call = _core.tensors.call
 
 
 def _rate(function: str, p: Any, training: bool) -> float:
@@ -41,17 +41,14 @@ def _like(x: Tensor, *_: Any) -> Tensor:
 
 
 def _bias_forward(x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: float, rng: Rng) -> tuple[Tensor, int]:
-    y = torch.empty_like(x)
-    beside = [None if t is None else view(t) for t in (bias, residual)]
-    _, seed = call(_core.bias_dropout_add, view(x), *beside, rate, rng, 0, True, view(y, True))
-    return y, seed
+    made: tuple[Tensor, int] = call(_core.bias_dropout_add, x, bias, residual, rate, rng, 0, True, None)
+    return made
 
 
 def _bias_backward(dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     """The gradients of x and of the bias."""
     require("bias_dropout_add", "the gradient", dy)
-    dx = torch.empty_like(dy)
-    _, dbias = call(_core.bias_dropout_add_backward, view(dy), _mask(seed, dy.shape, rate), view(dx, True))
+    dx, dbias = call(_core.bias_dropout_add_backward, dy, _mask(seed, dy.shape, rate), None)
     return dx, torch.from_numpy(dbias).to(dy.dtype)
 
 
@@ -163,14 +160,17 @@ _RELU, _GELU, _SOFTMAX = "relu_dropout", "gelu_dropout", "softmax_dropout"
 
 
 def _forward(x: Tensor, function: str, way: str | None, rate: float, rng: Rng) -> tuple[Tensor, int]:
-    y = torch.empty_like(x)
+    made: tuple[Tensor, int]
     if function == _SOFTMAX:
-        _, seed = call(_core.softmax_dropout, view(x), rate, rng, 0, True, view(y, True))
-    else:
-        order = memory_order(y)
-        arguments = view_in(order, x), rate, way, rng, 0, True, view_in(order, y, True)
-        _, seed = call(_core.activation_dropout, function, *arguments)
-    return y, seed
+        made = call(_core.softmax_dropout, x, rate, rng, 0, True, None)
+        return made
+    if x.is_contiguous():
+        made = call(_core.activation_dropout, function, x, rate, way, rng, 0, True, None)
+        return made
+    y = torch.empty_like(x)
+    order = memory_order(y)
+    arguments = view_in(order, x), rate, way, rng, 0, True, view_in(order, y, True)
+    return y, call(_core.activation_dropout, function, *arguments)[1]
 
 
 def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float, seed: int) -> Tensor:
@@ -178,7 +178,7 @@ def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float
     name = f"{function}_backward"
     if function == _SOFTMAX:
         dx = torch.empty_like(x)
-        call(_core.softmax_dropout_backward, view(dy), view(x), _mask(seed, dy.shape, rate), view(dx, True))
+        call(_core.softmax_dropout_backward, dy, x, _mask(seed, dy.shape, rate), dx)
         return dx
     order = dense_order(x)
     dx = empty_in(order, x)

@@ -6,7 +6,9 @@ second derivative is refused.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,25 +19,11 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
-from regkern.torch._memory import (
-    Shape,
-    require,
-    view,
-    written,
-)
-from regkern.torch._ops import define, once, recorded
-from regkern.torch._threads import call
+from regkern.torch._memory import Shape, require
+from regkern.torch._ops import apply_of, define, once
 
 _ops: Any = torch.ops.regkern
-
-
-def _require(function: str, name: str, tensor: Tensor | None) -> None:
-    if tensor is not None:
-        require(function, name, tensor)
-
-
-def _optional(tensor: Tensor | None, writable: bool = False) -> Any:
-    return None if tensor is None else view(tensor, writable)
+call = _core.tensors.call
 
 
 def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
@@ -51,97 +39,16 @@ def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
 # --- batch norm ----------------------------------------------------------------------------------------------------------
 
 
-def _batch_forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    running: tuple[Tensor | None, Tensor | None],
-    numbers: tuple[bool, float, float, float | None],
-) -> tuple[Tensor, tuple[Any, ...]]:
-    """The result, and what its backward needs beside the data."""
-    training, momentum, eps, slope = numbers
-    y = torch.empty_like(x)
-    _, _, _, mean, invstd, axis, count, positive, walked = call(
-        _core.batch_norm,
-        view(x),
-        _optional(weight),
-        _optional(bias),
-        _optional(running[0], training),
-        _optional(running[1], training),
-        training,
-        momentum,
-        eps,
-        1,
-        True,
-        None,
-        None,
-        None if residual is None else view(residual),
-        slope,
-        view(y, True),
-    )
-    return y, (mean, invstd, axis, training, count, positive, walked, slope)
-
-
-def _batch_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any, ...], wants: tuple[bool, bool, bool]
-) -> tuple[Tensor | None, Any, Any, Tensor | None]:
-    """The gradients of the data, of both parameters as arrays, and of the residual, where they are wanted."""
-    require("batch_norm", "the gradient", dy)
-    mean, invstd, axis, training, count, positive, walked, slope = kept
-    wants_x, wants_parameters, wants_residual = wants
-    dx = torch.empty_like(x) if wants_x else None
-    dr: Tensor | None = dy if wants_residual else None
-    if wants_residual and slope is not None:
-        dr = torch.empty_like(x)
-    _, dgamma, dbeta, _ = call(
-        _core.batch_norm_backward,
-        view(dy),
-        view(x),
-        _optional(weight),
-        mean,
-        invstd,
-        axis,
-        training,
-        count,
-        None,
-        positive,
-        slope,
-        None,
-        walked,
-        wants_x,
-        wants_parameters,
-        False if dr is None or dr is dy else view(dr, True),
-        None if dx is None else view(dx, True),
-    )
-    return dx, dgamma, dbeta, dr
-
-
 class _BatchNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        residual: Tensor | None,
-        running: tuple[Tensor | None, Tensor | None],
-        numbers: tuple[bool, float, float, float | None],
-    ) -> Tensor:
-        y, ctx.kept = _batch_forward(x, weight, bias, residual, running, numbers)
-        ctx.bias = bias
-        ctx.save_for_backward(x, weight)
-        return y
+    """Batch norm of x, weight, bias and residual. In C++, as are the calls that come here."""
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias, wants_residual = ctx.needs_input_grad[:4]
-        wants = wants_x, wants_weight or wants_bias, wants_residual
-        dx, dgamma, dbeta, dr = _batch_backward(dy, x, weight, ctx.kept, wants)
-        dweight = _sum(dgamma, weight) if wants_weight else None
-        return dx, dweight, _sum(dbeta, ctx.bias) if wants_bias else None, dr, None, None
+    forward = staticmethod(_core.tensors.batch_norm_forward)
+    backward = staticmethod(once(_core.tensors.batch_norm_backward))
+
+
+# (x, weight, bias, residual, counter of batches or None, (running mean, running variance, training, momentum, eps, slope or
+# None)) → y.
+normalize: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_BatchNorm))
 
 
 def batch_norm(
@@ -201,26 +108,12 @@ def batch_norm(
     slope = activation_slope(f, activation, negative_slope)
     slope = None if slope is None else float(slope)
     momentum, eps = float(momentum), float(eps)
-    if training:
-        _require_several(f, input, (0, *range(2, input.dim())))
     if torch.compiler.is_compiling():
+        if training:
+            _require_several(f, input, (0, *range(2, input.dim())))
         return _compiled(input, weight, bias, residual, (running_mean, running_var), (training, momentum, eps, slope))
-    require(f, "input", input)
-    _require(f, "weight", weight)
-    _require(f, "bias", bias)
-    _require(f, "residual", residual)
-    _require(f, "running_mean", running_mean)
-    _require(f, "running_var", running_var)
-    numbers, running = (training, momentum, eps, slope), (running_mean, running_var)
-    if recorded(input, weight, bias, residual):
-        y: Tensor = _BatchNorm.apply(input, weight, bias, residual, running, numbers)
-    else:
-        y = _batch_forward(input, weight, bias, residual, running, numbers)[0]
-    if training and running_mean is not None:
-        written(running_mean)
-    if training and running_var is not None:
-        written(running_var)
-    return y
+    numbers = running_mean, running_var, bool(training), momentum, eps, slope
+    return normalize(input, weight, bias, residual, None, numbers)
 
 
 def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
@@ -265,9 +158,10 @@ def _batch_kernel(
     eps: float,
 ) -> tuple[Tensor, ...]:
     news = [None if t is None else t.clone() for t in (running_mean, running_var)]
-    y, kept = _batch_forward(x, weight, bias, None, (news[0], news[1]), (training, momentum, eps, None))
+    arguments = x, weight, bias, *news, training, momentum, eps, 1, True, None, None, None, None, None
+    y, _, _, mean, invstd, *_ = call(_core.batch_norm, *arguments)
     changed = [t if t is not None and training else x.new_empty(0) for t in news]
-    return y, torch.from_numpy(kept[0]), torch.from_numpy(kept[1]), *changed
+    return y, torch.from_numpy(mean), torch.from_numpy(invstd), *changed
 
 
 def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
@@ -305,8 +199,9 @@ def _batch_backward_kernel(
     training: bool,
 ) -> tuple[Tensor | None, ...]:
     count = np.array([x.numel() / max(x.shape[1], 1)])
-    kept = mean.numpy(), invstd.numpy(), 1, training, count, None, None, None
-    dx, dgamma, dbeta, _ = _batch_backward(dy, x, weight, kept, (True, True, False))
+    kept = mean.numpy(), invstd.numpy(), 1, training, count, None, None, None, None, None
+    dx = torch.empty_like(x)
+    _, dgamma, dbeta, _ = call(_core.batch_norm_backward, dy, x, weight, *kept, True, True, False, dx)
     like = x.new_empty(x.shape[1]) if weight is None else weight
     return dx, _sum(dgamma, like), _sum(dbeta, like)
 
@@ -337,68 +232,15 @@ define(
 _ONE_EACH = -1  # as many groups as channels
 
 
-def _row_forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    function: str,
-    axis: int,
-    groups: int | None,
-    eps: float | None,
-) -> tuple[Tensor, tuple[Any, ...]]:
-    y = torch.empty_like(x)
-    centred = function != "rms_norm"
-    _, _, _, mean, invstd, first, number = call(
-        _core.row_norm,
-        function,
-        view(x),
-        _optional(weight),
-        _optional(bias),
-        axis,
-        groups,
-        eps,
-        None,
-        centred,
-        view(y, True),
-    )
-    return y, (f"{function}_backward", mean, invstd, first, number, centred)
-
-
-def _row_backward(dy: Tensor, x: Tensor, weight: Tensor | None, kept: tuple[Any, ...]) -> tuple[Tensor, Any, Any]:
-    function, mean, invstd, axis, groups, centred = kept
-    require(function.removesuffix("_backward"), "the gradient", dy)
-    dx = torch.empty_like(x)
-    _, dgamma, dbeta = call(
-        _core.row_norm_backward,
-        function,
-        view(dy),
-        view(x),
-        _optional(weight),
-        mean,
-        invstd,
-        axis,
-        groups,
-        centred,
-        view(dx, True),
-    )
-    return dx, dgamma, dbeta
-
-
 class _RowNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, numbers: tuple[Any, ...]) -> Tensor:
-        y, ctx.kept = _row_forward(x, weight, bias, *numbers)
-        ctx.bias = bias
-        ctx.save_for_backward(x, weight)
-        return y
+    """A norm of rows of x, by weight and bias. In C++, as are the calls that come here."""
 
-    @staticmethod
-    @once
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        dx, dgamma, dbeta = _row_backward(dy, x, weight, ctx.kept)
-        _, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        return dx, _sum(dgamma, weight) if wants_weight else None, _sum(dbeta, ctx.bias) if wants_bias else None, None
+    forward = staticmethod(_core.tensors.row_norm_forward)
+    backward = staticmethod(once(_core.tensors.row_norm_backward))
+
+
+# (x, weight, bias, (function, axis, groups, eps)) → y.
+_normalize_rows: Callable[..., Tensor] = functools.partial(_core.tensors.row_norm, apply_of(_RowNorm))
 
 
 def _rows(
@@ -406,32 +248,24 @@ def _rows(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    axis: int,
+    axis: int | Shape,
     groups: int | None,
     eps: Real | None,
 ) -> Tensor:
-    numbers = function, axis, groups, None if eps is None else float(eps)
-    y: Tensor
+    """``axis`` is the lengths of the last axes, which make a row, or that of the channels."""
     if torch.compiler.is_compiling():
-        y = _ops.row_norm(x, weight, bias, *numbers)[0]
+        first = axis if isinstance(axis, int) else _row_axis(function, x, axis)
+        y: Tensor = _ops.row_norm(x, weight, bias, function, first, groups, None if eps is None else float(eps))[0]
         return y
-    require(function, "input", x)
-    _require(function, "weight", weight)
-    _require(function, "bias", bias)
-    if recorded(x, weight, bias):
-        y = _RowNorm.apply(x, weight, bias, numbers)
-        return y
-    return _row_forward(x, weight, bias, *numbers)[0]
+    return _normalize_rows(x, weight, bias, (function, axis, groups, eps))
 
 
-def _row_axis(function: str, x: Tensor, normalized_shape: Any) -> int:
+def _row_axis(function: str, x: Tensor, shape: Shape) -> int:
     """The first of the last axes, which have to be of this shape."""
-    require_tensor(function, x)
-    shape = tuple(normalized_shape)
-    if not shape or tuple(x.shape[-len(shape) :]) != shape:
-        ends = (
-            f"end in the axes {shape} of normalized_shape" if shape else "have a normalized_shape of one axis at least"
-        )
+    if not shape:
+        raise ValueError(f"{function}: normalized_shape must have one length at least, got ()")
+    if tuple(x.shape[-len(shape) :]) != shape:
+        ends = f"end in the axes {shape} of normalized_shape"
         raise ValueError(f"{function}: input must {ends}, got shape {tuple(x.shape)}")
     return x.dim() - len(shape)
 
@@ -476,8 +310,7 @@ def layer_norm(
     >>> F.layer_norm(torch.tensor([[1.0, 3.0]]), (2,), eps=0)
     tensor([[-1.,  1.]])
     """
-    axis = _row_axis("layer_norm", input, normalized_shape)
-    return _rows("layer_norm", input, weight, bias, axis, None, eps)
+    return _rows("layer_norm", input, weight, bias, tuple(normalized_shape), None, eps)
 
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: Real | None = None) -> Tensor:
@@ -509,8 +342,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     >>> F.rms_norm(torch.tensor([[1.0, 7.0]]), (2,), eps=0)
     tensor([[0.2000, 1.4000]])
     """
-    axis = _row_axis("rms_norm", input, normalized_shape)
-    return _rows("rms_norm", input, weight, None, axis, None, eps)
+    return _rows("rms_norm", input, weight, None, tuple(normalized_shape), None, eps)
 
 
 def group_norm(
@@ -618,8 +450,11 @@ def instance_norm(
 
 
 def _row_kernel(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    y, kept = _row_forward(x, weight, bias, *numbers)
-    return y, torch.from_numpy(kept[1]), torch.from_numpy(kept[2])
+    function, *layout = numbers
+    y, _, _, mean, invstd, *_ = call(
+        _core.row_norm, function, x, weight, bias, *layout, None, function != "rms_norm", None
+    )
+    return y, torch.from_numpy(mean), torch.from_numpy(invstd)
 
 
 def _row_fake(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
@@ -656,9 +491,9 @@ def _row_backward_kernel(
     eps: float | None,
 ) -> tuple[Tensor | None, ...]:
     number = max(x.shape[1], 1) if groups == _ONE_EACH else groups
-    centred = function != "rms_norm"
-    kept = f"{function}_backward", mean.numpy(), invstd.numpy(), axis, number, centred
-    dx, dgamma, dbeta = _row_backward(dy, x, weight, kept)
+    kept = mean.numpy(), invstd.numpy(), axis, number, function != "rms_norm"
+    dx = torch.empty_like(x)
+    _, dgamma, dbeta = call(_core.row_norm_backward, f"{function}_backward", dy, x, weight, *kept, dx)
     like = x.new_empty(_affine_shape(x, axis, groups)) if weight is None else weight
     return dx, _sum(dgamma, like), _sum(dbeta, like)
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn as tnn
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from regkern import _checks as check
-from regkern._types import Real
+from regkern._types import Activation, Real
 from regkern.torch import functional
+from regkern.torch.functional.norms import normalize
+
+
+def _parameter(module: Any, name: str) -> Tensor | None:
+    """The attribute of a module that is a parameter as a rule, without torch's search through all that there are."""
+    own: dict[str, Tensor | None] = module._parameters
+    if name in own:
+        return own[name]
+    found: Tensor | None = getattr(module, name)
+    return found
+
+
+def _buffer(module: Any, name: str) -> Tensor | None:
+    """The same of a buffer."""
+    own: dict[str, Tensor | None] = module._buffers
+    if name in own:
+        return own[name]
+    found: Tensor | None = getattr(module, name)
+    return found
 
 
 class _Batch:
@@ -27,8 +47,25 @@ class _Batch:
     num_batches_tracked: Tensor | None
     _check_input_dim: Any
 
-    def _normalized(self, input: Tensor, **fused: Any) -> Tensor:
+    def _normalized(self, input: Tensor, residual: Tensor | None = None, slope: float | None = None) -> Tensor:
         self._check_input_dim(input)
+        if torch.compiler.is_compiling() or self.momentum is None:
+            return self._averaged(input, residual, slope)
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
+        mean, var = _buffer(self, "running_mean"), _buffer(self, "running_var")
+        training, counter = self.training, None
+        if training:
+            if self.track_running_stats:
+                counter = _buffer(self, "num_batches_tracked")
+            else:
+                mean = var = None
+        elif mean is None and var is None:
+            training = True
+        numbers = mean, var, training, self.momentum, self.eps, slope
+        return normalize(input, weight, bias, residual, counter, numbers)
+
+    def _averaged(self, input: Tensor, residual: Tensor | None, slope: float | None) -> Tensor:
+        """The same by functions of torch; momentum=None makes the running statistics plain averages."""
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -36,22 +73,26 @@ class _Batch:
                 momentum = 1.0 / float(self.num_batches_tracked)
         mean, var = self.running_mean, self.running_var
         of_batch = self.training or (mean is None and var is None)
-        tracks = not self.training or self.track_running_stats
+        if self.training and not self.track_running_stats:
+            mean = var = None
+        activation: Activation | None = None if slope is None else "leaky_relu"
         return functional.batch_norm(
             input,
-            mean if tracks else None,
-            var if tracks else None,
+            mean,
+            var,
             self.weight,
             self.bias,
             of_batch,
             momentum,
             self.eps,
-            **fused,
+            residual=residual,
+            activation=activation,
+            negative_slope=0.01 if slope is None else slope,
         )
 
     def _activated(self, input: Tensor, residual: Tensor | None, slope: float) -> Tensor:
         if residual is None or (residual.shape == input.shape and residual.dtype is input.dtype):
-            return self._normalized(input, residual=residual, activation="leaky_relu", negative_slope=slope)
+            return self._normalized(input, residual, slope)
         return leaky_relu(self._normalized(input) + residual, slope)
 
 
@@ -301,7 +342,8 @@ class LayerNorm(tnn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize the last axes."""
-        return functional.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
+        return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 class RMSNorm(tnn.RMSNorm):
@@ -332,7 +374,8 @@ class RMSNorm(tnn.RMSNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Divide the last axes by their root mean square."""
-        return functional.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+        weight = _parameter(self, "weight")
+        return functional.rms_norm(input, self.normalized_shape, weight, self.eps)
 
 
 class GroupNorm(tnn.GroupNorm):
@@ -361,7 +404,8 @@ class GroupNorm(tnn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize groups of channels."""
-        return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
+        return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
 class InstanceNorm1d(tnn.InstanceNorm1d):

@@ -1,0 +1,223 @@
+// Binds the entry of tensors: their library as it is set up, calls by tensors, and seeds.
+
+#include "tensors.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <string_view>
+#include <utility>
+
+#include "module.h"
+#include "regkern/runtime.h"
+
+namespace regkern::bindings {
+namespace {
+
+struct DLPackExchange {
+  std::uint32_t major, minor;
+  void* previous;
+  void *allocate, *managed_from_object, *managed_to_object;
+  int (*tensor_from_object)(void* object, DLTensor* out);  // borrows, and asks for no synchronization
+  void* stream;
+};
+constexpr std::int32_t kCpu = 1;
+constexpr std::uint8_t kFloat = 2, kBfloat = 4;
+
+const TensorLibrary* known = nullptr;  // never destroyed: its objects would outlive the interpreter
+thread_local const TensorLibrary* current_library = nullptr;
+
+}  // namespace
+
+py::object called(py::handle function, std::initializer_list<PyObject*> arguments) {
+  auto result = py::reinterpret_steal<py::object>(
+      PyObject_Vectorcall(function.ptr(), arguments.begin(), arguments.size(), nullptr));
+  if (!result) throw py::error_already_set();
+  return result;
+}
+
+void keep(py::handle context, py::handle x, py::handle weight, const py::tuple& rest) {
+  static const py::handle save = interned("save_for_backward"), kept = interned("kept");
+  PyObject* const arguments[] = {context.ptr(), x.ptr(), weight.ptr()};
+  const auto none = py::reinterpret_steal<py::object>(
+      PyObject_VectorcallMethod(save.ptr(), arguments, std::size(arguments), nullptr));
+  if (!none) throw py::error_already_set();
+  context.attr(kept) = rest;
+}
+
+KeptByContext::KeptByContext(py::handle context) {
+  static const py::handle saved_tensors = interned("saved_tensors"), kept = interned("kept"),
+                          needs_input_grad = interned("needs_input_grad");
+  saved = context.attr(saved_tensors);
+  needs = context.attr(needs_input_grad);
+  rest = context.attr(kept);
+  x = saved[0];
+  weight = saved[1];
+}
+
+void require_count(const char* function, Py_ssize_t given, Py_ssize_t wanted) {
+  if (given == wanted) return;
+  throw py::type_error(std::string(function) + ": arguments must be " + std::to_string(wanted) + ", got " +
+                       std::to_string(given));
+}
+
+std::optional<Dtype> dtype_of(const DLTensor& t) {
+  if (t.lanes != 1) return {};
+  if (t.code == kBfloat) return t.bits == 16 ? std::optional(Dtype::kBfloat16) : std::nullopt;
+  if (t.code != kFloat) return {};
+  if (t.bits == 16) return Dtype::kFloat16;
+  if (t.bits == 32) return Dtype::kFloat32;
+  return t.bits == 64 ? std::optional(Dtype::kFloat64) : std::nullopt;
+}
+
+// --- the exchange ------------------------------------------------------------------------------------------
+
+Exchange::Exchange(py::tuple types, py::object capsule)
+    : types_(std::move(types)), capsule_(std::move(capsule)), is_neg_(types_[0].attr("is_neg")) {
+  for (const py::handle type : types_) plain_.push_back(reinterpret_cast<PyTypeObject*>(type.ptr()));
+  base_ = reinterpret_cast<PyTypeObject*>(types_[0].ptr());
+  if (capsule_.is_none()) return;
+  const auto* given =
+      static_cast<const DLPackExchange*>(PyCapsule_GetPointer(capsule_.ptr(), "dlpack_exchange_api"));
+  if (given == nullptr) throw py::error_already_set();
+  if (given->major == 1) ask_ = given->tensor_from_object;
+}
+
+bool Exchange::ask(py::handle tensor, DLTensor& out) const {
+  if (ask_ == nullptr || !is_plain(tensor)) return false;
+  if (ask_(tensor.ptr(), &out) != 0) {
+    PyErr_Clear();  // whoever looks closer says what is wrong
+    return false;
+  }
+  return out.device_type == kCpu;
+}
+
+bool Exchange::is_negated(py::handle tensor) const {
+  return called(is_neg_, {tensor.ptr()}).ptr() == Py_True;
+}
+
+// --- the library -------------------------------------------------------------------------------------------
+
+const TensorLibrary* TensorLibrary::current() { return current_library; }
+
+const TensorLibrary& TensorLibrary::get() {
+  if (known == nullptr) throw py::value_error("tensors: set_up must come first");
+  return *known;
+}
+
+void TensorLibrary::require(const char* function,
+                            std::initializer_list<std::pair<const char*, py::handle>> tensors) const {
+  bool plain = called(inside_transforms).ptr() == Py_False;
+  const py::handle first = tensors.begin()->second;
+  for (const auto& [name, tensor] : tensors) {
+    const bool missing = tensor.is_none() && !tensor.is(first);
+    if (!missing && !(plain && exchange.is_plain(tensor))) view(function, name, tensor, false);
+  }
+}
+
+py::object TensorLibrary::like(py::handle tensor) const { return called(empty_like, {tensor.ptr()}); }
+
+bool TensorLibrary::records(std::initializer_list<py::handle> tensors) const {
+  static const py::handle requires_grad = interned("requires_grad");
+  if (called(is_grad_enabled).ptr() != Py_True) return false;
+  return std::any_of(tensors.begin(), tensors.end(), [](py::handle tensor) {
+    return !tensor.is_none() && py::object(tensor.attr(requires_grad)).ptr() == Py_True;
+  });
+}
+
+// The cell is this thread's: what fills it lets others run.
+std::uint64_t TensorLibrary::draw() const {
+  PyObject* const mine = PyThreadState_GetDict();
+  PyObject* drawn = PyDict_GetItemWithError(mine, cell.ptr());
+  if (drawn == nullptr) {
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    const py::object made = cell();
+    if (PyDict_SetItem(mine, cell.ptr(), made.ptr()) != 0) throw py::error_already_set();
+    drawn = made.ptr();
+  }
+  called(random, {drawn, end.ptr()});
+  DLTensor t;
+  if (exchange.ask(drawn, t)) return *static_cast<const std::uint64_t*>(t.data);
+  return py::cast<std::uint64_t>(py::handle(drawn).attr("item")());
+}
+
+TensorScope::TensorScope() : library_(&TensorLibrary::get()), before_(current_library), threads_before_(0) {
+  const py::object threads = called(library_->num_threads);
+  threads_before_ = swap_local_threads(std::clamp(py::cast<int>(threads), 1, kMostThreads));
+  current_library = library_;
+}
+
+TensorScope::~TensorScope() {
+  current_library = before_;
+  swap_local_threads(threads_before_);
+}
+
+namespace {
+constexpr std::array<std::array<const char*, 2>, 7> kNames = {{
+    {"x", "input"},
+    {"gamma", "weight"},
+    {"beta", "bias"},
+    {"dy", "the gradient"},
+    {"out", "the result"},
+    {"cache.x", "input"},
+    {"cache.gamma", "weight"},
+}};
+}  // namespace
+
+const char* name_in_library(const char* name) {
+  for (const auto& [ours, theirs] : kNames) {
+    if (std::string_view(name) == ours) return theirs;
+  }
+  return name;
+}
+
+std::string function_in_library(const char* function) {
+  constexpr std::string_view kBackward = "_backward";
+  std::string name = function;
+  if (name.ends_with(kBackward)) name.resize(name.size() - kBackward.size());
+  return name;
+}
+
+// --- the entry ---------------------------------------------------------------------------------------------
+
+namespace {
+
+void set_up(py::tuple types, py::object capsule, const py::dict& functions) {
+  const auto function = [&](const char* name) { return py::object(functions[name]); };
+  known = new TensorLibrary{Exchange(std::move(types), std::move(capsule)),
+                            function("view"),
+                            function("empty_like"),
+                            function("empty_in"),
+                            function("num_threads"),
+                            function("inside_transforms"),
+                            function("is_grad_enabled"),
+                            function("written"),
+                            function("cell"),
+                            function("random"),
+                            function("end")};
+}
+
+// What a function of this module makes of tensors.
+PyObject* call(PyObject* const* arguments, Py_ssize_t n) {
+  if (n == 0) throw py::type_error("call: function must be given, got nothing");
+  const TensorScope scope;
+  return PyObject_Vectorcall(arguments[0], arguments + 1, static_cast<std::size_t>(n - 1), nullptr);
+}
+
+PyObject* draw(PyObject* const*, Py_ssize_t) {
+  return PyLong_FromUnsignedLongLong(TensorLibrary::get().draw());
+}
+
+}  // namespace
+
+void register_tensors(py::module_& m) {
+  py::module_ tensors = m.def_submodule("tensors");
+  tensors.def("set_up", &set_up);
+  define_fast<&call>(tensors, "call");
+  define_fast<&draw>(tensors, "draw");
+  register_dropout_of_tensors(tensors);
+  register_norm_of_tensors(tensors);
+  register_rows_of_tensors(tensors);
+}
+
+}  // namespace regkern::bindings
