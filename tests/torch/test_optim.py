@@ -454,7 +454,7 @@ def test_schedules_go_into_a_scheduler(name: str) -> None:
     with pytest.raises(TypeError, match=rf"^{name}: lr must be a number or a tensor, got Cosine"):
         optimizer.add_param_group({"params": parameters(shapes=[(2,)]), "lr": schedule})
     assert len(optimizer.param_groups) == 1
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: schedule(n))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: schedule(n))  # noqa: PLW0108  # it saves the attributes of other callables
     for n in range(12):
         assert optimizer.param_groups[0]["lr"] == schedule(n)
         give([w])
