@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -30,6 +31,24 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails 
 hypothesis.settings.load_profile("untimed")
 # Teams on all that fills a page or two, whether they pay or not: every test is one of cutting and joining too.
 _core.set_governed(False)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """The next test of this process finds threads, and gradients of torch, as before: the bench sets the former for
+    regkern and torch, which may share one runtime, and turns the latter off."""
+    ours, theirs = rk.get_num_threads(), _torchs_threads()
+    yield
+    if rk.get_num_threads() != ours:
+        rk.set_num_threads(ours)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_grad_enabled(True)
+        torch.set_num_threads(theirs)
+
+
+def _torchs_threads() -> int:
+    torch = sys.modules.get("torch")
+    return CONFIG["threads"] if torch is None else torch.get_num_threads()
 
 
 def pytest_report_header() -> list[str]:

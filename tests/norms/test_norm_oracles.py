@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -140,10 +141,12 @@ def test_onnx_rms_normalization(axis: int, dtype: type, rng: np.random.Generator
 
 
 @pytest.fixture(scope="module")
-def torch() -> Any:
+def torch() -> Iterator[Any]:
     torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    return torch
+    yield torch
+    torch.set_num_threads(before)
 
 
 def leaves(torch: Any, *arrays: np.ndarray | None) -> list[Any]:
