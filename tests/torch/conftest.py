@@ -40,8 +40,8 @@ def kept() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was(kept: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-    """A seed, and for the tests behind this one what was there before."""
+def _settings_stay(kept: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    """A seed; and a test that leaves something set has failed, where the fixture of all tests puts back in silence."""
     pytest.importorskip("torch").manual_seed(20261129)
     with kept():
         yield

@@ -96,6 +96,24 @@ def test_gradients_are_those_of_the_function(name: str, given: tuple[Any, ...], 
     assert torch.autograd.gradcheck(function, (data().requires_grad_(),), check_forward_ad=True)
 
 
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), ()], ids=str)
+@pytest.mark.parametrize(
+    ("name", "given", "named"),
+    {case[0]: case for case in CASES if "group" not in case[0] and case[0] != "prox_sorted_l1"}.values(),
+)
+def test_nothing_and_one_element(
+    name: str, given: tuple[Any, ...], named: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    axis = {"axis": -1 if shape else None} if "axis" in named else {}
+    x = torch.full(shape, 0.7, dtype=DOUBLE, requires_grad=True)
+    given = tuple(0.5 if isinstance(value, torch.Tensor) else value for value in given)
+    for arguments in ({}, axis):
+        y = getattr(F, name)(x, *given, **arguments)
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        assert dx.shape == y.shape == shape
+        assert not dx.isnan().any()
+
+
 @FORWARD
 def test_tangents_reach_what_requires_no_gradient() -> None:
     with fw.dual_level():
