@@ -441,6 +441,22 @@ def test_refusals() -> None:
 
 
 @NAMES
+@pytest.mark.parametrize("option", ["capturable", "differentiable"])
+def test_what_is_for_graphs_is_refused_in_groups_too(name: str, option: str) -> None:
+    optimizer = getattr(ro, name)(parameters(shapes=[(3,)]), lr=0.1)
+    for make in (
+        lambda: getattr(ro, name)([{"params": parameters(shapes=[(3,)]), option: True}], lr=0.1),
+        lambda: optimizer.add_param_group({"params": parameters(shapes=[(2,)]), option: True}),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: {option} must be False, got True"):
+            make()
+    assert len(optimizer.param_groups) == 1
+    state = optimizer.state_dict()
+    state["param_groups"][0][option] = True  # as an optimizer on another device may have saved
+    optimizer.load_state_dict(state)
+
+
+@NAMES
 def test_schedules_go_into_a_scheduler(name: str) -> None:
     """One of regkern's is refused as a learning rate, in a group too; ``LambdaLR`` takes any function of the step."""
     schedule = rk.optim.schedules.Cosine(0.1, 10, floor=0.001, warmup=2, start=0.01)

@@ -120,9 +120,6 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Params, defaults: Options) -> None:
         self._engine: Any = None
-        for name in ("capturable", "differentiable"):
-            if defaults.get(name):
-                raise ValueError(f"{self._name}: {name} must be False, got True")
         super().__init__(params, {**IMPLEMENTATION, **defaults})
 
     @property
@@ -163,6 +160,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check(self, group: Group, first: int) -> None:
         """Options and parameters of a new group."""
+        for name in ("capturable", "differentiable"):
+            if group[name]:
+                raise ValueError(f"{self._name}: {name} must be False, got {group[name]!r}")
         if is_schedule(group["lr"]):
             raise TypeError(
                 f"{self._name}: lr must be a number or a tensor, got {check.text(group['lr'])} "
