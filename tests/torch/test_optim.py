@@ -440,6 +440,45 @@ def test_refusals() -> None:
     assert torch.equal(two, torch.zeros(10))
 
 
+@NAMES
+@pytest.mark.parametrize("option", ["capturable", "differentiable"])
+def test_what_is_for_graphs_is_refused_in_groups_too(name: str, option: str) -> None:
+    optimizer = getattr(ro, name)(parameters(shapes=[(3,)]), lr=0.1)
+    for make in (
+        lambda: getattr(ro, name)([{"params": parameters(shapes=[(3,)]), option: True}], lr=0.1),
+        lambda: optimizer.add_param_group({"params": parameters(shapes=[(2,)]), option: True}),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: {option} must be False, got True"):
+            make()
+    assert len(optimizer.param_groups) == 1
+    state = optimizer.state_dict()
+    state["param_groups"][0][option] = True  # as an optimizer on another device may have saved
+    optimizer.load_state_dict(state)
+
+
+@NAMES
+def test_schedules_go_into_a_scheduler(name: str) -> None:
+    """One of regkern's is refused as a learning rate, in a group too; ``LambdaLR`` takes any function of the step."""
+    schedule = rk.optim.schedules.Cosine(0.1, 10, floor=0.001, warmup=2, start=0.01)
+    (w,) = parameters(shapes=[(3,)])
+    made = getattr(ro, name)
+    with pytest.raises(TypeError, match=rf"^{name}: lr must be a number or a tensor, got Cosine\(.*LambdaLR"):
+        made([w], lr=schedule)
+    with pytest.raises(TypeError, match=rf"^{name}: lr must be a number or a tensor, got "):
+        made([{"params": [w], "lr": lambda n: 0.1}])
+    optimizer = made([w], lr=1.0)
+    with pytest.raises(TypeError, match=rf"^{name}: lr must be a number or a tensor, got Cosine"):
+        optimizer.add_param_group({"params": parameters(shapes=[(2,)]), "lr": schedule})
+    assert len(optimizer.param_groups) == 1
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: schedule(n))  # noqa: PLW0108  # it saves the attributes of other callables
+    for n in range(12):
+        assert optimizer.param_groups[0]["lr"] == schedule(n)
+        give([w])
+        optimizer.step()
+        scheduler.step()
+    scheduler.load_state_dict(scheduler.state_dict())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_prox_behind_another_optimizer(dtype: Any) -> None:
     """torch's step and softshrink after it; schedulers, the scaler and checkpoints as without."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.distributed as dist
 
-from regkern.torch import nn
+import regkern as rk
+from regkern.torch import nn, optim
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without distributed")
 
@@ -57,6 +59,33 @@ for _ in range(3):
     model(data[rank::2]).square().mean().backward()
     optimizer.step()
 found["model"] = (data, model.module.state_dict())
+
+from torch.distributed.optim import ZeroRedundancyOptimizer
+
+import regkern as rk
+from regkern.torch import optim
+
+OPTIMIZERS = {
+    "SGD": dict(lr=0.1, momentum=0.9, l1=0.02), "Adam": dict(lr=0.01), "AdamW": dict(lr=0.01, l1=0.1), "Adagrad": dict(lr=0.1),
+    "RMSprop": dict(lr=0.01), "FTRL": dict(lr=0.1, l1=0.1), "Lion": dict(lr=0.01),
+}
+inputs, steps = torch.linspace(-1, 1, 24, dtype=torch.float64).view(8, 3).sin(), {}
+for kind in (*OPTIMIZERS, "Prox", "zero"):
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
+    net = DistributedDataParallel(net)
+    if kind == "Prox":
+        optimizer = optim.Prox(torch.optim.Adam(net.parameters(), lr=0.01), rk.penalties.L1(0.1))
+    elif kind == "zero":
+        optimizer = ZeroRedundancyOptimizer(net.parameters(), optimizer_class=optim.AdamW, **OPTIMIZERS["AdamW"])
+    else:
+        optimizer = getattr(optim, kind)(net.parameters(), **OPTIMIZERS[kind])
+    for _ in range(4):
+        optimizer.zero_grad()
+        net(inputs[rank::2]).square().mean().backward()
+        optimizer.step()
+    steps[kind] = net.module.state_dict()
+found["steps"] = (inputs, OPTIMIZERS, steps)
 
 masks = [torch.empty(1000) for _ in range(2)]
 dropped = torch.nn.Sequential(torch.nn.Linear(1, 1000), nn.Dropout(0.5))
@@ -133,6 +162,29 @@ def test_a_model_under_ddp_is_that_of_the_joint_batch(found: list[Any]) -> None:
         optimizer.step()
     for key, value in joint.state_dict().items():
         torch.testing.assert_close(state[key], value, rtol=1e-8, atol=1e-10, msg=key)
+
+
+def test_optimizers_under_ddp_take_the_steps_of_the_joint_batch(found: list[Any]) -> None:
+    """All processes to the bit alike; of which ZeroRedundancyOptimizer gives each a part of the parameters."""
+    inputs, options, steps = found[0]["steps"]
+    for kind, state in steps.items():
+        for key, value in found[1]["steps"][2][kind].items():
+            assert torch.equal(value, state[key]), (kind, key)
+        torch.manual_seed(1)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
+        first = copy.deepcopy(net.state_dict())
+        if kind == "Prox":
+            optimizer: Any = optim.Prox(torch.optim.Adam(net.parameters(), lr=0.01), rk.penalties.L1(0.1))
+        else:
+            name = "AdamW" if kind == "zero" else kind
+            optimizer = getattr(optim, name)(net.parameters(), **options[name])
+        for _ in range(4):
+            optimizer.zero_grad()
+            net(inputs).square().mean().backward()
+            optimizer.step()
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(state[key], value, rtol=1e-9, atol=1e-12, msg=f"{kind} {key}")
+            assert not torch.equal(value, first[key])
 
 
 def test_processes_draw_their_own_masks(found: list[Any]) -> None:

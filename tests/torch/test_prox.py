@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import torch.autograd.forward_ad as fw
+
 import regkern as rk
 import regkern.torch.functional as F
 
@@ -78,9 +80,104 @@ def test_values_are_those_of_the_library(name: str, given: tuple[Any, ...], name
         assert y.stride() == t.stride()
 
 
+FORWARD = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script`:DeprecationWarning"
+)  # torch's own, at the first dual tensor
+
+
+@FORWARD
 @pytest.mark.parametrize(("name", "given", "named"), CASES)
 def test_gradients_are_those_of_the_function(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    assert torch.autograd.gradcheck(lambda x: getattr(F, name)(x, *given, **named), (data().requires_grad_(),))
+    """In both modes."""
+
+    def function(x: Any) -> Any:
+        return getattr(F, name)(x, *given, **named)
+
+    assert torch.autograd.gradcheck(function, (data().requires_grad_(),), check_forward_ad=True)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), ()], ids=str)
+@pytest.mark.parametrize(
+    ("name", "given", "named"),
+    {case[0]: case for case in CASES if "group" not in case[0] and case[0] != "prox_sorted_l1"}.values(),
+)
+def test_nothing_and_one_element(
+    name: str, given: tuple[Any, ...], named: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    axis = {"axis": -1 if shape else None} if "axis" in named else {}
+    x = torch.full(shape, 0.7, dtype=DOUBLE, requires_grad=True)
+    given = tuple(0.5 if isinstance(value, torch.Tensor) else value for value in given)
+    for arguments in ({}, axis):
+        y = getattr(F, name)(x, *given, **arguments)
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        assert dx.shape == y.shape == shape
+        assert not dx.isnan().any()
+
+
+@FORWARD
+def test_tangents_reach_what_requires_no_gradient() -> None:
+    with fw.dual_level():
+        y = F.prox_l1(fw.make_dual(torch.tensor([-2.0, 0.3, 1.5]), torch.tensor([1.0, 2.0, 3.0])), 0.5)
+        assert fw.unpack_dual(y).tangent.tolist() == [1, 0, 3]
+        with pytest.raises(NotImplementedError, match=r"^prox_nuclear: the input must not require a gradient"):
+            F.prox_nuclear(fw.make_dual(torch.eye(2), torch.eye(2)), 0.5)
+
+
+@pytest.mark.parametrize(("name", "given", "named"), {case[0]: case for case in CASES}.values())
+def test_compiled_graphs(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """One graph, of the same numbers, with gradients and without."""
+
+    def function(x: Any) -> Any:
+        return getattr(F, name)(x, *given, **named)
+
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    x = data().requires_grad_()
+    y, expected = compiled(x), function(x)
+    assert torch.equal(y, expected)
+    dy = torch.randn_like(y)
+    assert torch.equal(torch.autograd.grad(y, x, dy)[0], torch.autograd.grad(expected, x, dy)[0])
+    assert torch.equal(compiled(x.detach().T.contiguous().T), expected)
+
+
+def test_compiled_graphs_of_changing_thresholds() -> None:
+    """Numbers, tensors, and what is wrong."""
+    torch.compiler.reset()
+    compiled = torch.compile(lambda x, t: F.prox_l1(x, t) + F.prox_l2(x, t), fullgraph=True, backend="aot_eager")
+    x = data()
+    for t in (0.5, 0.25, 0.125, 1, torch.tensor(0.5), torch.tensor(0.25)):
+        assert torch.equal(compiled(x, t), F.prox_l1(x, t) + F.prox_l2(x, t))
+    with pytest.raises(ValueError, match="prox_l1: threshold must be >= 0"):
+        compiled(x, -1.0)
+    indptr = torch.compile(lambda x, i: F.prox_group_l2(x, 0.5, indptr=i), fullgraph=True, backend="aot_eager")
+    expected = F.prox_group_l2(x, 0.5, indptr=[0, 12, 24])
+    for given in ([0, 12, 24], np.array([0, 12, 24]), torch.tensor([0, 12, 24])):
+        assert torch.equal(indptr(x, given), expected)
+        assert torch.equal(F.prox_group_l2(x, 0.5, indptr=given), expected)
+
+
+def test_exported() -> None:
+    class Shrinking(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return F.project_simplex(F.prox_l1(x, 0.2, nonneg=True), axis=-1)
+
+    x = data()
+    assert torch.equal(torch.export.export(Shrinking(), (x,)).module()(x), Shrinking()(x))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("prox_l1", ["threshold", "nonneg"], [0.5], [1], []),
+        ("prox_l1", ["threshold", "weights"], [0.5], [], [WEIGHTS]),
+        ("prox_l1", ["threshold"], [], [], [torch.tensor(0.5)]),
+        ("project_simplex", ["radius", "axis"], [1.0], [-1], []),
+        ("prox_group_l2", ["threshold", "group_size"], [0.5], [3], []),
+    ],
+    ids=str,
+)
+def test_operators_pass_the_checks_of_torch(given: tuple[Any, ...]) -> None:
+    torch.library.opcheck(torch.ops.regkern.prox.default, (data().requires_grad_(), *given))
 
 
 def test_zero_where_something_is_shrunk_to_zero() -> None:
@@ -105,6 +202,17 @@ def test_half_precision_and_what_is_refused() -> None:
         F.prox_nuclear(x, 0.5).sum().backward()
     with pytest.raises(NotImplementedError, match=r"^prox_group_l2: groups must be given by group_size or axis"):
         F.prox_group_l2(x, 0.5, indptr=[0, 12, 24]).sum().backward()
+    for threshold in (torch.tensor(0.5, requires_grad=True), torch.full((6,), 0.5, requires_grad=True)):
+        with pytest.raises(ValueError, match=r"^prox_l1: threshold must not require a gradient"):
+            F.prox_l1(x, threshold)
+    for wrong in ("a", None):
+        with pytest.raises(TypeError, match=r"^prox_l_half: threshold must be a real number|required"):
+            F.prox_l_half(x, wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^prox_mcp: gamma must be a real number, got 'a'"):
+        F.prox_mcp(x, 0.5, "a")  # type: ignore[arg-type]
+    for name in ("prox_nuclear", "prox_l2", "prox_tv1d", "project_simplex"):
+        with pytest.raises(TypeError, match=rf"^{name}: input must be float32 or float64, got torch.bfloat16"):
+            getattr(F, name)(torch.ones(2, 2).bfloat16(), 0.5)
     with pytest.raises(TypeError, match=r"^prox_l1: input must be a dense tensor on the CPU, got meta"):
         F.prox_l1(x.to("meta"), 0.5)
     with pytest.raises(ValueError, match=r"^prox_l1: threshold must be >= 0"):

@@ -2,8 +2,8 @@
 
 All are those of :mod:`regkern` (``threshold`` and ``shrink`` are step × strength; weights, which are constants here, too).
 Almost everywhere they are differentiable, and the backward multiplies by the Jacobian there; on an edge it takes that of one
-side, zero where something is shrunk to zero. A second derivative is refused, and ``prox_nuclear`` and groups given by
-``indptr`` refuse the first.
+side, zero where something is shrunk to zero. Jacobians are symmetric, so tangents of forward mode are multiplied by the same.
+A second derivative is refused, and ``prox_nuclear`` and groups given by ``indptr`` refuse the first.
 """
 
 from __future__ import annotations
@@ -13,86 +13,333 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import regkern as rk
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require, view
-from regkern.torch._ops import once, recorded
+from regkern.torch._ops import define, once, recorded
 from regkern.torch._threads import call
 
-# (x, y, dy) → dx, of one dtype that has the range for it.
-Jacobian: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+Arguments: TypeAlias = dict[str, Any]  # of a function, by their names, without those that are None
+_ops: Any = torch.ops.regkern
 
 
-def _forward(x: Tensor, function: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+# These take half precision, too.
+_OF_ELEMENTS = {
+    *("prox_l1", "prox_elastic_net", "prox_ridge", "prox_l0", "prox_l_half", "prox_mcp", "prox_scad", "prox_log_sum"),
+    *("prox_huber", "project_box", "project_nonneg", "project_linf_ball"),
+}
+
+
+def _forward(x: Tensor, function: str, arguments: Arguments) -> Tensor:
+    if x.dtype in HALVES and function not in _OF_ELEMENTS:
+        raise TypeError(f"{function}: input must be float32 or float64, got {x.dtype}")
     y = torch.empty_like(x)
-    if function == "prox_nuclear" and x.dtype not in HALVES:  # whose singular values are NumPy's
-        rk.prox_nuclear(x.detach().numpy(), *arguments, out=y.numpy())
-        return y
-
-    def run() -> None:
-        getattr(rk, function)(
-            view(x), *map(_memory, arguments), **{k: _memory(v) for k, v in named.items()}, out=view(y, True)
-        )
-
-    call(run)
+    if function == "prox_nuclear":  # whose singular values are NumPy's
+        rk.prox_nuclear(x.detach().numpy(), **arguments, out=y.numpy())
+    else:
+        call(_written, function, x, {name: _memory(value) for name, value in arguments.items()}, y)
     return y
 
 
+def _written(function: str, x: Tensor, arguments: Arguments, y: Tensor) -> None:
+    getattr(rk, function)(view(x), **arguments, out=view(y, True))
+
+
 def _memory(value: Any) -> Any:
-    return view(value) if isinstance(value, Tensor) and value.dim() else value
+    if not isinstance(value, Tensor):
+        return value
+    return view(value) if value.is_floating_point() else value.numpy()
+
+
+def _backward(dy: Tensor, x: Tensor, y: Tensor, function: str, arguments: Arguments) -> Tensor:
+    """The Jacobian times a vector, calculated in a dtype that has the range for it."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return _JACOBIANS[function](x.to(wide), y.to(wide), dy.to(wide), **arguments).to(x.dtype)
 
 
 class _Prox(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, function: str, arguments: tuple[Any, ...], named: dict[str, Any], jacobian: Jacobian
-    ) -> Tensor:
-        y = _forward(x, function, arguments, named)
-        ctx.jacobian = jacobian
+    def forward(ctx: Any, x: Tensor, function: str, arguments: Arguments) -> Tensor:
+        y = _forward(x, function, arguments)
+        ctx.arguments = function, arguments
         ctx.save_for_backward(x, y)
+        ctx.save_for_forward(x, y)
         return y
 
     @staticmethod
     @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, y = ctx.saved_tensors
-        wide = torch.promote_types(x.dtype, torch.float32)
-        dx = ctx.jacobian(x.to(wide), y.to(wide), dy.to(wide)).to(x.dtype)
-        return dx, None, None, None, None
+        return _backward(dy, *ctx.saved_tensors, *ctx.arguments), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor, *_: Any) -> Tensor:
+        return _backward(dx, *ctx.saved_tensors, *ctx.arguments)
 
 
-def _run(function: str, x: Tensor, jacobian: Jacobian, *arguments: Any, **named: Any) -> Tensor:
+def _run(function: str, x: Tensor, **given: Any) -> Tensor:
+    arguments = {name: value for name, value in given.items() if value is not None}
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and recorded(value):
+            raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
+    if torch.compiler.is_compiling():
+        return _compiled(function, x, arguments)
     require(function, "input", x)
-    for name, value in named.items():
-        if isinstance(value, Tensor) and value.dim() and value.is_floating_point():
-            _constant(function, name, value)
-    for value in arguments:
-        if isinstance(value, Tensor) and value.dim():
-            _constant(function, "threshold", value)
-    if recorded(x):
-        y: Tensor = _Prox.apply(x, function, arguments, named, jacobian)
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and not value.dim():
+            arguments[name] = value.item()
+        elif isinstance(value, Tensor) and name not in ("indptr", "indices"):
+            require(function, name, value)
+    if recorded(x) or forward_ad._current_level >= 0:
+        y: Tensor = _Prox.apply(x, function, arguments)
         return y
-    return _forward(x, function, arguments, named)
+    return _forward(x, function, arguments)
 
 
-def _constant(function: str, name: str, tensor: Tensor) -> None:
-    require(function, name, tensor)
-    if recorded(tensor):
-        raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
+# --- compiled graphs -----------------------------------------------------------------------------------------------------
 
 
-def _number(value: Any) -> Any:
-    """A number, or a tensor of some, to calculate with."""
-    return value if isinstance(value, Tensor) and value.dim() else float(value)
+def _compiled(function: str, x: Tensor, arguments: Arguments) -> Tensor:
+    """The same by an operator, which takes arguments by their kinds."""
+    kinds: tuple[Arguments, Arguments, Arguments] = ({}, {}, {})
+    for name, value in arguments.items():
+        kind = 0 if isinstance(value, float) else 1 if isinstance(value, int) else 2
+        kinds[kind][name] = torch.as_tensor(value) if kind == 2 else value
+    names = [name for kind in kinds for name in kind]
+    floats, integers, tensors = (list(kind.values()) for kind in kinds)
+    y: Tensor = _ops.prox(x, function, names, floats, [int(i) for i in integers], tensors)
+    return y
 
 
-def _weight(weights: Tensor | None) -> Any:
-    return 1.0 if weights is None else weights
+def _named(names: list[str], floats: list[float], integers: list[int], tensors: list[Tensor]) -> Arguments:
+    numbers = [t if t.dim() else t.item() for t in tensors]
+    arguments = dict(zip(names, [*floats, *integers, *numbers], strict=True))
+    return {**arguments, "nonneg": bool(arguments["nonneg"])} if "nonneg" in arguments else arguments
+
+
+def _kernel(x: Tensor, function: str, *given: Any) -> Tensor:
+    require(function, "input", x)
+    return _forward(x, function, _named(*given))
+
+
+def _keep(ctx: Any, inputs: Any, output: Tensor) -> None:
+    x, *ctx.given, tensors = inputs
+    ctx.save_for_backward(x, output, *tensors)
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    x, y, *tensors = ctx.saved_tensors
+    dx = _ops.prox_backward(dy, x, y, *ctx.given, tensors)
+    nothing: list[Any] = [None if given else [] for given in ctx.given]  # an empty list counts as one of tensors
+    return dx, *nothing, [None] * len(tensors)
+
+
+_GIVEN = "str function, str[] names, float[] floats, int[] integers, Tensor[] tensors"
+define(f"prox(Tensor x, {_GIVEN}) -> Tensor", _kernel, lambda x, *_: torch.empty_like(x), _gradient, _keep)
+define(
+    f"prox_backward(Tensor dy, Tensor x, Tensor y, {_GIVEN}) -> Tensor",
+    lambda dy, x, y, function, *given: _backward(dy, x, y, function, _named(*given)),
+    lambda dy, x, *_: torch.empty_like(x),
+)
+
+
+# --- Jacobians -----------------------------------------------------------------------------------------------------------
+
+# Of x and y = prox(x), times dy; the rest is what the function was given.
 
 
 def _where(here: Tensor, x: Tensor) -> Tensor:
     return torch.where(here, x, torch.zeros((), dtype=x.dtype))
+
+
+def _unless_zero(threshold: Any, here: Tensor, dy: Tensor) -> Tensor:
+    """dy here; and everywhere where nothing is taken off."""
+    return _where(here | (torch.as_tensor(threshold) == 0), dy)
+
+
+def _l1(x: Tensor, y: Tensor, dy: Tensor, threshold: Any, weights: Any = 1.0, nonneg: bool = False) -> Tensor:
+    t = threshold * weights
+    return _where(x > t, dy) if nonneg else _unless_zero(t, x.abs() > t, dy)
+
+
+def _elastic_net(x: Tensor, y: Tensor, dy: Tensor, threshold: float, shrink: float, weights: Any = 1.0) -> Tensor:
+    t = threshold * weights
+    return _unless_zero(t, x.abs() > t, dy / (1 + shrink * weights))
+
+
+def _ridge(x: Tensor, y: Tensor, dy: Tensor, shrink: float, weights: Any = 1.0) -> Tensor:
+    return dy / (1 + shrink * weights)
+
+
+def _unchanged(x: Tensor, y: Tensor, dy: Tensor, *_: Any, **__: Any) -> Tensor:
+    return _where(y == x, dy)
+
+
+def _l_half(x: Tensor, y: Tensor, dy: Tensor, threshold: float) -> Tensor:
+    return _where(y != 0, dy / (1 - threshold / 4 * y.abs() ** -1.5)) if threshold else dy
+
+
+def _mcp(x: Tensor, y: Tensor, dy: Tensor, threshold: float, gamma: float, step: float) -> Tensor:
+    slope = 1.0 if gamma <= step else gamma / (gamma - step)
+    return torch.where(y == x, dy, _where(y != 0, dy * slope))
+
+
+def _scad(x: Tensor, y: Tensor, dy: Tensor, threshold: float, a: float, step: float) -> Tensor:
+    knee = a - 1
+    slope = 1.0 if knee <= step else knee / (knee - step)
+    return torch.where((y == x) | (y.abs() <= threshold / step), _where((y != 0) | (y == x), dy), dy * slope)
+
+
+def _log_sum(x: Tensor, y: Tensor, dy: Tensor, threshold: float, eps: float) -> Tensor:
+    return torch.where(y == x, dy, _where(y != 0, dy / (1 - threshold / (eps + y.abs()) ** 2)))
+
+
+def _huber(x: Tensor, y: Tensor, dy: Tensor, shrink: float, delta: float) -> Tensor:
+    return torch.where(x.abs() <= delta * (1 + shrink), dy / (1 + shrink), dy)
+
+
+def _nonneg(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
+    return _where(y > 0, dy)
+
+
+def _nuclear(x: Tensor, y: Tensor, dy: Tensor, threshold: float) -> Tensor:
+    raise NotImplementedError("prox_nuclear: the input must not require a gradient, got one that does")
+
+
+# Of vectors along the last axis.
+
+
+def _along(jacobian: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The Jacobian of vectors along another axis, or of all as one."""
+
+    def moved(x: Tensor, y: Tensor, dy: Tensor, *, axis: int | None = None, **given: Any) -> Tensor:
+        if axis is None:
+            return jacobian(*(t.reshape(1, -1) for t in (x, y, dy)), **given).reshape(x.shape)
+        return jacobian(*(t.movedim(axis, -1) for t in (x, y, dy)), **given).movedim(-1, axis)
+
+    return moved
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum(-1, keepdim=True)
+
+
+def _mean(x: Tensor, here: Tensor) -> Tensor:
+    """The mean over some elements of each vector, 0 of none."""
+    return _sum(_where(here, x)) / _sum(here).clamp(min=1)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def _turned(x: Tensor, dy: Tensor) -> Tensor:
+    """What of dy is orthogonal to x."""
+    unit = x / _norm(x).clamp(min=torch.finfo(x.dtype).tiny)
+    return dy - unit * _sum(unit * dy)
+
+
+def _shrunk(x: Tensor, dy: Tensor, t: Any) -> Tensor:
+    """That of x·max(1 − t/‖x‖, 0)."""
+    norm, t = _norm(x), torch.as_tensor(t, dtype=x.dtype)
+    along = dy - _turned(x, dy)
+    return torch.where(t == 0, dy, _where(norm > t, dy - t / norm * (dy - along)))
+
+
+def _onto_l1_ball(x: Tensor, dy: Tensor, active: Tensor, radius: float) -> Tensor:
+    """That of the projection on Σ|x| <= radius, which leaves the active elements."""
+    sign = x.sign()
+    outside = _where(active, dy - sign * _mean(sign * dy, active))
+    return torch.where(_sum(x.abs()) <= radius, dy, outside)
+
+
+def _of_runs(values: Tensor, g: Tensor) -> Tensor:
+    """The means of g over runs of equal values, along the last axis."""
+    if not g.numel():
+        return g
+    flat, n = values.reshape(-1, values.shape[-1]), values.shape[-1]
+    starts = torch.ones_like(flat, dtype=torch.bool)
+    starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
+    run = starts.flatten().cumsum(0) - 1
+    rows = g.reshape(-1, n).flatten()
+    count = int(run[-1]) + 1
+    totals = rows.new_zeros(count).index_add_(0, run, rows)
+    lengths = rows.new_zeros(count).index_add_(0, run, torch.ones_like(rows))
+    return (totals / lengths)[run].reshape(g.shape)
+
+
+def _l2_ball(x: Tensor, y: Tensor, dy: Tensor, radius: float) -> Tensor:
+    norm = _norm(x)
+    return torch.where(norm <= radius, dy, radius / norm * _turned(x, dy))
+
+
+def _simplex(x: Tensor, y: Tensor, dy: Tensor, radius: float) -> Tensor:
+    return _where(y > 0, dy - _mean(dy, y > 0))
+
+
+def _sorted_l1(x: Tensor, y: Tensor, dy: Tensor, threshold: float, weights: Tensor) -> Tensor:
+    if threshold == 0:
+        return dy
+    order = y.abs().argsort(-1, descending=True)
+    back, sign = order.argsort(-1), x.sign()
+    means = _of_runs(y.abs().gather(-1, order), (sign * dy).gather(-1, order)).gather(-1, back)
+    return _where(y != 0, sign * means)
+
+
+def _tv1d(x: Tensor, y: Tensor, dy: Tensor, threshold: float) -> Tensor:
+    return _of_runs(y, dy) if threshold else dy
+
+
+def _of_groups(
+    x: Tensor,
+    y: Tensor,
+    dy: Tensor,
+    threshold: float,
+    group_threshold: float | None = None,
+    group_size: int | None = None,
+    axis: int | None = None,
+    weights: Tensor | None = None,
+    **_: Any,
+) -> Tensor:
+    """Of groups, each taken as a row: with one threshold of all, with two of elements and groups."""
+    soft, hard = (0.0, threshold) if group_threshold is None else (threshold, group_threshold)
+    t = hard if weights is None else hard * weights.reshape(-1, 1)
+    if group_size is None and axis is None:
+        function = "prox_group_l2" if group_threshold is None else "prox_sparse_group"
+        raise NotImplementedError(f"{function}: groups must be given by group_size or axis for a gradient, got indptr")
+    if axis is not None:
+        x, dy = x.movedim(axis, -1), dy.movedim(axis, -1)
+    rows, g = (v.reshape(-1, group_size or x.shape[-1]) for v in (x, dy))
+    inner = rows.sign() * (rows.abs() - soft).clamp(min=0)
+    made = _unless_zero(soft, inner != 0, _shrunk(inner, g, t)).reshape(x.shape)
+    return made if axis is None else made.movedim(-1, axis)
+
+
+_JACOBIANS: dict[str, Callable[..., Tensor]] = {
+    "prox_l1": _l1,
+    "prox_elastic_net": _elastic_net,
+    "prox_ridge": _ridge,
+    "prox_l0": _unchanged,
+    "prox_l_half": _l_half,
+    "prox_mcp": _mcp,
+    "prox_scad": _scad,
+    "prox_log_sum": _log_sum,
+    "prox_huber": _huber,
+    "project_box": _unchanged,
+    "project_nonneg": _nonneg,
+    "project_linf_ball": _unchanged,
+    "project_l2_ball": _along(_l2_ball),
+    "project_l1_ball": _along(lambda x, y, dy, radius: _onto_l1_ball(x, dy, y != 0, radius)),
+    "project_simplex": _along(_simplex),
+    "prox_l2": _along(lambda x, y, dy, threshold: _shrunk(x, dy, threshold)),
+    "prox_linf": _along(lambda x, y, dy, threshold: dy - _onto_l1_ball(x, dy, y != x, threshold)),
+    "prox_sorted_l1": _along(_sorted_l1),
+    "prox_tv1d": _along(_tv1d),
+    "prox_group_l2": _of_groups,
+    "prox_sparse_group": _of_groups,
+    "prox_nuclear": _nuclear,
+}
 
 
 # --- elements ------------------------------------------------------------------------------------------------------------
@@ -126,13 +373,7 @@ def prox_l1(input: Tensor, threshold: Real | Tensor, *, weights: Tensor | None =
     >>> F.prox_l1(torch.tensor([-2.0, 0.3, 1.5]), 0.5)
     tensor([-1.5000,  0.0000,  1.0000])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        size = x if nonneg else x.abs()
-        t = _number(threshold) * _weight(weights)
-        return _where((size > t) | (torch.as_tensor(t) == 0 if not nonneg else size > t), dy)
-
-    return _run("prox_l1", input, jacobian, threshold, weights=weights, nonneg=nonneg)
+    return _run("prox_l1", input, threshold=threshold, weights=weights, nonneg=nonneg)
 
 
 def prox_elastic_net(input: Tensor, threshold: Real, shrink: Real, *, weights: Tensor | None = None) -> Tensor:
@@ -162,13 +403,7 @@ def prox_elastic_net(input: Tensor, threshold: Real, shrink: Real, *, weights: T
     >>> F.prox_elastic_net(torch.tensor([-2.0, 0.3]), 0.5, 0.5)
     tensor([-1.,  0.])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        w = _weight(weights)
-        t = float(threshold) * w
-        return _where((x.abs() > t) | (torch.as_tensor(t) == 0), dy / (1 + float(shrink) * w))
-
-    return _run("prox_elastic_net", input, jacobian, threshold, shrink, weights=weights)
+    return _run("prox_elastic_net", input, threshold=threshold, shrink=shrink, weights=weights)
 
 
 def prox_ridge(input: Tensor, shrink: Real, *, weights: Tensor | None = None) -> Tensor:
@@ -197,9 +432,7 @@ def prox_ridge(input: Tensor, shrink: Real, *, weights: Tensor | None = None) ->
     >>> F.prox_ridge(torch.tensor([-2.0, 1.0]), 1.0)
     tensor([-1.0000,  0.5000])
     """
-    return _run(
-        "prox_ridge", input, lambda x, y, dy: dy / (1 + float(shrink) * _weight(weights)), shrink, weights=weights
-    )
+    return _run("prox_ridge", input, shrink=shrink, weights=weights)
 
 
 def prox_l0(input: Tensor, threshold: Real) -> Tensor:
@@ -226,7 +459,7 @@ def prox_l0(input: Tensor, threshold: Real) -> Tensor:
     >>> F.prox_l0(torch.tensor([-2.0, 0.3]), 0.5)
     tensor([-2.,  0.])
     """
-    return _run("prox_l0", input, lambda x, y, dy: _where(y == x, dy), threshold)
+    return _run("prox_l0", input, threshold=threshold)
 
 
 def prox_l_half(input: Tensor, threshold: Real) -> Tensor:
@@ -253,12 +486,7 @@ def prox_l_half(input: Tensor, threshold: Real) -> Tensor:
     >>> F.prox_l_half(torch.tensor([-2.0, 0.3]), 0.5).sign()
     tensor([-1.,  0.])
     """
-    t = float(threshold)
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        return _where(y != 0, dy / (1 - t / 4 * y.abs() ** -1.5)) if t else dy
-
-    return _run("prox_l_half", input, jacobian, threshold)
+    return _run("prox_l_half", input, threshold=threshold)
 
 
 def prox_mcp(input: Tensor, threshold: Real, gamma: Real = 3.0, *, step: Real = 1.0) -> Tensor:
@@ -286,12 +514,7 @@ def prox_mcp(input: Tensor, threshold: Real, gamma: Real = 3.0, *, step: Real = 
     >>> F.prox_mcp(torch.tensor([-4.0, 0.3]), 0.5)
     tensor([-4.,  0.])
     """
-    slope = 1.0 if gamma <= step else float(gamma) / (float(gamma) - float(step))  # type: ignore[operator]
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        return torch.where(y == x, dy, _where(y != 0, dy * slope))
-
-    return _run("prox_mcp", input, jacobian, threshold, gamma, step=step)
+    return _run("prox_mcp", input, threshold=threshold, gamma=gamma, step=step)
 
 
 def prox_scad(input: Tensor, threshold: Real, a: Real = 3.7, *, step: Real = 1.0) -> Tensor:
@@ -320,13 +543,7 @@ def prox_scad(input: Tensor, threshold: Real, a: Real = 3.7, *, step: Real = 1.0
     >>> F.prox_scad(torch.tensor([-4.0, 0.3]), 0.5)
     tensor([-4.,  0.])
     """
-    knee, s, strength = float(a) - 1, float(step), float(threshold) / float(step)
-    slope = 1.0 if knee <= s else knee / (knee - s)
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        return torch.where((y == x) | (y.abs() <= strength), _where((y != 0) | (y == x), dy), dy * slope)
-
-    return _run("prox_scad", input, jacobian, threshold, a, step=step)
+    return _run("prox_scad", input, threshold=threshold, a=a, step=step)
 
 
 def prox_log_sum(input: Tensor, threshold: Real, eps: Real = 1.0) -> Tensor:
@@ -354,11 +571,7 @@ def prox_log_sum(input: Tensor, threshold: Real, eps: Real = 1.0) -> Tensor:
     >>> F.prox_log_sum(torch.tensor([-4.0, 0.3]), 0.5).sign()
     tensor([-1.,  0.])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        return torch.where(y == x, dy, _where(y != 0, dy / (1 - float(threshold) / (float(eps) + y.abs()) ** 2)))
-
-    return _run("prox_log_sum", input, jacobian, threshold, eps)
+    return _run("prox_log_sum", input, threshold=threshold, eps=eps)
 
 
 def prox_huber(input: Tensor, shrink: Real, delta: Real = 1.0) -> Tensor:
@@ -386,10 +599,7 @@ def prox_huber(input: Tensor, shrink: Real, delta: Real = 1.0) -> Tensor:
     >>> F.prox_huber(torch.tensor([-4.0, 1.0]), 1.0)
     tensor([-3.0000,  0.5000])
     """
-    one = 1 + float(shrink)
-    return _run(
-        "prox_huber", input, lambda x, y, dy: torch.where(x.abs() <= float(delta) * one, dy / one, dy), shrink, delta
-    )
+    return _run("prox_huber", input, shrink=shrink, delta=delta)
 
 
 # --- projections ---------------------------------------------------------------------------------------------------------
@@ -419,7 +629,7 @@ def project_box(input: Tensor, lower: Real | Tensor, upper: Real | Tensor) -> Te
     >>> F.project_box(torch.tensor([-2.0, 0.3]), -1, 1)
     tensor([-1.0000,  0.3000])
     """
-    return _run("project_box", input, lambda x, y, dy: _where(y == x, dy), lower, upper)
+    return _run("project_box", input, lower=lower, upper=upper)
 
 
 def project_nonneg(input: Tensor) -> Tensor:
@@ -445,7 +655,7 @@ def project_nonneg(input: Tensor) -> Tensor:
     >>> F.project_nonneg(torch.tensor([-2.0, 0.5]))
     tensor([0.0000, 0.5000])
     """
-    return _run("project_nonneg", input, lambda x, y, dy: _where(y > 0, dy))
+    return _run("project_nonneg", input)
 
 
 def project_linf_ball(input: Tensor, radius: Real = 1.0) -> Tensor:
@@ -472,59 +682,10 @@ def project_linf_ball(input: Tensor, radius: Real = 1.0) -> Tensor:
     >>> F.project_linf_ball(torch.tensor([-2.0, 0.5]))
     tensor([-1.0000,  0.5000])
     """
-    return _run("project_linf_ball", input, lambda x, y, dy: _where(y == x, dy), radius)
+    return _run("project_linf_ball", input, radius=radius)
 
 
 # --- vectors -------------------------------------------------------------------------------------------------------------
-
-
-def _along(axis: Int | None, jacobian: Jacobian) -> Jacobian:
-    """The Jacobian of vectors along the last axis, for those along another one, or for all as one."""
-
-    def moved(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        if axis is None:
-            return jacobian(*(t.reshape(1, -1) for t in (x, y, dy))).reshape(x.shape)
-        return jacobian(*(t.movedim(axis, -1) for t in (x, y, dy))).movedim(-1, axis)  # type: ignore[arg-type]
-
-    return moved
-
-
-def _sum(x: Tensor) -> Tensor:
-    return x.sum(-1, keepdim=True)
-
-
-def _mean(x: Tensor, here: Tensor) -> Tensor:
-    """The mean over some elements of each vector, 0 of none."""
-    return _sum(_where(here, x)) / _sum(here).clamp(min=1)
-
-
-def _shrunk(x: Tensor, dy: Tensor, t: Any) -> Tensor:
-    """That of x·max(1 − t/‖x‖, 0)."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    unit = x / norm.clamp(min=torch.finfo(x.dtype).tiny)
-    along = unit * _sum(unit * dy)
-    t = torch.as_tensor(t, dtype=x.dtype)
-    return torch.where(t == 0, dy, _where(norm > t, dy - t / norm * (dy - along)))
-
-
-def _onto_l1_ball(x: Tensor, dy: Tensor, active: Tensor, radius: float) -> Tensor:
-    """That of the projection on Σ|x| <= radius, which leaves the active elements."""
-    sign = x.sign()
-    outside = _where(active, dy - sign * _mean(sign * dy, active))
-    return torch.where(_sum(x.abs()) <= radius, dy, outside)
-
-
-def _of_runs(values: Tensor, g: Tensor) -> Tensor:
-    """The means of g over runs of equal values, along the last axis."""
-    flat, n = values.reshape(-1, values.shape[-1]), values.shape[-1]
-    starts = torch.ones_like(flat, dtype=torch.bool)
-    starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
-    run = starts.flatten().cumsum(0) - 1
-    rows = g.reshape(-1, n).flatten()
-    count = int(run[-1]) + 1 if n and run.numel() else 0
-    totals = rows.new_zeros(count).index_add_(0, run, rows)
-    lengths = rows.new_zeros(count).index_add_(0, run, torch.ones_like(rows))
-    return (totals / lengths)[run].reshape(g.shape)
 
 
 def project_l2_ball(input: Tensor, radius: Real = 1.0, *, axis: Int | None = None) -> Tensor:
@@ -553,13 +714,7 @@ def project_l2_ball(input: Tensor, radius: Real = 1.0, *, axis: Int | None = Non
     >>> F.project_l2_ball(torch.tensor([3.0, 4.0]))
     tensor([0.6000, 0.8000])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        unit = x / norm.clamp(min=torch.finfo(x.dtype).tiny)
-        return torch.where(norm <= float(radius), dy, float(radius) / norm * (dy - unit * _sum(unit * dy)))
-
-    return _run("project_l2_ball", input, _along(axis, jacobian), radius, axis=axis)
+    return _run("project_l2_ball", input, radius=radius, axis=axis)
 
 
 def project_l1_ball(input: Tensor, radius: Real = 1.0, *, axis: Int | None = None) -> Tensor:
@@ -588,8 +743,7 @@ def project_l1_ball(input: Tensor, radius: Real = 1.0, *, axis: Int | None = Non
     >>> F.project_l1_ball(torch.tensor([2.0, 0.5]))
     tensor([1., 0.])
     """
-    jacobian = _along(axis, lambda x, y, dy: _onto_l1_ball(x, dy, y != 0, float(radius)))
-    return _run("project_l1_ball", input, jacobian, radius, axis=axis)
+    return _run("project_l1_ball", input, radius=radius, axis=axis)
 
 
 def project_simplex(input: Tensor, radius: Real = 1.0, *, axis: Int | None = None) -> Tensor:
@@ -618,8 +772,7 @@ def project_simplex(input: Tensor, radius: Real = 1.0, *, axis: Int | None = Non
     >>> F.project_simplex(torch.tensor([2.0, 0.5]))
     tensor([1., 0.])
     """
-    jacobian = _along(axis, lambda x, y, dy: _where(y > 0, dy - _mean(dy, y > 0)))
-    return _run("project_simplex", input, jacobian, radius, axis=axis)
+    return _run("project_simplex", input, radius=radius, axis=axis)
 
 
 def prox_l2(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Tensor:
@@ -648,8 +801,7 @@ def prox_l2(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Tenso
     >>> F.prox_l2(torch.tensor([3.0, 4.0]), 2.5)
     tensor([1.5000, 2.0000])
     """
-    jacobian = _along(axis, lambda x, y, dy: _shrunk(x, dy, float(threshold)))
-    return _run("prox_l2", input, jacobian, threshold, axis=axis)
+    return _run("prox_l2", input, threshold=threshold, axis=axis)
 
 
 def prox_linf(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Tensor:
@@ -678,8 +830,7 @@ def prox_linf(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Ten
     >>> F.prox_linf(torch.tensor([3.0, 1.0]), 1.0)
     tensor([2., 1.])
     """
-    jacobian = _along(axis, lambda x, y, dy: dy - _onto_l1_ball(x, dy, y != x, float(threshold)))
-    return _run("prox_linf", input, jacobian, threshold, axis=axis)
+    return _run("prox_linf", input, threshold=threshold, axis=axis)
 
 
 def prox_sorted_l1(input: Tensor, threshold: Real, weights: Tensor, *, axis: Int | None = None) -> Tensor:
@@ -710,16 +861,7 @@ def prox_sorted_l1(input: Tensor, threshold: Real, weights: Tensor, *, axis: Int
     >>> F.prox_sorted_l1(torch.tensor([3.0, 1.0]), 1.0, torch.tensor([1.0, 0.5]))
     tensor([2.0000, 0.5000])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        if float(threshold) == 0:
-            return dy
-        order = y.abs().argsort(-1, descending=True)
-        back, sign = order.argsort(-1), x.sign()
-        means = _of_runs(y.abs().gather(-1, order), (sign * dy).gather(-1, order)).gather(-1, back)
-        return _where(y != 0, sign * means)
-
-    return _run("prox_sorted_l1", input, _along(axis, jacobian), threshold, weights, axis=axis)
+    return _run("prox_sorted_l1", input, threshold=threshold, weights=weights, axis=axis)
 
 
 def prox_tv1d(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Tensor:
@@ -748,33 +890,7 @@ def prox_tv1d(input: Tensor, threshold: Real, *, axis: Int | None = None) -> Ten
     >>> F.prox_tv1d(torch.tensor([0.0, 1.0, 5.0]), 0.5)
     tensor([0.5000, 1.0000, 4.5000])
     """
-    jacobian = _along(axis, lambda x, y, dy: _of_runs(y, dy) if float(threshold) else dy)
-    return _run("prox_tv1d", input, jacobian, threshold, axis=axis)
-
-
-def _of_groups(
-    function: str,
-    group_size: Int | None,
-    axis: Int | None,
-    weights: Tensor | None,
-    jacobian: Callable[[Tensor, Tensor, Any], Tensor],
-    threshold: float,
-) -> Jacobian:
-    """The Jacobian of groups, of which ``jacobian`` takes each as a row, with its threshold."""
-
-    def moved(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        t = threshold if weights is None else threshold * weights.reshape(-1, 1)
-        if group_size is not None:
-            return jacobian(x.reshape(-1, group_size), dy.reshape(-1, group_size), t).reshape(x.shape)
-        if axis is None:
-            raise NotImplementedError(
-                f"{function}: groups must be given by group_size or axis for a gradient, got indptr"
-            )
-        x, dy = x.movedim(axis, -1), dy.movedim(axis, -1)
-        made = jacobian(x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1]), t)
-        return made.reshape(x.shape).movedim(-1, axis)
-
-    return moved
+    return _run("prox_tv1d", input, threshold=threshold, axis=axis)
 
 
 def prox_group_l2(
@@ -812,9 +928,16 @@ def prox_group_l2(
     >>> F.prox_group_l2(torch.tensor([3.0, 4.0, 0.1, 0.1]), 2.5, group_size=2)
     tensor([1.5000, 2.0000, 0.0000, 0.0000])
     """
-    jacobian = _of_groups("prox_group_l2", group_size, axis, weights, _shrunk, float(threshold))
-    groups = {"group_size": group_size, "axis": axis, "indptr": indptr, "indices": indices}
-    return _run("prox_group_l2", input, jacobian, threshold, **groups, weights=weights)
+    return _run(
+        "prox_group_l2",
+        input,
+        threshold=threshold,
+        group_size=group_size,
+        axis=axis,
+        indptr=indptr,
+        indices=indices,
+        weights=weights,
+    )
 
 
 def prox_sparse_group(
@@ -854,15 +977,17 @@ def prox_sparse_group(
     >>> F.prox_sparse_group(torch.tensor([3.5, 4.5, 0.1, 0.1]), 0.5, 2.5, group_size=2)
     tensor([1.5000, 2.0000, 0.0000, 0.0000])
     """
-    soft = float(threshold)
-
-    def both(x: Tensor, dy: Tensor, t: Any) -> Tensor:
-        inner = x.sign() * (x.abs() - soft).clamp(min=0)
-        return _where((inner != 0) | (soft == 0), _shrunk(inner, dy, t))
-
-    jacobian = _of_groups("prox_sparse_group", group_size, axis, weights, both, float(group_threshold))
-    groups = {"group_size": group_size, "axis": axis, "indptr": indptr, "indices": indices}
-    return _run("prox_sparse_group", input, jacobian, threshold, group_threshold, **groups, weights=weights)
+    return _run(
+        "prox_sparse_group",
+        input,
+        threshold=threshold,
+        group_threshold=group_threshold,
+        group_size=group_size,
+        axis=axis,
+        indptr=indptr,
+        indices=indices,
+        weights=weights,
+    )
 
 
 def prox_nuclear(input: Tensor, threshold: Real) -> Tensor:
@@ -890,8 +1015,4 @@ def prox_nuclear(input: Tensor, threshold: Real) -> Tensor:
     tensor([[1., 0.],
             [0., 0.]])
     """
-
-    def jacobian(x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
-        raise NotImplementedError("prox_nuclear: the input must not require a gradient, got one that does")
-
-    return _run("prox_nuclear", input, jacobian, threshold)
+    return _run("prox_nuclear", input, threshold=threshold)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regkern import _checks as check
 from regkern import _core
-from regkern.optim.options import OPTIONS
+from regkern.optim.options import OPTIONS, is_schedule
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.penalties._base import require_like
 from regkern.torch import _memory, _threads
@@ -119,9 +120,6 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Params, defaults: Options) -> None:
         self._engine: Any = None
-        for name in ("capturable", "differentiable"):
-            if defaults.get(name):
-                raise ValueError(f"{self._name}: {name} must be False, got True")
         super().__init__(params, {**IMPLEMENTATION, **defaults})
 
     @property
@@ -162,6 +160,14 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check(self, group: Group, first: int) -> None:
         """Options and parameters of a new group."""
+        for name in ("capturable", "differentiable"):
+            if group[name]:
+                raise ValueError(f"{self._name}: {name} must be False, got {group[name]!r}")
+        if is_schedule(group["lr"]):
+            raise TypeError(
+                f"{self._name}: lr must be a number or a tensor, got {check.text(group['lr'])} "
+                "(a schedule goes into torch.optim.lr_scheduler.LambdaLR)"
+            )
         for name, value in group.items():
             if name in OPTIONS:
                 given = (
