@@ -11,19 +11,20 @@ there a call takes longer than its work.
 from __future__ import annotations
 
 import copy
-import operator
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType, MethodType
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.nn as tnn
-from torch import fx
 
 from regkern import _checks as check
-from regkern.torch.nn import dropouts, norms
+from regkern.torch.nn import dropouts, fusing, norms, rewriting
 
 M = TypeVar("M", bound=tnn.Module)
+Function: TypeAlias = Callable[..., Any]
 
 _NAMES = (
     "Dropout",
@@ -45,13 +46,10 @@ _NAMES = (
 _OURS: dict[type, type] = {
     getattr(tnn, name): getattr(dropouts if "Dropout" in name else norms, name) for name in _NAMES
 }
-_FUSED: dict[type, type] = {getattr(tnn, f"BatchNorm{d}d"): getattr(norms, f"BatchNormReLU{d}d") for d in (1, 2, 3)}
-_THEIRS: dict[type, type] = {ours: theirs for made in (_OURS, _FUSED) for theirs, ours in made.items()}
+_THEIRS: dict[type, type] = {ours: theirs for theirs, ours in _OURS.items()}
 
 _ALWAYS = {tnn.Dropout, tnn.AlphaDropout, tnn.BatchNorm2d, tnn.BatchNorm3d, tnn.RMSNorm}
 _INSTANCES = {tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d}
-_FUSED_FASTER = {tnn.BatchNorm2d, tnn.BatchNorm3d}
-_MARK = "_regkern_forward"  # of a module whose forward was rewritten
 
 
 def _not_slower(module: tnn.Module) -> bool:
@@ -68,8 +66,8 @@ def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) 
     only : iterable of classes of torch.nn, optional
         Swap these and no others, whether they are faster or not.
     fuse : bool, default True
-        Put ReLU and what is added before it into the batch norm whose result they take, where the ``forward`` of the
-        module around them says so plainly: ``torch.fx`` can follow it, and it is the same in training and evaluation.
+        Calculate batch norms, what is added to them and the ReLU behind them in one pass, where the source of ``forward``
+        says so plainly. Nothing is run for it, and the layers stay those of the model.
 
     Returns
     -------
@@ -83,8 +81,9 @@ def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) 
 
     Notes
     -----
-    Save the ``state_dict``, which is that of the model before: a module whose forward was rewritten is not pickled. Classes
-    that derive from torch's, and modules with hooks, are not fused.
+    The ``state_dict`` is that of the model before. A module with something to fuse gets a ``forward`` of its own, which asks
+    at each call what its layers are: one that was replaced or has hooks is called as it would be. ``copy.deepcopy`` keeps
+    it; what ``pickle`` and ``copy.copy`` make has that of the class, until it is converted.
 
     Examples
     --------
@@ -107,12 +106,13 @@ def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) 
         for kind in wanted:
             if kind not in _OURS:
                 raise TypeError(f"{f}: only must name classes of torch.nn that can be swapped, got {check.text(kind)}")
-    if check.flag(f"{f}: fuse", fuse):
-        _fuse(model, wanted)
+    fuse = check.flag(f"{f}: fuse", fuse)
     for module in model.modules():
         kind = type(module)
         if kind in wanted if wanted is not None else _not_slower(module):
             module.__class__ = _OURS[kind]
+    if fuse:
+        _fuse(model, fusing.NORMS if wanted is None else fusing.NORMS & {_OURS[kind] for kind in wanted})
     return model
 
 
@@ -133,6 +133,11 @@ def revert(model: M) -> M:
     TypeError
         If ``model`` is no module.
 
+    Notes
+    -----
+    What torch does not have stays, a ``BatchNormReLU2d`` or a ``DropPath``, and so do layers of classes that derive from ours:
+    one that has a parametrization is swapped when that has been removed.
+
     Examples
     --------
     >>> import torch
@@ -145,141 +150,92 @@ def revert(model: M) -> M:
     if not isinstance(model, tnn.Module):
         raise TypeError(f"revert: model must be a torch.nn.Module, got {type(model).__name__}")
     for module in model.modules():
-        if module.__dict__.pop(_MARK, False):
-            del module.__dict__["forward"]
+        _loosen(module)
         if type(module) in _THEIRS:
-            module.__dict__.pop("negative_slope", None)
             module.__class__ = _THEIRS[type(module)]
     return model
 
 
 # --- fusing --------------------------------------------------------------------------------------------------------------
 
-
-class _Rewritten:
-    """The forward of a module that was rewritten. What a pickle made of it would be the one of the class again, beside
-    batch norms that have taken up what it calls."""
-
-    def __init__(self, forward: Callable[..., Any], module: tnn.Module) -> None:
-        self.forward, self.module = forward, module
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return self.forward(self.module, *args, **keywords)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Rewritten:
-        return _Rewritten(self.forward, copy.deepcopy(self.module, memo))
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            f"convert: a {type(self.module).__name__} with a fused forward cannot be pickled: save its state_dict, "
-            "or revert the model first"
-        )
+# Whose class has its own of these is not fused: attributes and copies may be others there.
+_STOCK = ("__getattr__", "__getattribute__", "__setstate__", "__getstate__", "__reduce_ex__", "__reduce__")
+_MARK = "_regkern_fused"  # of functions that stand in the place of methods
 
 
-class _Tracer(fx.Tracer):
-    """Follows one ``forward``, and none of the modules that it calls."""
-
-    def is_leaf_module(self, m: tnn.Module, module_qualified_name: str) -> bool:
-        return True
-
-
-_ADDITIONS = {operator.add, operator.iadd, torch.add}
-_RELUS = {torch.relu, torch.nn.functional.relu, torch.relu_}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def _fuse(model: tnn.Module, wanted: set[type] | None) -> None:
-    paths = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
+def _fuse(model: tnn.Module, kinds: frozenset[type]) -> None:
     for module in model.modules():
-        if type(module) in _THEIRS or "forward" in module.__dict__:
+        children = [type(child) for child in module._modules.values()]
+        if kinds.isdisjoint(children) or not _is_usual(type(module)):
             continue
-        norm_children = {
-            name: child
-            for name, child in module.named_children()
-            if type(child) in (_FUSED_FASTER if wanted is None else _FUSED.keys() & wanted) and paths[id(child)] == 1
-        }
-        if norm_children:
-            _fuse_within(module, {n: c for n, c in norm_children.items() if not any(getattr(c, h) for h in _HOOKS)})
-
-
-def _traced(module: tnn.Module) -> fx.Graph | None:
-    """What the module does, where that is one thing in training and evaluation."""
-    was, graphs = module.training, []
-    try:
-        for training in (True, False):
-            module.training = training
-            graphs.append(_Tracer().trace(module))
-    except Exception:  # noqa: BLE001  # whatever a forward that cannot be followed raises
-        return None
-    finally:
-        module.training = was
-    texts = [str(graph.python_code("self").src) for graph in graphs]
-    return graphs[0] if texts[0] == texts[1] else None
-
-
-def _fuse_within(module: tnn.Module, norm_children: dict[str, tnn.Module]) -> None:
-    graph = _traced(module)
-    if graph is None:
-        return
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    fused: dict[tnn.Module, float] = {}
-    for node in list(graph.nodes):
-        if node.op != "call_module" or node.target not in norm_children or calls[node.target] != 1:
+        these = fusing.NORMS if _installed(module) else kinds
+        _loosen(module)
+        if "forward" in vars(module):
             continue
-        if len(node.users) != 1 or len(node.args) != 1 or node.kwargs:
-            continue
-        last = next(iter(node.users))
-        residual = _residual(last, node)
-        if residual is not None and len(last.users) == 1:
-            after = next(iter(last.users))
+        if type(module).forward is tnn.Sequential.forward and type(module).__iter__ is tnn.Sequential.__iter__:
+            if any(a in these and b in fusing.ACTIVATIONS for a, b in itertools.pairwise(children)):
+                _install(module, {"forward": _sequential})
         else:
-            residual, after = None, last
-        slope = _slope(module, after, node if residual is None else last)
-        if slope is None:
+            _install(module, dict(_methods(module, these)))
+
+
+def _is_usual(kind: type) -> bool:
+    own = any(hasattr(kind, name) for name in ("__copy__", "__deepcopy__"))
+    same = all(getattr(kind, name, None) is getattr(tnn.Module, name, None) for name in _STOCK)
+    return same and not own and not issubclass(kind, torch.jit.ScriptModule)
+
+
+def _methods(module: tnn.Module, kinds: frozenset[type]) -> Iterator[tuple[str, Function]]:
+    """``forward`` and the methods that it calls, where they could be rewritten."""
+    seen, open_ = set(), ["forward"]
+    while open_:
+        name = open_.pop()
+        function = inspect.getattr_static(type(module), name, None)
+        if name in seen or type(function) is not FunctionType or name in vars(module) or name in module._modules:
             continue
-        if residual is not None:
-            with graph.inserting_before(after):
-                moved = graph.call_module(node.target, (*node.args, residual))
-        else:
-            moved = node
-        after.replace_all_uses_with(moved)
-        graph.erase_node(after)
-        if residual is not None:
-            graph.erase_node(last)
-            graph.erase_node(node)
-        fused[norm_children[node.target]] = slope
-    if not fused:
-        return
-    graph.lint()
-    made = fx.GraphModule(module, graph)
-    module.__dict__[_MARK] = True
-    module.__dict__["forward"] = _Rewritten(type(made).forward, module)
-    for child, slope in fused.items():
-        child.__class__ = _FUSED[type(child)]
-        child.negative_slope = slope  # type: ignore[assignment]
+        seen.add(name)
+        open_ += sorted(rewriting.called(function))
+        made = rewriting.rewritten(function, module, kinds)
+        if made is not None:
+            yield name, made
 
 
-def _residual(node: fx.Node, norm: fx.Node) -> fx.Node | None:
-    """What a node adds to the result of a batch norm."""
-    adds = (node.op == "call_function" and node.target in _ADDITIONS) or (
-        node.op == "call_method" and node.target in ("add", "add_")
-    )
-    if not adds or node.kwargs or len(node.args) != 2:
-        return None
-    others = [a for a in node.args if a is not norm]
-    return others[0] if len(others) == 1 and isinstance(others[0], fx.Node) else None
+def _install(module: tnn.Module, functions: dict[str, Function]) -> None:
+    if functions:
+        functions = {**functions, "__getstate__": _state, "__deepcopy__": _deep_copy}
+        for name, function in functions.items():
+            function.__dict__[_MARK] = True
+            vars(module)[name] = MethodType(function, module)
 
 
-def _slope(module: tnn.Module, node: fx.Node, source: fx.Node) -> float | None:
-    """What a node multiplies the negative by, where it is a ReLU of ``source``."""
-    if node.args[:1] != (source,):
-        return None
-    if node.op == "call_module":
-        child = module.get_submodule(str(node.target))
-        if any(getattr(child, h) for h in _HOOKS):
-            return None
-        if type(child) is tnn.ReLU:
-            return 0.0
-        return float(child.negative_slope) if type(child) is tnn.LeakyReLU and child.negative_slope >= 0 else None
-    function = node.op == "call_function" and node.target in _RELUS
-    return 0.0 if function or (node.op == "call_method" and node.target in ("relu", "relu_")) else None
+def _installed(module: tnn.Module) -> dict[str, Function]:
+    methods = {name: value for name, value in vars(module).items() if type(value) is MethodType}
+    return {name: value.__func__ for name, value in methods.items() if _MARK in getattr(value.__func__, "__dict__", ())}
+
+
+def _loosen(module: tnn.Module) -> None:
+    for name in _installed(module):
+        del vars(module)[name]
+
+
+def _sequential(self: Any, input: Any) -> Any:
+    return fusing.walk(self, input)
+
+
+_sequential.__name__ = "forward"
+
+
+def _state(self: Any) -> Any:
+    """What a copy or a file gets: the methods of the class, since those here are of this module alone."""
+    kind: Any = type(self)
+    installed = _installed(self)
+    return {name: value for name, value in kind.__getstate__(self).items() if name not in installed}
+
+
+def _deep_copy(self: Any, memo: dict[int, Any]) -> Any:
+    kind: Any = type(self)
+    made = kind.__new__(kind)
+    memo[id(self)] = made
+    made.__setstate__(copy.deepcopy(_state(self), memo))
+    _install(made, _installed(self))
+    return made

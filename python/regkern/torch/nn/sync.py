@@ -16,6 +16,9 @@ from regkern.torch import functional
 from regkern.torch._memory import require, view
 from regkern.torch._ops import once
 from regkern.torch._threads import call
+from regkern.torch.nn import norms
+
+_WITH_RELU = {norms.BatchNormReLU1d, norms.BatchNormReLU2d, norms.BatchNormReLU3d}
 
 
 def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
@@ -155,7 +158,19 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: tnn.Module, process_group: Any = None) -> tnn.Module:
-        """The module with all its batch norms as synchronized ones."""
+        """The module with all its batch norms as synchronized ones.
+
+        Raises
+        ------
+        TypeError
+            If it has a ``BatchNormReLU``, whose ReLU would be lost.
+        """
+        for m in module.modules():
+            if type(m) in _WITH_RELU:
+                raise TypeError(
+                    f"convert_sync_batchnorm: module must have no {type(m).__name__}, whose ReLU would be lost: "
+                    "make it a batch norm and a ReLU"
+                )
         made: tnn.Module = tnn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)
         for m in made.modules():
             if type(m) is tnn.SyncBatchNorm:

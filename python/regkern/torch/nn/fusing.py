@@ -1,0 +1,165 @@
+"""What a model calls in the place of a batch norm and the ReLU behind it.
+
+Whether the two are calculated in one pass is decided at each call, by what the layers are then. Where they are not, what the
+source says is done, in its order.
+"""
+
+from __future__ import annotations
+
+import math
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn as tnn
+import torch.nn.functional as tF
+from torch import Tensor
+from torch.nn.modules import module as _modules
+
+from regkern.torch._memory import require
+from regkern.torch.nn import norms
+
+# A norm and its input, and whether gradients were recorded; or None and the result.
+Held: TypeAlias = tuple[Any, Any, bool]
+
+NORMS = frozenset({norms.BatchNorm1d, norms.BatchNorm2d, norms.BatchNorm3d})
+ACTIVATIONS = frozenset({tnn.ReLU, tnn.LeakyReLU})
+LAYERS = frozenset(  # whose results nobody else has
+    {getattr(tnn, f"Conv{transposed}{d}d") for transposed in ("", "Transpose") for d in (1, 2, 3)} | {tnn.Linear}
+)
+
+_forwards = {tnn.ReLU: tnn.ReLU.forward, tnn.LeakyReLU: tnn.LeakyReLU.forward}
+
+
+def relu(y: Any) -> Any:
+    """The method."""
+    return y.relu()
+
+
+def relu_(y: Any) -> Any:
+    """The method that writes."""
+    return y.relu_()
+
+
+RELUS = frozenset({tF.relu, torch.relu, torch.relu_, relu, relu_})
+LEAKY = frozenset({tF.leaky_relu, tF.leaky_relu_})
+
+AFTER, BEFORE, IN_PLACE = 1, 2, 3  # how a residual is added: y + r, r + y, y += r
+
+
+def _plain(module: tnn.Module) -> bool:
+    """Whether a call of the module is one of the ``forward`` of its class and nothing else."""
+    return not (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or _modules._global_forward_hooks
+        or _modules._global_forward_pre_hooks
+        or _modules._global_backward_hooks
+        or _modules._global_backward_pre_hooks
+        or module._compiled_call_impl is not None
+        or "forward" in module.__dict__
+    )
+
+
+def _usual(slope: Any) -> bool:
+    return type(slope) in (float, int) and 0 <= slope < math.inf
+
+
+def _slope(act: Any, more: tuple[Any, ...] = (), named: tuple[tuple[str, Any], ...] = ()) -> Any:
+    """What an activation multiplies the negative by, or None where it is another function."""
+    kind = type(act)
+    if kind in _forwards:
+        if kind.forward is not _forwards[kind] or not _plain(act):
+            return None
+        slope = 0.0 if kind is tnn.ReLU else act.negative_slope
+    elif kind is not FunctionType and kind is not BuiltinFunctionType:
+        return None
+    elif act in RELUS:
+        return 0.0
+    elif act in LEAKY:
+        slope = more[0] if more else dict(named).get("negative_slope", 0.01)
+    else:
+        return None
+    return slope if _usual(slope) else None
+
+
+def _fits(residual: Any, x: Tensor) -> bool:
+    """Whether the sum with a result like ``x`` is like it again."""
+    try:
+        require("batch_norm", "residual", residual)
+    except TypeError:
+        return False
+    return (
+        residual.dtype is x.dtype
+        and residual.shape == x.shape
+        and ((residual.is_contiguous() and x.is_contiguous()) or residual.stride() == x.stride())
+    )
+
+
+def hold(norm: Any, x: Any, layer: Any = None) -> Held:
+    """``norm(x)``, or what it takes, where that can wait until its ReLU is known.
+
+    With a ``layer``, which has made ``x``, other layers are called before that: it waits where nobody else has ``x``.
+    """
+    waits = (
+        not torch.compiler.is_compiling()
+        and type(norm) in NORMS
+        and type(x) is Tensor
+        and _plain(norm)
+        and (layer is None or (type(layer) in LAYERS and _plain(layer)))
+    )
+    return (norm, x, torch.is_grad_enabled()) if waits else (None, norm(x), False)
+
+
+def fused(
+    act: Any,
+    held: Held,
+    residual: Any = None,
+    add: int = 0,
+    more: tuple[Any, ...] = (),
+    named: tuple[tuple[str, Any], ...] = (),
+) -> Any:
+    """``act(y, *more, **named)`` of a norm's result, to which a residual is added before."""
+    norm, y, recorded = held
+    if norm is not None:
+        slope = _slope(act, more, named)
+        if recorded is not torch.is_grad_enabled():
+            with torch.set_grad_enabled(recorded):
+                y = norm(y)
+        elif slope is not None and (not add or _fits(residual, y)):
+            return norm._activated(y, residual, slope)
+        else:
+            y = norm(y)
+    if add == AFTER:
+        y = y + residual
+    elif add == BEFORE:
+        y = residual + y
+    elif add == IN_PLACE:
+        y += residual
+    return act(y, *more, **dict(named))
+
+
+def walk(self: Any, input: Any) -> Any:
+    """``forward`` of ``torch.nn.Sequential``, with norms and the activations behind them in one pass."""
+    if torch.compiler.is_compiling():
+        return tnn.Sequential.forward(self, input)
+    held: Held | None = None
+    for module in self:
+        if held is not None:
+            acts = type(module) in ACTIVATIONS
+            input = fused(module, held) if acts else _done(held)
+            held = None
+            if acts:
+                continue
+        if type(module) in NORMS:
+            held = hold(module, input)
+        else:
+            input = module(input)
+    return input if held is None else _done(held)
+
+
+def _done(held: Held) -> Any:
+    norm, y, _ = held
+    return y if norm is None else norm(y)
