@@ -18,7 +18,7 @@
 #include "core/streaming.h"
 #include "core/strided.h"
 #include "core/threading.h"
-#include "kernels/norm.h"
+#include "kernels/norm/norm.h"
 #include "regkern/norm.h"
 
 namespace regkern {

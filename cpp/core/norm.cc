@@ -16,7 +16,9 @@
 
 #include "core/channels.h"
 #include "core/dispatch.h"
-#include "kernels/norm-inl.h"
+#include "kernels/norm/channels-inl.h"
+#include "kernels/norm/columns-inl.h"
+#include "kernels/norm/passes-inl.h"
 #include "kernels/range.h"
 
 #define REGKERN_FAMILY norm

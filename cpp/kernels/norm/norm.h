@@ -1,7 +1,7 @@
-// The coefficients that core/norm.cc hands to the kernels of norm-inl.h.
+// The coefficients that core/norm.cc hands to the kernels beside it.
 
-#ifndef REGKERN_KERNELS_NORM_H_
-#define REGKERN_KERNELS_NORM_H_
+#ifndef REGKERN_KERNELS_NORM_NORM_H_
+#define REGKERN_KERNELS_NORM_NORM_H_
 
 #include <cstddef>
 
@@ -46,4 +46,4 @@ struct GradientPiece {
 
 }  // namespace regkern
 
-#endif  // REGKERN_KERNELS_NORM_H_
+#endif  // REGKERN_KERNELS_NORM_NORM_H_
