@@ -39,26 +39,45 @@ HWY_INLINE void forget_origin(T*& p) {
 #endif
 }
 
+// Forgets what was stored. Else compilers take the halves of a vector apart in registers, where each becomes
+// double in two steps, on ports that the sums need, in place of one from memory.
+template <class T>
+HWY_INLINE void forget_stores(T& memory) {
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  asm("" : "+m"(memory));
+#endif
+}
+
 // `rows` rows of kVectors vectors of columns.
-template <class Dev, size_t kVectors, class T>
-HWY_INLINE void sweep_moments(RowsOf<T> x, size_t rows, const double* shift, double* sum, double* sum_sq) {
+template <class E, bool kShifted, size_t kVectors>
+HWY_INLINE void sweep_moments(RowsOf<Element<E>> x, size_t rows, const double* shift, double* sum,
+                              double* sum_sq) {
+  using Dev = Deviation<kShifted, Wide<E>>;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
+  HWY_ALIGN Wide<E> room[kSumLanes];
   V<D64> s[kVectors], first[kVectors], second[kVectors];
   for (size_t k = 0; k < kVectors; ++k) {
     s[k] = hn::LoadU(d, shift + k * N);
     first[k] = hn::LoadU(d, sum + k * N);
     second[k] = hn::LoadU(d, sum_sq + k * N);
   }
-  const T* p = x.data;
+  const Element<E>* p = x.data;
   const ptrdiff_t ahead = static_cast<ptrdiff_t>(rows) * x.stride;
   for (; rows != 0; --rows, p += x.stride) {
     forget_origin(p);
     hwy::Prefetch(p + ahead);
-    for (size_t k = 0; k < kVectors; ++k) {
-      const auto deviation = Dev::of(load_double(d, p + k * N), s[k]);
+    const auto add = [&](size_t k, auto v) HWY_ATTR {
+      const auto deviation = Dev::of(v, s[k]);
       first[k] = hn::Add(first[k], deviation);
       second[k] = Dev::add_square(deviation, second[k]);
+    };
+    if constexpr (kVectors == kSumVectors) {
+      const Wide<E>* wide = widened<E>(p, kSumLanes, room);
+      if (kIsHalf<E>) forget_stores(room);
+      for (size_t k = 0; k < kVectors; ++k) add(k, load_double(d, wide + k * N));
+    } else {
+      for (size_t k = 0; k < kVectors; ++k) add(k, load_double<E>(p + k * N));
     }
   }
   for (size_t k = 0; k < kVectors; ++k) {
@@ -67,10 +86,11 @@ HWY_INLINE void sweep_moments(RowsOf<T> x, size_t rows, const double* shift, dou
   }
 }
 
-template <class T>
-void column_moments(RowsOf<T> x, size_t rows, size_t cols, const double* shift, double* sum, double* sum_sq) {
+template <class E>
+void column_moments(RowsOf<Element<E>> x, size_t rows, size_t cols, const double* shift, double* sum,
+                    double* sum_sq) {
   const D64 d;
-  const size_t N = hn::MaxLanes(d), most = sweep_rows<T>(x.stride, 1);
+  const size_t N = hn::MaxLanes(d), most = sweep_rows<Element<E>>(x.stride, 1);
   const auto shifted = [&](size_t begin, size_t end) HWY_ATTR {
     auto any = hn::Zero(d);
     for (size_t j = begin; j < end; j += N) any = hn::Or(any, hn::LoadU(d, shift + j));
@@ -79,24 +99,24 @@ void column_moments(RowsOf<T> x, size_t rows, size_t cols, const double* shift, 
   const bool some_shifted = shifted(0, cols / N * N);
   for (size_t r = 0; r < rows; r += most) {
     const size_t now = HWY_MIN(most, rows - r);
-    const T* const row = x.data + static_cast<ptrdiff_t>(r) * x.stride;
+    const Element<E>* const row = x.data + static_cast<ptrdiff_t>(r) * x.stride;
     size_t j = 0;
     const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>) HWY_ATTR {
       for (const size_t width = kVectors * N; j + width <= cols; j += width) {
-        const RowsOf<T> from{row + j, x.stride};
+        const RowsOf<Element<E>> from{row + j, x.stride};
         if (some_shifted && shifted(j, j + width)) {
-          sweep_moments<Deviation<true, T>, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
+          sweep_moments<E, true, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
         } else {
-          sweep_moments<Deviation<false, T>, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
+          sweep_moments<E, false, kVectors>(from, now, shift + j, sum + j, sum_sq + j);
         }
       }
     };
     sweep(std::integral_constant<size_t, kSumVectors>());
     sweep(std::integral_constant<size_t, 1>());
     for (; j < cols; ++j) {
-      const T* p = row + j;
+      const Element<E>* p = row + j;
       for (size_t i = 0; i < now; ++i, p += x.stride) {
-        const double deviation = static_cast<double>(*p) - shift[j];
+        const double deviation = one_double<E>(p) - shift[j];
         sum[j] += deviation;
         sum_sq[j] += deviation * deviation;
       }
@@ -121,10 +141,10 @@ HWY_INLINE void add_to(double* total, V<Tag<T>> v) {
 
 // Some columns of both operands, and what a sweep has of a run: its sums so far lie in `sum` and `dev` where
 // it does not begin or end here.
-template <class T>
+template <class E>
 struct GradientColumns {
-  RowsOf<T> x, dy;
-  const T* mean;
+  RowsOf<Element<E>> x, dy;
+  const Wide<E>* mean;
 };
 template <class T>
 struct PartOfRun {
@@ -132,18 +152,19 @@ struct PartOfRun {
   bool begins, ends;
 };
 
-template <class T, size_t kVectors, class Load, class Total>
-HWY_INLINE void sweep_gradient_sums(const GradientColumns<T>& of, size_t rows, const PartOfRun<T>& run,
-                                    Load load, Total total) {
+template <class E, size_t kVectors, class Load, class LoadMean, class Total>
+HWY_INLINE void sweep_gradient_sums(const GradientColumns<E>& of, size_t rows, const PartOfRun<Wide<E>>& run,
+                                    Load load, LoadMean load_mean, Total total) {
+  using T = Wide<E>;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
   V<Tag<T>> m[kVectors], first[kVectors], second[kVectors];
   for (size_t k = 0; k < kVectors; ++k) {
-    m[k] = load(of.mean + k * N);
+    m[k] = load_mean(of.mean + k * N);
     first[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.sum + k * N);
     second[k] = run.begins ? hn::Zero(d) : hn::Load(d, run.dev + k * N);
   }
-  const T *p = of.x.data, *q = of.dy.data;
+  const Element<E>*p = of.x.data, *q = of.dy.data;
   const ptrdiff_t x_stride = of.x.stride, dy_stride = of.dy.stride, count = static_cast<ptrdiff_t>(rows);
   for (; rows != 0; --rows, p += x_stride, q += dy_stride) {
     forget_origin(p);
@@ -167,13 +188,14 @@ HWY_INLINE void sweep_gradient_sums(const GradientColumns<T>& of, size_t rows, c
 }
 
 // Here the sums of kRun rows are formed in the dtype.
-template <class T>
-void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, const T* mean, double* sum,
-                          double* sum_dev) {
+template <class E>
+void column_gradient_sums(RowsOf<Element<E>> x, RowsOf<Element<E>> dy, size_t rows, size_t cols,
+                          const Wide<E>* mean, double* sum, double* sum_dev) {
+  using T = Wide<E>;
   constexpr size_t kRun = 16, kWidth = 512;
   const Tag<T> d;
   constexpr size_t N = hn::MaxLanes(Tag<T>()), kLine = HWY_MAX(size_t{1}, 64 / sizeof(T) / N);  // vectors
-  const size_t most = HWY_MIN(sweep_rows<T>(x.stride, 2), sweep_rows<T>(dy.stride, 2));
+  const size_t most = HWY_MIN(sweep_rows<Element<E>>(x.stride, 2), sweep_rows<Element<E>>(dy.stride, 2));
   HWY_ALIGN T part[kWidth], part_dev[kWidth];
   for (size_t col = 0; col < cols; col += kWidth) {
     const size_t end = HWY_MIN(col + kWidth, cols);
@@ -183,23 +205,27 @@ void column_gradient_sums(RowsOf<T> x, RowsOf<T> dy, size_t rows, size_t cols, c
       const ptrdiff_t row = static_cast<ptrdiff_t>(r);
       size_t j = col;
       const auto sweep = [&]<size_t kVectors>(std::integral_constant<size_t, kVectors>, auto load,
-                                              auto add) HWY_ATTR {
-        const GradientColumns<T> of{
+                                              auto load_mean, auto add) HWY_ATTR {
+        const GradientColumns<E> of{
             {x.data + row * x.stride + j, x.stride}, {dy.data + row * dy.stride + j, dy.stride}, mean + j};
         const PartOfRun<T> run{part + (j - col), part_dev + (j - col), begins, ends};
-        sweep_gradient_sums<T, kVectors>(of, now, run, load, [&](auto first, auto second, size_t k) HWY_ATTR {
-          add(first, sum + j + k);
-          add(second, sum_dev + j + k);
-        });
+        sweep_gradient_sums<E, kVectors>(of, now, run, load, load_mean,
+                                         [&](auto first, auto second, size_t k) HWY_ATTR {
+                                           add(first, sum + j + k);
+                                           add(second, sum_dev + j + k);
+                                         });
       };
-      const auto load = [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
+      const auto load = [d](const Element<E>* from) HWY_ATTR { return load_wide<E>(d, from); };
+      const auto load_mean = [d](const T* from) HWY_ATTR { return hn::LoadU(d, from); };
       const auto add = [](auto v, double* total) HWY_ATTR { add_to<T>(total, v); };
-      for (; j + kLine * N <= end; j += kLine * N) sweep(std::integral_constant<size_t, kLine>(), load, add);
-      for (; j + N <= end; j += N) sweep(std::integral_constant<size_t, 1>(), load, add);
+      for (; j + kLine * N <= end; j += kLine * N)
+        sweep(std::integral_constant<size_t, kLine>(), load, load_mean, add);
+      for (; j + N <= end; j += N) sweep(std::integral_constant<size_t, 1>(), load, load_mean, add);
       if (j == end) continue;
       const size_t rest = end - j;
       sweep(
           std::integral_constant<size_t, 1>(),
+          [d, rest](const Element<E>* from) HWY_ATTR { return load_wide_partial<E>(d, from, rest); },
           [d, rest](const T* from) HWY_ATTR { return load_partial(d, from, rest); },
           [d, rest](auto v, double* total) HWY_ATTR {
             T terms[N];

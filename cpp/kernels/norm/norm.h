@@ -1,9 +1,10 @@
-// The coefficients that core/norm.cc hands to the kernels beside it.
+// The coefficients that core/norm hands to the kernels beside it.
 
 #ifndef REGKERN_KERNELS_NORM_NORM_H_
 #define REGKERN_KERNELS_NORM_NORM_H_
 
 #include <cstddef>
+#include <cstdint>
 
 namespace regkern {
 
@@ -42,6 +43,28 @@ template <class T>
 struct GradientPiece {
   const T *x, *dy, *w;
   T* dx;
+};
+
+// The kernels that read and write numbers of two bytes as they lie, and calculate in float; nullptr where the
+// instruction set does not convert them.
+struct HalfKernels {
+  using Half = std::uint16_t;
+  using Rows = RowsOf<Half>;
+  void (*moments)(Rows x, std::size_t rows, std::size_t cols, double shift, double* sum, double* sum_sq);
+  void (*gradient_sums)(Rows x, Rows dy, std::size_t rows, std::size_t cols, float mean, double* sum,
+                        double* sum_dev);
+  void (*column_moments)(Rows x, std::size_t rows, std::size_t cols, const double* shift, double* sum,
+                         double* sum_sq);
+  void (*column_gradient_sums)(Rows x, Rows dy, std::size_t rows, std::size_t cols, const float* mean,
+                               double* sum, double* sum_dev);
+  void (*apply)(const Half* x, Half* y, std::size_t rows, std::size_t cols,
+                const AffineArrays<const float>& c, std::size_t first, bool stream);
+  void (*apply_gradient)(const GradientPiece<Half>& p, std::size_t rows, std::size_t cols,
+                         const GradientArrays<const float>& c, std::size_t first, bool stream);
+  void (*apply_cyclic)(const Half* x, Half* y, std::size_t n, std::size_t phase, std::size_t period,
+                       const AffineArrays<const float>& c, bool stream);
+  void (*apply_gradient_cyclic)(const GradientPiece<Half>& p, std::size_t n, std::size_t phase,
+                                std::size_t period, const GradientArrays<const float>& c, bool stream);
 };
 
 }  // namespace regkern

@@ -66,50 +66,94 @@ HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<const T>& c,
 }
 
 // Row r is of channel `first` + r.
-template <class Arrays, class T, class... In>
-HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first, bool stream, T* y,
+template <class E, class Arrays, class... In>
+HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first, bool stream, Element<E>* y,
                          const In*... x) {
   for (size_t r = 0; r < rows; ++r) {
     const size_t at = r * cols;
-    map_unfenced(Tag<T>(), cols, stream, coefficient(c, first + r), y + at, (x + at)...);
+    const auto op = coefficient(c, first + r);
+    if constexpr (kIsHalf<E>) {
+      map_halves<E>(cols, stream, OnTwo<decltype(op)>{op, op}, y + at, (x + at)...);
+    } else {
+      map_unfenced(Tag<E>(), cols, stream, op, y + at, (x + at)...);
+    }
   }
 }
 
-template <class T>
-void apply(const T* x, T* y, size_t rows, size_t cols, const AffineArrays<const T>& c, size_t first,
-           bool stream) {
-  map_rows(rows, cols, c, first, stream, y, x);
+template <class E>
+void apply(const Element<E>* x, Element<E>* y, size_t rows, size_t cols, const AffineArrays<const Wide<E>>& c,
+           size_t first, bool stream) {
+  map_rows<E>(rows, cols, c, first, stream, y, x);
 }
 
-template <class T>
-void apply_gradient(const GradientPiece<T>& p, size_t rows, size_t cols, const GradientArrays<const T>& c,
-                    size_t first, bool stream) {
-  if (p.w == nullptr) {
-    map_rows(rows, cols, c, first, stream, p.dx, p.x, p.dy);
-  } else {
-    map_rows(rows, cols, c, first, stream, p.dx, p.x, p.dy, p.w);
-  }
+template <class E>
+void apply_gradient(const GradientPiece<Element<E>>& p, size_t rows, size_t cols,
+                    const GradientArrays<const Wide<E>>& c, size_t first, bool stream) {
+  if (kIsHalf<E> || p.w == nullptr) return map_rows<E>(rows, cols, c, first, stream, p.dx, p.x, p.dy);
+  if constexpr (!kIsHalf<E>) map_rows<E>(rows, cols, c, first, stream, p.dx, p.x, p.dy, p.w);
 }
 
 // The same two passes where channels lie beside each other: element i belongs to channel
 // (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
 // the start, so that a vector can be loaded at any phase.
 
+// What a step of map_periods() takes: a vector of the dtype; of numbers of two bytes, all that a register
+// holds.
+template <class E>
+struct StepOf {
+  static constexpr size_t kLanes = hn::MaxLanes(Tag<E>());
+  using Result = V<Tag<E>>;
+  template <class Arrays>
+  static HWY_INLINE auto coefficients_at(const Arrays& c, size_t at) {
+    return coefficients(c, at);
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return op(hn::LoadU(Tag<E>(), x)...);
+  }
+};
+template <class E>
+  requires kIsHalf<E>
+struct StepOf<E> {
+  static constexpr size_t kLanes = kTwoLanes;
+  using Result = V<half::D16>;
+  static HWY_INLINE Two split(const float* p) {
+    Two v;
+    E::split_two(p, v.first, v.second);
+    return v;
+  }
+  static HWY_INLINE auto coefficients_at(const AffineArrays<const float>& c, size_t at) {
+    const Two mean = split(c.mean + at), scale = split(c.scale + at), shift = split(c.shift + at);
+    using Op = AffineVec<V<Tag<float>>>;
+    return OnTwo<Op>{Op{mean.first, scale.first, shift.first}, Op{mean.second, scale.second, shift.second}};
+  }
+  static HWY_INLINE auto coefficients_at(const GradientArrays<const float>& c, size_t at) {
+    const Two mean = split(c.mean + at), scale = split(c.scale + at), a = split(c.a + at),
+              b = split(c.b + at);
+    using Op = GradientVec<V<Tag<float>>>;
+    return OnTwo<Op>{Op{mean.first, scale.first, a.first, b.first},
+                     Op{mean.second, scale.second, a.second, b.second}};
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return round_two<E>(op(load_two<E>(x)...));
+  }
+};
+
 // kRows whole periods side by side, which share what is loaded of the coefficients, as often as they fit;
 // returns how many elements that is. The lines of the next ones are fetched. All are loaded before one is
 // stored: rows of 4 KiB would else meet the stores of their neighbours, which have the same low bits of the
 // address.
-template <size_t kRows, class Put, class Fetch, class Arrays, class T, class... In>
+template <class E, size_t kRows, class Put, class Fetch, class Arrays, class... In>
 HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, Put put, Fetch fetch, const Arrays& c,
-                              T* y, const In*... x) {
-  const Tag<T> d;
-  const size_t N = hn::MaxLanes(d);
+                              Element<E>* y, const In*... x) {
+  using Step = StepOf<E>;
   size_t i = 0;
   for (; i + kRows * period <= n; i += kRows * period) {
-    for (size_t j = 0; j < period; j += N) {
-      const auto at = coefficients(c, first + j);
-      V<Tag<T>> v[kRows];
-      for (size_t k = 0; k < kRows; ++k) v[k] = at(hn::LoadU(d, x + i + j + k * period)...);
+    for (size_t j = 0; j < period; j += Step::kLanes) {
+      const auto at = Step::coefficients_at(c, first + j);
+      typename Step::Result v[kRows];
+      for (size_t k = 0; k < kRows; ++k) v[k] = Step::calculate(at, x + i + j + k * period...);
       for (size_t k = 0; k < kRows; ++k) fetch(y + i + j + (kRows + k) * period);
       for (size_t k = 0; k < kRows; ++k) put(v[k], y + i + j + k * period);
     }
@@ -117,10 +161,10 @@ HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, Put put, Fe
   return i;
 }
 
-template <class Arrays, class T, class... In>
-HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Arrays c, T* y,
+template <class E, class Arrays, class... In>
+HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, Arrays c, Element<E>* y,
                            const In*... x) {
-  const Tag<T> d;
+  const Tag<Wide<E>> d;
   const size_t N = hn::MaxLanes(d);
   size_t i = 0;
   const auto next = [&](size_t step) HWY_ATTR {
@@ -129,48 +173,52 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, A
     while (phase >= period) phase -= period;
   };
   const auto partly = [&](size_t count) HWY_ATTR {
-    store_partial(coefficients(c, phase)(load_partial(d, x + i, count)...), d, y + i, count);
+    store_wide_partial<E>(coefficients(c, phase)(load_wide_partial<E>(d, x + i, count)...), d, y + i, count);
     next(count);
   };
-  const auto walk = [&](auto put, auto fetch) HWY_ATTR {
+  const auto walk = [&](auto put, auto put_step, auto fetch) HWY_ATTR {
     const auto until = [&](auto done) HWY_ATTR {
-      for (; i + N <= n && !done(); next(N)) put(coefficients(c, phase)(hn::LoadU(d, x + i)...), y + i);
+      for (; i + N <= n && !done(); next(N)) put(coefficients(c, phase)(load_wide<E>(d, x + i)...), y + i);
     };
-    if (period % N == 0) {
+    if (period % StepOf<E>::kLanes == 0) {
       until([&] { return phase < N; });
       // Of rows of a page, the L1 cache has no places for the lines of more than two.
-      const bool short_rows = period * sizeof(T) <= 2048;
-      i += short_rows ? map_periods<4>(n - i, phase, period, put, fetch, c, y + i, (x + i)...)
-                      : map_periods<2>(n - i, phase, period, put, fetch, c, y + i, (x + i)...);
+      const bool short_rows = period * sizeof(*y) <= 2048;
+      i += short_rows ? map_periods<E, 4>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...)
+                      : map_periods<E, 2>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...);
     }
     until([] { return false; });
   };
   if (stream ? n >= 2 * N : n >= 2 * period) {
-    const size_t bytes = N * sizeof(T), past = reinterpret_cast<uintptr_t>(y) % bytes;
-    if (past != 0) partly((bytes - past) / sizeof(T));
+    const size_t bytes = N * sizeof(*y), past = reinterpret_cast<uintptr_t>(y) % bytes;
+    if (past != 0) partly((bytes - past) / sizeof(*y));
   }
-  if (stream && n >= 2 * N) {
-    walk([d](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); }, [](T*) {});
+  using To = Element<E>*;
+  const auto fetch_line = [](To to) HWY_ATTR { fetch_to_write(to); };
+  if constexpr (kIsHalf<E>) {
+    walk([d](auto v, To to) HWY_ATTR { store_wide<E>(v, d, to); },
+         [](auto v, To to) HWY_ATTR { hn::StoreU(v, half::D16(), to); }, fetch_line);
+  } else if (stream && n >= 2 * N) {
+    const auto put = [](auto v, To to) HWY_ATTR { hn::Stream(v, Tag<E>(), to); };
+    walk(put, put, [](To) {});
   } else {
-    walk([d](auto v, T* to) HWY_ATTR { hn::StoreU(v, d, to); }, [](T* to) { fetch_to_write(to); });
+    const auto put = [](auto v, To to) HWY_ATTR { hn::StoreU(v, Tag<E>(), to); };
+    walk(put, put, fetch_line);
   }
   if (i < n) partly(n - i);
 }
 
-template <class T>
-void apply_cyclic(const T* x, T* y, size_t n, size_t phase, size_t period, const AffineArrays<const T>& c,
-                  bool stream) {
-  map_cyclic(n, phase, period, stream, c, y, x);
+template <class E>
+void apply_cyclic(const Element<E>* x, Element<E>* y, size_t n, size_t phase, size_t period,
+                  const AffineArrays<const Wide<E>>& c, bool stream) {
+  map_cyclic<E>(n, phase, period, stream, c, y, x);
 }
 
-template <class T>
-void apply_gradient_cyclic(const GradientPiece<T>& p, size_t n, size_t phase, size_t period,
-                           const GradientArrays<const T>& c, bool stream) {
-  if (p.w == nullptr) {
-    map_cyclic(n, phase, period, stream, c, p.dx, p.x, p.dy);
-  } else {
-    map_cyclic(n, phase, period, stream, c, p.dx, p.x, p.dy, p.w);
-  }
+template <class E>
+void apply_gradient_cyclic(const GradientPiece<Element<E>>& p, size_t n, size_t phase, size_t period,
+                           const GradientArrays<const Wide<E>>& c, bool stream) {
+  if (kIsHalf<E> || p.w == nullptr) return map_cyclic<E>(n, phase, period, stream, c, p.dx, p.x, p.dy);
+  if constexpr (!kIsHalf<E>) map_cyclic<E>(n, phase, period, stream, c, p.dx, p.x, p.dy, p.w);
 }
 
 // What follows the normalization, v += residual, then y = v where not v <= 0 (NaN goes through), else

@@ -11,8 +11,8 @@
 #define REGKERN_KERNELS_NORM_PLANES_INL_H_
 #endif
 
+#include "kernels/elements-inl.h"
 #include "kernels/norm/norm.h"
-#include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
@@ -48,12 +48,16 @@ struct Deviation {
   }
 };
 
+// Numbers of two bytes that are widened before they are added: the next ones meanwhile.
+constexpr size_t kRoom = 256;
+
 // Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
-template <bool kShifted, class T>
-HWY_INLINE void moments_about(RowsOf<T> from, size_t rows, size_t cols, double shift, double* sum,
+template <bool kShifted, class E>
+HWY_INLINE void moments_about(RowsOf<Element<E>> from, size_t rows, size_t cols, double shift, double* sum,
                               double* sum_sq) {
-  const T* x = from.data;
+  using T = Wide<E>;
   using Dev = Deviation<kShifted, T>;
+  const Element<E>* x = from.data;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   const auto s = hn::Set(d, shift);
@@ -63,54 +67,62 @@ HWY_INLINE void moments_about(RowsOf<T> from, size_t rows, size_t cols, double s
     second.lanes[k] = Dev::add_square(deviation, second.lanes[k]);
   };
   const bool long_row = cols > kShortRow;
+  HWY_ALIGN T room[kIsHalf<E> ? kRoom : kSumLanes];
   for (size_t r = 0; r < rows; ++r, x += from.stride) {
     prefetch_next_channel(x, cols);
     if (cols < kSumLanes) {
       T row[kSumLanes];
       for (T& v : row) v = static_cast<T>(shift);
-      memcpy(row, x, cols * sizeof(T));
+      copy_row<E>(x, cols, row);
       for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, row + k * N), s));
       continue;
     }
-    size_t j = 0;
-    for (; j + kSumLanes <= cols; j += kSumLanes) {
-      if (long_row) hwy::Prefetch(x + j + kAhead<T>);
-      for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, x + j + k * N), s));
+    const size_t rest = cols % kSumLanes, whole = cols - rest;
+    for (size_t j = 0, n; j < whole; j += n) {
+      n = kIsHalf<E> ? HWY_MIN(kRoom, whole - j) : whole;
+      const T* p = widened<E>(x + j, n, room);
+      for (size_t i = 0; i < n; i += kSumLanes) {
+        if (long_row && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) {  // once a line
+          hwy::Prefetch(x + j + i + kAhead<Element<E>>);
+        }
+        for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + k * N), s));
+      }
     }
-    if (j == cols) continue;
-    const T* end = x + cols - kSumLanes;
+    if (rest == 0) continue;
+    const T* end = widened<E>(x + cols - kSumLanes, kSumLanes, room);
     for (size_t k = 0; k < kSumVectors; ++k) {
       const auto deviation = Dev::of(load_double(d, end + k * N), s);
-      add(k, hn::IfThenElseZero(last_lanes(d, cols - j, k), deviation));
+      add(k, hn::IfThenElseZero(last_lanes(d, rest, k), deviation));
     }
   }
   *sum = first.total();
   *sum_sq = second.total();
 }
 
-template <class T>
-void moments(RowsOf<T> x, size_t rows, size_t cols, double shift, double* sum, double* sum_sq) {
+template <class E>
+void moments(RowsOf<Element<E>> x, size_t rows, size_t cols, double shift, double* sum, double* sum_sq) {
   if (shift == 0) {
-    moments_about<false>(x, rows, cols, shift, sum, sum_sq);
+    moments_about<false, E>(x, rows, cols, shift, sum, sum_sq);
   } else {
-    moments_about<true>(x, rows, cols, shift, sum, sum_sq);
+    moments_about<true, E>(x, rows, cols, shift, sum, sum_sq);
   }
 }
 
 // Σdy and Σdy·(x − mean) over rows × cols elements.
-template <class T>
-void gradient_sums(RowsOf<T> of_x, RowsOf<T> of_dy, size_t rows, size_t cols, T mean, double* sum,
-                   double* sum_dev) {
-  const T *x = of_x.data, *dy = of_dy.data;
+template <class E>
+void gradient_sums(RowsOf<Element<E>> of_x, RowsOf<Element<E>> of_dy, size_t rows, size_t cols, Wide<E> mean,
+                   double* sum, double* sum_dev) {
+  using T = Wide<E>;
+  const Element<E>*x = of_x.data, *dy = of_dy.data;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
   constexpr size_t kHalf = RowSums<T, 2>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
   const auto m = hn::Set(d, mean);
   RowSums<T, 2> sums;
   const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
-  const auto whole = [&](const T* p, const T* q, size_t vectors) HWY_ATTR {
+  const auto whole = [&](const Element<E>* p, const Element<E>* q, size_t vectors) HWY_ATTR {
     for (size_t k = 0; k < vectors; ++k) {
-      sums.add(k, terms(hn::LoadU(d, p + k * N), hn::LoadU(d, q + k * N)));
+      sums.add(k, terms(load_wide<E>(d, p + k * N), load_wide<E>(d, q + k * N)));
     }
   };
   const bool long_row = cols > kShortRow;
@@ -120,17 +132,19 @@ void gradient_sums(RowsOf<T> of_x, RowsOf<T> of_dy, size_t rows, size_t cols, T 
     if (cols < kSumLanes) {
       T row_x[kSumLanes], row_dy[kSumLanes] = {};
       for (T& v : row_x) v = mean;  // finite beside an Inf in x, so that 0·(x − mean) is 0
-      memcpy(row_x, x, cols * sizeof(T));
-      memcpy(row_dy, dy, cols * sizeof(T));
-      whole(row_x, row_dy, kHalf);
+      copy_row<E>(x, cols, row_x);
+      copy_row<E>(dy, cols, row_dy);
+      for (size_t k = 0; k < kHalf; ++k) {
+        sums.add(k, terms(hn::LoadU(d, row_x + k * N), hn::LoadU(d, row_dy + k * N)));
+      }
       sums.done();
       continue;
     }
     size_t j = 0;
     for (; j + kRowLanes <= cols; j += kRowLanes) {
-      for (size_t k = 0; long_row && k < kRowLanes; k += 64 / sizeof(T)) {
-        hwy::Prefetch(x + j + kAhead<T> + k);
-        hwy::Prefetch(dy + j + kAhead<T> + k);
+      for (size_t k = 0; long_row && k < kRowLanes; k += 64 / sizeof(*x)) {
+        hwy::Prefetch(x + j + kAhead<Element<E>> + k);
+        hwy::Prefetch(dy + j + kAhead<Element<E>> + k);
       }
       whole(x + j, dy + j, 2 * kHalf);
       sums.done();
@@ -147,7 +161,7 @@ void gradient_sums(RowsOf<T> of_x, RowsOf<T> of_dy, size_t rows, size_t cols, T 
     const size_t end = cols - kSumLanes;
     for (size_t k = 0; k < kHalf; ++k) {
       const auto keep = last_lanes(d, cols - j, k);
-      auto last = terms(hn::LoadU(d, x + end + k * N), hn::LoadU(d, dy + end + k * N));
+      auto last = terms(load_wide<E>(d, x + end + k * N), load_wide<E>(d, dy + end + k * N));
       for (auto& v : last.v) v = hn::IfThenElseZero(keep, v);
       sums.add(kHalf + k, last);
     }
