@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <type_traits>
@@ -18,7 +19,7 @@
 #include "core/streaming.h"
 #include "core/strided.h"
 #include "core/threading.h"
-#include "kernels/norm.h"
+#include "kernels/norm/norm.h"
 #include "regkern/norm.h"
 
 namespace regkern {
@@ -34,6 +35,22 @@ struct Line {
   std::size_t size() const { return cols; }  // of one channel
 };
 
+// Whether a walk passes through numbers of two bytes without gaps.
+inline bool is_packed(const Strided& walk, const void* data) {
+  if (walk.storage == Storage::kNative) return false;
+  std::ptrdiff_t step = sizeof(std::uint16_t);
+  if (reinterpret_cast<std::uintptr_t>(data) % sizeof(std::uint16_t) != 0) return false;
+  for (int i = walk.ndim - 1; i >= 0; --i) {
+    if (walk.strides[i] != step && walk.dims[i] != 1) return false;
+    step *= static_cast<std::ptrdiff_t>(walk.dims[i]);
+  }
+  return true;
+}
+
+// The type of numbers of two bytes at the address of a T.
+template <class T>
+using HalfOf = std::conditional_t<std::is_const_v<T>, const std::uint16_t, std::uint16_t>;
+
 // An operand as channels of positions: position p is element p of the channel in C order of the other axes.
 template <class T>
 class Planes {
@@ -43,6 +60,9 @@ class Planes {
     channel_stride_ = static_cast<std::ptrdiff_t>(s.inner * sizeof(T));
     row_stride_ = static_cast<std::ptrdiff_t>(s.channels * s.inner);
     if (strides == nullptr) return;
+    if (layout.storage != Storage::kNative) {
+      packed_ = is_packed(make_walk<1>(s.shape, Order::kC, {layout}, sizeof(T))[0], data);
+    }
     channel_stride_ = strides[s.axis];
     std::array<std::ptrdiff_t, kMaxDims> dims, steps;
     int ndim = 0;
@@ -84,6 +104,15 @@ class Planes {
   std::ptrdiff_t row_stride(std::size_t cols) const {
     return dense_ ? row_stride_ : static_cast<std::ptrdiff_t>(cols);
   }
+  // Numbers of two bytes that lie as dense rows do.
+  Storage packed() const { return packed_ ? walk_.storage : Storage::kNative; }
+  HalfOf<T>* halves(std::size_t c, std::size_t r, std::size_t j) const {
+    return reinterpret_cast<HalfOf<T>*>(channel(c)) + r * static_cast<std::size_t>(row_stride_) + j;
+  }
+  HalfOf<T>* halves(const Line& l) const { return halves(l.channel, l.row, l.col); }
+  RowsOf<std::uint16_t> half_rows(std::size_t c, std::size_t r, std::size_t j) const {
+    return {halves(c, r, j), row_stride_};
+  }
 
  private:
   using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
@@ -95,7 +124,7 @@ class Planes {
   std::size_t inner_;
   std::ptrdiff_t channel_stride_, row_stride_;  // bytes; elements
   Strided walk_;
-  bool dense_ = true;
+  bool dense_ = true, packed_ = false;
 };
 
 // Pieces of a channel: whole rows while they fit kLeaf, else parts of one row.
@@ -248,8 +277,12 @@ class Columns {
     if (layout.strides == nullptr) return;
     walk_ = make_walk<1>(s.shape, Order::kC, {layout}, sizeof(T))[0];
     dense_ = walk_.dense(data);
+    packed_ = is_packed(walk_, data);
   }
   bool dense() const { return dense_; }
+  Storage packed() const { return packed_ ? walk_.storage : Storage::kNative; }
+  HalfOf<T>* halves(std::size_t first) const { return reinterpret_cast<HalfOf<T>*>(data_) + first; }
+  HalfOf<T>* halves(const Stretch& s) const { return halves(s.first); }
   T* data() const { return data_; }
   template <class U>
   const T* load(std::size_t first, std::size_t n, U* buffer) const {
@@ -286,7 +319,7 @@ class Columns {
  private:
   T* data_;
   Strided walk_;
-  bool dense_ = true;
+  bool dense_ = true, packed_ = false;
 };
 
 // Runs body(leaf index, row, rows, col, cols) over the grid: a leaf of rows × kPanel columns a unit, and the
@@ -324,6 +357,14 @@ class Cyclic {
     first_ = values_.get() + (past == 0 ? 0 : kLine - past);
   }
   T* operator[](std::size_t k) { return first_ + k * length_; }
+  // NaN of any bits becomes the one that float and bfloat16 have in common: kernels that round to bfloat16
+  // count on lower halves of 0.
+  void simplify_nans() {
+    for (std::size_t k = 0; k < K; ++k) {
+      std::replace_if((*this)[k], (*this)[k] + channels_, [](T v) { return v != v; },
+                      std::numeric_limits<T>::quiet_NaN());
+    }
+  }
   void spread() {
     for (std::size_t k = 0; k < K; ++k) {
       T* a = (*this)[k];

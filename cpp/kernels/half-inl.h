@@ -20,6 +20,7 @@ using DF = Tag<float>;
 using DU = hn::RebindToUnsigned<DF>;
 using DI = hn::RebindToSigned<DF>;
 using DH = hn::Rebind<uint16_t, DF>;
+using D16 = hn::Repartition<uint16_t, DF>;
 
 // F16C comes with AVX2.
 #undef REGKERN_F16C
@@ -29,9 +30,14 @@ using DH = hn::Rebind<uint16_t, DF>;
 #define REGKERN_F16C 0
 #endif
 
+// As many numbers as D has lanes, where they lie in memory.
+template <class D>
+using Bits = hn::Rebind<uint16_t, D>;
+
 struct Bfloat16 {
-  static HWY_INLINE V<DF> widen(V<DH> bits) {
-    return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(DU(), bits)));
+  template <class D>
+  static HWY_INLINE V<D> widen(D d, V<Bits<D>> bits) {
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(hn::RebindToUnsigned<D>(), bits)));
   }
   // Half a unit of the last place, less one where the number is even, carries into the upper half. NaN of any
   // bits is one of the upper half that is quiet.
@@ -44,33 +50,70 @@ struct Bfloat16 {
     const auto nan = hn::RebindMask(du, hn::IsNaN(x));
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
   }
+
+  // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move.
+  static HWY_INLINE void load_two(const uint16_t* p, V<DF>& even, V<DF>& odd) {
+    const auto both = hn::BitCast(DU(), hn::LoadU(D16(), p));
+    even = hn::BitCast(DF(), hn::ShiftLeft<16>(both));
+    odd = hn::BitCast(DF(), hn::And(both, hn::Set(DU(), 0xFFFF0000u)));
+  }
+  // narrow() of what was calculated from bfloat16 numbers: the lower half of such a NaN is 0, and none is
+  // carried from it. In lanes of two bytes: the upper halves, one more where the lower ones, less one beside
+  // an even number, are a half or more.
+  static HWY_INLINE V<D16> round_two(V<DF> even, V<DF> odd) {
+    const DU du;
+    const D16 d;
+    const auto e = hn::BitCast(du, even), o = hn::BitCast(du, odd);
+    const auto upper = hn::OddEven(hn::BitCast(d, o), hn::BitCast(d, hn::ShiftRight<16>(e)));
+    const auto lower = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<16>(o)), hn::BitCast(d, e));
+    const auto less = hn::AndNot(upper, hn::Set(d, uint16_t{1}));
+    return hn::Add(upper, hn::ShiftRight<15>(hn::SaturatedSub(lower, less)));
+  }
+  static HWY_INLINE V<DH> round(V<DF> x) {
+    return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::ShiftRight<16>(rounded(x))));
+  }
+  // Numbers of float in the order of load_two().
+  static HWY_INLINE void split_two(const float* p, V<DF>& even, V<DF>& odd) {
+    hn::LoadInterleaved2(DF(), p, even, odd);
+  }
+
+ private:
+  static HWY_INLINE V<DU> rounded(V<DF> x) {
+    const DU du;
+    const auto bits = hn::BitCast(du, x);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
+    return hn::Add(hn::Add(bits, hn::Set(du, 0x7FFFu)), odd);
+  }
 };
 
 struct Float16 {
 #if REGKERN_F16C
-  static HWY_INLINE V<DF> widen(V<DH> bits) {
-    return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), bits));
+  template <class D>
+  static HWY_INLINE V<D> widen(D d, V<Bits<D>> bits) {
+    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
   }
   static HWY_INLINE V<DH> narrow(V<DF> x) {
     return hn::BitCast(DH(), hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x));
   }
 #else
-  static HWY_INLINE V<DF> widen(V<DH> bits) {
-    const DU du;
+  template <class D>
+  static HWY_INLINE V<D> widen(D d, V<Bits<D>> bits) {
+    const hn::RebindToUnsigned<D> du;
+    const hn::RebindToSigned<D> di;
     const auto all = hn::PromoteTo(du, bits);
     const auto sign = hn::ShiftLeft<16>(hn::And(all, hn::Set(du, 0x8000u)));
     const auto rest = hn::And(all, hn::Set(du, 0x7FFFu));
     const auto shifted = hn::ShiftLeft<13>(rest);
-    const auto large = hn::Gt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x7BFF));
-    const auto nan = hn::Gt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x7C00));
-    const auto small = hn::Lt(hn::BitCast(DI(), rest), hn::Set(DI(), 0x0400));
+    const auto large = hn::Gt(hn::BitCast(di, rest), hn::Set(di, 0x7BFF));
+    const auto nan = hn::Gt(hn::BitCast(di, rest), hn::Set(di, 0x7C00));
+    const auto small = hn::Lt(hn::BitCast(di, rest), hn::Set(di, 0x0400));
     const auto exponent = hn::IfThenElse(hn::RebindMask(du, large), hn::Set(du, 224u << 23),  // 255 − 31
                                          hn::Set(du, 112u << 23));                            // 127 − 15
     auto number = hn::Add(shifted, exponent);
     number = hn::Or(number, hn::IfThenElseZero(hn::RebindMask(du, nan), hn::Set(du, 0x400000u)));
-    const auto subnormal = hn::Mul(hn::ConvertTo(DF(), hn::BitCast(DI(), rest)), hn::Set(DF(), 0x1p-24f));
+    const auto subnormal = hn::Mul(hn::ConvertTo(d, hn::BitCast(di, rest)), hn::Set(d, 0x1p-24f));
     number = hn::IfThenElse(hn::RebindMask(du, small), hn::BitCast(du, subnormal), number);
-    return hn::BitCast(DF(), hn::Or(number, sign));
+    return hn::BitCast(d, hn::Or(number, sign));
   }
   static HWY_INLINE V<DH> narrow(V<DF> x) {
     const DU du;
@@ -94,6 +137,19 @@ struct Float16 {
     return hn::DemoteTo(DH(), hn::BitCast(di, hn::Or(number, sign)));
   }
 #endif
+
+  static HWY_INLINE void load_two(const uint16_t* p, V<DF>& first, V<DF>& second) {
+    first = widen(DF(), hn::LoadU(DH(), p));
+    second = widen(DF(), hn::LoadU(DH(), p + hn::MaxLanes(DF())));
+  }
+  static HWY_INLINE V<D16> round_two(V<DF> first, V<DF> second) {
+    return hn::Combine(D16(), narrow(second), narrow(first));
+  }
+  static HWY_INLINE V<DH> round(V<DF> x) { return narrow(x); }
+  static HWY_INLINE void split_two(const float* p, V<DF>& first, V<DF>& second) {
+    first = hn::LoadU(DF(), p);
+    second = hn::LoadU(DF(), p + hn::MaxLanes(DF()));
+  }
 };
 
 // What is read next, and written next, is fetched meanwhile: a block at a time comes and goes, and between
@@ -110,10 +166,11 @@ HWY_INLINE void widen_all(const void* bits, float* to, size_t n) {
   size_t i = 0;
   for (; i + kLine <= n; i += kLine) {
     hwy::Prefetch(from + i + kNext);
-    for (size_t k = i; k < i + kLine; k += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + k)), d, to + k);
+    for (size_t k = i; k < i + kLine; k += N)
+      hn::StoreU(Format::widen(d, hn::LoadU(dh, from + k)), d, to + k);
   }
-  for (; i + N <= n; i += N) hn::StoreU(Format::widen(hn::LoadU(dh, from + i)), d, to + i);
-  if (i < n) store_partial(Format::widen(load_partial(dh, from + i, n - i)), d, to + i, n - i);
+  for (; i + N <= n; i += N) hn::StoreU(Format::widen(d, hn::LoadU(dh, from + i)), d, to + i);
+  if (i < n) store_partial(Format::widen(d, load_partial(dh, from + i, n - i)), d, to + i, n - i);
 }
 
 template <class Format>

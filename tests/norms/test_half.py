@@ -91,6 +91,39 @@ def test_residual_and_activation(isa: str, half: Any, rng: np.random.Generator) 
             assert_near(got, expected, 100, "reference")
 
 
+def test_nan_of_any_bits_is_nan(isa: str, half: Any, rng: np.random.Generator) -> None:
+    """The largest has ones alone, and would become a zero if anything were carried when it is rounded."""
+    odd = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001], np.uint32).view(np.float32)
+    for shape, axis in [((3, 7, 40), 1), ((40, 7), 1), ((9, 300), 1)]:
+        x, dy = (rng.standard_normal(shape).astype(half) for _ in range(2))
+        gamma, beta = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
+        gamma[:3], beta[3:6] = odd, odd
+        y, cache = rk.batch_norm(x, gamma=gamma, beta=beta, training=True, axis=axis)
+        y32, cache32 = rk.batch_norm(wide(x), gamma=gamma, beta=beta, training=True, axis=axis)
+        assert np.isnan(wide(np.moveaxis(y, axis, 0))[:6]).all()
+        assert_rounded(y, y32, half)
+        results, results32 = rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(wide(dy), cache32)
+        for got, expected in zip(results, results32, strict=True):
+            assert_rounded(got, expected, got.dtype)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("mean", [0, 1000])
+def test_arrays_beyond_the_caches(mean: float, axis: int, half: Any, rng: np.random.Generator) -> None:
+    """Which are written around the caches, from rows that begin anywhere in a vector; and in place."""
+    shape = (9, 31, 215, 221) if axis == 1 else (9, 215, 221, 31)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    x = (x + mean).astype(half)
+    dy = x[::-1].copy()
+    y, cache = rk.batch_norm(x, training=True, axis=axis)
+    y32, cache32 = rk.batch_norm(wide(x), training=True, axis=axis)
+    assert_rounded(y, y32, half, "y")
+    results, results32 = rk.batch_norm_backward(dy, cache), rk.batch_norm_backward(wide(dy), cache32)
+    assert_rounded(results[0], results32[0], half, "dx")
+    rk.batch_norm(x, training=True, axis=axis, out=x)
+    assert_rounded(x, y32, half, "in place")
+
+
 def test_weights_and_virtual_batches(half: Any, rng: np.random.Generator) -> None:
     x, dy = (rng.standard_normal((12, 5, 6)).astype(half) for _ in range(2))
     for weights in (rng.random(12).astype(np.float32), rng.random(12).astype(half), np.arange(12) > 3):

@@ -1,0 +1,455 @@
+// Batch normalization. Sums are taken over a grid of leaves, of planes or of columns, and added in its
+// order; threads share the leaves, and in the passes over elements the lines of planes or stretches of
+// positions.
+
+#include "regkern/norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/norm/norm.cc"
+#include "hwy/foreach_target.h"
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "core/channels.h"
+#include "core/dispatch.h"
+#include "kernels/norm/channels-inl.h"
+#include "kernels/norm/columns-inl.h"
+#include "kernels/norm/halves-inl.h"
+#include "kernels/norm/passes-inl.h"
+#include "kernels/range.h"
+
+#define REGKERN_FAMILY norm
+#define REGKERN_KERNELS(X)   \
+  X(moments)                 \
+  X(weighted_moments)        \
+  X(gradient_sums)           \
+  X(column_moments)          \
+  X(column_weighted_moments) \
+  X(column_gradient_sums)    \
+  X(leave_out)               \
+  X(choose_shifts)           \
+  X(update)                  \
+  X(scales)                  \
+  X(affine_arrays)           \
+  X(centre_sums)             \
+  X(gradient_arrays)         \
+  X(apply)                   \
+  X(apply_gradient)          \
+  X(apply_cyclic)            \
+  X(apply_gradient_cyclic)   \
+  X(activate)                \
+  X(gate)
+#define REGKERN_PLAIN_KERNELS(X) \
+  X(statistics)                  \
+  X(multiply)                    \
+  X(bfloat16)                    \
+  X(float16)
+#include "core/table-inl.h"
+
+#if HWY_ONCE
+
+#include "core/norm/operands.h"
+#include "core/norm/passes.h"
+#include "core/norm/statistics.h"
+
+namespace regkern {
+
+ChannelShape::ChannelShape(const Extents& extents, int channel_axis) : shape(extents), axis(channel_axis) {
+  for (int i = 0; i < shape.ndim; ++i) {
+    std::size_t& part = i < axis ? outer : i == axis ? channels : inner;
+    part *= static_cast<std::size_t>(shape.dims[i]);
+  }
+}
+
+namespace {
+
+// --- the gradient before the activation, as an operand ---
+
+// g of Incoming from a piece of dy: that itself where there was no activation, else gated, in the buffer.
+template <class Pass, class Piece, class T>
+const T* gated(const Pass& pass, const Incoming<T>& incoming, const Piece& piece, const T* dy, T* buffer) {
+  if (incoming.positive == nullptr) return dy;
+  const auto [bits, first] = pass.bits(incoming.positive, piece);
+  pass.k.gate(dy, bits, first, buffer, piece.size(), static_cast<T>(incoming.negative_slope));
+  return buffer;
+}
+
+// Whether one of n positions has weight 0. All channels have the same weights. Dense ones, of a cache that
+// was pickled, lie in rows of `inner` positions with the other channels between them.
+template <class T>
+bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t first, std::size_t n) {
+  T buffer[kPiece];
+  for (const std::size_t end = first + n; first < end;) {
+    const std::size_t most = weights.dense() ? inner - first % inner : kPiece;
+    const std::size_t some = std::min(most, end - first);
+    const T* w = weights.load(0, first / inner, first % inner, some, buffer);
+    if (std::find(w, w + some, T(0)) != w + some) return true;
+    first += some;
+  }
+  return false;
+}
+
+// --- the sums of the gradient ---
+
+// Σg and Σg·(x − mean), a number a channel, over the positions whose weight is not 0.
+template <class T>
+struct Reduction {
+  const ChannelShape& s;
+  const BatchNormGradient<T>& of;
+  double *sum_dy, *sum_dev;
+
+  bool weighted() const { return of.weights.data != nullptr; }
+};
+
+template <class T>
+void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  const Table<T>& k = table<T>();
+  const ChannelShape& s = r.s;
+  const PlanarPass<T> pass{s, range, team};
+  const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
+  const PlanarGrid& grid = pass.grid;
+  struct Part {
+    double sum, sum_dev;
+  };
+  const std::size_t channels = range.size();
+  std::vector<Part> partial(channels * grid.leaves);
+  std::vector<char> gaps(grid.leaves);  // leaves of which some positions are left out
+  for (std::size_t i = 0; r.weighted() && i < grid.leaves; ++i) {
+    const PlanarGrid::Leaf leaf = grid[i];
+    gaps[i] = any_left_out(weights, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
+  }
+  const bool plain = !r.weighted() && r.of.dy.positive == nullptr;
+  const HalfKernels* const halves = plain ? half_kernels(x, dy) : nullptr;
+  threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+    alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
+    for (std::size_t u = begin; u < end; ++u) {
+      const auto [channel, leaf_index] = grid.unit(u, channels);
+      const std::size_t c = range.begin + channel;
+      const PlanarGrid::Leaf leaf = grid[leaf_index];
+      Part& part = partial[channel * grid.leaves + leaf_index];
+      if (halves != nullptr) {
+        halves->gradient_sums(x.half_rows(c, leaf.row, leaf.col), dy.half_rows(c, leaf.row, leaf.col),
+                              leaf.rows, leaf.cols, static_cast<float>(r.of.mean[c]), &part.sum,
+                              &part.sum_dev);
+        continue;
+      }
+      const auto packed = static_cast<std::ptrdiff_t>(leaf.cols);
+      RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)}, g;
+      if (r.of.dy.positive == nullptr) {
+        g = {dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
+      } else {
+        g = {dy_buffer, packed};
+        for (std::size_t i = 0; i < leaf.rows; ++i) {
+          const Line line{c, leaf.row + i, leaf.col, 1, leaf.cols};
+          T* const to = dy_buffer + i * leaf.cols;
+          gated(pass, r.of.dy, line, dy.load(line, to), to);
+        }
+      }
+      if (gaps[leaf_index]) {
+        for (std::size_t i = 0; i < leaf.rows; ++i) {
+          const T* w = weights.load(c, leaf.row + i, leaf.col, leaf.cols, w_buffer);
+          const auto row = static_cast<std::ptrdiff_t>(i), to = row * packed;
+          k.leave_out(v.data + row * v.stride, w, leaf.cols, x_buffer + to);
+          k.leave_out(g.data + row * g.stride, w, leaf.cols, dy_buffer + to);
+        }
+        v = {x_buffer, packed};
+        g = {dy_buffer, packed};
+      }
+      k.gradient_sums(v, g, leaf.rows, leaf.cols, static_cast<T>(r.of.mean[c]), &part.sum, &part.sum_dev);
+    }
+  });
+  const Part* part = partial.data();
+  for (std::size_t c = range.begin; c < range.end; ++c) {
+    Part all{};
+    for (std::size_t i = 0; i < grid.leaves; ++i, ++part) {
+      all = {all.sum + part->sum, all.sum_dev + part->sum_dev};
+    }
+    r.sum_dy[c] = all.sum;
+    r.sum_dev[c] = all.sum_dev;
+  }
+}
+
+template <class T>
+void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  const Table<T>& k = table<T>();
+  const ChannelShape& s = r.s;
+  const ColumnPass<T> pass{s, range, team};
+  const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
+  const Planes<const T> weight_planes(s, r.of.weights.data, r.of.weights);
+  const ColumnShape grid(s);
+  const std::size_t stride = 2 * grid.cols;
+  std::vector<double> partial(stride * grid.all_leaves(), 0.0);
+  std::vector<T> means(grid.cols);
+  grid.spread(r.of.mean, means.data());
+  const bool activated = r.of.dy.positive != nullptr;
+  const HalfKernels* const halves = !activated && !r.weighted() ? half_kernels(x, dy) : nullptr;
+  for_panels(grid, team,
+             [&](std::size_t leaf, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols) {
+               double *sum = &partial[leaf * stride + col], *dev = sum + grid.cols;
+               if constexpr (std::is_same_v<T, float>) {
+                 if (halves != nullptr) {
+                   const std::size_t at = row * grid.cols + col;
+                   const auto step = static_cast<std::ptrdiff_t>(grid.cols);
+                   return halves->column_gradient_sums({x.halves(at), step}, {dy.halves(at), step}, rows,
+                                                       cols, &means[col], sum, dev);
+                 }
+               }
+               // Of `n` rows from `at` on, in buffers where they are changed.
+               const auto gate_rows = [&](T* g, std::size_t at, std::size_t n) {
+                 for (std::size_t i = 0; activated && i < n; ++i, g += cols) {
+                   gated(pass, r.of.dy, Stretch{(at + i) * grid.cols + col, cols, 0},
+                         static_cast<const T*>(g), g);
+                 }
+               };
+               const auto add = [&](RowsOf<T> v, RowsOf<T> g, std::size_t n) {
+                 k.column_gradient_sums(v, g, n, cols, &means[col], sum, dev);
+               };
+               const std::size_t first = row * grid.fold * s.inner;
+               const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
+               if (r.weighted() && any_left_out(weight_planes, s.inner, first, positions)) {
+                 for_row_groups<T, 3>(grid, row, rows, col, cols, {&x, &dy, &weights}, false,
+                                      [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                        T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);  // buffers
+                                        gate_rows(g, at, n);
+                                        k.leave_out(v, p[2], n * cols, v);
+                                        k.leave_out(g, p[2], n * cols, g);
+                                        add({v, step}, {g, step}, n);
+                                      });
+                 return;
+               }
+               for_row_groups<T, 2>(grid, row, rows, col, cols, {&x, &dy}, !activated,
+                                    [&](std::size_t at, std::size_t n, const auto& p, auto step) {
+                                      gate_rows(const_cast<T*>(p[1]), at, n);
+                                      add({p[0], step}, {p[1], step}, n);
+                                    });
+             });
+  add_leaves(grid, partial.data(), stride, r.sum_dy);
+  add_leaves(grid, partial.data() + grid.cols, stride, r.sum_dev);
+}
+
+template <class T>
+void range_reduce(const Reduction<T>& r, const ChannelRange& range, threading::Team team) {
+  if (r.s.planar()) {
+    planar_reduce(r, range, team);
+  } else {
+    column_reduce(r, range, team);
+  }
+  const std::size_t at = range.begin;
+  table<T>().centre_sums(r.of.mean + at, r.sum_dy + at, range.size(), r.sum_dev + at);
+}
+
+// --- dx ---
+
+// The coefficients of dx for a range of channels.
+template <class T>
+void set_coefficients(const BatchNormGradient<T>& b, const ChannelRange& range, const double* sum_dy,
+                      const double* sum_dev, const GradientArrays<T>& to) {
+  const std::size_t at = range.begin;
+  const T* const gamma = b.gamma ? b.gamma + at : nullptr;
+  if (!b.frozen) {
+    table<T>().gradient_arrays(b.count, {b.mean + at, b.invstd + at, gamma, sum_dy + at, sum_dev + at},
+                               range.size(), to);
+    return;
+  }
+  std::fill_n(to.mean, range.size(), T(0));
+  std::fill_n(to.a, range.size(), T(0));
+  for (std::size_t i = 0; i < range.size(); ++i) {
+    const double scale = b.invstd[at + i];
+    to.scale[i] = static_cast<T>(gamma ? static_cast<double>(gamma[i]) * scale : scale);
+  }
+}
+
+// dx and g, where they are wanted.
+template <class T>
+void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const ChannelRange& range,
+                    const double* sum_dy, const double* sum_dev, threading::Team team) {
+  const bool weighted = b.weights.data != nullptr && !b.frozen, wants_g = b.residual.data != nullptr;
+  const bool plain = b.dy.positive == nullptr && !weighted && !wants_g;
+  const bool in_place = b.dy.dy.data == b.dx.data;
+  with_pass<T>(s, range, team, [&](auto pass) {
+    auto c = pass.template coefficients<4>();
+    set_coefficients(b, range, sum_dy, sum_dev, GradientArrays<T>{c[0], c[1], c[2], c[3]});
+    const auto x = pass.operand(b.x), dy = pass.operand(b.dy.dy), weights = pass.operand(b.weights);
+    const auto dx = pass.operand(b.dx), residual = pass.operand(b.residual);
+    const HalfKernels* const halves = plain && !b.frozen ? half_kernels(x, dy, dx) : nullptr;
+    if (halves != nullptr) c.simplify_nans();
+    pass.complete(c);
+    const GradientArrays<const T> arrays{c[0], c[1], c[2], c[3]};
+    const AffineArrays<const T> scales{c[0], c[1], c[2]};
+    const std::size_t bytes = bytes_of<T>(s, 3);
+    if constexpr (std::is_same_v<T, float>) {
+      if (halves != nullptr) {
+        const bool around = !in_place && pass.streams(bytes / 2);
+        const auto body = [&](const auto& piece) {
+          const GradientPiece<std::uint16_t> of{x.halves(piece), dy.halves(piece), nullptr, dx.halves(piece)};
+          pass.apply_gradient(*halves, of, piece, arrays, around);
+        };
+        return pass.run(true, body, around);
+      }
+    }
+    const bool dense = x.dense() && dy.dense() && dx.dense();
+    const bool stream = dense && !in_place && pass.streams(bytes);
+    const auto body = [&](const auto& piece) {
+      alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
+      const T* g = gated(pass, b.dy, piece, dy.load(piece, dy_buffer), dy_buffer);
+      if (wants_g) {  // before dx, which may lie where dy does
+        T* to = residual.target(piece, dx_buffer);
+        std::copy_n(g, piece.size(), to);
+        residual.store(piece, to);
+      }
+      if (b.dx.data == nullptr) return;
+      T* to = dx.target(piece, dx_buffer);
+      if (b.frozen) {
+        pass.apply(pass.k, g, to, piece, scales, stream);
+      } else {
+        const T* w = weighted ? weights.load(piece, w_buffer) : nullptr;
+        pass.apply_gradient(pass.k, GradientPiece<T>{x.load(piece, x_buffer), g, w, to}, piece, arrays,
+                            stream);
+      }
+      dx.store(piece, dx_buffer);
+    };
+    pass.run(dense && plain, body, stream);
+  });
+}
+
+// Calls body(range, team) for ranges of channels that stay in the cache between two passes over `operands`
+// arrays like x; columns are one range.
+template <class T, class Body>
+void for_ranges_of(const ChannelShape& s, In<T> x, std::size_t operands, std::size_t moved, Body&& body) {
+  const threading::Team team = threading::team_for(bytes_of<T>(s, moved));
+  const std::size_t item = x.storage == Storage::kNative ? sizeof(T) : sizeof(std::uint16_t);
+  if (s.planar()) {
+    for_channel_ranges(s, s.count() * item * operands, item, team, body);
+  } else {
+    body(ChannelRange{0, s.channels}, team);
+  }
+}
+
+}  // namespace
+
+template <class T>
+double batch_norm_stats(const ChannelShape& s, In<T> x, In<T> weights, double* mean, double* var) {
+  std::fill_n(mean, s.channels, 0.0);
+  std::fill_n(var, s.channels, 0.0);
+  if (s.shape.size == 0) return 0;
+  Sums sums(s.channels);
+  const threading::Team team = threading::team_for(bytes_of<T>(s, 2));
+  const double count = range_stats(s, {0, s.channels}, x, weights, team, sums, mean, var);
+  rescale(s, {0, s.channels}, x, weights, 0, mean, var, [](std::size_t, double) {});
+  return count;
+}
+
+template <class T>
+void batch_norm_apply(const ChannelShape& s, In<T> x, Out<T> y, const double* mean, const double* scale,
+                      const double* shift, const Epilogue<T>& epilogue) {
+  if (s.shape.size == 0) return;
+  range_apply(s, {0, s.channels}, x, y, {mean, scale, shift}, epilogue,
+              threading::team_for(bytes_of<T>(s, 2)));
+}
+
+template <class T>
+void batch_norm_update(const double* batch, double momentum, double factor, std::size_t n, T* running) {
+  table<T>().update(batch, momentum, factor, n, running);
+}
+
+template <class T>
+BatchNormScales batch_norm_scales(const double* var, const T* gamma, const T* beta, double eps,
+                                  std::size_t channels) {
+  BatchNormScales by{std::vector<double>(channels), std::vector<double>(channels),
+                     std::vector<double>(channels)};
+  table<T>().scales(var, gamma, beta, eps, channels, by.invstd.data(), by.scale.data(), by.shift.data());
+  return by;
+}
+
+template <class T>
+double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
+  std::fill_n(b.mean, s.channels, 0.0);
+  std::fill_n(b.var, s.channels, 0.0);
+  Sums sums(s.channels);
+  double count = 0;
+  const auto room = std::make_unique_for_overwrite<double[]>(2 * s.channels);
+  double *scales = room.get(), *shifts = scales + s.channels;
+  const auto coefficients = [&](const ChannelRange& range) {
+    const std::size_t at = range.begin;
+    table<T>().scales(b.var + at, b.gamma ? b.gamma + at : nullptr, b.beta ? b.beta + at : nullptr, b.eps,
+                      range.size(), b.invstd + at, scales + at, shifts + at);
+  };
+  if (s.shape.size == 0) {
+    coefficients({0, s.channels});
+    return 0;
+  }
+  for_ranges_of<T>(s, b.x, 1, 2, [&](const ChannelRange& range, threading::Team team) {
+    const double of_channel = range_stats(s, range, b.x, b.weights, team, sums, b.mean, b.var);
+    if (range.begin == 0) count = of_channel;
+    coefficients(range);
+    rescale(s, range, b.x, b.weights, b.eps, b.mean, b.var, [&](std::size_t c, double invstd) {
+      b.invstd[c] = invstd;
+      scales[c] = b.gamma ? static_cast<double>(b.gamma[c]) * invstd : invstd;
+    });
+    range_apply(s, range, b.x, b.y, {b.mean, scales, shifts}, b.epilogue, team);
+  });
+  return count;
+}
+
+template <class T>
+void batch_norm_backward_reduce(const ChannelShape& s, const BatchNormGradient<T>& b, double* sum_dy,
+                                double* sum_dev) {
+  std::fill_n(sum_dy, s.channels, 0.0);
+  std::fill_n(sum_dev, s.channels, 0.0);
+  if (s.shape.size == 0) return;
+  range_reduce(Reduction<T>{s, b, sum_dy, sum_dev}, {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
+}
+
+template <class T>
+void batch_norm_backward_apply(const ChannelShape& s, const BatchNormGradient<T>& b, const double* sum_dy,
+                               const double* sum_dev) {
+  if (s.shape.size == 0) return;
+  range_gradient(s, b, {0, s.channels}, sum_dy, sum_dev, threading::team_for(bytes_of<T>(s, 3)));
+}
+
+template <class T>
+void batch_norm_backward(const ChannelShape& s, const BatchNormGradient<T>& b, double* dgamma,
+                         double* dbeta) {
+  std::vector<double> sums(dgamma == nullptr ? 2 * s.channels : 0);
+  const bool reduces = dgamma != nullptr || (!b.frozen && b.dx.data != nullptr);
+  if (dgamma == nullptr) {
+    dgamma = sums.data();
+    dbeta = dgamma + s.channels;
+  }
+  if (s.shape.size == 0) {
+    std::fill_n(dgamma, s.channels, 0.0);
+    std::fill_n(dbeta, s.channels, 0.0);
+    return;
+  }
+  const Reduction<T> reduction{s, b, dbeta, dgamma};  // dgamma holds Σg·(x − mean) until the end
+  for_ranges_of<T>(s, b.x, 2, 3, [&](const ChannelRange& range, threading::Team team) {
+    if (reduces) range_reduce(reduction, range, team);
+    if (b.dx.data != nullptr || b.residual.data != nullptr) {
+      range_gradient(s, b, range, dbeta, dgamma, team);
+    }
+  });
+  if (reduces) table<T>().multiply(b.invstd, s.channels, dgamma);
+}
+
+#define REGKERN_INSTANTIATE(T)                                                                             \
+  template double batch_norm_stats(const ChannelShape&, In<T>, In<T>, double*, double*);                   \
+  template void batch_norm_apply(const ChannelShape&, In<T>, Out<T>, const double*, const double*,         \
+                                 const double*, const Epilogue<T>&);                                       \
+  template void batch_norm_update(const double*, double, double, std::size_t, T*);                         \
+  template BatchNormScales batch_norm_scales(const double*, const T*, const T*, double, std::size_t);      \
+  template double batch_norm_train(const ChannelShape&, const BatchNormTraining<T>&);                      \
+  template void batch_norm_backward_reduce(const ChannelShape&, const BatchNormGradient<T>&, double*,      \
+                                           double*);                                                       \
+  template void batch_norm_backward_apply(const ChannelShape&, const BatchNormGradient<T>&, const double*, \
+                                          const double*);                                                  \
+  template void batch_norm_backward(const ChannelShape&, const BatchNormGradient<T>&, double*, double*);
+REGKERN_INSTANTIATE(float)
+REGKERN_INSTANTIATE(double)
+#undef REGKERN_INSTANTIATE
+
+}  // namespace regkern
+#endif  // HWY_ONCE

@@ -1,0 +1,191 @@
+// The elements that a kernel reads and writes: of its own dtype, or numbers of two bytes, which it widens to
+// float in registers, and rounds once where it writes them.
+
+#if defined(REGKERN_KERNELS_ELEMENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGKERN_KERNELS_ELEMENTS_INL_H_
+#undef REGKERN_KERNELS_ELEMENTS_INL_H_
+#else
+#define REGKERN_KERNELS_ELEMENTS_INL_H_
+#endif
+
+#include <type_traits>
+
+#include "kernels/half-inl.h"
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regkern {
+namespace HWY_NAMESPACE {
+
+// A kernel's parameter E says what its elements are: float, double, or one of the formats of half-inl.h.
+// Element<E> is what lies in memory, Wide<E> what the kernel calculates with.
+template <class E>
+constexpr bool kIsHalf = !std::is_arithmetic_v<E>;
+template <class E>
+using Element = std::conditional_t<kIsHalf<E>, uint16_t, E>;
+template <class E>
+using Wide = std::conditional_t<kIsHalf<E>, float, E>;
+
+// D's lanes of Wide<E>, from the elements at p on.
+template <class E, class D>
+HWY_INLINE V<D> load_wide(D d, const Element<E>* p) {
+  if constexpr (kIsHalf<E>) {
+    return E::widen(d, hn::LoadU(half::Bits<D>(), p));
+  } else {
+    return hn::LoadU(d, p);
+  }
+}
+template <class E, class D>
+HWY_INLINE V<D> load_wide_partial(D d, const Element<E>* p, size_t n) {
+  if constexpr (kIsHalf<E>) {
+    return E::widen(d, load_partial(half::Bits<D>(), p, n));
+  } else {
+    return load_partial(d, p, n);
+  }
+}
+// And back.
+template <class E, class D>
+HWY_INLINE void store_wide(V<D> v, D d, Element<E>* p) {
+  if constexpr (kIsHalf<E>) {
+    hn::StoreU(E::round(v), half::DH(), p);
+  } else {
+    hn::StoreU(v, d, p);
+  }
+}
+template <class E, class D>
+HWY_INLINE void store_wide_partial(V<D> v, D d, Element<E>* p, size_t n) {
+  if constexpr (kIsHalf<E>) {
+    store_partial(E::round(v), half::DH(), p, n);
+  } else {
+    store_partial(v, d, p, n);
+  }
+}
+
+// As double: one element, or a vector of them.
+template <class E>
+HWY_INLINE double one_double(const Element<E>* p) {
+  if constexpr (kIsHalf<E>) {
+    return static_cast<double>(hn::GetLane(load_wide<E>(hn::CappedTag<float, 1>(), p)));
+  } else {
+    return static_cast<double>(*p);
+  }
+}
+template <class E>
+HWY_INLINE V<D64> load_double(const Element<E>* p) {
+  if constexpr (kIsHalf<E>) {
+    return hn::PromoteTo(D64(), load_wide<E>(hn::Rebind<float, D64>(), p));
+  } else {
+    return load_double(D64(), p);
+  }
+}
+
+// n elements, a multiple of kSumLanes, in the kernel's dtype: where they lie, or in `room`. From memory they
+// become double while they are loaded; in a register, the upper half of each vector had to be moved first.
+template <class E>
+HWY_INLINE const Wide<E>* widened(const Element<E>* p, size_t n, Wide<E>* room) {
+  if constexpr (kIsHalf<E>) {
+    const Tag<float> d;
+    for (size_t i = 0; i < n; i += hn::MaxLanes(d)) hn::Store(load_wide<E>(d, p + i), d, room + i);
+    return room;
+  } else {
+    return p;
+  }
+}
+
+// The first n < kSumLanes elements of a row; the others stay as they are.
+template <class E>
+HWY_INLINE void copy_row(const Element<E>* p, size_t n, Wide<E> (&row)[kSumLanes]) {
+  Element<E> some[kSumLanes] = {};
+  HWY_ALIGN Wide<E> room[kSumLanes];
+  memcpy(some, p, n * sizeof(Element<E>));
+  memcpy(row, widened<E>(some, kSumLanes, room), n * sizeof(Wide<E>));
+}
+
+// Two vectors of float at once: as many numbers as a vector of two bytes each has lanes, in an order that is
+// E's own.
+struct Two {
+  V<Tag<float>> first, second;
+};
+constexpr size_t kTwoLanes = 2 * hn::MaxLanes(Tag<float>());
+
+template <class E>
+HWY_INLINE Two load_two(const uint16_t* p) {
+  Two v;
+  E::load_two(p, v.first, v.second);
+  return v;
+}
+template <class E>
+HWY_INLINE V<half::D16> round_two(Two v) {
+  return E::round_two(v.first, v.second);
+}
+
+// An operation for each.
+template <class Op>
+struct OnTwo {
+  Op first, second;
+  template <class... In>
+  HWY_INLINE Two operator()(In... x) const {
+    return {first(x.first...), second(x.second...)};
+  }
+};
+
+// map_unfenced() for numbers of two bytes.
+template <class E, class Op, class... In>
+HWY_INLINE void map_halves(size_t n, bool stream, OnTwo<Op> op, uint16_t* y, const In*... x) {
+  constexpr size_t N = kTwoLanes, kLine = 64 / sizeof(*y);
+  const half::D16 d;
+  const bool in_place = ((x == y) || ...);
+  size_t i = 0;
+  const auto result = [&](const In*... from) HWY_ATTR { return round_two<E>(op(load_two<E>(from)...)); };
+  const auto partly = [&](size_t count) HWY_ATTR {
+    if (count == 0) return;
+    HWY_ALIGN uint16_t some[N];
+    const auto padded = [&](const uint16_t* from) HWY_ATTR {
+      memset(some, 0, sizeof(some));
+      memcpy(some, from, count * sizeof(*y));
+      return load_two<E>(some);
+    };
+    const auto v = round_two<E>(op(padded(x + i)...));
+    hn::Store(v, d, some);
+    memcpy(y + i, some, count * sizeof(*y));
+    i += count;
+  };
+  const auto plain = [&](size_t end) HWY_ATTR {
+    for (; i + N <= end; i += N) hn::StoreU(result((x + i)...), d, y + i);
+  };
+  if (n < N) return partly(n);
+  if (stream && !in_place) {
+    const auto until = [&](size_t end) HWY_ATTR {
+      plain(end);
+      partly(end - i);
+    };
+    until(HWY_MIN(n, (kLine - reinterpret_cast<uintptr_t>(y) % 64 / sizeof(*y)) % kLine));
+    for (; i + kLine <= n; i += kLine) {
+      (hwy::Prefetch(x + i + kAhead<In>), ...);
+      for (size_t k = i; k < i + kLine; k += N) hn::Stream(result((x + k)...), d, y + k);
+    }
+    return until(n);
+  }
+  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
+  if (past != 0 && n >= 4 * N) {
+    if (in_place) {
+      partly(N - past);
+    } else {
+      hn::StoreU(result(x...), d, y);
+      i = N - past;
+    }
+  }
+  plain(n);
+  if (i == n) return;
+  if (in_place) {
+    partly(n - i);
+  } else {
+    hn::StoreU(result((x + (n - N))...), d, y + (n - N));
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regkern
+HWY_AFTER_NAMESPACE();
+
+#endif  // REGKERN_KERNELS_ELEMENTS_INL_H_
