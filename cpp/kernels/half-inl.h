@@ -51,11 +51,18 @@ struct Bfloat16 {
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
   }
 
-  // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move.
-  static HWY_INLINE void load_two(const uint16_t* p, V<DF>& even, V<DF>& odd) {
-    const auto both = hn::BitCast(DU(), hn::LoadU(D16(), p));
-    even = hn::BitCast(DF(), hn::ShiftLeft<16>(both));
-    odd = hn::BitCast(DF(), hn::And(both, hn::Set(DU(), 0xFFFF0000u)));
+  // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move. Those at
+  // odd ones are floats as they lie, but for the bits of their neighbours: 10 instructions widen and round 16
+  // numbers.
+  static HWY_INLINE V<DF> even(V<D16> bits) {
+    return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::BitCast(DU(), bits)));
+  }
+  static HWY_INLINE V<DF> odd(V<D16> bits) {
+    return hn::BitCast(DF(), hn::And(hn::BitCast(DU(), bits), hn::Set(DU(), 0xFFFF0000u)));
+  }
+  static HWY_INLINE void load_two(const uint16_t* p, V<DF>& first, V<DF>& second) {
+    const auto both = hn::LoadU(D16(), p);
+    first = even(both), second = odd(both);
   }
   // narrow() of what was calculated from bfloat16 numbers: the lower half of such a NaN is 0, and none is
   // carried from it. In lanes of two bytes: the upper halves, one more where the lower ones, less one beside
@@ -166,8 +173,9 @@ HWY_INLINE void widen_all(const void* bits, float* to, size_t n) {
   size_t i = 0;
   for (; i + kLine <= n; i += kLine) {
     hwy::Prefetch(from + i + kNext);
-    for (size_t k = i; k < i + kLine; k += N)
+    for (size_t k = i; k < i + kLine; k += N) {
       hn::StoreU(Format::widen(d, hn::LoadU(dh, from + k)), d, to + k);
+    }
   }
   for (; i + N <= n; i += N) hn::StoreU(Format::widen(d, hn::LoadU(dh, from + i)), d, to + i);
   if (i < n) store_partial(Format::widen(d, load_partial(dh, from + i, n - i)), d, to + i, n - i);
@@ -239,36 +247,17 @@ struct Stored<HalfFloat16> {
   using D = DH;
   template <class Op, class... Bits>
   static HWY_INLINE V<D> map(Op op, Bits... x) {
-    return Float16::narrow(op(Float16::widen(x)...));
+    return Float16::narrow(op(Float16::widen(DF(), x)...));
   }
 };
 
-// Elements of even and of odd number are computed apart, so that none has to change its place: those of odd
-// number are floats as they lie, but for the bits of their neighbours: 10 instructions widen and round 16
-// numbers. op must leave nothing in the lower half of a NaN, as arithmetic does of one that had nothing there.
+// op must leave nothing in the lower half of a NaN, as arithmetic does of one that had nothing there.
 template <>
 struct Stored<HalfBfloat16> {
-  using D = hn::Repartition<uint16_t, DF>;
+  using D = D16;
   template <class Op, class... Bits>
   static HWY_INLINE V<D> map(Op op, Bits... x) {
-    return narrow(op(even(x)...), op(odd(x)...));
-  }
-
- private:
-  static HWY_INLINE V<DF> even(V<D> bits) {
-    return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::BitCast(DU(), bits)));
-  }
-  static HWY_INLINE V<DF> odd(V<D> bits) {
-    return hn::BitCast(DF(), hn::And(hn::BitCast(DU(), bits), hn::Set(DU(), 0xFFFF0000u)));
-  }
-  // The upper halves, and one more where the lower half is above its middle, or is it beside an odd one.
-  static HWY_INLINE V<D> narrow(V<DF> even, V<DF> odd) {
-    const D d;
-    const auto e = hn::BitCast(DU(), even), o = hn::BitCast(DU(), odd);
-    const auto upper = hn::OddEven(hn::BitCast(d, o), hn::BitCast(d, hn::ShiftRight<16>(e)));
-    const auto lower = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<16>(o)), hn::BitCast(d, e));
-    const auto less = hn::SaturatedSub(lower, hn::AndNot(upper, hn::Set(d, uint16_t{1})));
-    return hn::Add(upper, hn::ShiftRight<15>(less));
+    return Bfloat16::round_two(op(Bfloat16::even(x)...), op(Bfloat16::odd(x)...));
   }
 };
 
