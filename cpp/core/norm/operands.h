@@ -15,8 +15,8 @@ std::size_t bytes_of(const ChannelShape& s, std::size_t operands) {
   return s.shape.size * sizeof(T) * operands;
 }
 
-// The kernels that read and write all operands as they lie, where these are numbers of two bytes without gaps;
-// else nullptr.
+// The kernels that read and write all operands as they lie, where these are numbers of two bytes without
+// gaps; else nullptr.
 template <class Operand, class... More>
 const HalfKernels* half_kernels(const Operand& operand, const More&... more) {
   const Storage storage = operand.packed();

@@ -1,5 +1,5 @@
-// Mean and variance of channels: sums over the leaves of a grid, added in its order. For norm.cc, which has the
-// table of kernels.
+// Mean and variance of channels: sums over the leaves of a grid, added in its order. For norm.cc, which has
+// the table of kernels.
 
 #ifndef REGKERN_CORE_NORM_STATISTICS_H_
 #define REGKERN_CORE_NORM_STATISTICS_H_
