@@ -5,8 +5,8 @@
 //
 //   REGKERN_KERNELS(X)        the templates of the dtype: name<T>
 //   REGKERN_PLAIN_KERNELS(X)  functions that are the same for every dtype, where there are any
-//   REGKERN_HALF_KERNELS(X)   those of the templates that read and write numbers of two bytes too, where there
-//                             are any
+//   REGKERN_HALF_KERNELS(X)   those of the templates that read and write numbers of two bytes, too, where
+//                             there are any
 //
 // Each line becomes a member of Table<T>, whose type is that of the kernel, and its entry, by name. So a
 // kernel's signature is written once, where it is defined, and no two can change places. table<T>() is the

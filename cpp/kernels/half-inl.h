@@ -51,9 +51,9 @@ struct Bfloat16 {
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
   }
 
-  // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move. Those at
-  // odd ones are floats as they lie, but for the bits of their neighbours: 10 instructions widen and round 16
-  // numbers.
+  // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move. Those
+  // at odd ones are floats as they lie, but for the bits of their neighbours: 10 instructions widen and round
+  // 16 numbers.
   static HWY_INLINE V<DF> even(V<D16> bits) {
     return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::BitCast(DU(), bits)));
   }

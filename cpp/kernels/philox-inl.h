@@ -119,8 +119,8 @@ class PhiloxGroups {
     begin();
   }
 
-  // The bytes of the next kAtOnce groups, Xor `flip`, two vectors a group. A round waits for the one before it
-  // and fills half of the time meanwhile: between(k) is called beside them for k = 0 ... kPauses − 1.
+  // The bytes of the next kAtOnce groups, Xor `flip`, two vectors a group. A round waits for the one before
+  // it and fills half of the time meanwhile: between(k) is called beside them for k = 0 ... kPauses − 1.
   template <class Between>
   HWY_INLINE void operator()(V<DU64> (&bytes)[2 * kAtOnce], Between between) {
     const DU32 d32;

@@ -444,7 +444,7 @@ def test_every_listed_kernel_is_called(path: Path, family: str, names: list[str]
     """It is one of the family's namespace, and the code behind the list, or what that includes, asks for it."""
     assert len(set(names)) == len(names) != 0
     behind = without_comments(path).split("#if HWY_ONCE")[1]
-    behind += "".join(without_comments(ROOT / "cpp" / header) for header in re.findall(r'#include "(.*)"', behind))
+    behind += "".join(without_comments(ROOT / "cpp" / header) for header in re.findall(r'#include "(core/.*)"', behind))
     assert [name for name in names if not re.search(rf"(\.|>\(\)\.){name}\b", behind)] == []
     kernels = "".join(
         block

@@ -34,9 +34,12 @@ tnn = torch.nn
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(_as_it_was: None) -> None:
+def _one_thread() -> Iterator[None]:
     """These models are too small for more."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

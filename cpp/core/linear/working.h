@@ -13,8 +13,9 @@
 
 namespace regkern::linear {
 
-// The length of a column about its mean, by its square and that of what was read: 0 of one that takes no part.
-// That is a constant, but for the rounding of its elements, and one whose squares float64 does not hold.
+// The length of a column about its mean, by its square and that of what was read: 0 of one that takes no
+// part. That is a constant, but for the rounding of its elements, and one whose squares float64 does not
+// hold.
 double length_of(double centred, double raw);
 
 // A matrix of float64 that grows by rows and columns, to be read by rows. What is new in it is to be written
