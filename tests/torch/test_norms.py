@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,11 +76,23 @@ def test_gradients_pass_the_check_of_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_second_derivative_is_refused(name: str) -> None:
+@pytest.mark.parametrize("of", [torch.square, torch.abs, torch.neg], ids=lambda of: of.__name__)
+def test_a_second_derivative_is_refused(name: str, of: Callable[..., Any]) -> None:
+    """Of a function that is linear behind the norm, too, whose gradient there is a constant."""
     x, weight, bias = arguments()
-    (dx,) = torch.autograd.grad(normalized(F, name, x, weight, bias).square().sum(), x, create_graph=True)
+    (dx,) = torch.autograd.grad(of(normalized(F, name, x, weight, bias)).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         dx.sum().backward()
+
+
+def test_a_hessian_is_no_zero() -> None:
+    for function in (
+        lambda x: F.layer_norm(x, (4,)).pow(3),
+        lambda x: F.prox_l1(x, 0.5).square(),
+        lambda x: F.gelu_dropout(x, 0.0),
+    ):
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            torch.autograd.functional.hessian(lambda x, f=function: f(x).sum(), torch.arange(4.0) ** 2)
 
 
 @pytest.mark.parametrize("training", [False, True])

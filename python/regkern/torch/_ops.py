@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 _library = torch.library.Library("regkern", "DEF")
 
@@ -29,13 +28,34 @@ def define(
         torch.library.register_autograd(name, backward, setup_context=setup, lib=_library)
 
 
+class _Refused(torch.autograd.Function):
+    """A gradient that has none of its own, tied to all that it was made of. ``once_differentiable`` ties it to the
+    incoming gradient alone: where that is a constant, second derivatives would be 0 without a word."""
+
+    @staticmethod
+    def forward(ctx: Any, made: torch.Tensor, *sources: torch.Tensor) -> torch.Tensor:
+        return made.view_as(made)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+
 def once(backward: Function) -> Function:
     """A backward that has no derivative of its own: to ask for one is an error."""
-    guarded = once_differentiable(backward)
 
     @functools.wraps(backward)
     def run(ctx: Any, *gradients: Any) -> Any:
-        return guarded(ctx, *gradients) if torch.is_grad_enabled() else backward(ctx, *gradients)
+        if not torch.is_grad_enabled():
+            return backward(ctx, *gradients)
+        with torch.no_grad():
+            made = backward(ctx, *gradients)
+        sources = [t for t in (*gradients, *ctx.saved_tensors) if t is not None and t.requires_grad]
+        if not sources:
+            return made
+        if isinstance(made, torch.Tensor):
+            return _Refused.apply(made, *sources)
+        return tuple([None if one is None else _Refused.apply(one, *sources) for one in made])
 
     return run
 
