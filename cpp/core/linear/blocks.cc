@@ -21,7 +21,7 @@ constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::size_t kNowhere = SIZE_MAX;
 constexpr std::size_t kFewest = 32;     // columns that enter the working set at once, if as many want to
 constexpr double kLoose = 0.1;          // of the largest violation outside the working set
-constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kBlurred = 64 * kEps;  // of a column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
 constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
                                    // tol asks for no smaller one

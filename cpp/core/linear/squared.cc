@@ -26,7 +26,7 @@ constexpr int kSparseEpochs = 100;              // on the residual, before a Gra
 constexpr double kNear = 100;           // squares of the mean to those about it: two digits of sums are lost
 constexpr double kInner = 0.1;          // of the largest violation outside the working set
 constexpr double kDependent = 1e-13;    // of a unit column's length: less than that is no direction to go
-constexpr double kBlurred = 16 * kEps;  // of a column's length: what is left of it is rounding's
+constexpr double kBlurred = 64 * kEps;  // of a column's length: what is left of it is rounding's
 constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
 constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
                                    // tol asks for no smaller one
