@@ -192,7 +192,22 @@ class BatchNorm3d(_Batch, tnn.BatchNorm3d):
         return self._normalized(input)
 
 
-class BatchNormReLU1d(_Batch, tnn.BatchNorm1d):
+class _BatchReLU(_Batch):
+    """Batch norm with a ReLU behind it, beside a class of torch."""
+
+    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.negative_slope = check.nonnegative(f"{type(self).__name__}: negative_slope", negative_slope)
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, add, and multiply what is negative by the slope."""
+        return self._activated(input, residual, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"  # type: ignore[misc]
+
+
+class BatchNormReLU1d(_BatchReLU, tnn.BatchNorm1d):
     """``BatchNorm1d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
 
     Parameters
@@ -221,19 +236,8 @@ class BatchNormReLU1d(_Batch, tnn.BatchNorm1d):
     BatchNormReLU1d(3, eps=1e-05, momentum=0.1, affine=True, ..., negative_slope=0.0)
     """
 
-    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.negative_slope = check.nonnegative("BatchNormReLU1d: negative_slope", negative_slope)
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and multiply what is negative by the slope."""
-        return self._activated(input, residual, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
-
-
-class BatchNormReLU2d(_Batch, tnn.BatchNorm2d):
+class BatchNormReLU2d(_BatchReLU, tnn.BatchNorm2d):
     """``BatchNorm2d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
 
     Parameters
@@ -262,19 +266,8 @@ class BatchNormReLU2d(_Batch, tnn.BatchNorm2d):
     BatchNormReLU2d(3, eps=1e-05, momentum=0.1, affine=True, ..., negative_slope=0.0)
     """
 
-    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.negative_slope = check.nonnegative("BatchNormReLU2d: negative_slope", negative_slope)
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and multiply what is negative by the slope."""
-        return self._activated(input, residual, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
-
-
-class BatchNormReLU3d(_Batch, tnn.BatchNorm3d):
+class BatchNormReLU3d(_BatchReLU, tnn.BatchNorm3d):
     """``BatchNorm3d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
 
     Parameters
@@ -302,17 +295,6 @@ class BatchNormReLU3d(_Batch, tnn.BatchNorm3d):
     >>> nn.BatchNormReLU3d(3)  # doctest: +ELLIPSIS
     BatchNormReLU3d(3, eps=1e-05, momentum=0.1, affine=True, ..., negative_slope=0.0)
     """
-
-    def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.negative_slope = check.nonnegative("BatchNormReLU3d: negative_slope", negative_slope)
-
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and multiply what is negative by the slope."""
-        return self._activated(input, residual, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, negative_slope={self.negative_slope}"
 
 
 class LayerNorm(tnn.LayerNorm):
