@@ -308,8 +308,12 @@ void run(Team team, const Region& region) {
   const Time end = now(), beside = end - start - job.busy();
   forecast().see_team(place, end - start, job.serial());
   // What helpers did is worth what it would have taken here. That this thread was interrupted is no fault of
-  // theirs.
-  if (free) governor().learn(job.serial(), job.helped() - beside, end);
+  // theirs. Where none came, the call for them is all that is lost.
+  if (free && job.helped() == 0) {
+    governor().miss(job.serial(), beside, end);
+  } else if (free) {
+    governor().learn(job.serial(), job.helped() - beside, end);
+  }
   job.rethrow();
 }
 

@@ -86,15 +86,21 @@ bool crowded([[maybe_unused]] Time at) {
 }
 
 void Governor::learn(Time serial, Time saved, Time at) {
-  const Time enough = enough_.load(std::memory_order_relaxed);
   const Time loss = serial / kWorthwhile - saved;
   if (loss <= 0) {
-    if (serial < enough) enough_.store(serial, std::memory_order_relaxed);
+    if (serial < enough_.load(std::memory_order_relaxed)) enough_.store(serial, std::memory_order_relaxed);
     return;
   }
-  const bool held = at < until_.load(std::memory_order_relaxed);
-  enough_.store(std::max(serial + serial / 4, held ? enough : 0), std::memory_order_relaxed);
-  until_.store(at + std::max(kHold * loss, kHoldWork * serial), std::memory_order_relaxed);
+  hold(serial, std::max(kHold * loss, kHoldWork * serial), at);
+}
+
+void Governor::miss(Time serial, Time cost, Time at) { hold(serial, kHold * cost, at); }
+
+void Governor::hold(Time serial, Time time, Time at) {
+  const Time until = until_.load(std::memory_order_relaxed);
+  const Time enough = at < until ? enough_.load(std::memory_order_relaxed) : 0;
+  enough_.store(std::max(serial + serial / 4, enough), std::memory_order_relaxed);
+  until_.store(std::max(at + time, until), std::memory_order_relaxed);
 }
 
 }  // namespace regkern::threading

@@ -55,8 +55,12 @@ class Governor {
   }
   // A team has saved its caller so much, net of waking and waiting; negative: cost it.
   void learn(Time serial, Time saved, Time at);
+  // No helper came, and calling for them cost so much: nothing went along to other caches.
+  void miss(Time serial, Time cost, Time at);
 
  private:
+  void hold(Time serial, Time time, Time at);
+
   std::atomic<Time> enough_{0}, until_{0};  // what takes less than enough_ goes without a team until then
 };
 

@@ -48,6 +48,24 @@ TEST(Governor, SuccessBringsTeamsBack) {
   EXPECT_FALSE(governor.invites(kMilli, 2));
 }
 
+TEST(Governor, AMissHoldsFiftyTimesItsCallAlone) {
+  Governor governor;
+  governor.miss(kMilli, 10 * kMicro,
+                0);  // a tenth of the work was not saved, and would hold for twenty times it
+  EXPECT_FALSE(governor.invites(kMilli, 500 * kMicro - 1));
+  EXPECT_TRUE(governor.invites(kMilli, 500 * kMicro));
+  EXPECT_TRUE(governor.invites(2 * kMilli, 1)) << "longer work is not judged by shorter";
+}
+
+TEST(Governor, AMissShortensNoHold) {
+  Governor governor;
+  governor.learn(4 * kMilli, -4 * kMilli, 0);
+  const Time until = 50 * (4 * kMilli + 4 * kMilli / 10);
+  governor.miss(kMilli, kMicro, kMilli);
+  EXPECT_FALSE(governor.invites(4 * kMilli, until - 1));
+  EXPECT_TRUE(governor.invites(4 * kMilli, until));
+}
+
 TEST(Forecast, TheLeastLately) {
   Forecast forecast;
   static const char site = 0, other = 0;
