@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
+import weakref
 from typing import Any
 
 import numpy as np
@@ -514,6 +516,38 @@ def test_prox_behind_another_optimizer(dtype: Any) -> None:
     twin.step()
     assert (twin.param_groups[1]["params"][0] < 1).all()
     assert (extra == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("around", [1, 2])
+def test_prox_acts_on_the_masters_of_half_parameters(dtype: Any, around: int) -> None:
+    """What it took off would come back with the next step, which starts from them."""
+    w, whole = torch.nn.Parameter(torch.linspace(-1, 1, 9).to(dtype)), torch.nn.Parameter(torch.linspace(-1, 1, 9))
+    with torch.no_grad():
+        whole.copy_(w)
+    ours, wide = ro.SGD([w], lr=0.1), ro.SGD([whole], lr=0.1)
+    for _ in range(around):
+        ours, wide = ro.Prox(ours, rk.penalties.L1(0.3)), ro.Prox(wide, rk.penalties.L1(0.3))
+    for _ in range(10):
+        w.grad = (0.01 * torch.randn(9)).to(dtype)
+        whole.grad = w.grad.float()
+        ours.step()
+        wide.step()
+    assert (w == 0).any()
+    assert_same(w.data, whole.data.to(dtype))
+    assert_same(ours.state[w]["master"], whole.data)
+
+
+@pytest.mark.parametrize("name", [*ALL, "Prox"])
+def test_an_optimizer_is_freed_with_its_model(name: str) -> None:
+    w = torch.nn.Parameter(torch.zeros(4))
+    optimizer = ro.Prox(ro.SGD([w], lr=0.1), rk.penalties.L1(0.1)) if name == "Prox" else getattr(ro, name)([w], lr=0.1)
+    give([w])
+    optimizer.step()
+    gone = [weakref.ref(w), weakref.ref(optimizer)]
+    del w, optimizer
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
 
 
 def test_refusals_of_prox() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -54,6 +55,13 @@ def prove(function: str, name: str, penalty: Any, param: Tensor, step: float) ->
         what = TypeError if isinstance(error, TypeError) else ValueError
         raise what(f"{function}: penalty must fit {name}, got {penalty!r}: {error}") from error
     require_like(function, given, like)
+
+
+def _view(function: str, name: str, tensor: Any, writable: bool) -> Any:
+    _memory.require(function, name, tensor)
+    if writable and tensor.is_neg():
+        raise TypeError(f"{function}: {name} must be a plain tensor, got one whose sign is turned lazily")
+    return _memory.view(tensor, writable)
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -127,13 +135,8 @@ class Optimizer(torch.optim.Optimizer):
         return type(self).__name__
 
     def _made(self) -> Any:
-        def view(name: str, tensor: Any, writable: bool) -> Any:
-            _memory.require(self._name, name, tensor)
-            if writable and tensor.is_neg():
-                raise TypeError(f"{self._name}: {name} must be a plain tensor, got one whose sign is turned lazily")
-            return _memory.view(tensor, writable)
-
-        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view)
+        # Nothing of it leads back here: the collector does not look into what C++ holds.
+        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, partial(_view, self._name))
 
     # --- groups -------------------------------------------------------------------------------------------------------
 

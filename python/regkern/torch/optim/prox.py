@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regkern.penalties import Penalty
 from regkern.torch import _memory, _threads
-from regkern.torch.optim.base import Group, is_half, number, operate, prove
+from regkern.torch.optim.base import Group, Optimizer, is_half, number, operate, prove
 
 
 class Prox(torch.optim.Optimizer):
@@ -137,13 +137,23 @@ class Prox(torch.optim.Optimizer):
             for param in group["params"]:
                 if param.grad is None:
                     continue
-                w = param.float() if is_half(param) else param
+                w = self._whole(param)
                 operate("Prox", penalty, w, lr)
                 if w is not param:
                     param.copy_(w)
                 changed.append(param)
         if changed:
             torch.autograd.graph.increment_version(changed)
+
+    def _whole(self, param: Tensor) -> Tensor:
+        """A parameter, or its values in float32, which are its master where the optimizer keeps one."""
+        if not is_half(param):
+            return param
+        inner = self.optimizer
+        while isinstance(inner, Prox):
+            inner = inner.optimizer
+        master = self.state[param].get("master") if isinstance(inner, Optimizer) else None
+        return param.float() if master is None else master
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Let go of the gradients, or set them to 0.
