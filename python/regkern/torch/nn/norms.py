@@ -61,7 +61,7 @@ class _Batch:
                 mean = var = None
         elif mean is None and var is None:
             training = True
-        numbers = mean, var, training, self.momentum, self.eps, slope
+        numbers = "batch_norm", mean, var, training, self.momentum, self.eps, slope
         return normalize(input, weight, bias, residual, counter, numbers)
 
     def _averaged(self, input: Tensor, residual: Tensor | None, slope: float | None) -> Tensor:
