@@ -124,8 +124,10 @@ bool TensorLibrary::all_are_plain() const {
 
 void TensorLibrary::require_constant(
     const char* function, std::initializer_list<std::pair<const char*, py::handle>> tensors) const {
+  static const py::handle requires_grad = interned("requires_grad");
   for (const auto& [name, tensor] : tensors) {
-    if (!records({tensor})) continue;
+    if (tensor.is_none() || py::object(tensor.attr(requires_grad)).ptr() != Py_True) continue;
+    if (called(is_grad_enabled).ptr() != Py_True) return;
     value_error({function, name}, "not require a gradient", "one that does (detach() it)");
   }
 }

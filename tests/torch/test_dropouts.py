@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import pickle
 import warnings
@@ -257,6 +258,41 @@ def test_every_layout_and_dtype(name: str, layout: str, kind: Any) -> None:
             y.detach().float(), (x * leaf.grad).float(), rtol=2e-2 if kind in (torch.bfloat16, torch.float16) else 1e-6
         )
         assert torch.equal(y == 0, leaf.grad == 0)
+
+
+@pytest.mark.parametrize("name", ["feature_dropout", "feature_alpha_dropout", "drop_path", "drop_block2d"])
+def test_what_is_shared_is_decided_by_the_index(name: str) -> None:
+    """Whatever the order of the memory: squares of images are that, and gradients have the same decisions, twice."""
+    x = torch.randn(3, 4, 7, 8)
+    torch.manual_seed(1)
+    expected = called(name, torch.ones_like(x), 0.4)
+    for order in itertools.permutations(range(4)):
+        other = x.permute(order).contiguous().permute([order.index(i) for i in range(4)])
+        for inplace in (False, True):
+            torch.manual_seed(1)
+            if inplace and name != "drop_path":
+                arguments = (2, True) if name == "drop_block2d" else (True, True)
+                y = getattr(F, name)(torch.ones_like(other), 0.4, *arguments)
+            else:
+                y = called(name, torch.ones_like(other), 0.4)
+            assert torch.equal(y, expected), order
+            assert y.stride() == other.stride()
+        leaf, dy = other.clone().requires_grad_(), torch.ones_like(other).requires_grad_()
+        torch.manual_seed(1)
+        (dx,) = torch.autograd.grad(called(name, leaf, 0.4), leaf, dy, create_graph=True)
+        (again,) = torch.autograd.grad(dx.sum(), dy)
+        if "alpha" not in name:
+            assert torch.equal(dx, expected)
+        assert torch.equal(again, dx)
+        assert torch.equal(dx == dx.min(), expected == expected.min())
+
+
+@pytest.mark.parametrize("name", [n for n in LINEAR if n != "drop_path"])
+def test_memory_that_is_shared_is_not_written(name: str) -> None:
+    x = torch.ones(1, *data(name).shape[1:]).expand_as(data(name))
+    arguments = (2, True) if name == "drop_block2d" else (True, True)
+    with pytest.raises(ValueError, match=rf"^{name}: input must hold every element in its own memory, got strides \(0"):
+        getattr(F, name)(x, 0.4, *arguments)
 
 
 @pytest.mark.parametrize("name", [n for n in LINEAR if n != "drop_path"])
