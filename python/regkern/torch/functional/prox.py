@@ -274,14 +274,12 @@ def _of_runs(values: Tensor, g: Tensor) -> Tensor:
     """The means of g over runs of equal values, along the last axis."""
     if not g.numel():
         return g
-    flat, n = values.reshape(-1, values.shape[-1]), values.shape[-1]
+    flat = values.reshape(-1, values.shape[-1])
     starts = torch.ones_like(flat, dtype=torch.bool)
     starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
     run = starts.flatten().cumsum(0) - 1
-    rows = g.reshape(-1, n).flatten()
-    count = int(run[-1]) + 1
-    totals = rows.new_zeros(count).index_add_(0, run, rows)
-    lengths = rows.new_zeros(count).index_add_(0, run, torch.ones_like(rows))
+    lengths, rows = run.bincount(), g.reshape(-1)
+    totals = torch.zeros(len(lengths), dtype=rows.dtype).index_add(0, run, rows)  # not in place: g may be a batch
     return (totals / lengths)[run].reshape(g.shape)
 
 
