@@ -1,6 +1,7 @@
 """Proximal operators and projections, with the gradients that they have.
 
 All are those of :mod:`regkern` (``threshold`` and ``shrink`` are step × strength; weights, which are constants here, too).
+Beyond these, tensors of thresholds and weights are searched for negative numbers and NaN, which are refused.
 Almost everywhere they are differentiable, and the backward multiplies by the Jacobian there; on an edge it takes that of one
 side, zero where something is shrunk to zero. Jacobians are symmetric, so tangents of forward mode are multiplied by the same.
 A second derivative is refused, and ``prox_nuclear`` and groups given by ``indptr`` refuse the first.
