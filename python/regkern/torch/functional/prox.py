@@ -64,7 +64,7 @@ def _require_nonnegative(function: str, name: str, value: Any) -> None:
     """Refuse what a float of that name is refused for."""
     if not isinstance(value, Tensor) or not value.numel():
         return
-    least = value.detach().min().item()  # NaN, if there is one
+    least = value.min().item()  # NaN, if there is one
     if not least >= 0:
         raise ValueError(f"{function}: {name} must be >= 0, got {least}")
 
