@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from regkern import _core
 
@@ -25,20 +26,38 @@ _view = _core.raw.View
 # Classes whose tensors have no behaviour of their own.
 _PLAIN = frozenset({Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", Tensor)})
 _transforms_active = torch._C._are_functorch_transforms_active
+_is_tracing = torch._C._is_tracing
 _increment_version = torch._C._increment_version
 
 
-def require(function: str, name: str, tensor: Any) -> None:
-    """Refuse what is no dense tensor of the four dtypes on the CPU."""
+def require(function: str, name: str, tensor: Any, *, tangents: bool = False) -> None:
+    """Refuse what is no dense tensor of the four dtypes on the CPU, and tangents of forward mode where they would be lost."""
     if (
         type(tensor) in _PLAIN
         and tensor.is_cpu
         and tensor.layout is torch.strided
         and tensor.dtype in DTYPES
         and not _transforms_active()
+        and not _is_tracing()
+        and (tangents or not has_tangent(tensor))
+        and _has_memory(tensor)
     ):
         return
     refuse(function, name, tensor)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor lies somewhere, as the gradients of a batch (``is_grads_batched``) do not."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
+
+
+def has_tangent(tensor: Tensor) -> bool:
+    """Whether a tensor is one of forward-mode AD."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def refuse(function: str, name: str, tensor: Any) -> NoReturn:
@@ -48,31 +67,47 @@ def refuse(function: str, name: str, tensor: Any) -> NoReturn:
         raise TypeError(f"{head} a tensor, got {type(tensor).__name__}")
     if _transforms_active():
         raise TypeError(f"{head} a plain tensor, got one inside of vmap, grad or another transform of torch.func")
+    if _is_tracing():
+        raise TypeError(
+            f"{head} a plain tensor, got one that torch.jit traces (torch.export does; or revert the model)"
+        )
     if type(tensor) not in _PLAIN:
         raise TypeError(f"{head} a plain tensor, got the subclass {type(tensor).__name__}")
     if not tensor.is_cpu:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.device.type}")
     if tensor.layout is not torch.strided:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.layout}")
-    raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+    if not _has_memory(tensor):
+        raise TypeError(
+            f"{head} a plain tensor, got one of a batch of gradients or the like, without memory of its own"
+        )
+    raise TypeError(f"{head} a plain tensor, got one with a tangent of forward-mode AD")
+
+
+def require_writable(function: str, name: str, tensor: Tensor) -> None:
+    """Refuse memory in which a result would not be what it is."""
+    if tensor.is_neg():
+        rule = f"{function}: {name} must hold its numbers where it is written"
+        raise TypeError(f"{rule}, got one that is to be negated")
+    if any(step == 0 and n > 1 for step, n in zip(tensor.stride(), tensor.shape, strict=True)):
+        memory = f"strides {tuple(tensor.stride())} for shape {tuple(tensor.shape)}"
+        raise ValueError(f"{function}: {name} must hold every element in its own memory, got {memory}")
 
 
 def view(tensor: Tensor, writable: bool = False) -> View:
     """The memory of a tensor that has passed, for ``_core``."""
     if tensor.is_neg():
-        if writable:
-            raise TypeError("regkern: a tensor that is written must hold its numbers, got one that is to be negated")
         tensor = tensor.resolve_neg()
-    try:
-        address = tensor.data_ptr()
-    except RuntimeError:
-        raise TypeError("regkern: a tensor must have memory of its own, got one inside of vmap or the like") from None
-    return _view(address, tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
+    return _view(tensor.data_ptr(), tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
 
 
 def look(function: str, name: str, tensor: Any, writable: bool) -> View:
     """The memory of a tensor at which ``_core`` could not look by itself, or what is wrong with it."""
-    require(function, name, tensor)
+    require(function, name, tensor, tangents=True)
+    if writable:
+        require_writable(function, name, tensor)
     return view(tensor, writable)
 
 
@@ -122,10 +157,13 @@ _core.tensors.set_up(
     getattr(Tensor, "__dlpack_c_exchange_api__", None),
     {
         "view": look,
+        "require": require,
         "empty_like": torch.empty_like,
         "empty_in": empty_in,
         "num_threads": torch.get_num_threads,
         "inside_transforms": _transforms_active,
+        "is_tracing": _is_tracing,
+        "forward_ad": vars(forward_ad),
         "is_grad_enabled": torch.is_grad_enabled,
         "written": _increment_version,
         "cell": _cell,

@@ -16,7 +16,9 @@ from regkern.torch import functional
 from regkern.torch._memory import require, view
 from regkern.torch._ops import once
 from regkern.torch._threads import call
+from regkern.torch.functional.norms import require_constant
 from regkern.torch.nn import norms
+from regkern.torch.nn.layer import Layer, require_numbers
 
 _WITH_RELU = {norms.BatchNormReLU1d, norms.BatchNormReLU2d, norms.BatchNormReLU3d}
 
@@ -86,7 +88,7 @@ class _Synced(torch.autograd.Function):
         return dx, dweight, dbias, None, None, None
 
 
-class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
+class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
     """``torch.nn.SyncBatchNorm`` for tensors on CPUs, which torch's refuses: statistics over all processes of a group.
 
     A forward gathers 2C + 1 numbers of every process, a backward adds up 2C, in float64. Shards need not be equal, and may
@@ -132,6 +134,7 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
         dtype: Any = None,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        require_numbers(self)
         self.process_group = process_group
 
     def forward(self, input: Tensor) -> Tensor:
@@ -139,6 +142,7 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
         require("SyncBatchNorm", "input", input)
         if input.dim() < 2:
             raise ValueError(f"SyncBatchNorm: input must have rank >= 2, got shape {tuple(input.shape)}")
+        require_constant("SyncBatchNorm", self.running_mean, self.running_var)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
