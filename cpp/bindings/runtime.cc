@@ -65,10 +65,14 @@ void register_runtime(py::module_& m) {
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](py::handle n) { set_num_threads(thread_count({"set_num_threads", "n"}, n)); });
   // None: no setting of this thread's own.
-  m.def("swap_local_threads", [](py::handle n) -> std::optional<int> {
-    const int before = swap_local_threads(n.is_none() ? 0 : thread_count({"threads", "n"}, n));
-    return before == 0 ? std::nullopt : std::optional(before);
-  });
+  m.def(
+      "swap_local_threads",
+      [](py::handle n, bool openmp) {
+        const auto before = swap_local_threads({n.is_none() ? 0 : thread_count({"threads", "n"}, n), openmp});
+        return std::pair(before.number == 0 ? std::nullopt : std::optional(before.number), before.openmp);
+      },
+      py::arg("n"), py::arg("openmp") = false);
+  m.def("shares_openmp", &shares_openmp);
   m.def("set_governed", [](py::handle on) { set_governed(flag({"set_governed", "on"}, on)); });
   m.def("set_isa", [](const std::string& name) { choose_isa({"set_isa", "name"}, name); }, py::arg("name"));
   read_environment();

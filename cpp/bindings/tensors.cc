@@ -158,9 +158,10 @@ std::uint64_t TensorLibrary::draw() const {
   return py::cast<std::uint64_t>(py::handle(drawn).attr("item")());
 }
 
-TensorScope::TensorScope() : library_(&TensorLibrary::get()), before_(current_library), threads_before_(0) {
+TensorScope::TensorScope() : library_(&TensorLibrary::get()), before_(current_library) {
   const py::object threads = called(library_->num_threads);
-  threads_before_ = swap_local_threads(std::clamp(py::cast<int>(threads), 1, kMostThreads));
+  threads_before_ =
+      swap_local_threads({std::clamp(py::cast<int>(threads), 1, kMostThreads), library_->shares_openmp});
   current_library = library_;
 }
 
@@ -208,6 +209,7 @@ void set_up(py::tuple types, py::object capsule, const py::dict& functions) {
                             function("empty_like"),
                             function("empty_in"),
                             function("num_threads"),
+                            py::cast<bool>(function("shares_openmp")),
                             function("inside_transforms"),
                             function("is_tracing"),
                             py::dict(functions["forward_ad"]),

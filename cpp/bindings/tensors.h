@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "regkern/runtime.h"
 
 namespace regkern::bindings {
 
@@ -65,6 +66,7 @@ struct TensorLibrary {
   py::object empty_like;         // (tensor) → tensor
   py::object empty_in;           // (order of the axes or None, tensor) → tensor, dense in this order
   py::object num_threads;        // () → int
+  bool shares_openmp;            // whose threads the library's are
   py::object inside_transforms;  // () → bool: nothing is a plain tensor there
   py::object is_tracing;         // () → bool: the same
   py::dict forward_ad;           // where _current_level >= 0, tensors may have tangents
@@ -118,7 +120,7 @@ class TensorScope {
 
  private:
   const TensorLibrary *library_, *before_;
-  int threads_before_;
+  LocalThreads threads_before_;
 };
 
 // What the library calls an argument of a function, and the function itself.

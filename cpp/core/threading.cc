@@ -17,6 +17,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/threading_governor.h"
@@ -31,8 +32,8 @@ namespace regkern {
 namespace {
 
 std::atomic<int> process_threads{0};  // set_num_threads; 0: not set
-thread_local int local_threads = 0;   // swap_local_threads; 0: not set
-std::atomic<bool> governed{true};     // set_governed
+thread_local LocalThreads local_threads;
+std::atomic<bool> governed{true};  // set_governed
 
 // A child of fork has none of its parent's threads, but the pool's state and libgomp's say it does, and the
 // next region would wait for them forever (GCC bug 60035). A child therefore stays on one thread.
@@ -91,7 +92,7 @@ bool use_openmp() {
 
 int get_num_threads() {
   if (forked.load(std::memory_order_relaxed)) return 1;
-  if (local_threads != 0) return local_threads;
+  if (local_threads.number != 0) return local_threads.number;
   const int n = process_threads.load(std::memory_order_relaxed);
   return n != 0 ? n : default_threads();
 }
@@ -100,10 +101,14 @@ void set_num_threads(int n) { process_threads = n; }
 
 void set_governed(bool on) { governed = on; }
 
-int swap_local_threads(int n) {
-  const int before = local_threads;
-  local_threads = n;
-  return before;
+LocalThreads swap_local_threads(LocalThreads threads) { return std::exchange(local_threads, threads); }
+
+bool shares_openmp([[maybe_unused]] std::uintptr_t max_threads) {
+#if defined(_OPENMP)
+  return max_threads == reinterpret_cast<std::uintptr_t>(&omp_get_max_threads);
+#else
+  return false;
+#endif
 }
 
 std::string openmp() {
@@ -121,6 +126,8 @@ namespace {
 
 // Below this a thread has some 50 µs of work, and a helper that sleeps takes as long to come.
 constexpr std::size_t kBytesPerThread = std::size_t{512} << 10;
+// One that is awake comes within 2 µs or so; torch gives its own as much.
+constexpr std::size_t kBytesPerAwake = std::size_t{128} << 10;
 constexpr std::size_t kPage = 4096;  // enough for a thread where nothing is governed
 // A piece of a share takes at least this: then what a piece costs beside its work is no more than a percent.
 constexpr Time kPiece = 25'000;
@@ -270,7 +277,10 @@ void run_with_openmp(Job& job, int team) {
 }  // namespace
 
 Team team_for(std::size_t bytes) {
-  const std::size_t useful = bytes / (governed.load(std::memory_order_relaxed) ? kBytesPerThread : kPage);
+  const bool free = governed.load(std::memory_order_relaxed);
+  const std::size_t useful = bytes / (!free                  ? kPage
+                                      : local_threads.openmp ? kBytesPerAwake
+                                                             : kBytesPerThread);
   if (useful < 2 || in_region) return {1, bytes};
 #if defined(_OPENMP)
   if (omp_in_parallel()) return {1, bytes};
@@ -287,7 +297,7 @@ void run(Team team, const Region& region) {
   const std::size_t place = forecast().place(region.site, region.n, team.bytes);
   const Time known = forecast().expected(place), start = now();
   const Time expected = known != 0 ? known : static_cast<Time>(team.bytes / 10);  // at 10 GB/s
-  const bool free = governed.load(std::memory_order_relaxed);
+  const bool free = governed.load(std::memory_order_relaxed) && !local_threads.openmp;
   if (free) {
     team.size = std::max(team.size - caller.others, 1);
     if (team.size == 1 || crowded(start) || !governor().invites(expected, start) ||
@@ -298,7 +308,7 @@ void run(Team team, const Region& region) {
     }
   }
   Job job(team, region, free ? expected : std::numeric_limits<Time>::max());
-  if (use_openmp()) {
+  if (local_threads.openmp || use_openmp()) {
 #if defined(_OPENMP)
     run_with_openmp(job, team.size);
 #endif

@@ -35,12 +35,12 @@ TEST(Fused, SameBitsForEveryIsaAndTeam) {
   const auto first = all();
   for_isas([&] {
     for (const int team : {1, 2, 5}) {
-      swap_local_threads(team);
+      swap_local_threads({team});
       const auto again = all();
       for (std::size_t k = 0; k < first.size(); ++k) EXPECT_TRUE(same_bits(again[k], first[k])) << k;
     }
   });
-  swap_local_threads(0);
+  swap_local_threads({});
 }
 
 }  // namespace

@@ -49,11 +49,11 @@ TEST(RowNorm, SameBitsForEveryIsaAndTeam) {
     const std::vector<float> first = all();
     for_isas([&] {
       for (const int team : {1, 2, 5}) {
-        swap_local_threads(team);
+        swap_local_threads({team});
         EXPECT_TRUE(same_bits(all(), first)) << length;
       }
     });
-    swap_local_threads(0);
+    swap_local_threads({});
   }
 }
 

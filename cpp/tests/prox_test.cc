@@ -86,12 +86,12 @@ TEST(Norms, SameBitsForEveryIsaAndTeam) {
   const double l2 = squared_l2_norm<float>(x.size(), {x.data()});
   for_isas([&] {
     for (const int team : {1, 2, 3, 7}) {
-      swap_local_threads(team);
+      swap_local_threads({team});
       EXPECT_EQ(l1_norm<float>(x.size(), {x.data()}), l1);
       EXPECT_EQ(squared_l2_norm<float>(x.size(), {x.data()}), l2);
     }
   });
-  swap_local_threads(0);
+  swap_local_threads({});
 }
 
 }  // namespace

@@ -167,6 +167,26 @@ TEST(Teams, ARegionInsideIsSerial) {
   EXPECT_GE(team_for(std::size_t{1} << 30).size, 1);
 }
 
+TEST(Teams, OfOpenMPCoverEverythingOnce) {
+  const LocalThreads before = swap_local_threads({3, true});
+  for (int round = 0; round < 50; ++round) {
+    std::vector<std::atomic<int>> times(4096);
+    const Team team = team_for(std::size_t{1} << 20);
+    EXPECT_EQ(team.size, 3);
+    for_ranges(team, times.size(), 16, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end; ++i) ++times[i];
+      EXPECT_EQ(team_for(std::size_t{1} << 30).size, 1) << "inside of a region";
+    });
+    for (const auto& t : times) ASSERT_EQ(t, 1);
+    EXPECT_THROW(
+        for_ranges(team, 64, 1, [](std::size_t, std::size_t) { throw std::runtime_error("in a piece"); }),
+        std::runtime_error);
+  }
+  const LocalThreads mine = swap_local_threads(before);
+  EXPECT_EQ(mine.number, 3);
+  EXPECT_TRUE(mine.openmp);
+}
+
 TEST(Teams, ManyCallersShareTheHelpers) {
   std::vector<std::thread> callers;
   std::atomic<std::size_t> sum{0};

@@ -75,7 +75,7 @@ def following(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     finally:
-        _core.swap_local_threads(before)
+        _core.swap_local_threads(*before)
 
 
 def floats(function: str, name: str, tensor: Any) -> Array:

@@ -3,6 +3,7 @@
 #ifndef REGKERN_RUNTIME_H_
 #define REGKERN_RUNTIME_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,18 @@ namespace regkern {
 // parent ran parallel work always gets 1.
 inline constexpr int kMostThreads = 4096;
 int get_num_threads();
-void set_num_threads(int n);    // 1 ... kMostThreads, for the whole process
-int swap_local_threads(int n);  // the same, or 0 for none, for this thread; returns the former value
+void set_num_threads(int n);  // 1 ... kMostThreads, for the whole process
+
+// The same for this thread's calls, 0 for none. With `openmp` its helpers are OpenMP's, which are awake where a
+// library that shares them has just used them; no more governs them then than in that library.
+struct LocalThreads {
+  int number = 0;
+  bool openmp = false;
+};
+LocalThreads swap_local_threads(LocalThreads threads);  // returns the former
+
+// Whether a library with this omp_get_max_threads has the same OpenMP, so that its threads are those here.
+bool shares_openmp(std::uintptr_t omp_get_max_threads);
 
 // Whether work gets a team only where teams have paid lately. Off, all work that is large enough is cut and
 // offered to a team: for tests of what is cut and joined.

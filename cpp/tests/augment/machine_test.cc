@@ -122,7 +122,7 @@ TEST(AugmentMachine, SameBitsForEveryIsaTeamAndLayout) {
     for (const std::string& isa : regkern::isas()) {
       ASSERT_TRUE(regkern::set_isa(isa));
       for (const int team : {1, 2, 5}) {
-        regkern::swap_local_threads(team);
+        regkern::swap_local_threads({team});
         for (const bool is_planar : {false, true}) {
           Bytes in = is_planar ? planar : x;
           std::vector<float> y(static_cast<std::size_t>(n * out_height * out_width * channels), -7.0f);
@@ -134,7 +134,7 @@ TEST(AugmentMachine, SameBitsForEveryIsaTeamAndLayout) {
         }
       }
     }
-    regkern::swap_local_threads(0);
+    regkern::swap_local_threads({});
   }
   regkern::set_isa(before);
 }

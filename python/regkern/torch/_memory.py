@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from regkern import _core
+from regkern.torch import _threads
 
 View: TypeAlias = Any  # of _core.raw
 Shape: TypeAlias = tuple[int, ...]
@@ -161,6 +162,7 @@ _core.tensors.set_up(
         "empty_like": torch.empty_like,
         "empty_in": empty_in,
         "num_threads": torch.get_num_threads,
+        "shares_openmp": _threads.SHARED,
         "inside_transforms": _transforms_active,
         "is_tracing": _is_tracing,
         "forward_ad": vars(forward_ad),
