@@ -149,6 +149,36 @@ def test_no_gap_leaves_out_a_direction_between_twins_with_a_bound(
     assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_an_upper_bound_of_0_is_a_lower_one_of_the_column_turned_around(factor: float) -> None:
+    """Beside columns that are free: neither penalty nor bound takes part in what these span."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((60, 6))
+    y = X[:, 0] - X[:, 3] + 0.3 * rng.standard_normal(60)
+    upper, lower = np.where(np.arange(6) == 3, 0, np.inf), np.where(np.arange(6) == 3, 0, -np.inf)
+    turned = X * np.where(np.arange(6) == 3, -1, 1)
+    common: dict[str, Any] = {"penalty_factor": [0, 0, 1, factor, 1, 1]}
+    below = fitted(lm.Lasso(0.05, bounds=(None, upper), **common), X, y)
+    above = fitted(lm.Lasso(0.05, bounds=(lower, None), **common), turned, y)
+    assert below.reason_ == above.reason_ == "converged"
+    assert below.coef_[3] < -0.5
+    np.testing.assert_allclose(below.coef_ * np.where(np.arange(6) == 3, -1, 1), above.coef_, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Lasso", "MCPRegressor", "SCADRegressor"])
+def test_a_start_within_rounding_of_the_solution_keeps_no_traces(name: str) -> None:
+    """What is certified already gets a round, too: it sets to 0 what is only nearly 0."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 20))
+    y = X[:, 0] - X[:, 1] + 0.3 * rng.standard_normal(50)
+    model = fitted(getattr(lm, name)(0.2, warm_start=True, tol=1e-12), X, y)
+    zero = model.coef_ == 0
+    assert zero.sum() == 18
+    model.coef_ = model.coef_ + 1e-17 * zero
+    fitted(model.set_params(tol=0.0), X, y)
+    assert not model.coef_[zero].any()
+
+
 @pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
 def test_a_penalized_twin_of_what_has_no_penalty(l1_ratio: float) -> None:
     """What the twin adds is its difference, and a start with a coefficient of it comes to the same."""
