@@ -48,7 +48,7 @@ from regkern.linear_model._logistic import (
 __all__ = ["LogisticRegressionCV"]
 
 Array = NDArray[Any]
-Rule = Literal["min", "1se"]
+Selection = Literal["min", "1se"]
 
 
 class LogisticRegressionCV(Classifier):
@@ -91,7 +91,7 @@ class LogisticRegressionCV(Classifier):
         False: the attributes below, of scikit-learn from 1.10 on. True: ``scores_`` and ``coefs_paths_`` are dicts
         by class, ``C_`` and ``l1_ratio_`` arrays, and ``n_iter_`` has one more axis, as before; without ``l1_ratios``
         their axis is left out. "warn" is True.
-    rule : {"min", "1se"}, default "min"
+    selection : {"min", "1se"}, default "min"
         "min": the best mean score. "1se": the smallest C whose mean score is within one standard error of it.
     penalty_factor, bounds, threads
         Of :class:`LogisticRegression`.
@@ -157,7 +157,7 @@ class LogisticRegressionCV(Classifier):
         "scoring": [StrOptions(set(get_scorer_names())), callable, None, Hidden(StrOptions({"warn"}))],
         "refit": ["boolean"],
         "use_legacy_attributes": ["boolean", Hidden(StrOptions({"warn"}))],
-        "rule": [StrOptions({"min", "1se"})],
+        "selection": [StrOptions({"min", "1se"})],
         **SHARED_CONSTRAINTS,
     }
 
@@ -181,7 +181,7 @@ class LogisticRegressionCV(Classifier):
         intercept_scaling: float = 1.0,
         random_state: Any = None,
         use_legacy_attributes: bool | Literal["warn"] = False,
-        rule: Rule = "min",
+        selection: Selection = "min",
         penalty_factor: ArrayLike | None = None,
         bounds: tuple[Any, Any] | None = None,
         threads: int | None = None,
@@ -203,7 +203,7 @@ class LogisticRegressionCV(Classifier):
         self.intercept_scaling = intercept_scaling
         self.random_state = random_state
         self.use_legacy_attributes = use_legacy_attributes
-        self.rule = rule
+        self.selection = selection
         self.penalty_factor = penalty_factor
         self.bounds = bounds
         self.threads = threads
@@ -243,7 +243,7 @@ class LogisticRegressionCV(Classifier):
         self.Cs_, self.l1_ratios_ = Cs, l1_ratios
         self.gaps_ = paths.gaps
         if self.refit:
-            c, r = _best(scores, Cs, self.rule)
+            c, r = _best(scores, Cs, self.selection)
             self.C_, self.l1_ratio_ = float(Cs[c]), float(l1_ratios[r])
             start = paths.coef[:, r, c].mean(axis=0)[:, : data.X.shape[1]]
             l1, l2 = strengths_of(self.C_, self.l1_ratio_, data.scale)
@@ -408,11 +408,11 @@ def _log_likelihood(decision: Array, labels: Array) -> Array:
     return np.asarray(log_p[np.arange(len(labels)), labels])
 
 
-def _best(scores: Array, Cs: Array, rule: Rule) -> tuple[int, int]:
+def _best(scores: Array, Cs: Array, selection: Selection) -> tuple[int, int]:
     """Where the best C and l1_ratio are."""
     mean = scores.mean(axis=0)  # (l1_ratios, Cs)
     c, r = (int(k) for k in np.unravel_index(np.argmax(mean.T), mean.T.shape))
-    if rule == "1se":
+    if selection == "1se":
         least = mean[r, c] - standard_error(scores[:, r, c])
         near = np.flatnonzero((mean[r] >= least) & (Cs <= Cs[c]))
         c = int(near[np.argmin(Cs[near])])
