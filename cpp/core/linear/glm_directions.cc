@@ -1,6 +1,6 @@
-// Columns without a penalty that nearly depend on each other. The Gram matrix squares what they differ by, and
-// float64 loses it: what is left of such a column by the others becomes one of its own, which is followed and
-// certified in place of it.
+// Columns without a penalty that nearly depend on each other. The Gram matrix squares what they differ by,
+// and float64 loses it: what is left of such a column by the others becomes one of its own, which is followed
+// and certified in place of it.
 
 #include <algorithm>
 #include <cmath>

@@ -40,8 +40,8 @@ class Span {
   void fit(double* r, double* w) const;
   // What such coefficients of the columns make of r by rounding: a length.
   double rounding(const double* w) const;
-  // Rows of a Gram matrix of the working set, from `first` on: of what the span leaves of the columns. Of those
-  // of which nothing is left the coefficients are `none`.
+  // Rows of a Gram matrix of the working set, from `first` on: of what the span leaves of the columns. Of
+  // those of which nothing is left the coefficients are `none`.
   void project(const Design& X, std::size_t first, Square& gram, std::vector<std::size_t>& none);
 
  private:

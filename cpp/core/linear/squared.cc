@@ -444,8 +444,8 @@ double SquaredSolver::largest_product(const Vector& g) const {
 }
 
 // θ without its part in free columns, and with no product with one-sided ones that is on the wrong side of 0:
-// the residual of non-negative least squares. Of columns that nearly depend on each other by a margin, which is
-// more than what is rounded of a product: where they leave no room for it, nothing is certified.
+// the residual of non-negative least squares. Of columns that nearly depend on each other by a margin, which
+// is more than what is rounded of a product: where they leave no room for it, nothing is certified.
 bool SquaredSolver::project_one_sided(Vector& theta) {
   span_.take(theta.data());
   const std::size_t count = one_sided_.size();
