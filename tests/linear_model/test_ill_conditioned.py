@@ -83,6 +83,27 @@ def test_a_direction_between_twins_is_followed_or_in_the_gap(name: str, apart: f
         np.testing.assert_allclose(model.objective_, least, rtol=2e-6)
 
 
+@pytest.mark.parametrize("apart", [1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-13])
+@pytest.mark.parametrize("name", ["logistic", "poisson"])
+def test_twins_among_more_columns_than_a_gram_matrix_should_have(name: str, apart: float) -> None:
+    """The same by conjugate gradients."""
+    rng = np.random.default_rng(0)
+    X, free = rng.standard_normal((150, 2600)), np.arange(2600) < 2
+    X[:, 1] = X[:, 0] + apart * rng.standard_normal(150)
+    z = X[:, 2] + X[:, 0] / 2 + rng.standard_normal(150)
+    apart_from = X.copy()
+    apart_from[:, 1] = (X[:, 1] - X[:, 0]) / apart
+    kind, _, label = LOSSES[name]
+    strength = {"C": 1e-3} if name == "logistic" else {"alpha": 10.0}
+    model = kind(l1_ratio=0.0, penalty_factor=~free * 1.0, **strength)
+    least = fitted(model.set_params(tol=1e-10), apart_from, label(z)).objective_
+    fitted(model.set_params(tol=1e-6), X, label(z))
+    assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
+    if apart >= 1e-10:
+        assert model.reason_ == "converged"
+        np.testing.assert_allclose(model.objective_, least, rtol=2e-6)
+
+
 FREE = np.arange(20) < 2
 BLOCKS = {
     "group": lm.GroupLasso(0.1, groups=2, weights=np.arange(10) > 0),

@@ -360,21 +360,24 @@ double GlmSolver::penalty_of(const Vector& w) const {
 }
 
 void GlmSolver::step_by_products(double tol, double objective) {
-  const std::size_t n = likelihood_.size(), p = classes_ * X_.p, size = p + constant_ * classes_;
-  // Vectors of all coefficients, the intercepts behind them.
+  // Vectors of all coefficients, behind them those of the intercept and of directions, class by class.
+  std::vector<std::size_t> behind;
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    if (is_constant(slot) || (direction(slot) != nullptr && quadratic_.moves(coordinate(slot, 0)))) {
+      behind.push_back(slot);
+    }
+  }
+  const std::size_t n = likelihood_.size(), p = classes_ * X_.p, size = p + behind.size() * classes_;
+  const auto slot_of = [&](std::size_t k) { return behind[(k - p) / classes_]; };
   const auto image = [&](const Vector& d, Vector& eta) {
     predict(d, eta);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
-      for (std::size_t i = 0; i < n; ++i) eta[c * n + i] += d[p + c];
-    }
+    for (std::size_t k = p; k < size; ++k) slot_add(slot_of(k), d[k], eta.data() + (k - p) % classes_ * n);
   };
   const auto back = [&](const Vector& t, Vector& g) {
     correlate(t, g);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
-      g[p + c] = std::accumulate(t.data() + c * n, t.data() + (c + 1) * n, 0.0);
-    }
+    for (std::size_t k = p; k < size; ++k) g[k] = slot_dot(slot_of(k), t.data() + (k - p) % classes_ * n);
     for (std::size_t k = 0; k < p; ++k) {
-      if (norm_[k % X_.p] == 0) g[k] = 0;
+      if (norm_[k % X_.p] == 0 || close_[k % X_.p] != 0) g[k] = 0;
     }
   };
   const auto dot = [&](const Vector& x, const Vector& y) { return products().dot(x.data(), y.data(), size); };
@@ -387,9 +390,9 @@ void GlmSolver::step_by_products(double tol, double objective) {
     bool done = true;
     double left_gap = 0;  // what these violations leave of it
     for (std::size_t k = 0; k < size; ++k) {
-      const std::size_t c = k < p ? k / X_.p : k - p;
+      const std::size_t c = k < p ? k / X_.p : (k - p) % classes_;
       const double b = k < p ? term_of(k % X_.p).b : 0;
-      const double length = k < p ? norm_[k % X_.p] : std::sqrt(likelihood_.weight());
+      const double length = k < p ? norm_[k % X_.p] : norm(slot_of(k));
       if (k < p) g[k] -= b * w_[k];
       if (k == c * X_.p || k >= p) likelihood_.curvature(c, c, curvature);
       ridge[k] = b;
@@ -436,7 +439,7 @@ void GlmSolver::step_by_products(double tol, double objective) {
     }
     if (!accepted) return;
     w_.swap(next);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) b_[c] += by * d[p + c];
+    for (std::size_t k = p; k < size; ++k) value(slot_of(k), (k - p) % classes_) += by * d[k];
     z_.swap(moved);
     loss_ = likelihood_.evaluate(z_);
     certain_ = false;
