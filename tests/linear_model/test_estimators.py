@@ -48,6 +48,21 @@ def test_there_are_estimators() -> None:
     assert {"ElasticNet", "ElasticNetCV", "Lasso", "LassoCV"} <= {kind.__name__ for kind in COMMON}
 
 
+@pytest.mark.parametrize("kind", [kind for kind in ESTIMATORS if kind.__name__.endswith("CV")])
+def test_how_a_strength_is_chosen_has_one_name(kind: type) -> None:
+    """scikit-learn's values of it, of another meaning, are taken where it has that parameter, and nowhere else."""
+    X, y = data(kind)
+    shape = {"Cs": 3} if is_classifier(kind()) else {} if kind is ours.RidgeCV else {"alphas": 5}
+    strengths = [abs(kind(**shape, cv=3, selection=which).fit(X, y).coef_).sum() for which in ("min", "1se")]
+    assert strengths[1] <= strengths[0]
+    known = "selection" in inspect.signature(getattr(theirs, kind.__name__, kind)).parameters
+    if known and hasattr(theirs, kind.__name__):
+        kind(**shape, cv=3, selection="cyclic").fit(X, y)
+    else:
+        with pytest.raises(ValueError, match="selection"):
+            kind(selection="cyclic").fit(X, y)
+
+
 # scikit-learn before 1.8 gives a generator, which pytest 9 does not want.
 CHECKS = parametrize_with_checks([kind(**NEEDED.get(kind.__name__, {})) for kind in ESTIMATORS])
 

@@ -49,38 +49,155 @@ def test_least_squares_of_twins(apart: float) -> None:
     np.testing.assert_allclose(model.objective_, least_squares(X, y), rtol=1e-8)
 
 
-@pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, scipy.sparse.csc_matrix])
-@pytest.mark.parametrize("apart", [1e-6, 1e-7, 1e-9])
-def test_twins_without_a_penalty_are_as_their_difference(apart: float, layout: Any) -> None:
+def twins(apart: float, sign: int = 1) -> tuple[Array, Array, Array]:
+    """X whose first two columns are so far apart, the same with their difference for the second, and a predictor."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal((200, 20))
-    X[:, 1] = X[:, 0] + apart * rng.standard_normal(200)
-    y = X[:, 2] + rng.standard_normal(200)
+    X[:, 1] = X[:, 0] + sign * apart * rng.standard_normal(200)
     apart_from = X.copy()
     apart_from[:, 1] = (X[:, 1] - X[:, 0]) / apart
-    lasso = lm.Lasso(0.1, penalty_factor=np.arange(20) > 1)
-    expected = fitted(lasso, apart_from, y).objective_
-    model = fitted(lasso, layout(X), y)
-    assert model.reason_ == "converged"
-    np.testing.assert_allclose(model.objective_, expected, rtol=2e-6)
+    return X, apart_from, X[:, 2] + X[:, 0] / 2 + rng.standard_normal(200)
 
 
-@pytest.mark.parametrize("apart", [1e-7, 1e-9])
-@pytest.mark.parametrize("name", ["LogisticRegression", "PoissonRegressor"])
-def test_no_gap_leaves_out_a_direction_between_twins(name: str, apart: float) -> None:
-    """Whether it is found or not."""
-    rng = np.random.default_rng(1)
-    X = rng.standard_normal((200, 20))
-    X[:, 1] = X[:, 0] + apart * rng.standard_normal(200)
-    z = X[:, 2] + rng.standard_normal(200)
-    y = (z > 0) * 1.0 if name == "LogisticRegression" else rng.poisson(np.exp(z / 3)) * 1.0
-    apart_from = X.copy()
-    apart_from[:, 1] = (X[:, 1] - X[:, 0]) / apart
-    given: dict[str, Any] = {"alpha": 0.01} if name == "PoissonRegressor" else {}
-    model = getattr(lm, name)(l1_ratio=1.0, penalty_factor=np.arange(20) > 1, **given)
-    least = fitted(model, apart_from, y).objective_
-    fitted(model, X, y)
+LOSSES = {
+    "logistic": (lm.LogisticRegression, {}, lambda z: (z > 0) * 1.0),
+    "multinomial": (lm.LogisticRegression, {}, lambda z: np.digitize(z, [-0.5, 0.5]) * 1.0),
+    "poisson": (lm.PoissonRegressor, {"alpha": 0.01}, lambda z: np.round(np.exp(z / 3))),
+    "squared": (lm.ElasticNet, {"alpha": 0.01}, lambda z: z),
+}
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csc_matrix])
+@pytest.mark.parametrize("apart", [10.0**-e for e in range(3, 15)])
+@pytest.mark.parametrize("name", ["logistic", "multinomial", "poisson"])
+def test_a_direction_between_twins_is_followed_or_in_the_gap(name: str, apart: float, layout: Any) -> None:
+    """Down to 1e-11 of their length it is followed to tol, and below that as far as coefficients reach."""
+    X, apart_from, z = twins(apart)
+    kind, given, label = LOSSES[name]
+    model = kind(l1_ratio=1.0, penalty_factor=np.arange(20) > 1, **given)
+    least = fitted(model, apart_from, label(z)).objective_
+    fitted(model, layout(X), label(z))
     assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
+    if apart >= 1e-11:
+        assert model.reason_ == "converged"
+        np.testing.assert_allclose(model.objective_, least, rtol=2e-6)
+
+
+@pytest.mark.parametrize("apart", [1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-13])
+@pytest.mark.parametrize("name", ["logistic", "poisson"])
+def test_twins_among_more_columns_than_a_gram_matrix_should_have(name: str, apart: float) -> None:
+    """The same by conjugate gradients."""
+    rng = np.random.default_rng(0)
+    X, free = rng.standard_normal((150, 2600)), np.arange(2600) < 2
+    X[:, 1] = X[:, 0] + apart * rng.standard_normal(150)
+    z = X[:, 2] + X[:, 0] / 2 + rng.standard_normal(150)
+    apart_from = X.copy()
+    apart_from[:, 1] = (X[:, 1] - X[:, 0]) / apart
+    kind, _, label = LOSSES[name]
+    strength = {"C": 1e-3} if name == "logistic" else {"alpha": 10.0}
+    model = kind(l1_ratio=0.0, penalty_factor=~free * 1.0, **strength)
+    least = fitted(model.set_params(tol=1e-10), apart_from, label(z)).objective_
+    fitted(model.set_params(tol=1e-6), X, label(z))
+    assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
+    if apart >= 1e-10:
+        assert model.reason_ == "converged"
+        np.testing.assert_allclose(model.objective_, least, rtol=2e-6)
+
+
+FREE = np.arange(20) < 2
+BLOCKS = {
+    "group": lm.GroupLasso(0.1, groups=2, weights=np.arange(10) > 0),
+    "groups of one": lm.GroupLasso(0.1, groups=[1, 1, *[2] * 9], weights=np.arange(11) > 1),
+    "sparse group": lm.SparseGroupLasso(0.1, l1_ratio=0.0, groups=2, weights=np.arange(10) > 0),
+    "tasks": lm.MultiTaskLasso(0.1, penalty_factor=~FREE * 1.0),
+    "tasks, least squares": lm.MultiTaskLasso(0.1, penalty_factor=np.zeros(20)),
+    "elastic net": lm.ElasticNet(0.1, penalty_factor=~FREE * 1.0),
+    "least squares": lm.Lasso(0.0),
+}
+
+
+@pytest.mark.parametrize("layout", [np.asarray, scipy.sparse.csc_matrix])
+@pytest.mark.parametrize("apart", [10.0**-e for e in range(3, 15)])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_squares_of_twins_without_a_penalty(name: str, apart: float, layout: Any) -> None:
+    """The same; and the gap has what is rounded of objectives by such coefficients, but not of the direction itself."""
+    X, apart_from, z = twins(apart)
+    y = np.column_stack([z, X[:, 3] - z]) if name.startswith("tasks") else z
+    model = BLOCKS[name].set_params(tol=1e-9)
+    least = fitted(model, apart_from, y).objective_
+    fitted(model.set_params(tol=1e-6), layout(X), y)
+    blur = 4 * np.finfo(float).eps / apart
+    assert model.objective_ - model.dual_gap_ * (1 + blur) <= least * (1 + 1e-9)
+    if apart >= 1e-11:
+        assert model.reason_ == "converged"
+        np.testing.assert_allclose(model.objective_, least, rtol=2e-6)
+
+
+def test_groups_of_several_strengths_that_become_free() -> None:
+    """A path whose last strength is 0, where everything is least squares, and one that comes from there."""
+    X, _, z = twins(1e-7)
+    coef = lm.group_lasso_path(X, z, 2, alphas=[0.1, 0.0], fit_intercept=True)[1][:, 1]
+    error = (z - z.mean() - (X - X.mean(axis=0)) @ coef) / len(z) ** 0.5
+    np.testing.assert_allclose(error @ error / 2, least_squares(X, z), rtol=1e-8)
+    model = lm.GroupLasso(0.0, groups=2, warm_start=True)
+    fitted(model, X, z)
+    warm = fitted(model.set_params(alpha=0.1), X, z).objective_
+    np.testing.assert_allclose(warm, fitted(lm.GroupLasso(0.1, groups=2), X, z).objective_, rtol=2e-6)
+
+
+@pytest.mark.parametrize("apart", [1e-6, 1e-9, 1e-11, 1e-12, 1e-13, 1e-14])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("bounds", ["one", "both", "opposite"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_gap_leaves_out_a_direction_between_twins_with_a_bound(
+    name: str, bounds: str, sign: int, apart: float
+) -> None:
+    """Whether it is found or not: of x0·w0 + x1·w1 = x0·(w0 + w1) + (x1 − x0)·w1 the bounds are on w1 alone."""
+    X, apart_from, z = twins(apart, sign)
+    kind, given, label = LOSSES[name]
+    model = kind(l1_ratio=1.0, penalty_factor=np.arange(20) > 1, **given)
+    lower, upper = np.full(20, -np.inf), np.full(20, np.inf)
+    if bounds == "opposite":
+        upper[1] = 0
+    else:
+        lower[1] = 0
+    if bounds == "both":
+        upper[1] = 1e-300  # w0 >= 0 leaves nothing to w1
+    least = fitted(model.set_params(bounds=(lower, upper)), apart_from, label(z)).objective_
+    upper[1] = 0 if bounds == "opposite" else np.inf
+    lower[0] = -np.inf if bounds == "one" else 0
+    fitted(model.set_params(bounds=(lower, upper)), X, label(z))
+    assert model.objective_ - model.dual_gap_ <= least * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_an_upper_bound_of_0_is_a_lower_one_of_the_column_turned_around(factor: float) -> None:
+    """Beside columns that are free: neither penalty nor bound takes part in what these span."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((60, 6))
+    y = X[:, 0] - X[:, 3] + 0.3 * rng.standard_normal(60)
+    upper, lower = np.where(np.arange(6) == 3, 0, np.inf), np.where(np.arange(6) == 3, 0, -np.inf)
+    turned = X * np.where(np.arange(6) == 3, -1, 1)
+    common: dict[str, Any] = {"penalty_factor": [0, 0, 1, factor, 1, 1]}
+    below = fitted(lm.Lasso(0.05, bounds=(None, upper), **common), X, y)
+    above = fitted(lm.Lasso(0.05, bounds=(lower, None), **common), turned, y)
+    assert below.reason_ == above.reason_ == "converged"
+    assert below.coef_[3] < -0.5
+    np.testing.assert_allclose(below.coef_ * np.where(np.arange(6) == 3, -1, 1), above.coef_, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Lasso", "MCPRegressor", "SCADRegressor"])
+def test_a_start_within_rounding_of_the_solution_keeps_no_traces(name: str) -> None:
+    """What is certified already gets a round, too: it sets to 0 what is only nearly 0."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 20))
+    y = X[:, 0] - X[:, 1] + 0.3 * rng.standard_normal(50)
+    model = fitted(getattr(lm, name)(0.2, warm_start=True, tol=1e-12), X, y)
+    zero = model.coef_ == 0
+    assert zero.sum() == 18
+    model.coef_ = model.coef_ + 1e-17 * zero
+    fitted(model.set_params(tol=0.0), X, y)
+    assert not model.coef_[zero].any()
 
 
 @pytest.mark.parametrize("l1_ratio", [0.5, 1.0])

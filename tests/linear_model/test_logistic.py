@@ -362,7 +362,7 @@ def test_the_one_standard_error_rule() -> None:
     X, y = problem(n=200)
     options: dict[str, Any] = {"Cs": np.logspace(-3, 2, 12), "l1_ratios": (1.0,), "scoring": "neg_log_loss", "cv": 5}
     best = LogisticRegressionCV(**options).fit(X, y)
-    near = LogisticRegressionCV(rule="1se", **options).fit(X, y)
+    near = LogisticRegressionCV(selection="1se", **options).fit(X, y)
     mean = best.scores_[:, 0].mean(axis=0)
     error = best.scores_[:, 0].std(axis=0, ddof=1) / np.sqrt(5)
     top = mean.argmax()
@@ -443,8 +443,8 @@ def test_choices_that_are_refused() -> None:
         LogisticRegressionCV(l1_ratios=(0.5, 2.0)).fit(X, y)
     with pytest.raises(ValueError, match="Cs"):
         LogisticRegressionCV(Cs=[1.0, -1.0]).fit(X, y)
-    with pytest.raises(ValueError, match="rule"):
-        LogisticRegressionCV(rule="2se").fit(X, y)
+    with pytest.raises(ValueError, match="selection"):
+        LogisticRegressionCV(selection="2se").fit(X, y)
     with pytest.raises(ValueError, match="scoring"):
         LogisticRegressionCV(scoring="luck").fit(X, y)
 

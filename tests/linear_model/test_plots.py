@@ -232,7 +232,7 @@ def test_cross_validation_is_drawn_with_its_error() -> None:
 
 def test_samples_left_out_are_drawn_as_errors() -> None:
     X, y = problem()
-    model = RidgeCV(np.logspace(-2, 4, 20), rule="1se").fit(X, y)
+    model = RidgeCV(np.logspace(-2, 4, 20), selection="1se").fit(X, y)
     ax = plot_cv(model, ax=axes())
     np.testing.assert_allclose(drawn(ax, "mean")[1], -model.score_path_)
     assert verticals(ax, "-") == [model.alpha_]

@@ -306,8 +306,8 @@ def test_x_y_and_weights_are_left_as_they_are() -> None:
         (RidgeCV([0.0, 1.0]), r"alphas\[0\] == 0.0, must be > 0.0"),
         (RidgeCV(cv=3, store_cv_results=True), "cv!=None and store_cv_results=True are incompatible"),
         (RidgeCV(cv=3, alpha_per_target=True), "cv!=None and alpha_per_target=True are incompatible"),
-        (RidgeCV(rule="1se", scoring="r2"), "rule='1se' needs cv or scoring=None"),
-        (RidgeCV(rule="best"), "The 'rule' parameter of RidgeCV must be"),
+        (RidgeCV(selection="1se", scoring="r2"), "selection='1se' needs cv or scoring=None"),
+        (RidgeCV(selection="best"), "The 'selection' parameter of RidgeCV must be"),
     ],
 )
 def test_what_cannot_be_is_refused(model: Any, text: str) -> None:
@@ -359,7 +359,7 @@ def test_scikit_learns_checks_pass(model: Any) -> None:
 
 def test_models_are_copied_and_pickled() -> None:
     X, y = problem("tall")
-    for model in (Ridge(2.0, penalty_factor=np.ones(8)), RidgeCV([0.1, 1.0], rule="1se")):
+    for model in (Ridge(2.0, penalty_factor=np.ones(8)), RidgeCV([0.1, 1.0], selection="1se")):
         again = pickle.loads(pickle.dumps(clone(model).fit(X, y)))
         np.testing.assert_array_equal(again.predict(X), model.fit(X, y).predict(X))
 
@@ -472,7 +472,7 @@ def test_one_standard_error_takes_the_largest_strength_that_is_as_good(cv: Any) 
     alphas = np.logspace(3, -2, 30)
     scoring = None if cv is None else "neg_mean_squared_error"
     best = RidgeCV(alphas, cv=cv, scoring=scoring).fit(X, y)
-    simple = RidgeCV(alphas, cv=cv, scoring=scoring, rule="1se").fit(X, y)
+    simple = RidgeCV(alphas, cv=cv, scoring=scoring, selection="1se").fit(X, y)
     at = best.score_path_.argmax()
     bound = best.score_path_[at] - best.score_se_[at]
     assert simple.alpha_ == alphas[best.score_path_ >= bound].max() > best.alpha_
@@ -486,7 +486,7 @@ def test_one_standard_error_takes_the_largest_strength_that_is_as_good(cv: Any) 
 def test_samples_of_weight_0_count_in_no_score(shape: str, alpha_per_target: bool) -> None:
     X, y = problem(shape)
     alphas = np.logspace(-2, 3, 20)
-    model = RidgeCV(alphas, rule="1se", alpha_per_target=alpha_per_target)
+    model = RidgeCV(alphas, selection="1se", alpha_per_target=alpha_per_target)
     without = clone(model).fit(X, y)
     s = np.append(np.ones(len(y)), np.zeros(500))
     model.fit(np.vstack([X, np.ones((500, X.shape[1]))]), np.vstack([y, 9 * np.ones((500, 2))]), s)

@@ -19,18 +19,17 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr std::size_t kNowhere = SIZE_MAX;
-constexpr std::size_t kFewest = 32;     // columns that enter the working set at once, if as many want to
-constexpr double kLoose = 0.1;          // of the largest violation outside the working set
-constexpr double kBlurred = 64 * kEps;  // of a column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
-constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
-                                   // tol asks for no smaller one
-constexpr double kNear = 100;      // squares of the mean to those about it: two digits of sums are lost
-constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
-constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
-constexpr int kPatience = 5;       // rounds without new blocks that make the gap hardly smaller
-constexpr double kSmaller = 100;   // strengths on the way to one that stalls, each of the one before
-constexpr int kIdle = 10;          // rounds that bring nothing, and are the last
+constexpr std::size_t kFewest = 32;  // columns that enter the working set at once, if as many want to
+constexpr double kLoose = 0.1;       // of the largest violation outside the working set
+constexpr double kRounding = 1e-15;  // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;    // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                     // tol asks for no smaller one
+constexpr double kNear = 100;        // squares of the mean to those about it: two digits of sums are lost
+constexpr double kRise = 1e-9;       // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;      // of the objective: a fall by less is none
+constexpr int kPatience = 5;         // rounds without new blocks that make the gap hardly smaller
+constexpr double kSmaller = 100;     // strengths on the way to one that stalls, each of the one before
+constexpr int kIdle = 10;            // rounds that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -60,7 +59,8 @@ BlockSolver::BlockSolver(const Design& X, const BlockProblem& problem, const dou
       working_(X, roots(weights, X.n)),
       quadratic_(q_),
       row_(X.p, kNowhere),
-      y_(q_ * working_.samples()) {
+      y_(q_ * working_.samples()),
+      span_(working_, mean_, norm_) {
   const std::size_t n = X.n;
   const auto weight = [&](std::size_t i) { return weights == nullptr ? 1 : weights[i]; };
   for (std::size_t i = 0; i < n; ++i) weight_ += weight(i);
@@ -177,30 +177,31 @@ void BlockSolver::set_strengths(const Strength& strength) {
 }
 
 void BlockSolver::project() {
-  std::vector<std::size_t> free;
+  std::vector<std::size_t> blocks, free, places;
   for (std::size_t g = 0; g < blocks_.size(); ++g) {
-    if (blocks_[g].penalty.free() && blocks_[g].place == kNowhere) free.push_back(g);
+    if (!blocks_[g].penalty.free()) continue;
+    if (blocks_[g].place == kNowhere) blocks.push_back(g);
+    free.insert(free.end(), blocks_[g].columns.begin(), blocks_[g].columns.end());
   }
-  add(std::move(free));
-  basis_.clear();
-  // Gram–Schmidt, each column against the basis twice; what is rounding's goes.
-  for (const Block& block : blocks_) {
-    if (!block.penalty.free()) continue;
-    for (std::size_t j : block.columns) {
-      if (basis_.size() == samples()) return;
-      Vector v(samples());
-      working_.pack(row_[j], v.data());
-      double norm = std::sqrt(dot(v, v));
-      for (double& x : v) x /= norm;
-      for (int twice = 0; twice < 2; ++twice) {
-        for (const Vector& b : basis_) products().axpy(-dot(b, v), b.data(), v.data(), v.size());
-      }
-      norm = std::sqrt(dot(v, v));
-      if (!(norm > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
-      for (double& x : v) x /= norm;
-      basis_.push_back(std::move(v));
-    }
+  add(std::move(blocks));
+  if (free == span_.columns()) return;
+  gram_rows_ = 0;
+  for (std::size_t j : free) places.push_back(row_[j]);
+  span_.make(std::move(free), places, weight_);
+  if (eliminates()) settle_free();
+}
+
+// Free columns have the coefficients of least squares with what the others leave of y. Once more with what
+// those leave: it is rounding, which their coefficients make large where they nearly depend on each other.
+void BlockSolver::settle_free() {
+  for (std::size_t k = 0; k < q_; ++k) {
+    for (std::size_t j : span_.columns()) w_[k * X_.p + j] = 0;
   }
+  for (int twice = 0; twice < 2; ++twice) {
+    subtract();
+    for (std::size_t k = 0; k < q_; ++k) span_.fit(r_.data() + k * samples(), w_.data() + k * X_.p);
+  }
+  refresh();
 }
 
 void BlockSolver::add(std::vector<std::size_t> blocks) {
@@ -263,7 +264,7 @@ void BlockSolver::correlate(const Vector& r, Vector& g) {
   }
 }
 
-void BlockSolver::refresh() {
+void BlockSolver::subtract() {
   r_ = y_;
   for (std::size_t i = 0; i < working_.size(); ++i) {
     for (std::size_t k = 0; k < q_; ++k) {
@@ -271,6 +272,10 @@ void BlockSolver::refresh() {
       if (w != 0) working_.subtract(i, w, r_.data() + k * samples());
     }
   }
+}
+
+void BlockSolver::refresh() {
+  subtract();
   correlate(r_, g_);
 }
 
@@ -278,14 +283,21 @@ void BlockSolver::solve_working(double tol, double inner) {
   const std::size_t m = working_.size();
   if (gram_rows_ < m) {
     working_.extend_gram(gram_rows_, quadratic_.gram());
+    std::vector<std::size_t> none;  // the free columns do the same for nothing
+    if (eliminates()) span_.project(X_, gram_rows_, quadratic_.gram(), none);
+    for (std::size_t j : none) {
+      for (std::size_t k = 0; k < q_; ++k) w_[k * X_.p + j] = 0;
+    }
     gram_rows_ = m;
   }
   quadratic_.w.resize(q_ * m);
   quadratic_.c.resize(q_ * m);
   for (std::size_t k = 0; k < q_; ++k) {
     for (std::size_t i = 0; i < m; ++i) {
-      quadratic_.w[k * m + i] = w_[k * X_.p + working_.column(i)];
-      quadratic_.c[k * m + i] = g_[k * X_.p + working_.column(i)];
+      const std::size_t j = working_.column(i);
+      const bool rests = eliminates() && span_.has(j);
+      quadratic_.w[k * m + i] = rests ? 0 : w_[k * X_.p + j];
+      quadratic_.c[k * m + i] = rests ? 0 : g_[k * X_.p + j];
     }
   }
   Vector enough;
@@ -298,6 +310,7 @@ void BlockSolver::solve_working(double tol, double inner) {
   for (std::size_t k = 0; k < q_; ++k) {
     for (std::size_t i = 0; i < m; ++i) w_[k * X_.p + working_.column(i)] = quadratic_.w[k * m + i];
   }
+  eliminates() ? settle_free() : refresh();
 }
 
 double BlockSolver::objective() const {
@@ -314,16 +327,9 @@ double BlockSolver::objective() const {
 double BlockSolver::project_residual(Vector& theta, Vector& g) {
   theta = r_;
   double apart = 0;
-  for (const Vector& b : basis_) {
-    for (std::size_t k = 0; k < q_; ++k) {
-      double* t = theta.data() + k * samples();
-      const double along = products().dot(b.data(), t, samples());
-      products().axpy(-along, b.data(), t, samples());
-      apart += squared(along);
-    }
-  }
+  for (std::size_t k = 0; k < q_; ++k) apart += span_.take(theta.data() + k * samples());
   g = g_;
-  if (!basis_.empty()) correlate(theta, g);
+  if (!span_.empty()) correlate(theta, g);
   return apart;
 }
 
@@ -385,7 +391,9 @@ double BlockSolver::certificate() {
     }
     best = std::min(best, gap);
   }
-  return best;
+  double rounding = 0;
+  for (std::size_t k = 0; k < q_; ++k) rounding += squared(span_.rounding(w_.data() + k * X_.p));
+  return best + std::sqrt(rounding * dot(r_, r_));
 }
 
 void BlockSolver::remember(Best& best, const Found& found) const {
@@ -477,7 +485,6 @@ Found BlockSolver::descend(const Strength& strength, Limits limits, const Stop& 
     previous = found.gap;
     took = choose(limits.tol, inner);
     solve_working(limits.tol, inner);
-    refresh();
   }
   if (found.reason != Reason::kConverged && !(found.objective <= best.objective * (1 + kFall))) {
     restore(best, found);

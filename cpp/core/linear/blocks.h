@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/linear/block_quadratic.h"
+#include "core/linear/span.h"
 #include "core/linear/working.h"
 #include "regkern/linear_blocks.h"
 
@@ -46,11 +47,15 @@ class BlockSolver {
   void gather(const Block& block, const Vector& from, Vector& to) const;
   bool is_zero(const Block& block) const;
   void set_strengths(const Strength& strength);
-  void project();  // what the certificate needs of blocks without a penalty
+  void project();  // what is needed of blocks without a penalty
   void add(std::vector<std::size_t> blocks);
   bool choose(double tol, double inner);
   void solve_working(double tol, double inner);
-  void refresh();  // r and g from w
+  // Whether free columns are projected out of the others: where they have no bound.
+  bool eliminates() const { return !span_.empty() && !problem_.positive; }
+  void settle_free();
+  void subtract();  // r from w
+  void refresh();   // r and g from w
   void correlate(const Vector& r, Vector& g);
   double least(const Block& block) const;  // no violation can be told below
   double objective() const;
@@ -73,9 +78,9 @@ class BlockSolver {
   std::vector<std::size_t> order_;  // the blocks of the working set
   std::vector<std::size_t> row_;    // of a column in the working set
   std::size_t gram_rows_ = 0;
-  Vector y_, r_;               // q × samples, packed: √s·(y − mean), and what is left of it
-  double worst_ = 0;           // violation of a block outside of the working set, per unit of its length
-  std::vector<Vector> basis_;  // orthonormal, of the columns without penalty
+  Vector y_, r_;      // q × samples, packed: √s·(y − mean), and what is left of it
+  double worst_ = 0;  // violation of a block outside of the working set, per unit of its length
+  Span span_;         // of free columns: the quadratic problem is of what that leaves of the others
 };
 
 }  // namespace regkern::linear

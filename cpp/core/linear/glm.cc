@@ -34,9 +34,12 @@ constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is 
 constexpr std::size_t kConjugate = 500;   // gradients a step
 constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kOrthogonal = 1e-12;  // of a column's largest product with the dual point, which should be 0
-constexpr double kExact = 1e-9;        // of a column's largest product: so orthogonal the dual point must be
+constexpr double kMargin = 30 * kEps;  // of it: more than what is rounded of a product
+constexpr int kTimes = 4;  // that the dual point is projected: each corrects the rounding of the one before
 
 double squared(double v) { return v * v; }
+
+bool is_free(const Term& t) { return t.a == 0 && t.b == 0 && t.lo == -kInf && t.hi == kInf; }
 
 // Weights of all samples, and which of them count: 1 or 0.
 std::vector<double> counted(const double* weights, std::size_t n) {
@@ -68,7 +71,7 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
       z_(classes_ * likelihood_.size()),
       g_(classes_ * X.p),
       place_(X.p, kNowhere),
-      free_(classes_ * X.p) {
+      close_(X.p) {
   const std::size_t n = likelihood_.size();
   if (constant_ != 0) b_ = likelihood_.constant();
   for (std::size_t c = 0; c < classes_; ++c) {
@@ -89,6 +92,7 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
     if (X.sparse() && likelihood_.weight() * squared(mean_[j]) <= kFar * norm_[j]) mean_[j] = 0;
     norm_[j] = length_of(norm_[j], moments.raw[j]);
   }
+  squares_ = std::move(moments.raw);
   for (std::size_t c = 1; c < classes_; ++c) {
     working_.scatter(dual_.data() + c * n, all.data());
     X.correlate(all.data(), mean_.data(), g_.data() + c * X.p);
@@ -98,11 +102,18 @@ GlmSolver::GlmSolver(const Design& X, const Problem& problem, const double* weig
 }
 
 double& GlmSolver::value(std::size_t slot, std::size_t c) {
-  return is_constant(slot) ? b_[c] : w_[feature(column(slot), c)];
+  if (is_constant(slot)) return b_[c];
+  const std::size_t j = column(slot);
+  return j < X_.p ? w_[feature(j, c)] : along_[(j - X_.p) * classes_ + c];
+}
+
+const GlmSolver::Direction* GlmSolver::direction(std::size_t slot) const {
+  return is_constant(slot) || column(slot) < X_.p ? nullptr : &directions_[column(slot) - X_.p];
 }
 
 double GlmSolver::norm(std::size_t slot) const {
-  return is_constant(slot) ? std::sqrt(likelihood_.weight()) : norm_[column(slot)];
+  if (is_constant(slot)) return std::sqrt(likelihood_.weight());
+  return direction(slot) != nullptr ? 1 : norm_[column(slot)];
 }
 
 Term GlmSolver::term_of(std::size_t j) const {
@@ -112,7 +123,11 @@ Term GlmSolver::term_of(std::size_t j) const {
 }
 
 Term GlmSolver::term(std::size_t slot) const {
-  return is_constant(slot) ? Term{0, 0, -kInf, kInf} : term_of(column(slot));
+  constexpr Term kFree{0, 0, -kInf, kInf}, kHeld{0, 0, 0, 0};
+  if (is_constant(slot)) return kFree;
+  const Direction* along = direction(slot);
+  if (along != nullptr) return along->use == Direction::Use::kFollowed ? kFree : kHeld;
+  return close_[column(slot)] != 0 && is_free(term_of(column(slot))) ? kHeld : term_of(column(slot));
 }
 
 void GlmSolver::start(const double* w) {
@@ -234,9 +249,6 @@ void GlmSolver::set_strengths(double l1, double l2) {
   const bool same_kind = l1_ >= 0 && (l1 == 0) == (l1_ == 0) && (l2 == 0) == (l2_ == 0);
   l1_ = l1;
   l2_ = l2;
-  std::vector<Term> terms;
-  for (std::size_t slot = 0; slot < slots(); ++slot) terms.insert(terms.end(), classes_, term(slot));
-  quadratic_.set_terms(terms);
   std::vector<std::size_t> columns;
   if (!by_products()) {
     for (std::size_t j = 0; j < X_.p; ++j) {
@@ -247,14 +259,17 @@ void GlmSolver::set_strengths(double l1, double l2) {
     add(std::move(columns));
     columns.clear();
   }
-  if (same_kind) return;
-  for (std::size_t j = 0; j < X_.p; ++j) {
+  for (std::size_t j = 0; j < X_.p && !same_kind; ++j) {
     const Term t = term_of(j);
     if (norm_[j] == 0 || t.a != 0 || t.b != 0 || (t.lo != -kInf && t.hi != kInf)) continue;
     certain_ = false;
     if (place_[j] == kNowhere) columns.push_back(j);
   }
   add(std::move(columns));
+  if (!same_kind) find_directions();
+  std::vector<Term> terms;
+  for (std::size_t slot = 0; slot < slots(); ++slot) terms.insert(terms.end(), classes_, term(slot));
+  quadratic_.set_terms(terms);
 }
 
 void GlmSolver::add(std::vector<std::size_t> columns) {
@@ -345,21 +360,24 @@ double GlmSolver::penalty_of(const Vector& w) const {
 }
 
 void GlmSolver::step_by_products(double tol, double objective) {
-  const std::size_t n = likelihood_.size(), p = classes_ * X_.p, size = p + constant_ * classes_;
-  // Vectors of all coefficients, the intercepts behind them.
+  // Vectors of all coefficients, behind them those of the intercept and of directions, class by class.
+  std::vector<std::size_t> behind;
+  for (std::size_t slot = 0; slot < slots(); ++slot) {
+    if (is_constant(slot) || (direction(slot) != nullptr && quadratic_.moves(coordinate(slot, 0)))) {
+      behind.push_back(slot);
+    }
+  }
+  const std::size_t n = likelihood_.size(), p = classes_ * X_.p, size = p + behind.size() * classes_;
+  const auto slot_of = [&](std::size_t k) { return behind[(k - p) / classes_]; };
   const auto image = [&](const Vector& d, Vector& eta) {
     predict(d, eta);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
-      for (std::size_t i = 0; i < n; ++i) eta[c * n + i] += d[p + c];
-    }
+    for (std::size_t k = p; k < size; ++k) slot_add(slot_of(k), d[k], eta.data() + (k - p) % classes_ * n);
   };
   const auto back = [&](const Vector& t, Vector& g) {
     correlate(t, g);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) {
-      g[p + c] = std::accumulate(t.data() + c * n, t.data() + (c + 1) * n, 0.0);
-    }
+    for (std::size_t k = p; k < size; ++k) g[k] = slot_dot(slot_of(k), t.data() + (k - p) % classes_ * n);
     for (std::size_t k = 0; k < p; ++k) {
-      if (norm_[k % X_.p] == 0) g[k] = 0;
+      if (norm_[k % X_.p] == 0 || close_[k % X_.p] != 0) g[k] = 0;
     }
   };
   const auto dot = [&](const Vector& x, const Vector& y) { return products().dot(x.data(), y.data(), size); };
@@ -372,9 +390,9 @@ void GlmSolver::step_by_products(double tol, double objective) {
     bool done = true;
     double left_gap = 0;  // what these violations leave of it
     for (std::size_t k = 0; k < size; ++k) {
-      const std::size_t c = k < p ? k / X_.p : k - p;
+      const std::size_t c = k < p ? k / X_.p : (k - p) % classes_;
       const double b = k < p ? term_of(k % X_.p).b : 0;
-      const double length = k < p ? norm_[k % X_.p] : std::sqrt(likelihood_.weight());
+      const double length = k < p ? norm_[k % X_.p] : norm(slot_of(k));
       if (k < p) g[k] -= b * w_[k];
       if (k == c * X_.p || k >= p) likelihood_.curvature(c, c, curvature);
       ridge[k] = b;
@@ -421,7 +439,7 @@ void GlmSolver::step_by_products(double tol, double objective) {
     }
     if (!accepted) return;
     w_.swap(next);
-    for (std::size_t c = 0; constant_ != 0 && c < classes_; ++c) b_[c] += by * d[p + c];
+    for (std::size_t k = p; k < size; ++k) value(slot_of(k), (k - p) % classes_) += by * d[k];
     z_.swap(moved);
     loss_ = likelihood_.evaluate(z_);
     certain_ = false;
@@ -461,29 +479,31 @@ void GlmSolver::gradient() {
   }
 }
 
+// Σ d·x·xᵀ of the slots, its rows and columns from `first` on.
+void GlmSolver::make_gram(const Vector& d, std::size_t first, Square& gram) const {
+  gram.resize(slots());
+  working_.extend_gram(first < constant_ ? 0 : first - constant_, d.data(), constant_, gram);
+  for (std::size_t slot = first; constant_ != 0 && slot < slots(); ++slot) {
+    gram.row(0)[slot] = gram.row(slot)[0] = slot_dot(slot, d.data());
+  }
+}
+
 // The Gram matrix at the present means; or, of one class, its slots from `first` on, at the means that the
 // others were made at.
 void GlmSolver::make_gram(std::size_t first) {
   Square& gram = quadratic_.gram();
   if (first == 0) quadratic_.forget_factor();
-  const auto one_pair = [&](const Vector& d, std::size_t from, Square& to) {
-    to.resize(slots());
-    working_.extend_gram(from < constant_ ? 0 : from - constant_, d.data(), constant_, to);
-    for (std::size_t slot = from; constant_ != 0 && slot < slots(); ++slot) {
-      to.row(0)[slot] = to.row(slot)[0] = slot_dot(slot, d.data());
-    }
-  };
   gram_slots_ = slots();
   if (classes_ == 1) {
     if (first == 0) likelihood_.curvature(0, 0, curvature_);
-    return one_pair(curvature_, first, gram);
+    return make_gram(curvature_, first, gram);
   }
   gram.resize(slots() * classes_);
   Square pair;
   for (std::size_t a = 0; a < classes_; ++a) {
     for (std::size_t b = 0; b <= a; ++b) {
       likelihood_.curvature(a, b, curvature_);
-      one_pair(curvature_, 0, pair);
+      make_gram(curvature_, 0, pair);
       for (std::size_t i = 0; i < slots(); ++i) {
         for (std::size_t j = 0; j < slots(); ++j) {
           gram.row(coordinate(i, a))[coordinate(j, b)] = gram.row(coordinate(j, b))[coordinate(i, a)] =
@@ -499,6 +519,7 @@ void GlmSolver::make_gram(std::size_t first) {
 // working set will grow.
 void GlmSolver::solve_working(double tol, double objective, bool grows) {
   const std::size_t count = slots() * classes_, n = likelihood_.size();
+  const auto moves = [&](std::size_t slot) { return quadratic_.moves(coordinate(slot, 0)); };
   Vector settled(count), loose(count), next(count), direction(z_.size()), moved(z_.size());
   for (std::size_t slot = 0; slot < slots(); ++slot) {
     const Term t = term(slot);
@@ -513,6 +534,7 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     double residual = 0;
     bool done = true;
     for (std::size_t slot = 0; slot < slots(); ++slot) {
+      if (!moves(slot)) continue;
       const Term t = term(slot);
       for (std::size_t c = 0; c < classes_; ++c) {
         const std::size_t k = coordinate(slot, c);
@@ -542,8 +564,8 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     for (std::size_t slot = 0; slot < slots(); ++slot) {
       for (std::size_t c = 0; c < classes_; ++c) {
         const std::size_t k = coordinate(slot, c);
-        quadratic_.w[k] = value(slot, c);
-        quadratic_.c[k] = c_[k];
+        quadratic_.w[k] = moves(slot) ? value(slot, c) : 0;
+        quadratic_.c[k] = moves(slot) ? c_[k] : 0;
         loose[k] =
             std::max(settled[k], kInner * residual * norm(slot) / std::sqrt(static_cast<double>(count)));
       }
@@ -576,7 +598,7 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
       continue;
     }
     for (std::size_t slot = 0; slot < slots(); ++slot) {
-      for (std::size_t c = 0; c < classes_; ++c) value(slot, c) = next[coordinate(slot, c)];
+      for (std::size_t c = 0; moves(slot) && c < classes_; ++c) value(slot, c) = next[coordinate(slot, c)];
     }
     z_.swap(moved);
     loss_ = likelihood_.evaluate(z_);
@@ -584,28 +606,22 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
   }
 }
 
-bool GlmSolver::free_of_penalty(const Term& t, double w) const {
-  if (t.a != 0 || t.b != 0) return false;
-  return t.lo == -kInf ? t.hi == kInf || w < t.hi : t.hi == kInf && w > t.lo;
-}
-
 // s·(y − μ), less its part along what has no penalty, in the metric of the curvature: what is left is
-// s·(y − q) for means q near μ. Empty where that is lost in rounding.
+// s·(y − q) for means q near μ. With columns that have one bound its product has one sign: where these nearly
+// depend on each other, by more than what is rounded of it. Empty where that is lost in rounding.
 GlmSolver::Vector GlmSolver::project() {
   Vector t = likelihood_.slope();
   const std::size_t n = likelihood_.size();
   std::vector<std::size_t> columns;  // slots
-  std::vector<char> in(slots() * classes_);
-  std::fill(free_.begin(), free_.end(), 0);
+  Vector side;                       // 1: the bound is below, -1: above, 0: there is none
   for (std::size_t slot = 0; slot < slots(); ++slot) {
-    bool any = false;
-    for (std::size_t c = 0; c < classes_; ++c) {
-      if (!is_constant(slot) && !free_of_penalty(term(slot), value(slot, c))) continue;
-      any = true;
-      in[coordinate(slot, c)] = 1;
-      if (!is_constant(slot)) free_[feature(column(slot), c)] = 1;
-    }
-    if (any) columns.push_back(slot);
+    const Direction* along = direction(slot);
+    const bool stands = along != nullptr ? along->use != Direction::Use::kNone
+                                         : is_constant(slot) || close_[column(slot)] == 0;
+    const Term of = along != nullptr ? term_of(along->column) : term(slot);
+    if (!stands || of.a != 0 || of.b != 0 || (of.lo != -kInf && of.hi != kInf)) continue;
+    columns.push_back(slot);
+    side.push_back(of.lo != -kInf ? 1 : of.hi != kInf ? -1 : 0);
   }
   if (columns.empty()) return t;
   const std::size_t count = columns.size();
@@ -616,11 +632,9 @@ GlmSolver::Vector GlmSolver::project() {
   Vector tol;
   for (std::size_t k = 0; k < count; ++k) {
     for (std::size_t c = 0; c < classes_; ++c) {
-      if (in[coordinate(columns[k], c)] == 0) continue;
       members.emplace_back(k, c);
-      problem.add({0, 0, -kInf, kInf}, 0);
-      problem.c.back() = products().dot(packed.data() + k * n, t.data() + c * n, n);
-      tol.push_back(10 * kEps * norm(columns[k]) * scale_);
+      problem.add({0, 0, side[k] > 0 ? 0 : -kInf, side[k] < 0 ? 0 : kInf}, 0);
+      tol.push_back(kMargin / 4 * norm(columns[k]) * scale_);
     }
   }
   problem.gram().resize(members.size());
@@ -645,18 +659,27 @@ GlmSolver::Vector GlmSolver::project() {
       }
     }
   }
-  problem.solve(tol);
-  Vector eta(t.size());
-  for (std::size_t e = 0; e < members.size(); ++e) {
-    const auto [k, c] = members[e];
-    products().axpy(problem.w[e], packed.data() + k * n, eta.data() + c * n, n);
+  for (int times = 0; times < kTimes; ++times) {
+    bool apart = times > 0;
+    for (std::size_t e = 0; e < members.size(); ++e) {
+      const auto [k, c] = members[e];
+      const double size = norm(columns[k]) * scale_;
+      const double left = products().dot(packed.data() + k * n, t.data() + c * n, n);
+      const double allowed = side[k] != 0 && close_bounds_ ? 0 : kOrthogonal * size;
+      apart = apart && (side[k] != 0 ? side[k] * left : std::abs(left)) <= allowed;
+      problem.c[e] = left + (close_bounds_ ? side[k] * kMargin * size : 0);
+    }
+    if (apart) return t;
+    problem.solve(tol);
+    Vector eta(t.size());
+    for (std::size_t e = 0; e < members.size(); ++e) {
+      const auto [k, c] = members[e];
+      products().axpy(problem.w[e], packed.data() + k * n, eta.data() + c * n, n);
+    }
+    t = likelihood_.slope();
+    likelihood_.subtract_curvature(eta, t);
   }
-  likelihood_.subtract_curvature(eta, t);
-  for (const auto& [k, c] : members) {
-    const double left = products().dot(packed.data() + k * n, t.data() + c * n, n);
-    if (!(std::abs(left) <= kOrthogonal * norm(columns[k]) * scale_)) return {};
-  }
-  return t;
+  return {};
 }
 
 // How far the objective can be above its minimum: the gap to the dual objective at means q between the labels
@@ -672,9 +695,8 @@ double GlmSolver::certificate() {
   for (std::size_t c = 0; c < classes_; ++c) {
     for (std::size_t j = 0; j < X_.p; ++j) {
       const std::size_t k = feature(j, c);
-      if (norm_[j] == 0 || free_[k] != 0) continue;
       const Term t = term_of(j);
-      if (t.a == 0 && t.b == 0 && std::abs(g_[k]) <= kExact * norm_[j] * scale_) continue;
+      if (norm_[j] == 0 || (t.a == 0 && t.b == 0)) continue;
       if (t.b == 0) {
         if (t.hi == kInf) largest = std::max(largest, g_[k] / t.a);
         if (t.lo == -kInf) largest = std::max(largest, -g_[k] / t.a);
@@ -690,12 +712,25 @@ double GlmSolver::certificate() {
     for (std::size_t c = 0; c < classes_; ++c) {
       for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
         const std::size_t k = feature(j, c);
-        if (norm_[j] != 0 && free_[k] == 0) gap += conjugate_gap(term_of(j), s * g_[k], w_[k]);
+        if (norm_[j] != 0) gap += conjugate_gap(term_of(j), s * g_[k], w_[k]);
       }
     }
     best = std::min(best, gap);
   }
-  return best;
+  return best + rounding();
+}
+
+// Which are large where such columns nearly depend on each other. Of sums of so many samples it is nearer to
+// 0 than that of one.
+double GlmSolver::rounding() const {
+  double squares = 0;
+  for (std::size_t j = 0; j < X_.p; ++j) {
+    const Term t = term_of(j);
+    if (t.a != 0 || t.b != 0) continue;
+    for (std::size_t c = 0; c < classes_; ++c) squares += squared(w_[feature(j, c)]) * squares_[j];
+  }
+  const double steep = products().dot(likelihood_.slope().data(), likelihood_.slope().data(), z_.size());
+  return 2 * kEps * std::sqrt(squares / likelihood_.weight() * steep);
 }
 
 Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
@@ -705,6 +740,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
   double previous = kInf, lowest = kInf;
   int stalled = 0;
   for (;; ++found.rounds) {
+    settle_directions();
     found.objective = loss_ + penalty_of(w_);
     // No loss and no penalty is below 0.
     found.gap = std::isfinite(found.objective) ? std::min(certificate(), found.objective) : kInf;

@@ -21,6 +21,7 @@ class Likelihood {
   std::size_t size() const { return y_.size(); }
   std::size_t classes() const { return classes_; }
   double weight() const { return weight_; }
+  const Vector& weights() const { return s_; }
   double rounding() const { return rounding_; }  // of a sum of losses
   const Vector& mean() const { return mean_; }
   const Vector& slope() const { return slope_; }  // s·(y − μ)

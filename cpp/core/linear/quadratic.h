@@ -36,6 +36,7 @@ class Quadratic {
   void keep(const std::vector<std::size_t>& places);
   // The terms have changed: what was factored with other b's, too.
   void set_terms(const std::vector<Term>& terms);
+  const Term& term(std::size_t j) const { return terms_[j]; }
   bool moves(std::size_t j) const { return terms_[j].lo < terms_[j].hi; }
   // Rows of the Gram matrix have changed.
   void forget_factor() { factored_ = 0; }

@@ -23,16 +23,17 @@ constexpr double kSoon = 0.5;   // of a threshold: violations below it are those
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
-constexpr double kNear = 100;           // squares of the mean to those about it: two digits of sums are lost
-constexpr double kInner = 0.1;          // of the largest violation outside the working set
-constexpr double kDependent = 1e-13;    // of a unit column's length: less than that is no direction to go
-constexpr double kBlurred = 64 * kEps;  // of a column's length: what is left of it is rounding's
-constexpr double kRounding = 1e-15;     // of ½‖y‖²: no gap can be told below
-constexpr double kEnough = 1e-14;  // of ½‖y‖²: a gap that is good enough where no smaller one is found and
-                                   // tol asks for no smaller one
-constexpr double kRise = 1e-9;     // of the objective: a rise by more is no rounding of one pass
-constexpr double kFall = 1e-12;    // of the objective: a fall by less is none
-constexpr int kIdle = 10;          // passes that bring nothing, and are the last
+constexpr double kNear = 100;   // squares of the mean to those about it: two digits of sums are lost
+constexpr double kInner = 0.1;  // of the largest violation outside the working set
+constexpr double kMargin =
+    30 * kEps;             // of a column's length times ‖y‖: more than what is rounded of a product
+constexpr int kTimes = 4;  // that a projection is made: each corrects the rounding of the one before
+constexpr double kRounding = 1e-15;  // of ½‖y‖²: no gap can be told below
+constexpr double kEnough = 1e-14;    // of ½‖y‖²: a gap that is good enough where no smaller one is found and
+                                     // tol asks for no smaller one
+constexpr double kRise = 1e-9;       // of the objective: a rise by more is no rounding of one pass
+constexpr double kFall = 1e-12;      // of the objective: a fall by less is none
+constexpr int kIdle = 10;            // passes that bring nothing, and are the last
 
 double squared(double v) { return v * v; }
 
@@ -48,11 +49,6 @@ double dot(const std::vector<double>& x, const std::vector<double>& y) {
   return products().dot(x.data(), y.data(), x.size());
 }
 
-// x without its part in what an orthonormal basis spans.
-void take(const std::vector<std::vector<double>>& basis, std::vector<double>& x) {
-  for (const std::vector<double>& b : basis) products().axpy(-dot(b, x), b.data(), x.data(), x.size());
-}
-
 }  // namespace
 
 SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const double* weights)
@@ -63,7 +59,8 @@ SquaredSolver::SquaredSolver(const Design& X, const Problem& problem, const doub
       by_gram_(!X.sparse() || X.p * X.stored() <= kSmallGram),
       place_(X.p, kNowhere),
       y_(working_.samples()),
-      u_(X.n) {
+      u_(X.n),
+      span_(working_, mean_, norm_) {
   const std::size_t n = X.n;
   double total = 0;
   weight_ = 0;
@@ -150,132 +147,54 @@ void SquaredSolver::set_strengths(double l1, double l2) {
   quadratic_.set_terms(terms);
   if (same_kind) return;
   project();
-  if (free_.empty()) return;
+  if (span_.empty()) return;
   settle_free();
   refresh(true);
 }
 
 void SquaredSolver::project() {
-  const std::vector<std::size_t> were_free = std::exchange(free_, {});
+  std::vector<std::size_t> free;
   one_sided_.clear();
-  basic_.clear();
-  basis_.clear();
-  triangle_.clear();
-  basis_products_.clear();
-  thin_.clear();
   const bool all_have_one = problem_.factor == nullptr && (l1_ != 0 || l2_ != 0);
   for (std::size_t j = 0; j < X_.p && !all_have_one; ++j) {
     const Term t = term(j);
     if (norm_[j] == 0 || t.a != 0 || t.b != 0) continue;
     const int open = (t.lo == -kInf) + (t.hi == kInf);
-    if (open == 2) free_.push_back(j);
+    if (open == 2) free.push_back(j);
     if (open == 1) one_sided_.push_back(j);
   }
-  std::vector<std::size_t> columns;
-  for (const auto* group : {&free_, &one_sided_}) {
+  std::vector<std::size_t> columns, places;
+  for (const auto* group : {&free, &one_sided_}) {
     for (std::size_t j : *group) {
       if (place_[j] == kNowhere) columns.push_back(j);
     }
   }
   add(std::move(columns));
-  if (free_ != were_free) {
-    rest_.clear();
-    gram_rows_ = 0;
-    quadratic_.forget_factor();
+  by_gram_ = by_gram_ || !free.empty();
+  if (!one_sided_.empty()) {
+    columns = free;
+    columns.insert(columns.end(), one_sided_.begin(), one_sided_.end());
+    for (std::size_t j : columns) places.push_back(place_[j]);
+    Span all(working_, mean_, norm_);
+    all.make(columns, places, weight_);
+    close_bounds_ = all.close(free.size());
+    places.clear();
   }
-  by_gram_ = by_gram_ || !free_.empty();
-  // Gram–Schmidt, each column against the basis twice; what is rounding's goes. Where they span all, it ends.
-  const bool others = free_.size() < X_.p;
-  for (std::size_t j : free_) {
-    if (basis_.size() + thin_.size() == working_.samples()) break;
-    Vector v(working_.samples());
-    working_.pack(place_[j], v.data());
-    for (double& x : v) x /= norm_[j];
-    Vector along(basis_.size());
-    for (int twice = 0; twice < 2; ++twice) {
-      for (std::size_t k = 0; k < basis_.size(); ++k) {
-        const double by = dot(basis_[k], v);
-        products().axpy(-by, basis_[k].data(), v.data(), v.size());
-        along[k] += by;
-      }
-      take(thin_, v);
-    }
-    const double length = std::sqrt(dot(v, v));
-    if (!(length > kBlurred * std::hypot(1.0, std::sqrt(weight_) * mean_[j] / norm_[j]))) continue;
-    for (double& x : v) x /= length;
-    if (!(length > kDependent)) {
-      thin_.push_back(std::move(v));
-      continue;
-    }
-    along.push_back(length);
-    basic_.push_back(j);
-    triangle_.push_back(std::move(along));
-    basis_.push_back(std::move(v));
-    if (!others) continue;
-    Vector all(X_.n), product(X_.p);
-    working_.scatter(basis_.back().data(), all.data());
-    X_.correlate(all.data(), mean_.data(), product.data());
-    basis_products_.push_back(std::move(product));
-  }
-}
-
-// Rows of the Gram matrix from `first` on, of what the free columns leave of the others. Where that is little
-// it is no difference of large sums, but made of the columns themselves.
-void SquaredSolver::project_gram(std::size_t first) {
-  Square& gram = quadratic_.gram();
-  for (std::size_t k = first; k < working_.size(); ++k) {
-    const std::size_t j = working_.column(k);
-    double in_span = 0;
-    for (const Vector& products_of_one : basis_products_) in_span += squared(products_of_one[j]);
-    const double squares = squared(norm_[j]);
-    if (!is_free(j) && kNear * (squares - in_span) < squares) {
-      Vector x(working_.samples());
-      working_.pack(k, x.data());
-      for (int twice = 0; twice < 2; ++twice) take(basis_, x);
-      if (!(std::sqrt(dot(x, x)) > kDependent * norm_[j])) {
-        std::fill(x.begin(), x.end(), 0.0);
-        if (term(j).a > 0 || term(j).b > 0) w_[j] = 0;  // the free columns do the same for nothing
-      }
-      rest_[j] = std::move(x);
-    }
-    const auto mine = rest_.find(j);
-    for (std::size_t i = 0; i <= k; ++i) {
-      const auto others = rest_.find(working_.column(i));
-      double value = 0;
-      if (is_free(j) || is_free(working_.column(i))) {
-        value = 0;
-      } else if (mine != rest_.end() && others != rest_.end()) {
-        value = dot(mine->second, others->second);
-      } else if (mine != rest_.end()) {
-        value = working_.dot(i, mine->second.data());
-      } else if (others != rest_.end()) {
-        value = working_.dot(k, others->second.data());
-      } else {
-        value = gram.row(k)[i];
-        for (const Vector& product : basis_products_) value -= product[j] * product[working_.column(i)];
-      }
-      gram.row(k)[i] = gram.row(i)[k] = value;
-    }
-  }
+  if (free == span_.columns()) return;
+  gram_rows_ = 0;
+  quadratic_.forget_factor();
+  for (std::size_t j : free) places.push_back(place_[j]);
+  span_.make(std::move(free), places, weight_);
 }
 
 // Free columns have the coefficients of least squares with what the others leave of y. Once more with what
 // those leave: it is rounding, which their coefficients make large where they nearly depend on each other.
 void SquaredSolver::settle_free() {
-  for (std::size_t j : free_) w_[j] = 0;
-  Vector by(basis_.size());
+  for (std::size_t j : span_.columns()) w_[j] = 0;
   for (int twice = 0; twice < 2; ++twice) {
     r_ = y_;
     working_.subtract(w_, r_.data());
-    for (std::size_t k = 0; k < basis_.size(); ++k) {
-      by[k] = dot(basis_[k], r_);
-      products().axpy(-by[k], basis_[k].data(), r_.data(), r_.size());
-    }
-    for (std::size_t k = basis_.size(); k-- > 0;) {
-      by[k] /= triangle_[k][k];
-      products().axpy(-by[k], triangle_[k].data(), by.data(), k);
-      w_[basic_[k]] += by[k] / norm_[basic_[k]];
-    }
+    span_.fit(r_.data(), w_.data());
   }
 }
 
@@ -408,7 +327,7 @@ void SquaredSolver::open_all() {
 // of an earlier residual and a rest, whose product is at most its length times the column's. Whether that
 // leaves out most of them.
 bool SquaredSolver::narrow() {
-  if (anchor_g_.empty() || !free_.empty() || !one_sided_.empty()) return false;
+  if (anchor_g_.empty() || !span_.empty() || !one_sided_.empty()) return false;
   const double squares = dot(anchor_r_, anchor_r_), by = squares > 0 ? dot(r_, anchor_r_) / squares : 0;
   double rest = 0;
   for (std::size_t i = 0; i < r_.size(); ++i) rest += squared(r_[i] - by * anchor_r_[i]);
@@ -467,7 +386,7 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
     working_.subtract(w_, r_.data());
     for (std::size_t k = 0; k < working_.size(); ++k) g_[working_.column(k)] = working_.dot(k, r_.data());
   }
-  if (working_.size() == free_.size()) return settle_free();
+  if (working_.size() == span_.columns().size()) return settle_free();
   if (gram_rows_ < working_.size()) {
     const std::size_t had = gram_rows_;
     if (problem_.gram == nullptr) {
@@ -482,7 +401,11 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
       }
     }
     gram_rows_ = working_.size();
-    if (!free_.empty()) project_gram(had);
+    std::vector<std::size_t> none;  // the free columns do the same for nothing
+    if (!span_.empty()) span_.project(X_, had, quadratic_.gram(), none);
+    for (std::size_t j : none) {
+      if (term(j).a > 0 || term(j).b > 0) w_[j] = 0;
+    }
   }
   for (std::size_t k = 0; k < working_.size(); ++k) {
     const std::size_t j = working_.column(k);
@@ -497,7 +420,7 @@ void SquaredSolver::solve_working(const Vector& tol, bool first) {
     w_[j] = quadratic_.w[k];
     g_[j] = quadratic_.c[k] + term(j).b * w_[j];
   }
-  if (!free_.empty()) settle_free();
+  if (!span_.empty()) settle_free();
 }
 
 double SquaredSolver::objective() const {
@@ -520,56 +443,76 @@ double SquaredSolver::largest_product(const Vector& g) const {
   return std::max({most[0], most[1], most[2], most[3]});
 }
 
+// θ without its part in free columns, and with no product with one-sided ones that is on the wrong side of 0:
+// the residual of non-negative least squares. Of columns that nearly depend on each other by a margin, which
+// is more than what is rounded of a product: where they leave no room for it, nothing is certified.
+bool SquaredSolver::project_one_sided(Vector& theta) {
+  span_.take(theta.data());
+  const std::size_t count = one_sided_.size();
+  Quadratic cone;
+  Vector tol, margin;
+  cone.gram().resize(count);
+  std::vector<Vector> rests;
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::size_t j = one_sided_[k];
+    const bool below = term(j).lo != -kInf;
+    cone.add({0, 0, below ? 0 : -kInf, below ? kInf : 0}, 0);
+    rests.emplace_back(working_.samples());
+    working_.pack(place_[j], rests[k].data());
+    span_.take(rests[k].data());
+    for (std::size_t i = 0; i <= k; ++i) {
+      cone.gram().row(k)[i] = cone.gram().row(i)[k] = dot(rests[k], rests[i]);
+    }
+    const double size = std::sqrt(cone.gram().row(k)[k] * y_squared_);
+    margin.push_back(close_bounds_ ? (below ? 1 : -1) * kMargin * size : 0);
+    tol.push_back(kMargin * size / 4);
+  }
+  const Vector from = theta;
+  for (int times = 0; times < kTimes; ++times) {
+    bool apart = times > 0;
+    for (std::size_t k = 0; k < count; ++k) {
+      const double product = dot(rests[k], theta);
+      const double wrong = cone.term(k).hi > 0 ? product : -product;
+      apart = apart && wrong <= (close_bounds_ ? 0 : 4 * tol[k]);
+      cone.c[k] = product + margin[k];
+    }
+    if (apart) return true;
+    cone.solve(tol);
+    theta = from;
+    for (std::size_t k = 0; k < count; ++k) {
+      if (cone.w[k] != 0) products().axpy(-cone.w[k], rests[k].data(), theta.data(), theta.size());
+    }
+  }
+  return false;
+}
+
 // How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual
 // without its part in the columns that have no penalty. A sum of parts that are not negative, since the
 // difference of the two objectives is less than their rounding.
 double SquaredSolver::certificate() {
   Vector projected_r, projected_g;
-  const bool projects = !free_.empty() || !one_sided_.empty();
+  const bool projects = !span_.empty() || !one_sided_.empty();
   if (projects) {
     projected_r = r_;
     projected_g = g_;
   }
   Vector &theta = projects ? projected_r : r_, &g = projects ? projected_g : g_;
-  if (!one_sided_.empty()) {  // no positive product with these: the residual of non-negative least squares
-    take(basis_, theta);
-    take(thin_, theta);
-    Quadratic cone;
-    Vector tol;
-    Square& gram = cone.gram();
-    gram.resize(one_sided_.size());
-    std::vector<Vector> rests;
-    for (std::size_t k = 0; k < one_sided_.size(); ++k) {
-      const std::size_t j = one_sided_[k];
-      const Term t = term(j);
-      cone.add({0, 0, t.lo == -kInf ? -kInf : 0, t.hi == kInf ? kInf : 0}, 0);
-      tol.push_back(kEps * norm_[j] * std::sqrt(y_squared_));
-      rests.emplace_back(working_.samples());
-      working_.pack(place_[j], rests[k].data());
-      take(basis_, rests[k]);
-      take(thin_, rests[k]);
-      cone.c[k] = dot(rests[k], theta);
-      for (std::size_t i = 0; i <= k; ++i) gram.row(k)[i] = gram.row(i)[k] = dot(rests[k], rests[i]);
-    }
-    cone.solve(tol);
-    for (std::size_t k = 0; k < one_sided_.size(); ++k) {
-      if (cone.w[k] != 0) products().axpy(-cone.w[k], rests[k].data(), theta.data(), theta.size());
-    }
+  if (!one_sided_.empty()) {
+    if (!project_one_sided(theta)) return kInf;
     working_.scatter(theta.data(), u_.data());
     X_.correlate(u_.data(), mean_.data(), g.data());
   } else {
-    for (std::size_t k = 0; k < basis_.size(); ++k) {
-      const double along = dot(basis_[k], r_);
-      products().axpy(-along, basis_[k].data(), theta.data(), theta.size());
-      if (!basis_products_.empty()) products().axpy(-along, basis_products_[k].data(), g.data(), g.size());
+    const std::vector<Vector>& with = span_.products_with(X_);
+    for (std::size_t k = 0; k < with.size(); ++k) {
+      products().axpy(-dot(span_.basis()[k], theta), with[k].data(), g.data(), g.size());
     }
-    take(thin_, theta);
-    if (!thin_.empty()) {
+    span_.take(theta.data());
+    if (!span_.thin().empty()) {
       working_.scatter(theta.data(), u_.data());
       X_.correlate(u_.data(), mean_.data(), g.data());
     }
   }
-  for (std::size_t j : free_) g[j] = 0;
+  for (std::size_t j : span_.columns()) g[j] = 0;
 
   // Where there are no bounds and no squares, a coefficient of 0 adds nothing while s·g is at most a.
   const bool plain = l2_ == 0 && problem_.lower == nullptr && problem_.upper == nullptr;
@@ -579,7 +522,7 @@ double SquaredSolver::certificate() {
     const std::uint32_t j = open_[k];
     if (norm_[j] == 0) continue;
     const Term t = term(j);
-    if (t.a == 0 && t.b == 0 && std::abs(g[j]) <= 100 * kEps * norm_[j] * std::sqrt(y_squared_)) continue;
+    if (t.a == 0 && t.b == 0) continue;
     if (t.b == 0) {
       if (t.hi == kInf) largest = std::max(largest, g[j] / t.a);
       if (t.lo == -kInf) largest = std::max(largest, -g[j] / t.a);
@@ -613,7 +556,7 @@ double SquaredSolver::certificate() {
     }
     best = std::min(best, gap);
   }
-  return best;
+  return best + span_.rounding(w_.data()) * std::sqrt(dot(r_, r_));
 }
 
 void SquaredSolver::remember(Best& best, const Found& found) const {

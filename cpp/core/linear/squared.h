@@ -6,11 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <utility>
 #include <vector>
 
 #include "core/linear/quadratic.h"
+#include "core/linear/span.h"
 #include "core/linear/working.h"
 
 namespace regkern::linear {
@@ -38,7 +38,6 @@ class SquaredSolver {
   Term working_term(std::size_t j) const;  // of the quadratic problem, where free columns do not move
   void set_strengths(double l1, double l2);
   void project();  // what is needed of columns without a penalty
-  void project_gram(std::size_t first);
   void settle_free();
   void remember(Best& best, const Found& found) const;
   void restore(const Best& best, Found& found);
@@ -55,6 +54,7 @@ class SquaredSolver {
   void open_all();
   double objective() const;
   double largest_product(const Vector& g) const;
+  bool project_one_sided(Vector& theta);
   double certificate();
 
   const Design& X_;
@@ -83,13 +83,9 @@ class SquaredSolver {
   std::vector<std::uint32_t> open_;
   double closed_ = 0;
 
-  // Columns without penalty or bound: an orthonormal basis of theirs, and its products with all columns. The
-  // quadratic problem is of what that leaves of the others. basic_: those that made the basis, and how.
-  // thin_: what other free columns add, which is too short for a coefficient and too long for rounding.
-  std::vector<std::size_t> free_, one_sided_, basic_;
-  std::vector<Vector> basis_, triangle_, basis_products_, thin_;
-  std::map<std::size_t, Vector>
-      rest_;  // what is left of columns that are nearly in the span of the free ones
+  Span span_;  // of free columns: the quadratic problem is of what that leaves of the others
+  std::vector<std::size_t> one_sided_;  // columns without a penalty that have one bound
+  bool close_bounds_ = false;           // and nearly depend on each other
 };
 
 }  // namespace regkern::linear

@@ -70,6 +70,11 @@ Working::Working(const Design& X, std::vector<double> q)
 }
 
 void Working::add(std::size_t j, double mean, Mean size) {
+  if (sparse_ && size == Mean::kLarge) {
+    std::vector<double> packed(samples_);
+    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed.data());
+    return add(j, std::move(packed));
+  }
   columns_.push_back(j);
   if (!sparse_) {
     const double* in_place = size == Mean::kSmall && all_q_.empty() ? X_.column(j) : nullptr;
@@ -83,15 +88,6 @@ void Working::add(std::size_t j, double mean, Mean size) {
     dense_.push_back(in_place);
     return;
   }
-  if (size == Mean::kLarge) {
-    means_.push_back(0);
-    std::vector<double> packed(samples_);
-    X_.pack(j, all_q_.empty() ? nullptr : all_q_.data(), mean, kept_, packed.data());
-    for (std::size_t i = 0; i < samples_; ++i) nonzero_.rows.push_back(static_cast<std::uint32_t>(i));
-    nonzero_.values.insert(nonzero_.values.end(), packed.begin(), packed.end());
-    nonzero_.starts.push_back(nonzero_.rows.size());
-    return;
-  }
   means_.push_back(mean);
   const SparseColumn column = X_.pack_sparse(j, all_q_.empty() ? nullptr : all_q_.data());
   for (std::size_t k = 0; k < column.rows.size(); ++k) {
@@ -100,6 +96,18 @@ void Working::add(std::size_t j, double mean, Mean size) {
     nonzero_.rows.push_back(at);
     nonzero_.values.push_back(column.values[k]);
   }
+  nonzero_.starts.push_back(nonzero_.rows.size());
+}
+
+void Working::add(std::size_t j, std::vector<double> packed) {
+  columns_.push_back(j);
+  means_.push_back(0);
+  if (!sparse_) {
+    packed_.push_back(std::move(packed));
+    return dense_.push_back(packed_.back().data());
+  }
+  for (std::size_t i = 0; i < samples_; ++i) nonzero_.rows.push_back(static_cast<std::uint32_t>(i));
+  nonzero_.values.insert(nonzero_.values.end(), packed.begin(), packed.end());
   nonzero_.starts.push_back(nonzero_.rows.size());
 }
 

@@ -49,6 +49,8 @@ class Working {
   // may not: a sparse column is packed as well.
   enum class Mean { kUnknown, kSmall, kLarge };
   void add(std::size_t j, double mean, Mean size = Mean::kUnknown);
+  // A column that is not X's, packed, by a number that none of X has.
+  void add(std::size_t j, std::vector<double> packed);
   // The columns at these places, in order, are left; of dense ones alone.
   void keep(const std::vector<std::size_t>& places);
   // The rows of the Gram matrix that the columns from `first` on add to it, and their mirror image.

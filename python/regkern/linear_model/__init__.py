@@ -18,9 +18,11 @@ Parameters and attributes are scikit-learn's. What is new is in keywords: penalt
 
 from regkern._certificates import duality_gap, objective
 from regkern.linear_model import _compat as _compat  # first, to say what is missing
-from regkern.linear_model._coordinate import ElasticNet, ElasticNetCV, Lasso, LassoCV
+from regkern.linear_model._coordinate import ElasticNet, Lasso
+from regkern.linear_model._coordinate_cv import ElasticNetCV, LassoCV
 from regkern.linear_model._groups import GroupLasso, GroupLassoCV, SparseGroupLasso, group_lasso_path
-from regkern.linear_model._logistic import LogisticRegression, LogisticRegressionCV
+from regkern.linear_model._logistic import LogisticRegression
+from regkern.linear_model._logistic_cv import LogisticRegressionCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV
 from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path, lasso_path

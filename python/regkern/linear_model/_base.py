@@ -89,6 +89,7 @@ __all__ = [
     "check_sample_weight",
     "check_squares",
     "choose",
+    "choose_alpha",
     "fold_samples",
     "fold_weights",
     "in_dtype",
@@ -516,6 +517,25 @@ def fold_samples(
     if not parts[0]:
         raise ValueError(NO_FOLDS)
     return np.array(parts[0]), np.array(parts[1])
+
+
+def choose_alpha(model: Any, alphas: Array, ratios: int, train: Array, test: Array, solve: Callable[..., Any]) -> int:
+    """Set alpha_ and what tells of the choice, by ``model.selection``; the number of the ratio that was chosen.
+
+    alphas: (ratios, strengths), or (1, strengths) for all ratios. solve(train=, test=, progress=) gives the paths of all
+    folds, one ratio after another.
+    """
+    with bar(model.progress, type(model).__name__, model.verbose) as step:
+        paths = solve(train=np.tile(train, (ratios, 1)), test=np.tile(test, (ratios, 1)), progress=step)
+    warn_of_folds(paths, train, model.tol, stacklevel=4)
+    shape = (ratios, len(train), alphas.shape[1])
+    score, gap = (np.moveaxis(a.reshape(shape), 1, 2) for a in (paths.score, relative(paths.gap, paths.objective)))
+    ratio, strength = choose(score, "1se" if model.selection == "1se" else "min")
+    model.mse_path_, model.gap_path_ = np.squeeze(score), np.squeeze(gap)
+    model.mse_se_ = np.squeeze(standard_error(score))
+    model.alpha_ = alphas[ratio if len(alphas) > 1 else 0, strength]
+    model.alphas_ = alphas if len(alphas) > 1 else alphas[0]
+    return ratio
 
 
 def choose(score: Array, rule: str = "min") -> tuple[int, int]:

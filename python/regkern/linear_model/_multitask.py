@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model._base import EXTRAS, check_penalty_factor
+from regkern.linear_model._block_models import BlockCV, BlockRegressor
 from regkern.linear_model._blocks import Blocks
 from regkern.linear_model._compat import Hidden, Interval, StrOptions, parameter_error
-from regkern.linear_model._groups import BlockCV, BlockRegressor
 from regkern.linear_model._paths import number_or_alphas
 
 __all__ = ["MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV"]

@@ -12,11 +12,12 @@ from sklearn.utils.validation import check_array
 from regkern import _checks
 from regkern._types import Int
 from regkern.linear_model._base import check_bounds
+from regkern.linear_model._block_models import BlockRegressor
 from regkern.linear_model._blocks import largest_strength
 from regkern.linear_model._coordinate import ElasticNet
 from regkern.linear_model._design import Design
 from regkern.linear_model._gram import make_design
-from regkern.linear_model._groups import BlockRegressor, GroupLasso, GroupLassoCV
+from regkern.linear_model._groups import GroupLasso, GroupLassoCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLassoCV
 from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path

@@ -418,7 +418,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     The errors of leaving each sample out, exact ones, of all strengths come from one eigendecomposition of the smaller of X'X
     and XX'. Folds come from one Gram matrix, of which the folds' own are subtracted.
 
-    scikit-learn's RidgeCV, with its parameters and attributes, to whom the keywords from rule on are new.
+    scikit-learn's RidgeCV, with its parameters and attributes, to whom the keywords from selection on are new.
 
     Parameters
     ----------
@@ -436,7 +436,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         Whether ``cv_results_`` is kept. Not with ``cv``.
     alpha_per_target : bool, default False
         Whether each target has a strength of its own. Not with ``cv``.
-    rule : {"min", "1se"}, default "min"
+    selection : {"min", "1se"}, default "min"
         "1se": the largest strength whose score is within a standard error of the best, over samples or folds.
     threads : int, optional
         Of BLAS, which does not promise the same bits for all numbers of threads.
@@ -498,7 +498,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     >>> X = rng.normal(size=(50, 10))
     >>> y = X[:, 0] + rng.normal(size=50)
     >>> model = RidgeCV(alphas=np.logspace(-2, 4, 100)).fit(X, y)
-    >>> simpler = RidgeCV(alphas=np.logspace(-2, 4, 100), rule="1se").fit(X, y)
+    >>> simpler = RidgeCV(alphas=np.logspace(-2, 4, 100), selection="1se").fit(X, y)
     >>> round(model.alpha_, 1), round(simpler.alpha_, 1)
     (6.1, 43.3)
     """
@@ -511,7 +511,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         "gcv_mode": [StrOptions({"auto", "svd", "eigen"}), None],
         "store_cv_results": ["boolean"],
         "alpha_per_target": ["boolean"],
-        "rule": [StrOptions({"min", "1se"})],
+        "selection": [StrOptions({"min", "1se"})],
         "threads": EXTRAS["threads"],
     }
 
@@ -525,7 +525,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         gcv_mode: str | None = None,
         store_cv_results: bool = False,
         alpha_per_target: bool = False,
-        rule: str = "min",
+        selection: str = "min",
         threads: Int | None = None,
     ) -> None:
         self.alphas = alphas
@@ -535,7 +535,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         self.gcv_mode = gcv_mode
         self.store_cv_results = store_cv_results
         self.alpha_per_target = alpha_per_target
-        self.rule = rule
+        self.selection = selection
         self.threads = threads
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Any:
@@ -561,9 +561,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             for name in ("store_cv_results", "alpha_per_target"):
                 if getattr(self, name):
                     raise ValueError(f"cv!=None and {name}=True are incompatible")
-        elif self.rule == "1se" and self.scoring is not None:
+        elif self.selection == "1se" and self.scoring is not None:
             raise ValueError(
-                "rule='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error"
+                "selection='1se' needs cv or scoring=None: a scoring of all samples at once has no standard error"
             )
         X, y, weight = _checked(self, X, y, sample_weight)
         if self.cv is None and (len(y) if weight is None else np.count_nonzero(weight)) == 1:
@@ -738,7 +738,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         columns = score.reshape(len(alphas), -1)
         columns = np.where(np.isnan(columns), -np.inf, columns)
         best = columns.argmax(axis=0)
-        if self.rule == "1se":
+        if self.selection == "1se":
             at = np.arange(columns.shape[1])
             near = columns >= columns[best, at] - error.reshape(columns.shape)[best, at]
             best = np.where(near, alphas[:, None], -1.0).argmax(axis=0)
