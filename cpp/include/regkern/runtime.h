@@ -16,8 +16,8 @@ inline constexpr int kMostThreads = 4096;
 int get_num_threads();
 void set_num_threads(int n);  // 1 ... kMostThreads, for the whole process
 
-// The same for this thread's calls, 0 for none. With `openmp` its helpers are OpenMP's, which are awake where a
-// library that shares them has just used them; no more governs them then than in that library.
+// The same for this thread's calls, 0 for none. With `openmp` its helpers are OpenMP's, which are awake where
+// a library that shares them has just used them; no more governs them then than in that library.
 struct LocalThreads {
   int number = 0;
   bool openmp = false;
