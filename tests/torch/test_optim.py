@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 from typing import Any
 
@@ -272,6 +273,60 @@ def test_schedulers_hooks_closures_and_groups() -> None:
     for a, b in zip([*mine, *extra], [*theirs, *again], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
     assert seen == ["before", "after"] * 6
+
+
+class Shouting(ro.SGD):
+    """A step of its own, around which torch calls the hooks."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("rule", [ro.SGD, Shouting])
+def test_hooks_and_profilers_see_each_step_once(rule: Any) -> None:
+    w = torch.nn.Parameter(torch.ones(3))
+    w.grad = torch.ones(3)
+    optimizer = rule([w], lr=1.0)
+    seen: list[str] = []
+    hooks = importlib.import_module("torch.optim.optimizer")
+    handles = [
+        hooks.register_optimizer_step_pre_hook(lambda *_: seen.append("all before")),
+        optimizer.register_step_pre_hook(lambda *_: seen.append("before")),
+        optimizer.register_step_post_hook(lambda *_: seen.append("after")),
+        hooks.register_optimizer_step_post_hook(lambda *_: seen.append("all after")),
+    ]
+    try:
+        for left in (4, 3, 2, 1, 0):
+            seen.clear()
+            optimizer.step()
+            assert seen == ["all before", "before", "after", "all after"][4 - left :]
+            if handles:
+                handles.pop(0).remove()
+    finally:
+        for handle in handles:
+            handle.remove()
+    with torch.autograd.profiler.profile() as profile:
+        optimizer.step()
+    names = [event.name for event in profile.function_events if "Optimizer.step" in event.name]
+    assert names == [f"Optimizer.step#{rule.__name__}.step"]
+    optimizer.register_step_pre_hook(lambda mine, *_: ((mine, lambda: 7.0), {}))
+    assert optimizer.step() == 7
+    assert copy.deepcopy(optimizer).step() is None  # hooks are not copied
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@NAMES
+def test_warm_up_from_a_rate_of_zero(name: str, dtype: Any) -> None:
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=dtype))
+    optimizer = getattr(ro, name)([w], lr=0.5, l1=0.25)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 4)
+    w.grad = torch.tensor([1.0, 0.0, -1.0], dtype=dtype)
+    before = w.detach().clone()
+    optimizer.step()
+    assert torch.equal(w, before)
+    scheduler.step()
+    optimizer.step()
+    assert not torch.equal(w, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
