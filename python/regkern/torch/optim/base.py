@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import optimizer as of_torch
 
 from regkern import _checks as check
 from regkern import _core
@@ -24,7 +25,6 @@ Group: TypeAlias = dict[str, Any]
 IMPLEMENTATION: Options = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _TYPES = (Tensor, *(_memory._PLAIN - {Tensor}))
 _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
-_bump = torch.autograd.graph.increment_version
 
 
 def number(value: Any) -> Any:
@@ -133,7 +133,7 @@ class Optimizer(torch.optim.Optimizer):
                 raise TypeError(f"{self._name}: {name} must be a plain tensor, got one whose sign is turned lazily")
             return _memory.view(tensor, writable)
 
-        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view)
+        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view, _memory._increment_version)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
@@ -245,6 +245,24 @@ class Optimizer(torch.optim.Optimizer):
         TypeError, ValueError
             If a gradient, a state or an option does not fit; nothing has been written then.
         """
+        # What torch wraps around each step costs as much as the steps of 100 small tensors: for who looks on alone.
+        if type(self).step is Optimizer.step and self._is_watched():
+            return self._watched_step(closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch leaves it as it is
+
+    def _is_watched(self) -> bool:
+        """Whether there are hooks or a profiler."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or of_torch._global_optimizer_pre_hooks
+            or of_torch._global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()
+        )
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -263,13 +281,13 @@ class Optimizer(torch.optim.Optimizer):
             engine = self._engine = self._made()
         groups = self.param_groups
         needs = [self._needs(group) for group in groups]
-        taken = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
-        if taken:
-            _bump(taken)
+        if _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor):
             for group in groups:
                 if group["penalty"] is not None:
-                    self._follow(group, {id(p) for p in taken})
+                    self._follow(group)
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
         return [self._plan_of(self.param_groups[group], step) for group, step in ways]
@@ -294,13 +312,13 @@ class Optimizer(torch.optim.Optimizer):
                     )
 
     @torch.no_grad()
-    def _follow(self, group: Group, taken: set[int]) -> None:
+    def _follow(self, group: Group) -> None:
         """The proximal operator behind a step."""
         penalty, lr = self._behind(group), float(group["lr"])
         if penalty is None or lr == 0:
             return
         for param in group["params"]:
-            if id(param) in taken:
+            if param.grad is not None:
                 master = self.state[param]["master"] if is_half(param) else param
                 operate(self._name, penalty, master, lr)
                 if master is not param:
