@@ -411,11 +411,16 @@ class Tensors {
         if (holds(slot, k, t)) continue;
       }
       if (!exchange_.exists() && slot.array(k) && is_as_it_was(slot, k)) continue;
-      const bool known = static_cast<bool>(slot.array(k)), was_half = is_half(operand.dtype);
+      const bool known = static_cast<bool>(slot.array(k));
+      const Dtype before = operand.dtype;
       renew(slot, k);
-      if (known && k == 0 && was_half != is_half(operand.dtype)) {
-        const std::string label = name(slot, 0);
-        value_error({function_.c_str(), label.c_str()}, "keep its precision", "another dtype");
+      if (known && k == 0 && is_half(before) != is_half(operand.dtype)) {
+        const std::string label = name(slot, 0), now = name_of(operand.dtype);
+        operand.data = nullptr;
+        operand.dtype = before;  // also at the next step
+        value_error({function_.c_str(), label.c_str()},
+                    std::string("stay ") + name_of(before) + ", for which its states were made",
+                    now + ": make the optimizer after the model is converted");
       }
     }
     if (slot.ready) return;

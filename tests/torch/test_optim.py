@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -429,6 +430,60 @@ def test_models_under_threads() -> None:
     torch.set_num_threads(before)
     for a, b in zip(*results, strict=True):
         assert_same(a, b)
+
+
+def test_a_precision_that_changes_is_refused_by_name() -> None:
+    for first, then in (("float32", "bfloat16"), ("float16", "float64")):
+        w = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first)))
+        optimizer = ro.AdamW([w])
+        for dtype in (first, then, then, first):
+            w.data = w.data.to(getattr(torch, dtype))
+            w.grad = torch.ones_like(w)
+            if dtype == first:
+                optimizer.step()
+                continue
+            text = (
+                f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
+            )
+            with pytest.raises(ValueError, match=f"^{re.escape(text)}after"):
+                optimizer.step()
+        assert optimizer.state[w]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "meant"),
+    [
+        ("AdamW", "L1", "l1"),
+        ("AdamW", "l_1", "l1"),
+        ("SGD", "lamda", "l1"),
+        ("AdamW", "weight_deacy", "weight_decay"),
+        ("Adagrad", "LR", "lr"),
+        ("Lion", "beta", "betas"),
+        ("SGD", "Momentum", "momentum"),
+        ("RMSprop", "metrics", "metric"),
+        ("FTRL", "l2_conventoin", "l2_convention"),
+        ("Adam", "Penalty", "penalty"),
+    ],
+)
+def test_misspelt_options_of_groups(rule: str, given: str, meant: str) -> None:
+    w, other = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    text = f"^{rule}: an option of a group must be spelt as in the signature, got '{given}': did you mean '{meant}'\\?$"
+    with pytest.raises(ValueError, match=text):
+        getattr(ro, rule)([{"params": [w], given: 0.1}])
+    optimizer = getattr(ro, rule)([w])
+    with pytest.raises(ValueError, match=text):
+        optimizer.add_param_group({"params": [other], given: 0.1})
+    assert len(optimizer.param_groups) == 1
+
+
+@NAMES
+def test_other_names_in_groups_are_the_callers_own(name: str) -> None:
+    own = ("name", "initial_lr", "max_lr", "min_lr", "lr_scale", "lr_mult", "base_momentum", "max_momentum", "swa_lr")
+    own += ("layer", "layer_decay", "step_count", "tags", "warmup", "l0_penalty_of_mine", "is_bias", "no_decay", "ema")
+    given = dict.fromkeys(own, 1.0)
+    w = torch.nn.Parameter(torch.ones(3))
+    group = getattr(ro, name)([{"params": [w], **given, 7: "of no text"}]).param_groups[0]
+    assert {key: group[key] for key in own} == given
 
 
 def test_refusals() -> None:

@@ -6,9 +6,8 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
-from regkern import _checks as check
 from regkern._types import Metric, Rate, Real
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import optimizer as of_torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from regkern import _checks as check
 from regkern import _core
@@ -34,6 +37,28 @@ def number(value: Any) -> Any:
 
 def is_half(param: Tensor) -> bool:
     return param.dtype in _memory.HALVES
+
+
+# Parameters of half precision, and weak references to their masters.
+_masters: Any = WeakIdKeyDictionary()
+
+
+def note_master(param: Tensor, master: Tensor) -> None:
+    """Remember a master for those who write to its parameter."""
+    known = [made for made in _masters.get(param, ()) if made() is not None]
+    _masters[param] = [*known, weakref.ref(master)]
+
+
+@torch.no_grad()
+def restored(tensors: Iterable[Tensor]) -> None:
+    """The masters of parameters, whose memory these share, become what has been written there."""
+    addresses = {tensor.data_ptr() for tensor in tensors}
+    for param, masters in list(_masters.items()):
+        if is_half(param) and param.data_ptr() in addresses:
+            for made in masters:
+                master = made()
+                if master is not None:
+                    master.copy_(param)
 
 
 def operate(function: str, penalty: Penalty, w: Tensor, step: float) -> None:
@@ -96,7 +121,8 @@ class Optimizer(torch.optim.Optimizer):
 
     A parameter of bfloat16 or float16 has a "master" of float32 in its state, and its other states are float32, too. A
     step changes the master and writes it, rounded once, to the parameter in the same pass. What is written to such a
-    parameter between steps is lost, unless the "master" is removed from its state.
+    parameter between steps is lost, unless the "master" is removed from its state; what ``EarlyStopping.restore`` writes
+    reaches the master, too.
 
     A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves.
 
@@ -160,6 +186,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check(self, group: Group, first: int) -> None:
         """Options and parameters of a new group."""
+        for option in group:
+            if (likely := self._meant(option)) is not None:
+                known = "an option of a group must be spelt as in the signature"
+                raise ValueError(f"{self._name}: {known}, got {option!r}: did you mean {likely!r}?")
         for name in ("capturable", "differentiable"):
             if group[name]:
                 raise ValueError(f"{self._name}: {name} must be False, got {group[name]!r}")
@@ -180,6 +210,16 @@ class Optimizer(torch.optim.Optimizer):
         if (penalty := self._behind(group)) is not None:
             for i, param in enumerate(group["params"], first):
                 prove(self._name, f"params[{i}]", penalty, param, number(group["lr"]) or 1.0)
+
+    def _meant(self, option: Any) -> str | None:
+        """Which option a name misses by a little. Other names are the callers' own, as torch has it."""
+        if not isinstance(option, str) or option in self.defaults or option in ("params", "param_names"):
+            return None
+        if option.lower() in ("lambda", "lamda", "lambda_", "lambda1", "l1_lambda") and "l1" in self.defaults:
+            return "l1"
+        plain = {name.replace("_", ""): name for name in self.defaults}
+        near = difflib.get_close_matches(option.lower().replace("_", "").replace("-", ""), plain, 1, 0.85)
+        return plain[near[0]] if near else None
 
     def _options(self, group: Group, step: int) -> Options:
         """The keywords of the functional step; ``step`` is 0 in the first of a rule that does not count."""
@@ -301,6 +341,7 @@ class Optimizer(torch.optim.Optimizer):
             if is_half(param):
                 if state.get("master") is None:
                     state["master"] = param.detach().to(torch.float32, copy=True)
+                    note_master(param, state["master"])
                 w = state["master"]
             if self._counts and state.get("step") is None:
                 wide = torch.get_default_dtype() == torch.float64
@@ -329,6 +370,9 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._engine = None
+        for param, its in self.state.items():
+            if isinstance(its.get("master"), Tensor):
+                note_master(param, its["master"])
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -384,3 +428,5 @@ class Optimizer(torch.optim.Optimizer):
                 for key, value in loaded["state"][number_of].items():
                     if isinstance(value, Tensor) and key != "step":
                         self.state[param][key] = value.detach().to("cpu", torch.float32, copy=True)
+                        if key == "master":
+                            note_master(param, self.state[param][key])
