@@ -65,9 +65,9 @@ class Tensors {
     if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
   }
 
-  // One step of all parameters that have a gradient → whether there are any. `groups`: dicts with "params", lists
-  // of tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key of
-  // each state of the rule, or None where its options go without. start(list of (parameter, number of its
+  // One step of all parameters that have a gradient → whether there are any. `groups`: dicts with "params",
+  // lists of tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key
+  // of each state of the rule, or None where its options go without. start(list of (parameter, number of its
   // group)) makes the states of those that lack some. plan(list of (number of the group, step or 0 where the
   // rule has just started)) → options of each. `factor` multiplies the gradients.
   bool step(const py::list& groups, const py::dict& states, const py::list& needs, py::handle start,
