@@ -64,7 +64,6 @@ struct Settings {
   bool is(Option o) const { return flag(arg(o), values[o]); }
   std::string text(Option o) const { return bindings::text(values[o]); }
 
-  double positive(Option o) const { return bindings::positive(arg(o), values[o]); }
   static double below_one(Arg arg, py::handle value) {
     const double v = bindings::real(arg, value);
     if (!(v >= 0 && v < 1)) value_error(arg, "be in [0, 1)", bindings::text(value));
@@ -227,7 +226,7 @@ struct Ftrl {
 
   template <class T>
   static FtrlOptions<T> read(const Settings& s) {
-    const double lr = s.positive(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
+    const double lr = s.nonnegative(kLr), beta = s.nonnegative(kBeta), l1 = s.nonnegative(kL1);
     const double l2 = s.nonnegative(kL2) * (s.either(kL2Convention, "paper", "keras") ? 2 : 1);
     auto o = shared_options<T, FtrlOptions>(s, 1);  // a decay that goes to z, not to w, is without lr
     o.alpha = least_root<T>(lr);

@@ -48,14 +48,16 @@ class Tensors {
  public:
   // `state_names`: keys of the states in the dict of a parameter, in the order of the rule. `types`: of
   // tensors without a behaviour of their own, the first their base. `exchange`: the capsule of DLPack, or
-  // None. view(name, tensor, writable) → View of any tensor that may be used, or an error.
+  // None. view(name, tensor, writable) → View of any tensor that may be used, or an error. written(tensors):
+  // their memory is no longer what it was.
   Tensors(std::string rule, std::string function, py::tuple state_names, py::tuple types, py::object exchange,
-          py::object view)
+          py::object view, py::object written)
       : rule_(std::move(rule)),
         function_(std::move(function)),
         state_names_(std::move(state_names)),
         exchange_(std::move(types), std::move(exchange)),
-        view_(std::move(view)) {
+        view_(std::move(view)),
+        tell_written_(std::move(written)) {
     if (state_names_.size() > kMaxStates) throw py::value_error("Tensors: too many states");
     if (!exchange_.exists()) return;
     grad_ = exchange_.base().attr("grad");
@@ -63,13 +65,13 @@ class Tensors {
     if (!PyObject_TypeCheck(grad_.ptr(), &PyGetSetDescr_Type)) grad_ = py::object();
   }
 
-  // One step of all parameters that have a gradient → those parameters. `groups`: dicts with "params", lists
-  // of tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key of
-  // each state of the rule, or None where its options go without. start(list of (parameter, number of its
+  // One step of all parameters that have a gradient → whether there are any. `groups`: dicts with "params",
+  // lists of tensors; `states`: parameter → dict of its states. `needs`: for each group a tuple with the key
+  // of each state of the rule, or None where its options go without. start(list of (parameter, number of its
   // group)) makes the states of those that lack some. plan(list of (number of the group, step or 0 where the
   // rule has just started)) → options of each. `factor` multiplies the gradients.
-  py::list step(const py::list& groups, const py::dict& states, const py::list& needs, py::handle start,
-                py::handle plan, double factor) {
+  bool step(const py::list& groups, const py::dict& states, const py::list& needs, py::handle start,
+            py::handle plan, double factor) {
     find_parameters(groups, needs);
     find_states(states);
     py::list lacking = take_up(needs);
@@ -96,10 +98,10 @@ class Tensors {
       if (is_new) asked.append(py::make_tuple(slot.group, static_cast<std::int64_t>(count)));
       slot.way = at->second;
     }
-    py::list taken;
-    if (ways.empty()) return taken;
+    if (ways.empty()) return false;
     const py::object options = plan(asked);
     bool any_float = false, any_double = false;
+    py::list taken;
     for (Slot& slot : slots_) {
       if (!slot.grad) continue;
       ask_ahead(slot.index + kAhead);
@@ -132,6 +134,12 @@ class Tensors {
           }
         });
       }
+      // Before the work, which drives out of the caches what lies around the memory of the tensors.
+      called(tell_written_, {taken.ptr()});
+      taken = py::list();
+      for (Slot& slot : slots_) {
+        if (slot.grad && slot.counter) count_up(slot);
+      }
       const Unlocked unlocked(elements);
       if (!floats.empty()) {
         regkern::step(std::span<const Parameter<float>>(floats), std::span(float_options), nullptr);
@@ -140,12 +148,9 @@ class Tensors {
         regkern::step(std::span<const Parameter<double>>(doubles), std::span(double_options), nullptr);
       }
     });
-    for (Slot& slot : slots_) {
-      if (slot.grad && slot.counter) count_up(slot);
-      slot.grad = py::object();
-    }
+    for (Slot& slot : slots_) slot.grad = py::object();
     converted_.clear();
-    return taken;
+    return true;
   }
 
  private:
@@ -406,11 +411,16 @@ class Tensors {
         if (holds(slot, k, t)) continue;
       }
       if (!exchange_.exists() && slot.array(k) && is_as_it_was(slot, k)) continue;
-      const bool known = static_cast<bool>(slot.array(k)), was_half = is_half(operand.dtype);
+      const bool known = static_cast<bool>(slot.array(k));
+      const Dtype before = operand.dtype;
       renew(slot, k);
-      if (known && k == 0 && was_half != is_half(operand.dtype)) {
-        const std::string label = name(slot, 0);
-        value_error({function_.c_str(), label.c_str()}, "keep its precision", "another dtype");
+      if (known && k == 0 && is_half(before) != is_half(operand.dtype)) {
+        const std::string label = name(slot, 0), now = name_of(operand.dtype);
+        operand.data = nullptr;
+        operand.dtype = before;  // also at the next step
+        value_error({function_.c_str(), label.c_str()},
+                    std::string("stay ") + name_of(before) + ", for which its states were made",
+                    now + ": make the optimizer after the model is converted");
       }
     }
     if (slot.ready) return;
@@ -603,7 +613,7 @@ class Tensors {
   std::string rule_, function_;
   py::tuple state_names_;
   Exchange exchange_;
-  py::object view_, grad_, data_ptr_;
+  py::object view_, tell_written_, grad_, data_ptr_;
   std::deque<Slot> slots_;
   std::vector<std::pair<py::object, py::object>> entries_;  // of the dict of states
   std::deque<Array> converted_;
@@ -616,7 +626,7 @@ class Tensors {
 
 void register_optim_tensors(py::module_& m) {
   py::class_<Tensors>(m, "Tensors")
-      .def(py::init<std::string, std::string, py::tuple, py::tuple, py::object, py::object>())
+      .def(py::init<std::string, std::string, py::tuple, py::tuple, py::object, py::object, py::object>())
       .def("step", &Tensors::step);
 }
 

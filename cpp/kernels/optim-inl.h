@@ -345,6 +345,7 @@ void rmsprop_step(T* const* p, size_t n, bool far, const RmspropOptions<T>& o) {
 
 template <class T>
 void ftrl_step(T* const* p, size_t n, bool far, const FtrlOptions<T>& o) {
+  if (o.alpha == 0) return;  // σ has no finite value
   sweep<Ftrl<T>>(p, n, far, o);
 }
 

@@ -96,7 +96,7 @@ def redrawn(p: Pencil, name: str, value: Any, function: str) -> Any:
     if type(value) is bool:
         return p.chance(0.5)
     if type(value) is float and name in RANGES and p.chance(0.6):
-        number = p.number(**RANGES[name] | ({"open_low": True} if (function, name) == ("ftrl_step", "lr") else {}))
+        number = p.number(**RANGES[name])
         return value if (function, name, number) == ("rmsprop_step", "alpha", 1) else number  # in [0, 1)
     return value
 

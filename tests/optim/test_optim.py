@@ -171,6 +171,19 @@ def test_ftrl_underflow_is_a_positive_zero(module: ModuleType, dtype: type) -> N
     assert_same_bits(w, np.zeros(4, dtype))
 
 
+@pytest.mark.parametrize("module", [rk, ref])
+@pytest.mark.parametrize("options", [{}, {"beta": 0.0}, {"l1": 0.1, "weight_decay": 0.1, "decoupled": True}], ids=str)
+def test_ftrl_at_a_rate_of_zero_changes_nothing(module: ModuleType, options: dict[str, Any], dtype: type) -> None:
+    values = np.array([-0.0, 3.0, np.nan, np.inf, -1e-3], dtype)
+    arrays = [values, values[::-1].copy(), np.abs(values)]
+    before = copy.deepcopy(arrays)
+    rounded = {"rounded": np.ones(5, np.float16)} if dtype == np.float32 else {}
+    module.ftrl_step(arrays[0], values[::-1].copy(), *arrays[1:], lr=0, **options, **rounded)
+    assert_all_same_bits(arrays, before)
+    for array in rounded.values():
+        assert_same_bits(array, values.astype(np.float16))
+
+
 def test_ftrl_of_what_is_not_finite(dtype: type) -> None:
     values = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1, -2e19], dtype)
     every = np.array(list(itertools.product(values, values, values, np.abs(values)))).T
@@ -659,8 +672,6 @@ def test_errors_of_single_options() -> None:
             rk.adam_step(w, g, a, b, step=step, lr=0.1)
     with pytest.raises(TypeError, match=r"^adam_step: step must be an int, got 1\.5"):
         rk.adam_step(w, g, a, b, step=1.5, lr=0.1)
-    with pytest.raises(ValueError, match=r"^ftrl_step: lr must be > 0 and finite, got 0"):
-        rk.ftrl_step(w, g, a, b, lr=0)
     with pytest.raises(ValueError, match=r"^ftrl_step: l2_convention must be 'paper' or 'keras', got 'tf'"):
         rk.ftrl_step(w, g, a, b, lr=0.1, l2_convention="tf")
     with pytest.raises(ValueError, match=r"^rmsprop_step: buffer must be an array where momentum > 0, got None"):

@@ -338,7 +338,7 @@ def test_what_is_assigned_to_a_group_is_checked(module: ModuleType) -> None:
         "SGD": {"lr": -1, "momentum": "x", "nesterov": 1, "l1": np.nan, "penalty": 0.1, "dampening": np.inf},
         "Adam": {"betas": (0.9, 1.0), "eps": -1e-8, "amsgrad": None, "metric": "l2", "weight_decay": [1]},
         "RMSprop": {"alpha": 1, "centered": "no"},
-        "FTRL": {"lr": 0, "beta": -1, "l2": "x", "l2_convention": "tf"},
+        "FTRL": {"lr": -1, "beta": -1, "l2": "x", "l2_convention": "tf"},
         "Adagrad": {"lr_decay": -1},
     }.items():
         w = [np.ones(3)]

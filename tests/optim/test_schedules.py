@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -366,22 +365,23 @@ def test_rates_that_are_none(name: str, module: ModuleType, rng: np.random.Gener
 
 
 @MODULES
-def test_a_rate_of_zero_where_more_is_due(module: ModuleType) -> None:
-    """What is missing is an argument of the schedule."""
-    cure = r"must be > 0, as start= or floor= of a schedule makes it, got 0.0$"
-    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 0 {cure}"):
-        module.optim.FTRL([np.ones(1)], lr=Constant(0.1, warmup=5))
-    optimizer = module.optim.FTRL([np.ones(1)], lr=Cosine(0.1, 2))
-    for _ in range(2):
-        optimizer.step([np.ones(1)])
-    with pytest.raises(ValueError, match=rf"^FTRL: lr at step 2 {cure}"):
-        optimizer.step([np.ones(1)])
-    for schedule in (Constant(0.1, warmup=5, start=0.01), Cosine(0.1, 2, floor=0.01)):
-        optimizer = module.optim.FTRL([np.ones(1)], lr=schedule)
-        assert all(optimizer.step([np.ones(1)]) for _ in range(4))
-    text = inspect.getdoc(module.optim.FTRL) or ""
-    assert "start" in text
-    assert "floor" in text
+def test_ftrl_stays_at_a_rate_of_zero(module: ModuleType) -> None:
+    """Which it divides by: weights and sums are as if the step had been left out."""
+    grads = [np.array([3.0, -0.5]), np.array([-1.0, 2.0])]
+    w, expected = [np.ones(2)], [np.ones(2)]
+    optimizer = module.optim.FTRL(w, lr=Linear(0.1, 3, warmup=1), l1=0.1)  # 0, 0.1, 0.05, 0
+    other = module.optim.FTRL(expected, lr=0.1, l1=0.1)
+    optimizer.step([grads[0]])
+    assert w[0].tolist() == [1, 1]
+    for lr, grad in zip((0.1, 0.05), grads, strict=True):
+        other.param_groups[0]["lr"] = lr
+        optimizer.step([grad])
+        other.step([grad])
+    assert optimizer.lrs == (0,)
+    optimizer.step([np.array([np.nan, 1])])
+    assert_all_same_bits(w, expected)
+    for got, kept in zip(states_of(optimizer), states_of(other), strict=True):
+        assert_all_same_bits(got, kept)
 
 
 def test_functions_of_one_step_take_numbers() -> None:

@@ -1395,7 +1395,7 @@ class Model(nn.Module):
         return y
 
     def forward(self, x):
-        a = b = c = x
+        a, b, c, it = x, x, x, self
 """
 
 
@@ -1442,6 +1442,7 @@ class Writer:
             "", "", "", f"{other} = self.down({self.name()})", f"if self.nothing is not None:\n    {other} = self.nothing(x)",
             f"{other} = F.dropout({self.name()}, 0.5)", f"{other}.mul_(2)", "self.n += 1", "self.steps.add_(1)", f"self.kept = {other}",
             f"if self.n > 3:\n    return {other}", "self.bn1.weight.detach().mul_(0.9)", f"{other} = self.bn1({self.name()})",
+            f"if self.training:\n    return {other}", "setattr(it.bn2, 'eps', 0.5)", "it.bn1.eps = it.bn2.eps = 0.5",
         ).splitlines()  # fmt: skip
 
     def chain(self) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import io
+import re
 import weakref
 from typing import Any
 
@@ -276,6 +278,60 @@ def test_schedulers_hooks_closures_and_groups() -> None:
     assert seen == ["before", "after"] * 6
 
 
+class Shouting(ro.SGD):
+    """A step of its own, around which torch calls the hooks."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("rule", [ro.SGD, Shouting])
+def test_hooks_and_profilers_see_each_step_once(rule: Any) -> None:
+    w = torch.nn.Parameter(torch.ones(3))
+    w.grad = torch.ones(3)
+    optimizer = rule([w], lr=1.0)
+    seen: list[str] = []
+    hooks = importlib.import_module("torch.optim.optimizer")
+    handles = [
+        hooks.register_optimizer_step_pre_hook(lambda *_: seen.append("all before")),
+        optimizer.register_step_pre_hook(lambda *_: seen.append("before")),
+        optimizer.register_step_post_hook(lambda *_: seen.append("after")),
+        hooks.register_optimizer_step_post_hook(lambda *_: seen.append("all after")),
+    ]
+    try:
+        for left in (4, 3, 2, 1, 0):
+            seen.clear()
+            optimizer.step()
+            assert seen == ["all before", "before", "after", "all after"][4 - left :]
+            if handles:
+                handles.pop(0).remove()
+    finally:
+        for handle in handles:
+            handle.remove()
+    with torch.autograd.profiler.profile() as profile:
+        optimizer.step()
+    names = [event.name for event in profile.function_events if "Optimizer.step" in event.name]
+    assert names == [f"Optimizer.step#{rule.__name__}.step"]
+    optimizer.register_step_pre_hook(lambda mine, *_: ((mine, lambda: 7.0), {}))
+    assert optimizer.step() == 7
+    assert copy.deepcopy(optimizer).step() is None  # hooks are not copied
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@NAMES
+def test_warm_up_from_a_rate_of_zero(name: str, dtype: Any) -> None:
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=dtype))
+    optimizer = getattr(ro, name)([w], lr=0.5, l1=0.25)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 4)
+    w.grad = torch.tensor([1.0, 0.0, -1.0], dtype=dtype)
+    before = w.detach().clone()
+    optimizer.step()
+    assert torch.equal(w, before)
+    scheduler.step()
+    optimizer.step()
+    assert not torch.equal(w, before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("unscaled", [False, True], ids=["at the step", "before it"])
 def test_grad_scaler(dtype: Any, unscaled: bool) -> None:
@@ -376,6 +432,60 @@ def test_models_under_threads() -> None:
     torch.set_num_threads(before)
     for a, b in zip(*results, strict=True):
         assert_same(a, b)
+
+
+def test_a_precision_that_changes_is_refused_by_name() -> None:
+    for first, then in (("float32", "bfloat16"), ("float16", "float64")):
+        w = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first)))
+        optimizer = ro.AdamW([w])
+        for dtype in (first, then, then, first):
+            w.data = w.data.to(getattr(torch, dtype))
+            w.grad = torch.ones_like(w)
+            if dtype == first:
+                optimizer.step()
+                continue
+            text = (
+                f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
+            )
+            with pytest.raises(ValueError, match=f"^{re.escape(text)}after"):
+                optimizer.step()
+        assert optimizer.state[w]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "meant"),
+    [
+        ("AdamW", "L1", "l1"),
+        ("AdamW", "l_1", "l1"),
+        ("SGD", "lamda", "l1"),
+        ("AdamW", "weight_deacy", "weight_decay"),
+        ("Adagrad", "LR", "lr"),
+        ("Lion", "beta", "betas"),
+        ("SGD", "Momentum", "momentum"),
+        ("RMSprop", "metrics", "metric"),
+        ("FTRL", "l2_conventoin", "l2_convention"),
+        ("Adam", "Penalty", "penalty"),
+    ],
+)
+def test_misspelt_options_of_groups(rule: str, given: str, meant: str) -> None:
+    w, other = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    text = f"^{rule}: an option of a group must be spelt as in the signature, got '{given}': did you mean '{meant}'\\?$"
+    with pytest.raises(ValueError, match=text):
+        getattr(ro, rule)([{"params": [w], given: 0.1}])
+    optimizer = getattr(ro, rule)([w])
+    with pytest.raises(ValueError, match=text):
+        optimizer.add_param_group({"params": [other], given: 0.1})
+    assert len(optimizer.param_groups) == 1
+
+
+@NAMES
+def test_other_names_in_groups_are_the_callers_own(name: str) -> None:
+    own = ("name", "initial_lr", "max_lr", "min_lr", "lr_scale", "lr_mult", "base_momentum", "max_momentum", "swa_lr")
+    own += ("layer", "layer_decay", "step_count", "tags", "warmup", "l0_penalty_of_mine", "is_bias", "no_decay", "ema")
+    given = dict.fromkeys(own, 1.0)
+    w = torch.nn.Parameter(torch.ones(3))
+    group = getattr(ro, name)([{"params": [w], **given, 7: "of no text"}]).param_groups[0]
+    assert {key: group[key] for key in own} == given
 
 
 def test_refusals() -> None:

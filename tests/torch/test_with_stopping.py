@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import regkern as rk
+import regkern.torch as rt
 
 
 def network(dtype: Any = torch.float32) -> Any:
@@ -135,6 +136,41 @@ def test_an_optimizer_is_its_parameters(named: bool) -> None:
     stopper.restore()
     assert_same(model.state_dict(), best)
     assert (list(stopper.best_params) == ["weight", "bias"]) if named else (len(stopper.best_params) == 2)
+
+
+@pytest.mark.parametrize("give", ["optimizer", "parameters", "module"])
+@pytest.mark.parametrize("made", ["first", "loaded", "copied"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masters_of_half_parameters_are_restored_too(dtype: Any, made: str, give: str) -> None:
+    """The next step goes on from the weights that were restored."""
+    model = torch.nn.Linear(3, 2, bias=False).to(dtype)
+    w = model.weight
+    optimizer = rt.optim.SGD([w], lr=0.25)
+    stopper = rk.EarlyStopping()
+    for _ in range(2):
+        w.grad = torch.ones_like(w)
+        optimizer.step()
+    best = w.detach().clone()
+    if made == "loaded":
+        saved = optimizer.state_dict()
+        optimizer = rt.optim.SGD([w], lr=0.25)
+        optimizer.load_state_dict(saved)
+    if made == "copied":
+        model, optimizer = copy.deepcopy((model, optimizer))
+        w = model.weight
+    params = {"optimizer": optimizer, "parameters": list(model.parameters()), "module": model}[give]
+    stopper.step(1.0, params=params)
+    optimizer.param_groups[0]["lr"] = 0.01
+    for _ in range(20):
+        w.grad = torch.ones_like(w)
+        optimizer.step()
+    stopper.step(2.0, params=params)
+    stopper.restore()
+    assert torch.equal(w, best)
+    w.grad = torch.zeros_like(w)
+    optimizer.step()
+    assert torch.equal(w, best)
+    assert torch.equal(optimizer.state[w]["master"], best.float())
 
 
 def test_what_does_not_fit_changes_nothing() -> None:

@@ -65,7 +65,7 @@ struct RmspropOptions : StepOptions<T> {  // state: square_avg; grad_avg if cent
 
 template <class T>
 struct FtrlOptions : StepOptions<T> {  // state: z, n
-  T alpha = 0;
+  T alpha = 0;                         // 0: weights and states stay
   T beta = 0;
   T l1 = 0;
   T l2 = 0;

@@ -40,10 +40,6 @@ def rate(head: str, given: Any) -> Any:
     return given if made(head, given) else check.nonnegative(head, given)
 
 
-def positive_rate(head: str, given: Any) -> Any:
-    return given if made(head, given) else check.above(head, given)
-
-
 def always_decoupled(head: str, given: Any) -> bool:
     if not check.flag(head, given):
         owner = head.partition(":")[0]

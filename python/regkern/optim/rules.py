@@ -6,13 +6,12 @@ The parameters that many have, the errors, attributes and methods are explained 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
-from regkern import _checks as check
 from regkern._types import Metric, Rate, Real
 from regkern.optim.base import Optimizer, Shared
 from regkern.optim.groups import Options, Params
-from regkern.optim.options import OPTIONS, always_decoupled, positive_rate
+from regkern.optim.options import OPTIONS, always_decoupled
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 
 
@@ -487,9 +486,8 @@ class FTRL(Optimizer):
     Parameters
     ----------
     params : list of ndarray, dict of ndarray, or list of groups
-    lr : float, > 0, or function of the step, default 0.1
-        The paper's α; see :mod:`regkern.optim.schedules`, whose warm-up needs a ``start`` > 0 here, and whose end a
-        ``floor`` > 0.
+    lr : float, >= 0, or function of the step, default 0.1
+        The paper's α; see :mod:`regkern.optim.schedules`. A step at 0 leaves the weights and their sums as they are.
     beta : float, >= 0, default 1
     l1 : float, >= 0, default 0
         Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.
@@ -538,7 +536,6 @@ class FTRL(Optimizer):
     _STATES = ("z", "n")
     _SQUARES = ("n",)
     _EXTRA = ("initial_accumulator_value",)
-    _CHECKS = OPTIONS | {"lr": positive_rate}
     _decays_weights = False
 
     def __init__(
@@ -573,11 +570,6 @@ class FTRL(Optimizer):
 
     def _starts(self, options: Options) -> dict[str, float]:
         return {"z": 0.0, "n": options["initial_accumulator_value"]}
-
-    def _scheduled(self, head: str, given: Any) -> Any:
-        if check.is_real(given) and given == 0:
-            raise ValueError(f"{head} must be > 0, as start= or floor= of a schedule makes it, got {given!r}")
-        return super()._scheduled(head, given)
 
     def _fuse(self, options: Options, penalty: Penalty) -> bool:
         if options["l2"] != 0:

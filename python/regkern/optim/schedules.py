@@ -12,8 +12,7 @@ warmup : int, >= 0, default 0
     In the first steps the learning rate rises in a straight line, from ``start`` at step 0 to what the formula says at
     step ``warmup``. They are part of the total.
 start : float, >= 0, default 0
-    A first step at 0 moves no weight, but begins the means of the gradient; FTRL wants more than 0, also
-    as ``floor``.
+    A first step at 0 moves no weight, but begins the means of the gradient; the sums of FTRL it leaves alone.
 
 >>> import numpy as np, regkern as rk
 >>> w = [np.ones(2)]

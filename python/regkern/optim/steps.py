@@ -464,8 +464,8 @@ def ftrl_step(
         Sum of the gradients less what the weights have taken of it, changed in place; zeros before the first step.
     n : (...) ndarray of w's dtype
         Sum of the squared gradients, changed in place; zeros before the first step.
-    lr : float, > 0
-        The paper's α.
+    lr : float, >= 0
+        The paper's α. At 0, where σ has no finite value, w, z and n stay as they are.
     beta : float, >= 0, default 1
     l1 : float, >= 0, default 0
         Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.

@@ -241,9 +241,13 @@ def ftrl_step(
     z ← z + (g − σ·w + weight_decay·w)       (decoupled)
     w ← prox_l1(−z, l1) / ((beta + √n)/lr + l2),  0 where the divisor is;  2·l2 by Keras' convention
 
-    The paper's σ = (√(n + g²) − √n)/lr cancels: in float32 it is 0 at n = 1e4, g = 1e-2.
+    At lr = 0, where σ has no finite value, w, z and n stay. The paper's σ = (√(n + g²) − √n)/lr cancels: in float32 it
+    is 0 at n = 1e4, g = 1e-2.
     """
     T = w.dtype.type
+    if lr == 0:
+        _round(w, rounded)
+        return
     g = _gradient(w, grad, weight_decay, decoupled, maximize)
     before = np.sqrt(n)
     n[...] = n + g * g

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -9,6 +11,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import optimizer as of_torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from regkern import _checks as check
 from regkern import _core
@@ -25,7 +29,6 @@ Group: TypeAlias = dict[str, Any]
 IMPLEMENTATION: Options = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _TYPES = (Tensor, *(_memory._PLAIN - {Tensor}))
 _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
-_bump = torch.autograd.graph.increment_version
 
 
 def number(value: Any) -> Any:
@@ -35,6 +38,28 @@ def number(value: Any) -> Any:
 
 def is_half(param: Tensor) -> bool:
     return param.dtype in _memory.HALVES
+
+
+# Parameters of half precision, and weak references to their masters.
+_masters: Any = WeakIdKeyDictionary()
+
+
+def note_master(param: Tensor, master: Tensor) -> None:
+    """Remember a master for those who write to its parameter."""
+    known = [made for made in _masters.get(param, ()) if made() is not None]
+    _masters[param] = [*known, weakref.ref(master)]
+
+
+@torch.no_grad()
+def restored(tensors: Iterable[Tensor]) -> None:
+    """The masters of parameters, whose memory these share, become what has been written there."""
+    addresses = {tensor.data_ptr() for tensor in tensors}
+    for param, masters in list(_masters.items()):
+        if is_half(param) and param.data_ptr() in addresses:
+            for made in masters:
+                master = made()
+                if master is not None:
+                    master.copy_(param)
 
 
 def operate(function: str, penalty: Penalty, w: Tensor, step: float) -> None:
@@ -104,7 +129,8 @@ class Optimizer(torch.optim.Optimizer):
 
     A parameter of bfloat16 or float16 has a "master" of float32 in its state, and its other states are float32, too. A
     step changes the master and writes it, rounded once, to the parameter in the same pass. What is written to such a
-    parameter between steps is lost, unless the "master" is removed from its state.
+    parameter between steps is lost, unless the "master" is removed from its state; what ``EarlyStopping.restore`` writes
+    reaches the master, too.
 
     A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves.
 
@@ -136,7 +162,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _made(self) -> Any:
         # Nothing of it leads back here: the collector does not look into what C++ holds.
-        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, partial(_view, self._name))
+        view = partial(_view, self._name)
+        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view, _memory._increment_version)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
@@ -163,6 +190,10 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check(self, group: Group, first: int) -> None:
         """Options and parameters of a new group."""
+        for option in group:
+            if (likely := self._meant(option)) is not None:
+                known = "an option of a group must be spelt as in the signature"
+                raise ValueError(f"{self._name}: {known}, got {option!r}: did you mean {likely!r}?")
         for name in ("capturable", "differentiable"):
             if group[name]:
                 raise ValueError(f"{self._name}: {name} must be False, got {group[name]!r}")
@@ -183,6 +214,16 @@ class Optimizer(torch.optim.Optimizer):
         if (penalty := self._behind(group)) is not None:
             for i, param in enumerate(group["params"], first):
                 prove(self._name, f"params[{i}]", penalty, param, number(group["lr"]) or 1.0)
+
+    def _meant(self, option: Any) -> str | None:
+        """Which option a name misses by a little. Other names are the callers' own, as torch has it."""
+        if not isinstance(option, str) or option in self.defaults or option in ("params", "param_names"):
+            return None
+        if option.lower() in ("lambda", "lamda", "lambda_", "lambda1", "l1_lambda") and "l1" in self.defaults:
+            return "l1"
+        plain = {name.replace("_", ""): name for name in self.defaults}
+        near = difflib.get_close_matches(option.lower().replace("_", "").replace("-", ""), plain, 1, 0.85)
+        return plain[near[0]] if near else None
 
     def _options(self, group: Group, step: int) -> Options:
         """The keywords of the functional step; ``step`` is 0 in the first of a rule that does not count."""
@@ -248,6 +289,24 @@ class Optimizer(torch.optim.Optimizer):
         TypeError, ValueError
             If a gradient, a state or an option does not fit; nothing has been written then.
         """
+        # What torch wraps around each step costs as much as the steps of 100 small tensors: for who looks on alone.
+        if type(self).step is Optimizer.step and self._is_watched():
+            return self._watched_step(closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch leaves it as it is
+
+    def _is_watched(self) -> bool:
+        """Whether there are hooks or a profiler."""
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or of_torch._global_optimizer_pre_hooks
+            or of_torch._global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()
+        )
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -266,13 +325,13 @@ class Optimizer(torch.optim.Optimizer):
             engine = self._engine = self._made()
         groups = self.param_groups
         needs = [self._needs(group) for group in groups]
-        taken = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
-        if taken:
-            _bump(taken)
+        if _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor):
             for group in groups:
                 if group["penalty"] is not None:
-                    self._follow(group, {id(p) for p in taken})
+                    self._follow(group)
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
         return [self._plan_of(self.param_groups[group], step) for group, step in ways]
@@ -286,6 +345,7 @@ class Optimizer(torch.optim.Optimizer):
             if is_half(param):
                 if state.get("master") is None:
                     state["master"] = param.detach().to(torch.float32, copy=True)
+                    note_master(param, state["master"])
                 w = state["master"]
             if self._counts and state.get("step") is None:
                 wide = torch.get_default_dtype() == torch.float64
@@ -297,13 +357,13 @@ class Optimizer(torch.optim.Optimizer):
                     )
 
     @torch.no_grad()
-    def _follow(self, group: Group, taken: set[int]) -> None:
+    def _follow(self, group: Group) -> None:
         """The proximal operator behind a step."""
         penalty, lr = self._behind(group), float(group["lr"])
         if penalty is None or lr == 0:
             return
         for param in group["params"]:
-            if id(param) in taken:
+            if param.grad is not None:
                 master = self.state[param]["master"] if is_half(param) else param
                 operate(self._name, penalty, master, lr)
                 if master is not param:
@@ -314,6 +374,9 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._engine = None
+        for param, its in self.state.items():
+            if isinstance(its.get("master"), Tensor):
+                note_master(param, its["master"])
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -369,3 +432,5 @@ class Optimizer(torch.optim.Optimizer):
                 for key, value in loaded["state"][number_of].items():
                     if isinstance(value, Tensor) and key != "step":
                         self.state[param][key] = value.detach().to("cpu", torch.float32, copy=True)
+                        if key == "master":
+                            note_master(param, self.state[param][key])

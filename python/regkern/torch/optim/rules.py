@@ -480,8 +480,8 @@ class FTRL(Optimizer):
     Parameters
     ----------
     params : iterable of Tensor, of (name, Tensor), or of dict
-    lr : float or Tensor, > 0, default 0.1
-        The paper's α.
+    lr : float or Tensor, >= 0, default 0.1
+        The paper's α. A step at 0 leaves the weights and their sums as they are.
     beta : float, >= 0, default 1
     l1 : float, >= 0, default 0
         Strength λ₁ of ``λ₁·‖w‖₁``: the penalty of the whole sum, not of a step, so it is not multiplied by lr.
