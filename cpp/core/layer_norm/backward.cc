@@ -34,12 +34,13 @@ namespace {
 
 // How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta:
 // those of half a page and more are four, but rows of whole half pages would share sets of a first cache of
-// 32 KiB.
+// 32 KiB, which is where the last one is fast.
 template <class T>
 std::size_t rows_together(const RowShape& s) {
   if (s.channels != s.length) return 1;
   const std::size_t bytes = s.length * sizeof(T);
-  return std::clamp<std::size_t>(8192 / bytes, bytes % 2048 == 0 ? 2 : 4, kRowsFolded);
+  const bool share_sets = bytes % 2048 == 0 && !last_cache_is_slow();
+  return std::clamp<std::size_t>(8192 / bytes, share_sets ? 2 : 4, kRowsFolded);
 }
 
 // The gradients of gamma and beta of some rows, zeros at first, and a copy of gamma, ones for nullptr, where

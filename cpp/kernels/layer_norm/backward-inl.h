@@ -63,21 +63,21 @@ class GradientRow {
 
 // The same to four lanes each.
 template <class T>
-HWY_INLINE void sum_gradients(const T* x, const T* dy, const T* gamma, size_t n, double mean,
+HWY_INLINE void sum_gradients(const T* x, const T* dy, const T* gamma, size_t n, bool fetch, double mean,
                               double* const (&fours)[2]) {
   const auto m = hn::Set(Tag<T>(), static_cast<T>(mean));
   const auto terms = [m](auto v, auto g, auto w) HWY_ATTR {
     const auto weighted = hn::Mul(g, w);
     return Terms<T, 2>{{weighted, hn::Mul(weighted, hn::Sub(v, m))}};
   };
-  sum_row<2, false>(n, false, T(0), terms, fours, x, dy, gamma);
+  sum_row<2, false>(n, fetch, T(0), terms, fours, x, dy, gamma);
 }
 
 // The sums of g = gamma·dy over a row.
 template <class T>
 GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n, double mean) {
   double sum[4], dev[4];
-  sum_gradients(x, dy, gamma, n, mean, {sum, dev});
+  sum_gradients(x, dy, gamma, n, false, mean, {sum, dev});
   const double total = total_of_four(sum), low = mean - static_cast<double>(static_cast<T>(mean));
   return {total, total_of_four(dev) - low * total};
 }
@@ -110,26 +110,33 @@ struct RowGradients {
   }
 };
 
-// gradient_of_row for at most kRowsFolded rows that share gamma. The sums of a row end in four lanes each;
-// from there on a vector holds several rows.
+// Σg and Σg·(x − mean) of rows that share gamma, in four lanes each.
+struct GradientSumsOfRows {
+  HWY_ALIGN double sum[kRowsFolded][4], dev[kRowsFolded][4];
+
+  // Of row r. A call, so that a sweep which goes on beside it keeps its registers.
+  template <class T>
+  HWY_NOINLINE void set(size_t r, const RowOperands<T>& row, const T* gamma, size_t n, bool fetch,
+                        double mean) {
+    sum_gradients(row.x, row.dy, gamma, n, fetch, mean, {sum[r], dev[r]});
+  }
+};
+
+// gradient_of_row for at most kRowsFolded rows. The sums of a row end in four lanes each; from there on a
+// vector holds several rows.
 template <class T>
-HWY_INLINE void gradients_of_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, const T* gamma,
+HWY_INLINE void gradients_of_rows(const GradientSumsOfRows& sums, size_t rows, const RowAffine<T>& s,
                                   const double* mean, const double* invstd, RowGradients<T>& c) {
   const D64 d;
-  using Fours = double[kRowsFolded][4];
-  HWY_ALIGN Fours sums, devs;
   HWY_ALIGN double means[kRowsFolded] = {}, invstds[kRowsFolded] = {};
-  for (size_t r = 0; r < rows; ++r) {
-    const size_t at = r * s.length;
-    means[r] = mean[r], invstds[r] = invstd[r];
-    sum_gradients(o.x + at, o.dy + at, gamma, s.length, mean[r], {sums[r], devs[r]});
-  }
+  memcpy(means, mean, rows * sizeof(double));
+  memcpy(invstds, invstd, rows * sizeof(double));
   const auto n = hn::Set(d, static_cast<double>(s.length)), most = hn::Set(d, double{hwy::HighestValue<T>()});
   for (size_t r = 0; r < rows; r += hn::Lanes(d)) {
     const auto m = hn::Load(d, means + r), inverse = hn::Load(d, invstds + r);
     const auto low = hn::Sub(m, store_rounded(m, c.mean + r));
-    auto sum = total_of_fours(sums[r]);
-    const auto dev = hn::Sub(total_of_fours(devs[r]), hn::Mul(low, sum));
+    auto sum = total_of_fours(sums.sum[r]);
+    const auto dev = hn::Sub(total_of_fours(sums.dev[r]), hn::Mul(low, sum));
     if (!s.centred) sum = hn::Zero(d);
     const auto slope = hn::Mul(inverse, hn::Mul(inverse, hn::Div(dev, n)));
     const auto size = hn::Abs(inverse);
@@ -249,11 +256,11 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   }
 }
 
+// A sweep of its own over a row.
 template <class T>
-void row_gradient(const RowOperands<T>& o, size_t rows, size_t stride, size_t n, const RowGradients<T>& c,
-                  const RowParameters<T>& p, bool stream, bool far) {
-  const size_t ahead = far ? rows * stride : 0, to_write = rows == 1 ? kNear<T> : ahead;
-  sweep_gradient(o, rows, stride, n, c, p, {stream, stream || !far ? 0 : to_write, ahead}, [](size_t) {});
+void row_gradient(const RowOperands<T>& o, size_t n, const RowGradients<T>& c, const RowParameters<T>& p,
+                  bool stream, bool far) {
+  sweep_gradient(o, 1, n, n, c, p, {stream, stream || !far ? 0 : kNear<T>, 0}, [](size_t) {});
 }
 
 // A piece of n elements of a row, the sums of which are known.
@@ -262,7 +269,7 @@ void gradient_run(const RowOperands<T>& o, size_t n, const RowAffine<T>& s, cons
                   double mean, double invstd, const GradientSums& g) {
   RowGradients<T> c;
   c.set(0, gradient_of_row(s, mean, invstd, g));
-  row_gradient(o, 1, 0, n, c, p, s.stream, s.far);
+  row_gradient(o, n, c, p, s.stream, s.far);
 }
 
 // gradient_rows, one row after the other: while one is written, the sums of the next are taken, so that slow
@@ -280,7 +287,7 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
     const size_t now = channel;
     channel = (channel + n) % s.channels;
     if (row + 1 == rows) {
-      row_gradient(o.at(row * n), 1, n, n, c, p.at(now), s.stream, true);
+      row_gradient(o.at(row * n), n, c, p.at(now), s.stream, true);
       return;
     }
     const RowOperands<T> next_row = o.at((row + 1) * n);
@@ -299,24 +306,43 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
   }
 }
 
-// Longer ones overlap where caches are slow.
+// Longer rows that come from slow caches overlap one by one.
 constexpr size_t kRowsShort = 256;
 
 // Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
-// row at a time, parameters that begin at `channel` and go round.
+// row at a time, parameters that begin at `channel` and go round. Some rows share a sweep. Where caches are
+// slow, the sums of the next ones are taken beside it: the two wait for different things. On a Xeon (Emerald
+// Rapids) (1024, 256) 1.15, (256, 512) in the second cache 1.25 times as fast.
 template <class T>
 void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, const RowParameters<T>& p,
                    size_t channel, const double* mean, const double* invstd) {
   const size_t n = s.length;
-  if (s.by_hand && n > kRowsShort) return gradient_rows_overlapped(o, rows, s, p, channel, mean, invstd);
+  if (s.by_hand && s.far && n > kRowsShort) {
+    return gradient_rows_overlapped(o, rows, s, p, channel, mean, invstd);
+  }
+  GradientSumsOfRows sums;
+  size_t some = 0;  // rows that share a sweep, the sums of which are known
+  const auto sum_until = [&](size_t row, size_t end) HWY_ATTR {
+    for (; some < end; ++some) {
+      sums.set(some, o.at((row + some) * n), p.gamma + channel, n, s.by_hand && s.far, mean[row + some]);
+    }
+  };
+  sum_until(0, HWY_MIN(s.together, rows));
   for (size_t row = 0; row < rows;) {
-    const size_t together = HWY_MIN(s.together, rows - row);
-    const RowOperands<T> some = o.at(row * n);
     RowGradients<T> c;
-    gradients_of_rows(some, together, s, p.gamma + channel, mean + row, invstd + row, c);
-    row_gradient(some, together, n, n, c, p.at(channel), s.stream, s.far);
-    row += together;
-    channel = (channel + together * n) % s.channels;
+    gradients_of_rows(sums, some, s, mean + row, invstd + row, c);
+    const size_t now = channel, count = some, behind = row + count, ahead = count * n;
+    const size_t next = HWY_MIN(s.together, rows - behind);
+    channel = (channel + ahead) % s.channels;
+    some = 0;
+    const auto beside = [&](size_t at) HWY_ATTR {
+      if (s.by_hand) sum_until(behind, (at + kRowLanes) * next / n);
+    };
+    const Traffic near{s.stream, s.stream || !s.far ? 0 : kNear<T>, 0};
+    const Traffic rows_ahead{s.stream, s.stream || !s.far ? 0 : ahead, s.far ? ahead : 0};
+    sweep_gradient(o.at(row * n), count, n, n, c, p.at(now), s.by_hand ? near : rows_ahead, beside);
+    sum_until(behind, next);
+    row = behind;
   }
 }
 
