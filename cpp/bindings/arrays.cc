@@ -19,15 +19,10 @@
 namespace regkern::bindings {
 namespace {
 
-// What a caller calls an argument.
-const char* said(const char* name) {
-  return TensorLibrary::current() == nullptr ? name : name_in_library(name);
-}
-
 std::string head(Arg arg, const std::string& rule) {
   const std::string function =
       TensorLibrary::current() == nullptr ? arg.function : function_in_library(arg.function);
-  return function + ": " + said(arg.name) + " must " + rule + ", got ";
+  return function + ": " + said(arg.function, arg.name) + " must " + rule + ", got ";
 }
 
 std::string type_name(py::handle value) { return Py_TYPE(value.ptr())->tp_name; }
@@ -181,6 +176,10 @@ std::string text(py::handle value) {
     if (!error.matches(PyExc_Exception)) throw;
     return "an object of type " + type_name(value);
   }
+}
+
+const char* said(const char* function, const char* name) {
+  return TensorLibrary::current() == nullptr ? name : name_in_library(function, name);
 }
 
 void type_error(Arg arg, const std::string& rule, py::handle got) {
@@ -387,7 +386,7 @@ Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
     const auto seen = memory_of(arg, *library, value);
     if (!seen) {  // the library looks closer
       const std::string function = function_in_library(arg.function);
-      const py::object view = library->view(function, said(arg.name), value, written);
+      const py::object view = library->view(function, said(arg.function, arg.name), value, written);
       const View& looked = checked_view(view);
       if (!acceptable(looked.dtype)) throw py::type_error(head(arg, kinds) + name_of(looked.dtype));
       return finished(Array(looked.owner, Memory(arg, looked)), looked.dtype);
@@ -495,7 +494,9 @@ int axis_of(Arg arg, py::handle axis, const Array& x) {
   const std::int64_t i = integer(arg, axis);
   const int ndim = x.ndim();
   if (i < -ndim || i >= ndim) {
-    value_error(arg, std::string("be an axis of ") + said("x") + " with shape " + shape_text(ndim, x.shape()),
+    value_error(arg,
+                std::string("be an axis of ") + said(arg.function, "x") + " with shape " +
+                    shape_text(ndim, x.shape()),
                 std::to_string(i));
   }
   return static_cast<int>(i < 0 ? i + ndim : i);
@@ -576,10 +577,10 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
     } catch (py::error_already_set&) {  // too hard to decide: refuse
     }
   }
-  value_error(
-      arg,
-      std::string("not overlap ") + said(other_name) + (same_allowed ? " unless it is the same array" : ""),
-      "memory they share");
+  value_error(arg,
+              std::string("not overlap ") + said(arg.function, other_name) +
+                  (same_allowed ? " unless it is the same array" : ""),
+              "memory they share");
 }
 
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like) {
@@ -605,7 +606,7 @@ Array broadcast(Arg arg, const Array& array, const char* like_name, const Array&
   }
   if (!fits) {
     value_error(arg,
-                std::string("be broadcastable to ") + said(like_name) + "'s shape " +
+                std::string("be broadcastable to ") + said(arg.function, like_name) + "'s shape " +
                     shape_text(like.ndim(), like.shape()),
                 "shape " + shape_text(array.ndim(), array.shape()));
   }

@@ -30,6 +30,9 @@ struct Arg {
   const char* name;
 };
 
+// What a caller calls an argument of a function.
+const char* said(const char* function, const char* name);
+
 [[noreturn]] void type_error(Arg arg, const std::string& rule, py::handle got);
 [[noreturn]] void value_error(Arg arg, const std::string& rule, const std::string& got);
 

@@ -60,23 +60,23 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
   return noise;
 }
 
-// Decisions of a shape that is broadcast to that of the data: drawn once, then applied with strides of 0.
-// They count along the axes in an order.
+// Decisions of a shape that is broadcast to that of the data: drawn once, by the index, then applied with
+// strides of 0. Those of all elements count along the axes in an order.
 void apply_decisions(const Array& from, const Array& to, const Bernoulli& mask,
                      const std::vector<std::ptrdiff_t>& decisions, const KeepMap& map,
                      const AxisOrder& order = {}) {
   const bool broadcast = decisions != shape_of(from);
-  const std::vector<std::ptrdiff_t> noise = order.of(from, decisions.data());
   const std::vector<std::ptrdiff_t> dims = order.of(from, from.shape());
   const Extents extents(from.ndim(), dims.data());
   const Ordered x(from, order), y(to, order);
-  std::vector<std::uint8_t> kept(broadcast ? Extents(from.ndim(), noise.data()).size : 0);
-  std::vector<std::ptrdiff_t> strides(noise.size());
+  std::vector<std::uint8_t> kept(broadcast ? Extents(from.ndim(), decisions.data()).size : 0);
+  std::vector<std::ptrdiff_t> strides(decisions.size());
   std::ptrdiff_t step = 1;
-  for (std::size_t i = noise.size(); i-- != 0;) {
-    strides[i] = noise[i] == 1 ? 0 : step;
-    step *= noise[i];
+  for (std::size_t i = decisions.size(); i-- != 0;) {
+    strides[i] = decisions[i] == 1 ? 0 : step;
+    step *= decisions[i];
   }
+  strides = order.of(from, strides.data());
   visit(from.dtype(), [&](auto type) {
     using T = decltype(type);
     const Unlocked unlocked(from.size());

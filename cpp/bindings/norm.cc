@@ -123,15 +123,16 @@ py::array_t<std::uint8_t> require_bits(Arg arg, py::handle value, std::size_t by
 }
 
 struct ForwardArguments {
-  py::handle x, gamma, beta, running_mean, running_var, training, momentum, eps, axis, unbiased, weights,
-      virtual_batch_size, residual, negative_slope, out;
+  py::handle function, x, gamma, beta, running_mean, running_var, training, momentum, eps, axis, unbiased,
+      weights, virtual_batch_size, residual, negative_slope, out;
 };
 
 // A call of batch_norm: its arguments, checked in the order in which they are given, and what it makes.
 class Forward {
  public:
   explicit Forward(const ForwardArguments& a)
-      : x_(input({f, "x"}, a.x, Accept::kHalf)),
+      : f(PyUnicode_AsUTF8(a.function.ptr())),
+        x_(input({f, "x"}, a.x, Accept::kHalf)),
         channels_(f, x_, a.axis),
         training_(flag({f, "training"}, a.training)),
         momentum_(probability({f, "momentum"}, a.momentum)),
@@ -197,8 +198,6 @@ class Forward {
   }
 
  private:
-  static constexpr const char* f = "batch_norm";
-
   template <class T>
   struct Operands {
     In<T> x, weights, residual;
@@ -278,6 +277,7 @@ class Forward {
     count_.data<double>()[0] = static_cast<double>(shape.count());
   }
 
+  const char* f;
   Array x_;
   Channels channels_;
   bool training_;
@@ -447,17 +447,20 @@ py::tuple batch_norm_backward(const BackwardArguments& a) { return Backward(a).r
 
 // --- of tensors --------------------------------------------------------------------------------------------
 
-// What a function of autograd takes beside the tensors that it follows: (running mean, running variance,
-// training, momentum, eps, negative slope).
+// What a function of autograd takes beside the tensors that it follows: (function, running mean, running
+// variance, training, momentum, eps, negative slope).
 struct Rest {
   explicit Rest(py::handle numbers) {
-    if (!PyTuple_Check(numbers.ptr()) || PyTuple_GET_SIZE(numbers.ptr()) != 6) {
-      type_error({"batch_norm", "numbers"}, "be a tuple of 6", numbers);
+    if (!PyTuple_Check(numbers.ptr()) || PyTuple_GET_SIZE(numbers.ptr()) != 7) {
+      type_error({"batch_norm", "numbers"}, "be a tuple of 7", numbers);
     }
-    py::handle* const fields[] = {&mean, &var, &training, &momentum, &eps, &slope};
-    for (Py_ssize_t i = 0; i < 6; ++i) *fields[i] = PyTuple_GET_ITEM(numbers.ptr(), i);
+    py::handle* const fields[] = {&function, &mean, &var, &training, &momentum, &eps, &slope};
+    for (Py_ssize_t i = 0; i < 7; ++i) *fields[i] = PyTuple_GET_ITEM(numbers.ptr(), i);
+    name = PyUnicode_AsUTF8(function.ptr());
+    if (name == nullptr) throw py::error_already_set();
   }
-  py::handle mean, var, training, momentum, eps, slope;
+  const char* name;
+  py::handle function, mean, var, training, momentum, eps, slope;
 };
 
 // (context or None, x, weight, bias, residual, numbers) → y. The context gets what the backward needs.
@@ -467,13 +470,14 @@ PyObject* batch_norm_forward(PyObject* const* a, Py_ssize_t n) {
   const Rest rest(a[5]);
   const TensorScope scope;
   const py::object one = py::int_(1), unbiased = py::bool_(true), none = py::none();
-  Forward forward({x, weight, bias, rest.mean, rest.var, rest.training, rest.momentum, rest.eps, one,
-                   unbiased, none, none, residual, rest.slope, none});
+  Forward forward({rest.function, x, weight, bias, rest.mean, rest.var, rest.training, rest.momentum,
+                   rest.eps, one, unbiased, none, none, residual, rest.slope, none});
   forward.require_several();
   const py::tuple made = forward.run();
   if (!context.is_none()) {
     keep(context, x, weight,
-         py::make_tuple(made[3], made[4], rest.training, made[6], made[7], made[8], rest.slope, bias));
+         py::make_tuple(made[3], made[4], rest.training, made[6], made[7], made[8], rest.slope, bias,
+                        rest.function));
   }
   return py::object(made[0]).release().ptr();
 }
@@ -488,12 +492,13 @@ PyObject* batch_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
   const auto wants = [&](std::size_t i) { return context.wants(i); };
   const TensorScope scope;
   const TensorLibrary& library = scope.library();
-  library.require("batch_norm", {{"the gradient", dy}});
+  const std::string function = py::cast<std::string>(py::object(kept[8]));
+  library.require(function.c_str(), {{"the gradient", dy}});
   const py::object dx = wants(0) ? library.like(x) : none, slope = kept[6];
   py::object residual = py::bool_(false);
   if (wants(3) && !slope.is_none()) residual = library.like(x);
   const auto of = [&](std::size_t i, const py::object& parameter) {
-    return wants(i) ? output({"batch_norm", "weight"}, library.like(parameter), Accept::kHalf) : Array();
+    return wants(i) ? output({function.c_str(), "weight"}, library.like(parameter), Accept::kHalf) : Array();
   };
   const Array dweight = of(1, weight), dbias = of(2, bias);
   const py::object one = py::int_(1), wants_dx = py::bool_(wants(0)),
@@ -527,12 +532,13 @@ PyObject* batch_norm_of(PyObject* const* a, Py_ssize_t n) {
   const py::handle x = a[1], weight = a[2], bias = a[3], residual = a[4], counter = a[5];
   const Rest rest(a[6]);
   const TensorLibrary& library = TensorLibrary::get();
-  library.require("batch_norm", {{"input", x},
-                                 {"weight", weight},
-                                 {"bias", bias},
-                                 {"residual", residual},
-                                 {"running_mean", rest.mean},
-                                 {"running_var", rest.var}});
+  library.require(rest.name, {{"input", x},
+                              {"weight", weight},
+                              {"bias", bias},
+                              {"residual", residual},
+                              {"running_mean", rest.mean},
+                              {"running_var", rest.var}});
+  library.require_constant(rest.name, {{"running_mean", rest.mean}, {"running_var", rest.var}});
   const bool recorded = library.records({x, weight, bias, residual});
   py::object y;
   if (recorded) {
@@ -552,9 +558,63 @@ PyObject* batch_norm_of(PyObject* const* a, Py_ssize_t n) {
   return y.release().ptr();
 }
 
+// (x, weight, bias, running mean, running variance, momentum): the means over the samples of the statistics
+// of each go into the running ones, which are rounded once.
+PyObject* update_of_instances(PyObject* const* a, Py_ssize_t n) {
+  constexpr const char* f = "instance_norm";
+  require_count(f, n, 6);
+  const py::handle mean = a[3], var = a[4];
+  const TensorLibrary& library = TensorLibrary::get();
+  library.require(f, {{"input", a[0]}, {"running_mean", mean}, {"running_var", var}});
+  library.require_constant(f, {{"running_mean", mean}, {"running_var", var}});
+  const TensorScope scope;
+  const Array x = input({f, "x"}, a[0], Accept::kHalf);
+  const Channels channels(f, x, py::int_(1));
+  const Array running_mean = channels.parameter("running_mean", mean, x, true);
+  const Array running_var = channels.parameter("running_var", var, x, true);
+  const double momentum = probability({f, "momentum"}, a[5]);
+  const Array gamma = channels.parameter("gamma", a[1], x), beta = channels.parameter("beta", a[2], x);
+  for (const auto& [name, running] :
+       {std::pair{"running_mean", &running_mean}, {"running_var", &running_var}}) {
+    for (const auto& [other, read] : {std::pair{"x", &x}, {"gamma", &gamma}, {"beta", &beta}}) {
+      require_disjoint({f, name}, *running, other, *read);
+    }
+  }
+  require_disjoint({f, "running_mean"}, running_mean, "running_var", running_var);
+  const AxisOrder order = order_of(x, 1);
+  Parts samples(x, order, channels.axis, 1);
+  const Ordered ordered(x, order);
+  visit(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const In<T> data = ordered.in<T>();
+    std::vector<double> means(channels.count), vars(channels.count), mean_of(channels.count),
+        var_of(channels.count);
+    double elements = 0;
+    const Unlocked unlocked(x.size());
+    samples.each([&](std::size_t i, const ChannelShape& shape) {
+      elements = batch_norm_stats<T>(shape, samples.part(data, x, i), {}, mean_of.data(), var_of.data());
+      for (std::size_t c = 0; c < channels.count; ++c) means[c] += mean_of[c], vars[c] += var_of[c];
+    });
+    if (elements == 0) return;
+    const auto count = static_cast<double>(samples.count);
+    for (std::size_t c = 0; c < channels.count; ++c) means[c] /= count, vars[c] /= count;
+    if (running_mean) update_running<T>(running_mean, momentum, means.data(), 1.0);
+    if (running_var && elements > 1) {
+      update_running<T>(running_var, momentum, vars.data(), elements / (elements - 1));
+    }
+  });
+  py::list written;
+  for (const py::handle running : {mean, var}) {
+    if (!running.is_none()) written.append(running);
+  }
+  if (written.size() != 0) called(library.written, {written.ptr()});
+  return py::none().release().ptr();
+}
+
 }  // namespace
 
 void register_norm_of_tensors(py::module_& m) {
+  define_fast<&update_of_instances>(m, "update_of_instances");
   define_fast<&batch_norm_of>(m, "batch_norm");
   define_fast<&batch_norm_forward>(m, "batch_norm_forward");
   define_fast<&batch_norm_backward_of>(m, "batch_norm_backward");

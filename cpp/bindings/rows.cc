@@ -27,7 +27,10 @@ class Rows {
     const int ndim = x.ndim();
     auto at = integer(arg, axis);
     if (at < -ndim || at >= ndim) {
-      value_error(arg, "be None or an axis of x with shape " + shape_text(ndim, x.shape()), text(axis));
+      value_error(arg,
+                  std::string("be None or an axis of ") + said(arg.function, "x") + " with shape " +
+                      shape_text(ndim, x.shape()),
+                  text(axis));
     }
     if (at < 0) at += ndim;
     length_ = static_cast<std::size_t>(x.dim(static_cast<int>(at)));
@@ -212,7 +215,8 @@ py::object group_prox(const GroupArguments& a) {
   if (!a.group_size.is_none()) {
     const std::int64_t size = integer({f, "group_size"}, a.group_size);
     if (size <= 0 || from.size() % static_cast<std::size_t>(size) != 0) {
-      value_error({f, "group_size"}, "be > 0 and divide x's size " + std::to_string(from.size()),
+      value_error({f, "group_size"},
+                  std::string("be > 0 and divide ") + said(f, "x") + "'s size " + std::to_string(from.size()),
                   std::to_string(size));
     }
     length = static_cast<std::size_t>(size);

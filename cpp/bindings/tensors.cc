@@ -107,11 +107,28 @@ const TensorLibrary& TensorLibrary::get() {
 
 void TensorLibrary::require(const char* function,
                             std::initializer_list<std::pair<const char*, py::handle>> tensors) const {
-  bool plain = called(inside_transforms).ptr() == Py_False;
+  const bool plain = all_are_plain();
   const py::handle first = tensors.begin()->second;
   for (const auto& [name, tensor] : tensors) {
     const bool missing = tensor.is_none() && !tensor.is(first);
-    if (!missing && !(plain && exchange.is_plain(tensor))) view(function, name, tensor, false);
+    if (!missing && !(plain && exchange.is_plain(tensor))) check(function, name, tensor);
+  }
+}
+
+bool TensorLibrary::all_are_plain() const {
+  static const py::handle level = interned("_current_level");
+  if (called(inside_transforms).ptr() != Py_False || called(is_tracing).ptr() != Py_False) return false;
+  PyObject* const current = PyDict_GetItemWithError(forward_ad.ptr(), level.ptr());
+  return current != nullptr && PyLong_Check(current) && PyLong_AsLong(current) < 0;
+}
+
+void TensorLibrary::require_constant(
+    const char* function, std::initializer_list<std::pair<const char*, py::handle>> tensors) const {
+  static const py::handle requires_grad = interned("requires_grad");
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.is_none() || py::object(tensor.attr(requires_grad)).ptr() != Py_True) continue;
+    if (called(is_grad_enabled).ptr() != Py_True) return;
+    value_error({function, name}, "not require a gradient", "one that does (detach() it)");
   }
 }
 
@@ -153,22 +170,23 @@ TensorScope::~TensorScope() {
 }
 
 namespace {
-constexpr std::array<std::array<const char*, 2>, 7> kNames = {{
-    {"x", "input"},
-    {"gamma", "weight"},
-    {"beta", "bias"},
-    {"dy", "the gradient"},
-    {"out", "the result"},
-    {"cache.x", "input"},
-    {"cache.gamma", "weight"},
-}};
+using Names = std::array<const char*, 2>;  // ours, theirs
+constexpr Names kNames[] = {
+    {"x", "input"}, {"dy", "the gradient"}, {"out", "the result"}, {"cache.x", "input"}};
+constexpr Names kNamesOfNorms[] = {{"gamma", "weight"}, {"beta", "bias"}, {"cache.gamma", "weight"}};
 }  // namespace
 
-const char* name_in_library(const char* name) {
-  for (const auto& [ours, theirs] : kNames) {
-    if (std::string_view(name) == ours) return theirs;
-  }
-  return name;
+const char* name_in_library(const char* function, const char* name) {
+  const auto find = [&](const auto& names) {
+    const auto* const found = std::find_if(std::begin(names), std::end(names), [&](const Names& pair) {
+      return std::string_view(name) == pair[0];
+    });
+    return found == std::end(names) ? nullptr : (*found)[1];
+  };
+  const bool of_norm = std::string_view(function).find("norm") != std::string_view::npos;
+  const char* const theirs = find(kNames);
+  const char* const of_parameter = of_norm ? find(kNamesOfNorms) : nullptr;
+  return theirs != nullptr ? theirs : of_parameter != nullptr ? of_parameter : name;
 }
 
 std::string function_in_library(const char* function) {
@@ -186,10 +204,13 @@ void set_up(py::tuple types, py::object capsule, const py::dict& functions) {
   const auto function = [&](const char* name) { return py::object(functions[name]); };
   known = new TensorLibrary{Exchange(std::move(types), std::move(capsule)),
                             function("view"),
+                            function("require"),
                             function("empty_like"),
                             function("empty_in"),
                             function("num_threads"),
                             function("inside_transforms"),
+                            function("is_tracing"),
+                            py::dict(functions["forward_ad"]),
                             function("is_grad_enabled"),
                             function("written"),
                             function("cell"),

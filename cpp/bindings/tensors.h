@@ -61,10 +61,13 @@ class Exchange {
 struct TensorLibrary {
   Exchange exchange;
   py::object view;               // (function, name, tensor, writable) → View of any tensor, or an error
+  py::object check;              // (function, name, tensor): an error where it is no plain tensor
   py::object empty_like;         // (tensor) → tensor
   py::object empty_in;           // (order of the axes or None, tensor) → tensor, dense in this order
   py::object num_threads;        // () → int
   py::object inside_transforms;  // () → bool: nothing is a plain tensor there
+  py::object is_tracing;         // () → bool: the same
+  py::dict forward_ad;           // where _current_level >= 0, tensors may have tangents
   py::object is_grad_enabled;    // () → bool
   py::object written;            // (tensors): their memory was
   py::object cell;               // () → a tensor of one int64
@@ -75,10 +78,14 @@ struct TensorLibrary {
 
   // An error where one of the named values is neither None nor a plain tensor; the first is a tensor.
   void require(const char* function, std::initializer_list<std::pair<const char*, py::handle>> tensors) const;
+  // An error where one of them is a tensor that requires a gradient which it would not get.
+  void require_constant(const char* function,
+                        std::initializer_list<std::pair<const char*, py::handle>> tensors) const;
   // Whether autograd wants to know what becomes of the tensors, some of which may be None.
   bool records(std::initializer_list<py::handle> tensors) const;
   py::object like(py::handle tensor) const;
   std::uint64_t draw() const;
+  bool all_are_plain() const;  // that are of the library's own types
 };
 
 // The result of a call with these arguments.
@@ -114,8 +121,8 @@ class TensorScope {
   int threads_before_;
 };
 
-// What the library calls an argument, and the function that it belongs to.
-const char* name_in_library(const char* name);
+// What the library calls an argument of a function, and the function itself.
+const char* name_in_library(const char* function, const char* name);
 std::string function_in_library(const char* function);
 
 }  // namespace regkern::bindings

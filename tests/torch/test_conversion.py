@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import torch.nn.functional as tF
+from torch.nn.utils import parametrize
 
 from regkern.torch import nn
 
@@ -144,3 +145,25 @@ def test_converted_models_compile() -> None:
     x = torch.randn(6, 3, 8, 8)
     expected = copy.deepcopy(model)(x)
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torch_jit_is_refused_by_name() -> None:
+    """Modules, ours alone and within converted models; reverted, they are torch's."""
+    x = torch.randn(6, 3, 8, 8)
+    for model in (nn.BatchNorm2d(3), nn.LayerNorm(8), nn.DropPath(0.2), nn.SyncBatchNorm(3), nn.convert(resnet())):
+        with pytest.raises(TypeError, match=r"^\w+: torch.jit.script must be given torch's own layers, got one of"):
+            torch.jit.script(model)
+        with pytest.raises(TypeError, match=r"^\w+: input must be a plain tensor, got one that torch.jit traces"):
+            torch.jit.trace(model, x)
+    model = nn.revert(model).eval()
+    torch.testing.assert_close(torch.jit.trace(model, x)(x), model(x))
+
+
+def test_a_layer_with_a_parametrization_is_reverted_when_it_has_none() -> None:
+    model = nn.convert(tnn.Sequential(tnn.Conv2d(3, 4, 1), tnn.BatchNorm2d(4)))
+    parametrize.register_parametrization(model[1], "weight", tnn.Identity())
+    model(torch.randn(2, 3, 4, 4))
+    assert isinstance(nn.revert(model)[1], nn.BatchNorm2d)
+    parametrize.remove_parametrizations(model[1], "weight")
+    assert type(nn.revert(model)[1]) is tnn.BatchNorm2d

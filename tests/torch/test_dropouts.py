@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+import torch.autograd.forward_ad as fw
 import torch.nn.functional as tF
 from torch.utils.checkpoint import checkpoint
 
@@ -38,7 +41,7 @@ NAMES = [
     "bias_dropout_add",
 ]
 LINEAR = NAMES[:10]
-NEIGHBOURS = NAMES[10:]
+NEIGHBOURS = NAMES[10:13]
 
 
 def called(name: str, x: Any, p: float = 0.4, training: bool = True) -> Any:
@@ -74,6 +77,31 @@ def test_linear_ones_can_be_differentiated_twice(name: str) -> None:
         return called(name, x)
 
     assert torch.autograd.gradgradcheck(seeded, (x,))
+
+
+@pytest.mark.parametrize("beside", [(), ("bias",), ("residual",), ("bias", "residual")], ids=str)
+def test_bias_dropout_add_can_be_differentiated_twice(beside: tuple[str, ...]) -> None:
+    """As what is linear in each of its tensors; three times, too."""
+    x, given = data("dropout")[:2].requires_grad_(), {"bias": torch.randn(3, dtype=torch.float64)}
+    given["residual"] = torch.randn_like(x)
+    leaves = [given[name].requires_grad_() for name in beside]
+
+    def seeded(x: Any, *others: Any) -> Any:
+        torch.manual_seed(7)
+        named = {"bias": None, "residual": None} | dict(zip(beside, others, strict=True))
+        return F.bias_dropout_add(x, **named, p=0.4)
+
+    assert torch.autograd.gradgradcheck(seeded, (x, *leaves))
+    gradient = x
+    for _ in range(3):
+        y = seeded(gradient, *leaves).pow(3)
+        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    torch.manual_seed(7)
+    scale = F.dropout(torch.ones_like(x), 0.4)
+    if not beside:
+        first = 3 * x**2 * scale**3
+        (second,) = torch.autograd.grad(torch.autograd.grad(seeded(x).pow(3).sum(), x, create_graph=True)[0].sum(), x)
+        torch.testing.assert_close(second, torch.autograd.grad(first.sum(), x)[0])
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
@@ -230,6 +258,41 @@ def test_every_layout_and_dtype(name: str, layout: str, kind: Any) -> None:
             y.detach().float(), (x * leaf.grad).float(), rtol=2e-2 if kind in (torch.bfloat16, torch.float16) else 1e-6
         )
         assert torch.equal(y == 0, leaf.grad == 0)
+
+
+@pytest.mark.parametrize("name", ["feature_dropout", "feature_alpha_dropout", "drop_path", "drop_block2d"])
+def test_what_is_shared_is_decided_by_the_index(name: str) -> None:
+    """Whatever the order of the memory: squares of images are that, and gradients have the same decisions, twice."""
+    x = torch.randn(3, 4, 7, 8)
+    torch.manual_seed(1)
+    expected = called(name, torch.ones_like(x), 0.4)
+    for order in itertools.permutations(range(4)):
+        other = x.permute(order).contiguous().permute([order.index(i) for i in range(4)])
+        for inplace in (False, True):
+            torch.manual_seed(1)
+            if inplace and name != "drop_path":
+                arguments = (2, True) if name == "drop_block2d" else (True, True)
+                y = getattr(F, name)(torch.ones_like(other), 0.4, *arguments)
+            else:
+                y = called(name, torch.ones_like(other), 0.4)
+            assert torch.equal(y, expected), order
+            assert y.stride() == other.stride()
+        leaf, dy = other.clone().requires_grad_(), torch.ones_like(other).requires_grad_()
+        torch.manual_seed(1)
+        (dx,) = torch.autograd.grad(called(name, leaf, 0.4), leaf, dy, create_graph=True)
+        (again,) = torch.autograd.grad(dx.sum(), dy)
+        if "alpha" not in name:
+            assert torch.equal(dx, expected)
+        assert torch.equal(again, dx)
+        assert torch.equal(dx == dx.min(), expected == expected.min())
+
+
+@pytest.mark.parametrize("name", [n for n in LINEAR if n != "drop_path"])
+def test_memory_that_is_shared_is_not_written(name: str) -> None:
+    x = torch.ones(1, *data(name).shape[1:]).expand_as(data(name))
+    arguments = (2, True) if name == "drop_block2d" else (True, True)
+    with pytest.raises(ValueError, match=rf"^{name}: input must hold every element in its own memory, got strides \(0"):
+        getattr(F, name)(x, 0.4, *arguments)
 
 
 @pytest.mark.parametrize("name", [n for n in LINEAR if n != "drop_path"])
@@ -414,18 +477,89 @@ def test_sparse_is_refused() -> None:
         F.dropout(torch.eye(3).to_sparse())
 
 
+FEATURES = ["feature_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
+
+
+def outcome(function: Any, *arguments: Any) -> tuple[Any, list[str]]:
+    """What a call returns, or that it refuses, and its warnings."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            y = function(*arguments)
+        except (RuntimeError, ValueError):
+            y = None
+    return y, [str(w.message) for w in said]
+
+
+@pytest.mark.parametrize("rank", range(7))
+@pytest.mark.parametrize("name", FEATURES)
+def test_ranks_are_those_of_torch(name: str, rank: int) -> None:
+    """With its warnings; where nothing is decided, too."""
+    ours, theirs = getattr(F, name), getattr(tF, name, torch.feature_dropout)
+    for x in (torch.ones([3] * rank), torch.ones([3] * (rank - 1) + [0])):
+        for p, training in ((0.5, False), (0.0, True), (1.0, True), (0.5, True)):
+            (y, said), (expected, warned) = outcome(ours, x, p, training), outcome(theirs, x, p, training)
+            assert said == warned
+            assert (y is None) == (expected is None)
+            if y is None:
+                with warnings.catch_warnings(action="ignore"), pytest.raises(ValueError, match=f"^{name}: input must"):
+                    ours(x, p, training)
+            elif expected is x and x.numel():
+                assert y is x
+            elif p == 1:
+                assert torch.equal(y, expected)
+
+
+@pytest.mark.parametrize("name", ["dropout2d", "dropout3d"])
+@pytest.mark.filterwarnings("ignore:dropout:UserWarning")
+def test_decisions_of_other_ranks_are_shared_as_in_torch(name: str) -> None:
+    for rank in range(1 if name == "dropout3d" else 2, 7):
+        shape = [5, 7, 2, 2, 2, 2][:rank]
+        decisions = []
+        for module in (F, tF):
+            y = torch.stack([getattr(module, name)(torch.ones(shape), 0.5) for _ in range(40)])
+            decisions.append([bool((y == y.narrow(i, 0, 1)).all()) for i in range(1, rank + 1)])
+        assert decisions[0] == decisions[1]
+
+
+def test_a_warning_names_the_line_of_the_caller() -> None:
+    with pytest.warns(UserWarning, match="dropout2d: Received a 2-D input") as said:
+        F.dropout2d(torch.ones(3, 4))
+    assert said[0].filename == __file__
+
+
 def test_ranks_are_refused() -> None:
-    for name, rank in (
-        ("dropout1d", 4),
-        ("dropout2d", 2),
-        ("dropout3d", 3),
-        ("feature_dropout", 1),
-        ("drop_block2d", 3),
-    ):
-        with pytest.raises(ValueError, match=f"^{name}: input must have rank"):
-            called(name, torch.ones([2] * rank))
-    with pytest.warns(UserWarning, match="dropout2d: input of rank 3"):
-        F.dropout2d(torch.ones(2, 3, 4))
+    with pytest.raises(ValueError, match=r"^drop_block2d: input must have rank 4"):
+        called("drop_block2d", torch.ones(2, 2, 2))
+    with pytest.raises(ValueError, match=r"^drop_path: input must have rank >= 1"):
+        F.drop_path(torch.tensor(1.0))
+    x = torch.tensor(1.0)
+    assert F.drop_path(x, 0.5, False) is x
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, at the first dual tensor
+@pytest.mark.parametrize("name", NAMES)
+def test_tangents_of_forward_mode_are_refused(name: str) -> None:
+    """Where they would be lost; who decides nothing returns them."""
+    x = data(name)
+    with fw.dual_level():
+        called(name, x)
+        dual = fw.make_dual(x, torch.ones_like(x))
+        with pytest.raises(TypeError, match=rf"^{name}: input must be a plain tensor, got one with a tangent of"):
+            called(name, dual)
+        if name in LINEAR:
+            assert fw.unpack_dual(called(name, dual, training=False)).tangent is not None
+        if name == "bias_dropout_add":
+            with pytest.raises(TypeError, match=rf"^{name}: residual must be a plain tensor, got one with a tangent"):
+                F.bias_dropout_add(x, None, dual)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_tracing_is_refused(name: str) -> None:
+    x = data(name, torch.float32)
+    with pytest.raises(TypeError, match=rf"^{name}: input must be a plain tensor, got one that torch.jit traces"):
+        torch.jit.trace(lambda x: called(name, x), (x,))
 
 
 def test_batched_gradients_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+import torch.autograd.forward_ad as fw
 import torch.nn.functional as tF
 
 import regkern.torch.functional as F
@@ -240,9 +242,13 @@ def operators() -> list[tuple[Any, tuple[Any, ...]]]:
     for last in (False, True):
         x, weight, bias = (t.detach() for t in arguments(torch.float32, last=last))
         running = torch.zeros(6), torch.ones(6)
-        made += [(ops.batch_norm, (x, weight, bias, *running, training, 0.1, 1e-5)) for training in (False, True)]
-        made += [(ops.batch_norm, (x, None, None, None, None, True, 0.1, 1e-5))]
+        made += [
+            (ops.batch_norm, (x, weight, bias, *running, training, 0.1, 1e-5, "batch_norm"))
+            for training in (False, True)
+        ]
+        made += [(ops.batch_norm, (x, None, None, None, None, True, 0.1, 1e-5, "batch_norm"))]
         made += [(ops.row_norm, (x, weight, bias, "group_norm", 1, 3, 1e-5))]
+        made += [(ops.instance_statistics, (x, *given, 0.1)) for given in (running, (None, running[1]))]
         made += [(ops.row_norm, (x, weight, bias, "instance_norm", 1, -1, 1e-5))]
     made += [(ops.row_norm, (x, torch.ones(5), None, "rms_norm", 3, None, None))]
     made += [(ops.row_norm, (x, None, None, "layer_norm", 2, None, 1e-5))]
@@ -253,6 +259,7 @@ def operators() -> list[tuple[Any, tuple[Any, ...]]]:
 @pytest.mark.parametrize("gradient", [False, True])
 def test_operators_pass_the_checks_of_torch(case: int, gradient: bool) -> None:
     operator, given = operators()[case]
+    gradient = gradient and operator is not torch.ops.regkern.instance_statistics  # which has none
     given = tuple(
         a.requires_grad_(gradient and i < 3) if isinstance(a, torch.Tensor) else a for i, a in enumerate(given)
     )
@@ -344,6 +351,225 @@ def test_messages_have_the_names_of_torch(case: str, recorded: bool) -> None:
     kind, said, wrong = wrong_calls()[case]
     with torch.set_grad_enabled(recorded), pytest.raises(kind, match="^" + re.escape(said)):
         wrong()
+
+
+# --- instance norm with running statistics -------------------------------------------------------------------------------
+
+
+def running(dtype: Any = DOUBLE) -> tuple[Any, Any]:
+    return torch.rand(6, dtype=DOUBLE).to(dtype), torch.rand(6, dtype=DOUBLE).add(0.5).to(dtype)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_instances_update_running_statistics(last: bool) -> None:
+    """Both, or one of them; the result, the gradients and the order of the memory are those without them."""
+    x, weight, bias = arguments(last=last)
+    for left_out in (None, 0, 1):
+        ours, theirs = ([t.clone() for t in pair] for pair in [running()] * 2)
+        if left_out is not None:
+            ours[left_out] = None  # which torch refuses
+        y = F.instance_norm(x, *ours, weight, bias, momentum=0.3)
+        expected = tF.instance_norm(x, *theirs, weight, bias, momentum=0.3)
+        torch.testing.assert_close(y, expected)
+        for a, b in zip(ours, theirs, strict=True):
+            if a is not None:
+                torch.testing.assert_close(a, b)
+        assert y.stride() == x.stride()
+        dy = torch.randn_like(y)
+        for a, b in zip(*(torch.autograd.grad(z, (x, weight, bias), dy) for z in (y, expected)), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_instances_round_running_statistics_once(half: Any) -> None:
+    x, given = image(half), running(half)
+    ours, wide = [t.clone() for t in given], [t.float() for t in given]
+    F.instance_norm(x, *ours, momentum=0.5)
+    F.instance_norm(x.float(), *wide, momentum=0.5)
+    torch.testing.assert_close(ours, [t.to(half) for t in wide], rtol=0, atol=0)
+    beside = [t.float() for t in given]
+    F.instance_norm(x, *beside, momentum=0.5)
+    torch.testing.assert_close(beside, wide, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
+def test_variances_of_instances_are_right_beside_any_eps(scale: float) -> None:
+    x = image() * scale
+    var = torch.zeros(6, dtype=DOUBLE)
+    F.instance_norm(x, None, var, momentum=1.0, eps=1e3)
+    torch.testing.assert_close(var, x.var((2, 3)).mean(0), rtol=1e-12, atol=0)
+
+
+def test_no_instances_update_nothing() -> None:
+    for shape in ((0, 6, 3, 5), (2, 6, 0, 5)):
+        mean, var = running()
+        F.instance_norm(torch.zeros(shape, dtype=DOUBLE), before := mean.clone(), after := var.clone())
+        assert torch.equal(before, mean)
+        assert torch.equal(after, var)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_compiled_instances_update_running_statistics(last: bool) -> None:
+    x, weight, bias = (t.detach() for t in arguments(last=last))
+    torch.compiler.reset()
+    compiled = torch.compile(F.instance_norm, fullgraph=True, backend="aot_eager")
+    for use_input_stats in (True, False):
+        ours, theirs = ([t.clone() for t in pair] for pair in [running()] * 2)
+        y = compiled(x, *ours, weight, bias, use_input_stats)
+        torch.testing.assert_close(y, F.instance_norm(x, *theirs, weight, bias, use_input_stats))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        assert y.stride() == x.stride()
+    with pytest.raises(ValueError, match=r"^instance_norm: running_var must have shape \(6,\)"):
+        compiled(x, ours[0], torch.ones(5, dtype=DOUBLE))
+    with pytest.raises(ValueError, match=r"^instance_norm: running_var must have shape \(6,\)"):
+        compiled(x, ours[0], torch.ones(5, dtype=DOUBLE), None, None, False)
+
+
+def test_instances_are_refused_by_their_name() -> None:
+    x, six, five = torch.randn(4, 6, 5), torch.ones(6), torch.ones(5)
+    for given, kind, said in (
+        ({}, None, ""),
+        ({"momentum": -1.2}, ValueError, "momentum must be in [0, 1], got -1.2"),
+        ({"momentum": "a"}, TypeError, "momentum must be a real number, got 'a'"),
+        ({"eps": -1.0}, ValueError, "eps must be >= 0 and finite, got -1.0"),
+        ({"eps": None}, TypeError, "eps must be a real number, got None"),
+        ({"weight": five}, ValueError, "weight must have shape (6,), got (5,)"),
+        ({"bias": six.double()}, TypeError, "bias must be float32 like the data, got float64"),
+        ({"running_mean": five}, ValueError, "running_mean must have shape (6,), got (5,)"),
+        ({"running_var": [1.0]}, TypeError, "running_var must be a tensor, got list"),
+        ({"running_mean": six.clone().requires_grad_()}, ValueError, "running_mean must not require a gradient"),
+        ({"input": five}, ValueError, "input must have rank >= 2"),
+        ({"input": x.long()}, TypeError, "input must be float32, float64, bfloat16 or float16, got torch.int64"),
+    ):
+        for use_input_stats in (True, False):
+            mean, var = torch.zeros(6), torch.ones(6)
+            arguments = {"input": x, "running_mean": mean, "running_var": var, "use_input_stats": use_input_stats}
+            if kind is None:
+                F.instance_norm(**arguments)
+                continue
+            if given.get("input") is five and use_input_stats:
+                continue  # more than one value a channel is asked for first
+            with pytest.raises(kind, match="^" + re.escape(f"instance_norm: {said}")):
+                F.instance_norm(**{**arguments, **given})
+            assert (mean.sum(), var.sum()) == (0, 6)
+    with pytest.raises(
+        ValueError, match=r"^instance_norm: running_mean must be a tensor where use_input_stats is False"
+    ):
+        F.instance_norm(x, use_input_stats=False)
+    with pytest.raises(ValueError, match=r"^instance_norm: running_mean must not overlap weight"):
+        F.instance_norm(x, six, torch.ones(6), six)
+
+
+# --- numbers and states that are refused ---------------------------------------------------------------------------------
+
+
+def test_running_statistics_that_require_a_gradient_are_refused() -> None:
+    """As torch refuses them; without a graph they are numbers."""
+    x, mean, var = torch.randn(4, 6), torch.zeros(6), torch.ones(6)
+    compiled = torch.compile(F.batch_norm, fullgraph=True, backend="aot_eager")
+    torch.compiler.reset()
+    for training in (True, False):
+        for given in ((mean.clone().requires_grad_(), var), (mean, var.clone().requires_grad_())):
+            name = "running_mean" if given[0].requires_grad else "running_var"
+            with pytest.raises(
+                ValueError, match=rf"^batch_norm: {name} must not require a gradient, got one that does"
+            ):
+                F.batch_norm(x, *given, training=training)
+            with pytest.raises(Exception, match=rf"batch_norm: {name} must not require a gradient, got one that does"):
+                compiled(x, *given, training=training)
+            with torch.no_grad():
+                F.batch_norm(x, *given, training=training)
+
+
+def test_groups_of_one_value_are_refused_where_torch_refuses_them() -> None:
+    for shape in ((1, 4), (1, 4, 1, 1), (2, 4), (1, 8), (1, 4, 2), (0, 4)):
+        x = torch.randn(shape)
+        try:
+            expected = tF.group_norm(x, 4)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"^group_norm: input must have more than 1 value a group, got shape"):
+                F.group_norm(x, 4)
+        else:
+            torch.testing.assert_close(F.group_norm(x, 4), expected)
+
+
+@pytest.mark.parametrize("shape", [5, 5.0, None, "5", torch.tensor(5)], ids=str)
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_a_shape_is_a_tuple(name: str, shape: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{name}: normalized_shape must be a tuple of ints, got"):
+        getattr(F, name)(torch.randn(2, 5), shape)
+    assert getattr(F, name)(torch.randn(2, 5), [5]).shape == (2, 5)
+
+
+NORMS: dict[str, tuple[Any, ...]] = {
+    **{f"{kind}{d}d": (4,) for kind in ("BatchNorm", "BatchNormReLU", "InstanceNorm") for d in (1, 2, 3)},
+    "SyncBatchNorm": (4,),
+    "LayerNorm": (4,),
+    "RMSNorm": (4,),
+    "GroupNorm": (2, 4),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_constructors_refuse_numbers(name: str) -> None:
+    cls, given = getattr(nn, name), NORMS[name]
+    wrong: list[tuple[dict[str, Any], type[Exception]]] = [({"eps": -1.0}, ValueError), ({"eps": "a"}, TypeError)]
+    if "Batch" in name or "Instance" in name:
+        wrong += [({"momentum": 2.0}, ValueError), ({"momentum": "a"}, TypeError)]
+        assert cls(*given, momentum=None).momentum is None
+    for named, kind in wrong:
+        with pytest.raises(kind, match=f"^{name}: {next(iter(named))} must be "):
+            cls(*given, **named)
+    assert cls(*given, eps=0).eps == 0
+    if hasattr(torch.nn, name) and name != "SyncBatchNorm":
+        assert inspect.signature(cls) == inspect.signature(getattr(torch.nn, name))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(4, 6, 3, 5), (1, 6, 1, 1), (6, 3, 1), (5,), (2, 4, 6, 3, 5)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_residuals_of_modules_are_added_as_torch_adds(training: bool, slope: float, shape: Any, dtype: Any) -> None:
+    """Broadcast either way, or of another dtype; what is shrunk to 0 is +0.0, and so is what was -Inf under a ReLU."""
+    x = image(torch.float32).requires_grad_()
+    residual = torch.randn(shape, dtype=dtype).mul_(3)
+    residual.view(-1)[0] = -torch.inf
+    residual.requires_grad_()
+    ours, theirs = nn.BatchNormReLU2d(6, negative_slope=slope).train(training), torch.nn.BatchNorm2d(6).train(training)
+    y, h = ours(x, residual), theirs(x) + residual
+    expected = tF.relu(h) if slope == 0 else tF.leaky_relu(h, slope)
+    torch.testing.assert_close(y, expected, rtol=1.3e-6, atol=1e-5)  # of float32, whatever comes beside it
+    if slope == 0:
+        assert not (y == 0).logical_and(y.signbit()).any()
+    dy = torch.randn_like(y)
+    for a, b in zip(*(torch.autograd.grad(z, (x, residual), dy) for z in (y, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_residuals_of_functions_have_the_shape_of_the_input() -> None:
+    x, row = torch.randn(4, 6), torch.randn(6)
+    torch.compiler.reset()
+    compiled = torch.compile(F.batch_norm, fullgraph=True, backend="aot_eager")
+    for function in (F.batch_norm, compiled):
+        with pytest.raises(Exception, match=r"batch_norm: residual must have shape \(4, 6\), got \(6,\)"):
+            function(x, None, None, training=True, residual=row)
+    with pytest.raises(TypeError, match=r"^batch_norm: residual must be a tensor, got list"):
+        nn.BatchNormReLU1d(6)(x, [1.0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, at the first dual tensor
+@pytest.mark.parametrize("name", NAMES)
+def test_tangents_of_forward_mode_are_refused(name: str) -> None:
+    x, weight, bias = (t.detach() for t in arguments())
+    with fw.dual_level():
+        normalized(F, name, x, weight, bias)
+        for i, said in enumerate(("input", "weight", "bias")):
+            given = [x, weight, bias]
+            given[i] = fw.make_dual(given[i], torch.ones_like(given[i]))
+            if name == "rms_norm" and said == "bias":
+                continue
+            with pytest.raises(TypeError, match=rf"^{name}: {said} must be a plain tensor, got one with a tangent of"):
+                normalized(F, name, *given)
 
 
 def halves_case(name: str, x: Any, parameter: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -180,6 +180,49 @@ def test_operators_pass_the_checks_of_torch(given: tuple[Any, ...]) -> None:
     torch.library.opcheck(torch.ops.regkern.prox.default, (data().requires_grad_(), *given))
 
 
+@pytest.mark.parametrize("wrong", [-0.5, float("nan")])
+@pytest.mark.parametrize("half", [False, True])
+def test_thresholds_and_weights_below_zero_are_refused(wrong: float, half: bool) -> None:
+    """As a float is; before anything is written."""
+    x, given = (t.bfloat16() if half else t for t in (data(), WEIGHTS.clone()))
+    given[2] = wrong
+    calls = {
+        "prox_l1: threshold": lambda f: f(x, given),
+        "prox_l1: weights": lambda f: f(x, 0.5, weights=given),
+        "prox_elastic_net: weights": lambda f: f(x, 0.5, 0.5, weights=given.float() if half else given),
+        "prox_ridge: weights": lambda f: f(x, 0.5, weights=given),
+    }
+    torch.compiler.reset()
+    for head, call in calls.items():
+        function = getattr(F, head.partition(":")[0])
+        with pytest.raises(ValueError, match=f"^{head} must be >= 0, got {wrong}"):
+            call(function)
+        with pytest.raises(ValueError, match=f"^{head} must be >= 0, got {wrong}"):
+            call(torch.compile(function, fullgraph=True, backend="aot_eager"))
+    assert F.prox_l1(x[:, :0], given[:0]).shape == (4, 0)
+    infinite = torch.full((6,), torch.inf, dtype=x.dtype)
+    assert not F.prox_l1(x, infinite).any()
+
+
+def test_messages_name_the_arguments_of_torch() -> None:
+    x, five = data(), torch.ones(5, dtype=DOUBLE)
+    for kind, said, wrong in (
+        (ValueError, r"prox_l1: threshold must be broadcastable to input's shape \(4, 6\)", lambda: F.prox_l1(x, five)),
+        (ValueError, r"project_box: upper must be broadcastable to input's", lambda: F.project_box(x, -1, five)),
+        (ValueError, r"prox_l2: axis must be None or an axis of input with shape", lambda: F.prox_l2(x, 0.5, axis=2)),
+        (
+            ValueError,
+            r"prox_group_l2: group_size must be > 0 and divide input's size 24",
+            lambda: F.prox_group_l2(x, 0.5, group_size=5),
+        ),
+        (ValueError, r"prox_nuclear: input must have rank >= 2, got shape \(5,\)", lambda: F.prox_nuclear(five, 0.5)),
+        (TypeError, r"prox_l1: threshold must be a real number, got None", lambda: F.prox_l1(x, None)),  # type: ignore[arg-type]
+        (TypeError, r"prox_mcp: gamma must be a real number, got tensor", lambda: F.prox_mcp(x, 0.5, five)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(kind, match="^" + said):
+            wrong()
+
+
 def test_zero_where_something_is_shrunk_to_zero() -> None:
     x = torch.zeros(3, requires_grad=True)
     for y in (F.prox_l1(x, 0.5), F.prox_l2(x, 0.5), F.project_nonneg(x), F.prox_l0(x, 0.5)[:0]):

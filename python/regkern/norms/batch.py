@@ -134,6 +134,7 @@ def batch_norm(
     slope = activation_slope(f, activation, negative_slope)
     x, weights = _weighted(f, x, weights, axis)
     y, source, scale, mean, invstd, channel_axis, count, positive, order = _core.batch_norm(
+        f,
         x,
         gamma,
         beta,

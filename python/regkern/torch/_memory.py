@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from regkern import _core
 
@@ -25,20 +26,28 @@ _view = _core.raw.View
 # Classes whose tensors have no behaviour of their own.
 _PLAIN = frozenset({Tensor, torch.nn.Parameter, getattr(torch.nn, "Buffer", Tensor)})
 _transforms_active = torch._C._are_functorch_transforms_active
+_is_tracing = torch._C._is_tracing
 _increment_version = torch._C._increment_version
 
 
-def require(function: str, name: str, tensor: Any) -> None:
-    """Refuse what is no dense tensor of the four dtypes on the CPU."""
+def require(function: str, name: str, tensor: Any, *, tangents: bool = False) -> None:
+    """Refuse what is no dense tensor of the four dtypes on the CPU, and tangents of forward mode where they would be lost."""
     if (
         type(tensor) in _PLAIN
         and tensor.is_cpu
         and tensor.layout is torch.strided
         and tensor.dtype in DTYPES
         and not _transforms_active()
+        and not _is_tracing()
+        and (tangents or not has_tangent(tensor))
     ):
         return
     refuse(function, name, tensor)
+
+
+def has_tangent(tensor: Tensor) -> bool:
+    """Whether a tensor is one of forward-mode AD."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def refuse(function: str, name: str, tensor: Any) -> NoReturn:
@@ -48,13 +57,19 @@ def refuse(function: str, name: str, tensor: Any) -> NoReturn:
         raise TypeError(f"{head} a tensor, got {type(tensor).__name__}")
     if _transforms_active():
         raise TypeError(f"{head} a plain tensor, got one inside of vmap, grad or another transform of torch.func")
+    if _is_tracing():
+        raise TypeError(
+            f"{head} a plain tensor, got one that torch.jit traces (torch.export does; or revert the model)"
+        )
     if type(tensor) not in _PLAIN:
         raise TypeError(f"{head} a plain tensor, got the subclass {type(tensor).__name__}")
     if not tensor.is_cpu:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.device.type}")
     if tensor.layout is not torch.strided:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.layout}")
-    raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+    raise TypeError(f"{head} a plain tensor, got one with a tangent of forward-mode AD")
 
 
 def view(tensor: Tensor, writable: bool = False) -> View:
@@ -72,7 +87,7 @@ def view(tensor: Tensor, writable: bool = False) -> View:
 
 def look(function: str, name: str, tensor: Any, writable: bool) -> View:
     """The memory of a tensor at which ``_core`` could not look by itself, or what is wrong with it."""
-    require(function, name, tensor)
+    require(function, name, tensor, tangents=True)
     return view(tensor, writable)
 
 
@@ -122,10 +137,13 @@ _core.tensors.set_up(
     getattr(Tensor, "__dlpack_c_exchange_api__", None),
     {
         "view": look,
+        "require": require,
         "empty_like": torch.empty_like,
         "empty_in": empty_in,
         "num_threads": torch.get_num_threads,
         "inside_transforms": _transforms_active,
+        "is_tracing": _is_tracing,
+        "forward_ad": vars(forward_ad),
         "is_grad_enabled": torch.is_grad_enabled,
         "written": _increment_version,
         "cell": _cell,

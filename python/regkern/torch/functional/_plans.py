@@ -94,18 +94,29 @@ class Blocks(NamedTuple):
 
 Plan: TypeAlias = Kept | Gaussian | Blocks
 
+_CHANNELS_LAST = (0, 2, 3, 1)
+
+
+def _order(plan: Plan, order: Shape | None) -> Shape | None:
+    """The order of the axes in which a plan can take memory of an order: what is shared is decided by the index."""
+    if order is None or isinstance(plan, Gaussian) or (isinstance(plan, Kept) and plan.axes is None):
+        return order
+    same = order == _CHANNELS_LAST if isinstance(plan, Blocks) else order[0] == 0
+    return order if same else None
+
 
 def _forward(x: Tensor, plan: Plan, inplace: bool) -> tuple[Tensor, Plan, Shape | None, int]:
     """The result, and what its backward needs."""
     y = x if inplace else torch.empty_like(x)
     if y.is_contiguous():
         return y, plan, None, plan.forward(view(x), view(y, True), None, _seeds.draw)
-    order = memory_order(y)
+    order = _order(plan, memory_order(y))
     return y, plan, order, plan.forward(view_in(order, x), view_in(order, y, True), order, _seeds.draw)
 
 
 def _backward(dy: Tensor, plan: Plan, order: Shape | None, seed: int) -> Tensor:
     require(plan.name, "the gradient", dy)
+    order = _order(plan, order)
     if order is None and dy.is_contiguous():
         dx = torch.empty_like(dy)
         plan.backward(view(dy), view(dx, True), None, seed)
@@ -168,6 +179,9 @@ def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
         return x.copy_(y) if inplace else y
     made: Tensor
     require(plan.name, "input", x)
+    if inplace and any(step == 0 and n > 1 for step, n in zip(x.stride(), x.shape, strict=True)):
+        memory = f"strides {x.stride()} for shape {tuple(x.shape)}"
+        raise ValueError(f"{plan.name}: input must hold every element in its own memory, got {memory}")
     if x.requires_grad and torch.is_grad_enabled():
         if inplace and x.is_leaf:
             raise RuntimeError(f"{plan.name}: inplace must be False for a leaf that requires a gradient, got True")

@@ -25,11 +25,10 @@ def _ranks(function: str, x: Tensor, ranks: tuple[int, ...]) -> None:
         raise ValueError(f"{function}: input must have rank {allowed}, got shape {tuple(x.shape)}")
 
 
-def _ranks_from(function: str, x: Tensor, least: int) -> None:
+def _rank(function: str, x: Tensor) -> int:
     if not isinstance(x, Tensor):
         refuse(function, "input", x)
-    if x.dim() < least:
-        raise ValueError(f"{function}: input must have rank >= {least}, got shape {tuple(x.shape)}")
+    return x.dim()
 
 
 def _kept(
@@ -50,6 +49,38 @@ def _kept(
     if torch.compiler.is_compiling():
         return run(x, Kept(function, rate, axes, scaled, alpha), inplace)
     return keep(x, (function, rate, axes, scaled, alpha), inplace)
+
+
+def _along(
+    function: str,
+    x: Tensor,
+    p: Real,
+    training: bool,
+    inplace: bool,
+    axes: tuple[int, ...],
+    *,
+    scaled: bool = True,
+    alpha: bool = False,
+) -> Tensor:
+    """The same of what shares the places along some axes. Without these axes there is nothing to decide on but all or nothing."""
+    least = axes[-1] + 1
+    if _rank(function, x) < least:
+        rate = check.probability(f"{function}: p", p)
+        if training and 0 < rate < 1 and x.numel():
+            raise ValueError(f"{function}: input must have rank >= {least}, got shape {tuple(x.shape)}")
+        return _kept(function, x, rate, training, inplace, scaled=scaled, alpha=alpha)
+    return _kept(function, x, p, training, inplace, axes, scaled=scaled, alpha=alpha)
+
+
+def _warn_of_rank(function: str, rank: int, spatial: int) -> None:
+    """What torch says where it will stop to take a rank."""
+    warnings.warn(
+        f"{function}: Received a {rank}-D input to {function}, which is deprecated and will result in an error in a future "
+        "release. To retain the behavior and silence this warning, please use dropout instead. Note that "
+        f"{function} exists to provide channel-wise dropout on inputs with {spatial} spatial dimensions, a channel dimension, "
+        f"and an optional batch dimension (i.e. {spatial + 1}D or {spatial + 2}D inputs).",
+        stacklevel=3,
+    )
 
 
 def _decided(x: Tensor, plan: Plan, rate: float, training: bool, inplace: bool) -> Tensor:
@@ -122,8 +153,7 @@ def feature_dropout(input: Tensor, p: Real = 0.5, training: bool = True, inplace
     >>> F.feature_dropout(torch.ones(2, 3, 4), 0.5).amax(2).shape
     torch.Size([2, 3])
     """
-    _ranks_from("feature_dropout", input, 2)
-    return _kept("feature_dropout", input, p, training, inplace, (0, 1))
+    return _along("feature_dropout", input, p, training, inplace, (0, 1))
 
 
 def dropout1d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -165,12 +195,12 @@ def dropout1d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool
 def dropout2d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Drop whole channels of images: all elements of a sample and channel share one decision.
 
-    Of rank 3 torch, too, takes the first axis for the samples, and warns.
+    Of rank 3 torch, too, takes the first axis for the samples, and warns, as it does of other ranks.
 
     Parameters
     ----------
     input : Tensor
-        (N, C, H, W), or (N, C, L).
+        (N, C, H, W), or (N, C, ...).
     p : float in [0, 1], default 0.5
         Probability of being dropped.
     training : bool, default True
@@ -195,12 +225,18 @@ def dropout2d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool
     >>> F.dropout2d(torch.ones(2, 3, 4, 4), 0.5).flatten(2).unique(dim=2).shape
     torch.Size([2, 3, 1])
     """
-    _ranks("dropout2d", input, (3, 4))
-    if input.dim() == 3:
+    rank = _rank("dropout2d", input)
+    if rank not in (3, 4):
+        _warn_of_rank("dropout2d", rank, 2)
+    if rank == 3:
         warnings.warn(
-            "dropout2d: input of rank 3 has channels along axis 1, as torch has it (dropout1d says so)", stacklevel=2
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - "
+            "input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future "
+            "release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D "
+            "channel-wise dropout behavior, please switch to using dropout1d instead.",
+            stacklevel=2,
         )
-    return _kept("dropout2d", input, p, training, inplace, (0, 1))
+    return _along("dropout2d", input, p, training, inplace, (0, 1))
 
 
 def dropout3d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -209,7 +245,7 @@ def dropout3d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool
     Parameters
     ----------
     input : Tensor
-        (N, C, D, H, W), or without samples (C, D, H, W).
+        (N, C, D, H, W), or without samples (C, D, H, W). Of other ranks torch warns, and takes the first axis for the channels.
     p : float in [0, 1], default 0.5
         Probability of being dropped.
     training : bool, default True
@@ -234,9 +270,10 @@ def dropout3d(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool
     >>> F.dropout3d(torch.ones(2, 3, 4, 4, 4), 0.5).flatten(2).unique(dim=2).shape
     torch.Size([2, 3, 1])
     """
-    _ranks("dropout3d", input, (4, 5))
-    axes = (0,) if input.dim() == 4 else (0, 1)
-    return _kept("dropout3d", input, p, training, inplace, axes)
+    rank = _rank("dropout3d", input)
+    if rank not in (4, 5):
+        _warn_of_rank("dropout3d", rank, 3)
+    return _along("dropout3d", input, p, training, inplace, (0, 1) if rank == 5 else (0,))
 
 
 def alpha_dropout(input: Tensor, p: Real = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
@@ -305,8 +342,7 @@ def feature_alpha_dropout(input: Tensor, p: Real = 0.5, training: bool = False, 
     >>> F.feature_alpha_dropout(torch.zeros(2, 3, 4), 0.5, training=True).unique(dim=2).shape
     torch.Size([2, 3, 1])
     """
-    _ranks_from("feature_alpha_dropout", input, 2)
-    return _kept("feature_alpha_dropout", input, p, training, inplace, (0, 1), alpha=True)
+    return _along("feature_alpha_dropout", input, p, training, inplace, (0, 1), alpha=True)
 
 
 def gaussian_dropout(input: Tensor, p: Real = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -374,8 +410,7 @@ def drop_path(input: Tensor, p: Real = 0.5, training: bool = True, *, scale_by_k
     >>> F.drop_path(torch.ones(4, 3), 0.5).unique(dim=1).shape
     torch.Size([4, 1])
     """
-    _ranks_from("drop_path", input, 1)
-    return _kept("drop_path", input, p, training, False, (0,), scaled=scale_by_keep)
+    return _along("drop_path", input, p, training, False, (0,), scaled=scale_by_keep)
 
 
 def drop_block2d(

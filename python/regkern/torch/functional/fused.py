@@ -52,6 +52,26 @@ def _bias_backward(dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]:
     return dx, torch.from_numpy(dbias).to(dy.dtype)
 
 
+class _BiasBackward(torch.autograd.Function):
+    """The same as a function of dy, which is linear: its own backward is it again."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]:
+        ctx.numbers = rate, seed
+        return _bias_backward(dy, rate, seed)
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor, ddbias: Tensor) -> tuple[Tensor | None, ...]:
+        return _bias_gradients(ddx + ddbias, *ctx.numbers)[0], None, None
+
+
+def _bias_gradients(dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]:
+    """``_bias_backward``, to be differentiated where that is wanted."""
+    run = _BiasBackward.apply if recorded(dy) else _bias_backward
+    made: tuple[Tensor, Tensor] = run(dy, rate, seed)
+    return made
+
+
 class _BiasDropoutAdd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: float) -> Tensor:
@@ -60,12 +80,11 @@ class _BiasDropoutAdd(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         wants_x, wants_bias, wants_residual = ctx.needs_input_grad[:3]
         dx = dbias = None
         if wants_x or wants_bias:
-            dx, dbias = _bias_backward(dy, ctx.rate, ctx.seed)
+            dx, dbias = _bias_gradients(dy, ctx.rate, ctx.seed)
         return dx if wants_x else None, dbias if wants_bias else None, dy if wants_residual else None, None
 
 
@@ -134,6 +153,11 @@ def _keep_bias(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(seed)
 
 
+def _keep_seed(ctx: Any, inputs: Any, output: Any) -> None:
+    _, seed, ctx.rate = inputs
+    ctx.save_for_backward(seed)
+
+
 def _bias_gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx, dbias = _ops.bias_dropout_add_backward(dy, ctx.saved_tensors[0], ctx.rate)
     return dx, dbias if ctx.beside[0] else None, dy if ctx.beside[1] else None, None, None
@@ -150,6 +174,12 @@ define(
     "bias_dropout_add_backward(Tensor dy, Tensor seed, float p) -> (Tensor, Tensor)",
     lambda dy, seed, p: _bias_backward(dy, p, int(seed.item())),
     lambda dy, seed, p: (torch.empty_like(dy), dy.new_empty(dy.shape[-1])),
+    lambda ctx, ddx, ddbias: (
+        _ops.bias_dropout_add_backward(ddx + ddbias, ctx.saved_tensors[0], ctx.rate)[0],
+        None,
+        None,
+    ),
+    _keep_seed,
 )
 
 
@@ -310,7 +340,7 @@ def softmax_dropout(input: Tensor, p: Real = 0.5, training: bool = True, *, dim:
             [0.2500, 0.2500, 0.2500, 0.2500]])
     """
     rate = _rate(_SOFTMAX, p, training)
-    if not isinstance(input, Tensor) or dim == -1:
+    if not isinstance(input, Tensor) or (type(dim) is int and dim == -1):
         return _run(input, _SOFTMAX, None, rate)
     axis = check.axis(f"{_SOFTMAX}: dim", dim, "input", tuple(input.shape))
     return _run(input.movedim(axis, -1), _SOFTMAX, None, rate).movedim(-1, axis)

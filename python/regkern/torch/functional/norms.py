@@ -20,7 +20,7 @@ from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
 from regkern.torch._memory import Shape, require
-from regkern.torch._ops import apply_of, define, once
+from regkern.torch._ops import apply_of, define, once, recorded
 
 _ops: Any = torch.ops.regkern
 call = _core.tensors.call
@@ -46,8 +46,8 @@ class _BatchNorm(torch.autograd.Function):
     backward = staticmethod(once(_core.tensors.batch_norm_backward))
 
 
-# (x, weight, bias, residual, counter of batches or None, (running mean, running variance, training, momentum, eps, slope or
-# None)) → y.
+# (x, weight, bias, residual, counter of batches or None, (function, running mean, running variance, training, momentum, eps,
+# slope or None)) → y.
 normalize: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_BatchNorm))
 
 
@@ -81,7 +81,7 @@ def batch_norm(
         Weight of the batch in the running statistics.
     eps : float, >= 0, default 1e-5
     residual : Tensor or None
-        Of the shape and dtype of the input.
+        Of the shape and dtype of the input (:class:`~regkern.torch.nn.BatchNormReLU2d` takes others).
     activation : None, "relu" or "leaky_relu"
         What is done last.
     negative_slope : float, >= 0, default 0.01
@@ -107,12 +107,11 @@ def batch_norm(
     f = "batch_norm"
     slope = activation_slope(f, activation, negative_slope)
     slope = None if slope is None else float(slope)
-    momentum, eps = float(momentum), float(eps)
+    numbers = f, running_mean, running_var, bool(training), momentum, eps, slope
     if torch.compiler.is_compiling():
         if training:
             _require_several(f, input, (0, *range(2, input.dim())))
-        return _compiled(input, weight, bias, residual, (running_mean, running_var), (training, momentum, eps, slope))
-    numbers = running_mean, running_var, bool(training), momentum, eps, slope
+        return _compiled(input, weight, bias, residual, numbers)
     return normalize(input, weight, bias, residual, None, numbers)
 
 
@@ -125,26 +124,38 @@ def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
 
 
 def _compiled(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    running: tuple[Tensor | None, Tensor | None],
-    numbers: tuple[bool, float, float, float | None],
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, numbers: tuple[Any, ...]
 ) -> Tensor:
     """The same for compiled graphs, whose compiler fuses what follows the operator, which changes nothing in place."""
-    training, momentum, eps, slope = numbers
+    function, mean, var, training, momentum, eps, slope = numbers
+    _require_constant(function, mean, var)
+    if residual is not None and residual.shape != x.shape:
+        shapes = f"have shape {tuple(x.shape)}, got {tuple(residual.shape)}"
+        raise ValueError(f"{function}: residual must {shapes}")
     y: Tensor
-    y, _, _, *news = _ops.batch_norm(x, weight, bias, *running, training, momentum, eps)
-    with torch.no_grad():
-        for tensor, new in zip(running, news, strict=True):
-            if training and tensor is not None:
-                tensor.copy_(new)
+    y, _, _, *news = _ops.batch_norm(x, weight, bias, mean, var, training, float(momentum), float(eps), function)
+    if training:
+        _put(mean, var, news)
     if residual is not None:
         y = y + residual
     if slope is None:
         return y
     return torch.nn.functional.leaky_relu(y, slope) if slope else torch.relu(y)
+
+
+def _require_constant(function: str, mean: Tensor | None, var: Tensor | None) -> None:
+    """Refuse running statistics of which a gradient is wanted."""
+    for name, tensor in (("running_mean", mean), ("running_var", var)):
+        if recorded(tensor):
+            raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
+
+
+def _put(mean: Tensor | None, var: Tensor | None, news: list[Tensor]) -> None:
+    """New running statistics in the place of the old ones."""
+    with torch.no_grad():
+        for tensor, new in zip((mean, var), news, strict=True):
+            if tensor is not None:
+                tensor.copy_(new)
 
 
 def _batch_kernel(
@@ -156,16 +167,17 @@ def _batch_kernel(
     training: bool,
     momentum: float,
     eps: float,
+    function: str,
 ) -> tuple[Tensor, ...]:
     news = [None if t is None else t.clone() for t in (running_mean, running_var)]
     arguments = x, weight, bias, *news, training, momentum, eps, 1, True, None, None, None, None, None
-    y, _, _, mean, invstd, *_ = call(_core.batch_norm, *arguments)
+    y, _, _, mean, invstd, *_ = call(_core.batch_norm, function, *arguments)
     changed = [t if t is not None and training else x.new_empty(0) for t in news]
     return y, torch.from_numpy(mean), torch.from_numpy(invstd), *changed
 
 
 def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    _, _, running_mean, running_var, training, _, _ = arguments
+    _, _, running_mean, running_var, training, *_ = arguments
     y = torch.empty_like(x)
     doubles = [x.new_empty(x.shape[1], dtype=torch.float64) for _ in range(2)]
     changed = [
@@ -175,7 +187,7 @@ def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _batch_keep(ctx: Any, inputs: Any, output: Any) -> None:
-    x, weight, bias, _, _, ctx.training, _, _ = inputs
+    x, weight, bias, _, _, ctx.training, *_ = inputs
     ctx.has = weight is not None, bias is not None
     ctx.save_for_backward(x, weight, *output[1:3])
     ctx.set_materialize_grads(False)
@@ -183,7 +195,7 @@ def _batch_keep(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _batch_gradient(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     x, weight, mean, invstd = ctx.saved_tensors
-    nothing = [None] * 8
+    nothing = [None] * 9
     if dy is None:
         return tuple(nothing)
     dx, dweight, dbias = _ops.batch_norm_backward(dy, x, weight, mean, invstd, ctx.training)
@@ -213,7 +225,7 @@ def _batch_backward_fake(dy: Tensor, x: Tensor, weight: Tensor | None, *argument
 
 define(
     "batch_norm(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training,"
-    " float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " float momentum, float eps, str function) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _batch_kernel,
     _batch_fake,
     _batch_gradient,
@@ -270,6 +282,13 @@ def _row_axis(function: str, x: Tensor, shape: Shape) -> int:
     return x.dim() - len(shape)
 
 
+def _lengths(function: str, normalized_shape: Any) -> Shape:
+    if type(normalized_shape) is not tuple and not check.is_listed(normalized_shape):
+        said = check.text(normalized_shape)
+        raise TypeError(f"{function}: normalized_shape must be a tuple of ints, got {said}")
+    return tuple(normalized_shape)
+
+
 def require_tensor(function: str, x: Any) -> None:
     """Refuse what has no shape to look at."""
     if not isinstance(x, Tensor):
@@ -310,7 +329,7 @@ def layer_norm(
     >>> F.layer_norm(torch.tensor([[1.0, 3.0]]), (2,), eps=0)
     tensor([[-1.,  1.]])
     """
-    return _rows("layer_norm", input, weight, bias, tuple(normalized_shape), None, eps)
+    return _rows("layer_norm", input, weight, bias, _lengths("layer_norm", normalized_shape), None, eps)
 
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: Real | None = None) -> Tensor:
@@ -342,7 +361,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     >>> F.rms_norm(torch.tensor([[1.0, 7.0]]), (2,), eps=0)
     tensor([[0.2000, 1.4000]])
     """
-    return _rows("rms_norm", input, weight, None, tuple(normalized_shape), None, eps)
+    return _rows("rms_norm", input, weight, None, _lengths("rms_norm", normalized_shape), None, eps)
 
 
 def group_norm(
@@ -387,6 +406,8 @@ def group_norm(
         raise ValueError(
             f"{f}: input must have channels along axis 1 that {groups} groups divide, got shape {tuple(input.shape)}"
         )
+    if input.numel() == groups:
+        raise ValueError(f"{f}: input must have more than 1 value a group, got shape {tuple(input.shape)}")
     return _rows(f, input, weight, bias, 1, groups, eps)
 
 
@@ -435,18 +456,37 @@ def instance_norm(
     f = "instance_norm"
     require_tensor(f, input)
     if not use_input_stats:
-        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+        for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
+            if tensor is None:
+                raise ValueError(f"{f}: {name} must be a tensor where use_input_stats is False, got None")
+        numbers = f, running_mean, running_var, False, momentum, eps, None
+        if torch.compiler.is_compiling():
+            return _compiled(input, weight, bias, None, numbers)
+        return normalize(input, weight, bias, None, None, numbers)
     _require_several(f, input, tuple(range(2, input.dim())))
-    if running_mean is None or running_var is None:
-        return _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
-    n, c = input.shape[:2]
-    news = running_mean.repeat(n), running_var.repeat(n)
-    scale, shift = (None if t is None else t.repeat(n) for t in (weight, bias))
-    y = batch_norm(input.reshape(1, n * c, *input.shape[2:]), *news, scale, shift, True, momentum, eps)
-    with torch.no_grad():
-        for tensor, new in zip((running_mean, running_var), news, strict=True):
-            tensor.copy_(new.view(n, c).mean(0))
-    return y.view(input.shape)
+    y = _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
+    if running_mean is None and running_var is None:
+        return y
+    if torch.compiler.is_compiling():
+        _require_constant(f, running_mean, running_var)
+        news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
+        _put(running_mean, running_var, news)
+    else:
+        _core.tensors.update_of_instances(input, weight, bias, running_mean, running_var, momentum)
+    return y
+
+
+def _instance_kernel(x: Tensor, mean: Tensor | None, var: Tensor | None, momentum: float) -> list[Tensor]:
+    news = [None if t is None else t.clone() for t in (mean, var)]
+    _core.tensors.update_of_instances(x, None, None, *news, momentum)
+    return [x.new_empty(0) if t is None else t for t in news]
+
+
+define(
+    "instance_statistics(Tensor x, Tensor? running_mean, Tensor? running_var, float momentum) -> Tensor[]",
+    _instance_kernel,
+    lambda x, mean, var, _: [x.new_empty(0) if t is None else torch.empty_like(t) for t in (mean, var)],
+)
 
 
 def _row_kernel(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:

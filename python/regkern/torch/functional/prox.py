@@ -8,6 +8,7 @@ A second derivative is refused, and ``prox_nuclear`` and groups given by ``indpt
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -16,13 +17,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import regkern as rk
+from regkern import _core
 from regkern._types import Int, Real
-from regkern.torch._memory import HALVES, require, view
+from regkern.torch._memory import HALVES, require
 from regkern.torch._ops import define, once, recorded
-from regkern.torch._threads import call
 
 Arguments: TypeAlias = dict[str, Any]  # of a function, by their names, without those that are None
 _ops: Any = torch.ops.regkern
+call = _core.tensors.call
 
 
 # These take half precision, too.
@@ -35,22 +37,35 @@ _OF_ELEMENTS = {
 def _forward(x: Tensor, function: str, arguments: Arguments) -> Tensor:
     if x.dtype in HALVES and function not in _OF_ELEMENTS:
         raise TypeError(f"{function}: input must be float32 or float64, got {x.dtype}")
+    if function in _OF_ELEMENTS:
+        for name in ("threshold", "weights"):
+            _require_nonnegative(function, name, arguments.get(name))
     y = torch.empty_like(x)
+    memory = {name: _memory(value) for name, value in arguments.items()}
     if function == "prox_nuclear":  # whose singular values are NumPy's
-        rk.prox_nuclear(x.detach().numpy(), **arguments, out=y.numpy())
+        if x.dim() < 2:
+            raise ValueError(f"{function}: input must have rank >= 2, got shape {tuple(x.shape)}")
+        call(_written, function, x.detach().numpy(), memory, y.numpy())
     else:
-        call(_written, function, x, {name: _memory(value) for name, value in arguments.items()}, y)
+        call(_written, function, x, memory, y)
     return y
 
 
-def _written(function: str, x: Tensor, arguments: Arguments, y: Tensor) -> None:
-    getattr(rk, function)(view(x), **arguments, out=view(y, True))
+def _written(function: str, x: Any, arguments: Arguments, y: Any) -> None:
+    getattr(rk, function)(x, **arguments, out=y)
 
 
 def _memory(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return view(value) if value.is_floating_point() else value.numpy()
+    return value.numpy() if isinstance(value, Tensor) and not value.is_floating_point() else value
+
+
+def _require_nonnegative(function: str, name: str, value: Any) -> None:
+    """Refuse what a float of that name is refused for."""
+    if not isinstance(value, Tensor) or not value.numel():
+        return
+    least = value.detach().min().item()  # NaN, if there is one
+    if not least >= 0:
+        raise ValueError(f"{function}: {name} must be >= 0, got {least}")
 
 
 def _backward(dy: Tensor, x: Tensor, y: Tensor, function: str, arguments: Arguments) -> Tensor:
@@ -79,17 +94,18 @@ class _Prox(torch.autograd.Function):
 
 
 def _run(function: str, x: Tensor, **given: Any) -> Tensor:
-    arguments = {name: value for name, value in given.items() if value is not None}
+    optional = _MAY_BE_NONE[function]
+    arguments = {name: value for name, value in given.items() if value is not None or name not in optional}
     for name, value in arguments.items():
         if isinstance(value, Tensor) and recorded(value):
             raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
     if torch.compiler.is_compiling():
         return _compiled(function, x, arguments)
-    require(function, "input", x)
+    require(function, "input", x, tangents=True)
     for name, value in arguments.items():
         if isinstance(value, Tensor) and not value.dim():
             arguments[name] = value.item()
-        elif isinstance(value, Tensor) and name not in ("indptr", "indices"):
+        elif isinstance(value, Tensor) and name in ("threshold", "weights", "lower", "upper"):
             require(function, name, value)
     if recorded(x) or forward_ad._current_level >= 0:
         y: Tensor = _Prox.apply(x, function, arguments)
@@ -339,6 +355,15 @@ _JACOBIANS: dict[str, Callable[..., Tensor]] = {
     "prox_group_l2": _of_groups,
     "prox_sparse_group": _of_groups,
     "prox_nuclear": _nuclear,
+}
+
+
+# Arguments that mean nothing where they are None.
+_MAY_BE_NONE = {
+    function: frozenset(
+        name for name, p in inspect.signature(getattr(rk, function)).parameters.items() if p.default is None
+    )
+    for function in _JACOBIANS
 }
 
 

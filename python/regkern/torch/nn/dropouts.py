@@ -8,9 +8,10 @@ from torch import Tensor
 from regkern import _checks as check
 from regkern._types import Int, Real
 from regkern.torch import functional
+from regkern.torch.nn.layer import Layer
 
 
-class Dropout(tnn.Dropout):
+class Dropout(Layer, tnn.Dropout):
     """``torch.nn.Dropout``: drops elements.
 
     Parameters
@@ -38,7 +39,7 @@ class Dropout(tnn.Dropout):
         return functional.dropout(input, self.p, self.training, self.inplace)
 
 
-class Dropout1d(tnn.Dropout1d):
+class Dropout1d(Layer, tnn.Dropout1d):
     """``torch.nn.Dropout1d``: drops channels of signals.
 
     Parameters
@@ -66,7 +67,7 @@ class Dropout1d(tnn.Dropout1d):
         return functional.dropout1d(input, self.p, self.training, self.inplace)
 
 
-class Dropout2d(tnn.Dropout2d):
+class Dropout2d(Layer, tnn.Dropout2d):
     """``torch.nn.Dropout2d``: drops channels of images.
 
     Parameters
@@ -94,7 +95,7 @@ class Dropout2d(tnn.Dropout2d):
         return functional.dropout2d(input, self.p, self.training, self.inplace)
 
 
-class Dropout3d(tnn.Dropout3d):
+class Dropout3d(Layer, tnn.Dropout3d):
     """``torch.nn.Dropout3d``: drops channels of volumes.
 
     Parameters
@@ -122,7 +123,7 @@ class Dropout3d(tnn.Dropout3d):
         return functional.dropout3d(input, self.p, self.training, self.inplace)
 
 
-class AlphaDropout(tnn.AlphaDropout):
+class AlphaDropout(Layer, tnn.AlphaDropout):
     """``torch.nn.AlphaDropout``: keeps mean and variance of what SELU makes.
 
     Parameters
@@ -150,7 +151,7 @@ class AlphaDropout(tnn.AlphaDropout):
         return functional.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
-class FeatureAlphaDropout(tnn.FeatureAlphaDropout):
+class FeatureAlphaDropout(Layer, tnn.FeatureAlphaDropout):
     """``torch.nn.FeatureAlphaDropout``: that of whole channels.
 
     Parameters
@@ -178,7 +179,7 @@ class FeatureAlphaDropout(tnn.FeatureAlphaDropout):
         return functional.feature_alpha_dropout(input, self.p, self.training, self.inplace)
 
 
-class GaussianDropout(tnn.Dropout):
+class GaussianDropout(Layer, tnn.Dropout):
     """Multiply by normal numbers of mean 1 and variance p/(1 − p).
 
     Parameters
@@ -206,7 +207,7 @@ class GaussianDropout(tnn.Dropout):
         return functional.gaussian_dropout(input, self.p, self.training, self.inplace)
 
 
-class DropPath(tnn.Module):
+class DropPath(Layer, tnn.Module):
     """Drop whole samples of a residual branch (stochastic depth); timm has it under this name.
 
     Parameters
@@ -241,7 +242,7 @@ class DropPath(tnn.Module):
         return f"drop_prob={self.drop_prob}, scale_by_keep={self.scale_by_keep}"
 
 
-class DropBlock2d(tnn.Module):
+class DropBlock2d(Layer, tnn.Module):
     """Drop square regions of images; torchvision has it under this name.
 
     Parameters

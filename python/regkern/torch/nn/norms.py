@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn as tnn
 from torch import Tensor
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, threshold
 
 from regkern import _checks as check
 from regkern._types import Activation, Real
 from regkern.torch import functional
 from regkern.torch.functional.norms import normalize
+from regkern.torch.nn.layer import Layer, checked, require_numbers
 
 
 def _parameter(module: Any, name: str) -> Tensor | None:
@@ -33,7 +35,12 @@ def _buffer(module: Any, name: str) -> Tensor | None:
     return found
 
 
-class _Batch:
+def _is_broadcast(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether a sum with what has the shape ``to`` has it again."""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False))
+
+
+class _Batch(Layer):
     """What the batch norms have in common: torch's rules on which statistics are used, and which are updated."""
 
     training: bool
@@ -61,7 +68,7 @@ class _Batch:
                 mean = var = None
         elif mean is None and var is None:
             training = True
-        numbers = mean, var, training, self.momentum, self.eps, slope
+        numbers = "batch_norm", mean, var, training, self.momentum, self.eps, slope
         return normalize(input, weight, bias, residual, counter, numbers)
 
     def _averaged(self, input: Tensor, residual: Tensor | None, slope: float | None) -> Tensor:
@@ -91,11 +98,17 @@ class _Batch:
         )
 
     def _activated(self, input: Tensor, residual: Tensor | None, slope: float) -> Tensor:
-        if residual is None or (residual.shape == input.shape and residual.dtype is input.dtype):
+        if residual is None or not isinstance(residual, Tensor):
             return self._normalized(input, residual, slope)
-        return leaky_relu(self._normalized(input) + residual, slope)
+        if residual.dtype is input.dtype and residual.shape == input.shape:
+            return self._normalized(input, residual, slope)
+        if residual.dtype is input.dtype and _is_broadcast(residual.shape, input.shape):
+            return self._normalized(input, residual.expand_as(input), slope)
+        y = self._normalized(input) + residual
+        return leaky_relu(y, slope) if slope else threshold(y, 0.0, 0.0)  # by which −Inf and −0.0 become +0.0
 
 
+@checked
 class BatchNorm1d(_Batch, tnn.BatchNorm1d):
     """``torch.nn.BatchNorm1d``.
 
@@ -128,6 +141,7 @@ class BatchNorm1d(_Batch, tnn.BatchNorm1d):
         return self._normalized(input)
 
 
+@checked
 class BatchNorm2d(_Batch, tnn.BatchNorm2d):
     """``torch.nn.BatchNorm2d``.
 
@@ -160,6 +174,7 @@ class BatchNorm2d(_Batch, tnn.BatchNorm2d):
         return self._normalized(input)
 
 
+@checked
 class BatchNorm3d(_Batch, tnn.BatchNorm3d):
     """``torch.nn.BatchNorm3d``.
 
@@ -197,10 +212,11 @@ class _BatchReLU(_Batch):
 
     def __init__(self, *args: Any, negative_slope: Real = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        require_numbers(self)
         self.negative_slope = check.nonnegative(f"{type(self).__name__}: negative_slope", negative_slope)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Normalize, add, and multiply what is negative by the slope."""
+        """Normalize, add as torch does (a residual may be broadcast or of another dtype), multiply the negative by the slope."""
         return self._activated(input, residual, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -209,6 +225,8 @@ class _BatchReLU(_Batch):
 
 class BatchNormReLU1d(_BatchReLU, tnn.BatchNorm1d):
     """``BatchNorm1d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
+
+    A residual that is broadcast, or of another dtype, is added as torch adds it.
 
     Parameters
     ----------
@@ -240,6 +258,8 @@ class BatchNormReLU1d(_BatchReLU, tnn.BatchNorm1d):
 class BatchNormReLU2d(_BatchReLU, tnn.BatchNorm2d):
     """``BatchNorm2d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
 
+    A residual that is broadcast, or of another dtype, is added as torch adds it.
+
     Parameters
     ----------
     num_features : int
@@ -270,6 +290,8 @@ class BatchNormReLU2d(_BatchReLU, tnn.BatchNorm2d):
 class BatchNormReLU3d(_BatchReLU, tnn.BatchNorm3d):
     """``BatchNorm3d`` and the ReLU behind it in one pass; ``forward(x, residual)`` adds a residual between them.
 
+    A residual that is broadcast, or of another dtype, is added as torch adds it.
+
     Parameters
     ----------
     num_features : int
@@ -297,7 +319,8 @@ class BatchNormReLU3d(_BatchReLU, tnn.BatchNorm3d):
     """
 
 
-class LayerNorm(tnn.LayerNorm):
+@checked
+class LayerNorm(Layer, tnn.LayerNorm):
     """``torch.nn.LayerNorm``.
 
     Parameters
@@ -328,7 +351,8 @@ class LayerNorm(tnn.LayerNorm):
         return functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
-class RMSNorm(tnn.RMSNorm):
+@checked
+class RMSNorm(Layer, tnn.RMSNorm):
     """``torch.nn.RMSNorm``.
 
     Parameters
@@ -360,7 +384,8 @@ class RMSNorm(tnn.RMSNorm):
         return functional.rms_norm(input, self.normalized_shape, weight, self.eps)
 
 
-class GroupNorm(tnn.GroupNorm):
+@checked
+class GroupNorm(Layer, tnn.GroupNorm):
     """``torch.nn.GroupNorm``.
 
     Parameters
@@ -390,7 +415,8 @@ class GroupNorm(tnn.GroupNorm):
         return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
-class InstanceNorm1d(tnn.InstanceNorm1d):
+@checked
+class InstanceNorm1d(Layer, tnn.InstanceNorm1d):
     """``torch.nn.InstanceNorm1d``.
 
     Parameters
@@ -430,7 +456,8 @@ class InstanceNorm1d(tnn.InstanceNorm1d):
         )
 
 
-class InstanceNorm2d(tnn.InstanceNorm2d):
+@checked
+class InstanceNorm2d(Layer, tnn.InstanceNorm2d):
     """``torch.nn.InstanceNorm2d``.
 
     Parameters
@@ -470,7 +497,8 @@ class InstanceNorm2d(tnn.InstanceNorm2d):
         )
 
 
-class InstanceNorm3d(tnn.InstanceNorm3d):
+@checked
+class InstanceNorm3d(Layer, tnn.InstanceNorm3d):
     """``torch.nn.InstanceNorm3d``.
 
     Parameters

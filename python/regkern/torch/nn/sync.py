@@ -17,6 +17,7 @@ from regkern.torch._memory import require, view
 from regkern.torch._ops import once
 from regkern.torch._threads import call
 from regkern.torch.nn import norms
+from regkern.torch.nn.layer import Layer, require_numbers
 
 _WITH_RELU = {norms.BatchNormReLU1d, norms.BatchNormReLU2d, norms.BatchNormReLU3d}
 
@@ -86,7 +87,7 @@ class _Synced(torch.autograd.Function):
         return dx, dweight, dbias, None, None, None
 
 
-class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
+class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
     """``torch.nn.SyncBatchNorm`` for tensors on CPUs, which torch's refuses: statistics over all processes of a group.
 
     A forward gathers 2C + 1 numbers of every process, a backward adds up 2C, in float64. Shards need not be equal, and may
@@ -132,6 +133,7 @@ class SyncBatchNorm(tnn.modules.batchnorm._BatchNorm):
         dtype: Any = None,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        require_numbers(self)
         self.process_group = process_group
 
     def forward(self, input: Tensor) -> Tensor:
