@@ -44,6 +44,8 @@ def relu_(y: Any) -> Any:
 RELUS = frozenset({tF.relu, torch.relu, torch.relu_, relu, relu_})
 LEAKY = frozenset({tF.leaky_relu, tF.leaky_relu_})
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 AFTER, BEFORE, IN_PLACE = 1, 2, 3  # how a residual is added: y + r, r + y, y += r
 
 
@@ -91,11 +93,12 @@ def _fits(residual: Any, x: Tensor) -> bool:
         require("batch_norm", "residual", residual)
     except TypeError:
         return False
-    return (
-        residual.dtype is x.dtype
-        and residual.shape == x.shape
-        and ((residual.is_contiguous() and x.is_contiguous()) or residual.stride() == x.stride())
-    )
+    if residual.dtype is not x.dtype or residual.shape != x.shape:
+        return False
+    if x.is_contiguous():
+        return bool(residual.is_contiguous())
+    named = _CHANNELS_LAST.get(x.dim())
+    return named is not None and residual.stride() == x.stride() and x.is_contiguous(memory_format=named)
 
 
 def hold(norm: Any, x: Any, layer: Any = None) -> Held:

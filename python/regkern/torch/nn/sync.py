@@ -13,7 +13,7 @@ from torch import Tensor
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
-from regkern.torch._memory import require, view
+from regkern.torch._memory import empty_result, require, view
 from regkern.torch._ops import once
 from regkern.torch._threads import call
 from regkern.torch.nn import norms
@@ -43,7 +43,7 @@ class _Synced(torch.autograd.Function):
             raise ValueError(
                 f"SyncBatchNorm: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
             )
-        y = torch.empty_like(x)
+        y = empty_result("batch_norm", x)
         given = [None if t is None else view(t) for t in (weight, bias)]
         call(_core.batch_norm_apply, data, stats.mean, stats.var, *given, eps, 1, view(y, True))
         ctx.numbers, ctx.dtypes = (
