@@ -361,7 +361,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     tensor([[0.2000, 1.4000]])
     """
     f, lengths = "rms_norm", _lengths("rms_norm", normalized_shape)
-    if _are_mixed(input, weight):
+    if weight is not None and _are_mixed(input, weight):
         wide = torch.promote_types(input.dtype, weight.dtype)
         if eps is None:
             eps = torch.finfo(torch.promote_types(input.dtype, torch.float32)).eps
@@ -369,7 +369,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     return _rows(f, input, weight, None, lengths, None, eps)
 
 
-def _are_mixed(x: Tensor, weight: Tensor | None) -> bool:
+def _are_mixed(x: Tensor, weight: Tensor) -> bool:
     """Whether there are two dtypes that have to be made one first, as torch's rms_norm does."""
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor)) or weight.dtype is x.dtype:
         return False

@@ -14,7 +14,7 @@ import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -160,7 +160,6 @@ def revert(model: M) -> M:
 
 # Whose class has its own of these is not fused: attributes and copies may be others there.
 _STOCK = ("__getattr__", "__getattribute__", "__setstate__", "__getstate__", "__reduce_ex__", "__reduce__")
-_MARK = "_regkern_fused"  # of functions that stand in the place of methods
 
 
 def _fuse(model: tnn.Module, kinds: frozenset[type]) -> None:
@@ -204,13 +203,11 @@ def _install(module: tnn.Module, functions: dict[str, Function]) -> None:
     if functions:
         functions = {**functions, "__getstate__": _state, "__deepcopy__": _deep_copy}
         for name, function in functions.items():
-            function.__dict__[_MARK] = True
-            vars(module)[name] = MethodType(function, module)
+            vars(module)[name] = fusing.Method(function, module)
 
 
 def _installed(module: tnn.Module) -> dict[str, Function]:
-    methods = {name: value for name, value in vars(module).items() if type(value) is MethodType}
-    return {name: value.__func__ for name, value in methods.items() if _MARK in getattr(value.__func__, "__dict__", ())}
+    return {name: value.__func__ for name, value in vars(module).items() if type(value) is fusing.Method}
 
 
 def _loosen(module: tnn.Module) -> None:
