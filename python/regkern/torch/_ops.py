@@ -28,6 +28,14 @@ def define(
         torch.library.register_autograd(name, backward, setup_context=setup, lib=_library)
 
 
+_modes = torch._C._len_torch_dispatch_stack
+
+
+def traced() -> bool:
+    """Whether a call goes by an operator: into a graph, or because a mode of torch's dispatcher is on, which sees these alone."""
+    return torch.compiler.is_compiling() or _modes() != 0
+
+
 class _Refused(torch.autograd.Function):
     """A gradient that has none of its own, tied to all that it was made of. ``once_differentiable`` ties it to the
     incoming gradient alone: where that is a constant, second derivatives would be 0 without a word."""

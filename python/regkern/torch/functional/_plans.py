@@ -14,7 +14,7 @@ from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
-from regkern.torch._ops import apply_of, define
+from regkern.torch._ops import apply_of, define, traced
 
 call = _core.tensors.call
 
@@ -174,7 +174,7 @@ class _Backward(torch.autograd.Function):
 
 def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
     """What the plan makes of x under a new seed."""
-    if torch.compiler.is_compiling():
+    if traced():
         y: Tensor = getattr(torch.ops.regkern, _OPERATORS[type(plan)])(x, _seeds.drawn(), *plan, traced_order(x))
         return x.copy_(y) if inplace else y
     made: Tensor

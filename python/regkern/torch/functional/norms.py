@@ -20,7 +20,7 @@ from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
 from regkern.torch._memory import DTYPES, HALVES, Shape, empty_result, require
-from regkern.torch._ops import apply_of, define, once, recorded
+from regkern.torch._ops import apply_of, define, once, recorded, traced
 
 _ops: Any = torch.ops.regkern
 call = _core.tensors.call
@@ -108,7 +108,7 @@ def batch_norm(
     slope = activation_slope(f, activation, negative_slope)
     slope = None if slope is None else float(slope)
     numbers = f, running_mean, running_var, bool(training), momentum, eps, slope
-    if torch.compiler.is_compiling():
+    if traced():
         if training:
             _require_several(f, input, (0, *range(2, input.dim())))
         return _compiled(input, weight, bias, residual, numbers)
@@ -264,7 +264,7 @@ def _rows(
     eps: Real | None,
 ) -> Tensor:
     """``axis`` is the lengths of the last axes, which make a row, or that of the channels."""
-    if torch.compiler.is_compiling():
+    if traced():
         first = axis if isinstance(axis, int) else _row_axis(function, x, axis)
         y: Tensor = _ops.row_norm(x, weight, bias, function, first, groups, None if eps is None else float(eps))[0]
         return y
@@ -473,14 +473,14 @@ def instance_norm(
             if tensor is None:
                 raise ValueError(f"{f}: {name} must be a tensor where use_input_stats is False, got None")
         numbers = f, running_mean, running_var, False, momentum, eps, None
-        if torch.compiler.is_compiling():
+        if traced():
             return _compiled(input, weight, bias, None, numbers)
         return normalize(input, weight, bias, None, None, numbers)
     _require_several(f, input, tuple(range(2, input.dim())))
     y = _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
     if running_mean is None and running_var is None:
         return y
-    if torch.compiler.is_compiling():
+    if traced():
         _require_constant(f, running_mean, running_var)
         news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
         _put(running_mean, running_var, news)

@@ -20,7 +20,7 @@ import regkern as rk
 from regkern import _core
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require
-from regkern.torch._ops import define, once, recorded
+from regkern.torch._ops import define, once, recorded, traced
 
 Arguments: TypeAlias = dict[str, Any]  # of a function, by their names, without those that are None
 _ops: Any = torch.ops.regkern
@@ -99,7 +99,7 @@ def _run(function: str, x: Tensor, **given: Any) -> Tensor:
     for name, value in arguments.items():
         if isinstance(value, Tensor) and recorded(value):
             raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
-    if torch.compiler.is_compiling():
+    if traced():
         return _compiled(function, x, arguments)
     require(function, "input", x, tangents=True)
     for name, value in arguments.items():

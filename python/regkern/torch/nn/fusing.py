@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.modules import module as _modules
 
 from regkern.torch._memory import require
+from regkern.torch._ops import traced
 from regkern.torch.nn import dropouts, norms, sync
 
 # A norm and its input, and whether gradients were recorded; or None and the result.
@@ -179,7 +180,7 @@ def hold(norm: Any, x: Any, layer: Any = None, owner: Any = None, others: tuple[
     the layers of the ``owner`` that are called meanwhile, can neither see the norm nor be seen by it.
     """
     waits = (
-        not torch.compiler.is_compiling()
+        not traced()
         and type(norm) in NORMS
         and type(x) is Tensor
         and _plain(norm)
@@ -219,7 +220,7 @@ def fused(
 
 def walk(self: Any, input: Any) -> Any:
     """``forward`` of ``torch.nn.Sequential``, with norms and the activations behind them in one pass."""
-    if torch.compiler.is_compiling():
+    if traced():
         return tnn.Sequential.forward(self, input)
     held: Held | None = None
     for module in self:
