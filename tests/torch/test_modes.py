@@ -39,7 +39,7 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "layer_norm": ("row_norm", lambda x: F.layer_norm(x, (5,))),
     "rms_norm": ("row_norm", lambda x: F.rms_norm(x, (5,))),
     "group_norm": ("row_norm", lambda x: F.group_norm(x, 3)),
-    "instance_norm": ("row_norm", lambda x: F.instance_norm(x)),
+    "instance_norm": ("row_norm", F.instance_norm),
     "dropout": ("dropout", lambda x: F.dropout(x, 0.5)),
     "gaussian_dropout": ("gaussian_dropout", lambda x: F.gaussian_dropout(x, 0.5)),
     "drop_block2d": ("drop_block", lambda x: F.drop_block2d(x, 0.1, 3)),
@@ -64,6 +64,15 @@ def test_calls_are_seen_and_give_what_they_give(name: str) -> None:
             assert mode.seen == [operator, f"{operator}_backward"]
         results.append(x.grad)
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_profiler_shows_our_names(name: str) -> None:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        CALLS[name][1](torch.randn(4, 6, 3, 5, requires_grad=True)).sum().backward()
+    seen = {event.key for event in profile.key_averages() if event.key.startswith("regkern::")}
+    operator = "dropout" if name in ("gaussian_dropout", "drop_block2d") else CALLS[name][0]
+    assert seen == {f"regkern::{operator}", f"regkern::{operator}_backward"}
 
 
 def model() -> Any:

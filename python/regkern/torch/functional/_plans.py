@@ -14,7 +14,7 @@ from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
-from regkern.torch._ops import apply_of, define, traced
+from regkern.torch._ops import apply_of, define, shown_as, traced
 
 call = _core.tensors.call
 
@@ -126,6 +126,7 @@ def _backward(dy: Tensor, plan: Plan, order: Shape | None, seed: int) -> Tensor:
     return dx
 
 
+@shown_as("dropout")
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, inplace: bool) -> Tensor:
@@ -140,6 +141,7 @@ class _Forward(torch.autograd.Function):
         return gradient(dy, *ctx.numbers), None, None
 
 
+@shown_as("dropout")
 class _Keep(torch.autograd.Function):
     """The same of elements, channels and samples, which are the most: written in C++."""
 

@@ -12,7 +12,7 @@ from regkern import _core
 from regkern._types import Approximate, Int, Real
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view_in
-from regkern.torch._ops import define, once, recorded, traced
+from regkern.torch._ops import define, once, recorded, shown_as, traced
 from regkern.torch.functional._plans import Rng
 
 _ops: Any = torch.ops.regkern
@@ -72,6 +72,7 @@ def _bias_gradients(dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]
     return made
 
 
+@shown_as("bias_dropout_add")
 class _BiasDropoutAdd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: float) -> Tensor:
@@ -218,6 +219,7 @@ def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float
     return dx
 
 
+@shown_as("neighbour_dropout")
 class _Neighbour(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: str, way: str | None, rate: float) -> Tensor:

@@ -20,7 +20,7 @@ from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
 from regkern.torch._memory import DTYPES, HALVES, Shape, empty_result, require
-from regkern.torch._ops import apply_of, define, once, recorded, traced
+from regkern.torch._ops import apply_of, define, once, recorded, shown_as, traced
 
 _ops: Any = torch.ops.regkern
 call = _core.tensors.call
@@ -39,6 +39,7 @@ def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
 # --- batch norm ----------------------------------------------------------------------------------------------------------
 
 
+@shown_as("batch_norm")
 class _BatchNorm(torch.autograd.Function):
     """Batch norm of x, weight, bias and residual. In C++, as are the calls that come here."""
 
@@ -243,6 +244,7 @@ define(
 _ONE_EACH = -1  # as many groups as channels
 
 
+@shown_as("row_norm")
 class _RowNorm(torch.autograd.Function):
     """A norm of rows of x, by weight and bias. In C++, as are the calls that come here."""
 

@@ -20,7 +20,7 @@ import regkern as rk
 from regkern import _core
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require
-from regkern.torch._ops import define, once, recorded, traced
+from regkern.torch._ops import define, once, recorded, shown_as, traced
 
 Arguments: TypeAlias = dict[str, Any]  # of a function, by their names, without those that are None
 _ops: Any = torch.ops.regkern
@@ -74,6 +74,7 @@ def _backward(dy: Tensor, x: Tensor, y: Tensor, function: str, arguments: Argume
     return _JACOBIANS[function](x.to(wide), y.to(wide), dy.to(wide), **arguments).to(x.dtype)
 
 
+@shown_as("prox")
 class _Prox(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: str, arguments: Arguments) -> Tensor:

@@ -22,6 +22,7 @@ import torch.nn as tnn
 
 from regkern import _checks as check
 from regkern.torch.nn import dropouts, fusing, norms, rewriting
+from regkern.torch.nn.layer import require_numbers
 
 M = TypeVar("M", bound=tnn.Module)
 Function: TypeAlias = Callable[..., Any]
@@ -55,6 +56,17 @@ _INSTANCES = {tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d}
 def _not_slower(module: tnn.Module) -> bool:
     kind = type(module)
     return kind in _ALWAYS or (kind in _INSTANCES and not module.track_running_stats)
+
+
+def _has_our_numbers(module: tnn.Module) -> bool:
+    """Whether ours takes the numbers of a layer: torch takes any momentum."""
+    if not hasattr(module, "eps"):
+        return True
+    try:
+        require_numbers(module)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) -> M:
@@ -109,7 +121,7 @@ def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) 
     fuse = check.flag(f"{f}: fuse", fuse)
     for module in model.modules():
         kind = type(module)
-        if kind in wanted if wanted is not None else _not_slower(module):
+        if (kind in wanted if wanted is not None else _not_slower(module)) and _has_our_numbers(module):
             module.__class__ = _OURS[kind]
     if fuse:
         _fuse(model, fusing.NORMS if wanted is None else fusing.NORMS & {_OURS[kind] for kind in wanted})

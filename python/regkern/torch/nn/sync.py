@@ -14,7 +14,7 @@ from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
 from regkern.torch._memory import empty_result, require, view
-from regkern.torch._ops import once
+from regkern.torch._ops import once, shown_as
 from regkern.torch._threads import call
 from regkern.torch.nn import norms
 from regkern.torch.nn.layer import Layer, require_numbers
@@ -32,6 +32,7 @@ def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
     return merged([BatchNormStats(float(p[0]), p[1 : c + 1].numpy(), p[c + 1 :].numpy()) for p in parts])
 
 
+@shown_as("sync_batch_norm")
 class _Synced(torch.autograd.Function):
     @staticmethod
     def forward(
