@@ -12,11 +12,13 @@ torch = pytest.importorskip("torch")
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import save_on_cpu
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import regkern.torch.functional as F
 from regkern.torch import nn
+from regkern.torch.nn import norms
 
 tnn = torch.nn
 
@@ -92,6 +94,38 @@ def test_a_model_is_the_same_while_it_is_watched() -> None:
     torch.testing.assert_close(nets[0].state_dict(), nets[1].state_dict())
     for p, q in zip(*(net.parameters() for net in nets), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-5)
+
+
+class Doubling(TorchFunctionMode):
+    """Rewrites a function of torch."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        y = function(*args, **(kwargs or {}))
+        return 2 * y if function in (torch.relu, torch.nn.functional.relu) else y
+
+
+class Block(tnn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = tnn.BatchNorm2d(3)
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu(self.bn(x))
+
+
+@pytest.mark.parametrize("make", [Block, lambda: tnn.Sequential(tnn.BatchNorm2d(3), tnn.ReLU())])
+def test_what_is_fused_comes_apart_where_functions_are_rewritten(
+    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native, x = make(), torch.randn(2, 3, 4, 4)
+    ours = nn.convert(copy.deepcopy(native))
+    with Doubling():
+        torch.testing.assert_close(ours(x), native(x), rtol=1e-4, atol=1e-5)
+    whole, seen = norms._Batch._activated, []
+    monkeypatch.setattr(norms._Batch, "_activated", lambda self, *given: seen.append(self) or whole(self, *given))
+    with torch.device("cpu"):
+        ours(x)
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -19,6 +19,7 @@ import torch.nn as tnn
 import torch.nn.functional as tF
 from torch import Tensor
 from torch.nn.modules import module as _modules
+from torch.utils._device import DeviceContext
 
 from regkern.torch._memory import require
 from regkern.torch._ops import traced
@@ -62,6 +63,8 @@ def relu_(y: Any) -> Any:
 
 RELUS = frozenset({tF.relu, torch.relu, torch.relu_, relu, relu_})
 LEAKY = frozenset({tF.leaky_relu, tF.leaky_relu_})
+
+_function_modes = torch._C._len_torch_function_stack
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -173,6 +176,12 @@ def _fits(residual: Any, x: Tensor) -> bool:
     return named is not None and residual.stride() == x.stride() and x.is_contiguous(memory_format=named)
 
 
+def _overridden() -> bool:
+    """Whether a mode sees functions of torch, such as a ReLU, beside that of a default device."""
+    n = _function_modes()
+    return n != 0 and any(type(torch._C._get_function_stack_at(i)) is not DeviceContext for i in range(n))
+
+
 def hold(norm: Any, x: Any, layer: Any = None, owner: Any = None, others: tuple[str, ...] = ()) -> Held:
     """``norm(x)``, or what it takes, where that can wait until its ReLU is known.
 
@@ -181,6 +190,7 @@ def hold(norm: Any, x: Any, layer: Any = None, owner: Any = None, others: tuple[
     """
     waits = (
         not traced()
+        and not _overridden()
         and type(norm) in NORMS
         and type(x) is Tensor
         and _plain(norm)
@@ -220,7 +230,7 @@ def fused(
 
 def walk(self: Any, input: Any) -> Any:
     """``forward`` of ``torch.nn.Sequential``, with norms and the activations behind them in one pass."""
-    if traced():
+    if traced() or _overridden():
         return tnn.Sequential.forward(self, input)
     held: Held | None = None
     for module in self:
