@@ -96,8 +96,8 @@ bool Exchange::is_negated(py::handle tensor) const {
   return called(is_neg_, {tensor.ptr()}).ptr() == Py_True;
 }
 
-// Whether the steps of images or volumes grow from the channels over the places to the samples; where some are
-// alike, torch judges so.
+// Whether the steps of images or volumes grow from the channels over the places to the samples. Steps that
+// are alike are judged as torch judges them.
 static bool has_channels_last(const Array& a) {
   const int ndim = a.ndim();
   if ((ndim != 4 && ndim != 5) || a.strides()[1] == 0) return false;
