@@ -562,11 +562,18 @@ def test_tracing_is_refused(name: str) -> None:
         torch.jit.trace(lambda x: called(name, x), (x,))
 
 
-def test_batched_gradients_are_refused() -> None:
-    x = torch.randn(3, requires_grad=True)
-    y = F.dropout(x, 0.5)
-    with pytest.raises(TypeError, match=r"^regkern: a tensor must have memory of its own, got one inside of vmap"):
-        torch.autograd.grad(y, x, torch.eye(3), is_grads_batched=True)
+@pytest.mark.parametrize("name", [*NAMES, "layer_norm", "batch_norm"])
+def test_batched_gradients_are_refused(name: str) -> None:
+    """By the name of the function."""
+    x = data(name).requires_grad_()
+    if name == "layer_norm":
+        y = F.layer_norm(x, (3,))
+    else:
+        y = F.batch_norm(x, None, None, training=True) if name == "batch_norm" else called(name, x)
+    with pytest.raises(
+        TypeError, match=rf"^{name}: the gradient must be a plain tensor, got one of a batch of gradients"
+    ):
+        torch.autograd.grad(y, x, torch.ones(2, *y.shape, dtype=y.dtype), is_grads_batched=True)
 
 
 def test_negated_memory_is_read_right() -> None:
@@ -575,8 +582,11 @@ def test_negated_memory_is_read_right() -> None:
     assert x.is_neg()
     y = F.dropout(x, 0.5)
     assert torch.equal(y[y != 0], (2 * x)[y != 0])
-    with pytest.raises(TypeError, match=r"^regkern: a tensor that is written must hold its numbers"):
-        F.dropout(x, 0.5, inplace=True)
+    for name in ("dropout", "gaussian_dropout"):
+        with pytest.raises(
+            TypeError, match=rf"^{name}: input must hold its numbers where it is written, got one that is"
+        ):
+            getattr(F, name)(x, 0.5, inplace=True)
 
 
 # --- modules -------------------------------------------------------------------------------------------------------------

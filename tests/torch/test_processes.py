@@ -206,3 +206,6 @@ def test_alone_it_is_batch_norm() -> None:
         ours(torch.randn(5, 4, device="meta"))
     with pytest.raises(ValueError, match=r"^SyncBatchNorm: input must have rank >= 2"):
         ours(torch.randn(5))
+    ours.running_var.requires_grad_()
+    with pytest.raises(ValueError, match=r"^SyncBatchNorm: running_var must not require a gradient"):
+        ours(torch.randn(5, 4))

@@ -114,6 +114,15 @@ def test_nothing_and_one_element(
         assert not dx.isnan().any()
 
 
+@pytest.mark.parametrize(("name", "given", "named"), CASES)
+def test_batches_of_gradients(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    x = data().requires_grad_()
+    y, dys = getattr(F, name)(x, *given, **named), torch.randn(3, 4, 6, dtype=DOUBLE)
+    (together,) = torch.autograd.grad(y, x, dys, is_grads_batched=True, retain_graph=True)
+    each = [torch.autograd.grad(y, x, dy, retain_graph=True)[0] for dy in dys]
+    torch.testing.assert_close(together, torch.stack(each))
+
+
 @FORWARD
 def test_tangents_reach_what_requires_no_gradient() -> None:
     with fw.dual_level():

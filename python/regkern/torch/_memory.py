@@ -40,9 +40,19 @@ def require(function: str, name: str, tensor: Any, *, tangents: bool = False) ->
         and not _transforms_active()
         and not _is_tracing()
         and (tangents or not has_tangent(tensor))
+        and _has_memory(tensor)
     ):
         return
     refuse(function, name, tensor)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor lies somewhere, as the gradients of a batch (``is_grads_batched``) do not."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def has_tangent(tensor: Tensor) -> bool:
@@ -69,25 +79,35 @@ def refuse(function: str, name: str, tensor: Any) -> NoReturn:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.layout}")
     if tensor.dtype not in DTYPES:
         raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
+    if not _has_memory(tensor):
+        raise TypeError(
+            f"{head} a plain tensor, got one of a batch of gradients or the like, without memory of its own"
+        )
     raise TypeError(f"{head} a plain tensor, got one with a tangent of forward-mode AD")
+
+
+def require_writable(function: str, name: str, tensor: Tensor) -> None:
+    """Refuse memory in which a result would not be what it is."""
+    if tensor.is_neg():
+        rule = f"{function}: {name} must hold its numbers where it is written"
+        raise TypeError(f"{rule}, got one that is to be negated")
+    if any(step == 0 and n > 1 for step, n in zip(tensor.stride(), tensor.shape, strict=True)):
+        memory = f"strides {tuple(tensor.stride())} for shape {tuple(tensor.shape)}"
+        raise ValueError(f"{function}: {name} must hold every element in its own memory, got {memory}")
 
 
 def view(tensor: Tensor, writable: bool = False) -> View:
     """The memory of a tensor that has passed, for ``_core``."""
     if tensor.is_neg():
-        if writable:
-            raise TypeError("regkern: a tensor that is written must hold its numbers, got one that is to be negated")
         tensor = tensor.resolve_neg()
-    try:
-        address = tensor.data_ptr()
-    except RuntimeError:
-        raise TypeError("regkern: a tensor must have memory of its own, got one inside of vmap or the like") from None
-    return _view(address, tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
+    return _view(tensor.data_ptr(), tensor.shape, tensor.stride(), DTYPES[tensor.dtype], writable, tensor)
 
 
 def look(function: str, name: str, tensor: Any, writable: bool) -> View:
     """The memory of a tensor at which ``_core`` could not look by itself, or what is wrong with it."""
     require(function, name, tensor, tangents=True)
+    if writable:
+        require_writable(function, name, tensor)
     return view(tensor, writable)
 
 

@@ -13,7 +13,18 @@ from torch import Tensor
 from regkern import _core
 from regkern.dropouts.handles import DropBlockMask, drawn
 from regkern.torch import _seeds
-from regkern.torch._memory import Shape, View, empty_in, memory_order, require, traced_order, view, view_in, written
+from regkern.torch._memory import (
+    Shape,
+    View,
+    empty_in,
+    memory_order,
+    require,
+    require_writable,
+    traced_order,
+    view,
+    view_in,
+    written,
+)
 from regkern.torch._ops import apply_of, define, shown_as, traced
 
 call = _core.tensors.call
@@ -181,9 +192,8 @@ def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
         return x.copy_(y) if inplace else y
     made: Tensor
     require(plan.name, "input", x)
-    if inplace and any(step == 0 and n > 1 for step, n in zip(x.stride(), x.shape, strict=True)):
-        memory = f"strides {x.stride()} for shape {tuple(x.shape)}"
-        raise ValueError(f"{plan.name}: input must hold every element in its own memory, got {memory}")
+    if inplace:
+        require_writable(plan.name, "input", x)
     if x.requires_grad and torch.is_grad_enabled():
         if inplace and x.is_leaf:
             raise RuntimeError(f"{plan.name}: inplace must be False for a leaf that requires a gradient, got True")

@@ -129,7 +129,7 @@ def _compiled(
 ) -> Tensor:
     """The same for compiled graphs, whose compiler fuses what follows the operator, which changes nothing in place."""
     function, mean, var, training, momentum, eps, slope = numbers
-    _require_constant(function, mean, var)
+    require_constant(function, mean, var)
     if residual is not None and residual.shape != x.shape:
         shapes = f"have shape {tuple(x.shape)}, got {tuple(residual.shape)}"
         raise ValueError(f"{function}: residual must {shapes}")
@@ -144,7 +144,7 @@ def _compiled(
     return torch.nn.functional.leaky_relu(y, slope) if slope else torch.relu(y)
 
 
-def _require_constant(function: str, mean: Tensor | None, var: Tensor | None) -> None:
+def require_constant(function: str, mean: Tensor | None, var: Tensor | None) -> None:
     """Refuse running statistics of which a gradient is wanted."""
     for name, tensor in (("running_mean", mean), ("running_var", var)):
         if recorded(tensor):
@@ -483,7 +483,7 @@ def instance_norm(
     if running_mean is None and running_var is None:
         return y
     if traced():
-        _require_constant(f, running_mean, running_var)
+        require_constant(f, running_mean, running_var)
         news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
         _put(running_mean, running_var, news)
     else:

@@ -1,6 +1,7 @@
 """Proximal operators and projections, with the gradients that they have.
 
 All are those of :mod:`regkern` (``threshold`` and ``shrink`` are step × strength; weights, which are constants here, too).
+Beyond these, tensors of thresholds and weights are searched for negative numbers and NaN, which are refused.
 Almost everywhere they are differentiable, and the backward multiplies by the Jacobian there; on an edge it takes that of one
 side, zero where something is shrunk to zero. Jacobians are symmetric, so tangents of forward mode are multiplied by the same.
 A second derivative is refused, and ``prox_nuclear`` and groups given by ``indptr`` refuse the first.
@@ -63,7 +64,7 @@ def _require_nonnegative(function: str, name: str, value: Any) -> None:
     """Refuse what a float of that name is refused for."""
     if not isinstance(value, Tensor) or not value.numel():
         return
-    least = value.detach().min().item()  # NaN, if there is one
+    least = value.min().item()  # NaN, if there is one
     if not least >= 0:
         raise ValueError(f"{function}: {name} must be >= 0, got {least}")
 
@@ -275,14 +276,12 @@ def _of_runs(values: Tensor, g: Tensor) -> Tensor:
     """The means of g over runs of equal values, along the last axis."""
     if not g.numel():
         return g
-    flat, n = values.reshape(-1, values.shape[-1]), values.shape[-1]
+    flat = values.reshape(-1, values.shape[-1])
     starts = torch.ones_like(flat, dtype=torch.bool)
     starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
     run = starts.flatten().cumsum(0) - 1
-    rows = g.reshape(-1, n).flatten()
-    count = int(run[-1]) + 1
-    totals = rows.new_zeros(count).index_add_(0, run, rows)
-    lengths = rows.new_zeros(count).index_add_(0, run, torch.ones_like(rows))
+    lengths, rows = run.bincount(), g.reshape(-1)
+    totals = torch.zeros(len(lengths), dtype=rows.dtype).index_add(0, run, rows)  # not in place: g may be a batch
     return (totals / lengths)[run].reshape(g.shape)
 
 

@@ -16,6 +16,7 @@ from regkern.torch import functional
 from regkern.torch._memory import empty_result, require, view
 from regkern.torch._ops import once, shown_as
 from regkern.torch._threads import call
+from regkern.torch.functional.norms import require_constant
 from regkern.torch.nn import norms
 from regkern.torch.nn.layer import Layer, require_numbers
 
@@ -142,6 +143,7 @@ class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
         require("SyncBatchNorm", "input", input)
         if input.dim() < 2:
             raise ValueError(f"SyncBatchNorm: input must have rank >= 2, got shape {tuple(input.shape)}")
+        require_constant("SyncBatchNorm", self.running_mean, self.running_var)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
