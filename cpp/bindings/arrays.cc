@@ -456,9 +456,9 @@ static py::dtype descriptor_of(const Array& like) {
   }
 }
 
-Array new_like(Arg arg, const Array& like) {
+Array new_like(Arg arg, const Array& like, TensorOrder order) {
   if (is_view(like.object())) type_error(arg, "be given with memory of another library", py::none());
-  if (!is_ndarray(like.object())) return adopt(TensorLibrary::current()->like(like.object()));
+  if (!is_ndarray(like.object())) return adopt(TensorLibrary::current()->like(like, order));
   const py::dtype dtype = descriptor_of(like);
   const int ndim = like.ndim();
   std::vector<py::ssize_t> shape(like.shape(), like.shape() + ndim);
@@ -583,8 +583,8 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
               "memory they share");
 }
 
-Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like) {
-  if (value.is_none()) return new_like(arg, like);
+Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like, TensorOrder order) {
+  if (value.is_none()) return new_like(arg, like, order);
   Array out = output(arg, value, is_half(like.dtype()) ? Accept::kHalf : Accept::kFull);
   require_dtype(arg, out, like.dtype());
   require_same_shape(arg, out, like);

@@ -197,9 +197,12 @@ Array output(Arg arg, py::handle value, Accept accept = Accept::kFull);
 // None → an empty Array, else input().
 Array optional_input(Arg arg, py::handle value, Accept accept = Accept::kFull);
 Array optional_output(Arg arg, py::handle value, Accept accept = Accept::kFull);
+// The memory order of what is made of a tensor: its own, or what its library gives the results of its norms:
+// C's, but where channels are last and are `kept` there.
+enum class TensorOrder { kOwn, kChannelsKept, kC };
 // A new array of the shape, dtype and memory order of `like`, a tensor of a tensor; which is no view: whoever
 // brings memory of his own brings it for the result too.
-Array new_like(Arg arg, const Array& like);
+Array new_like(Arg arg, const Array& like, TensorOrder order = TensorOrder::kOwn);
 // A new dense vector.
 Array new_vector(Dtype dtype, std::size_t n);
 // A new dense vector of the dtype of `like`; of a view or tensor of half precision float32.
@@ -221,7 +224,8 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
                       bool same_allowed = false);
 
 // `out` checked against the input it corresponds to, or a new array: what `out=` means everywhere.
-Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like);
+Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like,
+                 TensorOrder order = TensorOrder::kOwn);
 
 // `array` with zero strides where `like` is longer; its dtype is like's, or float32 beside half precision.
 Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);

@@ -175,7 +175,7 @@ py::tuple row_norm(const ForwardArguments& a) {
     require_dtype_beside({f, "residual"}, beside, from);
     require_same_shape({f, "residual"}, beside, from);
   }
-  const Array to = out_or_new({f, "out"}, a.out, "x", from);
+  const Array to = out_or_new({f, "out"}, a.out, "x", from, order_in_library(f));
   for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
     require_disjoint({f, "out"}, to, name, *other);
   }

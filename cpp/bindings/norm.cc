@@ -152,7 +152,7 @@ class Forward {
     }
     weights_ = like_x({f, "weights"}, a.weights, x_);
     residual_ = like_x({f, "residual"}, a.residual, x_);
-    y_ = out_or_new({f, "out"}, a.out, "x", x_);
+    y_ = out_or_new({f, "out"}, a.out, "x", x_, order_in_library(f));
     require_disjoint_operands();
     dense_gamma_ = dense_vector(gamma_);
     dense_beta_ = dense_vector(beta_);

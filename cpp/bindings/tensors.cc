@@ -96,6 +96,22 @@ bool Exchange::is_negated(py::handle tensor) const {
   return called(is_neg_, {tensor.ptr()}).ptr() == Py_True;
 }
 
+// Whether the steps of images or volumes grow from the channels over the places to the samples. Steps that
+// are alike are judged as torch judges them.
+static bool has_channels_last(const Array& a) {
+  const int ndim = a.ndim();
+  if ((ndim != 4 && ndim != 5) || a.strides()[1] == 0) return false;
+  std::ptrdiff_t least = 0;
+  for (int i = 0; i < ndim; ++i) {
+    const int axis = i == 0 ? 1 : i == ndim - 1 ? 0 : ndim - i;
+    const std::ptrdiff_t step = a.strides()[axis];
+    const bool ambiguous = axis == 0 && least == a.strides()[1];
+    if (a.dim(axis) == 0 || step < least || ambiguous) return false;
+    least = step * a.dim(axis);
+  }
+  return true;
+}
+
 // --- the library -------------------------------------------------------------------------------------------
 
 const TensorLibrary* TensorLibrary::current() { return current_library; }
@@ -133,6 +149,12 @@ void TensorLibrary::require_constant(
 }
 
 py::object TensorLibrary::like(py::handle tensor) const { return called(empty_like, {tensor.ptr()}); }
+
+py::object TensorLibrary::like(const Array& tensor, TensorOrder order) const {
+  const bool own = order == TensorOrder::kOwn || tensor.dense() ||
+                   (order == TensorOrder::kChannelsKept && has_channels_last(tensor));
+  return own ? like(tensor.object()) : called(empty_in, {Py_None, tensor.object().ptr()});
+}
 
 bool TensorLibrary::records(std::initializer_list<py::handle> tensors) const {
   static const py::handle requires_grad = interned("requires_grad");
@@ -195,6 +217,11 @@ std::string function_in_library(const char* function) {
   std::string name = function;
   if (name.ends_with(kBackward)) name.resize(name.size() - kBackward.size());
   return name;
+}
+
+TensorOrder order_in_library(std::string_view norm) {
+  const bool copies = norm == "layer_norm" || norm == "instance_norm";  // what is not contiguous
+  return copies ? TensorOrder::kC : TensorOrder::kChannelsKept;
 }
 
 // --- the entry ---------------------------------------------------------------------------------------------

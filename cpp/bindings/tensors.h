@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -86,6 +87,7 @@ struct TensorLibrary {
   // Whether autograd wants to know what becomes of the tensors, some of which may be None.
   bool records(std::initializer_list<py::handle> tensors) const;
   py::object like(py::handle tensor) const;
+  py::object like(const Array& tensor, TensorOrder order) const;
   std::uint64_t draw() const;
   bool all_are_plain() const;  // that are of the library's own types
 };
@@ -126,6 +128,8 @@ class TensorScope {
 // What the library calls an argument of a function, and the function itself.
 const char* name_in_library(const char* function, const char* name);
 std::string function_in_library(const char* function);
+// The order of what a norm makes there.
+TensorOrder order_in_library(std::string_view norm);
 
 }  // namespace regkern::bindings
 

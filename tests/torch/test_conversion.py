@@ -127,6 +127,17 @@ def test_what_is_swapped() -> None:
     assert type(nn.convert(tnn.Sequential(Own()))[0]) is Own
 
 
+@pytest.mark.parametrize("given", [{"momentum": 1.5}, {"momentum": -0.1}, {"momentum": float("nan")}])
+def test_layers_with_numbers_that_torch_alone_takes_stay(given: Any) -> None:
+    for kind in (tnn.BatchNorm2d, tnn.InstanceNorm2d):
+        native = tnn.Sequential(tnn.Conv2d(3, 4, 1), kind(4, **given), tnn.ReLU())
+        ours, x = nn.convert(copy.deepcopy(native), only=[tnn.BatchNorm2d, tnn.InstanceNorm2d]), torch.randn(2, 3, 5, 5)
+        assert type(ours[1]) is kind
+        torch.testing.assert_close(ours(x), native(x), equal_nan=True)
+        torch.testing.assert_close(ours.state_dict(), native.state_dict(), equal_nan=True)
+    assert type(nn.convert(tnn.Sequential(tnn.BatchNorm2d(4, momentum=None)))[0]) is nn.BatchNorm2d
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^convert: model must be a torch.nn.Module, got int"):
         nn.convert(3)  # type: ignore[type-var]

@@ -28,7 +28,7 @@ from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 
 from regkern.torch import nn
-from regkern.torch.nn import norms
+from regkern.torch.nn import fusing, norms
 
 tnn = torch.nn
 
@@ -87,7 +87,7 @@ def plain(model: Any) -> dict[str, Any]:
         f"{name}.{key}": value
         for name, module in model.named_modules()
         for key, value in vars(module).items()
-        if key not in skipped and not isinstance(value, types.MethodType)
+        if key not in skipped and not isinstance(value, types.MethodType | fusing.Method)
     }
 
 
@@ -825,6 +825,150 @@ def test_norms_folded_into_convolutions() -> None:
     torch.testing.assert_close(ours(x), native(x), rtol=1e-4, atol=1e-4)
     made = torch.ao.quantization.fuse_modules(nn.revert(nn.convert(copy.deepcopy(native))), ["0", "1", "2"])
     torch.testing.assert_close(made(x), native(x), rtol=1e-4, atol=1e-4)
+
+
+class Shortcut(Base):
+    """A block whose shortcut is called between a norm and its ReLU."""
+
+    def __init__(self, *layers: Any) -> None:
+        super().__init__()
+        self.down: Any = tnn.Sequential(*layers) if layers else None
+
+    @property
+    def seen(self) -> Any:
+        return self.bn.running_mean.view(4, 1, 1)
+
+    def forward(self, x: Any) -> Any:
+        identity = x
+        y = self.c(x)
+        y = self.bn(y)
+        if self.down is not None:
+            identity = self.down(x)
+        y += identity
+        return self.relu(y)
+
+
+class Seeing(Shortcut):
+    def forward(self, x: Any) -> Any:
+        y = self.c(x)
+        y = self.bn(y)
+        r = x * self.seen
+        y += r
+        return self.relu(y)
+
+
+class Knows(tnn.Module):
+    """A layer that knows a norm which is not its own."""
+
+    def __init__(self, norm: Any = None) -> None:
+        super().__init__()
+        self.known = [norm]
+
+    def forward(self, x: Any) -> Any:
+        return x * (1 + self.known[0].running_mean.view(1, -1, 1, 1))
+
+
+def shortcut(*layers: Any) -> Any:
+    torch.manual_seed(0)
+    return Shortcut(*layers)
+
+
+def knows(model: Any) -> None:
+    model.down = tnn.Sequential(Knows(model.bn))
+
+
+def given_a_hook(model: Any) -> None:
+    model.down[0].register_forward_hook(lambda m, given, y: y * (1 + model.bn.running_mean.view(1, -1, 1, 1)))
+
+
+def evaluated_by_a_hook(model: Any) -> None:
+    model.down.register_forward_pre_hook(lambda m, given: model.bn.eval() and None)
+
+
+def registered_again(model: Any) -> None:
+    model.down.append(model.bn)
+
+
+def sharing(model: Any) -> None:
+    model.down.append(tnn.BatchNorm2d(4))
+    model.down[-1].running_mean = model.bn.running_mean
+
+
+def given_a_parametrization(model: Any) -> None:
+    part = Knows(model.bn)
+    part.forward = lambda w: w * (1 + model.bn.running_mean.mean())  # type: ignore[method-assign]
+    parametrize.register_parametrization(model.down[0], "weight", part)
+
+
+def called_by_name(model: Any) -> None:
+    model.down = None
+    del model._modules["down"]
+    model.__dict__["down"] = lambda x: x * (1 + model.bn.running_mean.view(1, -1, 1, 1))
+
+
+def put_on_the_instance(model: Any) -> None:
+    model.down[0].forward = lambda x: x * (1 + model.bn.running_mean.view(1, -1, 1, 1))
+
+
+SIGHTS = [
+    knows, given_a_hook, evaluated_by_a_hook, registered_again, sharing, given_a_parametrization, called_by_name, put_on_the_instance,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=lambda sight: sight.__name__)
+@pytest.mark.parametrize("late", [False, True])
+def test_what_sees_the_norm_meanwhile(sight: Any, late: bool) -> None:
+    """The norm runs in its place then."""
+    native = shortcut(tnn.Conv2d(4, 4, 1))
+    ours = copy.deepcopy(native)
+    if late:
+        nn.convert(ours)
+    for model in (native, ours):
+        sight(model)
+    agree(native, data(), fused=0, ours=ours if late else nn.convert(ours))
+
+
+def test_attributes_that_see_the_norm_meanwhile() -> None:
+    torch.manual_seed(0)
+    agree(Seeing(), data(), fused=0)
+
+
+@pytest.mark.parametrize(
+    ("layers", "fused"),
+    [
+        ([], 1),
+        ([tnn.Conv2d(4, 4, 1), tnn.BatchNorm2d(4)], 1),
+        ([tnn.AvgPool2d(1), tnn.Conv2d(4, 4, 1), tnn.BatchNorm2d(4), tnn.ReLU(), tnn.Dropout(0.0)], 2),
+        ([tnn.Sequential(tnn.Conv2d(4, 4, 1), tnn.BatchNorm2d(4), tnn.LeakyReLU()), tnn.Identity()], 2),
+    ],
+)
+def test_shortcuts_of_known_layers(layers: Any, fused: int) -> None:
+    agree(shortcut(*layers), data(), fused=fused)
+
+
+def test_a_model_is_freed_with_its_last_name() -> None:
+    """Without the collector, which comes late for a few objects of some GB."""
+    gc.collect()
+    gc.disable()
+    try:
+        for make in (lambda: shortcut(tnn.Conv2d(4, 4, 1)), sequential):
+            for copied in (False, True):
+                model = nn.convert(make())
+                if copied:
+                    model = copy.deepcopy(model)
+                assert fusions(model, data()) == 1
+                ref = weakref.ref(model)
+                del model
+                assert ref() is None
+    finally:
+        gc.enable()
+
+
+def test_a_method_without_its_model() -> None:
+    forward = nn.convert(sequential()).forward
+    gc.collect()
+    with pytest.raises(ReferenceError, match=r"^forward: the module must be kept, got a method of one that is gone"):
+        forward(data())
 
 
 def test_classes_stay_those_of_a_plain_norm() -> None:

@@ -301,6 +301,83 @@ def test_a_functional_call_is_none() -> None:
     assert torch.equal(torch.func.functional_call(layer, given, (x,)), 2 * layer(x))
 
 
+# --- exported programs, dtypes -------------------------------------------------------------------------------------------
+
+EXPORTED: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
+    "batch norm": (lambda: tnn.Sequential(tnn.Conv2d(3, 4, 3), tnn.BatchNorm2d(4), tnn.ReLU()), (2, 3, 6, 6)),
+    "batch norm of the batch": (lambda: tnn.BatchNorm3d(3, track_running_stats=False), (2, 3, 4, 4, 4)),
+    "instance norm": (lambda: tnn.InstanceNorm2d(3), (2, 3, 6, 6)),
+    "instance norm with statistics": (lambda: tnn.InstanceNorm2d(3, track_running_stats=True), (2, 3, 6, 6)),
+    "rms norm": (lambda: tnn.RMSNorm(6), (2, 3, 6)),
+    "layer norm": (lambda: tnn.LayerNorm(6), (2, 3, 6)),
+    "group norm": (lambda: tnn.GroupNorm(3, 6), (2, 6, 3)),
+    "dropout": (lambda: tnn.Sequential(tnn.Linear(6, 6), tnn.Dropout()), (2, 6)),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_programs_are_saved_and_loaded(name: str, training: bool, strict: bool) -> None:
+    make, shape = EXPORTED[name]
+    net, x, file = nn.convert(make(), only=list(KINDS)).train(training), torch.randn(shape), io.BytesIO()
+    before = copy.deepcopy(net.state_dict())
+    torch.export.save(torch.export.export(net, (x,), strict=strict), file)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+    file.seek(0)
+    program = torch.export.load(file).module()
+    results = []
+    for module in (net, program):
+        torch.manual_seed(1)
+        results.append(module(x))
+    torch.testing.assert_close(*results)
+    states, there = net.state_dict(), program.state_dict()
+    assert there.keys() >= {name for name in states if name.endswith(("weight", "running_mean", "running_var"))}
+    torch.testing.assert_close(dict(there), {name: states[name] for name in there})
+    assert not any(t.requires_grad for t in program.buffers())
+
+
+KINDS = (
+    tnn.BatchNorm2d, tnn.BatchNorm3d, tnn.InstanceNorm2d, tnn.RMSNorm, tnn.LayerNorm, tnn.GroupNorm, tnn.Dropout,
+)  # fmt: skip
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not tnn.Dropout], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_dtypes_of_parameters_beside_those_of_data(kind: Any, autocast: bool) -> None:
+    """What torch takes ours takes, and the results have torch's dtypes."""
+    name, taken = kind.__name__, 0
+    given = (3, 6) if kind is tnn.GroupNorm else (6,)
+    affine = {"affine": True} if "Instance" in name else {}
+    shape = (3, 6) if name in ("RMSNorm", "LayerNorm") else (3, 6, 4, 4, 4)[: 5 if "3d" in name else 4]
+    for of_parameters in DTYPES:
+        native = kind(*given, **affine).to(of_parameters)
+        with torch.no_grad():
+            native.weight.uniform_(0.5, 2)
+        ours = nn.convert(copy.deepcopy(native), only=[kind])
+        for of_data in DTYPES:
+            x, y = (torch.randn(shape).to(of_data).requires_grad_() for _ in range(2))
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+                try:
+                    expected = native(x)
+                except (RuntimeError, TypeError):
+                    continue
+                y.data = x.data
+                made = ours(y)
+            assert made.dtype is expected.dtype, (of_parameters, of_data)
+            rough = {"rtol": 2e-2, "atol": 2e-2} if torch.finfo(made.dtype).bits == 16 else {}
+            torch.testing.assert_close(made, expected, **rough)
+            for module, result in ((native, expected), (ours, made)):
+                module.zero_grad()
+                result.sum().backward()
+            assert y.grad.dtype is x.grad.dtype
+            assert ours.weight.grad.dtype is native.weight.grad.dtype
+            taken += 1
+    assert taken >= 6
+
+
 # --- processes -----------------------------------------------------------------------------------------------------------
 
 SCRIPT = """
@@ -340,8 +417,7 @@ if __name__ == "__main__":
     model(torch.randn(640, 100)).sum().backward()  # the threads of this process are there
     loader = DataLoader(Rows(), batch_size=4, num_workers=2, multiprocessing_context="fork", timeout=120)
     for _ in range(2):
-        sums = {float(x[0].sum()) for x in loader}
-        assert len(sums) == 4, sums  # each its own masks
+        assert len({x[0].numpy().tobytes() for x in loader}) == 4  # each its own masks
     model.share_memory()
     before = model[0].weight.detach().clone()
     workers = [mp.get_context("fork").Process(target=work, args=(model,)) for _ in range(2)]

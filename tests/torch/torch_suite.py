@@ -266,7 +266,7 @@ def test_memory_formats(info: Any, number: int, training: bool) -> None:
             ours, theirs = (m.to(memory_format=format_of_module) for m in pair(info, sample, torch.float64, training))
             given = x.detach().contiguous(memory_format=format_of_input).requires_grad_()
             (y, gradients), (expected, others) = outcome(ours, given), outcome(theirs, given)
-            assert y.is_contiguous(memory_format=format_of_input)
+            assert y.stride() == expected.stride()
             if not is_random(info, sample, training):
                 torch.testing.assert_close(y, expected)
                 for a, b in zip(gradients, others, strict=True):

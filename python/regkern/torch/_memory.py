@@ -140,11 +140,32 @@ def traced_order(tensor: Tensor) -> Shape | None:
     return None
 
 
+def empty_result(norm: str, x: Tensor) -> Tensor:
+    """What a norm writes of x into, in the order that torch's has: C's, or channels last where it keeps them."""
+    keeps = norm not in ("layer_norm", "instance_norm")
+    own = x.is_contiguous() or (keeps and _has_channels_last(x))
+    return torch.empty_like(x) if own else x.new_empty(x.shape)
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    """As in C++, and in torch: whether steps grow from the channels over the places to the samples."""
+    n = x.dim()
+    if n not in (4, 5) or x.stride(1) == 0:
+        return False
+    least = 0
+    for axis in (1, *range(n - 1, 1, -1), 0):
+        length, step = x.shape[axis], x.stride(axis)
+        if length == 0 or step < least or (axis == 0 and least == x.stride(1)):
+            return False
+        least = step * length
+    return True
+
+
 def empty_in(order: Shape | None, like: Tensor) -> Tensor:
     """A new tensor of the shape and dtype of another, dense in an order of its axes."""
     if order is None:
-        return torch.empty(like.shape, dtype=like.dtype)
-    return torch.empty_permuted(like.shape, order, dtype=like.dtype)
+        return like.new_empty(like.shape)
+    return torch.empty_permuted(like.shape, order, dtype=like.dtype, device=like.device)
 
 
 def _cell() -> Tensor:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 _library = torch.library.Library("regkern", "DEF")
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Any)
 
 
 def define(
@@ -26,6 +27,25 @@ def define(
     torch.library.register_fake(name, fake, lib=_library)
     if backward is not None:
         torch.library.register_autograd(name, backward, setup_context=setup, lib=_library)
+
+
+def shown_as(name: str) -> Callable[[F], F]:
+    """What torch's profiler and graphs of gradients show of an eager call, which calls no operator."""
+
+    def named(function: F) -> F:
+        function.__name__ = f"regkern::{name}"
+        function._backward_cls.__name__ = f"regkern::{name}_backward"
+        return function
+
+    return named
+
+
+_modes = torch._C._len_torch_dispatch_stack
+
+
+def traced() -> bool:
+    """Whether a call goes by an operator: into a graph, or because a mode of torch's dispatcher is on, which sees these alone."""
+    return torch.compiler.is_compiling() or _modes() != 0
 
 
 class _Refused(torch.autograd.Function):

@@ -25,7 +25,7 @@ from regkern.torch._memory import (
     view_in,
     written,
 )
-from regkern.torch._ops import apply_of, define
+from regkern.torch._ops import apply_of, define, shown_as, traced
 
 call = _core.tensors.call
 
@@ -137,6 +137,7 @@ def _backward(dy: Tensor, plan: Plan, order: Shape | None, seed: int) -> Tensor:
     return dx
 
 
+@shown_as("dropout")
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, inplace: bool) -> Tensor:
@@ -151,6 +152,7 @@ class _Forward(torch.autograd.Function):
         return gradient(dy, *ctx.numbers), None, None
 
 
+@shown_as("dropout")
 class _Keep(torch.autograd.Function):
     """The same of elements, channels and samples, which are the most: written in C++."""
 
@@ -185,7 +187,7 @@ class _Backward(torch.autograd.Function):
 
 def run(x: Tensor, plan: Plan, inplace: bool) -> Tensor:
     """What the plan makes of x under a new seed."""
-    if torch.compiler.is_compiling():
+    if traced():
         y: Tensor = getattr(torch.ops.regkern, _OPERATORS[type(plan)])(x, _seeds.drawn(), *plan, traced_order(x))
         return x.copy_(y) if inplace else y
     made: Tensor

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from torch import Tensor
 
 from regkern import _checks as check
 from regkern._types import Int, Real
 from regkern.torch._memory import refuse
+from regkern.torch._ops import traced
 from regkern.torch.functional._plans import Blocks, Gaussian, Kept, Plan, keep, run
 
 
@@ -46,7 +46,7 @@ def _kept(
     rate = p if type(p) is float and 0 <= p <= 1 else check.probability(f"{function}: p", p)
     if not training or rate == 0:
         return x
-    if torch.compiler.is_compiling():
+    if traced():
         return run(x, Kept(function, rate, axes, scaled, alpha), inplace)
     return keep(x, (function, rate, axes, scaled, alpha), inplace)
 

@@ -12,7 +12,7 @@ from regkern import _core
 from regkern._types import Approximate, Int, Real
 from regkern.torch import _seeds
 from regkern.torch._memory import Shape, dense_order, empty_in, memory_order, require, view_in
-from regkern.torch._ops import define, once, recorded
+from regkern.torch._ops import define, once, recorded, shown_as, traced
 from regkern.torch.functional._plans import Rng
 
 _ops: Any = torch.ops.regkern
@@ -72,6 +72,7 @@ def _bias_gradients(dy: Tensor, rate: float, seed: int) -> tuple[Tensor, Tensor]
     return made
 
 
+@shown_as("bias_dropout_add")
 class _BiasDropoutAdd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor | None, residual: Tensor | None, rate: float) -> Tensor:
@@ -126,7 +127,7 @@ def bias_dropout_add(
     f = "bias_dropout_add"
     rate = _rate(f, p, training)
     given = [t for t in (input, bias, residual) if t is not None]
-    if not torch.compiler.is_compiling():
+    if not traced():
         for name, tensor in (("input", input), ("bias", bias), ("residual", residual)):
             if tensor is not None or name == "input":
                 require(f, name, tensor)
@@ -138,7 +139,7 @@ def bias_dropout_add(
         bias = None if bias is None else bias.to(dtype)
         residual = None if residual is None else residual.to(dtype)
     made: Tensor
-    if torch.compiler.is_compiling():
+    if traced():
         made = _ops.bias_dropout_add(input, bias, residual, _seed(rate), rate)
     elif recorded(input, bias, residual):
         made = _BiasDropoutAdd.apply(input, bias, residual, rate)
@@ -218,6 +219,7 @@ def _backward(dy: Tensor, x: Tensor, function: str, way: str | None, rate: float
     return dx
 
 
+@shown_as("neighbour_dropout")
 class _Neighbour(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: str, way: str | None, rate: float) -> Tensor:
@@ -235,7 +237,7 @@ class _Neighbour(torch.autograd.Function):
 
 def _run(x: Tensor, function: str, way: str | None, rate: float) -> Tensor:
     made: Tensor
-    if torch.compiler.is_compiling():
+    if traced():
         made = _ops.neighbour_dropout(x, _seed(rate), function, way, rate)
         return made
     require(function, "input", x)

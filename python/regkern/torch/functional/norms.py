@@ -19,8 +19,8 @@ from regkern import _checks as check
 from regkern import _core
 from regkern._types import Activation, Real
 from regkern.norms.arguments import activation_slope
-from regkern.torch._memory import Shape, require
-from regkern.torch._ops import apply_of, define, once, recorded
+from regkern.torch._memory import DTYPES, HALVES, Shape, empty_result, require
+from regkern.torch._ops import apply_of, define, once, recorded, shown_as, traced
 
 _ops: Any = torch.ops.regkern
 call = _core.tensors.call
@@ -39,6 +39,7 @@ def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
 # --- batch norm ----------------------------------------------------------------------------------------------------------
 
 
+@shown_as("batch_norm")
 class _BatchNorm(torch.autograd.Function):
     """Batch norm of x, weight, bias and residual. In C++, as are the calls that come here."""
 
@@ -108,7 +109,7 @@ def batch_norm(
     slope = activation_slope(f, activation, negative_slope)
     slope = None if slope is None else float(slope)
     numbers = f, running_mean, running_var, bool(training), momentum, eps, slope
-    if torch.compiler.is_compiling():
+    if traced():
         if training:
             _require_several(f, input, (0, *range(2, input.dim())))
         return _compiled(input, weight, bias, residual, numbers)
@@ -152,10 +153,9 @@ def require_constant(function: str, mean: Tensor | None, var: Tensor | None) -> 
 
 def _put(mean: Tensor | None, var: Tensor | None, news: list[Tensor]) -> None:
     """New running statistics in the place of the old ones."""
-    with torch.no_grad():
-        for tensor, new in zip((mean, var), news, strict=True):
-            if tensor is not None:
-                tensor.copy_(new)
+    for tensor, new in zip((mean, var), news, strict=True):
+        if tensor is not None:
+            tensor.copy_(new.detach())  # what torch.no_grad() makes of an exported graph cannot be saved
 
 
 def _batch_kernel(
@@ -177,8 +177,8 @@ def _batch_kernel(
 
 
 def _batch_fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    _, _, running_mean, running_var, training, *_ = arguments
-    y = torch.empty_like(x)
+    _, _, running_mean, running_var, training, _, _, function = arguments
+    y = empty_result(function, x)
     doubles = [x.new_empty(x.shape[1], dtype=torch.float64) for _ in range(2)]
     changed = [
         torch.empty_like(t) if t is not None and training else x.new_empty(0) for t in (running_mean, running_var)
@@ -244,6 +244,7 @@ define(
 _ONE_EACH = -1  # as many groups as channels
 
 
+@shown_as("row_norm")
 class _RowNorm(torch.autograd.Function):
     """A norm of rows of x, by weight and bias. In C++, as are the calls that come here."""
 
@@ -265,7 +266,7 @@ def _rows(
     eps: Real | None,
 ) -> Tensor:
     """``axis`` is the lengths of the last axes, which make a row, or that of the channels."""
-    if torch.compiler.is_compiling():
+    if traced():
         first = axis if isinstance(axis, int) else _row_axis(function, x, axis)
         y: Tensor = _ops.row_norm(x, weight, bias, function, first, groups, None if eps is None else float(eps))[0]
         return y
@@ -341,7 +342,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     normalized_shape : tuple of int
         The last axes of the input.
     weight : Tensor or None
-        Of that shape. 1 where missing.
+        Of that shape. 1 where missing. One of another dtype than the input leaves the result the input's.
     eps : float, >= 0, or None
         None is the machine epsilon of the dtype in which is calculated.
 
@@ -361,7 +362,21 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     >>> F.rms_norm(torch.tensor([[1.0, 7.0]]), (2,), eps=0)
     tensor([[0.2000, 1.4000]])
     """
-    return _rows("rms_norm", input, weight, None, _lengths("rms_norm", normalized_shape), None, eps)
+    f, lengths = "rms_norm", _lengths("rms_norm", normalized_shape)
+    if weight is not None and _are_mixed(input, weight):
+        wide = torch.promote_types(input.dtype, weight.dtype)
+        if eps is None:
+            eps = torch.finfo(torch.promote_types(input.dtype, torch.float32)).eps
+        return _rows(f, input.to(wide), weight.to(wide), None, lengths, None, eps).to(input.dtype)
+    return _rows(f, input, weight, None, lengths, None, eps)
+
+
+def _are_mixed(x: Tensor, weight: Tensor) -> bool:
+    """Whether there are two dtypes that have to be made one first, as torch's rms_norm does."""
+    if not (isinstance(x, Tensor) and isinstance(weight, Tensor)) or weight.dtype is x.dtype:
+        return False
+    beside_half = x.dtype in HALVES and weight.dtype is torch.float32
+    return x.dtype in DTYPES and weight.dtype in DTYPES and not beside_half
 
 
 def group_norm(
@@ -460,14 +475,14 @@ def instance_norm(
             if tensor is None:
                 raise ValueError(f"{f}: {name} must be a tensor where use_input_stats is False, got None")
         numbers = f, running_mean, running_var, False, momentum, eps, None
-        if torch.compiler.is_compiling():
+        if traced():
             return _compiled(input, weight, bias, None, numbers)
         return normalize(input, weight, bias, None, None, numbers)
     _require_several(f, input, tuple(range(2, input.dim())))
     y = _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
     if running_mean is None and running_var is None:
         return y
-    if torch.compiler.is_compiling():
+    if traced():
         require_constant(f, running_mean, running_var)
         news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
         _put(running_mean, running_var, news)
@@ -498,10 +513,10 @@ def _row_kernel(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers:
 
 
 def _row_fake(x: Tensor, weight: Tensor | None, bias: Tensor | None, *numbers: Any) -> tuple[Tensor, ...]:
-    _, axis, groups, _ = numbers
+    function, axis, groups, _ = numbers
     each = x.shape[1] if groups == _ONE_EACH else groups
     rows = math.prod(x.shape[:axis]) if each is None else x.shape[0] * each
-    return torch.empty_like(x), *[x.new_empty(rows, dtype=torch.float64) for _ in range(2)]
+    return empty_result(function, x), *[x.new_empty(rows, dtype=torch.float64) for _ in range(2)]
 
 
 def _row_keep(ctx: Any, inputs: Any, output: Any) -> None:

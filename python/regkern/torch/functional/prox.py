@@ -21,7 +21,7 @@ import regkern as rk
 from regkern import _core
 from regkern._types import Int, Real
 from regkern.torch._memory import HALVES, require
-from regkern.torch._ops import define, once, recorded
+from regkern.torch._ops import define, once, recorded, shown_as, traced
 
 Arguments: TypeAlias = dict[str, Any]  # of a function, by their names, without those that are None
 _ops: Any = torch.ops.regkern
@@ -75,6 +75,7 @@ def _backward(dy: Tensor, x: Tensor, y: Tensor, function: str, arguments: Argume
     return _JACOBIANS[function](x.to(wide), y.to(wide), dy.to(wide), **arguments).to(x.dtype)
 
 
+@shown_as("prox")
 class _Prox(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: str, arguments: Arguments) -> Tensor:
@@ -100,7 +101,7 @@ def _run(function: str, x: Tensor, **given: Any) -> Tensor:
     for name, value in arguments.items():
         if isinstance(value, Tensor) and recorded(value):
             raise ValueError(f"{function}: {name} must not require a gradient, got one that does (detach() it)")
-    if torch.compiler.is_compiling():
+    if traced():
         return _compiled(function, x, arguments)
     require(function, "input", x, tangents=True)
     for name, value in arguments.items():

@@ -14,7 +14,7 @@ import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ import torch.nn as tnn
 
 from regkern import _checks as check
 from regkern.torch.nn import dropouts, fusing, norms, rewriting
+from regkern.torch.nn.layer import require_numbers
 
 M = TypeVar("M", bound=tnn.Module)
 Function: TypeAlias = Callable[..., Any]
@@ -55,6 +56,17 @@ _INSTANCES = {tnn.InstanceNorm1d, tnn.InstanceNorm2d, tnn.InstanceNorm3d}
 def _not_slower(module: tnn.Module) -> bool:
     kind = type(module)
     return kind in _ALWAYS or (kind in _INSTANCES and not module.track_running_stats)
+
+
+def _has_our_numbers(module: tnn.Module) -> bool:
+    """Whether ours takes the numbers of a layer: torch takes any momentum."""
+    if not hasattr(module, "eps"):
+        return True
+    try:
+        require_numbers(module)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) -> M:
@@ -109,7 +121,7 @@ def convert(model: M, *, only: Iterable[type] | None = None, fuse: bool = True) 
     fuse = check.flag(f"{f}: fuse", fuse)
     for module in model.modules():
         kind = type(module)
-        if kind in wanted if wanted is not None else _not_slower(module):
+        if (kind in wanted if wanted is not None else _not_slower(module)) and _has_our_numbers(module):
             module.__class__ = _OURS[kind]
     if fuse:
         _fuse(model, fusing.NORMS if wanted is None else fusing.NORMS & {_OURS[kind] for kind in wanted})
@@ -160,7 +172,6 @@ def revert(model: M) -> M:
 
 # Whose class has its own of these is not fused: attributes and copies may be others there.
 _STOCK = ("__getattr__", "__getattribute__", "__setstate__", "__getstate__", "__reduce_ex__", "__reduce__")
-_MARK = "_regkern_fused"  # of functions that stand in the place of methods
 
 
 def _fuse(model: tnn.Module, kinds: frozenset[type]) -> None:
@@ -204,13 +215,11 @@ def _install(module: tnn.Module, functions: dict[str, Function]) -> None:
     if functions:
         functions = {**functions, "__getstate__": _state, "__deepcopy__": _deep_copy}
         for name, function in functions.items():
-            function.__dict__[_MARK] = True
-            vars(module)[name] = MethodType(function, module)
+            vars(module)[name] = fusing.Method(function, module)
 
 
 def _installed(module: tnn.Module) -> dict[str, Function]:
-    methods = {name: value for name, value in vars(module).items() if type(value) is MethodType}
-    return {name: value.__func__ for name, value in methods.items() if _MARK in getattr(value.__func__, "__dict__", ())}
+    return {name: value.__func__ for name, value in vars(module).items() if type(value) is fusing.Method}
 
 
 def _loosen(module: tnn.Module) -> None:

@@ -6,8 +6,12 @@ source says is done, in its order.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from types import BuiltinFunctionType, FunctionType
+import weakref
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 import torch
@@ -15,9 +19,11 @@ import torch.nn as tnn
 import torch.nn.functional as tF
 from torch import Tensor
 from torch.nn.modules import module as _modules
+from torch.utils._device import DeviceContext
 
 from regkern.torch._memory import require
-from regkern.torch.nn import norms
+from regkern.torch._ops import traced
+from regkern.torch.nn import dropouts, norms, sync
 
 # A norm and its input, and whether gradients were recorded; or None and the result.
 Held: TypeAlias = tuple[Any, Any, bool]
@@ -27,6 +33,20 @@ ACTIVATIONS = frozenset({tnn.ReLU, tnn.LeakyReLU})
 LAYERS = frozenset(  # whose results nobody else has
     {getattr(tnn, f"Conv{transposed}{d}d") for transposed in ("", "Transpose") for d in (1, 2, 3)} | {tnn.Linear}
 )
+
+# What does no more than its class says, and knows of no other module: all of torch's but those that call what they are given.
+_CALLERS = (
+    tnn.Transformer,
+    tnn.TransformerEncoderLayer,
+    tnn.TransformerDecoderLayer,
+    tnn.TripletMarginWithDistanceLoss,
+)
+_CALM = frozenset(
+    kind
+    for names, prefix in ((tnn, "torch.nn.modules."), (dropouts, "regkern."), (norms, "regkern."), (sync, "regkern."))
+    for kind in vars(names).values()
+    if isinstance(kind, type) and issubclass(kind, tnn.Module) and kind.__module__.startswith(prefix)
+).difference((tnn.Module, *_CALLERS))
 
 _forwards = {tnn.ReLU: tnn.ReLU.forward, tnn.LeakyReLU: tnn.LeakyReLU.forward}
 
@@ -44,11 +64,42 @@ def relu_(y: Any) -> Any:
 RELUS = frozenset({tF.relu, torch.relu, torch.relu_, relu, relu_})
 LEAKY = frozenset({tF.leaky_relu, tF.leaky_relu_})
 
+_function_modes = torch._C._len_torch_function_stack
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 AFTER, BEFORE, IN_PLACE = 1, 2, 3  # how a residual is added: y + r, r + y, y += r
 
 
-def _plain(module: tnn.Module) -> bool:
-    """Whether a call of the module is one of the ``forward`` of its class and nothing else."""
+class Method:
+    """A function as a method of one module, which lies in that module and does not keep it alive."""
+
+    def __init__(self, function: Callable[..., Any], module: tnn.Module) -> None:
+        self.__func__ = function
+        self._module = weakref.ref(module)
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            setattr(self, name, getattr(function, name))
+
+    @property
+    def __self__(self) -> tnn.Module:
+        module = self._module()
+        if module is None:
+            raise ReferenceError(f"{self.__name__}: the module must be kept, got a method of one that is gone")
+        return module
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self.__func__, self.__self__))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__func__, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+
+def _unhooked(module: tnn.Module) -> bool:
+    """Whether a call of the module is one of its ``forward`` and nothing else."""
     return not (
         module._forward_hooks
         or module._forward_pre_hooks
@@ -59,8 +110,34 @@ def _plain(module: tnn.Module) -> bool:
         or _modules._global_backward_hooks
         or _modules._global_backward_pre_hooks
         or module._compiled_call_impl is not None
-        or "forward" in module.__dict__
     )
+
+
+def _plain(module: tnn.Module) -> bool:
+    """Whether it is one of the ``forward`` of its class."""
+    return _unhooked(module) and "forward" not in module.__dict__
+
+
+def _is_calm(module: tnn.Module | None, norm: Any) -> bool:
+    """Whether a module does what torch's layers do, and neither sees a norm nor is seen by it."""
+    if module is None:
+        return True
+    if type(module) not in _CALM or module is norm or not _unhooked(module):
+        return False
+    if type(module.__dict__.get("forward")) not in (type(None), Method):
+        return False
+    mine, its = module._buffers, norm._buffers
+    if any(its[name] is not None and its[name] is mine.get(name) for name in its):
+        return False
+    return all(_is_calm(child, norm) for child in module._modules.values())
+
+
+def _are_calm(owner: Any, names: tuple[str, ...], norm: Any) -> bool:
+    for name in names:
+        module = owner._modules.get(name)
+        if (module is None and owner.__dict__.get(name) is not None) or not _is_calm(module, norm):
+            return False
+    return True
 
 
 def _usual(slope: Any) -> bool:
@@ -91,24 +168,34 @@ def _fits(residual: Any, x: Tensor) -> bool:
         require("batch_norm", "residual", residual)
     except TypeError:
         return False
-    return (
-        residual.dtype is x.dtype
-        and residual.shape == x.shape
-        and ((residual.is_contiguous() and x.is_contiguous()) or residual.stride() == x.stride())
-    )
+    if residual.dtype is not x.dtype or residual.shape != x.shape:
+        return False
+    if x.is_contiguous():
+        return bool(residual.is_contiguous())
+    named = _CHANNELS_LAST.get(x.dim())
+    return named is not None and residual.stride() == x.stride() and x.is_contiguous(memory_format=named)
 
 
-def hold(norm: Any, x: Any, layer: Any = None) -> Held:
+def _overridden() -> bool:
+    """Whether a mode sees functions of torch, such as a ReLU, beside that of a default device."""
+    n = _function_modes()
+    return n != 0 and any(type(torch._C._get_function_stack_at(i)) is not DeviceContext for i in range(n))
+
+
+def hold(norm: Any, x: Any, layer: Any = None, owner: Any = None, others: tuple[str, ...] = ()) -> Held:
     """``norm(x)``, or what it takes, where that can wait until its ReLU is known.
 
-    With a ``layer``, which has made ``x``, other layers are called before that: it waits where nobody else has ``x``.
+    With a ``layer``, which has made ``x``, something is done before that: it waits where nobody else has ``x``, and ``others``,
+    the layers of the ``owner`` that are called meanwhile, can neither see the norm nor be seen by it.
     """
     waits = (
-        not torch.compiler.is_compiling()
+        not traced()
+        and not _overridden()
         and type(norm) in NORMS
         and type(x) is Tensor
         and _plain(norm)
         and (layer is None or (type(layer) in LAYERS and _plain(layer)))
+        and (not others or _are_calm(owner, others, norm))
     )
     return (norm, x, torch.is_grad_enabled()) if waits else (None, norm(x), False)
 
@@ -143,7 +230,7 @@ def fused(
 
 def walk(self: Any, input: Any) -> Any:
     """``forward`` of ``torch.nn.Sequential``, with norms and the activations behind them in one pass."""
-    if torch.compiler.is_compiling():
+    if traced() or _overridden():
         return tnn.Sequential.forward(self, input)
     held: Held | None = None
     for module in self:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn as tnn
 from torch import Tensor
 from torch.nn.functional import leaky_relu, threshold
@@ -13,6 +12,7 @@ from torch.nn.functional import leaky_relu, threshold
 from regkern import _checks as check
 from regkern._types import Activation, Real
 from regkern.torch import functional
+from regkern.torch._ops import traced
 from regkern.torch.functional.norms import normalize
 from regkern.torch.nn.layer import Layer, checked, require_numbers
 
@@ -56,7 +56,7 @@ class _Batch(Layer):
 
     def _normalized(self, input: Tensor, residual: Tensor | None = None, slope: float | None = None) -> Tensor:
         self._check_input_dim(input)
-        if torch.compiler.is_compiling() or self.momentum is None:
+        if traced() or self.momentum is None:
             return self._averaged(input, residual, slope)
         weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
         mean, var = _buffer(self, "running_mean"), _buffer(self, "running_var")

@@ -29,7 +29,7 @@ import torch.nn.functional as tF
 
 from regkern.torch.nn import fusing
 
-Roles: TypeAlias = dict[str, str]  # of attributes of a module: "norm", "activation", "layer", "other"
+Roles: TypeAlias = dict[str, str]  # of attributes of a module: "norm", "activation", "layer", "property", "other"
 
 _HELPERS: dict[str, Any] = {
     "_regkern_hold": fusing.hold,
@@ -92,7 +92,19 @@ def _roles(module: tnn.Module, kinds: frozenset[type]) -> Roles:
             roles[name] = "layer"
         elif child is None or not any(id(m) in own for m in child.modules()):
             roles[name] = "other"
-    return roles
+    return roles | dict.fromkeys(_properties(type(module)), "property")
+
+
+def _properties(kind: type) -> frozenset[str]:
+    """The attributes of a module that its class calculates."""
+    own = [vars(base) for base in kind.__mro__ if base not in tnn.Module.__mro__]
+    plain = (types.FunctionType, staticmethod, classmethod)
+    return frozenset(
+        name
+        for names in own
+        for name, value in names.items()
+        if hasattr(type(value), "__get__") and not isinstance(value, plain)
+    )
 
 
 # --- sources and codes -----------------------------------------------------------------------------------------------------
@@ -366,24 +378,29 @@ class _Method(ast.NodeTransformer):
             return node.func
         return None
 
-    def _is_calm(self, node: ast.AST, norm: str) -> bool:
-        """Whether something can be done before or after a norm, for all that either knows of the other."""
-        parts = list(ast.walk(node))
+    def _calm(self, nodes: list[ast.AST], norm: str) -> list[str] | None:
+        """The layers that nodes call, which have to be calm when they do; None where the nodes may see the norm themselves."""
+        parts = [part for node in nodes for part in ast.walk(node)]
         seen = {id(part.value) for part in parts if isinstance(part, ast.Attribute) and _attribute(part, self.owner)}
+        others = []
         for part in parts:
             if not isinstance(part, _CALM):
-                return False
+                return None
             if isinstance(part, ast.Name) and part.id == self.owner and id(part) not in seen:
-                return False
+                return None
             if isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load):
-                return False
-            if _attribute(part, self.owner) == norm:
-                return False
-            if isinstance(part, ast.Call) and self._role(part.func) is None:
+                return None
+            if _attribute(part, self.owner) == norm or self._role(part) == "property":
+                return None
+            if isinstance(part, ast.Call):
+                name = _attribute(part.func, self.owner)
+                if name is not None and self._role(part.func) is not None:
+                    others.append(name)
+                    continue
                 found = self._found(part.func)
                 if found is None or not any(found is f for f in _FUNCTIONS):
-                    return False
-        return True
+                    return None
+        return others
 
     # Sites of one expression.
 
@@ -407,15 +424,18 @@ class _Method(ast.NodeTransformer):
         norm = self._norm(operand.left)
         if norm is None:
             return None
-        layer = None
+        layer, others = None, None
         if not isinstance(operand.right, ast.Name):
-            layer = self._is_fresh(norm.x)
-            if layer is None or not self._is_calm(operand.right, norm.name):
+            layer, others = self._is_fresh(norm.x), self._calm([operand.right], norm.name)
+            if layer is None or others is None:
                 return None
-        return self._fused(act, self._hold(norm, layer), operand.right, fusing.AFTER)
+        return self._fused(act, self._hold(norm, layer, others), operand.right, fusing.AFTER)
 
-    def _hold(self, norm: _Norm, layer: ast.expr | None = None) -> ast.Call:
+    def _hold(self, norm: _Norm, layer: ast.expr | None = None, others: list[str] | None = None) -> ast.Call:
         args = [norm.node.func, norm.x] + ([] if layer is None else [layer])
+        if others:
+            names: Any = tuple(others)
+            args += [_name(self.owner, ast.Load()), ast.Constant(value=names)]
         return ast.copy_location(_call("_regkern_hold", args), norm.node)
 
     def _fused(self, act: _Act, held: ast.expr, residual: ast.expr | None = None, add: int = 0) -> ast.Call:
@@ -472,19 +492,20 @@ class _Method(ast.NodeTransformer):
             left = isinstance(act.operand.left, ast.Name) and act.operand.left.id == y
             residual = act.operand.right if left else act.operand.left
             add = fusing.AFTER if left else fusing.BEFORE
-        layer = None
+        layer, others = None, None
         between: list[ast.AST] = [*statements[i + 1 : j]]
         if residual is not None and not isinstance(residual, ast.Name | ast.Constant):
             between.append(residual)
         if between:
             layer = self._layer(statements, i, norm)
             name = norm.x.id if isinstance(norm.x, ast.Name) else None
-            if layer is None or not all(self._is_calm(b, norm.name) for b in between):
+            others = self._calm(between, norm.name)
+            if layer is None or others is None:
                 return
             if name is not None and any(_mentions(b, name) for b in between):
                 return
         holding = ast.copy_location(
-            ast.Assign(targets=[_name(y, ast.Store())], value=self._hold(norm, layer)), statements[i]
+            ast.Assign(targets=[_name(y, ast.Store())], value=self._hold(norm, layer, others)), statements[i]
         )
         whole = self._fused(act, _name(y, ast.Load()), residual, add)
         statements[i] = holding

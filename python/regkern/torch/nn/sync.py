@@ -13,8 +13,8 @@ from torch import Tensor
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
 from regkern.torch import functional
-from regkern.torch._memory import require, view
-from regkern.torch._ops import once
+from regkern.torch._memory import empty_result, require, view
+from regkern.torch._ops import once, shown_as
 from regkern.torch._threads import call
 from regkern.torch.functional.norms import require_constant
 from regkern.torch.nn import norms
@@ -33,6 +33,7 @@ def _gathered(stats: tuple[Any, ...], group: Any, size: int) -> BatchNormStats:
     return merged([BatchNormStats(float(p[0]), p[1 : c + 1].numpy(), p[c + 1 :].numpy()) for p in parts])
 
 
+@shown_as("sync_batch_norm")
 class _Synced(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -44,7 +45,7 @@ class _Synced(torch.autograd.Function):
             raise ValueError(
                 f"SyncBatchNorm: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
             )
-        y = torch.empty_like(x)
+        y = empty_result("batch_norm", x)
         given = [None if t is None else view(t) for t in (weight, bias)]
         call(_core.batch_norm_apply, data, stats.mean, stats.var, *given, eps, 1, view(y, True))
         ctx.numbers, ctx.dtypes = (
