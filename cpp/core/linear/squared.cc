@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -188,6 +189,7 @@ void SquaredSolver::project() {
   const bool others = free_.size() < X_.p;
   for (std::size_t j : free_) {
     if (basis_.size() + thin_.size() == working_.samples()) break;
+    poll();
     Vector v(working_.samples());
     working_.pack(place_[j], v.data());
     for (double& x : v) x /= norm_[j];
@@ -224,6 +226,7 @@ void SquaredSolver::project() {
 void SquaredSolver::project_gram(std::size_t first) {
   Square& gram = quadratic_.gram();
   for (std::size_t k = first; k < working_.size(); ++k) {
+    poll();
     const std::size_t j = working_.column(k);
     double in_span = 0;
     for (const Vector& products_of_one : basis_products_) in_span += squared(products_of_one[j]);
@@ -632,8 +635,7 @@ void SquaredSolver::restore(const Best& best, Found& found) {
   found.gap = best.gap;
 }
 
-Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
-  quadratic_.stop = &stop;
+Found SquaredSolver::solve(double l1, double l2, Limits limits) {
   set_strengths(l1, l2);
   if (open_.size() < X_.p) refresh(true);  // other strengths leave out others
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
@@ -670,10 +672,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
         break;
       }
     }
-    if (stop && stop()) {
-      found.reason = Reason::kStopped;
-      break;
-    }
+    poll();
     if (whole && dear()) evict();
     bool took = choose(limits.tol, whole);
     if (whole && !took && spare_ > 0) {  // what was allowed is too much after all
