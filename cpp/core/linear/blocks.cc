@@ -494,9 +494,9 @@ template <class Each>
 void follow(BlockSolver& solver, std::size_t count, const Strength* strengths, Limits limits, Found* found,
             Each&& each) {
   for (std::size_t k = 0; k < count; ++k) {
-    poll();
     found[k] = solver.solve(strengths[k], limits);
     each(k);
+    poll(true);
   }
 }
 

@@ -373,15 +373,17 @@ void GlmSolver::step_by_products(double tol, double objective) {
   for (int step = 0; step < kSteps; ++step) {
     back(likelihood_.slope(), g);
     bool done = true;
-    double left_gap = 0;  // what these violations leave of it
+    double left_gap = 0, mean = 0;  // what these violations leave of it
     for (std::size_t k = 0; k < size; ++k) {
       const std::size_t c = k < p ? k / X_.p : k - p;
       const double b = k < p ? term_of(k % X_.p).b : 0;
       const double length = k < p ? norm_[k % X_.p] : std::sqrt(likelihood_.weight());
       if (k < p) g[k] -= b * w_[k];
-      if (k == c * X_.p || k >= p) likelihood_.curvature(c, c, curvature);
+      if (k == c * X_.p || k >= p) {
+        likelihood_.curvature(c, c, curvature);
+        mean = std::accumulate(curvature.begin(), curvature.end(), 0.0) / likelihood_.weight();
+      }
       ridge[k] = b;
-      const double mean = std::accumulate(curvature.begin(), curvature.end(), 0.0) / likelihood_.weight();
       preconditioner[k] = 1 / std::max(mean * squared(length) + b, 1e-300);
       const double rounding = kRounding * length * likelihood_.scale();
       if (b > 0 && std::abs(g[k]) > rounding) left_gap += squared(g[k]) / (2 * b);

@@ -23,10 +23,10 @@ Polling::Polling(const Stop& stop) : before_(asked) {
 
 Polling::~Polling() { asked = before_; }
 
-void poll() {
+void poll(bool at_once) {
   if (asked == nullptr || !*asked) return;
   const Clock::time_point now = Clock::now();
-  if (now - last < kPause) return;
+  if (!at_once && now - last < kPause) return;
   last = now;
   if ((*asked)()) throw Stopped{};
 }

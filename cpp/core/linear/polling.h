@@ -19,8 +19,8 @@ class Polling {
   const Stop* before_;
 };
 
-// Throws Stopped if the work is to end. It asks so rarely that loops of microseconds may call it.
-void poll();
+// Throws Stopped if the work is to end. It asks so rarely that loops of microseconds may call it; or at once.
+void poll(bool at_once = false);
 
 }  // namespace regkern::linear
 

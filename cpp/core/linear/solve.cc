@@ -33,6 +33,7 @@ void follow(Solver& solver, const Strengths& strengths, Limits limits, Found* fo
   for (std::size_t k = 0; k < strengths.count; ++k) {
     found[k] = solver.solve(strengths.l1[k], strengths.l2[k], limits);
     each(k);
+    poll(true);
   }
 }
 
