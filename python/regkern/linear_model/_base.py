@@ -100,6 +100,7 @@ __all__ = [
     "standard_error",
     "start_of",
     "strengths",
+    "too_large",
     "total_weight",
     "warn_of_folds",
     "warn_unless_converged",
@@ -114,6 +115,7 @@ LEAST, LARGEST = 1e-145, 1e150  # of y, so that the square of a residual is a nu
 
 NO_FOLDS = "cv must give at least one fold, got none."
 
+ADVICE = "The input data need to be preprocessed: scale them."
 OVERFLOW = (
     "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
     "need to be preprocessed."
@@ -310,6 +312,11 @@ def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
     except ValueError as its:
         return its
     return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
+
+
+def too_large(estimator: Any, column: int) -> ValueError:
+    """What to raise where float64 does not hold the squares of a column of X."""
+    return ValueError(f"{type(estimator).__name__}: the squares of column {column} of X overflow. {ADVICE}")
 
 
 def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bool = True) -> Array | None:
