@@ -64,6 +64,18 @@ def target(name: str) -> Array:
     return DATA.get(name, y)
 
 
+# --- columns
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_columns_that_are_too_large_are_named(name: str) -> None:
+    large = X.copy()
+    large[:, 3] *= 1e200
+    words = "Sums of squares of X or y overflow" if "Ridge" in name else f"{name}: the squares of column 3 of X are not"
+    with pytest.raises(ValueError, match=words):
+        model(name).fit(large, target(name))
+
+
 # --- weights
 
 

@@ -46,6 +46,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -89,11 +90,13 @@ __all__ = [
     "check_sample_weight",
     "check_squares",
     "choose",
+    "first_too_large",
     "fold_samples",
     "fold_weights",
     "in_dtype",
     "refuse_bools",
     "refused",
+    "refusing",
     "relative",
     "rounding_of",
     "scaled_weights",
@@ -306,17 +309,41 @@ def check_data(
 def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
     """What to raise where the engine refused X with an error: scikit-learn's words."""
     try:
-        assert_all_finite(
-            X.data if scipy.sparse.issparse(X) else X, estimator_name=type(estimator).__name__, input_name="X"
-        )
+        assert_all_finite(X.data if scipy.sparse.issparse(X) else X, estimator_name=_name(estimator), input_name="X")
     except ValueError as its:
         return its
-    return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
+    column = re.search(r"too large a value in column (\d+)", str(error))
+    return too_large(estimator, int(column[1])) if column else error
+
+
+@contextmanager
+def refusing(estimator: Any, X: Any) -> Iterator[None]:
+    """What the engine says of X in the words of ``refused``."""
+    try:
+        yield
+    except ValueError as error:
+        its = refused(estimator, X, error)
+        if its is error:
+            raise
+        raise its from error
+
+
+def _name(owner: Any) -> str:
+    """Of an estimator, or a function's."""
+    return owner if isinstance(owner, str) else type(owner).__name__
 
 
 def too_large(estimator: Any, column: int) -> ValueError:
     """What to raise where float64 does not hold the squares of a column of X."""
-    return ValueError(f"{type(estimator).__name__}: the squares of column {column} of X overflow. {ADVICE}")
+    return ValueError(f"{_name(estimator)}: the squares of column {column} of X are not finite. {ADVICE}")
+
+
+def first_too_large(estimator: Any, X: Any) -> ValueError:
+    """The same, of the first such column; of something else where there is none."""
+    with np.errstate(over="ignore"):
+        squares = np.asarray((X.power(2) if scipy.sparse.issparse(X) else np.square(X, dtype=np.float64)).sum(axis=0))
+    lost = np.flatnonzero(~np.isfinite(squares.ravel()))
+    return too_large(estimator, int(lost[0])) if lost.size else ValueError(OVERFLOW)
 
 
 def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bool = True) -> Array | None:

@@ -31,6 +31,7 @@ from regkern.linear_model._base import (
     fold_weights,
     in_dtype,
     refused,
+    refusing,
     relative,
     scaled_weights,
     standard_error,
@@ -516,7 +517,7 @@ class _PathCV(SplitterRouting, LinearRegressor):
         totals = train.sum(axis=1)
         weights = totals[:, None] * alphas[:, None, :]
         l1, l2 = weights * ratios[:, None, None], weights * (1.0 - ratios[:, None, None])
-        with bar(self.progress, type(self).__name__, self.verbose) as step:
+        with refusing(self, X), bar(self.progress, type(self).__name__, self.verbose) as step:
             paths = _engine.solve_folds(
                 X,
                 y,

@@ -27,6 +27,7 @@ from regkern.linear_model._base import (
     fold_weights,
     in_dtype,
     refuse_bools,
+    refusing,
     relative,
     scaled_weights,
     standard_error,
@@ -194,19 +195,20 @@ def fit_blocks(
             shape = (targets.shape[1], X.shape[1])
             raise ValueError(f"warm_start needs coef_ of {shape} targets and features, got {start.shape}.")
         start = np.ascontiguousarray(start.T)
-    solution = _blocks.solve_blocks(
-        X,
-        targets,
-        blocks=blocks,
-        strengths=total * alpha * np.array([shares], np.float64),
-        sample_weight=sample_weight,
-        fit_intercept=model.fit_intercept,
-        positive=getattr(model, "positive", False),
-        coef=start,
-        tol=model.tol,
-        max_iter=model.max_iter,
-        threads=threads,
-    )
+    with refusing(model, X):
+        solution = _blocks.solve_blocks(
+            X,
+            targets,
+            blocks=blocks,
+            strengths=total * alpha * np.array([shares], np.float64),
+            sample_weight=sample_weight,
+            fit_intercept=model.fit_intercept,
+            positive=getattr(model, "positive", False),
+            coef=start,
+            tol=model.tol,
+            max_iter=model.max_iter,
+            threads=threads,
+        )
     warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
     coef = np.asfortranarray(in_dtype(solution.coef[0].T, X.dtype))
     intercept = in_dtype(solution.intercept[0], X.dtype)
@@ -267,7 +269,8 @@ class BlockCV(SplitterRouting, BlockRegressor):
         wanted = self._count_or_alphas()
         if isinstance(wanted, Integral):
             data = {"sample_weight": sample_weight, "fit_intercept": self.fit_intercept, "positive": positive}
-            grid = [block_grid(X, targets, blocks, s, eps=self.eps, n_alphas=int(wanted), **data) for s in shares]
+            with refusing(self, X):
+                grid = [block_grid(X, targets, blocks, s, eps=self.eps, n_alphas=int(wanted), **data) for s in shares]
             alphas = np.array(grid)
         else:
             alphas = np.tile(check_alphas(wanted), (len(ratios), 1))
@@ -276,7 +279,7 @@ class BlockCV(SplitterRouting, BlockRegressor):
         shape = (len(ratios), len(train), alphas.shape[1])
         totals = train.sum(axis=1)
         strengths = (totals[:, None] * alphas[:, None, :])[..., None] * np.array(shares)[:, None, None, :]
-        with bar(self.progress, type(self).__name__, self.verbose) as step:
+        with refusing(self, X), bar(self.progress, type(self).__name__, self.verbose) as step:
             paths = _blocks.solve_block_folds(
                 X,
                 targets,
@@ -801,11 +804,12 @@ def group_lasso_path(
     data: dict[str, Any] = {"sample_weight": samples, "fit_intercept": fit_intercept, "positive": positive}
     if alphas is None or isinstance(alphas, Integral):
         count = 100 if alphas is None else int(alphas)
-        chosen = block_grid(made, targets, blocks, shares, eps=float(eps), n_alphas=count, **data)
+        with refusing(f, made):
+            chosen = block_grid(made, targets, blocks, shares, eps=float(eps), n_alphas=count, **data)
     else:
         chosen = check_alphas(alphas)
     require_penalty(f, chosen, positive)
-    with bar(progress, f) as step:
+    with refusing(f, made), bar(progress, f) as step:
         solution = _blocks.solve_blocks(
             made,
             targets,

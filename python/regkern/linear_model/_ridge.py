@@ -32,6 +32,7 @@ from regkern.linear_model._base import (
     check_penalty_factor,
     check_sample_weight,
     in_dtype,
+    refusing,
     relative,
     standard_error,
 )
@@ -288,23 +289,24 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         upper: Array | None,
     ) -> _Solved:
         """By the engine's working set, whose objective is half of this one."""
-        solutions = [
-            _engine.solve(
-                X,
-                np.ascontiguousarray(target),
-                l1=np.zeros(1),
-                l2=np.array([alpha]),
-                sample_weight=sample_weight,
-                fit_intercept=fit_intercept,
-                penalty_factor=v,
-                lower=lower,
-                upper=upper,
-                tol=float(self.tol),
-                max_iter=1000 if self.max_iter is None else int(self.max_iter),
-                threads=None if self.threads is None else int(self.threads),
-            )
-            for alpha, target in zip(alphas, y.T, strict=True)
-        ]
+        with refusing(self, X):
+            solutions = [
+                _engine.solve(
+                    X,
+                    np.ascontiguousarray(target),
+                    l1=np.zeros(1),
+                    l2=np.array([alpha]),
+                    sample_weight=sample_weight,
+                    fit_intercept=fit_intercept,
+                    penalty_factor=v,
+                    lower=lower,
+                    upper=upper,
+                    tol=float(self.tol),
+                    max_iter=1000 if self.max_iter is None else int(self.max_iter),
+                    threads=None if self.threads is None else int(self.threads),
+                )
+                for alpha, target in zip(alphas, y.T, strict=True)
+            ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
         root = None if sample_weight is None else np.sqrt(sample_weight)
