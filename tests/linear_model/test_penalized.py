@@ -14,6 +14,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, PoissonRegressor
+from sklearn.model_selection import GridSearchCV
 
 import regkern.reference.linear_model as ref
 from linear_model.checks import every_check_of
@@ -342,3 +343,24 @@ def test_squares_that_overflow_are_refused(rng: np.random.Generator) -> None:
     X[:, 1] *= 1e200
     with pytest.raises(ValueError, match="PenalizedRegression: the squares of column 1 of X are not finite"):
         PenalizedRegression(P.L1(0.1)).fit(X, X[:, 0])
+
+
+def test_a_search_goes_over_the_numbers_of_a_penalty(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(60, 4))
+    y = X[:, 0] + rng.normal(size=60)
+    given = P.L1(0.5)
+    search = GridSearchCV(PenalizedRegression(given), {"penalty__strength": [0.01, 10.0], "tol": [1e-6]}, cv=3).fit(
+        X, y
+    )
+    assert search.best_params_["penalty__strength"] == 0.01
+    assert search.best_estimator_.penalty == P.L1(0.01)
+    assert given == P.L1(0.5)
+    model = PenalizedRegression().set_params(penalty=P.MCP(0.1), penalty__gamma=4.0)
+    assert model.penalty == P.MCP(0.1, 4.0)
+    assert model.get_params()["penalty__gamma"] == 4.0
+    assert "penalty__gamma" not in model.get_params(deep=False)
+    with pytest.raises(ValueError, match="strength must be >= 0"):
+        model.set_params(penalty__strength=-1.0)
+    for wrong in ({"penalty__a": 1.0}, {"alpha": 1.0}):
+        with pytest.raises((ValueError, AttributeError)):
+            model.set_params(**wrong)

@@ -164,6 +164,26 @@ class PenalizedRegression(LinearRegressor):
         self.tol = tol
         self.warm_start = warm_start
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; with ``deep`` those of the penalty, too, as ``penalty__strength``."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep and dataclasses.is_dataclass(self.penalty):
+            params |= {f"penalty__{f.name}": getattr(self.penalty, f.name) for f in dataclasses.fields(self.penalty)}
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by name; those of the penalty, as ``penalty__strength``, make another penalty."""
+        head = "penalty__"
+        if "penalty" in params:
+            self.penalty = params.pop("penalty")
+        known = self.get_params()
+        inner = {name: params.pop(name) for name in list(params) if name.startswith(head) and name in known}
+        super().set_params(**params)
+        if inner:
+            penalty: Any = self.penalty
+            self.penalty = dataclasses.replace(penalty, **{name[len(head) :]: v for name, v in inner.items()})
+        return self
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to data.
 
