@@ -190,6 +190,9 @@ def check_penalty_factor(owner: Any, value: Any, features: int) -> Array | None:
     """The factors (features,) in float64; None where all are 1. The owner is an estimator or a function's name."""
     if value is None:
         return None
+    given = np.asarray(value)
+    if given.dtype.kind == "f" and np.isposinf(given).any():
+        raise parameter_error(owner, "penalty_factor", "finite: bounds of 0 leave a feature out", value)
     factors = check_array(value, ensure_2d=False, dtype=np.float64, order="C", input_name="penalty_factor")
     if factors.shape != (features,):
         raise parameter_error(owner, "penalty_factor", f"an array of shape ({features},), a factor a feature", value)
@@ -414,7 +417,8 @@ def total_weight(sample_weight: Array | None, samples: int) -> float:
 
 def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
     """The engine's l1 and l2 for one alpha or several."""
-    scaled = np.array(alpha, np.float64, ndmin=1) * total
+    with np.errstate(over="ignore"):
+        scaled = np.minimum(np.array(alpha, np.float64, ndmin=1) * total, np.finfo(np.float64).max)
     return scaled * l1_ratio, scaled * (1.0 - l1_ratio)
 
 

@@ -359,7 +359,8 @@ class GroupLasso(_Groups):
         neighbours; or a list of the features of each group. Every feature is in one group. As many numbers as there
         are features are labels.
     weights : array-like (n_groups,), optional
-        u, >= 0; the roots of the sizes of groups by default. 0 leaves a group without penalty. Labels count in their order.
+        u, >= 0; the roots of the sizes of groups by default. 0 leaves a group without penalty, but not with
+        positive. Labels count in their order.
     l2_ratio : float in [0, 1], default 0
         What ridge gets of alpha.
     fit_intercept : bool, default True

@@ -181,7 +181,7 @@ def exact_fit(Y: Array, root: Array | None) -> Array:
     """What the objective of an exact fit to y can be for rounding; ``root`` is √s, and Y is y times it."""
     root = np.ones(len(Y)) if root is None else root
     squares = _squares(Y)
-    spread = np.maximum(squares - (root @ Y) ** 2 / (root @ root), 0)
+    spread = np.maximum(squares - (root @ Y / np.linalg.norm(root)) ** 2, 0)
     return np.asarray(FITTED * spread + (64 * EPS) ** 2 * squares)
 
 
@@ -191,7 +191,7 @@ def _judged(design: Design, R: Array, W: Array, alpha: Any, *gaps: Array) -> tup
     gap = np.minimum.reduce([objective, *gaps])
     if design.centred:  # what a mean left in R would cost: nothing but rounding
         root = np.ones(design.n) if design.root is None else design.root
-        gap = gap + (root @ R) ** 2 / design.total
+        gap = gap + (root @ R / np.sqrt(design.total)) ** 2
     return np.asarray(np.minimum(gap, objective)), objective
 
 
