@@ -79,6 +79,7 @@ void run_unlocked(const char* function, Interrupt& interrupt, Work&& work) {
       broken = error.column;
     } catch (const linear::NotARow& error) {
       beyond = error;
+    } catch (const linear::Stopped&) {  // raised below, by what was asked
     }
   }
   interrupt.rethrow();

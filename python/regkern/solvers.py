@@ -191,9 +191,38 @@ def proximal_gradient(
         if not callable(given) and (given is not None or name == "value_and_grad"):
             raise TypeError(f"proximal_gradient: {name} must be callable, got {type(given).__name__}")
 
+    return minimized(
+        value_and_grad,
+        w,
+        penalty,
+        accelerated=method == "fista",
+        step=step,
+        tol=tol,
+        relative=relative,
+        max_iter=max_iter,
+        restart=restart,
+        callback=callback,
+    )
+
+
+def minimized(
+    value_and_grad: Smooth,
+    w: Array,
+    penalty: Penalty,
+    *,
+    accelerated: bool = True,
+    step: float | None = None,
+    tol: float,
+    relative: bool,
+    max_iter: int,
+    restart: bool = True,
+    callback: Callable[[int, Array, float], object] | None = None,
+    unit: Array | float = 1.0,
+) -> ProximalGradientResult:
+    """The same of what is checked, with gradients measured in a unit for each element."""
     smooth = _Smooth(value_and_grad, penalty, w.dtype)
     here = z = smooth.start(w)
-    scale = least = smooth.at_zero(here).pull if relative else 1.0
+    scale = least = smooth.at_zero(here).pull(unit) if relative else 1.0
     guessed = smooth.probe(here)
     search = _Search(smooth, guessed if step is None else step)
     t, restarts, residual = 1.0, 0, math.inf
@@ -216,8 +245,8 @@ def proximal_gradient(
         t = max(1.0, t * math.sqrt(s / new.s)) if new.s > s else t  # what is proved of FISTA rests on s·t²
         w, old, here = new.end.w, here.w, new.end
         history.append(here.f + penalty.value(w))
-        residual = new.residual()
-        scale = max(least, here.pull) if relative else 1.0
+        residual = new.residual(unit)
+        scale = max(least, here.pull(unit)) if relative else 1.0
         if residual < best or history[-1] < lowest:
             best, lowest, newest = min(best, residual), min(lowest, history[-1]), len(history)
         stop = callback is not None and callback(len(history), w.copy(order="K"), history[-1])
@@ -230,8 +259,8 @@ def proximal_gradient(
         elif len(history) > 2 * newest + 100:
             reason = "stalled"
 
-        uphill = restart and method == "fista" and float(np.vdot(-new.move, (w - old).astype(np.float64))) > 0
-        t_next = 1.0 if uphill or method == "ista" else (1 + math.sqrt(1 + 4 * t * t)) / 2
+        uphill = restart and accelerated and float(np.vdot(-new.move, (w - old).astype(np.float64))) > 0
+        t_next = 1.0 if uphill or not accelerated else (1 + math.sqrt(1 + 4 * t * t)) / 2
         z = here  # without momentum, what was computed at the new weights serves
         if t_next > 1 and t > 1 and reason is None:
             ahead = smooth(w + w.dtype.type((t - 1) / t_next) * (w - old))
@@ -297,10 +326,9 @@ class _Point:
     def inside(self) -> bool:
         return math.isfinite(self.f)
 
-    @property
-    def pull(self) -> float:
+    def pull(self, unit: Array | float) -> float:
         """The largest element of the gradient."""
-        return float(np.max(np.abs(self.grad), initial=0.0))
+        return float(np.max(np.abs(self.grad) / unit, initial=0.0))
 
 
 @dataclass
@@ -338,10 +366,10 @@ class _Step:
         largest = max(abs(self.before), abs(self.after), abs(self.change))
         return abs(self.change - (self.before + self.after) / 2) > max(largest / 4, 100 * self.blur)
 
-    def residual(self) -> float:
+    def residual(self, unit: Array | float) -> float:
         """The largest element of a subgradient: (v − w)/s is one of the penalty's at w."""
         w, grad = self.end.w, self.end.grad
-        return float(np.max(np.abs((self.v - w).astype(np.float64) / self.s + grad), initial=0.0))
+        return float(np.max(np.abs((self.v - w).astype(np.float64) / self.s + grad) / unit, initial=0.0))
 
 
 class _Smooth:

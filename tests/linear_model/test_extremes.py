@@ -64,6 +64,18 @@ def target(name: str) -> Array:
     return DATA.get(name, y)
 
 
+# --- columns
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_columns_that_are_too_large_are_named(name: str) -> None:
+    large = X.copy()
+    large[:, 3] *= 1e200
+    words = "Sums of squares of X or y overflow" if "Ridge" in name else f"{name}: the squares of column 3 of X are not"
+    with pytest.raises(ValueError, match=words):
+        model(name).fit(large, target(name))
+
+
 # --- weights
 
 
@@ -280,3 +292,29 @@ def test_a_warm_start_at_no_number_is_a_cold_one() -> None:
 def test_the_first_fit_of_the_adaptive_lasso_is_of_a_linear_model() -> None:
     with pytest.raises(ValueError, match="'initial' parameter of AdaptiveLasso must be an estimator that has coef_"):
         lm.AdaptiveLasso(initial=KNeighborsRegressor()).fit(X, y)
+
+
+# --- strengths
+
+
+@pytest.mark.parametrize("name", ["Lasso", "ElasticNet", "PoissonRegressor", "Ridge"])
+def test_strengths_near_the_largest_number_warn_of_nothing(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = model(name, alpha=1e308).fit(X, target(name))
+    np.testing.assert_allclose(found.coef_, 0, atol=1e-300)
+    assert found.reason_ == "converged"
+
+
+def test_ridge_of_large_weights_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = lm.Ridge(alpha=1e299).fit(X, y, sample_weight=np.full(40, 1e300))
+    np.testing.assert_allclose(found.coef_, lm.Ridge(alpha=0.1).fit(X, y).coef_, rtol=1e-9)
+
+
+def test_an_infinite_factor_is_pointed_to_bounds() -> None:
+    with pytest.raises(ValueError, match=r"penalty_factor.* of Lasso must be finite: bounds of 0 leave a feature out"):
+        lm.Lasso(penalty_factor=[1, 1, 1, np.inf, 1, 1]).fit(X, y)
+    found = lm.Lasso(alpha=0.01, bounds=([-9, -9, -9, 0, -9, -9], [9, 9, 9, 0, 9, 9])).fit(X, y)
+    assert found.coef_[3] == 0

@@ -458,14 +458,17 @@ def test_weights_that_weigh_nothing_are_refused() -> None:
 
 def test_numbers_whose_squares_overflow_are_refused() -> None:
     X, y = problem()
-    with pytest.raises(ValueError, match="resulted in non-finite parameter values"), np.errstate(over="ignore"):
+    with (
+        pytest.raises(ValueError, match="Lasso: the squares of column 0 of X are not finite"),
+        np.errstate(over="ignore"),
+    ):
         Lasso().fit(X * 1e300, y)
-    with pytest.raises(ValueError, match="resulted in non-finite parameter values"):
+    with pytest.raises(ValueError, match="Lasso: the squares of column 0 of X are not finite"):
         Lasso().fit(*large(X * 1e200, y))
     X[3, 4] = np.nan
     with (
         sklearn.config_context(assume_finite=True),
-        pytest.raises(ValueError, match="resulted in non-finite parameter values"),
+        pytest.raises(ValueError, match="Lasso: the squares of column 4 of X are not finite"),
     ):
         Lasso().fit(X, y)
 

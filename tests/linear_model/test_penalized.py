@@ -14,6 +14,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, PoissonRegressor
+from sklearn.model_selection import GridSearchCV
 
 import regkern.reference.linear_model as ref
 from linear_model.checks import every_check_of
@@ -287,3 +288,79 @@ def test_features_or_a_target_that_are_constant_have_nothing_to_say(loss: Any, v
     both = PenalizedRegression(loss=loss).fit(make(np.c_[constant, varied]), y)
     np.testing.assert_array_equal(both.coef_[:2], 0)
     np.testing.assert_allclose(both.coef_[2:], PenalizedRegression(loss=loss).fit(varied, y).coef_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("weights", [None, [1.0, 2, 0.5, 1, 1], [2.0]], ids=str)
+@pytest.mark.parametrize("scale", [1e-100, 1e-6, 1e4, 1e6, 1e8, 1e100])
+def test_features_of_any_size_converge(loss: Any, weights: Any, scale: float, rng: np.random.Generator) -> None:
+    """The strength of a feature's own, in its unit, is another penalty of features of one size."""
+    X = rng.normal(size=(100, 5))
+    y = X @ [1, 2, 0, 0, -1.0] + rng.normal(size=100)
+    y = y if loss == "squared" else 1.0 * (y > 0)
+    factor = np.broadcast_to(1.0 if weights is None else np.array(weights), 5).copy()
+    factor[0] /= scale
+    best = ref.solve(X, y, l1=np.array([10.0]), l2=np.zeros(1), loss=loss, penalty_factor=factor, tol=1e-12)
+    X[:, 0] *= scale
+    for penalty in (P.L1(0.1, weights), P.L1(0.1, weights) + P.SquaredL2(0.0, weights)):
+        model = PenalizedRegression(penalty, loss=loss).fit(X, y)
+        assert model.reason_ == "converged"
+        assert model.objective_ <= best.objective[0] / 100 * (1 + 1e-9)
+        coef = model.coef_ * np.array([scale, 1, 1, 1, 1])
+        np.testing.assert_allclose(coef, best.coef[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [P.Box(-0.5, 0.7), P.Nonneg(), P.L1(0.05) + P.Nonneg(), P.L1(0.05) + P.Box(-0.5, 0.5), P.Huber(0.1), P.MCP(0.05),
+     P.SCAD(0.05), P.Box(-1, 1) + P.SquaredL2(0.1), P.SquaredL2(0.1, [1, 2, 3, 4, 5])],
+    ids=repr,
+)  # fmt: skip
+def test_sums_over_elements_are_what_they_were(penalty: Any, rng: np.random.Generator) -> None:
+    """Where features are of different sizes, too: stationary by the penalty's own measure, in the metric of the features."""
+    X = rng.normal(size=(60, 5)) * np.array([1, 20, 1 / 30, 400, 1])
+    y = X @ (np.array([1, 2, 0, 0, -1.0]) / np.array([1, 20, 1 / 30, 400, 1])) + rng.normal(size=60)
+    model = PenalizedRegression(penalty, tol=1e-10).fit(X, y)
+    assert model.reason_ == "converged"
+    assert model.objective_ == pytest.approx(
+        ((y - model.predict(X)) ** 2).mean() / 2 + penalty.value(model.coef_), rel=1e-12
+    )
+    gradient = -(X - X.mean(axis=0)).T @ (y - model.predict(X)) / 60
+    assert penalty.optimality(model.coef_, gradient, 1e-6) < 1e-4
+
+
+def test_other_penalties_of_such_features_say_that_they_have_not_converged(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(100, 5))
+    y = X @ [1, 2, 0, 0, -1.0] + rng.normal(size=100)
+    X[:, 0] *= 1e8
+    with pytest.warns(ConvergenceWarning, match="check the scale of the features"):
+        model = PenalizedRegression(P.SortedL1(0.1, np.ones(5))).fit(X, y)
+    assert model.residual_ > model.tol
+
+
+def test_squares_that_overflow_are_refused(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(20, 3))
+    X[:, 1] *= 1e200
+    with pytest.raises(ValueError, match="PenalizedRegression: the squares of column 1 of X are not finite"):
+        PenalizedRegression(P.L1(0.1)).fit(X, X[:, 0])
+
+
+def test_a_search_goes_over_the_numbers_of_a_penalty(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(60, 4))
+    y = X[:, 0] + rng.normal(size=60)
+    given = P.L1(0.5)
+    search = GridSearchCV(PenalizedRegression(given), {"penalty__strength": [0.01, 10.0], "tol": [1e-6]}, cv=3).fit(
+        X, y
+    )
+    assert search.best_params_["penalty__strength"] == 0.01
+    assert search.best_estimator_.penalty == P.L1(0.01)
+    assert given == P.L1(0.5)
+    model = PenalizedRegression().set_params(penalty=P.MCP(0.1), penalty__gamma=4.0)
+    assert model.penalty == P.MCP(0.1, 4.0)
+    assert model.get_params()["penalty__gamma"] == 4.0
+    assert "penalty__gamma" not in model.get_params(deep=False)
+    with pytest.raises(ValueError, match="strength must be >= 0"):
+        model.set_params(penalty__strength=-1.0)
+    for wrong in ({"penalty__a": 1.0}, {"alpha": 1.0}):
+        with pytest.raises((ValueError, AttributeError)):
+            model.set_params(**wrong)

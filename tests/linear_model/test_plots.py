@@ -24,6 +24,7 @@ from regkern.linear_model import (
     Lasso,
     LassoCV,
     LogisticRegression,
+    LogisticRegressionCV,
     MCPRegressor,
     MultiTaskElasticNet,
     MultiTaskElasticNetCV,
@@ -271,9 +272,7 @@ def test_legends_are_beside_what_is_drawn() -> None:
         (lambda X, y: plot_path((1,)), ValueError, "path must be .* a tuple of 1"),
         (lambda X, y: plot_path(([1.0, 2.0], np.zeros((3, 3)))), ValueError, "coefs must have shape"),
         (lambda X, y: plot_path((1.0, np.zeros((3, 3)))), ValueError, "coefs must have shape"),
-        (lambda X, y: plot_path(LogisticRegression(), X, y > 0), TypeError, "with alpha, or .* got LogisticRegression"),
         (lambda X, y: plot_path(PenalizedRegression(), X, y), TypeError, "with alpha, or .* got PenalizedRegression"),
-        (lambda X, y: plot_path(GroupLassoCV(), X, y), TypeError, "with alpha, or .* got GroupLassoCV"),
         (lambda X, y: plot_path(Ridge(), X, y, alphas=0), ValueError, "alphas must be >= 1, got 0"),
         (lambda X, y: plot_path(Lasso()), ValueError, "X and y must be given with an estimator"),
         (lambda X, y: plot_path(Lasso(), X, y, names=-1), ValueError, "names must be >= 0, got -1"),
@@ -294,3 +293,51 @@ def test_matplotlib_is_imported_for_pictures_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "plot_path needs matplotlib: pip install matplotlib\n"
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("ratios", [(0.0,), (1.0,), (0.2, 0.9)], ids=str)
+def test_logistic_regression_is_drawn_against_its_strength(classes: int, ratios: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = rng.integers(0, classes, 60)
+    Cs = np.array([0.1, 1.0, 10.0])
+    model = LogisticRegressionCV(Cs=Cs, cv=3, l1_ratios=ratios, scoring="neg_log_loss", use_legacy_attributes=False)
+    ax = plot_cv(model.fit(X, y), ax=Figure().subplots())
+    assert ax.get_xlabel() == "1 / C"
+    assert ax.get_ylabel() == "neg_log_loss, 3 folds"
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    assert len(lines) == len(ratios)
+    np.testing.assert_allclose(lines[0].get_ydata(), model.scores_.mean(axis=0)[0][::-1])
+    assert any(line.get_xdata()[0] == pytest.approx(1 / model.C_) for line in ax.get_lines())
+    ax = plot_path(model, X, y, ax=Figure().subplots())
+    assert ax.get_xlabel() == "1 / C"
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    assert len(lines) == 4 * (1 if classes == 2 else 3)
+    one = LogisticRegression(C=10.0, l1_ratio=float(model.l1_ratio_)).fit(X, y)
+    ends = [line.get_ydata()[np.argmin(line.get_xdata())] for line in lines]
+    np.testing.assert_allclose(np.sort(ends), np.sort(one.coef_.ravel()), atol=1e-3)
+
+
+def test_a_grid_of_logistic_regression_begins_where_nothing_is_left() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = rng.integers(0, 2, 60)
+    for model in (LogisticRegression(l1_ratio=1.0), LogisticRegression(l1_ratio=1.0, fit_intercept=False)):
+        ax = plot_path(model, X, y, alphas=5, ax=Figure().subplots())
+        lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 5]
+        assert max(abs(line.get_ydata()[0]) for line in lines) < 1e-6
+        assert all(line.get_ydata()[-1] != 0 for line in lines)
+    ax = plot_path(LogisticRegression(), X, y, alphas=5, ax=Figure().subplots())
+    assert len([line for line in ax.get_lines() if len(line.get_xdata()) == 5]) == 4
+
+
+@pytest.mark.parametrize(
+    "model", [GroupLassoCV(groups=2), MultiTaskLassoCV(), MultiTaskElasticNetCV(), RidgeCV()], ids=repr
+)
+def test_estimators_that_will_choose_need_not_be_fitted(model: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 4))
+    y = X[:, :2] if "MultiTask" in type(model).__name__ else X[:, 0]
+    ax = plot_path(model, X, y + rng.normal(size=y.shape), alphas=4, ax=Figure().subplots())
+    assert ax.get_xlabel() == "alpha"

@@ -246,6 +246,55 @@ def test_bounds_hold_and_are_certified(form: str) -> None:
         assert not np.allclose(model.coef_, Ridge(0.5).fit(X, y).coef_)
 
 
+def objective(model: Any, X: Array, y: Array, alpha: float) -> float:
+    return float(((y - model.predict(X)) ** 2).sum() + alpha * (model.coef_**2).sum())
+
+
+@pytest.mark.parametrize(
+    "model", [Ridge(), Ridge(solver="svd"), Ridge(solver="sparse_cg"), RidgeCV(alphas=1.0)], ids=repr
+)
+@pytest.mark.parametrize("shape", [(20, 60), (4, 6), (8, 30), (30, 8)], ids=str)
+@pytest.mark.parametrize("scale", [1e6, 1e8, 1e10, 1e12, 1e20, 1e100])
+def test_columns_of_any_size_are_one_problem(model: Any, shape: tuple[int, int], scale: float) -> None:
+    """Long columns are all but free: nothing is left of y along them, and the others do their best with the rest."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=shape), rng.normal(size=shape[0])
+    long = rng.permutation(shape[1])[: shape[0] // 2 - 1]
+    X[:, long] *= scale
+    model.fit(X, y)
+    Q, _ = np.linalg.qr(np.column_stack([np.ones(len(y)), X[:, long] / scale]))
+    rest, left = np.delete(X, long, axis=1), y - Q @ (Q.T @ y)
+    rest = rest - Q @ (Q.T @ rest)
+    best = float(left @ np.linalg.solve(np.eye(len(y)) + rest @ rest.T, left))
+    assert model.objective_ == pytest.approx(best, rel=1e-10)
+    assert model.objective_ <= ((y - y.mean()) ** 2).sum()
+    assert model.gap_ < 1e-6
+    assert model.reason_ == "converged"
+
+
+def test_nothing_is_worse_than_nothing() -> None:
+    """Columns that no way of solving can hold together end at coefficients of 0."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(8, 30)) * 10.0 ** rng.uniform(-130, 130, 30)
+        y = rng.normal(size=8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            models = [Ridge(alpha=1.0, solver=solver).fit(X, y) for solver in ("auto", "svd", "lsqr")]  # type: ignore[arg-type]
+        for model in models:
+            assert model.objective_ <= ((y - y.mean()) ** 2).sum() * (1 + 1e-8)
+
+
+def test_the_advice_fits_the_solver() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6)) + 1e12
+    y = X[:, 0] + rng.normal(size=60)
+    with pytest.warns(ConvergenceWarning, match="You might want to check the scale"):
+        Ridge(alpha=1e-3, fit_intercept=False).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="increase the number of iterations, check the scale"):
+        Ridge(alpha=1e-3, solver="sparse_cg", max_iter=1).fit(X[:, :3], y)
+
+
 def test_indices_of_64_bits_are_taken() -> None:
     X, y = problem("tall")
     for form in (scipy.sparse.csr_array, scipy.sparse.csc_matrix):
@@ -520,8 +569,9 @@ def test_threads_that_no_machine_has_are_refused(model: Any, threads: int) -> No
         clone(model).set_params(threads=threads).fit(X, y)
 
 
-@pytest.mark.parametrize("model", [Ridge(), Ridge(solver="sparse_cg"), Ridge(bounds=(-9, 9))], ids=repr)
-@pytest.mark.parametrize("offset", [1e6, 1e7])
+@pytest.mark.parametrize(("model", "offset"), [(Ridge(), 1e12), (Ridge(solver="sparse_cg"), 1e12),
+                                               (Ridge(bounds=(-9, 9)), 1e6), (Ridge(bounds=(-9, 9)), 1e7)],
+                         ids=repr)  # fmt: skip
 def test_what_is_above_tol_has_not_converged(model: Any, offset: float) -> None:
     """Squares of y that are large beside the objective are no reason to call a gap none."""
     rng = np.random.default_rng(0)

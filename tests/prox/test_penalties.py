@@ -597,3 +597,15 @@ def test_infinite_weights_give_no_warnings() -> None:
                 penalty.value_and_nnz(w)
                 penalty.optimality(w, np.ones(2))
                 penalty.optimality(np.ones(2), w)
+
+
+def test_weights_are_an_array_from_the_beginning() -> None:
+    """Tuples of a million numbers took 30 times as long to read as the proximal operator takes."""
+    given = np.array([0.5, 2.0])
+    penalty = L1(1.0, weights=given)
+    given[:] = 7.0
+    assert penalty._of_dtype[np.dtype(np.float64)].tolist() == [0.5, 2.0]
+    np.testing.assert_array_equal(penalty.prox(np.array([3.0, 3.0]), 1.0), [2.5, 1.0])
+    again = pickle.loads(pickle.dumps(penalty))
+    np.testing.assert_array_equal(again.prox(np.array([3.0, 3.0], np.float32), 1.0), np.array([2.5, 1.0], np.float32))
+    assert again == penalty

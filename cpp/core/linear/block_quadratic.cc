@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -45,6 +46,7 @@ class Factor {
     double block[kBlock * kBlock];
     const double *left[kBlock], *right[kBlock];
     for (std::size_t i0 = 0; i0 < size(); i0 += kBlock) {
+      poll();
       const std::size_t rows = std::min(kBlock, size() - i0);
       for (std::size_t j0 = 0; j0 < i0 + rows; j0 += kBlock) {
         const std::size_t columns = std::min(kBlock, i0 + rows - j0);
@@ -81,6 +83,7 @@ class Factor {
     }
     const double *left[kBlock], *right[kBlock];
     for (std::size_t i = 0; i < n; ++i) {
+      poll();
       double* x = columns.row(i);
       x[i] = inverse_pivot_[i];
       for (std::size_t k = i + 1; k < n && x[i] != 0; ++k) {
@@ -88,6 +91,7 @@ class Factor {
       }
     }
     for (std::size_t i0 = 0; i0 < n; i0 += kBlock) {
+      poll();
       const std::size_t rows = std::min(kBlock, n - i0);
       for (std::size_t j0 = 0; j0 <= i0; j0 += kBlock) {
         const std::size_t others = std::min(kBlock, n - j0);
@@ -269,6 +273,7 @@ bool BlockQuadratic::descend() {
   bool changed = false;
   Vector moved(w.size());
   for (std::size_t g = 0; g < blocks();) {
+    poll();
     std::size_t last = g + 1;
     while (last < blocks() && first(last + 1) - first(g) <= kPanel) ++last;
     const Panel panel{first(g), first(last)};
@@ -486,6 +491,7 @@ void BlockQuadratic::by_columns(const Support& s, Vector& d) const {
   std::vector<const double*> rows(n);
   for (std::size_t r = 0; r < n; ++r) rows[r] = &u[r * q];
   for (std::size_t r = 0; r < n; ++r) {
+    poll();
     std::fill_n(together.begin(), r + 1, 0.0);
     const double* mine = &u[r * q];
     products().dots(&mine, 1, rows.data(), r + 1, q, together.data(), n);

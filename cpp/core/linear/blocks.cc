@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 #include "core/threading.h"
 
@@ -415,8 +416,8 @@ void BlockSolver::restore(const Best& best, Found& found) {
 }
 
 // Where a small strength is too far from the start, by way of larger ones.
-Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& stop) {
-  const Found first = descend(strength, limits, stop);
+Found BlockSolver::solve(const Strength& strength, Limits limits) {
+  const Found first = descend(strength, limits);
   if (first.reason != Reason::kStalled) return first;
   Best best;
   remember(best, first);
@@ -425,23 +426,22 @@ Found BlockSolver::solve(const Strength& strength, Limits limits, const Stop& st
   double times = largest(strength) / kSmaller;
   Found found = first;
   if (times > 1 && std::isfinite(times)) {
-    for (bool last = false; !last && found.reason != Reason::kStopped; times /= kSmaller) {
+    for (bool last = false; !last; times /= kSmaller) {
       last = times <= 1;
       const double by = std::max(times, 1.0);
       const auto rounds = found.rounds;
       const auto left = limits.max_passes - std::min(limits.max_passes, static_cast<std::size_t>(rounds));
-      found =
-          descend({strength.lasso * by, strength.group * by, strength.ridge * by}, {limits.tol, left}, stop);
+      found = descend({strength.lasso * by, strength.group * by, strength.ridge * by}, {limits.tol, left});
       found.rounds += rounds;
     }
   }
-  if (found.reason == Reason::kStopped || (found.objective < first.objective && times < 1)) return found;
+  if (found.objective < first.objective && times < 1) return found;
   found = first;
   restore(best, found);
   return found;
 }
 
-Found BlockSolver::descend(const Strength& strength, Limits limits, const Stop& stop) {
+Found BlockSolver::descend(const Strength& strength, Limits limits) {
   set_strengths(strength);
   if (!(objective() <= y_squared_ / 2 * (1 + kRise))) {  // a start that is worse than none
     std::fill(w_.begin(), w_.end(), 0.0);
@@ -478,10 +478,7 @@ Found BlockSolver::descend(const Strength& strength, Limits limits, const Stop& 
       inner = std::max(inner / 10, 1e-6);
     }
     if (static_cast<std::size_t>(found.rounds) >= limits.max_passes) break;
-    if (stop && stop()) {
-      found.reason = Reason::kStopped;
-      break;
-    }
+    poll();
     previous = found.gap;
     took = choose(limits.tol, inner);
     solve_working(limits.tol, inner);
@@ -501,12 +498,11 @@ namespace {
 
 template <class Each>
 void follow(BlockSolver& solver, std::size_t count, const Strength* strengths, Limits limits, Found* found,
-            const Stop& stop, Each&& each) {
+            Each&& each) {
   for (std::size_t k = 0; k < count; ++k) {
-    if (k > 0 && stop && stop()) return;
-    found[k] = solver.solve(strengths[k], limits, stop);
-    if (found[k].reason == Reason::kStopped) return;
+    found[k] = solver.solve(strengths[k], limits);
     each(k);
+    poll(true);
   }
 }
 
@@ -536,10 +532,11 @@ double mean_squares(const Design& X, const BlockProblem& problem, const double* 
 void solve_blocks(const BlockProblem& problem, std::size_t count, const Strength* strengths,
                   const double* start, Limits limits, const BlockPath& path, const Stop& stop,
                   const Told& told) {
+  const Polling polling(stop);
   const std::unique_ptr<Design> X = make_design(*problem.X);
   BlockSolver solver(*X, problem, problem.weights);
   if (start != nullptr) solver.start(start);
-  follow(solver, count, strengths, limits, path.found, stop, [&](std::size_t k) {
+  follow(solver, count, strengths, limits, path.found, [&](std::size_t k) {
     solver.coefficients(path.coef + k * X->p * problem.tasks);
     solver.intercepts(path.intercept + k * problem.tasks);
     if (told) told(k + 1);
@@ -560,9 +557,10 @@ void solve_block_folds(const BlockProblem& problem, const BlockFolds& folds, std
   const threading::Team team = threading::team_for(folds.count * count * X->n * X->p * q);
   threading::for_ranges(team, folds.count, 1, [&](std::size_t begin, std::size_t end) {
     std::vector<double> w(X->p * q);
+    const Polling polling(stop);
     for (std::size_t f = begin; f < end; ++f) {
       BlockSolver solver(*X, problem, folds.train + f * X->n);
-      follow(solver, count, strengths + f * count, limits, path.found + f * count, stop, [&](std::size_t k) {
+      follow(solver, count, strengths + f * count, limits, path.found + f * count, [&](std::size_t k) {
         const std::size_t at = f * count + k;
         solver.coefficients(w.data());
         if (path.coef != nullptr) std::copy(w.begin(), w.end(), path.coef + at * w.size());

@@ -20,7 +20,7 @@ class BlockSolver {
   BlockSolver(const Design& X, const BlockProblem& problem, const double* weights);
 
   void start(const double* w);
-  Found solve(const Strength& strength, Limits limits, const Stop& stop);
+  Found solve(const Strength& strength, Limits limits);
   // The least multiple of the strengths for which all that they penalize is 0.
   double largest(const Strength& strength);
   void coefficients(double* w) const;  // p × tasks
@@ -61,7 +61,7 @@ class BlockSolver {
   double objective() const;
   double project_residual(Vector& theta, Vector& g);
   double certificate();
-  Found descend(const Strength& strength, Limits limits, const Stop& stop);
+  Found descend(const Strength& strength, Limits limits);
   void remember(Best& best, const Found& found) const;
   void restore(const Best& best, Found& found);
 

@@ -27,6 +27,7 @@
 #include "core/table-inl.h"
 
 #if HWY_ONCE
+#include "core/linear/products.h"
 #include "core/threading.h"
 #include "hwy/cache_control.h"
 
@@ -241,12 +242,24 @@ class ByRows final : public Dense<T> {
   }
 
   void multiply(const std::vector<std::size_t>& columns, const double* w, double* z) const override {
-    for (std::size_t i = 0; i < n; ++i) {
+    std::vector<double> all;  // where most columns take part, the others do so with 0
+    if (std::is_same_v<T, double> && 2 * columns.size() > p) {
+      all.resize(p);
+      for (std::size_t c = 0; c < columns.size(); ++c) all[columns[c]] = w[c];
+    }
+    const auto with_row = [&](std::size_t i) {
       const T* x = row(i);
+      if constexpr (std::is_same_v<T, double>) {
+        if (!all.empty()) return products().dot(x, all.data(), p);
+      }
       double sum = 0;
       for (std::size_t c = 0; c < columns.size(); ++c) sum += w[c] * static_cast<double>(x[columns[c]]);
-      z[i] += sum;
-    }
+      return sum;
+    };
+    threading::for_ranges(threading::team_for(n * columns.size() * sizeof(T)), n, kGrain,
+                          [&](std::size_t begin, std::size_t end) {
+                            for (std::size_t i = begin; i < end; ++i) z[i] += with_row(i);
+                          });
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -31,6 +32,7 @@ constexpr double kFar = 100;         // squares of the mean to those about it: t
 constexpr double kNear = 0.5;        // of its penalty: a column with so large a product may soon be wanted
 constexpr int kLooks = 8;            // at those alone, between two passes over all
 constexpr std::size_t kMany = 2500;  // coefficients, of which a Gram matrix is too large
+constexpr std::size_t kRows = 48;    // of a matrix between two looks at whether to end
 constexpr std::size_t kConjugate = 500;   // gradients a step
 constexpr std::size_t kLittle = 1 << 20;  // elements of X that are all looked at as soon as some
 constexpr double kOrthogonal = 1e-12;  // of a column's largest product with the dual point, which should be 0
@@ -193,6 +195,7 @@ void GlmSolver::settle_constant() {
   Vector d, moved(z_.size());
   const Vector tol(classes_, kRounding * likelihood_.weight());
   for (int step = 0; step < kSteps; ++step) {
+    poll();
     Quadratic problem;
     for (std::size_t a = 0; a < classes_; ++a) {
       problem.add({0, 0, -kInf, kInf}, 0);
@@ -388,15 +391,17 @@ void GlmSolver::step_by_products(double tol, double objective) {
   for (int step = 0; step < kSteps; ++step) {
     back(likelihood_.slope(), g);
     bool done = true;
-    double left_gap = 0;  // what these violations leave of it
+    double left_gap = 0, mean = 0;  // what these violations leave of it
     for (std::size_t k = 0; k < size; ++k) {
       const std::size_t c = k < p ? k / X_.p : (k - p) % classes_;
       const double b = k < p ? term_of(k % X_.p).b : 0;
       const double length = k < p ? norm_[k % X_.p] : norm(slot_of(k));
       if (k < p) g[k] -= b * w_[k];
-      if (k == c * X_.p || k >= p) likelihood_.curvature(c, c, curvature);
+      if (k == c * X_.p || k >= p) {
+        likelihood_.curvature(c, c, curvature);
+        mean = std::accumulate(curvature.begin(), curvature.end(), 0.0) / likelihood_.weight();
+      }
       ridge[k] = b;
-      const double mean = std::accumulate(curvature.begin(), curvature.end(), 0.0) / likelihood_.weight();
       preconditioner[k] = 1 / std::max(mean * squared(length) + b, 1e-300);
       const double rounding = kRounding * length * likelihood_.scale();
       if (b > 0 && std::abs(g[k]) > rounding) left_gap += squared(g[k]) / (2 * b);
@@ -412,6 +417,7 @@ void GlmSolver::step_by_products(double tol, double objective) {
     r = g;
     direction = s;
     for (std::size_t k = 0; k < kConjugate && rs > enough; ++k) {
+      poll();
       image(direction, eta);
       std::fill(t.begin(), t.end(), 0.0);
       likelihood_.subtract_curvature(eta, t);
@@ -434,6 +440,7 @@ void GlmSolver::step_by_products(double tol, double objective) {
     for (int halving = 0; halving < kHalvings; ++halving, by /= 2) {
       for (std::size_t k = 0; k < p; ++k) next[k] = w_[k] + by * d[k];
       for (std::size_t i = 0; i < z_.size(); ++i) moved[i] = z_[i] + by * eta[i];
+      poll();
       accepted = likelihood_.loss(moved) + penalty_of(next) <= now + 1e-4 * by * std::min(slope, 0.0) + blur;
       if (accepted) break;
     }
@@ -502,6 +509,7 @@ void GlmSolver::make_gram(std::size_t first) {
   Square pair;
   for (std::size_t a = 0; a < classes_; ++a) {
     for (std::size_t b = 0; b <= a; ++b) {
+      poll();
       likelihood_.curvature(a, b, curvature_);
       make_gram(curvature_, 0, pair);
       for (std::size_t i = 0; i < slots(); ++i) {
@@ -590,6 +598,7 @@ void GlmSolver::solve_working(double tol, double objective, bool grows) {
     for (int halving = 0; halving < kHalvings && !accepted; ++halving, t /= accepted ? 1 : 2) {
       for (std::size_t k = 0; k < count; ++k) next[k] = t == 1 ? to[k] : from[k] + t * (to[k] - from[k]);
       for (std::size_t i = 0; i < z_.size(); ++i) moved[i] = z_[i] + t * direction[i];
+      poll();
       accepted = likelihood_.loss(moved) + penalty(next) <= now + 1e-4 * t * std::min(slope, 0.0) + blur;
     }
     if (!accepted) {
@@ -649,7 +658,11 @@ GlmSolver::Vector GlmSolver::project() {
       std::fill(pair.begin(), pair.end(), 0.0);
       for (std::size_t k = 0; k < count; ++k)
         as_is[k] = packed.data() + k * n, times_d[k] = weighted.data() + k * n;
-      products().dots(as_is.data(), count, times_d.data(), count, n, pair.data(), count);
+      for (std::size_t k = 0; k < count; k += kRows) {
+        poll();
+        products().dots(as_is.data() + k, std::min(kRows, count - k), times_d.data(), count, n,
+                        pair.data() + k * count, count);
+      }
       for (std::size_t e = 0; e < members.size(); ++e) {
         for (std::size_t f = 0; f < members.size(); ++f) {
           if (members[e].second != a || members[f].second != b) continue;
@@ -733,8 +746,7 @@ double GlmSolver::rounding() const {
   return 2 * kEps * std::sqrt(squares / likelihood_.weight() * steep);
 }
 
-Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
-  quadratic_.stop = &stop;
+Found GlmSolver::solve(double l1, double l2, Limits limits) {
   set_strengths(l1, l2);
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
   double previous = kInf, lowest = kInf;
@@ -754,10 +766,7 @@ Found GlmSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
       if (found.gap <= limits.tol * found.objective) found.reason = Reason::kConverged;
       break;
     }
-    if (stop && stop()) {
-      found.reason = Reason::kStopped;
-      break;
-    }
+    poll();
     const std::size_t had = slots();
     const bool many = !by_products() && choose(limits.tol);
     const bool falls = found.objective < lowest * (1 - kFall);

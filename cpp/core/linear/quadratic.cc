@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -125,7 +126,6 @@ bool Quadratic::solve(const Vector& tol, bool step_first) {
       before = now;
     }
     newton();
-    if (stopped()) return false;
   }
   return excess(tol) <= 1 || active(tol);
 }
@@ -135,6 +135,7 @@ bool Quadratic::solve(const Vector& tol, bool step_first) {
 bool Quadratic::descend() {
   const Products& multiply = products();
   bool changed = false;
+  poll();
   for (std::size_t j = 0; j < size(); ++j) {
     const Term& term = terms_[j];
     const double curvature = h(j);
@@ -199,6 +200,7 @@ std::size_t Quadratic::factor(const Indices& members, bool until_skipped) {
   Room panel(width * count), room(width * width);
   std::vector<const double*> left(width);
   for (std::size_t i0 = same; i0 < count; i0 += width) {
+    poll();
     const std::size_t end = std::min(i0 + width, count);
     for (std::size_t j0 = 0; j0 < end;) {
       const std::size_t columns = std::min(width, (j0 < i0 ? i0 : end) - j0);
@@ -405,7 +407,6 @@ bool Quadratic::active(const Vector& tol) {
   const std::size_t most = 200 + 10 * size();
   for (std::size_t count = 0; count < most; ++count) {
     if (count % kRefresh == kRefresh - 1) {  // the gradient afresh
-      if (stopped()) return false;
       Vector moved(size());
       for (std::size_t j = 0; j < size(); ++j) moved[j] = w[j] - w0[j];
       Indices all(size());

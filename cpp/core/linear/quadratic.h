@@ -47,7 +47,6 @@ class Quadratic {
   bool solve(const std::vector<double>& tol, bool step_first = false);
 
   std::vector<double> w, c;
-  const Stop* stop = nullptr;  // asked between steps
 
  private:
   using Indices = std::vector<std::size_t>;
@@ -62,7 +61,6 @@ class Quadratic {
 
   double excess(const Vector& tol) const;
   double epochs_of_step() const;
-  bool stopped() const { return stop != nullptr && *stop && (*stop)(); }
   bool descend();
   bool newton();
   bool active(const Vector& tol);

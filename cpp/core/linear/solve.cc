@@ -10,6 +10,7 @@
 #include "core/linear/design.h"
 #include "core/linear/glm.h"
 #include "core/linear/likelihood.h"
+#include "core/linear/polling.h"
 #include "core/linear/squared.h"
 #include "core/threading.h"
 #include "regkern/linear.h"
@@ -28,12 +29,11 @@ void keep_freed_pages() {
 
 // From a solution to the next one of a path.
 template <class Solver, class Each>
-void follow(Solver& solver, const Strengths& strengths, Limits limits, Found* found, const Stop& stop,
-            Each&& each) {
+void follow(Solver& solver, const Strengths& strengths, Limits limits, Found* found, Each&& each) {
   for (std::size_t k = 0; k < strengths.count; ++k) {
-    found[k] = solver.solve(strengths.l1[k], strengths.l2[k], limits, stop);
-    if (found[k].reason == Reason::kStopped) return;
+    found[k] = solver.solve(strengths.l1[k], strengths.l2[k], limits);
     each(k);
+    poll(true);
   }
 }
 
@@ -95,10 +95,11 @@ void by_loss(const Design& X, const Problem& problem, const double* weights, Wit
 void solve(const Problem& problem, const Strengths& strengths, const double* start, Limits limits,
            double* coef, Found* found, const Watch& watch) {
   keep_freed_pages();
+  const Polling polling(watch.stop);
   const std::unique_ptr<Design> X = make_design(*problem.X);
   by_loss(*X, problem, problem.weights, [&](auto& solver) {
     if (start != nullptr) solver.start(start);
-    follow(solver, strengths, limits, found, watch.stop, [&](std::size_t k) {
+    follow(solver, strengths, limits, found, [&](std::size_t k) {
       solver.coefficients(coef + k * width(problem));
       if (watch.told) watch.told(k + 1);
     });
@@ -112,12 +113,13 @@ void solve_folds(const Problem& problem, const Folds& folds, const Strengths& st
   const std::size_t count = strengths.count;
   const threading::Team team = threading::team_for(folds.count * count * X->n * X->p);
   threading::for_ranges(team, folds.count, 1, [&](std::size_t begin, std::size_t end) {
+    const Polling polling(watch.stop);
     for (std::size_t f = begin; f < end; ++f) {
       const Strengths of_fold{count, strengths.l1 + f * count, strengths.l2 + f * count};
       Found* found = paths.found + f * count;
       std::vector<double> w(width(problem));
       by_loss(*X, problem, folds.train + f * X->n, [&](auto& solver) {
-        follow(solver, of_fold, limits, found, watch.stop, [&](std::size_t k) {
+        follow(solver, of_fold, limits, found, [&](std::size_t k) {
           solver.coefficients(w.data());
           if (paths.coef != nullptr) std::copy(w.begin(), w.end(), paths.coef + (f * count + k) * w.size());
           paths.score[f * count + k] = mean_loss(*X, problem, folds.test + f * X->n, w, found[k].intercept);

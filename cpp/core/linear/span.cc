@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -51,6 +52,7 @@ void Span::make(std::vector<std::size_t> columns, const std::vector<std::size_t>
   const auto raw = [&](std::size_t j) { return 1 + weight_ * squared(mean_[j] / norm_[j]); };
   for (std::size_t at = 0; at < columns_.size() && basis_.size() + thin_.size() < n; ++at) {
     const std::size_t j = columns_[at];
+    poll();
     Vector v(n);
     working_.pack(places[at], v.data());
     for (double& x : v) x /= norm_[j];
@@ -91,6 +93,7 @@ bool Span::close(std::size_t first) const {
 const std::vector<Span::Vector>& Span::products_with(const Design& X) {
   Vector all(X.n);
   while (products_.size() < basis_.size() && columns_.size() < X.p) {
+    poll();
     working_.scatter(basis_[products_.size()].data(), all.data());
     products_.emplace_back(X.p);
     X.correlate(all.data(), mean_.data(), products_.back().data());
@@ -131,6 +134,7 @@ double Span::rounding(const double* w) const {
 void Span::project(const Design& X, std::size_t first, Square& gram, std::vector<std::size_t>& none) {
   const std::vector<Vector>& with = products_with(X);
   for (std::size_t k = first; k < working_.size(); ++k) {
+    poll();
     const std::size_t j = working_.column(k);
     double in_span = 0;
     for (const Vector& one : with) in_span += squared(one[j]);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 
 namespace regkern::linear {
@@ -575,8 +576,7 @@ void SquaredSolver::restore(const Best& best, Found& found) {
   found.gap = best.gap;
 }
 
-Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop) {
-  quadratic_.stop = &stop;
+Found SquaredSolver::solve(double l1, double l2, Limits limits) {
   set_strengths(l1, l2);
   if (open_.size() < X_.p) refresh(true);  // other strengths leave out others
   Found found{0, kInf, 0, 0, Reason::kMaxIter};
@@ -613,10 +613,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits, const Stop& stop
         break;
       }
     }
-    if (stop && stop()) {
-      found.reason = Reason::kStopped;
-      break;
-    }
+    poll();
     if (whole && dear()) evict();
     bool took = choose(limits.tol, whole);
     if (whole && !took && spare_ > 0) {  // what was allowed is too much after all

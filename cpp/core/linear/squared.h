@@ -21,7 +21,7 @@ class SquaredSolver {
   SquaredSolver(const Design& X, const Problem& problem, const double* weights);
 
   void start(const double* w);
-  Found solve(double l1, double l2, Limits limits, const Stop& stop);
+  Found solve(double l1, double l2, Limits limits);
   void coefficients(double* w) const;  // p
 
  private:

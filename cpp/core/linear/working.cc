@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/linear/polling.h"
 #include "core/linear/products.h"
 #include "core/threading.h"
 
@@ -18,6 +19,7 @@ constexpr std::size_t kTall = 8 * kBlock;  // columns that share them
 constexpr std::size_t kFew = 12;           // columns that are not worth packing
 constexpr std::size_t kNear = 8;           // of these that all panels take while they are in the L1 cache
 constexpr std::size_t kStretch = 1024;     // of samples: what is packed of them is in the L2 cache
+constexpr std::size_t kPolled = std::size_t{1} << 29;  // products between two looks at whether to end
 constexpr std::uint32_t kNowhere = UINT32_MAX;
 constexpr double kEps = std::numeric_limits<double>::epsilon();
 constexpr double kLeast = std::numeric_limits<double>::min() / kEps;  // a square that has all its digits
@@ -134,6 +136,7 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
   if (sparse_) {
     std::vector<double> dense(n);
     for (std::size_t i = first; i < count; ++i) {
+      poll();
       for (std::size_t at = nonzero_.starts[i]; at < nonzero_.starts[i + 1]; ++at) {
         dense[nonzero_.rows[at]] += nonzero_.values[at] * (d == nullptr ? 1 : d[nonzero_.rows[at]]);
       }
@@ -164,7 +167,7 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
   const Products& multiply = products();
   // A product takes as long as a byte does from memory.
   const threading::Team team = threading::team_for((count - first) * count / 2 * n);
-  threading::for_ranges(team, blocks.size(), 1, [&](std::size_t begin, std::size_t end) {
+  const auto make = [&](std::size_t begin, std::size_t end) {
     Room packed(kBlock * kStretch), sums(kBlock * kTall);
     for (std::size_t b = begin; b < end; ++b) {
       const Block& block = blocks[b];
@@ -205,7 +208,13 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
         }
       }
     }
-  });
+  };
+  const std::size_t at_once = std::max(kPolled / (kBlock * kTall * n + 1), 8 * team.count());
+  for (std::size_t from = 0; from < blocks.size(); from += at_once) {
+    poll();
+    threading::for_ranges(team, std::min(at_once, blocks.size() - from), 1,
+                          [&](std::size_t begin, std::size_t end) { make(from + begin, from + end); });
+  }
 }
 
 double Working::dot(std::size_t k, const double* r) const {

@@ -42,7 +42,7 @@ struct Limits {
   std::size_t max_passes;
 };
 
-enum class Reason : std::uint8_t { kConverged, kStalled, kMaxIter, kStopped };
+enum class Reason : std::uint8_t { kConverged, kStalled, kMaxIter };
 
 // What was found for one strength.
 struct Found {
@@ -61,7 +61,10 @@ struct NotARow {
   std::size_t rows;
 };
 
-// Asked once a round, from the calling thread: true to stop.
+// Thrown where Stop says so: what was to be written is not, or in part.
+struct Stopped {};
+
+// Asked some dozen times a second, of folds from all their threads: true to stop.
 using Stop = std::function<bool()>;
 // Told after each strength, or after each part of the samples, from whichever thread did it.
 using Told = std::function<void(std::size_t done)>;

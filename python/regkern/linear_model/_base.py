@@ -46,6 +46,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -90,17 +91,20 @@ __all__ = [
     "check_squares",
     "choose",
     "choose_alpha",
+    "first_too_large",
     "fold_samples",
     "fold_weights",
     "in_dtype",
     "refuse_bools",
     "refused",
+    "refusing",
     "relative",
     "rounding_of",
     "scaled_weights",
     "standard_error",
     "start_of",
     "strengths",
+    "too_large",
     "total_weight",
     "warn_of_folds",
     "warn_unless_converged",
@@ -115,6 +119,7 @@ LEAST, LARGEST = 1e-145, 1e150  # of y, so that the square of a residual is a nu
 
 NO_FOLDS = "cv must give at least one fold, got none."
 
+ADVICE = "The input data need to be preprocessed: scale them."
 OVERFLOW = (
     "Coordinate descent iterations resulted in non-finite parameter values. The input data may contain large values and "
     "need to be preprocessed."
@@ -186,6 +191,9 @@ def check_penalty_factor(owner: Any, value: Any, features: int) -> Array | None:
     """The factors (features,) in float64; None where all are 1. The owner is an estimator or a function's name."""
     if value is None:
         return None
+    given = np.asarray(value)
+    if given.dtype.kind == "f" and np.isposinf(given).any():
+        raise parameter_error(owner, "penalty_factor", "finite: bounds of 0 leave a feature out", value)
     factors = check_array(value, ensure_2d=False, dtype=np.float64, order="C", input_name="penalty_factor")
     if factors.shape != (features,):
         raise parameter_error(owner, "penalty_factor", f"an array of shape ({features},), a factor a feature", value)
@@ -305,12 +313,41 @@ def check_data(
 def refused(estimator: Any, X: Any, error: ValueError) -> ValueError:
     """What to raise where the engine refused X with an error: scikit-learn's words."""
     try:
-        assert_all_finite(
-            X.data if scipy.sparse.issparse(X) else X, estimator_name=type(estimator).__name__, input_name="X"
-        )
+        assert_all_finite(X.data if scipy.sparse.issparse(X) else X, estimator_name=_name(estimator), input_name="X")
     except ValueError as its:
         return its
-    return ValueError(OVERFLOW) if "finite" in str(error) or "too large" in str(error) else error
+    column = re.search(r"too large a value in column (\d+)", str(error))
+    return too_large(estimator, int(column[1])) if column else error
+
+
+@contextmanager
+def refusing(estimator: Any, X: Any) -> Iterator[None]:
+    """What the engine says of X in the words of ``refused``."""
+    try:
+        yield
+    except ValueError as error:
+        its = refused(estimator, X, error)
+        if its is error:
+            raise
+        raise its from error
+
+
+def _name(owner: Any) -> str:
+    """Of an estimator, or a function's."""
+    return owner if isinstance(owner, str) else type(owner).__name__
+
+
+def too_large(estimator: Any, column: int) -> ValueError:
+    """What to raise where float64 does not hold the squares of a column of X."""
+    return ValueError(f"{_name(estimator)}: the squares of column {column} of X are not finite. {ADVICE}")
+
+
+def first_too_large(estimator: Any, X: Any) -> ValueError:
+    """The same, of the first such column; of something else where there is none."""
+    with np.errstate(over="ignore"):
+        squares = np.asarray((X.power(2) if scipy.sparse.issparse(X) else np.square(X, dtype=np.float64)).sum(axis=0))
+    lost = np.flatnonzero(~np.isfinite(squares.ravel()))
+    return too_large(estimator, int(lost[0])) if lost.size else ValueError(OVERFLOW)
 
 
 def check_sample_weight(sample_weight: Any, samples: int, *, none_is_refused: bool = True) -> Array | None:
@@ -381,7 +418,8 @@ def total_weight(sample_weight: Array | None, samples: int) -> float:
 
 def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
     """The engine's l1 and l2 for one alpha or several."""
-    scaled = np.array(alpha, np.float64, ndmin=1) * total
+    with np.errstate(over="ignore"):
+        scaled = np.minimum(np.array(alpha, np.float64, ndmin=1) * total, np.finfo(np.float64).max)
     return scaled * l1_ratio, scaled * (1.0 - l1_ratio)
 
 

@@ -20,6 +20,7 @@ from regkern.linear_model._base import (
     choose_alpha,
     fold_weights,
     in_dtype,
+    refusing,
     relative,
     scaled_weights,
     total_weight,
@@ -115,19 +116,20 @@ def fit_blocks(
             shape = (targets.shape[1], X.shape[1])
             raise ValueError(f"warm_start needs coef_ of {shape} targets and features, got {start.shape}.")
         start = np.ascontiguousarray(start.T)
-    solution = _blocks.solve_blocks(
-        X,
-        targets,
-        blocks=blocks,
-        strengths=total * alpha * np.array([shares], np.float64),
-        sample_weight=sample_weight,
-        fit_intercept=model.fit_intercept,
-        positive=getattr(model, "positive", False),
-        coef=start,
-        tol=model.tol,
-        max_iter=model.max_iter,
-        threads=threads,
-    )
+    with refusing(model, X):
+        solution = _blocks.solve_blocks(
+            X,
+            targets,
+            blocks=blocks,
+            strengths=total * alpha * np.array([shares], np.float64),
+            sample_weight=sample_weight,
+            fit_intercept=model.fit_intercept,
+            positive=getattr(model, "positive", False),
+            coef=start,
+            tol=model.tol,
+            max_iter=model.max_iter,
+            threads=threads,
+        )
     warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
     coef = np.asfortranarray(in_dtype(solution.coef[0].T, X.dtype))
     intercept = in_dtype(solution.intercept[0], X.dtype)
@@ -188,7 +190,8 @@ class BlockCV(SplitterRouting, BlockRegressor):
         wanted = self._count_or_alphas()
         if isinstance(wanted, Integral):
             data = {"sample_weight": sample_weight, "fit_intercept": self.fit_intercept, "positive": positive}
-            grid = [block_grid(X, targets, blocks, s, eps=self.eps, n_alphas=int(wanted), **data) for s in shares]
+            with refusing(self, X):
+                grid = [block_grid(X, targets, blocks, s, eps=self.eps, n_alphas=int(wanted), **data) for s in shares]
             alphas = np.array(grid)
         else:
             alphas = check_alphas(wanted)[None]
@@ -206,7 +209,8 @@ class BlockCV(SplitterRouting, BlockRegressor):
             max_iter=self.max_iter,
             threads=threads,
         )
-        ratio = choose_alpha(self, alphas, len(ratios), train, test, solve)
+        with refusing(self, X):
+            ratio = choose_alpha(self, alphas, len(ratios), train, test, solve)
         if self._ratio_name is not None:
             setattr(self, f"{self._ratio_name}_", ratios[ratio])
         fit_blocks(self, X, y, sample_weight, blocks, float(self.alpha_), shares[ratio], threads, stacklevel=4)

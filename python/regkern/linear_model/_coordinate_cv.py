@@ -25,6 +25,7 @@ from regkern.linear_model._base import (
     check_squares,
     choose_alpha,
     fold_weights,
+    refusing,
     scaled_weights,
 )
 from regkern.linear_model._compat import Hidden, Interval, StrOptions, parameter_error, refuse_params
@@ -119,7 +120,8 @@ class _PathCV(SplitterRouting, LinearRegressor):
             max_iter=self.max_iter,
             threads=threads,
         )
-        ratio = choose_alpha(self, alphas, len(ratios), train, test, solve)
+        with refusing(self, X):
+            ratio = choose_alpha(self, alphas, len(ratios), train, test, solve)
         if hasattr(self, "l1_ratio"):
             self.l1_ratio_ = ratios[ratio]
         fit_elastic_net(

@@ -20,6 +20,7 @@ from regkern.linear_model._base import (
     check_squares,
     in_dtype,
     refuse_bools,
+    refusing,
     scaled_weights,
     total_weight,
     warn_unless_converged,
@@ -149,7 +150,8 @@ class GroupLasso(_Groups):
         neighbours; or a list of the features of each group. Every feature is in one group. As many numbers as there
         are features are labels.
     weights : array-like (n_groups,), optional
-        u, >= 0; the roots of the sizes of groups by default. 0 leaves a group without penalty. Labels count in their order.
+        u, >= 0; the roots of the sizes of groups by default. 0 leaves a group without penalty, but not with
+        positive. Labels count in their order.
     l2_ratio : float in [0, 1], default 0
         What ridge gets of alpha.
     fit_intercept : bool, default True
@@ -594,11 +596,12 @@ def group_lasso_path(
     data: dict[str, Any] = {"sample_weight": samples, "fit_intercept": fit_intercept, "positive": positive}
     if alphas is None or isinstance(alphas, Integral):
         count = 100 if alphas is None else int(alphas)
-        chosen = block_grid(made, targets, blocks, shares, eps=float(eps), n_alphas=count, **data)
+        with refusing(f, made):
+            chosen = block_grid(made, targets, blocks, shares, eps=float(eps), n_alphas=count, **data)
     else:
         chosen = check_alphas(alphas)
     require_penalty(f, chosen, positive)
-    with bar(progress, f) as step:
+    with refusing(f, made), bar(progress, f) as step:
         solution = _blocks.solve_blocks(
             made,
             targets,

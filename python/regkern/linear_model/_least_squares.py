@@ -1,8 +1,9 @@
 """Ridge by linear algebra: ‖Y − A·W‖² + α‖W‖² for targets and strengths of any number, with a bound on what is left.
 
 A is a ``Design``. Which way: a Cholesky factor of the smaller of A'A + αI and AA' + αI; where a pivot says that this has lost its
-digits, or where it is asked for, the singular values of A's triangle; where min(n, p)² numbers are too many, conjugate
-gradients. All of them end with a pass over A, which gives the residual R, the gradient Z = A'R − αW, one step of refinement
+digits, or where it is asked for, the singular values of A's triangle; where these have lost them too, as of wide A with
+columns of very different norms, orthogonal steps on A' itself; where min(n, p)² numbers are too many, conjugate gradients. All
+of them end with a pass over A, which gives the residual R, the gradient Z = A'R − αW, one step of refinement
 where it pays, and the gap.
 
 How far the objective can be above its minimum: of any α > 0 it is at most |Z|²/α (the dual point is R); of a factor L of A'A + αI
@@ -20,7 +21,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
+from scipy.linalg import lapack, qr, solve_triangular
 
 from regkern.linear_model._gram import EPS, Design, SparseDesign
 
@@ -45,12 +46,14 @@ Parts = tuple[Array, Array, Array, Any]  # W, gap, objective, rounds
 
 LOST = 1e-10  # the reciprocal condition number of a matrix that Cholesky is not to factor
 SIDE = 10_000  # rows of the largest matrix that is factored unless asked for
+SMALL_SIDE = 1_000  # where conjugate gradients stall, a matrix of so many rows is factored all the same
 SPARSE_SIDE = 4_000
 SPARSE_PRODUCTS = 2e10
 FLOOR = 1e-14  # a gap that counts as none, beside the objective
 FITTED = 1e-13  # an objective that counts as none, beside Σs·(y − ȳ)²: it is the rounding of an exact fit
 CG_FOLD = 1e-8
 STEPS = 3
+SURE = 1e-10  # a larger one is tried to be mended
 EXACT = 1e-14  # a gap, beside the objective, that a step of refinement would not make smaller
 
 
@@ -89,7 +92,12 @@ def solve(
     ``gram`` gives A'A and A'Y, or AA' and Y where A has more columns than rows, if they are known.
     """
     if way == "cg" or (way == "auto" and not direct_pays(design)):
-        return _by_gradients(design, Y, alphas, tol, max_iter)
+        found = _by_gradients(design, Y, alphas, tol, max_iter)
+        stalled = not found.settled.all() and max_iter is None
+        # Rounding is the end of conjugate gradients long before that of a decomposition.
+        if not (stalled and min(design.n, design.p) <= SMALL_SIDE and direct_pays(design)):
+            return found
+        way = "cholesky"
     W, gap, objective = np.zeros((design.p, Y.shape[1])), np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
     rounds = np.ones(Y.shape[1], np.int32)
     if way == "svd":
@@ -100,18 +108,23 @@ def solve(
         if not is_tall(design):
             _fill_null_rows(design, G)
     values: _Singular | None = None
+    none = exact_fit(Y, design.root)
     for alpha in np.unique(alphas):
         of = np.flatnonzero(alphas == alpha)
         factor = None if way == "svd" or values is not None else _Cholesky.of(G, alpha, design.dead)
-        if factor is None:
-            values = values or (_Tall(design, Y) if is_tall(design) else _Wide(design))
-            parts = values.solve(design, Y[:, of], alpha)
-        elif is_tall(design):
+        parts: Parts | None = None
+        if factor is not None and is_tall(design):
             parts = _primal(design, Y[:, of], C[:, of], alpha, factor)
-        else:
+        elif factor is not None:
             parts = _dual(design, Y[:, of], alpha, factor.solve, lambda R: R)
+        if parts is None or not _sure(parts, none[of]):
+            values = values or (_Tall(design, Y) if is_tall(design) else _Wide(design))
+            parts = _better(parts, values.solve(design, Y[:, of], alpha))
+        if alpha > 0 and values is not None and not _sure(parts, none[of]):
+            parts = _better(parts, values.by_steps(design, Y[:, of], alpha))
         W[:, of], gap[of], objective[of], rounds[of] = parts
-    settled = is_settled(gap, objective, tol, exact_fit(Y, design.root))
+    _none_is_better(Y, W, gap, objective)
+    settled = is_settled(gap, objective, tol, none)
     return Found(W, gap, objective, rounds, settled, "cholesky" if values is None else "svd")
 
 
@@ -168,7 +181,7 @@ def exact_fit(Y: Array, root: Array | None) -> Array:
     """What the objective of an exact fit to y can be for rounding; ``root`` is √s, and Y is y times it."""
     root = np.ones(len(Y)) if root is None else root
     squares = _squares(Y)
-    spread = np.maximum(squares - (root @ Y) ** 2 / (root @ root), 0)
+    spread = np.maximum(squares - (root @ Y / np.linalg.norm(root)) ** 2, 0)
     return np.asarray(FITTED * spread + (64 * EPS) ** 2 * squares)
 
 
@@ -178,7 +191,7 @@ def _judged(design: Design, R: Array, W: Array, alpha: Any, *gaps: Array) -> tup
     gap = np.minimum.reduce([objective, *gaps])
     if design.centred:  # what a mean left in R would cost: nothing but rounding
         root = np.ones(design.n) if design.root is None else design.root
-        gap = gap + (root @ R) ** 2 / design.total
+        gap = gap + (root @ R / np.sqrt(design.total)) ** 2
     return np.asarray(np.minimum(gap, objective)), objective
 
 
@@ -268,11 +281,42 @@ def _refined(
     return W, gap, objective, rounds
 
 
+def _sure(parts: Parts, none: Array) -> bool:
+    """Whether no other way is worth its time."""
+    _, gap, objective, _ = parts
+    return bool(np.all((gap <= SURE * objective) | (objective <= none)))
+
+
+def _better(one: Parts | None, other: Parts) -> Parts:
+    """By columns, what has the smaller gap."""
+    if one is None:
+        return other
+    better = other[1] < one[1]
+    W, gap, objective = (np.where(better, new, old) for old, new in zip(one[:3], other[:3], strict=True))
+    return W, gap, objective, np.where(better, other[3], one[3])
+
+
+def _none_is_better(Y: Array, W: Array, gap: Array, objective: Array) -> None:
+    """Coefficients of 0 where others are worse."""
+    none = _squares(Y)
+    worse = ~(objective <= none * (1 + 1e-9))  # but for rounding
+    W[:, worse] = 0
+    gap[worse] = objective[worse] = none[worse]
+
+
 # --- singular values --------------------------------------------------------------------------------------------------
+
+
+def _keeps_digits(T: Array) -> bool:
+    """Whether a triangle says what is left of an objective: its rounding, a few eps of each column, is far from a solution."""
+    rcond = lapack.dtrcon(T / np.sqrt(_squares(T)))[0]
+    return bool(rcond > 64 * EPS * len(T))
 
 
 class _Singular(Protocol):
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts: ...
+    def by_steps(self, design: Design, Y: Array, alpha: float) -> Parts:
+        """By orthogonal steps on a triangle over √α, without a rank: whatever the norms of columns are."""
 
 
 class _Tall:
@@ -284,6 +328,7 @@ class _Tall:
 
     def __init__(self, design: Design, Y: Array) -> None:
         R, _ = design.triangle(Y)
+        self.R = R
         size = np.sqrt(_squares(R))
         live = size > 0
         _, values, Vt = np.linalg.svd(R[:, live] / size[live])
@@ -313,6 +358,19 @@ class _Tall:
 
         return _refined(from_gradient(design.back(Y)), look, lambda W, Z: W + from_gradient(Z))
 
+    def by_steps(self, design: Design, Y: Array, alpha: float) -> Parts:
+        T: Any = np.linalg.qr(np.vstack([self.R, math.sqrt(alpha) * np.eye(design.p)]), mode="r")
+        holds = _keeps_digits(T)
+
+        def look(W: Array) -> tuple[Array, Array, Array]:
+            R, g = design.residual(Y, W)
+            half = solve_triangular(T, g - alpha * W, trans="T")
+            energy = 2 * _squares(half) if holds else _squares(Y)
+            return half, *_judged(design, R, W, alpha, _by_alpha(g - alpha * W, alpha), energy)
+
+        W = solve_triangular(T, solve_triangular(T, design.back(Y), trans="T"))
+        return _refined(W, look, lambda W, half: W + solve_triangular(T, half))
+
 
 class _Wide:
     """The same of A with fewer rows than columns, by the triangle of A'."""
@@ -321,15 +379,68 @@ class _Wide:
         U, values, _ = np.linalg.svd(design.transposed_triangle().T)
         keep = values > EPS * max(design.n, design.p) * values[0]
         self.U, self.squares = U[:, keep], values[keep, None] ** 2
+        self._graded: _Graded | None = None
+        # What is nothing beside the longest column may be all of a short one: it is not solved for, but not denied either.
+        mean = design.mean if design.scale is None else design.mean * design.scale
+        size = np.sqrt(design.squares()) + math.sqrt(design.total) * np.abs(mean)
+        felt = np.any(np.abs(design.back(U[:, ~keep])) > 64 * EPS * np.sqrt(design.n) * size[:, None], axis=0)
+        self.reached = np.hstack([self.U, U[:, ~keep][:, felt]])
 
     def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
         def dual(R: Array) -> Array:
             return self.U @ ((self.U.T @ R) / (self.squares + alpha))
 
         def inside(R: Array) -> Array:
-            return self.U.T @ R
+            return self.reached.T @ R
 
         return _dual(design, Y, alpha, dual, inside)
+
+    def by_steps(self, design: Design, Y: Array, alpha: float) -> Parts:
+        self._graded = self._graded or _Graded(design)
+        return self._graded.solve(design, Y, alpha)
+
+
+class _Graded:
+    """Wide A, whose columns may have any norms: by A' = Q·T, in which no large row leaves its rounding in a small one.
+
+    That is so with the rows of A' from the largest to the smallest, and columns that are exchanged. A copy of A is made.
+    """
+
+    def __init__(self, design: Design) -> None:
+        A = design.columns(0, design.p)
+        size = np.sqrt(_squares(A))
+        self.order = np.argsort(-size, kind="stable")
+        self.Q, T, exchanged = qr(A.T[self.order], mode="economic", pivoting=True, check_finite=False)
+        self.L = np.empty_like(T)
+        self.L[exchanged] = T.T
+
+    def solve(self, design: Design, Y: Array, alpha: float) -> Parts:
+        """W = Q·z, of the z that are least squares of L over √α."""
+        n, root = design.n, math.sqrt(alpha)
+        basis, T = np.linalg.qr(np.vstack([self.L, root * np.eye(n)]))
+        holds = _keeps_digits(T)
+        z = np.zeros((n, Y.shape[1]))
+
+        def from_rest(R: Array) -> Array:
+            return np.asarray(z + solve_triangular(T, basis.T @ np.vstack([R, -root * z])))
+
+        def made(z: Array) -> Array:
+            W = np.empty((design.p, z.shape[1]))
+            W[self.order] = self.Q @ z
+            return W
+
+        def look(W: Array) -> tuple[Array, Array, Array]:
+            R, g = design.residual(Y, W)
+            energy = 2 * _squares(solve_triangular(T, self.L.T @ R - alpha * z, trans="T")) if holds else _squares(Y)
+            return R, *_judged(design, R, W, alpha, _by_alpha(g - alpha * W, alpha), energy)
+
+        def step(W: Array, R: Array) -> Array:
+            nonlocal z
+            z = from_rest(R)
+            return made(z)
+
+        z = from_rest(Y)
+        return _refined(made(z), look, step)
 
 
 # --- conjugate gradients ----------------------------------------------------------------------------------------------
@@ -373,6 +484,7 @@ def _by_gradients(design: Design, Y: Array, alphas: Array, tol: float, max_iter:
         energy = new
     R, g = design.residual(Y, W)
     gap, objective = _judged(design, R, W, alphas, _by_alpha(g - alphas * W, alphas))
+    _none_is_better(Y, W, gap, objective)
     settled = is_settled(gap, objective, tol, exact_fit(Y, design.root))
     settled |= (alphas == 0) & (np.sqrt(_squares(g)) <= max(tol, 1e-10) * first)  # of which no gap is known
     return Found(W, gap, objective, rounds, settled, "cg")

@@ -27,6 +27,7 @@ from regkern.linear_model._base import (
     check_penalty_factor,
     check_squares,
     in_dtype,
+    refusing,
     relative,
     rounding_of,
     scaled_weights,
@@ -208,16 +209,17 @@ class AdaptiveLasso(LinearRegressor):
         out = np.isinf(weights)
         low = None if lower is None and not out.any() else np.where(out, 0.0, -np.inf if lower is None else lower)
         high = None if upper is None and not out.any() else np.where(out, 0.0, np.inf if upper is None else upper)
-        solution = _engine.solve(
-            X,
-            y,
-            l1=np.array([total * self.alpha]),
-            l2=np.zeros(1),
-            penalty_factor=np.where(out, 1.0, weights),
-            lower=low,
-            upper=high,
-            **common,
-        )
+        with refusing(self, X):
+            solution = _engine.solve(
+                X,
+                y,
+                l1=np.array([total * self.alpha]),
+                l2=np.zeros(1),
+                penalty_factor=np.where(out, 1.0, weights),
+                lower=low,
+                upper=high,
+                **common,
+            )
         warn_unless_converged(solution, self.tol, total)
         self.initial_coef_, self.weights_ = first, weights
         _report(self, X.dtype, solution.coef[0], solution.intercept[0])
@@ -243,16 +245,17 @@ class AdaptiveLasso(LinearRegressor):
             given = self.initial_alpha
             lasso = total * (self.alpha if given is None else given) if self.initial == "lasso" else 0.0
             ridge = scale * (1.0 if given is None else given) if self.initial == "ridge" else 0.0
-            solution = _engine.solve(
-                X,
-                y,
-                l1=np.array([lasso]),
-                l2=np.array([ridge]),
-                penalty_factor=v,
-                lower=lower,
-                upper=upper,
-                **common,
-            )
+            with refusing(self, X):
+                solution = _engine.solve(
+                    X,
+                    y,
+                    l1=np.array([lasso]),
+                    l2=np.array([ridge]),
+                    penalty_factor=v,
+                    lower=lower,
+                    upper=upper,
+                    **common,
+                )
             return np.asarray(solution.coef[0])
         if hasattr(self.initial, "fit"):
             weights = common["sample_weight"]
@@ -342,7 +345,7 @@ class _Concave(LinearRegressor):
             tol=min(self.tol, INNER),
             threads=self.threads,
         )
-        with one_blas_thread():
+        with one_blas_thread(), refusing(self, X):
             w, values, residual, solution, reason = problem.minimize(w, weighted_lasso, self.tol, self.max_iter)
         self.gap_ = float(relative(solution.gap, solution.objective)[0])
         if reason != "converged":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from contextlib import nullcontext
@@ -14,20 +15,33 @@ import scipy.special
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from regkern import proximal_gradient
 from regkern._types import Int
 from regkern._types import Real as AnyReal
-from regkern.linear_model._base import LinearRegressor, check_data, check_parameters, in_dtype, scaled_weights, start_of
+from regkern.linear_model._base import (
+    LinearRegressor,
+    check_data,
+    check_parameters,
+    in_dtype,
+    scaled_weights,
+    start_of,
+    too_large,
+)
 from regkern.linear_model._blas import one_blas_thread
 from regkern.linear_model._compat import Interval, StrOptions
 from regkern.linear_model._design import Design
-from regkern.penalties import Penalty, SquaredL2
+from regkern.penalties import L0, L1, MCP, SCAD, Box, ElasticNet, Huber, LHalf, LogSum, Nonneg, Penalty, SquaredL2
+from regkern.penalties._constraints import BoxedL1
+from regkern.penalties._sums import Ridged
+from regkern.solvers import minimized
 
 __all__ = ["PenalizedRegression"]
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
 BLOCK = 128  # columns at once
+TINY, HUGE = 1e-300, 1e300  # of steps
+# Penalties that are sums over elements, alike or with weights.
+ELEMENTS = (L0, L1, SquaredL2, ElasticNet, LHalf, MCP, SCAD, LogSum, Huber, Box, Nonneg, BoxedL1)
 SMALL = 1 << 22  # numbers of X: below it lies in a cache, and products are too short to share
 
 
@@ -56,8 +70,8 @@ class PenalizedRegression(LinearRegressor):
     max_iter : int, default 10000
         The proximal gradient steps allowed.
     tol : float >= 0, default 1e-6
-        The largest element of a subgradient allowed, relative to that of the gradient of the model without features, or at the
-        coefficients, whichever is larger: ``relative`` of :func:`regkern.proximal_gradient`.
+        The largest element of a subgradient allowed, each relative to the size of its feature, and all to the largest such
+        element of the gradient of the model without features, or at the coefficients, whichever is larger.
     warm_start : bool, default False
         Whether a fit begins at the ``coef_`` and ``intercept_`` of the one before.
 
@@ -93,8 +107,9 @@ class PenalizedRegression(LinearRegressor):
     Notes
     -----
     Accelerated proximal gradient steps with restarts [1]_, about the means of the features, from the model without features.
-    With a penalty that is not convex what is found is stationary. For the Lasso, the elastic net and groups the estimators of
-    their own are faster, and certify the objective.
+    Where features are of different sizes, and the penalty is a sum over them, each has steps of its own; other penalties
+    take many steps then. With a penalty that is not convex what is found is stationary. For the Lasso, the elastic net and
+    groups the estimators of their own are faster, and certify the objective.
 
     ``predict`` gives the mean of y: the logistic function or the exponential of x w + b with these losses. ``score`` is R².
 
@@ -149,6 +164,26 @@ class PenalizedRegression(LinearRegressor):
         self.tol = tol
         self.warm_start = warm_start
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; with ``deep`` those of the penalty, too, as ``penalty__strength``."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep and dataclasses.is_dataclass(self.penalty):
+            params |= {f"penalty__{f.name}": getattr(self.penalty, f.name) for f in dataclasses.fields(self.penalty)}
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by name; those of the penalty, as ``penalty__strength``, make another penalty."""
+        head = "penalty__"
+        if "penalty" in params:
+            self.penalty = params.pop("penalty")
+        known = self.get_params()
+        inner = {name: params.pop(name) for name in list(params) if name.startswith(head) and name in known}
+        super().set_params(**params)
+        if inner:
+            penalty: Any = self.penalty
+            self.penalty = dataclasses.replace(penalty, **{name[len(head) :]: v for name, v in inner.items()})
+        return self
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to data.
 
@@ -170,13 +205,20 @@ class PenalizedRegression(LinearRegressor):
         p = X.shape[1]
         problem = _Smooth(self, X, y, sample_weight)
         penalty = SquaredL2(0.0) if self.penalty is None else self.penalty
+        within = _scaled(penalty, problem) if problem.scales() else penalty
         start = np.zeros(p + 1)
         if self.warm_start and hasattr(self, "coef_"):
             start = problem.point(start_of(self, p), float(self.intercept_))
             start = start if np.isfinite(start).all() else np.zeros(p + 1)
         with one_blas_thread() if problem.small else nullcontext():
-            found = proximal_gradient(
-                problem, start, _BesideIntercept(penalty), tol=self.tol, relative=True, max_iter=self.max_iter
+            found = minimized(
+                problem,
+                start,
+                _BesideIntercept(within),
+                tol=float(self.tol),
+                relative=True,
+                max_iter=int(self.max_iter),
+                unit=problem.units(),
             )
         self.residual_ = found.residual / found.scale if found.scale > 0 else found.residual
         self.reason_, self.n_iter_, self.objective_ = found.reason, found.iterations, found.objective
@@ -187,9 +229,10 @@ class PenalizedRegression(LinearRegressor):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        coef, intercept = found.w[:p], problem.intercept(found.w)
+        coef, intercept = found.w[:p] / problem.scale, problem.intercept(found.w)
         _, gradient = problem(found.w)
-        self.optimality_ = penalty.optimality(coef, gradient[:p], found.step)
+        step = max(found.step / float(np.max(problem.scale**2, initial=0.0)), TINY)
+        self.optimality_ = penalty.optimality(coef, gradient[:p] * problem.scale, step)
         self.coef_ = in_dtype(coef, X.dtype)
         self.intercept_ = in_dtype(intercept, X.dtype)[()] if self.fit_intercept else 0.0
         return self
@@ -235,11 +278,53 @@ class _BesideIntercept(Penalty):
         return y
 
 
+def _scaled(penalty: Penalty, problem: _Smooth) -> Penalty:
+    """The penalty of u = scale·w, which gives the problem that scale; the penalty itself where it is no sum over elements."""
+    parts = (penalty.penalty,) if isinstance(penalty, Ridged) else (penalty,)
+    if not all(type(part) in ELEMENTS for part in parts):
+        return penalty
+    problem.rescale()
+    return _Rescaled(penalty, problem.scale)
+
+
+class _Rescaled(Penalty):
+    """g(u / scale) of a penalty that is a sum over elements, whose scales are few."""
+
+    def __init__(self, penalty: Penalty, scale: Array) -> None:
+        self.penalty, self.scale = penalty, scale
+        values, which = np.unique(scale, return_inverse=True)
+        places = [np.flatnonzero(which == k) for k in range(len(values))]
+        self.parts = [
+            (float(c), at, _of_elements(penalty, at, scale.size)) for c, at in zip(values, places, strict=True)
+        ]
+
+    def value(self, w: ArrayLike) -> float:
+        return self.penalty.value(np.asarray(w) / self.scale)
+
+    def prox(self, w: ArrayLike, step: AnyReal, out: Array | None = None) -> Array:
+        given = np.asarray(w)
+        y = np.empty_like(given) if out is None else out
+        for c, at, penalty in self.parts:
+            y[at] = c * penalty.prox(given[at] / c, min(float(step) / c / c, HUGE))
+        return y
+
+
+def _of_elements(penalty: Any, at: Array, count: int) -> Any:
+    """The same for these elements of ``count``."""
+    if isinstance(penalty, Ridged):
+        return dataclasses.replace(penalty, penalty=_of_elements(penalty.penalty, at, count))
+    weights = getattr(penalty, "weights", None)
+    if weights is None:
+        return penalty
+    given = np.array(weights, np.float64)
+    return penalty if given.size == 1 else dataclasses.replace(penalty, weights=np.broadcast_to(given, (count,))[at])
+
+
 class _Smooth:
     """The mean loss as a function of (w, β): of z = (x − mean)·w + unit·β + null, so that 0 is the model without features.
 
-    The unit is the size of a feature: with it one step suits all elements. β stays 0 where there is no intercept, or where
-    the loss is squared, whose best intercept is known.
+    Or of (u, β), u = scale·w. The unit is the size of a feature: with it one step suits all elements. β stays 0 where there is
+    no intercept, or where the loss is squared, whose best intercept is known.
     """
 
     def __init__(self, model: PenalizedRegression, X: Any, y: Array, sample_weight: Array | None) -> None:
@@ -250,10 +335,29 @@ class _Smooth:
         self.share = design.weights / design.total
         self.free = model.fit_intercept and self.loss != "squared"
         self.null = self._null() if model.fit_intercept else 0.0
-        squares = self._squares()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = self._squares()
+        if not np.isfinite(squares).all():
+            raise too_large(model, int(np.argmin(np.isfinite(squares))))
         self.constant = squares <= (16 * EPS * design.mean) ** 2  # but for the rounding of their means
+        self.size = np.where(self.constant, 1.0, np.sqrt(squares))
+        self.scale: Array = np.ones(self.size.shape)
         largest = float(np.max(squares, where=~self.constant, initial=0.0))
         self.unit = math.sqrt(largest) if self.free and largest > 0 else 1.0
+
+    def scales(self) -> bool:
+        """Whether features differ so much that one step does not suit all."""
+        sizes = self.size[~self.constant]
+        return sizes.size > 0 and bool(sizes.max() > 4 * sizes.min())
+
+    def rescale(self) -> None:
+        """To features of size about 1: by powers of 4, so that there are few."""
+        self.scale = 4.0 ** np.round(np.log2(self.size) / 2)
+        self.unit = 1.0
+
+    def units(self) -> Array:
+        """Of the elements of a gradient."""
+        return np.append(self.size / self.scale, self.unit)
 
     def _squares(self) -> Array:
         """The mean squares of features, about their means where there is an intercept."""
@@ -288,13 +392,13 @@ class _Smooth:
 
     def point(self, coef: Array, intercept: float) -> Array:
         beta = (intercept + float(self.design.mean @ coef) - self.null) / self.unit if self.free else 0.0
-        return np.append(coef, beta)
+        return np.append(coef * self.scale, beta)
 
     def intercept(self, point: Array) -> float:
-        return self.null + self.unit * float(point[-1]) - float(self.design.mean @ point[:-1])
+        return self.null + self.unit * float(point[-1]) - float(self.design.mean @ (point[:-1] / self.scale))
 
     def __call__(self, point: Array) -> tuple[float, Array]:
-        w = point[:-1]
+        w = point[:-1] / self.scale
         z = np.asarray(self.design.X @ w) - float(self.design.mean @ w) + (self.unit * point[-1] + self.null)
         with np.errstate(over="ignore", invalid="ignore"):
             losses, slopes = self._of(z)
@@ -304,6 +408,7 @@ class _Smooth:
             total = float(pull.sum())
             gradient = np.asarray(self.design.X.T @ pull) - self.design.mean * total
             gradient[self.constant] = 0.0
+            gradient /= self.scale
             if abs(total) <= 4 * EPS * float(np.abs(pull).sum()):
                 total = 0.0
             return float(self.share @ losses), np.append(gradient, self.unit * total if self.free else 0.0)

@@ -11,13 +11,15 @@ from sklearn.utils.validation import check_array
 
 from regkern import _checks
 from regkern._types import Int
-from regkern.linear_model._base import check_bounds
+from regkern.linear_model._base import check_bounds, standard_error
 from regkern.linear_model._block_models import BlockRegressor
 from regkern.linear_model._blocks import largest_strength
 from regkern.linear_model._coordinate import ElasticNet
 from regkern.linear_model._design import Design
 from regkern.linear_model._gram import make_design
 from regkern.linear_model._groups import GroupLasso, GroupLassoCV
+from regkern.linear_model._logistic import LogisticRegression
+from regkern.linear_model._logistic_cv import LogisticRegressionCV
 from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasticNetCV, MultiTaskLassoCV
 from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path
@@ -30,6 +32,15 @@ __all__ = ["plot_cv", "plot_path"]
 Array = NDArray[Any]
 
 GREY = "0.75"
+
+
+CLASSIFIERS = (LogisticRegression, LogisticRegressionCV)
+CHOOSERS_OF: tuple[tuple[Any, Any], ...] = (
+    (GroupLassoCV, GroupLasso),
+    ((MultiTaskElasticNetCV, MultiTaskLassoCV), MultiTaskElasticNet),
+    (RidgeCV, Ridge),
+)
+CHOOSERS = (GroupLassoCV, MultiTaskElasticNetCV, MultiTaskLassoCV, RidgeCV)
 
 
 def plot_path(
@@ -52,8 +63,9 @@ def plot_path(
     path : tuple or estimator
         (alphas, coefs, ...) as ``lasso_path`` and ``enet_path`` return it, with coefs (n_features, n_alphas), or
         (n_targets, n_features, n_alphas), of which a feature has a line for each target; or an estimator with ``alpha``, or one
-        that has chosen ``alpha_``, which with X and y is fitted for each strength. It is left as it is. LogisticRegression,
-        which has C, and PenalizedRegression, whose penalty has its own strength, cannot be drawn so.
+        that chooses it, which with X and y is fitted for each strength. It is left as it is. The strength of logistic
+        regression is 1 / C, and of more than two classes each has a line. PenalizedRegression, whose penalty has its own
+        strength, cannot be drawn so.
     X, y : optional
         The data, with an estimator.
     alphas : int or array-like, optional
@@ -100,7 +112,7 @@ def plot_path(
     elif hasattr(path, "get_params"):
         if X is None or y is None:
             raise ValueError(f"{head}: X and y must be given with an estimator")
-        chosen = getattr(path, "alpha_", path.get_params().get("alpha"))
+        chosen = _chosen(path)
         strengths, coefs = _path_of(path, X, y, alphas)
     else:
         raise TypeError(f"{head}: path must be a tuple (alphas, coefs, ...) or an estimator, got {type(path).__name__}")
@@ -127,7 +139,7 @@ def plot_path(
     if chosen is not None and np.ndim(chosen) == 0 and chosen > 0:
         ax.axvline(chosen, color="black", linewidth=0.8, linestyle=":", zorder=0)
     ax.set_xscale("log")
-    ax.set(xlabel="alpha", ylabel="coefficient")
+    ax.set(xlabel=_strength_of(path), ylabel="coefficient")
     ax.spines[["top", "right"]].set_visible(False)
     _count_above(ax, strengths, np.sum(coefs != 0, axis=(0, 1)))
     if named:
@@ -144,7 +156,8 @@ def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
     Parameters
     ----------
     estimator : fitted estimator
-        LassoCV, ElasticNetCV, RidgeCV, or another with ``alphas_`` and ``mse_path_``.
+        LassoCV, ElasticNetCV, RidgeCV, or another with ``alphas_`` and ``mse_path_``; or LogisticRegressionCV, whose strength
+        is 1 / C.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -179,7 +192,7 @@ def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
         ax.plot(alphas, mean, color=f"C{k % 10}", linewidth=1.6, label=name)
         if np.isfinite(error).all():
             ax.fill_between(alphas, mean - error, mean + error, color=f"C{k % 10}", alpha=0.2, linewidth=0)
-    chosen = np.atleast_1d(estimator.alpha_)
+    chosen = np.atleast_1d(_chosen(estimator))
     for k, alpha in enumerate(chosen):
         color = "black" if len(chosen) == 1 else f"C{k % 10}"
         ax.axvline(alpha, color=color, linewidth=0.8, linestyle="-", label="chosen" if len(chosen) == 1 else None)
@@ -193,7 +206,7 @@ def plot_cv(estimator: Any, *, ax: Any = None) -> Any:
                 within.max(), color="black", linewidth=0.8, linestyle=":", label="largest within one standard error"
             )
     ax.set_xscale("log")
-    ax.set(xlabel="alpha", ylabel=label)
+    ax.set(xlabel=_strength_of(estimator), ylabel=label)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax
@@ -228,7 +241,10 @@ def _names(head: str, given: Any, path: Any, X: Any, features: int) -> list[str]
 def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]:
     """Strengths, and coefficients (features, strengths) or (targets, features, strengths)."""
     parameters = estimator.get_params()
-    if "alpha" not in parameters and not hasattr(estimator, "alpha_") and not hasattr(estimator, "path"):
+    if isinstance(estimator, CLASSIFIERS):
+        return _logistic_path(estimator, parameters, X, y, alphas)
+    known = isinstance(estimator, CHOOSERS) or hasattr(estimator, "alpha_") or hasattr(estimator, "path")
+    if "alpha" not in parameters and not known:
         raise TypeError(
             f"plot_path: path must be an estimator with alpha, or fitted, with alpha_, got {type(estimator).__name__}"
         )
@@ -253,16 +269,47 @@ def _path_of(estimator: Any, X: Any, y: Any, alphas: Any) -> tuple[Array, Array]
     return strengths, np.stack(coefs, axis=-1)
 
 
+def _logistic_path(estimator: Any, parameters: dict[str, Any], X: Any, y: Any, strengths: Any) -> tuple[Array, Array]:
+    """The same, with a strength of 1 / C."""
+    ratio = float(np.mean(getattr(estimator, "l1_ratio_", parameters.get("l1_ratio") or 0.0)))
+    names = set(LogisticRegression().get_params()) - {"penalty", "C", "n_jobs"}
+    model = LogisticRegression(**{name: value for name, value in parameters.items() if name in names})
+    model.set_params(l1_ratio=ratio, warm_start=True)
+    if strengths is None:
+        strengths = 1 / np.asarray(estimator.Cs_) if hasattr(estimator, "Cs_") else 100
+    if np.ndim(strengths) == 0:
+        count = _checks.integer("plot_path: alphas", strengths, 1)
+        data = check_array(X, accept_sparse=["csc", "csr"], dtype=np.float64)
+        if ratio > 0:  # from where all coefficients are 0
+            hit = 1.0 * (np.asarray(y)[:, None] == np.unique(y))
+            left = hit - (hit.mean(axis=0) if model.fit_intercept else 1 / hit.shape[1])
+            largest = float(np.abs(data.T @ left).max()) / ratio
+            strengths = np.geomspace(largest, largest / 1e3, count)
+        else:  # about the largest curvature of the loss
+            felt = float(make_design(data, None, model.fit_intercept).squares().max()) / 4 or 1.0
+            strengths = np.geomspace(1e3 * felt, 1e-3 * felt, count)
+    strengths = np.asarray(strengths, np.float64)
+    coefs = np.stack([model.set_params(C=float(1 / s)).fit(X, y).coef_.copy() for s in strengths], axis=-1)
+    return strengths, coefs[0] if len(coefs) == 1 else coefs
+
+
+def _chosen(estimator: Any) -> Any:
+    """The strength that an estimator has chosen, or was given."""
+    if isinstance(estimator, CLASSIFIERS):
+        C = getattr(estimator, "C_", estimator.get_params().get("C"))
+        return None if C is None else 1 / float(np.mean(C))
+    return getattr(estimator, "alpha_", estimator.get_params().get("alpha"))
+
+
+def _strength_of(estimator: Any) -> str:
+    return "1 / C" if isinstance(estimator, CLASSIFIERS) else "alpha"
+
+
 def _of_one_strength(estimator: Any, parameters: dict[str, Any], ratio: Any) -> Any:
     """An unfitted estimator with alpha, of one that may choose it."""
     if "alpha" in parameters:
         return clone(estimator)
-    kinds = (
-        (GroupLassoCV, GroupLasso),
-        ((MultiTaskElasticNetCV, MultiTaskLassoCV), MultiTaskElasticNet),
-        (RidgeCV, Ridge),
-    )
-    kind = next((one for chooser, one in kinds if isinstance(estimator, chooser)), None)
+    kind = next((one for chooser, one in CHOOSERS_OF if isinstance(estimator, chooser)), None)
     if kind is None:
         raise TypeError(f"plot_path: path must be an estimator with alpha or a path, got {type(estimator).__name__}")
     names = set(kind().get_params()) - {"selection"}  # of features there, of alpha here
@@ -360,4 +407,14 @@ def _curves(estimator: Any) -> tuple[list[tuple[str, Array, Array, Array]], str,
             return [("mean", estimator.alphas_, mean, estimator.score_se_)], label, low
         parts = zip(mean.T, estimator.score_se_.T, strict=True)
         return [(f"target {t}", estimator.alphas_, m, e) for t, (m, e) in enumerate(parts)], label, low
-    raise TypeError(f"plot_cv: estimator must be fitted and have alphas_ and mse_path_, got {estimator!r}")
+    if isinstance(estimator, LogisticRegressionCV) and hasattr(estimator, "scores_"):
+        scores = estimator.scores_
+        scores = np.asarray(next(iter(scores.values())) if isinstance(scores, dict) else scores)
+        ratios = np.atleast_1d(estimator.l1_ratios_)
+        by_ratio = scores.reshape(len(scores), len(ratios), -1)
+        mean, error = by_ratio.mean(axis=0), standard_error(np.moveaxis(by_ratio, 0, -1))
+        scoring = estimator.scoring if isinstance(estimator.scoring, str) else "score"
+        names = [f"l1_ratio {r:g}" for r in ratios] if len(ratios) > 1 else ["mean"]
+        curves = [(name, 1 / estimator.Cs_, m, e) for name, m, e in zip(names, mean, error, strict=True)]
+        return curves, f"{scoring}, {len(scores)} folds", False
+    raise TypeError(f"plot_cv: estimator must be fitted by cross-validation over strengths, got {estimator!r}")

@@ -32,6 +32,7 @@ from regkern.linear_model._base import (
     check_penalty_factor,
     check_sample_weight,
     in_dtype,
+    refusing,
     relative,
     standard_error,
 )
@@ -94,9 +95,11 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         to that at 0. Direct solvers end near 1e-15.
     solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs"}, default "auto"
         "cholesky" factors the smaller of X'X and XX', and goes over to "svd" where these have lost their digits; "svd" takes the
-        singular values of X's triangle, made by blocks. "lsqr", "sparse_cg", "sag" and "saga" are here all conjugate
-        gradients. "auto" is "cholesky", or conjugate gradients where both sides of X are long. "lbfgs" is for
-        ``positive=True``, as in scikit-learn. All of them take sparse X, with an intercept too.
+        singular values of X's triangle, made by blocks, and where columns are of very different sizes orthogonal steps on X
+        itself, of which a copy is made if n < p. "lsqr", "sparse_cg", "sag" and "saga" are here all conjugate gradients; where
+        these stall, and min(n, p) is at most 1000, it is "cholesky". "auto" is "cholesky", or conjugate gradients where both
+        sides of X are long. "lbfgs" is for ``positive=True``, as in scikit-learn. All of them take sparse X, with an
+        intercept too.
     positive : bool, default False
         Whether coefficients are >= 0.
     random_state : int, RandomState or None, default None
@@ -147,10 +150,11 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
     Notes
     -----
     X is centred and weighted by blocks of rows: beside it there is memory for a block and min(n, p)² numbers. Means of
-    columns far from 0 take a second pass. With alpha = 0, and where features are collinear, it is the shortest solution.
-    The gap of a solution w with residual r is at most ``|X'r - alpha w|² / alpha``, the dual point being r; where alpha is
-    too small for that, it comes from the factor [1]_. It is of the float64 solution, before a rounding to float32. Conjugate
-    gradients with ``alpha=0`` know no gap: there it is the objective itself, and the gradient decides.
+    columns far from 0 take a second pass. With alpha = 0, and where features are collinear, it is the shortest solution. No
+    objective is above that of coefficients of 0. The gap of a solution w with residual r is at most
+    ``|X'r - alpha w|² / alpha``, the dual point being r; where alpha is too small for that, it comes from the factor [1]_. It
+    is of the float64 solution, before a rounding to float32. Conjugate gradients with ``alpha=0`` know no gap: there it is the
+    objective itself, and the gradient decides.
 
     References
     ----------
@@ -269,8 +273,8 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
             Y, middle = design.target(y)
             max_iter = None if self.max_iter is None else int(self.max_iter)
             found = solve(design, Y, alphas, WAYS[self.solver], float(self.tol), max_iter)
-        used = "sparse_cg" if found.way == "cg" else found.way
-        self.solver_ = self.solver if self.solver in GRADIENTS else used
+        by_gradients = self.solver if self.solver in GRADIENTS else "sparse_cg"
+        self.solver_ = by_gradients if found.way == "cg" else found.way
         return _solved_of(design, found, middle, max_iter)
 
     def _solved_within(
@@ -285,23 +289,24 @@ class Ridge(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore[misc
         upper: Array | None,
     ) -> _Solved:
         """By the engine's working set, whose objective is half of this one."""
-        solutions = [
-            _engine.solve(
-                X,
-                np.ascontiguousarray(target),
-                l1=np.zeros(1),
-                l2=np.array([alpha]),
-                sample_weight=sample_weight,
-                fit_intercept=fit_intercept,
-                penalty_factor=v,
-                lower=lower,
-                upper=upper,
-                tol=float(self.tol),
-                max_iter=1000 if self.max_iter is None else int(self.max_iter),
-                threads=None if self.threads is None else int(self.threads),
-            )
-            for alpha, target in zip(alphas, y.T, strict=True)
-        ]
+        with refusing(self, X):
+            solutions = [
+                _engine.solve(
+                    X,
+                    np.ascontiguousarray(target),
+                    l1=np.zeros(1),
+                    l2=np.array([alpha]),
+                    sample_weight=sample_weight,
+                    fit_intercept=fit_intercept,
+                    penalty_factor=v,
+                    lower=lower,
+                    upper=upper,
+                    tol=float(self.tol),
+                    max_iter=1000 if self.max_iter is None else int(self.max_iter),
+                    threads=None if self.threads is None else int(self.threads),
+                )
+                for alpha, target in zip(alphas, y.T, strict=True)
+            ]
         gap = 2 * np.array([s.gap[0] for s in solutions])
         objective = 2 * np.array([s.objective[0] for s in solutions])
         root = None if sample_weight is None else np.sqrt(sample_weight)
@@ -386,8 +391,9 @@ def _warn(solved: _Solved, tol: Any) -> None:
         return
     gap = relative(solved.gap, solved.objective)
     worst = int(np.argmax(np.where(late, gap, -1.0)))
+    advice = "increase the number of iterations, check" if solved.reasons[worst] == "max_iter" else "check"
     warnings.warn(
-        f"The solver did not converge. You might want to increase the number of iterations, check the scale of the features "
+        f"The solver did not converge. You might want to {advice} the scale of the features "
         f"or consider increasing regularisation. Duality gap: {solved.gap[worst]:.3e}, {gap[worst]:.3e} of the objective, "
         f"tolerance: {tol:.3e}",
         ConvergenceWarning,

@@ -17,12 +17,13 @@ from regkern._types import Int
 from regkern._types import Real as AnyReal
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
-    OVERFLOW,
     LinearRegressor,
     check_data,
     check_parameters,
     check_squares,
+    first_too_large,
     in_dtype,
+    refusing,
     relative,
     rounding_of,
     scaled_weights,
@@ -183,17 +184,18 @@ class SlopeRegressor(LinearRegressor):
         w = start_of(self, p)
         scaled = design.total * self.alpha * lambdas
         if scaled[0] == scaled[-1]:  # the Lasso, or least squares
-            solution = _engine.solve(
-                X,
-                y,
-                l1=scaled[:1],
-                l2=np.zeros(1),
-                sample_weight=sample_weight,
-                fit_intercept=self.fit_intercept,
-                coef=w,
-                tol=self.tol,
-                max_iter=self.max_iter,
-            )
+            with refusing(self, X):
+                solution = _engine.solve(
+                    X,
+                    y,
+                    l1=scaled[:1],
+                    l2=np.zeros(1),
+                    sample_weight=sample_weight,
+                    fit_intercept=self.fit_intercept,
+                    coef=w,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                )
             intercept = solution.intercept[0]
             found = Found(
                 solution.coef[0], solution.gap, solution.objective, int(solution.iterations[0]), solution.reason
@@ -203,7 +205,7 @@ class SlopeRegressor(LinearRegressor):
                 with one_blas_thread(), np.errstate(over="raise"):
                     found = minimize(design, scaled, w, float(self.tol), self.max_iter)
             except FloatingPointError as error:
-                raise ValueError(OVERFLOW) from error
+                raise first_too_large(self, X) from error
             intercept = design.intercept(found.w)
         warn_unless_converged(found, self.tol, design.total)
         self.lambdas_ = lambdas

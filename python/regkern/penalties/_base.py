@@ -280,6 +280,12 @@ class Weighted(Separable):
     _rules: ClassVar[dict[str, Callable[[str, Any], Any]]] = RULES | {"weights": weights_of_elements}
     weights: tuple[Any, ...] | None
 
+    def __post_init__(self) -> None:
+        given = self.weights
+        Known.__post_init__(self)
+        if self.weights is not None:  # tuples of a million numbers take longer to read than all that is done with them
+            object.__setattr__(self, "_of_dtype", {FLOAT64: np.array(given, np.float64)})
+
     def value_and_nnz(self, w: ArrayLike) -> tuple[float, int]:
         w = self._array("value_and_nnz", w)
         if self.weights is None:
@@ -292,8 +298,9 @@ class Weighted(Separable):
             return None
         made: dict[Any, Array] = getattr(self, "_of_dtype", {})
         if w.dtype not in made:
+            known = made.get(FLOAT64, self.weights)
             with np.errstate(over="ignore"):
-                made = made | {w.dtype: np.array(self.weights, w.dtype)}
+                made = made | {w.dtype: np.array(known, w.dtype)}
             object.__setattr__(self, "_of_dtype", made)
         weights = made[w.dtype]
         if not fits(weights.shape, w.shape):
