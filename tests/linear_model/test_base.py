@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from regkern.linear_model import Lasso
@@ -31,6 +32,38 @@ def test_the_worst_gap_is_told_and_why() -> None:
     base.warn_unless_converged(solved([1.0], ("converged",)), 1e-6, 10.0)
     with pytest.warns(ConvergenceWarning):  # the reason says whether, and nothing else
         base.warn_unless_converged(solved([1e-7], ("stalled",)), 1e-6, 10.0, stacklevel=2)
+
+
+class Own(scipy.sparse.csc_array):  # type: ignore[misc]
+    pass
+
+
+@pytest.mark.parametrize("kind", [*base.COMPRESSED, scipy.sparse.coo_array, Own], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_large_sparse_data_meet_the_rules_of_small(kind: Any, dtype: Any) -> None:
+    """What is scipy's own is not looked through by scikit-learn; what is then wrong is said in the same words."""
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((300, 300)) < 0.8, rng.integers(-9, 10, (300, 300)), 0).astype(dtype)
+    X, y = kind(dense), rng.standard_normal(300)
+    assert X.nnz > base.LARGE
+    model = Lasso(0.1)
+    model.feature_names_in_ = np.array(["of another fit"])
+    model.fit(X, y)
+    np.testing.assert_allclose(model.coef_, Lasso(0.1).fit(dense.astype(float), y).coef_, atol=1e-4)
+    assert model.n_features_in_ == 300
+    assert not hasattr(model, "feature_names_in_")
+    for wrong in (y[:-1], np.append(y[:-1], np.nan), y.astype(complex), None):
+        said = []
+        for some in (X, kind(dense[:, :9])):
+            with pytest.raises(ValueError, match=r"\w") as error:
+                Lasso(0.1).fit(some, wrong)
+            said.append(str(error.value))
+        assert said[0] == said[1]
+    if dtype is np.int64:
+        return
+    X.data[-1] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        Lasso(0.1).fit(X, y)
 
 
 @pytest.mark.parametrize(("tol", "share"), [(1e-6, 1e-14), (1e-14, 1e-14), (2e-15, 2e-15), (0.0, 1e-15)])

@@ -113,6 +113,7 @@ __all__ = [
 Array = NDArray[Any]
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+COMPRESSED = (scipy.sparse.csc_array, scipy.sparse.csc_matrix, scipy.sparse.csr_array, scipy.sparse.csr_matrix)
 
 LARGE = 1 << 16  # numbers in X
 LEAST, LARGEST = 1e-145, 1e150  # of y, so that the square of a residual is a number
@@ -243,6 +244,11 @@ def _plain(array: Any, ranks: tuple[int, ...]) -> Array | None:
     return array.astype(np.float64) if array.dtype.kind in "iu" else None
 
 
+def _is_compressed(X: Any, large_sparse: bool) -> bool:
+    """Whether it is scipy's own CSC or CSR of float32 or float64, with indices that are taken."""
+    return type(X) in COMPRESSED and X.ndim == 2 and X.dtype in FLOATS and (large_sparse or X.indices.itemsize == 4)
+
+
 def _labels(y: Any) -> Array | None:
     """A vector that cannot hold a NaN; None of all else."""
     return y if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuUS" else None
@@ -280,16 +286,16 @@ def check_data(
     a pass over it: the engine refuses it, and what is then wrong is said by ``refused``.
     """
     large = solver_looks and scipy.sparse.issparse(X) and X.nnz > LARGE
-    plain = _plain(X, (2,))
+    plain = X if large and _is_compressed(X, large_sparse) else _plain(X, (2,))
     target = None
     if plain is not None:
         target = _plain(y, (1, 2) if multi_output else (1,)) if y_numeric else _labels(y)
     unsearched = solver_looks and plain is not None and plain.size > LARGE
     searched = (() if unsearched else (plain,)) + ((target,) if y_numeric else ())
-    if plain is not None and target is not None and len(plain) == len(target) and _finite(*searched):
+    if plain is not None and target is not None and plain.shape[0] == len(target) and _finite(*searched):
         estimator.n_features_in_ = plain.shape[1]
         vars(estimator).pop("feature_names_in_", None)
-        X, y = plain, target
+        X, y = _canonical(plain), target
     else:
         X, y = validate_data(
             estimator,
