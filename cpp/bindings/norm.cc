@@ -174,8 +174,13 @@ class Forward {
     invstd_ = new_vector(Dtype::kFloat64, parts.count * channels_.count);
     count_ = new_vector(Dtype::kFloat64, parts.count);
     bit_bytes_ = activated_ ? parts.bit_bytes() : 0;
-    py::array_t<std::uint8_t> positive(static_cast<py::ssize_t>(parts.count * bit_bytes_));
-    bits_ = positive.mutable_data();
+    const py::object none = py::none();
+    py::object positive = none;
+    if (activated_) {
+      py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(parts.count * bit_bytes_));
+      bits_ = bits.mutable_data();
+      positive = std::move(bits);
+    }
     visit(x_.dtype(), [&](auto type) {
       using T = decltype(type);
       for (const Array* running : {&running_mean_, &running_var_}) {
@@ -191,10 +196,9 @@ class Forward {
       }
     });
     const bool overwritten = x_.size() != 0 && y_.address() == x_.address();
-    const py::object none = py::none();
     return py::make_tuple(y_.object(), overwritten ? none : x_.object(), gamma_ ? gamma_.object() : none,
-                          mean_.object(), invstd_.object(), channels_.axis, count_.object(),
-                          activated_ ? py::object(positive) : none, to_python(order_));
+                          mean_.object(), invstd_.object(), channels_.axis, count_.object(), positive,
+                          to_python(order_));
   }
 
  private:

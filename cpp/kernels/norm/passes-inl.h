@@ -140,21 +140,24 @@ struct StepOf<E> {
   }
 };
 
-// kRows whole periods side by side, which share what is loaded of the coefficients, as often as they fit;
-// returns how many elements that is. The lines of the next ones are fetched. All are loaded before one is
-// stored: rows of 4 KiB would else meet the stores of their neighbours, which have the same low bits of the
-// address.
-template <class E, size_t kRows, class Put, class Fetch, class Arrays, class... In>
+// Four whole periods side by side, or two long ones, which share what is loaded of the coefficients, as often
+// as they fit; returns how many elements that is. The lines of the next ones are fetched; of rows of a page,
+// for all of which the L1 cache has no places, those close ahead in the same ones. All are loaded before one
+// is stored: rows of 4 KiB would else meet the stores of their neighbours, which have the same low bits of
+// the address.
+template <class E, bool kLong, class Put, class Fetch, class Arrays, class... In>
 HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, Put put, Fetch fetch, const Arrays& c,
                               Element<E>* y, const In*... x) {
   using Step = StepOf<E>;
+  constexpr size_t kRows = kLong ? 2 : 4, kClose = 256 / sizeof(*y);
   size_t i = 0;
   for (; i + kRows * period <= n; i += kRows * period) {
     for (size_t j = 0; j < period; j += Step::kLanes) {
       const auto at = Step::coefficients_at(c, first + j);
       typename Step::Result v[kRows];
       for (size_t k = 0; k < kRows; ++k) v[k] = Step::calculate(at, x + i + j + k * period...);
-      for (size_t k = 0; k < kRows; ++k) fetch(y + i + j + (kRows + k) * period);
+      for (size_t k = 0; k < kRows; ++k)
+        fetch(y + i + j + (kLong ? k * period + kClose : (kRows + k) * period));
       for (size_t k = 0; k < kRows; ++k) put(v[k], y + i + j + k * period);
     }
   }
@@ -182,10 +185,9 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, A
     };
     if (period % StepOf<E>::kLanes == 0) {
       until([&] { return phase < N; });
-      // Of rows of a page, the L1 cache has no places for the lines of more than two.
-      const bool short_rows = period * sizeof(*y) <= 2048;
-      i += short_rows ? map_periods<E, 4>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...)
-                      : map_periods<E, 2>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...);
+      const bool long_rows = period * sizeof(*y) > 2048;
+      i += long_rows ? map_periods<E, true>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...)
+                     : map_periods<E, false>(n - i, phase, period, put_step, fetch, c, y + i, (x + i)...);
     }
     until([] { return false; });
   };
