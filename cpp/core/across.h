@@ -47,12 +47,15 @@ class Across {
     std::uint64_t number;
   };
   Tile tile(std::size_t unit) const;
+  // Where the memory of a tile of whole rows begins, in elements.
+  std::size_t begin(const Tile& t) const { return t.memory + t.column * rows_; }
   // Arrays, and the size of their elements, that come closer while decisions are made.
   struct Fetched {
     std::array<const char*, 3> data;
     std::size_t item;
   };
-  // The decisions of a tile in the order of its memory, a column after the other.
+  // What is to be decided for a tile, and its decisions in the order of its memory, a column after the other.
+  DecisionTile decisions(const Tile& tile) const;
   const std::int8_t* decide(const DecisionSource& source, const Tile& tile, std::int8_t* room,
                             const Fetched& fetched) const;
 
@@ -61,7 +64,7 @@ class Across {
   void for_stretches(const Tile& t, Body&& body) const {
     if (t.rows == 0 || t.columns == 0) return;
     if (whole_rows()) {
-      return body(t.memory + t.column * rows_, t.rows * t.columns, std::size_t{0});
+      return body(begin(t), t.rows * t.columns, std::size_t{0});
     }
     for (std::size_t j = 0; j < t.columns; ++j) {
       const std::size_t column = t.column + j, place = one_stretch_ ? column * rows_ : places_[column];

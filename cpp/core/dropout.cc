@@ -11,16 +11,20 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <numeric>
+#include <utility>
 
 #include "core/across.h"
 #include "core/dispatch.h"
 #include "core/elementwise.h"
+#include "kernels/across-inl.h"
 #include "kernels/dropout-inl.h"
 
 #define REGKERN_FAMILY dropout
 #define REGKERN_KERNELS(X) \
   X(dropout)               \
+  X(dropout_turned)        \
   X(dropout_by_bytes)      \
   X(dropout_by_bits)       \
   X(keep_all)              \
@@ -28,7 +32,9 @@
 #define REGKERN_PLAIN_KERNELS(X) \
   X(keep_mask)                   \
   X(keep_bits)
-#define REGKERN_HALF_KERNELS(X) X(dropout)
+#define REGKERN_HALF_KERNELS(X) \
+  X(dropout)                    \
+  X(dropout_turned)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -70,6 +76,37 @@ void for_decisions(std::size_t n, Kernel kernel) {
   threading::for_ranges(threading::team_for(4 * n), n, kBlock, kernel);
 }
 
+// Memory in another order of axes, in tiles of whole rows: one is decided while the one before it is applied.
+// False if this is no such memory.
+template <class E>
+bool dropout_across(const Extents& shape, In<E> x, Out<E> y, const Bernoulli& mask, const KeepMap& map) {
+  if (!lie_alike(shape, x, y)) return false;
+  const Across across(shape, x.strides, sizeof(E));
+  if (!across.worth() || across.run() != 0 || !across.whole_rows()) return false;
+  const std::size_t bytes = 2 * shape.size * sizeof(E);
+  const bool stream = worth_streaming(bytes) && static_cast<const E*>(y.data) != x.data;
+  const auto& kernels = table<E>();
+  const DecisionSource source{.drawn = mask};
+  threading::for_ranges(
+      threading::team_for(bytes), across.units(), 1, [&](std::size_t begin, std::size_t end) {
+        const std::size_t room = across.room() / 2;
+        const auto buffer = std::make_unique_for_overwrite<std::int8_t[]>(3 * room);
+        std::int8_t *decided = buffer.get() + room, *keep = decided + room;
+        DecidedTile<E> last{x.data, y.data, 0, decided, stream};
+        for (std::size_t u = begin; u < end; ++u) {
+          const Across::Tile tile = across.tile(u);
+          if (tile.columns == 0) continue;
+          kernels.dropout_turned(source, across.decisions(tile), buffer.get(), keep, last, map);
+          const std::size_t at = across.begin(tile);
+          last = {x.data + at, y.data + at, tile.rows * tile.columns, keep, stream};
+          std::swap(decided, keep);
+        }
+        kernels.dropout(last.x, last.y, last.n, Bernoulli{}.with(last.decided), 0, map, stream);
+        finish_stream(stream);
+      });
+  return true;
+}
+
 }  // namespace
 
 Bernoulli bernoulli(Stream source, double p) {
@@ -95,6 +132,7 @@ void dropout(const Extents& shape, In<T> x, Out<T> y, const Bernoulli& mask, con
     return;
   }
   as_stored(x, y, [&]<class E>(In<E> stored, Out<E> result) {
+    if (dropout_across(shape, stored, result, mask, map)) return;
     const auto kernel = table<E>().dropout;
     for_decided(
         shape, {.drawn = mask}, true,

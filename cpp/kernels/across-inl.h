@@ -80,28 +80,28 @@ HWY_INLINE void transpose(const int8_t* from, size_t pitch, size_t rows, size_t 
   deal_blocks(hn::CappedTag<int8_t, 2 * kBlock>(), from, pitch, rows, columns, to);
 }
 
-// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; a chunk more may be written.
+// keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; the rest of the groups that
+// begin and end within is written, too: nothing is copied, which would wait for all stores under way.
 class Decide {
  public:
   HWY_INLINE explicit Decide(const DecisionSource& source) : source_(source), draw_(source.drawn) {}
-  // fetch(i) is called while elements i ... i + kPauseBytes − 1 are drawn.
-  template <class Fetch>
-  HWY_INLINE void operator()(uint64_t first, size_t n, int8_t* keep, Fetch fetch) {
+  // meanwhile(i) is called while elements i ... i + kPauseBytes − 1 are drawn.
+  template <class Meanwhile>
+  HWY_INLINE void operator()(uint64_t first, size_t n, int8_t* keep, Meanwhile meanwhile) {
     if (source_.bytes != nullptr) {
       for (size_t i = 0; i < n; ++i) keep[i] = source_.bytes[first + i] != 0 ? -1 : 0;
       return;
     }
+    const size_t most = source_.bits != nullptr ? dropout::kDropoutChunk : kMostDecided;
     for (size_t at = 0; at < n;) {
       // A chunk that begins within a group ends at one, so that the following ones are decided where they
       // belong.
-      const size_t inside = (first + at) % kGroupBytes,
-                   some = HWY_MIN(n - at, dropout::kDropoutChunk - inside);
+      const size_t inside = (first + at) % kGroupBytes, some = HWY_MIN(n - at, most - inside);
       if (source_.bits != nullptr) {
         memcpy(keep + at, unpack(first + at, some), some);
-      } else if (inside == 0) {
-        draw_.into(first + at, some, keep + at, [&](size_t i) HWY_ATTR { fetch(at + i); });
       } else {
-        memcpy(keep + at, draw_(first + at, some), some);
+        draw_.into(first + at - inside, inside + some, keep + at - inside,
+                   [&](size_t i) HWY_ATTR { meanwhile(at + HWY_MAX(i, inside) - inside); });
       }
       at += some;
     }
@@ -120,29 +120,64 @@ class Decide {
 };
 
 // keep[j·rows + i]: the decision of column j in row i. room and keep: rows·(columns + kDecisionPad) bytes and
-// 4·kDecisionPad more.
-inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, int8_t* room, int8_t* keep) {
+// 4·kDecisionPad more. meanwhile(i) is called beside the decisions, where they are drawn.
+template <class Meanwhile>
+HWY_INLINE void turn_tile(const DecisionSource& source, const DecisionTile& tile, int8_t* room, int8_t* keep,
+                          Meanwhile meanwhile) {
   Decide decide(source);
-  const auto fetch_from = [&](size_t begin) HWY_ATTR {
-    return [&tile, begin](size_t i) HWY_ATTR {
-      for (const char* data : tile.data) {
-        if (data != nullptr) dropout::prefetch(data + (begin + i) * tile.item, kPauseBytes * tile.item);
-      }
-    };
-  };
-  if (tile.one_run) {
-    decide(tile.first + tile.numbers[0], tile.rows * tile.columns, room, fetch_from(0));
-    transpose(room, tile.columns, tile.rows, tile.columns, keep);
-    return;
-  }
-  const size_t pitch = tile.columns + kDecisionPad;
-  for (size_t i = 0; i < tile.rows; ++i) {
-    decide(tile.first + tile.numbers[i], tile.columns, room + i * pitch, fetch_from(i * tile.columns));
+  const size_t pitch = tile.one_run ? tile.columns : tile.columns + kDecisionPad;
+  const size_t runs = tile.one_run ? 1 : tile.rows, length = tile.one_run ? tile.rows * pitch : tile.columns;
+  room += kDecisionPad;
+  for (size_t i = 0; i < runs; ++i) {  // one call of decide: what is done meanwhile is inlined there
+    decide(tile.first + tile.numbers[i], length, room + i * pitch,
+           [&](size_t j) HWY_ATTR { meanwhile(i * tile.columns + j); });
   }
   transpose(room, pitch, tile.rows, tile.columns, keep);
 }
 
+inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, int8_t* room, int8_t* keep) {
+  turn_tile(source, tile, room, keep, [&tile](size_t i) HWY_ATTR {
+    for (const char* data : tile.data) {
+      if (data != nullptr) dropout::prefetch(data + i * tile.item, kPauseBytes * tile.item);
+    }
+  });
+}
+
 }  // namespace across
+
+namespace dropout {
+
+// Decides a tile while the one before it is applied: deciding is arithmetic, and applying memory.
+template <class T>
+void dropout_turned(const DecisionSource& source, const DecisionTile& next, int8_t* room, int8_t* keep,
+                    const DecidedTile<T>& last, const KeepMap& m) {
+  const T* const x = last.x;
+  T* const y = last.y;
+  const size_t n = last.n;
+  const int8_t* const decided = last.decided;
+  const bool stream = last.stream;
+  constexpr size_t kVector = hn::MaxLanes(DU8()) / sizeof(T);
+  const size_t past = reinterpret_cast<uintptr_t>(y) / sizeof(T) % kVector;
+  const auto run = [&](auto op) HWY_ATTR {
+    // From where y is aligned on.
+    size_t done = HWY_MIN(n, (kVector - past) % kVector);
+    map_kept(done, decided, false, op, y, x);
+    across::turn_tile(source, next, room, keep, [&](size_t) HWY_ATTR {
+      if (HWY_UNLIKELY(n - done < kPauseBytes)) return;
+      prefetch(x + done + kFetchAhead, kPauseBytes);
+      map_kept(kPauseBytes, decided + done, stream, op, y + done, x + done);
+      done += kPauseBytes;
+    });
+    map_kept(n - done, decided + done, stream, op, y + done, x + done);
+  };
+  if (m.plain()) {
+    run(Scaled<T>(m));
+  } else {
+    run(Shifted<T>(m));
+  }
+}
+
+}  // namespace dropout
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -22,14 +22,24 @@ struct DecisionTile {
   const std::uint64_t* numbers;
   std::size_t rows, columns;
   bool one_run;  // the numbers of a row follow those of the last
-  // Where the elements of some arrays lie, if they are one stretch of memory, to be fetched meanwhile; and
-  // their size. Of 262,144 floats in the second cache dropout then took 1.1 to 1.25 times as long as in C
-  // order, in place of 1.25 to 1.3.
+  // Where the elements of some arrays lie, if they are one stretch of memory, to be fetched meanwhile by
+  // those that apply the decisions afterwards; and their size.
   const char* data[3];
   std::size_t item;
 };
 
-// Bytes behind a row of decisions, so that groups of blocks can be decided, and whole vectors read, there.
+// A tile that waits to be applied: n elements of one stretch of memory, and their decisions.
+template <class T>
+struct DecidedTile {
+  const T* x;
+  T* y;
+  std::size_t n;
+  const std::int8_t* decided;
+  bool stream;
+};
+
+// Bytes before and behind a row of decisions, so that groups of blocks can be decided, and whole vectors
+// read, there.
 inline constexpr std::size_t kDecisionPad = 320;
 
 }  // namespace regkern

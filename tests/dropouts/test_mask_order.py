@@ -139,6 +139,24 @@ def test_gaps_odd_addresses_and_backward_steps(dtype: type, rng: np.random.Gener
                 assert_same_bits(rk.dropout(x, 0.4, rng=1, out=a)[0], expected, (order, axis))
 
 
+@pytest.mark.parametrize("shape", [(4, 64, 56, 56), (3, 33, 61, 59), (7, 128, 28, 28), (33, 64, 56, 57)], ids=str)
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+def test_tiles_that_are_decided_beside_others(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    """Rows that begin within groups, results that begin within lines, and some that are written around the cache."""
+    dtype = pytest.importorskip("ml_dtypes").bfloat16 if kind == "bfloat16" else np.dtype(kind).type
+    x = rng.standard_normal(shape).astype(np.float32).astype(dtype)
+    lengths = [shape[i] for i in CHANNELS_LAST]
+    for function in (rk.dropout, rk.alpha_dropout):
+        expected = function(x, 0.3, rng=1)[0]
+        for before in (0, 3, 16):
+            memory = np.full(x.size + before + 64, 7, dtype)
+            out = np.transpose(memory[before:-64].reshape(lengths), np.argsort(CHANNELS_LAST))
+            function(in_order(x, CHANNELS_LAST), 0.3, rng=1, out=out)
+            assert_same_bits(np.ascontiguousarray(out), expected, (kind, before))
+            assert (memory[:before] == 7).all()
+            assert (memory[-64:] == 7).all()
+
+
 def test_memory_around_the_result_is_left_alone(rng: np.random.Generator) -> None:
     for shape in SHAPES:
         for order in ORDERS:

@@ -15,6 +15,7 @@ from regkern.bench.claims import CLAIMS, Claim
 from regkern.bench.data import Shape, channels_last
 from regkern.bench.kernels import FLOAT32, KERNELS
 from regkern.bench.lines import LINES
+from regkern.bench.measure import Participant, even_out, nothing
 from regkern.bench.peers import COMPILE, COPY, NUMPY, REGKERN
 from regkern.bench.results import Cell, Run, Samples
 from regkern.bench.verdicts import judge
@@ -161,3 +162,24 @@ def test_a_wrong_result_is_seen() -> None:
     x = np.ones(4, np.float32)
     assert agreement.near(x, x, "float32")
     assert not agreement.near(x * 1.001, x, "float32")
+
+
+def test_contenders_make_as_many_calls_a_sample_unless_that_takes_too_long() -> None:
+    def of(microseconds: float, loops: int) -> Participant:
+        return Participant(nothing, seconds=microseconds / 1e6, loops=loops)
+
+    contenders = of(8, 24), of(30, 6), of(600, 1)
+    even_out(contenders)
+    assert [p.loops for p in contenders] == [24, 24, 1]
+    assert contenders[1].cost == pytest.approx(30e-6 * (24 + 24))  # as many come before a sample
+    even_out([])
+
+
+def test_a_cell_is_measured_with_as_many_calls_of_both() -> None:
+    run, kernel = Run(FACTS, "float32"), BY_NAME["dropout out="]
+    plan = replace(plans.QUICK, contenders=(REGKERN,))
+    work = session.Session(plan, [replace(kernel, shapes=(Shape((10_000,)),))], [1], "float32", run, 0.0)
+    work.load()
+    work.measure(lambda *_: None)
+    loops = {key: samples.loops for key, samples in run.cells[0].samples.items()}
+    assert loops[COPY, 1] == loops[REGKERN, 1] > 1

@@ -17,6 +17,7 @@ from typing import Any
 Call = Callable[[], Any]
 
 SAMPLE_NS = 200_000  # a sample lasts at least so long: short calls are repeated within it
+EVEN_NS = 10 * SAMPLE_NS  # and so long at most for the sake of as many calls as others make
 STEADY_NS = 5_000_000  # of longer calls one warm one tells what they cost
 LONG_NS = 50_000_000
 CHEAP = 0.15  # seconds: what the least number of samples may cost without asking
@@ -84,8 +85,24 @@ def warm_up(p: Participant) -> None:
         p.loops = max(p.loops + 1, min(p.loops * 10, int(1.2 * p.loops * SAMPLE_NS / max(took, 1))))
         took = min(_sample(p.call, p.loops) for _ in range(2))
     p.seconds = took / p.loops / 1e9
-    p.cost = took / 1e9 + p.seconds * _untimed(p) + p.pause
+    p.cost = _cost(p)
     _pause(p.pause)
+
+
+def even_out(participants: Sequence[Participant]) -> None:
+    """Let all make as many calls a sample as the fastest, so that caches and predictors are alike warm to them.
+
+    Those for whom that would take too long stay with what they have.
+    """
+    most = max((p.loops for p in participants), default=1)
+    for p in participants:
+        if p.seconds * most * 1e9 <= EVEN_NS:
+            p.loops = most
+            p.cost = _cost(p)
+
+
+def _cost(p: Participant) -> float:
+    return p.seconds * (p.loops + _untimed(p)) + p.pause
 
 
 def _pause(seconds: float) -> None:

@@ -18,7 +18,7 @@ from regkern.bench.agreement import near, result, same_bits
 from regkern.bench.data import Shape, in_place
 from regkern.bench.kernels import Kernel
 from regkern.bench.lines import CELLS
-from regkern.bench.measure import Participant, interleave, loop_cost, nothing, spinning, warm_up
+from regkern.bench.measure import Participant, even_out, interleave, loop_cost, nothing, spinning, warm_up
 from regkern.bench.peers import COMPILE, COPY, REFERENCE, REGKERN, RIVALS, Peer, own, rivals
 from regkern.bench.peers.with_numpy import copy_of
 from regkern.bench.plans import Plan, refusal
@@ -151,7 +151,7 @@ class Session:
     ) -> list[Participant]:
         """Everyone who takes part in a cell, warm."""
         shape, data = cell.shape, kernel.data(cell.shape, cell.dtype)
-        participants, pace = [], dict[str, float]()
+        participants, joined, pace = list[Participant](), list[tuple[str, int, str]](), dict[str, float]()
 
         def join(name: str, threads: int, how: str, participant: Participant) -> None:
             with self._uncounted() if participant.compiles else nullcontext():
@@ -159,7 +159,7 @@ class Session:
             if participant.seconds > self.plan.haste:
                 participant.least = min(participant.least, 2)
             participants.append(participant)
-            cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
+            joined.append((name, threads, how))
             pace[name] = min(pace.get(name, float("inf")), participant.seconds / shape.elements)
             progress()
 
@@ -179,6 +179,9 @@ class Session:
             pause = self._pauses.get(name, 0.0) if threads > 1 else 0.0
             least = 3 if peer.name == REGKERN or name in claims.wanted(kernel.name, shape) else 1
             join(name, threads, _how(make), Participant(make(data), prepare, peer.compiles, least, pause))
+        even_out(participants)
+        for (name, threads, how), participant in zip(joined, participants, strict=True):
+            cell.samples[name, threads] = Samples(how, participant.loops, participant.rounds)
         if shape.elements >= SHORT:
             self._pace |= {(kernel.op, cell.dtype, name): seconds for name, seconds in pace.items()}
         return participants
