@@ -395,3 +395,19 @@ def test_groups_that_are_almost_without_a_penalty(seed: int, kind: str, share: f
     top = lm.group_lasso_path(X, y, labels, alphas=2, eps=0.5, **given)[0][0]
     model = lm.SparseGroupLasso if kind == "sparse group" else lm.GroupLasso
     assert fitted(model(top * share, groups=labels, **given), X, y).reason_ == "converged"
+
+
+@pytest.mark.parametrize("offset", [1e8, 1e10, 1e12, 1e13, 1e14])
+@pytest.mark.parametrize("seed", range(3))
+def test_ridge_denies_no_direction_that_data_have(seed: int, offset: float) -> None:
+    """Far from 0 without an intercept columns are nearly one; what they differ by is data down to 1e-15 of their length."""
+    rng = np.random.default_rng(seed)
+    X, y, alpha = rng.standard_normal((200, 5)) + offset, rng.standard_normal(200), 1e-3
+    model = fitted(lm.Ridge(alpha, fit_intercept=False), X, y)
+
+    def objective(w: Array) -> float:
+        return float(((y - X @ w) ** 2).sum() + alpha * (w**2).sum())
+
+    stacked = np.vstack([X, np.sqrt(alpha) * np.eye(5)])
+    other = np.linalg.lstsq(stacked, np.append(y, np.zeros(5)), rcond=1e-30)[0]
+    assert objective(model.coef_) * (1 - model.gap_) <= objective(other) * (1 + 1e-4)  # which is rounded itself

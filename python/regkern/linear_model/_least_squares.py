@@ -53,6 +53,7 @@ FLOOR = 1e-14  # a gap that counts as none, beside the objective
 FITTED = 1e-13  # an objective that counts as none, beside Σs·(y − ȳ)²: it is the rounding of an exact fit
 CG_FOLD = 1e-8
 STEPS = 3
+BLURRED = 2000 * EPS  # of a unit column: in what is shorter the rounding of the data leaves less than three digits
 SURE = 1e-10  # a larger one is tried to be mended
 EXACT = 1e-14  # a gap, beside the objective, that a step of refinement would not make smaller
 
@@ -310,7 +311,7 @@ def _none_is_better(Y: Array, W: Array, gap: Array, objective: Array) -> None:
 def _keeps_digits(T: Array) -> bool:
     """Whether a triangle says what is left of an objective: its rounding, a few eps of each column, is far from a solution."""
     rcond = lapack.dtrcon(T / np.sqrt(_squares(T)))[0]
-    return bool(rcond > 64 * EPS * len(T))
+    return bool(rcond > max(BLURRED, 64 * EPS * len(T)))
 
 
 class _Singular(Protocol):
@@ -332,7 +333,10 @@ class _Tall:
         size = np.sqrt(_squares(R))
         live = size > 0
         _, values, Vt = np.linalg.svd(R[:, live] / size[live])
-        rank = int(np.sum(values > EPS * max(design.n, design.p) * values.max(initial=0)))
+        share = values / values.max(initial=0)
+        rank = int(np.sum(share > EPS * max(design.n, design.p)))
+        # Where a direction is more than rounding of the data, and less than can be told from it, nothing is certified by values.
+        self.clear = not np.any((share > 8 * EPS) & (share < max(BLURRED, EPS * max(design.n, design.p))))
         Vt[rank:][np.abs(Vt[rank:]) < 64 * EPS * np.sqrt(len(Vt))] = 0  # rounding, which a short column would blow up
         V = np.zeros((design.p, len(Vt)))
         V[live] = Vt.T / size[live, None]
@@ -352,7 +356,7 @@ class _Tall:
 
         def look(W: Array) -> tuple[Array, Array, Array]:
             R, g = design.residual(Y, W)
-            held = _squares(B.T @ g) + alpha * _squares(W)
+            held = _squares(B.T @ g) + alpha * _squares(W) if self.clear else _squares(Y)
             Z = g - alpha * W
             return Z, *_judged(design, R, W, alpha, _by_alpha(Z, alpha), held)
 
