@@ -69,9 +69,9 @@ def written(tensor: Any) -> None:
 
 def restored(tensors: list[Any]) -> None:
     """Tell the optimizers of ``regkern.torch`` of parameters that are what they were before some steps."""
-    optimizers = sys.modules.get("regkern.torch.optim.base")
-    if tensors and optimizers is not None:
-        optimizers.restored(tensors)
+    masters = sys.modules.get("regkern.torch.optim.masters")
+    if tensors and masters is not None:
+        masters.restored(tensors)
 
 
 def following(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import optimizer as of_torch
-from torch.utils.weak import WeakIdKeyDictionary
 
 from regkern import _checks as check
 from regkern import _core
@@ -20,6 +18,7 @@ from regkern.optim.options import OPTIONS, is_schedule
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.penalties._base import require_like
 from regkern.torch import _memory, _threads
+from regkern.torch.optim.masters import is_half, note_master
 
 Params: TypeAlias = Iterable[Any]
 Options: TypeAlias = dict[str, Any]
@@ -34,32 +33,6 @@ _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 def number(value: Any) -> Any:
     """A number of a group, which may be a tensor of one element."""
     return float(value) if isinstance(value, Tensor) else value
-
-
-def is_half(param: Tensor) -> bool:
-    return param.dtype in _memory.HALVES
-
-
-# Parameters of half precision, and weak references to their masters.
-_masters: Any = WeakIdKeyDictionary()
-
-
-def note_master(param: Tensor, master: Tensor) -> None:
-    """Remember a master for those who write to its parameter."""
-    known = [made for made in _masters.get(param, ()) if made() is not None]
-    _masters[param] = [*known, weakref.ref(master)]
-
-
-@torch.no_grad()
-def restored(tensors: Iterable[Tensor]) -> None:
-    """The masters of parameters, whose memory these share, become what has been written there."""
-    addresses = {tensor.data_ptr() for tensor in tensors}
-    for param, masters in list(_masters.items()):
-        if is_half(param) and param.data_ptr() in addresses:
-            for made in masters:
-                master = made()
-                if master is not None:
-                    master.copy_(param)
 
 
 def operate(function: str, penalty: Penalty, w: Tensor, step: float) -> None:

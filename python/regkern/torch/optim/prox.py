@@ -10,7 +10,8 @@ from torch import Tensor
 
 from regkern.penalties import Penalty
 from regkern.torch import _memory, _threads
-from regkern.torch.optim.base import Group, Optimizer, is_half, number, operate, prove
+from regkern.torch.optim.base import Group, Optimizer, number, operate, prove
+from regkern.torch.optim.masters import is_half
 
 
 class Prox(torch.optim.Optimizer):
