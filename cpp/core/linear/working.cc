@@ -168,7 +168,7 @@ void Working::extend_gram(std::size_t first, const double* d, std::size_t offset
   // A product takes as long as a byte does from memory.
   const threading::Team team = threading::team_for((count - first) * count / 2 * n);
   const auto make = [&](std::size_t begin, std::size_t end) {
-    Room packed(kBlock * kStretch), sums(kBlock * kTall);
+    Room packed(kBlock * std::min(n, kStretch)), sums(kBlock * std::min(count, kTall));
     for (std::size_t b = begin; b < end; ++b) {
       const Block& block = blocks[b];
       std::fill_n(sums.data(), kBlock * block.rows, 0.0);

@@ -101,6 +101,7 @@ __all__ = [
     "relative",
     "rounding_of",
     "scaled_weights",
+    "share",
     "standard_error",
     "start_of",
     "strengths",
@@ -424,17 +425,22 @@ def total_weight(sample_weight: Array | None, samples: int) -> float:
 
 def strengths(alpha: Any, l1_ratio: float, total: float) -> tuple[Array, Array]:
     """The engine's l1 and l2 for one alpha or several."""
-    with np.errstate(over="ignore"):
-        scaled = np.minimum(np.array(alpha, np.float64, ndmin=1) * total, np.finfo(np.float64).max)
+    most = float(np.finfo(np.float64).max)
+    scaled = np.array([min(value * total, most) for value in np.array(alpha, np.float64, ndmin=1).tolist()])
     return scaled * l1_ratio, scaled * (1.0 - l1_ratio)
 
 
-def relative(gap: Any, objective: Any) -> Array:
+def share(gap: Any, objective: Any) -> float:
     """gap / objective, 0 where both are, and infinite where one of them is no finite number."""
-    gap, objective = np.asarray(gap, np.float64), np.asarray(objective, np.float64)
-    finite = np.isfinite(gap) & np.isfinite(objective)
-    none = np.where(finite & (gap == 0), 0.0, np.inf)
-    return np.asarray(np.divide(gap, objective, out=none, where=finite & (objective > 0)))
+    gap, objective = float(gap), float(objective)
+    if not (math.isfinite(gap) and math.isfinite(objective)):
+        return math.inf
+    return gap / objective if objective > 0 else 0.0 if gap == 0 else math.inf
+
+
+def relative(gap: Any, objective: Any) -> Array:
+    """The ``share`` of each gap in its objective."""
+    return np.asarray(np.vectorize(share, otypes=[np.float64])(gap, objective))
 
 
 def rounding_of(squares: float, tol: float) -> float:
@@ -491,8 +497,11 @@ def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callabl
 
 def in_dtype(values: Any, dtype: Any) -> Array:
     """Coefficients in the dtype of X, which must hold them."""
+    values = np.asarray(values)
+    if values.dtype == dtype == np.float64:
+        return values
     with np.errstate(over="ignore"):
-        made = np.asarray(values).astype(dtype, copy=False)
+        made = values.astype(dtype, copy=False)
     if made.dtype != np.float64 and not np.isfinite(made).all():
         raise ValueError(OVERFLOW)
     return made

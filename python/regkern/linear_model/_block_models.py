@@ -21,8 +21,8 @@ from regkern.linear_model._base import (
     fold_weights,
     in_dtype,
     refusing,
-    relative,
     scaled_weights,
+    share,
     total_weight,
     warn_unless_converged,
 )
@@ -137,7 +137,7 @@ def fit_blocks(
     model.coef_ = coef[0] if flat else coef
     model.intercept_ = (intercept[0] if flat else intercept) if model.fit_intercept else 0.0
     model.dual_gap_, model.objective_ = float(solution.gap[0]) / total, float(solution.objective[0]) / total
-    model.gap_ = float(relative(solution.gap, solution.objective)[0])
+    model.gap_ = share(solution.gap[0], solution.objective[0])
     model.n_iter_, model.reason_ = int(solution.iterations[0]), solution.reason[0]
 
 

@@ -27,6 +27,7 @@ from regkern.linear_model._base import (
     refused,
     relative,
     scaled_weights,
+    share,
     strengths,
     total_weight,
     warn_unless_converged,
@@ -402,14 +403,14 @@ def fit_elastic_net(
         if solution.reason[0] != "converged":
             warn_unless_converged(solution, model.tol, total, stacklevel=stacklevel)
         solutions.append(solution)
-    if not all(np.isfinite(s.coef).all() and math.isfinite(s.intercept[0]) for s in solutions):
+    if not all(math.isfinite(s.intercept[0]) and np.isfinite(s.coef).all() for s in solutions):
         raise ValueError(OVERFLOW)
     intercept = in_dtype([s.intercept[0] for s in solutions], X.dtype)
     if len(solutions) == 1:
         gap, objective = float(solution.gap[0]), float(solution.objective[0])
         model.coef_ = in_dtype(solution.coef[0], X.dtype)
         model.dual_gap_, model.objective_ = gap / total, objective / total
-        model.gap_ = float(relative(gap, objective))
+        model.gap_ = share(gap, objective)
         model.n_iter_, model.reason_ = int(solution.iterations[0]), solution.reason[0]
     else:
         gaps, objectives = (np.array([getattr(s, name)[0] for s in solutions]) for name in ("gap", "objective"))

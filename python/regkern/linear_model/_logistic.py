@@ -24,8 +24,8 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     refused,
-    relative,
     scaled_weights,
+    share,
     total_weight,
     warn_unless_converged,
 )
@@ -226,7 +226,7 @@ class Classifier(LinearClassifierMixin, SparseCoefMixin, BaseEstimator):  # type
         self.intercept_ = np.array(solution.intercept[0], dtype).reshape(data.rows)
         self.objective_ = float(solution.objective[0]) / total
         self.dual_gap_ = float(solution.gap[0]) / total
-        self.gap_ = float(relative(solution.gap[0], solution.objective[0]))
+        self.gap_ = share(solution.gap[0], solution.objective[0])
         self.reason_ = solution.reason[0]
         warn_unless_converged(solution, self.tol, total, stacklevel=4)
 

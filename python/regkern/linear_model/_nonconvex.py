@@ -28,9 +28,9 @@ from regkern.linear_model._base import (
     check_squares,
     in_dtype,
     refusing,
-    relative,
     rounding_of,
     scaled_weights,
+    share,
     start_of,
     total_weight,
     warn_unless_converged,
@@ -224,7 +224,7 @@ class AdaptiveLasso(LinearRegressor):
         self.initial_coef_, self.weights_ = first, weights
         _report(self, X.dtype, solution.coef[0], solution.intercept[0])
         self.dual_gap_, self.objective_ = float(solution.gap[0]) / total, float(solution.objective[0]) / total
-        self.gap_ = float(relative(solution.gap, solution.objective)[0])
+        self.gap_ = share(solution.gap[0], solution.objective[0])
         self.n_iter_, self.reason_ = max(int(solution.iterations[0]), 1), solution.reason[0]
         return self
 
@@ -347,7 +347,7 @@ class _Concave(LinearRegressor):
         )
         with one_blas_thread(), refusing(self, X):
             w, values, residual, solution, reason = problem.minimize(w, weighted_lasso, self.tol, self.max_iter)
-        self.gap_ = float(relative(solution.gap, solution.objective)[0])
+        self.gap_ = share(solution.gap[0], solution.objective[0])
         if reason != "converged":
             warnings.warn(
                 f"Objective did not converge ({reason}). You might want to increase the number of iterations or check the "

@@ -20,8 +20,8 @@ from regkern.linear_model._base import (
     check_sample_weight,
     in_dtype,
     refused,
-    relative,
     scaled_weights,
+    share,
     strengths,
     total_weight,
     warn_unless_converged,
@@ -185,7 +185,7 @@ class PoissonRegressor(LinearRegressor):
         self.n_iter_ = int(solution.iterations[0])
         self.objective_ = float(solution.objective[0]) / total
         self.dual_gap_ = float(solution.gap[0]) / total
-        self.gap_ = float(relative(solution.gap[0], solution.objective[0]))
+        self.gap_ = share(solution.gap[0], solution.objective[0])
         self.reason_ = solution.reason[0]
         warn_unless_converged(solution, self.tol, total)
         return self

@@ -24,9 +24,9 @@ from regkern.linear_model._base import (
     first_too_large,
     in_dtype,
     refusing,
-    relative,
     rounding_of,
     scaled_weights,
+    share,
     start_of,
     warn_unless_converged,
 )
@@ -213,7 +213,7 @@ class SlopeRegressor(LinearRegressor):
         self.intercept_ = in_dtype(intercept, X.dtype)[()] if self.fit_intercept else 0.0
         self.dual_gap_ = float(found.gap[0]) / design.total
         self.objective_ = float(found.objective[0]) / design.total
-        self.gap_ = float(relative(found.gap, found.objective)[0])
+        self.gap_ = share(found.gap[0], found.objective[0])
         self.n_iter_, self.reason_ = max(found.rounds, 1), found.reason[0]
         return self
 
