@@ -497,11 +497,11 @@ def bar(shown: bool, description: str, verbose: Any = False) -> Iterator[Callabl
 
 def in_dtype(values: Any, dtype: Any) -> Array:
     """Coefficients in the dtype of X, which must hold them."""
-    values = np.asarray(values)
-    if values.dtype == dtype == np.float64:
-        return values
+    made: Array = np.asarray(values)
+    if made.dtype == dtype == np.float64:
+        return made
     with np.errstate(over="ignore"):
-        made = values.astype(dtype, copy=False)
+        made = made.astype(dtype, copy=False)
     if made.dtype != np.float64 and not np.isfinite(made).all():
         raise ValueError(OVERFLOW)
     return made
