@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -59,6 +60,9 @@ class NoSignals {
 constexpr std::chrono::microseconds kIdleSpin{50};
 // How long a caller looks for the last helper before it sleeps: as long as the piece of one takes.
 constexpr std::chrono::microseconds kJoinSpin{50};
+// Left free where stacks take all memory that a limit leaves: a thread that finds none for its thread_local
+// variables ends the process. They are 80 bytes; glibc asks the system for 132 KiB at a time.
+constexpr std::size_t kReserve = std::size_t{1} << 20;
 
 }  // namespace
 
@@ -87,6 +91,8 @@ void Pool::grow(int helpers) {
   if (helpers_ >= helpers) return;
   const NoSignals quiet;
   try {
+    const auto reserve = std::make_unique_for_overwrite<char[]>(kReserve);
+    *static_cast<volatile char*>(reserve.get()) = 0;  // or the compiler leaves it out
     for (; helpers_ < helpers; ++helpers_) std::thread([this] { help(); }).detach();
   } catch (const std::exception&) {  // a limit on threads or memory: go on with those there are
     most_ = helpers_;

@@ -168,6 +168,30 @@ def test_threads_are_n_at_most_and_know_no_signals() -> None:
     assert done.stdout.split() == ["0", "1", "3", "3"], done.stderr
 
 
+def test_stacks_that_take_all_memory() -> None:
+    """Threads that are made find memory for their thread_local variables."""
+    code = """
+        import os, resource, numpy as np, regkern as rk
+        rk._core.set_governed(False)
+        x = np.linspace(-3, 3, 2_000_000, dtype=np.float32)
+        with rk.threads(1):
+            expected = rk.prox_l1(x, 0.5)
+        out = np.empty_like(x)
+        rk.set_num_threads(4096)
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        stacks = 3 * (resource.getrlimit(resource.RLIMIT_STACK)[0] + resource.getpagesize())  # each with its guard
+        resource.setrlimit(resource.RLIMIT_AS, (used + stacks + int(os.environ["LEFT"]), resource.RLIM_INFINITY))
+        rk.prox_l1(x, 0.5, out=out)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        assert np.array_equal(out, expected)
+        print("done")
+    """
+    for left in range(0, 16384, 4096):
+        done = run(code, LEFT=str(left))
+        assert done.stdout.split() == ["done"], (left, done.stderr)
+
+
 def test_threads_that_cannot_be_made() -> None:
     """A limit on memory leaves no room for stacks: the work goes on with those there are."""
     code = """
