@@ -33,6 +33,11 @@ hypothesis.settings.load_profile("untimed")
 _core.set_governed(False)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Files in their order: pytest-xdist would begin the C++ tests, one test of minutes, when all else is done."""
+    config.option.loadscopereorder = False
+
+
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     """The next test of this process finds threads, and gradients of torch, as before: the bench sets the former for

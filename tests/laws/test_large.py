@@ -42,13 +42,14 @@ def forced(isa: str) -> Iterator[None]:
 
 
 def last_level_cache() -> int:
-    """Bytes, from where the library takes them; above that many moved, elementwise work writes around the cache."""
+    """Bytes, no fewer than the library takes it for; above that many moved, elementwise work writes around the cache."""
+    share = 32 << 20  # a core's, of what virtual machines report
     getconf = shutil.which("getconf")
     if getconf is None:
-        return 32 << 20
+        return share
     done = subprocess.run([getconf, "LEVEL3_CACHE_SIZE"], capture_output=True, text=True, check=False)
     size = done.stdout.strip()
-    return int(size) if size.isdecimal() and int(size) > 0 else 32 << 20
+    return min(int(size), share) if size.isdecimal() and int(size) > 0 else share
 
 
 CACHE = last_level_cache()
