@@ -292,7 +292,7 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
           const GradientPiece<std::uint16_t> of{x.halves(piece), dy.halves(piece), nullptr, dx.halves(piece)};
           pass.apply_gradient(*halves, of, piece, arrays, around);
         };
-        return pass.run(true, body, around);
+        return pass.run(Pieces::kWhole, body, around);
       }
     }
     const bool dense = x.dense() && dy.dense() && dx.dense();
@@ -317,7 +317,7 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
       }
       dx.store(piece, dx_buffer);
     };
-    pass.run(dense && plain, body, stream);
+    pass.run(pieces_of(s, dense && residual.dense() && !weighted, plain), body, stream);
   });
 }
 
