@@ -89,9 +89,9 @@ double planar_sums(const ChannelRange& range, const Planes<const T>& x, const Pl
   return count;
 }
 
-// Calls body(row, rows, pointers, row stride), a pointer an operand, for pieces of the rows [row, row + rows),
-// columns [col, col + cols): `dense_rows` at a time where every operand is dense and that is not 0, else
-// kRowGroup through buffers.
+// Calls body(row, rows, pointers, row stride), a pointer an operand, for pieces of the rows
+// [row, row + rows), columns [col, col + cols): `dense_rows` at a time where every operand is dense and that
+// is not 0, else kRowGroup through buffers.
 template <class T, std::size_t K, class Body>
 void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std::size_t col,
                     std::size_t cols, const std::array<const Columns<const T>*, K>& operands,
