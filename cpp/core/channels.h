@@ -32,7 +32,7 @@ inline constexpr std::size_t kLeaf = 4096;  // elements of one channel: 16 or 32
 // where whole rows are taken together.
 struct Line {
   std::size_t channel, row, col, rows, cols;
-  std::size_t size() const { return cols; }  // of one channel
+  std::size_t size() const { return rows * cols; }
 };
 
 // Whether a walk passes through numbers of two bytes without gaps.
@@ -198,18 +198,23 @@ void for_channel_ranges(const ChannelShape& s, std::size_t bytes, std::size_t it
 // cache.
 inline constexpr std::size_t kPiece = 1024;
 
-// Calls body(line) on pieces of memory in its own order, of neighbouring channels of one sample where whole
-// rows are taken `together`, else of at most kPiece elements; and done() at the end of each thread's share.
+// What a pass takes at once: of memory as it lies all there is, whole rows of neighbouring channels together;
+// so too, but kPiece elements at most, where something goes through buffers; or kPiece of one channel.
+enum class Pieces { kWhole, kJoined, kSingle };
+
+// Calls body(line) on pieces of memory in its own order; and done() at the end of each thread's share.
 template <class Body, class Done>
-void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, bool together,
+void for_lines(const ChannelShape& s, const ChannelRange& range, const PlanarGrid& grid, Pieces pieces,
                threading::Team team, Body&& body, Done&& done) {
   const std::size_t parts = grid.parts_per_row, channels = range.size();
+  const bool whole = pieces == Pieces::kWhole;
+  const std::size_t fit = std::max<std::size_t>(1, kPiece / std::max<std::size_t>(grid.cols, 1));
+  const std::size_t most = parts != 1 || pieces == Pieces::kSingle ? 1 : whole ? channels : fit;
   threading::for_ranges(team, s.outer * channels * parts, 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end;) {
       const std::size_t line = u / parts, row = line / channels, c = line % channels,
                         col = u % parts * grid.cols, cols = std::min(grid.cols, s.inner - col);
-      const std::size_t rows = together && parts == 1 ? std::min(channels - c, end - u) : 1;
-      const std::size_t step = together ? cols : kPiece;
+      const std::size_t rows = std::min({most, channels - c, end - u}), step = whole ? cols : kPiece;
       for (std::size_t j = 0; j < cols; j += step) {
         body(Line{range.begin + c, row, col + j, rows, std::min(step, cols - j)});
       }

@@ -69,6 +69,7 @@ DATA = [
     Data((3, 4, 5, 3), axis=2),
     Data((5, 6, 7, 4), axis=-1),
     Data((3, 5, 6, 48), axis=-1),
+    Data((50, 600)),  # more columns and rows than are gated at once
 ]
 AXIS_0 = [Data((6, 3, 25), axis=0), Data((5, 3), axis=0), Data((3, 20, 2), axis=0)]
 FEW = [DATA[1], DATA[4], DATA[8], DATA[12]]  # a matrix, a few neighbours, planar, channels last

@@ -198,11 +198,13 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                                                        cols, &means[col], sum, dev);
                  }
                }
-               // Of `n` rows from `at` on, in buffers where they are changed.
-               const auto gate_rows = [&](T* g, std::size_t at, std::size_t n) {
-                 for (std::size_t i = 0; activated && i < n; ++i, g += cols) {
-                   gated(pass, r.of.dy, Stretch{(at + i) * grid.cols + col, cols, 0},
-                         static_cast<const T*>(g), g);
+               // Of `n` rows from `at` on, which lie at some step: into a buffer, which may be theirs.
+               const auto gate_rows = [&](RowsOf<T> from, T* g, std::size_t at, std::size_t n) {
+                 if (!activated) return;
+                 const bool one_run = from.stride == static_cast<std::ptrdiff_t>(cols) && cols == grid.cols;
+                 const std::size_t run = one_run ? n * cols : cols;
+                 for (std::size_t i = 0; i < n * cols; i += run, from.data += from.stride, ++at) {
+                   gated(pass, r.of.dy, Stretch{at * grid.cols + col, run, 0}, from.data, g + i);
                  }
                };
                const auto add = [&](RowsOf<T> v, RowsOf<T> g, std::size_t n) {
@@ -211,20 +213,22 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                const std::size_t first = row * grid.fold * s.inner;
                const std::size_t positions = (leaf < grid.leaves ? rows * grid.fold : grid.rest) * s.inner;
                if (r.weighted() && any_left_out(weight_planes, s.inner, first, positions)) {
-                 for_row_groups<T, 3>(grid, row, rows, col, cols, {&x, &dy, &weights}, false,
+                 for_row_groups<T, 3>(grid, row, rows, col, cols, {&x, &dy, &weights}, 0,
                                       [&](std::size_t at, std::size_t n, const auto& p, auto step) {
                                         T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);  // buffers
-                                        gate_rows(g, at, n);
+                                        gate_rows({g, step}, g, at, n);
                                         k.leave_out(v, p[2], n * cols, v);
                                         k.leave_out(g, p[2], n * cols, g);
                                         add({v, step}, {g, step}, n);
                                       });
                  return;
                }
-               for_row_groups<T, 2>(grid, row, rows, col, cols, {&x, &dy}, !activated,
+               alignas(64) T gates[kRowGroup * kPanel];
+               for_row_groups<T, 2>(grid, row, rows, col, cols, {&x, &dy}, activated ? kRowGroup : rows,
                                     [&](std::size_t at, std::size_t n, const auto& p, auto step) {
-                                      gate_rows(const_cast<T*>(p[1]), at, n);
-                                      add({p[0], step}, {p[1], step}, n);
+                                      if (!activated) return add({p[0], step}, {p[1], step}, n);
+                                      gate_rows({p[1], step}, gates, at, n);
+                                      add({p[0], step}, {gates, static_cast<std::ptrdiff_t>(cols)}, n);
                                     });
              });
   add_leaves(grid, partial.data(), stride, r.sum_dy);
@@ -288,18 +292,19 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
           const GradientPiece<std::uint16_t> of{x.halves(piece), dy.halves(piece), nullptr, dx.halves(piece)};
           pass.apply_gradient(*halves, of, piece, arrays, around);
         };
-        return pass.run(true, body, around);
+        return pass.run(Pieces::kWhole, body, around);
       }
     }
     const bool dense = x.dense() && dy.dense() && dx.dense();
     const bool stream = dense && !in_place && pass.streams(bytes);
     const auto body = [&](const auto& piece) {
       alignas(64) T x_buffer[kPiece], dy_buffer[kPiece], dx_buffer[kPiece], w_buffer[kPiece];
-      const T* g = gated(pass, b.dy, piece, dy.load(piece, dy_buffer), dy_buffer);
-      if (wants_g) {  // before dx, which may lie where dy does
-        T* to = residual.target(piece, dx_buffer);
-        std::copy_n(g, piece.size(), to);
-        residual.store(piece, to);
+      // before dx, which may lie where dy does
+      T* const room = wants_g ? residual.target(piece, dy_buffer) : dy_buffer;
+      const T* g = gated(pass, b.dy, piece, dy.load(piece, dy_buffer), room);
+      if (wants_g) {
+        if (g != room) std::copy_n(g, piece.size(), room);
+        residual.store(piece, room);
       }
       if (b.dx.data == nullptr) return;
       T* to = dx.target(piece, dx_buffer);
@@ -312,7 +317,7 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
       }
       dx.store(piece, dx_buffer);
     };
-    pass.run(dense && plain, body, stream);
+    pass.run(pieces_of(s, dense && residual.dense() && !weighted, plain), body, stream);
   });
 }
 

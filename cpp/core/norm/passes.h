@@ -41,10 +41,9 @@ struct PlanarPass {
   bool streams(std::size_t bytes) const { return grid.cols >= 256 && worth_streaming(bytes); }
 
   template <class Body>
-  void run(bool whole, Body&& body, bool stream) const {
-    for_lines(s, range, grid, whole, team, body, [=] { finish_stream(stream); });
+  void run(Pieces pieces, Body&& body, bool stream) const {
+    for_lines(s, range, grid, pieces, team, body, [=] { finish_stream(stream); });
   }
-  static std::size_t elements(const Line& l) { return l.rows * l.cols; }
   std::size_t channel(const Line& l, std::size_t i) const { return l.channel + i / l.cols; }
   template <class Kernels, class E>
   void apply(const Kernels& by, const E* x, E* y, const Line& l, const AffineArrays<const T>& c,
@@ -86,10 +85,10 @@ struct ColumnPass {
   bool streams(std::size_t bytes) const { return worth_streaming(bytes); }
 
   template <class Body>
-  void run(bool whole, Body&& body, bool stream) const {
+  void run(Pieces pieces, Body&& body, bool stream) const {
+    const bool whole = pieces == Pieces::kWhole;
     for_flat(s.shape.size, whole, period, team, body, [=] { finish_stream(stream); });
   }
-  static std::size_t elements(const Stretch& p) { return p.n; }
   std::size_t channel(const Stretch& p, std::size_t i) const { return (p.first + i) / s.inner % s.channels; }
   template <class Kernels, class E>
   void apply(const Kernels& by, const E* x, E* y, const Stretch& p, const AffineArrays<const T>& c,
@@ -108,6 +107,12 @@ struct ColumnPass {
   std::size_t period = 1;
   const Table<T>& k = table<T>();
 };
+
+// Bits of neighbouring channels follow each other where a row fills bytes.
+inline Pieces pieces_of(const ChannelShape& s, bool dense, bool plain) {
+  if (dense && plain) return Pieces::kWhole;
+  return dense && s.inner % 8 == 0 ? Pieces::kJoined : Pieces::kSingle;
+}
 
 template <class T, class Body>
 void with_pass(const ChannelShape& s, const ChannelRange& range, threading::Team team, Body&& body) {
@@ -146,14 +151,14 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
         const auto body = [&](const auto& piece) {
           pass.apply(*halves, from.halves(piece), to.halves(piece), piece, arrays, around);
         };
-        return pass.run(true, body, around);
+        return pass.run(Pieces::kWhole, body, around);
       }
     }
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && pass.streams(bytes);
     const auto normalize = [&](const T* p, T* q, const auto& piece, bool around) {
       if (!any_steep) return pass.apply(pass.k, p, q, piece, arrays, around);
-      for (std::size_t i = 0; i < pass.elements(piece); ++i) {
+      for (std::size_t i = 0; i < piece.size(); ++i) {
         const std::size_t channel = pass.channel(piece, i);
         q[i] = steep(p[i], affine.mean[channel], affine.scale[channel], affine.shift[channel]);
       }
@@ -177,7 +182,7 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
       }
       to.store(piece, y_buffer);
     };
-    pass.run(dense && plain, body, stream);
+    pass.run(pieces_of(s, dense && beside.dense(), plain), body, stream);
   });
 }
 

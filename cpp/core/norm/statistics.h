@@ -89,18 +89,20 @@ double planar_sums(const ChannelRange& range, const Planes<const T>& x, const Pl
   return count;
 }
 
-// Calls body(rows, pointers, row stride), a pointer an operand, for pieces of the rows [row, row + rows),
-// columns [col, col + cols): all at once where every operand is dense and `whole`, else kRowGroup rows at a
-// time through buffers.
+// Calls body(row, rows, pointers, row stride), a pointer an operand, for pieces of the rows
+// [row, row + rows), columns [col, col + cols): `dense_rows` at a time where every operand is dense and that
+// is not 0, else kRowGroup through buffers.
 template <class T, std::size_t K, class Body>
 void for_row_groups(const ColumnShape& s, std::size_t row, std::size_t rows, std::size_t col,
-                    std::size_t cols, const std::array<const Columns<const T>*, K>& operands, bool whole,
-                    Body&& body) {
+                    std::size_t cols, const std::array<const Columns<const T>*, K>& operands,
+                    std::size_t dense_rows, Body&& body) {
   std::array<const T*, K> pointers;
-  if (whole &&
+  if (dense_rows != 0 &&
       std::all_of(operands.begin(), operands.end(), [](const auto* operand) { return operand->dense(); })) {
-    for (std::size_t k = 0; k < K; ++k) pointers[k] = operands[k]->data() + row * s.cols + col;
-    body(row, rows, pointers, static_cast<std::ptrdiff_t>(s.cols));
+    for (const std::size_t end = row + rows; row < end; row += dense_rows) {
+      for (std::size_t k = 0; k < K; ++k) pointers[k] = operands[k]->data() + row * s.cols + col;
+      body(row, std::min(dense_rows, end - row), pointers, static_cast<std::ptrdiff_t>(s.cols));
+    }
     return;
   }
   alignas(64) T buffers[K][kRowGroup * kPanel];
@@ -162,12 +164,12 @@ double column_sums(const ChannelShape& shape, const Columns<const T>& x, const C
           halves->column_moments({x.halves(row * s.cols + col), static_cast<std::ptrdiff_t>(s.cols)}, rows,
                                  cols, about, first, second);
         } else if (weights == nullptr) {
-          for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, true,
+          for_row_groups<T, 1>(s, row, rows, col, cols, {&x}, rows,
                                [&](std::size_t, std::size_t n, const auto& p, std::ptrdiff_t step) {
                                  k.column_moments({p[0], step}, n, cols, about, first, second);
                                });
         } else {
-          for_row_groups<T, 2>(s, row, rows, col, cols, {&x, weights}, false,
+          for_row_groups<T, 2>(s, row, rows, col, cols, {&x, weights}, 0,
                                [&](std::size_t, std::size_t n, const auto& p, std::ptrdiff_t) {
                                  k.column_weighted_moments(p[0], p[1], n, cols, about, w, first, second);
                                });

@@ -233,33 +233,33 @@ void activate(T* v, const T* residual, T* y, size_t n, bool linear, T slope, uin
   constexpr size_t N = hn::MaxLanes(d);
   const auto sum = [](auto a, auto r) HWY_ATTR { return hn::Add(a, r); };
   if (linear) return map_unfenced(d, n, stream, sum, y, v, residual);
-  hn::StoreU(hn::Zero(d), d, v + n);  // no bits behind the last
-  if (residual != nullptr) {
-    size_t i = 0;
-    for (; i + N <= n; i += N) hn::StoreU(sum(hn::LoadU(d, v + i), hn::LoadU(d, residual + i)), d, v + i);
-    if (i < n) hn::StoreU(sum(hn::LoadU(d, v + i), load_partial(d, residual + i, n - i)), d, v + i);
-  }
   const auto zero = hn::Zero(d), factor = hn::Set(d, slope);
-  if (positive != nullptr) {
-    constexpr size_t kStep = HWY_MAX(8, N);
-    for (size_t i = 0; i < n; i += kStep) {
-      uint8_t bits[kStep / 8] = {};
-      for (size_t k = 0; k < kStep; k += N) {
-        uint8_t some[8];
-        hn::StoreMaskBits(d, hn::Not(hn::Le(hn::LoadU(d, v + i + k), zero)), some);
-        for (size_t j = 0; j < HWY_MAX(1, N / 8); ++j) bits[j] = static_cast<uint8_t>(bits[j] | some[j] << k);
-      }
-      positive[i / 8] = bits[0];
-      if (kStep > 8 && i + 8 < n) positive[i / 8 + 1] = bits[kStep / 8 - 1];
-    }
-  }
   const auto leaks = hn::Ne(factor, zero);
-  map_unfenced(
-      d, n, stream,
-      [&](auto a) HWY_ATTR {
-        return hn::IfThenElse(hn::Le(a, zero), hn::IfThenElseZero(leaks, hn::Mul(a, factor)), a);
-      },
-      y, v);
+  const auto relu = [&](auto a) HWY_ATTR {
+    return hn::IfThenElse(hn::Le(a, zero), hn::IfThenElseZero(leaks, hn::Mul(a, factor)), a);
+  };
+  hn::StoreU(zero, d, v + n);  // no bits behind the last
+  constexpr size_t kStep = HWY_MAX(8, N);
+  const size_t direct = stream ? 0 : n / kStep * kStep;  // in one pass; the rest goes back to v
+  for (size_t i = 0; i < n; i += kStep) {
+    uint8_t bits[kStep / 8] = {};
+    for (size_t k = i; k < i + kStep; k += N) {
+      auto a = hn::LoadU(d, v + k);
+      if (residual != nullptr && k < n) {
+        a = sum(a, k + N <= n ? hn::LoadU(d, residual + k) : load_partial(d, residual + k, n - k));
+      }
+      hn::StoreU(i < direct ? relu(a) : a, d, (i < direct ? y : v) + k);
+      uint8_t some[8];
+      hn::StoreMaskBits(d, hn::Not(hn::Le(a, zero)), some);
+      for (size_t j = 0; j < HWY_MAX(1, N / 8); ++j) {
+        bits[j] = static_cast<uint8_t>(bits[j] | some[j] << (k - i));
+      }
+    }
+    if (positive == nullptr) continue;
+    positive[i / 8] = bits[0];
+    if (kStep > 8 && i + 8 < n) positive[i / 8 + 1] = bits[kStep / 8 - 1];
+  }
+  map_unfenced(d, n - direct, stream, relu, y + direct, v + direct);
 }
 
 // The gradient before the activation: g = dy where the bit is 1, else slope·dy, and 0 at slope 0 whatever dy
