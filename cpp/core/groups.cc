@@ -72,7 +72,8 @@ void project_l2_balls(const Extents& shape, std::size_t length, In<T> x, Out<T> 
 template <class T>
 void prox_ragged_groups(const Extents& shape, In<T> x, Out<T> y, double threshold, T soft, const T* weights,
                         const RaggedGroups& ragged) {
-  const auto [groups, starts, indices] = ragged;
+  const std::size_t groups = ragged.count;  // Clang's OpenMP captures no structured binding
+  const std::int64_t *const starts = ragged.starts, *const indices = ragged.indices;
   const Elements<In<T>, Out<T>> elements(shape, Order::kC, x, y);
   const auto kernel = table<T>().scale_groups;
   const GroupRule<T> rule{threshold, soft, false};

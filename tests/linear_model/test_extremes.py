@@ -67,8 +67,9 @@ def target(name: str) -> Array:
 # --- columns
 
 
-@pytest.mark.parametrize("name", WEIGHED)
+@pytest.mark.parametrize("name", [*WEIGHED, "Ridge", "RidgeCV"])
 def test_columns_that_are_too_large_are_named(name: str) -> None:
+    """But by Ridge, whose squares may be of rows."""
     large = X.copy()
     large[:, 3] *= 1e200
     words = "Sums of squares of X or y overflow" if "Ridge" in name else f"{name}: the squares of column 3 of X are not"

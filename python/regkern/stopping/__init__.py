@@ -32,7 +32,8 @@ from regkern.stopping.criterion import (
     all_of,
     any_of,
 )
-from regkern.stopping.early_stopping import EarlyStopping, stopping_time
+from regkern.stopping.early_stopping import EarlyStopping
+from regkern.stopping.recorded import stopping_time
 
 __all__ = [
     "GL",

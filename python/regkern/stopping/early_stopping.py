@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from regkern import _checks as check
 from regkern._core import commit
@@ -195,7 +195,7 @@ class EarlyStopping:
             rules.insert(0, NotFinite())
         if time_limit is not None:
             rules.append(TimeLimit(check.above("EarlyStopping: time_limit", time_limit)))
-        mode = _checked_mode("EarlyStopping", mode)
+        mode = checked_mode("EarlyStopping", mode)
         if monitor is not None:
             require_metric("EarlyStopping: monitor", monitor)
             if isinstance(mode, dict) and monitor not in mode:
@@ -238,7 +238,7 @@ class EarlyStopping:
         convention = check.choice("EarlyStopping.preset: convention", convention, PRESETS)
         if mode is None:
             mode = "max" if convention == "ignite" else "min"
-        mode = _checked_mode("EarlyStopping.preset", mode)
+        mode = checked_mode("EarlyStopping.preset", mode)
         return cls(preset_rule(convention, mode, options), mode=mode, monitor=monitor, check_finite=False)
 
     def reset(self) -> None:
@@ -761,7 +761,7 @@ class EarlyStopping:
         return history, [(history[name], number) for name, number in row.items()]
 
 
-def _checked_mode(function: str, mode: Any) -> Any:
+def checked_mode(function: str, mode: Any) -> Any:
     """Whether less or more is better: a word, or one for each metric."""
     if not isinstance(mode, Mapping):
         return _word(f"{function}: mode", mode)
@@ -776,88 +776,6 @@ def _word(head: str, word: Any) -> str:
     return str(check.choice(head, word, ("min", "max")))
 
 
-def stopping_time(
-    criterion: Criterion | EarlyStopping,
-    losses: ArrayLike | Mapping[str, ArrayLike],
-    *,
-    train: ArrayLike | None = None,
-    seconds: ArrayLike | None = None,
-    mode: Mode | None = None,
-) -> int | None:
-    """The step at which a criterion stops on a recorded curve.
-
-    Parameters
-    ----------
-    criterion : Criterion or EarlyStopping
-        A stopper is not changed; its settings are used, from a fresh start.
-    losses : (n,) array_like, or mapping of str to these
-        The monitored metric, or all metrics that the stopper gets by name.
-    train : (n,) array_like, optional
-        Training losses.
-    seconds : (n,) array_like, optional
-        When each step ended, from the beginning, for a time limit. Default: no time passes.
-    mode : {"min", "max"}, optional
-        Of a criterion, default "min"; a stopper has its own.
-
-    Returns
-    -------
-    int or None
-        t >= 0, so that ``losses[: t + 1]`` is what was seen; None if it never stops.
-
-    Raises
-    ------
-    TypeError
-        If ``criterion`` is neither.
-    ValueError
-        If curves are not of one length, ``mode`` is given with a stopper, or the criterion refuses a value.
-
-    Notes
-    -----
-    Accuracy class ``exact``: step by step what ``EarlyStopping.step`` does.
-
-    Examples
-    --------
-    >>> import regkern as rk
-    >>> curve = [1.0, 0.8, 0.7, 0.75, 0.8, 0.9]
-    >>> rk.stopping_time(rk.stopping.Patience(2), curve), rk.stopping_time(rk.stopping.GL(20), curve)
-    (4, 5)
-    """
-    if isinstance(criterion, EarlyStopping):
-        if mode is not None:
-            raise ValueError(f"stopping_time: mode must be left to the stopper, got {mode!r}")
-        stopper = criterion._fresh()
-    elif isinstance(criterion, Criterion):
-        mode = "min" if mode is None else mode
-        stopper = EarlyStopping(criterion, mode=_checked_mode("stopping_time", mode), check_finite=False)
-    else:
-        raise TypeError(f"stopping_time: criterion must be a Criterion or EarlyStopping, got {check.kind(criterion)}")
-    curves = losses if isinstance(losses, Mapping) else {stopper._name: losses}
-    if not curves:
-        raise ValueError(f"stopping_time: losses must hold a curve, got {curves}")
-    for name in curves:
-        require_metric("stopping_time: names of metrics", name)
-    columns = {name: _curve(f"losses of {name!r}", curve) for name, curve in curves.items()}
-    trains = None if train is None else _curve("train", train)
-    times = None if seconds is None else _curve("seconds", seconds)
-    lengths = {len(column) for column in (*columns.values(), trains, times) if column is not None}
-    if len(lengths) != 1:
-        raise ValueError(f"stopping_time: curves must be of one length, got {sorted(lengths)}")
-    for t in range(lengths.pop()):
-        value = {name: column[t] for name, column in columns.items()}
-        if stopper._step(
-            "stopping_time", value, None if trains is None else trains[t], None, 0.0 if times is None else times[t]
-        ):
-            return t
-    return None
-
-
 def _is_known(name: str) -> bool:
     """Whether it is an attribute of every stopper."""
     return hasattr(EarlyStopping, name) or name in EarlyStopping.__annotations__
-
-
-def _curve(name: str, values: ArrayLike) -> list[float]:
-    array = check.reals(f"stopping_time: {name}", values)
-    if array.ndim != 1:
-        raise ValueError(f"stopping_time: {name} must have one axis, got shape {array.shape}")
-    return [float(value) for value in array]
