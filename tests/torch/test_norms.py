@@ -613,3 +613,44 @@ def test_halves_are_float32_rounded_once(name: str, last: bool, half: Any, wide:
     for a, b in zip(given, full, strict=True):
         assert a.grad.dtype is a.dtype
         assert torch.equal(a.grad, b.grad.to(a.dtype))
+
+
+def untouched(module: Any) -> bool:
+    """Whether its running statistics are those of a new one."""
+    fresh = type(module)(module.num_features)
+    return all(torch.equal(a, b) for a, b in zip(module.buffers(), fresh.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 5), (4, 3, 4, 2, 3)], ids=str)
+def test_a_residual_that_cannot_be_added_changes_nothing(shape: tuple[int, ...]) -> None:
+    module = nn.BatchNormReLU2d(4)
+    with pytest.raises(ValueError, match=r"^BatchNormReLU2d: residual must have a shape that broadcasts"):
+        module(torch.randn(3, 4, 2, 2), torch.randn(shape))
+    assert untouched(module)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3,), (2, 3, 4)], ids=str)
+def test_a_refused_batch_is_not_counted_by_synchronized_norms(shape: tuple[int, ...]) -> None:
+    module = nn.SyncBatchNorm(4)
+    with pytest.raises(ValueError, match=r"^SyncBatchNorm: input must have"):
+        module(torch.randn(shape))
+    assert untouched(module)
+
+
+@pytest.mark.skipif("bias" not in inspect.signature(torch.nn.SyncBatchNorm).parameters, reason="this torch has none")
+def test_synchronized_norms_go_without_a_bias() -> None:
+    module = nn.SyncBatchNorm(4, bias=False)
+    assert module.bias is None
+    assert list(module.state_dict()) == list(torch.nn.SyncBatchNorm(4, bias=False).state_dict())
+    x = torch.randn(5, 4, 3)
+    assert torch.equal(module(x), nn.SyncBatchNorm(4)(x))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused_by_name() -> None:
+    nested = torch.nested.nested_tensor([torch.randn(3, 4), torch.randn(2, 4)])
+    for function in (F.layer_norm, F.rms_norm):
+        with pytest.raises(TypeError, match="input must be a dense tensor on the CPU, got a nested one"):
+            function(nested, (4,))
+    with pytest.raises(TypeError, match="input must be a dense tensor on the CPU, got a nested one"):
+        F.dropout(nested)

@@ -671,3 +671,58 @@ def test_refusals_of_prox() -> None:
         ro.Prox(inner, [None, rk.penalties.L1(1.0)])
     with pytest.raises(ValueError, match=r"^Prox: penalty must fit param_groups\[0\]\['params'\]\[0\]"):
         ro.Prox(inner, rk.penalties.GroupL2(1.0, axis=3))
+
+
+BROKEN: dict[str, Any] = {
+    "a moment is lacking": lambda state, group: state.pop("exp_avg"),
+    "a moment is None": lambda state, group: state.update(exp_avg=None),
+    "a moment of another shape": lambda state, group: state.update(exp_avg=torch.ones(4)),
+    "a moment of integers": lambda state, group: state.update(exp_avg=torch.ones(3, dtype=torch.int64)),
+    "steps are lacking": lambda state, group: state.pop("step"),
+    "steps below 0": lambda state, group: state.update(step=torch.tensor(-5.0)),
+    "steps of a word": lambda state, group: state.update(step="x"),
+    "a rate below 0": lambda state, group: group.update(lr=-1.0),
+    "betas of 2": lambda state, group: group.update(betas=(2.0, 3.0)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_checkpoint_that_does_not_fit_changes_nothing(broken: str, dtype: Any) -> None:
+    params = parameters(dtype, [(3,), (3,)])
+    optimizer = ro.AdamW(params, lr=0.01)
+    for _ in range(3):
+        give(params)
+        optimizer.step()
+    saved = copy.deepcopy(optimizer.state_dict())
+    before = str(saved)
+    BROKEN[broken](saved["state"][1], saved["param_groups"][0])
+    with pytest.raises((TypeError, ValueError), match=r"^AdamW: (state\[1\]\['(exp_avg|step)'\]|lr|betas\[0\]) must "):
+        optimizer.load_state_dict(saved)
+    assert str(optimizer.state_dict()) == before
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "dampening": 0.5}], ids=str)
+def test_nesterov_is_refused_where_torch_refuses_it(options: dict[str, float]) -> None:
+    for package in (torch.optim, ro):
+        with pytest.raises(ValueError, match=r"[Nn]esterov"):
+            package.SGD(parameters(), lr=0.1, nesterov=True, **options)
+
+
+@NAMES
+def test_a_penalty_put_into_a_group_is_checked(name: str) -> None:
+    params = parameters()
+    optimizer = getattr(ro, name)(params)
+    give(params)
+    optimizer.param_groups[0]["penalty"] = "x"
+    before = [p.detach().clone() for p in params]
+    with pytest.raises(TypeError, match=f"^{name}: penalty must be of regkern.penalties or None, got 'x'"):
+        optimizer.step()
+    for p, q in zip(params, before, strict=True):
+        assert_same(p.detach(), q)
+
+
+@NAMES
+def test_a_rate_of_several_elements_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: lr must be .* of one element, got shape \(2,\)"):
+        getattr(ro, name)(parameters(), lr=torch.tensor([0.1, 0.2]))

@@ -44,7 +44,8 @@ class SGD(Optimizer):
     Notes
     -----
     g is ±grad + weight_decay·w, b ← momentum·b + (1 − dampening)·g, and w ← prox(w − lr·b), the proximal operator of
-    lr·l1·‖w‖₁, or of lr times the penalty. The conventions are those of ``torch.optim.SGD``.
+    lr·l1·‖w‖₁, or of lr times the penalty; squares, of ``SquaredL2`` and in ``ElasticNet``, are added to weight_decay
+    instead. The conventions are those of ``torch.optim.SGD``.
 
     **Momentum and l1.** The threshold is lr·l1, as of torch's step followed by ``softshrink``, while momentum without
     dampening makes the gradient act 1/(1 − momentum)-fold. So the weights settle where loss + (1 − momentum)·l1·‖w‖₁ is

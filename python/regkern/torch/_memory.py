@@ -38,6 +38,7 @@ def require(function: str, name: str, tensor: Any, *, tangents: bool = False) ->
         and tensor.is_cpu
         and tensor.layout is torch.strided
         and tensor.dtype in DTYPES
+        and not tensor.is_nested
         and not _transforms_active()
         and not _is_tracing()
         and (tangents or not has_tangent(tensor))
@@ -76,8 +77,10 @@ def refuse(function: str, name: str, tensor: Any) -> NoReturn:
         raise TypeError(f"{head} a plain tensor, got the subclass {type(tensor).__name__}")
     if not tensor.is_cpu:
         raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.device.type}")
-    if tensor.layout is not torch.strided:
-        raise TypeError(f"{head} a dense tensor on the CPU, got {tensor.layout}")
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        raise TypeError(
+            f"{head} a dense tensor on the CPU, got {'a nested one' if tensor.is_nested else tensor.layout}"
+        )
     if tensor.dtype not in DTYPES:
         raise TypeError(f"{head} float32, float64, bfloat16 or float16, got {tensor.dtype}")
     if not _has_memory(tensor):

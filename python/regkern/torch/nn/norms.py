@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn as tnn
 from torch import Tensor
 from torch.nn.functional import leaky_relu, threshold
@@ -38,6 +39,15 @@ def _buffer(module: Any, name: str) -> Tensor | None:
 def _is_broadcast(shape: Sequence[int], to: Sequence[int]) -> bool:
     """Whether a sum with what has the shape ``to`` has it again."""
     return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False))
+
+
+def _require_sum(name: str, residual: Tensor, input: Tensor) -> None:
+    """Refuse, before statistics are taken up, what torch cannot add."""
+    try:
+        torch.broadcast_shapes(residual.shape, input.shape)
+    except RuntimeError:
+        shapes = f"got {tuple(residual.shape)} for {tuple(input.shape)}"
+        raise ValueError(f"{name}: residual must have a shape that broadcasts with the input's, {shapes}") from None
 
 
 class _Batch(Layer):
@@ -104,6 +114,7 @@ class _Batch(Layer):
             return self._normalized(input, residual, slope)
         if residual.dtype is input.dtype and _is_broadcast(residual.shape, input.shape):
             return self._normalized(input, residual.expand_as(input), slope)
+        _require_sum(type(self).__name__, residual, input)
         y = self._normalized(input) + residual
         return leaky_relu(y, slope) if slope else threshold(y, 0.0, 0.0)  # by which −Inf and −0.0 become +0.0
 

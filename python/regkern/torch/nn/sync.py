@@ -108,6 +108,8 @@ class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
         Of torch.distributed; by default that of all processes.
     device, dtype : optional
         As in torch.
+    **kwargs : optional
+        ``bias``, where torch's norms have it.
 
     Raises
     ------
@@ -133,8 +135,9 @@ class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
         process_group: Any = None,
         device: Any = None,
         dtype: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype, **kwargs)
         require_numbers(self)
         self.process_group = process_group
 
@@ -143,6 +146,9 @@ class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
         require("SyncBatchNorm", "input", input)
         if input.dim() < 2:
             raise ValueError(f"SyncBatchNorm: input must have rank >= 2, got shape {tuple(input.shape)}")
+        if input.shape[1] != self.num_features:
+            rule = f"SyncBatchNorm: input must have {self.num_features} channels"
+            raise ValueError(f"{rule}, got shape {tuple(input.shape)}")
         require_constant("SyncBatchNorm", self.running_mean, self.running_var)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:

@@ -35,6 +35,13 @@ def number(value: Any) -> Any:
     return float(value) if isinstance(value, Tensor) else value
 
 
+def _one(head: str, value: Any) -> Any:
+    """A number of a group, of which a tensor may hold no more than one."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"{head} must be a number or a tensor of one element, got shape {tuple(value.shape)}")
+    return number(value)
+
+
 def operate(function: str, penalty: Penalty, w: Tensor, step: float) -> None:
     """The proximal operator of a penalty, in place."""
     array = w.detach().numpy()
@@ -175,18 +182,21 @@ class Optimizer(torch.optim.Optimizer):
                 f"{self._name}: lr must be a number or a tensor, got {check.text(group['lr'])} "
                 "(a schedule goes into torch.optim.lr_scheduler.LambdaLR)"
             )
-        for name, value in group.items():
-            if name in OPTIONS:
-                given = (
-                    tuple(map(number, value)) if name == "betas" and isinstance(value, tuple | list) else number(value)
-                )
-                OPTIONS[name](f"{self._name}: {name}", given)
+        self._check_numbers(group)
         for i, param in enumerate(group["params"], first):
             _memory.require(self._name, f"params[{i}]", param)
         self._plan_of(group, 1)
         if (penalty := self._behind(group)) is not None:
             for i, param in enumerate(group["params"], first):
                 prove(self._name, f"params[{i}]", penalty, param, number(group["lr"]) or 1.0)
+
+    def _check_numbers(self, group: Mapping[str, Any]) -> None:
+        """The range of each option."""
+        for name, value in group.items():
+            if name in OPTIONS:
+                head = f"{self._name}: {name}"
+                pair = name == "betas" and isinstance(value, tuple | list)
+                OPTIONS[name](head, tuple(_one(head, beta) for beta in value) if pair else _one(head, value))
 
     def _meant(self, option: Any) -> str | None:
         """Which option a name misses by a little. Other names are the callers' own, as torch has it."""
@@ -204,7 +214,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _plan_of(self, group: Group, step: int) -> Options:
         options = self._options(group, step)
-        if (penalty := group["penalty"]) is not None:
+        if (penalty := OPTIONS["penalty"](f"{self._name}: penalty", group["penalty"])) is not None:
             if options["l1"] != 0:
                 got = f"{options['l1']!r} beside {penalty!r}"
                 raise ValueError(f"{self._name}: l1 must be 0 beside a penalty, got {got}")
@@ -370,6 +380,31 @@ class Optimizer(torch.optim.Optimizer):
             group.pop("penalty", None)
         return saved
 
+    def _check_loaded(self, given: dict[str, Any]) -> None:
+        """Options and states of as many groups as there are."""
+        for ours, theirs in zip(self.param_groups, given["param_groups"], strict=True):
+            self._check_numbers({name: value for name, value in theirs.items() if name in self.defaults})
+            for number_of, param in zip(theirs["params"], ours["params"], strict=False):  # torch refuses other lengths
+                if state := given["state"].get(number_of):
+                    self._check_state(f"state[{number_of}]", state, theirs, param)
+
+    def _check_state(self, name: str, state: Mapping[str, Any], group: Group, param: Tensor) -> None:
+        *keys, counted = self._needs(group)
+        if counted is not None:
+            head = f"{self._name}: {name}['step']"
+            check.nonnegative(head, _one(head, state.get("step")))
+        for key in keys:
+            if not isinstance(key, str):
+                continue
+            head, value, shape = f"{self._name}: {name}['{key}']", state.get(key), tuple(param.shape)
+            if value is None and key == "momentum_buffer":  # it begins with the next gradient
+                continue
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                got = f"one of {value.dtype}" if isinstance(value, Tensor) else check.text(value)
+                raise TypeError(f"{head} must be a tensor of floating-point numbers, got {got}")
+            if tuple(value.shape) != shape:
+                raise ValueError(f"{head} must have shape {shape}, got {tuple(value.shape)}")
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` saved, here or of torch's optimizer of the same name.
 
@@ -377,6 +412,12 @@ class Optimizer(torch.optim.Optimizer):
         ----------
         state_dict : dict
             Options that it lacks, as one of torch's does, stay as they are; so do the penalties of groups.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is out of its range, or the state of a parameter lacks something or does not fit; nothing has
+            changed then.
         """
         groups = self.param_groups
         penalties = [group["penalty"] for group in groups]
@@ -388,6 +429,7 @@ class Optimizer(torch.optim.Optimizer):
             if len(ours) == len(given["param_groups"]):
                 filled = [{**own, **theirs} for own, theirs in zip(ours, given["param_groups"], strict=True)]
                 given = {**given, "param_groups": filled}
+                self._check_loaded(given)
             loaded.update(given)
             return given
 

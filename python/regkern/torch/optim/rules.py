@@ -94,6 +94,13 @@ class SGD(Optimizer):
         }
         super().__init__(params, options)
 
+    def _check(self, group: Group, first: int) -> None:
+        super()._check(group, first)
+        momentum, dampening = group["momentum"], group["dampening"]
+        if group["nesterov"] and (momentum == 0 or dampening != 0):
+            got = f"momentum={momentum} and dampening={dampening}"
+            raise ValueError(f"SGD: nesterov must come with a momentum and without dampening, got {got}")
+
     def _needs(self, group: Group) -> tuple[str | bool | None, ...]:
         return ("momentum_buffer" if group["momentum"] != 0 else None, None)
 
