@@ -298,10 +298,11 @@ PyObject* dropout_backward_of(PyObject* const* a, Py_ssize_t n) {
   const TensorScope scope;
   const TensorLibrary& library = scope.library();
   library.require(f, {{"the gradient", dy}});
+  const py::object room = library.room(a[0], dy, dy);
   const Array from = input({f, "dy"}, dy, Accept::kHalf);
   AxisOrder order;
   if (!numbers[1].is_none()) order = AxisOrder(py::cast<std::vector<int>>(py::object(numbers[1])));
-  Array to = new_like({f, "out"}, from);
+  Array to = output({f, "out"}, room, Accept::kHalf);
   if (!Ordered(to, order).dense()) {
     const py::object made = called(library.empty_in, {py::object(numbers[1]).ptr(), dy.ptr()});
     to = output({f, "out"}, made, Accept::kHalf);
@@ -340,6 +341,7 @@ void register_dropout_of_tensors(py::module_& m) {
   define_fast<&dropout_of>(m, "dropout");
   define_fast<&dropout_forward>(m, "dropout_forward");
   define_fast<&dropout_backward_of>(m, "dropout_backward");
+  define_fast_method<&apply_node<&dropout_backward_of>>(m, "dropout_node");
 }
 
 std::vector<std::ptrdiff_t> lengths(Arg arg, py::handle shape) {

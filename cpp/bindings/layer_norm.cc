@@ -372,7 +372,7 @@ PyObject* row_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
   const TensorLibrary& library = scope.library();
   const std::string function = function_in_library(PyUnicode_AsUTF8(py::object(kept[0]).ptr()));
   library.require(function.c_str(), {{"the gradient", dy}});
-  const py::object dx = library.like(x);
+  const py::object dx = library.room(a[0], dy, x);
   const auto of = [&](std::size_t i, const py::object& parameter) {
     return context.wants(i) ? output({function.c_str(), "weight"}, library.like(parameter), Accept::kHalf)
                             : Array();
@@ -401,6 +401,7 @@ void register_rows_of_tensors(py::module_& m) {
   define_fast<&row_norm_of>(m, "row_norm");
   define_fast<&row_norm_forward>(m, "row_norm_forward");
   define_fast<&row_norm_backward_of>(m, "row_norm_backward");
+  define_fast_method<&apply_node<&row_norm_backward_of>>(m, "row_norm_node");
 }
 
 void register_layer_norm(py::module_& m) {

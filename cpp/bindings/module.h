@@ -78,6 +78,14 @@ void define_fast(pybind11::module_& m, const char* name) {
   m.attr(name) = pybind11::reinterpret_steal<pybind11::object>(PyCFunction_New(&method, nullptr));
 }
 
+// The same, to be a method of a class.
+template <PyObject* (*f)(PyObject* const*, Py_ssize_t)>
+void define_fast_method(pybind11::module_& m, const char* name) {
+  define_fast<f>(m, name);
+  const pybind11::object function = m.attr(name);
+  m.attr(name) = pybind11::reinterpret_steal<pybind11::object>(PyInstanceMethod_New(function.ptr()));
+}
+
 }  // namespace regkern::bindings
 
 #endif  // REGKERN_BINDINGS_MODULE_H_

@@ -498,7 +498,9 @@ PyObject* batch_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
   const TensorLibrary& library = scope.library();
   const std::string function = py::cast<std::string>(py::object(kept[8]));
   library.require(function.c_str(), {{"the gradient", dy}});
-  const py::object dx = wants(0) ? library.like(x) : none, slope = kept[6];
+  const py::object slope = kept[6];
+  const bool passes_on = wants(3) && slope.is_none();  // dy itself, to the residual
+  const py::object dx = !wants(0) ? none : passes_on ? library.like(x) : library.room(a[0], dy, x);
   py::object residual = py::bool_(false);
   if (wants(3) && !slope.is_none()) residual = library.like(x);
   const auto of = [&](std::size_t i, const py::object& parameter) {
@@ -511,9 +513,9 @@ PyObject* batch_norm_backward_of(PyObject* const* a, Py_ssize_t n) {
                      kept[5], wants_dx, wants_parameters, residual, dx});
   backward.run(dweight, dbias);
   const auto object = [&](const Array& made) { return made ? made.object() : none; };
-  const py::object of_residual = !wants(3)         ? none
-                                 : slope.is_none() ? py::reinterpret_borrow<py::object>(dy)
-                                                   : residual;
+  const py::object of_residual = passes_on  ? py::reinterpret_borrow<py::object>(dy)
+                                 : wants(3) ? residual
+                                            : none;
   return py::make_tuple(dx, object(dweight), object(dbias), of_residual, none).release().ptr();
 }
 
@@ -622,6 +624,7 @@ void register_norm_of_tensors(py::module_& m) {
   define_fast<&batch_norm_of>(m, "batch_norm");
   define_fast<&batch_norm_forward>(m, "batch_norm_forward");
   define_fast<&batch_norm_backward_of>(m, "batch_norm_backward");
+  define_fast_method<&apply_node<&batch_norm_backward_of>>(m, "batch_norm_node");
 }
 
 void register_norm(py::module_& m) {

@@ -96,6 +96,31 @@ bool Exchange::is_negated(py::handle tensor) const {
   return called(is_neg_, {tensor.ptr()}).ptr() == Py_True;
 }
 
+static std::size_t bytes_of(const DLTensor& t) {
+  std::size_t bytes = t.bits / 8;
+  for (std::int32_t i = 0; i < t.ndim; ++i) bytes *= static_cast<std::size_t>(t.shape[i]);
+  return bytes;
+}
+
+// Whether two tensors of one shape and dtype lie in the same order, without gaps.
+static bool lies_like(const DLTensor& a, const DLTensor& b) {
+  if (a.ndim != b.ndim || a.code != b.code || a.bits != b.bits) return false;
+  if (!std::equal(a.shape, a.shape + a.ndim, b.shape)) return false;
+  std::vector<std::pair<std::int64_t, std::int64_t>> axes;  // step and length, of those that have a step
+  for (std::int32_t i = 0; i < a.ndim; ++i) {
+    if (a.shape[i] == 1) continue;
+    if (a.strides[i] != b.strides[i]) return false;
+    axes.emplace_back(a.strides[i], a.shape[i]);
+  }
+  std::sort(axes.begin(), axes.end());
+  std::int64_t step = 1;
+  return std::all_of(axes.begin(), axes.end(), [&](const auto& axis) {
+    const bool fits = axis.first == step;
+    step *= axis.second;
+    return fits;
+  });
+}
+
 // Whether the steps of images or volumes grow from the channels over the places to the samples. Steps that
 // are alike are judged as torch judges them.
 static bool has_channels_last(const Array& a) {
@@ -154,6 +179,29 @@ py::object TensorLibrary::like(const Array& tensor, TensorOrder order) const {
   const bool own = order == TensorOrder::kOwn || tensor.dense() ||
                    (order == TensorOrder::kChannelsKept && has_channels_last(tensor));
   return own ? like(tensor.object()) : called(empty_in, {Py_None, tensor.object().ptr()});
+}
+
+// Of the gradient, Python has the engine's reference alone, and of its memory those of a new tensor.
+bool TensorLibrary::is_spare(py::handle node, py::handle gradient) const {
+#ifdef Py_GIL_DISABLED
+  return false;  // counts are split there
+#endif
+  static const py::handle untyped_storage = interned("untyped_storage");
+  const auto uses = [](const py::object& memory) { return Py_REFCNT(memory.ptr()); };
+  static const Py_ssize_t uses_of_new = uses(cell().attr(untyped_storage)());
+  if (Py_REFCNT(gradient.ptr()) != 1) return false;
+  const py::object memory = gradient.attr(untyped_storage)();
+  return uses(memory) == uses_of_new &&
+         called(is_alone, {gradient.ptr(), memory.ptr(), node.ptr()}).ptr() == Py_True;
+}
+
+py::object TensorLibrary::room(py::handle node, py::handle dy, py::handle x) const {
+  constexpr std::size_t kWorthLooking = 128 << 10;  // from where malloc takes new pages
+  DLTensor gradient, data;
+  const bool fits = exchange.ask(dy, gradient) && exchange.ask(x, data) &&
+                    bytes_of(gradient) >= kWorthLooking && lies_like(gradient, data) &&
+                    !exchange.is_negated(dy);
+  return fits && is_spare(node, dy) ? py::reinterpret_borrow<py::object>(dy) : like(x);
 }
 
 bool TensorLibrary::records(std::initializer_list<py::handle> tensors) const {
@@ -241,6 +289,8 @@ void set_up(py::tuple types, py::object capsule, const py::dict& functions) {
                             function("is_tracing"),
                             py::dict(functions["forward_ad"]),
                             function("is_grad_enabled"),
+                            function("apply_node"),
+                            function("is_alone"),
                             function("written"),
                             function("cell"),
                             function("random"),

@@ -72,6 +72,8 @@ struct TensorLibrary {
   py::object is_tracing;         // () → bool: the same
   py::dict forward_ad;           // where _current_level >= 0, tensors may have tangents
   py::object is_grad_enabled;    // () → bool
+  py::object apply_node;         // (node of autograd, gradients...) → gradients: the way through Python
+  py::object is_alone;           // (gradient, its memory, node) → bool: nobody else's, but for Python
   py::object written;            // (tensors): their memory was
   py::object cell;               // () → a tensor of one int64
   py::object random, end;        // (cell, end): fills it, below an end
@@ -88,8 +90,16 @@ struct TensorLibrary {
   bool records(std::initializer_list<py::handle> tensors) const;
   py::object like(py::handle tensor) const;
   py::object like(const Array& tensor, TensorOrder order) const;
+  // Where the node writes the gradient of x, which gets `dy`: over it where nobody else holds it and it lies
+  // as x does, else in a new tensor. Pages that are new take longer than what is done in them: a step of a
+  // small ResNet is 3 % faster.
+  py::object room(py::handle node, py::handle dy, py::handle x) const;
   std::uint64_t draw() const;
   bool all_are_plain() const;  // that are of the library's own types
+
+ private:
+  // Whether nobody but the engine, which runs the node, holds a gradient.
+  bool is_spare(py::handle node, py::handle gradient) const;
 };
 
 // The result of a call with these arguments.
@@ -109,6 +119,12 @@ struct KeptByContext {
 
 // Arguments of a function that takes so many, or an error.
 void require_count(const char* function, Py_ssize_t given, Py_ssize_t wanted);
+
+// What the engine calls of a node of autograd whose backward is f. There a gradient that nobody else holds has
+// one reference, that of the engine: no frame of Python has it. Backwards that are differentiated go through
+// Python.
+template <PyObject* (*f)(PyObject* const*, Py_ssize_t)>
+PyObject* apply_node(PyObject* const* a, Py_ssize_t n);
 
 // While one lives, the gate takes tensors as it takes ndarrays, and makes tensors where results are like
 // them; messages name arguments as the library does; this thread works with the library's number of threads.
@@ -130,6 +146,13 @@ const char* name_in_library(const char* function, const char* name);
 std::string function_in_library(const char* function);
 // The order of what a norm makes there.
 TensorOrder order_in_library(std::string_view norm);
+
+template <PyObject* (*f)(PyObject* const*, Py_ssize_t)>
+PyObject* apply_node(PyObject* const* a, Py_ssize_t n) {
+  const TensorLibrary& library = TensorLibrary::get();
+  if (called(library.is_grad_enabled).ptr() == Py_False) return f(a, n);
+  return PyObject_Vectorcall(library.apply_node.ptr(), a, static_cast<std::size_t>(n), nullptr);
+}
 
 }  // namespace regkern::bindings
 

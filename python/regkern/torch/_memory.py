@@ -177,6 +177,29 @@ def _cell() -> Tensor:
         return torch.empty((), dtype=torch.int64, device="cpu")
 
 
+_current_node = torch._C._current_autograd_node
+_storage_uses = torch._C._storage_Use_Count
+
+
+def _uses(tensor: Tensor, memory: torch.UntypedStorage) -> tuple[int, int]:
+    """How many hold a tensor and its memory outside of Python."""
+    return tensor._use_count(), _storage_uses(memory._cdata)
+
+
+def _uses_of_new() -> tuple[int, int]:
+    tensor = torch.empty(1, device="cpu")
+    return _uses(tensor, tensor.untyped_storage())
+
+
+_ALONE = _uses_of_new()
+
+
+def _is_alone(gradient: Tensor, memory: torch.UntypedStorage, node: Any) -> bool:
+    """Whether nobody outside of Python holds a gradient but the node that runs. Memory that is not torch's, NumPy's say, is
+    somebody else's."""
+    return _current_node() is node and _uses(gradient, memory) == _ALONE and memory.resizable()
+
+
 _core.tensors.set_up(
     (Tensor, *(_PLAIN - {Tensor})),
     getattr(Tensor, "__dlpack_c_exchange_api__", None),
@@ -191,6 +214,8 @@ _core.tensors.set_up(
         "is_tracing": _is_tracing,
         "forward_ad": vars(forward_ad),
         "is_grad_enabled": torch.is_grad_enabled,
+        "apply_node": torch.autograd.function.BackwardCFunction.apply,
+        "is_alone": _is_alone,
         "written": _increment_version,
         "cell": _cell,
         "random": Tensor.random_,

@@ -29,12 +29,15 @@ def define(
         torch.library.register_autograd(name, backward, setup_context=setup, lib=_library)
 
 
-def shown_as(name: str) -> Callable[[F], F]:
-    """What torch's profiler and graphs of gradients show of an eager call, which calls no operator."""
+def shown_as(name: str, node: Function | None = None) -> Callable[[F], F]:
+    """What torch's profiler and graphs of gradients show of an eager call, which calls no operator; and what its node does in
+    place of torch's way to ``backward``."""
 
     def named(function: F) -> F:
         function.__name__ = f"regkern::{name}"
         function._backward_cls.__name__ = f"regkern::{name}_backward"
+        if node is not None:
+            function._backward_cls.apply = node
         return function
 
     return named

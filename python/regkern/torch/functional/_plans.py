@@ -152,7 +152,7 @@ class _Forward(torch.autograd.Function):
         return gradient(dy, *ctx.numbers), None, None
 
 
-@shown_as("dropout")
+@shown_as("dropout", _core.tensors.dropout_node)
 class _Keep(torch.autograd.Function):
     """The same of elements, channels and samples, which are the most: written in C++."""
 

@@ -39,7 +39,7 @@ def _sum(vector: Any, like: Tensor | None) -> Tensor | None:
 # --- batch norm ----------------------------------------------------------------------------------------------------------
 
 
-@shown_as("batch_norm")
+@shown_as("batch_norm", _core.tensors.batch_norm_node)
 class _BatchNorm(torch.autograd.Function):
     """Batch norm of x, weight, bias and residual. In C++, as are the calls that come here."""
 
@@ -244,7 +244,7 @@ define(
 _ONE_EACH = -1  # as many groups as channels
 
 
-@shown_as("row_norm")
+@shown_as("row_norm", _core.tensors.row_norm_node)
 class _RowNorm(torch.autograd.Function):
     """A norm of rows of x, by weight and bias. In C++, as are the calls that come here."""
 
