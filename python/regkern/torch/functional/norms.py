@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,51 @@ class _BatchNorm(torch.autograd.Function):
 # (x, weight, bias, residual, counter of batches or None, (function, running mean, running variance, training, momentum, eps,
 # slope or None)) → y.
 normalize: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_BatchNorm))
+
+
+class _Progress(threading.local):
+    """Whether the call of a thread has come to where its running statistics are written."""
+
+    wrote = False
+
+
+_progress = _Progress()
+
+
+def _save(context: Any, *tensors: Tensor | None) -> None:
+    """``save_for_backward``, which is called behind the statistics. Autograd saves later still, and may fail then."""
+    context.to_save = tensors
+    _progress.wrote = True
+
+
+_BatchNorm._backward_cls.save_for_backward = _save  # type: ignore[attr-defined]
+
+
+def normalize_batch(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    counter: Tensor | None,
+    numbers: tuple[Any, ...],
+) -> Tensor:
+    """``normalize`` which, if it fails, leaves statistics and count as they were, or both as behind the batch.
+
+    The latter is what a checkpoint does: it ends its second forward by an error where autograd saves the last tensor.
+    """
+    if traced():
+        y = _traced(x, weight, bias, residual, numbers)
+        if counter is not None:
+            counter.add_(1)
+        return y
+    _progress.wrote = False
+    try:
+        return normalize(x, weight, bias, residual, counter, numbers)
+    except BaseException:
+        if _progress.wrote and counter is not None:
+            with torch.inference_mode():  # which writes to tensors that are made in it, too
+                counter.add_(1)
+        raise
 
 
 def batch_norm(
@@ -110,9 +156,7 @@ def batch_norm(
     slope = None if slope is None else float(slope)
     numbers = f, running_mean, running_var, bool(training), momentum, eps, slope
     if traced():
-        if training:
-            _require_several(f, input, (0, *range(2, input.dim())))
-        return _compiled(input, weight, bias, residual, numbers)
+        return _traced(input, weight, bias, residual, numbers)
     return normalize(input, weight, bias, residual, None, numbers)
 
 
@@ -122,6 +166,15 @@ def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
         raise ValueError(
             f"{function}: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
         )
+
+
+def _traced(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, numbers: tuple[Any, ...]
+) -> Tensor:
+    """``normalize`` by an operator."""
+    if numbers[3]:
+        _require_several(numbers[0], x, (0, *range(2, x.dim())))
+    return _compiled(x, weight, bias, residual, numbers)
 
 
 def _compiled(
