@@ -137,6 +137,7 @@ KINDS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("InstanceNorm1d", (6,), {}, (4, 6, 5)),
     ("InstanceNorm1d", (6,), {}, (6, 5)),
     ("InstanceNorm2d", (6,), {"affine": True, "track_running_stats": True}, (4, 6, 3, 5)),
+    ("InstanceNorm2d", (6,), {"momentum": None, "track_running_stats": True}, (6, 3, 5)),
     ("InstanceNorm3d", (6,), {"affine": True}, (4, 6, 3, 2, 2)),
 ]
 
@@ -381,6 +382,34 @@ def test_instances_update_running_statistics(last: bool) -> None:
         dy = torch.randn_like(y)
         for a, b in zip(*(torch.autograd.grad(z, (x, weight, bias), dy) for z in (y, expected)), strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("side", [4, 7])
+@pytest.mark.parametrize("use_input_stats", [True, False])
+def test_instances_of_other_layouts(use_input_stats: bool, side: int) -> None:
+    """Whatever the input's, results and the gradients of maps of some size have the layout that torch's have."""
+    whole = torch.randn(4, 6, side + 2, side + 2, dtype=DOUBLE)
+    x = whole[..., :side, :side].contiguous()
+    weight, bias = arguments()[1:]
+    last = x.contiguous(memory_format=torch.channels_last)
+    for t in (last, whole[..., 1:-1, 1:-1], x.mT, x[:1].expand_as(x), x[:, :1].expand_as(x)):
+        leaf, other = (t.detach().requires_grad_() for _ in range(2))
+        ours, theirs = ([t.clone() for t in pair] for pair in [running()] * 2)
+        y = F.instance_norm(leaf, *ours, weight, bias, use_input_stats)
+        expected = tF.instance_norm(other, *theirs, weight, bias, use_input_stats)
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(ours, theirs)
+        assert y.stride() == expected.stride()
+        dy = torch.randn_like(last)
+        got = torch.autograd.grad(y, (leaf, weight, bias), dy)
+        want = torch.autograd.grad(expected, (other, weight, bias), dy)
+        torch.testing.assert_close(got, want, check_stride=side > 5)
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be float32, float64, bfloat16 or float16"):
+        F.instance_norm(last.long())
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be a dense tensor on the CPU, got meta"):
+        F.instance_norm(last.to("meta"))
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be a dense tensor on the CPU, got torch.sparse"):
+        F.instance_norm(x.to_sparse())
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

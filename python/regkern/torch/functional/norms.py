@@ -295,6 +295,7 @@ define(
 # --- rows and groups -----------------------------------------------------------------------------------------------------
 
 _ONE_EACH = -1  # as many groups as channels
+_SMALL_MAP = 32  # elements; of more, a copy of maps that are scattered takes less than walking through them
 
 
 @shown_as("row_norm")
@@ -307,6 +308,37 @@ class _RowNorm(torch.autograd.Function):
 
 # (x, weight, bias, (function, axis, groups, eps)) → y.
 _normalize_rows: Callable[..., Tensor] = functools.partial(_core.tensors.row_norm, apply_of(_RowNorm))
+
+
+def _in_maps(name: str, x: Tensor) -> Tensor:
+    """The same with each channel of a sample in one piece, as a result of instance norm has them."""
+    if x.layout is not torch.strided or x.is_contiguous():
+        return x
+    require("instance_norm", name, x)
+    return x.contiguous() if math.prod(x.shape[2:]) > _SMALL_MAP else x
+
+
+def _of_maps(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward that has the gradient in the order of the input."""
+    return once(lambda ctx, dy: backward(ctx, _in_maps("the gradient", dy)))
+
+
+@shown_as("row_norm")
+class _Instances(_RowNorm):
+    """The same of instances."""
+
+    backward = staticmethod(_of_maps(_core.tensors.row_norm_backward))
+
+
+@shown_as("batch_norm")
+class _RunningInstances(_BatchNorm):
+    """That of instances by running statistics."""
+
+    backward = staticmethod(_of_maps(_core.tensors.batch_norm_backward))
+
+
+_normalize_instances: Callable[..., Tensor] = functools.partial(_core.tensors.row_norm, apply_of(_Instances))
+_normalize_by_running: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_RunningInstances))
 
 
 def _rows(
@@ -323,7 +355,8 @@ def _rows(
         first = axis if isinstance(axis, int) else _row_axis(function, x, axis)
         y: Tensor = _ops.row_norm(x, weight, bias, function, first, groups, None if eps is None else float(eps))[0]
         return y
-    return _normalize_rows(x, weight, bias, (function, axis, groups, eps))
+    run = _normalize_instances if groups == _ONE_EACH else _normalize_rows
+    return run(x, weight, bias, (function, axis, groups, eps))
 
 
 def _row_axis(function: str, x: Tensor, shape: Shape) -> int:
@@ -523,19 +556,22 @@ def instance_norm(
     """
     f = "instance_norm"
     require_tensor(f, input)
+    in_graph = traced()
+    if not in_graph:
+        input = _in_maps("input", input)
     if not use_input_stats:
         for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
             if tensor is None:
                 raise ValueError(f"{f}: {name} must be a tensor where use_input_stats is False, got None")
         numbers = f, running_mean, running_var, False, momentum, eps, None
-        if traced():
+        if in_graph:
             return _compiled(input, weight, bias, None, numbers)
-        return normalize(input, weight, bias, None, None, numbers)
+        return _normalize_by_running(input, weight, bias, None, None, numbers)
     _require_several(f, input, tuple(range(2, input.dim())))
     y = _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
     if running_mean is None and running_var is None:
         return y
-    if traced():
+    if in_graph:
         require_constant(f, running_mean, running_var)
         news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
         _put(running_mean, running_var, news)
