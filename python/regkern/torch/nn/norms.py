@@ -414,7 +414,7 @@ class InstanceNorm1d(Layer, tnn.InstanceNorm1d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.
@@ -455,7 +455,7 @@ class InstanceNorm2d(Layer, tnn.InstanceNorm2d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.
@@ -496,7 +496,7 @@ class InstanceNorm3d(Layer, tnn.InstanceNorm3d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.
