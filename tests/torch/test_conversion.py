@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as tF
 from torch.nn.utils import parametrize
 
+import regkern.torch.functional as F
 from regkern.torch import nn
 
 tnn = torch.nn
@@ -196,6 +197,25 @@ def test_torch_jit_is_refused_by_name() -> None:
             torch.jit.trace(model, x)
     model = nn.revert(model).eval()
     torch.testing.assert_close(torch.jit.trace(model, x)(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", F.__all__)
+def test_functions_refuse_torch_jit_by_name(name: str) -> None:
+    """Themselves, and where a function or a module calls them."""
+    function = getattr(F, name)
+
+    def caller(x: torch.Tensor) -> torch.Tensor:
+        return function(x, 0.5)  # type: ignore[no-any-return]
+
+    class Calling(tnn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return caller(x)
+
+    text = rf"^{name}: torch\.jit\.script must be given torch's own functions, got one of regkern's"
+    for given in (function, caller, Calling()):
+        with pytest.raises(TypeError, match=text):
+            torch.jit.script(given)
 
 
 def test_a_layer_with_a_parametrization_is_reverted_when_it_has_none() -> None:
