@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as tF
 from torch.nn.utils import parametrize
 
+import regkern.torch.functional as F
 from regkern.torch import nn
 
 tnn = torch.nn
@@ -114,17 +115,44 @@ def test_what_is_swapped() -> None:
             tnn.RMSNorm(64),
             tnn.GroupNorm(2, 4),
             tnn.InstanceNorm2d(4),
+            tnn.InstanceNorm2d(4, track_running_stats=True),
         )
 
     ours = {nn.Dropout, nn.RMSNorm, nn.InstanceNorm2d}
-    assert [type(m) in ours for m in nn.convert(model())] == [True, False, False, True, False, True]
+    assert [type(m) in ours for m in nn.convert(model())] == [True, False, False, True, False, True, True]
     some = nn.convert(model(), only=[tnn.LayerNorm, tnn.Dropout2d])
-    assert [type(m).__module__.startswith("regkern") for m in some] == [False, True, True, False, False, False]
+    assert [type(m).__module__.startswith("regkern") for m in some] == [False, True, True, False, False, False, False]
 
     class Own(tnn.Dropout):
         pass
 
     assert type(nn.convert(tnn.Sequential(Own()))[0]) is Own
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0, None])
+def test_instance_norms_with_running_statistics_are_swapped_in_use(momentum: float | None) -> None:
+    """Between a step and the next: the states go on, and are those that torch makes of them."""
+
+    def model() -> Any:
+        kinds = ((tnn.Conv1d, tnn.InstanceNorm1d), (tnn.Conv2d, tnn.InstanceNorm2d), (tnn.Conv3d, tnn.InstanceNorm3d))
+        given = {"momentum": momentum, "affine": True, "track_running_stats": True}
+        return tnn.ModuleList(tnn.Sequential(c(3, 4, 1), norm(4, **given)) for c, norm in kinds).double()
+
+    native, x = model(), torch.randn(5, 3, 6, 4, 2, dtype=torch.float64)
+    inputs = [x[..., 0, 0], x[..., 0], x]
+    ours = copy.deepcopy(native)
+    for step in range(3):
+        for m, x in zip(native, inputs, strict=True):
+            m(x)
+        for m, x in zip(ours, inputs, strict=True):
+            m(x)
+        torch.testing.assert_close(ours.state_dict(), native.state_dict())
+        if step == 0:
+            nn.convert(ours)
+            assert [type(m[1]) for m in ours] == [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d]
+    for theirs, m, x in zip(native.eval(), ours.eval(), inputs, strict=True):
+        torch.testing.assert_close(m(x), theirs(x))
+    torch.testing.assert_close(nn.revert(ours).state_dict(), native.state_dict())
 
 
 @pytest.mark.parametrize("given", [{"momentum": 1.5}, {"momentum": -0.1}, {"momentum": float("nan")}])
@@ -169,6 +197,25 @@ def test_torch_jit_is_refused_by_name() -> None:
             torch.jit.trace(model, x)
     model = nn.revert(model).eval()
     torch.testing.assert_close(torch.jit.trace(model, x)(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", F.__all__)
+def test_functions_refuse_torch_jit_by_name(name: str) -> None:
+    """Themselves, and where a function or a module calls them."""
+    function = getattr(F, name)
+
+    def caller(x: torch.Tensor) -> torch.Tensor:
+        return function(x, 0.5)  # type: ignore[no-any-return]
+
+    class Calling(tnn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return caller(x)
+
+    text = rf"^{name}: torch\.jit\.script must be given torch's own functions, got one of regkern's"
+    for given in (function, caller, Calling()):
+        with pytest.raises(TypeError, match=text):
+            torch.jit.script(given)
 
 
 def test_a_layer_with_a_parametrization_is_reverted_when_it_has_none() -> None:

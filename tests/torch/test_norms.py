@@ -13,9 +13,12 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.autograd.forward_ad as fw
 import torch.nn.functional as tF
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import regkern.torch.functional as F
 from regkern.torch import nn
+from regkern.torch.nn import sync
 
 DOUBLE = torch.float64
 
@@ -134,6 +137,7 @@ KINDS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("InstanceNorm1d", (6,), {}, (4, 6, 5)),
     ("InstanceNorm1d", (6,), {}, (6, 5)),
     ("InstanceNorm2d", (6,), {"affine": True, "track_running_stats": True}, (4, 6, 3, 5)),
+    ("InstanceNorm2d", (6,), {"momentum": None, "track_running_stats": True}, (6, 3, 5)),
     ("InstanceNorm3d", (6,), {"affine": True}, (4, 6, 3, 2, 2)),
 ]
 
@@ -378,6 +382,34 @@ def test_instances_update_running_statistics(last: bool) -> None:
         dy = torch.randn_like(y)
         for a, b in zip(*(torch.autograd.grad(z, (x, weight, bias), dy) for z in (y, expected)), strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("side", [4, 7])
+@pytest.mark.parametrize("use_input_stats", [True, False])
+def test_instances_of_other_layouts(use_input_stats: bool, side: int) -> None:
+    """Whatever the input's, results and the gradients of maps of some size have the layout that torch's have."""
+    whole = torch.randn(4, 6, side + 2, side + 2, dtype=DOUBLE)
+    x = whole[..., :side, :side].contiguous()
+    weight, bias = arguments()[1:]
+    last = x.contiguous(memory_format=torch.channels_last)
+    for t in (last, whole[..., 1:-1, 1:-1], x.mT, x[:1].expand_as(x), x[:, :1].expand_as(x)):
+        leaf, other = (t.detach().requires_grad_() for _ in range(2))
+        ours, theirs = ([t.clone() for t in pair] for pair in [running()] * 2)
+        y = F.instance_norm(leaf, *ours, weight, bias, use_input_stats)
+        expected = tF.instance_norm(other, *theirs, weight, bias, use_input_stats)
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(ours, theirs)
+        assert y.stride() == expected.stride()
+        dy = torch.randn_like(last)
+        got = torch.autograd.grad(y, (leaf, weight, bias), dy)
+        want = torch.autograd.grad(expected, (other, weight, bias), dy)
+        torch.testing.assert_close(got, want, check_stride=side > 5)
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be float32, float64, bfloat16 or float16"):
+        F.instance_norm(last.long())
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be a dense tensor on the CPU, got meta"):
+        F.instance_norm(last.to("meta"))
+    with pytest.raises(TypeError, match=r"^instance_norm: input must be a dense tensor on the CPU, got torch.sparse"):
+        F.instance_norm(x.to_sparse())
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
@@ -635,6 +667,83 @@ def test_a_refused_batch_is_not_counted_by_synchronized_norms(shape: tuple[int, 
     with pytest.raises(ValueError, match=r"^SyncBatchNorm: input must have"):
         module(torch.randn(shape))
     assert untouched(module)
+
+
+def fail(*_: Any) -> None:
+    raise RuntimeError("on purpose")
+
+
+def fails_while_it_saves(module: Any) -> None:
+    """A hook of what autograd saves."""
+    with torch.autograd.graph.saved_tensors_hooks(fail, fail):
+        module(torch.randn(3, 4, 2, 2))
+
+
+def cannot_save(module: Any) -> None:
+    """An input of inference mode."""
+    with torch.inference_mode():
+        x = torch.randn(3, 4, 2, 2)
+    module(x)
+
+
+def does_not_fit(module: Any) -> None:
+    """A weight that is refused."""
+    module.weight = torch.nn.Parameter(torch.ones(5))
+    module(torch.randn(3, 4, 2, 2))
+
+
+def does_not_fit_a_mode(module: Any) -> None:
+    """The same where calls go by operators."""
+    with FlopCounterMode(display=False):
+        does_not_fit(module)
+
+
+@pytest.mark.parametrize("failing", [fails_while_it_saves, cannot_save, does_not_fit, does_not_fit_a_mode])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("name", ["BatchNorm2d", "BatchNormReLU2d", "SyncBatchNorm"])
+def test_a_batch_that_fails_is_counted_where_it_is_in_the_statistics(name: str, momentum: Any, failing: Any) -> None:
+    module = getattr(nn, name)(4, momentum=momentum)
+    with pytest.raises((RuntimeError, ValueError)):
+        failing(module)
+    moved = bool(module.running_mean.any())
+    assert int(module.num_batches_tracked) == moved
+    assert moved is not bool((module.running_var == 1).all())
+    assert not moved or failing in (fails_while_it_saves, cannot_save)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_checkpoints_count_as_they_do_with_torch(momentum: Any) -> None:
+    """Their second forward ends by an error, where the last tensor is saved."""
+    x = torch.randn(3, 4, 2, 2)
+    counts = []
+    for kind in (nn.BatchNorm2d, torch.nn.BatchNorm2d):
+        module, convolution = kind(4, momentum=momentum), torch.nn.Conv2d(4, 4, 1)
+        y = checkpoint(torch.nn.Sequential(convolution, module), x, use_reentrant=False)
+        y.sum().backward()
+        counts.append(int(module.num_batches_tracked))
+    assert counts == [2, 2]
+
+
+def test_a_flag_of_training_may_be_a_number() -> None:
+    module = nn.BatchNorm2d(4)
+    module.training = 1
+    module(torch.randn(3, 4, 2, 2))
+    assert int(module.num_batches_tracked) == 1
+
+
+def test_a_group_that_fails_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is gone; running statistics that do not fit are told before anybody is asked."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 2)
+    monkeypatch.setattr(sync, "_gathered", fail)
+    module = nn.SyncBatchNorm(4)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        module(torch.randn(3, 4, 2, 2))
+    assert untouched(module)
+    module.running_var = torch.ones(5)
+    with pytest.raises(ValueError, match=r"^SyncBatchNorm: running_var must have shape \(4,\), got \(5,\)"):
+        module(torch.randn(3, 4, 2, 2))
+    assert not module.running_mean.any()
 
 
 @pytest.mark.skipif("bias" not in inspect.signature(torch.nn.SyncBatchNorm).parameters, reason="this torch has none")

@@ -478,6 +478,46 @@ def test_misspelt_options_of_groups(rule: str, given: str, meant: str) -> None:
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.parametrize(
+    ("rule", "given", "meant"),
+    [
+        ("AdamW", "L1", "l1"),
+        ("SGD", "Lr", "lr"),
+        ("Adam", "weightdecay", "weight_decay"),
+        ("Lion", "weight-decay", "weight_decay"),
+        ("Adagrad", "LrDecay", "lr_decay"),
+        ("FTRL", "l_1", "l1"),
+        ("RMSprop", "PENALTY", "penalty"),
+    ],
+)
+def test_misspelt_options_that_are_put_into_a_group(rule: str, given: str, meant: str) -> None:
+    """Before the first step, between steps, into a later group, into what was loaded; a scheduler's names go on."""
+    text = f"^{rule}: an option of a group must be spelt as in the signature, got '{given}': did you mean '{meant}'\\?$"
+    params, later = parameters(), parameters()
+    optimizer = getattr(ro, rule)(params)
+    for turn in range(3):
+        give(params, later)
+        before = [p.detach().clone() for p in (*params, *later)]
+        optimizer.param_groups[-1][given] = 0.1
+        for _ in range(2):
+            with pytest.raises(ValueError, match=text):
+                optimizer.step()
+        for p, q in zip((*params, *later), before, strict=True):
+            assert_same(p.detach(), q)
+        saved = optimizer.state_dict()
+        del optimizer.param_groups[-1][given]
+        optimizer.param_groups[0].update(initial_lr=0.1, l1_of_mine=0.1, lr_l=0.1)
+        optimizer.step()
+        assert not torch.equal(params[0], before[0])
+        if turn == 1:
+            optimizer.add_param_group({"params": later})
+    other = getattr(ro, rule)([{"params": params}, {"params": later}])
+    other.step()
+    other.load_state_dict(saved)
+    with pytest.raises(ValueError, match=text):
+        copy.deepcopy(other).step()
+
+
 @NAMES
 def test_other_names_in_groups_are_the_callers_own(name: str) -> None:
     own = ("name", "initial_lr", "max_lr", "min_lr", "lr_scale", "lr_mult", "base_momentum", "max_momentum", "swa_lr")

@@ -13,6 +13,9 @@ ValueError
 
 from __future__ import annotations
 
+import functools
+from typing import NoReturn
+
 from regkern.torch.functional.dropouts import (
     alpha_dropout,
     drop_block2d,
@@ -95,6 +98,19 @@ __all__ = [
     "rms_norm",
     "softmax_dropout",
 ]
+
+
+def _refuse(name: str) -> NoReturn:
+    """What ``torch.jit.script`` asks of a function first: it would fail in ours with words of its own."""
+    raise TypeError(
+        f"{name}: torch.jit.script must be given torch's own functions, got one of regkern's "
+        "(torch.export takes it as it is)"
+    )
+
+
+for _name in __all__:
+    globals()[_name].__prepare_scriptable__ = functools.partial(_refuse, _name)
+del _name
 
 
 def __dir__() -> list[str]:

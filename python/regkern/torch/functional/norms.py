@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,51 @@ class _BatchNorm(torch.autograd.Function):
 # (x, weight, bias, residual, counter of batches or None, (function, running mean, running variance, training, momentum, eps,
 # slope or None)) → y.
 normalize: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_BatchNorm))
+
+
+class _Progress(threading.local):
+    """Whether the call of a thread has come to where its running statistics are written."""
+
+    wrote = False
+
+
+_progress = _Progress()
+
+
+def _save(context: Any, *tensors: Tensor | None) -> None:
+    """``save_for_backward``, which is called behind the statistics. Autograd saves later still, and may fail then."""
+    context.to_save = tensors
+    _progress.wrote = True
+
+
+_BatchNorm._backward_cls.save_for_backward = _save  # type: ignore[attr-defined]
+
+
+def normalize_batch(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    counter: Tensor | None,
+    numbers: tuple[Any, ...],
+) -> Tensor:
+    """``normalize`` which, if it fails, leaves statistics and count as they were, or both as behind the batch.
+
+    The latter is what a checkpoint does: it ends its second forward by an error where autograd saves the last tensor.
+    """
+    if traced():
+        y = _traced(x, weight, bias, residual, numbers)
+        if counter is not None:
+            counter.add_(1)
+        return y
+    _progress.wrote = False
+    try:
+        return normalize(x, weight, bias, residual, counter, numbers)
+    except BaseException:
+        if _progress.wrote and counter is not None:
+            with torch.inference_mode():  # which writes to tensors that are made in it, too
+                counter.add_(1)
+        raise
 
 
 def batch_norm(
@@ -110,9 +156,7 @@ def batch_norm(
     slope = None if slope is None else float(slope)
     numbers = f, running_mean, running_var, bool(training), momentum, eps, slope
     if traced():
-        if training:
-            _require_several(f, input, (0, *range(2, input.dim())))
-        return _compiled(input, weight, bias, residual, numbers)
+        return _traced(input, weight, bias, residual, numbers)
     return normalize(input, weight, bias, residual, None, numbers)
 
 
@@ -122,6 +166,15 @@ def _require_several(function: str, x: Tensor, axes: tuple[int, ...]) -> None:
         raise ValueError(
             f"{function}: input must have more than 1 value a channel in training, got shape {tuple(x.shape)}"
         )
+
+
+def _traced(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, numbers: tuple[Any, ...]
+) -> Tensor:
+    """``normalize`` by an operator."""
+    if numbers[3]:
+        _require_several(numbers[0], x, (0, *range(2, x.dim())))
+    return _compiled(x, weight, bias, residual, numbers)
 
 
 def _compiled(
@@ -242,6 +295,7 @@ define(
 # --- rows and groups -----------------------------------------------------------------------------------------------------
 
 _ONE_EACH = -1  # as many groups as channels
+_SMALL_MAP = 32  # elements; of more, a copy of maps that are scattered takes less than walking through them
 
 
 @shown_as("row_norm", _core.tensors.row_norm_node)
@@ -254,6 +308,37 @@ class _RowNorm(torch.autograd.Function):
 
 # (x, weight, bias, (function, axis, groups, eps)) → y.
 _normalize_rows: Callable[..., Tensor] = functools.partial(_core.tensors.row_norm, apply_of(_RowNorm))
+
+
+def _in_maps(name: str, x: Tensor) -> Tensor:
+    """The same with each channel of a sample in one piece, as a result of instance norm has them."""
+    if x.layout is not torch.strided or x.is_contiguous():
+        return x
+    require("instance_norm", name, x)
+    return x.contiguous() if math.prod(x.shape[2:]) > _SMALL_MAP else x
+
+
+def _of_maps(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward that has the gradient in the order of the input."""
+    return once(lambda ctx, dy: backward(ctx, _in_maps("the gradient", dy)))
+
+
+@shown_as("row_norm")
+class _Instances(_RowNorm):
+    """The same of instances."""
+
+    backward = staticmethod(_of_maps(_core.tensors.row_norm_backward))
+
+
+@shown_as("batch_norm")
+class _RunningInstances(_BatchNorm):
+    """That of instances by running statistics."""
+
+    backward = staticmethod(_of_maps(_core.tensors.batch_norm_backward))
+
+
+_normalize_instances: Callable[..., Tensor] = functools.partial(_core.tensors.row_norm, apply_of(_Instances))
+_normalize_by_running: Callable[..., Tensor] = functools.partial(_core.tensors.batch_norm, apply_of(_RunningInstances))
 
 
 def _rows(
@@ -270,7 +355,8 @@ def _rows(
         first = axis if isinstance(axis, int) else _row_axis(function, x, axis)
         y: Tensor = _ops.row_norm(x, weight, bias, function, first, groups, None if eps is None else float(eps))[0]
         return y
-    return _normalize_rows(x, weight, bias, (function, axis, groups, eps))
+    run = _normalize_instances if groups == _ONE_EACH else _normalize_rows
+    return run(x, weight, bias, (function, axis, groups, eps))
 
 
 def _row_axis(function: str, x: Tensor, shape: Shape) -> int:
@@ -470,19 +556,22 @@ def instance_norm(
     """
     f = "instance_norm"
     require_tensor(f, input)
+    in_graph = traced()
+    if not in_graph:
+        input = _in_maps("input", input)
     if not use_input_stats:
         for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
             if tensor is None:
                 raise ValueError(f"{f}: {name} must be a tensor where use_input_stats is False, got None")
         numbers = f, running_mean, running_var, False, momentum, eps, None
-        if traced():
+        if in_graph:
             return _compiled(input, weight, bias, None, numbers)
-        return normalize(input, weight, bias, None, None, numbers)
+        return _normalize_by_running(input, weight, bias, None, None, numbers)
     _require_several(f, input, tuple(range(2, input.dim())))
     y = _rows(f, input, weight, bias, 1, _ONE_EACH, eps)
     if running_mean is None and running_var is None:
         return y
-    if traced():
+    if in_graph:
         require_constant(f, running_mean, running_var)
         news = _ops.instance_statistics(input.detach(), running_mean, running_var, float(momentum))
         _put(running_mean, running_var, news)

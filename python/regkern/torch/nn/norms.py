@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu, threshold
 
 from regkern import _checks as check
-from regkern._types import Activation, Real
+from regkern._types import Real
 from regkern.torch import functional
-from regkern.torch._ops import traced
-from regkern.torch.functional.norms import normalize
+from regkern.torch.functional.norms import normalize_batch
 from regkern.torch.nn.layer import Layer, checked, require_numbers
 
 
@@ -34,6 +33,11 @@ def _buffer(module: Any, name: str) -> Tensor | None:
         return own[name]
     found: Tensor | None = getattr(module, name)
     return found
+
+
+def weight_of_batch(counter: Tensor | None) -> float:
+    """The momentum of a batch that comes behind those counted, by which running statistics are plain averages."""
+    return 0.0 if counter is None else 1.0 / (float(counter) + 1.0)
 
 
 def _is_broadcast(shape: Sequence[int], to: Sequence[int]) -> bool:
@@ -66,46 +70,20 @@ class _Batch(Layer):
 
     def _normalized(self, input: Tensor, residual: Tensor | None = None, slope: float | None = None) -> Tensor:
         self._check_input_dim(input)
-        if traced() or self.momentum is None:
-            return self._averaged(input, residual, slope)
         weight, bias = _parameter(self, "weight"), _parameter(self, "bias")
         mean, var = _buffer(self, "running_mean"), _buffer(self, "running_var")
-        training, counter = self.training, None
-        if training:
+        training, counter = False, None
+        if self.training:
+            training = True
             if self.track_running_stats:
                 counter = _buffer(self, "num_batches_tracked")
             else:
                 mean = var = None
         elif mean is None and var is None:
             training = True
-        numbers = "batch_norm", mean, var, training, self.momentum, self.eps, slope
-        return normalize(input, weight, bias, residual, counter, numbers)
-
-    def _averaged(self, input: Tensor, residual: Tensor | None, slope: float | None) -> Tensor:
-        """The same by functions of torch; momentum=None makes the running statistics plain averages."""
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
-        mean, var = self.running_mean, self.running_var
-        of_batch = self.training or (mean is None and var is None)
-        if self.training and not self.track_running_stats:
-            mean = var = None
-        activation: Activation | None = None if slope is None else "leaky_relu"
-        return functional.batch_norm(
-            input,
-            mean,
-            var,
-            self.weight,
-            self.bias,
-            of_batch,
-            momentum,
-            self.eps,
-            residual=residual,
-            activation=activation,
-            negative_slope=0.01 if slope is None else slope,
-        )
+        momentum = weight_of_batch(counter) if self.momentum is None else self.momentum
+        numbers = "batch_norm", mean, var, training, momentum, self.eps, slope
+        return normalize_batch(input, weight, bias, residual, counter, numbers)
 
     def _activated(self, input: Tensor, residual: Tensor | None, slope: float) -> Tensor:
         if residual is None or not isinstance(residual, Tensor):
@@ -436,7 +414,7 @@ class InstanceNorm1d(Layer, tnn.InstanceNorm1d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.
@@ -477,7 +455,7 @@ class InstanceNorm2d(Layer, tnn.InstanceNorm2d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.
@@ -518,7 +496,7 @@ class InstanceNorm3d(Layer, tnn.InstanceNorm3d):
         Number of channels.
     eps : float, default 1e-5
     momentum : float or None, default 0.1
-        Weight of a batch in the running statistics; None makes them plain averages.
+        Weight of a batch in the running statistics; None leaves them as they are, as in torch.
     affine, track_running_stats : bool, default False
     device, dtype : optional
         As in torch.

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from regkern import _core
 from regkern.norms.statistics import BatchNormStats, merged
-from regkern.torch import functional
 from regkern.torch._memory import empty_result, require, view
 from regkern.torch._ops import once, shown_as
 from regkern.torch._threads import call
-from regkern.torch.functional.norms import require_constant
+from regkern.torch.functional.norms import normalize_batch, require_constant
 from regkern.torch.nn import norms
 from regkern.torch.nn.layer import Layer, require_numbers
 
@@ -149,22 +148,25 @@ class SyncBatchNorm(Layer, tnn.modules.batchnorm._BatchNorm):
         if input.shape[1] != self.num_features:
             rule = f"SyncBatchNorm: input must have {self.num_features} channels"
             raise ValueError(f"{rule}, got shape {tuple(input.shape)}")
+        for name, tensor in (("running_mean", self.running_mean), ("running_var", self.running_var)):
+            if tensor is not None and tensor.shape != (self.num_features,):
+                rule = f"SyncBatchNorm: {name} must have shape {(self.num_features,)}"
+                raise ValueError(f"{rule}, got {tuple(tensor.shape)}")
         require_constant("SyncBatchNorm", self.running_mean, self.running_var)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+        counter = self.num_batches_tracked if self.training and self.track_running_stats else None
+        momentum = norms.weight_of_batch(counter) if self.momentum is None else self.momentum
         of_batch = self.training or (self.running_mean is None and self.running_var is None)
         tracks = not self.training or self.track_running_stats
         running = (self.running_mean, self.running_var) if tracks else (None, None)
         together = self.training and dist.is_available() and dist.is_initialized()
         if not (together and dist.get_world_size(self.process_group) > 1):
-            mean, var = running
-            return functional.batch_norm(input, mean, var, self.weight, self.bias, of_batch, momentum, self.eps)
+            numbers = "batch_norm", *running, of_batch, momentum, self.eps, None
+            return normalize_batch(input, self.weight, self.bias, None, counter, numbers)
         taken: list[BatchNormStats] = []
         y: Tensor = _Synced.apply(input, self.weight, self.bias, float(self.eps), self.process_group, taken)
         _take_up(taken[0], running, momentum)
+        if counter is not None:
+            counter.add_(1)
         return y
 
     @classmethod

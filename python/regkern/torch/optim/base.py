@@ -35,6 +35,11 @@ def number(value: Any) -> Any:
     return float(value) if isinstance(value, Tensor) else value
 
 
+def _plain(option: str) -> str:
+    """A name without what those who misspell it turn around."""
+    return option.lower().replace("_", "").replace("-", "")
+
+
 def _one(head: str, value: Any) -> Any:
     """A number of a group, of which a tensor may hold no more than one."""
     if isinstance(value, Tensor) and value.numel() != 1:
@@ -134,6 +139,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Params, defaults: Options) -> None:
         self._engine: Any = None
+        self._named = 0  # names that the groups had when they were looked at last
         super().__init__(params, {**IMPLEMENTATION, **defaults})
 
     @property
@@ -171,9 +177,7 @@ class Optimizer(torch.optim.Optimizer):
     def _check(self, group: Group, first: int) -> None:
         """Options and parameters of a new group."""
         for option in group:
-            if (likely := self._meant(option)) is not None:
-                known = "an option of a group must be spelt as in the signature"
-                raise ValueError(f"{self._name}: {known}, got {option!r}: did you mean {likely!r}?")
+            self._refuse(option, self._meant(option))
         for name in ("capturable", "differentiable"):
             if group[name]:
                 raise ValueError(f"{self._name}: {name} must be False, got {group[name]!r}")
@@ -204,9 +208,23 @@ class Optimizer(torch.optim.Optimizer):
             return None
         if option.lower() in ("lambda", "lamda", "lambda_", "lambda1", "l1_lambda") and "l1" in self.defaults:
             return "l1"
-        plain = {name.replace("_", ""): name for name in self.defaults}
-        near = difflib.get_close_matches(option.lower().replace("_", "").replace("-", ""), plain, 1, 0.85)
+        plain = {_plain(name): name for name in self.defaults}
+        near = difflib.get_close_matches(_plain(option), plain, 1, 0.85)
         return plain[near[0]] if near else None
+
+    def _refuse(self, option: Any, meant: str | None) -> None:
+        if meant is not None:
+            known = "an option of a group must be spelt as in the signature"
+            raise ValueError(f"{self._name}: {known}, got {option!r}: did you mean {meant!r}?")
+
+    def _look_at_names(self) -> None:
+        """Refuse what was put into a group since and is an option but for its case and hyphens. Schedulers put in others."""
+        plain = {_plain(name): name for name in self.defaults}
+        for group in self.param_groups:
+            for option in group:
+                if isinstance(option, str) and option not in self.defaults:
+                    self._refuse(option, plain.get(_plain(option)))
+        self._named = sum(map(len, self.param_groups))
 
     def _options(self, group: Group, step: int) -> Options:
         """The keywords of the functional step; ``step`` is 0 in the first of a rule that does not count."""
@@ -306,8 +324,12 @@ class Optimizer(torch.optim.Optimizer):
         engine = self._engine
         if engine is None:
             engine = self._engine = self._made()
-        groups = self.param_groups
-        needs = [self._needs(group) for group in groups]
+        groups, needs, named = self.param_groups, [], 0
+        for group in groups:
+            needs.append(self._needs(group))
+            named += len(group)
+        if named != self._named:
+            self._look_at_names()
         if _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor):
             for group in groups:
                 if group["penalty"] is not None:
@@ -356,7 +378,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._engine = None
+        self._engine, self._named = None, 0
         for param, its in self.state.items():
             if isinstance(its.get("master"), Tensor):
                 note_master(param, its["master"])
