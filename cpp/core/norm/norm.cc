@@ -101,6 +101,7 @@ struct Reduction {
   const ChannelShape& s;
   const BatchNormGradient<T>& of;
   double *sum_dy, *sum_dev;
+  Out<T> gated = {};  // where g is kept, dense, if it has data: it comes from dy before an activation then
 
   bool weighted() const { return of.weights.data != nullptr; }
 };
@@ -111,6 +112,7 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const ChannelShape& s = r.s;
   const PlanarPass<T> pass{s, range, team};
   const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
+  const auto kept = pass.operand(r.gated);
   const PlanarGrid& grid = pass.grid;
   struct Part {
     double sum, sum_dev;
@@ -142,10 +144,13 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
       if (r.of.dy.positive == nullptr) {
         g = {dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
       } else {
-        g = {dy_buffer, packed};
+        const bool keeps = r.gated.data != nullptr;
+        T* const first = keeps ? kept.target(c, leaf.row, leaf.col, dy_buffer) : dy_buffer;
+        const std::ptrdiff_t step = keeps ? kept.row_stride(leaf.cols) : packed;
+        g = {first, step};
         for (std::size_t i = 0; i < leaf.rows; ++i) {
           const Line line{c, leaf.row + i, leaf.col, 1, leaf.cols};
-          T* const to = dy_buffer + i * leaf.cols;
+          T* const to = first + static_cast<std::ptrdiff_t>(i) * step;
           gated(pass, r.of.dy, line, dy.load(line, to), to);
         }
       }
@@ -198,13 +203,16 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                                                        cols, &means[col], sum, dev);
                  }
                }
-               // Of `n` rows from `at` on, which lie at some step: into a buffer, which may be theirs.
-               const auto gate_rows = [&](RowsOf<T> from, T* g, std::size_t at, std::size_t n) {
+               // Of `n` rows from `at` on, which lie at some step: to rows at a step of their own, which may be
+               // the same.
+               const auto gate_rows = [&](RowsOf<T> from, T* g, std::ptrdiff_t step, std::size_t at,
+                                          std::size_t n) {
                  if (!activated) return;
-                 const bool one_run = from.stride == static_cast<std::ptrdiff_t>(cols) && cols == grid.cols;
+                 const auto all = static_cast<std::ptrdiff_t>(grid.cols);
+                 const bool one_run = from.stride == all && step == all && cols == grid.cols;
                  const std::size_t run = one_run ? n * cols : cols;
-                 for (std::size_t i = 0; i < n * cols; i += run, from.data += from.stride, ++at) {
-                   gated(pass, r.of.dy, Stretch{at * grid.cols + col, run, 0}, from.data, g + i);
+                 for (std::size_t i = 0; i < n * cols; i += run, from.data += from.stride, g += step, ++at) {
+                   gated(pass, r.of.dy, Stretch{at * grid.cols + col, run, 0}, from.data, g);
                  }
                };
                const auto add = [&](RowsOf<T> v, RowsOf<T> g, std::size_t n) {
@@ -216,7 +224,7 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                  for_row_groups<T, 3>(grid, row, rows, col, cols, {&x, &dy, &weights}, 0,
                                       [&](std::size_t at, std::size_t n, const auto& p, auto step) {
                                         T *v = const_cast<T*>(p[0]), *g = const_cast<T*>(p[1]);  // buffers
-                                        gate_rows({g, step}, g, at, n);
+                                        gate_rows({g, step}, g, step, at, n);
                                         k.leave_out(v, p[2], n * cols, v);
                                         k.leave_out(g, p[2], n * cols, g);
                                         add({v, step}, {g, step}, n);
@@ -227,8 +235,11 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                for_row_groups<T, 2>(grid, row, rows, col, cols, {&x, &dy}, activated ? kRowGroup : rows,
                                     [&](std::size_t at, std::size_t n, const auto& p, auto step) {
                                       if (!activated) return add({p[0], step}, {p[1], step}, n);
-                                      gate_rows({p[1], step}, gates, at, n);
-                                      add({p[0], step}, {gates, static_cast<std::ptrdiff_t>(cols)}, n);
+                                      const bool keeps = r.gated.data != nullptr;
+                                      T* const g = keeps ? r.gated.data + at * grid.cols + col : gates;
+                                      const auto to = static_cast<std::ptrdiff_t>(keeps ? grid.cols : cols);
+                                      gate_rows({p[1], step}, g, to, at, n);
+                                      add({p[0], step}, {g, to}, n);
                                     });
              });
   add_leaves(grid, partial.data(), stride, r.sum_dy);
@@ -319,6 +330,19 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
     };
     pass.run(pieces_of(s, dense && residual.dense() && !weighted, plain), body, stream);
   });
+}
+
+// Where the first pass leaves g for the second, which would else read the bits of the activation again: in the
+// residual's gradient, which it is, or where dx will lie, if that is dy's place or in the cache. No data: it is
+// not kept.
+template <class T>
+Out<T> room_for_gated(const ChannelShape& s, const BatchNormGradient<T>& b) {
+  if (b.dy.positive == nullptr || b.weights.data != nullptr) return {};
+  const auto takes = [](const Out<T>& out) {
+    return out.data != nullptr && out.strides == nullptr && out.storage == Storage::kNative;
+  };
+  const bool stays = !worth_streaming(bytes_of<T>(s, 3)) || (s.planar() && b.dx.data == b.dy.dy.data);
+  return takes(b.residual) ? b.residual : takes(b.dx) && stays ? b.dx : Out<T>();
 }
 
 // Calls body(range, team) for ranges of channels that stay in the cache between two passes over `operands`
@@ -430,11 +454,18 @@ void batch_norm_backward(const ChannelShape& s, const BatchNormGradient<T>& b, d
     std::fill_n(dbeta, s.channels, 0.0);
     return;
   }
-  const Reduction<T> reduction{s, b, dbeta, dgamma};  // dgamma holds Σg·(x − mean) until the end
+  // dgamma holds Σg·(x − mean) until the end
+  const Reduction<T> reduction{s, b, dbeta, dgamma, reduces ? room_for_gated(s, b) : Out<T>()};
+  const Out<T> kept = reduction.gated;
+  BatchNormGradient<T> behind = b;  // what the second pass finds
+  if (kept.data != nullptr) {
+    behind.dy = {{kept.data}};
+    if (kept.data == b.residual.data) behind.residual = {};
+  }
   for_ranges_of<T>(s, b.x, 2, 3, [&](const ChannelRange& range, threading::Team team) {
     if (reduces) range_reduce(reduction, range, team);
-    if (b.dx.data != nullptr || b.residual.data != nullptr) {
-      range_gradient(s, b, range, dbeta, dgamma, team);
+    if (behind.dx.data != nullptr || behind.residual.data != nullptr) {
+      range_gradient(s, behind, range, dbeta, dgamma, team);
     }
   });
   if (reduces) table<T>().multiply(b.invstd, s.channels, dgamma);

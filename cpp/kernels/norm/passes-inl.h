@@ -277,6 +277,10 @@ void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T 
     bits >>= bit % 8;
     return hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&bits));
   };
+  // g may be dy: the last vector, which overlaps another, is computed before anything is written.
+  const bool has_last = n >= N && n % N != 0;
+  auto last = hn::Zero(d);
+  if (has_last) last = gated(hn::LoadU(d, dy + n - N), mask_at(first + n - N));
   size_t i = 0;
   if (N >= 8 && first % 8 == 0) {
     for (; i + N <= n; i += N) {
@@ -286,10 +290,9 @@ void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T 
   } else {
     for (; i + N <= n; i += N) hn::StoreU(gated(hn::LoadU(d, dy + i), mask_at(first + i)), d, g + i);
   }
-  if (i == n) return;
-  if (n >= N && g != dy) {
-    hn::StoreU(gated(hn::LoadU(d, dy + n - N), mask_at(first + n - N)), d, g + n - N);
-  } else {
+  if (has_last) {
+    hn::StoreU(last, d, g + n - N);
+  } else if (i != n) {
     store_partial(gated(load_partial(d, dy + i, n - i), mask_at(first + i)), d, g + i, n - i);
   }
 }
