@@ -184,6 +184,111 @@ def test_half_parameters_have_masters(name: str, dtype: Any) -> None:
             assert_states_equal(ours.state_dict(), state)
 
 
+def trained(optimizer: Any, params: list[Any], steps: int = 1) -> list[Any]:
+    for _ in range(steps):
+        for p in params:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    return [p.detach().clone() for p in params]
+
+
+@pytest.mark.parametrize("filed", [False, True], ids=["dict", "file"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masters_are_no_older_than_what_torch_trained(dtype: Any, filed: bool) -> None:
+    """torch's optimizer carries ours along without a step of theirs."""
+    params = parameters(dtype, [(4, 3), (3,)])
+    ours = ro.AdamW(params, lr=0.01)
+    trained(ours, params, 3)
+    native = torch.optim.AdamW(params, lr=0.01)
+    native.load_state_dict(copy.deepcopy(ours.state_dict()))
+    then = trained(native, params, 50)
+    state = copy.deepcopy(native.state_dict())
+    if filed:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        state = torch.load(io.BytesIO(buffer.getvalue()))
+    back = ro.AdamW(params, lr=0.01)
+    back.load_state_dict(state)
+    for a, b in zip(trained(back, params), then, strict=True):
+        assert 0 < (a - b).abs().max() < 0.03  # a step
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masters_are_no_older_than_what_float32_trained(name: str, dtype: Any) -> None:
+    """A parameter of full precision has none, where a checkpoint of half precision had one."""
+    (w,) = parameters(dtype, [(4, 3)])
+    trained(optimizer := getattr(ro, name)([w], lr=0.01), [w])
+    for then, steps in ((torch.float32, 50), (dtype, 1)):
+        state = copy.deepcopy(optimizer.state_dict())
+        w.grad, w.data = None, w.data.to(then)
+        optimizer = getattr(ro, name)([w], lr=0.01)
+        optimizer.load_state_dict(state)
+        assert "master" not in optimizer.state[w]
+        (before,) = twins([w])
+        trained(optimizer, [w], steps)
+    assert (w - before).abs().max() < 0.03 or name == "FTRL"  # whose weights are a function of its states
+
+
+WRITES: dict[str, Any] = {
+    "load_state_dict": lambda model: model.load_state_dict({"weight": torch.zeros_like(model.weight)}),
+    "copy_": lambda model: model.weight.copy_(torch.zeros_like(model.weight)),
+    "detach": lambda model: model.weight.detach().zero_(),
+    "clamp_": lambda model: model.weight.clamp_(-1e-3, 1e-3),
+    "one element": lambda model: model.weight[1, 2].fill_(0.25),
+    "nan": lambda model: model.weight[1, 2].fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("how", WRITES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_what_is_written_between_steps_is_stepped(how: str, dtype: Any, at: int) -> None:
+    """As a float32 twin is, in which what was not written keeps all its bits."""
+    model, twin = torch.nn.Linear(5, 3, bias=False).to(dtype), torch.nn.Linear(5, 3, bias=False)
+    w, whole = model.weight, twin.weight
+    with torch.no_grad():
+        whole.copy_(w)
+    ours, other = ro.AdamW([w], lr=0.01), ro.AdamW([whole], lr=0.01)
+    for k in range(8):
+        if k in (at, 6):
+            before = w.detach().clone()
+            with torch.no_grad():
+                WRITES[how](model)
+                written = ~((w == before) | (w.isnan() & before.isnan()))
+                assert written.any() or k == 6
+                whole[written] = w[written].float()
+        give([w])
+        whole.grad = w.grad.float()
+        ours.step()
+        other.step()
+        assert_same(w.data, whole.data.to(dtype))
+        assert_same(ours.state[w]["master"], whole.data)
+
+
+@pytest.mark.parametrize("how", ["two optimizers", "inference", "states of two dtypes", "a penalty behind"])
+def test_masters_follow_whoever_steps(how: str) -> None:
+    w, v = parameters(torch.bfloat16, [(4,)])[0], parameters(torch.float32, [(4,)])[0]
+    if how == "inference":
+        with torch.inference_mode():
+            w = w.detach().clone()
+    options = {"penalty": rk.penalties.L1(1e-3, weights=np.ones(4))} if how == "a penalty behind" else {}
+    optimizers = [ro.SGD([w, v] if how == "states of two dtypes" else [w], lr=0.25, **options)]
+    optimizers += [ro.SGD([w], lr=0.25)] * (how == "two optimizers")
+    expected = w.float()
+    for k in range(6):
+        if k == 3:
+            with torch.inference_mode():
+                w.copy_(torch.ones(4))
+            expected = torch.ones(4)
+        for optimizer in optimizers:
+            v.grad = torch.ones(4) if k % 2 else None
+            w.grad = torch.full((4,), 0.5, dtype=torch.bfloat16)
+            optimizer.step()
+            expected = expected - 0.125
+    torch.testing.assert_close(w.float(), expected, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_states_of_torch_in_half_precision_are_widened(dtype: Any) -> None:
     mine, theirs = (p := parameters(dtype, [(3, 4)])), twins(p)
