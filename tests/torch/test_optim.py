@@ -539,6 +539,28 @@ def test_models_under_threads() -> None:
         assert_same(a, b)
 
 
+@NAMES
+@pytest.mark.parametrize("first", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("then", ["float32", "float64", "bfloat16", "float16"])
+def test_a_model_may_be_converted_before_the_first_step(name: str, first: str, then: str) -> None:
+    """Also if the states were made with the optimizer, as those of Adagrad are, and in a group that is added later."""
+    model, twin = (torch.nn.ModuleList([torch.nn.Linear(5, 3), torch.nn.Linear(2, 2)]) for _ in range(2))
+    twin.load_state_dict(model.to(getattr(torch, first)).state_dict())
+    mine, theirs = list(model.parameters()), list(twin.to(getattr(torch, first)).to(getattr(torch, then)).parameters())
+    ours, other = getattr(ro, name)(mine[:2], lr=0.1), getattr(ro, name)(theirs, lr=0.1)
+    model[0].to(getattr(torch, then))
+    for k in range(3):
+        if k == 1:
+            ours.add_param_group({"params": mine[2:]})
+            model[1].to(getattr(torch, then))
+        give(mine[: 2 if k == 0 else None], theirs[: 2 if k == 0 else None])
+        ours.step()
+        other.step()
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a.data, b.data)
+    assert_states_equal(ours.state_dict(), other.state_dict())
+
+
 def test_a_precision_that_changes_is_refused_by_name() -> None:
     for first, then in (("float32", "bfloat16"), ("float16", "float64")):
         w = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first)))

@@ -340,7 +340,7 @@ class Optimizer(torch.optim.Optimizer):
         if writes is None or writes != self._writes:
             for param, state in self.state.items():
                 master = state.get("master")
-                if is_half(param) and isinstance(master, Tensor):
+                if isinstance(master, Tensor) and is_half(param):
                     follow(param, master)
         self._writes = writes
 
