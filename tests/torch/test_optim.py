@@ -6,6 +6,7 @@ import copy
 import gc
 import importlib
 import io
+import itertools
 import re
 import weakref
 from typing import Any
@@ -539,9 +540,11 @@ def test_models_under_threads() -> None:
         assert_same(a, b)
 
 
+CONVERSIONS = set(itertools.permutations(["float32", "float64", "bfloat16", "float16"], 2))
+
+
 @NAMES
-@pytest.mark.parametrize("first", ["float32", "float64", "bfloat16", "float16"])
-@pytest.mark.parametrize("then", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize(("first", "then"), sorted(CONVERSIONS))
 def test_a_model_may_be_converted_before_the_first_step(name: str, first: str, then: str) -> None:
     """Also if the states were made with the optimizer, as those of Adagrad are, and in a group that is added later."""
     model, twin = (torch.nn.ModuleList([torch.nn.Linear(5, 3), torch.nn.Linear(2, 2)]) for _ in range(2))
@@ -561,22 +564,37 @@ def test_a_model_may_be_converted_before_the_first_step(name: str, first: str, t
     assert_states_equal(ours.state_dict(), other.state_dict())
 
 
-def test_a_precision_that_changes_is_refused_by_name() -> None:
-    for first, then in (("float32", "bfloat16"), ("float16", "float64")):
-        w = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first)))
-        optimizer = ro.AdamW([w])
-        for dtype in (first, then, then, first):
-            w.data = w.data.to(getattr(torch, dtype))
-            w.grad = torch.ones_like(w)
-            if dtype == first:
-                optimizer.step()
-                continue
-            text = (
-                f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
-            )
-            with pytest.raises(ValueError, match=f"^{re.escape(text)}after"):
-                optimizer.step()
-        assert optimizer.state[w]["step"] == 2
+@pytest.mark.parametrize("made", ["here", "copied"])
+@pytest.mark.parametrize(("first", "then"), sorted(CONVERSIONS - {("bfloat16", "float16"), ("float16", "bfloat16")}))
+def test_a_precision_that_changes_is_refused_by_name(first: str, then: str, made: str) -> None:
+    """Nothing has been written then, and what the error advises is done."""
+    w, before = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first))), torch.tensor(0.0)
+    optimizer = ro.AdamW([w], lr=0.25)
+    for dtype in (first, then, then, first):
+        w.data = w.data.to(getattr(torch, dtype))
+        w.grad = torch.ones_like(w)
+        if dtype == first:
+            optimizer.step()
+            before = w.detach().clone()
+            continue
+        text = f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
+        text += "after the model is converted, or load its states anew: "
+        text += "optimizer.load_state_dict(optimizer.state_dict())"
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            optimizer.step()
+        assert_same(w.detach(), before.to(w.dtype))
+    assert optimizer.state[w]["step"] == 2
+    if made == "copied":
+        w, optimizer = copy.deepcopy((w, optimizer))
+    w.data = w.data.to(getattr(torch, then))
+    w.grad = torch.ones_like(w)
+    if made == "here":
+        with pytest.raises(ValueError, match=r"load_state_dict\(optimizer.state_dict\(\)\)$"):
+            optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    assert optimizer.state[w]["step"] == 3
+    assert (w < before.to(w.dtype) - 0.2).all()
 
 
 @pytest.mark.parametrize(

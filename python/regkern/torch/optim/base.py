@@ -321,7 +321,12 @@ class Optimizer(torch.optim.Optimizer):
         needs = [self._needs(group) for group in groups]
         if self._has_masters:
             self._follow_writes()
-        if _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor):
+        try:
+            stepped = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
+        except (TypeError, ValueError) as error:
+            self._explain(error)
+            raise
+        if stepped:
             if self._writes is not None:
                 self._writes += self._own_writes[0]
             for group in groups:
@@ -330,6 +335,21 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
+
+    def _explain(self, error: Exception) -> None:
+        """Say what to do where a step is refused since the model has been converted after the states were made."""
+        remedy = "make the optimizer after the model is converted"
+        anew = "or load its states anew: optimizer.load_state_dict(optimizer.state_dict())"
+        if str(error).endswith(remedy):  # to half precision, or from it
+            raise ValueError(f"{error}, {anew}") from None
+        for i, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            wide = torch.float64 if param.dtype == torch.float64 else torch.float32
+            for key in self._KEYS:
+                state = self.state[param].get(key) if param in self.state else None
+                if isinstance(state, Tensor) and state.dtype != wide:
+                    was, now = (str(dtype).removeprefix("torch.") for dtype in (state.dtype, param.dtype))
+                    rule = f"params[{i}] must stay {was}, for which its states were made, got {now}"
+                    raise ValueError(f"{self._name}: {rule}: {remedy}, {anew}") from None
 
     def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
         return [self._plan_of(self.param_groups[group], step) for group, step in ways]
