@@ -868,6 +868,47 @@ def test_a_penalty_put_into_a_group_is_checked(name: str) -> None:
 
 
 @NAMES
-def test_a_rate_of_several_elements_is_refused_by_name(name: str) -> None:
+def test_options_of_several_elements_are_refused_by_name(name: str) -> None:
+    """Where the optimizer is made, and at a step after they were put into a group."""
+    made, several = getattr(ro, name), torch.tensor([0.1, 0.2])
     with pytest.raises(ValueError, match=rf"^{name}: lr must be .* of one element, got shape \(2,\)"):
-        getattr(ro, name)(parameters(), lr=torch.tensor([0.1, 0.2]))
+        made(parameters(), lr=several)
+    optimizer = made(params := parameters())
+    give(params)
+    optimizer.step()
+    before = [p.detach().clone() for p in params]
+    group = optimizer.param_groups[0]
+    chosen = {"params", "penalty", "metric", "l2_convention", "foreach", "fused", "capturable", "differentiable"}
+    for option in group.keys() - chosen - {"initial_accumulator_value", "decoupled_weight_decay"}:
+        was, group[option] = group[option], (0.9, several) if option == "betas" else several
+        rule = r"must be (a number or a tensor of one element, got shape \(2,\)|True or False, got tensor\()"
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}: {option} {rule}"):
+            optimizer.step()
+        group[option] = was
+    prox = ro.Prox(torch.optim.SGD(params), rk.penalties.L1(0.1))
+    prox.param_groups[0]["lr"] = several
+    with pytest.raises(ValueError, match=r"^Prox: lr must be a number or a tensor of one element, got shape \(2,\)$"):
+        prox.step()
+    for p, q in zip(params, before, strict=True):
+        assert_same(p.detach(), q)
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_under_another_default_device(name: str, dtype: Any) -> None:
+    """Parameters on the CPU step there, as torch's optimizers step them."""
+    params = parameters(dtype)
+    others = twins(params)
+    ours, twin = getattr(ro, name)(params), getattr(ro, name)(others)
+    with torch.device("meta"):
+        made = getattr(ro, name)(params)
+    for k in range(4):
+        give(params, others)
+        twin.step()
+        with torch.device("meta"):
+            if k == 1:
+                made.load_state_dict(ours.state_dict())
+                ours = made
+            ours.step()
+    for a, b in zip(params, others, strict=True):
+        assert_same(a.data, b.data)

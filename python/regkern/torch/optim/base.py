@@ -35,7 +35,7 @@ def number(value: Any) -> Any:
     return float(value) if isinstance(value, Tensor) else value
 
 
-def _one(head: str, value: Any) -> Any:
+def one_number(head: str, value: Any) -> Any:
     """A number of a group, of which a tensor may hold no more than one."""
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(f"{head} must be a number or a tensor of one element, got shape {tuple(value.shape)}")
@@ -203,11 +203,15 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check_numbers(self, group: Mapping[str, Any]) -> None:
         """The range of each option."""
-        for name, value in group.items():
+        for name, given in group.items():
             if name in OPTIONS:
+                value: Any = given
                 head = f"{self._name}: {name}"
-                pair = name == "betas" and isinstance(value, tuple | list)
-                OPTIONS[name](head, tuple(_one(head, beta) for beta in value) if pair else _one(head, value))
+                if name == "betas" and isinstance(value, tuple | list):
+                    value = tuple(one_number(head, beta) for beta in value)
+                elif OPTIONS[name] is not check.flag:
+                    value = one_number(head, value)
+                OPTIONS[name](head, value)
 
     def _meant(self, option: Any) -> str | None:
         """Which option a name misses by a little. Other names are the callers' own, as torch has it."""
@@ -318,12 +322,12 @@ class Optimizer(torch.optim.Optimizer):
         if engine is None:
             engine = self._engine = self._made()
         groups = self.param_groups
-        needs = [self._needs(group) for group in groups]
         if self._has_masters:
             self._follow_writes()
         try:
+            needs = [self._needs(group) for group in groups]
             stepped = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             self._explain(error)
             raise
         if stepped:
@@ -337,7 +341,9 @@ class Optimizer(torch.optim.Optimizer):
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _explain(self, error: Exception) -> None:
-        """Say what to do where a step is refused since the model has been converted after the states were made."""
+        """Say why a step is refused where an option is no number, or the model has been converted after steps."""
+        for group in self.param_groups:
+            self._check_numbers(group)
         remedy = "make the optimizer after the model is converted"
         anew = "or load its states anew: optimizer.load_state_dict(optimizer.state_dict())"
         if str(error).endswith(remedy):  # to half precision, or from it
@@ -381,7 +387,7 @@ class Optimizer(torch.optim.Optimizer):
                 w = state["master"]
             if self._counts and state.get("step") is None:
                 wide = torch.get_default_dtype() == torch.float64
-                state["step"] = torch.tensor(0.0, dtype=torch.float64 if wide else torch.float32)
+                state["step"] = torch.tensor(0.0, dtype=torch.float64 if wide else torch.float32, device="cpu")
             for key in self._needs(group)[: len(self._KEYS)]:
                 if isinstance(key, str) and state.get(key) is None:
                     state[key] = torch.full_like(
@@ -416,7 +422,7 @@ class Optimizer(torch.optim.Optimizer):
                 group.setdefault(name, value)
         for its in self.state.values():
             if self._counts and "step" in its and not isinstance(its["step"], Tensor):
-                its["step"] = torch.tensor(float(its["step"]), dtype=torch.float32)
+                its["step"] = torch.tensor(float(its["step"]), dtype=torch.float32, device="cpu")
 
     def state_dict(self) -> dict[str, Any]:
         """States and options, as torch's optimizers give them; without the penalties of groups.
@@ -443,7 +449,7 @@ class Optimizer(torch.optim.Optimizer):
         *keys, counted = self._needs(group)
         if counted is not None:
             head = f"{self._name}: {name}['step']"
-            check.nonnegative(head, _one(head, state.get("step")))
+            check.nonnegative(head, one_number(head, state.get("step")))
         for key in keys:
             if not isinstance(key, str):
                 continue
