@@ -77,7 +77,7 @@ def train(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     regularized = kind == REGULARIZED
     model = network(args.hidden, args.dropout if regularized else 0.0, batch_norm=regularized)
-    rt.convert(model)  # dropout, and batch norm with the ReLU behind it
+    rt.convert(model)  # dropout; BatchNorm1d stays torch's by the rules of convert
 
     collate = A.Collate(AUGMENT, rng=args.seed) if regularized else None
     loader = DataLoader(A.indexed(data[TRAIN]) if regularized else data[TRAIN], 50, shuffle=True, collate_fn=collate)

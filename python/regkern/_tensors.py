@@ -27,6 +27,11 @@ def is_module(value: Any) -> bool:
     return isinstance(value, getattr(getattr(_torch(), "nn", None), "Module", ()))
 
 
+def is_iterable_dataset(value: Any) -> bool:
+    data = sys.modules.get("torch.utils.data")
+    return isinstance(value, getattr(data, "IterableDataset", ()))
+
+
 def broken_rule(tensor: Any) -> str | None:
     """Why the memory of a tensor cannot be had, and what it is."""
     torch = _torch()

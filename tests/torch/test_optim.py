@@ -6,6 +6,7 @@ import copy
 import gc
 import importlib
 import io
+import itertools
 import re
 import weakref
 from typing import Any
@@ -182,6 +183,111 @@ def test_half_parameters_have_masters(name: str, dtype: Any) -> None:
             ours = getattr(ro, name)(mine, lr=ALL[name])
             ours.load_state_dict(state)
             assert_states_equal(ours.state_dict(), state)
+
+
+def trained(optimizer: Any, params: list[Any], steps: int = 1) -> list[Any]:
+    for _ in range(steps):
+        for p in params:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    return [p.detach().clone() for p in params]
+
+
+@pytest.mark.parametrize("filed", [False, True], ids=["dict", "file"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masters_are_no_older_than_what_torch_trained(dtype: Any, filed: bool) -> None:
+    """torch's optimizer carries ours along without a step of theirs."""
+    params = parameters(dtype, [(4, 3), (3,)])
+    ours = ro.AdamW(params, lr=0.01)
+    trained(ours, params, 3)
+    native = torch.optim.AdamW(params, lr=0.01)
+    native.load_state_dict(copy.deepcopy(ours.state_dict()))
+    then = trained(native, params, 50)
+    state = copy.deepcopy(native.state_dict())
+    if filed:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        state = torch.load(io.BytesIO(buffer.getvalue()))
+    back = ro.AdamW(params, lr=0.01)
+    back.load_state_dict(state)
+    for a, b in zip(trained(back, params), then, strict=True):
+        assert 0 < (a - b).abs().max() < 0.03  # a step
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masters_are_no_older_than_what_float32_trained(name: str, dtype: Any) -> None:
+    """A parameter of full precision has none, where a checkpoint of half precision had one."""
+    (w,) = parameters(dtype, [(4, 3)])
+    trained(optimizer := getattr(ro, name)([w], lr=0.01), [w])
+    for then, steps in ((torch.float32, 50), (dtype, 1)):
+        state = copy.deepcopy(optimizer.state_dict())
+        w.grad, w.data = None, w.data.to(then)
+        optimizer = getattr(ro, name)([w], lr=0.01)
+        optimizer.load_state_dict(state)
+        assert "master" not in optimizer.state[w]
+        (before,) = twins([w])
+        trained(optimizer, [w], steps)
+    assert (w - before).abs().max() < 0.03 or name == "FTRL"  # whose weights are a function of its states
+
+
+WRITES: dict[str, Any] = {
+    "load_state_dict": lambda model: model.load_state_dict({"weight": torch.zeros_like(model.weight)}),
+    "copy_": lambda model: model.weight.copy_(torch.zeros_like(model.weight)),
+    "detach": lambda model: model.weight.detach().zero_(),
+    "clamp_": lambda model: model.weight.clamp_(-1e-3, 1e-3),
+    "one element": lambda model: model.weight[1, 2].fill_(0.25),
+    "nan": lambda model: model.weight[1, 2].fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("how", WRITES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_what_is_written_between_steps_is_stepped(how: str, dtype: Any, at: int) -> None:
+    """As a float32 twin is, in which what was not written keeps all its bits."""
+    model, twin = torch.nn.Linear(5, 3, bias=False).to(dtype), torch.nn.Linear(5, 3, bias=False)
+    w, whole = model.weight, twin.weight
+    with torch.no_grad():
+        whole.copy_(w)
+    ours, other = ro.AdamW([w], lr=0.01), ro.AdamW([whole], lr=0.01)
+    for k in range(8):
+        if k in (at, 6):
+            before = w.detach().clone()
+            with torch.no_grad():
+                WRITES[how](model)
+                written = ~((w == before) | (w.isnan() & before.isnan()))
+                assert written.any() or k == 6
+                whole[written] = w[written].float()
+        give([w])
+        whole.grad = w.grad.float()
+        ours.step()
+        other.step()
+        assert_same(w.data, whole.data.to(dtype))
+        assert_same(ours.state[w]["master"], whole.data)
+
+
+@pytest.mark.parametrize("how", ["two optimizers", "inference", "states of two dtypes", "a penalty behind"])
+def test_masters_follow_whoever_steps(how: str) -> None:
+    w, v = parameters(torch.bfloat16, [(4,)])[0], parameters(torch.float32, [(4,)])[0]
+    if how == "inference":
+        with torch.inference_mode():
+            w = w.detach().clone()
+    options = {"penalty": rk.penalties.L1(1e-3, weights=np.ones(4))} if how == "a penalty behind" else {}
+    optimizers = [ro.SGD([w, v] if how == "states of two dtypes" else [w], lr=0.25, **options)]
+    optimizers += [ro.SGD([w], lr=0.25)] * (how == "two optimizers")
+    expected = w.float()
+    for k in range(6):
+        if k == 3:
+            with torch.inference_mode():
+                w.copy_(torch.ones(4))
+            expected = torch.ones(4)
+        for optimizer in optimizers:
+            v.grad = torch.ones(4) if k % 2 else None
+            w.grad = torch.full((4,), 0.5, dtype=torch.bfloat16)
+            optimizer.step()
+            expected = expected - 0.125
+    torch.testing.assert_close(w.float(), expected, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -434,22 +540,61 @@ def test_models_under_threads() -> None:
         assert_same(a, b)
 
 
-def test_a_precision_that_changes_is_refused_by_name() -> None:
-    for first, then in (("float32", "bfloat16"), ("float16", "float64")):
-        w = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first)))
-        optimizer = ro.AdamW([w])
-        for dtype in (first, then, then, first):
-            w.data = w.data.to(getattr(torch, dtype))
-            w.grad = torch.ones_like(w)
-            if dtype == first:
-                optimizer.step()
-                continue
-            text = (
-                f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
-            )
-            with pytest.raises(ValueError, match=f"^{re.escape(text)}after"):
-                optimizer.step()
-        assert optimizer.state[w]["step"] == 2
+CONVERSIONS = set(itertools.permutations(["float32", "float64", "bfloat16", "float16"], 2))
+
+
+@NAMES
+@pytest.mark.parametrize(("first", "then"), sorted(CONVERSIONS))
+def test_a_model_may_be_converted_before_the_first_step(name: str, first: str, then: str) -> None:
+    """Also if the states were made with the optimizer, as those of Adagrad are, and in a group that is added later."""
+    model, twin = (torch.nn.ModuleList([torch.nn.Linear(5, 3), torch.nn.Linear(2, 2)]) for _ in range(2))
+    twin.load_state_dict(model.to(getattr(torch, first)).state_dict())
+    mine, theirs = list(model.parameters()), list(twin.to(getattr(torch, first)).to(getattr(torch, then)).parameters())
+    ours, other = getattr(ro, name)(mine[:2], lr=0.1), getattr(ro, name)(theirs, lr=0.1)
+    model[0].to(getattr(torch, then))
+    for k in range(3):
+        if k == 1:
+            ours.add_param_group({"params": mine[2:]})
+            model[1].to(getattr(torch, then))
+        give(mine[: 2 if k == 0 else None], theirs[: 2 if k == 0 else None])
+        ours.step()
+        other.step()
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a.data, b.data)
+    assert_states_equal(ours.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("made", ["here", "copied"])
+@pytest.mark.parametrize(("first", "then"), sorted(CONVERSIONS - {("bfloat16", "float16"), ("float16", "bfloat16")}))
+def test_a_precision_that_changes_is_refused_by_name(first: str, then: str, made: str) -> None:
+    """Nothing has been written then, and what the error advises is done."""
+    w, before = torch.nn.Parameter(torch.ones(3, dtype=getattr(torch, first))), torch.tensor(0.0)
+    optimizer = ro.AdamW([w], lr=0.25)
+    for dtype in (first, then, then, first):
+        w.data = w.data.to(getattr(torch, dtype))
+        w.grad = torch.ones_like(w)
+        if dtype == first:
+            optimizer.step()
+            before = w.detach().clone()
+            continue
+        text = f"AdamW: params[0] must stay {first}, for which its states were made, got {then}: make the optimizer "
+        text += "after the model is converted, or load its states anew: "
+        text += "optimizer.load_state_dict(optimizer.state_dict())"
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            optimizer.step()
+        assert_same(w.detach(), before.to(w.dtype))
+    assert optimizer.state[w]["step"] == 2
+    if made == "copied":
+        w, optimizer = copy.deepcopy((w, optimizer))
+    w.data = w.data.to(getattr(torch, then))
+    w.grad = torch.ones_like(w)
+    if made == "here":
+        with pytest.raises(ValueError, match=r"load_state_dict\(optimizer.state_dict\(\)\)$"):
+            optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    assert optimizer.state[w]["step"] == 3
+    assert (w < before.to(w.dtype) - 0.2).all()
 
 
 @pytest.mark.parametrize(
@@ -763,6 +908,47 @@ def test_a_penalty_put_into_a_group_is_checked(name: str) -> None:
 
 
 @NAMES
-def test_a_rate_of_several_elements_is_refused_by_name(name: str) -> None:
+def test_options_of_several_elements_are_refused_by_name(name: str) -> None:
+    """Where the optimizer is made, and at a step after they were put into a group."""
+    made, several = getattr(ro, name), torch.tensor([0.1, 0.2])
     with pytest.raises(ValueError, match=rf"^{name}: lr must be .* of one element, got shape \(2,\)"):
-        getattr(ro, name)(parameters(), lr=torch.tensor([0.1, 0.2]))
+        made(parameters(), lr=several)
+    optimizer = made(params := parameters())
+    give(params)
+    optimizer.step()
+    before = [p.detach().clone() for p in params]
+    group = optimizer.param_groups[0]
+    chosen = {"params", "penalty", "metric", "l2_convention", "foreach", "fused", "capturable", "differentiable"}
+    for option in group.keys() - chosen - {"initial_accumulator_value", "decoupled_weight_decay"}:
+        was, group[option] = group[option], (0.9, several) if option == "betas" else several
+        rule = r"must be (a number or a tensor of one element, got shape \(2,\)|True or False, got tensor\()"
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}: {option} {rule}"):
+            optimizer.step()
+        group[option] = was
+    prox = ro.Prox(torch.optim.SGD(params), rk.penalties.L1(0.1))
+    prox.param_groups[0]["lr"] = several
+    with pytest.raises(ValueError, match=r"^Prox: lr must be a number or a tensor of one element, got shape \(2,\)$"):
+        prox.step()
+    for p, q in zip(params, before, strict=True):
+        assert_same(p.detach(), q)
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_under_another_default_device(name: str, dtype: Any) -> None:
+    """Parameters on the CPU step there, as torch's optimizers step them."""
+    params = parameters(dtype)
+    others = twins(params)
+    ours, twin = getattr(ro, name)(params), getattr(ro, name)(others)
+    with torch.device("meta"):
+        made = getattr(ro, name)(params)
+    for k in range(4):
+        give(params, others)
+        twin.step()
+        with torch.device("meta"):
+            if k == 1:
+                made.load_state_dict(ours.state_dict())
+                ours = made
+            ours.step()
+    for a, b in zip(params, others, strict=True):
+        assert_same(a.data, b.data)

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import regkern.augment as A
 
@@ -85,3 +85,18 @@ def test_what_numpy_cannot_hold_is_refused(image: Any, label: Any, text: str) ->
     with pytest.raises(TypeError) as refused:
         A.Collate(CLOTHES)([(image, label)] * 2)
     assert str(refused.value).startswith(text)
+
+
+class Stream(IterableDataset):  # type: ignore[type-arg]
+    """Samples without numbers, and a length."""
+
+    def __iter__(self) -> Any:
+        return iter([(torch.zeros(3, 8, 8), 1)])
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_a_stream_has_no_indices() -> None:
+    with pytest.raises(TypeError, match=r"^indexed: dataset must have items by their numbers, got Stream$"):
+        A.indexed(Stream())

@@ -46,11 +46,17 @@ def indexed(dataset: Any) -> Indexed:
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
+        No ``IterableDataset``, whose samples have no numbers.
 
     Returns
     -------
     Indexed
         Of the same length; item i is ``(i, dataset[i])``.
+
+    Raises
+    ------
+    TypeError
+        If it has no items by their numbers.
 
     Examples
     --------
@@ -58,7 +64,7 @@ def indexed(dataset: Any) -> Indexed:
     >>> A.indexed(["cat", "dog"])[1]
     Sample(index=1, sample='dog')
     """
-    if not hasattr(dataset, "__getitem__"):
+    if not hasattr(dataset, "__getitem__") or _tensors.is_iterable_dataset(dataset):  # which has one that only raises
         raise TypeError(f"indexed: dataset must have items by their numbers, got {type(dataset).__name__}")
     return Indexed(dataset)
 

@@ -18,7 +18,7 @@ from regkern.optim.options import OPTIONS, is_schedule
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.penalties._base import require_like
 from regkern.torch import _memory, _threads
-from regkern.torch.optim.masters import is_half, note_master
+from regkern.torch.optim.masters import count_writes, follow, is_half, note_master
 
 Params: TypeAlias = Iterable[Any]
 Options: TypeAlias = dict[str, Any]
@@ -40,7 +40,7 @@ def _plain(option: str) -> str:
     return option.lower().replace("_", "").replace("-", "")
 
 
-def _one(head: str, value: Any) -> Any:
+def one_number(head: str, value: Any) -> Any:
     """A number of a group, of which a tensor may hold no more than one."""
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(f"{head} must be a number or a tensor of one element, got shape {tuple(value.shape)}")
@@ -113,9 +113,12 @@ class Optimizer(torch.optim.Optimizer):
     packages: loading keeps the one that is there.
 
     A parameter of bfloat16 or float16 has a "master" of float32 in its state, and its other states are float32, too. A
-    step changes the master and writes it, rounded once, to the parameter in the same pass. What is written to such a
-    parameter between steps is lost, unless the "master" is removed from its state; what ``EarlyStopping.restore`` writes
-    reaches the master, too.
+    step changes the master and writes it, rounded once, to the parameter in the same pass. Others may write to the
+    parameter between steps: an element of the master stays where it rounds to that of the parameter, any other takes the
+    parameter's. A step looks where torch has counted a write (``p._version``: operations in place on the parameter or on
+    ``p.detach()``, ``load_state_dict`` of a module, a step of another optimizer), and after states were loaded. Writes by
+    ``p.data``, by NumPy or by another process are not counted: the next step undoes them, unless the "master" is removed
+    from the state. A state that is loaded for a parameter of float32 or float64 has no master.
 
     A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves.
 
@@ -140,6 +143,8 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, params: Params, defaults: Options) -> None:
         self._engine: Any = None
         self._named = 0  # names that the groups had when they were looked at last
+        self._has_masters = False
+        self._writes: int | None = None  # to all parameters when their masters were last known to be theirs
         super().__init__(params, {**IMPLEMENTATION, **defaults})
 
     @property
@@ -149,7 +154,13 @@ class Optimizer(torch.optim.Optimizer):
     def _made(self) -> Any:
         # Nothing of it leads back here: the collector does not look into what C++ holds.
         view = partial(_view, self._name)
-        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view, _memory._increment_version)
+        own = self._own_writes = [0]  # of the last step
+
+        def written(tensors: list[Tensor]) -> None:
+            _memory._increment_version(tensors)
+            own[0] = len(tensors)
+
+        return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view, written)
 
     # --- groups -------------------------------------------------------------------------------------------------------
 
@@ -196,11 +207,15 @@ class Optimizer(torch.optim.Optimizer):
 
     def _check_numbers(self, group: Mapping[str, Any]) -> None:
         """The range of each option."""
-        for name, value in group.items():
+        for name, given in group.items():
             if name in OPTIONS:
+                value: Any = given
                 head = f"{self._name}: {name}"
-                pair = name == "betas" and isinstance(value, tuple | list)
-                OPTIONS[name](head, tuple(_one(head, beta) for beta in value) if pair else _one(head, value))
+                if name == "betas" and isinstance(value, tuple | list):
+                    value = tuple(one_number(head, beta) for beta in value)
+                elif OPTIONS[name] is not check.flag:
+                    value = one_number(head, value)
+                OPTIONS[name](head, value)
 
     def _meant(self, option: Any) -> str | None:
         """Which option a name misses by a little. Other names are the callers' own, as torch has it."""
@@ -325,12 +340,21 @@ class Optimizer(torch.optim.Optimizer):
         if engine is None:
             engine = self._engine = self._made()
         groups, needs, named = self.param_groups, [], 0
-        for group in groups:
-            needs.append(self._needs(group))
-            named += len(group)
-        if named != self._named:
-            self._look_at_names()
-        if _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor):
+        if self._has_masters:
+            self._follow_writes()
+        try:
+            for group in groups:
+                needs.append(self._needs(group))
+                named += len(group)
+            if named != self._named:
+                self._look_at_names()
+            stepped = _threads.call(engine.step, groups, self.state, needs, self._start, self._plan, factor)
+        except (TypeError, ValueError, RuntimeError) as error:
+            self._explain(error)
+            raise
+        if stepped:
+            if self._writes is not None:
+                self._writes += self._own_writes[0]
             for group in groups:
                 if group["penalty"] is not None:
                     self._follow(group)
@@ -338,8 +362,40 @@ class Optimizer(torch.optim.Optimizer):
 
     _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
+    def _explain(self, error: Exception) -> None:
+        """Say why a step is refused where an option is no number, or the model has been converted after steps."""
+        for group in self.param_groups:
+            self._check_numbers(group)
+        remedy = "make the optimizer after the model is converted"
+        anew = "or load its states anew: optimizer.load_state_dict(optimizer.state_dict())"
+        if str(error).endswith(remedy):  # to half precision, or from it
+            raise ValueError(f"{error}, {anew}") from None
+        for i, param in enumerate(param for group in self.param_groups for param in group["params"]):
+            wide = torch.float64 if param.dtype == torch.float64 else torch.float32
+            for key in self._KEYS:
+                state = self.state[param].get(key) if param in self.state else None
+                if isinstance(state, Tensor) and state.dtype != wide:
+                    was, now = (str(dtype).removeprefix("torch.") for dtype in (state.dtype, param.dtype))
+                    rule = f"params[{i}] must stay {was}, for which its states were made, got {now}"
+                    raise ValueError(f"{self._name}: {rule}: {remedy}, {anew}") from None
+
     def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
         return [self._plan_of(self.param_groups[group], step) for group, step in ways]
+
+    def _follow_writes(self) -> None:
+        """Masters become what others have written to their parameters since the last step."""
+        writes = count_writes(self.param_groups)
+        if writes is None or writes != self._writes:
+            for param, state in self.state.items():
+                master = state.get("master")
+                if isinstance(master, Tensor) and is_half(param):
+                    follow(param, master)
+        self._writes = writes
+
+    def _keep_master(self, param: Tensor, master: Tensor) -> None:
+        self.state[param]["master"] = master
+        self._has_masters = True
+        note_master(param, master)
 
     @torch.no_grad()
     def _start(self, lacking: list[tuple[Tensor, int]]) -> None:
@@ -349,12 +405,11 @@ class Optimizer(torch.optim.Optimizer):
             w = param
             if is_half(param):
                 if state.get("master") is None:
-                    state["master"] = param.detach().to(torch.float32, copy=True)
-                    note_master(param, state["master"])
+                    self._keep_master(param, param.detach().to(torch.float32, copy=True))
                 w = state["master"]
             if self._counts and state.get("step") is None:
                 wide = torch.get_default_dtype() == torch.float64
-                state["step"] = torch.tensor(0.0, dtype=torch.float64 if wide else torch.float32)
+                state["step"] = torch.tensor(0.0, dtype=torch.float64 if wide else torch.float32, device="cpu")
             for key in self._needs(group)[: len(self._KEYS)]:
                 if isinstance(key, str) and state.get(key) is None:
                     state[key] = torch.full_like(
@@ -373,21 +428,24 @@ class Optimizer(torch.optim.Optimizer):
                 operate(self._name, penalty, master, lr)
                 if master is not param:
                     param.copy_(master)
+                    if self._writes is not None:
+                        self._writes += 1
 
     # --- saving and resuming ------------------------------------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._engine, self._named = None, 0
+        self._has_masters, self._writes = False, None
         for param, its in self.state.items():
             if isinstance(its.get("master"), Tensor):
-                note_master(param, its["master"])
+                self._keep_master(param, its["master"])
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
         for its in self.state.values():
             if self._counts and "step" in its and not isinstance(its["step"], Tensor):
-                its["step"] = torch.tensor(float(its["step"]), dtype=torch.float32)
+                its["step"] = torch.tensor(float(its["step"]), dtype=torch.float32, device="cpu")
 
     def state_dict(self) -> dict[str, Any]:
         """States and options, as torch's optimizers give them; without the penalties of groups.
@@ -414,7 +472,7 @@ class Optimizer(torch.optim.Optimizer):
         *keys, counted = self._needs(group)
         if counted is not None:
             head = f"{self._name}: {name}['step']"
-            check.nonnegative(head, _one(head, state.get("step")))
+            check.nonnegative(head, one_number(head, state.get("step")))
         for key in keys:
             if not isinstance(key, str):
                 continue
@@ -465,9 +523,13 @@ class Optimizer(torch.optim.Optimizer):
         saved = [i for group in loaded["param_groups"] for i in group["params"]]
         mine = [p for group in self.param_groups for p in group["params"]]
         for number_of, param in zip(saved, mine, strict=True):
-            if is_half(param) and number_of in loaded["state"]:  # torch has rounded its states to the parameter's dtype
-                for key, value in loaded["state"][number_of].items():
-                    if isinstance(value, Tensor) and key != "step":
-                        self.state[param][key] = value.detach().to("cpu", torch.float32, copy=True)
-                        if key == "master":
-                            note_master(param, self.state[param][key])
+            if number_of not in loaded["state"]:
+                continue
+            if not is_half(param):
+                self.state[param].pop("master", None)
+                continue
+            for key, value in loaded["state"][number_of].items():  # torch has rounded them to the parameter's dtype
+                if isinstance(value, Tensor) and key != "step":
+                    self.state[param][key] = wide = value.detach().to("cpu", torch.float32, copy=True)
+                    if key == "master":
+                        self._keep_master(param, wide)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regkern.penalties import Penalty
 from regkern.torch import _memory, _threads
-from regkern.torch.optim.base import Group, Optimizer, number, operate, prove
+from regkern.torch.optim.base import Group, Optimizer, number, one_number, operate, prove
 from regkern.torch.optim.masters import is_half
 
 
@@ -124,6 +124,8 @@ class Prox(torch.optim.Optimizer):
         Tensor or None
             What the optimizer's step returns.
         """
+        for group in self.param_groups:
+            one_number("Prox: lr", group["lr"])
         loss = self.optimizer.step(closure) if closure is not None else self.optimizer.step()
         _threads.call(self._follow)
         return loss

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from regkern._types import Metric
@@ -362,6 +363,15 @@ class Adagrad(Optimizer):
         super()._check(group, first)
         at = next(i for i, one in enumerate(self.param_groups) if one is group)
         self._start([(param, at) for param in group["params"]])  # as torch's, whose step expects them
+        self._engine = None
+
+    def _made(self) -> Any:
+        # Before a first step: the model may have been converted since its states were made.
+        for param, state in self.state.items():
+            if isinstance(state.get("sum"), Tensor) and number(state.get("step")) == 0:
+                state["sum"] = state["sum"].to(torch.float64 if param.dtype == torch.float64 else torch.float32)
+                state.pop("master", None)
+        return super()._made()
 
     def share_memory(self) -> None:
         """Move the sums to shared memory, for several processes."""
