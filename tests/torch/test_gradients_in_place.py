@@ -86,8 +86,10 @@ def wanted(layer: Layer, x: Tensor) -> Tensor:
     return torch.autograd.grad(y, x, held)[0]
 
 
-def test_what_nobody_holds_is_written_over(layer: Layer, x: Tensor) -> None:
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "instance norm"])  # which goes through Python
+def test_what_nobody_holds_is_written_over(name: str, x: Tensor) -> None:
     """So that a step takes no new pages; the result is that of a tensor of its own."""
+    layer = LAYERS[name]()
     made, seen = gradient(layer, x)
     torch.testing.assert_close(made, wanted(layer, x), rtol=0, atol=0)
     assert made.data_ptr() == seen["address"]
