@@ -193,6 +193,10 @@ def certify(
             break
         joins |= wrong
     most = limit(loss, y, t, u, a, b, lo, hi)
+    if loss == "squared" and Z.shape[1]:
+        # The rounding of the residuals along Z is left in t, and is not to become more than that of y.
+        r, middle = y - z, s @ y / s.sum() if fit_intercept else 0.0
+        most = min(most, max(1.0, float(np.sqrt(s @ (y - middle) ** 2 / (s @ r**2))))) if r.any() else most
     scales = [1.0]
     if loss == "squared":  # the maxima of the dual in the scale, without and with the squares of the penalty
         length = s @ t**2

@@ -113,6 +113,21 @@ def test_a_column_without_penalty_must_be_projected_out() -> None:
     assert tempted > 0
 
 
+@pytest.mark.parametrize("bounds", [None, (0, None), (None, 1e4)])
+def test_no_scale_makes_a_dual_point_of_what_a_projection_rounds(bounds: Any) -> None:
+    """y is a multiple of a column that has no penalty: nothing is left of the residuals but rounding."""
+    rng = seeded("aligned", bounds)
+    for _ in range(200):
+        n = int(rng.integers(1, 30))
+        x = rng.normal(size=n) if rng.random() < 0.5 else rng.integers(0, 2, n) + 0.0
+        slope = abs(rng.normal())
+        given = {"X": x[:, None], "y": slope * x, "alpha": 0.1, "penalty_factor": [0], "bounds": bounds}
+        for w in (0.0, slope / 2, slope * 1.01):
+            value = ref.objective(**given, coef=[w])  # the least is 0
+            gap = ref.duality_gap(**given, coef=[w], fit_intercept=False)
+            assert gap >= value * (1 - 1e-12)
+
+
 def test_terms_of_the_penalty_against_a_grid() -> None:
     """hⱼ(w) + hⱼ*(u) − u·w with the conjugate as the largest of many values."""
     rng = seeded("grid")

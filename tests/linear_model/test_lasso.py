@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from linear_model.comparing_models import objective, reach
-from regkern.linear_model import ElasticNet, Lasso
+from regkern.linear_model import ElasticNet, Lasso, Ridge
 
 Array = NDArray[Any]
 
@@ -285,6 +285,25 @@ def test_data_far_from_zero_are_centred(form: str, alpha: float) -> None:
     far = Lasso(alpha=alpha).fit(FORMATS[form](shifted), y + 1e8)
     np.testing.assert_allclose(far.coef_, near.coef_, rtol=1e-6)
     np.testing.assert_allclose(far.predict(shifted) - 1e8, near.predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["one sample", "one weight", "levels", "intercept"])
+@pytest.mark.parametrize("bounds", [(0, None), (-10_000, None), (None, 5)])
+@pytest.mark.parametrize("estimator", [Lasso(penalty_factor=[0]), Ridge(alpha=0.0)], ids=str)
+def test_a_bounded_feature_that_is_all_of_the_target(estimator: Any, bounds: Any, kind: str) -> None:
+    """Without a penalty an exact fit is the minimum, and at 0 no gap is less than the objective."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        n = 1 if kind == "one sample" else int(rng.integers(3, 30))
+        x = rng.integers(0, 2, n) + 0.0 if kind == "levels" else rng.standard_normal(n)
+        x[0] += 2
+        weight = 3.7 * (np.arange(n) == 0) if kind == "one weight" else None
+        slope = abs(rng.standard_normal())
+        model = clone(estimator).set_params(bounds=bounds, fit_intercept=kind == "intercept")
+        model.fit(x[:, None], slope * x, sample_weight=weight)
+        assert model.reason_ == "converged"
+        assert model.dual_gap_ >= 0
+        np.testing.assert_allclose(model.coef_, slope, rtol=1e-12)
 
 
 def test_without_penalty_it_is_least_squares() -> None:

@@ -24,10 +24,9 @@ constexpr double kSoon = 0.5;   // of a threshold: violations below it are those
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
-constexpr double kNear = 100;   // squares of the mean to those about it: two digits of sums are lost
-constexpr double kInner = 0.1;  // of the largest violation outside the working set
-constexpr double kMargin =
-    30 * kEps;             // of a column's length times ‖y‖: more than what is rounded of a product
+constexpr double kNear = 100;          // squares of the mean to those about it: two digits of sums are lost
+constexpr double kInner = 0.1;         // of the largest violation outside the working set
+constexpr double kMargin = 30 * kEps;  // of a column's length times that of θ: more than what is rounded
 constexpr int kTimes = 4;  // that a projection is made: each corrects the rounding of the one before
 constexpr double kRounding = 1e-15;  // of ½‖y‖²: no gap can be told below
 constexpr double kEnough = 1e-14;    // of ½‖y‖²: a gap that is good enough where no smaller one is found and
@@ -449,6 +448,8 @@ double SquaredSolver::largest_product(const Vector& g) const {
 // is more than what is rounded of a product: where they leave no room for it, nothing is certified.
 bool SquaredSolver::project_one_sided(Vector& theta) {
   span_.take(theta.data());
+  const Vector from = theta;
+  const double squares = dot(from, from);
   const std::size_t count = one_sided_.size();
   Quadratic cone;
   Vector tol, margin;
@@ -464,11 +465,10 @@ bool SquaredSolver::project_one_sided(Vector& theta) {
     for (std::size_t i = 0; i <= k; ++i) {
       cone.gram().row(k)[i] = cone.gram().row(i)[k] = dot(rests[k], rests[i]);
     }
-    const double size = std::sqrt(cone.gram().row(k)[k] * y_squared_);
+    const double size = std::sqrt(cone.gram().row(k)[k] * squares);
     margin.push_back(close_bounds_ ? (below ? 1 : -1) * kMargin * size : 0);
     tol.push_back(kMargin * size / 4);
   }
-  const Vector from = theta;
   for (int times = 0; times < kTimes; ++times) {
     bool apart = times > 0;
     for (std::size_t k = 0; k < count; ++k) {
@@ -532,18 +532,21 @@ double SquaredSolver::certificate() {
     ridge += t.b * squared(w_[j]);
   }
   largest = std::max(largest, closed_);  // what is left out stays at most a
-  const double most = largest > 0 ? 1 / largest : kInf;
-  const double yt = dot(y_, theta), tt = dot(theta, theta);
-  double apart = 0, cross = 0;
-  for (std::size_t i = 0; i < theta.size(); ++i) {
-    apart += squared(r_[i] - theta[i]);
-    cross += (r_[i] - theta[i]) * theta[i];
-  }
+  const double yt = dot(y_, theta), tt = dot(theta, theta), rr = projects ? dot(r_, r_) : tt;
+  double most = largest > 0 ? 1 / largest : kInf;
+  // A projection leaves the rounding of r along what it takes out, which is not to become more than that of y.
+  if (projects) most = std::min(most, std::sqrt(y_squared_ / rr));
+  const auto half_distance = [&](double s) {
+    if (!projects) return squared(1 - s) * tt / 2;
+    double squares = 0;
+    for (std::size_t i = 0; i < theta.size(); ++i) squares += squared(r_[i] - s * theta[i]);
+    return squares / 2;
+  };
   double best = kInf;
   for (double s : {1.0, yt / tt, yt / (tt + ridge), steepest > 1 ? 1 / steepest : 1.0}) {
     if (!(s >= 0)) s = 0;
     s = std::min({s, most, 1e300});
-    double gap = squared(1 - s) * tt / 2 + (1 - s) * cross + apart / 2;
+    double gap = half_distance(s);
     if (plain) {
       for (std::size_t k = 0; k < working_.size(); ++k) {
         const std::size_t j = working_.column(k);
@@ -557,7 +560,7 @@ double SquaredSolver::certificate() {
     }
     best = std::min(best, gap);
   }
-  return best + span_.rounding(w_.data()) * std::sqrt(dot(r_, r_));
+  return best + span_.rounding(w_.data()) * std::sqrt(rr);
 }
 
 void SquaredSolver::remember(Best& best, const Found& found) const {
