@@ -193,6 +193,36 @@ def test_of_a_constant_target_rounding_makes_no_grid(name: str) -> None:
     assert not found.coef_.any()
 
 
+@pytest.mark.parametrize("given", [{"bounds": (0, 1)}, {"bounds": (-1, 1), "penalty_factor": np.arange(50) > 2},
+                                   {"bounds": (-1, None)}, {"bounds": (-0.3, 1e10)},
+                                   {"bounds": (-1e10, 1e10), "penalty_factor": np.arange(50) > 2}])  # fmt: skip
+@pytest.mark.parametrize("exponent", [0, -8, -9, -10, -12, -50])
+def test_bounds_that_hold_nothing_multiply_no_rounding(exponent: int, given: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 50))
+    y = (X[:, 0] - X[:, 1] + rng.standard_normal(20)) * 10.0**exponent
+    assert lm.Lasso(0.01 * 10.0**exponent, **given).fit(X, y).reason_ == "converged"
+
+
+def test_bounds_that_hold_nothing_take_part_in_no_least_squares() -> None:
+    """In the units of X, of y, and of a bound that is far away."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 3))
+    y = X[:, 0] - X[:, 1] + 1e-3 * rng.standard_normal(20)
+    for bounds in [(-1e9, None), (None, 1e9), (-1e9, 1e9)]:
+        assert lm.Ridge(alpha=0.0, bounds=bounds).fit(X, y).reason_ == "converged"
+
+
+@pytest.mark.parametrize("name", ["LogisticRegression", "PoissonRegressor"])
+def test_bounds_do_not_know_the_unit_of_features(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 20))
+    labels = (X[:, 0] + rng.standard_normal(60) > 0) + 0
+    strength = {"C": 1e-13} if name == "LogisticRegression" else {"alpha": 2e10}
+    found = model(name, l1_ratio=1.0, bounds=(0, 1), **strength).fit(1e12 * X, labels)
+    assert found.reason_ == "converged"
+
+
 @pytest.mark.parametrize("of_y", [-600, 600])
 @pytest.mark.parametrize("of_x", [-300, 300])
 @pytest.mark.parametrize("kind", ["dense", "csc", "csr"])

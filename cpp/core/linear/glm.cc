@@ -704,11 +704,23 @@ double GlmSolver::certificate() {
     certain_ = true;
   }
   if (dual_.empty()) return kInf;
+  const bool bounded = problem_.lower != nullptr || problem_.upper != nullptr;
+  const double gap = gap_at_dual(false);
+  return (bounded && l1_ > 0 ? std::min(gap, gap_at_dual(true)) : gap) + rounding();
+}
+
+// The gap to scales of the dual point; of the problem without bounds that are idle, of columns with a penalty,
+// whose minimum is not above.
+double GlmSolver::gap_at_dual(bool without_idle) const {
+  const auto term_at = [&](std::size_t j, std::size_t k) {
+    const Term t = term_of(j);
+    return without_idle && (t.a > 0 || t.b > 0) ? without_idle_bounds(t, w_[k]) : t;
+  };
   double largest = 0, steepest = 0;
   for (std::size_t c = 0; c < classes_; ++c) {
     for (std::size_t j = 0; j < X_.p; ++j) {
       const std::size_t k = feature(j, c);
-      const Term t = term_of(j);
+      const Term t = term_at(j, k);
       if (norm_[j] == 0 || (t.a == 0 && t.b == 0)) continue;
       if (t.b == 0) {
         if (t.hi == kInf) largest = std::max(largest, g_[k] / t.a);
@@ -725,12 +737,12 @@ double GlmSolver::certificate() {
     for (std::size_t c = 0; c < classes_; ++c) {
       for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
         const std::size_t k = feature(j, c);
-        if (norm_[j] != 0) gap += conjugate_gap(term_of(j), s * g_[k], w_[k]);
+        if (norm_[j] != 0) gap += conjugate_gap(term_at(j, k), s * g_[k], w_[k]);
       }
     }
     best = std::min(best, gap);
   }
-  return best + rounding();
+  return best;
 }
 
 // Which are large where such columns nearly depend on each other. Of sums of so many samples it is nearer to
