@@ -636,6 +636,19 @@ GlmSolver::Vector GlmSolver::project() {
   const std::size_t count = columns.size();
   Vector packed(count * n), weighted(count * n), d;
   for (std::size_t k = 0; k < count; ++k) slot_add(columns[k], 1, packed.data() + k * n);
+  // About their means by curvature, which a level whose own is next to nothing does not share with the constant.
+  if (constant_ != 0) {
+    Vector total(n);
+    for (std::size_t c = 0; c < classes_; ++c) {
+      likelihood_.curvature(c, c, d);
+      products().axpy(1, d.data(), total.data(), n);
+    }
+    const double sum = std::accumulate(total.begin(), total.end(), 0.0);
+    for (std::size_t k = 1; k < count && sum > 0; ++k) {
+      const double mean = products().dot(total.data(), packed.data() + k * n, n) / sum;
+      for (std::size_t i = 0; i < n; ++i) packed[k * n + i] -= mean;
+    }
+  }
   Quadratic problem;
   std::vector<std::pair<std::size_t, std::size_t>> members;  // (k, class)
   Vector tol;
