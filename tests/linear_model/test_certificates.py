@@ -191,6 +191,39 @@ def test_means_that_no_model_has() -> None:
         assert certificates.limit(loss, np.array(y), np.array(t), none, none, none, -all, all) == most
 
 
+def test_a_feature_that_separates_some_samples() -> None:
+    """Beside one with a penalty: the model is sure of these, whose dual point may not leave it by rounding."""
+    X = np.array([[1, 1], [1, 0], [0, 1], [0, -1], [0, 0.5], [0, -0.3]])
+    y = np.array([1, 1, 1, 0, 0, 1])
+    given: dict[str, Any] = {"alpha": 1 / 6, "l1_ratio": 0, "loss": "logistic", "penalty_factor": [0, 1]}
+    rest = {"alpha": 1 / 4, "l1_ratio": 0, "loss": "logistic"}
+    found = ref.solve(
+        X[2:, 1:], y[2:] + 0.0, l1=np.zeros(1), l2=np.ones(1), loss="logistic", fit_intercept=False, tol=1e-14
+    )
+    assert ref.duality_gap(X[2:, 1:], y[2:], found.coef[0], **rest, fit_intercept=False) < 1e-12
+    for far in (30.0, 31.7, 35.0):
+        w = [far, found.coef[0, 0]]
+        assert ref.duality_gap(X, y, w, **given, fit_intercept=False) < 1e-12
+    for turned in (X, -X):
+        assert (
+            ref.duality_gap(turned, (turned is X) * y + (turned is not X) * (1 - y), w, **given, fit_intercept=False)
+            < 1e-12
+        )
+
+
+@pytest.mark.parametrize("exponent", [0, -9, -12])
+@pytest.mark.parametrize("bounds", [(0, 1), (-1e10, 1e10)])
+def test_bounds_that_hold_nothing_multiply_no_rounding(bounds: Any, exponent: int) -> None:
+    rng = seeded("idle")
+    X = rng.normal(size=(20, 50))
+    y = (X[:, 0] - X[:, 1] + rng.normal(size=20)) * 10.0**exponent
+    l1 = 0.2 * 10.0**exponent
+    lower, upper = (np.full(50, float(end)) for end in bounds)
+    found = ref.solve(X, y, l1=np.array([l1]), l2=np.zeros(1), lower=lower, upper=upper, tol=1e-13)
+    gap = ref.duality_gap(X, y, found.coef[0], found.intercept[0], alpha=l1 / 20, bounds=bounds)
+    assert 20 * gap <= 1e-12 * found.objective[0]
+
+
 def test_a_degenerate_sign() -> None:
     """Of two columns that are one, without penalty and bounded by 0: what is 0 has a slope that is rounding."""
     rng = seeded("degenerate")
