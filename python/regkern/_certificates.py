@@ -221,7 +221,8 @@ def beyond(loss: Loss, y: Array, t: Array) -> Array:
     if loss == "squared":
         return np.zeros(len(y), bool)
     below = (y == 0) & (t > 0) & (t <= NOTHING)
-    return below | ((y == 1) & (t < 0) & (t >= -NOTHING)) if loss == "logistic" else below
+    above = (y == 1) & (t < 0) & (t >= -NOTHING)
+    return np.asarray(below | above if loss == "logistic" else below)
 
 
 def limit(loss: Loss, y: Array, t: Array, u: Array, a: Array, b: Array, lo: Array, hi: Array) -> float:
@@ -266,7 +267,7 @@ def objective(
     ----------
     X : (n, p) ndarray, or an array or matrix of scipy.sparse
     y : (n,) array_like
-        Of "logistic" from 0 to 1, of "poisson" >= 0.
+        Of "logistic" from 0 to 1, or bool, of "poisson" >= 0.
     coef : (p,) or (1, p) array_like
         w.
     intercept : float or (1,) array_like, default 0
@@ -344,7 +345,7 @@ def duality_gap(
     ----------
     X : (n, p) ndarray, or an array or matrix of scipy.sparse
     y : (n,) array_like
-        Of "logistic" from 0 to 1, of "poisson" >= 0.
+        Of "logistic" from 0 to 1, or bool, of "poisson" >= 0.
     coef : (p,) or (1, p) array_like
         The solution.
     intercept : float or (1,) array_like, default 0
@@ -449,12 +450,15 @@ def _read(
     if ratio > 1:
         raise ValueError(f"{name}: l1_ratio must be from 0 to 1, got {check.text(l1_ratio)}")
     if hasattr(X, "toarray"):
+        check.sparse_indices(name, X)
         X = X.astype(np.float64)
         numbers("X", X.data, None)
     else:
         X = np.asarray(X)
         X = numbers("X", X, (X.shape if X.ndim == 2 else (-1, -1)))
     n, p = X.shape
+    if loss == "logistic" and np.asarray(y).dtype == bool:
+        y = np.asarray(y, np.float64)
     target = numbers("y", y, (n,), 0 if loss == "poisson" else -np.inf)
     outside = target[(target < 0) | (target > 1)] if loss == "logistic" else target[:0]
     if outside.size:

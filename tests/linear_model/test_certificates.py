@@ -281,6 +281,14 @@ def test_shapes_of_coefficients_that_estimators_have() -> None:
     assert ref.duality_gap(**given, coef=w[None], intercept=[0.5]) == ref.duality_gap(**given, coef=w, intercept=0.5)
 
 
+def test_classes_may_be_truths() -> None:
+    given = in_alpha(problem("lasso", "logistic", 30, 8, seeded("w")))
+    w, truths = seeded(2).normal(size=8), {**given, "y": given["y"] > 0}
+    assert ref.duality_gap(**truths, coef=w) == ref.duality_gap(**given, coef=w)
+    with pytest.raises(TypeError, match=r"^duality_gap: y must be real numbers"):
+        ref.duality_gap(**truths | {"loss": "squared"}, coef=w)
+
+
 def test_outside_of_the_bounds() -> None:
     given = in_alpha(problem("positive", "squared", 30, 8, seeded("w")))
     w = np.where(np.arange(8) == 3, -1e-9, 0.0)

@@ -12,6 +12,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsRegressor
 
+import regkern
 import regkern.linear_model as lm
 
 Array = NDArray[Any]
@@ -272,6 +273,48 @@ def test_a_fold_has_samples_to_fit_and_to_score(name: str, case: str) -> None:
 
 
 # --- parameters
+
+
+@pytest.mark.parametrize("index", [40, -41, 0.5])
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_fold_has_samples_that_there_are(name: str, index: Any) -> None:
+    for pair, use in (([0, index], np.arange(1, 40)), "fit"), ((np.arange(1, 40), [0, index]), "score"):
+        with pytest.raises(ValueError, match=f"^Fold 1 of cv must {use} samples from 0 to 39: "):
+            model(name, cv=[(np.arange(40), np.arange(40)), pair]).fit(X, DATA.get(name, y))
+
+
+@pytest.mark.parametrize("index", [-1, 40, 1 << 20])
+@pytest.mark.parametrize("form", ["csr_array", "csc_matrix"])
+def test_indices_of_places_that_are_none_are_refused(form: str, index: int) -> None:
+    """By whatever reads X, before anything follows them."""
+    made = getattr(scipy.sparse, form)(X)
+    made.indices[3] = index
+    rule = (
+        rf": X must have {'row numbers from 0 to 39' if 'csc' in form else 'column numbers from 0 to 5'}, got {index}$"
+    )
+    for name in sorted({*WEIGHED, "Ridge", "RidgeCV"}):
+        with pytest.raises(ValueError, match=f"^{name}{rule}"):
+            model(name).fit(made, DATA.get(name, y))
+    with pytest.raises(ValueError, match=f"^Ridge{rule}"):
+        lm.Ridge().partial_fit(made, y)
+    for name, path in PATHS.items():
+        with pytest.raises(ValueError, match=f"^{name}{rule}"):
+            path(made, y, **({"groups": 2} if name == "group_lasso_path" else {}))
+    with pytest.raises(ValueError, match=f"^alpha_max{rule}"):
+        lm.alpha_max(made, y)
+    for function in (lm.duality_gap, lm.objective):
+        with pytest.raises(ValueError, match=f"^{function.__name__}{rule}"):
+            function(made, y, np.zeros(6), alpha=1)
+
+
+def test_there_is_a_largest_number_of_threads() -> None:
+    for threads in (0, 4097):
+        with pytest.raises(
+            ValueError, match=r"^The 'threads' parameter of Lasso must be an int in the range \[1, 4096\]"
+        ):
+            lm.Lasso(threads=threads).fit(X, y)
+    with pytest.raises(ValueError, match=r"\[1, 4096\]"):
+        regkern.set_num_threads(4097)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

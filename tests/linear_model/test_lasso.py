@@ -210,7 +210,7 @@ def test_a_warm_start_begins_where_the_last_fit_ended(targets: int) -> None:
     assert np.all(np.equal(model.n_iter_, 0))
     np.testing.assert_array_equal(model.coef_, first)
     assert np.all(Lasso(alpha=0.01).fit(X, y).fit(X, y).n_iter_)
-    with pytest.raises(ValueError, match="warm_start needs coef_ of"):
+    with pytest.raises(ValueError, match=r"^Lasso: warm_start needs coef_ of"):
         model.fit(X[:, 1:], y)
     model.set_params(bounds=(-0.1, 0.1)).fit(X, y)
     assert abs(model.coef_).max() == 0.1
@@ -308,8 +308,7 @@ def test_a_bounded_feature_that_is_all_of_the_target(estimator: Any, bounds: Any
 
 def test_without_penalty_it_is_least_squares() -> None:
     X, y = problem()
-    with pytest.warns(UserWarning, match="With alpha=0, this algorithm does not converge well"):
-        model = Lasso(alpha=0, tol=1e-12).fit(X, y)
+    model = Lasso(alpha=0, tol=1e-12).fit(X, y)  # and scikit-learn's warning that it would not converge is none here
     np.testing.assert_allclose(model.coef_, peer.LinearRegression().fit(X, y).coef_, rtol=1e-9)
 
 
@@ -326,9 +325,7 @@ def test_a_gap_that_tol_does_not_allow_is_told() -> None:
 
 def test_an_interpolation_needs_no_smaller_gap_than_rounding_leaves() -> None:
     X, y = problem(10, 30)
-    with pytest.warns(UserWarning, match="alpha=0") as told:
-        model = Lasso(alpha=0).fit(X, y)
-    assert [w.category for w in told] == [UserWarning]
+    model = Lasso(alpha=0).fit(X, y)
     np.testing.assert_allclose(model.predict(X), y, rtol=1e-6)
 
 
@@ -374,7 +371,7 @@ def test_a_wrong_parameter_has_scikit_learns_error(name: str, value: Any) -> Non
         ({"bounds": (0.5, 1.0)}, "'bounds' parameter of Lasso must be lower <= 0 <= upper everywhere"),
         ({"bounds": (np.nan, 1.0)}, "'bounds' parameter of Lasso must be lower <= 0 <= upper everywhere"),
         ({"bounds": (None, -1.0), "positive": True}, "lower <= 0 <= upper everywhere"),
-        ({"threads": 0}, r"'threads' parameter of Lasso must be an int in the range \[1, inf\) or None"),
+        ({"threads": 0}, r"'threads' parameter of Lasso must be an int in the range \[1, 4096\] or None"),
     ],
 )
 def test_a_wrong_extra_is_refused(extras: dict[str, Any], rule: str) -> None:

@@ -176,6 +176,8 @@ def test_dtypes_names_and_starts() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         np.testing.assert_allclose(model.set_params(max_iter=1).fit(frame, y).coef_, before, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"^PoissonRegressor: warm_start needs coef_ of \(3,\) features, got \(7,\)"):
+        model.fit(X[:, :3], y)
 
 
 @parametrize_with_checks([PoissonRegressor(), PoissonRegressor(l1_ratio=0.5)])

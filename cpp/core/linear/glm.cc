@@ -636,7 +636,7 @@ GlmSolver::Vector GlmSolver::project() {
   const std::size_t count = columns.size();
   Vector packed(count * n), weighted(count * n), d;
   for (std::size_t k = 0; k < count; ++k) slot_add(columns[k], 1, packed.data() + k * n);
-  // About their means by curvature, which a level whose own is next to nothing does not share with the constant.
+  // About their means by curvature: a level whose own is next to nothing shares none with the constant then.
   if (constant_ != 0) {
     Vector total(n);
     for (std::size_t c = 0; c < classes_; ++c) {
@@ -722,7 +722,7 @@ double GlmSolver::certificate() {
   return (bounded && l1_ > 0 ? std::min(gap, gap_at_dual(true)) : gap) + rounding();
 }
 
-// The gap to scales of the dual point; of the problem without bounds that are idle, of columns with a penalty,
+// The gap to scales of the dual point; or that of the problem without idle bounds of columns with a penalty,
 // whose minimum is not above.
 double GlmSolver::gap_at_dual(bool without_idle) const {
   const auto term_at = [&](std::size_t j, std::size_t k) {

@@ -461,9 +461,9 @@ bool SquaredSolver::find_held(Idle idle, std::vector<std::size_t>& held) const {
   return !all.close(span_.columns().size());
 }
 
-// θ without its part in free columns, and with no product with held ones that is not 0 or on the wrong side of
-// it: the residual of non-negative least squares. Of one-sided columns that nearly depend on each other by a
-// margin, which is more than what is rounded of a product: where they leave no room for it, nothing is
+// θ without its part in free columns, and with no product with held ones that is not 0 or on the wrong side
+// of it: the residual of non-negative least squares. Of one-sided columns that nearly depend on each other by
+// a margin, which is more than what is rounded of a product: where they leave no room for it, nothing is
 // certified.
 bool SquaredSolver::project_held(Vector& theta, const std::vector<std::size_t>& held, Idle idle) {
   span_.take(theta.data());
@@ -574,7 +574,7 @@ double SquaredSolver::gap_at(const Vector& theta, const Vector& g, Idle idle) co
   const bool projected = &theta != &r_;
   const double yt = dot(y_, theta), tt = dot(theta, theta), rr = projected ? dot(r_, r_) : tt;
   double most = largest > 0 ? 1 / largest : kInf;
-  // A projection leaves the rounding of r along what it takes out, which is not to become more than that of y.
+  // A projection leaves the rounding of r along what it takes out: no more than that of y is to come of it.
   if (projected) most = std::min(most, std::sqrt(y_squared_ / rr));
   const auto half_distance = [&](double s) {
     if (!projected) return squared(1 - s) * tt / 2;

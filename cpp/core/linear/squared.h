@@ -54,8 +54,8 @@ class SquaredSolver {
   void open_all();
   double objective() const;
   double largest_product(const Vector& g) const;
-  // Which of the bounds that hold no coefficient a certificate knows: all, those of columns without a penalty,
-  // or none.
+  // Which of the bounds that hold no coefficient a certificate knows: all, those of columns without a
+  // penalty, or none.
   enum class Idle { kAll, kOfFree, kNone };
   Term dual_term(std::size_t j, Idle idle) const;
   bool find_held(Idle idle, std::vector<std::size_t>& held) const;
