@@ -39,6 +39,7 @@ __all__ = [
 
 Array = NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
+NOTHING = 1e-12  # of a mean is rounding
 Loss = Literal["squared", "logistic", "poisson"]
 
 
@@ -187,25 +188,41 @@ def certify(
         Z = np.asarray(columns.toarray() if hasattr(columns, "toarray") else columns)
         Z = np.column_stack([np.ones(len(y)), Z]) if fit_intercept else Z
         t = orthogonal(loss, y, s, z, Z) if Z.shape[1] else residuals(loss, y, z)
+        t = np.where(beyond(loss, y, t), 0, t)
         u = np.where(joins, 0, X.T @ (s * t))
         wrong = unheld & ~joins & (((u > 0) & np.isinf(hi)) | ((u < 0) & np.isinf(lo)))
         if not wrong.any():
             break
         joins |= wrong
-    most = limit(loss, y, t, u, a, b, lo, hi)
+    most = np.inf
+    if loss == "squared" and Z.shape[1]:
+        # The rounding of the residuals along Z is left in t, and is not to become more than that of y.
+        r, middle = y - z, s @ y / s.sum() if fit_intercept else 0.0
+        most = max(1.0, float(np.sqrt(s @ (y - middle) ** 2 / (s @ r**2)))) if r.any() else most
     scales = [1.0]
     if loss == "squared":  # the maxima of the dual in the scale, without and with the squares of the penalty
         length = s @ t**2
         scales += [(s * y) @ t / (length + extra) for extra in (0, b @ w**2) if length > 0]
     slopes = abs(u - b * w)[a > 0] / a[a > 0]
     scales += [1 / max(slopes.max(initial=0), 1)]
-    gaps = [
-        float(
-            s @ divergence(loss, residuals(loss, y, z) - scale * t, z) + penalty_gaps(scale * u, w, a, b, lo, hi).sum()
-        )
-        for scale in np.clip(scales, 0, most)
-    ]
+    # With all bounds, and without those of penalized coefficients that hold none: the minimum is not above, and a bound far
+    # away multiplies no rounding of u - a.
+    idle = ~unheld & (lo < w), ~unheld & (w < hi)
+    gaps = []
+    for lower, upper in ((lo, hi), (np.where(idle[0], -np.inf, lo), np.where(idle[1], np.inf, hi))):
+        for scale in np.clip(scales, 0, min(most, limit(loss, y, t, u, a, b, lower, upper))):
+            d = residuals(loss, y, z) - scale * t
+            gaps.append(float(s @ divergence(loss, d, z) + penalty_gaps(scale * u, w, a, b, lower, upper).sum()))
     return min((gap for gap in gaps if not np.isnan(gap)), default=np.inf), objective
+
+
+def beyond(loss: Loss, y: Array, t: Array) -> Array:
+    """Where y − t is beyond the means of the loss by what is rounding: at an outcome that the model is sure of."""
+    if loss == "squared":
+        return np.zeros(len(y), bool)
+    below = (y == 0) & (t > 0) & (t <= NOTHING)
+    above = (y == 1) & (t < 0) & (t >= -NOTHING)
+    return np.asarray(below | above if loss == "logistic" else below)
 
 
 def limit(loss: Loss, y: Array, t: Array, u: Array, a: Array, b: Array, lo: Array, hi: Array) -> float:
@@ -250,7 +267,7 @@ def objective(
     ----------
     X : (n, p) ndarray, or an array or matrix of scipy.sparse
     y : (n,) array_like
-        Of "logistic" from 0 to 1, of "poisson" >= 0.
+        Of "logistic" from 0 to 1, or bool, of "poisson" >= 0.
     coef : (p,) or (1, p) array_like
         w.
     intercept : float or (1,) array_like, default 0
@@ -328,7 +345,7 @@ def duality_gap(
     ----------
     X : (n, p) ndarray, or an array or matrix of scipy.sparse
     y : (n,) array_like
-        Of "logistic" from 0 to 1, of "poisson" >= 0.
+        Of "logistic" from 0 to 1, or bool, of "poisson" >= 0.
     coef : (p,) or (1, p) array_like
         The solution.
     intercept : float or (1,) array_like, default 0
@@ -433,12 +450,15 @@ def _read(
     if ratio > 1:
         raise ValueError(f"{name}: l1_ratio must be from 0 to 1, got {check.text(l1_ratio)}")
     if hasattr(X, "toarray"):
+        check.sparse_indices(name, X)
         X = X.astype(np.float64)
         numbers("X", X.data, None)
     else:
         X = np.asarray(X)
         X = numbers("X", X, (X.shape if X.ndim == 2 else (-1, -1)))
     n, p = X.shape
+    if loss == "logistic" and np.asarray(y).dtype == bool:
+        y = np.asarray(y, np.float64)
     target = numbers("y", y, (n,), 0 if loss == "poisson" else -np.inf)
     outside = target[(target < 0) | (target > 1)] if loss == "logistic" else target[:0]
     if outside.size:

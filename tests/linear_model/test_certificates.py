@@ -113,6 +113,21 @@ def test_a_column_without_penalty_must_be_projected_out() -> None:
     assert tempted > 0
 
 
+@pytest.mark.parametrize("bounds", [None, (0, None), (None, 1e4)])
+def test_no_scale_makes_a_dual_point_of_what_a_projection_rounds(bounds: Any) -> None:
+    """y is a multiple of a column that has no penalty: nothing is left of the residuals but rounding."""
+    rng = seeded("aligned", bounds)
+    for _ in range(200):
+        n = int(rng.integers(1, 30))
+        x = rng.normal(size=n) if rng.random() < 0.5 else rng.integers(0, 2, n) + 0.0
+        slope = abs(rng.normal())
+        given = {"X": x[:, None], "y": slope * x, "alpha": 0.1, "penalty_factor": [0], "bounds": bounds}
+        for w in (0.0, slope / 2, slope * 1.01):
+            value = ref.objective(**given, coef=[w])  # the least is 0
+            gap = ref.duality_gap(**given, coef=[w], fit_intercept=False)
+            assert gap >= value * (1 - 1e-12)
+
+
 def test_terms_of_the_penalty_against_a_grid() -> None:
     """hⱼ(w) + hⱼ*(u) − u·w with the conjugate as the largest of many values."""
     rng = seeded("grid")
@@ -176,6 +191,39 @@ def test_means_that_no_model_has() -> None:
         assert certificates.limit(loss, np.array(y), np.array(t), none, none, none, -all, all) == most
 
 
+def test_a_feature_that_separates_some_samples() -> None:
+    """Beside one with a penalty: the model is sure of these, whose dual point may not leave it by rounding."""
+    X = np.array([[1, 1], [1, 0], [0, 1], [0, -1], [0, 0.5], [0, -0.3]])
+    y = np.array([1, 1, 1, 0, 0, 1])
+    given: dict[str, Any] = {"alpha": 1 / 6, "l1_ratio": 0, "loss": "logistic", "penalty_factor": [0, 1]}
+    rest = {"alpha": 1 / 4, "l1_ratio": 0, "loss": "logistic"}
+    found = ref.solve(
+        X[2:, 1:], y[2:] + 0.0, l1=np.zeros(1), l2=np.ones(1), loss="logistic", fit_intercept=False, tol=1e-14
+    )
+    assert ref.duality_gap(X[2:, 1:], y[2:], found.coef[0], **rest, fit_intercept=False) < 1e-12
+    for far in (30.0, 31.7, 35.0):
+        w = [far, found.coef[0, 0]]
+        assert ref.duality_gap(X, y, w, **given, fit_intercept=False) < 1e-12
+    for turned in (X, -X):
+        assert (
+            ref.duality_gap(turned, (turned is X) * y + (turned is not X) * (1 - y), w, **given, fit_intercept=False)
+            < 1e-12
+        )
+
+
+@pytest.mark.parametrize("exponent", [0, -9, -12])
+@pytest.mark.parametrize("bounds", [(0, 1), (-1e10, 1e10)])
+def test_bounds_that_hold_nothing_multiply_no_rounding(bounds: Any, exponent: int) -> None:
+    rng = seeded("idle")
+    X = rng.normal(size=(20, 50))
+    y = (X[:, 0] - X[:, 1] + rng.normal(size=20)) * 10.0**exponent
+    l1 = 0.2 * 10.0**exponent
+    lower, upper = (np.full(50, float(end)) for end in bounds)
+    found = ref.solve(X, y, l1=np.array([l1]), l2=np.zeros(1), lower=lower, upper=upper, tol=1e-13)
+    gap = ref.duality_gap(X, y, found.coef[0], found.intercept[0], alpha=l1 / 20, bounds=bounds)
+    assert 20 * gap <= 1e-12 * found.objective[0]
+
+
 def test_a_degenerate_sign() -> None:
     """Of two columns that are one, without penalty and bounded by 0: what is 0 has a slope that is rounding."""
     rng = seeded("degenerate")
@@ -231,6 +279,14 @@ def test_shapes_of_coefficients_that_estimators_have() -> None:
     given = in_alpha(problem("lasso", "logistic", 30, 8, seeded("w")))
     w = seeded(2).normal(size=8)
     assert ref.duality_gap(**given, coef=w[None], intercept=[0.5]) == ref.duality_gap(**given, coef=w, intercept=0.5)
+
+
+def test_classes_may_be_truths() -> None:
+    given = in_alpha(problem("lasso", "logistic", 30, 8, seeded("w")))
+    w, truths = seeded(2).normal(size=8), {**given, "y": given["y"] > 0}
+    assert ref.duality_gap(**truths, coef=w) == ref.duality_gap(**given, coef=w)
+    with pytest.raises(TypeError, match=r"^duality_gap: y must be real numbers"):
+        ref.duality_gap(**truths | {"loss": "squared"}, coef=w)
 
 
 def test_outside_of_the_bounds() -> None:

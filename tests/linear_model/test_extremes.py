@@ -12,6 +12,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsRegressor
 
+import regkern
 import regkern.linear_model as lm
 
 Array = NDArray[Any]
@@ -193,6 +194,36 @@ def test_of_a_constant_target_rounding_makes_no_grid(name: str) -> None:
     assert not found.coef_.any()
 
 
+@pytest.mark.parametrize("given", [{"bounds": (0, 1)}, {"bounds": (-1, 1), "penalty_factor": np.arange(50) > 2},
+                                   {"bounds": (-1, None)}, {"bounds": (-0.3, 1e10)},
+                                   {"bounds": (-1e10, 1e10), "penalty_factor": np.arange(50) > 2}])  # fmt: skip
+@pytest.mark.parametrize("exponent", [0, -8, -9, -10, -12, -50])
+def test_bounds_that_hold_nothing_multiply_no_rounding(exponent: int, given: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 50))
+    y = (X[:, 0] - X[:, 1] + rng.standard_normal(20)) * 10.0**exponent
+    assert lm.Lasso(0.01 * 10.0**exponent, **given).fit(X, y).reason_ == "converged"
+
+
+def test_bounds_that_hold_nothing_take_part_in_no_least_squares() -> None:
+    """In the units of X, of y, and of a bound that is far away."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 3))
+    y = X[:, 0] - X[:, 1] + 1e-3 * rng.standard_normal(20)
+    for bounds in [(-1e9, None), (None, 1e9), (-1e9, 1e9)]:
+        assert lm.Ridge(alpha=0.0, bounds=bounds).fit(X, y).reason_ == "converged"
+
+
+@pytest.mark.parametrize("name", ["LogisticRegression", "PoissonRegressor"])
+def test_bounds_do_not_know_the_unit_of_features(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 20))
+    labels = (X[:, 0] + rng.standard_normal(60) > 0) + 0
+    strength = {"C": 1e-13} if name == "LogisticRegression" else {"alpha": 2e10}
+    found = model(name, l1_ratio=1.0, bounds=(0, 1), **strength).fit(1e12 * X, labels)
+    assert found.reason_ == "converged"
+
+
 @pytest.mark.parametrize("of_y", [-600, 600])
 @pytest.mark.parametrize("of_x", [-300, 300])
 @pytest.mark.parametrize("kind", ["dense", "csc", "csr"])
@@ -242,6 +273,48 @@ def test_a_fold_has_samples_to_fit_and_to_score(name: str, case: str) -> None:
 
 
 # --- parameters
+
+
+@pytest.mark.parametrize("index", [40, -41, 0.5])
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_fold_has_samples_that_there_are(name: str, index: Any) -> None:
+    for pair, use in (([0, index], np.arange(1, 40)), "fit"), ((np.arange(1, 40), [0, index]), "score"):
+        with pytest.raises(ValueError, match=f"^Fold 1 of cv must {use} samples from 0 to 39: "):
+            model(name, cv=[(np.arange(40), np.arange(40)), pair]).fit(X, DATA.get(name, y))
+
+
+@pytest.mark.parametrize("index", [-1, 40, 1 << 20])
+@pytest.mark.parametrize("form", ["csr_array", "csc_matrix"])
+def test_indices_of_places_that_are_none_are_refused(form: str, index: int) -> None:
+    """By whatever reads X, before anything follows them."""
+    made = getattr(scipy.sparse, form)(X)
+    made.indices[3] = index
+    rule = (
+        rf": X must have {'row numbers from 0 to 39' if 'csc' in form else 'column numbers from 0 to 5'}, got {index}$"
+    )
+    for name in sorted({*WEIGHED, "Ridge", "RidgeCV"}):
+        with pytest.raises(ValueError, match=f"^{name}{rule}"):
+            model(name).fit(made, DATA.get(name, y))
+    with pytest.raises(ValueError, match=f"^Ridge{rule}"):
+        lm.Ridge().partial_fit(made, y)
+    for name, path in PATHS.items():
+        with pytest.raises(ValueError, match=f"^{name}{rule}"):
+            path(made, y, **({"groups": 2} if name == "group_lasso_path" else {}))
+    with pytest.raises(ValueError, match=f"^alpha_max{rule}"):
+        lm.alpha_max(made, y)
+    for function in (lm.duality_gap, lm.objective):
+        with pytest.raises(ValueError, match=f"^{function.__name__}{rule}"):
+            function(made, y, np.zeros(6), alpha=1)
+
+
+def test_there_is_a_largest_number_of_threads() -> None:
+    for threads in (0, 4097):
+        with pytest.raises(
+            ValueError, match=r"^The 'threads' parameter of Lasso must be an int in the range \[1, 4096\]"
+        ):
+            lm.Lasso(threads=threads).fit(X, y)
+    with pytest.raises(ValueError, match=r"\[1, 4096\]"):
+        regkern.set_num_threads(4097)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -68,7 +68,6 @@ def work() -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:With alpha=0:UserWarning")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of the processor here")
 @pytest.mark.parametrize("kind", list(work()))
 def test_signals_are_heard_soon(kind: str) -> None:

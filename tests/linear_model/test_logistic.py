@@ -216,6 +216,24 @@ def test_one_class_and_bad_labels() -> None:
         LogisticRegression(class_weight={7: 1.0}).fit(X, y)
 
 
+@pytest.mark.parametrize("by", ["sample_weight", "class_weight"])
+@pytest.mark.parametrize("count", [9, 11, 18, 20, 31])
+def test_weights_may_leave_one_class(count: int, by: str) -> None:
+    """Whichever it is, the answer is finite and the same turned around."""
+    X = np.arange(count + 2.0)[:, None]
+    found = []
+    for kept in (1, 0):
+        y = np.where(np.arange(count + 2) < 2, 1 - kept, kept)
+        weights = {1 - kept: 0.0, kept: 1.0}
+        model = LogisticRegression(class_weight=weights if by == "class_weight" else None)
+        model.fit(X, y, sample_weight=None if by == "class_weight" else (y == kept) * 1.0)
+        assert model.reason_ == "converged"
+        assert (model.predict(X) == kept).all()
+        found.append((model.intercept_[0], model.objective_))
+    np.testing.assert_allclose(found[0], (-found[1][0], found[1][1]), rtol=1e-12)
+    np.testing.assert_allclose(found[0][0], 36)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"C": 0}, {"C": -1.0}, {"l1_ratio": 1.5}, {"tol": -1}, {"max_iter": -1}, {"solver": "newton"}, {"penalty": "l3"},
@@ -435,6 +453,14 @@ def test_a_fold_may_lack_a_class() -> None:
     model = LogisticRegressionCV(Cs=2, cv=folds, scoring="neg_log_loss").fit(X, y)
     assert np.isfinite(model.scores_).all()
     assert model.coef_.shape == (3, 7)
+
+
+def test_folds_of_one_class_each() -> None:
+    X, y = np.arange(20.0)[:, None], np.arange(20) < 9
+    one, other = np.flatnonzero(y), np.flatnonzero(~y)
+    model = LogisticRegressionCV(Cs=3, cv=[(one, other), (other, one)], scoring="neg_log_loss").fit(X, y)
+    assert np.isfinite(model.coefs_paths_).all()
+    np.testing.assert_allclose(model.scores_, -36, rtol=1e-6)
 
 
 def test_choices_that_are_refused() -> None:

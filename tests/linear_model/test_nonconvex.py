@@ -178,7 +178,7 @@ def test_warm_start_and_what_is_not_reached(kind: str, rng: np.random.Generator)
     with pytest.warns(ConvergenceWarning, match=r"Objective did not converge \(max_iter\).* Stationarity: [\d.e-]+ of"):
         cold.fit(X, y)
     assert cold.residual_ > 1e-14
-    with pytest.raises(ValueError, match=r"^warm_start needs coef_ of \(29,\) features, got \(30,\)\.$"):
+    with pytest.raises(ValueError, match=r"Regressor: warm_start needs coef_ of \(29,\) features, got \(30,\)\.$"):
         model.fit(X[:, :29], y)
 
 

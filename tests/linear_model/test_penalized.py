@@ -237,7 +237,9 @@ def test_warm_start_and_what_is_not_reached(rng: np.random.Generator) -> None:
     model.fit(X, y)
     assert model.n_iter_ < first
     np.testing.assert_allclose(model.coef_, coef, atol=1e-4)
-    with pytest.raises(ValueError, match=r"^warm_start needs coef_ of \(11,\) features, got \(12,\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"^PenalizedRegression: warm_start needs coef_ of \(11,\) features, got \(12,\)\.$"
+    ):
         model.fit(X[:, :11], y)
     model.set_params(max_iter=2, warm_start=False)
     with pytest.warns(

@@ -124,6 +124,22 @@ def test_counts_that_are_all_zero() -> None:
     assert model.predict(X).max() < 1e-12
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("kind", ["alone", "with another", "levels"])
+def test_a_level_without_events_is_certified(kind: str, scale: float) -> None:
+    """Its coefficient is at minus infinity; of the others the minimum is that of the samples that have some."""
+    level, other = np.arange(20) >= 10, np.arange(20) % 3
+    X = {"alone": level[:, None], "with another": np.c_[level, other], "levels": np.eye(4)[np.arange(20) // 5][:, 1:]}[
+        kind
+    ]
+    y = scale * np.where(level, 0, np.arange(20))
+    model = PoissonRegressor(alpha=0).fit(X, y)
+    assert model.reason_ == "converged"
+    assert model.gap_ < 1e-10
+    least = PoissonRegressor(alpha=0).fit(X[:10], y[:10]).objective_ / 2
+    np.testing.assert_allclose(model.objective_, least, rtol=1e-10)
+
+
 def test_large_counts_and_small_weights() -> None:
     X, y = problem()
     model = PoissonRegressor(alpha=1e3, l1_ratio=0.5).fit(X, y * 1e6, np.full(len(y), 1e-9))
@@ -160,6 +176,8 @@ def test_dtypes_names_and_starts() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         np.testing.assert_allclose(model.set_params(max_iter=1).fit(frame, y).coef_, before, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"^PoissonRegressor: warm_start needs coef_ of \(3,\) features, got \(7,\)"):
+        model.fit(X[:, :3], y)
 
 
 @parametrize_with_checks([PoissonRegressor(), PoissonRegressor(l1_ratio=0.5)])

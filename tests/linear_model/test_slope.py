@@ -201,7 +201,9 @@ def test_warm_start_and_what_is_not_reached(rng: np.random.Generator) -> None:
     assert rounds > 1
     assert model.fit(X, y).n_iter_ == 1
     np.testing.assert_array_equal(model.coef_, coef)
-    with pytest.raises(ValueError, match=r"^warm_start needs coef_ of \(199,\) features, got \(200,\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"^SlopeRegressor: warm_start needs coef_ of \(199,\) features, got \(200,\)\.$"
+    ):
         model.fit(X[:, :199], y)
     model.set_params(max_iter=2, warm_start=False)
     with pytest.warns(ConvergenceWarning, match=r"^Objective did not converge\..* Duality gap: "):

@@ -376,8 +376,10 @@ double BlockSolver::certificate() {
     steepest = std::max(steepest, dual_norm(h, u.data(), u.size()));
     ridge += h.ridge * squared(length(w.data(), w.size()));
   }
-  const double most = largest > 0 ? 1 / largest : kInf;
   const double yt = dot(y_, theta), tt = dot(theta, theta);
+  double most = largest > 0 ? 1 / largest : kInf;
+  // A projection leaves the rounding of r along what it takes out: no more than that of y is to come of it.
+  if (!span_.empty()) most = std::min(most, std::sqrt(y_squared_ / dot(r_, r_)));
   double best = kInf;
   for (double s : {1.0, yt / tt, yt / (tt + ridge), steepest > 1 ? 1 / steepest : 1.0}) {
     if (!(s >= 0)) s = 0;

@@ -636,6 +636,19 @@ GlmSolver::Vector GlmSolver::project() {
   const std::size_t count = columns.size();
   Vector packed(count * n), weighted(count * n), d;
   for (std::size_t k = 0; k < count; ++k) slot_add(columns[k], 1, packed.data() + k * n);
+  // About their means by curvature: a level whose own is next to nothing shares none with the constant then.
+  if (constant_ != 0) {
+    Vector total(n);
+    for (std::size_t c = 0; c < classes_; ++c) {
+      likelihood_.curvature(c, c, d);
+      products().axpy(1, d.data(), total.data(), n);
+    }
+    const double sum = std::accumulate(total.begin(), total.end(), 0.0);
+    for (std::size_t k = 1; k < count && sum > 0; ++k) {
+      const double mean = products().dot(total.data(), packed.data() + k * n, n) / sum;
+      for (std::size_t i = 0; i < n; ++i) packed[k * n + i] -= mean;
+    }
+  }
   Quadratic problem;
   std::vector<std::pair<std::size_t, std::size_t>> members;  // (k, class)
   Vector tol;
@@ -704,11 +717,23 @@ double GlmSolver::certificate() {
     certain_ = true;
   }
   if (dual_.empty()) return kInf;
+  const bool bounded = problem_.lower != nullptr || problem_.upper != nullptr;
+  const double gap = gap_at_dual(false);
+  return (bounded && l1_ > 0 ? std::min(gap, gap_at_dual(true)) : gap) + rounding();
+}
+
+// The gap to scales of the dual point; or that of the problem without idle bounds of columns with a penalty,
+// whose minimum is not above.
+double GlmSolver::gap_at_dual(bool without_idle) const {
+  const auto term_at = [&](std::size_t j, std::size_t k) {
+    const Term t = term_of(j);
+    return without_idle && (t.a > 0 || t.b > 0) ? without_idle_bounds(t, w_[k]) : t;
+  };
   double largest = 0, steepest = 0;
   for (std::size_t c = 0; c < classes_; ++c) {
     for (std::size_t j = 0; j < X_.p; ++j) {
       const std::size_t k = feature(j, c);
-      const Term t = term_of(j);
+      const Term t = term_at(j, k);
       if (norm_[j] == 0 || (t.a == 0 && t.b == 0)) continue;
       if (t.b == 0) {
         if (t.hi == kInf) largest = std::max(largest, g_[k] / t.a);
@@ -725,12 +750,12 @@ double GlmSolver::certificate() {
     for (std::size_t c = 0; c < classes_; ++c) {
       for (std::size_t j = 0; j < X_.p && gap < best; ++j) {
         const std::size_t k = feature(j, c);
-        if (norm_[j] != 0) gap += conjugate_gap(term_of(j), s * g_[k], w_[k]);
+        if (norm_[j] != 0) gap += conjugate_gap(term_at(j, k), s * g_[k], w_[k]);
       }
     }
     best = std::min(best, gap);
   }
-  return best + rounding();
+  return best;
 }
 
 // Which are large where such columns nearly depend on each other. Of sums of so many samples it is nearer to

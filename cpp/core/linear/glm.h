@@ -72,6 +72,7 @@ class GlmSolver {
   Vector project();
   double rounding() const;  // of the loss, by coefficients of columns without a penalty
   double certificate();
+  double gap_at_dual(bool without_idle) const;
 
   const Design& X_;
   const Problem& problem_;

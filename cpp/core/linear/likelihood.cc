@@ -53,15 +53,17 @@ Likelihood::Likelihood(Loss loss, std::size_t classes, Vector y, Vector s)
 
 Likelihood::Vector Likelihood::constant() const {
   Vector share(classes_);
+  double others = 0;  // each class of two has its own sum: 1 less a share has the rounding of the whole
   for (std::size_t i = 0; i < size(); ++i) {
     if (loss_ == Loss::kMultinomial) {
       share[static_cast<std::size_t>(y_[i])] += s_[i] / weight_;
     } else {
       share[0] += s_[i] * y_[i] / weight_;
+      others += s_[i] * (1 - y_[i]) / weight_;
     }
   }
   for (double& b : share) {
-    const double odds = loss_ == Loss::kLogistic ? b / (1 - b) : b;
+    const double odds = loss_ == Loss::kLogistic ? b / others : b;
     b = std::clamp(std::log(odds), -kFarthest, kFarthest);
   }
   return share;

@@ -34,6 +34,10 @@ double violation(const Term& term, double w, double c) {
   return std::max({0.0, up, down});
 }
 
+Term without_idle_bounds(const Term& t, double w) {
+  return {t.a, t.b, w > t.lo ? -kInf : t.lo, w < t.hi ? kInf : t.hi};
+}
+
 double conjugate_gap(const Term& t, double u, double w) {
   if (t.lo == -kInf && t.hi == kInf) {
     const double inside = std::clamp(u, -t.a, t.a);

@@ -19,6 +19,9 @@ struct Term {
 
 // By how much the gradient c = −∂(smooth part) leaves the subdifferential of a|w| and the cone of [lo, hi].
 double violation(const Term& term, double w, double c);
+// The term without its idle bounds, which do not hold w. In the dual objective these are multiplied by what u
+// exceeds a by: at a minimum that is the rounding of u.
+Term without_idle_bounds(const Term& term, double w);
 // h(w) + h*(u) − u·w for h = a|·| + ½b(·)² on [lo, hi]: 0 where u is in the subdifferential of h at w, and
 // never negative.
 double conjugate_gap(const Term& term, double u, double w);

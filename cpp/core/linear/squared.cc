@@ -24,10 +24,9 @@ constexpr double kSoon = 0.5;   // of a threshold: violations below it are those
 constexpr std::size_t kFewest = 16, kMostAtOnce = 64, kColumnsEach = 128;  // that enter in a round
 constexpr std::size_t kSmallGram = 10'000'000;  // products of a sparse Gram matrix: some milliseconds
 constexpr int kSparseEpochs = 100;              // on the residual, before a Gram matrix is made after all
-constexpr double kNear = 100;   // squares of the mean to those about it: two digits of sums are lost
-constexpr double kInner = 0.1;  // of the largest violation outside the working set
-constexpr double kMargin =
-    30 * kEps;             // of a column's length times ‖y‖: more than what is rounded of a product
+constexpr double kNear = 100;          // squares of the mean to those about it: two digits of sums are lost
+constexpr double kInner = 0.1;         // of the largest violation outside the working set
+constexpr double kMargin = 30 * kEps;  // of a column's length times that of θ: more than what is rounded
 constexpr int kTimes = 4;  // that a projection is made: each corrects the rounding of the one before
 constexpr double kRounding = 1e-15;  // of ½‖y‖²: no gap can be told below
 constexpr double kEnough = 1e-14;    // of ½‖y‖²: a gap that is good enough where no smaller one is found and
@@ -444,37 +443,59 @@ double SquaredSolver::largest_product(const Vector& g) const {
   return std::max({most[0], most[1], most[2], most[3]});
 }
 
-// θ without its part in free columns, and with no product with one-sided ones that is on the wrong side of 0:
-// the residual of non-negative least squares. Of columns that nearly depend on each other by a margin, which
-// is more than what is rounded of a product: where they leave no room for it, nothing is certified.
-bool SquaredSolver::project_one_sided(Vector& theta) {
+// Columns without a penalty whose products with θ are to be 0, or of one sign: those that have one bound, and
+// without idle bounds all. False where these nearly depend on each other.
+bool SquaredSolver::find_held(Idle idle, std::vector<std::size_t>& held) const {
+  held = one_sided_;
+  if (idle != Idle::kNone) return true;
+  std::vector<std::size_t> columns = span_.columns(), places;
+  for (std::size_t k = 0; k < working_.size(); ++k) {
+    const Term t = term(working_.column(k));
+    const bool box = t.a == 0 && t.b == 0 && t.lo != -kInf && t.hi != kInf && t.lo < t.hi;
+    if (box) held.push_back(working_.column(k));
+  }
+  columns.insert(columns.end(), held.begin(), held.end());
+  for (std::size_t j : columns) places.push_back(place_[j]);
+  Span all(working_, mean_, norm_);
+  all.make(columns, places, weight_);
+  return !all.close(span_.columns().size());
+}
+
+// θ without its part in free columns, and with no product with held ones that is not 0 or on the wrong side
+// of it: the residual of non-negative least squares. Of one-sided columns that nearly depend on each other by
+// a margin, which is more than what is rounded of a product: where they leave no room for it, nothing is
+// certified.
+bool SquaredSolver::project_held(Vector& theta, const std::vector<std::size_t>& held, Idle idle) {
   span_.take(theta.data());
-  const std::size_t count = one_sided_.size();
+  const Vector from = theta;
+  const double squares = dot(from, from);
+  const std::size_t count = held.size();
+  const bool close = close_bounds_ && idle != Idle::kNone;
   Quadratic cone;
   Vector tol, margin;
   cone.gram().resize(count);
   std::vector<Vector> rests;
   for (std::size_t k = 0; k < count; ++k) {
-    const std::size_t j = one_sided_[k];
-    const bool below = term(j).lo != -kInf;
-    cone.add({0, 0, below ? 0 : -kInf, below ? kInf : 0}, 0);
+    const std::size_t j = held[k];
+    const Term t = dual_term(j, idle);
+    const double lo = t.lo != -kInf ? 0 : -kInf, hi = t.hi != kInf ? 0 : kInf;
+    cone.add({0, 0, lo, hi}, 0);
     rests.emplace_back(working_.samples());
     working_.pack(place_[j], rests[k].data());
     span_.take(rests[k].data());
     for (std::size_t i = 0; i <= k; ++i) {
       cone.gram().row(k)[i] = cone.gram().row(i)[k] = dot(rests[k], rests[i]);
     }
-    const double size = std::sqrt(cone.gram().row(k)[k] * y_squared_);
-    margin.push_back(close_bounds_ ? (below ? 1 : -1) * kMargin * size : 0);
+    const double size = std::sqrt(cone.gram().row(k)[k] * squares);
+    margin.push_back(close ? (lo == 0 ? 1 : -1) * kMargin * size : 0);
     tol.push_back(kMargin * size / 4);
   }
-  const Vector from = theta;
   for (int times = 0; times < kTimes; ++times) {
     bool apart = times > 0;
     for (std::size_t k = 0; k < count; ++k) {
       const double product = dot(rests[k], theta);
-      const double wrong = cone.term(k).hi > 0 ? product : -product;
-      apart = apart && wrong <= (close_bounds_ ? 0 : 4 * tol[k]);
+      const double up = cone.term(k).hi > 0 ? product : 0, down = cone.term(k).lo < 0 ? -product : 0;
+      apart = apart && std::max(up, down) <= (close ? 0 : 4 * tol[k]);
       cone.c[k] = product + margin[k];
     }
     if (apart) return true;
@@ -487,19 +508,28 @@ bool SquaredSolver::project_one_sided(Vector& theta) {
   return false;
 }
 
+// What a coefficient adds to the dual objective is of this.
+Term SquaredSolver::dual_term(std::size_t j, Idle idle) const {
+  const Term t = term(j);
+  const bool goes = t.a > 0 || t.b > 0 ? idle != Idle::kAll : idle == Idle::kNone && place_[j] != kNowhere;
+  return goes ? without_idle_bounds(t, w_[j]) : t;
+}
+
 // How far the objective can be above its minimum: the gap to the dual objective at s·θ, θ the residual
-// without its part in the columns that have no penalty. A sum of parts that are not negative, since the
-// difference of the two objectives is less than their rounding.
-double SquaredSolver::certificate() {
+// without its part in the columns that have no penalty. Or that of the problem without idle bounds, whose
+// minimum is not above: of columns with a penalty wherever it is less.
+double SquaredSolver::certificate(Idle idle) {
   Vector projected_r, projected_g;
-  const bool projects = !span_.empty() || !one_sided_.empty();
+  std::vector<std::size_t> held;
+  if (!find_held(idle, held)) return kInf;
+  const bool projects = !span_.empty() || !held.empty();
   if (projects) {
     projected_r = r_;
     projected_g = g_;
   }
   Vector &theta = projects ? projected_r : r_, &g = projects ? projected_g : g_;
-  if (!one_sided_.empty()) {
-    if (!project_one_sided(theta)) return kInf;
+  if (!held.empty()) {
+    if (!project_held(theta, held, idle)) return kInf;
     working_.scatter(theta.data(), u_.data());
     X_.correlate(u_.data(), mean_.data(), g.data());
   } else {
@@ -514,7 +544,16 @@ double SquaredSolver::certificate() {
     }
   }
   for (std::size_t j : span_.columns()) g[j] = 0;
+  double gap = gap_at(theta, g, idle);
+  if (idle == Idle::kAll && l1_ > 0 && (problem_.lower != nullptr || problem_.upper != nullptr)) {
+    gap = std::min(gap, gap_at(theta, g, Idle::kOfFree));
+  }
+  return gap;
+}
 
+// A sum of parts that are not negative, since the difference of the two objectives is less than their
+// rounding.
+double SquaredSolver::gap_at(const Vector& theta, const Vector& g, Idle idle) const {
   // Where there are no bounds and no squares, a coefficient of 0 adds nothing while s·g is at most a.
   const bool plain = l2_ == 0 && problem_.lower == nullptr && problem_.upper == nullptr;
   const bool of_l1_alone = plain && problem_.factor == nullptr && l1_ > 0;
@@ -522,7 +561,7 @@ double SquaredSolver::certificate() {
   for (std::size_t k = 0; k < open_.size() && !of_l1_alone; ++k) {
     const std::uint32_t j = open_[k];
     if (norm_[j] == 0) continue;
-    const Term t = term(j);
+    const Term t = dual_term(j, idle);
     if (t.a == 0 && t.b == 0) continue;
     if (t.b == 0) {
       if (t.hi == kInf) largest = std::max(largest, g[j] / t.a);
@@ -532,18 +571,22 @@ double SquaredSolver::certificate() {
     ridge += t.b * squared(w_[j]);
   }
   largest = std::max(largest, closed_);  // what is left out stays at most a
-  const double most = largest > 0 ? 1 / largest : kInf;
-  const double yt = dot(y_, theta), tt = dot(theta, theta);
-  double apart = 0, cross = 0;
-  for (std::size_t i = 0; i < theta.size(); ++i) {
-    apart += squared(r_[i] - theta[i]);
-    cross += (r_[i] - theta[i]) * theta[i];
-  }
+  const bool projected = &theta != &r_;
+  const double yt = dot(y_, theta), tt = dot(theta, theta), rr = projected ? dot(r_, r_) : tt;
+  double most = largest > 0 ? 1 / largest : kInf;
+  // A projection leaves the rounding of r along what it takes out: no more than that of y is to come of it.
+  if (projected) most = std::min(most, std::sqrt(y_squared_ / rr));
+  const auto half_distance = [&](double s) {
+    if (!projected) return squared(1 - s) * tt / 2;
+    double squares = 0;
+    for (std::size_t i = 0; i < theta.size(); ++i) squares += squared(r_[i] - s * theta[i]);
+    return squares / 2;
+  };
   double best = kInf;
   for (double s : {1.0, yt / tt, yt / (tt + ridge), steepest > 1 ? 1 / steepest : 1.0}) {
     if (!(s >= 0)) s = 0;
     s = std::min({s, most, 1e300});
-    double gap = squared(1 - s) * tt / 2 + (1 - s) * cross + apart / 2;
+    double gap = half_distance(s);
     if (plain) {
       for (std::size_t k = 0; k < working_.size(); ++k) {
         const std::size_t j = working_.column(k);
@@ -552,12 +595,13 @@ double SquaredSolver::certificate() {
     } else {
       for (const std::uint32_t j : open_) {
         if (gap >= best) break;
-        if (norm_[j] != 0 && (w_[j] != 0 || g[j] != 0)) gap += conjugate_gap(term(j), s * g[j], w_[j]);
+        if (norm_[j] == 0 || (w_[j] == 0 && g[j] == 0)) continue;
+        gap += conjugate_gap(dual_term(j, idle), s * g[j], w_[j]);
       }
     }
     best = std::min(best, gap);
   }
-  return best + span_.rounding(w_.data()) * std::sqrt(dot(r_, r_));
+  return best + span_.rounding(w_.data()) * std::sqrt(rr);
 }
 
 void SquaredSolver::remember(Best& best, const Found& found) const {
@@ -595,7 +639,7 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits) {
     if (whole) {
       found.objective = objective();
       // No square and no penalty is below 0.
-      found.gap = std::isfinite(found.objective) ? std::min(certificate(), found.objective) : kInf;
+      found.gap = std::isfinite(found.objective) ? std::min(certificate(Idle::kAll), found.objective) : kInf;
       const bool risen = !(found.objective <= best.objective * (1 + kRise));
       if (found.objective <= best.objective) remember(best, found);
       idle = !risen && (found.objective < lowest * (1 - kFall) || found.gap < least_gap / 2) ? 0 : idle + 1;
@@ -651,6 +695,10 @@ Found SquaredSolver::solve(double l1, double l2, Limits limits) {
     restore(best, found);
   }
   const bool ended = found.reason == Reason::kStalled || found.reason == Reason::kMaxIter;
+  const bool bounded = problem_.lower != nullptr || problem_.upper != nullptr;
+  if (ended && bounded && (problem_.factor != nullptr || (l1_ == 0 && l2_ == 0))) {
+    found.gap = std::min(found.gap, certificate(Idle::kNone));
+  }
   if (ended &&
       found.gap <= std::max(limits.tol * found.objective, std::min(limits.tol, kEnough) * y_squared_ / 2)) {
     found.reason = Reason::kConverged;

@@ -54,8 +54,14 @@ class SquaredSolver {
   void open_all();
   double objective() const;
   double largest_product(const Vector& g) const;
-  bool project_one_sided(Vector& theta);
-  double certificate();
+  // Which of the bounds that hold no coefficient a certificate knows: all, those of columns without a
+  // penalty, or none.
+  enum class Idle { kAll, kOfFree, kNone };
+  Term dual_term(std::size_t j, Idle idle) const;
+  bool find_held(Idle idle, std::vector<std::size_t>& held) const;
+  bool project_held(Vector& theta, const std::vector<std::size_t>& held, Idle idle);
+  double gap_at(const Vector& theta, const Vector& g, Idle idle) const;
+  double certificate(Idle idle);
 
   const Design& X_;
   const Problem& problem_;

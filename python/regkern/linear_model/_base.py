@@ -85,6 +85,7 @@ __all__ = [
     "bar",
     "check_bounds",
     "check_data",
+    "check_indices",
     "check_parameters",
     "check_penalty_factor",
     "check_sample_weight",
@@ -92,6 +93,7 @@ __all__ = [
     "choose",
     "choose_alpha",
     "first_too_large",
+    "fold_numbers",
     "fold_samples",
     "fold_weights",
     "in_dtype",
@@ -117,6 +119,7 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 COMPRESSED = (scipy.sparse.csc_array, scipy.sparse.csc_matrix, scipy.sparse.csr_array, scipy.sparse.csr_matrix)
 
 LARGE = 1 << 16  # numbers in X
+MOST_THREADS = 4096  # as of regkern.set_num_threads
 LEAST, LARGEST = 1e-145, 1e150  # of y, so that the square of a residual is a number
 
 NO_FOLDS = "cv must give at least one fold, got none."
@@ -133,7 +136,7 @@ ENDS = {"alpha": math.inf, "tol": math.inf, "l1_ratio": 1.0}
 EXTRAS = {
     "penalty_factor": ["array-like", None],
     "bounds": [tuple, list, None],
-    "threads": [Interval(Integral, 1, None, closed="left"), None],
+    "threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
 }
 
 
@@ -261,12 +264,20 @@ def _finite(*arrays: Array | None) -> bool:
         return all(array is not None and math.isfinite(np.add.reduce(array, axis=None)) for array in arrays)
 
 
-def _canonical(X: Any) -> Any:
-    """Sparse X with one entry for each place."""
-    if scipy.sparse.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+def _canonical(owner: Any, X: Any) -> Any:
+    """Sparse X, whose indices are looked at, with one entry for each place."""
+    if scipy.sparse.issparse(X):
+        check_indices(owner, X)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
     return X
+
+
+def check_indices(owner: Any, X: Any) -> None:
+    """Refuse sparse X with indices of places that are none. The owner is an estimator or a function's name."""
+    if scipy.sparse.issparse(X):
+        _checks.sparse_indices(_name(owner), X)
 
 
 def check_data(
@@ -296,7 +307,7 @@ def check_data(
     if plain is not None and target is not None and plain.shape[0] == len(target) and _finite(*searched):
         estimator.n_features_in_ = plain.shape[1]
         vars(estimator).pop("feature_names_in_", None)
-        X, y = _canonical(plain), target
+        X, y = _canonical(estimator, plain), target
     else:
         X, y = validate_data(
             estimator,
@@ -311,7 +322,7 @@ def check_data(
         )
         if y_numeric:
             y = check_array(y, dtype=np.float64, ensure_2d=False)
-        X = _canonical(X)
+        X = _canonical(estimator, X)
     if y_numeric:
         y = np.asarray(y, np.float64, order="C")
     return X, y, check_sample_weight(sample_weight, len(y))
@@ -411,7 +422,7 @@ def start_of(model: Any, features: int) -> Array:
         return np.zeros(features)
     start = np.array(model.coef_, np.float64)
     if start.shape != (features,):
-        raise ValueError(f"warm_start needs coef_ of {(features,)} features, got {start.shape}.")
+        raise ValueError(f"{_name(model)}: warm_start needs coef_ of {(features,)} features, got {start.shape}.")
     return start if np.isfinite(start).all() else np.zeros(features)
 
 
@@ -559,17 +570,24 @@ def fold_samples(
     folds: Iterable[Any], samples: int, weight_fit: Array | None, weight_score: Array | None
 ) -> tuple[Array, Array]:
     """train and test, (folds, samples): the weight of each sample in a fold's fit and score, some of which must not be 0."""
-    numbers = np.arange(samples)
     parts: list[list[Array]] = [[], []]
     for fold, pair in enumerate(folds):
         for part, indices, weights, use in zip(parts, pair, (weight_fit, weight_score), ("fit", "score"), strict=True):
-            counts = np.bincount(numbers[indices], minlength=samples)
+            counts = np.bincount(fold_numbers(fold, use, indices, samples), minlength=samples)
             part.append(counts * (1.0 if weights is None else weights))
             if not part[-1].any():
                 raise ValueError(f"Fold {fold} of cv has no samples, or none with a weight, to {use}.")
     if not parts[0]:
         raise ValueError(NO_FOLDS)
     return np.array(parts[0]), np.array(parts[1])
+
+
+def fold_numbers(fold: int, use: str, indices: Any, samples: int) -> Array:
+    """The samples that a fold is to fit or to score, of indices of any kind."""
+    try:
+        return np.asarray(np.arange(samples)[indices])
+    except IndexError as error:
+        raise ValueError(f"Fold {fold} of cv must {use} samples from 0 to {samples - 1}: {error}.") from error
 
 
 def choose_alpha(model: Any, alphas: Array, ratios: int, train: Array, test: Array, solve: Callable[..., Any]) -> int:

@@ -114,7 +114,9 @@ def fit_blocks(
         start = np.array(model.coef_, np.float64, ndmin=2)
         if start.shape != (targets.shape[1], X.shape[1]):
             shape = (targets.shape[1], X.shape[1])
-            raise ValueError(f"warm_start needs coef_ of {shape} targets and features, got {start.shape}.")
+            raise ValueError(
+                f"{type(model).__name__}: warm_start needs coef_ of {shape} targets and features, got {start.shape}."
+            )
         start = np.ascontiguousarray(start.T)
     with refusing(model, X):
         solution = _blocks.solve_blocks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -208,12 +207,6 @@ class ElasticNet(PartialFit, MultiOutputMixin, LinearRegressor):  # type: ignore
         self
         """
         check_parameters(self)
-        if self.alpha == 0:
-            warnings.warn(
-                "With alpha=0, this algorithm does not converge well. You are advised to use the LinearRegression "
-                "estimator",
-                stacklevel=2,
-            )
         if check_input:
             X, y, sample_weight = check_data(self, X, y, sample_weight, multi_output=True, solver_looks=True)
         else:
@@ -430,5 +423,7 @@ def _start(model: Any, shape: tuple[int, int], lower: Array | None, upper: Array
         return None
     start = np.array(model.coef_, np.float64, ndmin=2)
     if start.shape != shape:
-        raise ValueError(f"warm_start needs coef_ of {shape} targets and features, got {start.shape}.")
+        raise ValueError(
+            f"{type(model).__name__}: warm_start needs coef_ of {shape} targets and features, got {start.shape}."
+        )
     return start if lower is None and upper is None else np.clip(start, lower, upper)

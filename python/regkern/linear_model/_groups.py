@@ -16,6 +16,7 @@ from regkern.linear_model import _blocks
 from regkern.linear_model._base import (
     EXTRAS,
     bar,
+    check_indices,
     check_sample_weight,
     check_squares,
     in_dtype,
@@ -580,6 +581,7 @@ def group_lasso_path(
     f = "group_lasso_path"
     refuse_bools(f, {"tol": tol, "max_iter": max_iter, "threads": threads})
     made: Any = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32], accept_large_sparse=False)
+    check_indices(f, made)
     target = np.asarray(check_array(y, dtype=np.float64, ensure_2d=False, input_name="y"))
     check_consistent_length(made, target)
     check_squares(target)

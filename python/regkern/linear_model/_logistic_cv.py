@@ -69,7 +69,7 @@ class LogisticRegressionCV(Classifier):
         "l1" is ``l1_ratios=(1.0,)``, "l2" is ``(0.0,)``.
     scoring : str, callable or None, default None
         A scorer, greater is better. None, and scikit-learn's "warn": accuracy. "neg_log_loss" tells models apart that
-        predict the same classes.
+        predict the same classes; it is not clipped.
     solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}
         Has no effect: see :class:`LogisticRegression`.
     tol : float >= 0, default 1e-6

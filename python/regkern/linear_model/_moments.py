@@ -24,6 +24,7 @@ from scipy.linalg import lapack
 from regkern.linear_model import _engine
 from regkern.linear_model._base import (
     check_bounds,
+    check_indices,
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
@@ -232,6 +233,7 @@ class PartialFit:
             multi_output=True,
             y_numeric=True,
         )
+        check_indices(self, X)
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
         if isinstance(sample_weight, Number):
             sample_weight = np.full(len(y), sample_weight, np.float64)

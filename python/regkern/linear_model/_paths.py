@@ -20,6 +20,7 @@ from regkern.linear_model._base import (
     EXTRAS,
     bar,
     check_bounds,
+    check_indices,
     check_penalty_factor,
     check_sample_weight,
     check_squares,
@@ -336,7 +337,7 @@ def alpha_max(
     >>> [int((Lasso(alpha=a).fit(X, y).coef_ != 0).sum()) for a in (alpha, 0.99 * alpha)]
     [0, 1]
     """
-    made, target, weights = _checked(X, y, sample_weight)
+    made, target, weights = _checked("alpha_max", X, y, sample_weight)
     if target.ndim != 1:
         raise ValueError(f"y should be a 1d array, got an array of shape {target.shape} instead.")
     if loss == "logistic" and not np.isin(target, (0, 1)).all():
@@ -356,8 +357,9 @@ def alpha_max(
     return largest / float(l1_ratio)
 
 
-def _checked(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
+def _checked(name: str, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
     X = check_array(X, accept_sparse=["csc", "csr"], dtype=[np.float64, np.float32])
+    check_indices(name, X)
     y = check_array(y, dtype=np.float64, order="C", ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     return X, y, check_sample_weight(sample_weight, len(y))
@@ -392,7 +394,7 @@ def _path(
         raise ValueError("Unexpected parameters in params", params.keys())
     refuse_bools(name, {"tol": tol, "max_iter": max_iter, "threads": threads})
     if check_input:
-        X, y, sample_weight = _checked(X, y, sample_weight)
+        X, y, sample_weight = _checked(name, X, y, sample_weight)
     else:
         y, sample_weight = np.asarray(y, np.float64, order="C"), check_sample_weight(sample_weight, len(y))
     check_squares(y)

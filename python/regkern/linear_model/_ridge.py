@@ -31,6 +31,7 @@ from regkern.linear_model._base import (
     check_parameters,
     check_penalty_factor,
     check_sample_weight,
+    fold_numbers,
     in_dtype,
     refusing,
     relative,
@@ -451,7 +452,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     ----------
     alpha_ : float or ndarray (n_targets,)
     best_score_ : float or ndarray (n_targets,)
-        The score of ``alpha_``; without ``scoring`` and ``cv`` the mean squared error, negative.
+        The score of ``alpha_``; without ``scoring`` and ``cv`` the mean squared error, negative: with weights -Σ s·e²/n.
     alphas_ : ndarray (n_alphas,)
     score_path_ : ndarray (n_alphas,) or (n_alphas, n_targets)
         The score of each strength.
@@ -710,9 +711,10 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         from sklearn.model_selection import check_cv  # noqa: PLC0415 (half of the time that importing us takes)
         from sklearn.utils.validation import _check_method_params  # noqa: PLC0415
 
-        samples = np.arange(len(y))
+        n, pairs = len(y), check_cv(self.cv, y).split(X, y, **route.splitter.split)
         splits = [
-            (samples[train], samples[test]) for train, test in check_cv(self.cv, y).split(X, y, **route.splitter.split)
+            (fold_numbers(k, "fit", train, n), fold_numbers(k, "score", test, n))
+            for k, (train, test) in enumerate(pairs)
         ]
         if not splits:
             raise ValueError(NO_FOLDS)
