@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from regkern.bench.peers.with_torch import BETA1, BETA2, EPS, STEP, as_given, ba
 TERMS = "Inductor, warm, no autograd; fresh output; the optimizer in place; but in a full run few rows, one thread"
 
 Call = Callable[[], Any]
+# A cache of its own: kernels that others left in torch's, compiled for one thread, ended the process (see `start`).
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/regkern_bench_inductor_{os.getuid()}")
 torch: Any = importlib.import_module("torch")
 dynamo: Any = importlib.import_module("torch._dynamo")
 inductor: Any = importlib.import_module("torch._inductor.config")
