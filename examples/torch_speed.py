@@ -15,6 +15,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import common
 
@@ -68,6 +69,30 @@ def both_ways(function: Callable[[Tensor], Tensor], x: Tensor) -> Work:
     return work
 
 
+class Moved(torch.autograd.Function):
+    """What a batch norm moves, and nothing else: x is read, then copied; x and dy are read, then multiplied, in place where
+    nobody holds dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alone: bool) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.alone = alone
+        x.sum()
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        if dy.stride() != x.stride():
+            return dy * x, None
+        torch.dot(in_memory(dy), in_memory(x))
+        return dy.mul_(x) if ctx.alone else dy * x, None
+
+
+def in_memory(x: Tensor) -> Tensor:
+    return (x if x.is_contiguous() else x.permute(0, 2, 3, 1)).reshape(-1)
+
+
 def calls() -> Iterator[Line]:
     for n in (1_000, 100_000, 1_000_000):
         x = torch.randn(n)
@@ -81,6 +106,8 @@ def calls() -> Iterator[Line]:
         both_ways(nn.BatchNorm2d(64), x),
         "2",
     )
+    moved = both_ways(lambda t: Moved.apply(t, False), x)
+    yield "the same, and a function that only moves its bytes", both_ways(tnn.BatchNorm2d(64), x), moved, ""
     native = tnn.Sequential(tnn.BatchNorm2d(64), tnn.ReLU())
     yield "batch norm + ReLU, channels_last", both_ways(native, x), both_ways(nn.BatchNormReLU2d(64), x), ""
     x = torch.randn(1024, 512)
@@ -161,6 +188,22 @@ def resnet8() -> tnn.Module:
     )
 
 
+class Mover(tnn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = Moved.apply(x, True)
+        return made
+
+
+def bare(model: tnn.Module) -> tnn.Module:
+    """A model whose batch norms only move their bytes, and whose ReLUs do nothing."""
+    for name, child in list(model.named_children()):
+        if isinstance(child, tnn.BatchNorm2d | tnn.ReLU):
+            setattr(model, name, Mover() if isinstance(child, tnn.BatchNorm2d) else tnn.Identity())
+        else:
+            bare(child)
+    return model
+
+
 def mlp(p: float, *, norm: bool) -> tnn.Module:
     layers: list[tnn.Module] = []
     inputs = 784
@@ -234,6 +277,13 @@ def models() -> Iterator[Line]:
     ):
         works = [training(copy.deepcopy(model), x, ours=ours, half=half) for ours in (False, True)]
         yield f"training step: {name}", works[0], works[1], least
+        if name.startswith("ResNet-8"):
+            yield (
+                "the same, and norms that only move their bytes",
+                works[0],
+                training(bare(model), x, ours=True, half=half),
+                "",
+            )
 
 
 def main() -> None:
