@@ -120,9 +120,9 @@ struct KeptByContext {
 // Arguments of a function that takes so many, or an error.
 void require_count(const char* function, Py_ssize_t given, Py_ssize_t wanted);
 
-// What the engine calls of a node of autograd whose backward is f. There a gradient that nobody else holds has
-// one reference, that of the engine: no frame of Python has it. Backwards that are differentiated go through
-// Python.
+// What the engine calls of a node of autograd whose backward is f. There a gradient that nobody else holds
+// has one reference, that of the engine: no frame of Python has it. Backwards that are differentiated go
+// through Python.
 template <PyObject* (*f)(PyObject* const*, Py_ssize_t)>
 PyObject* apply_node(PyObject* const* a, Py_ssize_t n);
 
