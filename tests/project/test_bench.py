@@ -81,6 +81,12 @@ def test_what_misses_is_printed_last_and_fits_a_screen() -> None:
         assert any(line.kernel in text for text in lines) == ((line.kernel, line.shape) in cells)
 
 
+def test_ranges_have_two_digits_or_all_before_the_point() -> None:
+    """99.9 is 100, not 1e+02."""
+    assert headline._range([99.9, 104.2], " %") == "100–104 %"
+    assert headline._range([1.74, 1.66]) == "1.7"
+
+
 def test_the_best_rival_is_the_fastest_with_one_thread() -> None:
     shape = Shape((1000,))
     cell = cell_of("prox_l1 out=", shape, {(REGKERN, 1): 10, (NUMPY, 1): 50, ("torch", 1): 30, ("torch", 2): 1})

@@ -203,8 +203,8 @@ void column_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
                                                        cols, &means[col], sum, dev);
                  }
                }
-               // Of `n` rows from `at` on, which lie at some step: to rows at a step of their own, which may be
-               // the same.
+               // Of `n` rows from `at` on, which lie at some step: to rows at a step of their own, which may
+               // be the same.
                const auto gate_rows = [&](RowsOf<T> from, T* g, std::ptrdiff_t step, std::size_t at,
                                           std::size_t n) {
                  if (!activated) return;
@@ -332,9 +332,9 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
   });
 }
 
-// Where the first pass leaves g for the second, which would else read the bits of the activation again: in the
-// residual's gradient, which it is, or where dx will lie, if that is dy's place or in the cache. No data: it is
-// not kept.
+// Where the first pass leaves g for the second, which would else read the bits of the activation again: in
+// the residual's gradient, which it is, or where dx will lie, if that is dy's place or in the cache. No data:
+// it is not kept.
 template <class T>
 Out<T> room_for_gated(const ChannelShape& s, const BatchNormGradient<T>& b) {
   if (b.dy.positive == nullptr || b.weights.data != nullptr) return {};

@@ -192,8 +192,8 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, A
     if (past != 0) partly((bytes - past) / sizeof(*y));
   }
   if constexpr (!kIsHalf<E>) {
-    // In the order of memory: of periods side by side, lines would go out in parts, and a matrix of 100,352 × 64
-    // takes 2.4 times as long.
+    // In the order of memory: of periods side by side, lines would go out in parts, and a matrix of
+    // 100,352 × 64 takes 2.4 times as long.
     if (streams) walk([](auto v, To to) HWY_ATTR { hn::Stream(v, Tag<E>(), to); }, to_the_end);
   }
   const auto put = [d](auto v, To to) HWY_ATTR { store_wide<E>(v, d, to); };

@@ -109,5 +109,5 @@ def _range(values: list[float], unit: str = "") -> str:
     """Two digits are what runs have in common."""
     if not values:
         return "–"
-    low, high = (f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in (min(values), max(values)))
+    low, high = (f"{value:.2g}" if value < 99.5 else f"{value:.0f}" for value in (min(values), max(values)))
     return (low if low == high else f"{low}–{high}") + unit
