@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch import multiprocessing
 from torch.utils import checkpoint, dlpack
 
 import regkern.torch.functional as F
@@ -180,6 +182,75 @@ def test_hooks_of_modules_see_what_came(name: str, x: Tensor) -> None:
     made, seen = gradient(module, x)
     torch.testing.assert_close(kept[0], made, rtol=0, atol=0)
     torch.testing.assert_close(kept[1], seen["as it was"], rtol=0, atol=0)
+
+
+def inferred(g: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return g * 2
+
+
+def graphed(g: Tensor) -> Tensor:
+    with torch.enable_grad():
+        return g * torch.ones_like(g, requires_grad=True)
+
+
+def marked(g: Tensor) -> Tensor:
+    made = g * 2
+    made.clipped = True
+    return made
+
+
+# What a hook may hand on in place of a gradient that cannot become another one: of the gradient of x, what it must not have.
+TIED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], bool]]] = {
+    "a graph": (graphed, lambda dx: dx.requires_grad),
+    "a parameter": (lambda g: torch.nn.Parameter(g * 2), lambda dx: isinstance(dx, torch.nn.Parameter)),
+    "an attribute": (marked, lambda dx: hasattr(dx, "clipped")),
+    "inference": (inferred, lambda dx: dx.is_inference()),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_what_is_tied_to_a_gradient_is_not_to_another(layer: Layer, x: Tensor, name: str) -> None:
+    """To that of x, say, in whose place it would be written."""
+    make, is_tied = TIED[name]
+    y = layer(x * 1)
+    h = y.grad_fn.next_functions[0][0]
+    seen: list[Tensor] = []
+    h.register_prehook(lambda gradients: seen.append(gradients[0]))
+    y.register_hook(make)
+    (y * 2).backward(cotangent(x))
+    assert len(seen) == 1
+    assert not is_tied(seen[0])
+
+
+def test_a_weak_reference_ends_with_its_gradient(layer: Layer, x: Tensor) -> None:
+    """A table that remembers gradients by them would find another's entry."""
+    references: list[Any] = []
+    y = layer(x)
+
+    def hook(g: Tensor) -> Tensor:
+        made = g * 2
+        references.append(weakref.ref(made))
+        return made
+
+    y.register_hook(hook)
+    (y * 2).backward(cotangent(x))
+    assert references[0]() is not x.grad
+
+
+def test_memory_that_processes_share_stays(layer: Layer, x: Tensor) -> None:
+    """Another process reads it, which no count shows."""
+    queue = multiprocessing.SimpleQueue()
+    sent: list[Tensor] = []
+
+    def make(dy: Tensor) -> Tensor:
+        made = doubled(dy)
+        sent.append(made.clone())
+        queue.put(made)
+        return made
+
+    gradient(layer, x, make)
+    torch.testing.assert_close(queue.get(), sent[0], rtol=0, atol=0)
 
 
 def test_gradients_of_results_are_given_back(layer: Layer, x: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, NoReturn, TypeAlias
 
 import torch
@@ -195,9 +196,20 @@ _ALONE = _uses_of_new()
 
 
 def _is_alone(gradient: Tensor, memory: torch.UntypedStorage, node: Any) -> bool:
-    """Whether nobody outside of Python holds a gradient but the node that runs. Memory that is not torch's, NumPy's say, is
-    somebody else's."""
-    return _current_node() is node and _uses(gradient, memory) == _ALONE and memory.resizable()
+    """Whether nobody outside of Python holds a gradient but the node that runs, and it can become another: what is tied to it
+    by a graph, attributes or weak references would be tied to that. Memory that is not torch's, NumPy's say, or that
+    processes share, is somebody else's."""
+    return (
+        _current_node() is node
+        and _uses(gradient, memory) == _ALONE
+        and memory.resizable()
+        and not memory.is_shared()
+        and type(gradient) is Tensor
+        and not gradient.requires_grad
+        and not gradient.is_inference()
+        and not gradient.__dict__
+        and not weakref.getweakrefcount(gradient)
+    )
 
 
 _core.tensors.set_up(
