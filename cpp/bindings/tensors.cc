@@ -105,6 +105,7 @@ static std::size_t bytes_of(const DLTensor& t) {
 // Whether two tensors of one shape and dtype lie in the same order, without gaps.
 static bool lies_like(const DLTensor& a, const DLTensor& b) {
   if (a.ndim != b.ndim || a.code != b.code || a.bits != b.bits) return false;
+  if (a.strides == nullptr || b.strides == nullptr) return false;
   if (!std::equal(a.shape, a.shape + a.ndim, b.shape)) return false;
   std::vector<std::pair<std::int64_t, std::int64_t>> axes;  // step and length, of those that have a step
   for (std::int32_t i = 0; i < a.ndim; ++i) {
