@@ -58,6 +58,34 @@ def test_a_claim_holds_up_to_its_bound(claim: Claim) -> None:
         assert [v.holds for v in found] == [expected]
 
 
+def test_a_copy_is_judged_in_place_of_regkern() -> None:
+    """A rival of 1.4 copies cannot be beaten 1.5 times by who moves as much, nor one of .8 be matched."""
+    faster = next(c for c in CLAIMS if not c.at_most and c.threads() == {1} and c.rival != (COPY, 1))
+    shorter = next(c for c in CLAIMS if c.at_most and c.threads() == {1} and c.rival != (COPY, 1))
+    for claim, copy, misses in (
+        (faster, 0.99, True),
+        (faster, 1.01, False),
+        (shorter, 1.01, True),
+        (shorter, 0.99, False),
+    ):
+        run = run_that(claim, claim.target)
+        rival = run.cells[0].samples[claim.rival].rounds[0]
+        ns = rival / (copy * claim.target) if claim is faster else rival * copy * claim.target
+        run.cells[0].samples[COPY, 1] = Samples("", 1, {0: ns, 1: ns, 2: ns})
+        verdict = next(v for v in judge(run) if v.claim == claim)
+        assert verdict.copy is not None
+        assert verdict.copy.value == pytest.approx(copy * claim.target)
+        assert verdict.copy_misses is misses
+
+
+def test_a_copy_says_nothing_of_itself_nor_of_more_threads() -> None:
+    for claim in CLAIMS:
+        if claim.rival == (COPY, 1) or claim.threads() != {1}:
+            run = run_that(claim, claim.target)
+            run.cells[0].samples.setdefault((COPY, 1), Samples("", 1, {0: 1.0, 1: 1.0, 2: 1.0}))
+            assert next(v for v in judge(run) if v.claim == claim).copy is None
+
+
 def test_no_claim_is_made_twice() -> None:
     assert len({(c.kernel, c.shape, c.over, c.under) for c in CLAIMS}) == len(CLAIMS)
 

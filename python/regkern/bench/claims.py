@@ -37,6 +37,17 @@ class Claim:
     at_most: bool
     target: float
 
+    @property
+    def ours(self) -> Key:
+        return self.over if self.at_most else self.under
+
+    @property
+    def rival(self) -> Key:
+        return self.under if self.at_most else self.over
+
+    def reached_by(self, value: float) -> bool:
+        return value <= self.target if self.at_most else value >= self.target
+
     def contenders(self) -> set[str]:
         return {self.over[0], self.under[0]}
 

@@ -69,6 +69,8 @@ def misses(run: Run, verdicts: list[Verdict], console: Console) -> None:
         claim, measured = verdict.claim, verdict.measured
         bound = "≤" if claim.at_most else "≥"
         found = f"{number(measured.value)}, not {bound} {claim.target:g}" if measured else ""
+        if verdict.copy is not None and verdict.copy_misses:
+            found += f" (a copy: {number(verdict.copy.value)})"
         why = "not the same bits" if verdict.same_bits is False else found
         text = Text(f"  {claim.kernel} {elements(claim.shape)}: {claim.text}: {why}")
         console.print(text, style="red", no_wrap=True, overflow="ellipsis")

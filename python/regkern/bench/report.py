@@ -175,19 +175,26 @@ def claims_table(verdicts: list[Verdict], console: Console) -> None:
         console.print("No claim is judged: they are stated for float32, and not for every kernel.")
         return
     title = "Claims (float32, one thread where no other number is given)"
-    rows = table(title, "kernel", "elements", "claim", "target", "measured", "±%", "", left=("kernel", ""))
+    rows = table(title, "kernel", "elements", "claim", "target", "measured", "±%", "a copy", "", left=("kernel", ""))
     rows.columns[2].justify = "left"
     for verdict in verdicts:
         claim, measured = verdict.claim, verdict.measured
-        outcome = {True: Text("holds", style="green"), False: Text("misses", style="bold red")}
+        miss = "misses; a copy too" if verdict.copy_misses else "misses"
+        outcome = {True: Text("holds", style="green"), False: Text(miss, style="bold red")}
         target = f"{'≤' if claim.at_most else '≥'} {claim.target:g}"
         result = ("·", "")
         if measured is not None:
             result = (("~" if measured.rounds < FEW else "") + number(measured.value), percent(measured.spread))
         word = outcome[verdict.holds] if verdict.holds is not None else Text(verdict.why_not, style="dim")
         bits = {None: "", True: "; same bits", False: "; NOT the same bits"}[verdict.same_bits]
-        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result, word)
+        copy = number(verdict.copy.value) if verdict.copy else ""
+        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result, copy, word)
     console.print(rows)
+    note(
+        "a copy: what the same rounds measure where np.copyto of as many bytes is in regkern's place. Where that misses "
+        "too, moving the bytes takes too long on this machine, whatever the kernel does with them.",
+        console,
+    )
 
 
 def footer(run: Run, console: Console) -> None:
