@@ -53,12 +53,15 @@ bool rescaled_moments(std::size_t n, bool centred, double eps, At at, Weight wei
   if (most == 0) return false;
   const int unit = std::ilogb(std::fmax(most, std::sqrt(eps)));
   const auto sum = [&](auto term) {
-    double s = 0;
+    double s = 0, lost = 0;  // Neumaier: a few values, a million times, would all round the same way
     for (std::size_t i = 0; i < n; ++i) {
       const double w = weight(i);
-      if (w != 0) s += w * term(std::scalbn(at(i), -unit));
+      if (w == 0) continue;
+      const double v = w * term(std::scalbn(at(i), -unit)), larger = s + v;
+      lost += std::fabs(s) >= std::fabs(v) ? (s - larger) + v : (v - larger) + s;
+      s = larger;
     }
-    return s;
+    return s + lost;
   };
   const double total = sum([](double) { return 1.0; });
   double mean = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -37,7 +38,17 @@ def overview() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Run one command and return the exit status: 0 done, 2 bad input, 130 interrupted, 141 where nobody reads on."""
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
+        return 141
+    return status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="regkern", description=regkern.__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"regkern {regkern.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")

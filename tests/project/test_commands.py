@@ -79,6 +79,41 @@ def test_bench_prints_the_headline_of_runs_that_were_saved(tmp_path: Path) -> No
         assert word in output.splitlines()[-1]
 
 
+@pytest.mark.parametrize("change", ["dtype", "processor", "versions"])
+def test_a_headline_is_of_one_kind_of_runs(tmp_path: Path, change: str) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path in paths:
+        found = Run(machine.facts([]), "float32").to_json([])
+        if path == paths[1]:
+            found |= {"dtype": "float64"} if change == "dtype" else {}
+            found |= {"machine": found["machine"] | {"cpu": "another"}} if change == "processor" else {}
+            found |= {"versions": found["versions"] | {"numpy": "9.9"}} if change == "versions" else {}
+        save(path, found)
+    output = run("-m", "regkern", "bench", "--headline", *paths, code=2)
+    assert f"must have one {change}" in output
+
+
+def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
+    """The disk is full, so to speak: no file may have more than a kilobyte."""
+    path = tmp_path / "run.json"
+    path.write_text("old")
+    bench = [sys.executable, "-m", "regkern", "bench", "--quick", "--threads", "1", "--only", "project_nonneg"]
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *bench, "--json", path]
+    ended = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert f"regkern bench: --json: {path} cannot be written: File too large" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_no_further_is_told_nothing() -> None:
+    script = f"set -o pipefail; {sys.executable} -m regkern config | true"
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode in (0, 141)  # it may have ended before the pipe did
+    assert ended.stderr == ""
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ PICTURES = (".png", ".svg", ".pdf")
 EXAMPLES = """examples:
   regkern bench                                  all kernels, about a minute
   regkern bench --quick --only 'prox*'           a look at some
-  regkern bench --claims --only 'layer_norm*'    what is promised of some, in seconds
+  regkern bench --claims --only 'layer_norm*'    what is claimed of some, in seconds
   regkern bench --json new.json --compare old.json
   regkern bench --headline new.json              the table of the README, from a file of --json
 """
@@ -97,6 +97,13 @@ def _writable(option: str, path: Path | None) -> None:
         raise BadInput(f"{option}: {path} cannot be written")
 
 
+def _write(option: str, write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+    try:
+        write(path, content)
+    except OSError as error:
+        raise BadInput(f"{option}: {path} cannot be written: {error.strerror}") from None
+
+
 def _load(option: str, path: Path) -> Run:
     from regkern.bench.results import load  # noqa: PLC0415  # with it comes NumPy
 
@@ -104,6 +111,22 @@ def _load(option: str, path: Path) -> Run:
         return load(path)
     except ValueError as error:
         raise BadInput(f"{option}: {error}") from None
+
+
+def _of_one_kind(paths: Sequence[Path]) -> list[Run]:
+    """Runs whose figures may stand in one row."""
+    runs = [_load("--headline", path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        for what, is_there, is_first in (
+            ("dtype", run.dtype, runs[0].dtype),
+            ("processor", run.facts["machine"].get("cpu"), runs[0].facts["machine"].get("cpu")),
+            ("versions", run.facts["versions"], runs[0].facts["versions"]),
+        ):
+            if is_there != is_first:
+                raise BadInput(
+                    f"--headline: files must have one {what}, got {is_first} in {paths[0]}, {is_there} in {path}"
+                )
+    return runs
 
 
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -130,7 +153,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from regkern.bench.verdicts import judge  # noqa: PLC0415
 
     if options.headline:
-        print(headline.markdown([_load("--headline", path) for path in options.headline]))
+        for option in ("json", "plot", "compare"):
+            if getattr(options, option):
+                raise BadInput(f"--headline: measures nothing, and goes without --{option}")
+        print(headline.markdown(_of_one_kind(options.headline)))
         return 0
     threads = _threads(options.threads, peers.cores())
     kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)
@@ -180,13 +206,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     else:
         headline.summary(found, verdicts, console)
     if options.json:
-        save(options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
+        _write("--json", save, options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
     if options.plot:
-        _draw(found, options.plot)
+        from regkern.bench.plot import draw  # noqa: PLC0415  # matplotlib takes a second to load
+
+        _write("--plot", lambda path, run: draw(run, path), options.plot, found)
     return 130 if found.interrupted else 0
-
-
-def _draw(found: Run, path: Path) -> None:
-    from regkern.bench.plot import draw  # noqa: PLC0415  # matplotlib takes a second to load
-
-    draw(found, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from regkern.bench.kernels import KERNELS
 from regkern.bench.peers import COMPILE, COPY, NUMPY, REFERENCE, REGKERN
-from regkern.bench.results import Cell, Run
+from regkern.bench.results import Cell, Run, put
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def _family(cell: Cell) -> str:
 
 def draw(run: Run, path: Path) -> None:
     """Write the picture; raises OSError where the file cannot be written."""
-    figure_of(run).savefig(path)
+    picture = io.BytesIO()
+    figure_of(run).savefig(picture, format=path.suffix[1:].lower())
+    put(path, picture.getvalue())
 
 
 def figure_of(run: Run) -> Figure:

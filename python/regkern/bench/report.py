@@ -170,7 +170,7 @@ def _same_bits(found: dict[int, bool]) -> Text:
 
 
 def claims_table(verdicts: list[Verdict], console: Console) -> None:
-    """What regkern promises of the kernels measured, and what this run found."""
+    """What regkern claims of the kernels measured, and what this run found."""
     if not verdicts:
         console.print("No claim is judged: they are stated for float32, and not for every kernel.")
         return

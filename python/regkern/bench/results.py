@@ -11,6 +11,7 @@ from typing import Any
 
 from regkern.bench.data import Shape
 from regkern.bench.peers import SINGLE
+from regkern.files import atomic
 
 SCHEMA = 1
 Key = tuple[str, int]  # contender, threads
@@ -184,7 +185,16 @@ def _cell_from_json(document: Mapping[str, Any]) -> Cell:
 
 
 def save(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    """Raises OSError where the system refuses; an old file is as it was then."""
+    put(path, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file as a whole, or what is none of the disk, such as /dev/stdout, as it takes it."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        atomic.replace(str(path), lambda file: file.write(content))
 
 
 def load(path: Path) -> Run:
