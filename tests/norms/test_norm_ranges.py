@@ -149,3 +149,21 @@ def test_subnormal_channels_of_float32_with_all_that_follows(shape: tuple[int, .
     z, _ = ref.batch_norm(x, gamma=gamma, beta=beta, **more)
     np.testing.assert_allclose(y, z, atol=4 * np.finfo(np.float32).eps * (1 + np.abs(z).max()))
     np.testing.assert_array_equal(rk.batch_norm(x, gamma=gamma, beta=beta, **more, out=x)[0], y)
+
+
+@pytest.mark.parametrize("size", [1e200, 7.3e145, 1e-200])
+@pytest.mark.parametrize("weight", [None, 3.7e-5])
+def test_few_values_round_the_same_way_in_another_unit_too(size: float, weight: float | None) -> None:
+    """Partial sums of 100,000 equal squares are all a little too large, or all too small."""
+    n = 100_000
+    signs = np.where(np.random.default_rng(5).random((n, 1)) < 0.5, -1.0, 1.0)
+    weights = None if weight is None else np.full((n, 1), weight)
+    y, _ = rk.batch_norm(signs * size, training=True, eps=0.0, weights=weights)
+    h = signs.astype(Wide)
+    hat = (h - h.mean()) / h.std()
+    e = 4 * np.finfo(np.float64).eps + np.sqrt(n) * np.finfo(np.float64).eps
+    assert (np.abs(y - hat) <= e * (1 + np.abs(hat))).all()
+    if weight is None:
+        for norm, want in ((rk.rms_norm, h), (rk.layer_norm, hat)):
+            row, _ = norm((signs * size).T, eps=0.0)
+            assert (np.abs(row[0] - want[:, 0]) <= e * (1 + np.abs(want[:, 0]))).all()
