@@ -39,13 +39,15 @@ std::vector<std::ptrdiff_t> decisions_shape(const char* f, const Array& x, py::h
     }
   } else if (!noise_shape.is_none()) {
     const Arg arg{f, "noise_shape"};
+    constexpr const char* kRule = "be a tuple of ints or None";
     const bool one = is_ndarray(noise_shape) && py::cast<int>(noise_shape.attr("ndim")) == 0;
     if (one || is_masked(noise_shape) || !py::isinstance<py::sequence>(noise_shape))
-      type_error(arg, "be a tuple of ints or None", noise_shape);
+      type_error(arg, kRule, noise_shape);
     const auto entries = py::cast<py::tuple>(noise_shape);
     bool fits = py::len(entries) == noise.size();
     for (std::size_t i = 0; fits && i < noise.size(); ++i) {
       if (entries[i].is_none()) continue;
+      if (!PyIndex_Check(entries[i].ptr())) type_error(arg, kRule, noise_shape);
       const std::int64_t length = integer(arg, entries[i]);
       fits = length == 1 || length == noise[i];
       noise[i] = length;

@@ -130,7 +130,7 @@ py::object prox_sorted_l1(py::handle x, py::handle threshold, py::handle weights
       const T next = i + 1 < rows.length() ? weight[i + 1] : T(0);
       if (!(weight[i] >= next)) {
         value_error({f, "weights"}, "be >= 0 and not increase",
-                    std::to_string(weight[i]) + " before " + std::to_string(next));
+                    text(py::float_(weight[i])) + " before " + text(py::float_(next)));
       }
     }
     const Unlocked unlocked(from.size());

@@ -416,7 +416,8 @@ def source(function: str, rng: Any) -> Any:
         return integer64(f"{function}: rng", rng)
     if rng is None or isinstance(rng, np.random.Generator | np.random.SeedSequence | np.random.BitGenerator):
         return rng
-    raise TypeError(f"{function}: rng must be an int, a np.random.Generator or None, got {text(rng)}")
+    rule = "be an int, a np.random.Generator, SeedSequence or BitGenerator, or None"
+    raise TypeError(f"{function}: rng must {rule}, got {text(rng)}")
 
 
 def _key_of_the_system() -> int:

@@ -473,7 +473,11 @@ X = np.zeros((2, 8, 8, 3), np.uint8)
             "Collate: transform must have no rng where Collate has none",
         ),
         (lambda: TRAIN(X, rng=-1), ValueError, "Compose: rng must be in [0, 2**64), got -1"),
-        (lambda: TRAIN(X, rng="seed"), TypeError, "Compose: rng must be an int, a np.random.Generator or None"),
+        (
+            lambda: TRAIN(X, rng="seed"),
+            TypeError,
+            "Compose: rng must be an int, a np.random.Generator, SeedSequence or BitGenerator, or None",
+        ),
         (lambda: TRAIN(X, epoch=-1), ValueError, "Compose: epoch must be in [0, 2**64), got -1"),
         (lambda: TRAIN(X, epoch=1.0), TypeError, "Compose: epoch must be an int, got 1.0"),
         (lambda: TRAIN(X, index=[1]), ValueError, "Compose: index must have shape (2,), got (1,)"),

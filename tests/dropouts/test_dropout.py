@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -380,8 +381,10 @@ def test_bad_masks_and_shapes() -> None:
             ValueError, match=r"^dropout: noise_shape must have 1, the length or None for each dimension"
         ):
             rk.dropout(x, 0.5, noise_shape=noise)
-    with pytest.raises(TypeError, match=r"^dropout: noise_shape must be "):
-        rk.dropout(x, 0.5, noise_shape=3)
+    for noise in (3, (4, 3, 1, 1.5)):
+        got = re.escape(str(noise))
+        with pytest.raises(TypeError, match=rf"^dropout: noise_shape must be a tuple of ints or None, got {got}$"):
+            rk.dropout(x, 0.5, noise_shape=noise)  # type: ignore[arg-type]
     for axis in (4, -5):
         with pytest.raises(ValueError, match=rf"^feature_dropout: axis must be an axis of x with shape .*, got {axis}"):
             rk.feature_dropout(x, 0.5, axis=axis)

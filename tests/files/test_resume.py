@@ -414,6 +414,33 @@ def test_what_does_not_fit_changes_nothing(kind: str, last: bool, tmp_path: Path
     assert frozen(parts) == before
 
 
+def test_memory_that_cannot_hold_what_was_saved(tmp_path: Path) -> None:
+    path, q = tmp_path / "x", np.zeros(4)
+    rk.save(path, a=np.arange(3.0), b=np.arange(3.0) + 5, c=np.arange(6.0).reshape(2, 3))
+    for b in (q[1:], q[2::-1], q[:3]):
+        with pytest.raises(ValueError, match=r"^load: b must not overlap a, got memory they share for other numbers"):
+            rk.load(path, a=q[:3], b=b)
+    twice = np.lib.stride_tricks.as_strided(q, (2, 3), (0, 8))
+    with pytest.raises(
+        ValueError, match=r"^load: c must hold every element in its own memory, got strides \(0, 8\) for"
+    ):
+        rk.load(path, c=twice)
+    assert (q == 0).all()
+
+
+def test_views_of_one_array_are_taken_up_where_they_agree(tmp_path: Path) -> None:
+    path, m = tmp_path / "x", np.arange(1.0, 7.0).reshape(2, 3)
+    layer, tied = rk.LayerNorm(3), np.ones(3, np.float32)
+    layer.gamma = tied
+    rk.save(path, a=m, t=m.T, some=[m[:, ::2], m[::-1], m[:, 1]], layer=layer, tied=tied, b=m + 1)
+    to, both = np.zeros((2, 3)), np.zeros((2, 6))
+    rk.load(path, t=to.T, some=[to[:, ::2], to[::-1], to[:, 1]], layer=layer, tied=layer.gamma)
+    assert (to == m).all()
+    rk.load(path, a=both[:, ::2], b=both[:, 1::2])  # beside each other
+    assert (both[:, ::2] == m).all()
+    assert (both[:, 1::2] == m + 1).all()
+
+
 @pytest.mark.parametrize("kind", ["MT19937", "Philox"])
 @pytest.mark.parametrize("position", [-1, 625, 10**8, -(10**8)])
 def test_positions_outside_of_a_generators_memory(kind: str, position: int, tmp_path: Path) -> None:

@@ -594,6 +594,9 @@ def test_bad_arguments() -> None:
         rk.group_norm(x, -1)
     with pytest.raises(ValueError, match=r"^group_norm: axis must not be 0, the axis of the samples, got 0"):
         rk.group_norm(x, 2, axis=0)
+    for layer, sizes in ((rk.GroupNorm, (2, 6)), (rk.InstanceNorm, (6,))):
+        with pytest.raises(ValueError, match=rf"^{layer.__name__}: axis must not be 0, the axis of the samples, got 0"):
+            layer(*sizes, axis=0)
     with pytest.raises(ValueError, match=r"^instance_norm: x must have rank >= 2, got shape \(5,\)"):
         rk.instance_norm(x[0, 0])
     for function in ("layer_norm", "rms_norm", "group_norm", "instance_norm"):

@@ -210,7 +210,7 @@ def test_refusals(module: ModuleType, half: type) -> None:
         (ValueError, r"rounded\[0\] must have shape \(3,\), got \(2,\)", [w], [r[:2]]),
         (TypeError, r"rounded\[0\] must be an ndarray, got list", [w], [[1.0, 2.0, 3.0]]),
         (ValueError, "rounded must hold 1 arrays, got 2", [w], [r, None]),
-        (TypeError, "rounded must be a list or dict of arrays, got ndarray", [w], r),
+        (TypeError, r"rounded must be a list or dict of arrays, got an ndarray: write \[r\]$", [w], r),
         (ValueError, "rounded must name parameters, got 'b'", {"a": w}, {"b": r}),
         (TypeError, rf"params\[0\] must be float32 or float64, got {name}", [r], None),
         (ValueError, r"rounded\[1\] must not overlap rounded\[0\]", [w, w.copy()], [r, r]),

@@ -458,7 +458,8 @@ def test_group_errors() -> None:
 def test_sorted_l1_errors_and_ties(rng: np.random.Generator) -> None:
     x = np.ones(3)
     for weights, text in [
-        ([1.0, 2.0, 0.0], "weights must be >= 0 and not increase, got 1.0* before 2.0*"),
+        ([1.0, 2.0, 0.0], "weights must be >= 0 and not increase, got 1.0 before 2.0$"),
+        ([2e-9, 1e-9, 1.5e-9], "weights must be >= 0 and not increase, got 1e-09 before 1.5e-09$"),
         ([1.0, 0.0, -1.0], "weights must be >= 0 and not increase"),
         ([1.0, np.nan, 0.0], "weights must be >= 0 and not increase"),
         ([1.0, 0.5], r"weights must have shape \(3,\), got \(2,\)"),

@@ -59,7 +59,8 @@ def dropout(
         length or None where they do not (Keras' ``noise_shape``). By default every element has its own.
     rng : int in [0, 2**64), np.random.Generator or None
         The seed, a generator to draw one from, or None for one from the operating system. A call that decides nothing
-        (p = 0 or 1, ``training=False``, no elements) or is refused leaves a generator as it was; its mask has seed 0.
+        (p = 0 or 1, ``training=False``, no elements) or is refused leaves a generator as it was; its mask has seed 0, as
+        no other has been drawn; an int stays the seed.
     stream : int in [0, 2**64), default 0
         Selects one of the independent streams of a seed: a layer, a step.
     training : bool, default True

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 
-def replace(path: str, write: Callable[[BinaryIO], None]) -> None:
+def replace(path: str, write: Callable[[BinaryIO], object]) -> None:
     """Have ``write`` make the file at ``path``: whatever happens, there is the old one or the new one.
 
     It is written beside the old one under another name, synced, and takes its place by ``rename``. What a plain ``open``
@@ -50,7 +50,7 @@ def _folder(path: str) -> Iterator[int]:
         os.close(folder)
 
 
-def _replace(name: str, folder: int, old: os.stat_result | None, write: Callable[[BinaryIO], None]) -> None:
+def _replace(name: str, folder: int, old: os.stat_result | None, write: Callable[[BinaryIO], object]) -> None:
     beside = f".regkern-{os.urandom(8).hex()}.tmp"
     opener = partial(os.open, mode=0o666, dir_fd=folder)
     try:

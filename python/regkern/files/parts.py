@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from regkern import _checks as check
@@ -35,11 +36,45 @@ class Changes:
     """What is other once a state is taken up."""
 
     copies: list[tuple[Array, Array]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)  # of whom each of these belongs to
     updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
     foreign: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)  # and their labels: these may fail
 
+    def require_places(self) -> None:
+        """Refuse memory that cannot hold all that is copied to it. What is tied may be given twice."""
+        groups: list[list[int]] = []  # of arrays whose ranges of bytes meet
+        reached = -1
+        for begin, end, i in sorted((*byte_bounds(to), i) for i, (to, _) in enumerate(self.copies) if to.size):
+            groups = [*groups[:-1], [*groups[-1], i]] if begin < reached else [*groups, [i]]
+            reached = max(reached, end)
+        for group in groups:
+            if len(group) > 1 or not self.copies[group[0]][0].flags.forc:
+                self._require_places(sorted(group))
+
+    def _require_places(self, group: list[int]) -> None:
+        """Try it elsewhere."""
+        bounds = [byte_bounds(self.copies[i][0]) for i in group]
+        first = min(begin for begin, _ in bounds)
+        memory = np.zeros(max(end for _, end in bounds) - first, np.uint8)
+        tried = []
+        for i in group:
+            to, new = self.copies[i]
+            tried.append(np.ndarray(to.shape, to.dtype, memory.data, to.ctypes.data - first, to.strides))
+            tried[-1][...] = new
+        for i, held in zip(group, tried, strict=True):
+            to, new = self.copies[i]
+            if held.tobytes() == new.tobytes():
+                continue
+            for j in group:
+                if j > i and np.shares_memory(to, self.copies[j][0]):
+                    rule = f"not overlap {self.labels[i]}"
+                    raise ValueError(f"load: {self.labels[j]} must {rule}, got memory they share for other numbers")
+            memory_of = f"strides {to.strides} for shape {to.shape}"
+            raise ValueError(f"load: {self.labels[i]} must hold every element in its own memory, got {memory_of}")
+
     def make(self) -> None:
+        self.require_places()
         for label, load in self.foreign:
             _fitting(label, load)
         calls: list[Callable[[], Any]] = [partial(commit, self.copies, [], self.updates), *self.others]
@@ -56,6 +91,7 @@ class Changes:
         elif isinstance(mine, Layer | Optimizer):
             copies, updates = _fitting(label, partial(cast(Any, mine)._loaded, state))
             self.copies += copies
+            self.labels += [label] * len(copies)
             self.updates += updates
         elif isinstance(mine, EarlyStopping):  # whose state is its attributes
             twin = copy.copy(mine)
@@ -82,6 +118,7 @@ class Changes:
         if not mine.flags.writeable:
             raise ValueError(f"load: {label} must be writable, got a read-only array")
         self.copies.append((mine, state))
+        self.labels.append(label)
 
     def _generator(self, label: str, mine: np.random.Generator, state: Any) -> None:
         taken = _fitting(label, partial(check.generator_state, label, mine, state))

@@ -39,7 +39,9 @@ def sample_weights(function: str, weights: Any, shape: tuple[int, ...], axis: An
     if w.dtype == np.bool_:
         w = w.astype(dtype)
     real = w.dtype.kind == "f" or check.is_half(w.dtype)
-    if not real and w.dtype.kind not in "iu":
+    if w.dtype.kind in "iu":
+        raise TypeError(f"{function}: weights must be of x's dtype or boolean, got {w.dtype}")
+    if not real:
         return w
     if w.ndim == 1:
         w = w.reshape(-1, *[1] * (ndim - 1))

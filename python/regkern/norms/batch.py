@@ -61,7 +61,8 @@ def batch_norm(
     gamma, beta : (C,) ndarray of x's dtype, or float32 beside half precision, optional
         Scale and shift; 1 and 0 where missing.
     running_mean, running_var : (C,) ndarray of x's dtype, or float32 beside half precision, optional
-        Updated in place in training: ``r ← (1 − momentum)·r + momentum·batch``. Required for inference.
+        Updated in place in training, also one alone: ``r ← (1 − momentum)·r + momentum·batch``. Both are required for
+        inference.
     training : bool
     momentum : float in [0, 1], default 0.1
         Weight of the new batch, as in torch; Keras and Flax count the other way round. 1/k at the k-th batch makes the
@@ -198,7 +199,7 @@ def batch_norm_backward(
         What to differentiate for; by default x, gamma, beta, and the residual where there was one. What is not named is
         not computed: gamma and beta alone write nothing of x's size.
     out : ndarray, optional
-        Where to write dx; may be ``dy``.
+        Where to write dx; may be ``dy``. Left alone where ``wrt`` does not name "x".
 
     Returns
     -------

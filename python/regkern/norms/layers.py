@@ -40,6 +40,14 @@ def variance(head: str, value: Array) -> Array:
     return value
 
 
+def _channel_axis(head: str, value: Any) -> int:
+    """The axis of the channels, beside that of the samples."""
+    number = check.axis_number(head, value)
+    if number == 0:
+        raise ValueError(f"{head} must not be 0, the axis of the samples, got 0")
+    return number
+
+
 def copies_of(layer: str, arrays: Mapping[str, Array], values: Iterable[Any]) -> list[tuple[Array, Array]]:
     """The arrays of a layer and what to copy to them, checked before any is written."""
     copies = []
@@ -370,7 +378,7 @@ class GroupNorm(AffineLayer):
         **NormLayer._RULES,
         "num_groups": fixed(functools.partial(check.integer, least=1)),
         "num_channels": fixed(channels),
-        "axis": by(check.axis_number),
+        "axis": by(_channel_axis),
     }
 
     def __init__(
@@ -437,7 +445,7 @@ class InstanceNorm(AffineLayer):
     _RULES: ClassVar[dict[str, Rule]] = {
         **NormLayer._RULES,
         "num_features": fixed(channels),
-        "axis": by(check.axis_number),
+        "axis": by(_channel_axis),
     }
 
     def __init__(

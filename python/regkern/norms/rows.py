@@ -83,6 +83,7 @@ def layer_norm(
     residual : ndarray of x's shape and dtype, or float32 beside half precision, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
+        Where to write y; may be ``x``, but not ``residual``.
 
     Returns
     -------
@@ -135,6 +136,7 @@ def layer_norm_backward(
     dy : ndarray of x's shape and dtype
     cache : NormCache
     out : ndarray, optional
+        Where to write dx; may be ``dy``.
 
     Returns
     -------
@@ -191,6 +193,7 @@ def rms_norm(
     residual : ndarray of x's shape and dtype, or float32 beside half precision, optional
         h = x + residual is formed in the same pass, normalized in place of x, and kept as ``cache.x``.
     out : ndarray, optional
+        Where to write y; may be ``x``, but not ``residual``.
 
     Returns
     -------
@@ -240,6 +243,7 @@ def rms_norm_backward(
     dy : ndarray of x's shape and dtype
     cache : NormCache
     out : ndarray, optional
+        Where to write dx; may be ``dy``.
 
     Returns
     -------
@@ -296,6 +300,7 @@ def group_norm(
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
+        Where to write y; may be ``x``.
 
     Returns
     -------
@@ -339,6 +344,7 @@ def group_norm_backward(
     dy : ndarray of x's shape and dtype
     cache : NormCache
     out : ndarray, optional
+        Where to write dx; may be ``dy``.
 
     Returns
     -------
@@ -387,6 +393,7 @@ def instance_norm(
         The channel axis; not the first. 1 and the last are the fast ones.
     eps : float, >= 0, default 1e-5
     out : ndarray, optional
+        Where to write y; may be ``x``.
 
     Returns
     -------
@@ -431,6 +438,7 @@ def instance_norm_backward(
     dy : ndarray of x's shape and dtype
     cache : NormCache
     out : ndarray, optional
+        Where to write dx; may be ``dy``.
 
     Returns
     -------

@@ -153,7 +153,8 @@ def halves(where: str, rounded: Any, keys: list[Key]) -> list[Array | None]:
     elif check.is_iterable(rounded) and not isinstance(rounded, np.ndarray):
         given = list(rounded)
     else:
-        raise TypeError(f"{head} must be a list or dict of arrays, got {_instead(rounded)}")
+        got = "an ndarray: write [r]" if isinstance(rounded, np.ndarray) else _instead(rounded)
+        raise TypeError(f"{head} must be a list or dict of arrays, got {got}")
     if len(given) != len(keys):
         raise ValueError(f"{head} must hold {len(keys)} arrays, got {len(given)}")
     return given
