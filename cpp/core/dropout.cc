@@ -90,18 +90,19 @@ bool dropout_across(const Extents& shape, In<E> x, Out<E> y, const Bernoulli& ma
   threading::for_ranges(
       threading::team_for(bytes), across.units(), 1, [&](std::size_t begin, std::size_t end) {
         const std::size_t room = across.room() / 2;
-        const auto buffer = std::make_unique_for_overwrite<std::int8_t[]>(3 * room);
-        std::int8_t *decided = buffer.get() + room, *keep = decided + room;
-        DecidedTile<E> last{x.data, y.data, 0, decided, stream};
+        const auto buffer = std::make_unique_for_overwrite<std::int8_t[]>(4 * room);
+        std::int8_t *drawn = buffer.get(), *decided = drawn + room, *const keep = decided + room;
+        DecidedTile<E> last{x.data, y.data, {}, decided, stream};
         for (std::size_t u = begin; u < end; ++u) {
           const Across::Tile tile = across.tile(u);
           if (tile.columns == 0) continue;
-          kernels.dropout_turned(source, across.decisions(tile), buffer.get(), keep, last, map);
+          const DecisionTile next = across.decisions(tile);
+          kernels.dropout_turned(source, next, drawn, last, keep, map);
           const std::size_t at = across.begin(tile);
-          last = {x.data + at, y.data + at, tile.rows * tile.columns, keep, stream};
-          std::swap(decided, keep);
+          last = {x.data + at, y.data + at, next, drawn, stream};
+          std::swap(drawn, decided);
         }
-        kernels.dropout(last.x, last.y, last.n, Bernoulli{}.with(last.decided), 0, map, stream);
+        kernels.dropout_turned(source, {}, drawn, last, keep, map);
         finish_stream(stream);
       });
   return true;

@@ -28,12 +28,12 @@ struct DecisionTile {
   std::size_t item;
 };
 
-// A tile that waits to be applied: n elements of one stretch of memory, and their decisions.
+// A tile that waits to be applied: elements of one stretch of memory, and the rows of their decisions.
 template <class T>
 struct DecidedTile {
   const T* x;
   T* y;
-  std::size_t n;
+  DecisionTile tile;
   const std::int8_t* decided;
   bool stream;
 };

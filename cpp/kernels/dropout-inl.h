@@ -150,8 +150,8 @@ class Decisions {
     if (threshold_ == 0 || threshold_ == kCertain) return keep_;
     const size_t inside = first % kGroupBytes;
     keep_bytes(philox_, first - inside, inside + n, threshold_, keep_,
-               [=]([[maybe_unused]] size_t i)
-                   HWY_ATTR { (prefetch(data + i + kFetchAhead, kPauseBytes), ...); });
+               [=]([[maybe_unused]] size_t i, [[maybe_unused]] size_t k)
+                   HWY_ATTR { (prefetch(data + i + k * kPauseBytes + kFetchAhead, kPauseBytes), ...); });
     return keep_ + inside;
   }
   // keep[0..n): the same for a `first` that is a multiple of kGroupBytes, where the caller wants them;
@@ -224,7 +224,8 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
   size_t end = HWY_MIN(n, most - inside), applied = 0;
   const int8_t* now = keep[0] + kBefore + inside;
   size_t decided = 0;
-  keep_bytes(philox, first - inside, inside + end, mask.keep, keep[0] + kBefore, [](size_t) HWY_ATTR {});
+  keep_bytes(philox, first - inside, inside + end, mask.keep, keep[0] + kBefore,
+             [](size_t, size_t) HWY_ATTR {});
   for (int k = 1; end < n; k ^= 1) {
     const size_t next = HWY_MIN(n - end, most);
     const size_t wait = (end - head) % kVector;  // end >= head: a first chunk is longer than a vector
@@ -235,12 +236,13 @@ HWY_INLINE void for_decided(size_t n, const Bernoulli& mask, uint64_t first, con
       keep_bytes(philox, first + end, next, mask.keep, keep[k] + kBefore, meanwhile);
     };
     if (count == most && next == most) {
-      decide([&](size_t i) HWY_ATTR {
+      decide([&](size_t group, size_t pause) HWY_ATTR {
+        const size_t i = group + pause * kPauseBytes;
         (prefetch(data + applied + i + kFetchAhead, kPauseBytes), ...);
         apply(applied, i, kPauseBytes, from + i, stream);
       });
     } else {
-      decide([](size_t) HWY_ATTR {});
+      decide([](size_t, size_t) HWY_ATTR {});
       piece(applied, count, from);
     }
     applied += count;

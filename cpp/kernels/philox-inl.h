@@ -249,8 +249,8 @@ class Ties {
 
 // keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; `first` is a multiple of
 // kGroupBytes, n at most kMostDecided + kGroupBytes, and keep has room for kMaxDecided. 0 < threshold < 2⁴⁰.
-// meanwhile(i) is called for i = 0, kPauseBytes, 2·kPauseBytes and so on, beside the rounds that decide these
-// elements.
+// meanwhile(i, k) is called for k = 0 ... kPauses − 1 beside the rounds that decide elements i, i + 1, ...,
+// i + kGroupBytes − 1.
 template <class Meanwhile>
 HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint64_t threshold, int8_t* keep,
                            Meanwhile meanwhile) {
@@ -264,7 +264,7 @@ HWY_INLINE void keep_bytes(const Philox& philox, uint64_t first, size_t n, uint6
   Ties ties;
   for (size_t i = 0; i < n; i += kGroupBytes) {
     V<DU64> random[2 * kAtOnce];
-    groups(random, [&](size_t k) HWY_ATTR { meanwhile(i + k * kPauseBytes); });
+    groups(random, [&](size_t k) HWY_ATTR { meanwhile(i, k); });
     uint64_t tied[Ties::kWords] = {};
     for (size_t k = 0; k < 2 * kAtOnce; ++k) {
       const size_t at = k * hn::MaxLanes(di8);
