@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import regkern as rk
 import regkern.reference as ref
-from comparing import Guarded, assert_same_bits, layouts
+from comparing import Guarded, assert_same_bits, layouts, with_specials
 from norms.norm_options import (
     AXIS_0,
     DATA,
@@ -332,6 +332,58 @@ def test_nothing_but_the_outputs_is_written(data: Data, dtype: type, rng: np.ran
                 assert_same_bits(got, one)
     for name, a in before.items():
         assert_same_bits((arrays | {"dy": dy, "weights": options["weights"]})[name], a, name)
+
+
+def gate(a: np.ndarray, passed: np.ndarray, slope: float) -> np.ndarray:
+    """Slope times what did not pass, and 0 whatever it is at slope 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(passed, a, a.dtype.type(slope) * a if slope else a.dtype.type(0))
+
+
+def check_bits(positive: np.ndarray, passed: np.ndarray) -> None:
+    """A row of a plane begins a byte, and so does a matrix; there are no bits behind the last."""
+    inner = passed.shape[-1]
+    expected = passed.reshape(-1, inner) if inner >= 16 else passed.reshape(1, -1)
+    packed = np.packbits(expected, axis=1, bitorder="little").ravel()
+    assert_same_bits(positive[: packed.size], packed)
+    assert len(positive) == packed.size + 8
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "infer"])
+@pytest.mark.parametrize("inner", [*range(1, 71), 100, 196, 1023, 1025, 4097])
+def test_planes_of_every_small_size(
+    inner: int, training: bool, isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Rows at any address, with NaN, Inf and zeros of both signs: the separate operations, to the bit."""
+    data = Data((3, 5, inner))
+    arrays, dy = data.make(dtype, rng), with_specials(rng.standard_normal(data.shape).astype(dtype))
+    special = with_specials(arrays.pop("residual").copy())
+    plain, cache, _ = call(rk, arrays, data, training=training)
+    options: dict[str, Any] = {"activation": "leaky_relu", "training": training}
+    for slope, residual, offset in ((0.0, None, 0), (0.3, special, 0), (0.0, special, 1), (0.0, -plain, 3)):
+        mine = arrays if residual is None else arrays | {"residual": residual}
+        v = plain if residual is None else plain + residual
+        passed, options["negative_slope"] = ~(v <= 0), slope
+        expected = gate(v, passed, slope)
+        for over in {None, "x", "residual"} & {None, *mine}:
+            out = Guarded(data.shape, dtype, offset)
+            if over is not None:
+                out.array[...] = mine[over]
+            _, kept, _ = call(rk, mine if over is None else mine | {over: out.array}, data, **options, out=out.array)
+            assert_same_bits(out.array, expected, (slope, over))
+            out.check()
+            check_bits(kept.positive, passed)
+        _, kept, _ = call(rk, mine, data, **options)
+        g = gate(dy, passed, slope)
+        wanted = [*rk.batch_norm_backward(g, cache), *([] if residual is None else [g])]
+        for over in (False, True):
+            for wrt in (None, "x"):
+                out = Guarded(data.shape, dtype, offset)
+                out.array[...] = dy if over else 7
+                results = rk.batch_norm_backward(out.array if over else dy, kept, out=out.array, wrt=wrt)
+                for got, one in zip(results, wanted, strict=wrt is None):
+                    assert_same_bits(got, one, (slope, over, wrt))
+                out.check()
 
 
 LARGE = [

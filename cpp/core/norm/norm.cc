@@ -41,8 +41,10 @@
   X(apply_gradient)          \
   X(apply_cyclic)            \
   X(apply_gradient_cyclic)   \
+  X(apply_epilogue)          \
   X(activate)                \
-  X(gate)
+  X(gate)                    \
+  X(gated_gradient_sums)
 #define REGKERN_PLAIN_KERNELS(X) \
   X(statistics)                  \
   X(multiply)                    \
@@ -73,8 +75,12 @@ namespace {
 template <class Pass, class Piece, class T>
 const T* gated(const Pass& pass, const Incoming<T>& incoming, const Piece& piece, const T* dy, T* buffer) {
   if (incoming.positive == nullptr) return dy;
+  const auto [rows, cols] = pass.rows(piece);
+  const auto step = static_cast<std::ptrdiff_t>(cols);
   const auto [bits, first] = pass.bits(incoming.positive, piece);
-  pass.k.gate(dy, bits, first, buffer, piece.size(), static_cast<T>(incoming.negative_slope));
+  const auto bit_step = static_cast<std::ptrdiff_t>(pass.s.bit_row_bytes());
+  const auto slope = static_cast<T>(incoming.negative_slope);
+  pass.k.gate({{dy, step}, {bits, bit_step}, first, slope, buffer, step}, rows, cols);
   return buffer;
 }
 
@@ -140,19 +146,22 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
         continue;
       }
       const auto packed = static_cast<std::ptrdiff_t>(leaf.cols);
-      RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)}, g;
-      if (r.of.dy.positive == nullptr) {
-        g = {dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
-      } else {
+      const auto mean = static_cast<T>(r.of.mean[c]), slope = static_cast<T>(r.of.dy.negative_slope);
+      RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)};
+      RowsOf<T> g{dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
+      if (r.of.dy.positive != nullptr) {
         const bool keeps = r.gated.data != nullptr;
-        T* const first = keeps ? kept.target(c, leaf.row, leaf.col, dy_buffer) : dy_buffer;
+        T* const to = keeps ? kept.target(c, leaf.row, leaf.col, dy_buffer) : dy_buffer;
         const std::ptrdiff_t step = keeps ? kept.row_stride(leaf.cols) : packed;
-        g = {first, step};
-        for (std::size_t i = 0; i < leaf.rows; ++i) {
-          const Line line{c, leaf.row + i, leaf.col, 1, leaf.cols};
-          T* const to = first + static_cast<std::ptrdiff_t>(i) * step;
-          gated(pass, r.of.dy, line, dy.load(line, to), to);
+        const auto [bits, first] = pass.bits(r.of.dy.positive, Line{c, leaf.row, leaf.col, 1, leaf.cols});
+        const auto bit_step = static_cast<std::ptrdiff_t>(s.channels * s.bit_row_bytes());
+        const GatePiece<T> piece{g, {bits, bit_step}, first, slope, to, step};
+        if (!gaps[leaf_index]) {
+          k.gated_gradient_sums(v, piece, leaf.rows, leaf.cols, mean, &part.sum, &part.sum_dev);
+          continue;
         }
+        k.gate(piece, leaf.rows, leaf.cols);
+        g = {to, step};
       }
       if (gaps[leaf_index]) {
         for (std::size_t i = 0; i < leaf.rows; ++i) {
@@ -164,7 +173,7 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
         v = {x_buffer, packed};
         g = {dy_buffer, packed};
       }
-      k.gradient_sums(v, g, leaf.rows, leaf.cols, static_cast<T>(r.of.mean[c]), &part.sum, &part.sum_dev);
+      k.gradient_sums(v, g, leaf.rows, leaf.cols, mean, &part.sum, &part.sum_dev);
     }
   });
   const Part* part = partial.data();
@@ -328,7 +337,8 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
       }
       dx.store(piece, dx_buffer);
     };
-    pass.run(pieces_of(s, dense && residual.dense() && !weighted, plain), body, stream);
+    const bool whole_rows = dense && residual.dense() && !weighted;
+    pass.run(!whole_rows ? Pieces::kSingle : plain ? Pieces::kWhole : Pieces::kJoined, body, stream);
   });
 }
 

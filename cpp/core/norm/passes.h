@@ -31,6 +31,7 @@ struct PlanarPass {
   auto bits(Byte* positive, const Line& l) const {
     return std::pair(positive + (l.row * s.channels + l.channel) * s.bit_row_bytes(), l.col);
   }
+  static std::pair<std::size_t, std::size_t> rows(const Line& l) { return {l.rows, l.cols}; }
   template <std::size_t K>
   Cyclic<T, K> coefficients() const {
     return {range.size(), 1};
@@ -49,6 +50,11 @@ struct PlanarPass {
   void apply(const Kernels& by, const E* x, E* y, const Line& l, const AffineArrays<const T>& c,
              bool stream) const {
     by.apply(x, y, l.rows, l.cols, c, l.channel - range.begin, stream);
+  }
+  // All in registers; the room is for those who need some.
+  void apply_epilogue(const T* x, T* y, T*, const Line& l, const AffineArrays<const T>& c,
+                      const EpiloguePiece<T>& e, bool stream) const {
+    k.apply_epilogue(x, y, l.rows, l.cols, c, l.channel - range.begin, e, stream);
   }
   template <class Kernels, class E>
   void apply_gradient(const Kernels& by, const GradientPiece<E>& p, const Line& l,
@@ -73,6 +79,7 @@ struct ColumnPass {
   auto bits(Byte* positive, const Stretch& p) const {
     return std::pair(positive, p.first);
   }
+  static std::pair<std::size_t, std::size_t> rows(const Stretch& p) { return {1, p.n}; }
   template <std::size_t K>
   Cyclic<T, K> coefficients() const {
     return {range.size(), s.inner};
@@ -95,6 +102,11 @@ struct ColumnPass {
              bool stream) const {
     by.apply_cyclic(x, y, p.n, p.phase, period, c, stream);
   }
+  void apply_epilogue(const T* x, T* y, T* room, const Stretch& p, const AffineArrays<const T>& c,
+                      const EpiloguePiece<T>& e, bool stream) const {
+    apply(k, x, room, p, c, false);
+    k.activate(room, y, p.n, e, stream);
+  }
   template <class Kernels, class E>
   void apply_gradient(const Kernels& by, const GradientPiece<E>& g, const Stretch& p,
                       const GradientArrays<const T>& c, bool stream) const {
@@ -107,12 +119,6 @@ struct ColumnPass {
   std::size_t period = 1;
   const Table<T>& k = table<T>();
 };
-
-// Bits of neighbouring channels follow each other where a row fills bytes.
-inline Pieces pieces_of(const ChannelShape& s, bool dense, bool plain) {
-  if (dense && plain) return Pieces::kWhole;
-  return dense && s.inner % 8 == 0 ? Pieces::kJoined : Pieces::kSingle;
-}
 
 template <class T, class Body>
 void with_pass(const ChannelShape& s, const ChannelRange& range, threading::Team team, Body&& body) {
@@ -164,25 +170,30 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
       }
     };
     const auto body = [&](const auto& piece) {
-      alignas(64) T x_buffer[kPiece + kMaxLanes], residual_buffer[kPiece], y_buffer[kPiece];
+      alignas(64) T x_buffer[kPiece], residual_buffer[kPiece], y_buffer[kPiece];
       const T* p = from.load(piece, x_buffer);
       T* target = to.target(piece, y_buffer);
       if (plain) {
         normalize(p, target, piece, stream);
       } else {
-        normalize(p, x_buffer, piece, false);
-        std::uint8_t* bits = epilogue.positive;
-        if (bits != nullptr) {
-          const auto [row, first] = pass.bits(bits, piece);
-          bits = row + first / 8;
+        EpiloguePiece<T> e{has_residual ? beside.load(piece, residual_buffer) : nullptr, !epilogue.activate,
+                           static_cast<T>(epilogue.negative_slope), epilogue.positive, s.bit_row_bytes()};
+        if (e.positive != nullptr) {
+          const auto [row, first] = pass.bits(e.positive, piece);
+          e.positive = row + first / 8;
         }
-        pass.k.activate(x_buffer, has_residual ? beside.load(piece, residual_buffer) : nullptr, target,
-                        piece.size(), !epilogue.activate, static_cast<T>(epilogue.negative_slope), bits,
-                        stream);
+        if (any_steep) {
+          normalize(p, x_buffer, piece, false);
+          pass.k.activate(x_buffer, target, piece.size(), e, stream);
+        } else {
+          pass.apply_epilogue(p, target, x_buffer, piece, arrays, e, stream);
+        }
       }
       to.store(piece, y_buffer);
     };
-    pass.run(pieces_of(s, dense && beside.dense(), plain), body, stream);
+    const bool in_registers = plain || (s.planar() && !any_steep);
+    const bool whole = dense && beside.dense() && in_registers;
+    pass.run(whole ? Pieces::kWhole : Pieces::kSingle, body, stream);
   });
 }
 

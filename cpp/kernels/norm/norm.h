@@ -45,6 +45,31 @@ struct GradientPiece {
   T* dx;
 };
 
+// What follows the normalization of rows: v += residual, then the activation unless `linear`. `positive`
+// takes a bit an element, 1 where not v <= 0, of each row from the lowest of a byte on. residual (of rows
+// like those of y, which it may be) and positive: nullptr where there are none.
+template <class T>
+struct EpiloguePiece {
+  const T* residual;
+  bool linear;
+  T slope;
+  std::uint8_t* positive;
+  std::size_t bit_row_bytes;
+};
+
+// The gradient before the activation, of rows: g = dy where the bit is 1, else slope·dy, and 0 at slope 0
+// whatever dy is. Bit `first` of its row of bits belongs to the first element of a row; eight bytes behind
+// the last can be read. g has rows at a step of its own, and may be dy.
+template <class T>
+struct GatePiece {
+  RowsOf<T> dy;
+  RowsOf<std::uint8_t> positive;
+  std::size_t first;
+  T slope;
+  T* g;
+  std::ptrdiff_t step;
+};
+
 // The kernels that read and write numbers of two bytes as they lie, and calculate in float; nullptr where the
 // instruction set does not convert them.
 struct HalfKernels {

@@ -220,57 +220,133 @@ void apply_gradient_cyclic(const GradientPiece<Element<E>>& p, size_t n, size_t 
   if constexpr (!kIsHalf<E>) map_cyclic<E>(n, phase, period, stream, c, p.dx, p.x, p.dy, p.w);
 }
 
-// What follows the normalization, v += residual, then y = v where not v <= 0 (NaN goes through), else
-// slope·v, and +0.0 at slope 0, for -Inf too. `positive` takes a bit an element, 1 where not v <= 0, from the
-// lowest of the first byte on. v is a buffer with room for one vector more; `residual` and `positive` may be
-// nullptr; y may be residual. `linear`: y = v + residual is all.
+// f(v) = v where it passed, which is where not v <= 0 (NaN goes through), else slope·v, and +0.0 at slope 0,
+// for -Inf too.
 template <class T>
-void activate(T* v, const T* residual, T* y, size_t n, bool linear, T slope, uint8_t* positive, bool stream) {
-  const Tag<T> d;
-  constexpr size_t N = hn::MaxLanes(d);
-  const auto sum = [](auto a, auto r) HWY_ATTR { return hn::Add(a, r); };
-  if (linear) return map_unfenced(d, n, stream, sum, y, v, residual);
-  const auto zero = hn::Zero(d), factor = hn::Set(d, slope);
-  const auto leaks = hn::Ne(factor, zero);
-  const auto relu = [&](auto a) HWY_ATTR {
-    return hn::IfThenElse(hn::Le(a, zero), hn::IfThenElseZero(leaks, hn::Mul(a, factor)), a);
-  };
-  hn::StoreU(zero, d, v + n);  // no bits behind the last
-  constexpr size_t kStep = HWY_MAX(8, N);
-  const size_t direct = stream ? 0 : n / kStep * kStep;  // in one pass; the rest goes back to v
-  for (size_t i = 0; i < n; i += kStep) {
-    uint8_t bits[kStep / 8] = {};
-    for (size_t k = i; k < i + kStep; k += N) {
-      auto a = hn::LoadU(d, v + k);
-      if (residual != nullptr && k < n) {
-        a = sum(a, k + N <= n ? hn::LoadU(d, residual + k) : load_partial(d, residual + k, n - k));
-      }
-      hn::StoreU(i < direct ? relu(a) : a, d, (i < direct ? y : v) + k);
-      uint8_t some[8];
-      hn::StoreMaskBits(d, hn::Not(hn::Le(a, zero)), some);
-      for (size_t j = 0; j < HWY_MAX(1, N / 8); ++j) {
-        bits[j] = static_cast<uint8_t>(bits[j] | some[j] << (k - i));
-      }
-    }
-    if (positive == nullptr) continue;
-    positive[i / 8] = bits[0];
-    if (kStep > 8 && i + 8 < n) positive[i / 8 + 1] = bits[kStep / 8 - 1];
+struct Activation {
+  using D = Tag<T>;
+  HWY_INLINE explicit Activation(T slope)
+      : factor(hn::Set(D(), slope)), leaks(hn::Ne(factor, hn::Zero(D()))) {}
+  HWY_INLINE auto passes(V<D> v) const { return hn::Not(hn::Le(v, hn::Zero(D()))); }
+  HWY_INLINE V<D> operator()(V<D> v, hn::Mask<D> passed) const {
+    return hn::IfThenElse(passed, v, hn::IfThenElseZero(leaks, hn::Mul(v, factor)));
   }
-  map_unfenced(d, n - direct, stream, relu, y + direct, v + direct);
+  V<D> factor;
+  hn::Mask<D> leaks;
+};
+
+// What lies i elements behind p, where there is something.
+template <class T>
+HWY_INLINE T* behind(T* p, size_t i) {
+  return p != nullptr ? p + i : nullptr;
 }
 
-// The gradient before the activation: g = dy where the bit is 1, else slope·dy, and 0 at slope 0 whatever dy
-// is. Bit `first` belongs to the first element; eight bytes behind the last can be read.
+// As many vectors as have whole bytes of bits.
 template <class T>
-void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T slope) {
+struct Octets {
+  static constexpr size_t N = hn::MaxLanes(Tag<T>()), kLanes = HWY_MAX(8, N), kVectors = kLanes / N;
+  V<Tag<T>> v[kVectors];
+  uint32_t bits = 0;
+};
+
+// y = f(op(x) + residual) for n elements, of which `positive` takes a bit each.
+template <class T, class Op>
+HWY_INLINE void activate_row(const T* x, const T* residual, T* y, size_t n, const Op& op,
+                             const Activation<T>& f, uint8_t* positive) {
+  const Tag<T> d;
+  using Some = Octets<T>;
+  constexpr size_t N = Some::N, kLanes = Some::kLanes;
+  const auto calculate = [&](const T* p, const T* r) HWY_ATTR {
+    Some some;
+    for (size_t k = 0; k < kLanes; k += N) {
+      auto v = op(hn::LoadU(d, p + k));
+      if (r != nullptr) v = hn::Add(v, hn::LoadU(d, r + k));
+      const auto passed = f.passes(v);
+      uint8_t bits[8];
+      hn::StoreMaskBits(d, passed, bits);
+      some.bits |= static_cast<uint32_t>(N > 8 ? bits[0] | bits[1] << 8 : bits[0] << k);
+      some.v[k / N] = f(v, passed);
+    }
+    return some;
+  };
+  const auto at = [&](size_t i) HWY_ATTR { return calculate(x + i, behind(residual, i)); };
+  const auto store = [&](const Some& some, T* to) HWY_ATTR {
+    for (size_t k = 0; k < kLanes; k += N) hn::StoreU(some.v[k / N], d, to + k);
+  };
+  const auto keep = [&](uint32_t bits, size_t i) HWY_ATTR {
+    if (positive == nullptr) return;
+    positive[i / 8] = static_cast<uint8_t>(bits);
+    if (kLanes > 8 && i + 8 < n) positive[i / 8 + 1] = static_cast<uint8_t>(bits >> 8);
+  };
+  if (n < kLanes) {
+    T some_x[kLanes] = {}, some_residual[kLanes] = {}, some_y[kLanes];
+    memcpy(some_x, x, n * sizeof(T));
+    if (residual != nullptr) memcpy(some_residual, residual, n * sizeof(T));
+    const Some some = calculate(some_x, residual != nullptr ? some_residual : nullptr);
+    store(some, some_y);
+    memcpy(y, some_y, n * sizeof(T));
+    if (n != 0) keep(some.bits & ((1u << n) - 1), 0);
+    return;
+  }
+  // y may be x or residual: the last ones, which overlap others, are computed before anything is written.
+  const size_t rest = n % kLanes, whole = n - rest;
+  Some last{};
+  if (rest != 0) last = at(n - kLanes);
+  for (size_t i = 0; i < whole; i += kLanes) {
+    const Some some = at(i);
+    store(some, y + i);
+    keep(some.bits, i);
+  }
+  if (rest == 0) return;
+  store(last, y + n - kLanes);
+  keep(last.bits >> (kLanes - rest), whole);  // no bits behind the last
+}
+
+// What EpiloguePiece says of op(x), over one row of it.
+template <class T, class Op>
+HWY_INLINE void finish_row(const T* x, T* y, size_t n, const Op& op, const EpiloguePiece<T>& e, size_t row,
+                           bool stream) {
+  const Tag<T> d;
+  const T* const residual = behind(e.residual, row * n);
+  if (e.linear) {
+    const auto sum = [op](auto v, auto r) HWY_ATTR { return hn::Add(op(v), r); };
+    return map_unfenced(d, n, stream, sum, y, x, residual);
+  }
+  const Activation<T> f(e.slope);
+  uint8_t* const positive = behind(e.positive, row * e.bit_row_bytes);
+  if (!stream) return activate_row(x, residual, y, n, op, f, positive);
+  // Vectors begin where the row and its bits do, streaming stores where a line does.
+  constexpr size_t kPart = 1024;
+  HWY_ALIGN T part[kPart];
+  for (size_t i = 0; i < n; i += kPart) {
+    const size_t some = HWY_MIN(kPart, n - i);
+    activate_row(x + i, behind(residual, i), part, some, op, f, behind(positive, i / 8));
+    map_unfenced(d, some, true, [](auto v) HWY_ATTR { return v; }, y + i, part);
+  }
+}
+
+// The affine function and the epilogue of rows, of which row r is of channel `first` + r.
+template <class T>
+void apply_epilogue(const T* x, T* y, size_t rows, size_t cols, const AffineArrays<const T>& c, size_t first,
+                    const EpiloguePiece<T>& e, bool stream) {
+  for (size_t r = 0; r < rows; ++r) {
+    finish_row(x + r * cols, y + r * cols, cols, coefficient(c, first + r), e, r, stream);
+  }
+}
+
+// The epilogue alone, of one row.
+template <class T>
+void activate(const T* v, T* y, size_t n, const EpiloguePiece<T>& e, bool stream) {
+  finish_row(v, y, n, [](auto a) HWY_ATTR { return a; }, e, 0, stream);
+}
+
+// One row of a GatePiece.
+template <class T>
+HWY_INLINE void gate_row(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T slope) {
   const Tag<T> d;
   constexpr size_t N = hn::MaxLanes(d);
   prefetch_next_channel(dy, n);
-  const auto factor = hn::Set(d, slope);
-  const auto leaks = hn::Ne(factor, hn::Zero(d));
-  const auto gated = [&](auto v, auto keep) HWY_ATTR {
-    return hn::IfThenElse(keep, v, hn::IfThenElseZero(leaks, hn::Mul(v, factor)));
-  };
+  const Activation<T> f(slope);
   const auto mask_at = [&](size_t bit) HWY_ATTR {
     uint64_t bits;
     memcpy(&bits, positive + bit / 8, sizeof(bits));
@@ -280,21 +356,54 @@ void gate(const T* dy, const uint8_t* positive, size_t first, T* g, size_t n, T 
   // g may be dy: the last vector, which overlaps another, is computed before anything is written.
   const bool has_last = n >= N && n % N != 0;
   auto last = hn::Zero(d);
-  if (has_last) last = gated(hn::LoadU(d, dy + n - N), mask_at(first + n - N));
+  if (has_last) last = f(hn::LoadU(d, dy + n - N), mask_at(first + n - N));
   size_t i = 0;
   if (N >= 8 && first % 8 == 0) {
     for (; i + N <= n; i += N) {
-      const auto keep = hn::LoadMaskBits(d, positive + (first + i) / 8);
-      hn::StoreU(gated(hn::LoadU(d, dy + i), keep), d, g + i);
+      const auto passed = hn::LoadMaskBits(d, positive + (first + i) / 8);
+      hn::StoreU(f(hn::LoadU(d, dy + i), passed), d, g + i);
     }
   } else {
-    for (; i + N <= n; i += N) hn::StoreU(gated(hn::LoadU(d, dy + i), mask_at(first + i)), d, g + i);
+    for (; i + N <= n; i += N) hn::StoreU(f(hn::LoadU(d, dy + i), mask_at(first + i)), d, g + i);
   }
   if (has_last) {
     hn::StoreU(last, d, g + n - N);
   } else if (i != n) {
-    store_partial(gated(load_partial(d, dy + i, n - i), mask_at(first + i)), d, g + i, n - i);
+    store_partial(f(load_partial(d, dy + i, n - i), mask_at(first + i)), d, g + i, n - i);
   }
+}
+
+// Calculates the rows of g one after the other, and gives each.
+template <class T>
+class GatedRows {
+ public:
+  HWY_INLINE GatedRows(const GatePiece<T>& of, size_t cols) : next_(of), cols_(cols) {}
+  HWY_INLINE const T* operator()() {
+    T* const row = next_.g;
+    gate_row(next_.dy.data, next_.positive.data, next_.first, row, cols_, next_.slope);
+    next_.dy.data += next_.dy.stride;
+    next_.positive.data += next_.positive.stride;
+    next_.g += next_.step;
+    return row;
+  }
+
+ private:
+  GatePiece<T> next_;
+  size_t cols_;
+};
+
+template <class T>
+void gate(const GatePiece<T>& of, size_t rows, size_t cols) {
+  GatedRows<T> next_row(of, cols);
+  for (size_t r = 0; r < rows; ++r) next_row();
+}
+
+// The sums of g, of which each row is added while it is in the L1 cache: rows that are pages apart meet in
+// few of its sets.
+template <class T>
+void gated_gradient_sums(RowsOf<T> x, const GatePiece<T>& of, size_t rows, size_t cols, T mean, double* sum,
+                         double* sum_dev) {
+  sum_gradient<T>(x, GatedRows<T>(of, cols), rows, cols, mean, sum, sum_dev);
 }
 
 }  // namespace norm

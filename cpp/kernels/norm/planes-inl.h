@@ -108,12 +108,12 @@ void moments(RowsOf<Element<E>> x, size_t rows, size_t cols, double shift, doubl
   }
 }
 
-// Σdy and Σdy·(x − mean) over rows × cols elements.
-template <class E>
-void gradient_sums(RowsOf<Element<E>> of_x, RowsOf<Element<E>> of_dy, size_t rows, size_t cols, Wide<E> mean,
-                   double* sum, double* sum_dev) {
+// Σdy and Σdy·(x − mean) over rows × cols elements; next_row() gives those of dy one after the other.
+template <class E, class NextRow>
+HWY_INLINE void sum_gradient(RowsOf<Element<E>> of_x, NextRow next_row, size_t rows, size_t cols,
+                             Wide<E> mean, double* sum, double* sum_dev) {
   using T = Wide<E>;
-  const Element<E>*x = of_x.data, *dy = of_dy.data;
+  const Element<E>* x = of_x.data;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
   constexpr size_t kHalf = RowSums<T, 2>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
@@ -126,7 +126,8 @@ void gradient_sums(RowsOf<Element<E>> of_x, RowsOf<Element<E>> of_dy, size_t row
     }
   };
   const bool long_row = cols > kShortRow;
-  for (size_t r = 0; r < rows; ++r, x += of_x.stride, dy += of_dy.stride) {
+  for (size_t r = 0; r < rows; ++r, x += of_x.stride) {
+    const Element<E>* const dy = next_row();
     prefetch_next_channel(x, cols);
     prefetch_next_channel(dy, cols);
     if (cols < kSumLanes) {
@@ -171,6 +172,17 @@ void gradient_sums(RowsOf<Element<E>> of_x, RowsOf<Element<E>> of_dy, size_t row
   sums.totals(totals);
   *sum = totals[0];
   *sum_dev = totals[1];
+}
+
+template <class E>
+void gradient_sums(RowsOf<Element<E>> x, RowsOf<Element<E>> dy, size_t rows, size_t cols, Wide<E> mean,
+                   double* sum, double* sum_dev) {
+  const auto next_row = [&]() HWY_ATTR {
+    const Element<E>* const row = dy.data;
+    dy.data += dy.stride;
+    return row;
+  };
+  sum_gradient<E>(x, next_row, rows, cols, mean, sum, sum_dev);
 }
 
 // Σw, Σw·(x − shift) and Σw·(x − shift)² over n elements with a weight each. What weight 0 belongs to may be
