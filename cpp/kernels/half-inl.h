@@ -50,8 +50,8 @@ struct Bfloat16 {
     const auto nan = hn::RebindMask(du, hn::IsNaN(x));
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
   }
-  // Of numbers that are finite, in lanes of two bytes: the upper halves, one more where the lower ones, less one
-  // beside an even number, are a half or more.
+  // Of numbers that are finite, in lanes of two bytes: the upper halves, one more where the lower ones, less
+  // one beside an even number, are a half or more.
   static HWY_INLINE V<D16> nearest(V<D16> upper, V<D16> lower) {
     const auto less = hn::AndNot(upper, hn::Set(D16(), uint16_t{1}));
     return hn::Add(upper, hn::ShiftRight<15>(hn::SaturatedSub(lower, less)));
@@ -63,8 +63,8 @@ struct Bfloat16 {
     const auto first = hn::BitCast(d, a), second = hn::BitCast(d, b);
     return nearest(hn::ConcatOdd(d, second, first), hn::ConcatEven(d, second, first));
   }
-  // Whether two vectors round to the numbers of `bits`, if none is NaN or halfway between two: less than half a
-  // unit away, which is counted as of integers.
+  // Whether two vectors round to the numbers of `bits`, if none is NaN or halfway between two: less than half
+  // a unit away, which is counted as of integers.
   static HWY_INLINE bool are_near(V<DF> a, V<DF> b, const uint16_t* bits) {
     const DF d;
     const DI di;

@@ -17,8 +17,10 @@ from regkern.torch.optim.base import Group, Optimizer, number, one_number, opera
 def follow(param: Tensor, master: Tensor) -> None:
     """What others have written to a parameter goes to its master, as in a step."""
     rounded = master.to(param.dtype)
-    kept = (rounded.view(torch.int16) == param.view(torch.int16)) | (rounded.isnan() & param.isnan())
-    master.copy_(torch.where(kept, master, param))
+    own, given = rounded.view(torch.int16), param.view(torch.int16)
+    if not torch.equal(own, given):
+        kept = (own == given) | (rounded.isnan() & param.isnan())
+        master.copy_(torch.where(kept, master, param))
 
 
 class Prox(torch.optim.Optimizer):
