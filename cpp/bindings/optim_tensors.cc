@@ -468,6 +468,7 @@ class Tensors {
       if (slot.operands[kStates + k].tensor) p.states[k] = slot.array(kStates + k).in_out<T>();
     }
     if (slot.has_master()) p.rounded = slot.array(0).out<T>();
+    p.follows = slot.has_master();
     return p;
   }
 

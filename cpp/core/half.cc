@@ -19,6 +19,8 @@ struct HalfTable {
   void (*widen_float16)(const void*, float*, std::size_t);
   void (*narrow_bfloat16)(const float*, void*, std::size_t);
   void (*narrow_float16)(const float*, void*, std::size_t);
+  void (*follow_bfloat16)(const void*, float*, std::size_t);
+  void (*follow_float16)(const void*, float*, std::size_t);
 };
 
 }  // namespace
@@ -32,7 +34,9 @@ namespace HWY_NAMESPACE {
 constexpr HalfTable kHalfTable = {.widen_bfloat16 = &half::widen_bfloat16,
                                   .widen_float16 = &half::widen_float16,
                                   .narrow_bfloat16 = &half::narrow_bfloat16,
-                                  .narrow_float16 = &half::narrow_float16};
+                                  .narrow_float16 = &half::narrow_float16,
+                                  .follow_bfloat16 = &half::follow_bfloat16,
+                                  .follow_float16 = &half::follow_float16};
 
 static const HalfTable& half_table() { return kHalfTable; }
 
@@ -53,6 +57,11 @@ void widen(Storage storage, const void* from, float* to, std::size_t n) {
 void narrow(Storage storage, const float* from, void* to, std::size_t n) {
   const HalfTable& k = REGKERN_TABLE(half_table);
   (storage == Storage::kBfloat16 ? k.narrow_bfloat16 : k.narrow_float16)(from, to, n);
+}
+
+void follow(Storage storage, const void* from, float* to, std::size_t n) {
+  const HalfTable& k = REGKERN_TABLE(half_table);
+  (storage == Storage::kBfloat16 ? k.follow_bfloat16 : k.follow_float16)(from, to, n);
 }
 
 }  // namespace regkern

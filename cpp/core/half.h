@@ -15,6 +15,9 @@ namespace regkern {
 void widen(Storage storage, const void* from, float* to, std::size_t n);
 void narrow(Storage storage, const float* from, void* to, std::size_t n);
 
+// to[i] = from[i] but where to[i] rounds to that, to the bit or from NaN to NaN.
+void follow(Storage storage, const void* from, float* to, std::size_t n);
+
 }  // namespace regkern
 
 #endif  // REGKERN_CORE_HALF_H_

@@ -53,10 +53,12 @@ void l2_decay(const Extents& shape, In<T> w, Out<T> y, double rate) {
 namespace {
 
 // Which operands of a parameter a pass works on, and which of them it writes; operand kRounded, where there
-// is one, becomes what the first is by then.
+// is one, becomes what the first is by then. kTakesHalves: it works on gradients of half precision and what
+// is rounded to that where they lie, if all lie in rows.
 template <class T>
 struct Gradient {
   static constexpr std::size_t kCount = 1, kRounded = kCount;
+  static constexpr bool kTakesHalves = false;
   static constexpr bool writes(std::size_t) { return false; }
   static InOut<T> at(const Parameter<T>& p, std::size_t) {
     return {const_cast<T*>(p.grad.data), p.grad.strides, p.grad.storage};
@@ -65,6 +67,7 @@ struct Gradient {
 template <class T>
 struct All {
   static constexpr std::size_t kRounded = 2 + kMaxStates, kCount = kRounded + 1;
+  static constexpr bool kTakesHalves = true;
   static constexpr bool writes(std::size_t k) { return k != 1; }
   static InOut<T> at(const Parameter<T>& p, std::size_t k) {
     if (k == kRounded)
@@ -75,6 +78,7 @@ struct All {
 template <class T, bool first_pass>
 struct AllAndStepped {
   static constexpr std::size_t kRounded = All<T>::kRounded, kStepped = All<T>::kCount, kCount = kStepped + 1;
+  static constexpr bool kTakesHalves = false;
   static constexpr bool writes(std::size_t k) {
     return first_pass ? k == kStepped : k != kStepped && All<T>::writes(k);
   }
@@ -109,8 +113,9 @@ class Joint {
 
   std::size_t size() const { return ends_.empty() ? 0 : ends_.back(); }
 
-  // Calls body(parameter, n, pointers) so that positions [begin, end) are covered in order, `longest` at most
-  // at a time. What is not dense is gathered before and, if it is written, scattered after.
+  // Calls body(parameter, n, pointers, halves) so that positions [begin, end) are covered in order, `longest`
+  // at most at a time. What is not dense is gathered before and, if it is written, scattered after, but for
+  // `halves`, those that are worked on where they lie.
   template <class Body>
   void run(std::size_t begin, std::size_t end, std::size_t longest, Body&& body) const {
     auto array =
@@ -119,19 +124,22 @@ class Joint {
       const std::size_t first = begin - (array == 0 ? 0 : ends_[array - 1]);
       std::size_t n = std::min({end - begin, ends_[array] - begin, longest});
       const Parameter& parameter = parameters_[array];
-      if (walk_of_.empty() || walk_of_[array] == 0) {
+      const std::size_t walk = walk_of_.empty() ? 0 : walk_of_[array];
+      if (walk <= kHalves) {
         T* p[K];
         for (std::size_t k = 0; k < K; ++k) {
-          T* const data = Operands::at(parameter, k).data;
-          p[k] = data ? data + first : nullptr;
+          const InOut<T> operand = Operands::at(parameter, k);
+          const std::size_t item = operand.storage == Storage::kNative ? sizeof(T) : 2;
+          char* const data = reinterpret_cast<char*>(operand.data);
+          p[k] = data ? reinterpret_cast<T*>(data + first * item) : nullptr;
         }
-        body(parameter, n, p);
+        body(parameter, n, p, walk == kHalves ? parameter.rounded.storage : Storage::kNative);
       } else {
         n = std::min(n, kBlock);
-        if (walk_of_[array] == kRows) {
+        if (walk == kRows) {
           run_gathered(parameter, rows(parameter), first, n, body);
         } else {
-          run_gathered(parameter, walks_[walk_of_[array] - kWalks], first, n, body);
+          run_gathered(parameter, walks_[walk - kWalks], first, n, body);
         }
       }
       begin += n;
@@ -141,7 +149,7 @@ class Joint {
 
  private:
   using Walk = std::array<Strided, K>;
-  static constexpr std::size_t kRows = 1, kWalks = 2;
+  static constexpr std::size_t kHalves = 1, kRows = 2, kWalks = 3;
 
   // Whether an operand has no gaps in C order, as all that have no strides.
   static bool is_row(const Extents& shape, const InOut<T>& operand) {
@@ -175,7 +183,12 @@ class Joint {
     for (std::size_t k = 0; k < K; ++k) all_rows = all_rows && is_row(parameter.shape, at(k));
     if (all_rows) {
       walk_of_.resize(parameters_.size());
-      walk_of_[i] = kRows;
+      bool in_place = Operands::kTakesHalves && parameter.grad.storage == parameter.rounded.storage;
+      for (std::size_t k = 0; k < K; ++k) {
+        const bool may_be_half = k == 1 || k == Operands::kRounded;
+        in_place = in_place && may_be_half == (at(k).storage != Storage::kNative);
+      }
+      walk_of_[i] = in_place ? kHalves : kRows;
       return;
     }
     std::array<OperandLayout, K> layouts;
@@ -202,7 +215,11 @@ class Joint {
       p[k] = !at(k) ? nullptr : lies_dense ? at(k) + first : buffers[k];
       if (!lies_dense && k != Operands::kRounded) walk[k].gather(at(k), first, n, buffers[k]);
     }
-    body(parameter, n, p);
+    if constexpr (Operands::kRounded < K && std::is_same_v<T, float>) {
+      constexpr std::size_t k = Operands::kRounded;
+      if (parameter.follows && at(k)) walk[k].follow(at(k), first, n, p[0]);
+    }
+    body(parameter, n, p, Storage::kNative);
     for (std::size_t k = 0; k < K; ++k) {
       if (!Operands::writes(k) || p[k] != buffers[k]) continue;
       walk[k].scatter(k == Operands::kRounded ? p[0] : buffers[k], at(k), first, n);
@@ -213,7 +230,7 @@ class Joint {
   std::vector<std::size_t> ends_;  // position behind each array
   std::vector<Walk> walks_;
   std::vector<std::size_t>
-      walk_of_;  // 0: dense; kRows; else kWalks more than its index; empty: all are dense
+      walk_of_;  // 0: dense; kHalves; kRows; else kWalks more than its index; empty: all are dense
 };
 
 // The kernel of the rule that the options are of.
@@ -264,11 +281,11 @@ void apart(std::span<const Apart<T>> parameters, std::span<const Options<T>> gro
   const std::size_t bytes = joint.size() * sizeof(T) * (3 + most_states(parameters));
   const bool far = bytes > second_level_cache();
   const auto step = [=](T* const* p, std::size_t n, const Options<T>& options) {
-    kernel(p, n, far, options);
+    kernel(p, n, {.far = far}, options);
   };
   threading::for_ranges(
       threading::team_for(bytes), joint.size(), kBlock, [&](std::size_t begin, std::size_t end) {
-        joint.run(begin, end, kBlock, [&](const Apart<T>& parameter, std::size_t n, T* const* p) {
+        joint.run(begin, end, kBlock, [&](const Apart<T>& parameter, std::size_t n, T* const* p, Storage) {
           body(step, p, n, groups[parameter.group]);
         });
       });
@@ -287,9 +304,10 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
   const bool far = bytes > second_level_cache();
   if (stats == nullptr) {
     threading::for_ranges(team, n, kBlock, [&](std::size_t begin, std::size_t end) {
-      joint.run(begin, end, n, [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
-        kernel(p, length, far, groups[parameter.group]);
-      });
+      joint.run(begin, end, n,
+                [&](const Parameter<T>& parameter, std::size_t length, T* const* p, Storage halves) {
+                  kernel(p, length, {far, halves, parameter.follows}, groups[parameter.group]);
+                });
     });
     return;
   }
@@ -299,10 +317,10 @@ void step(std::span<const Parameter<T>> parameters, std::span<const Options<T>> 
     for (std::size_t first = begin; first < end; first += kSumBlock) {
       StepStats& sums = partial[first / kSumBlock];
       joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
-                [&](const Parameter<T>& parameter, std::size_t length, T* const* p) {
+                [&](const Parameter<T>& parameter, std::size_t length, T* const* p, Storage halves) {
                   const Options<T>& options = groups[parameter.group];
                   std::copy_n(p[0], length, before);
-                  if (p[1] != nullptr) kernel(p, length, far, options);
+                  if (p[1] != nullptr) kernel(p, length, {far, halves, parameter.follows}, options);
                   const StepStats s =
                       kernels.step_stats(before, p[0], length, options.penalty_l1, options.penalty_l2);
                   sums.penalty += s.penalty;
@@ -359,7 +377,7 @@ GradientNorm gradient_norm(std::span<const Parameter<T>> parameters) {
                             for (std::size_t first = begin; first < end; first += kSumBlock) {
                               GradientNorm& sums = partial[first / kSumBlock];
                               joint.run(first, std::min(first + kSumBlock, end), kSumBlock,
-                                        [&](const Parameter<T>&, std::size_t length, T* const* p) {
+                                        [&](const Parameter<T>&, std::size_t length, T* const* p, Storage) {
                                           sums = sums + of_piece(p[0], length);
                                         });
                             }

@@ -107,6 +107,24 @@ struct Strided {
     });
   }
 
+  // Has `to` follow what others have written to elements first ... first + n − 1, to which it was rounded.
+  void follow(const float* base, std::size_t first, std::size_t n, float* to) const {
+    const char* bytes = reinterpret_cast<const char*>(base);
+    for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
+      const char* from = bytes + offset;
+      const std::ptrdiff_t step = strides[ndim - (ndim > 0)];
+      if (step == kHalf || length == 1) {
+        regkern::follow(storage, from, to, length);
+      } else {
+        side_by_side(from, step, length,
+                     [&](const std::uint16_t* halves, std::size_t done, std::size_t some) {
+                       regkern::follow(storage, halves, to + done, some);
+                     });
+      }
+      to += length;
+    });
+  }
+
   // Whether the walk passes through aligned memory without gaps, of what T says.
   template <class T>
   bool dense(const T* base) const {
@@ -123,6 +141,17 @@ struct Strided {
   static constexpr std::size_t kHalf = 2;            // bytes
   static constexpr std::size_t kHalvesAtOnce = 256;  // that do not lie side by side
 
+  // Calls use(halves, done, some) with copies of `some` numbers of two bytes, `done` of `length` before them.
+  template <class Use>
+  static void side_by_side(const char* from, std::ptrdiff_t step, std::size_t length, Use&& use) {
+    std::uint16_t halves[kHalvesAtOnce];
+    for (std::size_t done = 0; done < length; done += kHalvesAtOnce) {
+      const std::size_t some = std::min(kHalvesAtOnce, length - done);
+      for (std::size_t i = 0; i < some; ++i, from += step) std::memcpy(halves + i, from, kHalf);
+      use(halves, done, some);
+    }
+  }
+
   void gather_halves(const void* base, std::size_t first, std::size_t n, float* to) const {
     const char* bytes = static_cast<const char*>(base);
     for_runs(first, n, [&](std::ptrdiff_t offset, std::size_t length) {
@@ -135,12 +164,10 @@ struct Strided {
         widen(storage, from, &value, 1);
         std::fill_n(to, length, value);
       } else {
-        std::uint16_t side_by_side[kHalvesAtOnce];
-        for (std::size_t done = 0; done < length; done += kHalvesAtOnce) {
-          const std::size_t some = std::min(kHalvesAtOnce, length - done);
-          for (std::size_t i = 0; i < some; ++i, from += step) std::memcpy(side_by_side + i, from, kHalf);
-          widen(storage, side_by_side, to + done, some);
-        }
+        side_by_side(from, step, length,
+                     [&](const std::uint16_t* halves, std::size_t done, std::size_t some) {
+                       widen(storage, halves, to + done, some);
+                     });
       }
       to += length;
     });

@@ -50,6 +50,37 @@ struct Bfloat16 {
     const auto nan = hn::RebindMask(du, hn::IsNaN(x));
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::IfThenElse(nan, quiet, rounded)));
   }
+  // Of numbers that are finite, in lanes of two bytes: the upper halves, one more where the lower ones, less
+  // one beside an even number, are a half or more.
+  static HWY_INLINE V<D16> nearest(V<D16> upper, V<D16> lower) {
+    const auto less = hn::AndNot(upper, hn::Set(D16(), uint16_t{1}));
+    return hn::Add(upper, hn::ShiftRight<15>(hn::SaturatedSub(lower, less)));
+  }
+  // narrow() of two vectors.
+  static HWY_INLINE V<D16> narrow_two(V<DF> a, V<DF> b) {
+    if (HWY_UNLIKELY(has_nan(a, b))) return hn::Combine(D16(), narrow(b), narrow(a));
+    const D16 d;
+    const auto first = hn::BitCast(d, a), second = hn::BitCast(d, b);
+    return nearest(hn::ConcatOdd(d, second, first), hn::ConcatEven(d, second, first));
+  }
+  // Whether two vectors round to the numbers of `bits`, if none is NaN or halfway between two: less than half
+  // a unit away, which is counted as of integers.
+  static HWY_INLINE bool are_near(V<DF> a, V<DF> b, const uint16_t* bits) {
+    const DF d;
+    const DI di;
+    const DU du;
+    const auto distance = [=](auto own, const uint16_t* p) HWY_ATTR {
+      const auto wide = widen(d, hn::LoadU(DH(), p));
+      return hn::BitCast(du, hn::Abs(hn::Sub(hn::BitCast(di, own), hn::BitCast(di, wide))));
+    };
+    const auto either = hn::Or(distance(a, bits), distance(b, bits + hn::MaxLanes(d)));
+    const auto sum = hn::Add(a, b);
+    const auto near = hn::RebindMask(d, hn::Eq(hn::ShiftRight<15>(either), hn::Zero(du)));
+    return hn::AllTrue(d, hn::And(near, hn::Eq(sum, sum)));
+  }
+  static HWY_INLINE bool has_nan(V<DF> a, V<DF> b) {  // or Inf of both signs
+    return !hn::AllFalse(DF(), hn::IsNaN(hn::Add(a, b)));
+  }
 
   // Two vectors at once, of the elements at even places and of those at odd ones: no lane has to move. Those
   // at odd ones are floats as they lie, but for the bits of their neighbours: 10 instructions widen and round
@@ -65,16 +96,14 @@ struct Bfloat16 {
     first = even(both), second = odd(both);
   }
   // narrow() of what was calculated from bfloat16 numbers: the lower half of such a NaN is 0, and none is
-  // carried from it. In lanes of two bytes: the upper halves, one more where the lower ones, less one beside
-  // an even number, are a half or more.
+  // carried from it.
   static HWY_INLINE V<D16> round_two(V<DF> even, V<DF> odd) {
     const DU du;
     const D16 d;
     const auto e = hn::BitCast(du, even), o = hn::BitCast(du, odd);
     const auto upper = hn::OddEven(hn::BitCast(d, o), hn::BitCast(d, hn::ShiftRight<16>(e)));
     const auto lower = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<16>(o)), hn::BitCast(d, e));
-    const auto less = hn::AndNot(upper, hn::Set(d, uint16_t{1}));
-    return hn::Add(upper, hn::ShiftRight<15>(hn::SaturatedSub(lower, less)));
+    return nearest(upper, lower);
   }
   static HWY_INLINE V<DH> round(V<DF> x) {
     return hn::DemoteTo(DH(), hn::BitCast(DI(), hn::ShiftRight<16>(rounded(x))));
@@ -144,6 +173,11 @@ struct Float16 {
     return hn::DemoteTo(DH(), hn::BitCast(di, hn::Or(number, sign)));
   }
 #endif
+
+  static HWY_INLINE V<D16> narrow_two(V<DF> a, V<DF> b) { return hn::Combine(D16(), narrow(b), narrow(a)); }
+  static HWY_INLINE bool are_near(V<DF> a, V<DF> b, const uint16_t* bits) {
+    return hn::AllTrue(D16(), hn::Eq(narrow_two(a, b), hn::LoadU(D16(), bits)));
+  }
 
   static HWY_INLINE void load_two(const uint16_t* p, V<DF>& first, V<DF>& second) {
     first = widen(DF(), hn::LoadU(DH(), p));
@@ -216,6 +250,40 @@ HWY_INLINE size_t narrow_finite_bfloat16(const float* from, uint16_t* to, size_t
   return hn::AllFalse(di16, hn::Gt(largest, hn::Set(di16, int16_t{0x7F7F}))) ? i : 0;
 }
 
+// What own becomes where others may have written over what it was rounded to: it stays where it rounds to
+// that, to the bit or from NaN to NaN.
+template <class Format>
+HWY_INLINE V<DF> followed(V<DH> bits, V<DF> own) {
+  const DF d;
+  const DU du;
+  const auto wide = Format::widen(d, bits), rounded = Format::widen(d, Format::narrow(own));
+  const auto same = hn::RebindMask(d, hn::Eq(hn::BitCast(du, rounded), hn::BitCast(du, wide)));
+  return hn::IfThenElse(hn::Or(same, hn::And(hn::IsNaN(own), hn::IsNaN(wide))), own, wide);
+}
+
+template <class Format>
+HWY_INLINE void follow_two(const uint16_t* bits, V<DF>& a, V<DF>& b) {
+  if (HWY_LIKELY(Format::are_near(a, b, bits))) return;
+  a = followed<Format>(hn::LoadU(DH(), bits), a);
+  b = followed<Format>(hn::LoadU(DH(), bits + hn::MaxLanes(DF())), b);
+}
+
+template <class Format>
+HWY_INLINE void follow_all(const void* bits, float* to, size_t n) {
+  const uint16_t* from = static_cast<const uint16_t*>(bits);
+  const DF d;
+  const DH dh;
+  const size_t N = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + N <= n; i += N) {
+    hn::StoreU(followed<Format>(hn::LoadU(dh, from + i), hn::LoadU(d, to + i)), d, to + i);
+  }
+  if (i < n) {
+    const auto rest = followed<Format>(load_partial(dh, from + i, n - i), load_partial(d, to + i, n - i));
+    store_partial(rest, d, to + i, n - i);
+  }
+}
+
 inline void widen_bfloat16(const void* from, float* to, size_t n) { widen_all<Bfloat16>(from, to, n); }
 inline void widen_float16(const void* from, float* to, size_t n) { widen_all<Float16>(from, to, n); }
 inline void narrow_bfloat16(const float* from, void* bits, size_t n) {
@@ -236,6 +304,9 @@ inline void narrow_float16(const float* from, void* bits, size_t n) {
   }
   narrow_rest<Float16>(from, to, i, n);
 }
+
+inline void follow_bfloat16(const void* from, float* to, size_t n) { follow_all<Bfloat16>(from, to, n); }
+inline void follow_float16(const void* from, float* to, size_t n) { follow_all<Float16>(from, to, n); }
 
 // A vector of numbers as they lie in memory: op's arguments are widened, and its result is rounded, in
 // registers.

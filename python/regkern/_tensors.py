@@ -72,13 +72,6 @@ def written(tensor: Any) -> None:
         _torch().autograd.graph.increment_version(tensor)
 
 
-def restored(tensors: list[Any]) -> None:
-    """Tell the optimizers of ``regkern.torch`` of parameters that are what they were before some steps."""
-    masters = sys.modules.get("regkern.torch.optim.masters")
-    if tensors and masters is not None:
-        masters.restored(tensors)
-
-
 def following(function: Callable[..., Any], *arguments: Any) -> Any:
     """The result of a function that takes as many threads as torch does, where there is torch."""
     if _torch() is None:

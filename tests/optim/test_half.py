@@ -102,6 +102,28 @@ def test_steps_are_those_of_float32(
     np.testing.assert_array_equal(bits(twin_rounded, half), bits(twin, half))
 
 
+@MODULES
+@pytest.mark.parametrize("rule", STEPS)
+@pytest.mark.parametrize("lr", [0.0, 0.1])
+def test_what_is_in_an_output_is_not_read(
+    module: ModuleType, rule: str, lr: float, half: type, rng: np.random.Generator
+) -> None:
+    """Weights are what they are; what was written to ``rounded`` since the last step goes, whatever its bits."""
+    names, options = STEPS[rule]
+    n = 1003
+    w, grad = rng.standard_normal(n).astype(np.float32), rng.standard_normal(n).astype(half)
+    results = []
+    for fill in (0, 0x7FFF, 0x3C01):
+        own, rounded = w.copy(), np.full(n, fill, np.uint16).view(half)
+        states = {name: np.ones(n, np.float32) for name in names}
+        getattr(module, f"{rule}_step")(own, grad, **states, **{**options, "lr": lr}, rounded=rounded)
+        results.append((own, bits(rounded, half)))
+        np.testing.assert_array_equal(bits(own, half), bits(rounded, half))
+    for own, halved in results[1:]:
+        assert_same_bits(own, results[0][0])
+        np.testing.assert_array_equal(halved, results[0][1])
+
+
 def halves_of(arrays: list[np.ndarray], half: type) -> list[np.ndarray]:
     return [a.astype(half) for a in arrays]
 

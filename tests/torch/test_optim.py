@@ -238,6 +238,13 @@ WRITES: dict[str, Any] = {
     "clamp_": lambda model: model.weight.clamp_(-1e-3, 1e-3),
     "one element": lambda model: model.weight[1, 2].fill_(0.25),
     "nan": lambda model: model.weight[1, 2].fill_(float("nan")),
+    "the last element": lambda model: model.weight[-1, -1].fill_(0.25),
+    "data": lambda model: model.weight.data.clamp_(-1e-3, 1e-3),
+    "a vector": lambda model: torch.nn.utils.vector_to_parameters(
+        torch.full((143,), 0.5, dtype=model.weight.dtype), model.parameters()
+    ),
+    "NumPy": lambda model: model.weight.detach().view(torch.int16).numpy().__setitem__((slice(None), 3), 0x2345),
+    "another tensor": lambda model: setattr(model.weight, "data", model.weight.detach() * -2),
 }
 
 
@@ -246,7 +253,7 @@ WRITES: dict[str, Any] = {
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_what_is_written_between_steps_is_stepped(how: str, dtype: Any, at: int) -> None:
     """As a float32 twin is, in which what was not written keeps all its bits."""
-    model, twin = torch.nn.Linear(5, 3, bias=False).to(dtype), torch.nn.Linear(5, 3, bias=False)
+    model, twin = torch.nn.Linear(13, 11, bias=False).to(dtype), torch.nn.Linear(13, 11, bias=False)
     w, whole = model.weight, twin.weight
     with torch.no_grad():
         whole.copy_(w)
@@ -265,6 +272,101 @@ def test_what_is_written_between_steps_is_stepped(how: str, dtype: Any, at: int)
         other.step()
         assert_same(w.data, whole.data.to(dtype))
         assert_same(ours.state[w]["master"], whole.data)
+
+
+def meetings(dtype: Any) -> tuple[Any, Any]:
+    """Masters, and bits of what stands in their parameters: what they round to, neighbours, turned signs, ties, NaN."""
+    masters = torch.randn(300) * 2.0 ** torch.randint(-30, 15, (300,))
+    half = torch.randn(60).to(dtype).float()
+    middle = (half + torch.nextafter(half.to(dtype), torch.tensor(9.0, dtype=dtype)).float()) / 2
+    edges = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, float("inf"), -float("inf"), float("nan")])
+    patterns = [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, 0x7FC00000, 0x7F7FFFFF, 0x477FF000, 0x80008000]
+    odd = torch.from_numpy(np.array(patterns, np.uint32).view(np.float32).copy())
+    masters = torch.cat([masters, middle, edges, odd])
+    changes = torch.tensor([0, 1, -1, -(2**15), 2, 0x7FC0])
+    given = masters.to(dtype).view(torch.int16).int()[:, None] + changes
+    at_edges = torch.tensor([0, -(2**15), 0x7F80, 0x7C00, -0x80, 0x7FFF, -1]).expand(len(masters), -1)
+    bits = torch.cat([given, at_edges], 1).to(torch.int16)
+    return masters[:, None].expand(bits.shape).flatten(), bits.flatten()
+
+
+def bits_of(x: Any) -> Any:
+    """NaN all alike."""
+    return torch.where(x.isnan(), 0x7FFF, x.view(torch.int16 if x.itemsize == 2 else torch.int32))
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "layout", ["dense", "alone", "a part", "transposed", "gaps", "gradient in another order", "one"]
+)
+def test_masters_stay_where_they_round_to_their_parameters(isa: str, name: str, dtype: Any, layout: str) -> None:
+    """Whatever meets, to the bit of a float32 step that starts from what the rule says."""
+    del isa
+    masters, bits = meetings(dtype)
+    if layout == "alone":  # among many that are as they were
+        among = torch.randn(len(masters), 67)
+        among[:, 0], alike = masters, among.to(dtype).view(torch.int16)
+        alike[:, 0] = bits
+        masters, bits = among.flatten(), alike.flatten()
+    n = {"a part": 1003, "one": 1, "alone": len(masters)}.get(layout, 4800)
+    masters, given = masters[:n].clone(), bits[:n].clone().view(dtype)
+    if n == 4800:
+        masters, given = masters.view(60, 80), given.view(60, 80)
+    kept = (bits_of(masters.to(dtype)) == bits_of(given)) | (masters.isnan() & given.isnan())
+    whole = torch.nn.Parameter(torch.where(kept, masters, given.float()))
+    w = torch.nn.Parameter(torch.zeros_like(given))
+    if layout == "transposed":
+        w = torch.nn.Parameter(torch.zeros(80, 60, dtype=dtype).t())
+    if layout == "gaps":
+        w = torch.nn.Parameter(torch.zeros(60, 160, dtype=dtype)[:, ::2])
+    options = {"lr": 1e-4, "weight_decay": 0.1, "maximize": True}
+    ours, other = getattr(ro, name)([w], **options), getattr(ro, name)([whole], **options)
+    w.grad = torch.zeros_like(w)
+    ours.step()
+    ours.load_state_dict({**ours.state_dict(), "state": {}})
+    w.grad = torch.randn(w.shape).to(dtype)
+    whole.grad = w.grad.float()
+    if layout == "gradient in another order":
+        w.grad = w.grad.t().contiguous().t()
+    ours.state[w]["master"] = torch.empty_like(w, dtype=torch.float32).copy_(masters)
+    w.data.copy_(given)
+    assert torch.equal(bits_of(w.detach()), bits_of(given))
+    ours.step()
+    other.step()
+    assert torch.equal(bits_of(ours.state[w]["master"]), bits_of(whole.detach()))
+    assert torch.equal(bits_of(w.detach()), bits_of(whole.detach().to(dtype)))
+
+
+@NAMES
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_what_is_clipped_in_every_step_keeps_the_digits_of_the_rest(name: str, dtype: Any) -> None:
+    """Steps far below a unit in the last place add up in the masters."""
+    (w,), (free,) = (p := parameters(dtype, [(70, 9)])), twins(p)
+    ours, other = getattr(ro, name)([w], lr=1e-5), getattr(ro, name)([free], lr=1e-5)
+    inside = w.detach().abs() < 0.5
+    for _ in range(30):
+        give([w], [free])
+        ours.step()
+        other.step()
+        w.data.clamp_(-1, 1)
+    masters = [optimizer.state[p]["master"][inside] for optimizer, p in ((ours, w), (other, free))]
+    assert torch.equal(*masters)
+    assert (w.abs() <= 1).all()
+    assert (masters[0] != w[inside]).any()
+
+
+def test_a_penalty_behind_meets_what_was_written_before_it() -> None:
+    """By a hook of the step, past all that torch counts."""
+    w = torch.nn.Parameter(torch.ones(40, dtype=torch.bfloat16))
+    inner = ro.SGD([w], lr=0.25)
+    inner.register_step_post_hook(lambda *given: w.data[3:5].fill_(8.0))
+    optimizer = ro.Prox(inner, rk.penalties.L1(0.5))
+    w.grad = torch.full_like(w, 2**-12)
+    optimizer.step()
+    assert (w[3:5] == 7.875).all()
+    assert (inner.state[w]["master"][3:5] == 7.875).all()
+    assert (inner.state[w]["master"][5:] == 1 - 2**-14 - 0.125).all()
 
 
 @pytest.mark.parametrize("how", ["two optimizers", "inference", "states of two dtypes", "a penalty behind"])

@@ -93,6 +93,7 @@ struct Parameter {
   std::array<InOut<T>, kMaxStates> states;
   std::size_t group = 0;  // which options
   Out<T> rounded = {};    // of half precision, if it has data: there goes w after the step, rounded once
+  bool follows = false;   // before step() w becomes what `rounded` holds, where it does not round to that
 };
 
 // A parameter of which more is to be done with the stepped weights before they may become its own.

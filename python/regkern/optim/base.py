@@ -146,7 +146,8 @@ class Optimizer:
     rounded : list or dict of ndarray, optional
         Half precision: beside float32 weights, the masters, arrays of bfloat16 or float16 and of their shapes, one for each
         in their order, None for those without, or by their keys. Each step writes them too, the weights rounded once to
-        nearest even, in its own pass: what a network calculates with. They get their first values from you.
+        nearest even, in its own pass: what a network calculates with. They get their first values from you. They are
+        outputs alone: what else is written to them is not read, and the next step writes over it.
     max_grad_norm : float, >= 0, optional
         Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6),
         as in torch; a norm of NaN makes all of them NaN. Costs one more pass over the gradients.

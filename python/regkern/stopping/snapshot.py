@@ -86,11 +86,9 @@ class Snapshot:
         for label, array in zip(_labels(given), given.arrays, strict=True):
             if not array.flags.writeable:
                 raise ValueError(f"{where}: params[{label!r}] must be writable, got a read-only array")
-        tensors = [thing for thing in given.given if _tensors.is_tensor(thing)]
-        for tensor in tensors:
+        for tensor in filter(_tensors.is_tensor, given.given):
             _tensors.written(tensor)
         commit(list(zip(given.arrays, self.arrays, strict=True)), [], [])
-        _tensors.restored(tensors)
 
     def view(self) -> Any:
         """The copy in the structure that was given: arrays read-only, tensors, which cannot be, as copies."""

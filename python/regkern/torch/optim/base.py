@@ -18,7 +18,6 @@ from regkern.optim.options import OPTIONS, is_schedule
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.penalties._base import require_like
 from regkern.torch import _memory, _threads
-from regkern.torch.optim.masters import count_writes, follow, is_half, note_master
 
 Params: TypeAlias = Iterable[Any]
 Options: TypeAlias = dict[str, Any]
@@ -114,11 +113,10 @@ class Optimizer(torch.optim.Optimizer):
 
     A parameter of bfloat16 or float16 has a "master" of float32 in its state, and its other states are float32, too. A
     step changes the master and writes it, rounded once, to the parameter in the same pass. Others may write to the
-    parameter between steps: an element of the master stays where it rounds to that of the parameter, any other takes the
-    parameter's. A step looks where torch has counted a write (``p._version``: operations in place on the parameter or on
-    ``p.detach()``, ``load_state_dict`` of a module, a step of another optimizer), and after states were loaded. Writes by
-    ``p.data``, by NumPy or by another process are not counted: the next step undoes them, unless the "master" is removed
-    from the state. A state that is loaded for a parameter of float32 or float64 has no master.
+    parameter between steps, in whatever way: an element of the master stays where it rounds to that of the parameter, to
+    the bit or from NaN to NaN, any other becomes the parameter's before the step. So it is the parameter that says what the
+    weights are, and the master's other digits that are added. A state that is loaded for a parameter of float32 or float64
+    has no master.
 
     A decoupled decay below lr·weight_decay = 3e-8 is lost in float32 on a weight that nothing else moves.
 
@@ -143,8 +141,6 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, params: Params, defaults: Options) -> None:
         self._engine: Any = None
         self._named = 0  # names that the groups had when they were looked at last
-        self._has_masters = False
-        self._writes: int | None = None  # to all parameters when their masters were last known to be theirs
         super().__init__(params, {**IMPLEMENTATION, **defaults})
 
     @property
@@ -153,13 +149,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _made(self) -> Any:
         # Nothing of it leads back here: the collector does not look into what C++ holds.
-        view = partial(_view, self._name)
-        own = self._own_writes = [0]  # of the last step
-
-        def written(tensors: list[Tensor]) -> None:
-            _memory._increment_version(tensors)
-            own[0] = len(tensors)
-
+        view, written = partial(_view, self._name), _memory._increment_version
         return _core.Tensors(self._rule, self._name, self._KEYS, _TYPES, _EXCHANGE, view, written)
 
     # --- groups -------------------------------------------------------------------------------------------------------
@@ -340,8 +330,6 @@ class Optimizer(torch.optim.Optimizer):
         if engine is None:
             engine = self._engine = self._made()
         groups, needs, named = self.param_groups, [], 0
-        if self._has_masters:
-            self._follow_writes()
         try:
             for group in groups:
                 needs.append(self._needs(group))
@@ -353,8 +341,6 @@ class Optimizer(torch.optim.Optimizer):
             self._explain(error)
             raise
         if stepped:
-            if self._writes is not None:
-                self._writes += self._own_writes[0]
             for group in groups:
                 if group["penalty"] is not None:
                     self._follow(group)
@@ -382,30 +368,15 @@ class Optimizer(torch.optim.Optimizer):
     def _plan(self, ways: list[tuple[int, int]]) -> list[Options]:
         return [self._plan_of(self.param_groups[group], step) for group, step in ways]
 
-    def _follow_writes(self) -> None:
-        """Masters become what others have written to their parameters since the last step."""
-        writes = count_writes(self.param_groups)
-        if writes is None or writes != self._writes:
-            for param, state in self.state.items():
-                master = state.get("master")
-                if isinstance(master, Tensor) and is_half(param):
-                    follow(param, master)
-        self._writes = writes
-
-    def _keep_master(self, param: Tensor, master: Tensor) -> None:
-        self.state[param]["master"] = master
-        self._has_masters = True
-        note_master(param, master)
-
     @torch.no_grad()
     def _start(self, lacking: list[tuple[Tensor, int]]) -> None:
         """The states of parameters that lack some."""
         for param, at in lacking:
             group, state = self.param_groups[at], self.state[param]
             w = param
-            if is_half(param):
+            if param.dtype in _memory.HALVES:
                 if state.get("master") is None:
-                    self._keep_master(param, param.detach().to(torch.float32, copy=True))
+                    state["master"] = param.detach().to(torch.float32, copy=True)
                 w = state["master"]
             if self._counts and state.get("step") is None:
                 wide = torch.get_default_dtype() == torch.float64
@@ -424,22 +395,16 @@ class Optimizer(torch.optim.Optimizer):
             return
         for param in group["params"]:
             if param.grad is not None:
-                master = self.state[param]["master"] if is_half(param) else param
+                master = self.state[param]["master"] if param.dtype in _memory.HALVES else param
                 operate(self._name, penalty, master, lr)
                 if master is not param:
                     param.copy_(master)
-                    if self._writes is not None:
-                        self._writes += 1
 
     # --- saving and resuming ------------------------------------------------------------------------------------------
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._engine, self._named = None, 0
-        self._has_masters, self._writes = False, None
-        for param, its in self.state.items():
-            if isinstance(its.get("master"), Tensor):
-                self._keep_master(param, its["master"])
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -525,11 +490,9 @@ class Optimizer(torch.optim.Optimizer):
         for number_of, param in zip(saved, mine, strict=True):
             if number_of not in loaded["state"]:
                 continue
-            if not is_half(param):
+            if param.dtype not in _memory.HALVES:
                 self.state[param].pop("master", None)
                 continue
             for key, value in loaded["state"][number_of].items():  # torch has rounded them to the parameter's dtype
                 if isinstance(value, Tensor) and key != "step":
-                    self.state[param][key] = wide = value.detach().to("cpu", torch.float32, copy=True)
-                    if key == "master":
-                        self._keep_master(param, wide)
+                    self.state[param][key] = value.detach().to("cpu", torch.float32, copy=True)

@@ -11,7 +11,16 @@ from torch import Tensor
 from regkern.penalties import Penalty
 from regkern.torch import _memory, _threads
 from regkern.torch.optim.base import Group, Optimizer, number, one_number, operate, prove
-from regkern.torch.optim.masters import is_half
+
+
+@torch.inference_mode()  # a master may have been made there
+def follow(param: Tensor, master: Tensor) -> None:
+    """What others have written to a parameter goes to its master, as in a step."""
+    rounded = master.to(param.dtype)
+    own, given = rounded.view(torch.int16), param.view(torch.int16)
+    if not torch.equal(own, given):
+        kept = (own == given) | (rounded.isnan() & param.isnan())
+        master.copy_(torch.where(kept, master, param))
 
 
 class Prox(torch.optim.Optimizer):
@@ -150,13 +159,16 @@ class Prox(torch.optim.Optimizer):
 
     def _whole(self, param: Tensor) -> Tensor:
         """A parameter, or its values in float32, which are its master where the optimizer keeps one."""
-        if not is_half(param):
+        if param.dtype not in _memory.HALVES:
             return param
         inner = self.optimizer
         while isinstance(inner, Prox):
             inner = inner.optimizer
         master = self.state[param].get("master") if isinstance(inner, Optimizer) else None
-        return param.float() if master is None else master
+        if master is None:
+            return param.float()
+        follow(param, master)
+        return master
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Let go of the gradients, or set them to 0.
