@@ -177,8 +177,12 @@ class Forward {
     const py::object none = py::none();
     py::object positive = none;
     if (activated_) {
-      py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(parts.count * bit_bytes_));
+      const std::size_t size = parts.count * bit_bytes_;
+      py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>(size));
       bits_ = bits.mutable_data();
+      // No bits but those of elements: the last part may have fewer than its room.
+      const std::size_t written = parts.count == 1 ? bit_bytes_ - ChannelShape::kBitsBehind : 0;
+      std::memset(bits_ + written, 0, size - written);
       positive = std::move(bits);
     }
     visit(x_.dtype(), [&](auto type) {

@@ -40,8 +40,9 @@ struct Strided {
   // Calls run(offset, n) for each piece of [first, first + n) that lies in one innermost row.
   template <class Run>
   void for_runs(std::size_t first, std::size_t n, Run&& run) const {
+    if (n == 0) return;  // dims may be 0
     if (ndim == 0) {
-      if (n != 0) run(std::ptrdiff_t{0}, std::size_t{1});
+      run(std::ptrdiff_t{0}, std::size_t{1});
       return;
     }
     std::array<std::size_t, kMaxDims> at;

@@ -93,6 +93,13 @@ def test_a_headline_is_of_one_kind_of_runs(tmp_path: Path, change: str) -> None:
     assert f"must have one {change}" in output
 
 
+@pytest.mark.parametrize("machine_of", [[1], {"cores": 2}, None])
+def test_what_json_has_not_written_is_refused(tmp_path: Path, machine_of: object) -> None:
+    path = tmp_path / "a.json"
+    save(path, Run(machine.facts([]), "float32").to_json([]) | {"machine": machine_of})
+    assert "is no file that --json has written" in run("-m", "regkern", "bench", "--headline", path, code=2)
+
+
 def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
     """The disk is full, so to speak: no file may have more than a kilobyte."""
     path = tmp_path / "run.json"
@@ -107,11 +114,22 @@ def test_a_file_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_who_reads_no_further_is_told_nothing() -> None:
-    script = f"set -o pipefail; {sys.executable} -m regkern config | true"
-    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert ended.returncode in (0, 141)  # it may have ended before the pipe did
-    assert ended.stderr == ""
+def test_who_reads_no_further_is_told_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    bench = f"bench --quick --threads 1 --only project_nonneg --json {path}"
+    for arguments in ("config", "bench --list", bench):
+        script = f"set -o pipefail; {sys.executable} -m regkern {arguments} | head -1"
+        ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert ended.returncode in (0, 141)  # it may have ended before the pipe did
+        assert ended.stderr == ""
+    assert json.loads(path.read_text())["cells"]
+
+
+def test_without_an_output_all_is_done() -> None:
+    ended = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m regkern >&-"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

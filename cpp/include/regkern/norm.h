@@ -20,9 +20,10 @@ struct ChannelShape {
   std::size_t count() const { return outer * inner; }
   // Whether a channel's neighbours are worth a vector; else x is a matrix of `outer` rows.
   bool planar() const { return inner >= 16; }
-  // Room for a bit an element: whole bytes for each row of `inner`, or for a matrix as a whole, and eight
-  // bytes more, so that a word can be read anywhere.
-  std::size_t bit_bytes() const { return (planar() ? outer * channels : 1) * bit_row_bytes() + 8; }
+  // Room for a bit an element: whole bytes for each row of `inner`, or for a matrix as a whole, and some
+  // more, so that a word can be read anywhere.
+  static constexpr std::size_t kBitsBehind = 8;  // bytes
+  std::size_t bit_bytes() const { return (planar() ? outer * channels : 1) * bit_row_bytes() + kBitsBehind; }
   std::size_t bit_row_bytes() const { return ((planar() ? inner : shape.size) + 7) / 8; }
 
   Extents shape;

@@ -7,13 +7,14 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regkern.bench.results import Run
+    from regkern.bench.verdicts import Verdict
 
 PICTURES = (".png", ".svg", ".pdf")
 EXAMPLES = """examples:
@@ -99,11 +100,24 @@ def _writable(option: str, path: Path | None) -> None:
         raise BadInput(f"{option}: {path} cannot be written")
 
 
-def _write(option: str, write: Callable[[Path, Any], None], path: Path, content: Any) -> None:
+def _written(found: Run, verdicts: Sequence[Verdict], options: argparse.Namespace) -> list[str]:
+    """Write the files, before anything is shown, which somebody may not read; what has failed."""
+    from regkern.bench.results import save  # noqa: PLC0415
+
+    failures = []
     try:
-        write(path, content)
+        if options.json:
+            save(options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
     except OSError as error:
-        raise BadInput(f"{option}: {path} cannot be written: {error.strerror}") from None
+        failures.append(f"--json: {options.json} cannot be written: {error.strerror}")
+    try:
+        if options.plot:
+            from regkern.bench.plot import draw  # noqa: PLC0415  # matplotlib takes a second to load
+
+            draw(found, options.plot)
+    except OSError as error:
+        failures.append(f"--plot: {options.plot} cannot be written: {error.strerror}")
+    return failures
 
 
 def _load(option: str, path: Path) -> Run:
@@ -151,7 +165,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from regkern.bench import compare, headline, machine, peers, plans, report, session  # noqa: PLC0415
     from regkern.bench.claims import CLAIMS  # noqa: PLC0415
     from regkern.bench.kernels import KERNELS  # noqa: PLC0415
-    from regkern.bench.results import Run, save  # noqa: PLC0415
+    from regkern.bench.results import Run  # noqa: PLC0415
     from regkern.bench.verdicts import judge  # noqa: PLC0415
 
     if options.headline:
@@ -196,6 +210,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     verdicts = judge(found)
     if not found.cells:
         raise KeyboardInterrupt
+    failures = _written(found, verdicts, options)
     if not options.claims:
         report.main_table(found, console)
         report.scaling_table(found, console)
@@ -207,10 +222,6 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         headline.misses(found, verdicts, console)
     else:
         headline.summary(found, verdicts, console)
-    if options.json:
-        _write("--json", save, options.json, found.to_json([verdict.to_json() for verdict in verdicts]))
-    if options.plot:
-        from regkern.bench.plot import draw  # noqa: PLC0415  # matplotlib takes a second to load
-
-        _write("--plot", lambda path, run: draw(run, path), options.plot, found)
+    if failures:
+        raise BadInput("; ".join(failures))
     return 130 if found.interrupted else 0

@@ -25,9 +25,15 @@ SHORT = {REFERENCE: "ref", COMPILE: "compile"}
 FEW = 3  # medians of fewer rounds carry a ~
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """The command ends as of itself."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
-    found = Console()
-    return found if found.width >= WIDTH else Console(width=WIDTH)
+    found = _Screen()
+    return found if found.width >= WIDTH else _Screen(width=WIDTH)
 
 
 def number(value: float) -> str:
@@ -246,7 +252,8 @@ def ways(kernels: Sequence[Kernel], peers: Sequence[Peer], console: Console) -> 
 def progress() -> Iterator[Callable[[str, float], None]]:
     """A bar, redrawn only between samples: a thread that redraws it would take time from what is measured."""
     columns = (BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, auto_refresh=False, transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, auto_refresh=False, transient=True, disable=not screen.is_terminal) as bar:
         task, drawn = bar.add_task("", total=1.0), 0.0
 
         def step(now: str, done: float) -> None:

@@ -135,6 +135,9 @@ class Run:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, where {SCHEMA} is read")
         facts = {name: document[name] for name in ("date", "command", "machine", "versions")}
+        for name, wanted in (("machine", {"cpu", "cores"}), ("versions", {"regkern", "numpy"})):
+            if not isinstance(facts[name], dict) or not wanted <= facts[name].keys():
+                raise ValueError(f"{name} names no {' and '.join(sorted(wanted))}")
         cells = [_cell_from_json(cell) for cell in document["cells"]]
         return cls(facts, document["dtype"], cells, document["contenders"])
 
