@@ -100,6 +100,7 @@ OWN_NUMBERS: dict[str, Any] = {
     **{f"{f}: axis": 1 for f in ("batch_norm_apply", "batch_norm_backward_reduce", "batch_norm_backward_apply")},
     "batch_norm_stats: axis": 1,
     "fold_batch_norm: axis": 1,
+    **{f"{layer}: axis": 1 for layer in ("GroupNorm", "InstanceNorm")},
     "DropBlockMask: axis": 1,
     "gaussian_dropout: p": 0.25,
     "functional.posterize: bits": 3,

@@ -58,6 +58,8 @@ def _filled(noise_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(noise_shape, Sequence):
         raise TypeError(f"{head} must be a tuple of ints or None, got {noise_shape!r}")
     fits = len(noise_shape) == len(shape)
+    if any(n is not None and not check.is_integer(n) for n in noise_shape):
+        raise TypeError(f"{head} must be a tuple of ints or None, got {noise_shape!r}")
     noise = [m if n is None else check.integer(head, n) for n, m in zip(noise_shape, shape, strict=False)]
     if not fits or any(n not in (1, m) for n, m in zip(noise, shape, strict=True)):
         rule = f"have 1, the length or None for each dimension of x with shape {shape}"
