@@ -36,7 +36,7 @@ class Changes:
     """What is other once a state is taken up."""
 
     copies: list[tuple[Array, Array]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)  # of whom each of these belongs to
+    labels: list[str] = field(default_factory=list)  # which part each of these belongs to
     updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
     foreign: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)  # and their labels: these may fail
@@ -46,14 +46,16 @@ class Changes:
         groups: list[list[int]] = []  # of arrays whose ranges of bytes meet
         reached = -1
         for begin, end, i in sorted((*byte_bounds(to), i) for i, (to, _) in enumerate(self.copies) if to.size):
-            groups = [*groups[:-1], [*groups[-1], i]] if begin < reached else [*groups, [i]]
+            if begin >= reached:
+                groups.append([])
+            groups[-1].append(i)
             reached = max(reached, end)
         for group in groups:
             if len(group) > 1 or not self.copies[group[0]][0].flags.forc:
                 self._require_places(sorted(group))
 
     def _require_places(self, group: list[int]) -> None:
-        """Try it elsewhere."""
+        """Copy to memory elsewhere that lies alike, and see what has stayed."""
         bounds = [byte_bounds(self.copies[i][0]) for i in group]
         first = min(begin for begin, _ in bounds)
         memory = np.zeros(max(end for _, end in bounds) - first, np.uint8)
