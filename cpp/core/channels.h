@@ -158,6 +158,12 @@ struct PlanarGrid {
     return {line % channels, line / channels * parts_per_row + u % parts_per_row};
   }
 
+  // Neighbouring channels whose rows make up about a page.
+  std::size_t channels_together(std::size_t item) const {
+    const std::size_t bytes = std::max<std::size_t>(inner * item, 1);
+    return parts_per_row != 1 ? 1 : std::clamp<std::size_t>(4096 / bytes, 1, kMostChannels);
+  }
+
   static constexpr std::size_t kSumGrain = 16;
   std::size_t outer, inner, rows = 1, cols, parts_per_row = 1, leaves;
 };

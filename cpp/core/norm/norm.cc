@@ -120,50 +120,58 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const auto x = pass.operand(r.of.x), dy = pass.operand(r.of.dy.dy), weights = pass.operand(r.of.weights);
   const auto kept = pass.operand(r.gated);
   const PlanarGrid& grid = pass.grid;
-  struct Part {
-    double sum, sum_dev;
-  };
-  const std::size_t channels = range.size();
-  std::vector<Part> partial(channels * grid.leaves);
+  // Σg and Σg·(x − mean) of each channel of each leaf
+  const std::size_t channels = range.size(), units = channels * grid.leaves;
+  const auto partial = std::make_unique_for_overwrite<double[]>(2 * units);
+  std::vector<T> means(channels);
+  for (std::size_t c = 0; c < channels; ++c) means[c] = static_cast<T>(r.of.mean[range.begin + c]);
   std::vector<char> gaps(grid.leaves);  // leaves of which some positions are left out
   for (std::size_t i = 0; r.weighted() && i < grid.leaves; ++i) {
     const PlanarGrid::Leaf leaf = grid[i];
     gaps[i] = any_left_out(weights, s.inner, leaf.row * s.inner + leaf.col, leaf.size());
   }
-  const bool plain = !r.weighted() && r.of.dy.positive == nullptr;
-  const HalfKernels* const halves = plain ? half_kernels(x, dy) : nullptr;
-  threading::for_ranges(team, partial.size(), 1, [&](std::size_t begin, std::size_t end) {
+  const bool activated = r.of.dy.positive != nullptr, keeps = activated && r.gated.data != nullptr;
+  const HalfKernels* const halves = !activated && !r.weighted() ? half_kernels(x, dy) : nullptr;
+  const std::size_t item = halves != nullptr ? sizeof(std::uint16_t) : sizeof(T);
+  const bool side_by_side = halves != nullptr || (x.dense() && dy.dense());
+  const std::size_t together = side_by_side ? grid.channels_together(item) : 1;
+  threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
-    for (std::size_t u = begin; u < end; ++u) {
+    for (std::size_t u = begin, n; u < end; u += n) {
       const auto [channel, leaf_index] = grid.unit(u, channels);
       const std::size_t c = range.begin + channel;
       const PlanarGrid::Leaf leaf = grid[leaf_index];
-      Part& part = partial[channel * grid.leaves + leaf_index];
-      if (halves != nullptr) {
-        halves->gradient_sums(x.half_rows(c, leaf.row, leaf.col), dy.half_rows(c, leaf.row, leaf.col),
-                              leaf.rows, leaf.cols, static_cast<float>(r.of.mean[c]), &part.sum,
-                              &part.sum_dev);
-        continue;
+      const bool has_gaps = gaps[leaf_index] != 0;
+      double *sum = &partial[leaf_index * channels + channel], *sum_dev = sum + units;
+      n = std::min({has_gaps ? 1 : together, end - u, channels - channel});
+      if constexpr (std::is_same_v<T, float>) {
+        if (halves != nullptr) {
+          halves->gradient_sums(x.half_rows(c, leaf.row, leaf.col), dy.half_rows(c, leaf.row, leaf.col), n,
+                                leaf.rows, leaf.cols, &means[channel], sum, sum_dev);
+          continue;
+        }
       }
       const auto packed = static_cast<std::ptrdiff_t>(leaf.cols);
-      const auto mean = static_cast<T>(r.of.mean[c]), slope = static_cast<T>(r.of.dy.negative_slope);
       RowsOf<T> v{x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer), x.row_stride(leaf.cols)};
       RowsOf<T> g{dy.load(c, leaf.row, leaf.col, leaf.size(), dy_buffer), dy.row_stride(leaf.cols)};
-      if (r.of.dy.positive != nullptr) {
-        const bool keeps = r.gated.data != nullptr;
+      if (activated) {
         T* const to = keeps ? kept.target(c, leaf.row, leaf.col, dy_buffer) : dy_buffer;
-        const std::ptrdiff_t step = keeps ? kept.row_stride(leaf.cols) : packed;
+        // Not kept, a row can lie where that before it did.
+        const std::ptrdiff_t step = keeps ? kept.row_stride(leaf.cols) : has_gaps ? packed : 0;
         const auto [bits, first] = pass.bits(r.of.dy.positive, Line{c, leaf.row, leaf.col, 1, leaf.cols});
-        const auto bit_step = static_cast<std::ptrdiff_t>(s.channels * s.bit_row_bytes());
-        const GatePiece<T> piece{g, {bits, bit_step}, first, slope, to, step};
-        if (!gaps[leaf_index]) {
-          k.gated_gradient_sums(v, piece, leaf.rows, leaf.cols, mean, &part.sum, &part.sum_dev);
+        const auto channel_bits = static_cast<std::ptrdiff_t>(s.bit_row_bytes());
+        const auto row_bits = static_cast<std::ptrdiff_t>(s.channels) * channel_bits;
+        const auto slope = static_cast<T>(r.of.dy.negative_slope);
+        const GatePiece<T> piece{g,    {bits, row_bits},   first,       slope, to,
+                                 step, keeps ? packed : 0, channel_bits};
+        if (!has_gaps) {
+          k.gated_gradient_sums(v, piece, n, leaf.rows, leaf.cols, &means[channel], sum, sum_dev);
           continue;
         }
         k.gate(piece, leaf.rows, leaf.cols);
         g = {to, step};
       }
-      if (gaps[leaf_index]) {
+      if (has_gaps) {
         for (std::size_t i = 0; i < leaf.rows; ++i) {
           const T* w = weights.load(c, leaf.row + i, leaf.col, leaf.cols, w_buffer);
           const auto row = static_cast<std::ptrdiff_t>(i), to = row * packed;
@@ -173,17 +181,17 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
         v = {x_buffer, packed};
         g = {dy_buffer, packed};
       }
-      k.gradient_sums(v, g, leaf.rows, leaf.cols, mean, &part.sum, &part.sum_dev);
+      k.gradient_sums(v, g, n, leaf.rows, leaf.cols, &means[channel], sum, sum_dev);
     }
   });
-  const Part* part = partial.data();
-  for (std::size_t c = range.begin; c < range.end; ++c) {
-    Part all{};
-    for (std::size_t i = 0; i < grid.leaves; ++i, ++part) {
-      all = {all.sum + part->sum, all.sum_dev + part->sum_dev};
+  for (std::size_t c = 0; c < channels; ++c) {
+    double sum = 0, sum_dev = 0;
+    for (std::size_t u = c; u < units; u += channels) {
+      sum += partial[u];
+      sum_dev += partial[units + u];
     }
-    r.sum_dy[c] = all.sum;
-    r.sum_dev[c] = all.sum_dev;
+    r.sum_dy[range.begin + c] = sum;
+    r.sum_dev[range.begin + c] = sum_dev;
   }
 }
 

@@ -41,52 +41,55 @@ double planar_sums(const ChannelRange& range, const Planes<const T>& x, const Pl
                    const PlanarGrid& grid, threading::Team team, Sums& sums) {
   const Table<T>& k = table<T>();
   const std::size_t channels = range.size();
-  struct Part {
-    double w, x, xx;
-  };
+  // Σ(x − shift), Σ(x − shift)² and Σw of each channel of each leaf
   const std::size_t units = channels * grid.leaves;
-  const auto partial = std::make_unique_for_overwrite<Part[]>(units);
+  const auto partial = std::make_unique_for_overwrite<double[]>(3 * units);
+  double *const first = partial.get(), *const second = first + units, *const weight = second + units;
   const HalfKernels* const halves = weights == nullptr ? half_kernels(x) : nullptr;
+  const std::size_t item = halves != nullptr ? sizeof(std::uint16_t) : sizeof(T);
+  const bool side_by_side = weights == nullptr && (x.dense() || halves != nullptr);
+  const std::size_t together = side_by_side ? grid.channels_together(item) : 1;
   threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
     alignas(64) T x_buffer[kLeaf], w_buffer[kLeaf];
-    for (std::size_t u = begin; u < end; ++u) {
+    for (std::size_t u = begin, n; u < end; u += n) {
       const auto [channel, leaf_index] = grid.unit(u, channels);
-      const std::size_t c = range.begin + channel;
+      const std::size_t c = range.begin + channel, at = leaf_index * channels + channel;
       const PlanarGrid::Leaf leaf = grid[leaf_index];
-      Part& part = partial[channel * grid.leaves + leaf_index];
+      n = std::min({together, end - u, channels - channel});
       if (weights == nullptr) {
-        part.w = static_cast<double>(leaf.size());
+        std::fill_n(&weight[at], n, static_cast<double>(leaf.size()));
         if (halves != nullptr) {
-          halves->moments(x.half_rows(c, leaf.row, leaf.col), leaf.rows, leaf.cols, sums.shift[c], &part.x,
-                          &part.xx);
+          halves->moments(x.half_rows(c, leaf.row, leaf.col), n, leaf.rows, leaf.cols, &sums.shift[c],
+                          &first[at], &second[at]);
           continue;
         }
         const T* p = x.load(c, leaf.row, leaf.col, leaf.size(), x_buffer);
-        k.moments({p, x.row_stride(leaf.cols)}, leaf.rows, leaf.cols, sums.shift[c], &part.x, &part.xx);
+        k.moments({p, x.row_stride(leaf.cols)}, n, leaf.rows, leaf.cols, &sums.shift[c], &first[at],
+                  &second[at]);
         continue;
       }
-      part = {};
+      weight[at] = first[at] = second[at] = 0;
       for (std::size_t r = 0; r < leaf.rows; ++r) {  // row by row, as dense rows are not one run
         const T* p = x.load(c, leaf.row + r, leaf.col, leaf.cols, x_buffer);
         const T* q = weights->load(c, leaf.row + r, leaf.col, leaf.cols, w_buffer);
-        Part row;
-        k.weighted_moments(p, q, leaf.cols, sums.shift[c], &row.w, &row.x, &row.xx);
-        part = {part.w + row.w, part.x + row.x, part.xx + row.xx};
+        double w, deviation, square;
+        k.weighted_moments(p, q, leaf.cols, sums.shift[c], &w, &deviation, &square);
+        weight[at] += w;
+        first[at] += deviation;
+        second[at] += square;
       }
     }
   });
-  double count = 0;
+  const auto total = [&](const double* of_units, std::size_t c) {
+    double sum = 0;
+    for (std::size_t u = c; u < units; u += channels) sum += of_units[u];
+    return sum;
+  };
   for (std::size_t c = 0; c < channels; ++c) {
-    Part all{};
-    for (std::size_t i = 0; i < grid.leaves; ++i) {
-      const Part& part = partial[c * grid.leaves + i];
-      all = {all.w + part.w, all.x + part.x, all.xx + part.xx};
-    }
-    count = all.w;  // the same for every channel
-    sums.x[range.begin + c] = all.x;
-    sums.xx[range.begin + c] = all.xx;
+    sums.x[range.begin + c] = total(first, c);
+    sums.xx[range.begin + c] = total(second, c);
   }
-  return count;
+  return channels == 0 ? 0 : total(weight, 0);  // the same for every channel
 }
 
 // Calls body(row, rows, pointers, row stride), a pointer an operand, for pieces of the rows

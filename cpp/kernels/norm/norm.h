@@ -10,6 +10,9 @@ namespace regkern {
 
 inline constexpr std::size_t kMaxLanes = 16;  // float32 in 512 bits
 
+// Neighbouring channels whose sums can be taken together.
+inline constexpr std::size_t kMostChannels = 16;
+
 // Rows of memory, `stride` elements from one to the next.
 template <class T>
 struct RowsOf {
@@ -59,7 +62,8 @@ struct EpiloguePiece {
 
 // The gradient before the activation, of rows: g = dy where the bit is 1, else slope·dy, and 0 at slope 0
 // whatever dy is. Bit `first` of its row of bits belongs to the first element of a row; eight bytes behind
-// the last can be read. g has rows at a step of its own, and may be dy.
+// the last can be read. g has rows at a step of its own, and may be dy. Rows of neighbouring channels lie side
+// by side in dy, and at steps of their own in g and the bits.
 template <class T>
 struct GatePiece {
   RowsOf<T> dy;
@@ -68,6 +72,7 @@ struct GatePiece {
   T slope;
   T* g;
   std::ptrdiff_t step;
+  std::ptrdiff_t channel_step = 0, channel_bits = 0;
 };
 
 // The kernels that read and write numbers of two bytes as they lie, and calculate in float; nullptr where the
@@ -75,9 +80,10 @@ struct GatePiece {
 struct HalfKernels {
   using Half = std::uint16_t;
   using Rows = RowsOf<Half>;
-  void (*moments)(Rows x, std::size_t rows, std::size_t cols, double shift, double* sum, double* sum_sq);
-  void (*gradient_sums)(Rows x, Rows dy, std::size_t rows, std::size_t cols, float mean, double* sum,
-                        double* sum_dev);
+  void (*moments)(Rows x, std::size_t channels, std::size_t rows, std::size_t cols, const double* shift,
+                  double* sum, double* sum_sq);
+  void (*gradient_sums)(Rows x, Rows dy, std::size_t channels, std::size_t rows, std::size_t cols,
+                        const float* mean, double* sum, double* sum_dev);
   void (*column_moments)(Rows x, std::size_t rows, std::size_t cols, const double* shift, double* sum,
                          double* sum_sq);
   void (*column_gradient_sums)(Rows x, Rows dy, std::size_t rows, std::size_t cols, const float* mean,

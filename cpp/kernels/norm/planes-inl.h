@@ -27,16 +27,25 @@ HWY_INLINE hn::Mask<D> last_lanes(D d, size_t rest, size_t k) {
                 hn::Set(d, static_cast<T>(kSumLanes - rest)));
 }
 
-// The rows of one channel may be pages apart, which no hardware prefetcher follows; but behind a short row
-// lies that of the next channel, which is needed next, and in a long one the prefetcher stops at the end of a
-// page. Reaching past the end of the array is harmless.
+// Rows of neighbouring channels, which lie side by side, taken row by row. One row of all of them is pages
+// away from the next, which no hardware prefetcher follows: where they are short, each is fetched a row
+// ahead. In a long one the prefetcher stops at the end of a page. Reaching past the end of the array is
+// harmless.
 constexpr size_t kShortRow = 1024;
 
 template <class T>
-HWY_INLINE void prefetch_next_channel(const T* row, size_t cols) {
-  if (cols > kShortRow) return;
-  for (size_t j = cols; j < 2 * cols; j += 64 / sizeof(T)) hwy::Prefetch(row + j);
-}
+struct ChannelRows {
+  RowsOf<T> of;
+  size_t channels, rows, cols;
+  HWY_INLINE const T* at(size_t r, size_t c) const {
+    const T* const row = of.data + static_cast<ptrdiff_t>(r) * of.stride + c * cols;
+    if (cols <= kShortRow) {
+      const T* const next = r + 1 < rows ? row + of.stride : of.data + (channels + c) * cols;
+      for (size_t j = 0; j < cols; j += 64 / sizeof(T)) hwy::Prefetch(next + j);
+    }
+    return row;
+  }
+};
 
 // How an element enters the moments: as it is, or as its deviation from a shift.
 template <bool kShifted, class T>
@@ -51,32 +60,31 @@ struct Deviation {
 // Numbers of two bytes that are widened before they are added: the next ones meanwhile.
 constexpr size_t kRoom = 256;
 
-// Σ(x − shift) and Σ(x − shift)² over rows × cols elements.
+// The moments of one channel so far.
+struct Moments {
+  HWY_INLINE Moments() {}
+  SumLanes first, second;
+};
+
 template <bool kShifted, class E>
-HWY_INLINE void moments_about(RowsOf<Element<E>> from, size_t rows, size_t cols, double shift, double* sum,
-                              double* sum_sq) {
+HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>* room, Moments& sums) {
   using T = Wide<E>;
   using Dev = Deviation<kShifted, T>;
-  const Element<E>* x = from.data;
   const D64 d;
   const size_t N = hn::MaxLanes(d);
   const auto s = hn::Set(d, shift);
-  SumLanes first, second;
+  SumLanes first = sums.first, second = sums.second;  // copies, which stay in registers
   const auto add = [&](size_t k, auto deviation) HWY_ATTR {
     first.lanes[k] = hn::Add(first.lanes[k], deviation);
     second.lanes[k] = Dev::add_square(deviation, second.lanes[k]);
   };
-  const bool long_row = cols > kShortRow;
-  HWY_ALIGN T room[kIsHalf<E> ? kRoom : kSumLanes];
-  for (size_t r = 0; r < rows; ++r, x += from.stride) {
-    prefetch_next_channel(x, cols);
-    if (cols < kSumLanes) {
-      T row[kSumLanes];
-      for (T& v : row) v = static_cast<T>(shift);
-      copy_row<E>(x, cols, row);
-      for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, row + k * N), s));
-      continue;
-    }
+  if (cols < kSumLanes) {
+    T row[kSumLanes];
+    for (T& v : row) v = static_cast<T>(shift);
+    copy_row<E>(x, cols, row);
+    for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, row + k * N), s));
+  } else {
+    const bool long_row = cols > kShortRow;
     const size_t rest = cols % kSumLanes, whole = cols - rest;
     for (size_t j = 0, n; j < whole; j += n) {
       n = kIsHalf<E> ? HWY_MIN(kRoom, whole - j) : whole;
@@ -88,101 +96,128 @@ HWY_INLINE void moments_about(RowsOf<Element<E>> from, size_t rows, size_t cols,
         for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + k * N), s));
       }
     }
-    if (rest == 0) continue;
-    const T* end = widened<E>(x + cols - kSumLanes, kSumLanes, room);
-    for (size_t k = 0; k < kSumVectors; ++k) {
-      const auto deviation = Dev::of(load_double(d, end + k * N), s);
-      add(k, hn::IfThenElseZero(last_lanes(d, rest, k), deviation));
+    if (rest != 0) {
+      const T* end = widened<E>(x + cols - kSumLanes, kSumLanes, room);
+      for (size_t k = 0; k < kSumVectors; ++k) {
+        const auto deviation = Dev::of(load_double(d, end + k * N), s);
+        add(k, hn::IfThenElseZero(last_lanes(d, rest, k), deviation));
+      }
     }
   }
-  *sum = first.total();
-  *sum_sq = second.total();
+  sums.first = first;
+  sums.second = second;
+}
+
+template <bool kShifted, class E>
+HWY_INLINE void moments_about(const ChannelRows<Element<E>>& x, const double* shift, double* sum,
+                              double* sum_sq) {
+  HWY_ALIGN Wide<E> room[kIsHalf<E> ? kRoom : kSumLanes];
+  Moments sums[kMostChannels];
+  for (size_t r = 0; r < x.rows; ++r) {
+    for (size_t c = 0; c < x.channels; ++c) {
+      add_row<kShifted, E>(x.at(r, c), x.cols, shift[c], room, sums[c]);
+    }
+  }
+  for (size_t c = 0; c < x.channels; ++c) {
+    sum[c] = sums[c].first.total();
+    sum_sq[c] = sums[c].second.total();
+  }
+}
+
+// Σ(x − shift) and Σ(x − shift)² over rows × cols elements of each of some channels. A shift of 0 makes the
+// same bits either way.
+template <class E>
+void moments(RowsOf<Element<E>> x, size_t channels, size_t rows, size_t cols, const double* shift,
+             double* sum, double* sum_sq) {
+  const ChannelRows<Element<E>> all{x, channels, rows, cols};
+  bool shifted = false;
+  for (size_t c = 0; c < channels; ++c) shifted = shifted || shift[c] != 0;
+  if (shifted) {
+    moments_about<true, E>(all, shift, sum, sum_sq);
+  } else {
+    moments_about<false, E>(all, shift, sum, sum_sq);
+  }
 }
 
 template <class E>
-void moments(RowsOf<Element<E>> x, size_t rows, size_t cols, double shift, double* sum, double* sum_sq) {
-  if (shift == 0) {
-    moments_about<false, E>(x, rows, cols, shift, sum, sum_sq);
-  } else {
-    moments_about<true, E>(x, rows, cols, shift, sum, sum_sq);
-  }
-}
-
-// Σdy and Σdy·(x − mean) over rows × cols elements; next_row() gives those of dy one after the other.
-template <class E, class NextRow>
-HWY_INLINE void sum_gradient(RowsOf<Element<E>> of_x, NextRow next_row, size_t rows, size_t cols,
-                             Wide<E> mean, double* sum, double* sum_dev) {
+HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, size_t cols, Wide<E> mean,
+                                 RowSums<Wide<E>, 2>& sums) {
   using T = Wide<E>;
-  const Element<E>* x = of_x.data;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
-  constexpr size_t kHalf = RowSums<T, 2>::kVectors / 2;  // vectors of kSumLanes elements, half of kRowLanes
+  constexpr size_t kVectors = RowSums<T, 2>::kVectors, kHalf = kVectors / 2;  // of kSumLanes elements
   const auto m = hn::Set(d, mean);
-  RowSums<T, 2> sums;
   const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
-  const auto whole = [&](const Element<E>* p, const Element<E>* q, size_t vectors) HWY_ATTR {
+  typename RowSums<T, 2>::Lanes run;
+  for (size_t k = 0; k < kVectors; ++k) run[k] = sums.run()[k];
+  const auto whole = [&](size_t j, size_t vectors) HWY_ATTR {
     for (size_t k = 0; k < vectors; ++k) {
-      sums.add(k, terms(load_wide<E>(d, p + k * N), load_wide<E>(d, q + k * N)));
+      const size_t at = j + k * N;
+      run[k] = run[k] + terms(load_wide<E>(d, x + at), load_wide<E>(d, dy + at));
     }
   };
-  const bool long_row = cols > kShortRow;
-  for (size_t r = 0; r < rows; ++r, x += of_x.stride) {
-    const Element<E>* const dy = next_row();
-    prefetch_next_channel(x, cols);
-    prefetch_next_channel(dy, cols);
-    if (cols < kSumLanes) {
-      T row_x[kSumLanes], row_dy[kSumLanes] = {};
-      for (T& v : row_x) v = mean;  // finite beside an Inf in x, so that 0·(x − mean) is 0
-      copy_row<E>(x, cols, row_x);
-      copy_row<E>(dy, cols, row_dy);
-      for (size_t k = 0; k < kHalf; ++k) {
-        sums.add(k, terms(hn::LoadU(d, row_x + k * N), hn::LoadU(d, row_dy + k * N)));
-      }
-      sums.done();
-      continue;
+  if (cols < kSumLanes) {
+    T row_x[kSumLanes], row_dy[kSumLanes] = {};
+    for (T& v : row_x) v = mean;  // finite beside an Inf in x, so that 0·(x − mean) is 0
+    copy_row<E>(x, cols, row_x);
+    copy_row<E>(dy, cols, row_dy);
+    for (size_t k = 0; k < kHalf; ++k) {
+      run[k] = run[k] + terms(hn::LoadU(d, row_x + k * N), hn::LoadU(d, row_dy + k * N));
     }
+    sums.done(run);
+  } else {
+    const bool long_row = cols > kShortRow;
     size_t j = 0;
     for (; j + kRowLanes <= cols; j += kRowLanes) {
       for (size_t k = 0; long_row && k < kRowLanes; k += 64 / sizeof(*x)) {
         hwy::Prefetch(x + j + kAhead<Element<E>> + k);
         hwy::Prefetch(dy + j + kAhead<Element<E>> + k);
       }
-      whole(x + j, dy + j, 2 * kHalf);
-      sums.done();
+      whole(j, kVectors);
+      sums.done(run);
     }
-    if (j == cols) continue;
+    const bool some_left = j != cols;
     if (j + kSumLanes <= cols) {
-      whole(x + j, dy + j, kHalf);
+      whole(j, kHalf);
       j += kSumLanes;
     }
-    if (j == cols) {
-      sums.done();
-      continue;
+    if (j != cols) {
+      const size_t end = cols - kSumLanes;
+      for (size_t k = 0; k < kHalf; ++k) {
+        const auto keep = last_lanes(d, cols - j, k);
+        auto last = terms(load_wide<E>(d, x + end + k * N), load_wide<E>(d, dy + end + k * N));
+        for (auto& v : last.v) v = hn::IfThenElseZero(keep, v);
+        run[kHalf + k] = run[kHalf + k] + last;
+      }
     }
-    const size_t end = cols - kSumLanes;
-    for (size_t k = 0; k < kHalf; ++k) {
-      const auto keep = last_lanes(d, cols - j, k);
-      auto last = terms(load_wide<E>(d, x + end + k * N), load_wide<E>(d, dy + end + k * N));
-      for (auto& v : last.v) v = hn::IfThenElseZero(keep, v);
-      sums.add(kHalf + k, last);
-    }
-    sums.done();
+    if (some_left) sums.done(run);
   }
-  double totals[2];
-  sums.totals(totals);
-  *sum = totals[0];
-  *sum_dev = totals[1];
+  for (size_t k = 0; k < kVectors; ++k) sums.run()[k] = run[k];
+}
+
+// Σdy and Σdy·(x − mean) over rows × cols elements of each of some channels; dy.at(r, c) gives a row.
+template <class E, class Rows>
+HWY_INLINE void sum_gradient(const ChannelRows<Element<E>>& x, const Rows& dy, const Wide<E>* mean,
+                             double* sum, double* sum_dev) {
+  RowSums<Wide<E>, 2> sums[kMostChannels];
+  for (size_t r = 0; r < x.rows; ++r) {
+    for (size_t c = 0; c < x.channels; ++c) {
+      add_gradient_row<E>(x.at(r, c), dy.at(r, c), x.cols, mean[c], sums[c]);
+    }
+  }
+  for (size_t c = 0; c < x.channels; ++c) {
+    double totals[2];
+    sums[c].totals(totals);
+    sum[c] = totals[0];
+    sum_dev[c] = totals[1];
+  }
 }
 
 template <class E>
-void gradient_sums(RowsOf<Element<E>> x, RowsOf<Element<E>> dy, size_t rows, size_t cols, Wide<E> mean,
-                   double* sum, double* sum_dev) {
-  const auto next_row = [&]() HWY_ATTR {
-    const Element<E>* const row = dy.data;
-    dy.data += dy.stride;
-    return row;
-  };
-  sum_gradient<E>(x, next_row, rows, cols, mean, sum, sum_dev);
+void gradient_sums(RowsOf<Element<E>> x, RowsOf<Element<E>> dy, size_t channels, size_t rows, size_t cols,
+                   const Wide<E>* mean, double* sum, double* sum_dev) {
+  using All = ChannelRows<Element<E>>;
+  sum_gradient<E>(All{x, channels, rows, cols}, All{dy, channels, rows, cols}, mean, sum, sum_dev);
 }
 
 // Σw, Σw·(x − shift) and Σw·(x − shift)² over n elements with a weight each. What weight 0 belongs to may be
