@@ -67,17 +67,16 @@ HWY_INLINE void sweep_moments(RowsOf<Element<E>> x, size_t rows, const double* s
   for (; rows != 0; --rows, p += x.stride) {
     forget_origin(p);
     hwy::Prefetch(p + ahead);
-    const auto add = [&](size_t k, auto v) HWY_ATTR {
+    const Wide<E>* wide = nullptr;
+    if constexpr (kVectors == kSumVectors) {
+      wide = widened<E>(p, kSumLanes, room);
+      if (kIsHalf<E>) forget_stores(room);
+    }
+    for (size_t k = 0; k < kVectors; ++k) {
+      const auto v = kVectors == kSumVectors ? load_double(d, wide + k * N) : load_double<E>(p + k * N);
       const auto deviation = Dev::of(v, s[k]);
       first[k] = hn::Add(first[k], deviation);
       second[k] = Dev::add_square(deviation, second[k]);
-    };
-    if constexpr (kVectors == kSumVectors) {
-      const Wide<E>* wide = widened<E>(p, kSumLanes, room);
-      if (kIsHalf<E>) forget_stores(room);
-      for (size_t k = 0; k < kVectors; ++k) add(k, load_double(d, wide + k * N));
-    } else {
-      for (size_t k = 0; k < kVectors; ++k) add(k, load_double<E>(p + k * N));
     }
   }
   for (size_t k = 0; k < kVectors; ++k) {

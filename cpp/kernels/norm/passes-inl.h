@@ -70,50 +70,109 @@ HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<const T>& c,
 template <class T>
 constexpr size_t kWriteAhead = 1024 / sizeof(T);
 
+// What a step of many rows takes: a vector of the dtype; of numbers of two bytes, all that a register
+// holds.
+template <class E>
+struct StepOf {
+  static constexpr size_t kLanes = hn::MaxLanes(Tag<E>());
+  using D = Tag<E>;
+  using Result = V<D>;
+  template <class Arrays>
+  static HWY_INLINE auto coefficient_of(const Arrays& c, size_t channel) {
+    return coefficient(c, channel);
+  }
+  template <class Arrays>
+  static HWY_INLINE auto coefficients_at(const Arrays& c, size_t at) {
+    return coefficients(c, at);
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return op(hn::LoadU(Tag<E>(), x)...);
+  }
+  static HWY_INLINE void put(Result v, E* to) { hn::StoreU(v, D(), to); }
+};
+template <class E>
+requires kIsHalf<E>
+struct StepOf<E> {
+  static constexpr size_t kLanes = kTwoLanes;
+  using D = half::D16;
+  using Result = V<D>;
+  template <class Arrays>
+  static HWY_INLINE auto coefficient_of(const Arrays& c, size_t channel) {
+    auto op = coefficient(c, channel);
+    return OnTwo<decltype(op)>{op, op};
+  }
+  static HWY_INLINE Two split(const float* p) {
+    Two v;
+    E::split_two(p, v.first, v.second);
+    return v;
+  }
+  static HWY_INLINE auto coefficients_at(const AffineArrays<const float>& c, size_t at) {
+    const Two mean = split(c.mean + at), scale = split(c.scale + at), shift = split(c.shift + at);
+    using Op = AffineVec<V<Tag<float>>>;
+    return OnTwo<Op>{Op{mean.first, scale.first, shift.first}, Op{mean.second, scale.second, shift.second}};
+  }
+  static HWY_INLINE auto coefficients_at(const GradientArrays<const float>& c, size_t at) {
+    const Two mean = split(c.mean + at), scale = split(c.scale + at), a = split(c.a + at),
+              b = split(c.b + at);
+    using Op = GradientVec<V<Tag<float>>>;
+    return OnTwo<Op>{Op{mean.first, scale.first, a.first, b.first},
+                     Op{mean.second, scale.second, a.second, b.second}};
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return round_two<E>(op(load_two<E>(x)...));
+  }
+  static HWY_INLINE void put(Result v, Element<E>* to) { hn::StoreU(v, D(), to); }
+};
+
 // Rows without gaps as one run: a vector across the end of a row is calculated for both. Of rows of 49 that
 // is six vectors and a half in place of eight, and none of them lies across two lines of y.
-template <class T, class Arrays, class... In>
-HWY_INLINE void map_joined_rows(size_t rows, size_t cols, const Arrays& c, size_t first, T* y,
+template <class E, class Arrays, class... In>
+HWY_INLINE void map_joined_rows(size_t rows, size_t cols, const Arrays& c, size_t first, Element<E>* y,
                                 const In*... x) {
-  const Tag<T> d;
-  const size_t N = hn::MaxLanes(d), n = rows * cols;
+  using Step = StepOf<E>;
+  constexpr size_t N = Step::kLanes;
+  const size_t n = rows * cols;
   size_t i = 0;
-  auto op = coefficient(c, first);
-  const auto partly = [&](size_t count) HWY_ATTR {
-    store_partial(op(load_partial(d, x + i, count)...), d, y + i, count);
-    i += count;
-  };
   const auto put = [&](auto v) HWY_ATTR {
-    hn::StoreU(v, d, y + i);
+    Step::put(v, y + i);
     i += N;
   };
-  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(T)) / sizeof(T);
-  if (past != 0) partly(N - past);
+  const auto partly = [&](size_t count, size_t channel) HWY_ATTR {
+    const Tag<Wide<E>> d;
+    for (size_t some; count != 0; count -= some, i += some) {
+      some = HWY_MIN(count, hn::MaxLanes(d));
+      const auto v = coefficient(c, channel)(load_wide_partial<E>(d, x + i, some)...);
+      store_wide_partial<E>(v, d, y + i, some);
+    }
+  };
+  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
+  if (past != 0) partly(N - past, first);
+  auto op = Step::coefficient_of(c, first);
   for (size_t end = cols;; end += cols) {
     while (i + 2 * N <= end) {
-      fetch_to_write(y + i + kWriteAhead<T>);
-      put(op(hn::LoadU(d, x + i)...));
-      put(op(hn::LoadU(d, x + i)...));
+      fetch_to_write(y + i + kWriteAhead<Element<E>>);
+      put(Step::calculate(op, x + i...));
+      put(Step::calculate(op, x + i...));
     }
-    if (i + N <= end) put(op(hn::LoadU(d, x + i)...));
+    if (i + N <= end) put(Step::calculate(op, x + i...));
     if (i + N > n) break;
-    const auto next = coefficient(c, ++first);
+    const auto next = Step::coefficient_of(c, ++first);
     if (i < end) {
-      const auto before = hn::FirstN(d, end - i);
-      put(hn::IfThenElse(before, op(hn::LoadU(d, x + i)...), next(hn::LoadU(d, x + i)...)));
+      const auto before = hn::FirstN(typename Step::D(), end - i);
+      put(hn::IfThenElse(before, Step::calculate(op, x + i...), Step::calculate(next, x + i...)));
     }
     op = next;
   }
-  if (i < n) partly(n - i);
+  partly(n - i, first);
 }
 
 // Row r is of channel `first` + r.
 template <class E, class Arrays, class... In>
 HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first, bool stream, Element<E>* y,
                          const In*... x) {
-  if constexpr (!kIsHalf<E>) {
-    if (!stream && cols >= hn::MaxLanes(Tag<E>())) return map_joined_rows(rows, cols, c, first, y, x...);
-  }
+  if (!stream && cols >= StepOf<E>::kLanes) return map_joined_rows<E>(rows, cols, c, first, y, x...);
   for (size_t r = 0; r < rows; ++r) {
     const size_t at = r * cols;
     const auto op = coefficient(c, first + r);
@@ -141,51 +200,6 @@ void apply_gradient(const GradientPiece<Element<E>>& p, size_t rows, size_t cols
 // The same two passes where channels lie beside each other: element i belongs to channel
 // (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
 // the start, so that a vector can be loaded at any phase.
-
-// What a step of map_periods() takes: a vector of the dtype; of numbers of two bytes, all that a register
-// holds.
-template <class E>
-struct StepOf {
-  static constexpr size_t kLanes = hn::MaxLanes(Tag<E>());
-  using Result = V<Tag<E>>;
-  template <class Arrays>
-  static HWY_INLINE auto coefficients_at(const Arrays& c, size_t at) {
-    return coefficients(c, at);
-  }
-  template <class Op, class... In>
-  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
-    return op(hn::LoadU(Tag<E>(), x)...);
-  }
-  static HWY_INLINE void put(Result v, E* to) { hn::StoreU(v, Tag<E>(), to); }
-};
-template <class E>
-requires kIsHalf<E>
-struct StepOf<E> {
-  static constexpr size_t kLanes = kTwoLanes;
-  using Result = V<half::D16>;
-  static HWY_INLINE Two split(const float* p) {
-    Two v;
-    E::split_two(p, v.first, v.second);
-    return v;
-  }
-  static HWY_INLINE auto coefficients_at(const AffineArrays<const float>& c, size_t at) {
-    const Two mean = split(c.mean + at), scale = split(c.scale + at), shift = split(c.shift + at);
-    using Op = AffineVec<V<Tag<float>>>;
-    return OnTwo<Op>{Op{mean.first, scale.first, shift.first}, Op{mean.second, scale.second, shift.second}};
-  }
-  static HWY_INLINE auto coefficients_at(const GradientArrays<const float>& c, size_t at) {
-    const Two mean = split(c.mean + at), scale = split(c.scale + at), a = split(c.a + at),
-              b = split(c.b + at);
-    using Op = GradientVec<V<Tag<float>>>;
-    return OnTwo<Op>{Op{mean.first, scale.first, a.first, b.first},
-                     Op{mean.second, scale.second, a.second, b.second}};
-  }
-  template <class Op, class... In>
-  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
-    return round_two<E>(op(load_two<E>(x)...));
-  }
-  static HWY_INLINE void put(Result v, Element<E>* to) { hn::StoreU(v, half::D16(), to); }
-};
 
 // Four whole periods side by side, or two long ones, which share what is loaded of the coefficients, as often
 // as they fit; returns how many elements that is. The lines of the next ones are fetched; of rows of a page,

@@ -57,14 +57,15 @@ struct Deviation {
   }
 };
 
-// Numbers of two bytes that are widened before they are added: the next ones meanwhile.
-constexpr size_t kRoom = 256;
-
 // The moments of one channel so far.
 struct Moments {
   HWY_INLINE Moments() {}
   SumLanes first, second;
 };
+
+// Numbers of two bytes are widened before they are added: of a long row some at a time, while the next ones
+// come; of short ones a row of all channels.
+constexpr size_t kRoom = 2048, kSome = 256;
 
 template <bool kShifted, class E>
 HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>* room, Moments& sums) {
@@ -87,7 +88,7 @@ HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>*
     const bool long_row = cols > kShortRow;
     const size_t rest = cols % kSumLanes, whole = cols - rest;
     for (size_t j = 0, n; j < whole; j += n) {
-      n = kIsHalf<E> ? HWY_MIN(kRoom, whole - j) : whole;
+      n = kIsHalf<E> ? HWY_MIN(kSome, whole - j) : whole;
       const T* p = widened<E>(x + j, n, room);
       for (size_t i = 0; i < n; i += kSumLanes) {
         if (long_row && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) {  // once a line
@@ -113,9 +114,18 @@ HWY_INLINE void moments_about(const ChannelRows<Element<E>>& x, const double* sh
                               double* sum_sq) {
   HWY_ALIGN Wide<E> room[kIsHalf<E> ? kRoom : kSumLanes];
   Moments sums[kMostChannels];
+  const bool widens = kIsHalf<E> && x.cols <= kShortRow;
   for (size_t r = 0; r < x.rows; ++r) {
+    if constexpr (kIsHalf<E>) {
+      if (widens) half::widen_all<E>(x.at(r, 0), room, x.channels * x.cols);
+    }
     for (size_t c = 0; c < x.channels; ++c) {
-      add_row<kShifted, E>(x.at(r, c), x.cols, shift[c], room, sums[c]);
+      const Element<E>* const row = x.at(r, c);
+      if (widens) {
+        add_row<kShifted, Wide<E>>(room + c * x.cols, x.cols, shift[c], nullptr, sums[c]);
+      } else {
+        add_row<kShifted, E>(row, x.cols, shift[c], room, sums[c]);
+      }
     }
   }
   for (size_t c = 0; c < x.channels; ++c) {
