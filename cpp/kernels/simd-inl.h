@@ -25,18 +25,22 @@ using Tag = hn::ScalableTag<T>;
 template <class D>
 using V = hn::Vec<D>;
 
-// The first n < Lanes(d) elements at p, zeros behind them. Through a buffer where masked loads may touch what
-// lies behind the array; elsewhere without that detour, which for a row of 300 elements is a part of the
-// time.
+// Whether masked loads leave alone what lies behind the array. AVX2 has them for lanes of four bytes and more,
+// of which Highway says nothing.
+template <class T>
+constexpr bool kMaskedLoads = !HWY_MEM_OPS_MIGHT_FAULT || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
+
+// The first n < Lanes(d) elements at p, zeros behind them. Elsewhere through a buffer: a detour that for a row
+// of 16 elements is most of the time, as the vector has to wait for the parts that it was stored in.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE V<D> load_partial(D d, const T* p, size_t n) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
-  memcpy(buffer, p, n * sizeof(T));
-  return hn::Load(d, buffer);
-#else
-  return hn::MaskedLoad(hn::FirstN(d, n), d, p);
-#endif
+  if constexpr (kMaskedLoads<T>) {
+    return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+  } else {
+    HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
+    memcpy(buffer, p, n * sizeof(T));
+    return hn::Load(d, buffer);
+  }
 }
 
 template <class D, class T = hn::TFromD<D>>

@@ -39,7 +39,8 @@ class GradientRow {
   // n elements of g = dy.
   HWY_INLINE void add(size_t n, const T* x, const T* dy) {
     const auto m = high_;
-    add_row(sums_, 0, n, false, T(0), [m](auto v, auto g) HWY_ATTR { return terms(v, g, m); }, x, dy);
+    add_row(
+        sums_, 0, n, false, T(0), [m](auto v, auto g) HWY_ATTR { return terms(v, g, m); }, x, dy);
   }
   HWY_INLINE GradientSums total() const {
     double sums[2];
@@ -110,9 +111,10 @@ struct RowGradients {
   }
 };
 
-// Σg and Σg·(x − mean) of rows that share gamma, in four lanes each.
+// Σg and Σg·(x − mean) of rows that share gamma, in four lanes each. Zeros where there are no rows: a vector
+// of several is divided at once, and what happens to lie in memory may be subnormal, which takes 50 ns.
 struct GradientSumsOfRows {
-  HWY_ALIGN double sum[kRowsFolded][4], dev[kRowsFolded][4];
+  HWY_ALIGN double sum[kRowsFolded][4] = {}, dev[kRowsFolded][4] = {};
 
   // Of row r. A call, so that a sweep which goes on beside it keeps its registers.
   template <class T>
@@ -128,12 +130,13 @@ template <class T>
 HWY_INLINE void gradients_of_rows(const GradientSumsOfRows& sums, size_t rows, const RowAffine<T>& s,
                                   const double* mean, const double* invstd, RowGradients<T>& c) {
   const D64 d;
-  HWY_ALIGN double means[kRowsFolded] = {}, invstds[kRowsFolded] = {};
-  memcpy(means, mean, rows * sizeof(double));
-  memcpy(invstds, invstd, rows * sizeof(double));
   const auto n = hn::Set(d, static_cast<double>(s.length)), most = hn::Set(d, double{hwy::HighestValue<T>()});
   for (size_t r = 0; r < rows; r += hn::Lanes(d)) {
-    const auto m = hn::Load(d, means + r), inverse = hn::Load(d, invstds + r);
+    const auto load = [&](const double* of_rows) HWY_ATTR {
+      const size_t some = rows - r;
+      return some < hn::Lanes(d) ? load_partial(d, of_rows + r, some) : hn::LoadU(d, of_rows + r);
+    };
+    const auto m = load(mean), inverse = load(invstd);
     const auto low = hn::Sub(m, store_rounded(m, c.mean + r));
     auto sum = total_of_fours(sums.sum[r]);
     const auto dev = hn::Sub(total_of_fours(sums.dev[r]), hn::Mul(low, sum));
@@ -223,14 +226,16 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   const bool twice = !traffic.stream && dx != dy && n >= N;
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
     const auto to = [&](auto v, T* at) HWY_ATTR { store_partial(v, d, at, count); };
-    some(i, [&](const T* at) HWY_ATTR { return load_partial(d, at, count); }, all, to, to);
+    some(
+        i, [&](const T* at) HWY_ATTR { return load_partial(d, at, count); }, all, to, to);
   };
   const size_t past = reinterpret_cast<uintptr_t>(dx) / sizeof(T) % N;
   size_t i = past == 0 || (!traffic.stream && n < kAlignFrom * N) ? 0 : N - past;
   if (n < N) return partly(0, n);
   if (i != 0 && twice) {
     const auto first = hn::FirstN(d, i);
-    some(0, load, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(first, v); }, store, store);
+    some(
+        0, load, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(first, v); }, store, store);
   } else if (i != 0) {
     partly(0, i);
   }
@@ -250,7 +255,8 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   if (i == n) return;
   if (twice) {
     const auto done = hn::FirstN(d, N - (n - i));
-    some(n - N, load, [&](auto v) HWY_ATTR { return hn::IfThenZeroElse(done, v); }, store, store);
+    some(
+        n - N, load, [&](auto v) HWY_ATTR { return hn::IfThenZeroElse(done, v); }, store, store);
   } else {
     partly(i, n - i);
   }

@@ -101,9 +101,11 @@ HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y
     const auto op = [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); };
     map_row(s, ahead, n, op, y, x, gamma, beta);
   } else if (gamma != nullptr) {
-    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
+    map_row(
+        s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (beta != nullptr) {
-    map_row(s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+    map_row(
+        s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
   } else {
     map_row(s, ahead, n, hat, y, x);
   }
@@ -158,7 +160,8 @@ HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, siz
     apply_each(s, ahead, x, y, n, normalized_by(hat), gamma, beta);
   } else {
     const auto scale = hn::Set(Tag<T>(), hat.scale);
-    apply_each<T>(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
+    apply_each<T>(
+        s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
   }
 }
 
@@ -204,6 +207,9 @@ HWY_INLINE unsigned rows_statistics(const T* x, size_t rows, const RowAffine<T>&
   const size_t N = hn::Lanes(d);
   using Fours = double[kRowsFolded][4];
   HWY_ALIGN Fours sums, squares;
+  for (size_t r = rows; r % N != 0; ++r) {  // what happens to lie there may be subnormal, and slow
+    for (size_t k = 0; k < 4; ++k) sums[r][k] = squares[r][k] = 0;
+  }
   HWY_ALIGN double near[kRowsFolded] = {}, means[kRowsFolded], invstds[kRowsFolded];
   for (size_t r = 0; r < rows; ++r) {
     const T* row = x + r * s.length;
@@ -273,7 +279,8 @@ void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t
 
 template <class T>
 void row_add(const T* x, const T* residual, T* y, size_t n) {
-  map(Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
+  map(
+      Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
 }
 
 }  // namespace layer_norm
