@@ -184,6 +184,79 @@ HWY_INLINE void map_halves(size_t n, bool stream, OnTwo<Op> op, uint16_t* y, con
   }
 }
 
+// What a step over many elements takes: a vector of the dtype; of numbers of two bytes, all that a register
+// holds, with an operation for each half of it.
+template <class E>
+struct Step {
+  using D = Tag<E>;
+  using Result = V<D>;
+  static constexpr size_t kLanes = hn::MaxLanes(D());
+  template <class Op>
+  static HWY_INLINE Op both(Op op) {
+    return op;
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return op(hn::LoadU(D(), x)...);
+  }
+  static HWY_INLINE void put(Result v, E* to) { hn::StoreU(v, D(), to); }
+};
+template <class E>
+requires kIsHalf<E>
+struct Step<E> {
+  using D = half::D16;
+  using Result = V<D>;
+  static constexpr size_t kLanes = kTwoLanes;
+  template <class Op>
+  static HWY_INLINE OnTwo<Op> both(Op op) {
+    return {op, op};
+  }
+  template <class Op, class... In>
+  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
+    return round_two<E>(op(load_two<E>(x)...));
+  }
+  static HWY_INLINE void put(Result v, uint16_t* to) { hn::StoreU(v, D(), to); }
+};
+
+// y = op_of(r)(x...) for the elements of each row r, where rows of a step and more lie without gaps: as one
+// run, in which a vector across the end of a row is calculated for both. Of rows of 49 that is six vectors and
+// a half in place of eight, and none of them lies across two lines of y, which are fetched ahead.
+template <class E, class OpOf, class... In>
+HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>* y, const In*... x) {
+  constexpr size_t N = Step<E>::kLanes;
+  const size_t n = rows * cols;
+  size_t i = 0;
+  const auto put = [&](auto v) HWY_ATTR {
+    Step<E>::put(v, y + i);
+    i += N;
+  };
+  const auto partly = [&](size_t count, size_t row) HWY_ATTR {
+    const Tag<Wide<E>> d;
+    for (size_t some; count != 0; count -= some, i += some) {
+      some = HWY_MIN(count, hn::MaxLanes(d));
+      store_wide_partial<E>(op_of(row)(load_wide_partial<E>(d, x + i, some)...), d, y + i, some);
+    }
+  };
+  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
+  if (past != 0) partly(N - past, 0);
+  for (size_t row = 0, end = cols; i + N <= n; end += cols) {
+    const auto op = Step<E>::both(op_of(row));
+    while (i + 2 * N <= end) {
+      fetch_to_write(y + i + kWriteAhead<Element<E>>);
+      put(Step<E>::calculate(op, x + i...));
+      put(Step<E>::calculate(op, x + i...));
+    }
+    if (i + N <= end) put(Step<E>::calculate(op, x + i...));
+    ++row;
+    if (i < end && i + N <= n) {
+      const auto before = hn::FirstN(typename Step<E>::D(), end - i);
+      const auto next = Step<E>::both(op_of(row));
+      put(hn::IfThenElse(before, Step<E>::calculate(op, x + i...), Step<E>::calculate(next, x + i...)));
+    }
+  }
+  partly(n - i, rows - 1);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace regkern
 HWY_AFTER_NAMESPACE();

@@ -69,6 +69,11 @@ HWY_INLINE void fetch_to_write(const void* p) {
 #endif
 }
 
+// How far ahead of a store the lines of a result are fetched, where it comes in pieces that the hardware's
+// prefetcher does not follow: from the third cache a pass of 12 bytes an element takes .85 of its time.
+template <class T>
+constexpr size_t kWriteAhead = 1024 / sizeof(T);
+
 // y[i] = op(x[i]...) for n elements. y is one of the inputs or disjoint from all of them; `stream` (only if
 // disjoint) writes around the cache, all but the lines at the two ends. Else the rest is done by one more
 // whole vector that ends at the last element. Streamed results are visible to others after a fence

@@ -86,10 +86,15 @@ GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n
 // The sums of dy over `planes` planes of n elements one behind the other.
 template <class T>
 void plane_gradient_sums(const T* x, const T* dy, size_t planes, size_t n, double mean, GradientSums* sums) {
+  const T high = static_cast<T>(mean);
+  const double low = mean - static_cast<double>(high);
+  const auto m = hn::Set(Tag<T>(), high);
+  const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
   for (size_t p = 0; p < planes; ++p) {
-    GradientRow<T> row(mean);
-    row.add(n, x + p * n, dy + p * n);
-    sums[p] = row.total();
+    double sum[4], dev[4];
+    sum_row<2, false>(n, false, T(0), terms, {sum, dev}, x + p * n, dy + p * n);
+    const double total = total_of_four(sum);
+    sums[p] = {total, total_of_four(dev) - low * total};
   }
 }
 
@@ -361,13 +366,16 @@ void gradient_planes(const RowOperands<T>& o, size_t planes, size_t n, const Row
   const RowSlope c(g, s.length, mean - static_cast<double>(high), invstd);
   const auto m = hn::Set(d, high), slope = hn::Set(d, static_cast<T>(c.slope)),
              offset = hn::Set(d, static_cast<T>(c.offset)), scale = hn::Set(d, saturated<T>(invstd));
-  for (size_t p = 0; p < planes; ++p) {
-    const auto w = hn::Set(d, s.gamma ? s.gamma[channel + p] : T(1));
-    const auto op = [=](auto gradient, auto v) HWY_ATTR {
+  const auto op_of = [&](size_t plane) HWY_ATTR {
+    const auto w = hn::Set(d, s.gamma ? s.gamma[channel + plane] : T(1));
+    return [=](auto gradient, auto v) HWY_ATTR {
       const auto share = hn::Add(hn::Mul(hn::Sub(v, m), slope), offset);
       return hn::Mul(hn::Sub(hn::Mul(gradient, w), share), scale);
     };
-    map_row(s, 0, n, op, o.dx + p * n, o.dy + p * n, o.x + p * n);
+  };
+  if (joins_planes<T>(planes, n, s.stream)) return map_joined_rows<T>(planes, n, op_of, o.dx, o.dy, o.x);
+  for (size_t p = 0; p < planes; ++p) {
+    map_row(s, 0, n, op_of(p), o.dx + p * n, o.dy + p * n, o.x + p * n);
   }
 }
 

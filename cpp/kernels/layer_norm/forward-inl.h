@@ -175,11 +175,15 @@ void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel
                            s.beta ? s.beta + channel : nullptr, mean, invstd);
   }
   if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<T>(mean, invstd, 0), ahead);
-  for (size_t at = 0, c = channel; at < n; at += s.inner, ++c) {
-    const double g = s.gamma ? static_cast<double>(s.gamma[c]) : 1.0;
-    const double b = s.beta ? static_cast<double>(s.beta[c]) : 0.0;
-    map_row(s, ahead, HWY_MIN(s.inner, n - at), normalized_by(hat_of<T>(mean, invstd * g, b)), y + at,
-            x + at);
+  const auto op_of = [&](size_t plane) HWY_ATTR {
+    const double g = s.gamma ? static_cast<double>(s.gamma[channel + plane]) : 1.0;
+    const double b = s.beta ? static_cast<double>(s.beta[channel + plane]) : 0.0;
+    return normalized_by(hat_of<T>(mean, invstd * g, b));
+  };
+  const size_t planes = n / s.inner;
+  if (joins_planes<T>(planes, s.inner, s.stream)) return map_joined_rows<T>(planes, s.inner, op_of, y, x);
+  for (size_t at = 0, plane = 0; at < n; at += s.inner, ++plane) {
+    map_row(s, ahead, HWY_MIN(s.inner, n - at), op_of(plane), y + at, x + at);
   }
 }
 

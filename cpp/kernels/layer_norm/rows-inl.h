@@ -10,8 +10,8 @@
 #define REGKERN_KERNELS_LAYER_NORM_ROWS_INL_H_
 #endif
 
+#include "kernels/elements-inl.h"
 #include "kernels/layer_norm/rows.h"
-#include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {
@@ -256,6 +256,13 @@ HWY_INLINE void map_row(const RowAffine<T>& s, size_t ahead, size_t n, Op op, T*
   } else {
     map_unfenced(Tag<T>(), n, s.stream, op, y, x, more...);
   }
+}
+
+// Whether planes of n elements with an affine parameter each are worth being written as one run: of fewer, its
+// ends are too much of it.
+template <class T>
+HWY_INLINE bool joins_planes(size_t planes, size_t n, bool stream) {
+  return !stream && planes >= 4 && n >= Step<T>::kLanes;
 }
 
 }  // namespace layer_norm

@@ -65,114 +65,29 @@ HWY_INLINE GradientVec<V<Tag<T>>> coefficients(const GradientArrays<const T>& c,
           hn::LoadU(d, c.b + at)};
 }
 
-// The lines of a result that are fetched ahead of a store: from the third cache, a pass of 12 bytes an
-// element takes .85 of its time.
-template <class T>
-constexpr size_t kWriteAhead = 1024 / sizeof(T);
-
-// What a step of many rows takes: a vector of the dtype; of numbers of two bytes, all that a register
-// holds.
-template <class E>
-struct StepOf {
-  static constexpr size_t kLanes = hn::MaxLanes(Tag<E>());
-  using D = Tag<E>;
-  using Result = V<D>;
-  template <class Arrays>
-  static HWY_INLINE auto coefficient_of(const Arrays& c, size_t channel) {
-    return coefficient(c, channel);
-  }
-  template <class Arrays>
-  static HWY_INLINE auto coefficients_at(const Arrays& c, size_t at) {
-    return coefficients(c, at);
-  }
-  template <class Op, class... In>
-  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
-    return op(hn::LoadU(Tag<E>(), x)...);
-  }
-  static HWY_INLINE void put(Result v, E* to) { hn::StoreU(v, D(), to); }
-};
-template <class E>
-requires kIsHalf<E>
-struct StepOf<E> {
-  static constexpr size_t kLanes = kTwoLanes;
-  using D = half::D16;
-  using Result = V<D>;
-  template <class Arrays>
-  static HWY_INLINE auto coefficient_of(const Arrays& c, size_t channel) {
-    auto op = coefficient(c, channel);
-    return OnTwo<decltype(op)>{op, op};
-  }
-  static HWY_INLINE Two split(const float* p) {
-    Two v;
-    E::split_two(p, v.first, v.second);
-    return v;
-  }
-  static HWY_INLINE auto coefficients_at(const AffineArrays<const float>& c, size_t at) {
-    const Two mean = split(c.mean + at), scale = split(c.scale + at), shift = split(c.shift + at);
-    using Op = AffineVec<V<Tag<float>>>;
-    return OnTwo<Op>{Op{mean.first, scale.first, shift.first}, Op{mean.second, scale.second, shift.second}};
-  }
-  static HWY_INLINE auto coefficients_at(const GradientArrays<const float>& c, size_t at) {
-    const Two mean = split(c.mean + at), scale = split(c.scale + at), a = split(c.a + at),
-              b = split(c.b + at);
-    using Op = GradientVec<V<Tag<float>>>;
-    return OnTwo<Op>{Op{mean.first, scale.first, a.first, b.first},
-                     Op{mean.second, scale.second, a.second, b.second}};
-  }
-  template <class Op, class... In>
-  static HWY_INLINE Result calculate(const Op& op, const In*... x) {
-    return round_two<E>(op(load_two<E>(x)...));
-  }
-  static HWY_INLINE void put(Result v, Element<E>* to) { hn::StoreU(v, D(), to); }
-};
-
-// Rows without gaps as one run: a vector across the end of a row is calculated for both. Of rows of 49 that
-// is six vectors and a half in place of eight, and none of them lies across two lines of y.
-template <class E, class Arrays, class... In>
-HWY_INLINE void map_joined_rows(size_t rows, size_t cols, const Arrays& c, size_t first, Element<E>* y,
-                                const In*... x) {
-  using Step = StepOf<E>;
-  constexpr size_t N = Step::kLanes;
-  const size_t n = rows * cols;
-  size_t i = 0;
-  const auto put = [&](auto v) HWY_ATTR {
-    Step::put(v, y + i);
-    i += N;
-  };
-  const auto partly = [&](size_t count, size_t channel) HWY_ATTR {
-    const Tag<Wide<E>> d;
-    for (size_t some; count != 0; count -= some, i += some) {
-      some = HWY_MIN(count, hn::MaxLanes(d));
-      const auto v = coefficient(c, channel)(load_wide_partial<E>(d, x + i, some)...);
-      store_wide_partial<E>(v, d, y + i, some);
-    }
-  };
-  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
-  if (past != 0) partly(N - past, first);
-  auto op = Step::coefficient_of(c, first);
-  for (size_t end = cols;; end += cols) {
-    while (i + 2 * N <= end) {
-      fetch_to_write(y + i + kWriteAhead<Element<E>>);
-      put(Step::calculate(op, x + i...));
-      put(Step::calculate(op, x + i...));
-    }
-    if (i + N <= end) put(Step::calculate(op, x + i...));
-    if (i + N > n) break;
-    const auto next = Step::coefficient_of(c, ++first);
-    if (i < end) {
-      const auto before = hn::FirstN(typename Step::D(), end - i);
-      put(hn::IfThenElse(before, Step::calculate(op, x + i...), Step::calculate(next, x + i...)));
-    }
-    op = next;
-  }
-  partly(n - i, first);
+// Those of the first and of the second vector of two, as split(array) gives them.
+template <class Split>
+HWY_INLINE auto on_two(const AffineArrays<const float>& c, Split split) {
+  const Two mean = split(c.mean), scale = split(c.scale), shift = split(c.shift);
+  using Op = AffineVec<V<Tag<float>>>;
+  return OnTwo<Op>{Op{mean.first, scale.first, shift.first}, Op{mean.second, scale.second, shift.second}};
+}
+template <class Split>
+HWY_INLINE auto on_two(const GradientArrays<const float>& c, Split split) {
+  const Two mean = split(c.mean), scale = split(c.scale), a = split(c.a), b = split(c.b);
+  using Op = GradientVec<V<Tag<float>>>;
+  return OnTwo<Op>{Op{mean.first, scale.first, a.first, b.first},
+                   Op{mean.second, scale.second, a.second, b.second}};
 }
 
 // Row r is of channel `first` + r.
 template <class E, class Arrays, class... In>
 HWY_INLINE void map_rows(size_t rows, size_t cols, const Arrays& c, size_t first, bool stream, Element<E>* y,
                          const In*... x) {
-  if (!stream && cols >= StepOf<E>::kLanes) return map_joined_rows<E>(rows, cols, c, first, y, x...);
+  if (!stream && cols >= Step<E>::kLanes) {
+    const auto op_of = [&](size_t r) HWY_ATTR { return coefficient(c, first + r); };
+    return map_joined_rows<E>(rows, cols, op_of, y, x...);
+  }
   for (size_t r = 0; r < rows; ++r) {
     const size_t at = r * cols;
     const auto op = coefficient(c, first + r);
@@ -201,6 +116,21 @@ void apply_gradient(const GradientPiece<Element<E>>& p, size_t rows, size_t cols
 // (phase + i) mod period. The coefficients are arrays of `period` numbers, continued by kMaxLanes more from
 // the start, so that a vector can be loaded at any phase.
 
+// The coefficients of a step from number `at` on.
+template <class E, class Arrays>
+HWY_INLINE auto coefficients_of_step(const Arrays& c, size_t at) {
+  if constexpr (kIsHalf<E>) {
+    const auto split = [at](const float* p) HWY_ATTR {
+      Two v;
+      E::split_two(p + at, v.first, v.second);
+      return v;
+    };
+    return on_two(c, split);
+  } else {
+    return coefficients(c, at);
+  }
+}
+
 // Four whole periods side by side, or two long ones, which share what is loaded of the coefficients, as often
 // as they fit; returns how many elements that is. The lines of the next ones are fetched; of rows of a page,
 // for all of which the L1 cache has no places, those close ahead in the same ones. All are loaded before one
@@ -209,17 +139,16 @@ void apply_gradient(const GradientPiece<Element<E>>& p, size_t rows, size_t cols
 template <class E, bool kLong, class Arrays, class... In>
 HWY_INLINE size_t map_periods(size_t n, size_t first, size_t period, const Arrays& c, Element<E>* y,
                               const In*... x) {
-  using Step = StepOf<E>;
   constexpr size_t kRows = kLong ? 2 : 4, kClose = 256 / sizeof(*y);
   size_t i = 0;
   for (; i + kRows * period <= n; i += kRows * period) {
-    for (size_t j = 0; j < period; j += Step::kLanes) {
-      const auto at = Step::coefficients_at(c, first + j);
-      typename Step::Result v[kRows];
-      for (size_t k = 0; k < kRows; ++k) v[k] = Step::calculate(at, x + i + j + k * period...);
+    for (size_t j = 0; j < period; j += Step<E>::kLanes) {
+      const auto op = coefficients_of_step<E>(c, first + j);
+      typename Step<E>::Result v[kRows];
+      for (size_t k = 0; k < kRows; ++k) v[k] = Step<E>::calculate(op, x + i + j + k * period...);
       for (size_t k = 0; k < kRows; ++k)
         fetch_to_write(y + i + j + (kLong ? k * period + kClose : (kRows + k) * period));
-      for (size_t k = 0; k < kRows; ++k) Step::put(v[k], y + i + j + k * period);
+      for (size_t k = 0; k < kRows; ++k) Step<E>::put(v[k], y + i + j + k * period);
     }
   }
   return i;
@@ -256,7 +185,7 @@ HWY_INLINE void map_cyclic(size_t n, size_t phase, size_t period, bool stream, A
     if (streams) walk([](auto v, To to) HWY_ATTR { hn::Stream(v, Tag<E>(), to); }, to_the_end);
   }
   const auto put = [d](auto v, To to) HWY_ATTR { store_wide<E>(v, d, to); };
-  if (!streams && period % StepOf<E>::kLanes == 0) {
+  if (!streams && period % Step<E>::kLanes == 0) {
     walk(put, [&] { return phase < N; });
     const bool long_rows = period * sizeof(*y) > 2048;
     i += long_rows ? map_periods<E, true>(n - i, phase, period, c, y + i, (x + i)...)
