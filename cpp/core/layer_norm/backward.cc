@@ -234,7 +234,7 @@ void gradient_in_rows(const RowShape& s, const RowNormBackward<T>& b) {
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && elements.dense() && s.length * sizeof(T) % 64 == 0 &&
-                      b.dx.data != b.dy.data && s.length >= 64;
+                      b.dx.data != b.dy.data && s.length >= 128;
   const RowAffine<T> affine{.centred = b.centred,
                             .stream = stream,
                             .far = far_away(s, bytes),
