@@ -103,8 +103,9 @@ TOKENS = (
     Shape((4096, 768)),
     Shape((1024, 4096)),
     Shape((5120, 1024)),
+    Shape((32768, 256)),
 )
-DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)))
+DIFFUSION = (Shape((2, 320, 96, 96)), Shape((2, 1280, 24, 24)), Shape((16, 1280, 8, 8)))
 
 LOOP = (Shape((64, 512)),)
 STEPS_SHARE = 65  # arrays of its shape that the optimizer's step of such a loop moves; all else stays in cache
