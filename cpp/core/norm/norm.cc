@@ -135,8 +135,11 @@ void planar_reduce(const Reduction<T>& r, const ChannelRange& range, threading::
   const std::size_t item = halves != nullptr ? sizeof(std::uint16_t) : sizeof(T);
   const bool side_by_side = halves != nullptr || (x.dense() && dy.dense());
   const std::size_t together = side_by_side ? grid.channels_together(item) : 1;
+  const bool as_they_lie = side_by_side && !activated && !r.weighted();
   threading::for_ranges(team, units, 1, [&](std::size_t begin, std::size_t end) {
-    alignas(64) T x_buffer[kLeaf], dy_buffer[kLeaf], w_buffer[kLeaf];
+    // Not on the stack, where the sums of many channels are
+    const auto room = std::make_unique_for_overwrite<T[]>(as_they_lie ? 0 : 3 * kLeaf);
+    T *const x_buffer = room.get(), *const dy_buffer = x_buffer + kLeaf, *const w_buffer = dy_buffer + kLeaf;
     for (std::size_t u = begin, n; u < end; u += n) {
       const auto [channel, leaf_index] = grid.unit(u, channels);
       const std::size_t c = range.begin + channel;

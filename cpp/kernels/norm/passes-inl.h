@@ -282,7 +282,7 @@ HWY_INLINE void activate_row(const T* x, const T* residual, T* y, size_t n, cons
   Some last{};
   if (rest != 0) last = at(n - kLanes);
   for (size_t i = 0; i < whole; i += kLanes) {
-    fetch_to_write(y + i + kWriteAhead<T>);
+    if (kFetch) fetch_to_write(y + i + kWriteAhead<T>);
     const Some some = at(i);
     store(some, y + i);
     keep(some.bits, i);

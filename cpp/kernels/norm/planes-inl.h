@@ -149,16 +149,21 @@ void moments(RowsOf<Element<E>> x, size_t channels, size_t rows, size_t cols, co
   }
 }
 
+// Of one channel, over a leaf: at most 256 chunks, of rows of 16 elements. That of 16 channels lies on the stack:
+// 57 KiB in double.
+template <class T>
+using LeafSums = RowSums<T, 2, 6>;
+
 template <class E>
 HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, size_t cols, Wide<E> mean,
-                                 RowSums<Wide<E>, 2>& sums) {
+                                 LeafSums<Wide<E>>& sums) {
   using T = Wide<E>;
   const Tag<T> d;
   const size_t N = hn::MaxLanes(d);
-  constexpr size_t kVectors = RowSums<T, 2>::kVectors, kHalf = kVectors / 2;  // of kSumLanes elements
+  constexpr size_t kVectors = LeafSums<T>::kVectors, kHalf = kVectors / 2;  // of kSumLanes elements
   const auto m = hn::Set(d, mean);
   const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
-  typename RowSums<T, 2>::Lanes run;
+  typename LeafSums<T>::Lanes run;
   for (size_t k = 0; k < kVectors; ++k) run[k] = sums.run()[k];
   const auto whole = [&](size_t j, size_t vectors) HWY_ATTR {
     for (size_t k = 0; k < vectors; ++k) {
@@ -209,7 +214,7 @@ HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, size
 template <class E, class Rows>
 HWY_INLINE void sum_gradient(const ChannelRows<Element<E>>& x, const Rows& dy, const Wide<E>* mean,
                              double* sum, double* sum_dev) {
-  RowSums<Wide<E>, 2> sums[kMostChannels];
+  LeafSums<Wide<E>> sums[kMostChannels];
   for (size_t r = 0; r < x.rows; ++r) {
     for (size_t c = 0; c < x.channels; ++c) {
       add_gradient_row<E>(x.at(r, c), dy.at(r, c), x.cols, mean[c], sums[c]);
