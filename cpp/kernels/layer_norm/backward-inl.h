@@ -249,23 +249,23 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
     partly(0, i);
   }
   for (; i < head; i += N) some(i, load, all, store, store);
-  if (traffic.stream) {  // what is left of a line belongs to the next row: it is on its way meanwhile
-    for (size_t r = 0; r < rows; ++r) fetch_to_write(dx + r * stride + n - 1);
-  }
-  const auto whole = [&](auto store_dx) HWY_ATTR {
+  const auto chunks = [&](auto store_dx) HWY_ATTR {
     size_t at = 0;
     for (; i + kRowLanes <= n; i += kRowLanes, at += kRowLanes) {
       for (size_t k = 0; k < kRowLanes; k += 2 * N) two(i + k, store_dx);
       beside(at);
     }
-    for (; i + 2 * N <= n; i += 2 * N) two(i, store_dx);
-    for (; i + N <= n; i += N) some(i, load, all, store, store);
   };
   if (traffic.stream) {
-    whole([&](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); });
+    // What is left of a line belongs to the next row: it is on its way meanwhile.
+    for (size_t r = 0; r < rows; ++r) fetch_to_write(dx + r * stride + n - 1);
+    const auto stream = [&](auto v, T* to) HWY_ATTR { hn::Stream(v, d, to); };
+    chunks(stream);
+    for (; i + 2 * N <= n; i += 2 * N) two(i, stream);
   } else {
-    whole(store);
+    chunks(store);
   }
+  for (; i + N <= n; i += N) some(i, load, all, store, store);
   if (i == n) return;
   if (twice) {
     const auto done = hn::FirstN(d, N - (n - i));
