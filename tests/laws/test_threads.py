@@ -64,6 +64,36 @@ def test_same_bits_for_every_team(case: Case, dtype: type, rng: np.random.Genera
                 assert_same_bits(got, first)
 
 
+def test_norms_in_a_thread_with_little_stack(isa: str) -> None:
+    """What musl gives a thread is 128 KiB: the sums of many channels must not fill it."""
+    done = run(
+        """
+        import threading
+
+        import numpy as np
+
+        import regkern as rk
+
+        rk.set_num_threads(1)
+        x, passed = np.random.default_rng(0).standard_normal((8, 40, 7, 7)), []
+
+        def work():
+            for activation in (None, "relu"):
+                _, cache = rk.batch_norm(x, training=True, activation=activation)
+                rk.batch_norm_backward(x, cache)
+            passed.append(True)
+
+        threading.stack_size(128 * 1024)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print(passed)
+        """,
+        REGKERN_ISA=isa,
+    )
+    assert done.stdout == "[True]\n", (done.returncode, done.stderr)
+
+
 @pytest.mark.parametrize("case", LARGE_NORM, ids=str)
 def test_batch_norm_same_bits_for_every_team(case: NormCase, dtype: type, rng: np.random.Generator) -> None:
     arrays = case.make(dtype, rng)

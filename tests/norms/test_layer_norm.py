@@ -281,6 +281,24 @@ def test_gradients_written_around_the_cache(dtype: type, rng: np.random.Generato
     assert_same_bits(rk.layer_norm_backward(x[part], few_cache)[0], dx[part])
 
 
+@pytest.mark.parametrize("columns", [144, 256, 528])
+def test_short_rows_written_around_the_cache(columns: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
+    """Some rows at a time, at every place in a cache line: same bits as in pieces, and nothing beside them."""
+    line = 64 // np.dtype(dtype).itemsize
+    shape = (28 * 2**20 // (3 * columns * np.dtype(dtype).itemsize), columns)
+    x, dy = rng.standard_normal(shape, dtype=dtype), rng.standard_normal(shape, dtype=dtype)
+    _, cache = rk.layer_norm(x, rng.standard_normal(columns).astype(dtype))
+    pieces = [slice(i, i + 500) for i in range(0, shape[0], 500)]
+    whole = [rk.layer_norm_backward(dy[p], rk.layer_norm(x[p], cache.gamma)[1])[0] for p in pieces]
+    for offset in range(line):
+        room = np.full(x.size + 2 * line, 7, dtype)
+        out = room[offset : offset + x.size].reshape(shape)
+        rk.layer_norm_backward(dy, cache, out=out)
+        assert (room[:offset] == 7).all()
+        assert (room[offset + x.size :] == 7).all()
+        assert all(np.array_equal(out[p], dx) for p, dx in zip(pieces, whole, strict=True))
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
