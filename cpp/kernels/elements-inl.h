@@ -202,7 +202,7 @@ struct Step {
   static HWY_INLINE void put(Result v, E* to) { hn::StoreU(v, D(), to); }
 };
 template <class E>
-requires kIsHalf<E>
+  requires kIsHalf<E>
 struct Step<E> {
   using D = half::D16;
   using Result = V<D>;
@@ -219,8 +219,8 @@ struct Step<E> {
 };
 
 // y = op_of(r)(x...) for the elements of each row r, where rows of a step and more lie without gaps: as one
-// run, in which a vector across the end of a row is calculated for both. Of rows of 49 that is six vectors and
-// a half in place of eight, and none of them lies across two lines of y, which are fetched ahead.
+// run, in which a vector across the end of a row is calculated for both. Of rows of 49 that is six vectors
+// and a half in place of eight, and none of them lies across two lines of y, which are fetched ahead.
 template <class E, class OpOf, class... In>
 HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>* y, const In*... x) {
   constexpr size_t N = Step<E>::kLanes;

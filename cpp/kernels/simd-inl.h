@@ -25,13 +25,13 @@ using Tag = hn::ScalableTag<T>;
 template <class D>
 using V = hn::Vec<D>;
 
-// Whether masked loads leave alone what lies behind the array. AVX2 has them for lanes of four bytes and more,
-// of which Highway says nothing.
+// Whether masked loads leave alone what lies behind the array. AVX2 has them for lanes of four bytes and
+// more, of which Highway says nothing.
 template <class T>
 constexpr bool kMaskedLoads = !HWY_MEM_OPS_MIGHT_FAULT || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
 
-// The first n < Lanes(d) elements at p, zeros behind them. Elsewhere through a buffer: a detour that for a row
-// of 16 elements is most of the time, as the vector has to wait for the parts that it was stored in.
+// The first n < Lanes(d) elements at p, zeros behind them. Elsewhere through a buffer: a detour that for a
+// row of 16 elements is most of the time, as the vector has to wait for the parts that it was stored in.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE V<D> load_partial(D d, const T* p, size_t n) {
   if constexpr (kMaskedLoads<T>) {

@@ -39,8 +39,7 @@ class GradientRow {
   // n elements of g = dy.
   HWY_INLINE void add(size_t n, const T* x, const T* dy) {
     const auto m = high_;
-    add_row(
-        sums_, 0, n, false, T(0), [m](auto v, auto g) HWY_ATTR { return terms(v, g, m); }, x, dy);
+    add_row(sums_, 0, n, false, T(0), [m](auto v, auto g) HWY_ATTR { return terms(v, g, m); }, x, dy);
   }
   HWY_INLINE GradientSums total() const {
     double sums[2];
@@ -231,11 +230,10 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   const bool twice = !traffic.stream && dx != dy && n >= N;
   const auto partly = [&](size_t i, size_t count) HWY_ATTR {
     const auto to = [&](auto v, T* at) HWY_ATTR { store_partial(v, d, at, count); };
-    some(
-        i, [&](const T* at) HWY_ATTR { return load_partial(d, at, count); }, all, to, to);
+    some(i, [&](const T* at) HWY_ATTR { return load_partial(d, at, count); }, all, to, to);
   };
-  // Streams begin with a line, of which no other way writes a part: of lines in two parts, a few rows at a time,
-  // (100,000, 256) took 3.2 times as long.
+  // Streams begin with a line, of which no other way writes a part: of lines in two parts, a few rows at a
+  // time, (100,000, 256) took 3.2 times as long.
   const size_t unit = traffic.stream ? 64 / sizeof(T) : N;
   const size_t past = reinterpret_cast<uintptr_t>(dx) / sizeof(T) % unit;
   const size_t head = past == 0 || (!traffic.stream && n < kAlignFrom * N) ? 0 : unit - past;
@@ -243,8 +241,7 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   if (n < N) return partly(0, n);
   if (i != 0 && twice) {
     const auto first = hn::FirstN(d, i);
-    some(
-        0, load, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(first, v); }, store, store);
+    some(0, load, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(first, v); }, store, store);
   } else if (i != 0) {
     partly(0, i);
   }
@@ -269,8 +266,7 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
   if (i == n) return;
   if (twice) {
     const auto done = hn::FirstN(d, N - (n - i));
-    some(
-        n - N, load, [&](auto v) HWY_ATTR { return hn::IfThenZeroElse(done, v); }, store, store);
+    some(n - N, load, [&](auto v) HWY_ATTR { return hn::IfThenZeroElse(done, v); }, store, store);
   } else {
     partly(i, n - i);
   }

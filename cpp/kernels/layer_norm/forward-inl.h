@@ -101,11 +101,9 @@ HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y
     const auto op = [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); };
     map_row(s, ahead, n, op, y, x, gamma, beta);
   } else if (gamma != nullptr) {
-    map_row(
-        s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
+    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (beta != nullptr) {
-    map_row(
-        s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+    map_row(s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
   } else {
     map_row(s, ahead, n, hat, y, x);
   }
@@ -160,8 +158,7 @@ HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, siz
     apply_each(s, ahead, x, y, n, normalized_by(hat), gamma, beta);
   } else {
     const auto scale = hn::Set(Tag<T>(), hat.scale);
-    apply_each<T>(
-        s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
+    apply_each<T>(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
   }
 }
 
@@ -283,8 +280,7 @@ void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t
 
 template <class T>
 void row_add(const T* x, const T* residual, T* y, size_t n) {
-  map(
-      Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
+  map(Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
 }
 
 }  // namespace layer_norm

@@ -258,8 +258,8 @@ HWY_INLINE void map_row(const RowAffine<T>& s, size_t ahead, size_t n, Op op, T*
   }
 }
 
-// Whether planes of n elements with an affine parameter each are worth being written as one run: of fewer, its
-// ends are too much of it.
+// Whether planes of n elements with an affine parameter each are worth being written as one run: of fewer,
+// its ends are too much of it.
 template <class T>
 HWY_INLINE bool joins_planes(size_t planes, size_t n, bool stream) {
   return !stream && planes >= 4 && n >= Step<T>::kLanes;

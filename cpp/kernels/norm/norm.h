@@ -62,8 +62,8 @@ struct EpiloguePiece {
 
 // The gradient before the activation, of rows: g = dy where the bit is 1, else slope·dy, and 0 at slope 0
 // whatever dy is. Bit `first` of its row of bits belongs to the first element of a row; eight bytes behind
-// the last can be read. g has rows at a step of its own, and may be dy. Rows of neighbouring channels lie side
-// by side in dy, and at steps of their own in g and the bits.
+// the last can be read. g has rows at a step of its own, and may be dy. Rows of neighbouring channels lie
+// side by side in dy, and at steps of their own in g and the bits.
 template <class T>
 struct GatePiece {
   RowsOf<T> dy;

@@ -311,8 +311,7 @@ HWY_INLINE void finish_row(const T* x, T* y, size_t n, const Op& op, const Epilo
   for (size_t i = 0; i < n; i += kPart) {
     const size_t some = HWY_MIN(kPart, n - i);
     activate_row<false>(x + i, behind(residual, i), part, some, op, f, behind(positive, i / 8));
-    map_unfenced(
-        d, some, true, [](auto v) HWY_ATTR { return v; }, y + i, part);
+    map_unfenced(d, some, true, [](auto v) HWY_ATTR { return v; }, y + i, part);
   }
 }
 
@@ -328,8 +327,7 @@ void apply_epilogue(const T* x, T* y, size_t rows, size_t cols, const AffineArra
 // The epilogue alone, of one row.
 template <class T>
 void activate(const T* v, T* y, size_t n, const EpiloguePiece<T>& e, bool stream) {
-  finish_row(
-      v, y, n, [](auto a) HWY_ATTR { return a; }, e, 0, stream);
+  finish_row(v, y, n, [](auto a) HWY_ATTR { return a; }, e, 0, stream);
 }
 
 // One row of a GatePiece.

@@ -149,8 +149,8 @@ void moments(RowsOf<Element<E>> x, size_t channels, size_t rows, size_t cols, co
   }
 }
 
-// Of one channel, over a leaf: at most 256 chunks, of rows of 16 elements. That of 16 channels lies on the stack:
-// 57 KiB in double.
+// Of one channel, over a leaf: at most 256 chunks, of rows of 16 elements. That of 16 channels lies on the
+// stack: 57 KiB in double.
 template <class T>
 using LeafSums = RowSums<T, 2, 6>;
 
