@@ -379,14 +379,14 @@ struct GatedRows {
   }
 };
 
-// Of one channel.
+// The rows of g alone, at the steps that `of` says.
 template <class T>
 void gate(const GatePiece<T>& of, size_t rows, size_t cols) {
   const GatedRows<T> gated{{of.dy, 1, rows, cols}, of};
   for (size_t r = 0; r < rows; ++r) gated.at(r, 0);
 }
 
-// The sums of g, of which each row is added while it is in the L1 cache.
+// And the sums of neighbouring channels: each row of g is added while it is in the L1 cache.
 template <class T>
 void gated_gradient_sums(RowsOf<T> x, const GatePiece<T>& of, size_t channels, size_t rows, size_t cols,
                          const T* mean, double* sum, double* sum_dev) {
