@@ -30,9 +30,12 @@ namespace {
 REGKERN_EXPORT(decide_tile);
 
 constexpr std::size_t kTile = 1 << 16;  // decisions, twice, or twice and their bits: 144 KiB
-constexpr std::size_t kLongRun = 256;   // elements: a call of a kernel and its first decisions weigh little
-constexpr std::size_t kShort = 32;      // below, a gather of elements is as fast
-constexpr std::size_t kManyRows = 64;   // rows and columns of a tile, where the shape has them: whole lines
+// Tiles that follow each other are decided as one up to so many: a call, the ends of runs of vectors and the
+// ties of 4,096 alone took a fifth of the time of (64, 64, 8, 8).
+constexpr std::size_t kSheets = 1 << 14;
+constexpr std::size_t kLongRun = 256;  // elements: a call of a kernel and its first decisions weigh little
+constexpr std::size_t kShort = 32;     // below, a gather of elements is as fast
+constexpr std::size_t kManyRows = 64;  // rows and columns of a tile, where the shape has them: whole lines
 
 std::size_t pieces(std::size_t n, std::size_t most) { return (n + most - 1) / most; }
 
@@ -47,7 +50,7 @@ Across::Across(const Extents& shape, const std::ptrdiff_t* strides, std::size_t 
     axes.push_back({walk.dims[i], number, static_cast<std::size_t>(walk.strides[i]) / item});
   }
   const std::size_t rank = axes.size();
-  if (rank < 2) return;
+  if (rank < 2 || shape.size == 0) return;
   std::vector<std::size_t> by_memory(rank);  // neighbours in memory first
   for (std::size_t i = 0; i < rank; ++i) by_memory[i] = i;
   std::sort(by_memory.begin(), by_memory.end(),
@@ -119,6 +122,11 @@ Across::Across(const Extents& shape, const std::ptrdiff_t* strides, std::size_t 
     outer_.push_back(axis);
     outer_count_ *= axis.length;
   }
+  const bool follow =
+      std::all_of(outer_.begin(), outer_.end(), [](const Axis& a) { return a.number == a.memory; });
+  if (run_ == 0 && follow && one_run_ && column_pieces_ == 1 && whole_rows()) {
+    sheets_ = std::clamp(kSheets / (rows_ * columns_), std::size_t{1}, outer_count_);
+  }
   worth_ = run_ != 0 || worth_;
 }
 
@@ -138,7 +146,9 @@ void Across::cut() {
 std::size_t Across::room() const {
   if (run_ != 0) return 0;
   const std::size_t rows = pieces(rows_, row_pieces_) + 1, columns = pieces(columns_, column_pieces_) + 16;
-  return 2 * (rows * (columns + kDecisionPad) + 4 * kDecisionPad);
+  const bool together = one_run_ && column_pieces_ == 1 && row_pieces_ == 1;
+  const std::size_t tile = together ? sheets_ * rows_ * columns_ : rows * (columns + kDecisionPad);
+  return 2 * (tile + 6 * kDecisionPad);
 }
 
 Across::Tile Across::tile(std::size_t unit) const {
@@ -147,7 +157,12 @@ Across::Tile Across::tile(std::size_t unit) const {
     const std::size_t size = pieces(pieces(n, count), grain) * grain, begin = std::min(n, i * size);
     return std::pair(begin, std::min(n, begin + size) - begin);
   };
+  if (sheets_ != 1) {
+    const std::size_t first = unit * sheets_, at = first * rows_ * columns_;
+    return {at, 0, rows_, 0, columns_, std::min(sheets_, outer_count_ - first), at};
+  }
   Tile t{};
+  t.sheets = 1;
   if (run_ == 0) {
     std::tie(t.row, t.rows) = piece(rows_, row_pieces_, unit % row_pieces_, 1);
     unit /= row_pieces_;
@@ -166,6 +181,7 @@ DecisionTile Across::decisions(const Tile& t) const {
           numbers_.data() + t.row,
           t.rows,
           t.columns,
+          t.sheets,
           one_run_ && column_pieces_ == 1,
           {},
           1};
@@ -178,7 +194,7 @@ const std::int8_t* Across::decide(const DecisionSource& source, const Tile& t, s
   DecisionTile tile = decisions(t);
   tile.item = fetched.item;
   const std::size_t arrays = fetched.data.size();
-  const bool fits = t.rows * t.columns * fetched.item * arrays <= second_level_cache();
+  const bool fits = t.sheets * t.rows * t.columns * fetched.item * arrays <= second_level_cache();
   for (std::size_t k = 0; whole_rows() && fits && k < arrays; ++k) {
     if (fetched.data[k] != nullptr) tile.data[k] = fetched.data[k] + begin(t) * fetched.item;
   }

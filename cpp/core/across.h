@@ -38,12 +38,12 @@ class Across {
   // after the other: then nothing has to be turned.
   std::size_t run() const { return run_; }
 
-  std::size_t units() const { return outer_count_ * row_pieces_ * column_pieces_; }
+  std::size_t units() const { return (outer_count_ + sheets_ - 1) / sheets_ * row_pieces_ * column_pieces_; }
   std::size_t room() const;  // bytes, for decide()
   bool whole_rows() const { return one_stretch_ && row_pieces_ == 1; }
 
   struct Tile {
-    std::size_t memory, row, rows, column, columns;
+    std::size_t memory, row, rows, column, columns, sheets;
     std::uint64_t number;
   };
   Tile tile(std::size_t unit) const;
@@ -64,7 +64,7 @@ class Across {
   void for_stretches(const Tile& t, Body&& body) const {
     if (t.rows == 0 || t.columns == 0) return;
     if (whole_rows()) {
-      return body(begin(t), t.rows * t.columns, std::size_t{0});
+      return body(begin(t), t.sheets * t.rows * t.columns, std::size_t{0});
     }
     for (std::size_t j = 0; j < t.columns; ++j) {
       const std::size_t column = t.column + j, place = one_stretch_ ? column * rows_ : places_[column];
@@ -85,6 +85,7 @@ class Across {
   std::vector<std::size_t> places_;     // of the columns, in memory; none if they are one stretch
   std::vector<Axis> outer_;             // all other axes, the longest step in memory first
   std::size_t outer_count_ = 1, row_pieces_ = 1, column_pieces_ = 1;
+  std::size_t sheets_ = 1;    // tiles that are decided as one
   bool one_run_ = false;      // whether a row's numbers follow those of the last
   bool one_stretch_ = false;  // whether a column's memory follows that of the last
 };

@@ -142,22 +142,23 @@ HWY_INLINE size_t pitch_of(const DecisionTile& tile) {
   return tile.one_run ? tile.columns : tile.columns + kDecisionPad;
 }
 
-// Rows of decisions, pitch_of(tile) apart, the first of them kDecisionPad behind `room`, which has
-// rows·(columns + kDecisionPad) bytes and 4·kDecisionPad more. meanwhile(i, k) is called beside the
+// Rows of decisions, pitch_of(tile) apart, the first of them kDecisionPad behind `room`, which has a pitch
+// for each and 6·kDecisionPad bytes more. meanwhile(i, k) is called beside the
 // decisions, where they are drawn.
 template <class Meanwhile>
 HWY_INLINE void decide_rows(const DecisionSource& source, const DecisionTile& tile, int8_t* room,
                             Meanwhile meanwhile) {
   Decide decide(source);
   const size_t pitch = pitch_of(tile);
-  const size_t runs = tile.one_run ? 1 : tile.rows, length = tile.one_run ? tile.rows * pitch : tile.columns;
+  const size_t runs = tile.one_run ? 1 : tile.rows;
+  const size_t length = tile.one_run ? tile.sheets * tile.rows * pitch : tile.columns;
   for (size_t i = 0; i < runs; ++i) {  // one call of decide: what is done meanwhile is inlined there
     decide(tile.first + tile.numbers[i], length, room + kDecisionPad + i * pitch,
            [&](size_t j, size_t k) HWY_ATTR { meanwhile(i * tile.columns + j, k); });
   }
 }
 
-// keep[j·rows + i]: the decision of column j in row i. It is as large as the room of the rows.
+// keep[j·rows + i]: the decision of column j in row i, sheet by sheet. It is as large as the room of the rows.
 inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, int8_t* room, int8_t* keep) {
   decide_rows(source, tile, room, [&tile](size_t i, size_t k) HWY_ATTR {
     for (const char* data : tile.data) {
@@ -165,50 +166,115 @@ inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, 
       dropout::prefetch(data + (i + k * kPauseBytes) * tile.item, kPauseBytes * tile.item);
     }
   });
-  transpose(room + kDecisionPad, pitch_of(tile), tile.rows, tile.columns, keep);
+  for (size_t s = 0; s < tile.sheets; ++s) {
+    const size_t at = s * tile.rows * tile.columns;
+    transpose(room + kDecisionPad + at, pitch_of(tile), tile.rows, tile.columns, keep + at);
+  }
+}
+
+// Bits one after the other, the low one of a byte first.
+class Bits {
+ public:
+  static constexpr size_t kMost = 56;
+  HWY_INLINE Bits(int8_t* to, size_t shift) : to_(to), filled_(shift) {}
+  // The low n <= kMost bits at `from`; eight bytes are read and written.
+  HWY_INLINE void put(const int8_t* from, size_t n) {
+    uint64_t some;
+    memcpy(&some, from, sizeof(some));
+    open_ |= (some & ((uint64_t{1} << n) - 1)) << filled_;
+    memcpy(to_, &open_, sizeof(open_));
+    filled_ += n;
+    to_ += filled_ / 8;
+    open_ >>= filled_ / 8 * 8;
+    filled_ %= 8;
+  }
+
+ private:
+  int8_t* to_;
+  size_t filled_;      // bits of the byte at to_
+  uint64_t open_ = 0;  // and those
+};
+
+// bytes[j]: in bit k, whether row k < rows keeps element j.
+HWY_INLINE void pack_rows(const int8_t* from, size_t pitch, size_t rows, size_t columns, int8_t* bytes) {
+  const DI8 d;
+  for (size_t j = 0; j < columns; j += hn::Lanes(d)) {
+    auto bits = hn::Zero(d);
+    for (size_t k = rows; k-- > 0;) {
+      bits = hn::Sub(hn::Add(bits, bits), hn::LoadU(d, from + k * pitch + j));
+    }
+    hn::StoreU(bits, d, bytes + j);
+  }
+}
+
+// Of words of 2·`bytes` bytes: the low n bits of the upper half move down to those of the lower.
+HWY_INLINE void join_halves(int8_t* words, size_t length, size_t bytes, size_t n) {
+  const DU64 d;
+  const int half = static_cast<int>(8 * bytes), down = half - static_cast<int>(n);
+  uint64_t low = (uint64_t{1} << n) - 1;
+  for (size_t bits = 2 * 8 * bytes; bits < 64; bits *= 2) low |= low << bits;
+  const auto lower = hn::Set(d, low), upper = hn::Set(d, low << n);
+  for (size_t j = 0; j < length; j += hn::Lanes(DU8())) {
+    auto* const at = reinterpret_cast<uint64_t*>(words + j);
+    const auto word = hn::LoadU(d, at);
+    hn::StoreU(hn::Or(hn::And(word, lower), hn::And(hn::ShiftRightSame(word, down), upper)), d, at);
+  }
+}
+
+// Columns of `rows` bits, which begin `step` bytes apart, one after the other: as many at once as fit in a
+// word, which are joined there first.
+HWY_INLINE void join_columns(int8_t* columns, size_t rows, size_t step, size_t n, Bits& bits) {
+  size_t together = 1;
+  for (; together * step < 8 && 2 * together * rows <= Bits::kMost; together *= 2) {
+    join_halves(columns, step * n, together * step, together * rows);
+  }
+  size_t j = 0;
+  for (; j + together <= n; j += together) {
+    const int8_t* at = columns + j * step;
+    size_t left = together * rows;
+    constexpr size_t kSome = 48;  // whole bytes, so few that more than none are left
+    for (; left > Bits::kMost; left -= kSome, at += kSome / 8) bits.put(at, kSome);
+    bits.put(at, left);
+  }
+  if (j < n) bits.put(columns + j * step, (n - j) * rows);
+}
+
+// to: the bits at `from`, `shift` < 8 further up.
+HWY_INLINE void shift_bits(const int8_t* from, size_t bytes, size_t shift, int8_t* to) {
+  const DU64 d;
+  const int up = static_cast<int>(shift), down = 64 - up;
+  for (size_t j = 0; j <= bytes; j += hn::Lanes(DU8())) {
+    const auto at = [&](size_t i)
+                        HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const uint64_t*>(from + i)); };
+    const auto bits = hn::Or(hn::ShiftLeftSame(at(j), up), hn::ShiftRightSame(at(j - 8), down));
+    hn::StoreU(bits, d, reinterpret_cast<uint64_t*>(to + j));
+  }
 }
 
 // Bits of the decisions of a tile along its memory, the low one of a byte first: bit shift + j·rows + i for
-// column j of row i, shift < 8. Before they are turned, eight rows become one of bytes, which takes a quarter
-// of the instructions that turning their bytes takes, and an eighth of the memory. `room` is that of two
-// tiles.
-inline const uint8_t* turn_to_bits(const int8_t* from, size_t pitch, size_t rows, size_t columns,
-                                   size_t shift, int8_t* room) {
-  const DI8 d;
-  const size_t N = hn::Lanes(d), n = rows * columns;
-  if (rows % 8 != 0) {
-    // As bytes, a part at a time that stays in the L1 cache. In front of it are the last ones of that before.
-    int8_t* const turned = room + n / 8 + 2 * kDecisionPad;
-    const size_t part = HWY_MAX(size_t{32}, 4096 / rows / 32 * 32);
-    for (size_t j = 0; j < columns; j += part) {
-      const size_t some = HWY_MIN(part, columns - j) * rows;
-      if (j != 0) memcpy(turned - 8, turned + part * rows - 8, 8);
-      transpose(from + j, pitch, rows, some / rows, turned);
-      for (size_t i = 0; i < some + shift; i += N) {
-        const auto keep = hn::LoadU(d, turned + i - shift);
-        hn::StoreMaskBits(d, hn::MaskFromVec(keep), reinterpret_cast<uint8_t*>(room + (j * rows + i) / 8));
-      }
-    }
-    return reinterpret_cast<const uint8_t*>(room);
+// column j of row i of the first sheet, shift < 8. Before they are turned, eight rows become one of bytes,
+// which takes a quarter of the instructions that turning their bytes takes, and an eighth of the memory.
+// `room` is that of two tiles.
+inline const uint8_t* turn_to_bits(const int8_t* from, const DecisionTile& tile, size_t shift, int8_t* room) {
+  const size_t rows = tile.rows, columns = tile.columns, pitch = pitch_of(tile);
+  const size_t eights = rows / 8, rest = rows % 8, bytes = eights + (rest != 0);
+  // Columns of whole bytes need no joining: they are only shifted, all sheets at once.
+  const size_t step = bytes == 3 && rest != 0 ? 4 : bytes, sheet = step * columns;
+  int8_t* const turned = room + sheet + kDecisionPad;
+  int8_t* const all = turned + (rest == 0 ? tile.sheets : 1) * sheet + 4 * kDecisionPad;
+  Bits bits(all, shift);
+  for (size_t s = 0; s < tile.sheets; ++s, from += rows * pitch) {
+    int8_t* const to = turned + (rest == 0 ? s * sheet : 0);
+    int8_t* const packed = step == 1 ? to : room;
+    for (size_t g = 0; g < eights; ++g)
+      pack_rows(from + 8 * g * pitch, pitch, 8, columns, packed + g * columns);
+    if (rest != 0) pack_rows(from + 8 * eights * pitch, pitch, rest, columns, packed + eights * columns);
+    if (step != 1) transpose(packed, columns, step, columns, to);
+    if (rest != 0) join_columns(to, rows, step, columns, bits);
   }
-  const size_t width = columns + 1;  // the last bits are those of the next column
-  int8_t* const bits = room + rows / 8 * width + kDecisionPad;
-  for (size_t g = 0; g < rows / 8; ++g) {
-    const int8_t* row[8];
-    for (size_t k = 0; k < 8; ++k) {
-      const size_t i = 8 * g + k;
-      row[k] = i < shift ? from + (i + rows - shift) * pitch - 1 : from + (i - shift) * pitch;
-    }
-    for (size_t j = 0; j < width; j += N) {
-      const auto bit = [&](size_t k) HWY_ATTR {
-        return hn::And(hn::LoadU(d, row[k] + j), hn::Set(d, static_cast<int8_t>(1u << k)));
-      };
-      const auto pair = [&](size_t k) HWY_ATTR { return hn::Or(bit(k), bit(k + 1)); };
-      hn::StoreU(hn::Or(hn::Or(pair(0), pair(2)), hn::Or(pair(4), pair(6))), d, room + g * width + j);
-    }
-  }
-  transpose(room, width, rows / 8, width, bits);
-  return reinterpret_cast<const uint8_t*>(bits);
+  if (rest == 0 && shift == 0) return reinterpret_cast<const uint8_t*>(turned);
+  if (rest == 0) shift_bits(turned, tile.sheets * sheet, shift, all);
+  return reinterpret_cast<const uint8_t*>(all);
 }
 
 }  // namespace across
@@ -287,16 +353,14 @@ void dropout_turned(const DecisionSource& source, const DecisionTile& next, int8
                     const DecidedTile<T>& last, int8_t* keep, const KeepMap& m) {
   const T* const x = last.x;
   T* const y = last.y;
-  const size_t rows = last.tile.rows, n = rows * last.tile.columns;
+  const size_t n = last.tile.sheets * last.tile.rows * last.tile.columns;
   const bool stream = last.stream;
   constexpr size_t kVector = hn::MaxLanes(DU8()) / sizeof(T);
   const size_t past = reinterpret_cast<uintptr_t>(y) / sizeof(T) % kVector;
   // From where y is aligned on, and bits begin a byte.
   const size_t head = HWY_MIN(n, (kVector - past) % kVector), shift = (8 - head % 8) % 8;
   const uint8_t* const bits =
-      n == 0 ? nullptr
-             : across::turn_to_bits(last.decided + kDecisionPad, across::pitch_of(last.tile), rows,
-                                    last.tile.columns, shift, keep);
+      n == 0 ? nullptr : across::turn_to_bits(last.decided + kDecisionPad, last.tile, shift, keep);
   const auto run = [&](auto op) HWY_ATTR {
     const auto by_bytes = [&](size_t begin, size_t count) HWY_ATTR {
       int8_t some[kPauseBytes + kCacheLine];

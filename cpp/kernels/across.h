@@ -16,11 +16,12 @@ struct DecisionSource {
   const std::uint8_t *bits = nullptr, *bytes = nullptr;
 };
 
-// The decisions of a tile: `columns` numbers from `first` + numbers[i] on in row i.
+// The decisions of a tile: `columns` numbers from `first` + numbers[i] on in row i. Or of several, the sheets,
+// of which each follows the last both by number and in memory.
 struct DecisionTile {
   std::uint64_t first;
   const std::uint64_t* numbers;
-  std::size_t rows, columns;
+  std::size_t rows, columns, sheets;
   bool one_run;  // the numbers of a row follow those of the last
   // Where the elements of some arrays lie, if they are one stretch of memory, to be fetched meanwhile by
   // those that apply the decisions afterwards; and their size.

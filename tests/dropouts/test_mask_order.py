@@ -157,6 +157,27 @@ def test_tiles_that_are_decided_beside_others(kind: str, shape: tuple[int, ...],
             assert (memory[-64:] == 7).all()
 
 
+@pytest.mark.parametrize("channels", [*range(2, 34), 40, 55, 56, 57, 63, 64, 65, 72, 103])
+def test_samples_that_are_decided_together(channels: int, isa: str, rng: np.random.Generator) -> None:
+    """Any count of channels, in samples of which some make a tile, and the last one a shorter one."""
+    for samples, *plane in ((1, 3, 5), (3, 8, 8), (9, 2, 2), (200, 1, 3), (70, 5, 7)):
+        x = rng.standard_normal((samples, channels, *plane)).astype(np.float32)
+        expected = rk.dropout(x, 0.3, rng=1)[0]
+        mask = rk.DropoutMask(1, 0, x.shape, 0.3)
+        for before in (0, 3, 16):
+            memory = np.full(x.size + before + 64, 7, np.float32)
+            lengths = [x.shape[i] for i in CHANNELS_LAST]
+            out = np.transpose(memory[before:-64].reshape(lengths), np.argsort(CHANNELS_LAST))
+            for call in (
+                lambda x, out: rk.dropout(x, 0.3, rng=1, out=out),
+                lambda x, out, mask=mask: rk.dropout_backward(x, mask.packbits(), scale=mask.scale, out=out),
+            ):
+                call(in_order(x, CHANNELS_LAST), out)
+                assert_same_bits(np.ascontiguousarray(out), expected, (samples, before))
+                assert (memory[:before] == 7).all()
+                assert (memory[-64:] == 7).all()
+
+
 def test_memory_around_the_result_is_left_alone(rng: np.random.Generator) -> None:
     for shape in SHAPES:
         for order in ORDERS:
