@@ -92,6 +92,31 @@ HWY_INLINE const Wide<E>* widened(const Element<E>* p, size_t n, Wide<E>* room) 
   }
 }
 
+// The same in an order that is faster to make: vector k of each kSumLanes lies at place_of<E>(k). On AVX2, one
+// instruction puts zeros below eight numbers of bfloat16, where widening them in order takes two, on ports
+// that sums in double need; but it takes them from both halves of a register.
+template <class E>
+constexpr bool kUnpacks = HWY_TARGET == HWY_AVX2 && std::is_same_v<E, half::Bfloat16>;
+template <class E>
+constexpr size_t place_of(size_t k) {
+  return (kUnpacks<E> && (k == 1 || k == 2) ? 3 - k : k) * hn::MaxLanes(D64());
+}
+template <class E>
+HWY_INLINE const Wide<E>* unpacked(const Element<E>* p, size_t n, Wide<E>* room) {
+  if constexpr (kUnpacks<E>) {
+    const half::D16 d16;
+    const Tag<float> d;
+    for (size_t i = 0; i < n; i += kSumLanes) {
+      const auto bits = hn::LoadU(d16, p + i);
+      hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, hn::Zero(d16), bits)), d, room + i);
+      hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, hn::Zero(d16), bits)), d, room + i + kSumLanes / 2);
+    }
+    return room;
+  } else {
+    return widened<E>(p, n, room);
+  }
+}
+
 // The first n < kSumLanes elements of a row; the others stay as they are.
 template <class E>
 HWY_INLINE void copy_row(const Element<E>* p, size_t n, Wide<E> (&row)[kSumLanes]) {

@@ -69,11 +69,12 @@ HWY_INLINE void sweep_moments(RowsOf<Element<E>> x, size_t rows, const double* s
     hwy::Prefetch(p + ahead);
     const Wide<E>* wide = nullptr;
     if constexpr (kVectors == kSumVectors) {
-      wide = widened<E>(p, kSumLanes, room);
+      wide = unpacked<E>(p, kSumLanes, room);
       if (kIsHalf<E>) forget_stores(room);
     }
     for (size_t k = 0; k < kVectors; ++k) {
-      const auto v = kVectors == kSumVectors ? load_double(d, wide + k * N) : load_double<E>(p + k * N);
+      const auto v =
+          kVectors == kSumVectors ? load_double(d, wide + place_of<E>(k)) : load_double<E>(p + k * N);
       const auto deviation = Dev::of(v, s[k]);
       first[k] = hn::Add(first[k], deviation);
       second[k] = Dev::add_square(deviation, second[k]);

@@ -66,6 +66,8 @@ struct Moments {
 // Numbers of two bytes are widened before they are added: of a long row some at a time, while the next ones
 // come; of short ones a row of all channels.
 constexpr size_t kRoom = 2048, kSome = 256;
+template <class E>
+constexpr size_t kWidenedRow = kUnpacks<E> ? 128 : kShortRow;
 
 template <bool kShifted, class E>
 HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>* room, Moments& sums) {
@@ -89,12 +91,12 @@ HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>*
     const size_t rest = cols % kSumLanes, whole = cols - rest;
     for (size_t j = 0, n; j < whole; j += n) {
       n = kIsHalf<E> ? HWY_MIN(kSome, whole - j) : whole;
-      const T* p = widened<E>(x + j, n, room);
+      const T* p = unpacked<E>(x + j, n, room);
       for (size_t i = 0; i < n; i += kSumLanes) {
         if (long_row && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) {  // once a line
           hwy::Prefetch(x + j + i + kAhead<Element<E>>);
         }
-        for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + k * N), s));
+        for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + place_of<E>(k)), s));
       }
     }
     if (rest != 0) {
@@ -114,7 +116,7 @@ HWY_INLINE void moments_about(const ChannelRows<Element<E>>& x, const double* sh
                               double* sum_sq) {
   HWY_ALIGN Wide<E> room[kIsHalf<E> ? kRoom : kSumLanes];
   Moments sums[kMostChannels];
-  const bool widens = kIsHalf<E> && x.cols <= kShortRow;
+  const bool widens = kIsHalf<E> && x.cols <= kWidenedRow<E>;
   for (size_t r = 0; r < x.rows; ++r) {
     if constexpr (kIsHalf<E>) {
       if (widens) half::widen_all<E>(x.at(r, 0), room, x.channels * x.cols);
