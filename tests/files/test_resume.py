@@ -341,7 +341,7 @@ def small() -> dict[str, Any]:
     w = [np.zeros(3), np.zeros((2, 2), "f")]
     parts = {
         "model": {"w": w, "norm": rk.BatchNorm(3), "drop": (rk.Dropout(0.5, rng=1), 1), "n": 1, "names": ["a", None]},
-        "optimizer": rk.optim.Adam(w, penalty=P.MCP(0.1, 3.0)),
+        "optimizer": rk.optim.Adam(w, penalty=P.MCP(0.1, 3.0), rounded=[None, np.zeros((2, 2), np.float16)]),
         "stopper": rk.EarlyStopping(patience=3),
         "seeded": rk.augment.Compose([rk.augment.RandomCrop(2)], rng=3),
         "drawing": rk.augment.Compose([rk.augment.RandomCrop(2)], rng=np.random.default_rng(2)),
@@ -441,6 +441,54 @@ def test_views_of_one_array_are_taken_up_where_they_agree(tmp_path: Path) -> Non
     assert (both[:, 1::2] == m + 1).all()
 
 
+class Half:
+    """A network that calculates with what its weights are rounded to."""
+
+    def __init__(self, module: Any, kind: type | None = None) -> None:
+        flat = np.zeros(5, np.float32)
+        self.model = {"flat": flat, "plain": np.zeros(2)}
+        self.rounded = np.zeros((2, 2), np.float16)
+        weights = {"w": flat[:4].reshape(2, 2), "bias": flat[4:], "plain": self.model["plain"]}
+        self.optimizer = (kind or module.optim.SGD)(weights, lr=0.3, momentum=0.9, rounded={"w": self.rounded})
+
+    def step(self) -> None:
+        g = 1.0 + self.rounded
+        self.optimizer.step({"w": g, "bias": np.ones(1, np.float32), "plain": np.ones(2)})
+
+
+@MODULES
+@pytest.mark.parametrize("reverse", [False, True], ids=["model first", "optimizer first"])
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "a class of ones own"])
+def test_what_weights_are_rounded_to_comes_back_with_them(
+    module: Any, reverse: bool, own: bool, tmp_path: Path
+) -> None:
+    """It is no part itself, nor are the weights: views of an array that is one."""
+    kind = type("Own", (Noted, module.optim.SGD), {"__module__": __name__}) if own else None
+    straight, resumed = Half(module, kind), Half(module, kind)
+    for run in (straight, resumed, resumed):
+        run.step()
+    module.save(tmp_path / "x", model=straight.model, optimizer=[straight.optimizer])
+    parts = {"model": resumed.model, "optimizer": [resumed.optimizer]}
+    module.load(tmp_path / "x", **dict(reversed(parts.items())) if reverse else parts)
+    for _ in range(2):
+        assert frozen([resumed.rounded, parts]) == frozen(
+            [straight.rounded, {"model": straight.model, "optimizer": [straight.optimizer]}]
+        )
+        straight.step()
+        resumed.step()
+
+
+def test_what_weights_are_rounded_to_has_its_own_numbers_where_it_is_a_part(tmp_path: Path) -> None:
+    run = Half(rk)
+    run.rounded[:] = 3.0
+    rk.save(tmp_path / "x", rounded=run.rounded, optimizer=run.optimizer)
+    for order in (1, -1):
+        other = Half(rk)
+        parts = {"optimizer": other.optimizer, "rounded": other.rounded[::1]}
+        rk.load(tmp_path / "x", **dict([*parts.items()][::order]))
+        assert (other.rounded == 3.0).all()
+
+
 @pytest.mark.parametrize("kind", ["MT19937", "Philox"])
 @pytest.mark.parametrize("position", [-1, 625, 10**8, -(10**8)])
 def test_positions_outside_of_a_generators_memory(kind: str, position: int, tmp_path: Path) -> None:
@@ -512,9 +560,11 @@ def test_an_interrupt_leaves_all_parts_as_they_were_or_as_saved(tmp_path: Path) 
 
     def loaded(k: int) -> tuple[bool, Any]:
         parts = small()
-        return interrupted(lambda: rk.load(path, **parts), k), frozen(parts)
+        came = interrupted(lambda: rk.load(path, **parts), k)
+        return came, frozen([parts, parts["optimizer"]._rounded])
 
-    before, (_, after) = frozen(small()), loaded(0)
+    parts = small()
+    before, (_, after) = frozen([parts, parts["optimizer"]._rounded]), loaded(0)
     found, end = set(), 1
     while loaded(end)[0]:
         end *= 2

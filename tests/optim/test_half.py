@@ -223,6 +223,21 @@ def test_groups_and_names(module: ModuleType, half: type) -> None:
 
 
 @MODULES
+def test_a_state_rounds_the_weights_anew(module: ModuleType, half: type) -> None:
+    """They come first: what is rounded is what stands there when the state is taken up."""
+    w, plain = np.full(3, 0.1, np.float32), np.ones(2)
+    r = np.zeros(6, half)[::-2]
+    optimizer = module.optim.SGD({"w": w, "plain": plain}, momentum=0.9, rounded={"w": r})
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match="states must be"):
+        optimizer.load_state_dict({**state, "states": {}})
+    np.testing.assert_array_equal(bits(r, half), bits(np.zeros(3), half))
+    w[:] = [1e6, 1 + 2**-12, np.nan]
+    optimizer.load_state_dict(state)
+    np.testing.assert_array_equal(bits(r, half), bits(w, half))
+
+
+@MODULES
 def test_refusals(module: ModuleType, half: type) -> None:
     name = np.dtype(half).name
     w, wide, r = np.ones(3, np.float32), np.ones(3), np.ones(3, half)

@@ -580,17 +580,17 @@ def test_the_copy_may_end_anywhere(begun: int, copied: int, dtype: str) -> None:
 
 def test_an_interrupted_restore_is_repeated() -> None:
     w = [np.ones(3), np.ones((4, 4))[::2, 1::2], np.ones(())]
-    stopper, commit = EarlyStopping(), snapshot.commit
+    stopper, write = EarlyStopping(), snapshot.write
     stopper.step(1.0, params=w)
     before = facts(stopper)
 
-    def ended(copies: list[Any], row: list[Any], updates: list[Any]) -> None:
-        commit(copies[:2], [], [])
+    def ended(copies: list[Any], rounded: list[Any], updates: list[Any]) -> None:
+        write(copies[:2], rounded, updates)
         raise Interrupt
 
     for a in w:
         a[...] = 2
-    with patch.object(snapshot, "commit", ended), pytest.raises(Interrupt):
+    with patch.object(snapshot, "write", ended), pytest.raises(Interrupt):
         stopper.restore()
     assert facts(stopper) == before
     stopper.restore()
@@ -788,6 +788,41 @@ def test_with_nothing_to_restore() -> None:
         ValueError, match=r"^EarlyStopping.restore: a step with params and a finite value must have been"
     ):
         stopper.restore()
+
+
+@pytest.mark.parametrize("how", ["restore", "with", "given", "loaded"])
+def test_what_weights_are_rounded_to_is_restored_with_them(how: str) -> None:
+    w, r = [np.ones(3, np.float32), np.ones(2)], np.ones(3, np.float16)
+    optimizer = rk.optim.SGD(w, lr=0.5, rounded=[r, None])
+    stopper = EarlyStopping(patience=3)
+
+    def train() -> None:
+        for value in (2.0, 1.0, 3.0):
+            optimizer.step([np.ones(3, np.float16), np.ones(2)])
+            stopper.step(value, params=optimizer if how != "given" else w)
+
+    if how == "with":
+        with stopper:
+            train()
+    else:
+        train()
+        if how == "loaded":
+            state = stopper.state_dict()
+            stopper.load_state_dict(state)
+        stopper.restore(None if how == "restore" else optimizer)
+    assert [w[0].tolist(), w[1].tolist(), r.tolist()] == [[0.0] * 3, [0.0] * 2, [0.0] * 3]
+
+
+def test_what_weights_are_rounded_to_must_be_writable() -> None:
+    w, r = np.ones(3, np.float32), np.ones(3, np.float16)
+    optimizer = rk.optim.SGD({"w": w}, lr=0.5, rounded={"w": r})
+    stopper = EarlyStopping()
+    stopper.step(1.0, params=optimizer)
+    optimizer.step([np.ones(3, np.float32)])
+    r.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^SGD: rounded\['w'\] must be writable and of shape \(3,\), got a read-only"):
+        stopper.restore()
+    assert w[0] == 0.5
 
 
 def test_optimizers_arrays() -> None:

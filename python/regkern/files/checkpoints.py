@@ -109,7 +109,8 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
         What takes up the part of its name, in place: arrays, Generators, layers, optimizers, ``EarlyStopping``, ``Compose``,
         what else has a ``load_state_dict``, and dicts, lists and tuples of these. They must be made as those that were
         saved: arrays of the same shapes and dtypes, optimizers over the same arrays. Numbers, strings and None in dicts
-        and lists are replaced. All parts are taken up or none.
+        and lists are replaced. What the weights of an optimizer are ``rounded`` to follows them. All parts are taken up or
+        none.
 
     Returns
     -------

@@ -6,7 +6,6 @@ Classes from elsewhere are asked by their own ``load_state_dict``, once all else
 
 from __future__ import annotations
 
-import collections
 import copy
 import operator
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from regkern import _checks as check
-from regkern._core import commit
 from regkern._layers import Layer
 from regkern.augment._pipeline import Pipeline
 from regkern.files.layout import Fault, brief
 from regkern.files.trees import same
 from regkern.optim import Optimizer
+from regkern.optim.states import write
 from regkern.stopping import EarlyStopping
 
 Array = NDArray[Any]
@@ -37,6 +36,7 @@ class Changes:
 
     copies: list[tuple[Array, Array]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)  # which part each of these belongs to
+    rounded: list[tuple[Array, Array]] = field(default_factory=list)  # what follows weights of optimizers, and these
     updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
     foreign: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)  # and their labels: these may fail
@@ -79,11 +79,12 @@ class Changes:
         self.require_places()
         for label, load in self.foreign:
             _fitting(label, load)
-        calls: list[Callable[[], Any]] = [partial(commit, self.copies, [], self.updates), *self.others]
-        collections.deque(map(operator.methodcaller("__call__"), calls), maxlen=0)
+        write(self.copies, self.rounded, self.updates, self.others)
 
     def gather(self, label: str, mine: Any, state: Any) -> None:
         """All that takes ``mine`` to ``state``; a ``Fault`` where it does not fit."""
+        if isinstance(mine, Optimizer):
+            self.rounded += mine._rounding()
         if isinstance(mine, np.ndarray):
             self._array(label, mine, state)
         elif isinstance(mine, np.random.Generator):

@@ -38,6 +38,7 @@ from regkern.optim.states import (
     places,
     require_kind,
     without_schedule,
+    write,
 )
 from regkern.penalties import L1, ElasticNet, Penalty, SquaredL2
 from regkern.penalties._base import require_like
@@ -147,7 +148,9 @@ class Optimizer:
         Half precision: beside float32 weights, the masters, arrays of bfloat16 or float16 and of their shapes, one for each
         in their order, None for those without, or by their keys. Each step writes them too, the weights rounded once to
         nearest even, in its own pass: what a network calculates with. They get their first values from you. They are
-        outputs alone: what else is written to them is not read, and the next step writes over it.
+        outputs alone: what else is written to them is not read, and the next step writes over it. They follow their
+        weights also where ``load_state_dict``, ``regkern.load`` or ``EarlyStopping.restore`` is given the optimizer.
+        Where you write to the weights, an average of them say, go on with ``r[...] = w``.
     max_grad_norm : float, >= 0, optional
         Clip: where the norm of all gradients together is larger, they are scaled by max_grad_norm / (norm + 1e-6),
         as in torch; a norm of NaN makes all of them NaN. Costs one more pass over the gradients.
@@ -744,7 +747,8 @@ class Optimizer:
             options that came later: those stay as they are. So does a schedule, which goes on at the step of the state.
             A state of a schedule has no lr, and needs a schedule here: ``schedules.Constant(lr)`` goes on with a number.
             Options are taken up but ``decoupled``, which must be as here: a state of ``Adam`` does not make an ``AdamW``
-            another rule. Arrays may be lists whose numbers their dtypes hold.
+            another rule. Arrays may be lists whose numbers their dtypes hold. What the weights are ``rounded`` to is made
+            anew of those that stand here: write them first.
 
         Raises
         ------
@@ -752,7 +756,19 @@ class Optimizer:
             If it does not fit; nothing has changed then.
         """
         copies, updates = self._loaded(state)
-        commit(copies, [], updates)
+        write(copies, self._rounding(), updates)
+
+    def _rounding(self) -> list[tuple[Array, Array]]:
+        """What follows the weights where they are written at once, checked: each array, and what is rounded to it."""
+        pairs = []
+        for key, w, half in zip(self._keys, self._weights, self._rounded, strict=True):
+            if half is None:
+                continue
+            if not half.flags.writeable or half.shape != w.shape:
+                got = f"shape {half.shape}" if half.flags.writeable else "a read-only array"
+                raise ValueError(f"{self._name}: rounded[{key!r}] must be writable and of shape {w.shape}, got {got}")
+            pairs.append((np.asarray(half), np.asarray(w)))
+        return pairs
 
     def _loaded(self, state: Mapping[str, Any]) -> tuple[list[tuple[Array, Array]], list[Update]]:
         """What ``load_state_dict`` writes, checked."""

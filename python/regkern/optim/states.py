@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _checks as check
+from regkern._core import commit
 from regkern.optim.groups import Key, Options
 from regkern.optim.options import is_schedule
 
 Array = NDArray[Any]
+Pairs = list[tuple[Array, Array]]
 SAVED_BELOW = {4: 2.0**-21, 8: 2.0**-50}  # bytes of an element → 4 to 8 units in its last place
 
 
@@ -36,6 +41,21 @@ def laid_out(weights: list[Array], starts: Sequence[float | Array | None]) -> li
             state[...] = start
         states.append(state)
     return states
+
+
+def write(
+    copies: Pairs, rounded: Pairs, updates: list[tuple[Any, Any]], others: Iterable[Callable[[], Any]] = ()
+) -> None:
+    """What ``commit`` does, and what weights are rounded to after them, in one call of C: no signal is handled in between.
+
+    Weights may be views of what is copied to, so they are rounded where they stand. An array that is itself copied to keeps
+    what it was given: that is copied once more. ``others``: functions of C, which do not fail.
+    """
+    calls = [partial(commit, copies, [], updates), *others]
+    if rounded:
+        calls[:0] = [partial(commit, copies, [], []), *(partial(operator.setitem, to, ..., w) for to, w in rounded)]
+    with np.errstate(all="ignore"):  # what is too large for float16 is Inf
+        collections.deque(map(operator.methodcaller("__call__"), calls), maxlen=0)
 
 
 def require_kind(where: str, name: str, value: Any, kind: Any) -> None:

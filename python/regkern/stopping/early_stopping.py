@@ -340,7 +340,8 @@ class EarlyStopping:
         ----------
         params : as in ``step``, optional
             Where to. Default: the arrays of the last step. After loading a state, and before a step, they must be given;
-            they are the default then.
+            they are the default then. What the weights of an optimizer of ``regkern.optim`` are ``rounded`` to follows
+            them where they come as the optimizer.
 
         Raises
         ------

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regkern import _tensors
-from regkern._core import commit
+from regkern.optim import Optimizer
+from regkern.optim.states import write
 from regkern.stopping import fields
 
 Array = NDArray[Any]
@@ -86,9 +87,10 @@ class Snapshot:
         for label, array in zip(_labels(given), given.arrays, strict=True):
             if not array.flags.writeable:
                 raise ValueError(f"{where}: params[{label!r}] must be writable, got a read-only array")
+        rounded = params._rounding() if isinstance(params, Optimizer) else []
         for tensor in filter(_tensors.is_tensor, given.given):
             _tensors.written(tensor)
-        commit(list(zip(given.arrays, self.arrays, strict=True)), [], [])
+        write(list(zip(given.arrays, self.arrays, strict=True)), rounded, [])
 
     def view(self) -> Any:
         """The copy in the structure that was given: arrays read-only, tensors, which cannot be, as copies."""
