@@ -489,6 +489,46 @@ def test_what_weights_are_rounded_to_has_its_own_numbers_where_it_is_a_part(tmp_
         assert (other.rounded == 3.0).all()
 
 
+@MODULES
+def test_one_thing_under_two_names_has_one_state(module: Any, tmp_path: Path) -> None:
+    """The last one won, in silence."""
+    path = tmp_path / "x"
+    rng = np.random.default_rng
+
+    def stopper(value: float) -> Any:
+        made = module.EarlyStopping(patience=3)
+        made.step(value)
+        return made
+
+    def optimizer(lr: float) -> Any:
+        return module.optim.SGD([np.ones(2)], lr=lr, momentum=0.9)
+
+    def compose(seed: int) -> Any:
+        return module.augment.Compose([module.augment.RandomCrop(2)], rng=seed)
+
+    bits = np.random.PCG64(7)
+    made: dict[str, tuple[Any, Any, Any]] = {
+        "PCG64": (rng(1), rng(2), rng(3)),
+        "SGD": (optimizer(0.1), optimizer(0.2), optimizer(0.3)),
+        "Dropout": (module.Dropout(0.5, rng=1), module.Dropout(0.5, rng=2), module.Dropout(0.5, rng=3)),
+        "EarlyStopping": (stopper(1.0), stopper(2.0), stopper(3.0)),
+        "Compose": (compose(1), compose(2), compose(3)),
+        "item of a dict": ({"n": 1}, {"n": 1.0}, {"n": 3}),
+        "item of a list": ([1, None], [1, True], [2, 3]),
+    }
+    for what, (one, other, mine) in made.items():
+        module.save(path, a=one, b=[other], c=one)
+        before = frozen(mine)
+        with pytest.raises(ValueError, match=rf"^load: b.* must hold what a.* does, the same {what}, got another"):
+            module.load(path, a=mine, b=[mine])
+        assert frozen(mine) == before
+        module.load(path, a=mine, c=mine)
+        assert frozen(mine) == frozen(one)
+    module.save(path, a=rng(1), b=rng(2))
+    with pytest.raises(ValueError, match=r"^load: b must hold what a does, the same PCG64, got another state for it"):
+        module.load(path, a=np.random.Generator(bits), b=np.random.Generator(bits))
+
+
 @pytest.mark.parametrize("kind", ["MT19937", "Philox"])
 @pytest.mark.parametrize("position", [-1, 625, 10**8, -(10**8)])
 def test_positions_outside_of_a_generators_memory(kind: str, position: int, tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def load(path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
     TypeError
         If ``path`` or a part is of another kind.
     ValueError
-        If the file is none of safetensors, damaged or made up, or its states do not fit: nothing has changed then.
+        If the file is none of safetensors, damaged or made up, its states do not fit, or one thing is given under two names
+        of different states: nothing has changed then.
     OSError
         If the system does not open or read it.
 

@@ -39,6 +39,7 @@ class Changes:
     rounded: list[tuple[Array, Array]] = field(default_factory=list)  # what follows weights of optimizers, and these
     updates: list[tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=list)
     others: list[Callable[[], Any]] = field(default_factory=list)  # functions of C, which do not fail
+    seen: dict[Any, tuple[str, Any]] = field(default_factory=dict)  # what was gathered, by whose label, and its state
     foreign: list[tuple[str, Callable[[], Any]]] = field(default_factory=list)  # and their labels: these may fail
 
     def require_places(self) -> None:
@@ -93,24 +94,37 @@ class Changes:
             self.foreign.append((label, partial(mine.load_state_dict, state)))
         elif isinstance(mine, Layer | Optimizer):
             copies, updates = _fitting(label, partial(cast(Any, mine)._loaded, state))
+            if self._is_again(label, mine, state):
+                return
             self.copies += copies
             self.labels += [label] * len(copies)
             self.updates += updates
         elif isinstance(mine, EarlyStopping):  # whose state is its attributes
             twin = copy.copy(mine)
             _fitting(label, partial(twin.load_state_dict, state))
-            self.updates.append((mine.__dict__, twin.__dict__))
+            if not self._is_again(label, mine, {**state, "seconds": None}):  # which go on between two parts of a file
+                self.updates.append((mine.__dict__, twin.__dict__))
         elif isinstance(mine, Pipeline):
             rng = _fitting(label, partial(mine._saved_rng, state))
             if isinstance(mine.rng, np.random.Generator):
                 self._generator(f"{label}['rng']", mine.rng, rng)
-            else:
+            elif not self._is_again(label, mine, state):
                 self.updates.append((mine.__dict__, mine._drawing_from(rng)))
         elif isinstance(mine, dict | list | tuple):
             self._items(label, mine, state)
         else:
             rule = "be arrays, Generators, what has a load_state_dict, or dicts, lists and tuples of these"
             raise TypeError(f"load: {label} must {rule}, got {type(mine).__qualname__}")
+
+    def _is_again(self, label: str, mine: Any, state: Any, key: Any = None) -> bool:
+        """Whether ``mine``, or its item of a ``key``, has been gathered before; it can be of one state alone."""
+        first, its = self.seen.setdefault((id(mine), key), (label, state))
+        if its is state:
+            return False
+        if not same(its, state):
+            what = type(mine).__name__ if key is None else f"item of a {type(mine).__name__}"
+            raise ValueError(f"load: {label} must hold what {first} does, the same {what}, got another state for it")
+        return True
 
     def _array(self, label: str, mine: Array, state: Any) -> None:
         like = f"an array of shape {mine.shape} and dtype {mine.dtype} as given"
@@ -125,7 +139,8 @@ class Changes:
 
     def _generator(self, label: str, mine: np.random.Generator, state: Any) -> None:
         taken = _fitting(label, partial(check.generator_state, label, mine, state))
-        self.others.append(partial(setattr, mine.bit_generator, "state", taken))
+        if not self._is_again(label, mine.bit_generator, taken):
+            self.others.append(partial(setattr, mine.bit_generator, "state", taken))
 
     def _items(self, label: str, mine: Any, state: Any) -> None:
         kind = type(mine)
@@ -143,8 +158,10 @@ class Changes:
                     f"hold in {its} no more than a number, a string or None, as given, got {brief(theirs[key])}"
                 )
             elif isinstance(mine, dict):
+                self._is_again(its, mine, theirs[key], ("item", key))
                 self.updates.append((mine, {key: theirs[key]}))
             elif isinstance(mine, list):
+                self._is_again(its, mine, theirs[key], ("item", key))
                 self.others.append(partial(operator.setitem, mine, key, theirs[key]))
             elif not same(item, theirs[key]):
                 raise Fault(f"hold in {its} what the tuple does, {brief(item)}, got {brief(theirs[key])}")

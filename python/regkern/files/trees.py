@@ -176,5 +176,12 @@ _TAGS: dict[str, Callable[[Any, dict[str, Array], int], Any]] = {
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two leaves of states, none of them an array, are written alike."""
-    return type(a) is type(b) and written(a, "", "", {}) == written(b, "", "", {})
+    """Whether two states, or leaves of them, are written alike."""
+    ours: dict[str, Array] = {}
+    theirs: dict[str, Array] = {}
+    if type(a) is not type(b) or written(a, "", "", ours) != written(b, "", "", theirs):
+        return False
+    return all(
+        (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
+        for x, y in zip(ours.values(), theirs.values(), strict=True)
+    )
