@@ -571,6 +571,23 @@ def test_copies_are_independent(
 
 
 @MODULES
+def test_shallow_copies_step_the_same_arrays_by_options_of_their_own(module: ModuleType) -> None:
+    """An option that both had was taken up by the one that stepped first alone."""
+    w, g = [np.zeros(3)], [np.ones(3)]
+    optimizer = module.optim.SGD(w, lr=1.0, momentum=0.5)
+    optimizer.step(g)
+    optimizer.param_groups[0]["lr"] = 2.0
+    twin = copy.copy(optimizer)
+    assert twin.param_groups[0]["params"][0] is w[0]
+    optimizer.param_groups[0]["momentum"] = 0.0
+    twin.step(g)
+    assert w[0][0] == -1 - 2 * 1.5
+    optimizer.step(g)
+    assert w[0][0] == -1 - 2 * 1.5 - 2
+    assert (twin.param_groups[0]["momentum"], twin.steps, optimizer.steps) == (0.5, 2, 2)
+
+
+@MODULES
 def test_a_state_finds_its_arrays_by_name(module: ModuleType, rng: np.random.Generator) -> None:
     arrays = {"a": rng.standard_normal(3), "b": rng.standard_normal(3), "c": rng.standard_normal(3)}
     first = {key: w.copy() for key, w in arrays.items()}

@@ -738,6 +738,24 @@ def test_restored_also_after_the_last_epoch(epochs: int) -> None:
     assert (u == 2).all()
 
 
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_copies_keep_the_best_that_they_have(duplicate: Any) -> None:
+    """The memory of two copies is written in turns: the second better step writes over what was the best."""
+    w, first = np.zeros(3), EarlyStopping(patience=9)
+    for n in range(3):
+        w[:] = n
+        first.step(9.0 - n, params=[w])
+    second = duplicate(first)
+    for n in range(3, 6):
+        w[:] = n
+        first.step(9.0 - n, params=[w])
+    assert (second.best_params[0] == 2).all()
+    w[:] = 7
+    for value in (1.0, 0.5, 0.25):
+        second.step(value, params=[w])
+    assert (first.best_params[0] == 5).all()
+
+
 @pytest.mark.parametrize("away", ["state", "pickle", "copy", "file"])
 def test_a_block_does_not_leave_a_resumed_run_in_silence(away: str, tmp_path: Path) -> None:
     """A stopper that was loaded does not know the arrays: where no step has named them, the end of the block says so."""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,8 @@ class Optimizer:
     assigned to the group; max_grad_norm, skip_nonfinite and collect are attributes that can be assigned. What is assigned
     is checked at once, and any other attribute is refused.
 
-    Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own.
+    Optimizers can be copied by ``copy.deepcopy`` and pickled; the copy has arrays of its own. That of ``copy.copy`` steps
+    the same weights, with options and states of its own.
 
     An optimizer is for one thread at a time, as in torch; different ones may run at once.
 
@@ -439,6 +440,14 @@ class Optimizer:
         return {
             name: part for name, part in self.__dict__.items() if name not in ("_parameters", "_proven", "_lasting")
         }
+
+    def __copy__(self) -> Self:
+        """It steps the same arrays, with options and states of its own."""
+        changed = set(self._changed)
+        groups = tuple(ParamGroup(type(self), g["params"], g.options, changed) for g in self.param_groups)
+        twin = object.__new__(type(self))
+        twin.__setstate__(self.__getstate__() | {"param_groups": groups, "_changed": changed})
+        return twin
 
     def __setstate__(self, parts: dict[str, Any]) -> None:
         states = {name: laid_out(parts["_weights"], arrays) for name, arrays in parts["_states"].items()}

@@ -688,6 +688,13 @@ class EarlyStopping:
         now = self._now()
         return now | {"_snapshot": replace(now["_snapshot"], spare=()), "_params": None}
 
+    def __copy__(self) -> Self:
+        """Without the arrays being trained, and with the best ones in memory of its own, which this one writes over."""
+        state = self.__getstate__()
+        twin = object.__new__(type(self))
+        twin.__setstate__(state | {"_snapshot": state["_snapshot"].own()})
+        return twin
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_begin": time.monotonic() - state["_begin"]})
 

@@ -81,6 +81,10 @@ class Snapshot:
             return replace(self, kinds=given.kinds, keys=given.keys, single=given.single, taken=True)
         return Snapshot(_memory(given.arrays), given.kinds, given.keys, given.single, True)
 
+    def own(self) -> Snapshot:
+        """The same in memory that no other snapshot takes its turns in."""
+        return replace(self, arrays=_copied(self.arrays), spare=())
+
     def restore(self, where: str, params: Any) -> None:
         """Write the copy into ``params``; where one of them does not fit, into none."""
         given = self.fitting(where, params)
@@ -133,10 +137,7 @@ def resumed(where: str, state: Any) -> Snapshot:
         keys = _resumed_keys(f"{where}: keys of best_params", keys, len(arrays))
     if single and (keys is not None or len(arrays) != 1):
         raise ValueError(f"{where}: best_params must be one array where single is True, got {len(arrays)}")
-    mine = _memory(arrays)
-    for to, array in zip(mine, arrays, strict=True):
-        np.copyto(to, array)
-    return Snapshot(mine, tuple(map(_kind, saved, arrays)), keys, single, True)
+    return Snapshot(_copied(arrays), tuple(map(_kind, saved, arrays)), keys, single, True)
 
 
 def _resumed_keys(name: str, keys: Any, count: int) -> tuple[Any, ...]:
@@ -161,6 +162,13 @@ def _memory(arrays: Sequence[Array]) -> tuple[Array, ...]:
         np.ndarray(a.shape, a.dtype, memory, first + end) if a.size else np.empty(a.shape, a.dtype)
         for a, end in zip(arrays, ends[:-1], strict=True)
     )
+
+
+def _copied(arrays: Sequence[Array]) -> tuple[Array, ...]:
+    copies = _memory(arrays)
+    for to, array in zip(copies, arrays, strict=True):
+        np.copyto(to, array)
+    return copies
 
 
 def _labels(given: Parameters) -> Sequence[Any]:
