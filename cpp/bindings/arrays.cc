@@ -348,15 +348,17 @@ std::string kind_of(py::handle value) {
   return type_name(value) + (dtype.is_none() ? "" : " of " + py::cast<std::string>(py::str(dtype)));
 }
 
-// What np.asarray makes of it. Masked arrays would lose their mask without a word.
-py::object to_ndarray(Arg arg, py::handle value) {
+// What np.asarray makes of it. Masked arrays would lose their mask without a word, and a tensor of half precision
+// is none that NumPy reads.
+py::object to_ndarray(Arg arg, py::handle value, Accept accept) {
+  const std::string halves = accept == Accept::kHalf ? ", or an ndarray of bfloat16 or float16" : "";
   if (is_masked(value)) throw py::type_error(head(arg, "be an ndarray without a mask") + type_name(value));
   try {
     return py::module_::import("numpy").attr("asarray")(value);
   } catch (py::error_already_set& error) {
     const bool refuses = error.matches(PyExc_RuntimeError);  // torch's, which says what to do
     if (!refuses && !error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-    throw py::type_error(head(arg, "be an array of float32 or float64") + kind_of(value) +
+    throw py::type_error(head(arg, "be an array of float32 or float64" + halves) + kind_of(value) +
                          (refuses ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
   }
 }
@@ -395,7 +397,8 @@ Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
     return finished(Array(py::reinterpret_borrow<py::object>(value), seen->first), seen->second);
   }
   const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
-  const py::object array = exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value);
+  const py::object array =
+      exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value, accept);
   Array a(array, Memory(arg, array));
   const auto* descriptor = reinterpret_cast<const Descriptor*>(a.memory_.descriptor());
   const bool native = descriptor->byteorder != '>';

@@ -61,12 +61,13 @@ def floats(function: str, name: str, value: Any, *, halves: bool = False) -> Arr
     kind = type(value).__name__
     if hasattr(value, "dtype"):
         kind += f" of {value.dtype}"
+    readable = "an array of float32 or float64" + (", or an ndarray of bfloat16 or float16" if halves else "")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{head} be an array of float32 or float64, got {kind}") from None
+        raise TypeError(f"{head} be {readable}, got {kind}") from None
     except RuntimeError as error:  # torch's, which says what to do
-        raise TypeError(f"{head} be an array of float32 or float64, got {kind}: {error}") from None
+        raise TypeError(f"{head} be {readable}, got {kind}: {error}") from None
     if array.dtype == object and not isinstance(value, np.ndarray):
         raise TypeError(f"{head} be {kinds}, got {kind}")
     if not array.dtype.isnative:
