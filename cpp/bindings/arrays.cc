@@ -348,7 +348,7 @@ std::string kind_of(py::handle value) {
   return type_name(value) + (dtype.is_none() ? "" : " of " + py::cast<std::string>(py::str(dtype)));
 }
 
-// What np.asarray makes of it. Masked arrays would lose their mask without a word, and a tensor of half precision
+// What np.asarray makes of it. Masked arrays would lose their mask without a word, and a tensor of bfloat16
 // is none that NumPy reads.
 py::object to_ndarray(Arg arg, py::handle value, Accept accept) {
   const std::string halves = accept == Accept::kHalf ? ", or an ndarray of bfloat16 or float16" : "";

@@ -1,7 +1,7 @@
 // Elementwise work by a mask, over memory in another order than that of the numbers of its elements.
 //
 // A mask counts in C order of the indices, whatever the memory. Where all operands are dense in one other
-// order of axes, its decisions are made for a tile, turned as bytes, and applied along the memory: a byte an
+// order of axes, its decisions are made for a tile, turned, and applied along the memory: a byte an
 // element moves across the cache in place of the elements themselves.
 
 #ifndef REGKERN_CORE_ACROSS_H_

@@ -1,4 +1,4 @@
-// Decisions of a mask turned from the order of their numbers into that of memory, as bytes.
+// Decisions of a mask turned from the order of their numbers into that of memory, as bytes or as bits.
 
 #if defined(REGKERN_KERNELS_ACROSS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGKERN_KERNELS_ACROSS_INL_H_
@@ -158,7 +158,8 @@ HWY_INLINE void decide_rows(const DecisionSource& source, const DecisionTile& ti
   }
 }
 
-// keep[j·rows + i]: the decision of column j in row i, sheet by sheet. It is as large as the room of the rows.
+// keep[j·rows + i]: the decision of column j in row i, sheet by sheet. It is as large as the room of the
+// rows.
 inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, int8_t* room, int8_t* keep) {
   decide_rows(source, tile, room, [&tile](size_t i, size_t k) HWY_ATTR {
     for (const char* data : tile.data) {

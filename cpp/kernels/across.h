@@ -16,8 +16,8 @@ struct DecisionSource {
   const std::uint8_t *bits = nullptr, *bytes = nullptr;
 };
 
-// The decisions of a tile: `columns` numbers from `first` + numbers[i] on in row i. Or of several, the sheets,
-// of which each follows the last both by number and in memory.
+// The decisions of a tile: `columns` numbers from `first` + numbers[i] on in row i. Or of several, the
+// sheets, of which each follows the last both by number and in memory.
 struct DecisionTile {
   std::uint64_t first;
   const std::uint64_t* numbers;

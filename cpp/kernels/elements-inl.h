@@ -92,9 +92,9 @@ HWY_INLINE const Wide<E>* widened(const Element<E>* p, size_t n, Wide<E>* room) 
   }
 }
 
-// The same in an order that is faster to make: vector k of each kSumLanes lies at place_of<E>(k). On AVX2, one
-// instruction puts zeros below eight numbers of bfloat16, where widening them in order takes two, on ports
-// that sums in double need; but it takes them from both halves of a register.
+// The same in an order that is faster to make: vector k of each kSumLanes lies at place_of<E>(k). On AVX2,
+// one instruction puts zeros below eight numbers of bfloat16, where widening them in order takes two, on
+// ports that sums in double need; but it takes them from both halves of a register.
 template <class E>
 constexpr bool kUnpacks = HWY_TARGET == HWY_AVX2 && std::is_same_v<E, half::Bfloat16>;
 template <class E>

@@ -481,7 +481,11 @@ def test_gradients_that_are_no_arrays(module: ModuleType) -> None:
         (TypeError, "be float32, float64, bfloat16 or float16, got int64", [1, 2, 3]),
         (TypeError, "be float32 like the data, got float64|be float64 like the data, got float32", np.ones(3, "f")),
         (TypeError, "be an ndarray without a mask, got MaskedArray", np.ma.masked_array(np.ones(3))),
-        (TypeError, "be an array of .* or an ndarray of bfloat16 or float16, got Tensor of torch.bfloat16", Tensor(w[0], "torch.bfloat16")),
+        (
+            TypeError,
+            "be an array of .* or an ndarray of bfloat16 or float16, got Tensor of torch.bfloat16",
+            Tensor(w[0], "torch.bfloat16"),
+        ),
         (
             TypeError,
             "be an array of float32 or float64.*, got Tensor of torch.float64: .*detach",
