@@ -64,7 +64,7 @@ std::vector<double> to_doubles(const Array& vector) {
 
 // (Σw)²/Σw² over the positions of a channel, of the moments of the weights: how many elements they leave, n
 // where all are 0 or 1. dims are those of x, steps the strides of the weights; what one of 0 repeats is read
-// once. float64 weights whose squares leave its range have none.
+// once.
 template <class T>
 double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<std::ptrdiff_t> dims,
                        int channel) {
@@ -81,10 +81,19 @@ double effective_count(In<T> weights, const std::ptrdiff_t* steps, std::vector<s
     run *= length;
   }
   double mean, var;
-  const double n =
-      batch_norm_stats<T>(ChannelShape(Extents(ndim, dims.data()), channel),
-                          {weights.data, dense ? nullptr : steps, weights.storage}, {}, &mean, &var);
-  return times * n / (1 + var / (mean * mean));
+  const Extents extents(ndim, dims.data());
+  const In<T> once{weights.data, dense ? nullptr : steps, weights.storage};
+  const double n = batch_norm_stats<T>(ChannelShape(extents, channel), once, {}, &mean, &var);
+  if (mean * mean > 1e-270 && mean * mean < 1e270) return times * n / (1 + var / (mean * mean));
+  std::vector<T> w(extents.size);  // squares of float64 weights may leave its range
+  regkern::read(extents, once, w.data());
+  double sum = 0, squares = 0;
+  for (const T v : w) {
+    const double share = static_cast<double>(v) / mean;
+    sum += share;
+    squares += share * share;
+  }
+  return times * sum * (sum / squares);
 }
 
 }  // namespace regkern::bindings

@@ -9,22 +9,23 @@
 
 namespace regkern {
 
-// A finite factor that T cannot hold becomes its largest number, which times a deviation of 0 is still 0.
+// Whether a factor made of `of`, a finite number other than 0, is none of T's normal numbers: it would
+// overflow, or lose digits. What it multiplies may be as small, or as large. `room`: how far it must be from
+// the ends.
 template <class T>
-T saturated(double v) {
-  constexpr double most = static_cast<double>(std::numeric_limits<T>::max());
-  return static_cast<T>(std::isfinite(v) && std::fabs(v) > most ? std::copysign(most, v) : v);
+bool is_extreme(double factor, double of, double room = 1) {
+  using Range = std::numeric_limits<T>;
+  const double size = std::fabs(factor);
+  const bool is_normal =
+      size >= room * static_cast<double>(Range::min()) && size <= static_cast<double>(Range::max()) / room;
+  return !is_normal && std::isfinite(of) && of != 0;
 }
+// The room of what deviations of a million standard deviations multiply.
+constexpr double kRoomOfShares = 0x1p24;
 
-// Whether it is one: then y = (x − mean)·factor + shift goes through double. Deviations are subnormal there.
 template <class T>
-bool is_steep(double factor) {
-  return sizeof(T) == 4 && std::isfinite(factor) &&
-         std::fabs(factor) > static_cast<double>(std::numeric_limits<T>::max());
-}
-template <class T>
-T steep(T x, double mean, double factor, double shift) {
-  return static_cast<T>((static_cast<double>(x) - mean) * factor + shift);
+bool is_extreme(double factor) {
+  return is_extreme<T>(factor, factor);
 }
 
 // Whether a sum of squares of double, or what its variance and eps add up to, may have left the range or lost
@@ -72,7 +73,9 @@ bool rescaled_moments(std::size_t n, bool centred, double eps, At at, Weight wei
   const double squares = sum([&](double x) { return (x - mean) * (x - mean); }) / total;
   result->mean = std::scalbn(mean, unit);
   result->variance = std::scalbn(squares, 2 * unit);
-  result->invstd = std::scalbn(1 / std::sqrt(squares + std::scalbn(eps, -2 * unit)), -unit);
+  // An eps may be all there is, and 0 in that unit.
+  result->invstd = squares == 0 ? 1 / std::sqrt(eps)
+                                : std::scalbn(1 / std::sqrt(squares + std::scalbn(eps, -2 * unit)), -unit);
   return true;
 }
 // The same for a row of norms, whose mean and invstd it corrects.

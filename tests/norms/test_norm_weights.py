@@ -110,7 +110,7 @@ def test_the_unbiased_variance_under_weights(
         0.5 / total,
         1e-20,
         1e20,
-        *([1e-140, 1e140] if dtype is np.float64 else []),
+        *([1e-300, 1e-165, 1e-140, 1e140, 1e155, 1e300] if dtype is np.float64 else []),
     ):
         _, _, (_, var) = call(module, arrays, data, weights=(w * size).astype(dtype), momentum=1.0)
         np.testing.assert_allclose(var, expected, rtol=64 * factor * np.finfo(dtype).eps, atol=0)

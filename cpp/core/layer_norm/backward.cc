@@ -25,7 +25,9 @@
   X(gradient_run)          \
   X(gradient_rows)         \
   X(gradient_planes)       \
-  X(row_flush)
+  X(row_flush)             \
+  X(magnitudes)
+#define REGKERN_PLAIN_KERNELS(X) X(count_usual)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -125,7 +127,7 @@ using GradientElements = Elements<In<T>, In<T>, Out<T>>;
 template <class T>
 void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
                             const GradientElements<T>& elements, const RowAffine<T>& affine,
-                            threading::Team team) {
+                            const RowUnits<T>& units, threading::Team team) {
   const Table<T>& k = table<T>();
   const RowGroups groups(s, b.dgamma, b.dbeta);
   const std::size_t cycle = groups.cycle;
@@ -136,6 +138,24 @@ void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
     const std::size_t size = elements.dense() ? 0 : batch * s.length;
     std::vector<T> room(3 * size);
     T *const dy_room = room.data(), *const x_room = dy_room + size, *const dx_room = x_room + size;
+    std::vector<T> hats;
+    // Runs of usual rows together, the others one by one.
+    const auto gradient_rows = [&](RowOperands<T> o, std::size_t row, std::size_t rows) {
+      for (std::size_t n; rows != 0; o = o.at(n * s.length), row += n, rows -= n) {
+        const RowParameters<T> p = part.parameters();
+        n = k.count_usual(b.invstd + row, rows, units.usual);
+        if (n != 0) {
+          k.gradient_rows(o, n, affine, p, s.first_channel(row), b.mean + row, b.invstd + row);
+          continue;
+        }
+        n = 1;
+        hats.resize(s.length);
+        const T* const v = units.x(row, o.x, s.length, hats.data());
+        const double mean = units.mean(row), invstd = units.invstd(row);
+        k.gradient_rows({v, o.dy, o.dx}, n, affine, p, s.first_channel(row), &mean, &invstd);
+        units.finish(row, o.dx, s.length);
+      }
+    };
     for (std::size_t group = begin; group < end; ++group) {
       const std::size_t last = std::min(groups.cycles, (group + 1) * groups.length) * cycle;
       const auto [total_gamma, total_beta] = groups.sums_of(group);
@@ -148,8 +168,7 @@ void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
           const T* g = elements.template load<0>(first, n, dy_room);
           const T* v = elements.template load<1>(first, n, x_room);
           T* to = elements.template target<2>(first, dx_room);
-          k.gradient_rows({v, g, to}, rows, affine, part.parameters(), s.first_channel(row), b.mean + row,
-                          b.invstd + row);
+          gradient_rows({v, g, to}, row, rows);
           elements.template store<2>(first, n, to);
         }
         k.row_flush(total_gamma, part.parameters().dgamma, s.channels, first_flush);
@@ -166,7 +185,7 @@ void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
 template <class T>
 void gradient_in_long_rows(const RowShape& s, const RowNormBackward<T>& b,
                            const GradientElements<T>& elements, const RowAffine<T>& affine,
-                           threading::Team team) {
+                           const RowUnits<T>& units, threading::Team team) {
   const Table<T>& k = table<T>();
   const RowGroups groups(s, b.dgamma, b.dbeta);
   const std::vector<Run> runs = runs_of_row(s);
@@ -178,9 +197,10 @@ void gradient_in_long_rows(const RowShape& s, const RowNormBackward<T>& b,
     alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
     const Run& run = runs[i];
     const std::size_t first = row * s.length + run.at;
-    parts[row * runs.size() + i] = k.row_gradient_sums(
-        elements.template load<1>(first, run.n, x_block), elements.template load<0>(first, run.n, dy_block),
-        gamma_of(s.first_channel(row) + run.channel), run.n, b.mean[row]);
+    const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
+    parts[row * runs.size() + i] =
+        k.row_gradient_sums(v, elements.template load<0>(first, run.n, dy_block),
+                            gamma_of(s.first_channel(row) + run.channel), run.n, units.mean(row));
   };
   const auto apply = [&](std::size_t row, std::size_t i) {
     alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
@@ -189,12 +209,13 @@ void gradient_in_long_rows(const RowShape& s, const RowNormBackward<T>& b,
     GradientSums all;
     for (std::size_t p = 0; p < runs.size(); ++p) all += parts[row * runs.size() + p];
     const T* g = elements.template load<0>(first, run.n, dy_block);
-    const T* v = elements.template load<1>(first, run.n, x_block);
+    const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
     T* to = elements.template target<2>(first, out);
     const std::size_t cycle_of_row = row / groups.cycle, group = cycle_of_row / groups.length;
     T *const of_gamma = &part[2 * group * s.channels + channel], *const of_beta = of_gamma + s.channels;
-    k.gradient_run({v, g, to}, run.n, affine, {gamma_of(channel), of_gamma, of_beta}, b.mean[row],
-                   b.invstd[row], all);
+    k.gradient_run({v, g, to}, run.n, affine, {gamma_of(channel), of_gamma, of_beta}, units.mean(row),
+                   units.invstd(row), all);
+    units.finish(row, to, run.n);
     elements.template store<2>(first, run.n, to);
     const std::size_t done = cycle_of_row % groups.length + 1;
     if (done % RowGroups::kFlush == 0 || done == groups.length || cycle_of_row + 1 == groups.cycles) {
@@ -246,10 +267,11 @@ void gradient_in_rows(const RowShape& s, const RowNormBackward<T>& b) {
                             .gamma = b.gamma,
                             .beta = nullptr,
                             .together = rows_together<T>(s)};
+  const RowUnits<T> units(b, safe_gradients<T>(table<T>().magnitudes(b.gamma, s.channels)));
   if (s.length <= kRowBlock) {
-    gradient_in_short_rows(s, b, elements, affine, team);
+    gradient_in_short_rows(s, b, elements, affine, units, team);
   } else {
-    gradient_in_long_rows(s, b, elements, affine, team);
+    gradient_in_long_rows(s, b, elements, affine, units, team);
   }
 }
 
@@ -270,6 +292,8 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
                             .channels = s.channels,
                             .gamma = b.gamma,
                             .beta = nullptr};
+  RowUnits<T> units(b, safe_gradients<T>(k.magnitudes(b.gamma, s.channels)));
+  units.all_usual = k.count_usual(b.invstd, s.rows, units.usual) == s.rows;
   const std::vector<Run> runs = runs_of_row(s);
   const std::size_t planes = s.row_channels, pieces = (s.inner + kRowBlock - 1) / kRowBlock;
   std::vector<GradientSums> parts(s.rows * planes * pieces), of_row(s.rows);
@@ -279,9 +303,9 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
         const Run& run = runs[i];
         const std::size_t first = row * s.length + run.at;
-        k.plane_gradient_sums(elements.template load<1>(first, run.n, x_block),
-                              elements.template load<0>(first, run.n, dy_block), run.planes,
-                              std::min(run.n, s.inner), b.mean[row],
+        const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
+        k.plane_gradient_sums(v, elements.template load<0>(first, run.n, dy_block), run.planes,
+                              std::min(run.n, s.inner), units.mean(row),
                               &parts[(row * planes + run.channel) * pieces + run.piece]);
       },
       [&](std::size_t row) {
@@ -301,10 +325,12 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
         const Run& run = runs[i];
         const std::size_t first = row * s.length + run.at;
         const T* g = elements.template load<0>(first, run.n, dy_block);
-        const T* v = elements.template load<1>(first, run.n, x_block);
+        const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
         T* to = elements.template target<2>(first, out);
         k.gradient_planes({v, g, to}, run.planes, std::min(run.n, s.inner), affine,
-                          s.first_channel(row) + run.channel, b.mean[row], b.invstd[row], of_row[row]);
+                          s.first_channel(row) + run.channel, units.mean(row), units.invstd(row),
+                          of_row[row]);
+        units.finish(row, to, run.n);
         elements.template store<2>(first, run.n, to);
       },
       [&] { finish_stream(stream); });
@@ -312,7 +338,7 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
     const std::size_t first = s.first_channel(row);
     for (std::size_t c = 0; c < planes; ++c) {
       const GradientSums& g = parts[(row * planes + c) * pieces];
-      b.dgamma[first + c] += g.sum_dev * b.invstd[row];
+      b.dgamma[first + c] += g.sum_dev * units.invstd(row);
       b.dbeta[first + c] += g.sum;
     }
   }

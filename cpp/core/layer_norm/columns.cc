@@ -23,7 +23,9 @@
   X(column_moments)        \
   X(column_apply)          \
   X(column_gradient_sums)  \
-  X(column_gradient)
+  X(column_gradient)       \
+  X(magnitudes)
+#define REGKERN_PLAIN_KERNELS(X) X(count_usual)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -85,6 +87,7 @@ void normalize_in_columns(const RowShape& s, const RowNormForward<T>& f) {
   const Table<T>& k = table<T>();
   const T *const gamma = f.gamma, *const beta = f.beta;
   double *const mean = f.mean, *const invstd = f.invstd;
+  const RowRange usual = normal_scales<T>(k.magnitudes(gamma, s.channels));
   const Matrices<In<T>, Out<T>> m(s, f.x, f.y);
   const std::size_t samples = m.samples(), width = m.width;
   std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 3 * width);
@@ -158,22 +161,22 @@ void normalize_in_columns(const RowShape& s, const RowNormForward<T>& f) {
           const double scale = invstd[row + g] * (gamma ? static_cast<double>(gamma[c]) : 1.0);
           const double low = mean[row + g] - static_cast<double>(high);
           a[column] = high;
-          a[width + column] = saturated<T>(scale);
+          a[width + column] = static_cast<T>(scale);
           a[2 * width + column] = static_cast<T>((beta ? static_cast<double>(beta[c]) : 0.0) - low * scale);
         });
       },
       [&](std::size_t unit, std::size_t part) {
         const T* const a = &affine[unit * 3 * width];
         const double* const row_invstd = invstd + unit * m.groups;
-        const bool any_steep = std::any_of(row_invstd, row_invstd + m.groups, is_steep<T>);
+        const bool all_usual = k.count_usual(row_invstd, m.groups, usual) == m.groups;
         m.for_blocks(unit, part, [&](std::size_t first, std::size_t n, const auto& rooms) {
           T* to = m.elements.template target<1>(first, rooms[1]);
           const T* from = m.elements.template load<0>(first, n, rooms[0]);
-          if (any_steep) {
+          if (!all_usual) {
             for (std::size_t i = 0; i < n; ++i) {
               const std::size_t c = (first + i) % s.channels, row = unit * m.groups + c / s.row_channels;
-              to[i] = steep(from[i], mean[row], invstd[row] * (gamma ? static_cast<double>(gamma[c]) : 1.0),
-                            beta ? static_cast<double>(beta[c]) : 0.0);
+              to[i] = normalized(from[i], mean[row], invstd[row], gamma ? static_cast<double>(gamma[c]) : 1.0,
+                                 beta ? static_cast<double>(beta[c]) : 0.0);
             }
           } else {
             k.column_apply(from, to, n, width, {a, a + width, a + 2 * width});
@@ -188,22 +191,34 @@ template <class T>
 void gradient_in_columns(const RowShape& s, const RowNormBackward<T>& b) {
   const Table<T>& k = table<T>();
   const T* const gamma = b.gamma;
-  const double *const mean = b.mean, *const invstd = b.invstd;
+  RowUnits<T> units(b, safe_gradients<T>(k.magnitudes(gamma, s.channels)));
+  units.all_usual = k.count_usual(b.invstd, s.rows, units.usual) == s.rows;
   const Matrices<In<T>, In<T>, Out<T>> m(s, b.dy, b.x, b.dx);
   const std::size_t samples = m.samples(), width = m.width;
   std::vector<T> sums(samples * m.parts * 2 * width), affine(samples * 5 * width);
   const std::size_t bytes = 3 * s.shape.size * sizeof(T);
   std::vector<GradientSums> of_channel(samples * s.channels);
+  const auto row_of = [&](std::size_t position) {
+    return position / m.sample * m.groups + position % s.channels / s.row_channels;
+  };
+  // n elements of x from `first` on, in hats unless all rows are usual.
+  const auto x_of = [&](std::size_t first, std::size_t n, T* room, std::vector<T>& hats) {
+    const T* const v = m.elements.template load<1>(first, n, room);
+    if (units.all_usual) return v;
+    hats.resize(n);
+    for (std::size_t i = 0; i < n; ++i) hats[i] = units.x(row_of(first + i), v[i]);
+    return static_cast<const T*>(hats.data());
+  };
   two_sweeps(
       threading::team_for(bytes), samples, m.parts,
       [&](std::size_t unit, std::size_t part) {
-        std::vector<T> means(width);
+        std::vector<T> means(width), hats;
         m.for_columns([&](std::size_t column, std::size_t, std::size_t g) {
-          means[column] = static_cast<T>(mean[unit * m.groups + g]);
+          means[column] = static_cast<T>(units.mean(unit * m.groups + g));
         });
         T* const sum = &sums[(unit * m.parts + part) * 2 * width];
         m.for_blocks(unit, part, [&](std::size_t first, std::size_t n, const auto& rooms) {
-          k.column_gradient_sums(m.elements.template load<1>(first, n, rooms[1]),
+          k.column_gradient_sums(x_of(first, n, rooms[1], hats),
                                  m.elements.template load<0>(first, n, rooms[0]), n, width, means.data(), sum,
                                  sum + width);
         });
@@ -220,30 +235,31 @@ void gradient_in_columns(const RowShape& s, const RowNormBackward<T>& b) {
         std::vector<RowSlope> slopes(m.groups);
         for (std::size_t g = 0; g < m.groups; ++g) {
           const std::size_t row = unit * m.groups + g, first = s.first_channel(row);
-          const double low = mean[row] - static_cast<double>(static_cast<T>(mean[row]));
+          const double mean = units.mean(row), low = mean - static_cast<double>(static_cast<T>(mean));
           GradientSums all;
           for (std::size_t c = first; c < first + s.row_channels; ++c) {
             channel[c].sum_dev -= low * channel[c].sum;  // what the dtype loses of the mean
             all += channel[c].times(gamma ? static_cast<double>(gamma[c]) : 1.0);
           }
-          slopes[g] = RowSlope(all, s.length, low, invstd[row]);
+          slopes[g] = RowSlope(all, s.length, low, units.invstd(row));
         }
         T* const a = &affine[unit * 5 * width];
         m.for_columns([&](std::size_t column, std::size_t c, std::size_t g) {
-          a[column] = static_cast<T>(mean[unit * m.groups + g]);
+          a[column] = static_cast<T>(units.mean(unit * m.groups + g));
           a[width + column] = gamma ? gamma[c] : T(1);
-          a[2 * width + column] = saturated<T>(invstd[unit * m.groups + g]);
+          a[2 * width + column] = static_cast<T>(units.invstd(unit * m.groups + g));
           a[3 * width + column] = static_cast<T>(slopes[g].slope);
           a[4 * width + column] = static_cast<T>(slopes[g].offset);
         });
       },
       [&](std::size_t unit, std::size_t part) {
         const T* const a = &affine[unit * 5 * width];
+        std::vector<T> hats;
         m.for_blocks(unit, part, [&](std::size_t first, std::size_t n, const auto& rooms) {
           T* to = m.elements.template target<2>(first, rooms[2]);
-          k.column_gradient(m.elements.template load<1>(first, n, rooms[1]),
-                            m.elements.template load<0>(first, n, rooms[0]), to, n, width,
-                            {a, a + width, a + 2 * width, a + 3 * width, a + 4 * width});
+          k.column_gradient(x_of(first, n, rooms[1], hats), m.elements.template load<0>(first, n, rooms[0]),
+                            to, n, width, {a, a + width, a + 2 * width, a + 3 * width, a + 4 * width});
+          for (std::size_t i = 0; i < n && !hats.empty(); ++i) to[i] = units.dx(row_of(first + i), to[i]);
           m.elements.template store<2>(first, n, to);
         });
       },
@@ -251,7 +267,7 @@ void gradient_in_columns(const RowShape& s, const RowNormBackward<T>& b) {
   for (std::size_t unit = 0; unit < samples; ++unit) {
     for (std::size_t c = 0; c < s.channels; ++c) {
       const GradientSums& g = of_channel[unit * s.channels + c];
-      b.dgamma[c] += g.sum_dev * invstd[unit * m.groups + c / s.row_channels];
+      b.dgamma[c] += g.sum_dev * units.invstd(unit * m.groups + c / s.row_channels);
       b.dbeta[c] += g.sum;
     }
   }

@@ -46,6 +46,38 @@ inline bool far_away(const RowShape& s, std::size_t bytes) {
   return bytes > (last_cache_is_slow() ? second_level_cache() : std::size_t{4} << 20);
 }
 
+// What the kernels of the gradient see of each row: the usual ones as they are. To them the others are x̂, of
+// mean 0 and 1/std 1, and dx is multiplied by 1/std in the end.
+template <class T>
+struct RowUnits {
+  RowUnits(const RowNormBackward<T>& b, const RowRange& range) : usual(range), of(b) {}
+
+  bool is_usual(std::size_t row) const { return all_usual || usual(of.invstd[row]); }
+  double mean(std::size_t row) const { return is_usual(row) ? of.mean[row] : 0; }
+  double invstd(std::size_t row) const { return is_usual(row) ? of.invstd[row] : 1; }
+  T x(std::size_t row, T v) const {
+    return is_usual(row) ? v : static_cast<T>((static_cast<double>(v) - of.mean[row]) * of.invstd[row]);
+  }
+  T dx(std::size_t row, T d) const {
+    return is_usual(row) ? d : static_cast<T>(static_cast<double>(d) * of.invstd[row]);
+  }
+
+  // n elements of x, in `room` unless they are usual. room may be v.
+  const T* x(std::size_t row, const T* v, std::size_t n, T* room) const {
+    if (is_usual(row)) return v;
+    for (std::size_t i = 0; i < n; ++i) room[i] = x(row, v[i]);
+    return room;
+  }
+  void finish(std::size_t row, T* d, std::size_t n) const {
+    if (is_usual(row)) return;
+    for (std::size_t i = 0; i < n; ++i) d[i] = dx(row, d[i]);
+  }
+
+  const RowRange usual;
+  bool all_usual = false;  // as far as known
+  const RowNormBackward<T>& of;
+};
+
 // Two sweeps over `units` that consist of `parts`: sum(unit, part) for all parts of a unit, finish(unit), and
 // apply(unit, part) for all its parts, which then find it in the cache. Where the team is not served by whole
 // units, the sweeps go over the parts of all of them instead. done() ends the work of a thread.

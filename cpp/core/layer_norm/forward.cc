@@ -22,7 +22,8 @@
   X(block_moments)         \
   X(row_apply)             \
   X(normalize_rows)        \
-  X(row_add)
+  X(row_add)               \
+  X(magnitudes)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -52,6 +53,7 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   // Fetching short rows by hand costs more than it gains: rows of 64 take 1.2 in place of 0.6 ns an element.
   const bool by_hand = last_cache_is_slow() && s.length >= 256;
   const bool far = far_away(s, bytes) && s.length >= 256 && elements.dense() && !summed;
+  const T* const gamma_of_planes = s.inner == 1 ? nullptr : f.gamma;  // which goes into their scales
   const RowAffine<T> affine{.centred = f.centred,
                             .stream = stream,
                             .far = far,
@@ -62,7 +64,8 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
                             .channels = s.channels,
                             .gamma = f.gamma,
                             .beta = f.beta,
-                            .together = rows_in_sweep<T>(s, far)};
+                            .together = rows_in_sweep<T>(s, far),
+                            .usual = normal_scales<T>(k.magnitudes(gamma_of_planes, s.channels))};
   // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
   const auto summand = [&](std::size_t first, std::size_t n, T* in) {
     const T* p = elements.template load<0>(first, n, in);

@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -279,24 +280,52 @@ void range_reduce(const Reduction<T>& r, const ChannelRange& range, threading::T
 
 // --- dx ---
 
-// The coefficients of dx for a range of channels.
+// The coefficients of dx for a range of channels. Returns whether one is extreme.
 template <class T>
-void set_coefficients(const BatchNormGradient<T>& b, const ChannelRange& range, const double* sum_dy,
+bool set_coefficients(const BatchNormGradient<T>& b, const ChannelRange& range, const double* sum_dy,
                       const double* sum_dev, const GradientArrays<T>& to) {
   const std::size_t at = range.begin;
   const T* const gamma = b.gamma ? b.gamma + at : nullptr;
   if (!b.frozen) {
-    table<T>().gradient_arrays(b.count, {b.mean + at, b.invstd + at, gamma, sum_dy + at, sum_dev + at},
-                               range.size(), to);
-    return;
+    return table<T>().gradient_arrays(b.count, {b.mean + at, b.invstd + at, gamma, sum_dy + at, sum_dev + at},
+                                      range.size(), to);
   }
   std::fill_n(to.mean, range.size(), T(0));
   std::fill_n(to.a, range.size(), T(0));
+  bool any = false;
   for (std::size_t i = 0; i < range.size(); ++i) {
-    const double scale = b.invstd[at + i];
-    to.scale[i] = static_cast<T>(gamma ? static_cast<double>(gamma[i]) * scale : scale);
+    const double scale = gamma ? static_cast<double>(gamma[i]) * b.invstd[at + i] : b.invstd[at + i];
+    to.scale[i] = static_cast<T>(scale);
+    any = any || is_extreme<T>(scale);
   }
+  return any;
 }
+
+// dx of one channel in double, for those of which a coefficient is extreme. By way of x̂: in any unit of the
+// weights, what is taken off dy is then as far from the ends of the range as Σg/Σw is.
+template <class T>
+struct WideGradient {
+  WideGradient(const BatchNormGradient<T>& of, std::size_t c, const double* sum_dy, const double* sum_dev)
+      : mean(of.mean[c]), invstd(of.invstd[c]), gamma(of.gamma ? static_cast<double>(of.gamma[c]) : 1.0) {
+    extreme = is_extreme<T>(gamma * invstd);
+    if (of.frozen) return;
+    a = sum_dy[c] / of.count;
+    b = invstd * sum_dev[c] / of.count;
+    const double share = sum_dev[c] / of.count, of_hat = invstd * share;
+    const double larger = std::max(std::fabs(a), std::fabs(of_hat));
+    const double of_larger = std::max(std::fabs(sum_dy[c]), std::fabs(sum_dev[c]));
+    extreme = extreme || is_extreme<T>(larger, of_larger, kRoomOfShares) ||
+              is_extreme<double>(share, sum_dev[c]) || is_extreme<T>(invstd * of_hat, sum_dev[c]);
+  }
+  // w is 0 where the statistics do not depend on x.
+  T operator()(T x, T g, T w) const {
+    const double hat = (static_cast<double>(x) - mean) * invstd;
+    const double share = w == 0 ? 0 : static_cast<double>(w) * (a + hat * b);
+    return static_cast<T>((static_cast<double>(g) - share) * gamma * invstd);
+  }
+  double mean, invstd, gamma, a = 0, b = 0;
+  bool extreme;
+};
 
 // dx and g, where they are wanted.
 template <class T>
@@ -307,10 +336,15 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
   const bool in_place = b.dy.dy.data == b.dx.data;
   with_pass<T>(s, range, team, [&](auto pass) {
     auto c = pass.template coefficients<4>();
-    set_coefficients(b, range, sum_dy, sum_dev, GradientArrays<T>{c[0], c[1], c[2], c[3]});
+    const bool any_extreme =
+        set_coefficients(b, range, sum_dy, sum_dev, GradientArrays<T>{c[0], c[1], c[2], c[3]});
+    std::vector<WideGradient<T>> wide;
+    for (std::size_t k = range.begin; any_extreme && k < range.end; ++k) {
+      wide.emplace_back(b, k, sum_dy, sum_dev);
+    }
     const auto x = pass.operand(b.x), dy = pass.operand(b.dy.dy), weights = pass.operand(b.weights);
     const auto dx = pass.operand(b.dx), residual = pass.operand(b.residual);
-    const HalfKernels* const halves = plain && !b.frozen ? half_kernels(x, dy, dx) : nullptr;
+    const HalfKernels* const halves = plain && !b.frozen && !any_extreme ? half_kernels(x, dy, dx) : nullptr;
     if (halves != nullptr) c.simplify_nans();
     pass.complete(c);
     const GradientArrays<const T> arrays{c[0], c[1], c[2], c[3]};
@@ -338,17 +372,23 @@ void range_gradient(const ChannelShape& s, const BatchNormGradient<T>& b, const 
         residual.store(piece, room);
       }
       if (b.dx.data == nullptr) return;
-      T* to = dx.target(piece, dx_buffer);
+      T* const place = dx.target(piece, dx_buffer);
+      T* const to = any_extreme ? dx_buffer : place;
+      const T* const w = weighted ? weights.load(piece, w_buffer) : nullptr;
+      const T* const v = b.frozen ? nullptr : x.load(piece, x_buffer);
       if (b.frozen) {
         pass.apply(pass.k, g, to, piece, scales, stream);
       } else {
-        const T* w = weighted ? weights.load(piece, w_buffer) : nullptr;
-        pass.apply_gradient(pass.k, GradientPiece<T>{x.load(piece, x_buffer), g, w, to}, piece, arrays,
-                            stream);
+        pass.apply_gradient(pass.k, GradientPiece<T>{v, g, w, to}, piece, arrays, stream);
       }
+      for (std::size_t i = 0; any_extreme && i < piece.size(); ++i) {
+        const WideGradient<T>& of = wide[pass.channel(piece, i) - range.begin];
+        if (of.extreme) to[i] = b.frozen ? of(T(0), g[i], T(0)) : of(v[i], g[i], w == nullptr ? T(1) : w[i]);
+      }
+      if (to != place) std::copy_n(to, piece.size(), place);
       dx.store(piece, dx_buffer);
     };
-    const bool whole_rows = dense && residual.dense() && !weighted;
+    const bool whole_rows = dense && residual.dense() && !weighted && !any_extreme;
     pass.run(!whole_rows ? Pieces::kSingle : plain ? Pieces::kWhole : Pieces::kJoined, body, stream);
   });
 }

@@ -142,12 +142,11 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
   const std::size_t bytes = bytes_of<T>(s, has_residual ? 3 : 2), at = range.begin;
   with_pass<T>(s, range, team, [&](auto pass) {
     auto c = pass.template coefficients<3>();
-    pass.k.affine_arrays(affine.mean + at, affine.scale + at, affine.shift + at, range.size(),
-                         {c[0], c[1], c[2]});
+    const bool any_extreme = pass.k.affine_arrays(affine.mean + at, affine.scale + at, affine.shift + at,
+                                                  range.size(), {c[0], c[1], c[2]});
     const auto from = pass.operand(x), beside = pass.operand(epilogue.residual);
     const auto to = pass.operand(y);
-    const bool any_steep = std::any_of(affine.scale + at, affine.scale + range.end, is_steep<T>);
-    const HalfKernels* const halves = plain && !any_steep ? half_kernels(from, to) : nullptr;
+    const HalfKernels* const halves = plain && !any_extreme ? half_kernels(from, to) : nullptr;
     if (halves != nullptr) c.simplify_nans();
     pass.complete(c);
     const AffineArrays<const T> arrays{c[0], c[1], c[2]};
@@ -162,12 +161,18 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
     }
     const bool dense = from.dense() && to.dense();
     const bool stream = dense && !in_place && pass.streams(bytes);
+    // Channels of an extreme scale go through double, the others as they would without these.
     const auto normalize = [&](const T* p, T* q, const auto& piece, bool around) {
-      if (!any_steep) return pass.apply(pass.k, p, q, piece, arrays, around);
+      if (!any_extreme) return pass.apply(pass.k, p, q, piece, arrays, around);
+      alignas(64) T v[kPiece];
+      pass.apply(pass.k, p, v, piece, arrays, false);
       for (std::size_t i = 0; i < piece.size(); ++i) {
-        const std::size_t channel = pass.channel(piece, i);
-        q[i] = steep(p[i], affine.mean[channel], affine.scale[channel], affine.shift[channel]);
+        const std::size_t k = pass.channel(piece, i);
+        if (!is_extreme<T>(affine.scale[k])) continue;
+        v[i] =
+            static_cast<T>((static_cast<double>(p[i]) - affine.mean[k]) * affine.scale[k] + affine.shift[k]);
       }
+      std::copy_n(v, piece.size(), q);
     };
     const auto body = [&](const auto& piece) {
       alignas(64) T x_buffer[kPiece], residual_buffer[kPiece], y_buffer[kPiece];
@@ -182,7 +187,7 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
           const auto [row, first] = pass.bits(e.positive, piece);
           e.positive = row + first / 8;
         }
-        if (any_steep) {
+        if (any_extreme) {
           normalize(p, x_buffer, piece, false);
           pass.k.activate(x_buffer, target, piece.size(), e, stream);
         } else {
@@ -191,7 +196,7 @@ void range_apply(const ChannelShape& s, const ChannelRange& range, In<T> x, Out<
       }
       to.store(piece, y_buffer);
     };
-    const bool in_registers = plain || (s.planar() && !any_steep);
+    const bool in_registers = (plain || s.planar()) && !any_extreme;
     const bool whole = dense && beside.dense() && in_registers;
     pass.run(whole ? Pieces::kWhole : Pieces::kSingle, body, stream);
   });

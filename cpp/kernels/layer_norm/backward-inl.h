@@ -103,7 +103,8 @@ HWY_INLINE RowGradient<T> gradient_of_row(const RowAffine<T>& s, double mean, do
   const double low = mean - static_cast<double>(high);
   if (!s.centred) g.sum = 0;
   const RowSlope c(g, s.length, low, invstd);
-  return {high, static_cast<T>(low), saturated<T>(invstd), static_cast<T>(c.slope), static_cast<T>(c.offset)};
+  return {high, static_cast<T>(low), static_cast<T>(invstd), static_cast<T>(c.slope),
+          static_cast<T>(c.offset)};
 }
 
 // Those of some rows.
@@ -134,7 +135,7 @@ template <class T>
 HWY_INLINE void gradients_of_rows(const GradientSumsOfRows& sums, size_t rows, const RowAffine<T>& s,
                                   const double* mean, const double* invstd, RowGradients<T>& c) {
   const D64 d;
-  const auto n = hn::Set(d, static_cast<double>(s.length)), most = hn::Set(d, double{hwy::HighestValue<T>()});
+  const auto n = hn::Set(d, static_cast<double>(s.length));
   for (size_t r = 0; r < rows; r += hn::Lanes(d)) {
     const auto load = [&](const double* of_rows) HWY_ATTR {
       const size_t some = rows - r;
@@ -146,10 +147,8 @@ HWY_INLINE void gradients_of_rows(const GradientSumsOfRows& sums, size_t rows, c
     const auto dev = hn::Sub(total_of_fours(sums.dev[r]), hn::Mul(low, sum));
     if (!s.centred) sum = hn::Zero(d);
     const auto slope = hn::Mul(inverse, hn::Mul(inverse, hn::Div(dev, n)));
-    const auto size = hn::Abs(inverse);
-    const auto too_large = hn::And(hn::Gt(size, most), hn::IsFinite(inverse));
     store_rounded(low, c.mean_low + r);
-    store_rounded(hn::IfThenElse(too_large, hn::CopySign(most, inverse), inverse), c.scale + r);
+    store_rounded(inverse, c.scale + r);
     store_rounded(slope, c.slope + r);
     store_rounded(hn::Sub(hn::Div(sum, n), hn::Mul(low, slope)), c.offset + r);
   }
@@ -370,7 +369,7 @@ void gradient_planes(const RowOperands<T>& o, size_t planes, size_t n, const Row
   const T high = static_cast<T>(mean);
   const RowSlope c(g, s.length, mean - static_cast<double>(high), invstd);
   const auto m = hn::Set(d, high), slope = hn::Set(d, static_cast<T>(c.slope)),
-             offset = hn::Set(d, static_cast<T>(c.offset)), scale = hn::Set(d, saturated<T>(invstd));
+             offset = hn::Set(d, static_cast<T>(c.offset)), scale = hn::Set(d, static_cast<T>(invstd));
   const auto op_of = [&](size_t plane) HWY_ATTR {
     const auto w = hn::Set(d, s.gamma ? s.gamma[channel + plane] : T(1));
     return [=](auto gradient, auto v) HWY_ATTR {

@@ -9,7 +9,7 @@
 #endif
 
 #include "kernels/layer_norm/rows.h"
-#include "kernels/simd-inl.h"
+#include "kernels/layer_norm/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regkern {

@@ -109,14 +109,14 @@ HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y
   }
 }
 
-// The same through double.
+// The same where a scale is extreme: through double.
 template <class T>
-HWY_NOINLINE void row_apply_steep(const T* x, T* y, size_t n, const RowAffine<T>& s, const T* gamma,
-                                  const T* beta, double mean, double invstd) {
+HWY_NOINLINE void row_apply_extreme(const T* x, T* y, size_t n, const RowAffine<T>& s, const T* gamma,
+                                    const T* beta, double mean, double invstd) {
   for (size_t i = 0; i < n; ++i) {
     const size_t c = i / s.inner;
-    y[i] = steep(x[i], mean, invstd * (gamma ? static_cast<double>(gamma[c]) : 1.0),
-                 beta && s.centred ? static_cast<double>(beta[c]) : 0.0);
+    y[i] = normalized(x[i], mean, invstd, gamma ? static_cast<double>(gamma[c]) : 1.0,
+                      beta && s.centred ? static_cast<double>(beta[c]) : 0.0);
   }
 }
 
@@ -138,7 +138,7 @@ template <class T>
 HWY_INLINE RowHat<T> hat_of(double mean, double scale, double shift) {
   const T high = static_cast<T>(mean);
   const double low = mean - static_cast<double>(high);
-  return {high, saturated<T>(scale), static_cast<T>(shift - low * scale)};
+  return {high, static_cast<T>(scale), static_cast<T>(shift - low * scale)};
 }
 
 template <class T>
@@ -167,9 +167,9 @@ HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, siz
 template <class T>
 void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean, double invstd,
                size_t ahead) {
-  if (is_steep<T>(invstd)) {
-    return row_apply_steep(x, y, n, s, s.gamma ? s.gamma + channel : nullptr,
-                           s.beta ? s.beta + channel : nullptr, mean, invstd);
+  if (!s.usual(invstd) && std::isfinite(invstd) && invstd != 0) {
+    return row_apply_extreme(x, y, n, s, s.gamma ? s.gamma + channel : nullptr,
+                             s.beta ? s.beta + channel : nullptr, mean, invstd);
   }
   if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<T>(mean, invstd, 0), ahead);
   const auto op_of = [&](size_t plane) HWY_ATTR {

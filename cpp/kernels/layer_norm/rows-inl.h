@@ -30,6 +30,42 @@ HWY_INLINE V<D64> store_rounded(V<D64> v, float* to) {
   return hn::PromoteTo(D64(), rounded);
 }
 
+// Those of a gamma, of which nullptr is 1.
+template <class T>
+MagnitudeRange magnitudes(const T* v, size_t n) {
+  if (v == nullptr) return {};
+  const Tag<T> d;
+  const size_t N = hn::Lanes(d);
+  const auto none = hn::Inf(d);
+  auto least = none, most = hn::Zero(d);
+  const auto take = [&](auto some) HWY_ATTR {
+    const auto size = hn::Abs(some);
+    const auto counts = hn::And(hn::Gt(size, hn::Zero(d)), hn::Lt(size, none));
+    least = hn::Min(least, hn::IfThenElse(counts, size, none));
+    most = hn::Max(most, hn::IfThenElseZero(counts, size));
+  };
+  size_t i = 0;
+  for (; i + N <= n; i += N) take(hn::LoadU(d, v + i));
+  if (i < n) take(load_partial(d, v + i, n - i));
+  const double largest = static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, most)));
+  if (largest == 0) return {};
+  return {static_cast<double>(hn::GetLane(hn::MinOfLanes(d, least))), largest};
+}
+
+// How many rows there are before the first that is not usual.
+inline size_t count_usual(const double* invstd, size_t rows, const RowRange& usual) {
+  const D64 d;
+  const size_t N = hn::Lanes(d);
+  const auto least = hn::Set(d, usual.least), most = hn::Set(d, usual.most);
+  size_t r = 0;
+  for (; r + N <= rows; r += N) {
+    const auto v = hn::LoadU(d, invstd + r);
+    if (!hn::AllTrue(d, hn::And(hn::Ge(v, least), hn::Le(v, most)))) break;
+  }
+  while (r < rows && usual(invstd[r])) ++r;
+  return r;
+}
+
 // How far ahead a sweep fetches the lines that it will read, and those that it will write.
 template <class T>
 constexpr size_t kNear = 1024 / sizeof(T);

@@ -18,9 +18,20 @@ inline constexpr std::size_t kColumnSweep = 8;     // rows that share one load o
 inline constexpr std::size_t kColumnStrip = 1024;  // columns whose coefficients stay in the L1 cache
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
+// The smallest and the largest absolute value of a gamma's numbers but 0, Inf and NaN; 1 where there are none.
+struct MagnitudeRange {
+  double least = 1, most = 1;
+};
+
+// The rows that the kernels take as they are, by their 1/std. Not those of NaN.
+struct RowRange {
+  double least, most;
+  bool operator()(double invstd) const { return invstd >= least && invstd <= most; }
+};
+
 // How rows are normalized, and where the affine parameters of a row are: see RowShape. `stream`: written
 // around the cache; `far`: the rows are not in it; `by_hand`: caches are slow, so that every line is fetched
-// by hand; `together`: how many rows share a sweep.
+// by hand; `together`: how many rows share a sweep; `usual`: the rows of the forward that float normalizes.
 template <class T>
 struct RowAffine {
   bool centred, stream, far, by_hand;
@@ -28,6 +39,7 @@ struct RowAffine {
   std::size_t length, inner, channels;
   const T *gamma, *beta;
   std::size_t together = 1;
+  RowRange usual = {};
 };
 
 // The operands of a gradient, from some element on, and gamma with the sums for the gradients of gamma and
@@ -61,6 +73,34 @@ struct GradientSums {
   }
   GradientSums times(double w) const { return {w * sum, w * sum_dev}; }
 };
+
+// Where no gamma/std is extreme.
+template <class T>
+RowRange normal_scales(const MagnitudeRange& gammas) {
+  using Range = std::numeric_limits<T>;
+  return {static_cast<double>(Range::min()) / gammas.least, static_cast<double>(Range::max()) / gammas.most};
+}
+
+// y = (x − mean)·scale + beta of one element, scale = gamma·invstd: through double, and by way of x̂, where the
+// scale is extreme, else as the kernels have it, to the bit.
+template <class T>
+T normalized(T x, double mean, double invstd, double gamma, double beta) {
+  const double scale = invstd * gamma;
+  if (is_extreme<T>(scale, gamma)) {
+    return static_cast<T>((static_cast<double>(x) - mean) * invstd * gamma + beta);
+  }
+  const T high = static_cast<T>(mean);
+  const double low = mean - static_cast<double>(high);
+  return (x - high) * static_cast<T>(scale) + static_cast<T>(beta - low * scale);
+}
+
+// Where the largest gamma times std, and over it, are far from the ends of T's range: so are then all sums and
+// factors of a gradient, of dy from 1e-10 to 1e10 too.
+template <class T>
+RowRange safe_gradients(const MagnitudeRange& gammas) {
+  const double most = (sizeof(T) == 4 ? 0x1p64 : 0x1p900) * std::fmin(gammas.most, 1 / gammas.most);
+  return {1 / most, most};
+}
 
 // What is taken off g = gamma·dy, before dx = that·invstd: (x − mean_high)·slope + offset, from the sums of g
 // over a row of n elements. mean = mean_high + mean_low. In that form every factor is in the range of float

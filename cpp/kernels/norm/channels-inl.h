@@ -7,7 +7,10 @@
 #define REGKERN_KERNELS_NORM_CHANNELS_INL_H_
 #endif
 
+#include <limits>
+
 #include "kernels/norm/norm.h"
+#include "kernels/range.h"
 #include "kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -124,27 +127,32 @@ void scales(const double* var, const T* gamma, const T* beta, double eps, size_t
   });
 }
 
-// What of v float cannot hold, but for Inf, becomes its largest number: beside a deviation of 0 that is still
-// 0.
+// is_extreme of each lane.
 template <class T>
-HWY_INLINE V<D64> saturated(V<D64> v) {
+HWY_INLINE hn::Mask<D64> extreme(V<D64> factor, V<D64> of, double room = 1) {
   const D64 d;
-  const auto most = hn::Set(d, static_cast<double>(hwy::HighestValue<T>()));
-  const auto clamped = hn::Min(hn::Max(v, hn::Neg(most)), most);
-  return hn::IfThenElse(hn::Lt(hn::Abs(v), hn::Inf(d)), clamped, v);
+  constexpr double least = std::numeric_limits<T>::min(), most = std::numeric_limits<T>::max();
+  const auto size = hn::Abs(factor), source = hn::Abs(of);
+  const auto is_normal =
+      hn::And(hn::Ge(size, hn::Set(d, room * least)), hn::Le(size, hn::Set(d, most / room)));
+  return hn::AndNot(is_normal, hn::And(hn::Gt(source, hn::Zero(d)), hn::Lt(source, hn::Inf(d))));
 }
 
-// The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift.
+// The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift. Returns
+// whether a scale is extreme.
 template <class T>
-void affine_arrays(const double* mean, const double* scale, const double* shift, size_t n,
+bool affine_arrays(const double* mean, const double* scale, const double* shift, size_t n,
                    AffineArrays<T> to) {
+  auto any = hn::FirstN(D64(), 0);
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
     const auto m = io.load(mean + i), s = io.load(scale + i);
     io.store(m, to.mean + i);
-    io.store(saturated<T>(s), to.scale + i);
+    io.store(s, to.scale + i);
     const auto low = hn::Sub(m, io.load(to.mean + i));
     io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), to.shift + i);
+    any = hn::Or(any, extreme<T>(s, s));
   });
+  return !hn::AllFalse(D64(), any);
 }
 
 // Σdy·(x − mean) from that about the mean as the dtype has it.
@@ -166,20 +174,30 @@ inline void multiply(const double* factor, size_t n, double* a) {
 }
 
 // dx = (dy − (Σdy/n + (x − mean)·invstd²·Σdy(x−mean)/n))·gamma·invstd: the coefficients of Gradient, an array
-// each. Every one is in the range of float as long as std and 1/std are.
+// each. Every one is in the range of float as long as std and 1/std are, and weights are near 1. Returns
+// whether one is extreme.
 template <class T>
-void gradient_arrays(double count, const ChannelGradient<T>& from, size_t n, GradientArrays<T> to) {
+bool gradient_arrays(double count, const ChannelGradient<T>& from, size_t n, GradientArrays<T> to) {
   const auto total = hn::Set(D64(), count);
+  auto any = hn::FirstN(D64(), 0);
   for_channels(n, [&](size_t i, auto io) HWY_ATTR {
     const auto m = io.load(from.mean + i), inverse = io.load(from.invstd + i);
+    const auto sum = io.load(from.sum_dy + i), dev = io.load(from.sum_dev + i);
     const auto s = from.gamma ? hn::Mul(io.load(from.gamma + i), inverse) : inverse;
     io.store(m, to.mean + i);
-    io.store(saturated<T>(s), to.scale + i);
+    io.store(s, to.scale + i);
     const auto low = hn::Sub(m, io.load(to.mean + i));
-    const auto b = hn::Mul(inverse, hn::Mul(inverse, hn::Div(io.load(from.sum_dev + i), total)));
-    io.store(hn::Sub(hn::Div(io.load(from.sum_dy + i), total), hn::Mul(low, b)), to.a + i);
+    const auto a = hn::Div(sum, total), share = hn::Div(dev, total);
+    const auto of_hat = hn::Mul(inverse, share), b = hn::Mul(inverse, of_hat);
+    io.store(hn::Sub(a, hn::Mul(low, b)), to.a + i);
     io.store(b, to.b + i);
+    const auto larger = hn::Max(hn::Abs(a), hn::Abs(of_hat)), of_larger = hn::Max(hn::Abs(sum), hn::Abs(dev));
+    const auto in_shares = extreme<T>(larger, of_larger, kRoomOfShares);
+    auto in_b = extreme<T>(b, dev);
+    if constexpr (sizeof(T) == 8) in_b = hn::Or(in_b, extreme<T>(share, dev));
+    any = hn::Or(any, hn::Or(extreme<T>(s, s), hn::Or(in_shares, in_b)));
   });
+  return !hn::AllFalse(D64(), any);
 }
 
 }  // namespace norm

@@ -111,16 +111,24 @@ def _rounded(y: Array, like: Array) -> Array:
 
 
 def take_up(
-    stats: BatchNormStats, running_mean: Array | None, running_var: Array | None, momentum: float, unbiased: bool
+    stats: BatchNormStats,
+    running_mean: Array | None,
+    running_var: Array | None,
+    momentum: float,
+    unbiased: bool,
+    elements: float | None = None,
 ) -> None:
-    """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw²."""
+    """r ← (1 − momentum)·r + momentum·batch, with n/(n − 1)·var for the unbiased variance, n = (Σw)²/Σw².
+
+    That is ``elements`` where they are given: float64 may not hold Σw².
+    """
     if stats.count == 0:
         return
     copies: list[tuple[Array, Array]] = []
     if running_mean is not None:
         mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
         copies.append((running_mean, _rounded(mean, running_mean)))
-    n = stats.count * (stats.count / stats.squares)
+    n = stats.count * (stats.count / stats.squares) if elements is None else elements
     if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
         sample = stats.var * (n / (n - 1)) if unbiased else stats.var
         var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample

@@ -93,7 +93,8 @@ def batch_norm(
         if training:
             stats, invstd = _moments(x[part], axis, None if w is None else w[part], eps)
             n = stats.count
-            take_up(stats, running_mean, running_var, momentum, unbiased)
+            elements = effective_count(n, None if w is None else w[part], axis)
+            take_up(stats, running_mean, running_var, momentum, unbiased, elements)
         else:
             assert running_mean is not None
             assert running_var is not None
@@ -275,6 +276,7 @@ def _moments(x: Array, axis: int, w: Array | None, eps: float) -> tuple[BatchNor
         mean += ((wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
         var = (np.square(wide - _per_channel(mean, x.ndim, axis)) * share).sum(axis=others) / n
         invstd = np.ldexp(_inverse_std(var, np.ldexp(eps, -2 * k)), -k)
+        invstd = np.where(var == 0, _inverse_std(var, eps), invstd)  # eps, which may be 0 in that unit
         mean, var = np.ldexp(mean, k), np.ldexp(var, 2 * k)
     elements = effective_count(n, w, axis)
     return BatchNormStats(n, mean, var, squared_weights=n * (n / elements)), invstd

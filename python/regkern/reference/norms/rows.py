@@ -100,17 +100,19 @@ def _normalize(
     n = max(rows.shape[-1], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         k = unit_exponents(rows, -1, eps)
-        rows = np.ldexp(rows, -k)
+        data, rows = rows, np.ldexp(rows, -k)
         mean = rows.sum(axis=-1, keepdims=True) / n if centred else np.zeros((*rows.shape[:-1], 1))
         if centred:  # once more on the deviations
             mean = mean + (rows - mean).sum(axis=-1, keepdims=True) / n
-        invstd = 1 / np.sqrt(np.square(rows - mean).sum(axis=-1, keepdims=True) / n + np.ldexp(eps, -2 * k))
-        y = _unrow((rows - mean) * invstd, h, axis, groups)
+        var = np.square(rows - mean).sum(axis=-1, keepdims=True) / n
+        invstd = np.ldexp(1 / np.sqrt(var + np.ldexp(eps, -2 * k)), -k)
+        invstd = np.where(var == 0, 1 / np.sqrt(eps), invstd)  # eps may be 0 in that unit
+        mean = np.ldexp(mean, k)
+        y = _unrow((data - mean) * invstd, h, axis, groups)
         if gamma is not None:
             y = y * _affine(gamma, x.ndim, axis, groups)
         if beta is not None:
             y = y + _affine(beta, x.ndim, axis, groups)
-        mean, invstd = np.ldexp(mean, k), np.ldexp(invstd, -k)
     kept = None if out is x and residual is None else h
     return store(rounded_to(y, x.dtype), out), NormCache(
         kept, gamma, mean.ravel(), invstd.ravel(), axis, groups, centred
