@@ -12,9 +12,12 @@ from regkern.bench.kernels import (
     EXPRESSION,
     FLOAT32,
     IMAGES,
+    IN_C_ORDER,
     MAPS,
     MULTIPLY,
     NO_L1,
+    ODD,
+    PERMUTED,
     PUBLIC,
     ROWS,
 )
@@ -110,6 +113,10 @@ DROPOUT = (
     _beats("dropout out=", LARGE, "faster than numba", "numba", 8),
     _beats("dropout out=", LARGE, "faster than JAX (jit), 2 threads", "JAX", 8, 2),
     _scales("dropout out=", "2 threads against 1, data in cache"),
+    *(
+        _costs("dropout channels last", shape, "time / the same in C order", IN_C_ORDER[0], 1.1)
+        for shape in (*PERMUTED, ODD)
+    ),
     _costs("drop_path", MAPS[0], "time / np.copyto", COPY, 1.2),
     _costs("feature_dropout", MAPS[0], "time / np.copyto", COPY, 1.2),
     _costs("bias_dropout_add", ROWS[0], "time / the same without dropping", ADD[0], 1.35),

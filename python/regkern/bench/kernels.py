@@ -86,6 +86,7 @@ NORMALIZED = (
     Shape((16, 64, 112, 112)),
     Shape((32, 56, 56, 64), axis=-1),
 )
+ODD = Shape((64, 20, 16, 16))  # whose channels are no whole bytes of bits
 PERMUTED = (Shape((64, 64, 8, 8)), Shape((64, 16, 32, 32)), Shape((32, 256, 14, 14)), Shape((64, 512, 7, 7)))
 
 VECTORS = (Shape((1_000_000,)), Shape((16_000_000,)))
@@ -121,6 +122,7 @@ NO_L1 = ("torch, no L1", "torch", "adamw")
 PUBLIC = ("torch, public calls", "torch", "sgd_momentum_public")
 FLOAT32 = "in float32"
 DENSE = ("as axis=-1", "regkern", "batch_norm_dense")
+IN_C_ORDER = ("in C order", "regkern", "dropout_in_c_order")
 PERMUTE = partial(Kernel, shapes=PERMUTED, share=1.5, rivals=("NumPy", "torch", "torch.compile"))
 
 
@@ -178,6 +180,16 @@ KERNELS = (
     Kernel("dropout p=0.5 out=", "dropout", 2, half, random=True, share=2),
     Kernel("dropout in place", "dropout", 2, in_place, random=True, share=2),
     Kernel("dropout_backward", "dropout_backward", 2, masked, share=2),
+    PERMUTE(
+        "dropout channels last",
+        "dropout",
+        2,
+        channels_last,
+        shapes=(*PERMUTED, ODD),
+        random=True,
+        extras=(IN_C_ORDER,),
+        rivals=("torch",),
+    ),
     Kernel("drop_path", "drop_path", 2, vector, shapes=MAPS, random=True),
     Kernel("feature_dropout", "feature_dropout", 2, vector, shapes=MAPS, random=True),
     Kernel(

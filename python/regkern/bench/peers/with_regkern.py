@@ -200,6 +200,10 @@ class Regkern:
         """dropout(x, p, rng=1, out=), the mask a function of the seed"""
         return partial(self.lib.dropout, d.x, d.p, rng=1, out=d.out)
 
+    def dropout_in_c_order(self, d: Data) -> Call:
+        """dropout of a copy in C order"""
+        return partial(self.lib.dropout, np.ascontiguousarray(d.x), d.p, rng=1, out=np.zeros(d.x.shape, d.x.dtype))
+
     def dropout_backward(self, d: Data) -> Call:
         """dropout_backward(dy, mask, out=), the mask computed again"""
         mask = self.lib.DropoutMask(d.seed, 0, d.x.shape, d.p)
