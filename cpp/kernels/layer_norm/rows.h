@@ -18,7 +18,8 @@ inline constexpr std::size_t kColumnSweep = 8;     // rows that share one load o
 inline constexpr std::size_t kColumnStrip = 1024;  // columns whose coefficients stay in the L1 cache
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
-// The smallest and the largest absolute value of a gamma's numbers but 0, Inf and NaN; 1 where there are none.
+// The smallest and the largest absolute value of a gamma's numbers but 0, Inf and NaN; 1 where
+// there is none.
 struct MagnitudeRange {
   double least = 1, most = 1;
 };
@@ -81,8 +82,8 @@ RowRange normal_scales(const MagnitudeRange& gammas) {
   return {static_cast<double>(Range::min()) / gammas.least, static_cast<double>(Range::max()) / gammas.most};
 }
 
-// y = (x − mean)·scale + beta of one element, scale = gamma·invstd: through double, and by way of x̂, where the
-// scale is extreme, else as the kernels have it, to the bit.
+// y = (x − mean)·scale + beta of one element, scale = gamma·invstd: through double, and by way of x̂, where
+// the scale is extreme, else as the kernels have it, to the bit.
 template <class T>
 T normalized(T x, double mean, double invstd, double gamma, double beta) {
   const double scale = invstd * gamma;
@@ -94,8 +95,8 @@ T normalized(T x, double mean, double invstd, double gamma, double beta) {
   return (x - high) * static_cast<T>(scale) + static_cast<T>(beta - low * scale);
 }
 
-// Where the largest gamma times std, and over it, are far from the ends of T's range: so are then all sums and
-// factors of a gradient, of dy from 1e-10 to 1e10 too.
+// Where the largest gamma times std, and over it, are far from the ends of T's range: so are then all sums
+// and factors of a gradient, of dy from 1e-10 to 1e10 too.
 template <class T>
 RowRange safe_gradients(const MagnitudeRange& gammas) {
   const double most = (sizeof(T) == 4 ? 0x1p64 : 0x1p900) * std::fmin(gammas.most, 1 / gammas.most);
