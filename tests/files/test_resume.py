@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -524,9 +525,28 @@ def test_one_thing_under_two_names_has_one_state(module: Any, tmp_path: Path) ->
         assert frozen(mine) == before
         module.load(path, a=mine, c=mine)
         assert frozen(mine) == frozen(one)
+    zero = {"n": 1.0}
+    module.save(path, a={"n": 0.0}, b={"n": -0.0})
+    with pytest.raises(ValueError, match=r"^load: b\['n'\] must hold what a\['n'\] does"):
+        module.load(path, a=zero, b=zero)
+    assert zero == {"n": 1.0}
     module.save(path, a=rng(1), b=rng(2))
     with pytest.raises(ValueError, match=r"^load: b must hold what a does, the same PCG64, got another state for it"):
         module.load(path, a=np.random.Generator(bits), b=np.random.Generator(bits))
+
+
+def test_a_stopper_is_loaded_without_a_copy_of_what_it_had(tmp_path: Path) -> None:
+    weights = np.zeros(1_000_000)
+    stopper = rk.EarlyStopping()
+    stopper.step(1.0, params=weights)
+    rk.save(tmp_path / "x", stopper=stopper)
+    tracemalloc.start()
+    try:
+        rk.load(tmp_path / "x", stopper=stopper)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3.5 * weights.nbytes  # what is read, taken up, and returned
 
 
 @pytest.mark.parametrize("kind", ["MT19937", "Philox"])

@@ -6,7 +6,6 @@ Classes from elsewhere are asked by their own ``load_state_dict``, once all else
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,7 +99,7 @@ class Changes:
             self.labels += [label] * len(copies)
             self.updates += updates
         elif isinstance(mine, EarlyStopping):  # whose state is its attributes
-            twin = copy.copy(mine)
+            twin = mine._twin()
             _fitting(label, partial(twin.load_state_dict, state))
             if not self._is_again(label, mine, {**state, "seconds": None}):  # which go on between two parts of a file
                 self.updates.append((mine.__dict__, twin.__dict__))

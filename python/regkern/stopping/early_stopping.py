@@ -690,9 +690,14 @@ class EarlyStopping:
 
     def __copy__(self) -> Self:
         """Without the arrays being trained, and with the best ones in memory of its own, which this one writes over."""
-        state = self.__getstate__()
+        twin = self._twin()
+        twin.__dict__["_snapshot"] = twin._snapshot.own()
+        return twin
+
+    def _twin(self) -> Self:
+        """A copy to load a state into: the best parameters are still those of this one."""
         twin = object.__new__(type(self))
-        twin.__setstate__(state | {"_snapshot": state["_snapshot"].own()})
+        twin.__setstate__(self.__getstate__())
         return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
