@@ -245,9 +245,10 @@ HWY_INLINE void shift_bits(const int8_t* from, size_t bytes, size_t shift, int8_
   const DU64 d;
   const int up = static_cast<int>(shift), down = 64 - up;
   for (size_t j = 0; j <= bytes; j += hn::Lanes(DU8())) {
-    const auto at = [&](size_t i)
-                        HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const uint64_t*>(from + i)); };
-    const auto bits = hn::Or(hn::ShiftLeftSame(at(j), up), hn::ShiftRightSame(at(j - 8), down));
+    const auto load = [d](const int8_t* at)
+                          HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const uint64_t*>(at)); };
+    const auto bits =
+        hn::Or(hn::ShiftLeftSame(load(from + j), up), hn::ShiftRightSame(load(from + j - 8), down));
     hn::StoreU(bits, d, reinterpret_cast<uint64_t*>(to + j));
   }
 }
