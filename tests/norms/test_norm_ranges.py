@@ -5,6 +5,7 @@ The oracle is the formula in the processor's extended precision, whose exponent 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,6 +195,15 @@ def test_half_precision_far_from_the_size_of_gamma(name: str, std: float, size: 
     (y, cache), (z, wide) = (norm.forward(rk, a, 0.0, gamma=gamma) for a in (x, x.astype(np.float32)))
     assert_same_bits(y, z.astype(bfloat16))
     assert_same_bits(norm.backward(rk, dy, cache), norm.backward(rk, dy.astype(np.float32), wide).astype(bfloat16))
+
+
+@pytest.mark.parametrize("norm", [rk.layer_norm, rk.rms_norm])
+@pytest.mark.parametrize("std", [1.0, 1e-39])
+def test_a_gamma_of_inf_makes_inf_beside_any_std(norm: Callable[..., Any], std: float) -> None:
+    x = (np.array([[1, -2, 3, -1]]) * std).astype(np.float32)
+    y = norm(x, np.array([1, np.inf, 1, -np.inf], np.float32), eps=0.0)[0]
+    assert_same_bits(y[0, 1::2], np.array([-np.inf, np.inf], np.float32))
+    assert np.isfinite(y[0, ::2]).all()
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (6, 5, 19), (6, 5, 3)], ids=str)

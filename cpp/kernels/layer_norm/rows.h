@@ -83,11 +83,11 @@ RowRange normal_scales(const MagnitudeRange& gammas) {
 }
 
 // y = (x − mean)·scale + beta of one element, scale = gamma·invstd: through double, and by way of x̂, where
-// the scale is extreme, else as the kernels have it, to the bit.
+// the scale is extreme or gamma no number, else as the kernels have it, to the bit.
 template <class T>
 T normalized(T x, double mean, double invstd, double gamma, double beta) {
   const double scale = invstd * gamma;
-  if (is_extreme<T>(scale, gamma)) {
+  if (is_extreme<T>(scale, gamma) || !std::isfinite(gamma)) {
     return static_cast<T>((static_cast<double>(x) - mean) * invstd * gamma + beta);
   }
   const T high = static_cast<T>(mean);
