@@ -83,13 +83,13 @@ def figure_of(run: Run) -> Figure:
     heights = heights_of(rows)
     counts = sorted({threads for cell in rows for threads in cell.thread_counts(REGKERN)})
     shown = [counts[0], counts[-1]] if len(counts) > 1 else counts
-    size = (3.4 + (4.3 + NUMBERS) * len(shown), 2.6 + 0.27 * heights[-1])
+    size = (3.9 + (4.3 + NUMBERS) * len(shown), 2.6 + 0.27 * heights[-1])
     figure = Figure(figsize=size, dpi=160, facecolor="white")
     panels = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     for axes, threads in zip(panels, shown, strict=True):
         _panel(figure, axes, rows, heights, threads)
     _scale(panels[0], rows, heights)
-    left, right, top, bottom = 3.05 / size[0], 1 - (NUMBERS + 0.2) / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
+    left, right, top, bottom = 3.55 / size[0], 1 - (NUMBERS + 0.2) / size[0], 1 - 1.45 / size[1], 0.62 / size[1]
     figure.subplots_adjust(left=left, right=right, top=top, bottom=bottom, wspace=(NUMBERS + 0.1) / 4.2)
     _words(figure, run, rows, size)
     return figure
