@@ -173,12 +173,12 @@ inline void decide_tile(const DecisionSource& source, const DecisionTile& tile, 
   }
 }
 
-// Bits one after the other, the low one of a byte first.
+// Bits one after the other, the low one of a byte first. Eight bytes are read and written at a time.
 class Bits {
  public:
   static constexpr size_t kMost = 56;
-  HWY_INLINE Bits(int8_t* to, size_t shift) : to_(to), filled_(shift) {}
-  // The low n <= kMost bits at `from`; eight bytes are read and written.
+  HWY_INLINE explicit Bits(int8_t* to) : to_(to) {}
+  // The low n <= kMost bits at `from`.
   HWY_INLINE void put(const int8_t* from, size_t n) {
     uint64_t some;
     memcpy(&some, from, sizeof(some));
@@ -189,10 +189,24 @@ class Bits {
     open_ >>= filled_ / 8 * 8;
     filled_ %= 8;
   }
+  // The first `bytes` < 8 of each of `count` words: since every one fills as much of a byte, none waits for
+  // the one before it.
+  HWY_INLINE void put_words(const int8_t* from, size_t count, size_t bytes) {
+    const uint64_t low = (uint64_t{1} << 8 * bytes) - 1;
+    const size_t filled = filled_, over = 8 * bytes - filled;
+    for (size_t k = 0; k < count; ++k, to_ += bytes) {
+      uint64_t some;
+      memcpy(&some, from + 8 * k, sizeof(some));
+      some &= low;
+      open_ |= some << filled;
+      memcpy(to_, &open_, sizeof(open_));
+      open_ = some >> over;
+    }
+  }
 
  private:
   int8_t* to_;
-  size_t filled_;      // bits of the byte at to_
+  size_t filled_ = 0;  // bits of the byte at to_
   uint64_t open_ = 0;  // and those
 };
 
@@ -230,6 +244,10 @@ HWY_INLINE void join_columns(int8_t* columns, size_t rows, size_t step, size_t n
     join_halves(columns, step * n, together * step, together * rows);
   }
   size_t j = 0;
+  if (together * step == 8 && together * rows % 8 == 0) {
+    bits.put_words(columns, n / together, together * rows / 8);
+    j = n / together * together;
+  }
   for (; j + together <= n; j += together) {
     const int8_t* at = columns + j * step;
     size_t left = together * rows;
@@ -240,10 +258,13 @@ HWY_INLINE void join_columns(int8_t* columns, size_t rows, size_t step, size_t n
   if (j < n) bits.put(columns + j * step, (n - j) * rows);
 }
 
-// to: the bits at `from`, `shift` < 8 further up.
-HWY_INLINE void shift_bits(const int8_t* from, size_t bytes, size_t shift, int8_t* to) {
+// The bits at `from`, `shift` < 8 further up, which begin kDecisionPad before them: a vector is written where
+// all has been read.
+HWY_INLINE const uint8_t* shift_bits(int8_t* from, size_t bytes, size_t shift) {
+  static_assert(kDecisionPad >= hn::MaxLanes(DU8()) + sizeof(uint64_t));
   const DU64 d;
   const int up = static_cast<int>(shift), down = 64 - up;
+  int8_t* const to = from - kDecisionPad;
   for (size_t j = 0; j <= bytes; j += hn::Lanes(DU8())) {
     const auto load = [d](const int8_t* at)
                           HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const uint64_t*>(at)); };
@@ -251,6 +272,7 @@ HWY_INLINE void shift_bits(const int8_t* from, size_t bytes, size_t shift, int8_
         hn::Or(hn::ShiftLeftSame(load(from + j), up), hn::ShiftRightSame(load(from + j - 8), down));
     hn::StoreU(bits, d, reinterpret_cast<uint64_t*>(to + j));
   }
+  return reinterpret_cast<const uint8_t*>(to);
 }
 
 // Bits of the decisions of a tile along its memory, the low one of a byte first: bit shift + j·rows + i for
@@ -262,9 +284,9 @@ inline const uint8_t* turn_to_bits(const int8_t* from, const DecisionTile& tile,
   const size_t eights = rows / 8, rest = rows % 8, bytes = eights + (rest != 0);
   // Columns of whole bytes need no joining: they are only shifted, all sheets at once.
   const size_t step = bytes == 3 && rest != 0 ? 4 : bytes, sheet = step * columns;
-  int8_t* const turned = room + sheet + kDecisionPad;
-  int8_t* const all = turned + (rest == 0 ? tile.sheets : 1) * sheet + 4 * kDecisionPad;
-  Bits bits(all, shift);
+  int8_t* const turned = room + sheet + 2 * kDecisionPad;
+  int8_t* const all = rest == 0 ? turned : turned + sheet + 4 * kDecisionPad;
+  Bits bits(all);
   for (size_t s = 0; s < tile.sheets; ++s, from += rows * pitch) {
     int8_t* const to = turned + (rest == 0 ? s * sheet : 0);
     int8_t* const packed = step == 1 ? to : room;
@@ -274,9 +296,8 @@ inline const uint8_t* turn_to_bits(const int8_t* from, const DecisionTile& tile,
     if (step != 1) transpose(packed, columns, step, columns, to);
     if (rest != 0) join_columns(to, rows, step, columns, bits);
   }
-  if (rest == 0 && shift == 0) return reinterpret_cast<const uint8_t*>(turned);
-  if (rest == 0) shift_bits(turned, tile.sheets * sheet, shift, all);
-  return reinterpret_cast<const uint8_t*>(all);
+  if (shift == 0) return reinterpret_cast<const uint8_t*>(all);
+  return shift_bits(all, tile.sheets * rows * columns / 8 + 1, shift);
 }
 
 }  // namespace across
