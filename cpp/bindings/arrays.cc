@@ -369,19 +369,12 @@ Array input(Arg arg, py::handle value, Accept accept) { return array_of(arg, val
 
 Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
   const auto acceptable = [&](Dtype dtype) { return accept == Accept::kHalf || !is_half(dtype); };
-  const std::string kinds =
+  const char* const kinds =
       accept == Accept::kHalf ? "be float32, float64, bfloat16 or float16" : "be float32 or float64";
-  const auto finished = [](Array a, Dtype dtype) {
-    a.dtype_ = dtype;
-    a.size_ = a.extents().size;
-    a.dense_ =
-        a.memory_.has(py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-    return a;
-  };
   if (is_view(value)) {
     const View& view = checked_view(value);
     if (!acceptable(view.dtype)) throw py::type_error(head(arg, kinds) + name_of(view.dtype));
-    return finished(Array(py::reinterpret_borrow<py::object>(value), Memory(arg, view)), view.dtype);
+    return Array(py::reinterpret_borrow<py::object>(value), Memory(arg, view), view.dtype);
   }
   if (const TensorLibrary* library = TensorLibrary::current();
       library != nullptr && library->exchange.is_tensor(value)) {
@@ -391,16 +384,14 @@ Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
       const py::object view = library->view(function, said(arg.function, arg.name), value, written);
       const View& looked = checked_view(view);
       if (!acceptable(looked.dtype)) throw py::type_error(head(arg, kinds) + name_of(looked.dtype));
-      return finished(Array(looked.owner, Memory(arg, looked)), looked.dtype);
+      return Array(looked.owner, Memory(arg, looked), looked.dtype);
     }
     if (!acceptable(seen->second)) throw py::type_error(head(arg, kinds) + name_of(seen->second));
-    return finished(Array(py::reinterpret_borrow<py::object>(value), seen->first), seen->second);
+    return Array(py::reinterpret_borrow<py::object>(value), seen->first, seen->second);
   }
   const bool exactly = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
-  const py::object array =
-      exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value, accept);
-  Array a(array, Memory(arg, array));
-  const auto* descriptor = reinterpret_cast<const Descriptor*>(a.memory_.descriptor());
+  py::object array = exactly ? py::reinterpret_borrow<py::object>(value) : to_ndarray(arg, value, accept);
+  const auto* descriptor = reinterpret_cast<const Descriptor*>(proxy(array)->descr);
   const bool native = descriptor->byteorder != '>';
   const std::optional<Dtype> dtype = dtype_of(descriptor);
   if (!dtype || !acceptable(*dtype) || !native) {
@@ -408,9 +399,10 @@ Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
     const bool wrapped = descriptor->type_num == kNpyObject && !is_ndarray(value);
     throw py::type_error(
         head(arg, native ? kinds : "be in native byte order") +
-        (wrapped ? kind_of(value) : py::cast<std::string>(py::str(py::handle(a.memory_.descriptor())))));
+        (wrapped ? kind_of(value) : py::cast<std::string>(py::str(py::handle(proxy(array)->descr)))));
   }
-  return finished(std::move(a), *dtype);
+  Memory memory(arg, array);
+  return Array(std::move(array), std::move(memory), *dtype);
 }
 
 Array output(Arg arg, py::handle value, Accept accept) {
@@ -439,6 +431,14 @@ Array optional_input(Arg arg, py::handle value, Accept accept) {
 Array optional_output(Arg arg, py::handle value, Accept accept) {
   return value.is_none() ? Array() : output(arg, value, accept);
 }
+
+Array::Array(py::object object, Memory memory, Dtype dtype)
+    : object_(std::move(object)),
+      memory_(std::move(memory)),
+      dtype_(dtype),
+      size_(extents().size),
+      dense_(memory_.has(py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
+                         py::detail::npy_api::NPY_ARRAY_ALIGNED_)) {}
 
 static Array adopt(const py::object& array) { return input({"regkern", "result"}, array, Accept::kHalf); }
 
@@ -480,8 +480,14 @@ Array new_like(Arg arg, const Array& like, TensorOrder order) {
   return adopt(py::array(dtype, std::move(shape), std::move(strides)));
 }
 
-static Array new_vector(const py::dtype& dtype, std::size_t n) {
-  return adopt(py::array(dtype, std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)}));
+// Asked of NumPy itself: py::array would make two vectors for one length, a tenth of a microsecond.
+static Array new_vector(py::dtype dtype, std::size_t n) {
+  const auto& api = py::detail::npy_api::get();
+  const auto length = static_cast<Py_intptr_t>(n);
+  auto array = py::reinterpret_steal<py::object>(api.PyArray_NewFromDescr_(
+      api.PyArray_Type_, dtype.release().ptr(), 1, &length, nullptr, nullptr, 0, nullptr));
+  if (!array) throw py::error_already_set();
+  return adopt(array);
 }
 
 Array new_vector(Dtype dtype, std::size_t n) {

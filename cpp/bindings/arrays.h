@@ -164,7 +164,7 @@ class Array {
   }
 
  private:
-  Array(py::object object, Memory memory) : object_(std::move(object)), memory_(std::move(memory)) {}
+  Array(py::object object, Memory memory, Dtype dtype);
   const std::ptrdiff_t* strides_of_operand() const {
     return dense_ && !is_half(dtype_) ? nullptr : strides();
   }
