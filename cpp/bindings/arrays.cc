@@ -356,10 +356,11 @@ py::object to_ndarray(Arg arg, py::handle value, Accept accept) {
   try {
     return py::module_::import("numpy").attr("asarray")(value);
   } catch (py::error_already_set& error) {
-    const bool refuses = error.matches(PyExc_RuntimeError);  // torch's, which says what to do
-    if (!refuses && !error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    // torch's, which says what to do, and NumPy's of rows of different lengths
+    const bool says = error.matches(PyExc_RuntimeError) || error.matches(PyExc_ValueError);
+    if (!says && !error.matches(PyExc_TypeError)) throw;
     throw py::type_error(head(arg, "be an array of float32 or float64" + halves) + kind_of(value) +
-                         (refuses ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
+                         (says ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
   }
 }
 

@@ -11,7 +11,17 @@ from regkern.torch import functional
 from regkern.torch.nn.layer import Layer
 
 
-class Dropout(Layer, tnn.Dropout):
+class Dropping(Layer):
+    """A base beside a class of torch, whose constructor takes NaN, and of GaussianDropout 1."""
+
+    _rule = staticmethod(check.probability)
+
+    def __init__(self, p: Real = 0.5, inplace: bool = False) -> None:
+        self._rule(f"{type(self).__name__}: p", p)
+        super().__init__(p, inplace)  # type: ignore[call-arg]  # of the class beside
+
+
+class Dropout(Dropping, tnn.Dropout):
     """``torch.nn.Dropout``: drops elements.
 
     Parameters
@@ -39,7 +49,7 @@ class Dropout(Layer, tnn.Dropout):
         return functional.dropout(input, self.p, self.training, self.inplace)
 
 
-class Dropout1d(Layer, tnn.Dropout1d):
+class Dropout1d(Dropping, tnn.Dropout1d):
     """``torch.nn.Dropout1d``: drops channels of signals.
 
     Parameters
@@ -67,7 +77,7 @@ class Dropout1d(Layer, tnn.Dropout1d):
         return functional.dropout1d(input, self.p, self.training, self.inplace)
 
 
-class Dropout2d(Layer, tnn.Dropout2d):
+class Dropout2d(Dropping, tnn.Dropout2d):
     """``torch.nn.Dropout2d``: drops channels of images.
 
     Parameters
@@ -95,7 +105,7 @@ class Dropout2d(Layer, tnn.Dropout2d):
         return functional.dropout2d(input, self.p, self.training, self.inplace)
 
 
-class Dropout3d(Layer, tnn.Dropout3d):
+class Dropout3d(Dropping, tnn.Dropout3d):
     """``torch.nn.Dropout3d``: drops channels of volumes.
 
     Parameters
@@ -123,7 +133,7 @@ class Dropout3d(Layer, tnn.Dropout3d):
         return functional.dropout3d(input, self.p, self.training, self.inplace)
 
 
-class AlphaDropout(Layer, tnn.AlphaDropout):
+class AlphaDropout(Dropping, tnn.AlphaDropout):
     """``torch.nn.AlphaDropout``: keeps mean and variance of what SELU makes.
 
     Parameters
@@ -151,7 +161,7 @@ class AlphaDropout(Layer, tnn.AlphaDropout):
         return functional.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
-class FeatureAlphaDropout(Layer, tnn.FeatureAlphaDropout):
+class FeatureAlphaDropout(Dropping, tnn.FeatureAlphaDropout):
     """``torch.nn.FeatureAlphaDropout``: that of whole channels.
 
     Parameters
@@ -179,7 +189,7 @@ class FeatureAlphaDropout(Layer, tnn.FeatureAlphaDropout):
         return functional.feature_alpha_dropout(input, self.p, self.training, self.inplace)
 
 
-class GaussianDropout(Layer, tnn.Dropout):
+class GaussianDropout(Dropping, tnn.Dropout):
     """Multiply by normal numbers of mean 1 and variance p/(1 − p).
 
     Parameters
@@ -201,6 +211,8 @@ class GaussianDropout(Layer, tnn.Dropout):
     >>> nn.GaussianDropout(0.2)
     GaussianDropout(p=0.2, inplace=False)
     """
+
+    _rule = staticmethod(check.below_one)
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply in training, and return the input in evaluation."""

@@ -44,7 +44,8 @@ class SGD(Optimizer):
     decoupled : bool, default False
         Take the decay off the weights instead of adding it to the gradient.
     l1 : float, >= 0, default 0
-        With momentum it acts as (1 − momentum)·l1: for l1 itself give l1/(1 − momentum).
+        The threshold of a step is lr·l1. With momentum the weights settle as for (1 − momentum)·l1: for l1 itself give
+        l1/(1 − momentum).
     penalty : penalty of :mod:`regkern.penalties`, optional
 
     Examples
@@ -417,7 +418,8 @@ class RMSprop(Optimizer):
     decoupled : bool, default False
         Take the decay off the weights instead of adding it to the gradient.
     l1 : float, >= 0, default 0
-        With momentum it acts as (1 − momentum)·l1: for l1 itself give l1/(1 − momentum).
+        The threshold of a step is lr·l1. With momentum the weights settle as for (1 − momentum)·l1: for l1 itself give
+        l1/(1 − momentum).
     metric : {"euclidean", "diag"}, default "euclidean"
     penalty : penalty of :mod:`regkern.penalties`, optional
 
