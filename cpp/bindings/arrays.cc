@@ -356,11 +356,13 @@ py::object to_ndarray(Arg arg, py::handle value, Accept accept) {
   try {
     return py::module_::import("numpy").attr("asarray")(value);
   } catch (py::error_already_set& error) {
-    // torch's, which says what to do, and NumPy's of rows of different lengths
-    const bool says = error.matches(PyExc_RuntimeError) || error.matches(PyExc_ValueError);
-    if (!says && !error.matches(PyExc_TypeError)) throw;
-    throw py::type_error(head(arg, "be an array of float32 or float64" + halves) + kind_of(value) +
-                         (says ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
+    const bool refuses = error.matches(PyExc_RuntimeError);  // torch's, which says what to do
+    const bool is_ragged =
+        error.matches(PyExc_ValueError) && (PyList_Check(value.ptr()) || PyTuple_Check(value.ptr()));
+    if (!refuses && !error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+    throw py::type_error(head(arg, "be an array of float32 or float64" + halves) +
+                         (is_ragged ? "a ragged list" : kind_of(value)) +
+                         (refuses ? ": " + py::cast<std::string>(py::str(error.value())) : ""));
   }
 }
 

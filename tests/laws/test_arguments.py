@@ -501,7 +501,7 @@ GIVEN: list[tuple[Any, str]] = [
     (object(), "object"),
     ({1.0, 2.0}, "set"),
     ([1.0, None], "list"),
-    ([1.0, [2.0]], "list"),
+    ([1.0, [2.0]], "a ragged list"),
     (["a", "b"], "<U1"),
     (np.array([None]), "object"),
     (X.astype(int), "int64"),

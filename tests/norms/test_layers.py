@@ -370,10 +370,10 @@ def test_channels_that_are_last_are_found() -> None:
 def test_data_of_another_dtype_name_the_layer_and_the_cure(name: str, module: Any) -> None:
     options = {"affine": True} if name == "InstanceNorm" else {}
     layer, x = MAKE[name](module, **options), batch()
-    cure = re.escape("(make it with dtype=np.float64, or give it x.astype(np.float32))")
-    for wide in (x.astype(np.float64), x.tolist()):
+    for wide, cure in ((x.astype(np.float64), "x.astype(np.float32)"), (x.tolist(), "np.asarray(x, np.float32)")):
+        cures = re.escape(f"(make it with dtype=np.float64, or give it {cure})")
         with pytest.raises(
-            TypeError, match=rf"^{name}\.forward: x must be float32, the layer's dtype, got float64 {cure}$"
+            TypeError, match=rf"^{name}\.forward: x must be float32, the layer's dtype, got float64 {cures}$"
         ):
             layer.forward(wide)
     with pytest.raises(TypeError, match=rf"^{name}\.forward: x must be float32, the layer's dtype, got int64 \(give "):

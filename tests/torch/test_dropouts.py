@@ -608,6 +608,8 @@ def test_modules_stand_in_for_those_of_torch(name: str) -> None:
     assert len(x.unique()) == 2
     with pytest.raises(ValueError, match="probability has to be between 0 and 1"):
         getattr(nn, name)(1.5)
+    with pytest.raises(ValueError, match=rf"^{name}: p must be in \[0, 1\], got nan$"):
+        getattr(nn, name)(float("nan"))
 
 
 @pytest.mark.parametrize("made", [nn.GaussianDropout(0.3), nn.DropPath(0.3), nn.DropBlock2d(0.3, 3)], ids=repr)
@@ -618,6 +620,12 @@ def test_further_modules(made: Any) -> None:
     assert len(y.unique()) > 1
     assert eval(f"nn.{made!r}", {"nn": nn}).__dict__.keys() == made.__dict__.keys()
     assert repr(pickle.loads(pickle.dumps(made))) == repr(made)
+
+
+@pytest.mark.parametrize("p", [1.0, -0.1, float("nan")])
+def test_rates_of_gaussian_dropout(p: float) -> None:
+    with pytest.raises(ValueError, match=rf"^GaussianDropout: p must be in \[0, 1\), got {p}$"):
+        nn.GaussianDropout(p)
 
 
 def test_threads_follow_torch() -> None:

@@ -102,7 +102,8 @@ class NormLayer(Layer):
         f = f"{type(self).__name__}.forward"
         array: Array = x if type(x) is np.ndarray else require_float(f, "x", x)
         if like is not None and array.dtype is not like.dtype and array.dtype != like.dtype:
-            cure = f"give it x.astype(np.{like.dtype})" if array is x else f"give it np.asarray(x, np.{like.dtype})"
+            cast = f"x.astype(np.{like.dtype})" if hasattr(x, "astype") else f"np.asarray(x, np.{like.dtype})"
+            cure = f"give it {cast}"
             if array.dtype in (np.float32, np.float64):
                 cure = f"make it with dtype=np.{array.dtype}, or {cure}"
             raise TypeError(f"{f}: x must be {like.dtype}, the layer's dtype, got {array.dtype} ({cure})")

@@ -64,8 +64,9 @@ def floats(function: str, name: str, value: Any, *, halves: bool = False) -> Arr
     readable = "an array of float32 or float64" + (", or an ndarray of bfloat16 or float16" if halves else "")
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{head} be {readable}, got {kind}") from None
+    except (TypeError, ValueError) as error:
+        is_ragged = isinstance(error, ValueError) and isinstance(value, (list, tuple))
+        raise TypeError(f"{head} be {readable}, got {'a ragged list' if is_ragged else kind}") from None
     except RuntimeError as error:  # torch's, which says what to do
         raise TypeError(f"{head} be {readable}, got {kind}: {error}") from None
     if array.dtype == object and not isinstance(value, np.ndarray):

@@ -12,13 +12,11 @@ from regkern.torch.nn.layer import Layer
 
 
 class Dropping(Layer):
-    """A base beside a class of torch, whose constructor takes NaN, and of GaussianDropout 1."""
-
-    _rule = staticmethod(check.probability)
+    """A base beside a class of torch, whose constructor takes NaN."""
 
     def __init__(self, p: Real = 0.5, inplace: bool = False) -> None:
-        self._rule(f"{type(self).__name__}: p", p)
         super().__init__(p, inplace)  # type: ignore[call-arg]  # of the class beside
+        check.probability(f"{type(self).__name__}: p", p)
 
 
 class Dropout(Dropping, tnn.Dropout):
@@ -212,7 +210,9 @@ class GaussianDropout(Dropping, tnn.Dropout):
     GaussianDropout(p=0.2, inplace=False)
     """
 
-    _rule = staticmethod(check.below_one)
+    def __init__(self, p: Real = 0.5, inplace: bool = False) -> None:
+        check.below_one("GaussianDropout: p", p)
+        super().__init__(p, inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply in training, and return the input in evaluation."""
