@@ -493,6 +493,17 @@ def test_rng() -> None:
         rk.dropout(x, 0.5, rng=-1)
 
 
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"])
+def test_a_generator_is_drawn_from_by_its_own_integers(kind: str) -> None:
+    """And left as they leave it, with half a number of 64 bits kept back."""
+    ours, numpys = (np.random.Generator(getattr(np.random, kind)(3)) for _ in range(2))
+    for generator in (ours, numpys):
+        generator.integers(0, 10, 3, dtype=np.uint32)
+    seeds = [rk.dropout(np.ones(2), 0.5, rng=ours)[1].seed for _ in range(5)]
+    assert seeds == [int(numpys.integers(0, 2**64, dtype=np.uint64)) for _ in range(5)]
+    assert str(ours.bit_generator.state) == str(numpys.bit_generator.state)
+
+
 @pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
 def test_layer_resumes_with_the_same_masks(module: object) -> None:
     x = np.ones((5, 40))
