@@ -31,11 +31,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))  # whose options are read alike
+import common
 
-from regkern.bench.loop import DECAY, LR, Array, P, Plain, Regkern, training_loop
+try:
+    import numpy as np
+
+    from regkern.bench.loop import DECAY, LR, Array, P, Plain, Regkern, training_loop
+except ModuleNotFoundError as error:
+    raise common.missing(error) from None
 
 
 @dataclass(frozen=True)
@@ -219,17 +226,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=COMPANIES, metavar="COMPANY", help=f"of {list(COMPANIES)}")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=common.count, default=9)
     parser.add_argument("--quick", action="store_true", help="three rounds")
-    parser.add_argument("--json", metavar="FILE", help="write the seconds of every turn")
+    parser.add_argument("--json", type=common.written, metavar="FILE", help="write the seconds of every turn")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
         name, size, company = args.worker
         work(name, SIZES[size], COMPANIES[company])
         return
-    from rich.console import Console  # noqa: PLC0415 contenders go without
-    from rich.table import Table  # noqa: PLC0415
+    try:
+        from rich.console import Console  # noqa: PLC0415 contenders go without
+        from rich.table import Table  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise common.missing(error) from None
 
     console = Console()
     has_torch = find_spec("torch") is not None
@@ -256,8 +266,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             table.add_row(company, size, *cells)
     console.print(table)
     if args.json:
-        with open(args.json, "w") as file:
-            json.dump(everything, file)
+        args.json.write_text(json.dumps(everything))
 
 
 if __name__ == "__main__":

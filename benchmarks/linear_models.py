@@ -27,46 +27,87 @@ Needs scikit-learn, which brings SciPy, and regkern[bench] (rich).
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))  # whose options are read alike
+import common
 from linear.cases import CASES, RIVALS
 from linear.contenders import CONTENDERS, work
 from linear.memory import memory
 from linear.turns import Settings, compare
 
 
+def folder(text: str) -> str:
+    """An option that is a folder to make files in."""
+    if not os.path.isdir(text) or not os.access(text, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"must be a folder that can be written, got {text!r}")
+    return text
+
+
+def interpreter(text: str) -> str:
+    """An option that is a Python for contenders."""
+    if shutil.which(text) is None:
+        raise argparse.ArgumentTypeError(f"must be a program that can be run, got {text!r}")
+    return text
+
+
+def interpreter_of(text: str) -> tuple[str, str]:
+    """An option that is a contender and its Python."""
+    name, _, where = text.partition("=")
+    if name not in CONTENDERS or not where:
+        raise argparse.ArgumentTypeError(f"must be NAME=PATH, NAME of {list(CONTENDERS)}, got {text!r}")
+    return name, interpreter(where)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"of {list(CASES)}")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
-    parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="a contender's interpreter")
-    parser.add_argument("--peers", metavar="PATH", help="the interpreter of celer, skglm, adelie and scikit-learn")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds in which a contender gets another turn")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds that a fit may take")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--python",
+        type=interpreter_of,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a contender's interpreter",
+    )
+    parser.add_argument(
+        "--peers", type=interpreter, metavar="PATH", help="the interpreter of celer, skglm, adelie and scikit-learn"
+    )
+    parser.add_argument("--rounds", type=common.count, default=9)
+    parser.add_argument(
+        "--budget", type=common.positive, default=20.0, help="seconds in which a contender gets another turn"
+    )
+    parser.add_argument("--limit", type=common.positive, default=300.0, help="seconds that a fit may take")
+    parser.add_argument("--threads", type=common.count, default=1)
     parser.add_argument("--quick", action="store_true", help="sizes are a tenth; two rounds")
     parser.add_argument("--memory", action="store_true", help="the peak of memory instead of times")
-    parser.add_argument("--folder", help="where data may be for as long as it takes (default: the system's)")
-    parser.add_argument("--json", metavar="FILE", help="write the seconds of every turn")
+    parser.add_argument(
+        "--folder", type=folder, help="where data may be for as long as it takes (default: the system's)"
+    )
+    parser.add_argument("--json", type=common.written, metavar="FILE", help="write the seconds of every turn")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
-        name, folder, method, mapped = args.worker
-        work(name, Path(folder), method, mapped == "mapped")
+        name, where, method, mapped = args.worker
+        work(name, Path(where), method, mapped == "mapped")
         return
-    from rich.console import Console  # noqa: PLC0415 contenders go without
+    cores = len(os.sched_getaffinity(0))
+    if args.threads > cores:
+        parser.error(f"argument --threads: must be at most the {cores} cores of this process, got {args.threads}")
+    try:
+        from rich.console import Console  # noqa: PLC0415 contenders go without
+    except ModuleNotFoundError as error:
+        raise common.missing(error) from None
 
     pythons = dict.fromkeys(CONTENDERS, sys.executable)
     if args.peers:
         pythons |= dict.fromkeys((*RIVALS, "liblinear", "saga"), args.peers)
-    for given in args.python:
-        name, _, where = given.partition("=")
-        if name not in pythons or not where:
-            parser.error(f"--python must be NAME=PATH, NAME of {list(pythons)}, got {given}")
-        pythons[name] = where
+    pythons |= dict(args.python)
     settings = Settings(
         rounds=2 if args.quick else args.rounds,
         budget=args.budget,

@@ -1,4 +1,4 @@
-"""What the examples share: words for what is missing, for options that cannot be, and for Ctrl-C."""
+"""What examples and benchmarks share: words for what is missing, for options that cannot be, and for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -60,15 +60,21 @@ def _number(text: str, rule: str, holds: Callable[[float], bool]) -> float:
     return number
 
 
-def picture(text: str) -> Path:
-    """An option that is a file to draw into: refused before minutes of training."""
+def written(text: str) -> Path:
+    """An option that is a file to write: refused before minutes of training or measuring."""
     path = Path(text)
-    if path.suffix.lower() not in PICTURES:
-        raise argparse.ArgumentTypeError(f"must end in {', '.join(PICTURES)}, got {text!r}")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"must be in a folder that exists, got {text!r}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"must be a file that can be written, got {text!r}")
+    return path
+
+
+def picture(text: str) -> Path:
+    """An option that is a file to draw into."""
+    if Path(text).suffix.lower() not in PICTURES:
+        raise argparse.ArgumentTypeError(f"must end in {', '.join(PICTURES)}, got {text!r}")
+    path = written(text)
     if importlib.util.find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError("needs matplotlib: pip install matplotlib")
     return path

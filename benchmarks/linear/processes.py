@@ -60,7 +60,7 @@ class Contender:
                 meanwhile()
             if time.monotonic() > end:
                 self.process.kill()
-                raise Failed(f"more than {self.limit:.0f} s")
+                raise Failed(f"more than {self.limit:g} s")
         line = self.process.stdout.readline()
         said: dict[str, Any] = json.loads(line) if line else {"failed": "its process ended"}
         for trouble in ("missing", "failed"):

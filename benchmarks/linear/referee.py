@@ -135,6 +135,8 @@ class Judge:
             referee.certify(found)
             if referee.known_to() <= self.case.sure:
                 break
+        if not found:
+            raise Wrong("P* is not known: no contender that can certify it was done within --limit")
         referee.check(self.case.sure)
         self.referees.append(referee)
         return referee, found

@@ -1,4 +1,4 @@
-"""The examples as a newcomer meets them: in an empty folder, with packages missing, with options that cannot be."""
+"""Examples and benchmarks as a newcomer meets them: in an empty folder, packages missing, options that cannot be."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(p.name for p in FOLDER.glob("*.py") if p.name != "common.py")
+BENCHMARKS = FOLDER.parent / "benchmarks"
+PROGRAMS = {p.name: p for folder in (FOLDER, BENCHMARKS) for p in sorted(folder.glob("*.py")) if p.name != "common.py"}
 OF_TORCH = ("optimizer_speed.py", "torch_digits.py", "torch_speed.py")
 WITHOUT = """
 import runpy, sys
-sys.path.insert(0, sys.argv[1])
-for name in sys.argv[2].split(","):
+for name in sys.argv[1].split(","):
     sys.modules[name] = None
-sys.argv = [sys.argv[1] + "/" + sys.argv[3], *sys.argv[4:]]
+sys.argv = sys.argv[2:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -38,30 +39,30 @@ def run(where: Path, *command: str, code: int = 0) -> str:
     return printed
 
 
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(FOLDER)
+def load(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path = FOLDER) -> Any:
+    monkeypatch.syspath_prepend(folder)
     return importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_help_says_what_a_program_does(name: str, tmp_path: Path) -> None:
     if name in OF_TORCH:
         pytest.importorskip("torch")
-    first = (FOLDER / name).read_text().partition("\n")[0].strip('"')
-    assert first in run(tmp_path, str(FOLDER / name), "--help")
+    first = PROGRAMS[name].read_text().partition("\n")[0].strip('"')
+    assert first in run(tmp_path, str(PROGRAMS[name]), "--help")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_package_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
     missing = "torch" if name in OF_TORCH else "PIL" if name == "augment_grid.py" else "rich"
-    said = run(tmp_path, "-c", WITHOUT, str(FOLDER), missing, name, code=1)
+    said = run(tmp_path, "-c", WITHOUT, missing, str(PROGRAMS[name]), code=1)
     assert said.startswith(f"{name} needs {missing}: pip install ")
     assert len(said.splitlines()) == 1
 
 
 def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> None:
-    without = ("-c", WITHOUT, str(FOLDER), "matplotlib", "digits.py")
+    without = ("-c", WITHOUT, "matplotlib", str(PROGRAMS["digits.py"]))
     assert "argument --plot: needs matplotlib: pip install matplotlib" in run(
         tmp_path, *without, "--plot", "a.png", code=2
     )
@@ -84,19 +85,42 @@ def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> Non
         ("augment_grid.py", "--output grid.svg", "argument --output: must end in .png, got grid.svg"),
         ("digits.py", "--plot no/such.png", "argument --plot: must be in a folder that exists, got 'no/such.png'"),
         ("digits.py", "--plot picture.txt", "argument --plot: must end in .png, .svg, .pdf, got 'picture.txt'"),
+        ("in_company.py", "--rounds 0", "argument --rounds: must be an int >= 1, got '0'"),
+        ("in_company.py", "--json no/x", "argument --json: must be in a folder that exists, got 'no/x'"),
+        ("linear_models.py", "--json no/x", "argument --json: must be in a folder that exists, got 'no/x'"),
+        ("linear_models.py", "--json .", "argument --json: must be a file that can be written, got '.'"),
+        ("linear_models.py", "--rounds 0", "argument --rounds: must be an int >= 1, got '0'"),
+        ("linear_models.py", "--threads 0", "argument --threads: must be an int >= 1, got '0'"),
+        ("linear_models.py", "--threads 99999", "argument --threads: must be at most the"),
+        ("linear_models.py", "--budget -1", "argument --budget: must be a number > 0, got '-1'"),
+        ("linear_models.py", "--limit 0", "argument --limit: must be a number > 0, got '0'"),
+        ("linear_models.py", "--folder no", "argument --folder: must be a folder that can be written, got 'no'"),
+        ("linear_models.py", "--peers no/x", "argument --peers: must be a program that can be run, got 'no/x'"),
+        ("linear_models.py", "--python celer=no/x", "argument --python: must be a program that can be run, got 'no/x'"),
+        ("linear_models.py", "--python celery=x", "argument --python: must be NAME=PATH, NAME of ['regkern',"),
     ],
 )
 def test_options_that_cannot_be_are_refused_at_once(name: str, options: str, text: str, tmp_path: Path) -> None:
-    assert text in " ".join(run(tmp_path, str(FOLDER / name), *options.split(), code=2).split())
+    assert text in " ".join(run(tmp_path, str(PROGRAMS[name]), *options.split(), code=2).split())
     assert not list(tmp_path.iterdir())
 
 
 def test_options_are_read_by_what_refuses() -> None:
-    """Numbers and pictures of all examples; the cases above are some of them."""
-    for name in EXAMPLES:
-        text = (FOLDER / name).read_text()
+    """Numbers and pictures of all programs; the cases above are some of them."""
+    for name, path in PROGRAMS.items():
+        text = path.read_text()
         assert not re.search(r"type=(int|float|Path)\b", text), name
+        assert ('"--json"' in text) == ('"--json", type=common.written' in text), name
         assert ('"--plot"' in text) == ('"--plot", type=common.picture' in text), name
+
+
+def test_nobody_to_certify_a_linear_model_is_not_a_wrong_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    referee, cases = (load(f"linear.{name}", monkeypatch, BENCHMARKS) for name in ("referee", "cases"))
+    case = cases.CASES["house"]
+    with pytest.raises(
+        referee.Wrong, match=r"^P\* is not known: no contender that can certify it was done within --limit$"
+    ):
+        referee.Judge(case, case.make(1), lambda *_: iter(()))
 
 
 @pytest.mark.parametrize("name", ["digits.py", "house_prices.py"])
@@ -105,7 +129,7 @@ def test_an_interrupt_ends_without_a_traceback(name: str, tmp_path: Path) -> Non
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text("raise KeyboardInterrupt")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); " + WITHOUT.replace("sys.modules[name] = None", "pass")
-    assert run(tmp_path, "-c", code, str(FOLDER), "", name, code=-signal.SIGINT) == "interrupted\n"
+    assert run(tmp_path, "-c", code, "", str(PROGRAMS[name]), code=-signal.SIGINT) == "interrupted\n"
 
 
 def test_house_prices_show_shrinkage_and_patients_selection(tmp_path: Path) -> None:
