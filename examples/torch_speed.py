@@ -15,6 +15,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import common
@@ -31,7 +32,8 @@ except ModuleNotFoundError as error:
 
 tnn = torch.nn
 Work = Callable[[], object]
-Line = tuple[str, Work, Work, str]  # name, torch's, ours, at least
+Pair = tuple[Work, Work]  # torch's, ours
+Line = tuple[str, Callable[[], Pair], str]  # name, what makes the two, at least
 
 
 def taken(work: Work, times: int) -> float:
@@ -41,7 +43,7 @@ def taken(work: Work, times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def medians(works: tuple[Work, Work], rounds: int) -> list[float]:
+def medians(works: Pair, rounds: int) -> list[float]:
     """Seconds a call, of rounds of some 20 ms that take turns."""
     times = []
     for work in works:
@@ -67,6 +69,10 @@ def both_ways(function: Callable[[Tensor], Tensor], x: Tensor) -> Work:
         function(leaf).backward(dy)
 
     return work
+
+
+def single(theirs: Callable[[Tensor], Tensor], ours: Callable[[Tensor], Tensor], x: Tensor) -> Pair:
+    return both_ways(theirs, x), both_ways(ours, x)
 
 
 class Moved(torch.autograd.Function):
@@ -98,21 +104,17 @@ def calls() -> Iterator[Line]:
         x = torch.randn(n)
         least = "0.83" if n == 1_000 else "6"
         name = f"dropout, {n:,} elements, forward + backward"
-        yield name, both_ways(lambda t: tF.dropout(t, 0.5), x), both_ways(lambda t: F.dropout(t, 0.5), x), least
+        yield name, partial(single, lambda t: tF.dropout(t, 0.5), lambda t: F.dropout(t, 0.5), x), least
     x = torch.randn(64, 64, 8, 8).contiguous(memory_format=torch.channels_last)
-    yield (
-        "batch norm, channels_last, 64 × 64 × 8 × 8",
-        both_ways(tnn.BatchNorm2d(64), x),
-        both_ways(nn.BatchNorm2d(64), x),
-        "2",
-    )
-    moved = both_ways(lambda t: Moved.apply(t, False), x)
-    yield "the same, and a function that only moves its bytes", both_ways(tnn.BatchNorm2d(64), x), moved, ""
+    native = tnn.BatchNorm2d(64)
+    yield "batch norm, channels_last, 64 × 64 × 8 × 8", partial(single, native, nn.BatchNorm2d(64), x), "2"
+    moved = partial(single, tnn.BatchNorm2d(64), lambda t: Moved.apply(t, False), x)
+    yield "the same, and a function that only moves its bytes", moved, ""
     native = tnn.Sequential(tnn.BatchNorm2d(64), tnn.ReLU())
-    yield "batch norm + ReLU, channels_last", both_ways(native, x), both_ways(nn.BatchNormReLU2d(64), x), ""
+    yield "batch norm + ReLU, channels_last", partial(single, native, nn.BatchNormReLU2d(64), x), ""
     x = torch.randn(1024, 512)
-    yield "layer norm, 1,024 × 512", both_ways(tnn.LayerNorm(512), x), both_ways(nn.LayerNorm(512), x), ""
-    yield "RMS norm, 1,024 × 512", both_ways(tnn.RMSNorm(512), x), both_ways(nn.RMSNorm(512), x), ""
+    yield "layer norm, 1,024 × 512", partial(single, tnn.LayerNorm(512), nn.LayerNorm(512), x), ""
+    yield "RMS norm, 1,024 × 512", partial(single, tnn.RMSNorm(512), nn.RMSNorm(512), x), ""
 
 
 # --- optimizers ----------------------------------------------------------------------------------------------------------
@@ -132,21 +134,25 @@ def resnet50_shapes() -> list[tuple[int, ...]]:
     return [*shapes, (1000, 2048), (1000,)]
 
 
+def adamw(shapes: list[tuple[int, ...]]) -> Pair:
+    made = []
+    for l1 in (None, 1e-5):
+        parameters = [tnn.Parameter(torch.randn(shape) * 0.1) for shape in shapes]
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        if l1 is None:
+            made.append(torch.optim.AdamW(parameters, lr=1e-3, fused=True).step)
+        else:
+            made.append(optim.AdamW(parameters, lr=1e-3, l1=l1).step)
+    return made[0], made[1]
+
+
 def steps() -> Iterator[Line]:
     for name, shapes, least in (
         ("AdamW + L1 of a ResNet-50 against fused without L1", resnet50_shapes(), "1.2"),
         ("AdamW + L1 of 300 arrays of 1,000", [(1000,)] * 300, "3"),
     ):
-        made = []
-        for l1 in (None, 1e-5):
-            parameters = [tnn.Parameter(torch.randn(shape) * 0.1) for shape in shapes]
-            for p in parameters:
-                p.grad = torch.randn_like(p)
-            if l1 is None:
-                made.append(torch.optim.AdamW(parameters, lr=1e-3, fused=True).step)
-            else:
-                made.append(optim.AdamW(parameters, lr=1e-3, l1=l1).step)
-        yield name, made[0], made[1], least
+        yield name, partial(adamw, shapes), least
 
 
 # --- training steps ------------------------------------------------------------------------------------------------------
@@ -256,6 +262,11 @@ def training(model: tnn.Module, x: Tensor, *, ours: bool, half: bool) -> Work:
     return work
 
 
+def both_train(native: tnn.Module, converted: tnn.Module, x: Tensor, half: bool) -> Pair:
+    theirs, ours = copy.deepcopy(native), copy.deepcopy(converted)
+    return training(theirs, x, ours=False, half=half), training(ours, x, ours=True, half=half)
+
+
 def models() -> Iterator[Line]:
     last = torch.channels_last
     image = torch.randn(32, 3, 32, 32)
@@ -275,15 +286,10 @@ def models() -> Iterator[Line]:
             False,
         ),
     ):
-        works = [training(copy.deepcopy(model), x, ours=ours, half=half) for ours in (False, True)]
-        yield f"training step: {name}", works[0], works[1], least
+        yield f"training step: {name}", partial(both_train, model, model, x, half), least
         if name.startswith("ResNet-8"):
-            yield (
-                "the same, and norms that only move their bytes",
-                works[0],
-                training(bare(model), x, ours=True, half=half),
-                "",
-            )
+            moved = partial(both_train, model, bare(copy.deepcopy(model)), x, half)
+            yield "the same, and norms that only move their bytes", moved, ""
 
 
 def main() -> None:
@@ -292,15 +298,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=common.count, default=9)
     parser.add_argument("--only", nargs="*", default=[], help="lines that contain one of these words")
     asked = parser.parse_args()
+    lines = [*calls(), *steps(), *models()]
+    for word in asked.only:
+        if not any(word in name for name, *_ in lines):
+            names = "\n  ".join(name for name, *_ in lines)
+            parser.error(f"argument --only: must be part of a line's name, got {word!r}; there are\n  {names}")
     torch.set_num_threads(asked.threads)
     print(f"torch {torch.__version__}, {asked.threads} thread(s), medians of {asked.rounds} rounds")
     print(f"{'':58}{'torch':>12}{'ours':>12}{'ratio':>8}   at least")
-    for lines in (calls, steps, models):
-        for name, theirs, ours, least in lines():
-            if asked.only and not any(word in name for word in asked.only):
-                continue
-            a, b = medians((theirs, ours), asked.rounds)
-            print(f"{name:58}{a * 1e6:>9.0f} µs{b * 1e6:>9.0f} µs{a / b:>7.2f}×   {least}", flush=True)
+    for name, pair, least in lines:
+        if asked.only and not any(word in name for word in asked.only):
+            continue
+        a, b = medians(pair(), asked.rounds)
+        print(f"{name:58}{a * 1e6:>9.0f} µs{b * 1e6:>9.0f} µs{a / b:>7.2f}×   {least}", flush=True)
 
 
 if __name__ == "__main__":

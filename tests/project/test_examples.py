@@ -85,6 +85,11 @@ def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> Non
         ("augment_grid.py", "--output grid.svg", "argument --output: must end in .png, got grid.svg"),
         ("digits.py", "--plot no/such.png", "argument --plot: must be in a folder that exists, got 'no/such.png'"),
         ("digits.py", "--plot picture.txt", "argument --plot: must end in .png, .svg, .pdf, got 'picture.txt'"),
+        (
+            "torch_speed.py",
+            "--only dropout zzz",
+            "argument --only: must be part of a line's name, got 'zzz'; there are",
+        ),
         ("in_company.py", "--rounds 0", "argument --rounds: must be an int >= 1, got '0'"),
         ("in_company.py", "--json no/x", "argument --json: must be in a folder that exists, got 'no/x'"),
         ("linear_models.py", "--json no/x", "argument --json: must be in a folder that exists, got 'no/x'"),
@@ -101,6 +106,8 @@ def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> Non
     ],
 )
 def test_options_that_cannot_be_are_refused_at_once(name: str, options: str, text: str, tmp_path: Path) -> None:
+    if name in OF_TORCH:
+        pytest.importorskip("torch")
     assert text in " ".join(run(tmp_path, str(PROGRAMS[name]), *options.split(), code=2).split())
     assert not list(tmp_path.iterdir())
 
