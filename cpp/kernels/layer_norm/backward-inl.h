@@ -121,11 +121,15 @@ struct RowGradients {
 struct GradientSumsOfRows {
   HWY_ALIGN double sum[kRowsFolded][4] = {}, dev[kRowsFolded][4] = {};
 
-  // Of row r. A call, so that a sweep which goes on beside it keeps its registers.
+  // Of rows r to `end`, the first of which is at o. A call, so that a sweep which goes on beside it keeps its
+  // registers.
   template <class T>
-  HWY_NOINLINE void set(size_t r, const RowOperands<T>& row, const T* gamma, size_t n, bool fetch,
-                        double mean) {
-    sum_gradients(row.x, row.dy, gamma, n, fetch, mean, {sum[r], dev[r]});
+  HWY_NOINLINE void set(size_t r, size_t end, const RowOperands<T>& o, const T* gamma, size_t n, bool fetch,
+                        const double* mean) {
+    const T *x = o.x, *dy = o.dy;
+    for (; r < end; ++r, ++mean, x += n, dy += n) {
+      sum_gradients(x, dy, gamma, n, fetch, *mean, {sum[r], dev[r]});
+    }
   }
 };
 
@@ -260,6 +264,7 @@ HWY_INLINE void sweep_gradient(const RowOperands<T>& o, size_t rows, size_t stri
     for (; i + 2 * N <= n; i += 2 * N) two(i, stream);
   } else {
     chunks(store);
+    for (; i + 2 * N <= n; i += 2 * N) two(i, store);
   }
   for (; i + N <= n; i += N) some(i, load, all, store, store);
   if (i == n) return;
@@ -338,9 +343,10 @@ void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, 
   GradientSumsOfRows sums;
   size_t some = 0;  // rows that share a sweep, the sums of which are known
   const auto sum_until = [&](size_t row, size_t end) HWY_ATTR {
-    for (; some < end; ++some) {
-      sums.set(some, o.at((row + some) * n), p.gamma + channel, n, s.by_hand && s.far, mean[row + some]);
-    }
+    if (end <= some) return;
+    const size_t first = row + some;
+    sums.set(some, end, o.at(first * n), p.gamma + channel, n, s.by_hand && s.far, mean + first);
+    some = end;
   };
   sum_until(0, HWY_MIN(s.together, rows));
   for (size_t row = 0; row < rows;) {

@@ -118,14 +118,15 @@ HWY_INLINE void add_row(RowSums<T, kSums>& sums, size_t begin, size_t n, bool fe
   }
 }
 
-// kRowLanes lanes in vectors, folded in halves to four of double; float down to eight before that.
-template <class T>
+// kRowLanes lanes in vectors, folded in halves to four of double; float down to eight before that. The vectors
+// behind the first kUsed are zeros: as many as are kept, or twice as many, and so on.
+template <class T, size_t kUsed = kRowLanes / hn::MaxLanes(Tag<T>())>
 class FourLanes {
  public:
+  static constexpr size_t kKept = HWY_MAX(size_t{1}, (sizeof(T) == 8 ? 4 : 8) / hn::MaxLanes(Tag<T>()));
   HWY_INLINE explicit FourLanes(V<Tag<T>>* s) {
     constexpr size_t kLanes = hn::MaxLanes(Tag<T>());
-    constexpr size_t kKept = HWY_MAX(size_t{1}, (sizeof(T) == 8 ? 4 : 8) / kLanes);
-    for (size_t half = kRowLanes / kLanes / 2; half >= kKept; half /= 2) {
+    for (size_t half = kUsed / 2; half >= kKept; half /= 2) {
       for (size_t k = 0; k < half; ++k) s[k] = hn::Add(s[k], s[k + half]);
     }
     const hn::Half<Tag<T>> half;
@@ -187,27 +188,55 @@ HWY_INLINE Terms<T, 2 * kSums> both(const Terms<T, kSums>& first, const Terms<T,
   return all;
 }
 
+// terms(vectors...) of the elements behind the first `old`, of which there may be more than lanes.
+template <class T, class Op, class... In>
+HWY_INLINE auto terms_behind(size_t old, T fill, Op terms, const T* x, const In*... more) {
+  const Tag<T> d;
+  const auto is_old = hn::FirstN(d, HWY_MIN(old, hn::MaxLanes(d)));
+  const auto keep = [&](const T* p)
+                        HWY_ATTR { return hn::IfThenElse(is_old, hn::Set(d, fill), hn::LoadU(d, p)); };
+  return terms(keep(x), keep(more)...);
+}
+
+// sum_row for a row of at most kUsed vectors of lanes.
+template <size_t kSums, size_t kUsed, class T, class Op, class... In>
+HWY_INLINE void sum_few(size_t n, T fill, Op terms, double* const (&fours)[kSums], const In*... x) {
+  constexpr size_t N = hn::MaxLanes(Tag<T>());
+  if constexpr (kUsed * N < kRowLanes) {
+    if (n > kUsed * N) return sum_few<kSums, 2 * kUsed>(n, fill, terms, fours, x...);
+  }
+  const Tag<T> d;
+  V<Tag<T>> lanes[kSums][kUsed];
+  for (size_t k = 0; k < kUsed; ++k) {
+    for (size_t s = 0; s < kSums; ++s) lanes[s][k] = hn::Zero(d);
+    const auto add = [&](const Terms<T, kSums>& t) HWY_ATTR {
+      for (size_t s = 0; s < kSums; ++s) lanes[s][k] = hn::Add(lanes[s][k], t.v[s]);
+    };
+    if ((k + 1) * N <= n) {
+      add(terms(hn::LoadU(d, x + k * N)...));
+    } else if (k * N < n) {
+      const auto real = hn::FirstN(d, n - k * N);
+      add(terms(hn::IfThenElse(real, load_partial(d, x + k * N, n - k * N), hn::Set(d, fill))...));
+    }
+  }
+  for (size_t s = 0; s < kSums; ++s) FourLanes<T, kUsed>(lanes[s]).store(fours[s]);
+}
+
 // The sums that RowSums has of a row of at most kRowBlock elements, to four lanes each, at fours[s]. Two
 // vectors of its lanes after the other: their sums stay in registers, and a row shorter than a run needs no
-// more. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros.
+// more. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros, or NaN where those
+// of the row are.
 template <size_t kSums, bool kPairs, class T, class Op, class... In>
 HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&fours)[kSums],
                         const In*... x) {
   constexpr size_t N = hn::MaxLanes(Tag<T>()), kVectors = kRowLanes / N, kRun = kRunTerms * kRowLanes;
   const Tag<T> d;
-  const auto filled = hn::Set(d, fill);
+  if (n <= kRowLanes) {
+    for (size_t i = 0; fetch && i < n; i += 64 / sizeof(T)) (__builtin_prefetch(x + i + kNear<T>, 0, 3), ...);
+    return sum_few<kSums, FourLanes<T>::kKept>(n, fill, terms, fours, x...);
+  }
   const size_t runs = n / kRun, rest = n % kRowLanes, whole = n - rest;
   V<Tag<T>> lanes[kSums][kVectors], level[5][2 * kSums];
-  // The last kRowLanes once more, without those done; or a row shorter than that.
-  const auto end = [&](size_t k) HWY_ATTR {
-    if (n > kRowLanes) {
-      const size_t done = kRowLanes - rest, at = n - kRowLanes + k * N;
-      const auto old = hn::FirstN(d, done > k * N ? HWY_MIN(done - k * N, N) : 0);
-      return terms(hn::IfThenElse(old, filled, hn::LoadU(d, x + at))...);
-    }
-    const size_t count = n > k * N ? HWY_MIN(n - k * N, N) : 0;
-    return terms(hn::IfThenElse(hn::FirstN(d, count), load_partial(d, x + k * N, count), filled)...);
-  };
   for (size_t k = 0; k < kVectors; k += 2) {
     size_t i = k * N;
     const auto next = [&]() HWY_ATTR {
@@ -237,7 +266,11 @@ HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&
     Terms<T, 2 * kSums> all;
     for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Zero(d);
     while (i < whole) all = all + next();
-    if (rest != 0) all = all + both(end(k), end(k + 1));
+    if (const size_t done = kRowLanes - rest; done < (k + 2) * N) {
+      const size_t at = n - kRowLanes + k * N, old = done > k * N ? done - k * N : 0;
+      all = all + both(terms_behind(old, fill, terms, (x + at)...),
+                       terms_behind(old > N ? old - N : 0, fill, terms, (x + at + N)...));
+    }
     for (size_t l = 0; runs >> l != 0; ++l) {
       if ((runs >> l & 1) == 0) continue;
       for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Add(level[l][s], all.v[s]);
