@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from regkern.__main__ import main
 from regkern.bench import agreement, headline, peers, plans, session
 from regkern.bench.claims import CLAIMS, Claim
 from regkern.bench.data import Shape, channels_last
@@ -34,6 +36,11 @@ def run_that(claim: Claim, value: float) -> Run:
     """A run in which the claim's ratio is this."""
     times = {claim.over: 1000.0 * value, claim.under: 1000.0}
     return Run(FACTS, "float32", [cell_of(claim.kernel, claim.shape, times)])
+
+
+def bench(*arguments: str) -> int:
+    """The exit status of the command."""
+    return main(["bench", *arguments])
 
 
 def identity(claim: Claim) -> str:
@@ -217,3 +224,14 @@ def test_a_cell_is_measured_with_as_many_calls_of_both() -> None:
     work.measure(lambda *_: None)
     loops = {key: samples.loops for key, samples in run.cells[0].samples.items()}
     assert loops[COPY, 1] == loops[REGKERN, 1] > 1
+
+
+def test_a_run_that_can_measure_nothing_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    path = tmp_path / "run.json"
+    for kernel, why in (("dropout bf*", "needs ml_dtypes: not installed"), ("group_norm", "too large for a quick run")):
+        assert bench("--quick", "--threads", "1", "--only", kernel, "--json", str(path)) == 2
+        assert why in capsys.readouterr().err
+        assert not path.exists()

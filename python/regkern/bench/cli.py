@@ -204,6 +204,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         step("loading the contenders", 0.0)
         work = session.Session(plan, kernels, threads, options.dtype, found, started)
         work.load()
+        if not work.cells():
+            raise BadInput(work.why_nothing())
         work.measure(step)
         found.others = neighbours.cores()
 

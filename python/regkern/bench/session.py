@@ -74,6 +74,15 @@ class Session:
         self.run.terms = {peer.name: f"{peer.version}: {peer.terms}" for peer in self.peers}
         self.run.terms[COPY] = "np.copyto that moves as many bytes as the kernel must"
 
+    def why_nothing(self) -> str:
+        """Why none of the kernels asked for has a cell, once loaded."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.run.refused.items():
+            reasons.setdefault(why, []).append(name)
+        large = f"its arrays are too large for a {self.plan.name} run"
+        reasons |= {large: [kernel.name for kernel in self.kernels]} if self.kernels else {}
+        return "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+
     def _asked(self, name: str) -> Iterator[bool]:
         """Cell by cell, whether the plan asks this rival."""
         return (self.plan.asks(kernel, shape, name) for kernel, shape in self.cells())
