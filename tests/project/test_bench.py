@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,14 @@ import pytest
 from rich.console import Console
 
 from regkern.__main__ import main
-from regkern.bench import agreement, headline, peers, plans, session
+from regkern.bench import agreement, headline, machine, peers, plans, report, session
 from regkern.bench.claims import CLAIMS, Claim
 from regkern.bench.data import Shape, channels_last
 from regkern.bench.kernels import FLOAT32, KERNELS
 from regkern.bench.lines import LINES
 from regkern.bench.measure import Participant, even_out, nothing
 from regkern.bench.peers import COMPILE, COPY, NUMPY, REGKERN
-from regkern.bench.results import Cell, Run, Samples
+from regkern.bench.results import Cell, Run, Samples, save
 from regkern.bench.verdicts import judge
 
 BY_NAME = {kernel.name: kernel for kernel in KERNELS}
@@ -235,3 +236,50 @@ def test_a_run_that_can_measure_nothing_says_why(
         assert bench("--quick", "--threads", "1", "--only", kernel, "--json", str(path)) == 2
         assert why in capsys.readouterr().err
         assert not path.exists()
+
+
+def hasty_run() -> Run:
+    """torch has one round, and NumPy, which may be the better one, none."""
+    shape = Shape((16_000_000,))
+    cell = cell_of("dropout out=", shape, {(REGKERN, 1): 10.0, (COPY, 1): 10.0, ("torch", 1): 277.0})
+    cell.samples["torch", 1].rounds = {0: 277.0}
+    left_out = [(NUMPY, "dropout out= 16,000,000"), ("torch", "dropout out= 16,000,000")]  # of it 2 threads alone
+    return Run(machine.facts([]), "float32", [cell], {"torch": "2: eager"}, left_out=left_out)
+
+
+def test_the_last_screen_says_what_its_best_rival_rests_on() -> None:
+    run, console = hasty_run(), Console(width=120, record=True)
+    headline.summary(run, [], console)
+    text = console.export_text()
+    assert re.search(r"torch \* +~27\.7 ", text)
+    assert "Left out for want of time: NumPy in dropout out= 16,000,000." in text
+    run.cells[0].samples[NUMPY, 1] = Samples("", 1, {0: 90.0, 1: 90.0, 2: 90.0})
+    headline.summary(run, [], console)
+    text = console.export_text()
+    assert re.search(r"NumPy +9\.00 ", text)
+    assert "Left out" not in text
+
+
+def test_a_headline_says_what_its_best_rivals_rest_on_beside_the_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The table, which goes into a page, is as it was."""
+    path = tmp_path / "run.json"
+    save(path, hasty_run().to_json([]))
+    assert bench("--headline", str(path)) == 0
+    shown = capsys.readouterr()
+    assert "| torch | 28 | 100 % |" in shown.out
+    assert shown.err.splitlines() == [
+        "regkern bench: --headline: fewer than 3 rounds of the best rival: torch in dropout out= 16,000,000",
+        "regkern bench: --headline: rivals left out for want of time: NumPy in dropout out= 16,000,000",
+    ]
+
+
+def test_who_was_left_out_is_named_with_the_cell() -> None:
+    console = Console(width=120, record=True)
+    run = hasty_run()
+    run.left_out += [("numba", f"prox_ridge {n}") for n in range(9)]
+    report.footer(run, console)
+    text = console.export_text()
+    assert "NumPy 1: dropout out= 16,000,000\n" in text
+    assert "numba 9: prox_ridge 0; prox_ridge 1; prox_ridge 2; prox_ridge 3; prox_ridge 4; and 4 more\n" in text

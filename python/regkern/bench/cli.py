@@ -169,10 +169,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from regkern.bench.verdicts import judge  # noqa: PLC0415
 
     if options.headline:
-        for option in ("json", "plot", "compare"):
-            if getattr(options, option):
-                raise BadInput(f"--headline: measures nothing, and goes without --{option}")
-        print(headline.markdown(_of_one_kind(options.headline)))
+        runs = _of_one_kind(options.headline)
+        print(headline.markdown(runs), flush=True)
+        for doubt in headline.doubts(runs):  # beside the table, not in it
+            print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
         return 0
     threads = _threads(options.threads, peers.cores())
     kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)

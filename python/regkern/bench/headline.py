@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Console
 from rich.text import Text
 
 from regkern.bench.kernels import KERNELS
 from regkern.bench.lines import LINES, Line
 from regkern.bench.peers import COPY, NUMPY, REGKERN, RIVALS
-from regkern.bench.report import elements, note, number, table
+from regkern.bench.report import FEW, elements, median, note, number, table
 from regkern.bench.results import Cell, Estimate, Run
 from regkern.bench.verdicts import Verdict
 
@@ -34,24 +36,36 @@ def best_rival(cell: Cell) -> tuple[str, Estimate] | None:
     return min(found, key=lambda pair: pair[1].value, default=None)
 
 
+def absent_rivals(run: Run, cell: Cell) -> list[str]:
+    """Who might come nearer with one thread, but was left out."""
+    return [name for name in cell.absent(run.left_out) if name in (NUMPY, *RIVALS)]
+
+
 def summary(run: Run, verdicts: list[Verdict], console: Console) -> None:
     """One screen: where the kernels stand, and what misses."""
     columns = ("kernel", "elements", "best rival", "×", "of copy's speed", "GB/s")
     rows = table(f"In short ({run.dtype}, one thread)", *columns, left=("kernel", "best rival"))
+    left_out = []
     for line, cell in lines_of(run):
         rival, rate = best_rival(cell), cell.rate(REGKERN, 1)
         share = cell.ratio((COPY, 1), (REGKERN, 1))
         if rate is None:
             continue
-        name, times = (rival[0], number(rival[1].value)) if rival else ("·", "·")
+        name, times = (rival[0], median(rival[1])) if rival else ("·", "·")
+        if absent := absent_rivals(run, cell):
+            left_out.append(f"{' and '.join(absent)} in {cell.kernel} {cell.shape}")
+            name += " *"
         rows.add_row(line.kernel, elements(cell.shape), name, times, _percent(share), number(rate))
     if rows.row_count:
         console.print(rows)
         note(
             "×: how many times as fast as the best rival regkern is. copy's speed: what np.copyto of as many bytes has "
-            "reached in the same rounds; half of it is reading, and what reads more than it writes can pass 100 %.",
+            "reached in the same rounds; half of it is reading, and what reads more than it writes can pass 100 %. "
+            f"~: fewer than {FEW} rounds.",
             console,
         )
+    if left_out:
+        note(f"*: of those measured. Left out for want of time: {'; '.join(left_out)}.", console)
     misses(run, verdicts, console)
 
 
@@ -68,7 +82,7 @@ def misses(run: Run, verdicts: list[Verdict], console: Console) -> None:
     for verdict in missed[:MISSES]:
         claim, measured = verdict.claim, verdict.measured
         bound = "≤" if claim.at_most else "≥"
-        found = f"{number(measured.value)}, not {bound} {claim.target:g}" if measured else ""
+        found = f"{median(measured)}, not {bound} {claim.target:g}" if measured else ""
         if verdict.copy is not None and verdict.copy_misses:
             found += f" (a copy: {number(verdict.copy.value)})"
         why = "not the same bits" if verdict.same_bits is False else found
@@ -79,15 +93,37 @@ def misses(run: Run, verdicts: list[Verdict], console: Console) -> None:
 
 
 def _percent(share: Estimate | None) -> str:
-    return f"{100 * share.value:.0f} %" if share else "·"
+    return f"{'~' if share.rounds < FEW else ''}{100 * share.value:.0f} %" if share else "·"
+
+
+def _rows(runs: list[Run]) -> list[tuple[Line, list[tuple[Run, Cell]]]]:
+    """The rows of the first run, each with the runs that have it."""
+    return [
+        (line, [(run, cell) for run in runs if (cell := run.cell(line.kernel, line.shape)) is not None])
+        for line, _ in lines_of(runs[0])
+    ]
+
+
+def doubts(runs: list[Run]) -> list[str]:
+    """What one should know of the best rivals in the table, a line each."""
+    few, left_out = [], []
+    for line, found in _rows(runs):
+        where, rounds = f"{line.kernel} {line.shape}", Counter[str]()
+        for name, ratio in (pair for _, cell in found if (pair := best_rival(cell)) is not None):
+            rounds[name] += ratio.rounds
+        few += [f"{name} in {where}" for name, count in rounds.items() if count < FEW]
+        absent = dict.fromkeys(name for run, cell in found for name in absent_rivals(run, cell))
+        left_out += [f"{' and '.join(absent)} in {where}"] if absent else []
+    told = (f"fewer than {FEW} rounds of the best rival", few), ("rivals left out for want of time", left_out)
+    return [f"{what}: {'; '.join(cells)}" for what, cells in told if cells]
 
 
 def markdown(runs: list[Run]) -> str:
     """The table of the first page; a cell is a range where the runs differ."""
     first = runs[0]
     found = ["| one thread | best rival | times as fast | of `np.copyto`'s speed |", "|---|---|---|---|"]
-    for line, _ in lines_of(first):
-        cells = [cell for run in runs if (cell := run.cell(line.kernel, line.shape)) is not None]
+    for line, pairs in _rows(runs):
+        cells = [cell for _, cell in pairs]
         rivals = [pair for cell in cells if (pair := best_rival(cell)) is not None]
         shares = [share for cell in cells if (share := cell.ratio((COPY, 1), (REGKERN, 1))) is not None]
         names = " or ".join(dict.fromkeys(name for name, _ in rivals)) or "–"

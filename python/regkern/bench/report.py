@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +22,7 @@ from regkern.bench.verdicts import Verdict
 WIDTH = 120  # columns that the widest table takes
 SHORT = {REFERENCE: "ref", COMPILE: "compile"}
 FEW = 3  # medians of fewer rounds carry a ~
+NAMED = 5  # cells that a contender was left out of
 
 
 class _Screen(Console):
@@ -42,6 +42,11 @@ def number(value: float) -> str:
         return f"{value:,.0f}"
     digits = 1 if value >= 9.995 else 2 if value >= 0.0995 else 3
     return f"{value:.{digits}f}"
+
+
+def median(found: Estimate) -> str:
+    """A median as a number, with its mark where few rounds tell it."""
+    return ("~" if found.rounds < FEW else "") + number(found.value)
 
 
 def percent(spread: float) -> str:
@@ -69,7 +74,7 @@ def _factor(ratio: Estimate | None) -> Text:
         return Text("·", style="dim")
     noise = max(ratio.spread, 0.03)
     style = "green" if ratio.value > 1 + noise else "red" if ratio.value < 1 - noise else ""
-    return Text(("~" if ratio.rounds < FEW else "") + number(ratio.value), style=style)
+    return Text(median(ratio), style=style)
 
 
 def _ordered(run: Run) -> list[Cell]:
@@ -190,7 +195,7 @@ def claims_table(verdicts: list[Verdict], console: Console) -> None:
         target = f"{'≤' if claim.at_most else '≥'} {claim.target:g}"
         result = ("·", "")
         if measured is not None:
-            result = (("~" if measured.rounds < FEW else "") + number(measured.value), percent(measured.spread))
+            result = (median(measured), percent(measured.spread))
         word = outcome[verdict.holds] if verdict.holds is not None else Text(verdict.why_not, style="dim")
         bits = {None: "", True: "; same bits", False: "; NOT the same bits"}[verdict.same_bits]
         copy = number(verdict.copy.value) if verdict.copy else ""
@@ -216,9 +221,11 @@ def footer(run: Run, console: Console) -> None:
     for name, cell in run.wrong:
         console.print(f"[bold red]{name} is left out of {cell}: its result differs from the reference.[/]")
     if run.left_out:
-        counts = Counter(name for name, _ in run.left_out)
-        cells = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        console.print(f"Cells left out for want of time: {cells}. --json names them, --full measures them.")
+        console.print("Cells left out for want of time; --json names them all, --full measures them:", highlight=False)
+        for name in sorted({name for name, _ in run.left_out}, key=CONTENDERS.index):
+            cells = [cell for other, cell in run.left_out if other == name]
+            more = f"; and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
+            console.print(f"  {name} {len(cells)}: {'; '.join(cells[:NAMED])}{more}", highlight=False)
     slim = sum(1 for cell in run.cells for s in cell.samples.values() if 0 < len(s.rounds) < FEW)
     few = f"{slim} figures rest on fewer than {FEW} rounds. " if slim else ""
     if run.disturbed:

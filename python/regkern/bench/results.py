@@ -77,6 +77,11 @@ class Cell:
             return None
         return Estimate.of(a.rounds[r] / b.rounds[r] for r in a.rounds.keys() & b.rounds.keys())
 
+    def absent(self, left_out: Iterable[tuple[str, str]], threads: int = 1) -> list[str]:
+        """Those who were left out of this cell, and have not been measured at this number of threads."""
+        here = f"{self.kernel} {self.shape}"
+        return [name for name, cell in left_out if cell == here and self.time(name, threads) is None]
+
     def key_of(self, contender: str, threads: int) -> Key | None:
         """Where a contender is found that a row of this many threads is compared with: one thread if it knows no more."""
         for key in ((contender, threads), (contender, 1)):
@@ -139,7 +144,9 @@ class Run:
             if not isinstance(facts[name], dict) or not wanted <= facts[name].keys():
                 raise ValueError(f"{name} names no {' and '.join(sorted(wanted))}")
         cells = [_cell_from_json(cell) for cell in document["cells"]]
-        return cls(facts, document["dtype"], cells, document["contenders"])
+        left_out = [(name, cell) for name, _, cell in (pair.partition(" in ") for pair in document["left_out"])]
+        interrupted = bool(document["interrupted"])
+        return cls(facts, document["dtype"], cells, document["contenders"], left_out=left_out, interrupted=interrupted)
 
 
 def _cell_to_json(cell: Cell) -> dict[str, Any]:
