@@ -283,3 +283,46 @@ def test_who_was_left_out_is_named_with_the_cell() -> None:
     text = console.export_text()
     assert "NumPy 1: dropout out= 16,000,000\n" in text
     assert "numba 9: prox_ridge 0; prox_ridge 1; prox_ridge 2; prox_ridge 3; prox_ridge 4; and 4 more\n" in text
+
+
+def test_a_headline_of_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    run = hasty_run()
+    run.interrupted = True
+    save(path, run.to_json([]))
+    assert bench("--headline", str(path)) == 0
+    assert f"the run of {path} was interrupted\n" in capsys.readouterr().err
+
+
+def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    full, empty = tmp_path / "full.json", tmp_path / "empty.json"
+    save(full, hasty_run().to_json([]))
+    save(empty, Run(machine.facts([]), "float32", terms={}).to_json([]))
+    for paths in ([empty], [full, empty]):
+        assert bench("--headline", *map(str, paths)) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert f"{empty} has no row" in shown.err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--only", "x"],
+        ["--quick"],
+        ["--full"],
+        ["--claims"],
+        ["--list"],
+        ["--threads", "1"],
+        ["--dtype", "float32"],
+        ["--json", "x"],
+    ],
+    ids=" ".join,
+)
+def test_a_headline_goes_without_what_a_run_needs(
+    option: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "run.json"
+    save(path, hasty_run().to_json([]))
+    assert bench(*option, "--headline", str(path)) == 2
+    assert f"goes without {option[0]}\n" in capsys.readouterr().err

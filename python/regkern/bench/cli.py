@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         "--only", metavar="PATTERN", action="append", default=[], help="kernels by glob, as 'prox*'; may be repeated"
     )
     parser.add_argument("--threads", metavar="N,N", help="numbers of threads, as 1,2,all (default: 1, 2, 4 ... all)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="default: float32")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures and the facts of the machine")
     parser.add_argument("--plot", metavar="FILE", type=Path, help=f"draw a picture: {', '.join(PICTURES)}")
     parser.add_argument("--compare", metavar="OLD", type=Path, help="show the change since a file of --json")
@@ -170,10 +170,20 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     if options.headline:
         runs = _of_one_kind(options.headline)
+        for option in ("quick", "claims", "full", "only", "threads", "dtype", "json", "plot", "compare", "list"):
+            if getattr(options, option):
+                raise BadInput(f"--headline: measures nothing, and goes without --{option}")
+        for path, kept in zip(options.headline, runs, strict=True):
+            if not headline.lines_of(kept):
+                raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
         print(headline.markdown(runs), flush=True)
+        for path, kept in zip(options.headline, runs, strict=True):
+            if kept.interrupted:
+                print(f"regkern bench: --headline: the run of {path} was interrupted", file=sys.stderr)
         for doubt in headline.doubts(runs):  # beside the table, not in it
             print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
         return 0
+    dtype = options.dtype or "float32"
     threads = _threads(options.threads, peers.cores())
     kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)
     if not kernels:
@@ -197,12 +207,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         plan = plan.of_claims()
     if options.plot:
         plan = replace(plan, seconds=plan.seconds - 3)  # the picture takes its time too
-    found = Run(machine.facts(arguments), options.dtype)
+    found = Run(machine.facts(arguments), dtype)
     report.header(found, console)
     with threadpool_limits(1, user_api="blas"), report.progress() as step:
         neighbours = machine.Neighbours()
         step("loading the contenders", 0.0)
-        work = session.Session(plan, kernels, threads, options.dtype, found, started)
+        work = session.Session(plan, kernels, threads, dtype, found, started)
         work.load()
         if not work.cells():
             raise BadInput(work.why_nothing())
