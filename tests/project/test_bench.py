@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from regkern.__main__ import main
-from regkern.bench import agreement, headline, machine, peers, plans, report, session
+from regkern.bench import agreement, cli, headline, machine, peers, plans, report, session
 from regkern.bench.claims import CLAIMS, Claim
 from regkern.bench.data import Shape, channels_last
 from regkern.bench.kernels import FLOAT32, KERNELS
@@ -326,3 +326,24 @@ def test_a_headline_goes_without_what_a_run_needs(
     save(path, hasty_run().to_json([]))
     assert bench(*option, "--headline", str(path)) == 2
     assert f"goes without {option[0]}\n" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder in which nobody can make a file")
+def test_what_cannot_be_written_is_refused_before_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    for option, path in (("--json", "/proc/x.json"), ("--plot", "/proc/x.png"), ("--json", "x" * 300)):
+        assert bench("--quick", "--only", "prox_ridge", option, path) == 2
+        assert f"{option}: {path} cannot be written: " in capsys.readouterr().err
+
+
+def test_to_ask_whether_a_file_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text("old")
+    before = old.stat()
+    cli._writable("--json", old)
+    cli._writable("--json", new)
+    after = old.stat()
+    assert (old.read_text(), after.st_mtime_ns, after.st_ino) == ("old", before.st_mtime_ns, before.st_ino)
+    assert list(tmp_path.iterdir()) == [old]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,16 +90,23 @@ def _threads(text: str | None, cores: int) -> list[int]:
 
 
 def _writable(option: str, path: Path | None) -> None:
-    """Refuse now what would fail after a minute of measuring."""
+    """Refuse now what would fail after a minute of measuring, and leave what is there as it is."""
     if path is None:
         return
-    if path.is_dir():
-        raise BadInput(f"{option}: {path} is a directory")
-    place = path if path.exists() else path.parent
-    if not place.exists():
-        raise BadInput(f"{option}: there is no directory {path.parent}")
-    if not os.access(place, os.W_OK):
-        raise BadInput(f"{option}: {path} cannot be written")
+    try:
+        if path.is_dir():
+            raise BadInput(f"{option}: {path} is a directory")
+        if not path.parent.exists():
+            raise BadInput(f"{option}: there is no directory {path.parent}")
+        if path.exists():
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if not path.is_file():
+                return  # a device, which nothing takes the place of
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass  # that it can be made is what nothing else tells, /proc being as writable as any to root
+    except OSError as error:
+        raise BadInput(f"{option}: {path} cannot be written: {error.strerror}") from None
 
 
 def _written(found: Run, verdicts: Sequence[Verdict], options: argparse.Namespace) -> list[str]:
@@ -145,6 +154,23 @@ def _of_one_kind(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
+def _headline(options: argparse.Namespace) -> None:
+    """The table, and beside it, on stderr, what it rests on."""
+    from regkern.bench import headline  # noqa: PLC0415  # needs the extra
+
+    runs = _of_one_kind(options.headline)
+    for option in ("quick", "claims", "full", "only", "threads", "dtype", "json", "plot", "compare", "list"):
+        if getattr(options, option):
+            raise BadInput(f"--headline: measures nothing, and goes without --{option}")
+    for path, kept in zip(options.headline, runs, strict=True):
+        if not headline.lines_of(kept):
+            raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
+    print(headline.markdown(runs), flush=True)
+    doubts = [f"the run of {p} was interrupted" for p, r in zip(options.headline, runs, strict=True) if r.interrupted]
+    for doubt in doubts + headline.doubts(runs):
+        print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
+
+
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Run the command; the exit status is 0, or 2 for bad input, or 130 if interrupted."""
     try:
@@ -169,19 +195,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from regkern.bench.verdicts import judge  # noqa: PLC0415
 
     if options.headline:
-        runs = _of_one_kind(options.headline)
-        for option in ("quick", "claims", "full", "only", "threads", "dtype", "json", "plot", "compare", "list"):
-            if getattr(options, option):
-                raise BadInput(f"--headline: measures nothing, and goes without --{option}")
-        for path, kept in zip(options.headline, runs, strict=True):
-            if not headline.lines_of(kept):
-                raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
-        print(headline.markdown(runs), flush=True)
-        for path, kept in zip(options.headline, runs, strict=True):
-            if kept.interrupted:
-                print(f"regkern bench: --headline: the run of {path} was interrupted", file=sys.stderr)
-        for doubt in headline.doubts(runs):  # beside the table, not in it
-            print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
+        _headline(options)
         return 0
     dtype = options.dtype or "float32"
     threads = _threads(options.threads, peers.cores())
