@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -347,3 +348,20 @@ def test_to_ask_whether_a_file_can_be_written_changes_nothing(tmp_path: Path) ->
     after = old.stat()
     assert (old.read_text(), after.st_mtime_ns, after.st_ino) == ("old", before.st_mtime_ns, before.st_ino)
     assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("what", ["run", "list", "headline"])
+def test_an_output_that_is_full_is_an_error_of_one_line(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    save(path, hasty_run().to_json([]))
+    options = {
+        "run": ["--quick", "--threads", "1", "--only", "project_nonneg"],
+        "list": ["--list", "--only", "project_nonneg"],
+        "headline": ["--headline", path],
+    }
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "regkern", "bench", *options[what]]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "regkern bench: the output cannot be written: No space left on device\n"

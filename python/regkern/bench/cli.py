@@ -9,12 +9,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from regkern.bench.results import Run
     from regkern.bench.verdicts import Verdict
 
@@ -154,6 +157,21 @@ def _of_one_kind(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Say it in one line where the output takes no more, unless that is because nobody reads on."""
+    try:
+        yield
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError):  # or the interpreter complains of what is left over as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise BadInput(f"the output cannot be written: {error.strerror}") from None
+
+
 def _headline(options: argparse.Namespace) -> None:
     """The table, and beside it, on stderr, what it rests on."""
     from regkern.bench import headline  # noqa: PLC0415  # needs the extra
@@ -165,10 +183,27 @@ def _headline(options: argparse.Namespace) -> None:
     for path, kept in zip(options.headline, runs, strict=True):
         if not headline.lines_of(kept):
             raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
-    print(headline.markdown(runs), flush=True)
+    with _shown():
+        print(headline.markdown(runs))
     doubts = [f"the run of {p} was interrupted" for p, r in zip(options.headline, runs, strict=True) if r.interrupted]
     for doubt in doubts + headline.doubts(runs):
         print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
+
+
+def _show(found: Run, verdicts: list[Verdict], old: Run | None, options: argparse.Namespace, console: Console) -> None:
+    from regkern.bench import compare, headline, report  # noqa: PLC0415  # needs the extra
+
+    if not options.claims:
+        report.main_table(found, console)
+        report.scaling_table(found, console)
+    report.claims_table(verdicts, console)
+    report.footer(found, console)
+    if old is not None:
+        compare.compare_table(old, found, console)
+    if options.claims:
+        headline.misses(found, verdicts, console)
+    else:
+        headline.summary(found, verdicts, console)
 
 
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -188,7 +223,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     _require(["rich", "threadpoolctl", *(["matplotlib"] if options.plot else [])])
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # needs the extra, like all that is imported here
 
-    from regkern.bench import compare, headline, machine, peers, plans, report, session  # noqa: PLC0415
+    from regkern.bench import machine, peers, plans, report, session  # noqa: PLC0415
     from regkern.bench.claims import CLAIMS  # noqa: PLC0415
     from regkern.bench.kernels import KERNELS  # noqa: PLC0415
     from regkern.bench.results import Run  # noqa: PLC0415
@@ -213,7 +248,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     old = _load("--compare", options.compare) if options.compare else None
     console = report.console()
     if options.list:
-        report.ways(kernels, [*peers.own(), *peers.rivals(peers.RIVALS)[0]], console)
+        everyone = [*peers.own(), *peers.rivals(peers.RIVALS)[0]]
+        with _shown():
+            report.ways(kernels, everyone, console)
         return 0
 
     plan = plans.QUICK if options.quick else plans.FULL if options.full else plans.DEFAULT
@@ -222,7 +259,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.plot:
         plan = replace(plan, seconds=plan.seconds - 3)  # the picture takes its time too
     found = Run(machine.facts(arguments), dtype)
-    report.header(found, console)
+    with _shown():
+        report.header(found, console)
     with threadpool_limits(1, user_api="blas"), report.progress() as step:
         neighbours = machine.Neighbours()
         step("loading the contenders", 0.0)
@@ -237,17 +275,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if not found.cells:
         raise KeyboardInterrupt
     failures = _written(found, verdicts, options)
-    if not options.claims:
-        report.main_table(found, console)
-        report.scaling_table(found, console)
-    report.claims_table(verdicts, console)
-    report.footer(found, console)
-    if old is not None:
-        compare.compare_table(old, found, console)
-    if options.claims:
-        headline.misses(found, verdicts, console)
-    else:
-        headline.summary(found, verdicts, console)
+    try:
+        with _shown():
+            _show(found, verdicts, old, options, console)
+    except BadInput as error:
+        failures.append(str(error))
     if failures:
         raise BadInput("; ".join(failures))
     return 130 if found.interrupted else 0
