@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import io
+import os
 import re
 import subprocess
 import sys
@@ -348,6 +351,70 @@ def test_to_ask_whether_a_file_can_be_written_changes_nothing(tmp_path: Path) ->
     after = old.stat()
     assert (old.read_text(), after.st_mtime_ns, after.st_ino) == ("old", before.st_mtime_ns, before.st_ino)
     assert list(tmp_path.iterdir()) == [old]
+
+
+def wide_run() -> Run:
+    """As many columns and as long words as there may be."""
+    run = hasty_run()
+    everyone = [REGKERN, COPY, "reference", NUMPY, *peers.RIVALS]
+    times = {(name, threads): 1e6 + threads for name in everyone for threads in (1, 2)}
+    run.cells = [
+        cell_of(kernel, shape, times)
+        for kernel, shape in (
+            ("sgd_step momentum+L1+L2", Shape((16_000_000,))),
+            ("dropout out=", Shape((1_000_000,))),
+            ("batch_norm_backward", Shape((32, 56, 56, 64), axis=-1)),
+        )
+    ]
+    run.left_out = [("torch", f"{cell.kernel} {cell.shape}") for cell in run.cells]
+    run.terms = dict.fromkeys(everyone, "2: " + "words " * 30)
+    return run
+
+
+def everything(run: Run, width: int) -> str:
+    """All that is shown of a run."""
+    console = Console(width=width, record=True)
+    options = argparse.Namespace(claims=False)
+    cli._show(run, judge(run), run, options, console)
+    return console.export_text()
+
+
+def test_a_narrow_screen_has_whole_figures_and_says_what_it_lacks() -> None:
+    run = wide_run()
+    for width in (50, 80, 100, 119):
+        text = everything(run, width)
+        assert max(map(len, text.splitlines())) <= width
+        tables, _, missed = text.partition("Claims: ")
+        assert "…" not in tables
+        assert "1.00, not ≥ 1.5 (a copy: 1.00)" in missed  # the names before it may be cut
+        table = text[: text.index("thr:")]
+        for word in ("sgd_step", "momentum", "elements", "16,000,000", "×torch", "1.00"):
+            assert word in table
+        assert ("too narrow for ±%, ×ref" in " ".join(table.split())) == ("±%" not in table.partition("This")[0])
+    wide = everything(run, 120)
+    assert "narrow" not in wide
+    assert re.search(r"sgd_step momentum\+L1\+L2 +16,000,000", wide)
+
+
+def test_the_width_is_that_of_the_terminal_or_of_columns_and_else_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(os, "get_terminal_size", lambda _=0: os.terminal_size((50, 25)))
+    for terminal, columns, width in (
+        (True, None, 50),
+        (True, "90", 90),
+        (True, "0", 120),
+        (False, None, 120),
+        (False, "50", 50),
+        (False, "140", 140),
+        (False, "", 120),
+    ):
+        screen = io.StringIO()
+        monkeypatch.setattr(screen, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(sys, "stdout", screen)
+        if columns is not None:
+            monkeypatch.setenv("COLUMNS", columns)
+        assert report.console().width == width
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from regkern.bench.peers import COPY, REGKERN
-from regkern.bench.report import elements, note, number, table
+from regkern.bench.report import elements, note, number, show, table
 from regkern.bench.results import Cell, Run
 
 LEAST = 0.05  # smaller changes are noise on any machine
@@ -85,7 +85,7 @@ def compare_table(old: Run, new: Run, console: Console) -> None:
             Text(change.mark, style={"slower": "bold red", "faster": "green"}.get(change.mark, "")),
         )
         last = change.cell.kernel
-    console.print(rows)
+    show(rows, console, ("noise", "copy", "old ns/el", "new ns/el"))
     note(
         "Change of time: negative is faster. copy: the change of np.copyto, which tells what the machine did. A change is "
         "marked where it exceeds twice the spread of both runs and 5 %, with the machine's change and without it; "

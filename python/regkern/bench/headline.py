@@ -10,10 +10,11 @@ from rich.text import Text
 from regkern.bench.kernels import KERNELS
 from regkern.bench.lines import LINES, Line
 from regkern.bench.peers import COPY, NUMPY, REGKERN, RIVALS
-from regkern.bench.report import FEW, elements, median, note, number, table
+from regkern.bench.report import FEW, elements, median, note, number, show, table
 from regkern.bench.results import Cell, Estimate, Run
 from regkern.bench.verdicts import Verdict
 
+NAMES = 44  # columns that the kernel and the shape of a claim may take: they are not cut, nor is what was measured
 MISSES = 15  # lines: what fits on a screen below the rows
 
 
@@ -57,7 +58,7 @@ def summary(run: Run, verdicts: list[Verdict], console: Console) -> None:
             name += " *"
         rows.add_row(line.kernel, elements(cell.shape), name, times, _percent(share), number(rate))
     if rows.row_count:
-        console.print(rows)
+        show(rows, console, ("GB/s", "elements"))
         note(
             "×: how many times as fast as the best rival regkern is. copy's speed: what np.copyto of as many bytes has "
             "reached in the same rounds; half of it is reading, and what reads more than it writes can pass 100 %. "
@@ -86,8 +87,9 @@ def misses(run: Run, verdicts: list[Verdict], console: Console) -> None:
         if verdict.copy is not None and verdict.copy_misses:
             found += f" (a copy: {number(verdict.copy.value)})"
         why = "not the same bits" if verdict.same_bits is False else found
-        text = Text(f"  {claim.kernel} {elements(claim.shape)}: {claim.text}: {why}")
-        console.print(text, style="red", no_wrap=True, overflow="ellipsis")
+        text = Text(f"  {claim.kernel} {elements(claim.shape)}: {claim.text}")
+        text.truncate(max(console.width - len(why) - 2, NAMES), overflow="ellipsis")
+        console.print(text.append(f": {why}"), style="red")
     if len(missed) > MISSES:
         console.print(f"  and {len(missed) - MISSES} more, in the table of claims above")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from regkern.bench.data import Shape
@@ -21,6 +23,7 @@ from regkern.bench.verdicts import Verdict
 
 WIDTH = 120  # columns that the widest table takes
 SHORT = {REFERENCE: "ref", COMPILE: "compile"}
+LEAST = 10  # columns of words, where a screen is narrow
 FEW = 3  # medians of fewer rounds carry a ~
 NAMED = 5  # cells that a contender was left out of
 
@@ -32,8 +35,10 @@ class _Screen(Console):
 
 
 def console() -> Console:
+    """As wide as the terminal, or as COLUMNS says; in a pipe wide enough for all."""
     found = _Screen()
-    return found if found.width >= WIDTH else _Screen(width=WIDTH)
+    told = found.file.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return found if found.width >= (1 if told else WIDTH) else _Screen(width=WIDTH)
 
 
 def number(value: float) -> str:
@@ -60,6 +65,49 @@ def table(title: str, *columns: str, left: Sequence[str] = ("kernel",)) -> Table
     )
     for name in columns:
         found.add_column(name, justify="left" if name in left else "right", no_wrap=name in left or name == "elements")
+    return found
+
+
+def show(rows: Table, console: Console, spare: Sequence[str] = ()) -> None:
+    """Print a table. On a narrow screen words wrap, which figures must not, and columns that can be spared are left out, the
+    first named first."""
+    dropped = list[str]()
+    if console.width < WIDTH:
+        for column in rows.columns:
+            column.no_wrap = column.justify == "right"
+            column.overflow = "ellipsis" if column.no_wrap else "fold"
+            column.max_width = None if column.no_wrap else LEAST  # for now, to see whether it fits
+            column.header = str(column.header).replace(" ", "\n")
+        unbounded = console.options.update_width(10 * WIDTH)
+        for name in spare:
+            if console.measure(rows, options=unbounded).maximum > console.width and name in map(_title, rows.columns):
+                rows = _without(rows, name)
+                dropped.append(name)
+        for column in rows.columns:
+            column.max_width = None
+    console.print(rows)
+    if dropped:
+        note(f"This screen is too narrow for {', '.join(dropped)}.", console)
+
+
+def _title(column: Column) -> str:
+    return str(column.header).replace("\n", " ")
+
+
+def _without(rows: Table, name: str) -> Table:
+    """A copy of a table that lacks the columns of this title."""
+    found, kept = copy(rows), [column for column in rows.columns if _title(column) != name]
+    found.columns, found.rows = [], []
+    for column in kept:
+        found.add_column(
+            column.header,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+            overflow=column.overflow,
+            max_width=column.max_width,
+        )
+    for row, cells in zip(rows.rows, zip(*(column.cells for column in kept), strict=True), strict=True):
+        found.add_row(*cells, style=row.style, end_section=row.end_section)
     return found
 
 
@@ -109,7 +157,7 @@ def main_table(run: Run, console: Console) -> None:
             last = cell.kernel
         for key in _beside(cell):
             rows.add_row(f"  {key[0]}", "", *_figures(cell, key, names), style="dim")
-    console.print(rows)
+    show(rows, console, ("±%", "×ref", "GB/s", "×compile", "×OpenCV", "×JAX", "×numba", "×copy", "ns/el", "×NumPy"))
     note(
         "thr: threads. GB/s: of the bytes that the kernel must move. ±: half the interquartile range. ×copy: np.copyto that "
         "moves as many bytes; the others do the same work. Above 1 regkern is faster. "
@@ -166,7 +214,7 @@ def scaling_table(run: Run, console: Console) -> None:
         name = cell.kernel if cell.kernel != last else ""
         rows.add_row(name, elements(cell.shape), *figures, _same_bits(cell.same_bits))
         last = cell.kernel
-    console.print(rows)
+    show(rows, console, ("±%",))
     note(
         "Arrays of 100,000 and 1,000,000 elements are in cache on most machines, those of 16,000,000 are not. same bits: of "
         "all that the call wrote and returned, compared for every number of threads (· too large for a run of this length).",
@@ -198,9 +246,9 @@ def claims_table(verdicts: list[Verdict], console: Console) -> None:
             result = (median(measured), percent(measured.spread))
         word = outcome[verdict.holds] if verdict.holds is not None else Text(verdict.why_not, style="dim")
         bits = {None: "", True: "; same bits", False: "; NOT the same bits"}[verdict.same_bits]
-        copy = number(verdict.copy.value) if verdict.copy else ""
-        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result, copy, word)
-    console.print(rows)
+        copied = number(verdict.copy.value) if verdict.copy else ""
+        rows.add_row(claim.kernel, elements(claim.shape), claim.text + bits, target, *result, copied, word)
+    show(rows, console, ("±%", "a copy", "target", "elements"))
     note(
         "a copy: what the same rounds measure where np.copyto of as many bytes is in regkern's place. Where that misses "
         "too, moving the bytes takes too long on this machine, whatever the kernel does with them.",
