@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   regkern bench --quick --only 'prox*'           a look at some
   regkern bench --claims --only 'layer_norm*'    what is claimed of some, in seconds
   regkern bench --json new.json --compare old.json
-  regkern bench --headline new.json              the table of the README, from a file of --json
+  regkern bench --headline new.json              the table "In short" of docs/benchmarks.md
 """
 
 
@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         nargs="+",
-        help="print the README's table from files of --json, and end",
+        help="print the rows that stand for all from files of --json, and end",
     )
     parser.add_argument("--list", action="store_true", help="print how each contender does each kernel, and end")
 

@@ -1,4 +1,4 @@
-"""The few rows that stand for all: the screen that a run ends with, and the table of the first page."""
+"""The few rows that stand for all: the screen that a run ends with, and a table for documents."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def doubts(runs: list[Run]) -> list[str]:
 
 
 def markdown(runs: list[Run]) -> str:
-    """The table of the first page; a cell is a range where the runs differ."""
+    """The table for documents; a cell is a range where the runs differ."""
     first = runs[0]
     found = ["| one thread | best rival | times as fast | of `np.copyto`'s speed |", "|---|---|---|---|"]
     for line, pairs in _rows(runs):

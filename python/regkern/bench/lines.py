@@ -11,7 +11,7 @@ from regkern.bench.kernels import BATCHES, IMAGES, LOOP, ROWS
 
 @dataclass(frozen=True)
 class Line:
-    """A row: what it is called on the first page, and the cell that it shows."""
+    """A row: what it is called in documents, and the cell that it shows."""
 
     label: str
     kernel: str

@@ -36,6 +36,8 @@ def start() -> None:
         raise RuntimeError(f"no C++ compiler: {compiler} is not found")
     dynamo.config.recompile_limit = 256  # of one function; beyond it torch would run it eagerly, and say nothing
     dynamo.config.accumulated_recompile_limit = 4096
+    # Inductor asks the processor, and what it then writes for AVX-512 is wrong beside kernels held to AVX2.
+    inductor.cpp.simdlen = {"avx2": 256, "default": 1}.get(os.environ.get("ATEN_CPU_CAPABILITY", ""))
     # Torch 2.13 writes past its buffers where one thread is compiled into batch norm or layer norm's gradient.
     inductor.cpp.dynamic_threads = True
     try:
