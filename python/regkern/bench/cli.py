@@ -40,8 +40,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure every kernel against a copy, NumPy and the rivals installed",
-        description="Measure every kernel against a copy of the same bytes, the NumPy reference and torch, numba and "
-        "JAX where they are installed.",
+        description="Measure every kernel against a copy of the same bytes, the NumPy reference and torch, "
+        "torch.compile, numba, JAX and OpenCV where they are installed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
