@@ -122,10 +122,13 @@ DROPOUT = (
     _costs("bias_dropout_add", ROWS[0], "time / the same without dropping", ADD[0], 1.35),
 )
 NORMS = (
-    *_torch("layer_norm", {(8192, 64): 1.2, (1024, 256): 1.5, (1024, 512): 1.5, (1024, 1024): 1.5, (4096, 768): 1.5}),
+    *_torch(
+        "layer_norm",
+        {(16384, 16): 1.2, (8192, 64): 1.2, (1024, 256): 1.5, (1024, 512): 1.5, (1024, 1024): 1.5, (4096, 768): 1.5},
+    ),
     *_torch(
         "layer_norm_backward",
-        {(8192, 64): 1.2, (1024, 256): 1.2, (1024, 512): 1.4, (1024, 1024): 1.4, (4096, 768): 1.4},
+        {(16384, 16): 1.2, (8192, 64): 1.2, (1024, 256): 1.2, (1024, 512): 1.4, (1024, 1024): 1.4, (4096, 768): 1.4},
     ),
     _costs("batch_norm", IMAGES, "time / np.copyto", COPY, 1.7),
     _beats("batch_norm", IMAGES, "faster than torch native_batch_norm.out, same NCHW array", "torch", 4),

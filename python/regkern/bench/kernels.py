@@ -98,6 +98,7 @@ MAPS = (Shape((32, 128, 62, 63)),)  # 1.6e7 elements
 TOKENS = (
     Shape((256, 768)),
     Shape((1024, 256)),
+    Shape((16384, 16)),
     Shape((8192, 64)),
     Shape((1024, 512)),
     Shape((1024, 1024)),
