@@ -345,7 +345,7 @@ void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, 
   const auto sum_until = [&](size_t row, size_t end) HWY_ATTR {
     if (end <= some) return;
     const size_t first = row + some;
-    sums.set(some, end, o.at(first * n), p.gamma + channel, n, s.by_hand && s.far, mean + first);
+    sums.set(some, end, o.at(first * n), p.gamma + channel, n, s.by_hand, mean + first);
     some = end;
   };
   sum_until(0, HWY_MIN(s.together, rows));
