@@ -262,7 +262,9 @@ HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>
       store_wide_partial<E>(op_of(row)(load_wide_partial<E>(d, x + i, some)...), d, y + i, some);
     }
   };
-  const size_t past = reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
+  // Whole vectors that lie across lines are better than one a row that is calculated twice, where that is much.
+  const bool anyhow = cols % N == 0 && (sizeof...(In) > 1 || cols <= 2 * N);
+  const size_t past = anyhow ? 0 : reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
   if (past != 0) partly(N - past, 0);
   for (size_t row = 0, end = cols; i + N <= n; end += cols) {
     const auto op = Step<E>::both(op_of(row));
