@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         help="12 seconds, 17 with torch: without reference, torch.compile, numba and JAX",
     )
     parser.add_argument("--claims", action="store_true", help="measure only what claims name, and print what they find")
-    length.add_argument("--full", action="store_true", help="some minutes: more sizes and rounds, nothing left out")
+    length.add_argument("--full", action="store_true", help="some minutes: more sizes and rounds, every rival")
     parser.add_argument(
         "--only", metavar="PATTERN", action="append", default=[], help="kernels by glob, as 'prox*'; may be repeated"
     )

@@ -269,7 +269,10 @@ def footer(run: Run, console: Console) -> None:
     for name, cell in run.wrong:
         console.print(f"[bold red]{name} is left out of {cell}: its result differs from the reference.[/]")
     if run.left_out:
-        console.print("Cells left out for want of time; --json names them all, --full measures them:", highlight=False)
+        console.print(
+            "Cells left out for want of time (--json names them all; with --full only the slowest are):",
+            highlight=False,
+        )
         for name in sorted({name for name, _ in run.left_out}, key=CONTENDERS.index):
             cells = [cell for other, cell in run.left_out if other == name]
             more = f"; and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
