@@ -210,15 +210,16 @@ HWY_INLINE void map_halves(size_t n, bool stream, OnTwo<Op> op, uint16_t* y, con
 }
 
 // What a step over many elements takes: a vector of the dtype; of numbers of two bytes, all that a register
-// holds, with an operation for each half of it.
+// holds, with an operation for each half of it. Operations are made where they stay: GCC copies one in halves
+// of its vectors, through memory, and each vector then waits for both.
 template <class E>
 struct Step {
   using D = Tag<E>;
   using Result = V<D>;
   static constexpr size_t kLanes = hn::MaxLanes(D());
-  template <class Op>
-  static HWY_INLINE Op both(Op op) {
-    return op;
+  template <class OpOf>
+  static HWY_INLINE auto op(const OpOf& op_of, size_t row) {
+    return op_of(row);
   }
   template <class Op, class... In>
   static HWY_INLINE Result calculate(const Op& op, const In*... x) {
@@ -232,9 +233,9 @@ struct Step<E> {
   using D = half::D16;
   using Result = V<D>;
   static constexpr size_t kLanes = kTwoLanes;
-  template <class Op>
-  static HWY_INLINE OnTwo<Op> both(Op op) {
-    return {op, op};
+  template <class OpOf>
+  static HWY_INLINE auto op(const OpOf& op_of, size_t row) {
+    return OnTwo<decltype(op_of(row))>{op_of(row), op_of(row)};
   }
   template <class Op, class... In>
   static HWY_INLINE Result calculate(const Op& op, const In*... x) {
@@ -267,7 +268,7 @@ HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>
   const size_t past = anyhow ? 0 : reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
   if (past != 0) partly(N - past, 0);
   for (size_t row = 0, end = cols; i + N <= n; end += cols) {
-    const auto op = Step<E>::both(op_of(row));
+    const auto op = Step<E>::op(op_of, row);
     while (i + 2 * N <= end) {
       fetch_to_write(y + i + kWriteAhead<Element<E>>);
       put(Step<E>::calculate(op, x + i...));
@@ -277,7 +278,7 @@ HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>
     ++row;
     if (i < end && i + N <= n) {
       const auto before = hn::FirstN(typename Step<E>::D(), end - i);
-      const auto next = Step<E>::both(op_of(row));
+      const auto next = Step<E>::op(op_of, row);
       put(hn::IfThenElse(before, Step<E>::calculate(op, x + i...), Step<E>::calculate(next, x + i...)));
     }
   }
