@@ -263,7 +263,8 @@ HWY_INLINE void map_joined_rows(size_t rows, size_t cols, OpOf op_of, Element<E>
       store_wide_partial<E>(op_of(row)(load_wide_partial<E>(d, x + i, some)...), d, y + i, some);
     }
   };
-  // Whole vectors that lie across lines are better than one a row that is calculated twice, where that is much.
+  // Whole vectors that lie across lines are better than one a row that is calculated twice, where that is
+  // much.
   const bool anyhow = cols % N == 0 && (sizeof...(In) > 1 || cols <= 2 * N);
   const size_t past = anyhow ? 0 : reinterpret_cast<uintptr_t>(y) % (N * sizeof(*y)) / sizeof(*y);
   if (past != 0) partly(N - past, 0);

@@ -220,7 +220,7 @@ def test_errors() -> None:
         (np.ma.ones(2), "w0 must be an ndarray without a mask, got MaskedArray"),
         (np.ones(2, complex), "w0 must be float32 or float64, got complex128"),
         (np.ones(2, np.float16), "w0 must be float32 or float64, got float16"),
-        ([[1.0], [1.0, 2.0]], "w0 must be an array of float32 or float64, got list"),
+        ([[1.0], [1.0, 2.0]], "w0 must be an array of float32 or float64, got a ragged list"),
     ]:
         with pytest.raises(TypeError, match=f"^proximal_gradient: {text}$"):
             rk.proximal_gradient(f, w0, L1(1.0))

@@ -118,8 +118,8 @@ HWY_INLINE void add_row(RowSums<T, kSums>& sums, size_t begin, size_t n, bool fe
   }
 }
 
-// kRowLanes lanes in vectors, folded in halves to four of double; float down to eight before that. The vectors
-// behind the first kUsed are zeros: as many as are kept, or twice as many, and so on.
+// kRowLanes lanes in vectors, folded in halves to four of double; float down to eight before that. All behind
+// the first kUsed vectors are zeros: these are as many as are kept, or twice as many, and so on.
 template <class T, size_t kUsed = kRowLanes / hn::MaxLanes(Tag<T>())>
 class FourLanes {
  public:

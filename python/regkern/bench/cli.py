@@ -248,7 +248,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     old = _load("--compare", options.compare) if options.compare else None
     console = report.console()
     if options.list:
-        everyone = [*peers.own(), *peers.rivals(peers.RIVALS)[0]]
+        everyone = [*peers.own(), *peers.rivals(peers.RIVALS, started=False)[0]]
         with _shown():
             report.ways(kernels, everyone, console)
         return 0

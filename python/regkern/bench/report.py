@@ -300,10 +300,10 @@ def ways(kernels: Sequence[Kernel], peers: Sequence[Peer], console: Console) -> 
         for peer in peers:
             make = getattr(peer.calls(1), kernel.op, None)
             if make is not None:
-                console.print(f"  {peer.name:<10}{escape(make.__doc__ or '')}", highlight=False)
+                console.print(f"  {peer.name:<14}{escape(make.__doc__ or '')}", highlight=False)
     console.print("[bold]Terms[/]")
     for peer in peers:
-        console.print(f"  {peer.name:<10}{escape(peer.terms)}", highlight=False)
+        console.print(f"  {peer.name:<14}{escape(peer.terms)}", highlight=False)
 
 
 @contextmanager

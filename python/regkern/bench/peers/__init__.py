@@ -36,7 +36,7 @@ class Peer:
     """A contender that can run here.
 
     ``calls(threads)`` is the object that holds its functions. ``set_threads`` is None where it knows no threads, and
-    ``pool`` is set where it uses so many and cannot be told otherwise.
+    ``pool`` is set where it uses so many and cannot be told otherwise. ``start()`` makes it ready, or says why not.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Peer:
     set_threads: Callable[[int], Any] | None = None
     pool: int | None = None
     compiles: bool = False  # the first call compiles
+    start: Callable[[], None] = lambda: None
 
     def runs_with(self, threads: int) -> bool:
         """Whether it can be measured at this number of threads."""
@@ -84,8 +85,7 @@ def _torch() -> Peer:
 
 def _compile() -> Peer:
     torch, module = importlib.import_module("torch"), importlib.import_module("regkern.bench.peers.with_torch_compile")
-    module.start()
-    calls = {"calls": lambda _: module, "set_threads": torch.set_num_threads}
+    calls = {"start": module.start, "calls": lambda _: module, "set_threads": torch.set_num_threads}
     return Peer(COMPILE, torch.__version__, module.TERMS, **calls, compiles=True)
 
 
@@ -118,15 +118,18 @@ MODULES = {"torch": "torch", COMPILE: "torch", "numba": "numba", "JAX": "jax", "
 MAKERS = {"torch": _torch, COMPILE: _compile, "numba": _numba, "JAX": _jax, "OpenCV": _opencv}
 
 
-def rivals(names: Sequence[str]) -> tuple[list[Peer], dict[str, str]]:
-    """Those of ``names`` that are installed, and why the others are not there."""
+def rivals(names: Sequence[str], *, started: bool = True) -> tuple[list[Peer], dict[str, str]]:
+    """Those of ``names`` that are installed, ready to be called if ``started``, and why the others are not there."""
     found, missing = [], {}
     for name in names:
         if importlib.util.find_spec(MODULES[name]) is None:
             missing[name] = f"{name} not installed"
             continue
         try:
-            found.append(MAKERS[name]())
+            peer = MAKERS[name]()
+            if started:
+                peer.start()
+            found.append(peer)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a broken rival must not end the run
             missing[name] = f"{name} does not start: {type(error).__name__}: {error}"
     return found, missing
