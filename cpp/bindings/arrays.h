@@ -100,7 +100,6 @@ class Memory {
 
   Arg arg() const { return arg_; }
   char* address() const { return data_; }  // to compare; what is followed comes from use()
-  PyObject* descriptor() const { return descriptor_; }
   bool has(int flags) const { return (flags_ & flags) == flags; }
   int ndim() const { return ndim_; }
   const std::ptrdiff_t* shape() const { return many_.empty() ? few_.data() : many_.data(); }
