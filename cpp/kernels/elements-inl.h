@@ -144,6 +144,33 @@ HWY_INLINE V<half::D16> round_two(Two v) {
   return E::round_two(v.first, v.second);
 }
 
+// Vector k, 0 or 1, of two neighbours: of the dtype as they lie; of numbers of two bytes in the order of
+// load_two().
+template <class E, size_t k>
+HWY_INLINE V<Tag<Wide<E>>> load_of_two(const Element<E>* p) {
+  if constexpr (!kIsHalf<E>) {
+    return hn::LoadU(Tag<E>(), p + k * hn::MaxLanes(Tag<E>()));
+  } else if constexpr (k == 0) {
+    return load_two<E>(p).first;
+  } else {
+    return load_two<E>(p).second;
+  }
+}
+// Its lanes that hold some of the first n elements, which may be more than it has.
+template <class E, size_t k>
+HWY_INLINE hn::Mask<Tag<Wide<E>>> first_of_two(size_t n) {
+  const Tag<Wide<E>> d;
+  size_t lanes;
+  if constexpr (!kIsHalf<E>) {
+    lanes = n > k * hn::MaxLanes(d) ? n - k * hn::MaxLanes(d) : 0;
+  } else if constexpr (k == 0) {
+    lanes = E::lanes_of_first(n);
+  } else {
+    lanes = E::lanes_of_second(n);
+  }
+  return hn::FirstN(d, HWY_MIN(lanes, hn::MaxLanes(d)));
+}
+
 // An operation for each.
 template <class Op>
 struct OnTwo {

@@ -95,6 +95,14 @@ struct Bfloat16 {
     const auto both = hn::LoadU(D16(), p);
     first = even(both), second = odd(both);
   }
+  // Back from that order, and the lanes in it that the first n numbers have.
+  static HWY_INLINE void in_order(V<DF>& even, V<DF>& odd) {
+    HWY_ALIGN float numbers[2 * hn::MaxLanes(DF())];
+    hn::StoreInterleaved2(even, odd, DF(), numbers);
+    even = hn::Load(DF(), numbers), odd = hn::Load(DF(), numbers + hn::MaxLanes(DF()));
+  }
+  static HWY_INLINE size_t lanes_of_first(size_t n) { return (n + 1) / 2; }
+  static HWY_INLINE size_t lanes_of_second(size_t n) { return n / 2; }
   // narrow() of what was calculated from bfloat16 numbers: the lower half of such a NaN is 0, and none is
   // carried from it.
   static HWY_INLINE V<D16> round_two(V<DF> even, V<DF> odd) {
@@ -182,6 +190,11 @@ struct Float16 {
   static HWY_INLINE void load_two(const uint16_t* p, V<DF>& first, V<DF>& second) {
     first = widen(DF(), hn::LoadU(DH(), p));
     second = widen(DF(), hn::LoadU(DH(), p + hn::MaxLanes(DF())));
+  }
+  static HWY_INLINE void in_order(V<DF>&, V<DF>&) {}
+  static HWY_INLINE size_t lanes_of_first(size_t n) { return n; }
+  static HWY_INLINE size_t lanes_of_second(size_t n) {
+    return n > hn::MaxLanes(DF()) ? n - hn::MaxLanes(DF()) : 0;
   }
   static HWY_INLINE V<D16> round_two(V<DF> first, V<DF> second) {
     return hn::Combine(D16(), narrow(second), narrow(first));

@@ -27,7 +27,7 @@
   X(gradient_planes)       \
   X(row_flush)             \
   X(magnitudes)
-#define REGKERN_PLAIN_KERNELS(X) X(count_usual)
+#define REGKERN_PLAIN_KERNELS(X) X(count_usual) X(bfloat16_gradients) X(float16_gradients)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -292,6 +292,10 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
                             .channels = s.channels,
                             .gamma = b.gamma,
                             .beta = nullptr};
+  const HalfPlaneGradients* const halves =
+      half_kernels(*k.bfloat16_gradients, *k.float16_gradients, s.shape, b.dy, b.x, b.dx);
+  RowAffine<T> of_halves = affine;
+  of_halves.stream = worth_streaming(bytes / 2) && s.inner >= 256;
   RowUnits<T> units(b, safe_gradients<T>(k.magnitudes(b.gamma, s.channels)));
   units.all_usual = k.count_usual(b.invstd, s.rows, units.usual) == s.rows;
   const std::vector<Run> runs = runs_of_row(s);
@@ -302,11 +306,15 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
       [&](std::size_t row, std::size_t i) {
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock];
         const Run& run = runs[i];
-        const std::size_t first = row * s.length + run.at;
+        const std::size_t first = row * s.length + run.at, plane = std::min(run.n, s.inner);
+        GradientSums* const sums = &parts[(row * planes + run.channel) * pieces + run.piece];
+        if (halves != nullptr && units.is_usual(row)) {
+          return halves->sums(half_data(b.x) + first, half_data(b.dy) + first, run.planes, plane, b.mean[row],
+                              sums);
+        }
         const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
-        k.plane_gradient_sums(v, elements.template load<0>(first, run.n, dy_block), run.planes,
-                              std::min(run.n, s.inner), units.mean(row),
-                              &parts[(row * planes + run.channel) * pieces + run.piece]);
+        k.plane_gradient_sums(v, elements.template load<0>(first, run.n, dy_block), run.planes, plane,
+                              units.mean(row), sums);
       },
       [&](std::size_t row) {
         GradientSums all;
@@ -323,17 +331,24 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
       [&](std::size_t row, std::size_t i) {
         alignas(64) T dy_block[kRowBlock], x_block[kRowBlock], out[kRowBlock];
         const Run& run = runs[i];
-        const std::size_t first = row * s.length + run.at;
+        const std::size_t first = row * s.length + run.at, plane = std::min(run.n, s.inner);
+        const std::size_t channel = s.first_channel(row) + run.channel;
+        if constexpr (std::is_same_v<T, float>) {
+          if (halves != nullptr && units.is_usual(row)) {
+            const RowOperands<std::uint16_t> o{half_data(b.x), half_data(b.dy), half_data(b.dx)};
+            return halves->apply(o.at(first), run.planes, plane, of_halves, channel, b.mean[row],
+                                 b.invstd[row], of_row[row]);
+          }
+        }
         const T* g = elements.template load<0>(first, run.n, dy_block);
         const T* v = units.x(row, elements.template load<1>(first, run.n, x_block), run.n, x_block);
         T* to = elements.template target<2>(first, out);
-        k.gradient_planes({v, g, to}, run.planes, std::min(run.n, s.inner), affine,
-                          s.first_channel(row) + run.channel, units.mean(row), units.invstd(row),
+        k.gradient_planes({v, g, to}, run.planes, plane, affine, channel, units.mean(row), units.invstd(row),
                           of_row[row]);
         units.finish(row, to, run.n);
         elements.template store<2>(first, run.n, to);
       },
-      [&] { finish_stream(stream); });
+      [&] { finish_stream(stream || of_halves.stream); });
   for (std::size_t row = 0; row < s.rows; ++row) {
     const std::size_t first = s.first_channel(row);
     for (std::size_t c = 0; c < planes; ++c) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/elementwise.h"
 #include "core/streaming.h"
 #include "core/threading.h"
 #include "kernels/layer_norm/rows.h"
@@ -44,6 +45,29 @@ inline bool last_cache_is_slow() { return second_level_cache() > std::size_t{1} 
 inline bool far_away(const RowShape& s, std::size_t bytes) {
   if (s.inner > 1) bytes /= 8;  // planes are long; with less there is nothing to gain
   return bytes > (last_cache_is_slow() ? second_level_cache() : std::size_t{4} << 20);
+}
+
+// Where the numbers of two bytes of an operand lie.
+template <class T>
+const std::uint16_t* half_data(const In<T>& operand) {
+  return reinterpret_cast<const std::uint16_t*>(operand.data);
+}
+template <class T>
+std::uint16_t* half_data(const Out<T>& operand) {
+  return reinterpret_cast<std::uint16_t*>(operand.data);
+}
+
+// Of the kernels for numbers of two bytes, those that read and write all operands as they lie, where these
+// are of one kind and without gaps; else nullptr.
+template <class Kernels, class Operand, class... More>
+const Kernels* half_kernels(const Kernels& bfloat16, const Kernels& float16, const Extents& shape,
+                            const Operand& operand, const More&... more) {
+  const Storage storage = operand.storage;
+  if (storage == Storage::kNative || !((more.storage == storage) && ...)) return nullptr;
+  const auto bits = [](const auto& o) { return In<std::uint16_t>{half_data(o), o.strides}; };
+  if (!Elements(shape, Order::kC, bits(operand), bits(more)...).dense()) return nullptr;
+  const Kernels& kernels = storage == Storage::kBfloat16 ? bfloat16 : float16;
+  return kernels.apply == nullptr ? nullptr : &kernels;
 }
 
 // What the kernels of the gradient see of each row: the usual ones as they are. To them the others are x̂, of

@@ -24,6 +24,7 @@
   X(normalize_rows)        \
   X(row_add)               \
   X(magnitudes)
+#define REGKERN_PLAIN_KERNELS(X) X(bfloat16_planes) X(float16_planes)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -66,6 +67,12 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
                             .beta = f.beta,
                             .together = rows_in_sweep<T>(s, far),
                             .usual = normal_scales<T>(k.magnitudes(gamma_of_planes, s.channels))};
+  // Of shorter rows the ends are too much.
+  const bool in_planes = s.inner > 1 && f.centred && !summed && s.length >= 128;
+  const HalfPlanes* const halves =
+      in_planes ? half_kernels(*k.bfloat16_planes, *k.float16_planes, s.shape, f.x, f.y) : nullptr;
+  RowAffine<T> of_halves = affine;
+  of_halves.stream = worth_streaming(bytes / 2) && f.x.data != f.y.data && s.inner >= 256;
   // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
   const auto summand = [&](std::size_t first, std::size_t n, T* in) {
     const T* p = elements.template load<0>(first, n, in);
@@ -74,11 +81,19 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
     T* to = elements.template target<2>(first, out);
     k.row_add(p, elements.template load<1>(first, n, beside), to, n);
     elements.template store<2>(first, n, to);
-    return to == out ? elements.template load<2>(first, n, in) : to;  // as it is kept for the backward
+    return elements.template load<2>(first, n, in);  // as it is kept for the backward
   };
   if (s.length <= kRowBlock) {
     const std::size_t batch = kRowBlock / s.length;
     threading::for_ranges(team, s.rows, batch, [&](std::size_t begin, std::size_t end) {
+      if constexpr (std::is_same_v<T, float>) {
+        if (halves != nullptr) {
+          const std::size_t first = begin * s.length;
+          halves->rows(half_data(f.x) + first, half_data(f.y) + first, end - begin, of_halves,
+                       s.first_channel(begin), f.mean + begin, f.invstd + begin);
+          return finish_stream(of_halves.stream);
+        }
+      }
       alignas(64) T in[kRowBlock], out[kRowBlock];
       const std::size_t step = elements.dense() && !summed ? end - begin : batch;
       for (std::size_t row = begin; row < end; row += step) {
@@ -100,9 +115,14 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
         alignas(64) T in[kRowBlock];
         const Run& run = runs[i];
         Moments& part = parts[row * runs.size() + i];
+        const std::size_t first = row * s.length + run.at;
         part.n = static_cast<double>(run.n);
-        k.block_moments(summand(row * s.length + run.at, run.n, in), run.n, affine.by_hand, f.centred, f.eps,
-                        &part.mean, &part.m2);
+        if (halves != nullptr) {
+          return halves->moments(half_data(f.x) + first, run.n, affine.by_hand, f.centred, f.eps, &part.mean,
+                                 &part.m2);
+        }
+        k.block_moments(summand(first, run.n, in), run.n, affine.by_hand, f.centred, f.eps, &part.mean,
+                        &part.m2);
       },
       [&](std::size_t row) {
         Moments all;
@@ -122,14 +142,20 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
       [&](std::size_t row, std::size_t i) {
         alignas(64) T in[kRowBlock], out[kRowBlock];
         const Run& run = runs[i];
-        const std::size_t first = row * s.length + run.at;
+        const std::size_t first = row * s.length + run.at, channel = s.first_channel(row) + run.channel;
+        if constexpr (std::is_same_v<T, float>) {
+          if (halves != nullptr) {
+            return halves->apply(half_data(f.x) + first, half_data(f.y) + first, run.n, of_halves, channel,
+                                 f.mean[row], f.invstd[row], 0);
+          }
+        }
         const T* p = summed ? elements.template load<2>(first, run.n, in)
                             : elements.template load<0>(first, run.n, in);
         T* to = elements.template target<3>(first, out);
-        k.row_apply(p, to, run.n, affine, s.first_channel(row) + run.channel, f.mean[row], f.invstd[row], 0);
+        k.row_apply(p, to, run.n, affine, channel, f.mean[row], f.invstd[row], 0);
         elements.template store<3>(first, run.n, to);
       },
-      [&] { finish_stream(stream); });
+      [&] { finish_stream(stream || of_halves.stream); });
 }
 
 template void normalize_in_rows(const RowShape&, const RowNormForward<float>&);

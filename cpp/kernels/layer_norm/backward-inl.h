@@ -70,7 +70,7 @@ HWY_INLINE void sum_gradients(const T* x, const T* dy, const T* gamma, size_t n,
     const auto weighted = hn::Mul(g, w);
     return Terms<T, 2>{{weighted, hn::Mul(weighted, hn::Sub(v, m))}};
   };
-  sum_row<2, false>(n, fetch, T(0), terms, fours, x, dy, gamma);
+  sum_row<T, 2, false>(n, fetch, T(0), terms, fours, x, dy, gamma);
 }
 
 // The sums of g = gamma·dy over a row.
@@ -83,15 +83,17 @@ GradientSums row_gradient_sums(const T* x, const T* dy, const T* gamma, size_t n
 }
 
 // The sums of dy over `planes` planes of n elements one behind the other.
-template <class T>
-void plane_gradient_sums(const T* x, const T* dy, size_t planes, size_t n, double mean, GradientSums* sums) {
+template <class E>
+void plane_gradient_sums(const Element<E>* x, const Element<E>* dy, size_t planes, size_t n, double mean,
+                         GradientSums* sums) {
+  using T = Wide<E>;
   const T high = static_cast<T>(mean);
   const double low = mean - static_cast<double>(high);
   const auto m = hn::Set(Tag<T>(), high);
   const auto terms = [m](auto v, auto g) HWY_ATTR { return Terms<T, 2>{{g, hn::Mul(g, hn::Sub(v, m))}}; };
   for (size_t p = 0; p < planes; ++p) {
     double sum[4], dev[4];
-    sum_row<2, false>(n, false, T(0), terms, {sum, dev}, x + p * n, dy + p * n);
+    sum_row<E, 2, false>(n, false, T(0), terms, {sum, dev}, x + p * n, dy + p * n);
     const double total = total_of_four(sum);
     sums[p] = {total, total_of_four(dev) - low * total};
   }
@@ -368,25 +370,22 @@ void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, 
 }
 
 // dx of `planes` planes of n elements that begin with the affine parameter number `channel`.
-template <class T>
-void gradient_planes(const RowOperands<T>& o, size_t planes, size_t n, const RowAffine<T>& s, size_t channel,
-                     double mean, double invstd, const GradientSums& g) {
+template <class E>
+void gradient_planes(const RowOperands<Element<E>>& o, size_t planes, size_t n, const RowAffine<Wide<E>>& s,
+                     size_t channel, double mean, double invstd, const GradientSums& g) {
+  using T = Wide<E>;
   const Tag<T> d;
-  const T high = static_cast<T>(mean);
-  const RowSlope c(g, s.length, mean - static_cast<double>(high), invstd);
-  const auto m = hn::Set(d, high), slope = hn::Set(d, static_cast<T>(c.slope)),
-             offset = hn::Set(d, static_cast<T>(c.offset)), scale = hn::Set(d, static_cast<T>(invstd));
+  const RowSlope c(g, s.length, mean - static_cast<double>(static_cast<T>(mean)), invstd);
+  const auto m = hn::Set(d, coefficient<E>(mean)), slope = hn::Set(d, coefficient<E>(c.slope)),
+             offset = hn::Set(d, coefficient<E>(c.offset)), scale = hn::Set(d, coefficient<E>(invstd));
   const auto op_of = [&](size_t plane) HWY_ATTR {
-    const auto w = hn::Set(d, s.gamma ? s.gamma[channel + plane] : T(1));
+    const auto w = hn::Set(d, s.gamma ? coefficient<E>(s.gamma[channel + plane]) : T(1));
     return [=](auto gradient, auto v) HWY_ATTR {
       const auto share = hn::Add(hn::Mul(hn::Sub(v, m), slope), offset);
       return hn::Mul(hn::Sub(hn::Mul(gradient, w), share), scale);
     };
   };
-  if (joins_planes<T>(planes, n, s.stream)) return map_joined_rows<T>(planes, n, op_of, o.dx, o.dy, o.x);
-  for (size_t p = 0; p < planes; ++p) {
-    map_row(s, 0, n, op_of(p), o.dx + p * n, o.dy + p * n, o.x + p * n);
-  }
+  map_planes<E>(s, 0, planes, n, op_of, o.dx, o.dy, o.x);
 }
 
 // total[i] += part[i], or the first time total[i] = part[i], and part[i] = 0.
@@ -406,6 +405,16 @@ void row_flush(double* total, T* part, size_t n, bool first) {
   }
   memset(part, 0, n * sizeof(T));
 }
+
+// The kernels that read and write numbers of two bytes as they lie.
+template <class E>
+constexpr HalfPlaneGradients kHalfGradients = {.sums = &plane_gradient_sums<E>, .apply = &gradient_planes<E>};
+inline constexpr HalfPlaneGradients bfloat16_gradients = kHalfGradients<half::Bfloat16>;
+#if REGKERN_F16C
+inline constexpr HalfPlaneGradients float16_gradients = kHalfGradients<half::Float16>;
+#else
+inline constexpr HalfPlaneGradients float16_gradients = {};
+#endif
 
 }  // namespace layer_norm
 }  // namespace HWY_NAMESPACE

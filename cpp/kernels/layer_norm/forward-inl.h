@@ -21,36 +21,39 @@ namespace layer_norm {
 // --- moments ---------------------------------------------------------------------------------------------
 
 // Σ(x − near) and Σ(x − near)².
-template <class T>
-HWY_INLINE void sum_deviations(const T* x, size_t n, bool fetch, T near, double* const (&fours)[2]) {
-  const auto m = hn::Set(Tag<T>(), near);
+template <class E>
+HWY_INLINE void sum_deviations(const Element<E>* x, size_t n, bool fetch, Wide<E> near,
+                               double* const (&fours)[2]) {
+  const auto m = hn::Set(Tag<Wide<E>>(), near);
   const auto terms = [m](auto v) HWY_ATTR {
     const auto deviation = hn::Sub(v, m);
-    return Terms<T, 2>{{deviation, hn::Mul(deviation, deviation)}};
+    return Terms<Wide<E>, 2>{{deviation, hn::Mul(deviation, deviation)}};
   };
-  sum_row<2, true>(n, fetch, near, terms, fours, x);
+  sum_row<E, 2, true>(n, fetch, near, terms, fours, x);
 }
 
 // Σx².
-template <class T>
-HWY_INLINE void sum_squares(const T* x, size_t n, bool fetch, double* const (&fours)[1]) {
-  const auto terms = [](auto v) HWY_ATTR { return Terms<T, 1>{{hn::Mul(v, v)}}; };
-  sum_row<1, true>(n, fetch, T(0), terms, fours, x);
+template <class E>
+HWY_INLINE void sum_squares(const Element<E>* x, size_t n, bool fetch, double* const (&fours)[1]) {
+  const auto terms = [](auto v) HWY_ATTR { return Terms<Wide<E>, 1>{{hn::Mul(v, v)}}; };
+  sum_row<E, 1, true>(n, fetch, 0, terms, fours, x);
 }
 
 // An element near the mean: the median of three.
-template <class T>
-HWY_INLINE T near_mean(const T* x, size_t n) {
-  const T first = x[0], middle = x[n / 2], last = x[n - 1];
+template <class E>
+HWY_INLINE Wide<E> near_mean(const Element<E>* x, size_t n) {
+  const auto at = [x](size_t i) HWY_ATTR { return static_cast<Wide<E>>(one_double<E>(x + i)); };
+  const Wide<E> first = at(0), middle = at(n / 2), last = at(n - 1);
   return HWY_MAX(HWY_MIN(first, middle), HWY_MIN(HWY_MAX(first, middle), last));
 }
 
 // The same where a square leaves the range of float: in double.
-template <class T>
-HWY_INLINE void sum_deviations_wide(const T* x, size_t n, double near, double* sum, double* squares) {
+template <class E>
+HWY_INLINE void sum_deviations_wide(const Element<E>* x, size_t n, double near, double* sum,
+                                    double* squares) {
   double s = 0, q = 0;
   for (size_t i = 0; i < n; ++i) {
-    const double deviation = static_cast<double>(x[i]) - near;
+    const double deviation = one_double<E>(x + i) - near;
     s += deviation;
     q += deviation * deviation;
   }
@@ -60,21 +63,22 @@ HWY_INLINE void sum_deviations_wide(const T* x, size_t n, double near, double* s
 
 // Mean and Σ(x − mean)² of a block; not centred: 0 and Σx². One pass about the median of three elements, and
 // another about the mean where that was more than a deviation away: the squares would then lose digits to it.
-template <class T>
-void block_moments(const T* x, size_t n, bool fetch, bool centred, double eps, double* mean,
+template <class E>
+void block_moments(const Element<E>* x, size_t n, bool fetch, bool centred, double eps, double* mean,
                    double* squares) {
+  using T = Wide<E>;
   const double count = static_cast<double>(n);
   double sum, fours[2][4];
   if (!centred) {
-    sum_squares(x, n, fetch, {fours[0]});
+    sum_squares<E>(x, n, fetch, {fours[0]});
     *mean = 0;
     *squares = total_of_four(fours[0]);
-    if (!squares_in_range<T>(*squares, eps)) sum_deviations_wide(x, n, 0, &sum, squares);
+    if (!squares_in_range<T>(*squares, eps)) sum_deviations_wide<E>(x, n, 0, &sum, squares);
     return;
   }
-  T near = near_mean(x, n);
+  T near = near_mean<E>(x, n);
   for (bool again = false;; again = true) {  // so that there is one copy of the sums
-    sum_deviations(x, n, fetch && !again, near, {fours[0], fours[1]});
+    sum_deviations<E>(x, n, fetch && !again, near, {fours[0], fours[1]});
     sum = total_of_four(fours[0]);
     *squares = total_of_four(fours[1]);
     if (again || !far_from_mean(count, sum, *squares)) break;
@@ -83,8 +87,8 @@ void block_moments(const T* x, size_t n, bool fetch, bool centred, double eps, d
   double centre = static_cast<double>(near);
   if (!squares_in_range<T>(*squares - sum * (sum / count), eps)) {
     centre += sum / count;
-    if (!(centre - centre == 0)) centre = static_cast<double>(x[0]);
-    sum_deviations_wide(x, n, centre, &sum, squares);
+    if (!(centre - centre == 0)) centre = one_double<E>(x);
+    sum_deviations_wide<E>(x, n, centre, &sum, squares);
   }
   const double m2 = *squares - sum * (sum / count);
   *mean = centre + sum / count;
@@ -110,13 +114,20 @@ HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y
 }
 
 // The same where a scale is extreme: through double.
-template <class T>
-HWY_NOINLINE void row_apply_extreme(const T* x, T* y, size_t n, const RowAffine<T>& s, const T* gamma,
-                                    const T* beta, double mean, double invstd) {
+template <class E>
+HWY_NOINLINE void row_apply_extreme(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<Wide<E>>& s,
+                                    size_t channel, double mean, double invstd) {
+  using T = Wide<E>;
   for (size_t i = 0; i < n; ++i) {
-    const size_t c = i / s.inner;
-    y[i] = normalized(x[i], mean, invstd, gamma ? static_cast<double>(gamma[c]) : 1.0,
-                      beta && s.centred ? static_cast<double>(beta[c]) : 0.0);
+    const size_t c = channel + i / s.inner;
+    const T v = normalized(static_cast<T>(one_double<E>(x + i)), mean, invstd,
+                           s.gamma ? static_cast<double>(s.gamma[c]) : 1.0,
+                           s.beta && s.centred ? static_cast<double>(s.beta[c]) : 0.0);
+    if constexpr (kIsHalf<E>) {
+      y[i] = hn::GetLane(E::narrow(hn::Set(Tag<T>(), v)));
+    } else {
+      y[i] = v;
+    }
   }
 }
 
@@ -162,48 +173,59 @@ HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, siz
   }
 }
 
-// Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
-// element has its own, else n is a part of one plane of `inner` elements or whole planes.
-template <class T>
-void row_apply(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel, double mean, double invstd,
-               size_t ahead) {
-  if (!s.usual(invstd) && std::isfinite(invstd) && invstd != 0) {
-    return row_apply_extreme(x, y, n, s, s.gamma ? s.gamma + channel : nullptr,
-                             s.beta ? s.beta + channel : nullptr, mean, invstd);
-  }
-  if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<T>(mean, invstd, 0), ahead);
+// Planes of `inner` elements that have an affine parameter each, from number `channel` on, or a part of one.
+template <class E>
+void apply_planes(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<Wide<E>>& s, size_t channel,
+                  double mean, double invstd, size_t ahead) {
+  using T = Wide<E>;
   const auto op_of = [&](size_t plane) HWY_ATTR {
     const double g = s.gamma ? static_cast<double>(s.gamma[channel + plane]) : 1.0;
     const double b = s.beta ? static_cast<double>(s.beta[channel + plane]) : 0.0;
-    return normalized_by(hat_of<T>(mean, invstd * g, b));
+    const RowHat<T> hat = hat_of<T>(mean, invstd * g, b);
+    return normalized_by(
+        RowHat<T>{coefficient<E>(hat.mean), coefficient<E>(hat.scale), coefficient<E>(hat.shift)});
   };
-  const size_t planes = n / s.inner;
-  if (joins_planes<T>(planes, s.inner, s.stream)) return map_joined_rows<T>(planes, s.inner, op_of, y, x);
-  for (size_t at = 0, plane = 0; at < n; at += s.inner, ++plane) {
-    map_row(s, ahead, HWY_MIN(s.inner, n - at), op_of(plane), y + at, x + at);
+  const size_t plane = HWY_MIN(s.inner, n);
+  map_planes<E>(s, ahead, n / plane, plane, op_of, y, x);
+}
+
+// Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
+// element has its own, else n is a part of one plane of `inner` elements or whole planes, as are those of two
+// bytes.
+template <class E>
+void row_apply(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<Wide<E>>& s, size_t channel,
+               double mean, double invstd, size_t ahead) {
+  if (!s.usual(invstd) && std::isfinite(invstd) && invstd != 0) {
+    return row_apply_extreme<E>(x, y, n, s, channel, mean, invstd);
   }
+  if constexpr (!kIsHalf<E>) {
+    if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<E>(mean, invstd, 0), ahead);
+  }
+  apply_planes<E>(x, y, n, s, channel, mean, invstd, ahead);
 }
 
 // --- rows side by side -----------------------------------------------------------------------------------
 
 // Mean and 1/√(variance + eps) of a row.
-template <class T>
-HWY_NOINLINE void row_statistics(const T* x, const RowAffine<T>& s, double* mean, double* invstd) {
-  block_moments(x, s.length, false, s.centred, s.eps, mean, invstd);
+template <class E>
+HWY_NOINLINE void row_statistics(const Element<E>* x, const RowAffine<Wide<E>>& s, double* mean,
+                                 double* invstd) {
+  block_moments<E>(x, s.length, false, s.centred, s.eps, mean, invstd);
   const double v = *invstd / static_cast<double>(s.length) + s.eps;
   *invstd = 1 / __builtin_sqrt(v);
-  if (squares_suspect<T>(v)) {
-    rescale_row(
-        s.length, s.centred, s.eps, [x](size_t i) { return static_cast<double>(x[i]); }, mean, invstd);
+  if (squares_suspect<Wide<E>>(v)) {
+    const auto at = [x](size_t i) HWY_ATTR { return one_double<E>(x + i); };
+    rescale_row(s.length, s.centred, s.eps, at, mean, invstd);
   }
 }
 
 // The same for at most kRowsFolded rows, with what they become by it. The sums of a row end in four lanes
 // each; from there on a vector holds several rows, which share its divisions and its root. Returns a bit for
 // every row that takes more than one pass: its numbers are not set.
-template <class T>
-HWY_INLINE unsigned rows_statistics(const T* x, size_t rows, const RowAffine<T>& s, double* mean,
-                                    double* invstd, RowHats<T>& hats) {
+template <class E>
+HWY_INLINE unsigned rows_statistics(const Element<E>* x, size_t rows, const RowAffine<Wide<E>>& s,
+                                    double* mean, double* invstd, RowHats<Wide<E>>& hats) {
+  using T = Wide<E>;
   const D64 d;
   const size_t N = hn::Lanes(d);
   using Fours = double[kRowsFolded][4];
@@ -213,13 +235,13 @@ HWY_INLINE unsigned rows_statistics(const T* x, size_t rows, const RowAffine<T>&
   }
   HWY_ALIGN double near[kRowsFolded] = {}, means[kRowsFolded], invstds[kRowsFolded];
   for (size_t r = 0; r < rows; ++r) {
-    const T* row = x + r * s.length;
+    const Element<E>* row = x + r * s.length;
     if (s.centred) {
-      const T close = near_mean(row, s.length);
-      sum_deviations(row, s.length, s.by_hand, close, {sums[r], squares[r]});
+      const T close = near_mean<E>(row, s.length);
+      sum_deviations<E>(row, s.length, s.by_hand, close, {sums[r], squares[r]});
       near[r] = static_cast<double>(close);
     } else {
-      sum_squares(row, s.length, s.by_hand, {squares[r]});
+      sum_squares<E>(row, s.length, s.by_hand, {squares[r]});
     }
   }
   const double count = static_cast<double>(s.length);
@@ -256,21 +278,26 @@ HWY_INLINE unsigned rows_statistics(const T* x, size_t rows, const RowAffine<T>&
 
 // Rows of at most kRowBlock elements one behind the other, the first with the affine parameters from
 // `channel` on.
-template <class T>
-void normalize_rows(const T* x, T* y, size_t rows, const RowAffine<T>& s, size_t channel, double* mean,
-                    double* invstd) {
+template <class E>
+void normalize_rows(const Element<E>* x, Element<E>* y, size_t rows, const RowAffine<Wide<E>>& s,
+                    size_t channel, double* mean, double* invstd) {
   const size_t n = s.length, step = n / s.inner, ahead = s.together * n;
   for (size_t row = 0; row < rows; row += s.together) {
     const size_t some = HWY_MIN(s.together, rows - row);
-    RowHats<T> hats;
-    const unsigned unusual = rows_statistics(x + row * n, some, s, mean + row, invstd + row, hats);
+    RowHats<Wide<E>> hats;
+    const unsigned unusual = rows_statistics<E>(x + row * n, some, s, mean + row, invstd + row, hats);
     for (size_t r = 0; r < some; ++r) {
       const size_t at = row + r;
-      if ((unusual >> r & 1) != 0) row_statistics(x + at * n, s, mean + at, invstd + at);
-      if ((unusual >> r & 1) != 0 || s.inner != 1) {
-        row_apply(x + at * n, y + at * n, n, s, channel, mean[at], invstd[at], ahead);
+      const bool is_usual = (unusual >> r & 1) == 0;
+      const Element<E>* const from = x + at * n;
+      Element<E>* const to = y + at * n;
+      if (!is_usual) row_statistics<E>(from, s, mean + at, invstd + at);
+      if constexpr (kIsHalf<E>) {
+        row_apply<E>(from, to, n, s, channel, mean[at], invstd[at], ahead);
+      } else if (!is_usual || s.inner != 1) {
+        row_apply<E>(from, to, n, s, channel, mean[at], invstd[at], ahead);
       } else {
-        apply_hat(x + at * n, y + at * n, n, s, channel, hats[r], ahead);
+        apply_hat(from, to, n, s, channel, hats[r], ahead);
       }
       channel += step;
       if (channel == s.channels) channel = 0;
@@ -282,6 +309,17 @@ template <class T>
 void row_add(const T* x, const T* residual, T* y, size_t n) {
   map(Tag<T>(), n, false, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, y, x, residual);
 }
+
+// The kernels that read and write numbers of two bytes as they lie.
+template <class E>
+constexpr HalfPlanes kHalfPlanes = {
+    .moments = &block_moments<E>, .apply = &row_apply<E>, .rows = &normalize_rows<E>};
+inline constexpr HalfPlanes bfloat16_planes = kHalfPlanes<half::Bfloat16>;
+#if REGKERN_F16C
+inline constexpr HalfPlanes float16_planes = kHalfPlanes<half::Float16>;
+#else
+inline constexpr HalfPlanes float16_planes = {};
+#endif
 
 }  // namespace layer_norm
 }  // namespace HWY_NAMESPACE

@@ -169,14 +169,14 @@ HWY_INLINE V<D64> total_of_fours(const double* fours) {
   return hn::Add(hn::Add(v0, v2), hn::Add(v1, v3));
 }
 
-// terms(vectors...) of kChunks chunks, added in pairs.
-template <size_t kChunks, class Op, class T, class... In>
-HWY_INLINE auto pairwise(Op terms, const T* x, const In*... more) {
+// terms(vectors...) of vector k of two in each of kChunks chunks, added in pairs.
+template <class E, size_t k, size_t kChunks, class Op, class... In>
+HWY_INLINE auto pairwise(Op terms, const In*... x) {
   if constexpr (kChunks == 1) {
-    return terms(hn::LoadU(Tag<T>(), x), hn::LoadU(Tag<T>(), more)...);
+    return terms(load_of_two<E, k>(x)...);
   } else {
     constexpr size_t kHalf = kChunks / 2, kBehind = kHalf * kRowLanes;
-    return pairwise<kHalf>(terms, x, more...) + pairwise<kHalf>(terms, x + kBehind, (more + kBehind)...);
+    return pairwise<E, k, kHalf>(terms, x...) + pairwise<E, k, kHalf>(terms, (x + kBehind)...);
   }
 }
 
@@ -188,22 +188,21 @@ HWY_INLINE Terms<T, 2 * kSums> both(const Terms<T, kSums>& first, const Terms<T,
   return all;
 }
 
-// terms(vectors...) of the elements behind the first `old`, of which there may be more than lanes.
-template <class T, class Op, class... In>
-HWY_INLINE auto terms_behind(size_t old, T fill, Op terms, const T* x, const In*... more) {
-  const Tag<T> d;
-  const auto is_old = hn::FirstN(d, HWY_MIN(old, hn::MaxLanes(d)));
-  const auto keep = [&](const T* p)
-                        HWY_ATTR { return hn::IfThenElse(is_old, hn::Set(d, fill), hn::LoadU(d, p)); };
-  return terms(keep(x), keep(more)...);
+// terms(vectors...) of vector k of two, of the elements behind the first `old`.
+template <class E, size_t k, class Op, class... In>
+HWY_INLINE auto terms_behind(size_t old, Wide<E> fill, Op terms, const In*... x) {
+  const auto filled = hn::Set(Tag<Wide<E>>(), fill);
+  const auto is_old = first_of_two<E, k>(old);
+  return terms(hn::IfThenElse(is_old, filled, load_of_two<E, k>(x))...);
 }
 
 // sum_row for a row of at most kUsed vectors of lanes.
-template <size_t kSums, size_t kUsed, class T, class Op, class... In>
-HWY_INLINE void sum_few(size_t n, T fill, Op terms, double* const (&fours)[kSums], const In*... x) {
+template <class E, size_t kSums, size_t kUsed, class Op, class... In>
+HWY_INLINE void sum_few(size_t n, Wide<E> fill, Op terms, double* const (&fours)[kSums], const In*... x) {
+  using T = Wide<E>;
   constexpr size_t N = hn::MaxLanes(Tag<T>());
   if constexpr (kUsed * N < kRowLanes) {
-    if (n > kUsed * N) return sum_few<kSums, 2 * kUsed>(n, fill, terms, fours, x...);
+    if (n > kUsed * N) return sum_few<E, kSums, 2 * kUsed>(n, fill, terms, fours, x...);
   }
   const Tag<T> d;
   V<Tag<T>> lanes[kSums][kUsed];
@@ -213,10 +212,10 @@ HWY_INLINE void sum_few(size_t n, T fill, Op terms, double* const (&fours)[kSums
       for (size_t s = 0; s < kSums; ++s) lanes[s][k] = hn::Add(lanes[s][k], t.v[s]);
     };
     if ((k + 1) * N <= n) {
-      add(terms(hn::LoadU(d, x + k * N)...));
+      add(terms(load_wide<E>(d, x + k * N)...));
     } else if (k * N < n) {
       const auto real = hn::FirstN(d, n - k * N);
-      add(terms(hn::IfThenElse(real, load_partial(d, x + k * N, n - k * N), hn::Set(d, fill))...));
+      add(terms(hn::IfThenElse(real, load_wide_partial<E>(d, x + k * N, n - k * N), hn::Set(d, fill))...));
     }
   }
   for (size_t s = 0; s < kSums; ++s) FourLanes<T, kUsed>(lanes[s]).store(fours[s]);
@@ -226,22 +225,24 @@ HWY_INLINE void sum_few(size_t n, T fill, Op terms, double* const (&fours)[kSums
 // vectors of its lanes after the other: their sums stay in registers, and a row shorter than a run needs no
 // more. kPairs: the chunks of a run are added in pairs as well. Terms of `fill` are zeros, or NaN where those
 // of the row are.
-template <size_t kSums, bool kPairs, class T, class Op, class... In>
-HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&fours)[kSums],
+template <class E, size_t kSums, bool kPairs, class Op, class... In>
+HWY_INLINE void sum_row(size_t n, bool fetch, Wide<E> fill, Op terms, double* const (&fours)[kSums],
                         const In*... x) {
+  using T = Wide<E>;
   constexpr size_t N = hn::MaxLanes(Tag<T>()), kVectors = kRowLanes / N, kRun = kRunTerms * kRowLanes;
   const Tag<T> d;
   if (n <= kRowLanes) {
-    for (size_t i = 0; fetch && i < n; i += 64 / sizeof(T)) (__builtin_prefetch(x + i + kNear<T>, 0, 3), ...);
-    return sum_few<kSums, FourLanes<T>::kKept>(n, fill, terms, fours, x...);
+    for (size_t i = 0; fetch && i < n; i += 64 / sizeof(T))
+      (__builtin_prefetch(x + i + kNear<In>, 0, 3), ...);
+    return sum_few<E, kSums, FourLanes<T>::kKept>(n, fill, terms, fours, x...);
   }
   const size_t runs = n / kRun, rest = n % kRowLanes, whole = n - rest;
   V<Tag<T>> lanes[kSums][kVectors], level[5][2 * kSums];
   for (size_t k = 0; k < kVectors; k += 2) {
     size_t i = k * N;
     const auto next = [&]() HWY_ATTR {
-      if (fetch) (__builtin_prefetch(x + i + kNear<T>, 0, 3), ...);
-      const auto t = both(terms(hn::LoadU(d, x + i)...), terms(hn::LoadU(d, x + i + N)...));
+      if (fetch) (__builtin_prefetch(x + i + kNear<In>, 0, 3), ...);
+      const auto t = both(terms(load_of_two<E, 0>(x + i)...), terms(load_of_two<E, 1>(x + i)...));
       i += kRowLanes;
       return t;
     };
@@ -249,9 +250,10 @@ HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&
       Terms<T, 2 * kSums> run;
       if constexpr (kPairs) {
         for (size_t c = 0; fetch && c < kRun; c += kRowLanes) {
-          (__builtin_prefetch(x + i + c + kNear<T>, 0, 3), ...);
+          (__builtin_prefetch(x + i + c + kNear<In>, 0, 3), ...);
         }
-        run = both(pairwise<kRunTerms>(terms, (x + i)...), pairwise<kRunTerms>(terms, (x + i + N)...));
+        run =
+            both(pairwise<E, 0, kRunTerms>(terms, (x + i)...), pairwise<E, 1, kRunTerms>(terms, (x + i)...));
         i += kRun;
       } else {
         run = next();
@@ -268,14 +270,17 @@ HWY_INLINE void sum_row(size_t n, bool fetch, T fill, Op terms, double* const (&
     while (i < whole) all = all + next();
     if (const size_t done = kRowLanes - rest; done < (k + 2) * N) {
       const size_t at = n - kRowLanes + k * N, old = done > k * N ? done - k * N : 0;
-      all = all + both(terms_behind(old, fill, terms, (x + at)...),
-                       terms_behind(old > N ? old - N : 0, fill, terms, (x + at + N)...));
+      all = all + both(terms_behind<E, 0>(old, fill, terms, (x + at)...),
+                       terms_behind<E, 1>(old, fill, terms, (x + at)...));
     }
     for (size_t l = 0; runs >> l != 0; ++l) {
       if ((runs >> l & 1) == 0) continue;
       for (size_t s = 0; s < 2 * kSums; ++s) all.v[s] = hn::Add(level[l][s], all.v[s]);
     }
-    for (size_t s = 0; s < kSums; ++s) lanes[s][k] = all.v[s], lanes[s][k + 1] = all.v[kSums + s];
+    for (size_t s = 0; s < kSums; ++s) {
+      if constexpr (kIsHalf<E>) E::in_order(all.v[s], all.v[kSums + s]);
+      lanes[s][k] = all.v[s], lanes[s][k + 1] = all.v[kSums + s];
+    }
   }
   for (size_t s = 0; s < kSums; ++s) FourLanes<T>(lanes[s]).store(fours[s]);
 }
@@ -327,11 +332,28 @@ HWY_INLINE void map_row(const RowAffine<T>& s, size_t ahead, size_t n, Op op, T*
   }
 }
 
-// Whether planes of n elements with an affine parameter each are worth being written as one run: of fewer,
-// its ends are too much of it.
-template <class T>
-HWY_INLINE bool joins_planes(size_t planes, size_t n, bool stream) {
-  return !stream && planes >= 4 && n >= Step<T>::kLanes;
+// y = op_of(p)(x...) for the elements of each of some planes of n elements, which lie without gaps. They are
+// written as one run where the ends of that are little of it.
+template <class E, class OpOf, class... In>
+HWY_INLINE void map_planes(const RowAffine<Wide<E>>& s, size_t ahead, size_t planes, size_t n, OpOf op_of,
+                           Element<E>* y, const In*... x) {
+  const bool one_run = !s.stream && n >= Step<E>::kLanes;
+  if (one_run && (planes >= 4 || (kIsHalf<E> && n >= 512)))
+    return map_joined_rows<E>(planes, n, op_of, y, x...);
+  for (size_t p = 0, at = 0; p < planes; ++p, at += n) {
+    if constexpr (kIsHalf<E>) {
+      map_halves<E>(n, s.stream, Step<E>::op(op_of, p), y + at, (x + at)...);
+    } else {
+      map_row(s, ahead, n, op_of(p), y + at, (x + at)...);
+    }
+  }
+}
+
+// A coefficient as the operations on E want it: one that is NaN has nothing in its lower half.
+template <class E>
+HWY_INLINE Wide<E> coefficient(double v) {
+  const auto c = static_cast<Wide<E>>(v);
+  return kIsHalf<E> && c != c ? std::numeric_limits<Wide<E>>::quiet_NaN() : c;
 }
 
 }  // namespace layer_norm

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include "kernels/range.h"
@@ -135,6 +136,25 @@ bool squares_in_range(double squares, double eps) {
   const SquaresRange range = squares_range<T>(eps);
   return sizeof(T) == 8 || (squares < range.most && !(squares < range.least));
 }
+
+// The kernels of planes that read and write numbers of two bytes as they lie, and calculate in float; nullptr
+// where the instruction set does not convert them. `fetch` and `ahead` as of the others.
+struct HalfPlanes {
+  using Half = std::uint16_t;
+  void (*moments)(const Half* x, std::size_t n, bool fetch, bool centred, double eps, double* mean,
+                  double* squares);
+  void (*apply)(const Half* x, Half* y, std::size_t n, const RowAffine<float>& s, std::size_t channel,
+                double mean, double invstd, std::size_t ahead);
+  void (*rows)(const Half* x, Half* y, std::size_t rows, const RowAffine<float>& s, std::size_t channel,
+               double* mean, double* invstd);
+};
+struct HalfPlaneGradients {
+  using Half = std::uint16_t;
+  void (*sums)(const Half* x, const Half* dy, std::size_t planes, std::size_t n, double mean,
+               GradientSums* sums);
+  void (*apply)(const RowOperands<Half>& o, std::size_t planes, std::size_t n, const RowAffine<float>& s,
+                std::size_t channel, double mean, double invstd, const GradientSums& g);
+};
 
 // One number a column each.
 template <class T>
