@@ -191,7 +191,9 @@ def row_norm(module: Any, name: str, x: np.ndarray, gamma: np.ndarray | None, **
     return getattr(module, name)(x, gamma=gamma, **options)
 
 
-@pytest.mark.parametrize("shape", [(40, 130), (7, 6, 5), (3, 8, 9, 10), (2, 6, 3000)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(40, 130), (7, 6, 5), (3, 8, 7, 7), (2, 4, 7, 13), (3, 8, 9, 10), (2, 6, 3000), (1, 2, 65, 67)], ids=str
+)
 @pytest.mark.parametrize("name", ROWS)
 def test_norms_of_rows(name: str, shape: tuple[int, ...], isa: str, half: Any, rng: np.random.Generator) -> None:
     length = shape[-1] if name in ("layer_norm", "rms_norm") else shape[1]
