@@ -105,7 +105,7 @@ def refusal(kernel: Kernel) -> str:
     if importlib.util.find_spec("ml_dtypes") is None:
         return "bfloat16 needs ml_dtypes: not installed"
     importlib.import_module("ml_dtypes")  # from now on NumPy knows the name
-    small = Shape((4,) * len((kernel.shapes or (Shape((1,)),))[0].dims))
+    small = Shape((32,) * len((kernel.shapes or (Shape((1,)),))[0].dims))
     try:
         getattr(Regkern(), kernel.op)(kernel.data(small, kernel.dtype))()
     except TypeError as error:

@@ -371,6 +371,9 @@ class Regkern:
     wide_dropout = _wide(dropout)
     wide_dropout_backward = _wide(dropout_backward)
     wide_batch_norm = _wide(batch_norm)
+    wide_layer_norm = _wide(layer_norm)
+    wide_group_norm = _wide(group_norm)
+    wide_group_norm_backward = _wide(group_norm_backward)
 
 
 for _name, _options in (TRANSFORMS | SIGNAL_TRANSFORMS).items():
