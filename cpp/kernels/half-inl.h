@@ -95,12 +95,13 @@ struct Bfloat16 {
     const auto both = hn::LoadU(D16(), p);
     first = even(both), second = odd(both);
   }
-  // Back from that order, and the lanes in it that the first n numbers have.
+  // Back from that order; where number i is in it; how many lanes the first n numbers have.
   static HWY_INLINE void in_order(V<DF>& even, V<DF>& odd) {
     HWY_ALIGN float numbers[2 * hn::MaxLanes(DF())];
     hn::StoreInterleaved2(even, odd, DF(), numbers);
     even = hn::Load(DF(), numbers), odd = hn::Load(DF(), numbers + hn::MaxLanes(DF()));
   }
+  static constexpr size_t place_in_two(size_t i) { return i % 2 * hn::MaxLanes(DF()) + i / 2; }
   static HWY_INLINE size_t lanes_of_first(size_t n) { return (n + 1) / 2; }
   static HWY_INLINE size_t lanes_of_second(size_t n) { return n / 2; }
   // narrow() of what was calculated from bfloat16 numbers: the lower half of such a NaN is 0, and none is
@@ -192,6 +193,7 @@ struct Float16 {
     second = widen(DF(), hn::LoadU(DH(), p + hn::MaxLanes(DF())));
   }
   static HWY_INLINE void in_order(V<DF>&, V<DF>&) {}
+  static constexpr size_t place_in_two(size_t i) { return i; }
   static HWY_INLINE size_t lanes_of_first(size_t n) { return n; }
   static HWY_INLINE size_t lanes_of_second(size_t n) {
     return n > hn::MaxLanes(DF()) ? n - hn::MaxLanes(DF()) : 0;

@@ -214,6 +214,26 @@ def test_norms_of_rows(name: str, shape: tuple[int, ...], isa: str, half: Any, r
             assert_near(got, expected, 1000, "reference")
 
 
+@pytest.mark.parametrize("shape", [(5, 4, 33), (5, 4, 160), (5, 8, 7, 7), (5, 4, 4113)], ids=str)
+@pytest.mark.parametrize("name", ROWS)
+def test_what_is_no_number_stays_none(
+    name: str, shape: tuple[int, ...], isa: str, half: Any, rng: np.random.Generator
+) -> None:
+    """A NaN whose bits are all 1 would become 0 where it were rounded like a number."""
+    x = rng.standard_normal(shape).astype(half)
+    x[1, 1, 3], x[2, 0, 2], x[3, 1, 1] = np.nan, np.inf, -np.inf
+    tiny = (rng.standard_normal(shape) * 1e-7).astype(half)  # the scales of rows without eps are extreme
+    gamma = rng.standard_normal(shape[-1] if name in ("layer_norm", "rms_norm") else shape[1]).astype(np.float32)
+    gamma[1:3] = np.array([0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)
+    gamma[-1] = np.inf
+    for data, eps in ((x, 1e-5), (tiny, 0.0), (tiny * 0, 0.0)):
+        y, cache = row_norm(rk, name, data, gamma, eps=eps)
+        y32, cache32 = row_norm(rk, name, wide(data), gamma, eps=eps)
+        assert_rounded(y, y32, half, eps)
+        dx, dx32 = (getattr(rk, f"{name}_backward")(a, c)[0] for a, c in ((x, cache), (wide(x), cache32)))
+        assert_rounded(dx, dx32, half, eps)
+
+
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("length", [30, 1000, 20_000])
 def test_a_residual_is_added_and_rounded_before(name: str, length: int, half: Any, rng: np.random.Generator) -> None:

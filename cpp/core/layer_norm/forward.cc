@@ -24,7 +24,7 @@
   X(normalize_rows)        \
   X(row_add)               \
   X(magnitudes)
-#define REGKERN_PLAIN_KERNELS(X) X(bfloat16_planes) X(float16_planes)
+#define REGKERN_PLAIN_KERNELS(X) X(bfloat16_rows) X(float16_rows)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -67,12 +67,23 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
                             .beta = f.beta,
                             .together = rows_in_sweep<T>(s, far),
                             .usual = normal_scales<T>(k.magnitudes(gamma_of_planes, s.channels))};
-  // Of shorter rows the ends are too much.
-  const bool in_planes = s.inner > 1 && f.centred && !summed && s.length >= 128;
-  const HalfPlanes* const halves =
-      in_planes ? half_kernels(*k.bfloat16_planes, *k.float16_planes, s.shape, f.x, f.y) : nullptr;
+  // The ends of shorter rows are too much of them, and to put parameters in order is too much for few.
+  const bool rows_pay = s.channels == s.length && s.rows >= 4 && s.length >= (s.length % 16 == 0 ? 32 : 256);
+  const bool as_they_lie = !summed && (s.inner == 1 ? rows_pay : f.centred && s.length >= 128);
+  const HalfRows* const halves =
+      as_they_lie ? half_kernels(*k.bfloat16_rows, *k.float16_rows, s.shape, f.x, f.y) : nullptr;
   RowAffine<T> of_halves = affine;
   of_halves.stream = worth_streaming(bytes / 2) && f.x.data != f.y.data && s.inner >= 256;
+  std::vector<T> ordered;
+  if constexpr (std::is_same_v<T, float>) {
+    if (halves != nullptr && s.inner == 1) {
+      ordered.resize(2 * s.length);
+      if (f.gamma) halves->order_parameters(f.gamma, ordered.data(), s.length);
+      if (f.beta) halves->order_parameters(f.beta, ordered.data() + s.length, s.length);
+      of_halves.gamma = f.gamma ? ordered.data() : nullptr;
+      of_halves.beta = f.beta ? ordered.data() + s.length : nullptr;
+    }
+  }
   // What is normalized of `n` elements from `first` on: the sum with the residual, which is written, or x.
   const auto summand = [&](std::size_t first, std::size_t n, T* in) {
     const T* p = elements.template load<0>(first, n, in);

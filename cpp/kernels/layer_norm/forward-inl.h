@@ -97,19 +97,69 @@ void block_moments(const Element<E>* x, size_t n, bool fetch, bool centred, doub
 
 // --- the pass --------------------------------------------------------------------------------------------
 
+// Parameters of every element in the order in which those of two bytes are loaded, as far as there are two
+// vectors of them. NaN has nothing in its lower half.
+template <class E>
+HWY_INLINE size_t place_of_parameter(size_t i, size_t n) {
+  const size_t past = i % kTwoLanes, two = i - past;
+  if constexpr (kIsHalf<E>) return two + kTwoLanes <= n ? two + E::place_in_two(past) : i;
+  return i;
+}
+template <class E>
+void order_parameters(const float* from, float* to, size_t n) {
+  const Tag<float> d;
+  constexpr size_t N = hn::MaxLanes(d);
+  const auto nan = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
+  const auto store = [=](auto v, float* p)
+                         HWY_ATTR { hn::StoreU(hn::IfThenElse(hn::IsNaN(v), nan, v), d, p); };
+  size_t i = 0;
+  for (; i + 2 * N <= n; i += 2 * N) {
+    V<Tag<float>> first, second;
+    E::split_two(from + i, first, second);
+    store(first, to + i), store(second, to + i + N);
+  }
+  for (; i < n; ++i) to[i] = coefficient<E>(static_cast<double>(from[i]));
+}
+
+// y[i] = op(x[i], parameters[i]...), which are in E's order.
+template <class E, class Op, class... Parameters>
+HWY_INLINE void map_with(const RowAffine<Wide<E>>& s, size_t ahead, size_t n, Op op, Element<E>* y,
+                         const Element<E>* x, const Parameters*... p) {
+  if constexpr (kIsHalf<E>) {
+    const Tag<float> d;
+    constexpr size_t N = hn::MaxLanes(d);
+    size_t i = 0;
+    for (; i + 2 * N <= n; i += 2 * N) {
+      fetch_to_write(y + i + kWriteAhead<Element<E>>);
+      const Two v = load_two<E>(x + i);
+      const Two w{op(v.first, hn::LoadU(d, p + i)...), op(v.second, hn::LoadU(d, p + i + N)...)};
+      hn::StoreU(round_two<E>(w), half::D16(), y + i);
+    }
+    if (i + N <= n) {
+      store_wide<E>(op(load_wide<E>(d, x + i), hn::LoadU(d, p + i)...), d, y + i);
+      i += N;
+    }
+    if (i == n) return;
+    const auto w = op(load_wide_partial<E>(d, x + i, n - i), load_partial(d, p + i, n - i)...);
+    store_wide_partial<E>(w, d, y + i, n - i);
+  } else {
+    map_row(s, ahead, n, op, y, x, p...);
+  }
+}
+
 // y = hat(x)·gamma + beta with parameters for every element; nullptr is 1 and 0.
-template <class T, class Hat>
-HWY_INLINE void apply_each(const RowAffine<T>& s, size_t ahead, const T* x, T* y, size_t n, Hat hat,
-                           const T* gamma, const T* beta) {
+template <class E, class Hat>
+HWY_INLINE void apply_each(const RowAffine<Wide<E>>& s, size_t ahead, const Element<E>* x, Element<E>* y,
+                           size_t n, Hat hat, const Wide<E>* gamma, const Wide<E>* beta) {
   if (gamma != nullptr && beta != nullptr) {
     const auto op = [=](auto v, auto g, auto b) HWY_ATTR { return hn::Add(hn::Mul(hat(v), g), b); };
-    map_row(s, ahead, n, op, y, x, gamma, beta);
+    map_with<E>(s, ahead, n, op, y, x, gamma, beta);
   } else if (gamma != nullptr) {
-    map_row(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
+    map_with<E>(s, ahead, n, [=](auto v, auto g) HWY_ATTR { return hn::Mul(hat(v), g); }, y, x, gamma);
   } else if (beta != nullptr) {
-    map_row(s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
+    map_with<E>(s, ahead, n, [=](auto v, auto b) HWY_ATTR { return hn::Add(hat(v), b); }, y, x, beta);
   } else {
-    map_row(s, ahead, n, hat, y, x);
+    map_with<E>(s, ahead, n, hat, y, x);
   }
 }
 
@@ -119,7 +169,7 @@ HWY_NOINLINE void row_apply_extreme(const Element<E>* x, Element<E>* y, size_t n
                                     size_t channel, double mean, double invstd) {
   using T = Wide<E>;
   for (size_t i = 0; i < n; ++i) {
-    const size_t c = channel + i / s.inner;
+    const size_t c = channel + (s.inner == 1 ? place_of_parameter<E>(i, n) : i / s.inner);
     const T v = normalized(static_cast<T>(one_double<E>(x + i)), mean, invstd,
                            s.gamma ? static_cast<double>(s.gamma[c]) : 1.0,
                            s.beta && s.centred ? static_cast<double>(s.beta[c]) : 0.0);
@@ -152,24 +202,26 @@ HWY_INLINE RowHat<T> hat_of(double mean, double scale, double shift) {
   return {high, static_cast<T>(scale), static_cast<T>(shift - low * scale)};
 }
 
-template <class T>
-HWY_INLINE auto normalized_by(const RowHat<T>& hat) {
-  const Tag<T> d;
-  const auto mean = hn::Set(d, hat.mean), scale = hn::Set(d, hat.scale), shift = hn::Set(d, hat.shift);
+template <class E>
+HWY_INLINE auto normalized_by(const RowHat<Wide<E>>& hat) {
+  const Tag<Wide<E>> d;
+  const auto mean = hn::Set(d, coefficient<E>(hat.mean)), scale = hn::Set(d, coefficient<E>(hat.scale)),
+             shift = hn::Set(d, coefficient<E>(hat.shift));
   return [=](auto v) HWY_ATTR { return hn::Add(hn::Mul(hn::Sub(v, mean), scale), shift); };
 }
 
 // n elements that have an affine parameter each, from number `channel` on.
-template <class T>
-HWY_INLINE void apply_hat(const T* x, T* y, size_t n, const RowAffine<T>& s, size_t channel,
-                          const RowHat<T>& hat, size_t ahead) {
+template <class E>
+HWY_INLINE void apply_hat(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<Wide<E>>& s,
+                          size_t channel, const RowHat<Wide<E>>& hat, size_t ahead) {
+  using T = Wide<E>;
   const T* gamma = s.gamma ? s.gamma + channel : nullptr;
   const T* beta = s.beta ? s.beta + channel : nullptr;
   if (s.centred) {
-    apply_each(s, ahead, x, y, n, normalized_by(hat), gamma, beta);
+    apply_each<E>(s, ahead, x, y, n, normalized_by<E>(hat), gamma, beta);
   } else {
-    const auto scale = hn::Set(Tag<T>(), hat.scale);
-    apply_each<T>(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
+    const auto scale = hn::Set(Tag<T>(), coefficient<E>(hat.scale));
+    apply_each<E>(s, ahead, x, y, n, [=](auto v) HWY_ATTR { return hn::Mul(v, scale); }, gamma, nullptr);
   }
 }
 
@@ -181,25 +233,22 @@ void apply_planes(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<
   const auto op_of = [&](size_t plane) HWY_ATTR {
     const double g = s.gamma ? static_cast<double>(s.gamma[channel + plane]) : 1.0;
     const double b = s.beta ? static_cast<double>(s.beta[channel + plane]) : 0.0;
-    const RowHat<T> hat = hat_of<T>(mean, invstd * g, b);
-    return normalized_by(
-        RowHat<T>{coefficient<E>(hat.mean), coefficient<E>(hat.scale), coefficient<E>(hat.shift)});
+    return normalized_by<E>(hat_of<T>(mean, invstd * g, b));
   };
   const size_t plane = HWY_MIN(s.inner, n);
   map_planes<E>(s, ahead, n / plane, plane, op_of, y, x);
 }
 
 // Elements of one row, of which the first has the affine parameters number `channel`: with inner of 1 every
-// element has its own, else n is a part of one plane of `inner` elements or whole planes, as are those of two
-// bytes.
+// element has its own, else n is a part of one plane of `inner` elements or whole planes.
 template <class E>
 void row_apply(const Element<E>* x, Element<E>* y, size_t n, const RowAffine<Wide<E>>& s, size_t channel,
                double mean, double invstd, size_t ahead) {
   if (!s.usual(invstd) && std::isfinite(invstd) && invstd != 0) {
     return row_apply_extreme<E>(x, y, n, s, channel, mean, invstd);
   }
-  if constexpr (!kIsHalf<E>) {
-    if (s.inner == 1 || !s.centred) return apply_hat(x, y, n, s, channel, hat_of<E>(mean, invstd, 0), ahead);
+  if (s.inner == 1 || !s.centred) {
+    return apply_hat<E>(x, y, n, s, channel, hat_of<Wide<E>>(mean, invstd, 0), ahead);
   }
   apply_planes<E>(x, y, n, s, channel, mean, invstd, ahead);
 }
@@ -292,12 +341,10 @@ void normalize_rows(const Element<E>* x, Element<E>* y, size_t rows, const RowAf
       const Element<E>* const from = x + at * n;
       Element<E>* const to = y + at * n;
       if (!is_usual) row_statistics<E>(from, s, mean + at, invstd + at);
-      if constexpr (kIsHalf<E>) {
-        row_apply<E>(from, to, n, s, channel, mean[at], invstd[at], ahead);
-      } else if (!is_usual || s.inner != 1) {
+      if (!is_usual || s.inner != 1) {
         row_apply<E>(from, to, n, s, channel, mean[at], invstd[at], ahead);
       } else {
-        apply_hat(from, to, n, s, channel, hats[r], ahead);
+        apply_hat<E>(from, to, n, s, channel, hats[r], ahead);
       }
       channel += step;
       if (channel == s.channels) channel = 0;
@@ -312,13 +359,15 @@ void row_add(const T* x, const T* residual, T* y, size_t n) {
 
 // The kernels that read and write numbers of two bytes as they lie.
 template <class E>
-constexpr HalfPlanes kHalfPlanes = {
-    .moments = &block_moments<E>, .apply = &row_apply<E>, .rows = &normalize_rows<E>};
-inline constexpr HalfPlanes bfloat16_planes = kHalfPlanes<half::Bfloat16>;
+constexpr HalfRows kHalfRows = {.moments = &block_moments<E>,
+                                .apply = &row_apply<E>,
+                                .rows = &normalize_rows<E>,
+                                .order_parameters = &order_parameters<E>};
+inline constexpr HalfRows bfloat16_rows = kHalfRows<half::Bfloat16>;
 #if REGKERN_F16C
-inline constexpr HalfPlanes float16_planes = kHalfPlanes<half::Float16>;
+inline constexpr HalfRows float16_rows = kHalfRows<half::Float16>;
 #else
-inline constexpr HalfPlanes float16_planes = {};
+inline constexpr HalfRows float16_rows = {};
 #endif
 
 }  // namespace layer_norm

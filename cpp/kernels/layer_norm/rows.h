@@ -137,9 +137,9 @@ bool squares_in_range(double squares, double eps) {
   return sizeof(T) == 8 || (squares < range.most && !(squares < range.least));
 }
 
-// The kernels of planes that read and write numbers of two bytes as they lie, and calculate in float; nullptr
-// where the instruction set does not convert them. `fetch` and `ahead` as of the others.
-struct HalfPlanes {
+// The kernels that read and write numbers of two bytes as they lie, and calculate in float; nullptr where the
+// instruction set does not convert them. Parameters of every element have to be put in their order before.
+struct HalfRows {
   using Half = std::uint16_t;
   void (*moments)(const Half* x, std::size_t n, bool fetch, bool centred, double eps, double* mean,
                   double* squares);
@@ -147,6 +147,7 @@ struct HalfPlanes {
                 double mean, double invstd, std::size_t ahead);
   void (*rows)(const Half* x, Half* y, std::size_t rows, const RowAffine<float>& s, std::size_t channel,
                double* mean, double* invstd);
+  void (*order_parameters)(const float* from, float* to, std::size_t n);
 };
 struct HalfPlaneGradients {
   using Half = std::uint16_t;
