@@ -377,6 +377,7 @@ struct GatedRows {
     gate_row(dy.at(r, c), bits, of.first, g, dy.cols, of.slope);
     return g;
   }
+  HWY_INLINE const T* ahead(size_t r, size_t c) const { return dy.ahead(r, c); }
 };
 
 // The rows of g alone, at the steps that `of` says.

@@ -29,21 +29,23 @@ HWY_INLINE hn::Mask<D> last_lanes(D d, size_t rest, size_t k) {
 
 // Rows of neighbouring channels, which lie side by side, taken row by row. One row of all of them is pages
 // away from the next, which no hardware prefetcher follows: where they are short, each is fetched a row
-// ahead. In a long one the prefetcher stops at the end of a page. Reaching past the end of the array is
-// harmless.
-constexpr size_t kShortRow = 1024;
+// ahead, very short ones at once, others line by line beside the sums. In a long one the prefetcher stops at
+// the end of a page. Reaching past the end of the array is harmless.
+constexpr size_t kShortRow = 1024, kVeryShortRow = 128;
 
 template <class T>
 struct ChannelRows {
   RowsOf<T> of;
   size_t channels, rows, cols;
   HWY_INLINE const T* at(size_t r, size_t c) const {
-    const T* const row = of.data + static_cast<ptrdiff_t>(r) * of.stride + c * cols;
-    if (cols <= kShortRow) {
-      const T* const next = r + 1 < rows ? row + of.stride : of.data + (channels + c) * cols;
-      for (size_t j = 0; j < cols; j += 64 / sizeof(T)) hwy::Prefetch(next + j);
-    }
-    return row;
+    return of.data + static_cast<ptrdiff_t>(r) * of.stride + c * cols;
+  }
+  // What is fetched beside it; that of a very short one has been.
+  HWY_INLINE const T* ahead(size_t r, size_t c) const {
+    if (cols > kShortRow) return at(r, c) + kAhead<T>;
+    const T* const next = r + 1 < rows ? at(r + 1, c) : of.data + (channels + c) * cols;
+    for (size_t j = 0; cols <= kVeryShortRow && j < cols; j += 64 / sizeof(T)) hwy::Prefetch(next + j);
+    return next;
   }
 };
 
@@ -70,7 +72,8 @@ template <class E>
 constexpr size_t kWidenedRow = kUnpacks<E> ? 128 : kShortRow;
 
 template <bool kShifted, class E>
-HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>* room, Moments& sums) {
+HWY_INLINE void add_row(const Element<E>* x, const Element<E>* ahead, size_t cols, double shift, Wide<E>* room,
+                        Moments& sums) {
   using T = Wide<E>;
   using Dev = Deviation<kShifted, T>;
   const D64 d;
@@ -87,15 +90,13 @@ HWY_INLINE void add_row(const Element<E>* x, size_t cols, double shift, Wide<E>*
     copy_row<E>(x, cols, row);
     for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, row + k * N), s));
   } else {
-    const bool long_row = cols > kShortRow;
+    const bool fetches = ahead != nullptr && cols > kVeryShortRow;
     const size_t rest = cols % kSumLanes, whole = cols - rest;
     for (size_t j = 0, n; j < whole; j += n) {
       n = kIsHalf<E> ? HWY_MIN(kSome, whole - j) : whole;
       const T* p = unpacked<E>(x + j, n, room);
       for (size_t i = 0; i < n; i += kSumLanes) {
-        if (long_row && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) {  // once a line
-          hwy::Prefetch(x + j + i + kAhead<Element<E>>);
-        }
+        if (fetches && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) hwy::Prefetch(ahead + j + i);  // once a line
         for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + place_of<E>(k)), s));
       }
     }
@@ -122,11 +123,11 @@ HWY_INLINE void moments_about(const ChannelRows<Element<E>>& x, const double* sh
       if (widens) half::widen_all<E>(x.at(r, 0), room, x.channels * x.cols);
     }
     for (size_t c = 0; c < x.channels; ++c) {
-      const Element<E>* const row = x.at(r, c);
+      const Element<E>* const ahead = x.ahead(r, c);
       if (widens) {
-        add_row<kShifted, Wide<E>>(room + c * x.cols, x.cols, shift[c], nullptr, sums[c]);
+        add_row<kShifted, Wide<E>>(room + c * x.cols, nullptr, x.cols, shift[c], nullptr, sums[c]);
       } else {
-        add_row<kShifted, E>(row, x.cols, shift[c], room, sums[c]);
+        add_row<kShifted, E>(x.at(r, c), ahead, x.cols, shift[c], room, sums[c]);
       }
     }
   }
@@ -157,7 +158,8 @@ template <class T>
 using LeafSums = RowSums<T, 2, 6>;
 
 template <class E>
-HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, size_t cols, Wide<E> mean,
+HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, const Element<E>* x_ahead,
+                                 const Element<E>* dy_ahead, size_t cols, Wide<E> mean,
                                  LeafSums<Wide<E>>& sums) {
   using T = Wide<E>;
   const Tag<T> d;
@@ -183,12 +185,12 @@ HWY_INLINE void add_gradient_row(const Element<E>* x, const Element<E>* dy, size
     }
     sums.done(run);
   } else {
-    const bool long_row = cols > kShortRow;
+    const bool fetches = cols > kVeryShortRow;
     size_t j = 0;
     for (; j + kRowLanes <= cols; j += kRowLanes) {
-      for (size_t k = 0; long_row && k < kRowLanes; k += 64 / sizeof(*x)) {
-        hwy::Prefetch(x + j + kAhead<Element<E>> + k);
-        hwy::Prefetch(dy + j + kAhead<Element<E>> + k);
+      for (size_t k = 0; fetches && k < kRowLanes; k += 64 / sizeof(*x)) {
+        hwy::Prefetch(x_ahead + j + k);
+        hwy::Prefetch(dy_ahead + j + k);
       }
       whole(j, kVectors);
       sums.done(run);
@@ -219,7 +221,9 @@ HWY_INLINE void sum_gradient(const ChannelRows<Element<E>>& x, const Rows& dy, c
   LeafSums<Wide<E>> sums[kMostChannels];
   for (size_t r = 0; r < x.rows; ++r) {
     for (size_t c = 0; c < x.channels; ++c) {
-      add_gradient_row<E>(x.at(r, c), dy.at(r, c), x.cols, mean[c], sums[c]);
+      const auto* const x_ahead = x.ahead(r, c);
+      const auto* const dy_ahead = dy.ahead(r, c);
+      add_gradient_row<E>(x.at(r, c), dy.at(r, c), x_ahead, dy_ahead, x.cols, mean[c], sums[c]);
     }
   }
   for (size_t c = 0; c < x.channels; ++c) {
