@@ -258,7 +258,7 @@ void gradient_in_rows(const RowShape& s, const RowNormBackward<T>& b) {
                       b.dx.data != b.dy.data && s.length >= 128;
   const RowAffine<T> affine{.centred = b.centred,
                             .stream = stream,
-                            .far = far_away(s, bytes),
+                            .far = far_away(bytes),
                             .by_hand = last_cache_is_slow(),
                             .eps = 0,
                             .length = s.length,
@@ -284,7 +284,7 @@ void gradient_in_planes(const RowShape& s, const RowNormBackward<T>& b) {
   const bool stream = worth_streaming(bytes) && elements.dense() && s.inner >= 256;
   const RowAffine<T> affine{.centred = true,
                             .stream = stream,
-                            .far = far_away(s, bytes) && elements.dense(),
+                            .far = far_away(bytes / 8) && elements.dense(),  // with less it gains nothing
                             .by_hand = last_cache_is_slow(),
                             .eps = 0,
                             .length = s.length,
