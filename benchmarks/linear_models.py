@@ -96,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         name, where, method, mapped = args.worker
         work(name, Path(where), method, mapped == "mapped")
         return
+    if args.memory and (ignored := "--only" if args.only else "--json" if args.json else ""):
+        parser.error(f"argument {ignored}: must not be given with --memory, which is of one case and writes no file")
     cores = len(os.sched_getaffinity(0))
     if args.threads > cores:
         parser.error(f"argument --threads: must be at most the {cores} cores of this process, got {args.threads}")
