@@ -151,21 +151,25 @@ void for_elements(const Extents& shape, Order order, Kernel&& kernel, Operands..
       [&](std::size_t begin, std::size_t end) { elements.run(begin, end, stream, kernel); });
 }
 
-// Calls body(x, y): with arrays of Half, which are dense where their numbers lie side by side, if both are of
-// one half precision; for what has kernels of them.
+// body(x): with an array of Half, which is dense where its numbers lie side by side, if they are of half
+// precision; for what has kernels of them.
+template <class T, class Body>
+auto as_stored(In<T> x, Body&& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    const auto halves = [&]<class H>(H) {
+      return body(In<H>{reinterpret_cast<const H*>(x.data), x.strides});
+    };
+    if (x.storage == Storage::kBfloat16) return halves(HalfBfloat16());
+    if (x.storage == Storage::kFloat16) return halves(HalfFloat16());
+  }
+  return body(x);
+}
+
+// body(x, y): the same if both are of one precision.
 template <class T, class Body>
 void as_stored(In<T> x, Out<T> y, Body&& body) {
-  const auto halves = [&]<Storage kStorage>(Half<kStorage>) {
-    using H = Half<kStorage>;
-    if (x.storage != kStorage || y.storage != kStorage) return false;
-    body(In<H>{reinterpret_cast<const H*>(x.data), x.strides},
-         Out<H>{reinterpret_cast<H*>(y.data), y.strides});
-    return true;
-  };
-  if constexpr (std::is_same_v<T, float>) {
-    if (halves(HalfBfloat16()) || halves(HalfFloat16())) return;
-  }
-  body(x, y);
+  if (x.storage != y.storage) return body(x, y);
+  as_stored(x, [&]<class E>(In<E> from) { body(from, Out<E>{reinterpret_cast<E*>(y.data), y.strides}); });
 }
 
 // Σ of kernel(pointer, n) over blocks of fixed size, added in the order of the blocks: the same bits for

@@ -41,7 +41,9 @@
   X(prox_l1)                    \
   X(prox_l1_nonneg)             \
   X(prox_elastic_net)           \
-  X(prox_ridge)
+  X(prox_ridge)                 \
+  X(l1_norm)                    \
+  X(squared_l2_norm)
 #include "core/table-inl.h"
 
 #if HWY_ONCE
@@ -244,12 +246,13 @@ bool ordered(const Extents& shape, In<T> lower, In<T> upper) {
 
 template <class T>
 double l1_norm(const Extents& shape, In<T> x) {
-  return sum_elements(shape, table<T>().l1_norm, x);
+  return as_stored(x, [&]<class E>(In<E> from) { return sum_elements(shape, table<E>().l1_norm, from); });
 }
 
 template <class T>
 double squared_l2_norm(const Extents& shape, In<T> x) {
-  return sum_elements(shape, table<T>().squared_l2_norm, x);
+  return as_stored(
+      x, [&]<class E>(In<E> from) { return sum_elements(shape, table<E>().squared_l2_norm, from); });
 }
 
 #define REGKERN_INSTANTIATE(T)                                                    \

@@ -235,7 +235,7 @@ double l1_norm(const T* x, size_t n) {
 template <class T>
 double squared_l2_norm(const T* x, size_t n) {
   // The square of a float is exact in double: one rounding, fused or not, and so the same bits.
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (sizeof(Lane<T>) == 4) {
     return accumulate(x, n, [](auto lanes, auto v) HWY_ATTR { return hn::MulAdd(v, v, lanes); });
   } else {
     return sum(x, n, [](auto v) HWY_ATTR { return hn::Mul(v, v); });

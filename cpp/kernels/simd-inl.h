@@ -158,43 +158,57 @@ HWY_INLINE double fold(D, V<D> v) {
   }
 }
 
+// Vectors are named one by one where they are cleared and folded: of a loop GCC makes a way through memory,
+// which was a tenth of the time of 4096 floats, and three quarters of that of 40.
 struct SumLanes {
-  HWY_INLINE SumLanes() {
-    for (auto& v : lanes) v = hn::Zero(D64());
-  }
-  HWY_INLINE double total() const {
-    V<D64> v[kSumVectors];
-    for (size_t k = 0; k < kSumVectors; ++k) v[k] = lanes[k];
-    for (size_t half = kSumVectors / 2; half != 0; half /= 2) {
-      for (size_t k = 0; k < half; ++k) v[k] = hn::Add(v[k], v[k + half]);
+  HWY_INLINE SumLanes() { clear<0>(); }
+  // Adds n elements by step(lanes, values), which adds something to the lanes that is 0 for 0, so that zeros
+  // can fill the last chunk.
+  template <class T, class Step>
+  HWY_INLINE void add(const T* x, size_t n, Step step) {
+    const D64 d;
+    const auto chunk = [&](const T* p) HWY_ATTR {
+      for (size_t k = 0; k < kSumVectors; ++k) {
+        lanes[k] = step(lanes[k], load_double(d, p + k * hn::MaxLanes(d)));
+      }
+    };
+    size_t i = 0;
+    const bool far = n > kAhead<T>;
+    for (; i + kSumLanes <= n; i += kSumLanes) {
+      for (size_t k = 0; far && k < kSumLanes; k += 64 / sizeof(T)) hwy::Prefetch(x + i + kAhead<T> + k);
+      chunk(x + i);
     }
-    return fold(D64(), v[0]);
+    if (i < n) {
+      T rest[kSumLanes] = {};
+      memcpy(rest, x + i, (n - i) * sizeof(T));
+      chunk(rest);
+    }
   }
+  HWY_INLINE double total() const { return fold(D64(), folded<0, 1>()); }
   V<D64> lanes[kSumVectors];
+
+ private:
+  template <size_t k>
+  HWY_INLINE void clear() {
+    lanes[k] = hn::Zero(D64());
+    if constexpr (k + 1 < kSumVectors) clear<k + 1>();
+  }
+  // The sum of vectors k, k + step, k + 2·step and so on, in halves.
+  template <size_t k, size_t step>
+  HWY_INLINE V<D64> folded() const {
+    if constexpr (step == kSumVectors) {
+      return lanes[k];
+    } else {
+      return hn::Add(folded<k, 2 * step>(), folded<k + step, 2 * step>());
+    }
+  }
 };
 
-// Σ over n elements by step(lanes, values), which adds something to the lanes that is 0 for 0, so that zeros
-// can fill the last chunk.
+// Σ over n elements by step, as of SumLanes::add().
 template <class T, class Step>
 HWY_INLINE double accumulate(const T* x, size_t n, Step step) {
-  const D64 d;
   SumLanes s;
-  const auto add = [&](const T* p) HWY_ATTR {
-    for (size_t k = 0; k < kSumVectors; ++k) {
-      s.lanes[k] = step(s.lanes[k], load_double(d, p + k * hn::MaxLanes(d)));
-    }
-  };
-  size_t i = 0;
-  const bool far = n > kAhead<T>;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    for (size_t k = 0; far && k < kSumLanes; k += 64 / sizeof(T)) hwy::Prefetch(x + i + kAhead<T> + k);
-    add(x + i);
-  }
-  if (i < n) {
-    T rest[kSumLanes] = {};
-    memcpy(rest, x + i, (n - i) * sizeof(T));
-    add(rest);
-  }
+  s.add(x, n, step);
   return s.total();
 }
 

@@ -215,6 +215,23 @@ def test_sums_are_those_of_the_numbers(half: Any, rng: np.random.Generator) -> N
     assert rk.squared_l2_norm(x) == pytest.approx(100_000 * float(x[0]) ** 2, rel=1e-12)
 
 
+def test_sums_are_those_of_float32(half: Any, isa: str, rng: np.random.Generator) -> None:
+    """To the bit, over numbers of any size, whose sums depend on their order; widened 256 at a time."""
+    x = rng.choice(EVERY, 9000).view(half)
+    x[~np.isfinite(x.astype(np.float32))] = 1
+    for n in (*LENGTHS, 255, 256, 257, 300, 9000):
+        for layout, numbers in [("offset", x[3 : n + 3]), *layouts(x[:n])]:
+            wide = numbers.astype(np.float32)
+            for norm in (rk.l1_norm, rk.squared_l2_norm):
+                assert norm(numbers) == norm(wide), (norm, n, layout)
+    for at in (0, 255, 256, 4100):
+        for value in (np.inf, np.nan):
+            strange = x[:4101].copy()
+            strange[at] = value
+            for norm in (rk.l1_norm, rk.squared_l2_norm):
+                np.testing.assert_equal(norm(strange), value)
+
+
 def test_the_gradient_of_a_bias(half: Any, rng: np.random.Generator) -> None:
     """Its terms are not rounded: only the sum is."""
     x = rounded(rng.standard_normal((500, 7)), half)

@@ -123,6 +123,26 @@ def test_memory_order_is_kept(rng: np.random.Generator) -> None:
     assert rk.prox_l1(np.moveaxis(rng.standard_normal((2, 3, 4)), 0, 1), 0.1).strides == (32, 96, 8)
 
 
+def in_lanes(terms: np.ndarray) -> float:
+    """Σ as the kernels have it: 16 lanes one by one, folded in halves, 4096 terms at a time."""
+    total = 0.0
+    for block in np.split(terms, range(4096, len(terms), 4096)):
+        lanes = np.cumsum(np.pad(block, (0, -len(block) % 16)).reshape(-1, 16), axis=0)[-1]
+        while len(lanes) > 1:
+            lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+        total += lanes[0]
+    return total
+
+
+def test_sums_have_one_order(dtype: type, isa: str, rng: np.random.Generator) -> None:
+    """On every instruction set, of terms whose sum depends on it."""
+    x = (rng.standard_normal(9000) * 2.0 ** rng.integers(-30, 30, 9000)).astype(dtype)
+    for n in (*range(1, 70), 4095, 4096, 4097, 9000):
+        wide = x[:n].astype(np.float64)
+        assert rk.l1_norm(x[:n]) == in_lanes(np.abs(wide)), n
+        assert rk.squared_l2_norm(x[:n]) == in_lanes(wide * wide), n
+
+
 @pytest.mark.parametrize("case", REDUCTIONS, ids=str)
 def test_reductions_neither_overflow_nor_drift(case: Case, isa: str) -> None:
     """Float32 data is summed in float64: no overflow at 1e20, no drift over 1e7 equal terms."""
