@@ -29,7 +29,9 @@ using Wide = std::conditional_t<kIsHalf<E>, float, E>;
 // D's lanes of Wide<E>, from the elements at p on.
 template <class E, class D>
 HWY_INLINE V<D> load_wide(D d, const Element<E>* p) {
-  if constexpr (kIsHalf<E>) {
+  if constexpr (kIsHalf<E> && std::is_same_v<D, half::DF>) {
+    return E::load(p);
+  } else if constexpr (kIsHalf<E>) {
     return E::widen(d, hn::LoadU(half::Bits<D>(), p));
   } else {
     return hn::LoadU(d, p);
