@@ -361,9 +361,8 @@ void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, 
     const auto beside = [&](size_t at) HWY_ATTR {
       if (s.by_hand) sum_until(behind, (at + kRowLanes) * next / n);
     };
-    const Traffic near{s.stream, s.stream || !s.far ? 0 : kNear<T>, 0};
-    const Traffic rows_ahead{s.stream, s.stream || !s.far ? 0 : ahead, s.far ? ahead : 0};
-    sweep_gradient(o.at(row * n), count, n, n, c, p.at(now), s.by_hand ? near : rows_ahead, beside);
+    const Traffic traffic{s.stream, s.stream || !s.far ? 0 : ahead, s.far && !s.by_hand ? ahead : 0};
+    sweep_gradient(o.at(row * n), count, n, n, c, p.at(now), traffic, beside);
     sum_until(behind, next);
     row = behind;
   }
