@@ -151,12 +151,13 @@ def test_channels_last_is_the_memory_that_torch_means() -> None:
 
 def test_half_precision_is_measured_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     half = [kernel for kernel in KERNELS if kernel.dtype == "bfloat16"]
-    assert {kernel.name.split()[0] for kernel in half} == {"dropout", "dropout_backward", "prox_l1", "batch_norm"}
+    norms = {"batch_norm", "layer_norm", "group_norm", "group_norm_backward"}
+    assert {kernel.name.split()[0] for kernel in half} == {"dropout", "dropout_backward", "prox_l1", *norms}
     for kernel in half:
         refusal = plans.refusal(kernel)
         assert not refusal or "bfloat16" in refusal
         if not refusal and not kernel.random:
-            shape = Shape((4, 3, 5, 5)) if kernel.op == "batch_norm" else Shape((64,))
+            shape = Shape((4, 32, 5, 5)) if kernel.op in norms else Shape((64,))
             found, expected = (agreement.result(peer, 1, kernel, shape, "bfloat16") for peer in peers.own()[:2])
             assert found is not None
             assert expected is not None

@@ -95,7 +95,7 @@ def test_a_picture_needs_matplotlib_and_nothing_else_does(tmp_path: Path) -> Non
         ("linear_models.py", "--json no/x", "argument --json: must be in a folder that exists, got 'no/x'"),
         ("linear_models.py", "--json .", "argument --json: must be a file that can be written, got '.'"),
         ("linear_models.py", "--memory --json x.json", "argument --json: must not be given with --memory, which is of"),
-        ("linear_models.py", "--memory --only path", "argument --only: must not be given with --memory, which is of"),
+        ("linear_models.py", "--memory --only a10", "argument --only: must not be given with --memory, which is of"),
         ("linear_models.py", "--rounds 0", "argument --rounds: must be an int >= 1, got '0'"),
         ("linear_models.py", "--threads 0", "argument --threads: must be an int >= 1, got '0'"),
         ("linear_models.py", "--threads 99999", "argument --threads: must be at most the"),

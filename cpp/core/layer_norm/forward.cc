@@ -51,9 +51,9 @@ void normalize_in_rows(const RowShape& s, const RowNormForward<T>& f) {
   const threading::Team team = threading::team_for(bytes);
   const bool stream = worth_streaming(bytes) && f.x.data != f.y.data && elements.dense() &&
                       (s.inner == 1 ? s.length : s.inner) >= 256;
-  // Where the last cache is slow, rows of 64 bytes cost 1.1 times as much fetched by hand, of 128 0.8 to 0.9, of
-  // 256 to 512 0.65 to 0.8, planes of 196 1.1, of 784 and more 0.83 to 0.94; in the second cache only from 1 KiB
-  // on less. Where it is fast, short rows and little memory have not been tried.
+  // Where the last cache is slow, rows of 64 bytes fetched by hand take 1.1 times as long, of 128 0.8 to 0.9,
+  // of 256 to 512 0.65 to 0.8, planes of 196 1.1, of 784 and more 0.83 to 0.94; in the second cache only
+  // those of 1 KiB gain. Where it is fast, short rows and little memory have not been tried.
   const std::size_t row_bytes = s.length * sizeof(T);
   const bool slow = last_cache_is_slow(), planes = s.inner > 1;
   const std::size_t least = !slow ? 1024 : planes ? 512 : 128;

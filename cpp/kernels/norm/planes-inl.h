@@ -72,8 +72,8 @@ template <class E>
 constexpr size_t kWidenedRow = kUnpacks<E> ? 128 : kShortRow;
 
 template <bool kShifted, class E>
-HWY_INLINE void add_row(const Element<E>* x, const Element<E>* ahead, size_t cols, double shift, Wide<E>* room,
-                        Moments& sums) {
+HWY_INLINE void add_row(const Element<E>* x, const Element<E>* ahead, size_t cols, double shift,
+                        Wide<E>* room, Moments& sums) {
   using T = Wide<E>;
   using Dev = Deviation<kShifted, T>;
   const D64 d;
@@ -96,7 +96,8 @@ HWY_INLINE void add_row(const Element<E>* x, const Element<E>* ahead, size_t col
       n = kIsHalf<E> ? HWY_MIN(kSome, whole - j) : whole;
       const T* p = unpacked<E>(x + j, n, room);
       for (size_t i = 0; i < n; i += kSumLanes) {
-        if (fetches && (!kIsHalf<E> || i % (2 * kSumLanes) == 0)) hwy::Prefetch(ahead + j + i);  // once a line
+        const bool new_line = !kIsHalf<E> || i % (2 * kSumLanes) == 0;
+        if (fetches && new_line) hwy::Prefetch(ahead + j + i);
         for (size_t k = 0; k < kSumVectors; ++k) add(k, Dev::of(load_double(d, p + i + place_of<E>(k)), s));
       }
     }
