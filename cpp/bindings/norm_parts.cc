@@ -96,11 +96,13 @@ py::tuple backward_reduce(py::handle dy, py::handle x, py::handle mean, py::hand
     const std::vector<double> invstd = scales_of<T>(v, epsilon, nullptr, nullptr).invstd;
     double *sum = sum_dy.data<double>(), *hat = sum_dy_xhat.data<double>();
     const Unlocked unlocked(from.size());
-    regkern::batch_norm_backward_reduce<T>(
-        order.shape(),
-        {.x = data.in<T>(), .dy = {incoming.in<T>()}, .weights = shares.in<T>(), .mean = m.data<double>()},
-        sum, hat);
-    for (std::size_t c = 0; c < channels.count; ++c) hat[c] *= invstd[c];
+    regkern::batch_norm_backward_reduce<T>(order.shape(),
+                                           {.x = data.in<T>(),
+                                            .dy = {incoming.in<T>()},
+                                            .weights = shares.in<T>(),
+                                            .mean = m.data<double>(),
+                                            .invstd = invstd.data()},
+                                           sum, hat);
   });
   return py::make_tuple(sum_dy.object(), sum_dy_xhat.object());
 }

@@ -23,9 +23,11 @@ bool is_extreme(double factor, double of, double room = 1) {
 // The room of what deviations of a million standard deviations multiply.
 constexpr double kRoomOfShares = 0x1p24;
 
+// A factor by itself. That of an infinite gamma is one: in T, what multiplies it may round to 0, and what is
+// taken off it to Inf.
 template <class T>
 bool is_extreme(double factor) {
-  return is_extreme<T>(factor, factor);
+  return std::isinf(factor) || is_extreme<T>(factor, factor);
 }
 
 // Whether a sum of squares of double, or what its variance and eps add up to, may have left the range or lost

@@ -206,6 +206,26 @@ def test_a_gamma_of_inf_makes_inf_beside_any_std(norm: Callable[..., Any], std: 
     assert np.isfinite(y[0, ::2]).all()
 
 
+@pytest.mark.parametrize("norm", [*NORMS, Norm("instance_norm", (3, 40, 4), (1,), options=LAST)], ids=str)
+@pytest.mark.parametrize("mean", [0.0, 1000.1])  # beside the second, what float32 loses of the mean is not 0
+def test_a_gamma_of_inf_is_a_factor_like_others(norm: Norm, mean: float, isa: str, dtype: type) -> None:
+    """±Inf, NaN where x̂ is 0; and the other channels keep their bits."""
+    x = np.rint(data_of(norm, 100, np.float64) + mean).astype(dtype)
+    channels = x.shape[norm.channel_axis]
+    gamma, beta = np.random.default_rng(4).standard_normal((2, channels)).astype(dtype)
+    more = {} if norm.name == "rms_norm" else {"beta": beta}
+    usual = norm.forward(rk, x, 1e-5, gamma=gamma, **more)[0]
+    infinite = gamma.copy()
+    infinite[[0, -1]] = np.inf, -np.inf
+    y, want = (norm.forward(m, x, 1e-5, gamma=infinite, **more)[0] for m in (rk, ref))
+    across = [1] * y.ndim
+    across[norm.channel_axis] = -1
+    finite = np.isfinite(infinite).reshape(across) & np.ones(y.shape, bool)
+    assert_same_bits(y[~finite], want[~finite])
+    assert np.isinf(y[~finite]).all()
+    assert_same_bits(y[finite], usual[finite])
+
+
 @pytest.mark.parametrize("shape", [(40, 5), (6, 5, 19), (6, 5, 3)], ids=str)
 def test_channels_beside_far_ones_keep_their_bits(shape: tuple[int, ...], isa: str) -> None:
     rng = np.random.default_rng(8)

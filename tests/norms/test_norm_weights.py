@@ -283,6 +283,36 @@ def test_weights_that_are_all_0(data: Data, dtype: type, rng: np.random.Generato
     assert not stats.var.any()
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((4, 3), 1), ((4, 3, 5), 1), ((4, 3, 40), 1), ((4, 9, 3), -1)], ids=str)
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_weights_that_are_all_0_at_eps_0(module: Any, shape: tuple[int, ...], axis: int, dtype: type) -> None:
+    """1/std is Inf there: it spoils no sum, neither of what has no weight nor of the other virtual batches."""
+    rng = np.random.default_rng(3)
+    x, dy = rng.standard_normal((2, *shape)).astype(dtype)
+    counts = np.array([True, True, False, False])
+    y, cache = module.batch_norm(x, training=True, eps=0, axis=axis, weights=counts, virtual_batch_size=2)
+    alone, cache_alone = module.batch_norm(x[:2], training=True, eps=0, axis=axis)
+    within(y[:2], alone, bound(dtype, alone), "y")
+    assert_same_bits(y[2:], np.copysign(np.inf, x[2:]))
+    dx, dgamma, dbeta = module.batch_norm_backward(dy, cache)
+    dx_alone, *of_parameters = module.batch_norm_backward(dy[:2], cache_alone)
+    assert_same_bits(dx[2:], np.copysign(np.inf, dy[2:]))
+    within(dx[:2], dx_alone, bound(dtype, dx_alone), "dx")
+    for got, want in zip((dgamma, dbeta), of_parameters, strict=True):
+        within(got, want, bound(dtype, want), "parameters")
+
+    nothing = np.zeros(4, bool)
+    y, cache = module.batch_norm(x, training=True, eps=0, axis=axis, weights=nothing)
+    assert_same_bits(y, np.copysign(np.inf, x))
+    for sums in (
+        module.batch_norm_backward(dy, cache)[1:],
+        module.batch_norm_backward_reduce(
+            dy, x, module.batch_norm_stats(x, axis=axis, weights=nothing), eps=0, axis=axis, weights=nothing
+        ),
+    ):
+        assert all((a == 0).all() for a in sums)
+
+
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("data", DATA, ids=str)
 def test_a_constant_channel_gives_exactly_beta_under_any_weights(

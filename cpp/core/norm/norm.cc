@@ -100,6 +100,16 @@ bool any_left_out(const Planes<const T>& weights, std::size_t inner, std::size_t
   return false;
 }
 
+// Whether a position has a weight at all.
+template <class T>
+bool any_counts(const ChannelShape& s, In<T> weights) {
+  if (weights.data == nullptr) return true;
+  const Planes<const T> w(s, weights.data, weights);
+  std::size_t i = 0;
+  while (i < s.count() && w.at(0, i) == 0) ++i;
+  return i < s.count();
+}
+
 // --- the sums of the gradient ---
 
 // Σg and Σg·(x − mean), a number a channel, over the positions whose weight is not 0.
@@ -276,6 +286,12 @@ void range_reduce(const Reduction<T>& r, const ChannelRange& range, threading::T
   }
   const std::size_t at = range.begin;
   table<T>().centre_sums(r.of.mean + at, r.sum_dy + at, range.size(), r.sum_dev + at);
+}
+
+// Σg·x̂ from Σg·(x − mean), 1/std being Inf or not: where no position counts, 0.
+template <class T>
+void scale_to_hats(const ChannelShape& s, const BatchNormGradient<T>& b, double* sums) {
+  if (any_counts(s, b.weights)) table<T>().multiply(b.invstd, s.channels, sums);
 }
 
 // --- dx ---
@@ -487,11 +503,13 @@ double batch_norm_train(const ChannelShape& s, const BatchNormTraining<T>& b) {
 
 template <class T>
 void batch_norm_backward_reduce(const ChannelShape& s, const BatchNormGradient<T>& b, double* sum_dy,
-                                double* sum_dev) {
+                                double* sum_dy_xhat) {
   std::fill_n(sum_dy, s.channels, 0.0);
-  std::fill_n(sum_dev, s.channels, 0.0);
+  std::fill_n(sum_dy_xhat, s.channels, 0.0);
   if (s.shape.size == 0) return;
-  range_reduce(Reduction<T>{s, b, sum_dy, sum_dev}, {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
+  const Reduction<T> reduction{s, b, sum_dy, sum_dy_xhat};
+  range_reduce(reduction, {0, s.channels}, threading::team_for(bytes_of<T>(s, 3)));
+  scale_to_hats(s, b, sum_dy_xhat);
 }
 
 template <class T>
@@ -529,7 +547,7 @@ void batch_norm_backward(const ChannelShape& s, const BatchNormGradient<T>& b, d
       range_gradient(s, behind, range, dbeta, dgamma, team);
     }
   });
-  if (reduces) table<T>().multiply(b.invstd, s.channels, dgamma);
+  if (reduces) scale_to_hats(s, b, dgamma);
 }
 
 #define REGKERN_INSTANTIATE(T)                                                                             \

@@ -106,12 +106,12 @@ struct BatchNormGradient {
 
 // The two halves of the backward pass, so that what lies between can be summed over several batches. g is dy
 // before the activation:
-//   sum_dy[c] = Σg and sum_dev[c] = Σg·(x − mean), which leave out what has weight 0;
+//   sum_dy[c] = Σg and sum_dy_xhat[c] = Σg·x̂, which leave out what has weight 0; sum_dev is Σg·(x − mean);
 //   dx = g·s − w·(sum_dy·s + (x − mean)·s·invstd²·sum_dev)/count with s = gamma·invstd, w = 1 where there are
 //   no weights, and dx = g·s where the statistics are frozen; residual = g.
 template <class T>
 void batch_norm_backward_reduce(const ChannelShape& shape, const BatchNormGradient<T>& operands,
-                                double* sum_dy, double* sum_dev);
+                                double* sum_dy, double* sum_dy_xhat);
 template <class T>
 void batch_norm_backward_apply(const ChannelShape& shape, const BatchNormGradient<T>& operands,
                                const double* sum_dy, const double* sum_dev);

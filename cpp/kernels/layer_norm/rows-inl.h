@@ -38,18 +38,21 @@ MagnitudeRange magnitudes(const T* v, size_t n) {
   const size_t N = hn::Lanes(d);
   const auto none = hn::Inf(d);
   auto least = none, most = hn::Zero(d);
+  auto infinite = hn::FirstN(d, 0);
   const auto take = [&](auto some) HWY_ATTR {
     const auto size = hn::Abs(some);
     const auto counts = hn::And(hn::Gt(size, hn::Zero(d)), hn::Lt(size, none));
     least = hn::Min(least, hn::IfThenElse(counts, size, none));
     most = hn::Max(most, hn::IfThenElseZero(counts, size));
+    infinite = hn::Or(infinite, hn::Eq(size, none));
   };
   size_t i = 0;
   for (; i + N <= n; i += N) take(hn::LoadU(d, v + i));
   if (i < n) take(load_partial(d, v + i, n - i));
+  const bool has_infinite = !hn::AllFalse(d, infinite);
   const double largest = static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, most)));
-  if (largest == 0) return {};
-  return {static_cast<double>(hn::GetLane(hn::MinOfLanes(d, least))), largest};
+  if (largest == 0) return {.has_infinite = has_infinite};
+  return {static_cast<double>(hn::GetLane(hn::MinOfLanes(d, least))), largest, has_infinite};
 }
 
 // How many rows there are before the first that is not usual.

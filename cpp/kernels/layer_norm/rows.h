@@ -20,9 +20,10 @@ inline constexpr std::size_t kColumnStrip = 1024;  // columns whose coefficients
 inline constexpr std::size_t kColumnsAtLeast = 256;  // in narrower matrices several rows lie side by side
 
 // The smallest and the largest absolute value of a gamma's numbers but 0, Inf and NaN; 1 where
-// there is none.
+// there is none. And whether one is Inf.
 struct MagnitudeRange {
   double least = 1, most = 1;
+  bool has_infinite = false;
 };
 
 // The rows that the kernels take as they are, by their 1/std. Not those of NaN.
@@ -76,10 +77,11 @@ struct GradientSums {
   GradientSums times(double w) const { return {w * sum, w * sum_dev}; }
 };
 
-// Where no gamma/std is extreme.
+// Where no gamma/std is extreme: nowhere, if a gamma is Inf.
 template <class T>
 RowRange normal_scales(const MagnitudeRange& gammas) {
   using Range = std::numeric_limits<T>;
+  if (gammas.has_infinite) return {1, 0};
   return {static_cast<double>(Range::min()) / gammas.least, static_cast<double>(Range::max()) / gammas.most};
 }
 

@@ -138,6 +138,11 @@ HWY_INLINE hn::Mask<D64> extreme(V<D64> factor, V<D64> of, double room = 1) {
   return hn::AndNot(is_normal, hn::And(hn::Gt(source, hn::Zero(d)), hn::Lt(source, hn::Inf(d))));
 }
 
+template <class T>
+HWY_INLINE hn::Mask<D64> extreme(V<D64> factor) {
+  return hn::Or(extreme<T>(factor, factor), hn::IsInf(factor));
+}
+
 // The coefficients of Affine, an array each. What the dtype loses of the mean is taken off the shift. Returns
 // whether a scale is extreme.
 template <class T>
@@ -150,7 +155,7 @@ bool affine_arrays(const double* mean, const double* scale, const double* shift,
     io.store(s, to.scale + i);
     const auto low = hn::Sub(m, io.load(to.mean + i));
     io.store(hn::Sub(io.load(shift + i), hn::Mul(low, s)), to.shift + i);
-    any = hn::Or(any, extreme<T>(s, s));
+    any = hn::Or(any, extreme<T>(s));
   });
   return !hn::AllFalse(D64(), any);
 }
@@ -195,7 +200,7 @@ bool gradient_arrays(double count, const ChannelGradient<T>& from, size_t n, Gra
     const auto in_shares = extreme<T>(larger, of_larger, kRoomOfShares);
     auto in_b = extreme<T>(b, dev);
     if constexpr (sizeof(T) == 8) in_b = hn::Or(in_b, extreme<T>(share, dev));
-    any = hn::Or(any, hn::Or(extreme<T>(s, s), hn::Or(in_shares, in_b)));
+    any = hn::Or(any, hn::Or(extreme<T>(s), hn::Or(in_shares, in_b)));
   });
   return !hn::AllFalse(D64(), any);
 }

@@ -303,13 +303,12 @@ def batch_norm_backward_reduce(
     """Σdy and Σdy·x̂ of every channel, without what has weight 0: dbeta and dgamma."""
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     w = sample_weights("batch_norm_backward_reduce", weights, x.shape, axis, x.dtype)
-    invstd = 1 / np.sqrt(stats.var + eps)
-    deviation = x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)
+    xhat = _normalized(x, stats.mean, _inverse_std(stats.var, eps), None, None, axis)
     wide = dy.astype(np.float64)
-    product = wide * deviation
+    product = wide * xhat
     if w is not None:
         wide, product = np.where(w == 0, 0.0, wide), np.where(w == 0, 0.0, product)
-    return wide.sum(axis=others), product.sum(axis=others) * invstd
+    return wide.sum(axis=others), product.sum(axis=others)
 
 
 def batch_norm_backward_apply(
