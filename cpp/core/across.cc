@@ -148,7 +148,7 @@ std::size_t Across::room() const {
   const std::size_t rows = pieces(rows_, row_pieces_) + 1, columns = pieces(columns_, column_pieces_) + 16;
   const bool together = one_run_ && column_pieces_ == 1 && row_pieces_ == 1;
   const std::size_t tile = together ? sheets_ * rows_ * columns_ : rows * (columns + kDecisionPad);
-  return 2 * (tile + 6 * kDecisionPad);
+  return 2 * (pieces(tile, sizeof(Line)) * sizeof(Line) + 6 * kDecisionPad);
 }
 
 Across::Tile Across::tile(std::size_t unit) const {

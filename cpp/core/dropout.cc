@@ -90,8 +90,8 @@ bool dropout_across(const Extents& shape, In<E> x, Out<E> y, const Bernoulli& ma
   threading::for_ranges(
       threading::team_for(bytes), across.units(), 1, [&](std::size_t begin, std::size_t end) {
         const std::size_t room = across.room() / 2;
-        const auto buffer = std::make_unique_for_overwrite<std::int8_t[]>(4 * room);
-        std::int8_t *drawn = buffer.get(), *decided = drawn + room, *const keep = decided + room;
+        const auto buffer = Across::lines(4 * room);
+        std::int8_t *drawn = buffer[0].bytes, *decided = drawn + room, *const keep = decided + room;
         DecidedTile<E> last{x.data, y.data, {}, decided, stream};
         for (std::size_t u = begin; u < end; ++u) {
           const Across::Tile tile = across.tile(u);

@@ -17,7 +17,7 @@ namespace across {
 
 constexpr size_t kBlock = 16;
 
-// Two or four rows of bytes, or three, as a picture's: dealt vector by vector. Else as below.
+// Two or four rows of bytes, or three, as a picture's: dealt vector by vector.
 template <size_t kRows>
 HWY_INLINE void interleave(const int8_t* from, size_t pitch, size_t columns, int8_t* to) {
   const DI8 d;
@@ -33,46 +33,54 @@ HWY_INLINE void interleave(const int8_t* from, size_t pitch, size_t columns, int
   }
 }
 
-// Eight, pair by pair.
-HWY_INLINE void interleave_eight(const int8_t* from, size_t pitch, size_t columns, int8_t* to) {
-  const hn::FixedTag<int8_t, kBlock> d;
-  const hn::Repartition<int16_t, decltype(d)> pairs;
-  for (size_t j = 0; j < columns; j += kBlock, from += kBlock, to += 8 * kBlock) {
-    const auto pair = [&](size_t k, auto half) HWY_ATTR {
-      const int8_t* const at = from + 2 * k * pitch;
-      return hn::BitCast(pairs, half(hn::LoadU(d, at), hn::LoadU(d, at + pitch)));
-    };
-    const auto deal = [&](auto half, int8_t* at) HWY_ATTR {
-      hn::StoreInterleaved4(pair(0, half), pair(1, half), pair(2, half), pair(3, half), pairs,
-                            reinterpret_cast<int16_t*>(at));
-    };
-    deal([=](auto a, auto b) HWY_ATTR { return hn::InterleaveLower(d, a, b); }, to);
-    deal([=](auto a, auto b) HWY_ATTR { return hn::InterleaveUpper(d, a, b); }, to + 4 * kBlock);
+// to[2k] and to[2k + 1]: the halves of kRows vectors, dealt like cards. In as many steps as halving kRows
+// takes, rows become columns, in each block of 16 bytes.
+template <size_t kRows, class D>
+HWY_INLINE void deal(D d, const V<D>* from, V<D>* to) {
+  for (size_t k = 0; k < kRows / 2; ++k) {
+    to[2 * k] = hn::InterleaveLower(d, from[k], from[k + kRows / 2]);
+    to[2 * k + 1] = hn::InterleaveUpper(d, from[k], from[k + kRows / 2]);
   }
 }
 
-// Blocks of 16 × 16, two beside each other where vectors are wide, in four steps, each of which deals two
-// halves of the vectors like cards: 64 shuffles for 256 or 512 bytes. What a vector writes beyond its rows is
-// written over by what belongs there: columns go up, and within them the blocks go down.
+// Eight, of 16 columns or two times 16 beside each other.
+template <class D>
+HWY_INLINE void interleave_eight(D d, const int8_t* from, size_t pitch, size_t columns, int8_t* to) {
+  constexpr size_t kWidth = hn::MaxLanes(d);
+  for (size_t j = 0; j < columns; j += kWidth, from += kWidth, to += 8 * kWidth) {
+    V<D> a[8], b[8];
+    for (size_t k = 0; k < 8; ++k) a[k] = hn::LoadU(d, from + k * pitch);
+    deal<8>(d, a, b);
+    deal<8>(d, b, a);
+    deal<8>(d, a, b);
+    for (size_t k = 0; k < 8; ++k) {
+      if constexpr (kWidth == kBlock) {
+        hn::StoreU(b[k], d, to + k * kBlock);
+      } else {
+        const hn::FixedTag<int8_t, kBlock> half;
+        hn::StoreU(hn::LowerHalf(half, b[k]), half, to + k * kBlock);
+        hn::StoreU(hn::UpperHalf(half, b[k]), half, to + (8 + k) * kBlock);
+      }
+    }
+  }
+}
+
+// Blocks of 16 × 16, two beside each other where vectors are wide: 64 shuffles for 256 or 512 bytes. What a
+// vector writes beyond its rows is written over by what belongs there: columns go up, and within them the
+// blocks go down.
 template <class D>
 HWY_INLINE void deal_blocks(D d, const int8_t* from, size_t pitch, size_t rows, size_t columns, int8_t* to) {
   constexpr size_t kWidth = hn::MaxLanes(d);
-  const auto deal = [d](const V<D>* x, V<D>* y) HWY_ATTR {
-    for (size_t k = 0; k < kBlock / 2; ++k) {
-      y[2 * k] = hn::InterleaveLower(d, x[k], x[k + kBlock / 2]);
-      y[2 * k + 1] = hn::InterleaveUpper(d, x[k], x[k + kBlock / 2]);
-    }
-  };
   for (size_t j = 0; j < columns; j += kWidth) {
     const size_t width = HWY_MIN(kWidth, columns - j);
     for (size_t i = (rows - 1) / kBlock * kBlock + kBlock; i != 0;) {
       i -= kBlock;
       V<D> a[kBlock], b[kBlock];
       for (size_t k = 0; k < kBlock; ++k) a[k] = hn::LoadU(d, from + HWY_MIN(i + k, rows - 1) * pitch + j);
-      deal(a, b);
-      deal(b, a);
-      deal(a, b);
-      deal(b, a);
+      deal<kBlock>(d, a, b);
+      deal<kBlock>(d, b, a);
+      deal<kBlock>(d, a, b);
+      deal<kBlock>(d, b, a);
       int8_t* at = to + j * rows + i;
       if constexpr (kWidth == kBlock) {
         for (size_t k = 0; k < width; ++k, at += rows) hn::StoreU(a[k], d, at);
@@ -92,11 +100,12 @@ HWY_INLINE void deal_blocks(D d, const int8_t* from, size_t pitch, size_t rows, 
 // to[j·rows + i] = from[i·pitch + j] for rows × columns bytes. Up to kDecisionPad bytes are read behind a
 // row, and four times as many written behind the last.
 HWY_INLINE void transpose(const int8_t* from, size_t pitch, size_t rows, size_t columns, int8_t* to) {
+  const hn::CappedTag<int8_t, 2 * kBlock> d;
   if (rows == 2) return interleave<2>(from, pitch, columns, to);
   if (rows == 3) return interleave<3>(from, pitch, columns, to);
   if (rows == 4) return interleave<4>(from, pitch, columns, to);
-  if (rows == 8) return interleave_eight(from, pitch, columns, to);
-  deal_blocks(hn::CappedTag<int8_t, 2 * kBlock>(), from, pitch, rows, columns, to);
+  if (rows == 8) return interleave_eight(d, from, pitch, columns, to);
+  deal_blocks(d, from, pitch, rows, columns, to);
 }
 
 // keep[0..n) = −1 where elements first, first + 1, ... are kept, else 0; the rest of the groups that
@@ -189,19 +198,21 @@ class Bits {
     open_ >>= filled_ / 8 * 8;
     filled_ %= 8;
   }
-  // The first `bytes` < 8 of each of `count` words: since every one fills as much of a byte, none waits for
-  // the one before it.
-  HWY_INLINE void put_words(const int8_t* from, size_t count, size_t bytes) {
-    const uint64_t low = (uint64_t{1} << 8 * bytes) - 1;
-    const size_t filled = filled_, over = 8 * bytes - filled;
-    for (size_t k = 0; k < count; ++k, to_ += bytes) {
-      uint64_t some;
-      memcpy(&some, from + 8 * k, sizeof(some));
-      some &= low;
-      open_ |= some << filled;
-      memcpy(to_, &open_, sizeof(open_));
-      open_ = some >> over;
+  // The first `bytes` of each of `count` units of `unit` bytes, which divides 16, where a byte begins.
+  HWY_INLINE bool at_byte() const { return filled_ == 0; }
+  HWY_INLINE void put_units(const int8_t* from, size_t count, size_t unit, size_t bytes) {
+    const hn::FixedTag<int8_t, kBlock> d;
+    HWY_ALIGN int8_t place[kBlock] = {};
+    size_t taken = 0, units = 0;
+    for (size_t i = 0; i < kBlock; i += unit, ++units) {
+      for (size_t k = 0; k < bytes; ++k) place[taken++] = static_cast<int8_t>(i + k);
     }
+    const auto table = hn::Load(d, place);
+    int8_t* to = to_;
+    for (size_t k = 0; k < count; k += units, from += kBlock, to += taken) {
+      hn::StoreU(hn::TableLookupBytes(hn::LoadU(d, from), table), d, to);
+    }
+    to_ += count * bytes;
   }
 
  private:
@@ -236,16 +247,17 @@ HWY_INLINE void join_halves(int8_t* words, size_t length, size_t bytes, size_t n
   }
 }
 
-// Columns of `rows` bits, which begin `step` bytes apart, one after the other: as many at once as fit in a
-// word, which are joined there first.
+// Columns of `rows` bits, which begin `step` bytes apart, one after the other: as many at once as fill bytes,
+// or fit in a word, which are joined there first.
 HWY_INLINE void join_columns(int8_t* columns, size_t rows, size_t step, size_t n, Bits& bits) {
   size_t together = 1;
-  for (; together * step < 8 && 2 * together * rows <= Bits::kMost; together *= 2) {
+  const auto fills = [&] { return together * rows % 8 == 0; };
+  for (; !fills() && together * step < 8 && 2 * together * rows <= Bits::kMost; together *= 2) {
     join_halves(columns, step * n, together * step, together * rows);
   }
   size_t j = 0;
-  if (together * step == 8 && together * rows % 8 == 0) {
-    bits.put_words(columns, n / together, together * rows / 8);
+  if (fills() && kBlock % (together * step) == 0 && bits.at_byte()) {
+    bits.put_units(columns, n / together, together * step, together * rows / 8);
     j = n / together * together;
   }
   for (; j + together <= n; j += together) {
@@ -281,6 +293,22 @@ HWY_INLINE const uint8_t* shift_bits(int8_t* from, size_t bytes, size_t shift) {
 // `room` is that of two tiles.
 inline const uint8_t* turn_to_bits(const int8_t* from, const DecisionTile& tile, size_t shift, int8_t* room) {
   const size_t rows = tile.rows, columns = tile.columns, pitch = pitch_of(tile);
+  const size_t n = tile.sheets * rows * columns;
+  const auto shifted = [&](int8_t* bits) HWY_ATTR {
+    return shift == 0 ? reinterpret_cast<const uint8_t*>(bits) : shift_bits(bits, n / 8 + 1, shift);
+  };
+  if (rows <= 4) {  // bytes are dealt at once, and their signs are the bits
+    const DI8 d;
+    int8_t* const bytes = room + kDecisionPad;
+    for (size_t s = 0; s < tile.sheets; ++s) {
+      transpose(from + s * rows * pitch, pitch, rows, columns, bytes + s * rows * columns);
+    }
+    for (size_t i = 0; i < n; i += hn::Lanes(d)) {
+      hn::StoreMaskBits(d, hn::MaskFromVec(hn::LoadU(d, bytes + i)),
+                        reinterpret_cast<uint8_t*>(bytes) + i / 8);
+    }
+    return shifted(bytes);
+  }
   const size_t eights = rows / 8, rest = rows % 8, bytes = eights + (rest != 0);
   // Columns of whole bytes need no joining: they are only shifted, all sheets at once.
   const size_t step = bytes == 3 && rest != 0 ? 4 : bytes, sheet = step * columns;
@@ -296,8 +324,7 @@ inline const uint8_t* turn_to_bits(const int8_t* from, const DecisionTile& tile,
     if (step != 1) transpose(packed, columns, step, columns, to);
     if (rest != 0) join_columns(to, rows, step, columns, bits);
   }
-  if (shift == 0) return reinterpret_cast<const uint8_t*>(all);
-  return shift_bits(all, tile.sheets * rows * columns / 8 + 1, shift);
+  return shifted(all);
 }
 
 }  // namespace across
@@ -324,9 +351,13 @@ HWY_INLINE V<D> lanes_of_bits(D d, const uint8_t* bits, size_t i) {
 template <class T, class Op>
 HWY_INLINE V<Tag<T>> map_of_bits(Op op, const uint8_t* bits, size_t i, const T* x) {
   const Tag<T> d;
-#if HWY_TARGET == HWY_AVX2
-  // A load whose mask is a sign makes zeros of what is dropped, which a positive scale keeps: one instruction
-  // where a test and And are three.
+  // A load under a mask makes zeros of what is dropped, which a positive scale keeps.
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (std::is_same_v<Op, Scaled<T>>) {
+    return op.kept(hn::MaskedLoad(hn::LoadMaskBits(d, bits + i / 8), d, x + i));
+  }
+#elif HWY_TARGET == HWY_AVX2
+  // The mask is a sign: one instruction where a test and And are three.
   if constexpr (std::is_same_v<Op, Scaled<T>>) {
     const hn::RebindToUnsigned<Tag<T>> du;
     using Bits = hn::TFromD<decltype(du)>;
