@@ -448,6 +448,34 @@ def test_a_row_is_what_it_is_alone(n: int, isa: str, dtype: type, rng: np.random
     assert np.abs(y[9]).max() < 100
 
 
+@pytest.mark.parametrize(
+    ("channels", "positions", "groups"), [(6, 1, 3), (128, 1, 32), (12, 5, 3), (64, 16, 16), (5, 9, 5)]
+)
+def test_gradients_of_short_groups(
+    channels: int, positions: int, groups: int, isa: str, dtype: type, rng: np.random.Generator
+) -> None:
+    """Samples share sweeps, group by group, but for those with a group that takes another unit."""
+    huge = 1e25 if dtype is np.float32 else 1e200
+    x, dy = rng.standard_normal((2, 43, channels, positions))
+    of_group = slice(channels // groups, 2 * channels // groups)
+    for sample, scale in ((3, huge), (17, 1 / huge), (18, huge), (40, 0.0)):
+        x[sample, of_group] *= scale
+    x, dy, gamma = x.astype(dtype), dy.astype(dtype), rng.standard_normal(channels).astype(dtype)
+    gradients = rk.group_norm_backward(dy, rk.group_norm(x, groups, gamma)[1])
+    for sample in range(len(x)):
+        here = slice(sample, sample + 1)
+        alone = rk.group_norm_backward(dy[here], rk.group_norm(x[here], groups, gamma)[1])[0]
+        assert_same_bits(gradients[0][here], alone)
+    _, cache = ref.group_norm(x.astype(np.float64), groups, gamma.astype(np.float64))
+    _, *expected = ref.group_norm_backward(dy.astype(np.float64), cache)
+    for got, want in zip(gradients[1:], expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(dy).sum(axis=(0, 2)).max())
+    apart, dy_apart = (np.repeat(a, 2, axis=0)[::2] for a in (x, dy))
+    strided = rk.group_norm_backward(dy_apart, rk.group_norm(apart, groups, gamma)[1])
+    for got, want in zip(strided, gradients, strict=True):
+        assert_same_bits(got, want)
+
+
 @pytest.mark.parametrize("axis", [1, -1])
 def test_nan_stays_in_its_group(axis: int, isa: str, dtype: type, rng: np.random.Generator) -> None:
     """Channels of 6 and of 50 elements, in planes and side by side."""

@@ -34,15 +34,14 @@
 namespace regkern::layer_norm {
 namespace {
 
-// How many rows of a gradient share a sweep, and with it the loads and stores of the sums of gamma and beta:
-// those of half a page and more are four, but rows of whole half pages would share sets of a first cache of
-// 32 KiB, which is where the last one is fast.
+// How many rows of a gradient that have the same parameters share a sweep, and with it the loads and stores
+// of the sums of gamma and beta: those of half a page and more are four. But rows that are whole half pages
+// apart would share sets of a first cache of 32 KiB, which is where the last one is fast.
 template <class T>
 std::size_t rows_together(const RowShape& s) {
-  if (s.channels != s.length) return 1;
-  const std::size_t bytes = s.length * sizeof(T);
-  const bool share_sets = bytes % 2048 == 0 && !last_cache_is_slow();
-  return std::clamp<std::size_t>(8192 / bytes, share_sets ? 2 : 4, kRowsFolded);
+  const bool share_sets = s.channels * sizeof(T) % 2048 == 0 && !last_cache_is_slow();
+  return std::clamp<std::size_t>(8192 / (s.length * sizeof(T)), share_sets ? 2 : 4,
+                                 share_sets ? 4 : kRowsFolded);
 }
 
 // The gradients of gamma and beta of some rows, zeros at first, and a copy of gamma, ones for nullptr, where
@@ -132,23 +131,25 @@ void gradient_in_short_rows(const RowShape& s, const RowNormBackward<T>& b,
   const RowGroups groups(s, b.dgamma, b.dbeta);
   const std::size_t cycle = groups.cycle;
   threading::for_ranges(team, groups.count, 1, [&](std::size_t begin, std::size_t end) {
-    // Four rows at a time go through the kernel together.
-    const std::size_t batch = elements.dense() ? RowGroups::kFlush * cycle : kRowBlock / s.length * 4;
+    // Rows that go through the kernel together.
+    const std::size_t batch =
+        elements.dense() ? RowGroups::kFlush * cycle : (kRowBlock * 4 / s.channels + 1) * cycle;
     const ParameterRows<T> part(s.channels, b.dx.data, b.gamma);
     const std::size_t size = elements.dense() ? 0 : batch * s.length;
     std::vector<T> room(3 * size);
     T *const dy_room = room.data(), *const x_room = dy_room + size, *const dx_room = x_room + size;
     std::vector<T> hats;
-    // Runs of usual rows together, the others one by one.
+    // Runs of usual rows together, as far as they are whole cycles; the others one by one.
     const auto gradient_rows = [&](RowOperands<T> o, std::size_t row, std::size_t rows) {
       for (std::size_t n; rows != 0; o = o.at(n * s.length), row += n, rows -= n) {
         const RowParameters<T> p = part.parameters();
-        n = k.count_usual(b.invstd + row, rows, units.usual);
-        if (n != 0) {
+        const std::size_t past = row % cycle, most = past == 0 ? rows : std::min(rows, cycle - past);
+        const std::size_t usual = k.count_usual(b.invstd + row, most, units.usual);
+        n = past != 0 || usual < cycle ? 1 : usual / cycle * cycle;
+        if (usual != 0) {
           k.gradient_rows(o, n, affine, p, s.first_channel(row), b.mean + row, b.invstd + row);
           continue;
         }
-        n = 1;
         hats.resize(s.length);
         const T* const v = units.x(row, o.x, s.length, hats.data());
         const double mean = units.mean(row), invstd = units.invstd(row);

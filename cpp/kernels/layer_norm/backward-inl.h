@@ -123,13 +123,13 @@ struct RowGradients {
 struct GradientSumsOfRows {
   HWY_ALIGN double sum[kRowsFolded][4] = {}, dev[kRowsFolded][4] = {};
 
-  // Of rows r to `end`, the first of which is at o. A call, so that a sweep which goes on beside it keeps its
-  // registers.
+  // Of rows r to `end`, `stride` apart, the first of which is at o. A call, so that a sweep which goes on
+  // beside it keeps its registers.
   template <class T>
-  HWY_NOINLINE void set(size_t r, size_t end, const RowOperands<T>& o, const T* gamma, size_t n, bool fetch,
-                        const double* mean) {
+  HWY_NOINLINE void set(size_t r, size_t end, const RowOperands<T>& o, size_t stride, const T* gamma,
+                        size_t n, bool fetch, const double* mean) {
     const T *x = o.x, *dy = o.dy;
-    for (; r < end; ++r, ++mean, x += n, dy += n) {
+    for (; r < end; ++r, ++mean, x += stride, dy += stride) {
       sum_gradients(x, dy, gamma, n, fetch, *mean, {sum[r], dev[r]});
     }
   }
@@ -331,10 +331,15 @@ void gradient_rows_overlapped(const RowOperands<T>& o, size_t rows, const RowAff
 // Longer rows that come from slow caches overlap one by one.
 constexpr size_t kRowsShort = 256;
 
-// Rows of at most kRowBlock elements one behind the other that all have the same affine parameters, or, one
-// row at a time, parameters that begin at `channel` and go round. Some rows share a sweep. Where caches are
-// slow, the sums of the next ones are taken beside it: the two wait for different things. On a Xeon (Emerald
-// Rapids) (1024, 256) 1.15, (256, 512) in the second cache 1.25 times as fast.
+// Some rows with the same affine parameters, which share a sweep.
+struct RowsOfSweep {
+  size_t first, count;
+};
+
+// Rows of at most kRowBlock elements one behind the other: one with the affine parameters from `channel` on,
+// or whole cycles of them. Where caches are slow, the sums of the rows of the next sweep are taken beside
+// this one: the two wait for different things. On a Xeon (Emerald Rapids) (1024, 256) 1.15, (256, 512) in the
+// second cache 1.25 times as fast.
 template <class T>
 void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, const RowParameters<T>& p,
                    size_t channel, const double* mean, const double* invstd) {
@@ -342,29 +347,41 @@ void gradient_rows(const RowOperands<T>& o, size_t rows, const RowAffine<T>& s, 
   if (s.by_hand && s.far && n > kRowsShort) {
     return gradient_rows_overlapped(o, rows, s, p, channel, mean, invstd);
   }
-  GradientSumsOfRows sums;
-  size_t some = 0;  // rows that share a sweep, the sums of which are known
-  const auto sum_until = [&](size_t row, size_t end) HWY_ATTR {
-    if (end <= some) return;
-    const size_t first = row + some;
-    sums.set(some, end, o.at(first * n), p.gamma + channel, n, s.by_hand, mean + first);
-    some = end;
+  const size_t cycle = rows == 1 ? 1 : s.channels / n;
+  const auto some_from = [&](size_t row)
+                             HWY_ATTR { return RowsOfSweep{row, HWY_MIN(s.together, (rows - row) / cycle)}; };
+  const auto behind = [&](RowsOfSweep r) HWY_ATTR {
+    return (r.first + 1) % cycle != 0 ? RowsOfSweep{r.first + 1, r.count}
+                                      : some_from(r.first + 1 + (r.count - 1) * cycle);
   };
-  sum_until(0, HWY_MIN(s.together, rows));
-  for (size_t row = 0; row < rows;) {
+  const auto channel_of = [&](RowsOfSweep r) HWY_ATTR { return channel + r.first % cycle * n; };
+  GradientSumsOfRows sums;
+  double means[kRowsFolded], invstds[kRowsFolded];
+  size_t known = 0;  // rows of the next sweep, the sums of which are known
+  const auto sum_until = [&](RowsOfSweep r, size_t end) HWY_ATTR {
+    if (end <= known) return;
+    for (size_t k = known; k < end; ++k) {
+      means[k] = mean[r.first + k * cycle], invstds[k] = invstd[r.first + k * cycle];
+    }
+    sums.set(known, end, o.at((r.first + known * cycle) * n), cycle * n, p.gamma + channel_of(r), n,
+             s.by_hand, means + known);
+    known = end;
+  };
+  RowsOfSweep now = some_from(0);
+  sum_until(now, now.count);
+  while (now.count != 0) {
     RowGradients<T> c;
-    gradients_of_rows(sums, some, s, mean + row, invstd + row, c);
-    const size_t now = channel, count = some, behind = row + count, ahead = count * n;
-    const size_t next = HWY_MIN(s.together, rows - behind);
-    channel = (channel + ahead) % s.channels;
-    some = 0;
+    gradients_of_rows(sums, now.count, s, means, invstds, c);
+    const RowsOfSweep next = behind(now);
+    const size_t ahead = (next.first - now.first) * n;
+    known = 0;
     const auto beside = [&](size_t at) HWY_ATTR {
-      if (s.by_hand) sum_until(behind, (at + kRowLanes) * next / n);
+      if (s.by_hand) sum_until(next, (at + kRowLanes) * next.count / n);
     };
     const Traffic traffic{s.stream, s.stream || !s.far ? 0 : ahead, s.far && !s.by_hand ? ahead : 0};
-    sweep_gradient(o.at(row * n), count, n, n, c, p.at(now), traffic, beside);
-    sum_until(behind, next);
-    row = behind;
+    sweep_gradient(o.at(now.first * n), now.count, cycle * n, n, c, p.at(channel_of(now)), traffic, beside);
+    sum_until(next, next.count);
+    now = next;
   }
 }
 
