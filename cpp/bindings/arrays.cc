@@ -342,6 +342,12 @@ std::optional<std::pair<Memory, Dtype>> memory_of(Arg arg, const TensorLibrary& 
   return std::pair(Memory(arg, t, *dtype), *dtype);
 }
 
+// What arrays beside data may be: of their dtype, or float32 beside half precision.
+std::string like_the_data(Dtype data) { return std::string("be ") + name_of(data) + " like the data"; }
+std::string kinds_beside(Dtype data) {
+  return is_half(data) ? std::string("be float32 or, like the data, ") + name_of(data) : like_the_data(data);
+}
+
 // How a message names what is no array: a tensor with the dtype that it says it has.
 std::string kind_of(py::handle value) {
   const py::object dtype = py::getattr(value, "dtype", py::none());
@@ -370,10 +376,11 @@ py::object to_ndarray(Arg arg, py::handle value, Accept accept) {
 
 Array input(Arg arg, py::handle value, Accept accept) { return array_of(arg, value, accept, false); }
 
-Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
+Array array_of(Arg arg, py::handle value, Accept accept, bool written, const char* kinds) {
   const auto acceptable = [&](Dtype dtype) { return accept == Accept::kHalf || !is_half(dtype); };
-  const char* const kinds =
-      accept == Accept::kHalf ? "be float32, float64, bfloat16 or float16" : "be float32 or float64";
+  if (kinds == nullptr) {
+    kinds = accept == Accept::kHalf ? "be float32, float64, bfloat16 or float16" : "be float32 or float64";
+  }
   if (is_view(value)) {
     const View& view = checked_view(value);
     if (!acceptable(view.dtype)) throw py::type_error(head(arg, kinds) + name_of(view.dtype));
@@ -408,7 +415,7 @@ Array array_of(Arg arg, py::handle value, Accept accept, bool written) {
   return Array(std::move(array), std::move(memory), *dtype);
 }
 
-Array output(Arg arg, py::handle value, Accept accept) {
+Array output(Arg arg, py::handle value, Accept accept, const char* kinds) {
   const TensorLibrary* const library = TensorLibrary::current();
   const bool is_tensor = library != nullptr && library->exchange.is_tensor(value);
   if (!is_ndarray(value) && !is_view(value) && !is_tensor) {
@@ -416,7 +423,7 @@ Array output(Arg arg, py::handle value, Accept accept) {
     throw py::type_error(head(arg, "be an ndarray") + type_name(value) +
                          (shares ? " (its .numpy(), if it shares its memory, can be)" : ""));
   }
-  Array a = array_of(arg, value, accept, true);
+  Array a = array_of(arg, value, accept, true, kinds);
   if (!a.memory_.has(py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
     value_error(arg, "be writable", "a read-only array");
   }
@@ -428,11 +435,13 @@ Array output(Arg arg, py::handle value, Accept accept) {
   return a;
 }
 
-Array optional_input(Arg arg, py::handle value, Accept accept) {
-  return value.is_none() ? Array() : input(arg, value, accept);
-}
-Array optional_output(Arg arg, py::handle value, Accept accept) {
-  return value.is_none() ? Array() : output(arg, value, accept);
+Array beside(Arg arg, py::handle value, const Array& data, bool written) {
+  if (value.is_none()) return {};
+  const std::string kinds = kinds_beside(data.dtype());
+  const Array a = written ? output(arg, value, Accept::kHalf, kinds.c_str())
+                          : array_of(arg, value, Accept::kHalf, false, kinds.c_str());
+  require_dtype_beside(arg, a, data);
+  return a;
 }
 
 Array::Array(py::object object, Memory memory, Dtype dtype)
@@ -516,17 +525,12 @@ int axis_of(Arg arg, py::handle axis, const Array& x) {
 
 void require_dtype(Arg arg, const Array& array, Dtype dtype) {
   if (array.dtype() == dtype) return;
-  throw py::type_error(head(arg, std::string("be ") + name_of(dtype) + " like the data") +
-                       name_of(array.dtype()));
+  throw py::type_error(head(arg, like_the_data(dtype)) + name_of(array.dtype()));
 }
 
 void require_dtype_beside(Arg arg, const Array& array, const Array& data) {
-  if (is_half(data.dtype()) && array.dtype() == Dtype::kFloat32) return;
-  if (is_half(data.dtype()) && array.dtype() != data.dtype()) {
-    throw py::type_error(head(arg, std::string("be float32 or, like the data, ") + name_of(data.dtype())) +
-                         name_of(array.dtype()));
-  }
-  require_dtype(arg, array, data.dtype());
+  if (array.dtype() == data.dtype() || (is_half(data.dtype()) && array.dtype() == Dtype::kFloat32)) return;
+  throw py::type_error(head(arg, kinds_beside(data.dtype())) + name_of(array.dtype()));
 }
 
 void require_float64(Arg arg, const Array& array) {
@@ -597,7 +601,7 @@ void require_disjoint(Arg arg, const Array& written, const char* other_name, con
 
 Array out_or_new(Arg arg, py::handle value, const char* input_name, const Array& like, TensorOrder order) {
   if (value.is_none()) return new_like(arg, like, order);
-  Array out = output(arg, value, is_half(like.dtype()) ? Accept::kHalf : Accept::kFull);
+  Array out = output(arg, value, Accept::kHalf, like_the_data(like.dtype()).c_str());
   require_dtype(arg, out, like.dtype());
   require_same_shape(arg, out, like);
   require_disjoint(arg, out, input_name, like, true);

@@ -123,7 +123,6 @@ class Memory {
 
 // Which dtypes an argument may have: the two that the kernels calculate in, or those of half precision too.
 enum class Accept { kFull, kHalf };
-inline Accept accepted_beside(Dtype data) { return is_half(data) ? Accept::kHalf : Accept::kFull; }
 
 // An array of one of the dtypes in native byte order, of any strides and alignment; keeps the Python object
 // alive.
@@ -167,8 +166,8 @@ class Array {
   const std::ptrdiff_t* strides_of_operand() const {
     return dense_ && !is_half(dtype_) ? nullptr : strides();
   }
-  friend Array array_of(Arg arg, py::handle value, Accept accept, bool written);
-  friend Array output(Arg arg, py::handle value, Accept accept);
+  friend Array array_of(Arg arg, py::handle value, Accept accept, bool written, const char* kinds);
+  friend Array output(Arg arg, py::handle value, Accept accept, const char* kinds);
   friend Array broadcast(Arg arg, const Array& array, const char* like_name, const Array& like);
 
   py::object object_;
@@ -179,8 +178,8 @@ class Array {
   bool dense_ = false;
 };
 
-Array array_of(Arg arg, py::handle value, Accept accept,
-               bool written);  // input() and output() are made of it
+// What input() and output() are made of. `kinds`: what a message says of dtypes, if not what is accepted.
+Array array_of(Arg arg, py::handle value, Accept accept, bool written, const char* kinds = nullptr);
 
 // Null where there is no array.
 template <class T>
@@ -192,10 +191,9 @@ const T* pointer(const Array& a) {
 // TensorScope (tensors.h) a tensor, too.
 Array input(Arg arg, py::handle value, Accept accept = Accept::kFull);
 // An array to write: exactly an ndarray, a view or such a tensor, writable, no element in two places.
-Array output(Arg arg, py::handle value, Accept accept = Accept::kFull);
-// None → an empty Array, else input().
-Array optional_input(Arg arg, py::handle value, Accept accept = Accept::kFull);
-Array optional_output(Arg arg, py::handle value, Accept accept = Accept::kFull);
+Array output(Arg arg, py::handle value, Accept accept = Accept::kFull, const char* kinds = nullptr);
+// None → an empty Array, else what lies beside data: of their dtype, or float32 beside half precision.
+Array beside(Arg arg, py::handle value, const Array& data, bool written = false);
 // The memory order of what is made of a tensor: its own, or what its library gives the results of its norms:
 // C's, but where channels are last and are `kept` there.
 enum class TensorOrder { kOwn, kChannelsKept, kC };

@@ -32,12 +32,8 @@ struct Channels {
   }
   // A parameter or a running statistic, in the dtype of x or float32 beside half precision, or none.
   Array parameter(const char* name, py::handle value, const Array& x, bool written = false) const {
-    const Array a =
-        (written ? optional_output : optional_input)({f, name}, value, accepted_beside(x.dtype()));
-    if (a) {
-      require_dtype_beside({f, name}, a, x);
-      require_vector({f, name}, a, count);
-    }
+    const Array a = beside({f, name}, value, x, written);
+    if (a) require_vector({f, name}, a, count);
     return a;
   }
   const char* f;
@@ -47,11 +43,8 @@ struct Channels {
 
 // None, or an array of x's dtype, or float32, and shape: weights that Python has broadcast, a residual.
 inline Array like_x(Arg arg, py::handle value, const Array& x) {
-  const Array a = optional_input(arg, value, accepted_beside(x.dtype()));
-  if (a) {
-    require_dtype_beside(arg, a, x);
-    require_same_shape(arg, a, x);
-  }
+  const Array a = beside(arg, value, x);
+  if (a) require_same_shape(arg, a, x);
   return a;
 }
 

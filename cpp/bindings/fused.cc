@@ -45,19 +45,13 @@ py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, p
   constexpr const char* f = "bias_dropout_add";
   const Array from = input({f, "x"}, x, Accept::kHalf);
   require_rows({f, "x"}, from);
-  Array b = optional_input({f, "bias"}, bias, accepted_beside(from.dtype()));
-  if (b) {
-    require_dtype_beside({f, "bias"}, b, from);
-    require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
-  }
-  const Array beside = optional_input({f, "residual"}, residual, accepted_beside(from.dtype()));
-  if (beside) {
-    require_dtype_beside({f, "residual"}, beside, from);
-    require_same_shape({f, "residual"}, beside, from);
-  }
+  Array b = beside({f, "bias"}, bias, from);
+  if (b) require_vector({f, "bias"}, b, static_cast<std::size_t>(from.dim(from.ndim() - 1)));
+  const Array added = beside({f, "residual"}, residual, from);
+  if (added) require_same_shape({f, "residual"}, added, from);
   Bernoulli mask = without_seed(f, p, stream, training);
   const Array to = out_or_new({f, "out"}, out, "x", from);
-  require_disjoint({f, "out"}, to, "residual", beside, true);
+  require_disjoint({f, "out"}, to, "residual", added, true);
   require_disjoint({f, "out"}, to, "bias", b);
   draw_seed(f, rng, from, mask);
   b = dense_vector(b);
@@ -65,7 +59,7 @@ py::tuple bias_dropout_add(py::handle x, py::handle bias, py::handle residual, p
     using T = decltype(type);
     const Unlocked unlocked(from.size());
     regkern::bias_dropout_add<T>(from.extents(), from.in<T>(), b ? b.data<T>() : nullptr,
-                                 beside ? beside.in<T>() : In<T>{}, to.out<T>(), mask, inverted(mask).scale);
+                                 added ? added.in<T>() : In<T>{}, to.out<T>(), mask, inverted(mask).scale);
   });
   return seeded(to, mask);
 }

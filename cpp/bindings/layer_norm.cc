@@ -113,7 +113,7 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
   }
   if (x.ndim() < 2) value_error({f, "x"}, "have rank >= 2", "shape " + shape_text(x.ndim(), x.shape()));
   const int channel = axis_of({f, axis_name}, axis, x);
-  if (channel == 0) value_error({f, axis_name}, "not be 0, the axis of the samples", "0");
+  if (channel == 0) value_error({f, axis_name}, "not be 0, the axis of the samples", text(axis));
   const std::int64_t channels = x.dim(channel);
   const std::int64_t groups = integer({f, groups_name}, num_groups);
   if (groups == kOneEach && std::string_view(f) == "instance_norm") {
@@ -128,9 +128,8 @@ std::pair<int, std::int64_t> layout(const char* f, const Array& x, py::handle ax
 
 Array affine_parameter(const char* f, const char* name, py::handle value, const Array& x, int axis,
                        std::int64_t groups) {
-  const Array a = optional_input({f, name}, value, accepted_beside(x.dtype()));
+  const Array a = beside({f, name}, value, x);
   if (!a) return a;
-  require_dtype_beside({f, name}, a, x);
   require_shape({f, name}, a, groups == 0 ? x.ndim() - axis : 1, x.shape() + axis);
   return a;
 }
@@ -170,21 +169,18 @@ py::tuple row_norm(const ForwardArguments& a) {
                                                          : std::numeric_limits<float>::epsilon();
   const bool centred = flag({f, "centred"}, a.centred);
   const double epsilon = a.eps.is_none() && !centred ? machine : finite_nonnegative({f, "eps"}, a.eps);
-  const Array beside = optional_input({f, "residual"}, a.residual, accepted_beside(from.dtype()));
-  if (beside) {
-    require_dtype_beside({f, "residual"}, beside, from);
-    require_same_shape({f, "residual"}, beside, from);
-  }
+  const Array added = beside({f, "residual"}, a.residual, from);
+  if (added) require_same_shape({f, "residual"}, added, from);
   const Array to = out_or_new({f, "out"}, a.out, "x", from, order_in_library(f));
-  for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &beside}}) {
+  for (const auto& [name, other] : {std::pair{"gamma", &scale}, {"beta", &shift}, {"residual", &added}}) {
     require_disjoint({f, "out"}, to, name, *other);
   }
-  const Array sum = beside ? new_sum({f, "residual"}, from) : Array();
+  const Array sum = added ? new_sum({f, "residual"}, from) : Array();
   const AxesAsRows rows(from, first_axis, groups);
   const Array mean = new_vector(Dtype::kFloat64, rows.rows()),
               invstd = new_vector(Dtype::kFloat64, rows.rows());
   const Array dense_scale = rows.by_place().there(scale), dense_shift = rows.by_place().there(shift);
-  const Ordered x = rows(from), residual = rows(beside), h = rows(sum), y = rows(to);
+  const Ordered x = rows(from), residual = rows(added), h = rows(sum), y = rows(to);
   std::fill_n(mean.data<double>(), rows.rows(), 0.0);
   std::fill_n(invstd.data<double>(), rows.rows(), 1 / std::sqrt(epsilon));
   visit(from.dtype(), [&](auto type) {

@@ -41,14 +41,13 @@ py::object prox_l1(py::handle x, py::handle threshold, py::handle weights, py::h
   double t = 1;
   Array strengths;  // one an element
   if (has_axes(threshold)) {
-    strengths = broadcast({f, "threshold"}, input({f, "threshold"}, threshold, accepted_beside(from.dtype())),
-                          "x", from);
+    strengths = broadcast({f, "threshold"}, beside({f, "threshold"}, threshold, from), "x", from);
   } else {
     t = nonnegative({f, "threshold"}, threshold);
   }
   const bool positive = flag({f, "nonneg"}, nonneg);
   const Array thresholds = strengths;
-  const Array given = optional_input({f, "weights"}, weights, accepted_beside(from.dtype()));
+  const Array given = beside({f, "weights"}, weights, from);
   if (given) {
     const Array w = broadcast({f, "weights"}, given, "x", from);
     strengths = strengths ? weighted({f, "weights"}, strengths, w) : w;
@@ -106,7 +105,7 @@ py::object elementwise(const char* f, const Array& from, py::handle out, Call&& 
 template <class Call>
 py::object weighted_elementwise(const char* f, const Array& from, py::handle weights, py::handle out,
                                 Call&& call) {
-  const Array given = optional_input({f, "weights"}, weights, accepted_beside(from.dtype()));
+  const Array given = beside({f, "weights"}, weights, from);
   const Array each = given ? broadcast({f, "weights"}, given, "x", from) : given;
   const Array to = out_or_new({f, "out"}, out, "x", from);
   require_disjoint({f, "out"}, to, "weights", given);
@@ -177,8 +176,8 @@ py::object prox_scad(py::handle x, py::handle threshold, py::handle a, py::handl
   constexpr const char* f = "prox_scad";
   const Array from = input({f, "x"}, x, Accept::kHalf);
   const double t = nonnegative({f, "threshold"}, threshold);
-  const double knee = positive({f, "a"}, a);
-  if (knee <= 1) value_error({f, "a"}, "be > 1", text(a));
+  const double knee = real({f, "a"}, a);
+  if (!(knee > 1 && std::isfinite(knee))) value_error({f, "a"}, "be > 1 and finite", text(a));
   const double s = positive({f, "step"}, step);
   return elementwise(f, from, out, [=](auto shape, auto in, auto to, auto) {
     regkern::prox_scad(shape, in, to, t, knee, s);
@@ -217,8 +216,7 @@ py::object project_box(py::handle x, py::handle lower, py::handle upper, py::han
     });
   }
   const auto bound = [&](const char* name, py::handle value) {
-    if (has_axes(value))
-      return broadcast({f, name}, input({f, name}, value, accepted_beside(from.dtype())), "x", from);
+    if (has_axes(value)) return broadcast({f, name}, beside({f, name}, value, from), "x", from);
     const bool wide = from.dtype() == Dtype::kFloat64;
     const py::object number = py::module_::import("numpy").attr("asarray")(
         real({f, name}, value), wide ? py::dtype::of<double>() : py::dtype::of<float>());

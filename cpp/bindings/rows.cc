@@ -225,7 +225,7 @@ py::object group_prox(const GroupArguments& a) {
     starts = index_vector({f, "indptr"}, a.indptr);
     if (!a.indices.is_none()) members = index_vector({f, "indices"}, a.indices);
   }
-  const Array given = optional_input({f, "weights"}, a.weights);
+  const Array given = a.weights.is_none() ? Array() : input({f, "weights"}, a.weights);
   if (!a.indptr.is_none()) {  // behind all that can change them
     require_groups(f, starts, a.indices.is_none() ? nullptr : &members, from.size());
     groups = static_cast<std::size_t>(starts.size() - 1);

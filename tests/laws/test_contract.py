@@ -207,7 +207,7 @@ def test_bad_outputs(function: str) -> None:
     outs: dict[str, tuple[type, str, Any]] = {
         "a list": (TypeError, "be an ndarray", [0.0]),
         "another dtype": (TypeError, "be float32 like the data", np.zeros(X.shape)),
-        "int": (TypeError, "be float32 or float64", np.zeros(X.shape, np.int32)),
+        "int": (TypeError, "be float32 like the data, got int32", np.zeros(X.shape, np.int32)),
         "another shape": (ValueError, r"have shape \(5, 12\), got \(12, 5\)", np.zeros((12, 5), np.float32)),
         "too short": (ValueError, r"have shape \(5, 12\), got \(60,\)", np.zeros(60, np.float32)),
         "read-only": (ValueError, "be writable", frozen),
@@ -496,8 +496,9 @@ def test_other_arguments() -> None:
         rk.prox_l1(X, np.ones(5, np.float32))
     with pytest.raises(TypeError, match=r"^prox_l1: threshold must be float32 like the data, got float64"):
         rk.prox_l1(X, np.ones(12))
-    with pytest.raises(ValueError, match=r"^prox_scad: a must be > 1, got 1.0"):
-        rk.prox_scad(X, 0.5, 1.0)
+    for a in (0.0, 1.0, np.inf):
+        with pytest.raises(ValueError, match=rf"^prox_scad: a must be > 1 and finite, got {a}"):
+            rk.prox_scad(X, 0.5, a)
     with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got 1 and -1"):
         rk.project_box(X, 1, -1)
     with pytest.raises(ValueError, match=r"^project_box: lower must be <= upper, got nan and 1"):

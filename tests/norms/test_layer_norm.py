@@ -640,6 +640,9 @@ def test_bad_arguments() -> None:
         rk.group_norm(x, -1)
     with pytest.raises(ValueError, match=r"^group_norm: axis must not be 0, the axis of the samples, got 0"):
         rk.group_norm(x, 2, axis=0)
+    for norm in (rk.group_norm, ref.group_norm):
+        with pytest.raises(ValueError, match=rf"the axis of the samples, got {-x.ndim}"):
+            norm(x, 2, axis=-x.ndim)
     for layer, sizes in ((rk.GroupNorm, (2, 6)), (rk.InstanceNorm, (6,))):
         with pytest.raises(ValueError, match=rf"^{layer.__name__}: axis must not be 0, the axis of the samples, got 0"):
             layer(*sizes, axis=0)

@@ -466,7 +466,7 @@ def test_bad_residuals_and_activations() -> None:
         norm(residual=x.T)
     with pytest.raises(TypeError, match=r"^batch_norm: residual must be float32 like the data, got float64"):
         norm(residual=np.ones((4, 3)))
-    with pytest.raises(TypeError, match=r"^batch_norm: residual must be float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"^batch_norm: residual must be float32 like the data, got int64"):
         norm(residual=np.ones((4, 3), np.int64))
     room = np.arange(20, dtype=np.float32)
     with pytest.raises(ValueError, match=r"^batch_norm: out must not overlap residual unless it is the same array"):

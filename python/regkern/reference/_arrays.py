@@ -52,10 +52,13 @@ def rounds_halves(function: Function) -> Function:
     return rounded  # type: ignore[return-value]
 
 
-def floats(function: str, name: str, value: Any, *, halves: bool = False) -> Array:
-    """The array of float32 or float64, or of half precision where that is taken, that an argument is to NumPy."""
+def floats(function: str, name: str, value: Any, *, halves: bool = False, kinds: str | None = None) -> Array:
+    """The array of float32 or float64, or of half precision where that is taken, that an argument is to NumPy.
+
+    ``kinds``: what a message says of dtypes, if not what is accepted.
+    """
     head = f"{function}: {name} must"
-    kinds = "float32, float64, bfloat16 or float16" if halves else "float32 or float64"
+    kinds = kinds or ("float32, float64, bfloat16 or float16" if halves else "float32 or float64")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{head} be an ndarray without a mask, got {type(value).__name__}")
     kind = type(value).__name__
@@ -80,11 +83,10 @@ def floats(function: str, name: str, value: Any, *, halves: bool = False) -> Arr
 
 def like(function: str, name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> Array:
     """The same of an argument that goes with others: of their dtype, or float32 beside half precision."""
-    array = floats(function, name, value, halves=is_half(dtype))
-    if is_half(dtype) and array.dtype not in (np.float32, dtype):
-        raise TypeError(f"{function}: {name} must be float32 or, like the data, {dtype}, got {array.dtype}")
-    if not is_half(dtype) and array.dtype != dtype:
-        raise TypeError(f"{function}: {name} must be {dtype} like the data, got {array.dtype}")
+    kinds = f"float32 or, like the data, {dtype}" if is_half(dtype) else f"{dtype} like the data"
+    array = floats(function, name, value, halves=True, kinds=kinds)
+    if array.dtype != dtype and not (is_half(dtype) and array.dtype == np.float32):
+        raise TypeError(f"{function}: {name} must be {kinds}, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{function}: {name} must have shape {shape}, got {array.shape}")
     return array
@@ -96,8 +98,11 @@ def require_out(function: str, x: Array, out: Any) -> None:
         return
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{function}: out must be an ndarray, got {type(out).__name__}")
-    if like(function, "out", out, x.dtype, x.shape).dtype != x.dtype:
-        raise TypeError(f"{function}: out must be {x.dtype} like the data, got {out.dtype}")
+    kinds = f"{x.dtype} like the data"
+    if floats(function, "out", out, halves=True, kinds=kinds).dtype != x.dtype:
+        raise TypeError(f"{function}: out must be {kinds}, got {out.dtype}")
+    if out.shape != x.shape:
+        raise ValueError(f"{function}: out must have shape {x.shape}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError(f"{function}: out must be writable, got a read-only array")
 

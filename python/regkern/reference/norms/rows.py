@@ -56,11 +56,11 @@ def _where(f: str, x: Array, axis: int, groups: int | None) -> tuple[int, int | 
         raise ValueError(f"{f}: x must have rank >= 1, got a number")
     if x.ndim < 2 and groups is not None:
         raise ValueError(f"{f}: x must have rank >= 2, got shape {x.shape}")
-    axis = check.axis(f"{f}: axis", axis, "x", x.shape)
+    given, axis = axis, check.axis(f"{f}: axis", axis, "x", x.shape)
     if groups is None:
         return axis, None
     if axis == 0:
-        raise ValueError(f"{f}: axis must not be 0, the axis of the samples, got 0")
+        raise ValueError(f"{f}: axis must not be 0, the axis of the samples, got {given}")
     channels = x.shape[axis]
     if f == "instance_norm":
         return axis, max(channels, 1)
@@ -130,7 +130,7 @@ def _checked(f: str, dy: Array, cache: NormCache) -> tuple[Array, int, int | Non
     channels = x.shape[axis]
     if groups is not None:
         if axis == 0:
-            raise ValueError(f"{f}: cache.axis must not be 0, the axis of the samples, got 0")
+            raise ValueError(f"{f}: cache.axis must not be 0, the axis of the samples, got {cache.axis}")
         groups = check.integer(f"{f}: cache.groups", groups)
         if groups < 1 or channels % groups != 0:
             raise ValueError(f"{f}: cache.groups must be >= 1 and divide the {channels} channels, got {groups}")
