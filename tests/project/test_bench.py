@@ -248,6 +248,33 @@ def test_a_run_that_can_measure_nothing_says_why(
         assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missed"),
+    [
+        (["typo*"], "'typo*'"),
+        (["prox_ridge", "typo*"], "'typo*'"),
+        (["typo*", "prox_ridge", "other"], "'typo*' or 'other'"),
+        ([""], "''"),
+    ],
+    ids=str,
+)
+def test_a_pattern_that_names_no_kernel_is_refused_beside_others(
+    arguments: list[str], missed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    patterns = [word for pattern in arguments for word in ("--only", pattern)]
+    assert bench("--quick", *patterns) == 2
+    assert f"--only: no kernel is named like {missed}; there are prox_l1" in capsys.readouterr().err
+
+
+def test_a_pattern_that_names_no_claim_is_refused_beside_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    assert bench("--quick", "--claims", "--only", "l2_decay", "--only", "uniform") == 2
+    assert "--only: no kernel with a claim is named like 'uniform'; there are " in capsys.readouterr().err
+
+
 def hasty_run() -> Run:
     """torch has one round, and NumPy, which may be the better one, none."""
     shape = Shape((16_000_000,))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,13 +235,14 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     dtype = options.dtype or "float32"
     threads = _threads(options.threads, peers.cores())
-    kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)
-    if not kernels:
+    selected = partial(plans.select, rare=options.full or options.list, claimed=options.claims)
+    if missed := [pattern for pattern in options.only if not selected([pattern])]:
         names = ", ".join(
             dict.fromkeys(claim.kernel for claim in CLAIMS) if options.claims else (k.name for k in KERNELS)
         )
         kind = "kernel with a claim" if options.claims else "kernel"
-        raise BadInput(f"--only: no {kind} is named like {' or '.join(options.only)}; there are {names}")
+        raise BadInput(f"--only: no {kind} is named like {' or '.join(map(repr, missed))}; there are {names}")
+    kernels = selected(options.only)
     _writable("--json", options.json)
     _writable("--plot", options.plot)
     if options.plot and options.plot.suffix.lower() not in PICTURES:
