@@ -353,6 +353,7 @@ def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], t
         ["--threads", "1"],
         ["--dtype", "float32"],
         ["--json", "x"],
+        ["--threads", ""],
     ],
     ids=" ".join,
 )
@@ -363,6 +364,32 @@ def test_a_headline_goes_without_what_a_run_needs(
     save(path, hasty_run().to_json([]))
     assert bench(*option, "--headline", str(path)) == 2
     assert f"goes without {option[0]}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--quick"],
+        ["--full"],
+        ["--threads", "1"],
+        ["--threads", ""],
+        ["--dtype", "float64"],
+        ["--json", "x.json"],
+        ["--plot", "x.png"],
+        ["--compare", "no-such-file.json"],
+    ],
+    ids=" ".join,
+)
+def test_a_list_goes_without_what_a_run_needs(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--list", *option, "--only", "prox_ridge") == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"regkern bench: --list: measures nothing, and goes without {option[0]}\n"
+
+
+def test_a_list_is_of_the_kernels_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--list", "--claims", "--only", "l2_d*") == 0
+    assert "l2_decay" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder in which nobody can make a file")

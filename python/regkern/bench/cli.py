@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from regkern.bench.verdicts import Verdict
 
 PICTURES = (".png", ".svg", ".pdf")
+OF_A_RUN = ("quick", "full", "threads", "dtype", "json", "plot", "compare")  # how to measure, and where to put it
 EXAMPLES = """examples:
   regkern bench                                  all kernels, about a minute
   regkern bench --quick --only 'prox*'           a look at some
@@ -173,14 +174,19 @@ def _shown() -> Iterator[None]:
         raise BadInput(f"the output cannot be written: {error.strerror}") from None
 
 
+def _goes_without(options: argparse.Namespace, what: str, others: Sequence[str]) -> None:
+    """Refuse what would be of no effect."""
+    for option in others:
+        if getattr(options, option) not in (None, False, []):
+            raise BadInput(f"--{what}: measures nothing, and goes without --{option}")
+
+
 def _headline(options: argparse.Namespace) -> None:
     """The table, and beside it, on stderr, what it rests on."""
     from regkern.bench import headline  # noqa: PLC0415  # needs the extra
 
     runs = _of_one_kind(options.headline)
-    for option in ("quick", "claims", "full", "only", "threads", "dtype", "json", "plot", "compare", "list"):
-        if getattr(options, option):
-            raise BadInput(f"--headline: measures nothing, and goes without --{option}")
+    _goes_without(options, "headline", ("only", "claims", "list", *OF_A_RUN))
     for path, kept in zip(options.headline, runs, strict=True):
         if not headline.lines_of(kept):
             raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
@@ -233,6 +239,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.headline:
         _headline(options)
         return 0
+    if options.list:
+        _goes_without(options, "list", OF_A_RUN)
     dtype = options.dtype or "float32"
     threads = _threads(options.threads, peers.cores())
     selected = partial(plans.select, rare=options.full or options.list, claimed=options.claims)
