@@ -342,6 +342,36 @@ def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], t
         assert f"{empty} has no row" in shown.err
 
 
+def test_a_headline_without_a_row_of_one_thread_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    full, two = tmp_path / "full.json", tmp_path / "two.json"
+    run = hasty_run()
+    save(full, run.to_json([]))
+    samples = run.cells[0].samples
+    samples[REGKERN, 2] = samples.pop((REGKERN, 1))
+    save(two, run.to_json([]))
+    for paths in ([two], [full, two], [two, full]):
+        assert bench("--headline", *map(str, paths)) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert f"--headline: {two} has no row of one thread" in shown.err
+
+
+def test_a_headline_names_files_that_add_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    save(first, hasty_run().to_json([]))
+    assert bench("--headline", str(first)) == 0
+    alone = capsys.readouterr()
+    other = hasty_run()
+    other.cells = [cell_of("prox_l1 out=", Shape((1000,)), {(REGKERN, 1): 1.0, (COPY, 1): 1.0})]
+    save(second, other.to_json([]))
+    assert bench("--headline", str(first), str(second)) == 0
+    shown = capsys.readouterr()
+    assert shown.out == alone.out
+    assert f"regkern bench: --headline: {second} has no row of {first}\n" in shown.err
+    assert bench("--headline", str(first), str(first)) == 0
+    assert "has no row" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "option",
     [

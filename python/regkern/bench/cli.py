@@ -190,9 +190,14 @@ def _headline(options: argparse.Namespace) -> None:
     for path, kept in zip(options.headline, runs, strict=True):
         if not headline.lines_of(kept):
             raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
+        if not headline.of_one_thread(kept):
+            raise BadInput(f"--headline: {path} has no row of one thread, which the table is of")
     with _shown():
         print(headline.markdown(runs))
-    doubts = [f"the run of {p} was interrupted" for p, r in zip(options.headline, runs, strict=True) if r.interrupted]
+    doubts = []
+    for path, kept in zip(options.headline, runs, strict=True):
+        doubts += [f"the run of {path} was interrupted"] if kept.interrupted else []
+        doubts += [] if headline.adds_to(runs[0], kept) else [f"{path} has no row of {options.headline[0]}"]
     for doubt in doubts + headline.doubts(runs):
         print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
 
