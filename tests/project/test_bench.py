@@ -422,6 +422,19 @@ def test_a_list_is_of_the_kernels_asked_for(capsys: pytest.CaptureFixture[str]) 
     assert "l2_decay" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("was", "now"), [("float64", "float32"), ("float32", "float64")])
+def test_a_run_of_another_dtype_is_refused_before_it_is_measured(
+    was: str, now: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    path = tmp_path / "old.json"
+    save(path, Run(machine.facts([]), was).to_json([]))
+    assert bench("--quick", "--only", "prox_ridge", "--dtype", now, "--compare", str(path)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"regkern bench: --compare: {path} must be of {now}, like this run, got {was}\n"
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder in which nobody can make a file")
 def test_what_cannot_be_written_is_refused_before_it_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -261,6 +261,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.plot and options.plot.suffix.lower() not in PICTURES:
         raise BadInput(f"--plot: must end in {', '.join(PICTURES)}, got {options.plot}")
     old = _load("--compare", options.compare) if options.compare else None
+    if old is not None and old.dtype != dtype:
+        raise BadInput(f"--compare: {options.compare} must be of {dtype}, like this run, got {old.dtype}")
     console = report.console()
     if options.list:
         everyone = [*peers.own(), *peers.rivals(peers.RIVALS, started=False)[0]]
