@@ -7,8 +7,8 @@ Two environment variables are read at import: ``REGKERN_NUM_THREADS`` sets the n
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 from regkern import _checks as check
@@ -62,21 +62,29 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
+@dataclass(eq=False)  # each is itself and no other
+class _Block:
+    """A ``with rk.threads(n)`` block that is open, and those of the Python thread that entered it, oldest first."""
+
+    n: int
+    on_its_thread: list[_Block]
+
+
 class _Blocks(threading.local):
-    """The ``with rk.threads(n)`` blocks of this Python thread that are open, oldest first."""
+    """The blocks of this Python thread."""
 
     def __init__(self) -> None:
-        self.limits: list[list[int]] = []  # lists, so that each is itself and no other
+        self.open: list[_Block] = []
 
 
 _blocks = _Blocks()
 
 
-@contextmanager
-def threads(n: Int) -> Iterator[None]:
-    """Within the ``with`` block, calls of this Python thread use up to n threads.
+class threads(ContextDecorator):
+    """Within the ``with`` block, or the function decorated, calls of this Python thread use up to n threads.
 
-    Blocks may be left in any order, as those of coroutines and generators are: the newest that is open holds.
+    Blocks may be left in any order, as those of coroutines and generators are: the newest that is open holds. One object may
+    be entered again, within itself and on several Python threads too.
 
     Parameters
     ----------
@@ -96,16 +104,26 @@ def threads(n: Int) -> Iterator[None]:
     ...     rk.get_num_threads()
     1
     """
-    number = check.integer("threads: n", n)
-    _core.swap_local_threads(number)
-    limits, limit = _blocks.limits, [number]
-    limits.append(limit)
-    try:
-        yield
-    finally:
-        limits[:] = [other for other in limits if other is not limit]
-        if limits is _blocks.limits:  # a generator may end on another thread
-            _core.swap_local_threads(limits[-1][0] if limits else None)
+
+    def __init__(self, n: Int) -> None:
+        self._n = check.integer("threads: n", n)
+        _core.swap_local_threads(*_core.swap_local_threads(self._n))  # there and back: how many there may be, it knows
+        self._entered: list[_Block] = []  # of all Python threads, changed by single calls alone, which need no lock
+
+    def __enter__(self) -> None:
+        _core.swap_local_threads(self._n)
+        block = _Block(self._n, _blocks.open)
+        _blocks.open.append(block)
+        self._entered.append(block)
+
+    def __exit__(self, *_: object) -> None:
+        here, entered = _blocks.open, self._entered.copy()
+        # a generator may end on another thread
+        block = next((block for block in reversed(entered) if block.on_its_thread is here), entered[-1])
+        self._entered.remove(block)
+        block.on_its_thread.remove(block)
+        if block.on_its_thread is here:
+            _core.swap_local_threads(here[-1].n if here else None)
 
 
 @overload

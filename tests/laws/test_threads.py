@@ -331,11 +331,13 @@ def test_set_num_threads() -> None:
     for bad in (0, -1, 5000):
         with pytest.raises(ValueError, match=rf"^set_num_threads: n must be in \[1, 4096\], got {bad}"):
             rk.set_num_threads(bad)
-        with pytest.raises(ValueError, match=r"^threads: n must be"), rk.threads(bad):
-            pass
+        with rk.threads(3), pytest.raises(ValueError, match=rf"^threads: n must be in \[1, 4096\], got {bad}"):
+            rk.threads(bad)
     for bad in (1.5, "2", True, None):
         with pytest.raises(TypeError, match=r"^set_num_threads: n must be an int, got"):
             rk.set_num_threads(bad)
+        with pytest.raises(TypeError, match=r"^threads: n must be an int, got"):
+            rk.threads(bad)
     assert rk.get_num_threads() == before
 
 
@@ -454,6 +456,61 @@ def test_blocks_of_threads_are_left_in_any_order() -> None:
     first.__exit__(None, None, None)
     assert rk.get_num_threads() == before + 2
     second.__exit__(None, None, None)
+    assert rk.get_num_threads() == before
+
+
+def test_one_object_of_threads_is_entered_again_and_within_itself() -> None:
+    before = rk.get_num_threads()
+    block, other = rk.threads(before + 1), rk.threads(before + 2)
+    for _ in range(2):
+        with block:
+            assert rk.get_num_threads() == before + 1
+            with other, block:
+                assert rk.get_num_threads() == before + 1
+                with other:
+                    assert rk.get_num_threads() == before + 2
+                assert rk.get_num_threads() == before + 1
+            assert rk.get_num_threads() == before + 1
+        assert rk.get_num_threads() == before
+    with block, other, pytest.raises(RuntimeError, match="inside"), block:
+        raise RuntimeError("inside")
+    assert rk.get_num_threads() == before
+
+
+def test_threads_decorates_a_function_that_calls_itself() -> None:
+    before = rk.get_num_threads()
+
+    @rk.threads(before + 1)
+    def numbers(depth: int) -> list[int]:
+        """Of threads, on the way down and up."""
+        return [rk.get_num_threads(), *(numbers(depth - 1) if depth else []), rk.get_num_threads()]
+
+    assert numbers(2) == [before + 1] * 6
+    assert numbers(0) == [before + 1] * 2
+    assert numbers.__name__ == "numbers"
+    assert rk.get_num_threads() == before
+
+
+def test_one_object_of_threads_on_several_python_threads_at_once() -> None:
+    """Each leaves the block that it has entered."""
+    before = rk.get_num_threads()
+    block, together = rk.threads(before + 1), threading.Barrier(4)
+
+    def work(i: int) -> None:
+        for turn in range(20):
+            with rk.threads(before + 2 + i):
+                together.wait(timeout=60)
+                with block:
+                    together.wait(timeout=60)
+                    for _ in range(turn + i):
+                        with block:
+                            assert rk.get_num_threads() == before + 1
+                    assert rk.get_num_threads() == before + 1
+                assert rk.get_num_threads() == before + 2 + i
+            assert rk.get_num_threads() == before
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     assert rk.get_num_threads() == before
 
 

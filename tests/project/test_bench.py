@@ -248,6 +248,33 @@ def test_a_run_that_can_measure_nothing_says_why(
         assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missed"),
+    [
+        (["typo*"], "'typo*'"),
+        (["prox_ridge", "typo*"], "'typo*'"),
+        (["typo*", "prox_ridge", "other"], "'typo*' or 'other'"),
+        ([""], "''"),
+    ],
+    ids=str,
+)
+def test_a_pattern_that_names_no_kernel_is_refused_beside_others(
+    arguments: list[str], missed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    patterns = [word for pattern in arguments for word in ("--only", pattern)]
+    assert bench("--quick", *patterns) == 2
+    assert f"--only: no kernel is named like {missed}; there are prox_l1" in capsys.readouterr().err
+
+
+def test_a_pattern_that_names_no_claim_is_refused_beside_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    assert bench("--quick", "--claims", "--only", "l2_decay", "--only", "uniform") == 2
+    assert "--only: no kernel with a claim is named like 'uniform'; there are " in capsys.readouterr().err
+
+
 def hasty_run() -> Run:
     """torch has one round, and NumPy, which may be the better one, none."""
     shape = Shape((16_000_000,))
@@ -315,6 +342,36 @@ def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], t
         assert f"{empty} has no row" in shown.err
 
 
+def test_a_headline_without_a_row_of_one_thread_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    full, two = tmp_path / "full.json", tmp_path / "two.json"
+    run = hasty_run()
+    save(full, run.to_json([]))
+    samples = run.cells[0].samples
+    samples[REGKERN, 2] = samples.pop((REGKERN, 1))
+    save(two, run.to_json([]))
+    for paths in ([two], [full, two], [two, full]):
+        assert bench("--headline", *map(str, paths)) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert f"--headline: {two} has no row of one thread" in shown.err
+
+
+def test_a_headline_names_files_that_add_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    save(first, hasty_run().to_json([]))
+    assert bench("--headline", str(first)) == 0
+    alone = capsys.readouterr()
+    other = hasty_run()
+    other.cells = [cell_of("prox_l1 out=", Shape((1000,)), {(REGKERN, 1): 1.0, (COPY, 1): 1.0})]
+    save(second, other.to_json([]))
+    assert bench("--headline", str(first), str(second)) == 0
+    shown = capsys.readouterr()
+    assert shown.out == alone.out
+    assert f"regkern bench: --headline: {second} has no row of {first}\n" in shown.err
+    assert bench("--headline", str(first), str(first)) == 0
+    assert "has no row" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -326,6 +383,7 @@ def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], t
         ["--threads", "1"],
         ["--dtype", "float32"],
         ["--json", "x"],
+        ["--threads", ""],
     ],
     ids=" ".join,
 )
@@ -336,6 +394,45 @@ def test_a_headline_goes_without_what_a_run_needs(
     save(path, hasty_run().to_json([]))
     assert bench(*option, "--headline", str(path)) == 2
     assert f"goes without {option[0]}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--quick"],
+        ["--full"],
+        ["--threads", "1"],
+        ["--threads", ""],
+        ["--dtype", "float64"],
+        ["--json", "x.json"],
+        ["--plot", "x.png"],
+        ["--compare", "no-such-file.json"],
+    ],
+    ids=" ".join,
+)
+def test_a_list_goes_without_what_a_run_needs(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--list", *option, "--only", "prox_ridge") == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"regkern bench: --list: measures nothing, and goes without {option[0]}\n"
+
+
+def test_a_list_is_of_the_kernels_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--list", "--claims", "--only", "l2_d*") == 0
+    assert "l2_decay" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("was", "now"), [("float64", "float32"), ("float32", "float64")])
+def test_a_run_of_another_dtype_is_refused_before_it_is_measured(
+    was: str, now: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session.Session, "load", lambda self: pytest.fail("it goes on to measure"))
+    path = tmp_path / "old.json"
+    save(path, Run(machine.facts([]), was).to_json([]))
+    assert bench("--quick", "--only", "prox_ridge", "--dtype", now, "--compare", str(path)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"regkern bench: --compare: {path} must be of {now}, like this run, got {was}\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder in which nobody can make a file")

@@ -260,14 +260,26 @@ def test_every_layout_and_dtype(name: str, layout: str, kind: Any) -> None:
         assert torch.equal(y == 0, leaf.grad == 0)
 
 
-@pytest.mark.parametrize("name", ["feature_dropout", "feature_alpha_dropout", "drop_path", "drop_block2d"])
-def test_what_is_shared_is_decided_by_the_index(name: str) -> None:
-    """Whatever the order of the memory: squares of images are that, and gradients have the same decisions, twice."""
-    x = torch.randn(3, 4, 7, 8)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *itertools.product(
+            ("feature_dropout", "feature_alpha_dropout", "dropout2d", "drop_path", "drop_block2d"),
+            [(3, 4, 7, 8), (9, 8, 1, 1)],
+        ),
+        *itertools.product(("feature_dropout", "feature_alpha_dropout", "drop_path"), [(9, 8), (9, 8, 1)]),
+        ("dropout1d", (9, 8, 1)),
+        ("dropout3d", (9, 8, 1, 1, 1)),
+    ],
+)
+def test_what_is_shared_is_decided_by_the_index(name: str, shape: tuple[int, ...]) -> None:
+    """Whatever the order of the memory, and where each element is a channel of its own: squares of images are that, and
+    gradients have the same decisions, twice."""
+    x = torch.randn(shape)
     torch.manual_seed(1)
     expected = called(name, torch.ones_like(x), 0.4)
-    for order in itertools.permutations(range(4)):
-        other = x.permute(order).contiguous().permute([order.index(i) for i in range(4)])
+    for order in itertools.permutations(range(x.dim())):
+        other = x.permute(order).contiguous().permute([order.index(i) for i in range(x.dim())])
         for inplace in (False, True):
             torch.manual_seed(1)
             if inplace and name != "drop_path":

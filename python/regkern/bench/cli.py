@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from regkern.bench.verdicts import Verdict
 
 PICTURES = (".png", ".svg", ".pdf")
+OF_A_RUN = ("quick", "full", "threads", "dtype", "json", "plot", "compare")  # how to measure, and where to put it
 EXAMPLES = """examples:
   regkern bench                                  all kernels, about a minute
   regkern bench --quick --only 'prox*'           a look at some
@@ -172,20 +174,30 @@ def _shown() -> Iterator[None]:
         raise BadInput(f"the output cannot be written: {error.strerror}") from None
 
 
+def _goes_without(options: argparse.Namespace, what: str, others: Sequence[str]) -> None:
+    """Refuse what would be of no effect."""
+    for option in others:
+        if getattr(options, option) not in (None, False, []):
+            raise BadInput(f"--{what}: measures nothing, and goes without --{option}")
+
+
 def _headline(options: argparse.Namespace) -> None:
     """The table, and beside it, on stderr, what it rests on."""
     from regkern.bench import headline  # noqa: PLC0415  # needs the extra
 
     runs = _of_one_kind(options.headline)
-    for option in ("quick", "claims", "full", "only", "threads", "dtype", "json", "plot", "compare", "list"):
-        if getattr(options, option):
-            raise BadInput(f"--headline: measures nothing, and goes without --{option}")
+    _goes_without(options, "headline", ("only", "claims", "list", *OF_A_RUN))
     for path, kept in zip(options.headline, runs, strict=True):
         if not headline.lines_of(kept):
             raise BadInput(f"--headline: {path} has no row to print: nothing was measured")
+        if not headline.of_one_thread(kept):
+            raise BadInput(f"--headline: {path} has no row of one thread, which the table is of")
     with _shown():
         print(headline.markdown(runs))
-    doubts = [f"the run of {p} was interrupted" for p, r in zip(options.headline, runs, strict=True) if r.interrupted]
+    doubts = []
+    for path, kept in zip(options.headline, runs, strict=True):
+        doubts += [f"the run of {path} was interrupted"] if kept.interrupted else []
+        doubts += [] if headline.adds_to(runs[0], kept) else [f"{path} has no row of {options.headline[0]}"]
     for doubt in doubts + headline.doubts(runs):
         print(f"regkern bench: --headline: {doubt}", file=sys.stderr)
 
@@ -232,20 +244,25 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.headline:
         _headline(options)
         return 0
+    if options.list:
+        _goes_without(options, "list", OF_A_RUN)
     dtype = options.dtype or "float32"
     threads = _threads(options.threads, peers.cores())
-    kernels = plans.select(options.only, rare=options.full or options.list, claimed=options.claims)
-    if not kernels:
+    selected = partial(plans.select, rare=options.full or options.list, claimed=options.claims)
+    if missed := [pattern for pattern in options.only if not selected([pattern])]:
         names = ", ".join(
             dict.fromkeys(claim.kernel for claim in CLAIMS) if options.claims else (k.name for k in KERNELS)
         )
         kind = "kernel with a claim" if options.claims else "kernel"
-        raise BadInput(f"--only: no {kind} is named like {' or '.join(options.only)}; there are {names}")
+        raise BadInput(f"--only: no {kind} is named like {' or '.join(map(repr, missed))}; there are {names}")
+    kernels = selected(options.only)
     _writable("--json", options.json)
     _writable("--plot", options.plot)
     if options.plot and options.plot.suffix.lower() not in PICTURES:
         raise BadInput(f"--plot: must end in {', '.join(PICTURES)}, got {options.plot}")
     old = _load("--compare", options.compare) if options.compare else None
+    if old is not None and old.dtype != dtype:
+        raise BadInput(f"--compare: {options.compare} must be of {dtype}, like this run, got {old.dtype}")
     console = report.console()
     if options.list:
         everyone = [*peers.own(), *peers.rivals(peers.RIVALS, started=False)[0]]

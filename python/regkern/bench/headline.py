@@ -30,6 +30,17 @@ def lines_of(run: Run) -> list[tuple[Line, Cell]]:
     return [(Line(cell.kernel, cell.kernel, cell.shape), cell) for cell in chosen]
 
 
+def of_one_thread(run: Run) -> bool:
+    """Whether the run says anything of its rows with one thread."""
+    return adds_to(run, run)
+
+
+def adds_to(first: Run, run: Run) -> bool:
+    """Whether the run has a row of the first one, with one thread."""
+    cells = [run.cell(line.kernel, line.shape) for line, _ in lines_of(first)]
+    return any(cell is not None and cell.time(REGKERN, 1) is not None for cell in cells)
+
+
 def best_rival(cell: Cell) -> tuple[str, Estimate] | None:
     """Who comes nearest with one thread, and its time over regkern's."""
     ratios = {name: cell.ratio((name, 1), (REGKERN, 1)) for name in (NUMPY, *RIVALS)}
