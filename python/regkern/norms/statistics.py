@@ -15,6 +15,7 @@ from regkern import _core
 from regkern._types import Int, Number, Real
 
 Array = NDArray[Any]
+LEAST_NORMAL = float(np.finfo(np.float64).tiny)
 ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
 
 
@@ -62,6 +63,14 @@ def effective_count(count: float, weights: Array | None, axis: int) -> float:
 def require_stats(function: str, stats: Any) -> None:
     if not isinstance(stats, BatchNormStats):
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
+
+
+def require_squares(function: str, stats: BatchNormStats) -> None:
+    """The sum of squared weights has left float64, or lost digits there, where weights are far from 1."""
+    squares = stats.squared_weights
+    if stats.count > 0 and not LEAST_NORMAL <= squares < np.inf:
+        rule = "have squares whose sum is a normal number of float64, as those from 1e-150 to 1e150 have"
+        raise ValueError(f"{function}: weights must {rule}, got a sum of {squares}")
 
 
 def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:

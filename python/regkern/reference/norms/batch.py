@@ -27,7 +27,7 @@ from regkern._types import Activation, Gradient, Number, Whole
 from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.statistics import BatchNormStats, effective_count, take_up
+from regkern.norms.statistics import BatchNormStats, effective_count, require_squares, take_up
 from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
@@ -245,7 +245,9 @@ def batch_norm_backward(
 
 def batch_norm_stats(x: Array, *, axis: Whole = 1, weights: Array | None = None) -> BatchNormStats:
     """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
-    return _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)[0]
+    stats, _ = _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)
+    require_squares("batch_norm_stats", stats)
+    return stats
 
 
 def _inverse_std(var: Array, eps: Array | float) -> Array:
