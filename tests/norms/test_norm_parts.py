@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,39 @@ def test_bad_statistics() -> None:
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps="1")
     with pytest.raises(ValueError, match=r"^fold_batch_norm: eps must be >= 0 and finite, got nan"):
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps=np.nan)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_negative_variances_are_refused_and_nan_is_not(module: Any) -> None:
+    x, zeros = np.ones((4, 3)), np.zeros(3)
+
+    def calls(stats: rk.BatchNormStats) -> dict[str, Any]:
+        return {
+            "merge_stats": lambda: module.merge_stats([stats]),
+            "batch_norm_update": lambda: module.batch_norm_update(stats, zeros.copy(), np.ones(3)),
+            "batch_norm_apply": lambda: module.batch_norm_apply(x, stats),
+            "batch_norm_backward_reduce": lambda: module.batch_norm_backward_reduce(x, x, stats),
+            "batch_norm_backward_apply": lambda: module.batch_norm_backward_apply(x.copy(), x, stats, zeros, zeros),
+        }
+
+    for var in (np.array([1.0, np.nan, -2.0]), np.array([1.0, -2.0, 1.0], np.float32), [1.0, -2.0, np.nan]):
+        for name, call in calls(rk.BatchNormStats(4.0, zeros, var)).items():
+            if isinstance(var, np.ndarray) or name in ("merge_stats", "batch_norm_update"):  # others take no lists
+                with pytest.raises(ValueError, match=rf"^{name}: stats\.var must be >= 0, got -2\.0$"):
+                    call()
+    for call in calls(rk.BatchNormStats(4.0, zeros, np.array([0.0, -0.0, np.nan]))).values():
+        call()
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_a_count_of_0_is_of_elements_without_weight(module: Any, rng: np.random.Generator) -> None:
+    x, dy = rng.standard_normal((2, 4, 3))
+    stats, none = rk.BatchNormStats(0.0, np.zeros(3), np.ones(3)), np.zeros(3)
+    dx = module.batch_norm_backward_apply(dy, x, stats, none, none, eps=0.0, weights=np.zeros(4))
+    assert_same_bits(dx, dy)
+    assert module.batch_norm_backward_apply(dy[:0], x[:0], stats, none, none).shape == (0, 3)
+    assert np.isnan(module.batch_norm_backward_apply(dy, x, stats, none, none)).all()
+    assert not np.isfinite(module.batch_norm_backward_apply(dy, x, stats, none + 1, none + 1)).any()
 
 
 @pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])

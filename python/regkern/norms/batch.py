@@ -434,7 +434,8 @@ def batch_norm_backward_apply(
     x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16
         The input of the forward.
     stats : BatchNormStats
-        What the forward used; n is its count.
+        What the forward used; n is its count. A count of 0, of statistics of nothing, is for elements that are none or have
+        weight 0: any other is divided by it, ±Inf or NaN.
     sum_dy, sum_dy_xhat : (C,) ndarray of float64
         Those of ``batch_norm_backward_reduce``, added up over the batches that ``stats`` counts.
     gamma : (C,) ndarray of x's dtype, or float32 beside half precision, optional

@@ -28,7 +28,7 @@ class BatchNormStats:
     count : float
         Elements of a channel.
     mean, var : (C,) ndarray of float64
-        Mean and biased variance.
+        Mean and biased variance, >= 0; NaN where the data hold NaN or Inf.
     squared_weights : float
         Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
         stands for that.
@@ -63,6 +63,14 @@ def effective_count(count: float, weights: Array | None, axis: int) -> float:
 def require_stats(function: str, stats: Any) -> None:
     if not isinstance(stats, BatchNormStats):
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
+    if isinstance(stats.var, np.ndarray) and stats.var.dtype.kind == "f":  # else what is called says what it must be
+        _require_variance(function, stats.var)
+
+
+def _require_variance(function: str, var: Array) -> None:
+    """NaN is one, of data that hold it."""
+    if (negative := var < 0).any():
+        raise ValueError(f"{function}: stats.var must be >= 0, got {var[negative][0]}")
 
 
 def require_squares(function: str, stats: BatchNormStats) -> None:
@@ -95,6 +103,7 @@ def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
         raise ValueError(f"{function}: stats.squared_weights must be > 0 where count is, got {squares}")
     mean = check.real_array(f"{function}: stats.mean", stats.mean)
     var = check.real_array(f"{function}: stats.var", stats.var, mean.shape)
+    _require_variance(function, var)
     return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)
 
 
@@ -166,7 +175,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     TypeError
         If an element is not a BatchNormStats, or holds other things than numbers.
     ValueError
-        If there is none, a count is out of range, or the numbers of channels differ.
+        If there is none, a count or a variance is out of range, or the numbers of channels differ.
 
     Notes
     -----
