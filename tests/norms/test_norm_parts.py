@@ -145,6 +145,22 @@ def test_negative_variances_are_refused_and_nan_is_not(module: Any) -> None:
         call()
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_warns_of_what_float64_does_not_hold(dtype: type) -> None:
+    x = np.array([[1.0, 2.0], [3.0, 5.0]])
+    huge = rk.merge_stats([rk.batch_norm_stats(s * x) for s in (1e200, -1e200, 1e307)])
+    spoiled = rk.merge_stats([rk.batch_norm_stats(x / [1.0, b]) for b in (1.0, np.inf, np.nan)])
+    assert np.isinf(huge.var).all()
+    assert np.isnan(spoiled.var[1]) and not np.isnan(spoiled.var[0])  # noqa: PT018
+    for stats in (huge, spoiled, rk.BatchNormStats(3.0, np.full(2, np.inf), np.full(2, 1.7e308))):
+        rk.batch_norm_update(stats, np.full(2, -np.inf, dtype), np.ones(2, dtype))
+    mean, gamma = np.array([0, 0, 1, 1e38]), np.array([0, 1, 2, 1e300])
+    weight = np.array([[1.0], [0.0], [np.inf], [1e38]], dtype)
+    folded, shift = rk.fold_batch_norm(weight, mean, mean, np.array([0.0, -1.0, np.nan, 1e-300]), gamma, eps=0.0)
+    assert np.isnan([*folded[:3, 0], *shift[:3]]).all()
+    assert np.isinf(folded[3])
+
+
 @pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
 def test_a_count_of_0_is_of_elements_without_weight(module: Any, rng: np.random.Generator) -> None:
     x, dy = rng.standard_normal((2, 4, 3))

@@ -111,16 +111,17 @@ def merged(parts: Sequence[BatchNormStats]) -> BatchNormStats:
     """The statistics of all parts together, merged in their order."""
     first = parts[0]
     count, squares, mean = first.count, first.squares, np.array(first.mean, dtype=np.float64)
-    m2 = np.asarray(first.var, dtype=np.float64) * count
-    for part in parts[1:]:
-        if part.count == 0:
-            continue
-        total = count + part.count
-        delta = part.mean - mean
-        mean = mean + delta * (part.count / total)
-        m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
-        count, squares = total, squares + part.squares
-    return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
+    with np.errstate(over="ignore", invalid="ignore"):  # of Inf and NaN, and of what float64 does not hold
+        m2 = np.asarray(first.var, dtype=np.float64) * count
+        for part in parts[1:]:
+            if part.count == 0:
+                continue
+            total = count + part.count
+            delta = part.mean - mean
+            mean = mean + delta * (part.count / total)
+            m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
+            count, squares = total, squares + part.squares
+        return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
 
 
 def _rounded(y: Array, like: Array) -> Array:
@@ -143,14 +144,15 @@ def take_up(
     if stats.count == 0:
         return
     copies: list[tuple[Array, Array]] = []
-    if running_mean is not None:
-        mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-        copies.append((running_mean, _rounded(mean, running_mean)))
     n = stats.count * (stats.count / stats.squares) if elements is None else elements
-    if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
-        sample = stats.var * (n / (n - 1)) if unbiased else stats.var
-        var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
-        copies.append((running_var, _rounded(var, running_var)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if running_mean is not None:
+            mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+            copies.append((running_mean, _rounded(mean, running_mean)))
+        if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
+            sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+            var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+            copies.append((running_var, _rounded(var, running_var)))
     _core.commit(copies, [], [])
 
 
@@ -326,16 +328,16 @@ def fold_batch_norm(
     b = None if bias is None else vector("bias", bias)
     g = None if gamma is None else vector("gamma", gamma)
     shift = None if beta is None else vector("beta", beta)
-    scale = 1 / np.sqrt(var.astype(np.float64) + eps)
-    if g is not None:
-        scale = scale * g
-    total = -mean.astype(np.float64) * scale
-    if b is not None:
-        total = total + b * scale
-    if shift is not None:
-        total = total + shift
     along = [1] * w.ndim
     along[axis] = -1
     by_way_of = check.arithmetic(w.dtype)  # halves are what float32 gives, rounded
-    with np.errstate(over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # as the formula says
+        scale = 1 / np.sqrt(var.astype(np.float64) + eps)
+        if g is not None:
+            scale = scale * g
+        total = -mean.astype(np.float64) * scale
+        if b is not None:
+            total = total + b * scale
+        if shift is not None:
+            total = total + shift
         return (w * scale.reshape(along)).astype(by_way_of).astype(w.dtype), total.astype(by_way_of).astype(w.dtype)
