@@ -624,7 +624,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         scored = self.scoring is not None
         n, shape = design.n, (len(alphas), targets.shape[1])
         weight = np.ones(n) if design.weight is None else design.weight
-        count = np.count_nonzero(weight)
+        count = int(np.count_nonzero(weight))
         stored = np.empty((n, *shape)) if scored or self.store_cv_results else None
         total, squares = np.zeros(shape), np.zeros(shape)
         pooled = np.zeros(len(alphas))  # squares of a sample's mean over targets
