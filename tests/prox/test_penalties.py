@@ -268,7 +268,7 @@ def test_sums_that_are_not_known() -> None:
         text = rf"^{type(a).__name__} \+ {type(b).__name__}: regkern knows no proximal operator of this sum{cause}$"
         with pytest.raises(TypeError, match=text):
             a + b
-    with pytest.raises(TypeError, match="of this sum$"):  # no weights would help
+    with pytest.raises(TypeError, match=r"of this sum$"):  # no weights would help
         L1(1.0, [0.0, 1.0]) + Simplex()
     with pytest.raises(
         ValueError, match=r"^Box \+ Box: boxes must have a point in common, got Box\(lower=0.0, upper=1.0\) and"
