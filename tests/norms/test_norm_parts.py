@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,55 @@ def test_bad_statistics() -> None:
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps="1")
     with pytest.raises(ValueError, match=r"^fold_batch_norm: eps must be >= 0 and finite, got nan"):
         rk.fold_batch_norm(x, None, np.zeros(4), np.ones(4), eps=np.nan)
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_negative_variances_are_refused_and_nan_is_not(module: Any) -> None:
+    x, zeros = np.ones((4, 3)), np.zeros(3)
+
+    def calls(stats: rk.BatchNormStats) -> dict[str, Any]:
+        return {
+            "merge_stats": lambda: module.merge_stats([stats]),
+            "batch_norm_update": lambda: module.batch_norm_update(stats, zeros.copy(), np.ones(3)),
+            "batch_norm_apply": lambda: module.batch_norm_apply(x, stats),
+            "batch_norm_backward_reduce": lambda: module.batch_norm_backward_reduce(x, x, stats),
+            "batch_norm_backward_apply": lambda: module.batch_norm_backward_apply(x.copy(), x, stats, zeros, zeros),
+        }
+
+    for var in (np.array([1.0, np.nan, -2.0]), np.array([1.0, -2.0, 1.0], np.float32), [1.0, -2.0, np.nan]):
+        for name, call in calls(rk.BatchNormStats(4.0, zeros, var)).items():
+            if isinstance(var, np.ndarray) or name in ("merge_stats", "batch_norm_update"):  # others take no lists
+                with pytest.raises(ValueError, match=rf"^{name}: stats\.var must be >= 0, got -2\.0$"):
+                    call()
+    for call in calls(rk.BatchNormStats(4.0, zeros, np.array([0.0, -0.0, np.nan]))).values():
+        call()
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_warns_of_what_float64_does_not_hold(dtype: type) -> None:
+    x = np.array([[1.0, 2.0], [3.0, 5.0]])
+    huge = rk.merge_stats([rk.batch_norm_stats(s * x) for s in (1e200, -1e200, 1e307)])
+    spoiled = rk.merge_stats([rk.batch_norm_stats(x / [1.0, b]) for b in (1.0, np.inf, np.nan)])
+    assert np.isinf(huge.var).all()
+    assert np.isnan(spoiled.var[1]) and not np.isnan(spoiled.var[0])  # noqa: PT018
+    for stats in (huge, spoiled, rk.BatchNormStats(3.0, np.full(2, np.inf), np.full(2, 1.7e308))):
+        rk.batch_norm_update(stats, np.full(2, -np.inf, dtype), np.ones(2, dtype))
+    mean, gamma = np.array([0, 0, 1, 1e38]), np.array([0, 1, 2, 1e300])
+    weight = np.array([[1.0], [0.0], [np.inf], [1e38]], dtype)
+    folded, shift = rk.fold_batch_norm(weight, mean, mean, np.array([0.0, -1.0, np.nan, 1e-300]), gamma, eps=0.0)
+    assert np.isnan([*folded[:3, 0], *shift[:3]]).all()
+    assert np.isinf(folded[3])
+
+
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_a_count_of_0_is_of_elements_without_weight(module: Any, rng: np.random.Generator) -> None:
+    x, dy = rng.standard_normal((2, 4, 3))
+    stats, none = rk.BatchNormStats(0.0, np.zeros(3), np.ones(3)), np.zeros(3)
+    dx = module.batch_norm_backward_apply(dy, x, stats, none, none, eps=0.0, weights=np.zeros(4))
+    assert_same_bits(dx, dy)
+    assert module.batch_norm_backward_apply(dy[:0], x[:0], stats, none, none).shape == (0, 3)
+    assert np.isnan(module.batch_norm_backward_apply(dy, x, stats, none, none)).all()
+    assert not np.isfinite(module.batch_norm_backward_apply(dy, x, stats, none + 1, none + 1)).any()
 
 
 @pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])

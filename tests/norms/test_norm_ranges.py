@@ -324,6 +324,19 @@ def test_statistics_hold_what_float64_holds(module: Any) -> None:
     assert running_var[0] == np.inf
 
 
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+@pytest.mark.parametrize("size", [1e-150, 1e150])
+def test_batch_norm_in_parts_as_far_as_the_variance_goes(size: float, module: Any) -> None:
+    """Within these sizes at eps = 0; far below, where the variance is 0, y is what division by 0 gives."""
+    x = np.random.default_rng(6).standard_normal((30, 2))
+    expected, _ = ref.batch_norm(x, training=True, eps=0.0)
+    stats = module.merge_stats([module.batch_norm_stats(x[:9] * size), module.batch_norm_stats(x[9:] * size)])
+    np.testing.assert_allclose(module.batch_norm_apply(x * size, stats, eps=0.0), expected, rtol=0, atol=1e-14)
+    tiny = module.batch_norm_stats(x * 1e-163)
+    assert not tiny.var.any()
+    assert np.isinf(module.batch_norm_apply(x * 1e-163, tiny, eps=0.0)).all()
+
+
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("shape", [(40, 5), (6, 5, 19)], ids=str)
 def test_subnormal_channels_of_float32_with_all_that_follows(shape: tuple[int, ...], activation: str | None) -> None:

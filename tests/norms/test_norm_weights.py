@@ -431,6 +431,27 @@ def test_kinds_are_wrong_beside_weights_as_without(function: str, weighted: Call
             weighted(x, bad)
 
 
+@pytest.mark.parametrize("module", [rk, ref], ids=["native", "reference"])
+def test_statistics_refuse_weights_whose_squares_leave_float64(module: Any) -> None:
+    """Merging and the unbiased variance take Σw²: what can be made can be merged, and counts as without a unit."""
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    expected = module.batch_norm_stats(x)
+    for size in (1e-150, 1e150):
+        stats = module.merge_stats(
+            [module.batch_norm_stats(x[p], weights=np.full(10, size)) for p in (slice(10), slice(10, 20))]
+        )
+        np.testing.assert_allclose(stats.mean, expected.mean, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(stats.var, expected.var, rtol=1e-13)
+        assert stats.count**2 / stats.squares == pytest.approx(20) if size < 1 else stats.squares < np.inf
+    for size, squares in ((1e-200, "0.0"), (1e-160, "2e-319"), (1e160, "inf"), (1e308, "inf")):
+        message = (
+            f"^batch_norm_stats: weights must have squares whose sum is a normal number .*, got a sum of {squares}$"
+        )
+        with np.errstate(over="ignore", invalid="ignore"), pytest.raises(ValueError, match=message):
+            module.batch_norm_stats(x, weights=np.full(20, size))
+    assert module.batch_norm_stats(x, weights=np.zeros(20)).count == 0
+
+
 def test_weights_do_not_overlap_what_is_written() -> None:
     x = np.ones((4, 3), np.float32)
     w = np.ones((4, 1), np.float32)

@@ -691,12 +691,28 @@ def test_what_no_state_may_be(rng: np.random.Generator) -> None:
         (ValueError, r"\.load_state_dict: exp_avg must hold 3 arrays, got 1", at("states", "exp_avg", value=[w[0]])),
         (ValueError, r"\.load_state_dict: groups must have .* 1, got 0 groups", at("groups", value=[])),
         (ValueError, r"\.load_state_dict: groups must have .*, got one without \['betas'", at("groups", 0, value={})),
-        (TypeError, r": betas must be two numbers, got array\(1\.5\)", at("groups", 0, "betas", value=np.array(1.5))),
-        (TypeError, r": decoupled must be True or False, got array", at("groups", 0, "decoupled", value=np.ones(2))),
-        (ValueError, ": lr must be >= 0 and finite, got -1", at("groups", 0, "lr", value=-1)),
-        (TypeError, ": lr must be a real number, got 'x'", at("groups", 0, "lr", value="x")),
-        (TypeError, ": penalty must be of regkern.penalties or None, got 3", at("groups", 0, "penalty", value=3)),
-        (TypeError, ": amsgrad must be True or False, got None", at("groups", 0, "amsgrad", value=None)),
+        (
+            TypeError,
+            r"\.load_state_dict: betas must be two numbers, got array\(1\.5\)",
+            at("groups", 0, "betas", value=np.array(1.5)),
+        ),
+        (
+            TypeError,
+            r"\.load_state_dict: decoupled must be True or False, got array",
+            at("groups", 0, "decoupled", value=np.ones(2)),
+        ),
+        (ValueError, r"\.load_state_dict: lr must be >= 0 and finite, got -1", at("groups", 0, "lr", value=-1)),
+        (TypeError, r"\.load_state_dict: lr must be a real number, got 'x'", at("groups", 0, "lr", value="x")),
+        (
+            TypeError,
+            r"\.load_state_dict: penalty must be of regkern.penalties or None, got 3",
+            at("groups", 0, "penalty", value=3),
+        ),
+        (
+            TypeError,
+            r"\.load_state_dict: amsgrad must be True or False, got None",
+            at("groups", 0, "amsgrad", value=None),
+        ),
         (ValueError, r"\.load_state_dict: states must be .*max_exp_avg_sq", at("groups", 0, "amsgrad", value=True)),
     ]
     for error, message, change in bad:
@@ -728,7 +744,7 @@ def test_another_optimizers_state_is_refused_by_what_differs() -> None:
 
 
 KINDS_OF_DECAY = [
-    ("Adam", "AdamW", "AdamW: decoupled must be True, what AdamW is, got False"),
+    ("Adam", "AdamW", "AdamW.load_state_dict: decoupled must be True, what AdamW is, got False"),
     ("AdamW", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
     ("decoupled", "Adam", "Adam.load_state_dict: decoupled must be False as here, got True"),
     ("Adam", "decoupled", "Adam.load_state_dict: decoupled must be True as here, got False"),

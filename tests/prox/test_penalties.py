@@ -262,10 +262,14 @@ def test_sums_that_are_not_known() -> None:
         (TotalVariation1D(1.0), TotalVariation1D(1.0, axis=0)),
         (Simplex(1.0), Simplex(2.0)),
         (SquaredL2(1.0) + L2(1.0), L1(1.0)),
+        (GroupL2(1.0, axis=0), GroupL2(1.0, axis=0, weights=[1.0, 2.0])),
     ]:
-        text = rf"^{type(a).__name__} \+ {type(b).__name__}: regkern knows no proximal operator of this sum$"
+        cause = " with these weights" if "weights" in f"{a} {b}" else ""
+        text = rf"^{type(a).__name__} \+ {type(b).__name__}: regkern knows no proximal operator of this sum{cause}$"
         with pytest.raises(TypeError, match=text):
             a + b
+    with pytest.raises(TypeError, match=r"of this sum$"):  # no weights would help
+        L1(1.0, [0.0, 1.0]) + Simplex()
     with pytest.raises(
         ValueError, match=r"^Box \+ Box: boxes must have a point in common, got Box\(lower=0.0, upper=1.0\) and"
     ):

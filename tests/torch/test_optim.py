@@ -839,6 +839,23 @@ def test_refusals() -> None:
     assert torch.equal(two, torch.zeros(10))
 
 
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")  # torch's own
+def test_a_parameter_that_comes_twice_is_refused_at_once() -> None:
+    p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    message = r"^SGD: params\[2\] must not overlap params\[0\], got the same parameter$"
+    for params in ([p, q, p], [{"params": [p, q, p]}], [("a", p), ("b", q), ("c", p)]):
+        with pytest.raises(ValueError, match=message):
+            ro.SGD(params)
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        ro.SGD([{"params": [p]}, {"params": [q, p]}])
+    optimizer = ro.SGD([p])
+    with pytest.raises(ValueError, match=r"^SGD: params\[2\] must not overlap params\[1\]"):
+        optimizer.add_param_group({"params": [q, q]})
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": [q, p]})
+    assert len(optimizer.param_groups) == 1
+
+
 @NAMES
 @pytest.mark.parametrize("option", ["capturable", "differentiable"])
 def test_what_is_for_graphs_is_refused_in_groups_too(name: str, option: str) -> None:

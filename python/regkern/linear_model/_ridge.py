@@ -412,6 +412,16 @@ def _takes_weights(scorer: Any) -> bool:
     return "sample_weight" in inspect.signature(scorer).parameters
 
 
+def _scores(total: Array, squares: Array, count: int, n: int) -> tuple[Array, Array]:
+    """-total/n and its standard error, from the sum and the sum of squares of ``count`` samples that have a weight.
+
+    Samples of weight 0 count in n, as in scikit-learn, but are no draws: the error is relative to the score as without them.
+    """
+    mean = total / count
+    error = np.sqrt(np.maximum(squares / count - mean**2, 0) / (count - 1))
+    return -mean * (count / n), error * (count / n)
+
+
 class _Predicted(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A regressor whose samples are its predictions: what a scorer is given in place of fits without these samples."""
 
@@ -452,7 +462,8 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
     ----------
     alpha_ : float or ndarray (n_targets,)
     best_score_ : float or ndarray (n_targets,)
-        The score of ``alpha_``; without ``scoring`` and ``cv`` the mean squared error, negative: with weights -Σ s·e²/n.
+        The score of ``alpha_``; without ``scoring`` and ``cv`` the mean squared error, negative: with weights -Σ s·e²/n, n
+        being all samples, those of weight 0 too.
     alphas_ : ndarray (n_alphas,)
     score_path_ : ndarray (n_alphas,) or (n_alphas, n_targets)
         The score of each strength.
@@ -613,7 +624,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
         scored = self.scoring is not None
         n, shape = design.n, (len(alphas), targets.shape[1])
         weight = np.ones(n) if design.weight is None else design.weight
-        count = np.count_nonzero(weight)  # samples of weight 0 are none
+        count = int(np.count_nonzero(weight))
         stored = np.empty((n, *shape)) if scored or self.store_cv_results else None
         total, squares = np.zeros(shape), np.zeros(shape)
         pooled = np.zeros(len(alphas))  # squares of a sample's mean over targets
@@ -630,11 +641,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):  # type: ignore[misc]
             score = np.array([self._score_of(stored[:, k], y, route.scorer.score) for k in range(len(alphas))])
             error = np.full(score.shape, np.nan)
         elif self.alpha_per_target and shape[1] > 1:
-            score = -total / count
-            error = np.sqrt(np.maximum(squares / count - score**2, 0) / (count - 1))
+            score, error = _scores(total, squares, count, n)
         else:
-            score = -total.sum(axis=1) / (count * shape[1])
-            error = np.sqrt(np.maximum(pooled / count - score**2, 0) / (count - 1))
+            score, error = _scores(total.mean(axis=1), pooled, count, n)
         self._choose(alphas, score, error)
         self.__dict__.pop("cv_results_", None)
         if self.store_cv_results and stored is not None:

@@ -13,7 +13,7 @@ from regkern import _core
 from regkern._types import Activation, Gradient, Int, Real
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.statistics import BatchNormStats, require_stats
+from regkern.norms.statistics import BatchNormStats, require_squares, require_stats
 
 Array = NDArray[Any]
 
@@ -266,7 +266,8 @@ def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None =
     axis : int, default 1
         The channel axis.
     weights : ndarray, optional
-        As in ``batch_norm``; 1 where missing.
+        As in ``batch_norm``; 1 where missing. Of float64 the sum of their squares must be a normal number of float64, as it is
+        for weights from about 1e-150 to 1e150.
 
     Returns
     -------
@@ -278,11 +279,13 @@ def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None =
     TypeError
         If x is not of these dtypes.
     ValueError
-        If the rank or the axis does not fit.
+        If the rank or the axis does not fit, or weights are out of range.
 
     Notes
     -----
-    Accuracy class ``reduction``. ``batch_norm`` in training is this, then ``batch_norm_apply``.
+    Accuracy class ``reduction``. ``batch_norm`` in training is this, then ``batch_norm_apply``, but for float64 data whose
+    variance float64 does not hold: that of a standard deviation above 1.3e154 is Inf, that of one below 1.5e-154 loses
+    digits, and from about 1e-162 on it is 0, which counts where eps is.
 
     Examples
     --------
@@ -291,7 +294,9 @@ def batch_norm_stats(x: ArrayLike, *, axis: Int = 1, weights: ArrayLike | None =
     BatchNormStats(count=2.0, mean=array([ 2., 20.]), var=array([  1., 100.]))
     """
     x, weights = _weighted("batch_norm_stats", x, weights, axis)
-    return BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
+    stats = BatchNormStats(*_core.batch_norm_stats(x, axis, weights))
+    require_squares("batch_norm_stats", stats)
+    return stats
 
 
 def batch_norm_apply(
@@ -429,7 +434,8 @@ def batch_norm_backward_apply(
     x : (N, C, ...) or (N, ..., C) ndarray of float32, float64, bfloat16 or float16
         The input of the forward.
     stats : BatchNormStats
-        What the forward used; n is its count.
+        What the forward used; n is its count. A count of 0, of statistics of nothing, is for elements that are none or have
+        weight 0: any other is divided by it, ±Inf or NaN.
     sum_dy, sum_dy_xhat : (C,) ndarray of float64
         Those of ``batch_norm_backward_reduce``, added up over the batches that ``stats`` counts.
     gamma : (C,) ndarray of x's dtype, or float32 beside half precision, optional

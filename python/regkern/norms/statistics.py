@@ -15,6 +15,7 @@ from regkern import _core
 from regkern._types import Int, Number, Real
 
 Array = NDArray[Any]
+LEAST_NORMAL = float(np.finfo(np.float64).tiny)
 ONE_ELEMENT = 1 + 1e-9  # an effective count up to this is one: rounding, or weights of 1 and 1e-9
 
 
@@ -27,7 +28,7 @@ class BatchNormStats:
     count : float
         Elements of a channel.
     mean, var : (C,) ndarray of float64
-        Mean and biased variance.
+        Mean and biased variance, >= 0; NaN where the data hold NaN or Inf.
     squared_weights : float
         Sum of the squares of the weights; the count where there are none, or where they are 0 or 1. NaN, the default,
         stands for that.
@@ -62,6 +63,22 @@ def effective_count(count: float, weights: Array | None, axis: int) -> float:
 def require_stats(function: str, stats: Any) -> None:
     if not isinstance(stats, BatchNormStats):
         raise TypeError(f"{function}: stats must be BatchNormStats, got {type(stats).__name__}")
+    if isinstance(stats.var, np.ndarray) and stats.var.dtype.kind == "f":  # else what is called says what it must be
+        _require_variance(function, stats.var)
+
+
+def _require_variance(function: str, var: Array) -> None:
+    """NaN is one, of data that hold it."""
+    if (negative := var < 0).any():
+        raise ValueError(f"{function}: stats.var must be >= 0, got {var[negative][0]}")
+
+
+def require_squares(function: str, stats: BatchNormStats) -> None:
+    """The sum of squared weights has left float64, or lost digits there, where weights are far from 1."""
+    squares = stats.squared_weights
+    if stats.count > 0 and not LEAST_NORMAL <= squares < np.inf:
+        rule = "have squares whose sum is a normal number of float64, as those from 1e-150 to 1e150 have"
+        raise ValueError(f"{function}: weights must {rule}, got a sum of {squares}")
 
 
 def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
@@ -86,6 +103,7 @@ def _checked(function: str, stats: BatchNormStats) -> BatchNormStats:
         raise ValueError(f"{function}: stats.squared_weights must be > 0 where count is, got {squares}")
     mean = check.real_array(f"{function}: stats.mean", stats.mean)
     var = check.real_array(f"{function}: stats.var", stats.var, mean.shape)
+    _require_variance(function, var)
     return BatchNormStats(count, mean.astype(np.float64), var.astype(np.float64), squares)
 
 
@@ -93,16 +111,17 @@ def merged(parts: Sequence[BatchNormStats]) -> BatchNormStats:
     """The statistics of all parts together, merged in their order."""
     first = parts[0]
     count, squares, mean = first.count, first.squares, np.array(first.mean, dtype=np.float64)
-    m2 = np.asarray(first.var, dtype=np.float64) * count
-    for part in parts[1:]:
-        if part.count == 0:
-            continue
-        total = count + part.count
-        delta = part.mean - mean
-        mean = mean + delta * (part.count / total)
-        m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
-        count, squares = total, squares + part.squares
-    return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
+    with np.errstate(over="ignore", invalid="ignore"):  # of Inf and NaN, and of what float64 does not hold
+        m2 = np.asarray(first.var, dtype=np.float64) * count
+        for part in parts[1:]:
+            if part.count == 0:
+                continue
+            total = count + part.count
+            delta = part.mean - mean
+            mean = mean + delta * (part.count / total)
+            m2 = m2 + part.var * part.count + delta * delta * (count * (part.count / total))
+            count, squares = total, squares + part.squares
+        return BatchNormStats(count, mean, m2 / count if count else m2, squared_weights=squares)
 
 
 def _rounded(y: Array, like: Array) -> Array:
@@ -125,14 +144,15 @@ def take_up(
     if stats.count == 0:
         return
     copies: list[tuple[Array, Array]] = []
-    if running_mean is not None:
-        mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
-        copies.append((running_mean, _rounded(mean, running_mean)))
     n = stats.count * (stats.count / stats.squares) if elements is None else elements
-    if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
-        sample = stats.var * (n / (n - 1)) if unbiased else stats.var
-        var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
-        copies.append((running_var, _rounded(var, running_var)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if running_mean is not None:
+            mean = (1 - momentum) * running_mean.astype(np.float64) + momentum * stats.mean
+            copies.append((running_mean, _rounded(mean, running_mean)))
+        if running_var is not None and not (unbiased and n <= ONE_ELEMENT):
+            sample = stats.var * (n / (n - 1)) if unbiased else stats.var
+            var = (1 - momentum) * running_var.astype(np.float64) + momentum * sample
+            copies.append((running_var, _rounded(var, running_var)))
     _core.commit(copies, [], [])
 
 
@@ -157,7 +177,7 @@ def merge_stats(stats: Iterable[BatchNormStats]) -> BatchNormStats:
     TypeError
         If an element is not a BatchNormStats, or holds other things than numbers.
     ValueError
-        If there is none, a count is out of range, or the numbers of channels differ.
+        If there is none, a count or a variance is out of range, or the numbers of channels differ.
 
     Notes
     -----
@@ -308,16 +328,16 @@ def fold_batch_norm(
     b = None if bias is None else vector("bias", bias)
     g = None if gamma is None else vector("gamma", gamma)
     shift = None if beta is None else vector("beta", beta)
-    scale = 1 / np.sqrt(var.astype(np.float64) + eps)
-    if g is not None:
-        scale = scale * g
-    total = -mean.astype(np.float64) * scale
-    if b is not None:
-        total = total + b * scale
-    if shift is not None:
-        total = total + shift
     along = [1] * w.ndim
     along[axis] = -1
     by_way_of = check.arithmetic(w.dtype)  # halves are what float32 gives, rounded
-    with np.errstate(over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # as the formula says
+        scale = 1 / np.sqrt(var.astype(np.float64) + eps)
+        if g is not None:
+            scale = scale * g
+        total = -mean.astype(np.float64) * scale
+        if b is not None:
+            total = total + b * scale
+        if shift is not None:
+            total = total + shift
         return (w * scale.reshape(along)).astype(by_way_of).astype(w.dtype), total.astype(by_way_of).astype(w.dtype)

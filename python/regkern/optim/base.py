@@ -801,7 +801,7 @@ class Optimizer:
             raise ValueError(f"{where}: missed must hold at most {steps} for {n} arrays, got {missed}")
         mine = [group.options for group in self.param_groups]
         loaded = loaded_options(where, state["groups"], mine, {"penalty", *self._EXTRA})
-        options = [self._group((), its).options for its in loaded]
+        options = [{name: self._CHECKS[name](f"{where}: {name}", its[name]) for name in its} for its in loaded]
         for ours, theirs in zip(mine, options, strict=True):
             if theirs["decoupled"] != ours["decoupled"]:
                 rule = f"must be {ours['decoupled']} as here"

@@ -42,7 +42,7 @@ def rate(head: str, given: Any) -> Any:
 
 def always_decoupled(head: str, given: Any) -> bool:
     if not check.flag(head, given):
-        owner = head.partition(":")[0]
+        owner = head.partition(":")[0].partition(".")[0]
         raise ValueError(f"{head} must be True, what {owner} is, got {given!r}")
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
@@ -128,10 +128,13 @@ class Penalty(ABC):
     def __add__(self, other: object) -> Penalty:
         if not isinstance(other, Penalty):
             return NotImplemented
-        total = Penalty._joined([*self._parts(), *other._parts()])
+        parts = [*self._parts(), *other._parts()]
+        total = Penalty._joined(parts)
         if total is None:
             names = f"{type(self).__name__} + {type(other).__name__}"
-            raise TypeError(f"{names}: regkern knows no proximal operator of this sum")
+            bare = [part._unweighted() for part in parts]
+            why = " with these weights" if bare != parts and Penalty._joined(bare) is not None else ""
+            raise TypeError(f"{names}: regkern knows no proximal operator of this sum{why}")
         return self._like(total)
 
     def __radd__(self, other: object) -> Penalty:
@@ -148,6 +151,10 @@ class Penalty(ABC):
     def _parts(self) -> tuple[Penalty, ...]:
         """The penalties it is a sum of."""
         return (self,)
+
+    def _unweighted(self) -> Penalty:
+        """The same without weights, where it can be without."""
+        return self
 
     def _distance(self, w: Array, grad: Array, step: float) -> float:
         s = w.dtype.type(step)
@@ -207,6 +214,11 @@ class Known(Penalty):
 
     def _numbers(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # all are dataclasses
+
+    def _unweighted(self) -> Penalty:
+        given = self._numbers().get("weights")
+        optional = {f.name for f in fields(self) if f.default is None}  # type: ignore[arg-type]  # all are dataclasses
+        return self if given is None or "weights" not in optional else replace(cast(Any, self), weights=None)
 
     def value(self, w: ArrayLike) -> float:
         array = self._array("value", w)

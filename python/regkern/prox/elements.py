@@ -272,9 +272,9 @@ def prox_mcp(x: ArrayLike, threshold: Real, gamma: Real = 3.0, *, step: Real = 1
     x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, same unit as x
         Step × strength. Inf gives all zeros.
-    gamma : float, > 0, default 3
-        How many strengths away the penalty stops growing.
-    step : float, > 0, default 1
+    gamma : float, > 0 and finite, default 3
+        How many strengths away the penalty stops growing. Inf is refused: that is ``prox_l1``.
+    step : float, > 0 and finite, default 1
         The step within ``threshold``. From ``gamma`` on the minimizer jumps: it is x where
         :math:`|x| > \lambda\sqrt{\gamma\,\text{step}}`, else 0.
     out : ndarray, optional
@@ -321,9 +321,9 @@ def prox_scad(x: ArrayLike, threshold: Real, a: Real = 3.7, *, step: Real = 1.0,
     x : (...) ndarray of float32, float64, bfloat16 or float16
     threshold : float, >= 0, same unit as x
         Step × strength. Inf gives all zeros.
-    a : float, > 1, default 3.7
-        How many strengths away the penalty stops growing.
-    step : float, > 0, default 1
+    a : float, > 1 and finite, default 3.7
+        How many strengths away the penalty stops growing. Inf is refused: that is ``prox_l1``.
+    step : float, > 0 and finite, default 1
         The step within ``threshold``. From a − 1 on there is no middle piece, the minimizer jumps to x.
     out : ndarray, optional
         Where to write; may be ``x``.
@@ -338,7 +338,8 @@ def prox_scad(x: ArrayLike, threshold: Real, a: Real = 3.7, *, step: Real = 1.0,
     TypeError
         If an array is not of these dtypes.
     ValueError
-        If ``threshold`` is negative or NaN, ``a`` is not above 1 or ``step`` not positive and finite, or ``out`` does not fit.
+        If ``threshold`` is negative or NaN, ``a`` is not above 1 and finite, ``step`` not positive and finite, or ``out`` does
+        not fit.
 
     Notes
     -----

@@ -27,7 +27,7 @@ from regkern._types import Activation, Gradient, Number, Whole
 from regkern.norms import batch_layer
 from regkern.norms.arguments import activation_slope, sample_weights
 from regkern.norms.caches import BatchNormCache
-from regkern.norms.statistics import BatchNormStats, effective_count, take_up
+from regkern.norms.statistics import BatchNormStats, effective_count, require_squares, require_stats, take_up
 from regkern.reference._arrays import Array, floats, like, require_out, rounded_to, store, unit_exponents
 from regkern.reference.norms.caches import cached_array, cached_axis, cached_input
 
@@ -245,7 +245,9 @@ def batch_norm_backward(
 
 def batch_norm_stats(x: Array, *, axis: Whole = 1, weights: Array | None = None) -> BatchNormStats:
     """Count, mean and biased variance of every channel; with weights, their sum and the weighted ones."""
-    return _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)[0]
+    stats, _ = _moments(x, axis, sample_weights("batch_norm_stats", weights, x.shape, axis, x.dtype), 0.0)
+    require_squares("batch_norm_stats", stats)
+    return stats
 
 
 def _inverse_std(var: Array, eps: Array | float) -> Array:
@@ -293,6 +295,7 @@ def batch_norm_apply(
     out: Array | None = None,
 ) -> Array:
     """gamma·(x − mean)/√(var + eps) + beta with given statistics."""
+    require_stats("batch_norm_apply", stats)
     y = _normalized(x, stats.mean, _inverse_std(stats.var, eps), gamma, beta, axis)
     return store(rounded_to(y, x.dtype), out)
 
@@ -301,6 +304,7 @@ def batch_norm_backward_reduce(
     dy: Array, x: Array, stats: BatchNormStats, *, eps: Number = 1e-5, axis: Whole = 1, weights: Array | None = None
 ) -> tuple[Array, Array]:
     """Σdy and Σdy·x̂ of every channel, without what has weight 0: dbeta and dgamma."""
+    require_stats("batch_norm_backward_reduce", stats)
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     w = sample_weights("batch_norm_backward_reduce", weights, x.shape, axis, x.dtype)
     xhat = _normalized(x, stats.mean, _inverse_std(stats.var, eps), None, None, axis)
@@ -325,11 +329,13 @@ def batch_norm_backward_apply(
     out: Array | None = None,
 ) -> Array:
     """dx = gamma·invstd·(dy − w·(sum_dy/n + x̂·sum_dy_xhat/n)), with n = stats.count."""
+    require_stats("batch_norm_backward_apply", stats)
     invstd = 1 / np.sqrt(stats.var + eps)
     scale = invstd if gamma is None else gamma * invstd
     xhat = (x.astype(np.float64) - _per_channel(stats.mean, x.ndim, axis)) * _per_channel(invstd, x.ndim, axis)
-    n = stats.count or 1
-    share = _per_channel(sum_dy / n, x.ndim, axis) + xhat * _per_channel(sum_dy_xhat / n, x.ndim, axis)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a count of 0
+        of_dy, of_xhat = (_per_channel(a / np.float64(stats.count), x.ndim, axis) for a in (sum_dy, sum_dy_xhat))
+        share = of_dy + xhat * of_xhat
     w = sample_weights("batch_norm_backward_apply", weights, x.shape, axis, x.dtype)
     if w is not None:
         share = np.where(w == 0, 0.0, w * share)

@@ -521,7 +521,7 @@ def prox_mcp(input: Tensor, threshold: Real, gamma: Real = 3.0, *, step: Real = 
     ----------
     input : Tensor
     threshold : float, >= 0
-    gamma, step : float, > 0
+    gamma, step : float, > 0 and finite
 
     Returns
     -------
@@ -549,8 +549,8 @@ def prox_scad(input: Tensor, threshold: Real, a: Real = 3.7, *, step: Real = 1.0
     ----------
     input : Tensor
     threshold : float, >= 0
-    a : float, > 1
-    step : float, > 0
+    a : float, > 1 and finite
+    step : float, > 0 and finite
 
     Returns
     -------

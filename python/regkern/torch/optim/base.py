@@ -100,7 +100,7 @@ class Optimizer(torch.optim.Optimizer):
     TypeError
         If a parameter is of another kind, device or dtype, or an option is not of its kind.
     ValueError
-        If an option is out of range, or a penalty does not fit a parameter.
+        If an option is out of range, a parameter comes twice, or a penalty does not fit one.
 
     Notes
     -----
@@ -188,8 +188,11 @@ class Optimizer(torch.optim.Optimizer):
                 "(a schedule goes into torch.optim.lr_scheduler.LambdaLR)"
             )
         self._check_numbers(group)
+        met: dict[int, int] = {}  # torch warns of those that come twice in a group, and a step would refuse them
         for i, param in enumerate(group["params"], first):
             _memory.require(self._name, f"params[{i}]", param)
+            if (one := met.setdefault(id(param), i)) != i:
+                raise ValueError(f"{self._name}: params[{i}] must not overlap params[{one}], got the same parameter")
         self._plan_of(group, 1)
         if (penalty := self._behind(group)) is not None:
             for i, param in enumerate(group["params"], first):
