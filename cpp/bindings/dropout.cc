@@ -279,7 +279,9 @@ PyObject* dropout_forward(PyObject* const* a, Py_ssize_t n) {
   const std::vector<std::ptrdiff_t> noise = decisions_shape(f, from, py::none(), plan.axes);
   Bernoulli mask = bernoulli({0, 0}, plan.p);
   const Array to = inplace ? output({f, "x"}, x, Accept::kHalf) : new_like({f, "out"}, from);
-  const AxisOrder order = order_in_memory(to);
+  // Channels and samples are decided by the index, also those of one element.
+  const bool by_index = !plan.axes.is_none() && noise == shape_of(from);
+  const AxisOrder order = by_index ? AxisOrder() : order_in_memory(to);
   if (!mask.certain() && from.size() != 0) mask.source.seed = scope.library().draw();
   apply_decisions(from, to, mask, noise, plan.map(mask), order);
   if (!context.is_none()) {

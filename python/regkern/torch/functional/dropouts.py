@@ -12,7 +12,7 @@ from torch import Tensor
 
 from regkern import _checks as check
 from regkern._types import Int, Real
-from regkern.torch._memory import refuse, require
+from regkern.torch._memory import refuse
 from regkern.torch._ops import traced
 from regkern.torch.functional._plans import Blocks, Gaussian, Kept, Plan, keep, run
 
@@ -48,18 +48,7 @@ def _kept(
         return x
     if traced():
         return run(x, Kept(function, rate, axes, scaled, alpha), inplace)
-    if axes is not None and _each_alone(function, x, axes):
-        return run(x, Kept(function, rate, axes, scaled, alpha), check.flag(f"{function}: inplace", inplace))
     return keep(x, (function, rate, axes, scaled, alpha), inplace)
-
-
-def _each_alone(function: str, x: Tensor, axes: tuple[int, ...]) -> bool:
-    """Whether no decision is shared, and memory has another order than the index. ``keep``, which goes by the memory where
-    each element is decided for itself, would take it for dropout of elements."""
-    if x.shape[len(axes) :].numel() != 1:
-        return False
-    require(function, "input", x)
-    return not x.is_contiguous()
 
 
 def _along(
