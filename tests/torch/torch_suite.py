@@ -50,6 +50,7 @@ EPS = "asks for eps < 0, or that 0 be refused: here it must be >= 0"
 MOMENTUM = "asks for a momentum outside of [0, 1]"
 RANKS = "asks for a rank that has no channels, of no elements"
 CHOICE = "asks that foreach be refused beside tensors: it means nothing here"
+TWICE = "asks for a warning alone of what torch will refuse: a parameter twice, which no step here takes"
 BETAS = "asks that a number beside a tensor be refused: betas may be either"
 EXPLAINED: dict[str, str] = {
     r"test_errors_of_modules\[BatchNorm[123]d-[01]\]": EPS,
@@ -59,6 +60,7 @@ EXPLAINED: dict[str, str] = {
     r"test_references\[(instance_norm|batch_norm)\]": MOMENTUM,
     r"test_functions_.*\[batch_norm.*-\(0,\)-\(0,\)-\(0,\)-None-None-.*\]": RANKS,
     r"test_errors_of_optimizers\[AdamW?-.*(foreach=True|with foreach).*\]": CHOICE,
+    r"test_errors_of_optimizers\[\w+-a param group cannot have duplicate parameters\]": TWICE,
     r"test_errors_of_optimizers\[AdamW?-betas must be either both floats or both Tensors[01]\]": BETAS,
 }
 
