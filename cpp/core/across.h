@@ -40,7 +40,7 @@ class Across {
 
   std::size_t units() const { return (outer_count_ + sheets_ - 1) / sheets_ * row_pieces_ * column_pieces_; }
   std::size_t room() const;  // bytes, for decide(): twice those of a tile, whole lines each
-  // Memory for decisions. Dropout took 1.04 to 1.15 times as long where vectors lay in two lines.
+  // Memory for decisions. Dropout took up to 1.18 times as long where vectors lay in two lines.
   struct alignas(64) Line {
     std::int8_t bytes[64];
   };

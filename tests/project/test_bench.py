@@ -331,15 +331,19 @@ def test_a_headline_of_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[
     assert f"the run of {path} was interrupted\n" in capsys.readouterr().err
 
 
+def refused_headline(capsys: pytest.CaptureFixture[str], paths: list[Path]) -> str:
+    assert bench("--headline", *map(str, paths)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    return shown.err
+
+
 def test_a_headline_of_nothing_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     full, empty = tmp_path / "full.json", tmp_path / "empty.json"
     save(full, hasty_run().to_json([]))
     save(empty, Run(machine.facts([]), "float32", terms={}).to_json([]))
     for paths in ([empty], [full, empty]):
-        assert bench("--headline", *map(str, paths)) == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        assert f"{empty} has no row" in shown.err
+        assert f"{empty} has no row" in refused_headline(capsys, paths)
 
 
 def test_a_headline_without_a_row_of_one_thread_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -350,10 +354,7 @@ def test_a_headline_without_a_row_of_one_thread_is_an_error(capsys: pytest.Captu
     samples[REGKERN, 2] = samples.pop((REGKERN, 1))
     save(two, run.to_json([]))
     for paths in ([two], [full, two], [two, full]):
-        assert bench("--headline", *map(str, paths)) == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        assert f"--headline: {two} has no row of one thread" in shown.err
+        assert f"--headline: {two} has no row of one thread" in refused_headline(capsys, paths)
 
 
 def test_a_headline_names_files_that_add_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

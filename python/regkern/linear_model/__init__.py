@@ -29,7 +29,8 @@ from regkern.linear_model._paths import alpha_max, enet_path, lasso_path
 from regkern.linear_model._penalized import PenalizedRegression
 from regkern.linear_model._plots import plot_cv, plot_path
 from regkern.linear_model._poisson import PoissonRegressor
-from regkern.linear_model._ridge import Ridge, RidgeCV
+from regkern.linear_model._ridge import Ridge
+from regkern.linear_model._ridge_cv import RidgeCV
 from regkern.linear_model._slope import SlopeRegressor
 
 __all__ = [

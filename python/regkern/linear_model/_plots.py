@@ -24,7 +24,8 @@ from regkern.linear_model._multitask import MultiTaskElasticNet, MultiTaskElasti
 from regkern.linear_model._nonconvex import AdaptiveLasso, MCPRegressor, SCADRegressor
 from regkern.linear_model._paths import alpha_max, enet_path
 from regkern.linear_model._poisson import PoissonRegressor
-from regkern.linear_model._ridge import Ridge, RidgeCV
+from regkern.linear_model._ridge import Ridge
+from regkern.linear_model._ridge_cv import RidgeCV
 from regkern.linear_model._slope import SlopeRegressor, dual_norm
 
 __all__ = ["plot_cv", "plot_path"]
